@@ -1,0 +1,136 @@
+//! A complete batch as bytes, with its header decoded.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::header::{BatchHeader, CHECKSUM_START};
+use crate::WireError;
+
+/// Bytes at the start of a batch that lie outside its checksum and may be replaced: base offset, length, leader
+/// epoch.
+pub const PREFIX_LEN: usize = 16;
+
+/// One complete record batch: its bytes and its decoded header. Cloning copies pointers, never records.
+///
+/// The header may carry another base offset than the bytes: [`EncodedBatch::with_base_offset`] changes only the
+/// header. Write [`EncodedBatch::prefix`] followed by [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EncodedBatch {
+    header: BatchHeader,
+    bytes: Bytes,
+}
+
+impl EncodedBatch {
+    /// Takes exactly one complete batch. The checksum is not verified: see [`EncodedBatch::verify_checksum`].
+    ///
+    /// # Errors
+    /// As [`BatchHeader::decode`]; also [`WireError::Truncated`] or [`WireError::Malformed`] when there are fewer or
+    /// more bytes than the header says.
+    pub fn parse(bytes: Bytes) -> Result<Self, WireError> {
+        let header = BatchHeader::decode(&bytes)?;
+        let total = header.total_len()?;
+        if bytes.len() < total {
+            return Err(WireError::Truncated {
+                what: "record batch",
+                needed: total,
+                available: bytes.len(),
+            });
+        }
+        if bytes.len() > total {
+            return Err(WireError::malformed(
+                "record batch",
+                format!("{} bytes follow its end", bytes.len() - total),
+            ));
+        }
+        Ok(Self { header, bytes })
+    }
+
+    /// The decoded header, with the base offset as assigned.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+
+    /// Offset of the first record.
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        self.header.base_offset
+    }
+
+    /// Offset after the last one that the batch occupies.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.header.next_offset()
+    }
+
+    /// Size of the whole batch in bytes.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a batch always has a header")]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The same batch at another offset. Copies nothing.
+    #[must_use]
+    pub fn with_base_offset(mut self, base_offset: i64) -> Self {
+        self.header.base_offset = base_offset;
+        self
+    }
+
+    /// The same batch with another leader epoch. Copies nothing.
+    #[must_use]
+    pub fn with_leader_epoch(mut self, leader_epoch: i32) -> Self {
+        self.header.leader_epoch = leader_epoch;
+        self
+    }
+
+    /// The first [`PREFIX_LEN`] bytes, with the base offset and leader epoch as assigned.
+    #[must_use]
+    pub fn prefix(&self) -> [u8; PREFIX_LEN] {
+        let mut out = [0u8; PREFIX_LEN];
+        let mut rest = &mut out[..];
+        rest.put_i64(self.header.base_offset);
+        rest.put_i32(self.header.batch_len);
+        rest.put_i32(self.header.leader_epoch);
+        out
+    }
+
+    /// Everything after the prefix.
+    #[must_use]
+    pub fn rest(&self) -> Bytes {
+        self.bytes.slice(PREFIX_LEN..)
+    }
+
+    /// The whole batch in one piece; copies only if the prefix was replaced since the bytes were made.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        let prefix = self.prefix();
+        if self.bytes.starts_with(&prefix) {
+            return self.bytes.clone();
+        }
+        let mut out = BytesMut::with_capacity(self.bytes.len());
+        out.put_slice(&prefix);
+        out.put_slice(self.bytes.get(PREFIX_LEN..).unwrap_or_default());
+        out.freeze()
+    }
+
+    /// Compares the stored checksum with the bytes.
+    ///
+    /// # Errors
+    /// [`WireError::Checksum`] when they differ.
+    pub fn verify_checksum(&self) -> Result<(), WireError> {
+        let computed = crc32c::crc32c(self.bytes.get(CHECKSUM_START..).unwrap_or_default());
+        if computed == self.header.checksum {
+            return Ok(());
+        }
+        Err(WireError::Checksum {
+            base_offset: self.header.base_offset,
+            stored: self.header.checksum,
+            computed,
+        })
+    }
+
+    /// The bytes as they were received or encoded; the prefix may hold another base offset.
+    pub(crate) fn raw(&self) -> &Bytes {
+        &self.bytes
+    }
+}
