@@ -23,7 +23,9 @@ pub enum WireError {
         problem: String,
     },
     /// The stored checksum is not the checksum of the bytes.
-    #[error("record batch at offset {base_offset}: checksum {stored:#010x} stored, {computed:#010x} computed")]
+    #[error(
+        "record batch at offset {base_offset}: checksum {stored:#010x} stored, {computed:#010x} computed"
+    )]
     Checksum {
         /// Base offset of the batch.
         base_offset: i64,
@@ -41,6 +43,18 @@ pub enum WireError {
         size: usize,
         /// The limit in bytes.
         limit: usize,
+    },
+    /// A number does not fit its field.
+    #[error("{what}: {value} is outside {min}..={max}")]
+    OutOfRange {
+        /// What does not fit.
+        what: &'static str,
+        /// Its value.
+        value: i64,
+        /// The least value that fits.
+        min: i64,
+        /// The greatest value that fits.
+        max: i64,
     },
     /// A compressed section could not be (de)compressed.
     #[error("{codec}: {problem}")]

@@ -1,1 +1,221 @@
-//! Zig-zag variable-length integers.
+//! Zig-zag variable-length integers: seven bits a byte, least significant group first, the high bit set on every byte
+//! but the last.
+//!
+//! Everything inside a record is written this way. Lengths and deltas of real records fit in one or two bytes, so
+//! those are decoded without a loop.
+
+use crate::WireError;
+
+/// Most bytes that one integer occupies.
+pub const MAX_LEN: usize = 10;
+
+/// How many bytes `value` occupies.
+#[inline]
+#[must_use]
+pub fn encoded_len(value: i64) -> usize {
+    let bits = 64 - (zigzag(value) | 1).leading_zeros();
+    bits.div_ceil(7) as usize
+}
+
+/// Appends `value` to `out`.
+#[inline]
+pub fn put(out: &mut Vec<u8>, value: i64) {
+    let mut rest = zigzag(value);
+    while rest >= 0x80 {
+        out.push(low_seven(rest) | 0x80);
+        rest >>= 7;
+    }
+    out.push(low_seven(rest));
+}
+
+/// Takes one integer off the front of `input`.
+///
+/// # Errors
+/// [`WireError::Truncated`] if the input ends within the integer; [`WireError::Malformed`] if it has more than
+/// [`MAX_LEN`] bytes or more than 64 bits. `input` is then left where it was.
+#[inline]
+pub fn take(input: &mut &[u8]) -> Result<i64, WireError> {
+    match *input {
+        [first, rest @ ..] if *first < 0x80 => {
+            *input = rest;
+            Ok(unzigzag(u64::from(*first)))
+        }
+        [first, second, rest @ ..] if *second < 0x80 => {
+            *input = rest;
+            Ok(unzigzag(u64::from(*first & 0x7f) | (u64::from(*second) << 7)))
+        }
+        _ => take_long(input),
+    }
+}
+
+fn take_long(input: &mut &[u8]) -> Result<i64, WireError> {
+    let mut value = 0u64;
+    let mut rest = *input;
+    for position in 0..MAX_LEN {
+        let Some((byte, after)) = rest.split_first() else {
+            return Err(WireError::Truncated {
+                what: "variable-length integer",
+                needed: position + 1,
+                available: position,
+            });
+        };
+        rest = after;
+        if position == MAX_LEN - 1 && *byte > 1 {
+            break;
+        }
+        value |= u64::from(byte & 0x7f) << (7 * position);
+        if *byte < 0x80 {
+            *input = rest;
+            return Ok(unzigzag(value));
+        }
+    }
+    Err(WireError::malformed("variable-length integer", "more than 64 bits"))
+}
+
+/// A small array that the fixed part of a record is written to before one copy into the batch: cheaper than growing
+/// the batch byte by byte.
+pub(crate) struct Scratch {
+    bytes: [u8; Self::LEN],
+    len: usize,
+}
+
+impl Scratch {
+    /// Room for everything in a record but its key, value and header count, at the longest:
+    /// 5 (length) + 1 + 5 (time) + 5 (offset) + 1 + 5 (key length or value length).
+    pub(crate) const LEN: usize = 32;
+
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Self { bytes: [0; Self::LEN], len: 0 }
+    }
+
+    #[inline]
+    pub(crate) fn byte(&mut self, byte: u8) {
+        debug_assert!(self.len < Self::LEN, "a record head fits the scratch array");
+        if let Some(slot) = self.bytes.get_mut(self.len) {
+            *slot = byte;
+            self.len += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn varint(&mut self, value: i64) {
+        let mut rest = zigzag(value);
+        while rest >= 0x80 {
+            self.byte(low_seven(rest) | 0x80);
+            rest >>= 7;
+        }
+        self.byte(low_seven(rest));
+    }
+
+    /// Appends what was written to `out`. Copies the whole array, whose size the compiler knows, and cuts the excess:
+    /// two vector stores instead of a copy of unknown length.
+    #[inline]
+    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
+        let end = out.len() + self.len;
+        out.extend_from_slice(&self.bytes);
+        out.truncate(end);
+    }
+}
+
+#[inline]
+fn low_seven(value: u64) -> u8 {
+    value.to_le_bytes()[0] & 0x7f
+}
+
+#[inline]
+fn zigzag(value: i64) -> u64 {
+    ((value << 1) ^ (value >> 63)).cast_unsigned()
+}
+
+#[inline]
+fn unzigzag(value: u64) -> i64 {
+    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn encoded(value: i64) -> Vec<u8> {
+        let mut out = Vec::new();
+        put(&mut out, value);
+        out
+    }
+
+    #[test]
+    fn known_bytes() {
+        for (value, bytes) in [
+            (0, &[0x00][..]),
+            (-1, &[0x01]),
+            (1, &[0x02]),
+            (63, &[0x7e]),
+            (-64, &[0x7f]),
+            (64, &[0x80, 0x01]),
+            (300, &[0xd8, 0x04]),
+            (i64::from(i32::MAX), &[0xfe, 0xff, 0xff, 0xff, 0x0f]),
+            (i64::from(i32::MIN), &[0xff, 0xff, 0xff, 0xff, 0x0f]),
+            (i64::MAX, &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+            (i64::MIN, &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+        ] {
+            assert_eq!(encoded(value), bytes, "{value}");
+            assert_eq!(take(&mut &*bytes), Ok(value));
+        }
+    }
+
+    #[test]
+    fn an_integer_that_ends_early_is_truncated_and_takes_nothing() {
+        for bytes in [&[][..], &[0x80], &[0xff, 0xff, 0xff]] {
+            let mut input = bytes;
+            assert_eq!(
+                take(&mut input),
+                Err(WireError::Truncated {
+                    what: "variable-length integer",
+                    needed: bytes.len() + 1,
+                    available: bytes.len(),
+                })
+            );
+            assert_eq!(input, bytes);
+        }
+    }
+
+    #[test]
+    fn an_integer_of_more_than_64_bits_is_refused() {
+        let endless = [0x80u8; 64];
+        assert!(matches!(take(&mut &endless[..]), Err(WireError::Malformed { .. })));
+        let mut overflowing = [0xffu8; 10];
+        overflowing[9] = 0x02;
+        assert!(matches!(take(&mut &overflowing[..]), Err(WireError::Malformed { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn every_value_comes_back(value in any::<i64>(), shift in 0u32..64) {
+            let value = value >> shift;
+            let mut bytes = encoded(value);
+            prop_assert_eq!(bytes.len(), encoded_len(value));
+            let mut scratch = Scratch::new();
+            scratch.varint(value);
+            let mut copied = vec![7];
+            scratch.append_to(&mut copied);
+            prop_assert_eq!(&copied[1..], &bytes[..]);
+            bytes.push(0xaa);
+            let mut input = &bytes[..];
+            prop_assert_eq!(take(&mut input), Ok(value));
+            prop_assert_eq!(input, &[0xaa]);
+        }
+
+        #[test]
+        fn any_bytes_take_at_most_ten(bytes in proptest::collection::vec(any::<u8>(), 0..24)) {
+            let mut input = &bytes[..];
+            if take(&mut input).is_ok() {
+                let taken = bytes.len() - input.len();
+                prop_assert!((1..=MAX_LEN).contains(&taken));
+            } else {
+                prop_assert_eq!(input.len(), bytes.len());
+            }
+        }
+    }
+}

@@ -29,11 +29,7 @@ impl EncodedBatch {
         let header = BatchHeader::decode(&bytes)?;
         let total = header.total_len()?;
         if bytes.len() < total {
-            return Err(WireError::Truncated {
-                what: "record batch",
-                needed: total,
-                available: bytes.len(),
-            });
+            return Err(WireError::Truncated { what: "record batch", needed: total, available: bytes.len() });
         }
         if bytes.len() > total {
             return Err(WireError::malformed(
@@ -42,6 +38,11 @@ impl EncodedBatch {
             ));
         }
         Ok(Self { header, bytes })
+    }
+
+    /// For bytes that this crate has just encoded.
+    pub(super) fn from_parts(header: BatchHeader, bytes: Bytes) -> Self {
+        Self { header, bytes }
     }
 
     /// The decoded header, with the base offset as assigned.

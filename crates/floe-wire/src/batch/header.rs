@@ -72,6 +72,12 @@ impl ProducerIdentity {
     }
 }
 
+impl Default for ProducerIdentity {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
 /// The decoded header of a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
@@ -122,7 +128,10 @@ impl BatchHeader {
         let epoch = fields.get_i16();
         let first_sequence = fields.get_i32();
         if magic != MAGIC {
-            return Err(WireError::malformed("record batch header", format!("magic {magic}, expected {MAGIC}")));
+            return Err(WireError::malformed(
+                "record batch header",
+                format!("magic {magic}, expected {MAGIC}"),
+            ));
         }
         let header = Self {
             base_offset,

@@ -11,8 +11,16 @@
 //! The first 16 bytes (base offset, length, leader epoch) lie outside the checksum, so whoever assigns the offset
 //! replaces them and copies nothing: see [`EncodedBatch::with_base_offset`].
 
+mod builder;
 mod encoded;
 mod header;
+mod records;
+mod split;
+mod trailer;
 
+pub use builder::{BatchBuilder, FinishOptions};
 pub use encoded::{EncodedBatch, PREFIX_LEN};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAX_BATCH_LEN, ProducerIdentity};
+pub use records::{BorrowedRecord, BorrowedRecords, MAX_SECTION_LEN, RecordView, Records};
+pub use split::{Split, Tail};
+pub use trailer::{BorrowedHeaders, Headers, TrailerState};

@@ -1,0 +1,116 @@
+//! Cuts a run of bytes, as read from a file or a reply, into whole batches.
+
+use bytes::Bytes;
+
+use super::{
+    encoded::EncodedBatch,
+    header::{BatchHeader, HEADER_LEN, LENGTH_END, MAGIC, whole_len},
+};
+use crate::WireError;
+
+/// Position of the magic in a batch.
+const MAGIC_AT: usize = 16;
+
+/// What follows the last whole batch of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tail {
+    /// Nothing.
+    Empty,
+    /// A batch that was cut.
+    Incomplete {
+        /// How many bytes of it are there.
+        available: usize,
+        /// How many bytes it has in all; `None` if its length field was cut, too.
+        needed: Option<usize>,
+    },
+}
+
+/// Iterates over the whole batches at the front of a run of bytes; they are slices of it.
+///
+/// Ends at the first incomplete batch, which [`Split::tail`] then describes, or after one error for a malformed
+/// header. Checksums are not verified.
+///
+/// ```
+/// use bytes::Bytes;
+/// use floe_wire::batch::{BatchBuilder, FinishOptions, Split, Tail};
+///
+/// let mut builder = BatchBuilder::new(256);
+/// builder.append(0, None, b"a record", &[])?;
+/// let batch = builder.finish(FinishOptions::default())?.to_bytes();
+/// let run = [&batch[..], &batch[..20]].concat();
+///
+/// let mut split = Split::new(Bytes::from(run));
+/// assert_eq!(split.by_ref().count(), 1);
+/// assert_eq!(split.tail(), Tail::Incomplete { available: 20, needed: Some(batch.len()) });
+/// # Ok::<(), floe_wire::WireError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Split {
+    rest: Bytes,
+    failed: bool,
+}
+
+impl Split {
+    /// Splits `run`.
+    #[must_use]
+    pub fn new(run: Bytes) -> Self {
+        Self { rest: run, failed: false }
+    }
+
+    /// The bytes that were not returned as batches yet.
+    #[must_use]
+    pub fn remaining(&self) -> &Bytes {
+        &self.rest
+    }
+
+    /// What follows the batches returned so far. Meant to be asked when the iterator has ended: before that, and after
+    /// an error, it describes the next batch or the malformed bytes as far as their length field goes.
+    #[must_use]
+    pub fn tail(&self) -> Tail {
+        if self.rest.is_empty() {
+            return Tail::Empty;
+        }
+        Tail::Incomplete { available: self.rest.len(), needed: batch_len_at(&self.rest).ok().flatten() }
+    }
+}
+
+impl Iterator for Split {
+    type Item = Result<EncodedBatch, WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.rest.is_empty() {
+            return None;
+        }
+        let outcome = match batch_len_at(&self.rest) {
+            Ok(Some(total)) if total <= self.rest.len() => BatchHeader::decode(&self.rest)
+                .map(|header| EncodedBatch::from_parts(header, self.rest.split_to(total))),
+            Ok(_) => return None,
+            Err(error) => Err(error),
+        };
+        self.failed = outcome.is_err();
+        Some(outcome)
+    }
+}
+
+impl std::iter::FusedIterator for Split {}
+
+/// Length of the whole batch that begins at `input`, header included, as far as its first bytes tell; `None` if they
+/// do not reach to the end of the length field. Checks the magic if it is there.
+///
+/// # Errors
+/// As [`BatchHeader::decode`] for the length field and the magic.
+pub(super) fn batch_len_at(input: &[u8]) -> Result<Option<usize>, WireError> {
+    let Some(length) = input.get(LENGTH_END - 4..LENGTH_END).and_then(|field| field.first_chunk::<4>())
+    else {
+        return Ok(None);
+    };
+    let total = whole_len(i32::from_be_bytes(*length))?;
+    debug_assert!(total >= HEADER_LEN, "whole_len refuses less");
+    match input.get(MAGIC_AT) {
+        Some(magic) if magic.cast_signed() != MAGIC => Err(WireError::malformed(
+            "record batch header",
+            format!("magic {}, expected {MAGIC}", magic.cast_signed()),
+        )),
+        _ => Ok(Some(total)),
+    }
+}

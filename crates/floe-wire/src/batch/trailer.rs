@@ -1,0 +1,359 @@
+//! Record headers: the trailer that ends a record section, and the headers of one record.
+//!
+//! A trailer is found from its end, without walking the records, and is not needed to read them: whatever is wrong
+//! with it, keys and values stay readable. Its bytes are drawn in `docs/formats/batch.md`.
+//!
+//! ```text
+//!  count │ records … │ sections: kind u8 · length u32 · bytes │ length of sections u32 · version u8 · "floe"
+//!        │           └─────────────── trailer, flagged by Attributes::TRAILER ───────────────────────────────┘
+//! ```
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+use crate::{WireError, varint};
+
+/// Last bytes of a record section that has a trailer.
+const MAGIC: [u8; 4] = *b"floe";
+
+/// The version written, and the only one understood.
+const VERSION: u8 = 1;
+
+/// Length of sections (4), version (1), magic (4). The same in every version.
+const FOOTER_LEN: usize = 9;
+
+/// Kind and length in front of each section.
+const SECTION_HEAD_LEN: usize = 5;
+
+/// Kind of the section that holds the headers of records. Other kinds are skipped.
+const RECORD_HEADERS: u8 = 1;
+
+/// Bytes that a trailer adds besides the headers themselves.
+pub(super) const OVERHEAD: usize = SECTION_HEAD_LEN + FOOTER_LEN;
+
+/// Whether a batch has a trailer with record headers, and whether it could be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TrailerState {
+    /// The batch has none.
+    Absent,
+    /// It was read.
+    Read,
+    /// It has a version that this floe does not know: the records have no headers here.
+    UnknownVersion(u8),
+    /// It breaks the format: the records have no headers here.
+    Damaged,
+}
+
+/// Collects the headers of a batch under construction.
+#[derive(Debug, Default)]
+pub(super) struct TrailerBuilder {
+    entries: Vec<u8>,
+    next_index: u32,
+}
+
+impl TrailerBuilder {
+    /// How many bytes the trailer occupies so far; 0 while no record has headers.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        if self.entries.is_empty() { 0 } else { OVERHEAD + self.entries.len() }
+    }
+
+    /// How many bytes [`TrailerBuilder::add`] would add to [`TrailerBuilder::len`].
+    pub(super) fn added_len(&self, index: u32, headers: &[(&str, &[u8])]) -> usize {
+        if headers.is_empty() {
+            return 0;
+        }
+        let block = block_len(headers);
+        let entry = varint::encoded_len(self.gap(index)) + varint::encoded_len(len_of(block)) + block;
+        entry + if self.entries.is_empty() { OVERHEAD } else { 0 }
+    }
+
+    /// Adds the headers of the record at `index`. Indexes ascend.
+    pub(super) fn add(&mut self, index: u32, headers: &[(&str, &[u8])]) {
+        if headers.is_empty() {
+            return;
+        }
+        let gap = self.gap(index);
+        varint::put(&mut self.entries, gap);
+        varint::put(&mut self.entries, len_of(block_len(headers)));
+        varint::put(&mut self.entries, len_of(headers.len()));
+        for (name, value) in headers {
+            varint::put(&mut self.entries, len_of(name.len()));
+            self.entries.extend_from_slice(name.as_bytes());
+            varint::put(&mut self.entries, len_of(value.len()));
+            self.entries.extend_from_slice(value);
+        }
+        self.next_index = index + 1;
+    }
+
+    fn gap(&self, index: u32) -> i64 {
+        i64::from(index) - i64::from(self.next_index)
+    }
+
+    /// Appends the trailer to a record section. Returns whether there was anything to append.
+    pub(super) fn finish(&self, section: &mut Vec<u8>) -> Result<bool, WireError> {
+        if self.entries.is_empty() {
+            return Ok(false);
+        }
+        let length = |bytes: usize| {
+            u32::try_from(bytes).map_err(|_| WireError::TooLarge {
+                what: "record headers",
+                size: bytes,
+                limit: u32::MAX as usize,
+            })
+        };
+        section.push(RECORD_HEADERS);
+        section.extend_from_slice(&length(self.entries.len())?.to_be_bytes());
+        section.extend_from_slice(&self.entries);
+        section.extend_from_slice(&length(SECTION_HEAD_LEN + self.entries.len())?.to_be_bytes());
+        section.push(VERSION);
+        section.extend_from_slice(&MAGIC);
+        Ok(true)
+    }
+}
+
+/// Upper bound of the bytes that a record's headers add to a batch.
+pub(super) fn headers_bound(headers: &[(&str, &[u8])]) -> usize {
+    if headers.is_empty() {
+        return 0;
+    }
+    OVERHEAD + 2 * varint::MAX_LEN + block_len(headers)
+}
+
+fn block_len(headers: &[(&str, &[u8])]) -> usize {
+    headers.iter().fold(varint::encoded_len(len_of(headers.len())), |sum, (name, value)| {
+        let lengths = varint::encoded_len(len_of(name.len())) + varint::encoded_len(len_of(value.len()));
+        sum.saturating_add(lengths).saturating_add(name.len()).saturating_add(value.len())
+    })
+}
+
+/// A length as the number that is written; lengths in memory never pass `i64::MAX`.
+#[inline]
+pub(super) fn len_of(length: usize) -> i64 {
+    i64::try_from(length).unwrap_or(i64::MAX)
+}
+
+/// Finds the record headers at the end of `section`, an uncompressed record section that is flagged to have a trailer,
+/// and tells where in `section` their entries are. The entries are checked completely, so that what is handed out
+/// later is all there or not at all.
+pub(super) fn locate(section: &[u8]) -> (TrailerState, Range<usize>) {
+    match parse(section) {
+        Ok(entries) => (TrailerState::Read, entries),
+        Err(state) => (state, 0..0),
+    }
+}
+
+fn parse(section: &[u8]) -> Result<Range<usize>, TrailerState> {
+    const DAMAGED: TrailerState = TrailerState::Damaged;
+    let (before, footer) = section.split_last_chunk::<FOOTER_LEN>().ok_or(DAMAGED)?;
+    let [a, b, c, d, version, magic @ ..] = *footer;
+    if magic != MAGIC {
+        return Err(DAMAGED);
+    }
+    if version != VERSION {
+        return Err(TrailerState::UnknownVersion(version));
+    }
+    let length = u32::from_be_bytes([a, b, c, d]) as usize;
+    let start = before.len().checked_sub(length).ok_or(DAMAGED)?;
+    let mut sections = before.get(start..).unwrap_or_default();
+    let mut entries = 0..0;
+    while let Some((kind, rest)) = sections.split_first() {
+        let (length, rest) = rest.split_first_chunk::<4>().ok_or(DAMAGED)?;
+        let length = u32::from_be_bytes(*length) as usize;
+        let (body, rest) = rest.split_at_checked(length).ok_or(DAMAGED)?;
+        if *kind == RECORD_HEADERS {
+            if !well_formed(body) {
+                return Err(DAMAGED);
+            }
+            let end = before.len() - rest.len();
+            entries = end - body.len()..end;
+        }
+        sections = rest;
+    }
+    Ok(entries)
+}
+
+fn well_formed(entries: &[u8]) -> bool {
+    let mut cursor = Entries { rest: entries, next_index: 0 };
+    while !cursor.rest.is_empty() {
+        match cursor.peek() {
+            Some((_, block, _)) if !BorrowedHeaders::is_well_formed(block) => return false,
+            Some((index, _, rest)) => cursor = Entries { rest, next_index: index + 1 },
+            None => return false,
+        }
+    }
+    true
+}
+
+/// Walks the entries of a trailer beside the records.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entries<'a> {
+    /// What has not been handed out.
+    pub(super) rest: &'a [u8],
+    /// The index that the next entry's gap counts from.
+    pub(super) next_index: u64,
+}
+
+impl<'a> Entries<'a> {
+    /// The headers of the record at `index`. Indexes must be asked in ascending order.
+    #[inline]
+    pub(super) fn take(&mut self, index: u32) -> Option<BorrowedHeaders<'a>> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (entry_index, block, rest) = self.peek()?;
+        if entry_index != u64::from(index) {
+            return None;
+        }
+        *self = Self { rest, next_index: entry_index + 1 };
+        Some(BorrowedHeaders { block })
+    }
+
+    fn peek(&self) -> Option<(u64, &'a [u8], &'a [u8])> {
+        let mut rest = self.rest;
+        let gap = u64::try_from(varint::take(&mut rest).ok()?).ok()?;
+        let index = self.next_index.checked_add(gap).filter(|index| *index < u64::from(u32::MAX))?;
+        let block = take_block(&mut rest)?;
+        Some((index, block, rest))
+    }
+}
+
+/// Takes a length and as many bytes off the front.
+fn take_block<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let mut rest = *input;
+    let length = usize::try_from(varint::take(&mut rest).ok()?).ok()?;
+    let (block, rest) = rest.split_at_checked(length)?;
+    *input = rest;
+    Some(block)
+}
+
+/// The headers of one record, in the order in which they were written: names and bytes. Cloning copies a pointer; no
+/// headers cost nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    block: Bytes,
+}
+
+impl Headers {
+    /// No headers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { block: Bytes::new() }
+    }
+
+    /// Takes `headers`, found inside `whole`, without copying.
+    pub(super) fn slice_of(whole: &Bytes, headers: BorrowedHeaders<'_>) -> Self {
+        if headers.block.is_empty() { Self::new() } else { Self { block: whole.slice_ref(headers.block) } }
+    }
+
+    /// The same headers, borrowed.
+    #[must_use]
+    pub fn borrowed(&self) -> BorrowedHeaders<'_> {
+        BorrowedHeaders { block: &self.block }
+    }
+
+    /// Names and values in the order in which they were written.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.borrowed().iter()
+    }
+
+    /// The value of the header with this name; of several, the last.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.borrowed().get(name)
+    }
+
+    /// How many headers there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.borrowed().len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.borrowed().is_empty()
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.borrowed().fmt(f)
+    }
+}
+
+/// [`Headers`] borrowed from a batch.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct BorrowedHeaders<'a> {
+    /// Count, then per header: name length, name, value length, value. Empty, or checked to be well formed.
+    block: &'a [u8],
+}
+
+impl<'a> BorrowedHeaders<'a> {
+    /// Names and values in the order in which they were written.
+    pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let mut rest = self.block;
+        let count = take_count(&mut rest).unwrap_or(0);
+        (0..count).map_while(move |_| take_header(&mut rest))
+    }
+
+    /// The value of the header with this name; of several, the last.
+    #[must_use]
+    pub fn get(self, name: &str) -> Option<&'a [u8]> {
+        self.iter().filter(|(candidate, _)| *candidate == name).map(|(_, value)| value).last()
+    }
+
+    /// How many headers there are.
+    #[must_use]
+    pub fn len(self) -> usize {
+        let mut rest = self.block;
+        take_count(&mut rest).unwrap_or(0)
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads `block` if it is one complete set of headers and nothing else.
+    pub(super) fn parse(block: &'a [u8]) -> Option<Self> {
+        Self::is_well_formed(block).then_some(Self { block })
+    }
+
+    fn is_well_formed(block: &[u8]) -> bool {
+        let mut rest = block;
+        let Some(count) = take_count(&mut rest) else { return false };
+        // Each header takes at least two bytes, so this loop ends with the block whatever the count claims.
+        for _ in 0..count {
+            if take_header(&mut rest).is_none() {
+                return false;
+            }
+        }
+        rest.is_empty()
+    }
+}
+
+impl std::fmt::Debug for BorrowedHeaders<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map()
+            .entries(self.iter().map(|(name, value)| (name, value.escape_ascii().to_string())))
+            .finish()
+    }
+}
+
+fn take_count(rest: &mut &[u8]) -> Option<usize> {
+    usize::try_from(varint::take(rest).ok()?).ok()
+}
+
+fn take_header<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, &'a [u8])> {
+    let name = std::str::from_utf8(take_block(rest)?).ok()?;
+    // Kafka-style writers mark a header without value by the length -1.
+    let mut after = *rest;
+    if varint::take(&mut after) == Ok(-1) {
+        *rest = after;
+        return Some((name, &[]));
+    }
+    Some((name, take_block(rest)?))
+}
