@@ -1,1 +1,38 @@
-//! Under construction.
+//! One client for durable streams.
+//!
+//! A program writes and reads topics through one API; a URL decides where they live. `embedded:PATH` is an on-disk
+//! log inside the process, `memory:` the same log without files.
+//!
+//! # Layout
+//!
+//! Users need what is re-exported here. Engine and layer authors need [`engine`] and [`layer`].
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`client`] | [`Client`]: connects, hands out producers, consumers and the admin, closes |
+//! | [`producer`] | batching, partitioning, delivery |
+//! | [`consumer`] | prefetching, offsets, groups, gaps |
+//! | [`admin`] | topics: create, delete, list, describe, watch |
+//! | [`engine`] | the contract that every engine fulfils, and the engines |
+//! | [`layer`] | behaviour around every engine call |
+//! | [`error`] | [`Error`], its kinds, and what to do about each |
+//! | [`units`] | durations and sizes as people write them |
+
+pub mod admin;
+pub mod client;
+pub mod consumer;
+pub mod engine;
+pub mod error;
+pub mod layer;
+pub mod producer;
+pub mod record;
+pub mod topic;
+pub mod units;
+pub mod url;
+
+pub use bytes::Bytes;
+pub use client::{Client, ClientBuilder};
+pub use error::{Effect, Error, ErrorKind, Result};
+pub use floe_wire::compress::Codec;
+pub use record::{IntoRecord, Record};
+pub use topic::{Durability, Topic, TopicPartition, TopicSpec};

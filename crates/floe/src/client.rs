@@ -1,0 +1,224 @@
+//! Where everything starts: connecting, and handing out producers, consumers and the admin.
+//!
+//! A call passes through the layers in this order, outermost first:
+//!
+//! ```text
+//! user layers, in the order added ──► error context ──► engine
+//! ```
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    Error, ErrorKind, Result,
+    admin::Admin,
+    consumer::ConsumerBuilder,
+    engine::{self, EngineInfo, Health, SharedEngine},
+    layer::{Context, Layer},
+    producer::{ProducerBuilder, ProducerPool},
+    topic::Topic,
+    url::EngineUrl,
+};
+
+/// How long [`Client::close`] waits for deliveries and commits.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// A connection to wherever topics live. Cheap to clone; all clones share the engine.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> floe::Result<()> {
+/// use floe::{Client, TopicSpec};
+///
+/// let client = Client::connect("memory:").await?;
+/// client.admin().create_topic(TopicSpec::new("orders")).await?;
+/// let orders = client.producer("orders").start().await?;
+/// let placed = orders.send("one coffee").await?;
+/// assert_eq!(placed.offset, Some(0));
+/// client.close().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    engine: SharedEngine,
+    url: String,
+    /// Producers and consumers that are still open, to flush and commit on close.
+    open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
+    pool: ProducerPool,
+}
+
+/// Something that must be closed before the engine is.
+pub(crate) trait CloseWithClient: Send + Sync {
+    /// Flushes or commits, waiting no longer than `deadline`. Closing twice is success.
+    fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
+}
+
+impl Client {
+    /// Connects to the engine that `url` names; see [`crate::url`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for a URL or an option that makes no sense; for `embedded:` also
+    /// [`ErrorKind::StoreInUse`] when another process has the store open, [`ErrorKind::StorageError`] when the path
+    /// cannot be used, and [`ErrorKind::CorruptData`] when the store is damaged.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::builder(url).connect().await
+    }
+
+    /// A client to be configured before it connects.
+    #[must_use]
+    pub fn builder(url: &str) -> ClientBuilder {
+        ClientBuilder { url: url.to_owned(), stack: Vec::new() }
+    }
+
+    /// A client over an engine of the caller's own.
+    #[must_use]
+    pub fn over(engine: SharedEngine) -> Self {
+        let url = format!("{}:", engine.info().name);
+        Self::new(Context.layer(engine), url)
+    }
+
+    fn new(engine: SharedEngine, url: String) -> Self {
+        let shared = Shared { engine, url, open: Mutex::default(), pool: ProducerPool::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// A producer for a topic, to be configured and started.
+    #[must_use]
+    pub fn producer(&self, topic: impl Into<Topic>) -> ProducerBuilder {
+        ProducerBuilder::new(self.clone(), topic.into())
+    }
+
+    /// The producers that this client shares among its users, one for each topic.
+    #[must_use]
+    pub fn producers(&self) -> &ProducerPool {
+        &self.shared.pool
+    }
+
+    /// A consumer of a topic, to be configured and started.
+    #[must_use]
+    pub fn consumer(&self, topic: impl Into<Topic>) -> ConsumerBuilder {
+        ConsumerBuilder::new(self.clone(), topic.into())
+    }
+
+    /// Topics: create, delete, list, describe, watch.
+    #[must_use]
+    pub fn admin(&self) -> Admin {
+        Admin::new(self.clone())
+    }
+
+    /// Name and abilities of the engine.
+    #[must_use]
+    pub fn info(&self) -> EngineInfo {
+        self.shared.engine.info()
+    }
+
+    /// The URL that this client was connected with.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.shared.url
+    }
+
+    /// Whether the engine can work, and what it is made of.
+    ///
+    /// # Errors
+    /// Whatever kept the engine from answering.
+    pub async fn health(&self) -> Result<Health> {
+        self.shared.engine.health().await
+    }
+
+    /// Closes: producers flush, consumers commit, the engine releases everything. Waits at most 30 seconds for
+    /// deliveries. Closing again is success.
+    ///
+    /// # Errors
+    /// The first thing that failed: records that were not delivered, a commit, the engine. Everything is closed all
+    /// the same.
+    pub async fn close(&self) -> Result<()> {
+        self.close_within(CLOSE_DEADLINE).await
+    }
+
+    /// As [`Client::close`], waiting at most `limit` for deliveries and commits.
+    ///
+    /// # Errors
+    /// As [`Client::close`].
+    pub async fn close_within(&self, limit: Duration) -> Result<()> {
+        let deadline = Instant::now() + limit;
+        let open = std::mem::take(&mut *self.shared.open.lock());
+        let mut outcome = Ok(());
+        for item in open.iter().filter_map(Weak::upgrade) {
+            outcome = outcome.and(item.close_by(deadline).await);
+        }
+        outcome.and(self.shared.engine.close().await)
+    }
+
+    pub(crate) fn engine(&self) -> &SharedEngine {
+        &self.shared.engine
+    }
+
+    /// Has `item` closed when the client is.
+    pub(crate) fn register(&self, item: Weak<dyn CloseWithClient>) {
+        let mut open = self.shared.open.lock();
+        // Producers and consumers come and go; without this the list would grow for the life of the client.
+        open.retain(|old| old.strong_count() > 0);
+        open.push(item);
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("url", &self.shared.url).finish_non_exhaustive()
+    }
+}
+
+type PutAround = Box<dyn FnOnce(SharedEngine) -> SharedEngine + Send>;
+
+/// Configures a client before it connects.
+#[must_use = "a builder does nothing until connect"]
+pub struct ClientBuilder {
+    url: String,
+    /// User layers, outermost first.
+    stack: Vec<PutAround>,
+}
+
+impl ClientBuilder {
+    /// Adds a layer inside those added before.
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        self.stack.push(Box::new(|engine| layer.layer(engine)));
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect(self) -> Result<Client> {
+        let url: EngineUrl = self.url.parse()?;
+        let mut engine = Context.layer(engine::open(&url).await?);
+        for put_around in self.stack.into_iter().rev() {
+            engine = put_around(engine);
+        }
+        Ok(Client::new(engine, self.url))
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder").field("url", &self.url).field("layers", &self.stack.len()).finish()
+    }
+}
+
+/// What every call on something closed returns.
+pub(crate) fn closed(what: &'static str) -> Error {
+    Error::new(ErrorKind::Closed, format!("the {what} is closed"))
+}

@@ -1,0 +1,295 @@
+//! The contract between the client and the places where topics live.
+//!
+//! Applications do not call engines; they use [`crate::Client`]. This module is for those who write an engine or a
+//! [`crate::layer::Layer`].
+
+use std::{fmt, sync::Arc};
+
+use floe_wire::batch::EncodedBatch;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::{
+    Result,
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+};
+
+#[cfg(test)]
+pub(crate) mod fake;
+
+/// How engines are shared.
+pub type SharedEngine = Arc<dyn Engine>;
+
+/// A place where batches can be appended and read back.
+///
+/// # Contract
+/// - Implementers: report capabilities honestly. What is missing returns [`crate::ErrorKind::Unsupported`] before any
+///   IO, never a silent no-op. Set kind, retriability and effect of errors; operation, topic and partition are added
+///   by the client.
+/// - Wrappers: implement [`crate::layer::Layer`], not this trait.
+/// - Every method may be called concurrently. Any returned future may be dropped at any await point; an append that
+///   was dropped is in the log once or not at all.
+/// - After [`Engine::close`] every call fails with [`crate::ErrorKind::Closed`].
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Name and abilities. No IO.
+    fn info(&self) -> EngineInfo;
+
+    /// Appends one batch to one partition.
+    ///
+    /// Appends to one partition are applied in the order in which their futures were first polled. As many as
+    /// [`Capabilities::append_window`] may be in flight; when one of them fails, those started after it and before
+    /// its failure was reported fail as well, so that resending all of them in order keeps the order.
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>>;
+
+    /// Opens a read position.
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>>;
+
+    /// First and next offset of a partition.
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>>;
+
+    /// Offset of the first record whose time is at or after `timestamp` (milliseconds since the Unix epoch); `None`
+    /// when there is no such record yet.
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>>;
+
+    /// Stores, for a group, the offsets of the next records to read. Durable when it returns.
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>>;
+
+    /// The stored offset of the next record to read.
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>>;
+
+    /// Stored offsets of one group, or of all groups.
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>>;
+
+    /// Forgets a stored offset. Forgetting what is not there is success.
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>>;
+
+    /// All topics, ordered by name.
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>>;
+
+    /// One topic.
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>>;
+
+    /// Creates a topic; records can be appended as soon as this returns.
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>>;
+
+    /// Deletes a topic with its records and the offsets stored for it.
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>>;
+
+    /// The topics now, then every change to them.
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>>;
+
+    /// Whether the engine can work, and what it is made of.
+    fn health(&self) -> BoxFuture<'_, Result<Health>>;
+
+    /// Releases everything. Calling it again is success.
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// An open read position. Nothing is fetched that is not asked for.
+pub trait BatchReader: fmt::Debug + Send + 'static {
+    /// The next batch; pending while there is none. `None` means that the engine closed the position for good, for
+    /// example because the topic was deleted.
+    ///
+    /// The first batch may begin below the offset asked for; the caller drops those records. After an error the
+    /// reader is of no further use: open another one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>>;
+}
+
+/// Name and abilities of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineInfo {
+    /// Short name used in messages, logs and metrics, such as `embedded`.
+    pub name: &'static str,
+    /// What the engine can do.
+    pub capabilities: Capabilities,
+}
+
+impl EngineInfo {
+    /// Puts name and abilities together.
+    #[must_use]
+    pub fn new(name: &'static str, capabilities: Capabilities) -> Self {
+        Self { name, capabilities }
+    }
+}
+
+/// What an engine can do. Few, because each changes what a caller may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// A topic can have more than one partition.
+    pub partitions: bool,
+    /// Records have offsets: a read can start anywhere, and watermarks are known.
+    pub offsets: bool,
+    /// Offsets of a partition have no holes: a missing one means a missing record.
+    pub dense_offsets: bool,
+    /// Offsets can be stored for a group.
+    pub commit_offsets: bool,
+    /// The topics can be listed and watched.
+    pub list_topics: bool,
+    /// Topics can be deleted.
+    pub delete_topic: bool,
+    /// Records keep their keys.
+    pub keys: bool,
+    /// Records keep their headers.
+    pub headers: bool,
+    /// Values may be any bytes.
+    pub binary: bool,
+    /// A read takes the record away from every other reader.
+    pub consuming_reads: bool,
+    /// Appends to one partition that may be in flight at once without losing their order; at least 1.
+    pub append_window: usize,
+    /// Largest batch in bytes.
+    pub max_batch_bytes: usize,
+}
+
+impl Capabilities {
+    /// Everything that floe knows, with one append in flight and the largest batch that the format allows. Engines
+    /// take away what they lack.
+    pub const FULL: Self = Self {
+        partitions: true,
+        offsets: true,
+        dense_offsets: true,
+        commit_offsets: true,
+        list_topics: true,
+        delete_topic: true,
+        keys: true,
+        headers: true,
+        binary: true,
+        consuming_reads: false,
+        append_window: 1,
+        max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
+    };
+
+    /// Names of the abilities that are yes or no, with their values, for tables.
+    #[must_use]
+    pub fn flags(&self) -> [(&'static str, bool); 10] {
+        [
+            ("partitions", self.partitions),
+            ("offsets", self.offsets),
+            ("dense_offsets", self.dense_offsets),
+            ("commit_offsets", self.commit_offsets),
+            ("list_topics", self.list_topics),
+            ("delete_topic", self.delete_topic),
+            ("keys", self.keys),
+            ("headers", self.headers),
+            ("binary", self.binary),
+            ("consuming_reads", self.consuming_reads),
+        ]
+    }
+}
+
+/// When an append counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Acks {
+    /// Do not wait for an answer; losses are possible.
+    None,
+    /// The leader has it.
+    #[default]
+    Leader,
+    /// All in-sync replicas have it.
+    Committed,
+}
+
+/// What a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// Everything that the leader has.
+    #[default]
+    ReadUncommitted,
+    /// Only what all in-sync replicas have.
+    ReadCommitted,
+}
+
+/// A batch to append.
+#[derive(Debug, Clone)]
+pub struct AppendRequest {
+    /// Where to.
+    pub target: TopicPartition,
+    /// The batch; its base offset is assigned by the engine.
+    pub batch: EncodedBatch,
+    /// When it counts as done.
+    pub acks: Acks,
+}
+
+/// A batch was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendAck {
+    /// Offset of the first record; `None` where records have no offsets, or nothing was waited for.
+    pub base_offset: Option<i64>,
+}
+
+/// Where a read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// At the oldest record that is still there.
+    Earliest,
+    /// After the newest record: only what comes from now on.
+    Latest,
+    /// At this offset.
+    Offset(i64),
+}
+
+/// A read position to open.
+#[derive(Debug, Clone)]
+pub struct ReadRequest {
+    /// What to read.
+    pub source: TopicPartition,
+    /// Where to begin.
+    pub from: Start,
+    /// About how many bytes to fetch at once. A larger batch is fetched whole all the same.
+    pub max_bytes: usize,
+    /// What to see.
+    pub isolation: Isolation,
+}
+
+/// First and next offset of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Offset of the oldest record that is still there.
+    pub start: i64,
+    /// High watermark: offset that the next record will get, as far as readers may see.
+    pub high: i64,
+    /// Bytes stored, where the engine knows.
+    pub size_bytes: Option<u64>,
+}
+
+/// A stored consumer offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The group that stored it.
+    pub group: Arc<str>,
+    /// The partition it belongs to.
+    pub at: TopicPartition,
+    /// Offset of the next record to read.
+    pub next: i64,
+    /// When it was stored, milliseconds since the Unix epoch, where the engine knows.
+    pub modified_at: Option<i64>,
+}
+
+/// How an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it can work.
+    pub ready: bool,
+    /// Its servers, nodes or stores.
+    pub nodes: Vec<NodeHealth>,
+}
+
+/// How one server, node or store of an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Address or path.
+    pub name: String,
+    /// Whether it can work.
+    pub ready: bool,
+    /// State in a word or a sentence.
+    pub state: String,
+}
+
+/// Opens the engine that a URL names.
+pub(crate) async fn open(url: &crate::url::EngineUrl) -> Result<SharedEngine> {
+    Err(crate::Error::new(crate::ErrorKind::Unsupported, format!("{url}")))
+}

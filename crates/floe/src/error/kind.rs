@@ -1,0 +1,143 @@
+//! The kinds of error, and what follows from each, as one table.
+
+/// May a failed operation have happened all the same?
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Effect {
+    /// It did not happen: trying again cannot double it.
+    None,
+    /// Nobody knows.
+    Unknown,
+}
+
+macro_rules! kinds {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $retriable:literal, $effect:ident, $exit:literal;)*) => {
+        /// What went wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum ErrorKind {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ErrorKind {
+            /// Every kind, in the order of the documentation.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stable code used in logs, metrics and JSON.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// Whether an error of this kind is worth trying again, unless it says otherwise.
+            #[must_use]
+            pub fn is_retriable(self) -> bool {
+                match self { $(Self::$name => $retriable,)* }
+            }
+
+            /// Whether an operation that failed with this kind may have happened, unless the error says otherwise.
+            #[must_use]
+            pub fn default_effect(self) -> Effect {
+                match self { $(Self::$name => Effect::$effect,)* }
+            }
+
+            /// Exit code of the command line for this kind.
+            #[must_use]
+            pub fn exit_code(self) -> u8 {
+                match self { $(Self::$name => $exit,)* }
+            }
+        }
+    };
+}
+
+// Columns: code, retriable, effect, exit code of the command line.
+kinds! {
+    /// No connection within the time allowed.
+    ConnectionTimeout = "connection_timeout", true, None, 4;
+    /// The other side refused the connection.
+    ConnectionRefused = "connection_refused", true, None, 4;
+    /// The connection broke.
+    NetworkError = "network_error", true, Unknown, 4;
+    /// No trusted, encrypted connection could be made.
+    TlsFailed = "tls_failed", false, None, 5;
+    /// The server does not allow this.
+    AuthFailed = "auth_failed", false, None, 5;
+    /// No answer within the time allowed.
+    RequestTimeout = "request_timeout", true, Unknown, 4;
+    /// The server reported a failure of its own.
+    ServerError = "server_error", false, Unknown, 1;
+    /// The other side sent bytes that break the protocol.
+    ProtocolError = "protocol_error", false, Unknown, 1;
+    /// The server asked does not lead the partition.
+    NotLeader = "not_leader", true, None, 4;
+    /// Too many requests; wait and try again.
+    RateLimited = "rate_limited", true, None, 4;
+    /// Recent calls failed, so this one was not tried.
+    CircuitOpen = "circuit_open", true, None, 4;
+    /// There is no such topic.
+    TopicNotFound = "topic_not_found", false, None, 3;
+    /// A topic of this name exists.
+    TopicAlreadyExists = "topic_already_exists", false, None, 1;
+    /// The topic has no such partition.
+    PartitionNotFound = "partition_not_found", false, None, 3;
+    /// The partition does not hold this offset (any more, or yet).
+    OffsetOutOfRange = "offset_out_of_range", false, None, 3;
+    /// Records are missing between two that were read.
+    Gap = "gap", false, None, 7;
+    /// A record or batch is larger than allowed.
+    RecordTooLarge = "record_too_large", false, None, 1;
+    /// What was asked for makes no sense.
+    InvalidCommand = "invalid_command", false, None, 2;
+    /// A setting is missing, unknown or impossible.
+    InvalidConfig = "invalid_config", false, None, 2;
+    /// This engine has no such ability.
+    Unsupported = "unsupported", false, None, 1;
+    /// There was no room in the producer's memory.
+    BufferFull = "buffer_full", true, None, 4;
+    /// A value could not be turned into bytes.
+    SerializationError = "serialization_error", false, None, 1;
+    /// Bytes could not be turned into a value.
+    DeserializationError = "deserialization_error", false, None, 1;
+    /// Stored or received data is damaged.
+    CorruptData = "corrupt_data", false, Unknown, 6;
+    /// The disk failed, or is full.
+    StorageError = "storage_error", false, Unknown, 1;
+    /// Another process holds the store.
+    StoreInUse = "store_in_use", true, None, 1;
+    /// The client, producer, consumer or store was closed.
+    Closed = "closed", false, None, 1;
+}
+
+impl std::fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_snake_case() {
+        let codes: HashSet<_> = ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(codes.len(), ErrorKind::ALL.len());
+        assert!(codes.iter().all(|code| code.chars().all(|c| c.is_ascii_lowercase() || c == '_')));
+    }
+
+    #[test]
+    fn codes_spell_the_names() {
+        for kind in ErrorKind::ALL {
+            let spelled: String = format!("{kind:?}")
+                .chars()
+                .enumerate()
+                .flat_map(|(at, c)| {
+                    let gap = (at > 0 && c.is_ascii_uppercase()).then_some('_');
+                    gap.into_iter().chain([c.to_ascii_lowercase()])
+                })
+                .collect();
+            assert_eq!(spelled, kind.as_str());
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Behaviour around every engine call.
+//!
+//! A [`Layer`] is one function, [`Layer::around`]. The forwarding of the engine's methods is written once, in
+//! [`Layered`]. The client puts layers in a fixed order; see [`crate::client`].
+
+mod context;
+mod layered;
+
+use std::{fmt, sync::Arc};
+
+pub(crate) use context::Context;
+use futures_util::future::BoxFuture;
+pub use layered::Layered;
+
+use crate::{
+    Result,
+    engine::{BatchReader, Engine, SharedEngine},
+    topic::Topic,
+};
+
+/// What is being attempted: labels for observers, facts for deciders.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Operation {
+    /// Name of the engine.
+    pub engine: &'static str,
+    /// Name of the call, such as `append`.
+    pub name: &'static str,
+    /// Whether the call can be repeated without harm even if it may have happened.
+    pub repeatable: bool,
+    /// Whether the caller keeps an order among calls and repeats them itself, as the producer does with appends. A
+    /// layer must not repeat such a call.
+    pub ordered: bool,
+    /// The topic concerned.
+    pub topic: Option<Topic>,
+    /// The partition concerned.
+    pub partition: Option<u32>,
+    /// Bytes sent with the call.
+    pub bytes: usize,
+    /// Records sent with the call.
+    pub records: u32,
+}
+
+/// One behaviour around every engine call.
+///
+/// ```
+/// use floe::{Error, ErrorKind, Result, layer::{Layer, Operation}};
+/// use futures_util::future::BoxFuture;
+///
+/// /// Refuses every append.
+/// #[derive(Debug)]
+/// struct ReadOnly;
+///
+/// impl Layer for ReadOnly {
+///     async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
+///     where
+///         T: Send,
+///         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+///     {
+///         if operation.name == "append" {
+///             return Err(Error::new(ErrorKind::AuthFailed, "read only"));
+///         }
+///         attempt().await
+///     }
+/// }
+/// ```
+pub trait Layer: fmt::Debug + Send + Sync + 'static {
+    /// Runs one call. `attempt` starts the call afresh each time it is invoked.
+    fn around<'a, T, F>(
+        &'a self,
+        operation: &Operation,
+        attempt: F,
+    ) -> impl Future<Output = Result<T>> + Send
+    where
+        T: Send,
+        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync;
+
+    /// Observes an open reader. Most layers leave it alone.
+    fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
+        let _ = operation;
+        reader
+    }
+
+    /// Puts this layer around an engine.
+    fn layer(self, inner: SharedEngine) -> SharedEngine
+    where
+        Self: Sized,
+    {
+        let layered: Arc<dyn Engine> = Arc::new(Layered::new(self, inner));
+        layered
+    }
+}
