@@ -21,6 +21,10 @@ pub const MAX_SECTION_LEN: usize = 256 * 1024 * 1024;
 /// A schema id, where a batch has one.
 const SCHEMA_LEN: usize = 4;
 
+/// Least bytes after a record's length: attributes, two deltas, key flag, value length, header count. What claims less
+/// is not a record, and what seems to follow it need not be one either.
+const LEAST_BODY_LEN: usize = 6;
+
 impl EncodedBatch {
     /// The records, decompressed if they are compressed (to at most [`MAX_SECTION_LEN`] bytes). The checksum is not
     /// verified: see [`EncodedBatch::verify_checksum`].
@@ -142,7 +146,7 @@ impl Records {
 
     /// How many records the batch says it has. Do not allocate by it: it comes from whoever wrote the batch.
     #[must_use]
-    pub fn count(&self) -> u32 {
+    pub fn record_count(&self) -> u32 {
         self.batch.count
     }
 
@@ -222,7 +226,10 @@ impl<'a> Iterator for BorrowedRecords<'a> {
         if index >= self.batch.count {
             return None;
         }
-        let Some(body) = take_bytes(&mut self.rest) else {
+        let before = self.rest;
+        let framed = take_bytes(&mut self.rest).filter(|body| body.len() >= LEAST_BODY_LEN);
+        let Some(body) = framed else {
+            self.rest = before;
             self.next_index = self.batch.count;
             return Some(Err(lost_framing(index, self.rest)));
         };
@@ -237,8 +244,8 @@ impl<'a> Iterator for BorrowedRecords<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let claimed = (self.batch.count - self.next_index) as usize;
-        // Every item but a last error takes at least the byte of a length.
-        let possible = self.rest.len() + 1;
+        // Every item takes a length and at least this body; a last error may follow.
+        let possible = self.rest.len() / (1 + LEAST_BODY_LEN) + 1;
         (0, Some(claimed.min(possible)))
     }
 }
@@ -305,6 +312,9 @@ fn undecodable(index: u32) -> WireError {
 fn lost_framing(index: u32, rest: &[u8]) -> WireError {
     let mut after = rest;
     match varint::take(&mut after).map(usize::try_from) {
+        Ok(Ok(length)) if length < LEAST_BODY_LEN => {
+            WireError::malformed("record", format!("record {index} of the batch claims {length} bytes"))
+        }
         Ok(Ok(needed)) => WireError::Truncated { what: "record", needed, available: after.len() },
         Ok(Err(_)) => WireError::malformed("record", format!("record {index} has a negative length")),
         Err(error) => error,
