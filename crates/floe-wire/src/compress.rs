@@ -204,6 +204,7 @@ pub fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Bytes, Wir
         Codec::None => Ok(Bytes::copy_from_slice(input)),
         Codec::Gzip => read_bounded(codec, flate2::read::MultiGzDecoder::new(input), input.len(), limit),
         Codec::Snappy => read_bounded(codec, snap::read::FrameDecoder::new(input), input.len(), limit),
+        Codec::Lz4 if !is_whole_lz4(input) => Err(failed(codec, &"the frame ends early")),
         Codec::Lz4 => read_bounded(codec, lz4_flex::frame::FrameDecoder::new(input), input.len(), limit),
         Codec::Zstd => decompress_zstd(input, limit),
     }
@@ -234,10 +235,30 @@ fn read_bounded(
     if out.len() > limit {
         return Err(too_large(limit));
     }
-    if out.is_empty() && available == 0 {
-        return Err(failed(codec, &"empty input"));
-    }
     Ok(Bytes::from(out))
+}
+
+/// Whether the LZ4 frame at the start of `input` goes on to its end mark. The decoder takes a frame that stops between
+/// two blocks for a finished one, and would lose what follows in silence. Skippable frames, which no writer of batches uses, are refused.
+fn is_whole_lz4(input: &[u8]) -> bool {
+    const CONTENT_SIZE: u8 = 1 << 3;
+    const DICTIONARY: u8 = 1;
+    const BLOCK_CHECKSUMS: u8 = 1 << 4;
+    const STORED: u32 = 1 << 31;
+    // Magic, flags, block size; then what the flags say; then the header's checksum.
+    let Some((&[_, _, _, _, flags, _], rest)) = input.split_first_chunk::<6>() else { return false };
+    let optional =
+        if flags & CONTENT_SIZE != 0 { 8 } else { 0 } + if flags & DICTIONARY != 0 { 4 } else { 0 };
+    let after_block = if flags & BLOCK_CHECKSUMS != 0 { 4 } else { 0 };
+    let mut rest = rest.get(optional + 1..).unwrap_or_default();
+    while let Some((length, after)) = rest.split_first_chunk::<4>() {
+        let length = (u32::from_le_bytes(*length) & !STORED) as usize;
+        if length == 0 {
+            return true;
+        }
+        rest = after.get(length.saturating_add(after_block)..).unwrap_or_default();
+    }
+    false
 }
 
 fn first_capacity(available: usize, limit: usize) -> usize {
@@ -328,4 +349,139 @@ fn failed(codec: Codec, problem: &dyn fmt::Display) -> WireError {
 
 fn too_large(limit: usize) -> WireError {
     WireError::TooLarge { what: "decompressed data", size: limit.saturating_add(1), limit }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn compressed(codec: Codec, input: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        compress(codec, None, input, &mut out).unwrap();
+        out
+    }
+
+    fn text() -> Vec<u8> {
+        (0..5_000).flat_map(|n| format!("line {n} of a log; ").into_bytes()).collect()
+    }
+
+    #[test]
+    fn each_codec_has_the_framing_that_fluvio_expects() {
+        let text = text();
+        for (codec, start) in [
+            (Codec::Gzip, &[0x1f, 0x8b, 8][..]),
+            (Codec::Snappy, b"\xff\x06\x00\x00sNaPpY"),
+            // Version 1, independent blocks of 64 KiB; no checksums, no content size.
+            (Codec::Lz4, &[0x04, 0x22, 0x4d, 0x18, 0x60, 0x40]),
+            // The descriptor byte says: no content size, no single segment, no checksum, no dictionary.
+            (Codec::Zstd, &[0x28, 0xb5, 0x2f, 0xfd, 0x00]),
+        ] {
+            let out = compressed(codec, &text);
+            assert!(out.starts_with(start), "{codec}: {:02x?}", &out[..12]);
+            assert!(out.len() < text.len() / 2, "{codec}: {}", out.len());
+        }
+        assert_eq!(compressed(Codec::None, &text), text);
+    }
+
+    #[test]
+    fn each_codec_and_level_comes_back_and_appends() {
+        let text = text();
+        for codec in Codec::ALL {
+            let levels = codec.levels().map_or(vec![None], |levels| levels.map(Some).collect());
+            for level in levels {
+                for input in [&text[..], b"", b"x"] {
+                    let mut out = b"before".to_vec();
+                    compress(codec, level, input, &mut out).unwrap();
+                    assert_eq!(&out[..6], b"before");
+                    let back = decompress(codec, &out[6..], input.len());
+                    assert_eq!(back.as_deref(), Ok(input), "{codec} {level:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn output_beyond_the_limit_is_an_error_however_small_the_input() {
+        let zeros = vec![0u8; 3_000_000];
+        for codec in Codec::ALL {
+            let bomb = compressed(codec, &zeros);
+            assert!(decompress(codec, &bomb, zeros.len()).is_ok(), "{codec}");
+            for limit in [0, 1, 1_000, 65_536, zeros.len() - 1] {
+                let outcome = decompress(codec, &bomb, limit);
+                assert!(matches!(outcome, Err(WireError::TooLarge { .. })), "{codec} {limit}");
+            }
+        }
+    }
+
+    #[test]
+    fn input_that_ends_early_is_an_error() {
+        let text = text();
+        for codec in [Codec::Gzip, Codec::Lz4, Codec::Zstd] {
+            let whole = compressed(codec, &text);
+            // Cuts at the beginning, throughout, and of the last bytes.
+            let cuts = (0..40).chain((40..whole.len()).step_by(61)).chain(whole.len() - 8..whole.len());
+            for cut in cuts {
+                let outcome = decompress(codec, &whole[..cut], text.len());
+                assert!(matches!(outcome, Err(WireError::Compression { .. })), "{codec} cut at {cut}");
+            }
+        }
+        // The snappy framing has no end marker: a cut between two of its chunks cannot be told.
+        let whole = compressed(Codec::Snappy, &text);
+        assert!(decompress(Codec::Snappy, &whole[..whole.len() - 1], text.len()).is_err());
+    }
+
+    #[test]
+    fn a_failure_does_not_spoil_the_context_for_the_next_batch() {
+        let good = compressed(Codec::Zstd, b"good");
+        let mut bad = compressed(Codec::Zstd, &text());
+        bad.truncate(100);
+        for _ in 0..3 {
+            assert!(decompress(Codec::Zstd, &bad, 1 << 20).is_err());
+            assert_eq!(decompress(Codec::Zstd, &good, 10).as_deref(), Ok(&b"good"[..]));
+        }
+    }
+
+    #[test]
+    fn a_zstd_window_larger_than_any_batch_is_refused() {
+        // A frame header that asks for 2^27 bytes of window, then an empty last block.
+        let frame = [0x28, 0xb5, 0x2f, 0xfd, 0x00, (27 - 10) << 3, 0x01, 0x00, 0x00];
+        assert!(matches!(decompress(Codec::Zstd, &frame, 100), Err(WireError::Compression { .. })));
+        let mut allowed = frame;
+        allowed[5] = (25 - 10) << 3;
+        assert_eq!(decompress(Codec::Zstd, &allowed, 100).as_deref(), Ok(&b""[..]));
+    }
+
+    #[test]
+    fn names_and_numbers_of_codecs() {
+        for codec in Codec::ALL {
+            assert_eq!(codec.name().parse(), Ok(codec));
+            assert_eq!(codec.to_string(), codec.name());
+            assert_eq!(Codec::from_code(codec.code()), Ok(codec));
+        }
+        let problem = "brotli".parse::<Codec>().unwrap_err().to_string();
+        assert_eq!(problem, "codec: unknown codec 'brotli', one of none, gzip, snappy, lz4, zstd");
+        assert!(Codec::from_code(5).is_err());
+    }
+
+    #[test]
+    fn levels_are_checked() {
+        for (codec, level, valid) in [
+            (Codec::Gzip, 9, true),
+            (Codec::Gzip, 10, false),
+            (Codec::Gzip, -1, false),
+            (Codec::Zstd, 22, true),
+            (Codec::Zstd, 23, false),
+            (Codec::Zstd, 0, false),
+            (Codec::Lz4, 1, false),
+            (Codec::Snappy, 1, false),
+            (Codec::None, 1, false),
+        ] {
+            let compression = Compression { level: Some(level), ..Compression::new(codec) };
+            assert_eq!(compression.validate().is_ok(), valid, "{codec} {level}");
+        }
+        assert_eq!(Compression::default().validate(), Ok(()));
+        let compression = Compression { level: Some(23), ..Compression::new(Codec::Zstd) };
+        let problem = compression.validate().unwrap_err().to_string();
+        assert_eq!(problem, "zstd: level 23, must be 1 to 22");
+    }
 }

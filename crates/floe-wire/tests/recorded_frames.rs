@@ -39,8 +39,11 @@ fn string(frame: &mut Bytes) -> String {
     String::from_utf8(frame.split_to(length).to_vec()).unwrap()
 }
 
-/// Topic and record set of each produce entry, and of each stream reply.
-fn record_sets(capture: &str) -> (Vec<(String, Bytes)>, Vec<(String, Bytes)>) {
+/// Topics with the record sets sent to them, or read from them.
+type RecordSets = Vec<(String, Bytes)>;
+
+/// The record sets of the produce entries, and of the stream replies.
+fn record_sets(capture: &str) -> (RecordSets, RecordSets) {
     let (mut produced, mut streamed, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for (from_client, mut frame) in frames(capture) {
         if from_client {

@@ -250,3 +250,154 @@ fn put_at(buffer: &mut [u8], range: std::ops::Range<usize>, bytes: &[u8]) {
         field.copy_from_slice(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T0: i64 = 1_700_000_000_000;
+
+    fn plain(builder: BatchBuilder) -> EncodedBatch {
+        builder.finish(FinishOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn two_records_give_the_documented_bytes() {
+        let mut builder = BatchBuilder::new(0);
+        assert_eq!(builder.append(T0, None, b"dog", &[]), Ok(0));
+        assert_eq!(builder.append(T0 + 5, Some(b"k"), b"cat", &[]), Ok(1));
+        assert_eq!(builder.len(), 83);
+        let batch = plain(builder);
+        let expected = [
+            &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x47, 0xff, 0xff, 0xff, 0xff, 2][..],
+            &0x5dbd_772f_u32.to_be_bytes(),
+            &[0, 0, 0, 0, 0, 1],
+            &[0x00, 0x00, 0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x00],
+            &[0x00, 0x00, 0x01, 0x8b, 0xcf, 0xe5, 0x68, 0x05],
+            &[0xff; 14],
+            &[0, 0, 0, 2],
+            &[0x12, 0, 0, 0, 0, 6, b'd', b'o', b'g', 0],
+            &[0x16, 0, 0x0a, 2, 1, 2, b'k', 6, b'c', b'a', b't', 0],
+        ]
+        .concat();
+        assert_eq!(batch.to_bytes(), expected);
+        assert_eq!(batch.verify_checksum(), Ok(()));
+        assert_eq!(EncodedBatch::parse(batch.to_bytes()), Ok(batch));
+    }
+
+    #[test]
+    fn the_header_names_producer_and_times() {
+        let mut builder = BatchBuilder::new(256);
+        for timestamp in [T0, T0 + 9, T0 - 3] {
+            builder.append(timestamp, None, b"v", &[]).unwrap();
+        }
+        let producer = ProducerIdentity { id: 77, epoch: 3, first_sequence: 40 };
+        let batch = builder.finish(FinishOptions { producer, ..FinishOptions::default() }).unwrap();
+        let header = *batch.header();
+        assert_eq!((header.first_timestamp, header.max_timestamp), (T0, T0 + 9));
+        assert_eq!(header.producer, producer);
+        assert_eq!((header.base_offset, header.leader_epoch, header.last_offset_delta), (0, -1, 2));
+        let times: Vec<_> = batch.records().unwrap().map(|record| record.unwrap().timestamp).collect();
+        assert_eq!(times, [Some(T0), Some(T0 + 9), Some(T0 - 3)]);
+    }
+
+    #[test]
+    fn an_empty_batch_does_not_finish() {
+        let builder = BatchBuilder::new(64);
+        assert!(builder.is_empty());
+        assert!(matches!(builder.finish(FinishOptions::default()), Err(WireError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_record_too_large_for_the_batch_leaves_it_as_it_was() {
+        let mut builder = BatchBuilder::new(64);
+        builder.append(T0, None, b"kept", &[("h", b"1")]).unwrap();
+        let len = builder.len();
+        let large = vec![0u8; MAX_BATCH_LEN];
+        for (key, value, header) in
+            [(None, &large[..], &b""[..]), (Some(&large[..]), b"", b""), (None, b"", &large)]
+        {
+            let outcome = builder.append(T0, key, value, &[("h", header)]);
+            assert!(matches!(outcome, Err(WireError::TooLarge { limit: MAX_BATCH_LEN, .. })), "{outcome:?}");
+            assert_eq!((builder.len(), builder.count()), (len, 1));
+        }
+        builder.append(T0, None, b"also kept", &[]).unwrap();
+        let values: Vec<_> = plain(builder).records().unwrap().map(|record| record.unwrap().value).collect();
+        assert_eq!(values, [&b"kept"[..], b"also kept"]);
+    }
+
+    #[test]
+    fn the_largest_batch_is_exactly_the_limit() {
+        let mut builder = BatchBuilder::new(64);
+        // Around the value: length 4, attributes, two deltas, key flag, value length 4, header count.
+        let value = vec![7u8; MAX_BATCH_LEN - RECORDS_START - 4 - 1 - 2 - 1 - 4 - 1];
+        let mut longer = value.clone();
+        longer.push(7);
+        assert!(builder.append(T0, None, &longer, &[]).is_err());
+        builder.append(T0, None, &value, &[]).unwrap();
+        assert_eq!(builder.len(), MAX_BATCH_LEN);
+        assert!(builder.append(T0, None, b"", &[]).is_err());
+        let batch = plain(builder);
+        assert_eq!(batch.len(), MAX_BATCH_LEN);
+        assert!(EncodedBatch::parse(batch.to_bytes()).is_ok());
+    }
+
+    #[test]
+    fn times_beyond_32_bits_from_the_first_are_refused() {
+        let mut builder = BatchBuilder::new(64);
+        assert!(builder.accepts_timestamp(i64::MIN), "an empty batch takes any time");
+        builder.append(T0, None, b"", &[]).unwrap();
+        for (delta, accepted) in [
+            (i64::from(i32::MAX), true),
+            (i64::from(i32::MIN), true),
+            (i64::from(i32::MAX) + 1, false),
+            (i64::from(i32::MIN) - 1, false),
+            (-1 - T0, false),
+            (i64::MAX - T0, false),
+        ] {
+            let timestamp = T0 + delta;
+            assert_eq!(builder.accepts_timestamp(timestamp), accepted, "{delta}");
+            let (len, outcome) = (builder.len(), builder.append(timestamp, None, b"", &[]));
+            assert_eq!(outcome.is_ok(), accepted, "{delta}");
+            assert_eq!(builder.len() == len, !accepted);
+        }
+        let mut extreme = BatchBuilder::new(64);
+        extreme.append(i64::MIN, None, b"", &[]).unwrap();
+        assert!(!extreme.accepts_timestamp(i64::MAX), "the difference does not wrap");
+    }
+
+    #[test]
+    fn short_and_incompressible_batches_stay_plain() {
+        let finish = |value: &[u8], threshold| {
+            let mut builder = BatchBuilder::new(64);
+            builder.append(T0, None, value, &[("name", b"value")]).unwrap();
+            let compression = Compression { codec: Codec::Zstd, level: None, threshold };
+            let options = FinishOptions { compression, ..FinishOptions::default() };
+            builder.finish(options).unwrap()
+        };
+        let repeated = [b'a'; 500];
+        let section = finish(&repeated, usize::MAX).records().unwrap().section_len();
+        let noise: Vec<u8> = (0..500u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+        for (value, threshold, codec) in [
+            (&repeated[..], section, Codec::Zstd),
+            (&repeated, section + 1, Codec::None),
+            (&noise, 0, Codec::None),
+        ] {
+            let batch = finish(value, threshold);
+            assert_eq!(batch.header().attributes.codec(), Ok(codec));
+            assert!(batch.header().attributes.has_trailer(), "the flag is kept beside the codec");
+            let record = batch.records().unwrap().next().unwrap().unwrap();
+            assert_eq!(record.value, value);
+            assert_eq!(record.headers.get("name"), Some(&b"value"[..]));
+        }
+    }
+
+    #[test]
+    fn a_level_that_the_codec_lacks_is_refused() {
+        let mut builder = BatchBuilder::new(64);
+        builder.append(T0, None, &[b'a'; 2_000], &[]).unwrap();
+        let compression = Compression { level: Some(99), ..Compression::new(Codec::Zstd) };
+        let options = FinishOptions { compression, ..FinishOptions::default() };
+        assert!(matches!(builder.finish(options), Err(WireError::Compression { codec: "zstd", .. })));
+    }
+}

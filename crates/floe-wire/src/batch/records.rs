@@ -320,3 +320,161 @@ fn lost_framing(index: u32, rest: &[u8]) -> WireError {
         Err(error) => error,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Attributes, BatchBuilder, FinishOptions, LENGTH_END};
+
+    const T0: i64 = 1_700_000_000_000;
+
+    /// A batch with this record section and these attributes, as another writer could have made it.
+    fn foreign(attributes: i16, section: &[u8]) -> EncodedBatch {
+        let mut builder = BatchBuilder::new(64);
+        builder.append(T0, None, b"", &[]).unwrap();
+        let mut header = *builder.finish(FinishOptions::default()).unwrap().header();
+        header.batch_len = (HEADER_LEN + section.len() - LENGTH_END) as i32;
+        header.attributes.0 = attributes;
+        header.last_offset_delta = 9;
+        EncodedBatch::parse(Bytes::from([&header.encode()[..], section].concat())).unwrap()
+    }
+
+    /// A record with this body.
+    fn record(body: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint::put(&mut out, body.len() as i64);
+        out.extend_from_slice(body);
+        out
+    }
+
+    fn section(count: u32, records: &[Vec<u8>]) -> Vec<u8> {
+        [&count.to_be_bytes()[..], &records.concat()].concat()
+    }
+
+    fn values(batch: &EncodedBatch) -> Vec<Result<Bytes, ()>> {
+        batch.records().unwrap().map(|record| record.map(|record| record.value).map_err(|_| ())).collect()
+    }
+
+    #[test]
+    fn offsets_and_times_come_from_the_records() {
+        // Time delta +3 and offset delta 4; time delta -1 and offset delta 7.
+        let records = [record(&[0, 6, 8, 0, 2, b'a', 0]), record(&[0, 1, 14, 1, 0, 2, b'b', 0])];
+        let batch = foreign(0, &section(2, &records)).with_base_offset(100);
+        let read: Vec<_> = batch.records().unwrap().map(Result::unwrap).collect();
+        assert_eq!((read[0].offset, read[0].timestamp), (104, Some(T0 + 3)));
+        assert_eq!((read[1].offset, read[1].timestamp), (107, Some(T0 - 1)));
+        assert_eq!((read[0].key.as_deref(), read[1].key.as_deref()), (None, Some(&b""[..])));
+        assert_eq!(batch.next_offset(), 110, "the header decides where the next batch begins");
+    }
+
+    #[test]
+    fn keys_and_values_are_slices_of_the_batch() {
+        let mut builder = BatchBuilder::new(256);
+        builder.append(T0, Some(b"key"), b"value", &[("name", b"of header")]).unwrap();
+        let batch = builder.finish(FinishOptions::default()).unwrap();
+        let within = batch.raw().as_ptr_range();
+        let view = batch.records().unwrap().next().unwrap().unwrap();
+        let (_, header) = view.headers.iter().next().unwrap();
+        for part in [&view.key.as_ref().unwrap()[..], &view.value, header] {
+            assert!(within.contains(&part.as_ptr()));
+        }
+    }
+
+    #[test]
+    fn a_record_that_does_not_decode_does_not_hide_those_behind_it() {
+        let good = record(&[0, 0, 0, 0, 2, b'a', 0]);
+        for bad in [
+            &[0, 0, 0, 2, 2, b'a', 0][..],                  // a key flag of 2
+            &[0, 0, 0, 1, 40, b'a', 0],                     // a key longer than the record
+            &[0, 0, 0, 0, 40, b'a', 0],                     // a value longer than the record
+            &[0, 0, 0, 0, 1, b'a', 0],                      // a negative value length
+            &[0, 0, 1, 0, 2, b'a', 0],                      // a negative offset delta
+            &[0, 0, 0, 0, 4, b'a', b'b'],                   // no header count
+            &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], // an endless time delta
+        ] {
+            let batch = foreign(0, &section(3, &[good.clone(), record(bad), good.clone()]));
+            let a = Bytes::from_static(b"a");
+            assert_eq!(values(&batch), [Ok(a.clone()), Err(()), Ok(a)], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn where_a_length_cannot_be_trusted_reading_ends() {
+        let good = record(&[0, 0, 0, 0, 2, b'a', 0]);
+        for bad in [&[0x80u8, 0x80][..], &[1], &[0, 0, 0], &[10, 0, 0, 0, 0, 0], &[60, 1, 2, 3]] {
+            let batch = foreign(0, &section(5, &[good.clone(), bad.to_vec(), good[..3].to_vec()]));
+            assert_eq!(values(&batch), [Ok(Bytes::from_static(b"a")), Err(())], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_count_may_be_smaller_or_larger_than_the_span() {
+        let one = record(&[0, 0, 0, 0, 2, b'a', 0]);
+        assert_eq!(values(&foreign(0, &section(0, std::slice::from_ref(&one)))), []);
+        assert_eq!(values(&foreign(0, &section(1, &[one.clone(), one.clone()]))).len(), 1);
+        assert_eq!(values(&foreign(0, &section(20, &vec![one; 20]))).len(), 20);
+        assert!(matches!(foreign(0, &[0, 0, 1]).records(), Err(WireError::Truncated { .. })));
+    }
+
+    #[test]
+    fn a_schema_id_is_skipped() {
+        let section = section(1, &[record(&[0, 0, 0, 0, 2, b'a', 0])]);
+        let batch = foreign(Attributes::SCHEMA, &[&[0, 0, 0, 42][..], &section].concat());
+        assert_eq!(values(&batch), [Ok(Bytes::from_static(b"a"))]);
+        assert!(matches!(foreign(Attributes::SCHEMA, &[0]).records(), Err(WireError::Truncated { .. })));
+    }
+
+    #[test]
+    fn headers_inside_a_record_are_read_where_its_length_shows_them() {
+        let start = [0, 0, 0, 0, 2, b'a'];
+        // Two headers: "h" = "xy", and "n" without a value.
+        let headers = [4, 2, b'h', 4, b'x', b'y', 2, b'n', 1];
+        let with = record(&[&start[..], &headers].concat());
+        let passed_over = [
+            &[4][..],                        // a count alone
+            &[4, 2, b'h', 4, b'x', b'y'],    // one header fewer than counted
+            &[2, 2, b'h', 4, b'x', b'y', 0], // a byte more
+            &[2, 2, 0xff, 4, b'x', b'y'],    // a name that is not text
+            &[1, 2, b'h', 4, b'x', b'y'],    // a negative count
+        ];
+        let mut records = vec![with];
+        records.extend(passed_over.iter().map(|rest| record(&[&start[..], rest].concat())));
+        let batch = foreign(0, &section(records.len() as u32, &records));
+        let read: Vec<_> = batch.records().unwrap().map(Result::unwrap).collect();
+        assert_eq!(read.len(), 6);
+        let expected: [(&str, &[u8]); 2] = [("h", b"xy"), ("n", b"")];
+        assert_eq!(read[0].headers.iter().collect::<Vec<_>>(), expected);
+        assert!(read.iter().all(|record| record.value == "a"));
+        assert!(read[1..].iter().all(|record| record.headers.is_empty()));
+    }
+
+    #[test]
+    fn compressed_records_are_cut_at_the_limit() {
+        let mut compressed = Vec::new();
+        crate::compress::compress(Codec::Gzip, None, &section(1, &[vec![0; 100_000]]), &mut compressed)
+            .unwrap();
+        let batch = foreign(Codec::Gzip.code(), &compressed);
+        assert!(matches!(batch.records_with_limit(10_000), Err(WireError::TooLarge { limit: 10_000, .. })));
+        assert!(batch.records_with_limit(100_004).is_ok());
+        assert!(foreign(5, &compressed).records().is_err(), "codec 5 means nothing");
+    }
+
+    #[test]
+    fn borrowed_goes_on_where_the_iterator_is() {
+        let mut builder = BatchBuilder::new(256);
+        for (index, value) in [b"a", b"b", b"c"].into_iter().enumerate() {
+            builder.append(T0, None, value, &[("at", &[index as u8])]).unwrap();
+        }
+        let mut records = builder.finish(FinishOptions::default()).unwrap().records().unwrap();
+        records.next();
+        let rest: Vec<_> = records.borrowed().map(Result::unwrap).collect();
+        assert_eq!(
+            rest.iter().map(|record| (record.offset, record.value)).collect::<Vec<_>>(),
+            [(1, &b"b"[..]), (2, b"c")]
+        );
+        assert_eq!(
+            rest.iter().map(|record| record.headers.get("at")).collect::<Vec<_>>(),
+            [Some(&[1u8][..]), Some(&[2])]
+        );
+    }
+}

@@ -114,3 +114,73 @@ pub(super) fn batch_len_at(input: &[u8]) -> Result<Option<usize>, WireError> {
         _ => Ok(Some(total)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, FinishOptions};
+
+    fn batch(value: &[u8]) -> Bytes {
+        let mut builder = BatchBuilder::new(128);
+        builder.append(5, None, value, &[]).unwrap();
+        builder.finish(FinishOptions::default()).unwrap().to_bytes()
+    }
+
+    #[test]
+    fn a_run_cut_anywhere_gives_its_whole_batches_and_says_what_is_missing() {
+        let batches = [batch(b"one"), batch(b"the second"), batch(b"")];
+        let run = Bytes::from(batches.concat());
+        for end in 0..=run.len() {
+            let mut split = Split::new(run.slice(..end));
+            let mut start = 0;
+            for expected in &batches {
+                if end < start + expected.len() {
+                    break;
+                }
+                let found = split.next().unwrap().unwrap();
+                assert_eq!(&found.to_bytes(), expected);
+                assert_eq!(found.raw().as_ptr(), run[start..].as_ptr(), "batches are slices of the run");
+                start += expected.len();
+            }
+            assert_eq!(split.next(), None, "cut at {end}");
+            let tail = match end - start {
+                0 => Tail::Empty,
+                available => {
+                    let next = batches.iter().scan(0, |sum, batch| {
+                        *sum += batch.len();
+                        Some((*sum, batch.len()))
+                    });
+                    let needed = next.into_iter().find(|(sum, _)| *sum > start).map(|(_, length)| length);
+                    Tail::Incomplete { available, needed: needed.filter(|_| available >= LENGTH_END) }
+                }
+            };
+            assert_eq!(split.tail(), tail, "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn a_malformed_header_is_one_error_and_the_end() {
+        let good = batch(b"good");
+        let change = |at: usize, bytes: &[u8]| {
+            let mut bad = good.to_vec();
+            bad[at..at + bytes.len()].copy_from_slice(bytes);
+            bad
+        };
+        for (bad, visible) in [
+            (change(16, &[1]), 17),
+            (change(8, &44i32.to_be_bytes()), 12),
+            (change(8, &(-1i32).to_be_bytes()), 12),
+            (change(8, &i32::MAX.to_be_bytes()), 12),
+        ] {
+            // The fault is told as soon as its bytes are there, not only with the whole header.
+            for end in [visible, bad.len()] {
+                let run = [&good[..], &bad[..end]].concat();
+                let mut split = Split::new(Bytes::from(run));
+                assert!(split.next().unwrap().is_ok());
+                assert!(split.next().unwrap().is_err());
+                assert_eq!(split.next(), None);
+                assert_eq!(split.remaining().len(), end);
+            }
+        }
+    }
+}

@@ -357,3 +357,152 @@ fn take_header<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, &'a [u8])> {
     }
     Some((name, take_block(rest)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{Attributes, BatchBuilder, EncodedBatch, FinishOptions, HEADER_LEN, LENGTH_END};
+
+    type Pairs = Vec<(String, Vec<u8>)>;
+
+    /// Three records, the second with headers.
+    fn batch() -> EncodedBatch {
+        let mut builder = BatchBuilder::new(256);
+        builder.append(0, None, b"a", &[]).unwrap();
+        builder.append(0, None, b"b", &[("n", b"xy"), ("n", b"z")]).unwrap();
+        builder.append(0, None, b"c", &[]).unwrap();
+        let len = builder.len();
+        let batch = builder.finish(FinishOptions::default()).unwrap();
+        assert_eq!(batch.len(), len, "the length foretells the trailer");
+        batch
+    }
+
+    /// The batch with another record section.
+    fn with_section(section: &[u8]) -> EncodedBatch {
+        let mut bytes = [&batch().raw()[..HEADER_LEN], section].concat();
+        let length = (bytes.len() - LENGTH_END) as u32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        EncodedBatch::parse(Bytes::from(bytes)).unwrap()
+    }
+
+    fn read(batch: &EncodedBatch) -> (TrailerState, Vec<Bytes>, Vec<Pairs>) {
+        let records = batch.records().unwrap();
+        let state = records.trailer_state();
+        let (values, headers) = records
+            .map(Result::unwrap)
+            .map(|record| {
+                let headers =
+                    record.headers.iter().map(|(name, value)| (name.to_owned(), value.to_vec())).collect();
+                (record.value, headers)
+            })
+            .unzip();
+        (state, values, headers)
+    }
+
+    fn second_has_headers() -> Vec<Pairs> {
+        vec![vec![], vec![("n".to_owned(), b"xy".to_vec()), ("n".to_owned(), b"z".to_vec())], vec![]]
+    }
+
+    /// The table in `docs/formats/batch.md`.
+    #[test]
+    fn the_trailer_has_the_documented_bytes() {
+        let batch = batch();
+        assert!(batch.header().attributes.has_trailer());
+        let trailer = [
+            &[1, 0, 0, 0, 12][..],                          // record headers, 12 bytes
+            &[2, 20],                                       // gap 1, 10 bytes of headers
+            &[4, 2, b'n', 4, b'x', b'y', 2, b'n', 2, b'z'], // two headers
+            &[0, 0, 0, 17, 1, b'f', b'l', b'o', b'e'],      // footer
+        ]
+        .concat();
+        // Count and three records of ten bytes less two: 4 + 3 * 8.
+        assert_eq!(batch.raw()[HEADER_LEN + 4 + 24..], trailer);
+        assert_eq!(read(&batch).2, second_has_headers());
+    }
+
+    #[test]
+    fn of_several_headers_with_one_name_the_last_counts() {
+        let record = batch().records().unwrap().nth(1).unwrap().unwrap();
+        assert_eq!(record.headers.get("n"), Some(&b"z"[..]));
+        assert_eq!(record.headers.get("N"), None);
+        assert_eq!((record.headers.len(), record.headers.is_empty()), (2, false));
+        assert_eq!(format!("{:?}", record.headers), r#"{"n": "xy", "n": "z"}"#);
+        assert_eq!(Headers::new(), Headers::default());
+        assert!(Headers::new().is_empty());
+    }
+
+    #[test]
+    fn a_record_with_headers_of_both_kinds_has_those_of_the_trailer() {
+        let section = batch().raw()[HEADER_LEN..].to_vec();
+        // The second record becomes one with a header of its own: length 8 - 1 + 5.
+        let own = [24, 0, 0, 2, 0, 2, b'b', 2, 2, b'o', 4, b'i', b'n'];
+        let section = [&section[..12], &own, &section[20..]].concat();
+        assert_eq!(read(&with_section(&section)).2, second_has_headers());
+    }
+
+    #[test]
+    fn damage_costs_headers_but_never_records() {
+        let section = batch().raw()[HEADER_LEN..].to_vec();
+        let values: Vec<_> = ["a", "b", "c"].map(Bytes::from).to_vec();
+        let (mut damaged, mut unknown) = (0, 0);
+        for at in 28..section.len() {
+            for flip in [0x01, 0x04, 0x80] {
+                let mut changed = section.clone();
+                changed[at] ^= flip;
+                let (state, found, headers) = read(&with_section(&changed));
+                assert_eq!(found, values, "byte {at}");
+                if state == TrailerState::Read {
+                    continue; // A changed name, value or gap: the checksum of the batch tells.
+                }
+                assert_eq!(headers, [vec![], vec![], vec![]], "byte {at}: all of the headers or none");
+                match state {
+                    TrailerState::Damaged => damaged += 1,
+                    TrailerState::UnknownVersion(version) => {
+                        assert_eq!(version, 1 ^ flip);
+                        unknown += 1;
+                    }
+                    other => panic!("byte {at}: {other:?}"),
+                }
+            }
+            let (state, found, _) = read(&with_section(&section[..at]));
+            assert_eq!((state, found), (TrailerState::Damaged, values.clone()), "cut at {at}");
+        }
+        assert_eq!(unknown, 3);
+        assert!(damaged > 20, "{damaged}");
+    }
+
+    #[test]
+    fn unknown_sections_are_skipped_by_their_length() {
+        let section = batch().raw()[HEADER_LEN..].to_vec();
+        let (records, trailer) = section.split_at(28);
+        let (headers, _) = trailer.split_at(SECTION_HEAD_LEN + 12);
+        let other = [9, 0, 0, 0, 3, 1, 2, 3];
+        for sections in [[&other[..], headers].concat(), [headers, &other].concat()] {
+            let length = sections.len() as u32;
+            let footer = [&length.to_be_bytes()[..], &[1], b"floe"].concat();
+            let (state, _, found) = read(&with_section(&[records, &sections, &footer].concat()));
+            assert_eq!((state, found), (TrailerState::Read, second_has_headers()));
+        }
+    }
+
+    #[test]
+    fn without_the_flag_nothing_is_looked_for() {
+        let mut bytes = batch().raw().to_vec();
+        bytes[21] &= !(Attributes::TRAILER >> 8) as u8;
+        let (state, values, headers) = read(&EncodedBatch::parse(Bytes::from(bytes)).unwrap());
+        assert_eq!((state, values.len()), (TrailerState::Absent, 3));
+        assert!(headers.iter().all(Vec::is_empty));
+    }
+
+    #[test]
+    fn only_records_with_headers_take_room() {
+        let mut builder = BatchBuilder::new(256);
+        builder.append(0, None, b"", &[]).unwrap();
+        let per_record = builder.len() - HEADER_LEN - 4;
+        builder.append(0, None, b"", &[("k", b"v")]).unwrap();
+        let with_trailer = builder.len();
+        builder.append(0, None, b"", &[]).unwrap();
+        assert_eq!(builder.len() - with_trailer, per_record);
+        assert_eq!(with_trailer, HEADER_LEN + 4 + 2 * per_record + OVERHEAD + 7);
+    }
+}

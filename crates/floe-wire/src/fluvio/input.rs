@@ -1,0 +1,223 @@
+//! A checked reader over received bytes.
+
+use bytes::Bytes;
+
+use crate::{WireError, varint};
+
+/// Reads values off the front of received bytes.
+///
+/// Every read is checked against what is left, lengths are compared with the input before they are used, and byte
+/// blobs are slices of the input. Errors name the field that was being read: see [`Input::enter`].
+#[derive(Debug, Clone)]
+pub struct Input {
+    bytes: Bytes,
+    what: &'static str,
+    unknown_error_code: Option<i16>,
+}
+
+impl Input {
+    /// Reads `bytes`.
+    #[must_use]
+    pub fn new(bytes: Bytes) -> Self {
+        Self { bytes, what: "message", unknown_error_code: None }
+    }
+
+    /// Names the field that is read next, for errors.
+    #[inline]
+    pub fn enter(&mut self, what: &'static str) {
+        self.what = what;
+    }
+
+    /// How many bytes are left.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Everything that is left.
+    #[must_use]
+    pub fn rest(self) -> Bytes {
+        self.bytes
+    }
+
+    /// A [`WireError::Malformed`] that names the field being read.
+    #[must_use]
+    pub fn malformed(&self, problem: impl Into<String>) -> WireError {
+        WireError::malformed(self.what, problem)
+    }
+
+    /// The next `length` bytes, as a slice of the input.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if there are fewer.
+    pub fn take(&mut self, length: usize) -> Result<Bytes, WireError> {
+        if length > self.bytes.len() {
+            return Err(self.truncated(length));
+        }
+        Ok(self.bytes.split_to(length))
+    }
+
+    /// The next `N` bytes, copied.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if there are fewer.
+    #[inline]
+    pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
+        let Some(array) = self.bytes.first_chunk::<N>().copied() else {
+            return Err(self.truncated(N));
+        };
+        let _ = self.bytes.split_to(N);
+        Ok(array)
+    }
+
+    /// One byte.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end of the input.
+    pub fn u8(&mut self) -> Result<u8, WireError> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    /// A big-endian `u16`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end of the input.
+    pub fn u16(&mut self) -> Result<u16, WireError> {
+        self.array().map(u16::from_be_bytes)
+    }
+
+    /// A big-endian `i16`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end of the input.
+    pub fn i16(&mut self) -> Result<i16, WireError> {
+        self.array().map(i16::from_be_bytes)
+    }
+
+    /// A big-endian `i32`.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end of the input.
+    pub fn i32(&mut self) -> Result<i32, WireError> {
+        self.array().map(i32::from_be_bytes)
+    }
+
+    /// The number of elements that follow: an `i32`, where zero and less mean none. Since no element of this protocol
+    /// is empty, a count above the number of bytes left cannot be true and is refused before anything is allocated.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] at the end of the input or for a count that the rest cannot hold.
+    pub fn count(&mut self) -> Result<usize, WireError> {
+        let count = usize::try_from(self.i32()?).unwrap_or(0);
+        if count > self.bytes.len() {
+            return Err(self.truncated(count));
+        }
+        Ok(count)
+    }
+
+    /// A string with an `i16` length in front, where zero and less mean empty.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if the input ends within it; [`WireError::Malformed`] if it is not UTF-8.
+    pub fn string(&mut self) -> Result<String, WireError> {
+        let length = usize::try_from(self.i16()?).unwrap_or(0);
+        let bytes = self.take(length)?;
+        match std::str::from_utf8(&bytes) {
+            Ok(text) => Ok(text.to_owned()),
+            Err(error) => Err(self.malformed(format!("not UTF-8 ({error})"))),
+        }
+    }
+
+    /// A blob with a variable-length integer in front, as a slice of the input.
+    ///
+    /// # Errors
+    /// [`WireError::Truncated`] if the input ends within it; [`WireError::Malformed`] for a malformed or negative
+    /// length.
+    pub fn varint_blob(&mut self) -> Result<Bytes, WireError> {
+        let mut front = &self.bytes[..];
+        let length = varint::take(&mut front)?;
+        let used = self.bytes.len() - front.len();
+        let Ok(length) = usize::try_from(length) else {
+            return Err(self.malformed(format!("length {length}")));
+        };
+        let _ = self.bytes.split_to(used);
+        self.take(length)
+    }
+
+    /// Fails if anything is left.
+    ///
+    /// # Errors
+    /// [`WireError::Malformed`] with the number of bytes left.
+    pub fn finish(&self) -> Result<(), WireError> {
+        if self.bytes.is_empty() {
+            return Ok(());
+        }
+        Err(self.malformed(format!("{} bytes follow the end of the message", self.bytes.len())))
+    }
+
+    /// Remembers that a number was met that no error code has, so its payload could not be read.
+    pub(super) fn doubt(&mut self, code: i16) {
+        self.unknown_error_code.get_or_insert(code);
+    }
+
+    /// The first unknown error code, if one was met.
+    pub(super) fn doubtful_code(&self) -> Option<i16> {
+        self.unknown_error_code
+    }
+
+    #[cold]
+    fn truncated(&self, needed: usize) -> WireError {
+        WireError::Truncated { what: self.what, needed, available: self.bytes.len() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(bytes: &[u8]) -> Input {
+        Input::new(Bytes::copy_from_slice(bytes))
+    }
+
+    #[test]
+    fn a_short_read_takes_nothing_and_names_the_field() {
+        let mut short = input(&[1, 2, 3]);
+        short.enter("Thing.size");
+        assert_eq!(short.i32(), Err(WireError::Truncated { what: "Thing.size", needed: 4, available: 3 }));
+        assert_eq!(short.u16(), Ok(0x0102));
+        assert_eq!(short.u8(), Ok(3));
+        assert_eq!(short.finish(), Ok(()));
+    }
+
+    #[test]
+    fn strings_are_checked() {
+        assert_eq!(input(&[0, 2, b'o', b'k']).string().as_deref(), Ok("ok"));
+        for empty in [[0, 0], [0xff, 0xff], [0x80, 0]] {
+            assert_eq!(input(&empty).string().as_deref(), Ok(""), "{empty:?}");
+        }
+        assert!(matches!(input(&[0, 3, b'o', b'k']).string(), Err(WireError::Truncated { needed: 3, .. })));
+        assert!(matches!(input(&[0, 1, 0xff]).string(), Err(WireError::Malformed { .. })));
+    }
+
+    #[test]
+    fn a_count_beyond_the_rest_is_refused() {
+        assert_eq!(input(&[0, 0, 0, 2, 9, 9]).count(), Ok(2));
+        assert_eq!(input(&[0xff, 0xff, 0xff, 0xff]).count(), Ok(0));
+        assert!(matches!(
+            input(&[0x7f, 0xff, 0xff, 0xff, 1]).count(),
+            Err(WireError::Truncated { available: 1, .. })
+        ));
+    }
+
+    #[test]
+    fn blobs_are_slices_and_their_length_is_checked() {
+        let source = Bytes::from_static(&[0x06, b'd', b'o', b'g', 7]);
+        let mut blob = Input::new(source.clone());
+        let dog = blob.varint_blob().unwrap();
+        assert_eq!(dog, "dog");
+        assert_eq!(dog.as_ptr(), source[1..].as_ptr());
+        assert_eq!(blob.remaining(), 1);
+        assert!(matches!(input(&[0x01]).varint_blob(), Err(WireError::Malformed { .. })));
+        assert!(matches!(input(&[0x08, 1]).varint_blob(), Err(WireError::Truncated { needed: 4, .. })));
+    }
+}
