@@ -239,7 +239,8 @@ fn read_bounded(
 }
 
 /// Whether the LZ4 frame at the start of `input` goes on to its end mark. The decoder takes a frame that stops between
-/// two blocks for a finished one, and would lose what follows in silence. Skippable frames, which no writer of batches uses, are refused.
+/// two blocks for a finished one, and would lose what follows in silence. Skippable frames, which no writer of batches
+/// uses, are refused.
 fn is_whole_lz4(input: &[u8]) -> bool {
     const CONTENT_SIZE: u8 = 1 << 3;
     const DICTIONARY: u8 = 1;

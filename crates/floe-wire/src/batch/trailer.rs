@@ -232,25 +232,27 @@ fn take_block<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
 /// headers cost nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    block: Bytes,
+    /// As in [`BorrowedHeaders`]; `None` for no headers, which is then free to make and to drop.
+    block: Option<Bytes>,
 }
 
 impl Headers {
     /// No headers.
     #[must_use]
     pub const fn new() -> Self {
-        Self { block: Bytes::new() }
+        Self { block: None }
     }
 
     /// Takes `headers`, found inside `whole`, without copying.
     pub(super) fn slice_of(whole: &Bytes, headers: BorrowedHeaders<'_>) -> Self {
-        if headers.block.is_empty() { Self::new() } else { Self { block: whole.slice_ref(headers.block) } }
+        let found = !headers.block.is_empty();
+        Self { block: found.then(|| whole.slice_ref(headers.block)) }
     }
 
     /// The same headers, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> BorrowedHeaders<'_> {
-        BorrowedHeaders { block: &self.block }
+        BorrowedHeaders { block: self.block.as_deref().unwrap_or_default() }
     }
 
     /// Names and values in the order in which they were written.
