@@ -24,6 +24,10 @@ const MAX_ZSTD_WINDOW: u32 = 25;
 /// Output buffers start no larger than this.
 const FIRST_OUTPUT: usize = 64 * 1024;
 
+/// Zstandard encoders of higher levels are not kept for the next batch of this thread: their tables take tens of
+/// megabytes and more.
+const KEEP_ENCODER_UP_TO: i32 = 6;
+
 /// A Zstandard decoder kept for the next batch of this thread has decoded no more than this, so that a few large
 /// batches do not pin large windows.
 const KEEP_DECODER_BELOW: usize = 8 * 1024 * 1024;
@@ -291,7 +295,9 @@ fn compress_zstd(level: i32, input: &[u8], out: &mut Vec<u8>) -> Result<(), Wire
     let outcome = encoder.compress_to_buffer(input, &mut destination);
     *out = destination.into_inner();
     outcome.map_err(error)?;
-    ZSTD_ENCODER.set(Some((level, encoder)));
+    if level <= KEEP_ENCODER_UP_TO {
+        ZSTD_ENCODER.set(Some((level, encoder)));
+    }
     Ok(())
 }
 

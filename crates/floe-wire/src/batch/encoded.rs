@@ -135,3 +135,56 @@ impl EncodedBatch {
         &self.bytes
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::{BatchBuilder, FinishOptions, HEADER_LEN};
+
+    fn batch() -> EncodedBatch {
+        let mut builder = BatchBuilder::new(128);
+        builder.append(5, None, b"one", &[]).unwrap();
+        builder.append(5, None, b"two", &[]).unwrap();
+        builder.finish(FinishOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn another_place_changes_the_prefix_and_nothing_else() {
+        let batch = batch();
+        let moved = batch.clone().with_base_offset(0x0102_0304).with_leader_epoch(9);
+        assert_eq!((moved.base_offset(), moved.next_offset()), (0x0102_0304, 0x0102_0306));
+        assert_eq!(moved.prefix()[..8], [0, 0, 0, 0, 1, 2, 3, 4]);
+        assert_eq!(moved.prefix()[12..], [0, 0, 0, 9]);
+        assert_eq!(moved.rest().as_ptr(), batch.rest().as_ptr(), "nothing is copied");
+        let bytes = moved.to_bytes();
+        assert_eq!(bytes, [&moved.prefix()[..], &moved.rest()].concat());
+        let parsed = EncodedBatch::parse(bytes).unwrap();
+        assert_eq!(parsed.header(), moved.header());
+        assert_eq!(parsed.verify_checksum(), Ok(()), "the prefix lies outside the checksum");
+        let offsets: Vec<_> = moved.records().unwrap().map(|record| record.unwrap().offset).collect();
+        assert_eq!(offsets, [0x0102_0304, 0x0102_0305]);
+    }
+
+    #[test]
+    fn an_unchanged_batch_is_not_copied() {
+        let batch = batch();
+        assert_eq!(batch.to_bytes().as_ptr(), batch.raw().as_ptr());
+        assert_eq!(batch.len(), batch.raw().len());
+    }
+
+    #[test]
+    fn parse_takes_exactly_one_batch() {
+        let bytes = batch().to_bytes();
+        for cut in 0..bytes.len() {
+            let needed = if cut < HEADER_LEN { HEADER_LEN } else { bytes.len() };
+            match EncodedBatch::parse(bytes.slice(..cut)) {
+                Err(WireError::Truncated { needed: told, available, .. }) => {
+                    assert_eq!((told, available), (needed, cut));
+                }
+                other => panic!("cut at {cut}: {other:?}"),
+            }
+        }
+        let longer = Bytes::from([&bytes[..], &[0]].concat());
+        assert!(matches!(EncodedBatch::parse(longer), Err(WireError::Malformed { .. })));
+    }
+}

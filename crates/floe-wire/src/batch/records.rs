@@ -368,6 +368,20 @@ mod tests {
     }
 
     #[test]
+    fn without_a_positive_first_time_no_record_has_one() {
+        for (first, second, expected) in
+            [(0, 4, [None, None]), (-1, -1, [None, None]), (1, 4, [Some(1), Some(4)])]
+        {
+            let mut builder = BatchBuilder::new(64);
+            builder.append(first, None, b"", &[]).unwrap();
+            builder.append(second, None, b"", &[]).unwrap();
+            let records = builder.finish(FinishOptions::default()).unwrap().records().unwrap();
+            let times: Vec<_> = records.map(|record| record.unwrap().timestamp).collect();
+            assert_eq!(times, expected);
+        }
+    }
+
+    #[test]
     fn keys_and_values_are_slices_of_the_batch() {
         let mut builder = BatchBuilder::new(256);
         builder.append(T0, Some(b"key"), b"value", &[("name", b"of header")]).unwrap();
