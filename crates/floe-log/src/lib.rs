@@ -1,1 +1,73 @@
-//! Under construction.
+//! The embedded log of floe: topics of partitions on one machine, stored as files of record batches.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use floe_log::{Store, StoreConfig, TopicConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let store = Store::open(StoreConfig::memory())?; // StoreConfig::at("./floe-data") keeps files
+//! store.create_topic("orders", TopicConfig::new().partitions(3))?;
+//! let partition = store.partition("orders", 0)?;
+//! assert_eq!(partition.bounds().end, 0);
+//!
+//! let mut reader = partition.reader(0)?;
+//! assert!(reader.next_chunk(1 << 20)?.batches.is_empty());
+//! store.close()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//!  submit ─► Partition ─► one pwritev ─► segment files        Store ─► catalog (redb): topics, offsets,
+//!                │                          ▲                                          recovery points
+//!                └─► tail in memory ─► Reader ┘
+//! ```
+//!
+//! The stored frame is the record batch itself ([`floe_wire::batch::EncodedBatch`]): only the 16 bytes before its
+//! checksum are replaced when an offset is assigned, so disk, wire and memory hold the same bytes.
+//!
+//! # What survives what
+//! | topic durability | end of the process, `kill -9` | power loss |
+//! | --- | --- | --- |
+//! | [`Durability::Os`] | everything acknowledged | what was there at the last checkpoint (every 30 s) |
+//! | [`Durability::Interval`] | everything acknowledged | all but the last interval |
+//! | [`Durability::Always`] | everything acknowledged | everything acknowledged |
+//!
+//! A failed sync stops the store ([`LogError::Poisoned`]): the kernel reports such an error once and forgets what it
+//! could not write. A full disk fails the appends concerned and nothing else.
+//!
+//! # Limits
+//! One process opens a store at a time. The crate knows no async runtime: calls block on file IO at most, completions
+//! are callbacks, and waiting at the end of a partition takes a [`std::task::Waker`].
+
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
+#![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests use small known numbers"))]
+
+mod background;
+mod catalog;
+mod clock;
+mod config;
+mod database_file;
+pub mod disk;
+mod error;
+mod frames;
+mod index;
+mod offsets;
+mod partition;
+mod producers;
+mod reader;
+mod recovery;
+mod segment;
+mod shared;
+mod store;
+mod tail;
+mod topics;
+
+pub use config::{Durability, StoreConfig, TopicConfig};
+pub use error::LogError;
+pub use offsets::Committed;
+pub use partition::{Appended, Bounds, Partition};
+pub use reader::{Chunk, Reader, TryChunk};
+pub use recovery::{Cut, RecoveryReport};
+pub use store::Store;
+pub use topics::{TopicDescription, TopicWatch};

@@ -1,0 +1,110 @@
+//! The threads of a store: a few that sync, one that keeps house.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use crate::{LogError, offsets::Offsets, partition::Partition, shared::Shared, topics::Topics};
+
+/// Syncs of different files run side by side: a device takes several at once.
+const SYNC_THREADS: usize = 4;
+
+pub(crate) fn start(
+    shared: &Arc<Shared>,
+    topics: &Arc<Topics>,
+    offsets: &Arc<Offsets>,
+) -> Result<Vec<JoinHandle<()>>, LogError> {
+    let mut threads = Vec::new();
+    for number in 0..SYNC_THREADS {
+        let shared = Arc::clone(shared);
+        threads.push(spawn(&format!("floe-sync-{number}"), move || sync_loop(&shared))?);
+    }
+    let (house_shared, topics) = (Arc::clone(shared), Arc::clone(topics));
+    threads.push(spawn("floe-house", move || house_loop(&house_shared, &topics))?);
+    let (shared, offsets) = (Arc::clone(shared), Arc::clone(offsets));
+    threads.push(spawn("floe-offsets", move || offsets.run(&shared))?);
+    Ok(threads)
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, LogError> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(work)
+        .map_err(|error| LogError::io(name, "start thread", error))
+}
+
+fn sync_loop(shared: &Shared) {
+    while let Some(partition) = shared.work.next_sync() {
+        if let Err(error) = partition.sync() {
+            tracing::error!(topic = partition.topic(), partition = partition.number(), %error, "sync failed");
+        }
+        // A producer that has drained for long leaves the rest to this thread.
+        partition.drain_queue();
+    }
+}
+
+fn house_loop(shared: &Arc<Shared>, topics: &Topics) {
+    let (checkpoints, retention) = (shared.config.checkpoint_interval, shared.config.retention_interval);
+    let mut next_checkpoint = later(checkpoints);
+    let mut next_retention = later(retention);
+    while shared.work.wait_until(next_checkpoint.min(next_retention)) {
+        let now = Instant::now();
+        if now >= next_checkpoint {
+            if let Err(error) = checkpoint(shared, topics) {
+                tracing::warn!(%error, "no checkpoint: opening after a crash will take longer");
+            }
+            next_checkpoint = later(checkpoints);
+        }
+        if now >= next_retention {
+            if let Err(error) = enforce_retention(shared, topics, crate::clock::now_ms()) {
+                tracing::warn!(%error, "retention could not remove everything");
+            }
+            next_retention = later(retention);
+        }
+    }
+}
+
+fn later(delay: Duration) -> Instant {
+    let now = Instant::now();
+    // A delay beyond what the clock can hold is never.
+    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
+
+/// Notes in the catalog how far everything is synced.
+pub(crate) fn checkpoint(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
+    let partitions: Vec<Arc<Partition>> = topics.all().iter().flat_map(|topic| topic.opened()).collect();
+    let points: Vec<_> = partitions
+        .iter()
+        .filter_map(|partition| partition.take_unnoted_point().map(|point| (partition.log_id, point)))
+        .collect();
+    shared.catalog.set_durable(&points)
+}
+
+/// Removes what the topics' retention does not keep. All new starts go into one transaction, before any file goes:
+/// a missing file is then never a surprise.
+pub(crate) fn enforce_retention(shared: &Arc<Shared>, topics: &Topics, now_ms: i64) -> Result<(), LogError> {
+    let mut starts = HashMap::new();
+    let mut segments = Vec::new();
+    for topic in topics.all().iter().filter(|topic| topic.has_retention()) {
+        for number in 0..topic.partition_count() {
+            let retired = topic
+                .open(shared, number, &mut Vec::new())
+                .and_then(|partition| Ok((partition.retire_expired(now_ms)?, partition)));
+            match retired {
+                Ok((Some(retired), partition)) => {
+                    starts.insert(partition.log_id, (topic.id, number, partition.log_id, retired.start));
+                    segments.extend(retired.segments);
+                }
+                Ok((None, _)) => {}
+                // The other partitions go on.
+                Err(error) => tracing::warn!(topic = %topic.name, partition = number, %error, "no retention"),
+            }
+        }
+    }
+    let starts: Vec<_> = starts.into_values().collect();
+    shared.catalog.set_starts(&starts)?;
+    segments.iter().try_for_each(|segment| segment.remove())
+}

@@ -1,0 +1,346 @@
+//! Topics, log numbers, recovery points and committed offsets: everything small, in one `redb` database.
+//!
+//! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
+
+use parking_lot::RwLock;
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use crate::{
+    Durability, LogError, TopicConfig,
+    database_file::DatabaseFile,
+    disk::{Disk, Open},
+};
+
+/// Version of everything in the data directory.
+pub(crate) const FORMAT_VERSION: u64 = 1;
+
+/// Memory for database pages; the catalog is small, and what is read often is kept outside it.
+const CACHE_BYTES: usize = 8 << 20;
+
+/// Topic id, partitions, created ms, durability kind, durability ms, retention ms, retention bytes, segment bytes.
+type TopicRow = (u64, u32, i64, u8, u64, Option<u64>, Option<u64>, Option<u64>);
+
+const SYSTEM: TableDefinition<'_, &str, u64> = TableDefinition::new("system");
+const TOPICS: TableDefinition<'_, &str, TopicRow> = TableDefinition::new("topics");
+const METADATA: TableDefinition<'_, (u64, &str), &str> = TableDefinition::new("topic_metadata");
+/// Topic id and partition to log id and log start.
+const LOGS: TableDefinition<'_, (u64, u32), (u64, i64)> = TableDefinition::new("logs");
+/// Log id to segment base, position in it, next offset: everything before is synced.
+const RECOVERY: TableDefinition<'_, u64, (i64, u64, i64)> = TableDefinition::new("recovery");
+/// Group, topic id and partition to offset, time of the commit, metadata.
+const OFFSETS: TableDefinition<'_, (&str, u64, u32), (i64, i64, &str)> = TableDefinition::new("offsets");
+
+/// A point up to which a log is synced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DurablePoint {
+    pub(crate) segment: i64,
+    pub(crate) position: u64,
+    pub(crate) next: i64,
+}
+
+/// A topic as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredTopic {
+    pub(crate) name: String,
+    pub(crate) id: u64,
+    pub(crate) created_ms: i64,
+    pub(crate) config: TopicConfig,
+    pub(crate) logs: Vec<StoredLog>,
+}
+
+/// A partition's log as stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StoredLog {
+    pub(crate) id: u64,
+    pub(crate) start: i64,
+    pub(crate) durable: Option<DurablePoint>,
+}
+
+/// A committed offset as stored.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredOffset {
+    pub(crate) group: String,
+    pub(crate) topic_id: u64,
+    pub(crate) partition: u32,
+    pub(crate) offset: i64,
+    pub(crate) modified_ms: i64,
+    pub(crate) metadata: String,
+}
+
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    /// None once closed: a database that is dropped late would write into files that somebody else has open by then.
+    database: RwLock<Option<Database>>,
+}
+
+impl Catalog {
+    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, LogError> {
+        let file = disk.open(path, Open::WriteOrCreate).map_err(|e| LogError::io(path, "open", e))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(DatabaseFile { file })
+            .map_err(LogError::catalog)?;
+        let catalog = Self { database: RwLock::new(Some(database)) };
+        catalog
+            .write(|transaction| {
+                let mut system = transaction.open_table(SYSTEM)?;
+                let found = system.get("format_version")?.map(|version| version.value());
+                if found.is_none() {
+                    system.insert("format_version", FORMAT_VERSION)?;
+                    system.insert("next_id", 1)?;
+                }
+                transaction.open_table(TOPICS)?;
+                transaction.open_table(METADATA)?;
+                transaction.open_table(LOGS)?;
+                transaction.open_table(RECOVERY)?;
+                transaction.open_table(OFFSETS)?;
+                Ok(found)
+            })
+            .and_then(|found| match found {
+                Some(found) if found != FORMAT_VERSION => {
+                    Err(LogError::Format { found, supported: FORMAT_VERSION })
+                }
+                _ => Ok(()),
+            })?;
+        Ok(catalog)
+    }
+
+    fn write<T>(
+        &self,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, LogError> {
+        let database = self.database.read();
+        let Some(database) = &*database else { return Err(LogError::Closed) };
+        let transaction = database.begin_write().map_err(LogError::catalog)?;
+        let result = change(&transaction).map_err(LogError::catalog)?;
+        transaction.commit().map_err(LogError::catalog)?;
+        Ok(result)
+    }
+
+    fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, LogError> {
+        let database = self.database.read();
+        let Some(database) = &*database else { return Err(LogError::Closed) };
+        let transaction = database.begin_read().map_err(LogError::catalog)?;
+        look(&transaction).map_err(LogError::catalog)
+    }
+
+    pub(crate) fn close(&self) {
+        *self.database.write() = None;
+    }
+
+    pub(crate) fn topics(&self) -> Result<Vec<StoredTopic>, LogError> {
+        self.read(read_topics)
+    }
+
+    pub(crate) fn create_topic(
+        &self,
+        name: &str,
+        config: &TopicConfig,
+        created_ms: i64,
+    ) -> Result<StoredTopic, LogError> {
+        self.write(|transaction| {
+            let id = take_ids(transaction, 1)?;
+            let (kind, interval) = match config.durability {
+                Durability::Os => (0, 0),
+                Durability::Interval(ms) => (1, ms),
+                Durability::Always => (2, 0),
+            };
+            let age = config.retention_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+            let row = (
+                id,
+                config.partitions,
+                created_ms,
+                kind,
+                interval,
+                age,
+                config.retention_bytes,
+                config.segment_bytes,
+            );
+            transaction.open_table(TOPICS)?.insert(name, row)?;
+            let mut metadata = transaction.open_table(METADATA)?;
+            for (key, value) in &config.metadata {
+                metadata.insert((id, key.as_str()), value.as_str())?;
+            }
+            let logs = add_logs(transaction, id, 0..config.partitions)?;
+            Ok(StoredTopic { name: name.to_owned(), id, created_ms, config: config.clone(), logs })
+        })
+    }
+
+    pub(crate) fn add_partitions(
+        &self,
+        name: &str,
+        id: u64,
+        from: u32,
+        total: u32,
+    ) -> Result<Vec<StoredLog>, LogError> {
+        self.write(|transaction| {
+            let mut topics = transaction.open_table(TOPICS)?;
+            let row = topics.get(name)?.map(|row| row.value());
+            if let Some(mut row) = row {
+                row.1 = total;
+                topics.insert(name, row)?;
+            }
+            add_logs(transaction, id, from..total)
+        })
+    }
+
+    pub(crate) fn delete_topic(&self, name: &str, id: u64, logs: &[u64]) -> Result<(), LogError> {
+        self.write(|transaction| {
+            transaction.open_table(TOPICS)?.remove(name)?;
+            transaction.open_table(METADATA)?.retain_in((id, "")..(id + 1, ""), |_, _| false)?;
+            transaction.open_table(LOGS)?.retain_in((id, 0)..(id + 1, 0), |_, _| false)?;
+            let mut recovery = transaction.open_table(RECOVERY)?;
+            for log in logs {
+                recovery.remove(log)?;
+            }
+            transaction.open_table(OFFSETS)?.retain(|(_, topic, _), _| topic != id)?;
+            Ok(())
+        })
+    }
+
+    /// Notes how far logs are synced, in one transaction.
+    pub(crate) fn set_durable(&self, points: &[(u64, DurablePoint)]) -> Result<(), LogError> {
+        if points.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut recovery = transaction.open_table(RECOVERY)?;
+            for (log, point) in points {
+                recovery.insert(log, (point.segment, point.position, point.next))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Notes where logs start: (topic id, partition, log id, start).
+    pub(crate) fn set_starts(&self, starts: &[(u64, u32, u64, i64)]) -> Result<(), LogError> {
+        if starts.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut logs = transaction.open_table(LOGS)?;
+            for (topic, partition, log, start) in starts {
+                // Gone if the topic was deleted meanwhile: it must not come back.
+                if logs.get((*topic, *partition))?.is_some() {
+                    logs.insert((*topic, *partition), (*log, *start))?;
+                }
+            }
+            Ok(())
+        })
+    }
+
+    pub(crate) fn offsets(&self) -> Result<Vec<StoredOffset>, LogError> {
+        self.read(read_offsets)
+    }
+
+    /// Applies offset changes in order, in one transaction; None removes.
+    pub(crate) fn change_offsets(&self, changes: &[OffsetChange]) -> Result<(), LogError> {
+        self.write(|transaction| {
+            let mut offsets = transaction.open_table(OFFSETS)?;
+            for change in changes {
+                let key = (change.group.as_str(), change.topic_id, change.partition);
+                match &change.value {
+                    Some((offset, modified_ms, metadata)) => {
+                        offsets.insert(key, (*offset, *modified_ms, metadata.as_str()))?;
+                    }
+                    None => {
+                        offsets.remove(key)?;
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// One committed offset to store or remove.
+#[derive(Debug, Clone)]
+pub(crate) struct OffsetChange {
+    pub(crate) group: String,
+    pub(crate) topic_id: u64,
+    pub(crate) partition: u32,
+    /// Offset, time of the commit, metadata.
+    pub(crate) value: Option<(i64, i64, String)>,
+}
+
+fn take_ids(transaction: &WriteTransaction, count: u64) -> Result<u64, redb::Error> {
+    let mut system = transaction.open_table(SYSTEM)?;
+    let first = system.get("next_id")?.map_or(1, |next| next.value());
+    system.insert("next_id", first + count)?;
+    Ok(first)
+}
+
+fn add_logs(
+    transaction: &WriteTransaction,
+    topic: u64,
+    partitions: std::ops::Range<u32>,
+) -> Result<Vec<StoredLog>, redb::Error> {
+    let first = take_ids(transaction, partitions.len() as u64)?;
+    let mut table = transaction.open_table(LOGS)?;
+    let mut logs = Vec::new();
+    for (partition, id) in partitions.zip(first..) {
+        table.insert((topic, partition), (id, 0))?;
+        logs.push(StoredLog { id, start: 0, durable: None });
+    }
+    Ok(logs)
+}
+
+fn read_topics(transaction: &ReadTransaction) -> Result<Vec<StoredTopic>, redb::Error> {
+    let metadata_table = transaction.open_table(METADATA)?;
+    let log_table = transaction.open_table(LOGS)?;
+    let recovery_table = transaction.open_table(RECOVERY)?;
+    let mut topics = Vec::new();
+    for row in transaction.open_table(TOPICS)?.iter()? {
+        let (name, row) = row?;
+        let (id, partitions, created_ms, kind, interval, age, bytes, segment_bytes) = row.value();
+        let mut metadata = BTreeMap::new();
+        for entry in metadata_table.range((id, "")..(id + 1, ""))? {
+            let (key, value) = entry?;
+            metadata.insert(key.value().1.to_owned(), value.value().to_owned());
+        }
+        let mut logs = Vec::new();
+        for entry in log_table.range((id, 0)..(id + 1, 0))? {
+            let (log_id, start) = entry?.1.value();
+            let durable = recovery_table.get(log_id)?.map(|row| {
+                let (segment, position, next) = row.value();
+                DurablePoint { segment, position, next }
+            });
+            logs.push(StoredLog { id: log_id, start, durable });
+        }
+        let durability = match kind {
+            0 => Durability::Os,
+            1 => Durability::Interval(interval),
+            _ => Durability::Always,
+        };
+        let config = TopicConfig {
+            partitions,
+            durability,
+            retention_age: age.map(Duration::from_millis),
+            retention_bytes: bytes,
+            segment_bytes,
+            metadata,
+        };
+        topics.push(StoredTopic { name: name.value().to_owned(), id, created_ms, config, logs });
+    }
+    Ok(topics)
+}
+
+fn read_offsets(transaction: &ReadTransaction) -> Result<Vec<StoredOffset>, redb::Error> {
+    let mut offsets = Vec::new();
+    for row in transaction.open_table(OFFSETS)?.iter()? {
+        let (key, value) = row?;
+        let (group, topic_id, partition) = key.value();
+        let (offset, modified_ms, metadata) = value.value();
+        offsets.push(StoredOffset {
+            group: group.to_owned(),
+            topic_id,
+            partition,
+            offset,
+            modified_ms,
+            metadata: metadata.to_owned(),
+        });
+    }
+    Ok(offsets)
+}

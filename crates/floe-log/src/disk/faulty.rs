@@ -1,0 +1,203 @@
+//! A disk that fails when told to.
+
+use std::{
+    io::{self, IoSlice},
+    path::Path,
+    sync::Arc,
+};
+
+use parking_lot::Mutex;
+
+use super::{Disk, DiskFile, DiskLock, Open};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// Writes fail with this error; nothing is written.
+    Write(io::ErrorKind),
+    /// A write stores only the first so many bytes and says so, then goes on normally.
+    ShortWrite(usize),
+    /// A write stores only the first so many bytes, then fails as a full disk does.
+    Full(usize),
+    /// Syncs fail with an input/output error.
+    Sync,
+    /// Cutting a file fails.
+    SetLen,
+    /// Creating a file fails.
+    Create(io::ErrorKind),
+    /// Reads fail with an input/output error.
+    Read,
+    /// Nothing can be read without waiting for the device.
+    NotCached,
+}
+
+/// Any disk, with faults. Clones are the same disk.
+///
+/// Only files whose name ends as the plan says are hit, so the log can fail while the catalog works.
+#[derive(Debug, Clone)]
+pub struct FaultyDisk {
+    inner: Arc<dyn Disk>,
+    plans: Arc<Mutex<Vec<Plan>>>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    fault: Fault,
+    suffix: String,
+    /// Calls that still go well.
+    skip: u64,
+    /// Calls that fail after that.
+    times: u64,
+}
+
+impl FaultyDisk {
+    /// A disk without faults so far.
+    #[must_use]
+    pub fn new(inner: Arc<dyn Disk>) -> Self {
+        Self { inner, plans: Arc::default() }
+    }
+
+    /// Lets `fault` happen on files whose name ends with `suffix`: `skip` calls go well, the next `times` fail.
+    pub fn plan(&self, fault: Fault, suffix: &str, skip: u64, times: u64) {
+        self.plans.lock().push(Plan { fault, suffix: suffix.to_owned(), skip, times });
+    }
+
+    /// Heals the disk.
+    pub fn heal(&self) {
+        self.plans.lock().clear();
+    }
+
+    fn hit(&self, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+        hit(&self.plans, path, concerns)
+    }
+}
+
+fn hit(plans: &Mutex<Vec<Plan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+    let name = path.to_string_lossy();
+    for plan in plans.lock().iter_mut() {
+        if plan.times == 0 || !concerns(plan.fault) || !name.ends_with(&plan.suffix) {
+            continue;
+        }
+        if plan.skip > 0 {
+            plan.skip -= 1;
+            continue;
+        }
+        plan.times -= 1;
+        return Some(plan.fault);
+    }
+    None
+}
+
+fn broken() -> io::Error {
+    io::Error::other("injected input/output error")
+}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        if matches!(how, Open::Create | Open::WriteOrCreate)
+            && let Some(Fault::Create(kind)) = self.hit(path, |fault| matches!(fault, Fault::Create(_)))
+        {
+            return Err(kind.into());
+        }
+        let inner = self.inner.open(path, how)?;
+        Ok(Arc::new(FaultyFile { inner, path: path.into(), plans: Arc::clone(&self.plans) }))
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir_all(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(path)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_file(path)
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir_all(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.sync_dir(path)
+    }
+
+    fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
+        self.inner.try_lock(path, contents)
+    }
+}
+
+#[derive(Debug)]
+struct FaultyFile {
+    inner: Arc<dyn DiskFile>,
+    path: Box<Path>,
+    plans: Arc<Mutex<Vec<Plan>>>,
+}
+
+impl FaultyFile {
+    fn hit(&self, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+        hit(&self.plans, &self.path, concerns)
+    }
+
+    fn write_only(&self, slices: &[IoSlice<'_>], position: u64, limit: usize) -> io::Result<usize> {
+        let bytes: Vec<u8> = slices.iter().flat_map(|slice| slice.iter().copied()).take(limit).collect();
+        self.inner.write_vectored_at(&[IoSlice::new(&bytes)], position)
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let fault =
+            self.hit(|fault| matches!(fault, Fault::Write(_) | Fault::ShortWrite(_) | Fault::Full(_)));
+        match fault {
+            Some(Fault::Write(kind)) => Err(kind.into()),
+            Some(Fault::ShortWrite(limit)) => self.write_only(slices, position, limit.max(1)),
+            Some(Fault::Full(limit)) => {
+                self.write_only(slices, position, limit)?;
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            _ => self.inner.write_vectored_at(slices, position),
+        }
+    }
+
+    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
+        match self.hit(|fault| fault == Fault::Read) {
+            Some(_) => Err(broken()),
+            None => self.inner.read_at(into, len, position),
+        }
+    }
+
+    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>> {
+        match self.hit(|fault| fault == Fault::NotCached) {
+            Some(_) => Ok(None),
+            None => self.inner.read_cached_at(into, len, position),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        match self.hit(|fault| fault == Fault::Sync) {
+            Some(_) => Err(broken()),
+            None => self.inner.sync(),
+        }
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        match self.hit(|fault| fault == Fault::SetLen) {
+            Some(_) => Err(broken()),
+            None => self.inner.set_len(len),
+        }
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.inner.size()
+    }
+
+    fn modified_ms(&self) -> i64 {
+        self.inner.modified_ms()
+    }
+}

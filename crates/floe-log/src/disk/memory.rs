@@ -1,0 +1,383 @@
+//! Files in memory, and what a power loss would leave of them.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, IoSlice},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::{Disk, DiskFile, DiskLock, Open};
+use crate::clock;
+
+/// A file is a row of pieces this large, so that growing never copies what is there.
+const PIECE: usize = 256 << 10;
+/// What a simulated power loss keeps or drops.
+const PAGE: usize = 4096;
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryDisk {
+    names: Arc<Mutex<Names>>,
+    /// Whether synced contents are kept apart, for [`MemoryDisk::after_power_loss`].
+    tracks_sync: bool,
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    files: BTreeMap<PathBuf, Arc<MemoryFile>>,
+    /// Names as of the last sync of their directory.
+    synced: BTreeMap<PathBuf, Arc<MemoryFile>>,
+    locked: BTreeSet<PathBuf>,
+}
+
+#[derive(Debug, Default)]
+struct MemoryFile {
+    pieces: RwLock<Pieces>,
+    synced: Option<Mutex<Vec<u8>>>,
+    modified_ms: AtomicI64,
+}
+
+/// Every piece but the last is full.
+#[derive(Debug, Default)]
+struct Pieces {
+    pieces: Vec<Vec<u8>>,
+    len: usize,
+}
+
+impl MemoryDisk {
+    /// An empty disk.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty disk that remembers what was synced, which costs a copy of a file at every sync: for tests.
+    #[must_use]
+    pub fn with_power_loss() -> Self {
+        Self { tracks_sync: true, ..Self::default() }
+    }
+
+    /// The disk as a power loss now would leave it: synced names with their synced contents. Of what was written
+    /// since, `keeps` picks the 4 KiB pages that reached the disk all the same, in any order.
+    #[must_use]
+    pub fn after_power_loss(&self, mut keeps: impl FnMut() -> bool) -> Self {
+        let names = self.names.lock();
+        let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
+        for (path, file) in &names.synced {
+            let synced = file.synced.as_ref().map(|synced| synced.lock().clone()).unwrap_or_default();
+            let contents = survivors(synced, file.pieces.read().to_vec(), &mut keeps);
+            let copy = MemoryFile {
+                pieces: RwLock::new(Pieces::from(contents.as_slice())),
+                synced: Some(Mutex::new(contents)),
+                modified_ms: AtomicI64::new(file.modified_ms.load(Ordering::Relaxed)),
+            };
+            let copy = Arc::new(copy);
+            let mut names = after.names.lock();
+            names.files.insert(path.clone(), Arc::clone(&copy));
+            names.synced.insert(path.clone(), copy);
+        }
+        drop(names);
+        after
+    }
+
+    /// The contents of a file, if there is one of that name.
+    #[must_use]
+    pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
+        self.names.lock().files.get(path).map(|file| file.pieces.read().to_vec())
+    }
+
+    /// Puts a file there, synced.
+    pub fn put(&self, path: &Path, contents: &[u8]) {
+        let file = Arc::new(self.empty_file());
+        *file.pieces.write() = Pieces::from(contents);
+        if let Some(synced) = &file.synced {
+            *synced.lock() = contents.to_vec();
+        }
+        let mut names = self.names.lock();
+        names.files.insert(path.to_path_buf(), Arc::clone(&file));
+        names.synced.insert(path.to_path_buf(), file);
+    }
+
+    /// Every file name.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.names.lock().files.keys().cloned().collect()
+    }
+
+    fn empty_file(&self) -> MemoryFile {
+        MemoryFile { synced: self.tracks_sync.then(Mutex::default), ..MemoryFile::default() }
+    }
+}
+
+fn survivors(synced: Vec<u8>, written: Vec<u8>, keeps: &mut impl FnMut() -> bool) -> Vec<u8> {
+    let mut contents = synced;
+    for (number, page) in written.chunks(PAGE).enumerate() {
+        let start = number * PAGE;
+        let end = start + page.len();
+        if contents.get(start..end) == Some(page) || !keeps() {
+            continue;
+        }
+        if contents.len() < end {
+            contents.resize(end, 0);
+        }
+        if let Some(target) = contents.get_mut(start..end) {
+            target.copy_from_slice(page);
+        }
+    }
+    contents
+}
+
+impl Disk for MemoryDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let mut names = self.names.lock();
+        if let Some(file) = names.files.get(path) {
+            if how == Open::Create {
+                *file.pieces.write() = Pieces::default();
+            }
+            return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
+        }
+        if matches!(how, Open::Read | Open::Write) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let file = Arc::new(self.empty_file());
+        names.files.insert(path.to_path_buf(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
+        // Directories are nothing but the names in them.
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let names = self.names.lock();
+        let mut found = BTreeSet::new();
+        for file in names.files.keys() {
+            let name = file.strip_prefix(path).ok().and_then(|rest| rest.iter().next());
+            found.extend(name.and_then(|name| name.to_str()).map(str::to_owned));
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.names.lock().files.remove(path);
+        Ok(())
+    }
+
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        self.names.lock().files.retain(|file, _| !file.starts_with(path));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut names = self.names.lock();
+        let Some(file) = names.files.remove(from) else { return Err(io::ErrorKind::NotFound.into()) };
+        names.files.insert(to.to_path_buf(), file);
+        Ok(())
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        if !self.tracks_sync {
+            return Ok(());
+        }
+        let mut names = self.names.lock();
+        names.synced.retain(|file, _| file.parent() != Some(path));
+        let here: Vec<_> = names
+            .files
+            .iter()
+            .filter(|(file, _)| file.parent() == Some(path))
+            .map(|(path, file)| (path.clone(), Arc::clone(file)))
+            .collect();
+        names.synced.extend(here);
+        Ok(())
+    }
+
+    fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
+        if !self.names.lock().locked.insert(path.to_path_buf()) {
+            let owner = self.contents(path).unwrap_or_default();
+            return Ok(Err(String::from_utf8_lossy(&owner).into_owned()));
+        }
+        let held = Held { disk: self.clone(), path: path.to_path_buf() };
+        self.put(path, contents.as_bytes());
+        Ok(Ok(Box::new(held)))
+    }
+}
+
+/// Releases a lock when dropped.
+#[derive(Debug)]
+struct Held {
+    disk: MemoryDisk,
+    path: PathBuf,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.disk.names.lock().locked.remove(&self.path);
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
+        let mut at = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut pieces = self.pieces.write();
+        for slice in slices {
+            pieces.write(at, slice);
+            at += slice.len();
+        }
+        drop(pieces);
+        self.modified_ms.store(clock::now_ms(), Ordering::Relaxed);
+        Ok(slices.iter().map(|slice| slice.len()).sum())
+    }
+
+    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
+        let position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        Ok(self.pieces.read().read(into, len, position))
+    }
+
+    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>> {
+        self.read_at(into, len, position).map(Some)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if let Some(synced) = &self.synced {
+            let contents = self.pieces.read().to_vec();
+            *synced.lock() = contents;
+        }
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        self.pieces.write().set_len(len);
+        Ok(())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        Ok(self.pieces.read().len as u64)
+    }
+
+    fn modified_ms(&self) -> i64 {
+        self.modified_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl From<&[u8]> for Pieces {
+    fn from(bytes: &[u8]) -> Self {
+        let mut pieces = Self::default();
+        pieces.write(0, bytes);
+        pieces
+    }
+}
+
+impl Pieces {
+    fn to_vec(&self) -> Vec<u8> {
+        self.pieces.concat()
+    }
+
+    fn set_len(&mut self, len: usize) {
+        while self.len < len {
+            let room = PIECE - self.len % PIECE;
+            let more = room.min(len - self.len);
+            if room == PIECE {
+                self.pieces.push(Vec::new());
+            }
+            if let Some(last) = self.pieces.last_mut() {
+                last.resize(last.len() + more, 0);
+            }
+            self.len += more;
+        }
+        self.pieces.truncate(len.div_ceil(PIECE));
+        if let Some(last) = self.pieces.last_mut()
+            && len < self.len
+        {
+            last.truncate(len - (len.div_ceil(PIECE) - 1) * PIECE);
+        }
+        self.len = len;
+    }
+
+    fn write(&mut self, mut at: usize, mut bytes: &[u8]) {
+        if at > self.len {
+            self.set_len(at);
+        }
+        while !bytes.is_empty() {
+            let within = at % PIECE;
+            let (now, later) = bytes.split_at((PIECE - within).min(bytes.len()));
+            if at / PIECE == self.pieces.len() {
+                self.pieces.push(Vec::new());
+            }
+            if let Some(piece) = self.pieces.get_mut(at / PIECE) {
+                let over = (piece.len() - within).min(now.len());
+                let (replaces, extends) = now.split_at(over);
+                if let Some(target) = piece.get_mut(within..within + over) {
+                    target.copy_from_slice(replaces);
+                }
+                piece.extend_from_slice(extends);
+            }
+            at += now.len();
+            self.len = self.len.max(at);
+            bytes = later;
+        }
+    }
+
+    fn read(&self, into: &mut Vec<u8>, len: usize, position: usize) -> usize {
+        let end = position.saturating_add(len).min(self.len);
+        let mut at = position;
+        while at < end {
+            let within = at % PIECE;
+            let take = (PIECE - within).min(end - at);
+            let part = self.pieces.get(at / PIECE).and_then(|piece| piece.get(within..within + take));
+            into.extend_from_slice(part.unwrap_or_default());
+            at += take;
+        }
+        end.saturating_sub(position)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_pieces_behaves_like_one_vector() {
+        let mut model: Vec<u8> = Vec::new();
+        let mut pieces = Pieces::default();
+        for (at, len) in [(0, 10), (5, 10), (PIECE - 3, 7), (2 * PIECE, PIECE), (100, 3 * PIECE)] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i * 7 + at) as u8).collect();
+            if model.len() < at + len {
+                model.resize(at + len, 0);
+            }
+            model[at..at + len].copy_from_slice(&bytes);
+            pieces.write(at, &bytes);
+            assert_eq!(pieces.to_vec(), model);
+        }
+        for len in [3 * PIECE + 1, PIECE, PIECE - 1, 2 * PIECE + 5, 0, 4] {
+            model.resize(len, 0);
+            pieces.set_len(len);
+            assert!(pieces.to_vec() == model, "length {len}");
+            let mut read = Vec::new();
+            assert_eq!(pieces.read(&mut read, 100, len.saturating_sub(3)), len.min(3));
+        }
+    }
+
+    #[test]
+    fn a_power_loss_takes_what_was_not_synced() {
+        let disk = MemoryDisk::with_power_loss();
+        let (kept, lost) = (Path::new("/d/kept"), Path::new("/d/lost"));
+        let file = disk.open(kept, Open::Create).unwrap();
+        file.write_vectored_at(&[IoSlice::new(b"synced")], 0).unwrap();
+        file.sync().unwrap();
+        disk.sync_dir(Path::new("/d")).unwrap();
+        file.write_vectored_at(&[IoSlice::new(b" not")], 6).unwrap();
+        disk.open(lost, Open::Create).unwrap();
+        let after = disk.after_power_loss(|| false);
+        assert_eq!(after.contents(kept).unwrap(), b"synced");
+        assert_eq!(after.contents(lost), None);
+        assert_eq!(disk.after_power_loss(|| true).contents(kept).unwrap(), b"synced not");
+    }
+}

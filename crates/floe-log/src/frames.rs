@@ -1,0 +1,148 @@
+//! Walking through the batches of a segment file with few, large reads.
+
+use std::{io, sync::Arc};
+
+use bytes::{Buf, Bytes};
+use floe_wire::batch::{BatchHeader, EncodedBatch, HEADER_LEN};
+
+use crate::disk::DiskFile;
+
+/// Smallest read: as cheap per byte as sendfile, by measurement.
+pub(crate) const MIN_READ: usize = 256 << 10;
+/// Largest read, unless one batch is larger.
+pub(crate) const MAX_READ: usize = 1 << 20;
+
+/// A place in a segment file, with what was read ahead of it.
+#[derive(Debug)]
+pub(crate) struct Frames {
+    file: Arc<dyn DiskFile>,
+    /// Bytes of the file from `position` on.
+    ahead: Bytes,
+    position: u64,
+    /// Base offset that the next batch must have: base offset and length lie outside a batch's checksum.
+    expected: i64,
+    /// Where the readable part of the file ends.
+    pub(crate) limit: u64,
+}
+
+/// What the next step met.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// A batch, and where it starts.
+    Batch(EncodedBatch, u64),
+    /// The limit.
+    End,
+    /// The next batch does not fit, or is not readable yet. It stays the next one.
+    Stop,
+    /// The next bytes are not in memory and waiting was not allowed.
+    WouldBlock,
+}
+
+/// Why a step failed.
+#[derive(Debug)]
+pub(crate) enum FrameError {
+    Io(io::Error),
+    /// The bytes at `position` are no batch that belongs there.
+    Bad {
+        position: u64,
+        problem: String,
+    },
+}
+
+/// What a step may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StepLimits {
+    pub(crate) max_len: usize,
+    /// Batches end at or before this offset.
+    pub(crate) readable: i64,
+    /// How much to read when something must be read.
+    pub(crate) read_size: usize,
+    pub(crate) may_wait: bool,
+}
+
+impl StepLimits {
+    /// Everything, in large reads.
+    pub(crate) const ALL: Self =
+        Self { max_len: usize::MAX, readable: i64::MAX, read_size: MAX_READ, may_wait: true };
+}
+
+impl Frames {
+    pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
+        Self { file, ahead: Bytes::new(), position, expected, limit }
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        self.position
+    }
+
+    pub(crate) fn expected(&self) -> i64 {
+        self.expected
+    }
+
+    pub(crate) fn step(&mut self, limits: StepLimits) -> Result<Step, FrameError> {
+        if self.position >= self.limit {
+            return Ok(Step::End);
+        }
+        if !self.fill(HEADER_LEN, limits)? {
+            return Ok(Step::WouldBlock);
+        }
+        let header = BatchHeader::decode(&self.ahead).map_err(|error| self.bad(error.to_string()))?;
+        if header.base_offset != self.expected {
+            let found = header.base_offset;
+            return Err(self.bad(format!("a batch at offset {found} where {} belongs", self.expected)));
+        }
+        if header.last_offset_delta < 0 || header.next_offset() <= header.base_offset {
+            return Err(self.bad(format!("a batch with last offset delta {}", header.last_offset_delta)));
+        }
+        let len = header.total_len().map_err(|error| self.bad(error.to_string()))?;
+        if len as u64 > self.limit - self.position {
+            let left = self.limit - self.position;
+            return Err(self.bad(format!("a batch of {len} bytes where only {left} follow")));
+        }
+        if header.next_offset() > limits.readable || len > limits.max_len {
+            return Ok(Step::Stop);
+        }
+        if !self.fill(len, limits)? {
+            return Ok(Step::WouldBlock);
+        }
+        let bytes = self.ahead.split_to(len);
+        let batch = EncodedBatch::parse(bytes).map_err(|error| self.bad(error.to_string()))?;
+        let start = self.position;
+        self.position += len as u64;
+        self.expected = header.next_offset();
+        Ok(Step::Batch(batch, start))
+    }
+
+    /// Reads until `needed` bytes are ahead; false if that would have to wait and may not.
+    fn fill(&mut self, needed: usize, limits: StepLimits) -> Result<bool, FrameError> {
+        if self.ahead.remaining() >= needed {
+            return Ok(true);
+        }
+        let left = usize::try_from(self.limit - self.position).unwrap_or(usize::MAX);
+        let want = limits.read_size.max(needed).min(left);
+        let mut bytes = Vec::with_capacity(want);
+        bytes.extend_from_slice(&self.ahead);
+        while bytes.len() < needed {
+            let at = self.position + bytes.len() as u64;
+            let more = want.saturating_sub(bytes.len());
+            let read = if limits.may_wait {
+                self.file.read_at(&mut bytes, more, at).map_err(FrameError::Io)?
+            } else {
+                match self.file.read_cached_at(&mut bytes, more, at).map_err(FrameError::Io)? {
+                    Some(read) => read,
+                    None => return Ok(false),
+                }
+            };
+            if read == 0 {
+                let problem = format!("the file ends {} bytes into a batch", bytes.len());
+                return Err(self.bad(problem));
+            }
+        }
+        self.ahead = Bytes::from(bytes);
+        Ok(true)
+    }
+
+    fn bad(&self, problem: String) -> FrameError {
+        FrameError::Bad { position: self.position, problem }
+    }
+}

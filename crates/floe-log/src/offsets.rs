@@ -1,0 +1,212 @@
+//! Committed consumer offsets: in memory for reading, durable before a commit is acknowledged.
+//!
+//! One thread writes; whatever was committed while it was busy goes into the next transaction together.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::{
+    LogError,
+    catalog::{OffsetChange, StoredOffset},
+    clock,
+    shared::Shared,
+};
+
+/// A position that a consumer group has stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Committed {
+    /// The group.
+    pub group: String,
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// The next offset to read.
+    pub offset: i64,
+    /// Whatever the consumer stored along; empty if nothing.
+    pub metadata: String,
+    /// When it was stored, milliseconds since the Unix epoch.
+    pub modified_ms: i64,
+}
+
+type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
+
+struct Job {
+    /// With the topic's name, for the copy in memory.
+    changes: Vec<(Arc<str>, OffsetChange)>,
+    done: Done,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: Vec<Job>,
+    stopped: bool,
+}
+
+pub(crate) struct Offsets {
+    committed: RwLock<HashMap<String, BTreeMap<(u64, u32), Committed>>>,
+    /// Ids of deleted topics: commits on their way when the topic went must not bring anything back.
+    deleted: Mutex<HashSet<u64>>,
+    queue: Mutex<Queue>,
+    wake: Condvar,
+}
+
+impl std::fmt::Debug for Offsets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Offsets").field("groups", &self.committed.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl Offsets {
+    /// Takes what the catalog holds; offsets of topics without a name are leftovers.
+    pub(crate) fn new(stored: Vec<StoredOffset>, names: &HashMap<u64, Arc<str>>) -> Self {
+        let mut committed: HashMap<String, BTreeMap<_, _>> = HashMap::new();
+        for row in stored {
+            let Some(topic) = names.get(&row.topic_id) else { continue };
+            let entry = Committed {
+                group: row.group.clone(),
+                topic: topic.to_string(),
+                partition: row.partition,
+                offset: row.offset,
+                metadata: row.metadata,
+                modified_ms: row.modified_ms,
+            };
+            committed.entry(row.group).or_default().insert((row.topic_id, row.partition), entry);
+        }
+        Self {
+            committed: RwLock::new(committed),
+            deleted: Mutex::default(),
+            queue: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn submit(
+        &self,
+        changes: Vec<(Arc<str>, OffsetChange)>,
+        done: impl FnOnce(Result<(), LogError>) + Send + 'static,
+    ) {
+        let mut queue = self.queue.lock();
+        if queue.stopped {
+            drop(queue);
+            done(Err(LogError::Closed));
+            return;
+        }
+        queue.jobs.push(Job { changes, done: Box::new(done) });
+        drop(queue);
+        self.wake.notify_one();
+    }
+
+    /// The writer thread; ends once the store stops and everything queued is written.
+    pub(crate) fn run(&self, shared: &Shared) {
+        loop {
+            let mut queue = self.queue.lock();
+            while queue.jobs.is_empty() {
+                if queue.stopped {
+                    return;
+                }
+                self.wake.wait(&mut queue);
+            }
+            let jobs = std::mem::take(&mut queue.jobs);
+            drop(queue);
+            self.write(shared, jobs);
+        }
+    }
+
+    fn write(&self, shared: &Shared, mut jobs: Vec<Job>) {
+        {
+            let deleted = self.deleted.lock();
+            for job in &mut jobs {
+                job.changes.retain(|(_, change)| !deleted.contains(&change.topic_id));
+            }
+        }
+        let changes: Vec<_> =
+            jobs.iter().flat_map(|job| job.changes.iter().map(|(_, change)| change.clone())).collect();
+        let result = shared.catalog.change_offsets(&changes);
+        for job in jobs {
+            if result.is_ok() {
+                for (topic, change) in job.changes {
+                    self.apply(&topic, change);
+                }
+            }
+            (job.done)(result.clone());
+        }
+    }
+
+    fn apply(&self, topic: &str, change: OffsetChange) {
+        let key = (change.topic_id, change.partition);
+        let mut committed = self.committed.write();
+        if self.deleted.lock().contains(&change.topic_id) {
+            return;
+        }
+        match change.value {
+            Some((offset, modified_ms, metadata)) => {
+                let entry = Committed {
+                    group: change.group.clone(),
+                    topic: topic.to_owned(),
+                    partition: change.partition,
+                    offset,
+                    metadata,
+                    modified_ms,
+                };
+                committed.entry(change.group).or_default().insert(key, entry);
+            }
+            None => {
+                if let Some(group) = committed.get_mut(&change.group) {
+                    group.remove(&key);
+                    if group.is_empty() {
+                        committed.remove(&change.group);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(crate) fn get(&self, group: &str, topic_id: u64, partition: u32) -> Option<Committed> {
+        self.committed.read().get(group)?.get(&(topic_id, partition)).cloned()
+    }
+
+    pub(crate) fn all(&self, group: Option<&str>) -> Vec<Committed> {
+        let committed = self.committed.read();
+        let mut all: Vec<Committed> = match group {
+            Some(group) => committed.get(group).into_iter().flat_map(|g| g.values().cloned()).collect(),
+            None => committed.values().flat_map(|g| g.values().cloned()).collect(),
+        };
+        all.sort_by(|a, b| (&a.group, &a.topic, a.partition).cmp(&(&b.group, &b.topic, b.partition)));
+        all
+    }
+
+    pub(crate) fn forget_topic(&self, topic_id: u64) {
+        let mut committed = self.committed.write();
+        self.deleted.lock().insert(topic_id);
+        committed.retain(|_, group| {
+            group.retain(|(topic, _), _| *topic != topic_id);
+            !group.is_empty()
+        });
+    }
+
+    pub(crate) fn stop(&self) {
+        self.queue.lock().stopped = true;
+        self.wake.notify_all();
+    }
+}
+
+/// The change that stores an offset now.
+pub(crate) fn change(
+    group: &str,
+    topic_id: u64,
+    partition: u32,
+    value: Option<(i64, Option<&str>)>,
+) -> OffsetChange {
+    OffsetChange {
+        group: group.to_owned(),
+        topic_id,
+        partition,
+        value: value
+            .map(|(offset, metadata)| (offset, clock::now_ms(), metadata.unwrap_or_default().to_owned())),
+    }
+}

@@ -1,0 +1,396 @@
+//! Appending: whoever holds the partition writes for all who wait.
+//!
+//! ```text
+//!  submit ──► queue ──► the one who gets the writer lock drains it:
+//!                       assign offsets ─► one vectored write ─► index, tail, end ─► wake readers ─► done
+//! ```
+//!
+//! A lone producer pays no thread hop; many share system calls. Offsets are assigned under the writer lock, and the
+//! batches of one drain are stored together or not at all.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    sync::{Arc, atomic::Ordering},
+};
+
+use floe_wire::{
+    WireError,
+    batch::{EncodedBatch, MAX_BATCH_LEN},
+};
+
+use super::{Appended, Partition};
+use crate::{
+    Durability, LogError, clock,
+    disk::DiskFile,
+    producers::Producers,
+    segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
+};
+
+/// Batches written with one call; each takes two slices, and a call takes 1024 on Linux.
+const MAX_RUN: usize = 512;
+/// Drains in a row before a background thread takes over, so that no producer works for the others for ever.
+const MAX_DRAINS: usize = 64;
+
+/// What an append calls when it is done.
+pub(super) type Done = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
+
+/// An append that waits for its turn.
+pub(super) struct Pending {
+    batch: EncodedBatch,
+    done: Done,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending").field("bytes", &self.batch.len()).finish_non_exhaustive()
+    }
+}
+
+/// What only the holder of the writer lock touches.
+#[derive(Debug)]
+pub(super) struct Writer {
+    producers: Producers,
+    next: i64,
+    last_append_ms: i64,
+    /// A failed append could not be undone: nothing can be appended until the store is opened again.
+    broken: Option<LogError>,
+}
+
+impl Writer {
+    pub(super) fn new(producers: Producers, next: i64, last_append_ms: i64) -> Self {
+        Self { producers, next, last_append_ms, broken: None }
+    }
+}
+
+/// A batch with its place.
+struct Placed {
+    batch: EncodedBatch,
+    done: Done,
+    /// It is here already: where.
+    duplicate_of: Option<Appended>,
+}
+
+impl Partition {
+    /// Appends a batch. `done` is called exactly once: with the base offset once the topic's durability is reached, or
+    /// with the reason why nothing was stored. It runs on this thread, or on another one that writes at the same
+    /// moment or syncs; it must be short, may call `submit`, and must not call anything else that waits.
+    ///
+    /// Batches submitted one after the other by one thread are stored in that order. If a write fails, all batches
+    /// written by the same call fail with it, so none of them is stored behind a missing one.
+    ///
+    /// A batch that names a producer (id and first sequence) and is identical to one of the last few of that producer
+    /// is not stored again: `done` gets where it already is.
+    ///
+    /// Reported to `done`: [`LogError::BadBatch`] (wrong checksum, no records), [`LogError::TooLarge`],
+    /// [`LogError::DiskFull`], [`LogError::Io`], [`LogError::TopicNotFound`] (deleted), [`LogError::Poisoned`],
+    /// [`LogError::Closed`].
+    pub fn submit(
+        self: &Arc<Self>,
+        batch: EncodedBatch,
+        done: impl FnOnce(Result<Appended, LogError>) + Send + 'static,
+    ) {
+        if let Err(error) = self.check_batch(&batch) {
+            done(Err(error));
+            return;
+        }
+        self.queue.lock().push_back(Pending { batch, done: Box::new(done) });
+        self.drain_queue();
+    }
+
+    fn check_batch(&self, batch: &EncodedBatch) -> Result<(), LogError> {
+        self.check_alive()?;
+        self.shared.check_health()?;
+        if batch.len() > MAX_BATCH_LEN {
+            return Err(LogError::TooLarge { size: batch.len(), limit: MAX_BATCH_LEN });
+        }
+        if batch.header().last_offset_delta < 0 {
+            let problem = format!("last offset delta {}", batch.header().last_offset_delta);
+            return Err(LogError::BadBatch {
+                source: WireError::Malformed { what: "record batch", problem },
+            });
+        }
+        batch.verify_checksum().map_err(|source| LogError::BadBatch { source })
+    }
+
+    /// Writes what is queued, unless somebody else is at it: then that one takes ours along.
+    pub(crate) fn drain_queue(self: &Arc<Self>) {
+        for _ in 0..MAX_DRAINS {
+            let Some(mut writer) = self.writer.try_lock() else { return };
+            let run = self.take_run();
+            if !run.is_empty() {
+                self.append_run(&mut writer, run);
+            }
+            drop(writer);
+            // Whoever queued before the lock was free again relies on this look.
+            if self.queue.lock().is_empty() {
+                return;
+            }
+        }
+        self.request_sync();
+    }
+
+    /// Waits for the writer, writes what is queued, and runs `then` while nobody appends.
+    pub(crate) fn with_writer_idle<T>(self: &Arc<Self>, then: impl FnOnce() -> T) -> T {
+        let mut writer = self.writer.lock();
+        loop {
+            let run = self.take_run();
+            if run.is_empty() {
+                break;
+            }
+            self.append_run(&mut writer, run);
+        }
+        let result = then();
+        drop(writer);
+        if !self.queue.lock().is_empty() {
+            self.drain_queue();
+        }
+        result
+    }
+
+    /// Writes what is queued, then takes nothing more.
+    pub(crate) fn close(self: &Arc<Self>) {
+        let mut writer = self.writer.lock();
+        loop {
+            let run = self.take_run();
+            if run.is_empty() {
+                break;
+            }
+            self.append_run(&mut writer, run);
+        }
+        writer.broken = Some(LogError::Closed);
+        drop(writer);
+        self.drain_queue();
+        self.tail.clear();
+        self.waiters.wake_all();
+    }
+
+    fn take_run(&self) -> Vec<Pending> {
+        let mut queue = self.queue.lock();
+        let count = queue.len().min(MAX_RUN);
+        queue.drain(..count).collect()
+    }
+
+    /// Answers everything queued with an error; for a deleted topic.
+    pub(crate) fn fail_queue(&self, error: &LogError) {
+        let queued: VecDeque<_> = std::mem::take(&mut *self.queue.lock());
+        for pending in queued {
+            (pending.done)(Err(error.clone()));
+        }
+        self.fail_waiting(error);
+    }
+
+    fn append_run(self: &Arc<Self>, writer: &mut Writer, run: Vec<Pending>) {
+        let mut waiting = VecDeque::from(run);
+        while !waiting.is_empty() {
+            if let Err(error) = self.append_some(writer, &mut waiting) {
+                // What is queued behind a failed batch in this run fails too: it must not overtake.
+                for pending in waiting {
+                    (pending.done)(Err(error.clone()));
+                }
+                return;
+            }
+        }
+    }
+
+    /// Appends as many batches from the front as the segment takes, at least one. On failure the failed ones are
+    /// answered; the rest stays in `waiting`.
+    fn append_some(
+        self: &Arc<Self>,
+        writer: &mut Writer,
+        waiting: &mut VecDeque<Pending>,
+    ) -> Result<(), LogError> {
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(LogError::TopicNotFound { topic: self.topic.to_string() });
+        }
+        self.shared.check_health()?;
+        if let Some(error) = &writer.broken {
+            return Err(error.clone());
+        }
+        let now_ms = clock::now_ms().max(writer.last_append_ms);
+        let first_len = waiting.front().map_or(0, |first| first.batch.len());
+        let segment = self.segment_for_append(writer, first_len, now_ms)?;
+
+        let first_offset = writer.next;
+        let first_position = segment.len();
+        let mut position = first_position;
+        let mut placed = Vec::with_capacity(waiting.len());
+        while let Some(next) = waiting.front() {
+            let len = next.batch.len() as u64;
+            if position + len > self.segment_bytes && position > SEGMENT_HEADER_LEN {
+                break;
+            }
+            let Some(Pending { batch, done }) = waiting.pop_front() else { break };
+            let duplicate_of = writer.producers.find(batch.header());
+            let batch = batch.with_base_offset(writer.next);
+            if duplicate_of.is_none() {
+                let appended = Appended { base_offset: writer.next, timestamp_ms: now_ms };
+                writer.producers.note(batch.header(), appended);
+                writer.next = batch.next_offset();
+                position += len;
+            }
+            placed.push(Placed { batch, done, duplicate_of });
+        }
+
+        if let Err(error) = self.write(&segment, first_position, &placed) {
+            for one in &placed {
+                writer.producers.forget_from(one.batch.header(), first_offset);
+            }
+            writer.next = first_offset;
+            writer.broken = self.undo(&segment, first_position);
+            for one in placed {
+                (one.done)(Err(error.clone()));
+            }
+            return Err(error);
+        }
+        writer.last_append_ms = now_ms;
+        self.publish(&segment, (first_position, position), (writer.next, now_ms), placed);
+        Ok(())
+    }
+
+    fn write(&self, segment: &Arc<Segment>, position: u64, placed: &[Placed]) -> Result<(), LogError> {
+        let prefixes: Vec<_> = stored(placed).map(|batch| (batch.prefix(), batch.rest())).collect();
+        if prefixes.is_empty() {
+            return Ok(());
+        }
+        let mut slices: Vec<IoSlice<'_>> = Vec::with_capacity(prefixes.len() * 2);
+        for (prefix, rest) in &prefixes {
+            slices.push(IoSlice::new(prefix));
+            slices.push(IoSlice::new(rest));
+        }
+        write_all_vectored(&*segment.file()?, &mut slices, position)
+            .map_err(|error| LogError::io(segment.path(), "write", error))
+    }
+
+    /// Cuts a failed write off again; an error if that fails too.
+    fn undo(&self, segment: &Arc<Segment>, good_end: u64) -> Option<LogError> {
+        let cut = segment.file().and_then(|file| {
+            file.set_len(good_end).map_err(|error| LogError::io(segment.path(), "cut", error))
+        });
+        cut.err().inspect(|error| {
+            tracing::error!(topic = %self.topic, partition = self.number, %error,
+                "a failed append could not be undone: the partition takes no more");
+        })
+    }
+
+    fn publish(
+        self: &Arc<Self>,
+        segment: &Arc<Segment>,
+        (first_position, end_position): (u64, u64),
+        (next, now_ms): (i64, i64),
+        placed: Vec<Placed>,
+    ) {
+        if end_position > first_position {
+            let mut position = first_position;
+            let noted = stored(&placed).map(|batch| {
+                let at = position;
+                position += batch.len() as u64;
+                (batch.base_offset(), at, batch.header().max_timestamp)
+            });
+            segment.grow(noted, end_position, next, now_ms);
+            self.tail.push(stored(&placed).cloned());
+            self.end.store(next, Ordering::Release);
+            self.mark_dirty(segment, next);
+        }
+        let waits = self.durability == Durability::Always;
+        if !waits {
+            self.waiters.wake_all();
+        }
+        for one in placed {
+            let appended = one
+                .duplicate_of
+                .unwrap_or(Appended { base_offset: one.batch.base_offset(), timestamp_ms: now_ms });
+            if waits {
+                let end = appended.base_offset + i64::from(one.batch.header().offset_span());
+                self.when_durable(end, appended, one.done);
+            } else {
+                (one.done)(Ok(appended));
+            }
+        }
+        if waits {
+            self.request_sync();
+        }
+    }
+
+    /// The segment that takes a batch of this length.
+    fn segment_for_append(
+        self: &Arc<Self>,
+        writer: &Writer,
+        len: usize,
+        now_ms: i64,
+    ) -> Result<Arc<Segment>, LogError> {
+        let last = self.segments.read().last().cloned();
+        if let Some(last) = last {
+            let max_age = i64::try_from(self.shared.config.segment_age.as_millis()).unwrap_or(i64::MAX);
+            let is_full = last.len() + len as u64 > self.segment_bytes;
+            let is_old = now_ms.saturating_sub(last.created_ms) >= max_age;
+            // Index entries hold the distance from the base in 32 bits.
+            let is_far = writer.next - last.base > i64::from(u32::MAX / 2);
+            if last.is_empty() || !(is_full || is_old || is_far) {
+                return Ok(last);
+            }
+        }
+        self.roll(writer.next, now_ms)
+    }
+
+    /// Starts a new segment at `next`. The writer lock must be held.
+    fn roll(self: &Arc<Self>, next: i64, now_ms: i64) -> Result<Arc<Segment>, LogError> {
+        let previous = self.segments.read().last().cloned();
+        if let Some(previous) = &previous {
+            match previous.write_index() {
+                Ok(()) => previous.seal(),
+                // Only a cache. The index stays in memory, and is found by reading the segment after that.
+                Err(error) => tracing::warn!(%error, "an index was not written"),
+            }
+        } else {
+            let disk = &self.shared.disk;
+            disk.create_dir_all(&self.directory).map_err(|e| LogError::io(&self.directory, "create", e))?;
+        }
+        let header = SegmentHeader { log_id: self.log_id, base: next, created_ms: now_ms };
+        let segment = Segment::create(&self.shared.files, &self.directory, header)?;
+        self.mark_created();
+        self.segments.write().push(Arc::clone(&segment));
+        if previous.is_some() {
+            // A full segment goes to the disk now, not with the next checkpoint.
+            self.request_sync();
+        }
+        Ok(segment)
+    }
+
+    /// Starts a new segment if the present one has batches and is at least this old; for retention.
+    pub(crate) fn roll_if_older(self: &Arc<Self>, age_ms: i64, now_ms: i64) -> Result<(), LogError> {
+        let writer = self.writer.lock();
+        let last = self.segments.read().last().cloned();
+        let rolled = match last {
+            Some(last) if !last.is_empty() && now_ms.saturating_sub(last.created_ms) >= age_ms => {
+                self.roll(writer.next, now_ms.max(writer.last_append_ms)).map(|_| ())
+            }
+            _ => Ok(()),
+        };
+        drop(writer);
+        if !self.queue.lock().is_empty() {
+            self.drain_queue();
+        }
+        rolled
+    }
+}
+
+fn stored(placed: &[Placed]) -> impl Iterator<Item = &EncodedBatch> {
+    placed.iter().filter(|one| one.duplicate_of.is_none()).map(|one| &one.batch)
+}
+
+fn write_all_vectored(
+    file: &dyn DiskFile,
+    mut slices: &mut [IoSlice<'_>],
+    mut position: u64,
+) -> io::Result<()> {
+    while !slices.is_empty() {
+        let written = file.write_vectored_at(slices, position)?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        position += written as u64;
+        IoSlice::advance_slices(&mut slices, written);
+    }
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! One partition: append, bounds, waiting, lookup.
+
+mod append;
+mod retire;
+mod sync;
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    task::{Context, Poll},
+};
+
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    Durability, LogError, Reader, TopicConfig,
+    frames::{FrameError, Frames, MIN_READ, Step, StepLimits},
+    recovery::OpenedLog,
+    segment::Segment,
+    shared::Shared,
+    tail::{Tail, Waiters},
+};
+use append::{Pending, Writer};
+use sync::SyncState;
+
+/// Where an appended batch went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// When it was appended, milliseconds since the Unix epoch. Never runs backwards within a partition.
+    pub timestamp_ms: i64,
+}
+
+/// What a partition holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// First offset that can be read.
+    pub start: i64,
+    /// Offset that the next record gets.
+    pub end: i64,
+    /// Offset before which everything survives a power loss.
+    pub durable_end: i64,
+}
+
+/// One partition of a topic.
+#[derive(Debug)]
+pub struct Partition {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: u64,
+    pub(crate) number: u32,
+    pub(crate) log_id: u64,
+    directory: PathBuf,
+    durability: Durability,
+    segment_bytes: u64,
+    pub(crate) retention_ms: Option<i64>,
+    pub(crate) retention_bytes: Option<u64>,
+
+    queue: Mutex<VecDeque<Pending>>,
+    writer: Mutex<Writer>,
+    sync: SyncState,
+    /// Ordered by base offset; the last one is appended to.
+    segments: RwLock<Vec<Arc<Segment>>>,
+    start: AtomicI64,
+    end: AtomicI64,
+    durable_end: AtomicI64,
+    deleted: AtomicBool,
+    pub(crate) tail: Tail,
+    pub(crate) waiters: Waiters,
+}
+
+/// Which partition, for [`Partition::new`].
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    pub(crate) topic: Arc<str>,
+    pub(crate) topic_id: u64,
+    pub(crate) number: u32,
+    pub(crate) log_id: u64,
+}
+
+impl Partition {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        identity: Identity,
+        config: &TopicConfig,
+        log: OpenedLog,
+    ) -> Arc<Self> {
+        let (start, end) = (log.start, log.end);
+        Arc::new(Self {
+            directory: shared.logs_directory().join(identity.log_id.to_string()),
+            topic: identity.topic,
+            topic_id: identity.topic_id,
+            number: identity.number,
+            log_id: identity.log_id,
+            durability: config.durability,
+            segment_bytes: config.segment_bytes.unwrap_or(shared.config.segment_bytes),
+            retention_ms: config.retention_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
+            retention_bytes: config.retention_bytes,
+            queue: Mutex::default(),
+            writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
+            sync: SyncState::new(log.durable, log.is_noted),
+            segments: RwLock::new(log.segments),
+            start: AtomicI64::new(start),
+            end: AtomicI64::new(end),
+            durable_end: AtomicI64::new(end),
+            deleted: AtomicBool::new(false),
+            tail: Tail::new(shared.config.tail_bytes, &shared.tail_budget),
+            waiters: Waiters::default(),
+            shared: Arc::clone(shared),
+        })
+    }
+
+    /// Name of the topic.
+    #[must_use]
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Number of this partition within its topic, from 0.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What the partition holds now.
+    #[must_use]
+    pub fn bounds(&self) -> Bounds {
+        // In this order, so that start <= durable_end <= end holds whatever happens meanwhile.
+        let start = self.start.load(Ordering::Acquire);
+        let durable_end = self.durable_end.load(Ordering::Acquire);
+        let end = self.end.load(Ordering::Acquire);
+        Bounds { start, end, durable_end: durable_end.max(start) }
+    }
+
+    /// Offset up to which readers see: the end, or what is synced if the topic is acknowledged after a sync.
+    #[must_use]
+    pub fn readable_end(&self) -> i64 {
+        match self.durability {
+            Durability::Always => self.durable_end.load(Ordering::Acquire),
+            Durability::Os | Durability::Interval(_) => self.end.load(Ordering::Acquire),
+        }
+    }
+
+    pub(crate) fn start(&self) -> i64 {
+        self.start.load(Ordering::Acquire)
+    }
+
+    /// Fails once the topic is deleted or the store closed.
+    pub(crate) fn check_alive(&self) -> Result<(), LogError> {
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(LogError::TopicNotFound { topic: self.topic.to_string() });
+        }
+        if self.shared.is_closed() {
+            return Err(LogError::Closed);
+        }
+        Ok(())
+    }
+
+    /// Ready with the readable end once that lies behind `offset`; registers the waker otherwise. Spurious wake-ups
+    /// happen. A reader waits better with [`Reader::poll_beyond`], which takes its waker along when dropped.
+    ///
+    /// # Errors
+    /// [`LogError::TopicNotFound`] if the topic is deleted while waiting, [`LogError::Closed`] if the store is closed.
+    pub fn poll_beyond(&self, offset: i64, cx: &mut Context<'_>) -> Poll<Result<i64, LogError>> {
+        self.poll_with(offset, || self.waiters.register_loose(cx.waker()))
+    }
+
+    pub(crate) fn poll_with(&self, offset: i64, register: impl FnOnce()) -> Poll<Result<i64, LogError>> {
+        let look = || {
+            let end = self.readable_end();
+            if let Err(error) = self.check_alive() {
+                return Poll::Ready(Err(error));
+            }
+            if end > offset { Poll::Ready(Ok(end)) } else { Poll::Pending }
+        };
+        if let Poll::Ready(ready) = look() {
+            return Poll::Ready(ready);
+        }
+        register();
+        // Once more: the end may have moved between the look and the registration.
+        look()
+    }
+
+    /// A reader whose first batch is the one that holds `from`; the end is a valid place to start.
+    ///
+    /// # Errors
+    /// [`LogError::OutOfRange`] outside of start and end; [`LogError::TopicNotFound`]; [`LogError::Closed`].
+    pub fn reader(self: &Arc<Self>, from: i64) -> Result<Reader, LogError> {
+        Reader::new(self, from)
+    }
+
+    pub(crate) fn check_range(&self, offset: i64) -> Result<(), LogError> {
+        let start = self.start();
+        let end = self.readable_end().max(start);
+        if (start..=end).contains(&offset) {
+            return Ok(());
+        }
+        Err(LogError::OutOfRange { offset, start, end })
+    }
+
+    /// Bytes of all segment files.
+    #[must_use]
+    pub fn size_bytes(&self) -> u64 {
+        self.segments.read().iter().map(|segment| segment.len()).sum()
+    }
+
+    /// Offset of the first batch that holds a record of this time or later (milliseconds since the Unix epoch), as
+    /// the records' own timestamps say. The record itself may lie later in the batch. None if there is none.
+    ///
+    /// # Errors
+    /// [`LogError::Io`], [`LogError::Corrupt`], [`LogError::TopicNotFound`], [`LogError::Closed`].
+    pub fn offset_for_time(&self, time_ms: i64) -> Result<Option<i64>, LogError> {
+        self.check_alive()?;
+        let segments: Vec<_> = self.segments.read().clone();
+        let (start, readable) = (self.start(), self.readable_end());
+        for segment in segments {
+            if segment.end() <= start || segment.max_time().is_some_and(|newest| newest < time_ms) {
+                continue;
+            }
+            let (position, offset) = segment.position_before_time(time_ms);
+            let mut frames = Frames::new(segment.file()?, position, offset, segment.len());
+            let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
+            while let Step::Batch(batch, _) =
+                frames.step(limits).map_err(|error| self.frame_error(&segment, error))?
+            {
+                // A batch that retention cut into still counts: its last records can be read.
+                if batch.header().max_timestamp >= time_ms && batch.next_offset() > start {
+                    return Ok(Some(batch.base_offset().max(start)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The segment that holds `offset`, or the last one.
+    pub(crate) fn segment_for(&self, offset: i64) -> Option<Arc<Segment>> {
+        let segments = self.segments.read();
+        let behind = segments.partition_point(|segment| segment.base <= offset);
+        behind.checked_sub(1).and_then(|last| segments.get(last)).cloned()
+    }
+
+    pub(crate) fn frame_error(&self, segment: &Segment, error: FrameError) -> LogError {
+        match error {
+            FrameError::Io(source) => LogError::io(segment.path(), "read", source),
+            FrameError::Bad { position, problem } => LogError::Corrupt {
+                topic: self.topic.to_string(),
+                partition: self.number,
+                path: segment.path().to_path_buf(),
+                position,
+                problem,
+            },
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! Making appended bytes durable, and acknowledging what waits for that.
+
+use std::{
+    collections::VecDeque,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+
+use super::{Appended, Partition, append::Done};
+use crate::{Durability, LogError, catalog::DurablePoint, segment::Segment};
+
+/// What of a partition is not synced yet.
+#[derive(Debug)]
+pub(super) struct SyncState {
+    dirty: Mutex<Dirty>,
+    /// Acknowledgements that wait for a sync, in the order of their ends.
+    waiting: Mutex<VecDeque<Waiting>>,
+    /// One sync at a time; the next one covers whoever came meanwhile.
+    running: Mutex<()>,
+    /// Already handed to a sync thread that has not looked yet.
+    queued: AtomicBool,
+    durable: Mutex<Option<DurablePoint>>,
+    /// The durable point has moved since it was last noted in the catalog.
+    unnoted: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Dirty {
+    segments: Vec<Arc<Segment>>,
+    point: Option<DurablePoint>,
+    /// Files were created, so the directory has to be synced too.
+    names: bool,
+}
+
+struct Waiting {
+    end: i64,
+    appended: Appended,
+    done: Done,
+}
+
+impl std::fmt::Debug for Waiting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Waiting").field("end", &self.end).finish_non_exhaustive()
+    }
+}
+
+impl SyncState {
+    pub(super) fn new(durable: Option<DurablePoint>, is_noted: bool) -> Self {
+        Self {
+            dirty: Mutex::default(),
+            waiting: Mutex::default(),
+            running: Mutex::default(),
+            queued: AtomicBool::new(false),
+            durable: Mutex::new(durable),
+            unnoted: AtomicBool::new(!is_noted),
+        }
+    }
+
+    pub(super) fn durable_point(&self) -> Option<DurablePoint> {
+        *self.durable.lock()
+    }
+}
+
+impl Partition {
+    /// Notes unsynced bytes, and has them synced when the topic's durability says.
+    pub(super) fn mark_dirty(self: &Arc<Self>, segment: &Arc<Segment>, next: i64) {
+        segment.set_dirty(true);
+        let mut dirty = self.sync.dirty.lock();
+        let was_clean = dirty.segments.is_empty();
+        if !dirty.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
+            dirty.segments.push(Arc::clone(segment));
+        }
+        dirty.point = Some(DurablePoint { segment: segment.base, position: segment.len(), next });
+        drop(dirty);
+        if was_clean {
+            match self.durability {
+                Durability::Always => {}
+                Durability::Interval(ms) => {
+                    self.shared.work.sync_later(self, Duration::from_millis(ms));
+                }
+                Durability::Os => self.shared.work.sync_later(self, self.shared.config.checkpoint_interval),
+            }
+        }
+    }
+
+    /// Notes that a file was created.
+    pub(super) fn mark_created(&self) {
+        self.sync.dirty.lock().names = true;
+    }
+
+    /// Acknowledges `done` once everything before `end` is durable.
+    pub(super) fn when_durable(&self, end: i64, appended: Appended, done: Done) {
+        self.sync.waiting.lock().push_back(Waiting { end, appended, done });
+    }
+
+    /// Has a background thread sync this partition soon.
+    pub(crate) fn request_sync(self: &Arc<Self>) {
+        if !self.sync.queued.swap(true, Ordering::AcqRel) {
+            self.shared.work.sync_now(self);
+        }
+    }
+
+    /// Syncs what is dirty and acknowledges what waited for it.
+    pub(crate) fn sync(&self) -> Result<(), LogError> {
+        let _running = self.sync.running.lock();
+        self.sync.queued.store(false, Ordering::Release);
+        let result = self.shared.check_health().and_then(|()| self.sync_dirty());
+        match &result {
+            Ok(()) => self.acknowledge_durable(),
+            Err(error) => self.fail_waiting(error),
+        }
+        result
+    }
+
+    fn sync_dirty(&self) -> Result<(), LogError> {
+        let Dirty { segments, point, names } = std::mem::take(&mut *self.sync.dirty.lock());
+        let synced = segments.iter().try_for_each(Segment::sync).and_then(|()| self.sync_names(names));
+        if let Err(error) = synced {
+            if self.deleted.load(Ordering::Acquire) {
+                return Ok(());
+            }
+            return Err(self.shared.poison(error));
+        }
+        {
+            let dirty = self.sync.dirty.lock();
+            for segment in &segments {
+                if !dirty.segments.iter().any(|again| Arc::ptr_eq(again, segment)) {
+                    segment.set_dirty(false);
+                }
+            }
+        }
+        let Some(point) = point else { return Ok(()) };
+        *self.sync.durable.lock() = Some(point);
+        self.sync.unnoted.store(true, Ordering::Release);
+        self.durable_end.fetch_max(point.next, Ordering::AcqRel);
+        Ok(())
+    }
+
+    fn sync_names(&self, names: bool) -> io::Result<()> {
+        if !names {
+            return Ok(());
+        }
+        self.shared.disk.sync_dir(&self.directory)?;
+        self.shared.disk.sync_dir(&self.shared.logs_directory())
+    }
+
+    fn acknowledge_durable(&self) {
+        let durable_end = self.durable_end.load(Ordering::Acquire);
+        if self.durability == Durability::Always {
+            self.waiters.wake_all();
+        }
+        loop {
+            // One at a time: a completion may submit again, and must not meet a held lock.
+            let mut waiting = self.sync.waiting.lock();
+            if waiting.front().is_none_or(|first| first.end > durable_end) {
+                return;
+            }
+            let Some(first) = waiting.pop_front() else { return };
+            drop(waiting);
+            (first.done)(Ok(first.appended));
+        }
+    }
+
+    pub(super) fn fail_waiting(&self, error: &LogError) {
+        let waiting = std::mem::take(&mut *self.sync.waiting.lock());
+        for one in waiting {
+            (one.done)(Err(error.clone()));
+        }
+    }
+
+    /// The durable point, if the catalog does not have it yet; the index file is written along.
+    pub(crate) fn take_unnoted_point(&self) -> Option<DurablePoint> {
+        if !self.sync.unnoted.swap(false, Ordering::AcqRel) || self.deleted.load(Ordering::Acquire) {
+            return None;
+        }
+        let point = self.sync.durable_point()?;
+        if let Some(segment) = self.segment_for(point.segment)
+            && let Err(error) = segment.write_index()
+        {
+            // Only a cache: recovery reads more of the segment instead.
+            tracing::warn!(%error, "an index was not written");
+        }
+        Some(point)
+    }
+}

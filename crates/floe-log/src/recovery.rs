@@ -1,0 +1,363 @@
+//! Opening a partition's files: what is there, what is torn, what is corrupt.
+//!
+//! Everything before the durable point must be there and whole; if it is not, the partition is reported as corrupt
+//! and its files are left alone. Behind that point the log ends at the first batch that is not whole, and what
+//! follows is cut off and reported.
+
+use std::{path::PathBuf, sync::Arc};
+
+use crate::{
+    LogError,
+    catalog::{DurablePoint, StoredLog},
+    disk::{DiskFile, Open, read_all},
+    frames::{FrameError, Frames, Step, StepLimits},
+    index::{self, IndexBuilder, IndexEntry},
+    partition::{Appended, Identity},
+    producers::Producers,
+    segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentState, base_of, file_name},
+    shared::Shared,
+};
+
+/// What opening a store found after it was not closed properly.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct RecoveryReport {
+    /// Whether the store was closed properly before; then nothing was searched.
+    pub was_clean: bool,
+    /// Incomplete ends that were cut off. What was cut had not been acknowledged as durable.
+    pub cuts: Vec<Cut>,
+    /// Partitions that cannot be used: they, and only they, answer with this error.
+    pub corrupt: Vec<LogError>,
+}
+
+/// An incomplete end that was cut off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: u32,
+    /// Offset at which the partition now ends.
+    pub offset: i64,
+    /// The file.
+    pub path: PathBuf,
+    /// How many bytes were cut from it.
+    pub bytes: u64,
+    /// What was wrong with them.
+    pub problem: String,
+}
+
+/// A partition's log, ready for use.
+#[derive(Debug)]
+pub(crate) struct OpenedLog {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) producers: Producers,
+    pub(crate) last_append_ms: i64,
+    pub(crate) durable: Option<DurablePoint>,
+    /// The catalog knows the durable point already.
+    pub(crate) is_noted: bool,
+    pub(crate) cuts: Vec<Cut>,
+}
+
+struct Recovery<'a> {
+    shared: &'a Arc<Shared>,
+    identity: &'a Identity,
+    directory: PathBuf,
+    stored: StoredLog,
+    cuts: Vec<Cut>,
+    producers: Producers,
+}
+
+/// How one segment came out.
+enum Outcome {
+    Whole(Arc<Segment>),
+    /// Cut: what follows does not belong to the log any more.
+    Cut(Option<Arc<Segment>>),
+}
+
+/// Opens the log of a partition, cutting an incomplete end.
+pub(crate) fn open_log(
+    shared: &Arc<Shared>,
+    identity: &Identity,
+    stored: StoredLog,
+) -> Result<OpenedLog, LogError> {
+    let directory = shared.logs_directory().join(stored.id.to_string());
+    Recovery { shared, identity, directory, stored, cuts: Vec::new(), producers: Producers::default() }.run()
+}
+
+impl Recovery<'_> {
+    fn run(mut self) -> Result<OpenedLog, LogError> {
+        let names = self.io("list", self.shared.disk.list(&self.directory))?;
+        let mut bases: Vec<i64> = names.iter().filter_map(|name| base_of(name)).collect();
+        bases.sort_unstable();
+        self.remove_expired(&mut bases)?;
+
+        let mut segments: Vec<Arc<Segment>> = Vec::new();
+        let mut expected = bases.first().copied().unwrap_or(self.stored.start);
+        if expected > self.stored.start {
+            // The segment that holds the start is missing.
+            if self.durable_next() > self.stored.start {
+                let problem = format!("the segment that holds offset {} is missing", self.stored.start);
+                return Err(self.corrupt(self.directory.join(file_name(self.stored.start)), 0, problem));
+            }
+            expected = self.stored.start;
+        }
+        let mut remaining = bases.iter().copied();
+        while let Some(base) = remaining.next() {
+            if base != expected {
+                let problem = format!("a segment at offset {base} where {expected} belongs");
+                self.not_before_durable_end(expected, self.directory.join(file_name(base)), 0, &problem)?;
+                self.cut_files(expected, std::iter::once(base).chain(remaining), &problem)?;
+                break;
+            }
+            let is_last = remaining.len() == 0;
+            match self.open_segment(base, is_last)? {
+                Outcome::Whole(segment) => {
+                    expected = segment.end();
+                    segments.push(segment);
+                }
+                Outcome::Cut(segment) => {
+                    expected = segment.as_ref().map_or(base, |segment| segment.end());
+                    segments.extend(segment);
+                    self.cut_files(expected, remaining, "it follows a cut")?;
+                    break;
+                }
+            }
+        }
+        if expected < self.durable_next() {
+            let durable = self.durable_next();
+            let problem =
+                format!("the log ends at offset {expected}, but reached {durable} when it was last synced");
+            let (path, len) = segments
+                .last()
+                .map_or_else(|| (self.directory.clone(), 0), |last| (last.path().to_path_buf(), last.len()));
+            return Err(self.corrupt(path, len, problem));
+        }
+        for segment in segments.iter().rev().skip(1) {
+            segment.seal();
+        }
+        if expected < self.stored.start {
+            // Everything that is left was deleted by the user, and what followed was never synced.
+            segments.drain(..).try_for_each(|segment| segment.remove())?;
+        }
+        let end = expected.max(self.stored.start);
+        let durable = segments.last().map(|last| DurablePoint {
+            segment: last.base,
+            position: last.len(),
+            next: last.end(),
+        });
+        Ok(OpenedLog {
+            last_append_ms: segments.last().map_or(0, |last| last.last_append_ms()),
+            start: self.stored.start,
+            end,
+            is_noted: durable == self.stored.durable,
+            durable,
+            segments,
+            producers: self.producers,
+            cuts: self.cuts,
+        })
+    }
+
+    fn durable_next(&self) -> i64 {
+        self.stored.durable.map_or(i64::MIN, |point| point.next)
+    }
+
+    /// How many bytes of this segment must be whole.
+    fn durable_bytes(&self, base: i64) -> u64 {
+        match self.stored.durable {
+            Some(point) if base < point.segment => u64::MAX,
+            Some(point) if base == point.segment => point.position,
+            _ => 0,
+        }
+    }
+
+    /// Removes segments that end at or before the start: retention was interrupted.
+    fn remove_expired(&self, bases: &mut Vec<i64>) -> Result<(), LogError> {
+        while let [first, second, ..] = bases.as_slice() {
+            if *second > self.stored.start {
+                break;
+            }
+            let path = self.directory.join(file_name(*first));
+            self.io("remove", self.shared.disk.remove_file(&path.with_extension("idx")))?;
+            self.io("remove", self.shared.disk.remove_file(&path))?;
+            bases.remove(0);
+        }
+        Ok(())
+    }
+
+    fn open_segment(&mut self, base: i64, is_last: bool) -> Result<Outcome, LogError> {
+        let path = self.directory.join(file_name(base));
+        let file = self.io("open", self.shared.disk.open(&path, Open::Write))?;
+        let size = self.io("measure", file.size())?;
+        let durable = self.durable_bytes(base);
+
+        let head = self.io("read", read_all(&*file, 64))?;
+        let header = match SegmentHeader::decode(&head) {
+            Ok(header) if header.base == base && header.log_id == self.stored.id => header,
+            other => {
+                let problem = other
+                    .err()
+                    .unwrap_or_else(|| format!("the header does not belong to {}", path.display()));
+                self.not_before_durable(durable, &path, 0, &problem)?;
+                self.cut_files(base, std::iter::once(base), &problem)?;
+                return Ok(Outcome::Cut(None));
+            }
+        };
+        let index_path = path.with_extension("idx");
+        if !is_last
+            && durable == u64::MAX
+            && let Some(summary) = index::read_summary(&*self.shared.disk, &index_path)
+            && summary.base == base
+            && summary.covered == size
+        {
+            let state = SegmentState {
+                header,
+                len: size,
+                end: summary.end,
+                last_append_ms: summary.last_append_ms,
+                index: None,
+            };
+            return Ok(Outcome::Whole(Segment::new(&self.shared.files, path, state)));
+        }
+        let entries = self.trusted_entries(base, durable, size);
+        self.scan_segment(&path, &file, (header, size, durable, is_last), entries)
+    }
+
+    /// Index entries up to the durable point; behind it, the file may have lost what they point at.
+    fn trusted_entries(&self, base: i64, durable: u64, size: u64) -> Vec<IndexEntry> {
+        let path = self.directory.join(file_name(base)).with_extension("idx");
+        let Some((summary, mut entries)) = index::read(&*self.shared.disk, &path, size) else {
+            return Vec::new();
+        };
+        if summary.base != base {
+            return Vec::new();
+        }
+        entries.retain(|entry| u64::from(entry.position) < durable.min(size).min(summary.covered));
+        entries
+    }
+
+    fn scan_segment(
+        &mut self,
+        path: &std::path::Path,
+        file: &Arc<dyn DiskFile>,
+        (header, size, durable, is_last): (SegmentHeader, u64, u64, bool),
+        entries: Vec<IndexEntry>,
+    ) -> Result<Outcome, LogError> {
+        let base = header.base;
+        let (position, offset) = entries.last().map_or((SEGMENT_HEADER_LEN, base), |last| {
+            (u64::from(last.position), base + i64::from(last.delta))
+        });
+        let mut index = IndexBuilder::continuing(base, entries);
+        let mut frames = Frames::new(Arc::clone(file), position, offset, size);
+        let modified_ms = file.modified_ms();
+        let problem = loop {
+            let (start, expected) = (frames.position(), frames.expected());
+            match frames.step(StepLimits::ALL) {
+                Ok(Step::Batch(batch, at)) => {
+                    if let Err(error) = batch.verify_checksum() {
+                        break Some((start, expected, error.to_string()));
+                    }
+                    index.note(batch.base_offset(), at, batch.header().max_timestamp);
+                    let appended = Appended { base_offset: batch.base_offset(), timestamp_ms: modified_ms };
+                    self.producers.note(batch.header(), appended);
+                }
+                Ok(Step::End | Step::Stop | Step::WouldBlock) => break None,
+                Err(FrameError::Io(error)) => return Err(LogError::io(path, "read", error)),
+                Err(FrameError::Bad { problem, .. }) => break Some((start, expected, problem)),
+            }
+        };
+        let (len, end) = match &problem {
+            Some((position, offset, _)) => (*position, *offset),
+            None => (frames.position(), frames.expected()),
+        };
+        if let Some((position, _, problem)) = &problem {
+            self.not_before_durable(durable, path, *position, problem)?;
+            self.io("cut", file.set_len(*position))?;
+            self.note_cut(end, path.to_path_buf(), size - position, problem);
+        }
+        if len > durable.min(size) || problem.is_some() {
+            // What is served from here on, and acknowledged again as durable, has to be.
+            file.sync().map_err(|error| self.shared.poison(error))?;
+            self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
+        }
+        let state = SegmentState { header, len, end, last_append_ms: modified_ms, index: Some(index) };
+        let segment = Segment::new(&self.shared.files, path.to_path_buf(), state);
+        if !is_last {
+            segment.write_index().unwrap_or_else(|error| tracing::warn!(%error, "an index was not written"));
+        }
+        Ok(if problem.is_some() { Outcome::Cut(Some(segment)) } else { Outcome::Whole(segment) })
+    }
+
+    /// Removes whole segment files behind a cut.
+    fn cut_files(
+        &mut self,
+        end: i64,
+        bases: impl Iterator<Item = i64>,
+        problem: &str,
+    ) -> Result<(), LogError> {
+        for base in bases {
+            let path = self.directory.join(file_name(base));
+            let file = self.io("open", self.shared.disk.open(&path, Open::Read))?;
+            let bytes = self.io("measure", file.size())?;
+            self.io("remove", self.shared.disk.remove_file(&path.with_extension("idx")))?;
+            self.io("remove", self.shared.disk.remove_file(&path))?;
+            self.note_cut(end, path, bytes, problem);
+        }
+        self.io("sync", self.shared.disk.sync_dir(&self.directory))
+    }
+
+    fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str) {
+        tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
+            path = %path.display(), problem, "cut an incomplete end");
+        self.cuts.push(Cut {
+            topic: self.identity.topic.to_string(),
+            partition: self.identity.number,
+            offset,
+            path,
+            bytes,
+            problem: problem.to_owned(),
+        });
+    }
+
+    fn not_before_durable(
+        &self,
+        durable: u64,
+        path: &std::path::Path,
+        position: u64,
+        problem: &str,
+    ) -> Result<(), LogError> {
+        if position < durable {
+            return Err(self.corrupt(path.to_path_buf(), position, problem.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn not_before_durable_end(
+        &self,
+        offset: i64,
+        path: PathBuf,
+        position: u64,
+        problem: &str,
+    ) -> Result<(), LogError> {
+        if offset < self.durable_next() {
+            return Err(self.corrupt(path, position, problem.to_owned()));
+        }
+        Ok(())
+    }
+
+    fn corrupt(&self, path: PathBuf, position: u64, problem: String) -> LogError {
+        LogError::Corrupt {
+            topic: self.identity.topic.to_string(),
+            partition: self.identity.number,
+            path,
+            position,
+            problem,
+        }
+    }
+
+    fn io<T>(&self, operation: &'static str, result: std::io::Result<T>) -> Result<T, LogError> {
+        result.map_err(|error| LogError::io(&self.directory, operation, error))
+    }
+}

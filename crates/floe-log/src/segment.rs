@@ -1,0 +1,363 @@
+//! One file of a partition: a header, then batches back to back.
+
+use std::{
+    collections::VecDeque,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use bytes::{Buf, BufMut};
+use parking_lot::{Mutex, RwLock};
+
+use crate::{
+    LogError,
+    disk::{Disk, DiskFile, Open, write_all_at},
+    index::{self, IndexBuilder, IndexEntry, IndexSummary},
+};
+
+/// Bytes before the first batch.
+pub(crate) const SEGMENT_HEADER_LEN: u64 = 64;
+
+const MAGIC: &[u8; 8] = b"floe-seg";
+pub(crate) const VERSION: u32 = 1;
+
+/// The first bytes of a segment file; layout in `docs/formats/log.md`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SegmentHeader {
+    pub(crate) log_id: u64,
+    pub(crate) base: i64,
+    pub(crate) created_ms: i64,
+}
+
+impl SegmentHeader {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        bytes.put_slice(MAGIC);
+        bytes.put_u32(VERSION);
+        bytes.put_u64(self.log_id);
+        bytes.put_i64(self.base);
+        bytes.put_i64(self.created_ms);
+        bytes.put_bytes(0, 24);
+        bytes.put_u32(crc32c::crc32c(&bytes));
+        bytes
+    }
+
+    /// Decodes and checks; the problem in words otherwise.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
+        let Some(mut header) = bytes.get(..64) else {
+            return Err(format!("the header has {} of 64 bytes", bytes.len()));
+        };
+        let (checked, mut checksum) = header.split_at_checked(60).unwrap_or_default();
+        if !checked.starts_with(MAGIC) {
+            return Err("this is not a segment of floe".to_owned());
+        }
+        if crc32c::crc32c(checked) != checksum.get_u32() {
+            return Err("the checksum of the header is wrong".to_owned());
+        }
+        header.advance(MAGIC.len());
+        let version = header.get_u32();
+        if version != VERSION {
+            return Err(format!("segment version {version}, this release reads {VERSION}"));
+        }
+        Ok(Self { log_id: header.get_u64(), base: header.get_i64(), created_ms: header.get_i64() })
+    }
+}
+
+/// File name of the segment that starts at this offset.
+pub(crate) fn file_name(base: i64) -> String {
+    format!("{base:020}.seg")
+}
+
+/// The offset in a file name, if it is one of a segment.
+pub(crate) fn base_of(name: &str) -> Option<i64> {
+    let digits = name.strip_suffix(".seg")?;
+    (digits.len() == 20).then(|| digits.parse().ok()).flatten()
+}
+
+/// One segment. The bytes up to [`Segment::len`] are complete batches and never change.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    pub(crate) base: i64,
+    pub(crate) created_ms: i64,
+    path: PathBuf,
+    files: Arc<OpenFiles>,
+    file: Mutex<Option<Arc<dyn DiskFile>>>,
+    /// Used since the cache last looked.
+    touched: AtomicBool,
+    /// Has unsynced writes. Its file stays open: a sync through another descriptor might miss a write error.
+    dirty: AtomicBool,
+    removed: AtomicBool,
+    /// Nothing more is appended, and the index file is complete.
+    sealed: AtomicBool,
+    len: AtomicU64,
+    end: AtomicI64,
+    last_append_ms: AtomicI64,
+    /// None: to be loaded from its file.
+    index: RwLock<Option<IndexBuilder>>,
+}
+
+/// A segment that is being put together.
+pub(crate) struct SegmentState {
+    pub(crate) header: SegmentHeader,
+    pub(crate) len: u64,
+    pub(crate) end: i64,
+    pub(crate) last_append_ms: i64,
+    pub(crate) index: Option<IndexBuilder>,
+}
+
+impl Segment {
+    pub(crate) fn new(files: &Arc<OpenFiles>, path: PathBuf, state: SegmentState) -> Arc<Self> {
+        Arc::new(Self {
+            base: state.header.base,
+            created_ms: state.header.created_ms,
+            path,
+            files: Arc::clone(files),
+            file: Mutex::default(),
+            touched: AtomicBool::new(false),
+            dirty: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            sealed: AtomicBool::new(false),
+            len: AtomicU64::new(state.len),
+            end: AtomicI64::new(state.end),
+            last_append_ms: AtomicI64::new(state.last_append_ms),
+            index: RwLock::new(state.index),
+        })
+    }
+
+    /// Creates the file of an empty segment. A failure leaves no file behind, as far as the disk allows.
+    pub(crate) fn create(
+        files: &Arc<OpenFiles>,
+        directory: &Path,
+        header: SegmentHeader,
+    ) -> Result<Arc<Self>, LogError> {
+        let path = directory.join(file_name(header.base));
+        let disk = &files.disk;
+        let file = disk.open(&path, Open::Create).map_err(|e| LogError::io(&path, "create", e))?;
+        if let Err(error) = write_all_at(&*file, &header.encode(), 0) {
+            if let Err(error) = disk.remove_file(&path) {
+                tracing::warn!(path = %path.display(), %error, "an incomplete segment stays behind");
+            }
+            return Err(LogError::io(&path, "write", error));
+        }
+        let segment = Self::new(
+            files,
+            path,
+            SegmentState {
+                header,
+                len: SEGMENT_HEADER_LEN,
+                end: header.base,
+                last_append_ms: header.created_ms,
+                index: Some(IndexBuilder::new(header.base)),
+            },
+        );
+        *segment.file.lock() = Some(file);
+        files.opened(&segment);
+        Ok(segment)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.path.with_extension("idx")
+    }
+
+    /// Bytes of complete batches, header included.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether no batch is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() <= SEGMENT_HEADER_LEN
+    }
+
+    /// Offset after the last one in it.
+    pub(crate) fn end(&self) -> i64 {
+        self.end.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn last_append_ms(&self) -> i64 {
+        self.last_append_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_dirty(&self, dirty: bool) {
+        self.dirty.store(dirty, Ordering::Release);
+    }
+
+    /// Publishes appended batches: (base offset, position, largest timestamp) of each.
+    pub(crate) fn grow(
+        &self,
+        batches: impl Iterator<Item = (i64, u64, i64)>,
+        len: u64,
+        end: i64,
+        now_ms: i64,
+    ) {
+        // Held to the end, so that an index written meanwhile covers exactly the length it names.
+        let mut index = self.index.write();
+        if let Some(index) = index.as_mut() {
+            for (base_offset, position, max_timestamp) in batches {
+                index.note(base_offset, position, max_timestamp);
+            }
+        }
+        self.last_append_ms.store(now_ms, Ordering::Relaxed);
+        self.len.store(len, Ordering::Release);
+        self.end.store(end, Ordering::Release);
+        drop(index);
+    }
+
+    /// The open file; opens it again if the cache closed it.
+    pub(crate) fn file(self: &Arc<Self>) -> Result<Arc<dyn DiskFile>, LogError> {
+        self.touched.store(true, Ordering::Relaxed);
+        let mut slot = self.file.lock();
+        if let Some(file) = &*slot {
+            return Ok(Arc::clone(file));
+        }
+        let file =
+            self.files.disk.open(&self.path, Open::Write).map_err(|e| LogError::io(&self.path, "open", e))?;
+        *slot = Some(Arc::clone(&file));
+        drop(slot);
+        self.files.opened(self);
+        Ok(file)
+    }
+
+    /// Runs `look` on the index, reading it from its file first if need be; None if that file is unusable.
+    fn with_index<T>(&self, look: impl FnOnce(&IndexBuilder) -> T) -> Option<T> {
+        if let Some(index) = &*self.index.read() {
+            return Some(look(index));
+        }
+        let mut slot = self.index.write();
+        if slot.is_none() {
+            let (summary, entries) = index::read(&*self.files.disk, &self.index_path(), self.len())?;
+            if summary.base != self.base || summary.covered != self.len() {
+                return None;
+            }
+            let mut loaded = IndexBuilder::new(self.base);
+            loaded.entries = entries;
+            loaded.cut(self.len(), summary.max_time);
+            *slot = Some(loaded);
+        }
+        slot.as_ref().map(look)
+    }
+
+    /// Position and offset of a batch at or before the one that holds `offset`.
+    pub(crate) fn position_before(&self, offset: i64) -> (u64, i64) {
+        let entry = self.with_index(|index| index::entry_for_offset(&index.entries, self.base, offset));
+        self.place(entry.flatten())
+    }
+
+    /// Position and offset of a batch before which every record is older than `time`.
+    pub(crate) fn position_before_time(&self, time: i64) -> (u64, i64) {
+        let entry = self.with_index(|index| index::entry_for_time(&index.entries, time));
+        self.place(entry.flatten())
+    }
+
+    fn place(&self, entry: Option<IndexEntry>) -> (u64, i64) {
+        entry.map_or((SEGMENT_HEADER_LEN, self.base), |entry| {
+            (u64::from(entry.position), self.base + i64::from(entry.delta))
+        })
+    }
+
+    /// Largest record timestamp in it; None if unknown, `i64::MIN` if no record has one.
+    pub(crate) fn max_time(&self) -> Option<i64> {
+        self.with_index(|index| index.max_time)
+    }
+
+    /// Writes the index file for what is in the segment now.
+    pub(crate) fn write_index(&self) -> Result<(), LogError> {
+        let (summary, entries) = {
+            let index = self.index.read();
+            let Some(index) = &*index else { return Ok(()) };
+            let summary = IndexSummary {
+                base: self.base,
+                covered: self.len(),
+                end: self.end(),
+                max_time: index.max_time,
+                last_append_ms: self.last_append_ms(),
+            };
+            (summary, index.entries.clone())
+        };
+        let path = self.index_path();
+        index::write(&*self.files.disk, &path, &summary, &entries).map_err(|e| LogError::io(path, "write", e))
+    }
+
+    /// Nothing more will be appended: the index may be dropped from memory and read back.
+    pub(crate) fn seal(&self) {
+        self.sealed.store(true, Ordering::Release);
+    }
+
+    /// Removes the files. Who has the segment open reads on.
+    pub(crate) fn remove(&self) -> Result<(), LogError> {
+        self.removed.store(true, Ordering::Release);
+        let disk = &self.files.disk;
+        for path in [self.path.clone(), self.index_path()] {
+            disk.remove_file(&path).map_err(|e| LogError::io(path, "remove", e))?;
+        }
+        Ok(())
+    }
+
+    /// Makes the bytes survive a power loss.
+    pub(crate) fn sync(self: &Arc<Self>) -> io::Result<()> {
+        if self.removed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.file() {
+            Ok(file) => file.sync(),
+            Err(_) if self.removed.load(Ordering::Acquire) => Ok(()),
+            Err(error) => Err(io::Error::other(error)),
+        }
+    }
+
+    /// Closes the file if it was not used since the last look, and says whether it did.
+    fn close_if_idle(&self) -> bool {
+        if self.touched.swap(false, Ordering::Relaxed) || self.dirty.load(Ordering::Acquire) {
+            return false;
+        }
+        *self.file.lock() = None;
+        if self.sealed.load(Ordering::Acquire) {
+            *self.index.write() = None;
+        }
+        true
+    }
+}
+
+/// The segment files that are open, so that no more than a bound stay so.
+#[derive(Debug)]
+pub(crate) struct OpenFiles {
+    pub(crate) disk: Arc<dyn Disk>,
+    limit: usize,
+    /// In the order of opening; a segment that was used meanwhile gets a second chance.
+    queue: Mutex<VecDeque<Weak<Segment>>>,
+}
+
+impl OpenFiles {
+    pub(crate) fn new(disk: Arc<dyn Disk>, limit: usize) -> Arc<Self> {
+        Arc::new(Self { disk, limit, queue: Mutex::default() })
+    }
+
+    fn opened(&self, segment: &Arc<Segment>) {
+        let mut queue = self.queue.lock();
+        queue.push_back(Arc::downgrade(segment));
+        // Two rounds: the first may only take away second chances.
+        let mut looks = queue.len() * 2;
+        while queue.len() > self.limit && looks > 0 {
+            looks -= 1;
+            let Some(oldest) = queue.pop_front() else { break };
+            let Some(candidate) = oldest.upgrade() else { continue };
+            if Arc::ptr_eq(&candidate, segment) || !candidate.close_if_idle() {
+                queue.push_back(oldest);
+            }
+        }
+    }
+
+    /// How many files are open.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.queue.lock().iter().filter(|segment| segment.strong_count() > 0).count()
+    }
+}

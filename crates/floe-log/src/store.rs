@@ -1,0 +1,445 @@
+//! One store: topics, partitions, offsets, and the lock on its directory.
+
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
+    sync::{Arc, atomic::Ordering, mpsc},
+    thread::JoinHandle,
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
+    background,
+    catalog::{Catalog, OffsetChange},
+    clock,
+    disk::{Disk, DiskLock, Open, write_all_at},
+    offsets::{self, Offsets},
+    shared::Shared,
+    topics::{Topic, Topics},
+};
+
+/// Longest topic name in bytes; the client on top is stricter.
+const MAX_NAME_LEN: usize = 1024;
+
+/// A directory of topics, opened by one process at a time. All calls may be made from any thread; they use blocking
+/// file IO, but none waits for a producer or a consumer.
+#[derive(Debug)]
+pub struct Store {
+    shared: Arc<Shared>,
+    topics: Arc<Topics>,
+    offsets: Arc<Offsets>,
+    report: RecoveryReport,
+    /// One change of topics at a time.
+    changing: Mutex<()>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    lock: Mutex<Option<DiskLock>>,
+}
+
+impl Store {
+    /// Opens the store, creating its directory if it is missing. After anything but a [`Store::close`] all partitions
+    /// are checked here, and [`Store::recovery_report`] says what was found; otherwise each is opened when first used.
+    ///
+    /// # Errors
+    /// [`LogError::Locked`], [`LogError::Format`], [`LogError::InvalidConfig`], [`LogError::Io`],
+    /// [`LogError::DiskFull`], [`LogError::Catalog`].
+    pub fn open(config: StoreConfig) -> Result<Arc<Self>, LogError> {
+        config.check()?;
+        let directory = config.directory();
+        let disk = Arc::clone(&config.disk);
+        disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
+        let lock = lock(&*disk, &directory)?;
+        let catalog = Catalog::open(&*disk, &directory.join("meta.redb"))?;
+        let was_clean = take_clean_marker(&*disk, &directory)
+            .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
+        let stored = catalog.topics()?;
+        let stored_offsets = catalog.offsets()?;
+        let shared = Shared::new(config, catalog);
+        let topics = Topics::new(stored);
+        remove_orphans(&shared, &topics)?;
+        let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
+        let offsets = Arc::new(Offsets::new(stored_offsets, &names));
+        let report = if was_clean {
+            RecoveryReport { was_clean, ..RecoveryReport::default() }
+        } else {
+            recover(&shared, &topics)?
+        };
+        let threads = background::start(&shared, &topics, &offsets)?;
+        Ok(Arc::new(Self {
+            shared,
+            topics,
+            offsets,
+            report,
+            changing: Mutex::default(),
+            threads: Mutex::new(threads),
+            lock: Mutex::new(Some(lock)),
+        }))
+    }
+
+    /// What was found when the store was opened.
+    #[must_use]
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.report
+    }
+
+    /// Creates a topic.
+    ///
+    /// # Errors
+    /// [`LogError::TopicExists`]; [`LogError::InvalidConfig`]; [`LogError::Catalog`]; [`LogError::Closed`].
+    pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        config.check()?;
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            let problem = format!("has {} bytes, must have 1 to {MAX_NAME_LEN}", name.len());
+            return Err(LogError::invalid("topic name", problem));
+        }
+        let _one = self.changing.lock();
+        if self.topics.get(name).is_some() {
+            return Err(LogError::TopicExists { topic: name.to_owned() });
+        }
+        let topic = self.shared.catalog.create_topic(name, &config, clock::now_ms())?;
+        self.topics.insert(topic);
+        Ok(())
+    }
+
+    /// Deletes a topic with its records and committed offsets. Readers and producers of it get
+    /// [`LogError::TopicNotFound`].
+    ///
+    /// # Errors
+    /// [`LogError::TopicNotFound`]; [`LogError::Io`] if files stay behind (they go when the store is next opened);
+    /// [`LogError::Catalog`]; [`LogError::Closed`].
+    pub fn delete_topic(&self, name: &str) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        let _one = self.changing.lock();
+        let topic = self.find(name)?;
+        let logs = topic.log_ids();
+        self.shared.catalog.delete_topic(name, topic.id, &logs)?;
+        self.topics.remove(name);
+        self.offsets.forget_topic(topic.id);
+        let opened = topic.opened();
+        opened.iter().for_each(|partition| partition.mark_deleted());
+        let mut result = Ok(());
+        for partition in &opened {
+            result = partition.remove_files().and(result);
+        }
+        for id in logs {
+            let path = self.shared.logs_directory().join(id.to_string());
+            let removed = self.shared.disk.remove_dir_all(&path);
+            result = removed.map_err(|e| LogError::io(&path, "remove", e)).and(result);
+        }
+        result
+    }
+
+    /// Gives a topic more partitions.
+    ///
+    /// # Errors
+    /// [`LogError::InvalidConfig`] for fewer than it has; [`LogError::TopicNotFound`]; [`LogError::Catalog`];
+    /// [`LogError::Closed`].
+    pub fn add_partitions(&self, name: &str, total: u32) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        let _one = self.changing.lock();
+        let topic = self.find(name)?;
+        let present = topic.partition_count();
+        if total < present {
+            let problem = format!("topic {name:?} has {present}, and partitions cannot be removed");
+            return Err(LogError::invalid("partitions", problem));
+        }
+        let logs = self.shared.catalog.add_partitions(name, topic.id, present, total)?;
+        topic.add(logs);
+        self.topics.changed();
+        Ok(())
+    }
+
+    /// All topics, by name.
+    #[must_use]
+    pub fn topics(&self) -> Vec<TopicDescription> {
+        self.topics.all().iter().map(|topic| topic.describe()).collect()
+    }
+
+    /// One topic.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicDescription> {
+        self.topics.get(name).map(|topic| topic.describe())
+    }
+
+    /// News of topics being created, deleted or extended.
+    #[must_use]
+    pub fn subscribe_topics(&self) -> TopicWatch {
+        TopicWatch {
+            topics: Arc::clone(&self.topics),
+            shared: Arc::clone(&self.shared),
+            id: self.shared.next_reader.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    /// A partition, opened now if this is the first use.
+    ///
+    /// # Errors
+    /// [`LogError::TopicNotFound`]; [`LogError::PartitionNotFound`]; [`LogError::Corrupt`]; [`LogError::Io`];
+    /// [`LogError::Closed`].
+    pub fn partition(&self, topic: &str, number: u32) -> Result<Arc<Partition>, LogError> {
+        if self.shared.is_closed() {
+            return Err(LogError::Closed);
+        }
+        let partition = self.find(topic)?.open(&self.shared, number, &mut Vec::new())?;
+        // Deleted while it was being opened.
+        partition.check_alive()?;
+        Ok(partition)
+    }
+
+    /// Stores a group's position and waits until it is durable.
+    ///
+    /// # Errors
+    /// As [`Store::commit_offsets`].
+    pub fn commit_offset(
+        &self,
+        group: &str,
+        topic: &str,
+        partition: u32,
+        offset: i64,
+        metadata: Option<&str>,
+    ) -> Result<(), LogError> {
+        let topic = self.find_partition(topic, partition)?;
+        let change = offsets::change(group, topic.id, partition, Some((offset, metadata)));
+        self.change_offsets(vec![(Arc::clone(&topic.name), change)])
+    }
+
+    /// Stores several positions of a group, all or none; `done` is called, on another thread, once they are durable.
+    /// Commits that arrive together share one transaction.
+    ///
+    /// Reported to `done`: [`LogError::TopicNotFound`]; [`LogError::PartitionNotFound`]; [`LogError::Catalog`];
+    /// [`LogError::Closed`].
+    pub fn commit_offsets(
+        &self,
+        group: &str,
+        positions: Vec<(String, u32, i64)>,
+        done: impl FnOnce(Result<(), LogError>) + Send + 'static,
+    ) {
+        let changes: Result<Vec<_>, LogError> = positions
+            .into_iter()
+            .map(|(topic, partition, offset)| {
+                let topic = self.find_partition(&topic, partition)?;
+                let change = offsets::change(group, topic.id, partition, Some((offset, None)));
+                Ok((Arc::clone(&topic.name), change))
+            })
+            .collect();
+        match changes {
+            Ok(changes) => self.offsets.submit(changes, done),
+            Err(error) => done(Err(error)),
+        }
+    }
+
+    /// A group's stored position.
+    #[must_use]
+    pub fn committed(&self, group: &str, topic: &str, partition: u32) -> Option<Committed> {
+        self.offsets.get(group, self.topics.get(topic)?.id, partition)
+    }
+
+    /// The stored positions of one group or of all, ordered by group, topic and partition.
+    #[must_use]
+    pub fn committed_all(&self, group: Option<&str>) -> Vec<Committed> {
+        self.offsets.all(group)
+    }
+
+    /// Removes a group's position and waits until that is durable. Fine if there is none.
+    ///
+    /// # Errors
+    /// As [`Store::commit_offsets`].
+    pub fn forget_offset(&self, group: &str, topic: &str, partition: u32) -> Result<(), LogError> {
+        let topic = self.find_partition(topic, partition)?;
+        let change = offsets::change(group, topic.id, partition, None);
+        self.change_offsets(vec![(Arc::clone(&topic.name), change)])
+    }
+
+    fn change_offsets(&self, changes: Vec<(Arc<str>, OffsetChange)>) -> Result<(), LogError> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        self.offsets.submit(changes, move |result| {
+            // Nobody listens only if this thread is gone.
+            drop(answer.send(result));
+        });
+        answered.recv().unwrap_or(Err(LogError::Closed))
+    }
+
+    /// Applies retention as if it were `now_ms`; the store does so by itself at intervals.
+    ///
+    /// # Errors
+    /// [`LogError::Catalog`]; [`LogError::Io`]; [`LogError::Closed`].
+    pub fn enforce_retention(&self, now_ms: i64) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        background::enforce_retention(&self.shared, &self.topics, now_ms)
+    }
+
+    /// Makes everything appended so far survive a power loss, whatever the topics' durability, and notes that
+    /// recovery need not look at it.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`] if a sync fails, now or earlier; [`LogError::Catalog`]; [`LogError::Closed`].
+    pub fn flush(&self) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        self.sync_all()?;
+        background::checkpoint(&self.shared, &self.topics)
+    }
+
+    fn sync_all(&self) -> Result<(), LogError> {
+        for topic in self.topics.all() {
+            for partition in topic.opened() {
+                partition.sync()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes what was submitted, syncs everything, and notes that the next opening needs no recovery. Everything else
+    /// then answers [`LogError::Closed`]. Closing twice is fine. Must not be called from a completion.
+    ///
+    /// # Errors
+    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed all the same.
+    pub fn close(&self) -> Result<(), LogError> {
+        if !self.shared.close() {
+            return Ok(());
+        }
+        let partitions: Vec<_> = self.topics.all().iter().flat_map(|topic| topic.opened()).collect();
+        partitions.iter().for_each(|partition| partition.close());
+        self.topics.changed();
+        self.stop_threads();
+        let result = self
+            .sync_all()
+            .and_then(|()| background::checkpoint(&self.shared, &self.topics))
+            .and_then(|()| {
+                let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
+                write_clean_marker(disk, directory)
+                    .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
+            });
+        self.shared.catalog.close();
+        *self.lock.lock() = None;
+        result
+    }
+
+    fn stop_threads(&self) {
+        self.offsets.stop();
+        self.shared.work.stop();
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                tracing::error!("a thread of the store panicked");
+            }
+        }
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Topic>, LogError> {
+        self.topics.get(name).ok_or_else(|| LogError::TopicNotFound { topic: name.to_owned() })
+    }
+
+    fn find_partition(&self, name: &str, partition: u32) -> Result<Arc<Topic>, LogError> {
+        let topic = self.find(name)?;
+        if partition < topic.partition_count() {
+            return Ok(topic);
+        }
+        Err(LogError::PartitionNotFound { topic: name.to_owned(), partition })
+    }
+}
+
+impl Drop for Store {
+    /// Without a [`Store::close`] this is what a crash of the process would be: what was appended is there, and the
+    /// next opening checks it.
+    fn drop(&mut self) {
+        if self.shared.close() {
+            for topic in self.topics.all() {
+                topic.opened().iter().for_each(|partition| partition.close());
+            }
+            self.topics.changed();
+            self.stop_threads();
+            self.shared.catalog.close();
+        }
+    }
+}
+
+fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
+    let path = directory.join("LOCK");
+    let contents = format!("pid {}\nsince {}\n", std::process::id(), clock::now_ms());
+    match disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))? {
+        Ok(lock) => Ok(lock),
+        Err(owner) => {
+            let pid = owner.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
+            Err(LogError::Locked { path: directory.to_path_buf(), pid })
+        }
+    }
+}
+
+fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
+    let path = directory.join("CLEAN");
+    match disk.open(&path, Open::Read) {
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            // The names of a new store's own files.
+            disk.sync_dir(directory)?;
+            return Ok(false);
+        }
+        Err(error) => return Err(error),
+    }
+    disk.remove_file(&path)?;
+    // Gone for good before anything is written: a crash must not find it.
+    disk.sync_dir(directory)?;
+    Ok(true)
+}
+
+fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
+    let file = disk.open(&directory.join("CLEAN"), Open::Create)?;
+    write_all_at(&*file, b"closed\n", 0)?;
+    file.sync()?;
+    disk.sync_dir(directory)
+}
+
+/// Removes logs that no topic has: of a topic that was being deleted.
+fn remove_orphans(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
+    let logs = shared.logs_directory();
+    let known: HashSet<String> =
+        topics.all().iter().flat_map(|topic| topic.log_ids()).map(|id| id.to_string()).collect();
+    let names = shared.disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
+    for name in names {
+        // Only what looks like a log: anything else in there is not ours to remove.
+        if name.parse::<u64>().is_ok() && !known.contains(&name) {
+            let path = logs.join(name);
+            shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens all partitions, on several threads.
+fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
+    let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
+    for topic in topics.all() {
+        all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
+    }
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+    let remaining = Mutex::new(all.into_iter());
+    let report = Mutex::new(RecoveryReport::default());
+    let failed = Mutex::new(None);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while failed.lock().is_none() {
+                    let Some((topic, number)) = remaining.lock().next() else { return };
+                    let mut cuts = Vec::new();
+                    let result = topic.open(shared, number, &mut cuts);
+                    let mut report = report.lock();
+                    report.cuts.append(&mut cuts);
+                    match result {
+                        Ok(_) => {}
+                        Err(error @ LogError::Corrupt { .. }) => {
+                            tracing::error!(%error, "a partition cannot be used");
+                            report.corrupt.push(error);
+                        }
+                        Err(error) => *failed.lock() = Some(error),
+                    }
+                }
+            });
+        }
+    });
+    match failed.into_inner() {
+        Some(error) => Err(error),
+        None => Ok(report.into_inner()),
+    }
+}
