@@ -189,6 +189,20 @@ impl Store {
         Ok(partition)
     }
 
+    /// A partition that is open already; never waits for the disk.
+    #[must_use]
+    pub fn opened(&self, topic: &str, number: u32) -> Option<Arc<Partition>> {
+        self.topics.get(topic)?.opened_at(number).filter(|partition| partition.check_alive().is_ok())
+    }
+
+    /// Whether the store can work.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync.
+    pub fn check(&self) -> Result<(), LogError> {
+        self.shared.check_open()
+    }
+
     /// Stores a group's position and waits until it is durable.
     ///
     /// # Errors

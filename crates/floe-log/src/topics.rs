@@ -121,6 +121,13 @@ impl Topic {
         result
     }
 
+    /// The partition, if it is open and nobody is opening it at this moment.
+    pub(crate) fn opened_at(&self, number: u32) -> Option<Arc<Partition>> {
+        let slots = self.slots.read();
+        let opened = slots.get(usize::try_from(number).ok()?)?.opened.try_lock()?;
+        opened.as_ref()?.as_ref().ok().cloned()
+    }
+
     /// The partitions that are open.
     pub(crate) fn opened(&self) -> Vec<Arc<Partition>> {
         let slots = self.slots.read().clone();

@@ -11,10 +11,14 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use crate::{
     Result,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    url::{EngineUrl, Scheme},
 };
 
+mod embedded;
 #[cfg(test)]
 pub(crate) mod fake;
+
+pub use embedded::EmbeddedEngine;
 
 /// How engines are shared.
 pub type SharedEngine = Arc<dyn Engine>;
@@ -290,6 +294,8 @@ pub struct NodeHealth {
 }
 
 /// Opens the engine that a URL names.
-pub(crate) async fn open(url: &crate::url::EngineUrl) -> Result<SharedEngine> {
-    Err(crate::Error::new(crate::ErrorKind::Unsupported, format!("{url}")))
+pub(crate) async fn open(url: &EngineUrl) -> Result<SharedEngine> {
+    match url.scheme {
+        Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+    }
 }

@@ -1,0 +1,262 @@
+//! The engine of `embedded:` and `memory:`: the log of `floe-log` inside the process.
+//!
+//! Appends run on the caller's task: the log writes with one call and no thread hop. What may wait for the device
+//! (opening, reading what is not in memory, creating and deleting) runs on blocking threads.
+
+mod options;
+mod reader;
+mod watch;
+
+use std::{fmt, path::Path, sync::Arc};
+
+use floe_log::{LogError, Partition, Store, StoreConfig};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use options::Options;
+use reader::LogReader;
+use tokio::sync::oneshot;
+
+use super::{
+    AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+    NodeHealth, ReadRequest, Start, Watermarks,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    url::{EngineUrl, Scheme},
+};
+
+/// Topics in an embedded log.
+pub struct EmbeddedEngine {
+    store: Arc<Store>,
+    name: &'static str,
+    /// What health reports as the node: the directory, or `memory`.
+    location: String,
+    options: Options,
+}
+
+impl EmbeddedEngine {
+    /// Opens the store that the URL names, creating it where there is none.
+    pub(crate) async fn open(url: &EngineUrl) -> Result<Self> {
+        let options = Options::parse(url)?;
+        let (name, location, config) = match url.scheme {
+            Scheme::Embedded => ("embedded", url.path.clone(), StoreConfig::at(Path::new(&url.path))),
+            Scheme::Memory => ("memory", "memory".to_owned(), StoreConfig::memory()),
+        };
+        let config = options.apply(config);
+        let store = blocking(move || Store::open(config)).await.map_err(|error| error.with_engine(name))?;
+        let report = store.recovery_report();
+        for cut in &report.cuts {
+            tracing::warn!(
+                store = %location, topic = %cut.topic, partition = cut.partition, offset = cut.offset,
+                bytes = cut.bytes, problem = %cut.problem, "cut an incomplete end that was never acknowledged"
+            );
+        }
+        for error in &report.corrupt {
+            tracing::error!(store = %location, %error, "a partition cannot be used");
+        }
+        Ok(Self { store, name, location, options })
+    }
+
+    async fn partition(&self, at: &TopicPartition) -> Result<Arc<Partition>> {
+        // Opening a partition for the first time reads its files; afterwards this is a look into a map.
+        if let Some(open) = self.store.opened(at.topic.as_str(), at.partition) {
+            return Ok(open);
+        }
+        let (store, at) = (Arc::clone(&self.store), at.clone());
+        blocking(move || store.partition(at.topic.as_str(), at.partition)).await
+    }
+
+    async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        let partition = self.partition(&request.target).await?;
+        let (done, outcome) = oneshot::channel();
+        partition.submit(request.batch, move |result| {
+            // The caller may have gone away; the batch stays in the log all the same.
+            let _ = done.send(result);
+        });
+        match outcome.await {
+            Ok(Ok(appended)) => Ok(AppendAck { base_offset: Some(appended.base_offset) }),
+            Ok(Err(error)) => Err(error.into()),
+            Err(_) => Err(LogError::Closed.into()),
+        }
+    }
+
+    async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        let partition = self.partition(&request.source).await?;
+        let bounds = partition.bounds();
+        let from = match request.from {
+            Start::Earliest => bounds.start,
+            Start::Latest => partition.readable_end(),
+            Start::Offset(offset) => offset,
+        };
+        let reader = blocking(move || partition.reader(from)).await?;
+        Ok(Box::new(LogReader::new(reader, request.max_bytes)))
+    }
+
+    fn describe(topic: &floe_log::TopicDescription) -> TopicInfo {
+        TopicInfo {
+            created_at: Some(topic.created_ms),
+            durability: Some(options::durability_from_log(topic.config.durability)),
+            retention_age: topic.config.retention_age,
+            retention_bytes: topic.config.retention_bytes,
+            ..TopicInfo::new(topic.name.as_str(), topic.partitions)
+        }
+    }
+
+    /// The topics as they are now.
+    fn describe_all(store: &Store) -> Vec<TopicInfo> {
+        let mut topics: Vec<_> = store.topics().iter().map(Self::describe).collect();
+        topics.sort_by(|left, right| left.name.cmp(&right.name));
+        topics
+    }
+}
+
+/// Runs what may wait for the device where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result.map_err(Error::from),
+        Err(stopped) => {
+            Err(Error::new(ErrorKind::Closed, "the runtime stopped before the log answered")
+                .with_source(stopped))
+        }
+    }
+}
+
+impl fmt::Debug for EmbeddedEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedEngine").field("location", &self.location).finish_non_exhaustive()
+    }
+}
+
+impl Engine for EmbeddedEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo::new(self.name, Capabilities::FULL)
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch(request))
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(self.open_reader(request))
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        Box::pin(async move {
+            let partition = self.partition(&of).await?;
+            let start = partition.bounds().start;
+            let high = partition.readable_end();
+            Ok(Watermarks { start, high, size_bytes: Some(partition.size_bytes()) })
+        })
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            let partition = self.partition(&of).await?;
+            blocking(move || partition.offset_for_time(timestamp)).await
+        })
+    }
+
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let (done, outcome) = oneshot::channel();
+            let positions =
+                positions.into_iter().map(|(at, next)| (at.topic.to_string(), at.partition, next)).collect();
+            self.store.commit_offsets(&group, positions, move |result| {
+                let _ = done.send(result);
+            });
+            match outcome.await {
+                Ok(result) => result.map_err(Error::from),
+                Err(_) => Err(LogError::Closed.into()),
+            }
+        })
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.store.check()?;
+            let row = self.store.committed(&group, at.topic.as_str(), at.partition);
+            Ok(row.map(|row| row.offset))
+        })
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        Box::pin(async move {
+            self.store.check()?;
+            let rows = self.store.committed_all(group.as_deref());
+            Ok(rows
+                .into_iter()
+                .map(|row| CommittedOffset {
+                    group: Arc::from(row.group),
+                    at: Topic::from(row.topic).partition(row.partition),
+                    next: row.offset,
+                    modified_at: Some(row.modified_ms),
+                })
+                .collect())
+        })
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.forget_offset(&group, at.topic.as_str(), at.partition)).await
+        })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        Box::pin(async move {
+            self.store.check()?;
+            Ok(Self::describe_all(&self.store))
+        })
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        Box::pin(async move {
+            self.store.check()?;
+            match self.store.topic(name.as_str()) {
+                Some(topic) => Ok(Self::describe(&topic)),
+                None => Err(LogError::TopicNotFound { topic: name.to_string() }.into()),
+            }
+        })
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            spec.validate()?;
+            let config = self.options.topic_config(&spec);
+            let store = Arc::clone(&self.store);
+            blocking(move || store.create_topic(spec.name.as_str(), config)).await
+        })
+    }
+
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.delete_topic(name.as_str())).await
+        })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        Box::pin(async move {
+            self.store.check()?;
+            Ok(watch::watch(Arc::clone(&self.store)))
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        Box::pin(async move {
+            let checked = self.store.check();
+            let state = checked.as_ref().map_or_else(ToString::to_string, |()| "open".to_owned());
+            let node = NodeHealth { name: self.location.clone(), ready: checked.is_ok(), state };
+            Ok(Health { ready: node.ready, nodes: vec![node] })
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.close()).await
+        })
+    }
+}

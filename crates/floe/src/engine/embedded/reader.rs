@@ -1,0 +1,105 @@
+//! Reads a partition of the log without blocking the runtime.
+
+use std::{collections::VecDeque, fmt, future::poll_fn};
+
+use floe_log::{Chunk, LogError, Reader, TryChunk};
+use floe_wire::batch::EncodedBatch;
+use futures_util::future::BoxFuture;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::super::BatchReader;
+use crate::{Error, ErrorKind, Result};
+
+/// A position in a partition, and the batches already read from there.
+pub(crate) struct LogReader {
+    ready: VecDeque<EncodedBatch>,
+    source: Source,
+    max_bytes: usize,
+}
+
+/// Where the reader is. It travels to a blocking thread and back; keeping the thread's handle here is what makes
+/// [`BatchReader::next`] safe to cancel.
+enum Source {
+    Here(Box<Reader>),
+    Reading(JoinHandle<(Box<Reader>, Result<Chunk, LogError>)>),
+    /// After an error, or after the partition was closed.
+    Ended,
+}
+
+impl LogReader {
+    pub(crate) fn new(reader: Reader, max_bytes: usize) -> Self {
+        Self { ready: VecDeque::new(), source: Source::Here(Box::new(reader)), max_bytes }
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            match &mut self.source {
+                Source::Ended => return Ok(None),
+                Source::Reading(thread) => {
+                    let outcome = thread.await;
+                    let (reader, chunk) = outcome.map_err(|stopped| {
+                        self.source = Source::Ended;
+                        Error::new(ErrorKind::Closed, "the runtime stopped before the log answered")
+                            .with_source(stopped)
+                    })?;
+                    self.source = Source::Here(reader);
+                    self.keep(chunk)?;
+                }
+                Source::Here(reader) => match reader.try_next_chunk(self.max_bytes) {
+                    Ok(TryChunk::Ready(chunk)) if chunk.batches.is_empty() => {
+                        if let Err(error) = poll_fn(|cx| reader.poll_beyond(cx)).await {
+                            return self.end(error);
+                        }
+                    }
+                    Ok(TryChunk::Ready(chunk)) => self.ready.extend(chunk.batches),
+                    Ok(TryChunk::WouldBlock) => self.read_on_a_thread(),
+                    Err(error) => return self.end(error),
+                },
+            }
+        }
+    }
+
+    fn keep(&mut self, chunk: Result<Chunk, LogError>) -> Result<()> {
+        match chunk {
+            Ok(chunk) => {
+                self.ready.extend(chunk.batches);
+                Ok(())
+            }
+            Err(error) => self.end(error).map(drop),
+        }
+    }
+
+    /// A deleted topic ends the position for good; everything else is an error.
+    fn end(&mut self, error: LogError) -> Result<Option<EncodedBatch>> {
+        self.source = Source::Ended;
+        match error {
+            LogError::TopicNotFound { .. } => Ok(None),
+            error => Err(error.into()),
+        }
+    }
+
+    fn read_on_a_thread(&mut self) {
+        let max_bytes = self.max_bytes;
+        if let Source::Here(mut reader) = std::mem::replace(&mut self.source, Source::Ended) {
+            self.source = Source::Reading(spawn_blocking(move || {
+                let chunk = reader.next_chunk(max_bytes);
+                (reader, chunk)
+            }));
+        }
+    }
+}
+
+impl BatchReader for LogReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(self.next_batch())
+    }
+}
+
+impl fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader").field("ready", &self.ready.len()).finish_non_exhaustive()
+    }
+}
