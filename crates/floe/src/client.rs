@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use crate::{
     Error, ErrorKind, Result,
     admin::Admin,
-    consumer::ConsumerBuilder,
+    consumer::{self, ConsumerBuilder, FetchLimit, Message},
     engine::{self, EngineInfo, Health, SharedEngine},
     layer::{Context, Layer},
-    producer::{ProducerBuilder, ProducerPool},
-    topic::Topic,
+    producer::{Producer, ProducerBuilder, ProducerPool},
+    topic::{Topic, TopicPartition},
     url::EngineUrl,
 };
 
@@ -106,10 +106,34 @@ impl Client {
         &self.shared.pool
     }
 
+    /// The producer for a topic that all users of this client share; started with default settings when the first one
+    /// asks, or when the last one was closed.
+    ///
+    /// # Errors
+    /// As [`ProducerBuilder::start`].
+    pub async fn shared_producer(&self, topic: impl Into<Topic>) -> Result<Producer> {
+        self.shared.pool.get(self, &topic.into()).await
+    }
+
     /// A consumer of a topic, to be configured and started.
     #[must_use]
     pub fn consumer(&self, topic: impl Into<Topic>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic.into())
+    }
+
+    /// Some records of one partition from offset `from` on, without a consumer. Returns fewer than `limit` allows at the
+    /// end of the partition, where it does not wait, and before a gap.
+    ///
+    /// # Errors
+    /// [`ErrorKind::OffsetOutOfRange`] for an offset that the partition does not hold and that is not its end;
+    /// [`ErrorKind::Gap`] when the record at `from` is missing or damaged: go on at [`Gap::to`](consumer::Gap::to);
+    /// [`ErrorKind::Unsupported`] where the engine has no offsets; [`ErrorKind::TopicNotFound`],
+    /// [`ErrorKind::PartitionNotFound`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn fetch(&self, at: TopicPartition, from: i64, limit: FetchLimit) -> Result<Vec<Message>> {
+        consumer::fetch_by_offset(self.engine(), at, from, limit).await
     }
 
     /// Topics: create, delete, list, describe, watch.

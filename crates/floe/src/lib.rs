@@ -32,7 +32,9 @@ pub mod url;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
+pub use consumer::{Consumer, Message};
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use floe_wire::compress::Codec;
+pub use producer::Producer;
 pub use record::{IntoRecord, Record};
 pub use topic::{Durability, Topic, TopicPartition, TopicSpec};

@@ -1,18 +1,270 @@
-//! Batching, partitioning, delivery.
+//! Sending records: batching, partitioning, delivery.
+//!
+//! ```text
+//!  any task                                               one task for each partition in use
+//!
+//!  send, enqueue, send_all
+//!      │ record
+//!      ▼
+//!  Partitioner ──► memory budget ──► Accumulator ─────────────► sender: close the batch (compress, checksum)
+//!  (or the record   (wait, fail)     open batch: records            │
+//!   says it)             ▲           are encoded into it            ▼
+//!                        │           queue of full batches      window of appends in flight ──► Engine::append
+//!                        │                                          │                  ▲
+//!                        │                                      answer             send again, in order
+//!                        │                                          │                  │
+//!                        └──── memory ◄──── BatchState ◄──── acknowledged        drain, back off, look for what
+//!                                             │     ▲                            was appended without an answer
+//!                                             │     └──────── given up ◄───────────────┘
+//!                                             ▼
+//!                               Delivery of each record, callback
+//! ```
+//!
+//! # Guarantees
+//! - A record ends acknowledged, failed, or listed as failed by the next flush or close.
+//! - Records that one task sends to one partition keep their order, also when batches fail and are sent again.
+//! - With [`DeliveryMode::AtLeastOnce`], the default, a batch whose answer was lost is looked for in the partition
+//!   before it is sent again, so it is not doubled on engines whose records have offsets. Elsewhere a repeat is
+//!   possible; it carries the same producer id and sequence.
+//! - Everything ends by the timeout at the latest.
+//!
+//! What is buffered lives in memory: it is lost if the process dies before it is acknowledged.
 
-use crate::{Client, Error, ErrorKind, Record, Result, topic::Topic};
+mod accumulate;
+mod batch;
+mod builder;
+mod delivery;
+mod ledger;
+mod partitioner;
+mod pool;
+mod recover;
+mod resolve;
+mod retry;
+mod sender;
+mod shared;
+#[cfg(test)]
+mod tests;
 
-/// Configures a producer before it starts.
-#[derive(Debug)]
-pub struct ProducerBuilder {
-    client: Client,
-    topic: Topic,
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+pub use batch::BatchOutcome;
+pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
+pub use delivery::{Delivery, Placed};
+pub use ledger::Undelivered;
+pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
+pub use pool::ProducerPool;
+pub use retry::RetryPolicy;
+pub use shared::{CloseReport, ProducerStats};
+
+use self::{builder::Config, shared::Shared};
+use crate::{Client, IntoRecord, Result, client::CloseWithClient, topic::Topic};
+
+/// How long [`Producer::close`] waits for deliveries.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Sends records to one topic. Cheap to clone; all clones share batches, memory and settings.
+///
+/// Dropping the last clone takes nothing back: what is buffered is still sent in the background, as long as the runtime
+/// lives. To know the outcome, [`flush`](Self::flush) or [`close`](Self::close).
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> floe::Result<()> {
+/// # let client = floe::Client::connect("memory:").await?;
+/// # client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
+/// let orders = client.producer("orders").start().await?;
+/// let placed = orders.send("one coffee").await?;
+/// assert_eq!((placed.partition, placed.offset), (0, Some(0)));
+///
+/// let many = orders.send_all(["tea", "milk", "sugar"]).await?;
+/// assert_eq!(many.last().and_then(|placed| placed.offset), Some(3));
+/// assert!(orders.close().await?.undelivered.is_empty());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Producer {
+    handle: Arc<ProducerHandle>,
 }
-impl ProducerBuilder {
-    pub(crate) fn new(client: Client, topic: Topic) -> Self {
-        Self { client, topic }
+
+/// Ends the producer when the last clone is gone; the senders themselves keep only what is shared.
+struct ProducerHandle(Arc<Shared>);
+
+impl Drop for ProducerHandle {
+    fn drop(&mut self) {
+        self.0.begin_close();
     }
 }
-/// Shared producers.
-#[derive(Debug, Default)]
-pub struct ProducerPool {}
+
+impl Producer {
+    fn start(client: &Client, topic: Topic, partitions: u32, config: Config) -> Self {
+        let shared = Shared::new(client.engine(), topic, partitions, config);
+        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        client.register(weak as Weak<dyn CloseWithClient>);
+        Self { handle: Arc::new(ProducerHandle(shared)) }
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.0
+    }
+
+    /// Sends a record and waits until it is acknowledged.
+    ///
+    /// Records of many tasks share batches; one task that awaits each record before the next sends them one by one. Use
+    /// [`enqueue`](Self::enqueue) or [`send_all`](Self::send_all) to fill batches from one task.
+    ///
+    /// # Errors
+    /// As [`enqueue`](Self::enqueue); [`crate::ErrorKind::RequestTimeout`] when the timeout passed without an
+    /// acknowledgement; whatever the engine refused the batch with. [`crate::Error::effect`] says whether the record
+    /// may be there all the same.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the record is sent once or not at all.
+    pub async fn send(&self, record: impl IntoRecord) -> Result<Placed> {
+        self.enqueue(record).await?.await
+    }
+
+    /// Buffers a record, and returns a future of its outcome, which need not be awaited. Waits for room in memory only,
+    /// as [`ProducerBuilder::when_full`] says.
+    ///
+    /// # Errors
+    /// Before anything is buffered: [`crate::ErrorKind::RecordTooLarge`], [`crate::ErrorKind::PartitionNotFound`],
+    /// [`crate::ErrorKind::Unsupported`] for keys or headers on an engine that has none,
+    /// [`crate::ErrorKind::BufferFull`], [`crate::ErrorKind::Closed`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the record is sent once or not at all.
+    pub async fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
+        self.shared().enqueue(record.into_record()).await
+    }
+
+    /// Sends many records and waits until all have their outcome. Their order is kept within a partition.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send), for the first record that failed; the others are sent all the same, except those after
+    /// one that could not be buffered.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, each record is sent once or not at all, and those sent are the first ones.
+    pub async fn send_all<I>(&self, records: I) -> Result<Vec<Placed>>
+    where
+        I: IntoIterator,
+        I::Item: IntoRecord,
+    {
+        let records = records.into_iter();
+        let mut deliveries = Vec::with_capacity(records.size_hint().0.min(MOST_RESERVED));
+        let mut refused = None;
+        for record in records {
+            match self.enqueue(record).await {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(error) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut placed = Vec::with_capacity(deliveries.len());
+        let mut failed = None;
+        for delivery in deliveries {
+            match delivery.await {
+                Ok(one) => placed.push(one),
+                Err(error) => failed = failed.or(Some(error)),
+            }
+        }
+        // A record that was buffered comes before the one that was refused.
+        failed.or(refused).map_or(Ok(placed), Err)
+    }
+
+    /// Sends everything that was buffered before, without waiting for full batches, and waits for the outcomes.
+    ///
+    /// # Errors
+    /// If records were not delivered: how many of which partitions, with the first cause as source. Earlier failures
+    /// that nobody looked at, because their [`Delivery`] was dropped, are reported as well, once.
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the records are sent all the same.
+    pub async fn flush(&self) -> Result<()> {
+        self.shared().flush(None).await
+    }
+
+    /// As [`flush`](Self::flush), waiting no longer than `limit`. What has no outcome by then is still sent.
+    ///
+    /// # Errors
+    /// As [`flush`](Self::flush); [`crate::ErrorKind::RequestTimeout`] that says how many records of which partitions
+    /// still wait.
+    ///
+    /// # Cancel safety
+    /// As [`flush`](Self::flush).
+    pub async fn flush_within(&self, limit: Duration) -> Result<()> {
+        self.shared().flush(Some(limit)).await
+    }
+
+    /// Takes no more records, and sends what is buffered for at most 30 seconds; what is left then is given up.
+    /// Concerns all clones. Closing again returns the same report.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::RequestTimeout`] if another close still waits. What was not delivered is not an error but
+    /// in the report: see [`CloseReport::into_result`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the producer is closed, and what was buffered is sent as far as the timeout allows.
+    pub async fn close(&self) -> Result<CloseReport> {
+        self.close_within(CLOSE_DEADLINE).await
+    }
+
+    /// As [`close`](Self::close), waiting no longer than `limit`.
+    ///
+    /// # Errors
+    /// As [`close`](Self::close).
+    ///
+    /// # Cancel safety
+    /// As [`close`](Self::close).
+    pub async fn close_within(&self, limit: Duration) -> Result<CloseReport> {
+        let now = Instant::now();
+        let deadline = now.checked_add(limit).unwrap_or(now + CLOSE_DEADLINE);
+        self.shared().close(deadline).await
+    }
+
+    /// Whether it was closed, by itself or with its client.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared().is_closed()
+    }
+
+    /// The topic that it sends to.
+    #[must_use]
+    pub fn topic(&self) -> &Topic {
+        &self.shared().topic
+    }
+
+    /// How many partitions the topic had at the start.
+    #[must_use]
+    pub fn partitions(&self) -> u32 {
+        self.shared().partitions.len() as u32
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ProducerStats {
+        self.shared().stats()
+    }
+}
+
+impl fmt::Debug for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Producer")
+            .field("topic", self.topic())
+            .field("partitions", &self.partitions())
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Room for outcomes made before the first record is seen, at most.
+const MOST_RESERVED: usize = 4096;

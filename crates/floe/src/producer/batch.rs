@@ -1,0 +1,187 @@
+//! A batch in the hands of a sender.
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity};
+use tokio::time::Instant;
+
+use super::{
+    accumulate::{ClosedBatch, Partition},
+    delivery::BatchState,
+    shared::Shared,
+};
+use crate::{Effect, Error, ErrorKind, Result, topic::TopicPartition};
+
+/// What became of a batch.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BatchOutcome {
+    /// Where it went, or was meant to go.
+    pub target: TopicPartition,
+    /// How many records it has.
+    pub records: u32,
+    /// Its size in bytes as sent; 0 if it was never encoded.
+    pub bytes: usize,
+    /// How often it was sent.
+    pub attempts: u32,
+    /// Offset of its first record, where records have offsets; or why it was not acknowledged.
+    pub result: Result<Option<i64>>,
+}
+
+/// A closed batch that a sender answers for: if it is dropped without an outcome, its records fail. So no delivery is
+/// left waiting, whatever happens to the sender.
+#[derive(Debug)]
+pub(super) struct Batch {
+    shared: Arc<Shared>,
+    partition: Arc<Partition>,
+    state: Arc<BatchState>,
+    contents: Contents,
+    records: u32,
+    memory: usize,
+    /// When it must be acknowledged.
+    pub(super) deadline: Instant,
+    /// How often it was sent.
+    pub(super) attempts: u32,
+    /// An attempt may have appended it although no acknowledgement came.
+    pub(super) uncertain: bool,
+    /// Why the last attempt failed.
+    pub(super) last_error: Option<Error>,
+    finished: bool,
+}
+
+#[derive(Debug)]
+enum Contents {
+    Open(BatchBuilder),
+    Encoded(EncodedBatch),
+    /// Encoding failed; the batch has its outcome.
+    Gone,
+}
+
+impl Batch {
+    pub(super) fn new(shared: &Arc<Shared>, partition: &Arc<Partition>, closed: ClosedBatch) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            partition: Arc::clone(partition),
+            state: closed.state,
+            records: closed.builder.count(),
+            contents: Contents::Open(closed.builder),
+            memory: closed.memory,
+            deadline: closed.deadline,
+            attempts: 0,
+            uncertain: false,
+            last_error: None,
+            finished: false,
+        }
+    }
+
+    pub(super) fn records(&self) -> u32 {
+        self.records
+    }
+
+    /// The bytes, and who wrote them.
+    pub(super) fn encoded(&self) -> Option<&EncodedBatch> {
+        match &self.contents {
+            Contents::Encoded(batch) => Some(batch),
+            Contents::Open(_) | Contents::Gone => None,
+        }
+    }
+
+    /// Encodes to the end: compression, checksum, identity. Once done it stays as it is, so that every attempt sends
+    /// the same bytes.
+    pub(super) fn encode(&mut self, producer: ProducerIdentity) -> Result<()> {
+        match std::mem::replace(&mut self.contents, Contents::Gone) {
+            Contents::Open(builder) => {
+                let options = FinishOptions { compression: self.shared.config.compression, producer };
+                let encoded = builder.finish(options).map_err(|error| {
+                    Error::new(ErrorKind::SerializationError, "the batch cannot be encoded").with_source(error)
+                })?;
+                self.contents = Contents::Encoded(encoded);
+            }
+            done => self.contents = done,
+        }
+        Ok(())
+    }
+
+    /// Acknowledged.
+    pub(super) fn succeed(mut self, base_offset: Option<i64>) {
+        self.finish(Ok(base_offset));
+    }
+
+    /// Given up.
+    pub(super) fn fail(mut self, error: Error) {
+        self.finish(Err(error));
+    }
+
+    /// Given up because its time is over.
+    pub(super) fn expire(self) {
+        let limit = self.shared.config.timeout;
+        let message = if self.attempts == 0 {
+            format!("not sent within {limit:?}")
+        } else {
+            format!("not acknowledged within {limit:?}")
+        };
+        let mut error = Error::new(ErrorKind::RequestTimeout, message).with_effect(self.effect());
+        if let Some(cause) = self.last_error.clone() {
+            error = error.with_source(cause);
+        }
+        self.fail(error);
+    }
+
+    fn effect(&self) -> Effect {
+        if self.uncertain { Effect::Unknown } else { Effect::None }
+    }
+
+    fn finish(&mut self, result: Result<Option<i64>>) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let target = self.shared.topic.partition(self.partition.index);
+        let result = result.map_err(|error| {
+            let attempts = self.attempts.max(error.attempts());
+            error
+                .with_engine(self.shared.engine_name)
+                .with_operation("produce")
+                .with_topic(&target.topic)
+                .with_partition(target.partition)
+                .with_attempts(attempts)
+        });
+        let bytes = self.encoded().map_or(0, EncodedBatch::len);
+        self.shared.counters.count(self.records, bytes, result.is_ok());
+        if let Err(error) = &result {
+            tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");
+            self.shared.ledger.enter(&self.state, self.records, error);
+        }
+        if let Some(callback) = &self.shared.config.on_delivery {
+            let outcome = BatchOutcome {
+                target,
+                records: self.records,
+                bytes,
+                attempts: self.attempts,
+                result: result.clone(),
+            };
+            if catch_unwind(AssertUnwindSafe(|| callback(&outcome))).is_err() {
+                tracing::error!("the delivery callback panicked; the producer goes on");
+            }
+        }
+        self.state.complete(result);
+        self.partition.forget_finished();
+        self.shared.give_back(self.memory);
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if !self.finished {
+            let mut error =
+                Error::new(ErrorKind::Closed, "the producer ended before this was acknowledged")
+                    .with_effect(self.effect());
+            if let Some(cause) = self.last_error.take() {
+                error = error.with_source(cause);
+            }
+            self.finish(Err(error));
+        }
+    }
+}

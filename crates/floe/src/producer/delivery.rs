@@ -1,0 +1,157 @@
+//! What became of a record: one shared outcome for a batch, and a small future for each record in it.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+
+use super::ledger::Ledger;
+use crate::Result;
+
+/// Where a record is now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Placed {
+    /// The partition it was appended to.
+    pub partition: u32,
+    /// Its offset there; `None` where records have no offsets, or no answer was asked for.
+    pub offset: Option<i64>,
+    /// Its time, milliseconds since the Unix epoch.
+    pub timestamp: i64,
+}
+
+/// The outcome of a batch, shared by the records in it, so that a record costs no allocation and an acknowledgement
+/// no walk over the records.
+pub(super) struct BatchState {
+    pub(super) partition: u32,
+    /// The base offset, once acknowledged, or why it was not.
+    outcome: OnceLock<Result<Option<i64>>>,
+    waiting: Mutex<Vec<Waker>>,
+    ledger: Arc<Ledger>,
+    /// The page of the ledger that the failure was entered on, and how many records were seen to have failed.
+    pub(super) entry: Mutex<Entry>,
+}
+
+/// See [`BatchState::entry`]; changed only by the ledger, under its lock.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) page: Option<u64>,
+    pub(super) observed: u64,
+}
+
+impl BatchState {
+    pub(super) fn new(partition: u32, ledger: Arc<Ledger>) -> Self {
+        Self {
+            partition,
+            outcome: OnceLock::new(),
+            waiting: Mutex::default(),
+            ledger,
+            entry: Mutex::default(),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.outcome.get().is_some()
+    }
+
+    pub(super) fn outcome(&self) -> Option<&Result<Option<i64>>> {
+        self.outcome.get()
+    }
+
+    /// Sets the outcome and wakes whoever waits for it. The first outcome stays.
+    pub(super) fn complete(&self, outcome: Result<Option<i64>>) {
+        if self.outcome.set(outcome).is_err() {
+            return;
+        }
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    fn poll_done(&self, context: &Context<'_>) -> Poll<&Result<Option<i64>>> {
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        let mut waiting = self.waiting.lock();
+        // Between the look above and the lock it may have been completed, with nobody left to wake us.
+        if let Some(outcome) = self.outcome.get() {
+            return Poll::Ready(outcome);
+        }
+        // A task that awaits many records of a batch one after the other registers once.
+        if !waiting.iter().rev().take(4).any(|waker| waker.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Waits for the outcome.
+    pub(super) async fn done(&self) -> &Result<Option<i64>> {
+        std::future::poll_fn(|context| self.poll_done(context)).await
+    }
+}
+
+impl fmt::Debug for BatchState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BatchState")
+            .field("partition", &self.partition)
+            .field("outcome", &self.outcome.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The outcome of one record, to be awaited or not.
+///
+/// Dropping it takes nothing back: the record is sent all the same, and if it fails with nobody looking, the next
+/// flush or close reports it.
+///
+/// # Cancel safety
+/// Awaiting `&mut delivery` can be given up and taken up again.
+///
+/// # Errors
+/// Why the record was not acknowledged; see [`crate::producer::Producer::send`].
+#[must_use = "await it to learn the outcome; a failure that nobody looks at is reported by the next flush"]
+#[derive(Debug)]
+pub struct Delivery {
+    pub(super) state: Arc<BatchState>,
+    pub(super) index: u32,
+    pub(super) timestamp: i64,
+    /// A failure was handed out already; polling again must not count it twice.
+    pub(super) observed: bool,
+}
+
+impl Delivery {
+    pub(super) fn new(state: Arc<BatchState>, index: u32, timestamp: i64) -> Self {
+        Self { state, index, timestamp, observed: false }
+    }
+
+    /// The partition that the record goes to.
+    #[must_use]
+    pub fn partition(&self) -> u32 {
+        self.state.partition
+    }
+}
+
+impl Future for Delivery {
+    type Output = Result<Placed>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let outcome = std::task::ready!(this.state.poll_done(context));
+        Poll::Ready(match outcome {
+            Ok(base_offset) => Ok(Placed {
+                partition: this.state.partition,
+                offset: base_offset.map(|base| base.saturating_add(i64::from(this.index))),
+                timestamp: this.timestamp,
+            }),
+            Err(error) => {
+                if !std::mem::replace(&mut this.observed, true) {
+                    this.state.ledger.observe(&this.state);
+                }
+                Err(error.clone())
+            }
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Which partition a record goes to.
+
+use std::{fmt, hash::Hasher};
+
+use siphasher::sip::SipHasher24;
+
+/// What a [`Partitioner`] decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Choice {
+    /// This partition, and no other. One that does not exist is refused with
+    /// [`crate::ErrorKind::PartitionNotFound`].
+    Partition(u32),
+    /// Any: the producer stays with one partition until its batch is full or sent, then takes the next, so that
+    /// batches fill and all partitions get their share.
+    Any,
+}
+
+/// Decides which partition a record goes to, unless [`crate::Record::partition`] says so already.
+///
+/// Called once or a few times for each record, on the task that sends it: keep it short.
+///
+/// ```
+/// use floe::producer::{Choice, Partitioner};
+///
+/// /// Long records go to the last partition.
+/// #[derive(Debug)]
+/// struct BySize;
+///
+/// impl Partitioner for BySize {
+///     fn partition(&self, _key: Option<&[u8]>, value: &[u8], partitions: u32) -> Choice {
+///         if value.len() > 1024 { Choice::Partition(partitions - 1) } else { Choice::Any }
+///     }
+/// }
+/// ```
+pub trait Partitioner: fmt::Debug + Send + Sync + 'static {
+    /// Chooses one of `partitions` partitions, of which there is at least one.
+    fn partition(&self, key: Option<&[u8]>, value: &[u8], partitions: u32) -> Choice;
+}
+
+/// Places keys as the official Fluvio client does, so that both put a key into the same partition: SipHash-2-4 with
+/// zero keys over the length of the key (8 bytes, little endian) and the key, modulo the number of partitions. Records
+/// without a key go to [`Choice::Any`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeyHash;
+
+impl Partitioner for KeyHash {
+    #[inline]
+    fn partition(&self, key: Option<&[u8]>, _value: &[u8], partitions: u32) -> Choice {
+        let Some(key) = key else { return Choice::Any };
+        if partitions == 1 {
+            return Choice::Partition(0);
+        }
+        let mut hasher = SipHasher24::new_with_keys(0, 0);
+        hasher.write(&(key.len() as u64).to_le_bytes());
+        hasher.write(key);
+        // The remainder is below a u32.
+        Choice::Partition((hasher.finish() % u64::from(partitions)) as u32)
+    }
+}
+
+/// Everything goes to one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Specific(pub u32);
+
+impl Partitioner for Specific {
+    fn partition(&self, _key: Option<&[u8]>, _value: &[u8], _partitions: u32) -> Choice {
+        Choice::Partition(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_the_official_client_puts_them() {
+        let vectors = [
+            ("a", 7),
+            ("b", 0),
+            ("key-1", 9),
+            ("key-2", 1),
+            ("hello", 4),
+            ("", 9),
+            ("0123456789abcdef", 3),
+            ("☃", 9),
+        ];
+        for (key, expected) in vectors {
+            let choice = KeyHash.partition(Some(key.as_bytes()), b"value", 10);
+            assert_eq!(choice, Choice::Partition(expected), "{key:?}");
+        }
+    }
+
+    #[test]
+    fn a_single_partition_takes_every_key() {
+        assert_eq!(KeyHash.partition(Some(b"a"), b"", 1), Choice::Partition(0));
+    }
+
+    #[test]
+    fn records_without_a_key_may_go_anywhere() {
+        assert_eq!(KeyHash.partition(None, b"a", 10), Choice::Any);
+        assert_eq!(Specific(3).partition(Some(b"a"), b"", 10), Choice::Partition(3));
+    }
+}

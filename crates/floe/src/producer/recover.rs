@@ -1,0 +1,157 @@
+//! What a sender does after an append failed: drain, wait, look, send again.
+//!
+//! Nothing new is started until every append of the window has its answer or is out of time. Those that failed are
+//! then dealt with in order. One whose answer was lost is looked for in the partition before it is sent again.
+
+use std::{collections::VecDeque, time::Duration};
+
+use floe_wire::batch::ProducerIdentity;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    batch::Batch,
+    resolve,
+    retry::random_fraction,
+    sender::{Sender, Settled},
+};
+use crate::{Effect, Error, ErrorKind};
+
+impl Sender<'_> {
+    /// Leaves what is to be sent again in `self.again`, in order; everything else of the window has its outcome.
+    pub(super) async fn recover(&mut self) {
+        self.drain().await;
+        let mut failed: VecDeque<Batch> = VecDeque::new();
+        for entry in std::mem::take(&mut self.window) {
+            let mut batch = entry.batch;
+            match entry.result {
+                Some(Err(error)) if error.is_retriable() => {
+                    batch.uncertain = error.effect() == Effect::Unknown;
+                    batch.last_error = Some(error);
+                    failed.push_back(batch);
+                }
+                Some(Err(error)) => batch.fail(error),
+                // Drained: these have their outcome already.
+                Some(Ok(_)) | None => {}
+            }
+        }
+        // What was waiting to be sent again when this failed comes after it.
+        failed.append(&mut self.again);
+        self.prepare(&mut failed).await;
+        self.again = failed;
+    }
+
+    async fn drain(&mut self) {
+        loop {
+            self.settle();
+            if self.window.iter().all(|entry| entry.result.is_some()) {
+                return;
+            }
+            self.wait(None, false).await;
+        }
+    }
+
+    /// Backs off, finds out what was appended after all, and gives up what was tried often enough.
+    async fn prepare(&mut self, failed: &mut VecDeque<Batch>) {
+        let mut failures = failed.front().map_or(0, |batch| batch.attempts);
+        loop {
+            let look = self.can_look() && failed.iter().any(|batch| batch.uncertain);
+            if !look {
+                self.give_up_exhausted(failed);
+            }
+            let Some(oldest) = failed.front() else { return };
+            let until = Instant::now() + self.delay(oldest.last_error.as_ref(), failures);
+            sleep_until(until.min(oldest.deadline)).await;
+            expire(failed);
+            if !look || failed.is_empty() || self.look(failed).await {
+                self.give_up_exhausted(failed);
+                return;
+            }
+            failures = failures.saturating_add(1);
+        }
+    }
+
+    fn delay(&self, error: Option<&Error>, failures: u32) -> Duration {
+        let asked = error.and_then(Error::retry_after).unwrap_or_default();
+        self.shared.config.retries.delay(failures, random_fraction()).max(asked)
+    }
+
+    fn give_up_exhausted(&self, failed: &mut VecDeque<Batch>) {
+        let policy = self.shared.config.retries;
+        for mut batch in std::mem::take(failed) {
+            // Those sent only once more than never were stopped by another's failure.
+            if policy.allows_after(batch.attempts) {
+                failed.push_back(batch);
+                continue;
+            }
+            match batch.last_error.take() {
+                Some(error) => batch.fail(error),
+                None => batch.expire(),
+            }
+        }
+    }
+
+    /// Looks for batches without an answer; false if the partition could not be read, and it is worth trying again.
+    async fn look(&mut self, failed: &mut VecDeque<Batch>) -> bool {
+        let Some(deadline) = failed.front().map(|batch| batch.deadline) else { return true };
+        let wanted: Vec<ProducerIdentity> = failed
+            .iter()
+            .filter(|batch| batch.uncertain)
+            .filter_map(|batch| Some(batch.encoded()?.header().producer))
+            .collect();
+        let from = match self.settled {
+            Settled::Before(offset) => Some(offset),
+            Settled::Unasked | Settled::Unknown => None,
+        };
+        let looking = resolve::find(self.engine, &self.target, from, &wanted);
+        let places = match timeout_at(deadline, looking).await {
+            Ok(Ok(places)) => places,
+            Ok(Err(error)) => {
+                tracing::debug!(target = %self.target, %error, "the tail of the partition cannot be read");
+                let hopeless = matches!(
+                    error.kind(),
+                    ErrorKind::Closed | ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound
+                );
+                for mut batch in std::mem::take(failed) {
+                    if hopeless && batch.uncertain {
+                        batch.fail(error.clone().with_effect(Effect::Unknown));
+                        continue;
+                    }
+                    if batch.uncertain {
+                        batch.last_error = Some(error.clone());
+                    }
+                    failed.push_back(batch);
+                }
+                return false;
+            }
+            Err(_) => {
+                expire(failed);
+                return false;
+            }
+        };
+        let mut places = places.into_iter();
+        for mut batch in std::mem::take(failed) {
+            if !batch.uncertain {
+                failed.push_back(batch);
+                continue;
+            }
+            match places.next().flatten() {
+                Some(base_offset) => self.acknowledge(batch, Some(base_offset), true),
+                None => {
+                    batch.uncertain = false;
+                    failed.push_back(batch);
+                }
+            }
+        }
+        true
+    }
+}
+
+/// Fails the batches whose time is over. The oldest are in front.
+fn expire(failed: &mut VecDeque<Batch>) {
+    let now = Instant::now();
+    while failed.front().is_some_and(|batch| batch.deadline <= now) {
+        if let Some(batch) = failed.pop_front() {
+            batch.expire();
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! Finds out whether batches without an answer were appended.
+//!
+//! When a connection breaks, the producer cannot know which of its batches arrived. Sending them again blindly would
+//! double some. Every batch carries the identity of its producer and the number of its first record, so the producer
+//! reads the tail of the partition and looks for its own. No support by the server is needed.
+
+use floe_wire::batch::ProducerIdentity;
+
+use crate::{
+    Result,
+    engine::{Engine, Isolation, ReadRequest, Start},
+    topic::TopicPartition,
+};
+
+/// About how much of the tail is fetched at once.
+const FETCH_BYTES: usize = 1024 * 1024;
+
+/// Base offsets of the batches `wanted`, in the same order; `None` for those that are not in the log.
+///
+/// Reads from `from`, before which none of them can be (`None`: unknown, read everything), up to the high watermark as
+/// it is now. Waits as long as the engine does: put a deadline around it.
+///
+/// # Errors
+/// Whatever kept the tail from being read to its end.
+pub(super) async fn find(
+    engine: &dyn Engine,
+    source: &TopicPartition,
+    from: Option<i64>,
+    wanted: &[ProducerIdentity],
+) -> Result<Vec<Option<i64>>> {
+    let mut found = vec![None; wanted.len()];
+    let marks = engine.watermarks(source.clone()).await?;
+    // Retention may have taken what lies before the start; a batch sent moments ago is not there.
+    let mut next = from.unwrap_or(marks.start).max(marks.start);
+    if next >= marks.high {
+        return Ok(found);
+    }
+    let request = ReadRequest {
+        source: source.clone(),
+        from: Start::Offset(next),
+        max_bytes: FETCH_BYTES,
+        isolation: Isolation::ReadUncommitted,
+    };
+    let mut reader = engine.open(request).await?;
+    while next < marks.high && found.contains(&None) {
+        let Some(batch) = reader.next().await? else { break };
+        let producer = batch.header().producer;
+        for (identity, place) in wanted.iter().zip(&mut found) {
+            if place.is_none() && *identity == producer {
+                *place = Some(batch.base_offset());
+            }
+        }
+        next = batch.next_offset();
+    }
+    Ok(found)
+}

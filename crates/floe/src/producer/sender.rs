@@ -1,0 +1,335 @@
+//! Sends the batches of one partition.
+//!
+//! One task for each partition in use. It keeps a window of appends in flight, started in order. What happens when one
+//! of them fails is in `recover.rs`.
+
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{Arc, atomic::Ordering},
+    task::{Context, Poll},
+};
+
+use floe_wire::batch::ProducerIdentity;
+use futures_util::future::BoxFuture;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::{
+    accumulate::{ClosedBatch, Found, Partition},
+    batch::Batch,
+    builder::DeliveryMode,
+    shared::Shared,
+};
+use crate::{
+    Result,
+    engine::{AppendAck, AppendRequest, Engine},
+    topic::TopicPartition,
+};
+
+/// Sends until the producer is closed and nothing is left.
+pub(super) async fn run(shared: Arc<Shared>, partition: Arc<Partition>) {
+    let leftovers = Leftovers { shared: Arc::clone(&shared), partition: Arc::clone(&partition) };
+    let engine = Arc::clone(&shared.engine);
+    let mut sender = Sender::new(shared, partition, &*engine);
+    sender.run().await;
+    drop(leftovers);
+}
+
+/// Fails what was never taken, if the sender is stopped before its time or panics; after a normal end there is nothing.
+struct Leftovers {
+    shared: Arc<Shared>,
+    partition: Arc<Partition>,
+}
+
+impl Drop for Leftovers {
+    fn drop(&mut self) {
+        for closed in self.partition.take_all(&self.shared.config) {
+            drop(Batch::new(&self.shared, &self.partition, closed));
+        }
+    }
+}
+
+pub(super) struct Sender<'a> {
+    pub(super) shared: Arc<Shared>,
+    pub(super) partition: Arc<Partition>,
+    pub(super) engine: &'a dyn Engine,
+    pub(super) target: TopicPartition,
+    /// In flight, in order.
+    pub(super) window: VecDeque<InFlight<'a>>,
+    /// Failed and to be sent again before anything new, in order.
+    pub(super) again: VecDeque<Batch>,
+    /// Most appends in flight.
+    limit: usize,
+    next_sequence: i32,
+    /// None of the batches without an answer lies before this offset; see [`super::resolve`].
+    pub(super) settled: Settled,
+}
+
+/// What is known about the end of the partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// Nothing was asked yet.
+    Unasked,
+    /// The engine could not tell.
+    Unknown,
+    /// Everything of ours before this offset is acknowledged.
+    Before(i64),
+}
+
+pub(super) struct InFlight<'a> {
+    pub(super) batch: Batch,
+    append: Option<BoxFuture<'a, Result<AppendAck>>>,
+    pub(super) result: Option<Result<AppendAck>>,
+}
+
+impl InFlight<'_> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let Some(append) = &mut self.append else { return Poll::Ready(()) };
+        let result = std::task::ready!(append.as_mut().poll(context));
+        self.append = None;
+        self.result = Some(result);
+        Poll::Ready(())
+    }
+}
+
+/// What the sender does next.
+enum Next {
+    /// Nothing before this time, unless something happens.
+    Wait(Option<Instant>),
+    /// An append failed.
+    Recover,
+    /// The producer is closed and everything has its outcome.
+    End,
+}
+
+impl<'a> Sender<'a> {
+    fn new(shared: Arc<Shared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
+        let config = &shared.config;
+        let limit = match config.delivery {
+            DeliveryMode::AtLeastOnce => config.max_in_flight.min(shared.capabilities.append_window.max(1)),
+            // Nothing is sent again, so there is no order to lose.
+            DeliveryMode::AtMostOnce => config.max_in_flight,
+        };
+        Self {
+            engine,
+            target: shared.topic.partition(partition.index),
+            window: VecDeque::new(),
+            again: VecDeque::new(),
+            limit,
+            next_sequence: 0,
+            settled: Settled::Unasked,
+            shared,
+            partition,
+        }
+    }
+
+    async fn run(&mut self) {
+        loop {
+            match self.fill().await {
+                Next::End => return,
+                Next::Recover => self.recover().await,
+                Next::Wait(until) => {
+                    self.wait(until, true).await;
+                    if self.settle() {
+                        self.recover().await;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether failed batches are sent again.
+    fn retries(&self) -> bool {
+        self.shared.config.delivery == DeliveryMode::AtLeastOnce
+    }
+
+    /// Whether the engine can be asked for batches without an answer.
+    pub(super) fn can_look(&self) -> bool {
+        self.retries() && self.shared.capabilities.offsets && !self.shared.capabilities.consuming_reads
+    }
+
+    /// Starts appends until the window is full, or nothing more is to be sent now.
+    async fn fill(&mut self) -> Next {
+        let mut wait = None;
+        while self.window.len() < self.limit {
+            let batch = match self.again.pop_front() {
+                Some(batch) => batch,
+                None => match self.partition.take(&self.shared.config, self.window.is_empty()) {
+                    Found::Batch(closed) => self.adopt(closed),
+                    Found::Open(closed) => {
+                        self.shared.leave(self.partition.index);
+                        self.adopt(closed)
+                    }
+                    Found::NothingUntil(until) => {
+                        wait = until;
+                        break;
+                    }
+                    Found::Finished if self.window.is_empty() => return Next::End,
+                    Found::Finished => break,
+                },
+            };
+            if batch.deadline <= Instant::now() {
+                batch.expire();
+                continue;
+            }
+            if self.settled == Settled::Unasked && self.can_look() {
+                self.ask_end(batch.deadline).await;
+            }
+            if let Some(batch) = self.encode(batch) {
+                self.start(batch).await;
+                if self.settle() {
+                    return Next::Recover;
+                }
+            }
+        }
+        Next::Wait(wait)
+    }
+
+    fn adopt(&self, closed: ClosedBatch) -> Batch {
+        Batch::new(&self.shared, &self.partition, closed)
+    }
+
+    /// Remembers where the partition ends before the first append, so that a lost answer can be looked for from there.
+    async fn ask_end(&mut self, deadline: Instant) {
+        let asked = timeout_at(deadline, self.engine.watermarks(self.target.clone())).await;
+        self.settled = match asked {
+            Ok(Ok(marks)) => Settled::Before(marks.high),
+            // The whole partition is read then; slower, and still right.
+            Ok(Err(_)) | Err(_) => Settled::Unknown,
+        };
+    }
+
+    fn encode(&mut self, mut batch: Batch) -> Option<Batch> {
+        if batch.encoded().is_some() {
+            return Some(batch);
+        }
+        let first_sequence = self.next_sequence;
+        let identity = ProducerIdentity { id: self.shared.producer_id, epoch: 0, first_sequence };
+        match batch.encode(identity) {
+            Ok(()) => {
+                self.next_sequence = sequence_after(first_sequence, batch.records());
+                Some(batch)
+            }
+            Err(error) => {
+                batch.fail(error);
+                None
+            }
+        }
+    }
+
+    /// Starts an append. The engine orders appends by their first poll, so that happens here.
+    async fn start(&mut self, mut batch: Batch) {
+        let Some(encoded) = batch.encoded() else { return };
+        let request = AppendRequest {
+            target: self.target.clone(),
+            batch: encoded.clone(),
+            acks: self.shared.config.acks,
+        };
+        batch.attempts += 1;
+        batch.uncertain = true;
+        if batch.attempts > 1 {
+            self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        let mut entry = InFlight { batch, append: Some(self.engine.append(request)), result: None };
+        poll_fn(|context| {
+            // Whether it is done already shows in the result.
+            let _ = entry.poll(context);
+            Poll::Ready(())
+        })
+        .await;
+        self.window.push_back(entry);
+    }
+
+    /// Waits until an append has an answer, there is work, or a time has come.
+    pub(super) async fn wait(&mut self, until: Option<Instant>, for_work: bool) {
+        let now = Instant::now();
+        let oldest = self.window.iter().find(|entry| entry.result.is_none()).map(|entry| entry.batch.deadline);
+        let late = match self.partition.take_late(&self.shared.config, now) {
+            Ok(closed) => {
+                self.adopt(closed).expire();
+                return;
+            }
+            Err(due) => due,
+        };
+        let deadline = [until, oldest, late].into_iter().flatten().min();
+        let window = &mut self.window;
+        let answer = poll_fn(|context| poll_window(window, context));
+        let work = self.partition.work.notified();
+        tokio::select! {
+            biased;
+            () = answer => {}
+            () = work, if for_work => {}
+            () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
+        }
+    }
+
+    /// Hands out the outcomes that are there; true if something failed that must be sent again or looked for.
+    pub(super) fn settle(&mut self) -> bool {
+        let now = Instant::now();
+        let retries = self.retries();
+        let mut failed = false;
+        let mut at = 0;
+        while let Some(entry) = self.window.get(at) {
+            let keep = match &entry.result {
+                None => entry.batch.deadline > now,
+                Some(Ok(_)) => false,
+                Some(Err(_)) => retries,
+            };
+            if keep {
+                failed |= entry.result.is_some();
+                at += 1;
+                continue;
+            }
+            let Some(entry) = self.window.remove(at) else { break };
+            match entry.result {
+                None => entry.batch.expire(),
+                // Those before it may have been appended before it and still be without an answer.
+                Some(Ok(ack)) => self.acknowledge(entry.batch, ack.base_offset, at == 0),
+                Some(Err(error)) => entry.batch.fail(error),
+            }
+        }
+        failed
+    }
+
+    /// `settles`: nothing before it is without an answer.
+    pub(super) fn acknowledge(&mut self, batch: Batch, base_offset: Option<i64>, settles: bool) {
+        if let (Some(base), true) = (base_offset, settles) {
+            let next = base.saturating_add(i64::from(batch.records()));
+            self.settled = match self.settled {
+                Settled::Before(offset) => Settled::Before(offset.max(next)),
+                Settled::Unasked | Settled::Unknown => Settled::Before(next),
+            };
+        }
+        batch.succeed(base_offset);
+    }
+}
+
+/// Ready when an append that had no answer has one now.
+fn poll_window(window: &mut VecDeque<InFlight<'_>>, context: &mut Context<'_>) -> Poll<()> {
+    let mut answered = false;
+    for entry in window {
+        if entry.append.is_some() {
+            answered |= entry.poll(context).is_ready();
+        }
+    }
+    if answered { Poll::Ready(()) } else { Poll::Pending }
+}
+
+/// Sequences count records and wrap within the positive half of an i32.
+fn sequence_after(first: i32, records: u32) -> i32 {
+    let next = (i64::from(first) + i64::from(records)) & i64::from(i32::MAX);
+    i32::try_from(next).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_wrap_before_they_turn_negative() {
+        assert_eq!(sequence_after(0, 5), 5);
+        assert_eq!(sequence_after(i32::MAX - 1, 1), i32::MAX);
+        assert_eq!(sequence_after(i32::MAX, 1), 0);
+        assert_eq!(sequence_after(i32::MAX, 10), 9);
+    }
+}

@@ -1,0 +1,506 @@
+//! What all handles and senders of one producer share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use floe_wire::batch::{BatchBuilder, HEADER_LEN};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, TryAcquireError},
+    task::JoinHandle,
+    time::Instant,
+};
+
+use super::{
+    accumulate::{Offered, Partition, Parts},
+    builder::{Config, WhenFull},
+    delivery::{BatchState, Delivery},
+    ledger::{Ledger, Undelivered},
+    partitioner::Choice,
+    retry::random_bits,
+    sender,
+};
+use crate::{
+    Error, ErrorKind, Record, Result,
+    client::{CloseWithClient, closed},
+    engine::{Capabilities, SharedEngine},
+    topic::Topic,
+};
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) engine: SharedEngine,
+    pub(super) engine_name: &'static str,
+    pub(super) capabilities: Capabilities,
+    pub(super) topic: Topic,
+    pub(super) config: Config,
+    /// Marks the batches of this producer; positive and random.
+    pub(super) producer_id: i64,
+    pub(super) partitions: Vec<Arc<Partition>>,
+    /// The partition that takes records which may go anywhere.
+    current: AtomicU32,
+    /// Bytes that may still be buffered.
+    budget: Semaphore,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) counters: Counters,
+    runtime: Handle,
+    /// The senders that were started.
+    senders: Mutex<Vec<JoinHandle<()>>>,
+    /// The report of the first close; later ones return the same.
+    report: tokio::sync::Mutex<Option<CloseReport>>,
+}
+
+/// What a producer has done so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct ProducerStats {
+    /// Records acknowledged.
+    pub records: u64,
+    /// Batches acknowledged.
+    pub batches: u64,
+    /// Bytes of the batches acknowledged, as sent.
+    pub bytes: u64,
+    /// How often a batch was sent again.
+    pub retries: u64,
+    /// Bytes of records that wait for their acknowledgement.
+    pub buffered_bytes: u64,
+    /// Records that failed.
+    pub failed: u64,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    records: AtomicU64,
+    batches: AtomicU64,
+    bytes: AtomicU64,
+    pub(super) retries: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Counters {
+    pub(super) fn count(&self, records: u32, bytes: usize, acknowledged: bool) {
+        if acknowledged {
+            self.records.fetch_add(u64::from(records), Ordering::Relaxed);
+            self.batches.fetch_add(1, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        } else {
+            self.failed.fetch_add(u64::from(records), Ordering::Relaxed);
+        }
+    }
+}
+
+/// How a producer ended.
+#[derive(Debug, Clone)]
+#[must_use = "it says what was not delivered"]
+#[non_exhaustive]
+pub struct CloseReport {
+    /// Records acknowledged over the whole life of the producer.
+    pub delivered: u64,
+    /// Records that were not, by partition: those given up by the close, and earlier failures that nobody looked at.
+    pub undelivered: Vec<Undelivered>,
+}
+
+impl CloseReport {
+    /// An error if anything was not delivered.
+    ///
+    /// # Errors
+    /// How many records of which partitions, with the first cause as source.
+    pub fn into_result(self, topic: &Topic) -> Result<()> {
+        undelivered_error(topic, &self.undelivered).map_or(Ok(()), Err)
+    }
+}
+
+/// What became of an attempt to buffer a record.
+enum Pushed {
+    Done(Delivery),
+    Rolled,
+    NoMemory(u32),
+    QueueFull(u32),
+}
+
+impl Shared {
+    pub(super) fn new(engine: &SharedEngine, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
+        let info = engine.info();
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            engine_name: info.name,
+            capabilities: info.capabilities,
+            topic,
+            budget: Semaphore::new(config.buffer_memory),
+            config,
+            producer_id: i64::try_from(random_bits() >> 1).unwrap_or(i64::MAX),
+            partitions: (0..partitions).map(|index| Arc::new(Partition::new(index))).collect(),
+            // Many short-lived producers must not all write to the first partition.
+            current: AtomicU32::new((random_bits() % u64::from(partitions)) as u32),
+            ledger: Arc::default(),
+            counters: Counters::default(),
+            runtime: Handle::current(),
+            senders: Mutex::default(),
+            report: tokio::sync::Mutex::default(),
+        })
+    }
+
+    pub(super) fn stats(&self) -> ProducerStats {
+        let counters = &self.counters;
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let free = self.budget.available_permits();
+        ProducerStats {
+            records: read(&counters.records),
+            batches: read(&counters.batches),
+            bytes: read(&counters.bytes),
+            retries: read(&counters.retries),
+            buffered_bytes: self.config.buffer_memory.saturating_sub(free) as u64,
+            failed: read(&counters.failed),
+        }
+    }
+
+    pub(super) fn give_back(&self, memory: usize) {
+        self.budget.add_permits(memory);
+    }
+
+    /// Records that may go anywhere go on to the next partition, if they went to this one.
+    pub(super) fn leave(&self, partition: u32) {
+        let next = (partition + 1) % self.partitions.len().max(1) as u32;
+        // Whoever else moved on in the meantime did what was needed.
+        let _ = self.current.compare_exchange(partition, next, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// Buffers a record; waits for room as far as the configuration allows.
+    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: Record<V>) -> Result<Delivery> {
+        let headers: Vec<(&str, &[u8])> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        let parts = self.check(&record, &headers)?;
+        match self.push(&parts, record.partition, false)? {
+            Pushed::Done(delivery) => Ok(delivery),
+            other => self.enqueue_slowly(&parts, record.partition, other).await,
+        }
+    }
+
+    /// Refuses what can never be sent, before anything is buffered.
+    #[inline]
+    pub(super) fn check<'a, V: AsRef<[u8]>>(
+        &self,
+        record: &'a Record<V>,
+        headers: &'a [(&'a str, &'a [u8])],
+    ) -> Result<Parts<'a>> {
+        let key = record.key.as_deref();
+        let value = record.value.as_ref();
+        if key.is_some() && !self.capabilities.keys {
+            return Err(Error::unsupported("keys", self.engine_name).with_topic(&self.topic));
+        }
+        if !headers.is_empty() && !self.capabilities.headers {
+            return Err(Error::unsupported("headers", self.engine_name).with_topic(&self.topic));
+        }
+        let size = BatchBuilder::record_len(key, value, headers);
+        if size.saturating_add(HEADER_LEN + 4) > self.config.max_request_size {
+            return Err(self.too_large(size));
+        }
+        Ok(Parts { key, value, headers, timestamp: record.timestamp, size })
+    }
+
+    #[cold]
+    fn too_large(&self, size: usize) -> Error {
+        Error::new(
+            ErrorKind::RecordTooLarge,
+            format!("a record of about {size} bytes; max_request_size is {}", self.config.max_request_size),
+        )
+        .with_engine(self.engine_name)
+        .with_operation("produce")
+        .with_topic(&self.topic)
+    }
+
+    #[inline]
+    fn choose(&self, parts: &Parts<'_>, fixed: Option<u32>) -> Result<(u32, &Arc<Partition>)> {
+        let choice = match fixed {
+            Some(partition) => Choice::Partition(partition),
+            None => {
+                self.config.partitioner.partition(parts.key, parts.value, self.partitions.len() as u32)
+            }
+        };
+        let index = match choice {
+            Choice::Partition(partition) => partition,
+            Choice::Any => self.current.load(Ordering::Relaxed),
+        };
+        match self.partitions.get(index as usize) {
+            Some(partition) => Ok((index, partition)),
+            None => Err(self.no_such_partition(index)),
+        }
+    }
+
+    #[cold]
+    fn no_such_partition(&self, partition: u32) -> Error {
+        Error::new(
+            ErrorKind::PartitionNotFound,
+            format!("partition {partition} of a topic with {}", self.partitions.len()),
+        )
+        .with_engine(self.engine_name)
+        .with_operation("produce")
+        .with_topic(&self.topic)
+        .with_partition(partition)
+    }
+
+    /// Buffers a record if there is room. `paid`: its memory was taken already.
+    #[inline]
+    fn push(self: &Arc<Self>, parts: &Parts<'_>, fixed: Option<u32>, paid: bool) -> Result<Pushed> {
+        let (index, partition) = self.choose(parts, fixed)?;
+        let memory = self.config.memory_of(parts.size) as u32;
+        let permit = if paid {
+            None
+        } else {
+            match self.budget.try_acquire_many(memory) {
+                Ok(permit) => Some(permit),
+                Err(TryAcquireError::NoPermits) => return Ok(Pushed::NoMemory(memory)),
+                Err(TryAcquireError::Closed) => return Err(self.closed()),
+            }
+        };
+        let mut accumulator = partition.accumulator.lock();
+        let offered = accumulator.offer(index, &self.config, parts, &self.ledger);
+        if !accumulator.started && matches!(offered, Offered::Taken(_)) {
+            accumulator.started = true;
+            drop(accumulator);
+            self.start_sender(partition);
+        } else {
+            partition.wake_sender(accumulator);
+        }
+        match offered {
+            Offered::Taken(delivery) => {
+                // The batch gives it back when it has its outcome.
+                if let Some(permit) = permit {
+                    permit.forget();
+                }
+                Ok(Pushed::Done(delivery))
+            }
+            Offered::Rolled => {
+                self.leave(index);
+                Ok(Pushed::Rolled)
+            }
+            Offered::QueueFull => Ok(Pushed::QueueFull(index)),
+            Offered::Refused(error) => {
+                Err(Error::from(error).with_topic(&self.topic).with_partition(index))
+            }
+            Offered::Closed => Err(self.closed()),
+        }
+    }
+
+    #[cold]
+    fn start_sender(self: &Arc<Self>, partition: &Arc<Partition>) {
+        let task = self.runtime.spawn(sender::run(Arc::clone(self), Arc::clone(partition)));
+        self.senders.lock().push(task);
+    }
+
+    /// The ways of a record that did not find room at once.
+    #[cold]
+    async fn enqueue_slowly(
+        self: &Arc<Self>,
+        parts: &Parts<'_>,
+        fixed: Option<u32>,
+        first: Pushed,
+    ) -> Result<Delivery> {
+        match self.config.when_full {
+            WhenFull::Wait => self.wait_for_room(parts, fixed, first, true).await,
+            WhenFull::Fail => self.wait_for_room(parts, fixed, first, false).await,
+            WhenFull::WaitUpTo(limit) => {
+                let waiting = self.wait_for_room(parts, fixed, first, true);
+                match tokio::time::timeout(limit, waiting).await {
+                    Ok(done) => done,
+                    Err(_) => Err(self.full(&format!("no room within {limit:?}"))),
+                }
+            }
+        }
+    }
+
+    /// Until the record is taken nothing of it is buffered, so this can be dropped at any point.
+    async fn wait_for_room(
+        self: &Arc<Self>,
+        parts: &Parts<'_>,
+        fixed: Option<u32>,
+        first: Pushed,
+        may_wait: bool,
+    ) -> Result<Delivery> {
+        let mut permit = None;
+        let mut pushed = first;
+        loop {
+            match pushed {
+                Pushed::Done(delivery) => {
+                    if let Some(permit) = permit {
+                        tokio::sync::SemaphorePermit::forget(permit);
+                    }
+                    return Ok(delivery);
+                }
+                // A batch was closed: lets the sender run, which a tight loop on one thread would keep from it.
+                Pushed::Rolled => tokio::task::yield_now().await,
+                Pushed::NoMemory(_) | Pushed::QueueFull(_) if !may_wait => {
+                    return Err(self.full("no room"));
+                }
+                Pushed::NoMemory(bytes) => {
+                    let taken = self.budget.acquire_many(bytes).await.map_err(|_| self.closed())?;
+                    permit = Some(taken);
+                }
+                Pushed::QueueFull(index) => self.wait_for_queue(index).await?,
+            }
+            pushed = self.push(parts, fixed, permit.is_some())?;
+        }
+    }
+
+    async fn wait_for_queue(&self, index: u32) -> Result<()> {
+        let Some(partition) = self.partitions.get(index as usize) else {
+            return Err(self.no_such_partition(index));
+        };
+        let mut room = std::pin::pin!(partition.room.notified());
+        room.as_mut().enable();
+        if !partition.accumulator.lock().has_room(&self.config) {
+            room.await;
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn full(&self, what: &str) -> Error {
+        let message = format!(
+            "{what}: {} of {} bytes are waiting to be acknowledged",
+            self.stats().buffered_bytes,
+            self.config.buffer_memory
+        );
+        Error::new(ErrorKind::BufferFull, message)
+            .with_engine(self.engine_name)
+            .with_operation("produce")
+            .with_topic(&self.topic)
+    }
+
+    #[cold]
+    fn closed(&self) -> Error {
+        closed("producer").with_topic(&self.topic)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.budget.is_closed()
+    }
+
+    /// Sends everything that was buffered before, and waits for the outcomes until the deadline.
+    pub(super) async fn flush(&self, limit: Option<Duration>) -> Result<()> {
+        let unfinished = self.close_batches();
+        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let all_done = wait_until(&unfinished, deadline).await;
+        let undelivered = self.ledger.report(&unfinished);
+        if let Some(error) = undelivered_error(&self.topic, &undelivered) {
+            return Err(error.with_engine(self.engine_name));
+        }
+        if all_done {
+            return Ok(());
+        }
+        let pending: Vec<_> = unfinished.iter().filter(|(state, _)| !state.is_done()).collect();
+        let records: u64 = pending.iter().map(|(_, records)| u64::from(*records)).sum();
+        let message = format!(
+            "{} still waiting for an answer after {:?}",
+            describe(records, pending.iter().map(|(state, _)| state.partition)),
+            limit.unwrap_or_default()
+        );
+        Err(Error::new(ErrorKind::RequestTimeout, message)
+            .with_engine(self.engine_name)
+            .with_operation("flush")
+            .with_topic(&self.topic))
+    }
+
+    fn close_batches(&self) -> Vec<(Arc<BatchState>, u32)> {
+        self.partitions.iter().flat_map(|partition| partition.close_batch(&self.config)).collect()
+    }
+
+    /// Takes no more records. What is buffered is still sent, and then the senders end.
+    pub(super) fn begin_close(&self) {
+        self.budget.close();
+        for partition in &self.partitions {
+            partition.close(&self.config);
+        }
+    }
+
+    /// Closes: sends what is buffered until the deadline, then gives the rest up.
+    pub(super) async fn close(&self, deadline: Instant) -> Result<CloseReport> {
+        let Ok(mut report) = tokio::time::timeout_at(deadline, self.report.lock()).await else {
+            let message = "another close of this producer still waits for deliveries";
+            return Err(Error::new(ErrorKind::RequestTimeout, message)
+                .with_operation("close")
+                .with_topic(&self.topic));
+        };
+        if let Some(report) = &*report {
+            return Ok(report.clone());
+        }
+        self.begin_close();
+        let unfinished = self.close_batches();
+        if !wait_until(&unfinished, Some(deadline)).await {
+            for sender in &*self.senders.lock() {
+                sender.abort();
+            }
+            // A sender that is stopped fails what it holds; see `Batch` and `sender::run`.
+            wait_until(&unfinished, None).await;
+        }
+        let done = CloseReport {
+            delivered: self.counters.records.load(Ordering::Relaxed),
+            undelivered: self.ledger.report(&unfinished),
+        };
+        *report = Some(done.clone());
+        Ok(done)
+    }
+}
+
+impl CloseWithClient for Shared {
+    fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let report = self.close(deadline).await?;
+            report.into_result(&self.topic).map_err(|error| error.with_engine(self.engine_name))
+        })
+    }
+}
+
+/// Waits for the outcome of all batches; false if the deadline came first.
+async fn wait_until(batches: &[(Arc<BatchState>, u32)], deadline: Option<Instant>) -> bool {
+    let all = async {
+        for (state, _) in batches {
+            // What the outcome is, is looked at later.
+            let _ = state.done().await;
+        }
+    };
+    match deadline {
+        None => {
+            all.await;
+            true
+        }
+        Some(deadline) => tokio::time::timeout_at(deadline, all).await.is_ok(),
+    }
+}
+
+fn undelivered_error(topic: &Topic, undelivered: &[Undelivered]) -> Option<Error> {
+    let first = undelivered.first()?;
+    let records = undelivered.iter().map(|one| one.records).sum();
+    let whom = describe(records, undelivered.iter().map(|one| one.partition));
+    let cause = &first.error;
+    let error = Error::new(cause.kind(), format!("{whom} not delivered: {}", cause.message()))
+        .with_retriable(cause.is_retriable())
+        .with_effect(cause.effect())
+        .with_operation("flush")
+        .with_topic(topic)
+        .with_source(cause.clone());
+    Some(error)
+}
+
+/// `3 records of partitions 0, 2 are`.
+fn describe(records: u64, partitions: impl Iterator<Item = u32>) -> String {
+    let mut partitions: Vec<_> = partitions.collect();
+    partitions.sort_unstable();
+    partitions.dedup();
+    let mut names: Vec<_> = partitions.iter().take(8).map(u32::to_string).collect();
+    if partitions.len() > names.len() {
+        names.push("…".to_owned());
+    }
+    let verb = if records == 1 { "record" } else { "records" };
+    let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
+    let be = if records == 1 { "is" } else { "are" };
+    format!("{records} {verb} of {noun} {} {be}", names.join(", "))
+}

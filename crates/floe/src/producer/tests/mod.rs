@@ -1,0 +1,3 @@
+//! The producer on an engine with faults, its clock paused.
+
+mod sending;
