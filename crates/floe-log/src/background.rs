@@ -38,7 +38,7 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
 
 fn sync_loop(shared: &Shared) {
     while let Some(partition) = shared.work.next_sync() {
-        if let Err(error) = partition.sync() {
+        if let Err(error) = partition.sync().and_then(|()| partition.note_full_segments()) {
             tracing::error!(topic = partition.topic(), partition = partition.number(), %error, "sync failed");
         }
         // A producer that has drained for long leaves the rest to this thread.

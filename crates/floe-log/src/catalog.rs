@@ -137,7 +137,7 @@ impl Catalog {
     pub(crate) fn create_topic(
         &self,
         name: &str,
-        config: &TopicConfig,
+        config: TopicConfig,
         created_ms: i64,
     ) -> Result<StoredTopic, LogError> {
         self.write(|transaction| {
@@ -164,7 +164,7 @@ impl Catalog {
                 metadata.insert((id, key.as_str()), value.as_str())?;
             }
             let logs = add_logs(transaction, id, 0..config.partitions)?;
-            Ok(StoredTopic { name: name.to_owned(), id, created_ms, config: config.clone(), logs })
+            Ok(StoredTopic { name: name.to_owned(), id, created_ms, config, logs })
         })
     }
 

@@ -12,6 +12,10 @@ pub(crate) const MIN_READ: usize = 256 << 10;
 /// Largest read, unless one batch is larger.
 pub(crate) const MAX_READ: usize = 1 << 20;
 
+/// Leader epoch of every stored batch. One node has no leaders to tell apart, and a fixed value lets damage to these
+/// bytes be seen, which lie outside the checksum.
+pub(crate) const LEADER_EPOCH: i32 = -1;
+
 /// A place in a segment file, with what was read ahead of it.
 #[derive(Debug)]
 pub(crate) struct Frames {
@@ -90,6 +94,9 @@ impl Frames {
         if header.base_offset != self.expected {
             let found = header.base_offset;
             return Err(self.bad(format!("a batch at offset {found} where {} belongs", self.expected)));
+        }
+        if header.leader_epoch != LEADER_EPOCH {
+            return Err(self.bad(format!("a batch with leader epoch {}", header.leader_epoch)));
         }
         if header.last_offset_delta < 0 || header.next_offset() <= header.base_offset {
             return Err(self.bad(format!("a batch with last offset delta {}", header.last_offset_delta)));

@@ -33,6 +33,9 @@ pub struct Committed {
     pub modified_ms: i64,
 }
 
+/// Of one group, by topic id and partition.
+type Positions = BTreeMap<(u64, u32), Committed>;
+
 type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
 struct Job {
@@ -48,7 +51,7 @@ struct Queue {
 }
 
 pub(crate) struct Offsets {
-    committed: RwLock<HashMap<String, BTreeMap<(u64, u32), Committed>>>,
+    committed: RwLock<HashMap<String, Positions>>,
     /// Ids of deleted topics: commits on their way when the topic went must not bring anything back.
     deleted: Mutex<HashSet<u64>>,
     queue: Mutex<Queue>,
@@ -64,7 +67,7 @@ impl std::fmt::Debug for Offsets {
 impl Offsets {
     /// Takes what the catalog holds; offsets of topics without a name are leftovers.
     pub(crate) fn new(stored: Vec<StoredOffset>, names: &HashMap<u64, Arc<str>>) -> Self {
-        let mut committed: HashMap<String, BTreeMap<_, _>> = HashMap::new();
+        let mut committed: HashMap<String, Positions> = HashMap::new();
         for row in stored {
             let Some(topic) = names.get(&row.topic_id) else { continue };
             let entry = Committed {

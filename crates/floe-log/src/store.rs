@@ -99,7 +99,7 @@ impl Store {
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
         }
-        let topic = self.shared.catalog.create_topic(name, &config, clock::now_ms())?;
+        let topic = self.shared.catalog.create_topic(name, config, clock::now_ms())?;
         self.topics.insert(topic);
         Ok(())
     }
@@ -207,6 +207,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::commit_offsets`].
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is one position; none can be mistaken for another"
+    )]
     pub fn commit_offset(
         &self,
         group: &str,

@@ -71,7 +71,7 @@ impl MemoryDisk {
         let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
         for (path, file) in &names.synced {
             let synced = file.synced.as_ref().map(|synced| synced.lock().clone()).unwrap_or_default();
-            let contents = survivors(synced, file.pieces.read().to_vec(), &mut keeps);
+            let contents = survivors(synced, &file.pieces.read().to_vec(), &mut keeps);
             let copy = MemoryFile {
                 pieces: RwLock::new(Pieces::from(contents.as_slice())),
                 synced: Some(Mutex::new(contents)),
@@ -115,7 +115,7 @@ impl MemoryDisk {
     }
 }
 
-fn survivors(synced: Vec<u8>, written: Vec<u8>, keeps: &mut impl FnMut() -> bool) -> Vec<u8> {
+fn survivors(synced: Vec<u8>, written: &[u8], keeps: &mut impl FnMut() -> bool) -> Vec<u8> {
     let mut contents = synced;
     for (number, page) in written.chunks(PAGE).enumerate() {
         let start = number * PAGE;

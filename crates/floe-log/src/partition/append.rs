@@ -23,6 +23,7 @@ use super::{Appended, Partition};
 use crate::{
     Durability, LogError, clock,
     disk::DiskFile,
+    frames::LEADER_EPOCH,
     producers::Producers,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
@@ -222,7 +223,7 @@ impl Partition {
             }
             let Some(Pending { batch, done }) = waiting.pop_front() else { break };
             let duplicate_of = writer.producers.find(batch.header());
-            let batch = batch.with_base_offset(writer.next);
+            let batch = batch.with_base_offset(writer.next).with_leader_epoch(LEADER_EPOCH);
             if duplicate_of.is_none() {
                 let appended = Appended { base_offset: writer.next, timestamp_ms: now_ms };
                 writer.producers.note(batch.header(), appended);

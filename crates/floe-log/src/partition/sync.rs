@@ -26,6 +26,8 @@ pub(super) struct SyncState {
     /// Already handed to a sync thread that has not looked yet.
     queued: AtomicBool,
     durable: Mutex<Option<DurablePoint>>,
+    /// A full segment was synced.
+    rolled: AtomicBool,
     /// The durable point has moved since it was last noted in the catalog.
     unnoted: AtomicBool,
 }
@@ -58,6 +60,7 @@ impl SyncState {
             running: Mutex::default(),
             queued: AtomicBool::new(false),
             durable: Mutex::new(durable),
+            rolled: AtomicBool::new(false),
             unnoted: AtomicBool::new(!is_noted),
         }
     }
@@ -138,6 +141,9 @@ impl Partition {
         let Some(point) = point else { return Ok(()) };
         *self.sync.durable.lock() = Some(point);
         self.sync.unnoted.store(true, Ordering::Release);
+        if segments.first().is_some_and(|first| first.base != point.segment) {
+            self.sync.rolled.store(true, Ordering::Release);
+        }
         self.durable_end.fetch_max(point.next, Ordering::AcqRel);
         Ok(())
     }
@@ -172,6 +178,17 @@ impl Partition {
         for one in waiting {
             (one.done)(Err(error.clone()));
         }
+    }
+
+    /// Notes the durable point at once if a whole segment became durable with it: from then on damage to that segment
+    /// is told apart from a torn end, however soon the process ends.
+    pub(crate) fn note_full_segments(&self) -> Result<(), LogError> {
+        if !self.sync.rolled.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let points: Vec<_> =
+            self.take_unnoted_point().map(|point| (self.log_id, point)).into_iter().collect();
+        self.shared.catalog.set_durable(&points)
     }
 
     /// The durable point, if the catalog does not have it yet; the index file is written along.

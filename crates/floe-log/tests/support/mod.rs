@@ -4,7 +4,7 @@
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use floe_log::{Appended, LogError, Partition};
+use floe_log::{Appended, LogError, Partition, StoreConfig, disk::MemoryDisk};
 use floe_wire::batch::EncodedBatch;
 
 /// A batch of `count` offsets with `body` in place of its records, which the log never looks at.
@@ -66,4 +66,18 @@ pub fn read_all(partition: &Arc<Partition>, from: i64) -> Result<Vec<(i64, Bytes
         }
         found.extend(chunk.batches.iter().map(|batch| (batch.base_offset(), body(batch))));
     }
+}
+
+/// A copy of a disk in memory as a killed process would leave it: everything written is there.
+pub fn copy(disk: &MemoryDisk) -> MemoryDisk {
+    let copy = MemoryDisk::new();
+    for path in disk.paths() {
+        copy.put(&path, &disk.contents(&path).unwrap());
+    }
+    copy
+}
+
+/// A store on this disk.
+pub fn on(disk: &MemoryDisk) -> StoreConfig {
+    StoreConfig::at("/").disk(Arc::new(disk.clone()))
 }

@@ -1,0 +1,167 @@
+//! Real processes: one that is killed in the middle of appends, and two that want the same directory.
+
+mod support;
+
+use std::{
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    sync::Arc,
+};
+
+use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig};
+use support::{append, append_one, batch, body, producer_batch};
+use tempfile::TempDir;
+
+/// Names the directory in which this very program, started again, writes until it is killed.
+const WRITER: &str = "FLOE_LOG_TEST_WRITER";
+const PARTITIONS: u32 = 3;
+
+fn config(directory: &Path) -> StoreConfig {
+    StoreConfig::at(directory).segment_bytes(100_000)
+}
+
+/// Deterministic, so that the reader can tell a wrong byte.
+fn contents(partition: u32, offset: i64) -> Vec<u8> {
+    let len = 1 + (offset as usize * 7919 + partition as usize * 31) % 4_000;
+    (0..len).map(|at| (at as i64 + offset * 3 + i64::from(partition)) as u8).collect()
+}
+
+/// Appends for ever, and prints what is acknowledged.
+fn write_until_killed(directory: &Path) {
+    let store = Store::open(config(directory)).unwrap();
+    assert!(store.recovery_report().corrupt.is_empty(), "{:?}", store.recovery_report());
+    if store.topic("t").is_none() {
+        store.create_topic("t", TopicConfig::new().partitions(PARTITIONS).durability(durability())).unwrap();
+    }
+    let mut rounds = 0;
+    loop {
+        for number in 0..PARTITIONS {
+            let partition = store.partition("t", number).unwrap();
+            let next = partition.bounds().end;
+            let sent = producer_batch(1, 1_000, &contents(number, next), (9, 0, next as i32));
+            let appended = append(&partition, sent).unwrap();
+            assert_eq!(appended.base_offset, next);
+            store_commit(&store, number, next, rounds);
+            println!("acknowledged {number} {next}");
+        }
+        rounds += 1;
+    }
+}
+
+fn durability() -> Durability {
+    match std::env::var("FLOE_LOG_TEST_DURABILITY").as_deref() {
+        Ok("always") => Durability::Always,
+        _ => Durability::Os,
+    }
+}
+
+fn store_commit(store: &Store, number: u32, offset: i64, rounds: u32) {
+    // Not every time: it is the slow part.
+    if rounds.is_multiple_of(20) {
+        store.commit_offset("g", "t", number, offset, None).unwrap();
+        println!("committed {number} {offset}");
+    }
+}
+
+/// The other half of the tests below: does nothing unless started by them.
+#[test]
+fn writer_process() {
+    if let Ok(directory) = std::env::var(WRITER) {
+        write_until_killed(Path::new(&directory));
+    }
+}
+
+fn start_writer(directory: &Path, durability: &str) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["writer_process", "--exact", "--nocapture"])
+        .env(WRITER, directory)
+        .env("FLOE_LOG_TEST_DURABILITY", durability)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+fn kill_in_a_loop(durability: &str) {
+    let directory = TempDir::new().unwrap();
+    let mut acknowledged = [-1_i64; PARTITIONS as usize];
+    let mut committed = [-1_i64; PARTITIONS as usize];
+    for round in 0..6 {
+        let mut child = start_writer(directory.path(), durability);
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut seen = 0;
+        for line in lines {
+            let line = line.unwrap();
+            let fields: Vec<&str> = line.split(' ').collect();
+            let ["acknowledged" | "committed", number, offset] = fields[..] else { continue };
+            let (number, offset): (usize, i64) = (number.parse().unwrap(), offset.parse().unwrap());
+            let list = if fields[0] == "acknowledged" { &mut acknowledged } else { &mut committed };
+            list[number] = offset;
+            seen += 1;
+            if seen == 100 + round * 37 {
+                // SIGKILL; what the pipe still holds was acknowledged as well, so reading goes on.
+                child.kill().unwrap();
+            }
+        }
+        child.wait().unwrap();
+        assert!(seen >= 100, "the writer wrote");
+
+        let store = Store::open(config(directory.path())).unwrap();
+        assert!(!store.recovery_report().was_clean);
+        assert!(store.recovery_report().corrupt.is_empty(), "{:?}", store.recovery_report());
+        for number in 0..PARTITIONS {
+            let partition = store.partition("t", number).unwrap();
+            let end = partition.bounds().end;
+            let at = number as usize;
+            assert!(end > acknowledged[at], "acknowledged {}, end {end}", acknowledged[at]);
+            let mut reader = partition.reader(0).unwrap().verify(true);
+            let mut expected = 0;
+            loop {
+                let chunk = reader.next_chunk(1 << 20).unwrap();
+                if chunk.batches.is_empty() {
+                    break;
+                }
+                for batch in chunk.batches {
+                    assert_eq!(batch.base_offset(), expected);
+                    assert_eq!(body(&batch), contents(number, expected));
+                    expected += 1;
+                }
+            }
+            assert_eq!(expected, end);
+            let position = store.committed("g", "t", number).map_or(-1, |c| c.offset);
+            assert!(position >= committed[at], "committed {}, found {position}", committed[at]);
+        }
+        // Every other round goes on from a crash of a store that had just recovered from one.
+        if round % 2 == 0 {
+            store.close().unwrap();
+        }
+    }
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_when_a_writer_is_killed() {
+    kill_in_a_loop("os");
+}
+
+#[test]
+fn nothing_acknowledged_as_durable_is_lost_when_a_writer_is_killed() {
+    kill_in_a_loop("always");
+}
+
+#[test]
+fn a_second_process_is_refused_and_told_who_has_the_store() {
+    let directory = TempDir::new().unwrap();
+    let mut child = start_writer(directory.path(), "os");
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("acknowledged")), "the writer is at work");
+    let error = Store::open(config(directory.path())).unwrap_err();
+    assert!(matches!(&error, LogError::Locked { pid: Some(pid), .. } if *pid == child.id()), "{error}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let store = Store::open(config(directory.path())).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    let end = partition.bounds().end;
+    assert_eq!(append_one(&partition, b"the lock went with the process"), end);
+    assert_eq!(append(&partition, batch(1, 1, b"x")).unwrap().base_offset, end + 1);
+}

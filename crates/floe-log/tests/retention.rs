@@ -1,0 +1,159 @@
+//! Old segments go; readers learn of it.
+
+mod support;
+
+use std::{sync::Arc, time::Duration};
+
+use floe_log::{LogError, Partition, Store, StoreConfig, TopicConfig};
+use support::{append_one, read_all};
+use tempfile::TempDir;
+
+const HOUR_MS: i64 = 3_600_000;
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+/// Ten records to a segment.
+fn store(config: TopicConfig) -> (TempDir, Arc<Store>, Arc<Partition>) {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(StoreConfig::at(directory.path()).segment_bytes(64 + 10 * 157)).unwrap();
+    store.create_topic("t", config).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    for number in 0..95 {
+        append_one(&partition, &[number; 100]);
+    }
+    (directory, store, partition)
+}
+
+fn segment_files(directory: &TempDir) -> usize {
+    let logs = std::fs::read_dir(directory.path().join("logs")).unwrap();
+    logs.flat_map(|log| std::fs::read_dir(log.unwrap().path()).unwrap())
+        .filter(|file| file.as_ref().unwrap().path().extension().is_some_and(|e| e == "seg"))
+        .count()
+}
+
+#[test]
+fn by_size_the_oldest_whole_segments_go() {
+    let (directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(5_000)));
+    assert_eq!((segment_files(&directory), partition.bounds().start), (10, 0));
+    store.enforce_retention(now_ms()).unwrap();
+    assert_eq!(partition.bounds().start, 60);
+    assert_eq!(segment_files(&directory), 4);
+    assert!(partition.size_bytes() >= 5_000 && partition.size_bytes() < 5_000 + 64 + 10 * 157);
+    assert!(matches!(partition.reader(59), Err(LogError::OutOfRange { start: 60, end: 95, .. })));
+    assert_eq!(read_all(&partition, 60).unwrap().len(), 35);
+    store.enforce_retention(now_ms()).unwrap();
+    assert_eq!(partition.bounds().start, 60, "again changes nothing");
+    drop((partition, store));
+    let store = Store::open(StoreConfig::at(directory.path())).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!((partition.bounds().start, partition.bounds().end), (60, 95));
+}
+
+#[test]
+fn by_age_everything_goes_in_time_even_if_nothing_is_appended() {
+    let (directory, store, partition) =
+        store(TopicConfig::new().retention_age(Some(Duration::from_secs(3_600))));
+    store.enforce_retention(now_ms() + HOUR_MS / 2).unwrap();
+    assert_eq!(partition.bounds().start, 0, "young enough");
+    store.enforce_retention(now_ms() + 2 * HOUR_MS).unwrap();
+    store.enforce_retention(now_ms() + 4 * HOUR_MS).unwrap();
+    assert_eq!(partition.bounds().start, 95, "all of it is old");
+    assert!(read_all(&partition, 95).unwrap().is_empty());
+    assert_eq!(append_one(&partition, b"new"), 95);
+    store.close().unwrap();
+    let store = Store::open(StoreConfig::at(directory.path())).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!(read_all(&partition, 95).unwrap(), [(95, "new".into())]);
+}
+
+#[test]
+fn without_retention_everything_stays() {
+    let (_directory, store, partition) = store(TopicConfig::new());
+    store.enforce_retention(now_ms() + 10_000 * HOUR_MS).unwrap();
+    assert_eq!(read_all(&partition, 0).unwrap().len(), 95);
+}
+
+#[test]
+fn a_slow_reader_finishes_what_it_has_open_and_is_then_told() {
+    let (_directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(5_000)));
+    let mut slow = partition.reader(5).unwrap();
+    assert_eq!(slow.next_chunk(1).unwrap().batches[0].base_offset(), 5);
+    let mut fast = partition.reader(0).unwrap();
+    while !fast.next_chunk(1 << 20).unwrap().batches.is_empty() {}
+    store.enforce_retention(now_ms()).unwrap();
+    let error = slow.next_chunk(1).unwrap_err();
+    assert!(matches!(error, LogError::OutOfRange { offset: 6, start: 60, end: 95 }), "{error}");
+    slow.seek(60).unwrap();
+    assert_eq!(slow.next_chunk(1).unwrap().batches[0].base_offset(), 60);
+    append_one(&partition, b"more");
+    assert_eq!(fast.next_chunk(1 << 20).unwrap().batches[0].base_offset(), 95);
+}
+
+#[test]
+fn retention_beside_reading_and_appending_never_shows_a_hole() {
+    let (_directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(20_000)));
+    std::thread::scope(|scope| {
+        let writer = Arc::clone(&partition);
+        scope.spawn(move || (0..2_000_u32).for_each(|n| drop(append_one(&writer, &[n as u8; 100]))));
+        scope.spawn(|| {
+            while partition.bounds().end < 2_095 {
+                store.enforce_retention(now_ms()).unwrap();
+            }
+        });
+        let mut reader = partition.reader(0).unwrap().verify(true);
+        let mut next = 0;
+        while next < 2_095 {
+            match reader.next_chunk(1_000) {
+                Ok(chunk) => {
+                    for batch in chunk.batches {
+                        assert_eq!(batch.base_offset(), next);
+                        next += 1;
+                    }
+                }
+                Err(LogError::OutOfRange { offset, start, .. }) => {
+                    assert!(offset == next && start > next);
+                    // The start may have moved on meanwhile.
+                    while reader.seek(partition.bounds().start).is_err() {}
+                    next = reader.position();
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+}
+
+#[test]
+fn records_before_an_offset_can_be_deleted() {
+    let (directory, store, partition) = store(TopicConfig::new());
+    partition.delete_before(33).unwrap();
+    assert_eq!(partition.bounds().start, 33);
+    assert_eq!(segment_files(&directory), 7);
+    assert_eq!(read_all(&partition, 33).unwrap().len(), 62);
+    assert!(matches!(partition.delete_before(32), Err(LogError::OutOfRange { .. })));
+    assert!(matches!(partition.delete_before(96), Err(LogError::OutOfRange { .. })));
+    partition.delete_before(95).unwrap();
+    assert_eq!((partition.bounds().start, partition.bounds().end), (95, 95));
+    assert_eq!(segment_files(&directory), 1);
+    drop((partition, store));
+    let store = Store::open(StoreConfig::at(directory.path())).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!((partition.bounds().start, partition.bounds().end), (95, 95));
+    assert_eq!(append_one(&partition, b"x"), 95);
+    assert_eq!(partition.offset_for_time(0).unwrap(), Some(95));
+}
+
+#[test]
+fn the_store_enforces_retention_by_itself() {
+    let directory = TempDir::new().unwrap();
+    let config = StoreConfig::at(directory.path()).segment_bytes(1_000);
+    let store = Store::open(config.retention_interval(Duration::from_millis(1))).unwrap();
+    store.create_topic("t", TopicConfig::new().retention_bytes(Some(1))).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    // Ends as soon as the thread has had a turn, however long that takes.
+    while partition.bounds().start == 0 {
+        append_one(&partition, &[0; 100]);
+    }
+}
