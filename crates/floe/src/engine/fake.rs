@@ -49,6 +49,7 @@ struct State {
     committed: BTreeMap<(Arc<str>, TopicPartition), i64>,
     append_faults: VecDeque<Fault>,
     read_faults: VecDeque<Error>,
+    commit_faults: VecDeque<Error>,
     appends: usize,
     commits: usize,
 }
@@ -93,6 +94,11 @@ impl FakeEngine {
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().read_faults.extend(errors);
         self.changed.notify_waiters();
+    }
+
+    /// Errors of the next commits, one each, in order.
+    pub(crate) fn fail_commits(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().commit_faults.extend(errors);
     }
 
     /// Lets `count` held appends go on.
@@ -260,6 +266,9 @@ impl Engine for FakeEngine {
         Box::pin(async move {
             let mut state = self.state.lock();
             state.commits += 1;
+            if let Some(error) = state.commit_faults.pop_front() {
+                return Err(error);
+            }
             for (at, next) in positions {
                 state.committed.insert((Arc::clone(&group), at), next);
             }

@@ -1,0 +1,348 @@
+//! Configures and starts a consumer.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{
+    Consumer, Gap, GapReason, Partition, Reconnect, Shared, StartAt,
+    commit::Commits,
+    continuity::Continuity,
+    fetch::{Fetch, FetchSettings, Outlet, Task},
+    merge::{Item, Lanes},
+    offsets::Progress,
+    start::{Place, resolve},
+};
+use crate::{
+    Client, Error, ErrorKind, Result,
+    engine::{Capabilities, EngineInfo, Isolation, Watermarks},
+    topic::Topic,
+};
+
+/// Partitions whose start is looked up at the same time.
+const LOOKUPS: usize = 64;
+
+/// When the offsets of a group are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommitPolicy {
+    /// Only by [`Consumer::commit`].
+    Manual,
+    /// This often, if something was finished meanwhile, and on close.
+    Interval(Duration),
+    /// Before the next record (or batch) is handed out, and on close. Slow, and at most one record comes again after a
+    /// crash.
+    PerRecord,
+}
+
+/// When a record counts as finished, so that an offset beyond it may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// When the next one is asked for: right for a loop that handles one record after the other.
+    #[default]
+    OnNext,
+    /// When it was acknowledged by [`Message::ack`](super::Message::ack) or
+    /// [`RecordBatch::ack`](super::RecordBatch::ack): right for records handled by several tasks. Stored offsets
+    /// follow the oldest record that was not acknowledged.
+    OnAck,
+}
+
+/// What happens when records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GapPolicy {
+    /// An error of kind [`ErrorKind::Gap`], once for each gap. The next call goes on after it.
+    #[default]
+    Fail,
+    /// A `warn` event, and an entry in [`Consumer::gaps`].
+    Report,
+    /// A `debug` event, nothing else.
+    Skip,
+}
+
+/// What a consumer was configured to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    pub(super) commit: CommitPolicy,
+    pub(super) finish: Finish,
+    pub(super) gaps: GapPolicy,
+    pub(super) fetch: FetchSettings,
+}
+
+/// Configures a consumer before it starts; from [`Client::consumer`].
+#[derive(Debug)]
+#[must_use = "a builder does nothing until start"]
+pub struct ConsumerBuilder {
+    client: Client,
+    topic: Topic,
+    from: Option<StartAt>,
+    partitions: Option<Vec<u32>>,
+    group: Option<Arc<str>>,
+    prefetch_bytes: usize,
+    prefetch_records: usize,
+    stop_at_end: bool,
+    settings: Settings,
+}
+
+impl ConsumerBuilder {
+    pub(crate) fn new(client: Client, topic: Topic) -> Self {
+        Self {
+            client,
+            topic,
+            from: None,
+            partitions: None,
+            group: None,
+            prefetch_bytes: 8 * 1024 * 1024,
+            prefetch_records: usize::MAX,
+            stop_at_end: false,
+            settings: Settings {
+                commit: CommitPolicy::Interval(Duration::from_secs(5)),
+                finish: Finish::default(),
+                gaps: GapPolicy::default(),
+                fetch: FetchSettings {
+                    fetch_bytes: 1024 * 1024,
+                    isolation: Isolation::default(),
+                    reconnect: Reconnect::default(),
+                },
+            },
+        }
+    }
+
+    /// Where to begin in every partition. Default: [`StartAt::StoredOrBeginning`] with a group, because a group is
+    /// there to miss nothing; [`StartAt::End`] without.
+    pub fn from(mut self, start: StartAt) -> Self {
+        self.from = Some(start);
+        self
+    }
+
+    /// Reads one partition. Default: all.
+    pub fn partition(self, partition: u32) -> Self {
+        self.partitions([partition])
+    }
+
+    /// Reads these partitions. Default: all that the topic has when the consumer starts.
+    pub fn partitions(mut self, partitions: impl IntoIterator<Item = u32>) -> Self {
+        let mut partitions: Vec<_> = partitions.into_iter().collect();
+        partitions.sort_unstable();
+        partitions.dedup();
+        self.partitions = Some(partitions);
+        self
+    }
+
+    /// Stores offsets under this name, so that a later consumer of the group goes on where this one ended. Default:
+    /// no group.
+    ///
+    /// Partitions are not shared out: two consumers of one group that read the same partitions both get every record,
+    /// and the later commit wins.
+    pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// When offsets are stored. Without a group it has no effect. Default: every 5 seconds, so that at most so much is
+    /// read again after a crash.
+    pub fn commit(mut self, policy: CommitPolicy) -> Self {
+        self.settings.commit = policy;
+        self
+    }
+
+    /// When a record counts as finished. Default: [`Finish::OnNext`].
+    pub fn finish(mut self, rule: Finish) -> Self {
+        self.settings.finish = rule;
+        self
+    }
+
+    /// Reads ahead until so many bytes (uncompressed) wait for the application, all partitions together. Every
+    /// partition may hold one batch beyond that. The batch being handed out does not count. Default 8 MiB: enough to
+    /// keep a fast application busy, little enough for thousands of partitions.
+    pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
+        self.prefetch_bytes = bytes;
+        self
+    }
+
+    /// As [`ConsumerBuilder::prefetch_bytes`] in records; whichever is reached first counts. Default: no bound.
+    pub fn prefetch_records(mut self, records: usize) -> Self {
+        self.prefetch_records = records;
+        self
+    }
+
+    /// About how many bytes to fetch from the engine at once. A larger batch comes whole all the same. Default 1 MiB.
+    pub fn fetch_bytes(mut self, bytes: usize) -> Self {
+        self.settings.fetch.fetch_bytes = bytes;
+        self
+    }
+
+    /// What to see of records that are not on all replicas yet. Default: [`Isolation::ReadUncommitted`].
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.settings.fetch.isolation = isolation;
+        self
+    }
+
+    /// Ends when everything that was there at the start has been handed out. Records appended later are not. Default:
+    /// waits for more.
+    pub fn stop_at_end(mut self) -> Self {
+        self.stop_at_end = true;
+        self
+    }
+
+    /// What to do when records are missing. Default: [`GapPolicy::Fail`], because a loss should be noticed.
+    pub fn on_gap(mut self, policy: GapPolicy) -> Self {
+        self.settings.gaps = policy;
+        self
+    }
+
+    /// How broken readers are opened again. Default: for ever, with growing waits of at most 5 seconds.
+    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+        self.settings.fetch.reconnect = policy;
+        self
+    }
+
+    /// Finds the partitions and their starts, and begins to read ahead.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for settings that make no sense; [`ErrorKind::Unsupported`] where the engine lacks
+    /// what they need; [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`];
+    /// [`ErrorKind::OffsetOutOfRange`] when the start, or the stored offset, lies outside of what a partition holds.
+    pub async fn start(self) -> Result<Consumer> {
+        let EngineInfo { name, capabilities, .. } = self.client.info();
+        let start = self.check(name, capabilities)?;
+        let partitions = self.find_partitions().await?;
+        if capabilities.offsets {
+            let places = self.find_places(&partitions, start).await?;
+            self.start_numbered(&partitions, places, capabilities.dense_offsets)
+        } else {
+            self.start_unnumbered(&partitions, start, name).await
+        }
+    }
+
+    /// Checks the settings without any IO.
+    fn check(&self, engine: &'static str, capabilities: Capabilities) -> Result<StartAt> {
+        let invalid = |problem: &'static str| Err(Error::new(ErrorKind::InvalidConfig, problem));
+        let default = if self.group.is_some() { StartAt::StoredOrBeginning } else { StartAt::End };
+        let start = self.from.unwrap_or(default);
+        if self.group.as_deref() == Some("") {
+            return invalid("the name of the group is empty");
+        }
+        if self.partitions.as_deref() == Some(&[]) {
+            return invalid("no partition is named; leave `partitions` out to read all");
+        }
+        if self.settings.commit == CommitPolicy::Interval(Duration::ZERO) {
+            return invalid(
+                "the commit interval is zero; CommitPolicy::PerRecord commits after every record",
+            );
+        }
+        if start.needs_group() && self.group.is_none() {
+            return invalid("a start at the stored offset needs a group");
+        }
+        if self.group.is_some() && !capabilities.commit_offsets {
+            return Err(Error::unsupported("stored consumer offsets", engine).with_topic(&self.topic));
+        }
+        if !capabilities.offsets {
+            start.without_offsets(engine).map_err(|error| error.with_topic(&self.topic))?;
+            if self.stop_at_end {
+                return Err(Error::unsupported("offsets, so no known end", engine).with_topic(&self.topic));
+            }
+        }
+        Ok(start)
+    }
+
+    async fn find_partitions(&self) -> Result<Vec<u32>> {
+        let count = self.client.engine().topic(self.topic.clone()).await?.partitions;
+        let Some(partitions) = self.partitions.clone() else { return Ok((0..count).collect()) };
+        match partitions.iter().find(|partition| **partition >= count) {
+            None => Ok(partitions),
+            Some(&partition) => Err(Error::new(
+                ErrorKind::PartitionNotFound,
+                format!("the topic has no partition {partition}: it has {count}, numbered from 0"),
+            )
+            .with_topic(&self.topic)
+            .with_partition(partition)),
+        }
+    }
+
+    async fn find_places(&self, partitions: &[u32], start: StartAt) -> Result<Vec<Place>> {
+        let lookups = partitions.iter().map(|partition| {
+            let at = self.topic.partition(*partition);
+            async move { resolve(self.client.engine(), &at, start, self.group.as_ref()).await }
+        });
+        stream::iter(lookups).buffered(LOOKUPS).try_collect().await
+    }
+
+    fn start_numbered(self, numbers: &[u32], places: Vec<Place>, dense: bool) -> Result<Consumer> {
+        let engine = self.client.engine();
+        let lanes = Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
+        let mut partitions = Vec::with_capacity(numbers.len());
+        let mut stored = Vec::with_capacity(numbers.len());
+        for (index, (&number, place)) in numbers.iter().zip(places).enumerate() {
+            let at = self.topic.partition(number);
+            let Place { next, wanted, bounds: Watermarks { high, .. }, .. } = place;
+            stored.push(place.stored);
+            if let Some(from) = wanted {
+                let gap = Gap { at: at.clone(), from, to: next, reason: GapReason::Evicted };
+                lanes.push(index, 0, Item::Gap(gap));
+            }
+            let end = self.stop_at_end.then_some(high);
+            let continuity = Continuity::new(next, end, dense);
+            let fetch = Fetch::new(Arc::clone(engine), at.clone(), self.settings.fetch, continuity);
+            let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
+            let progress = Arc::new(Progress::new(self.settings.finish, next));
+            let task = Task::spawn(fetch.run(outlet));
+            partitions.push(Partition { at, position: next, end, progress, task });
+        }
+        Ok(self.assemble(lanes, partitions, stored))
+    }
+
+    async fn start_unnumbered(self, numbers: &[u32], start: StartAt, name: &'static str) -> Result<Consumer> {
+        let engine = self.client.engine();
+        let start = start.without_offsets(name)?;
+        let lanes = Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
+        let mut partitions = Vec::with_capacity(numbers.len());
+        for (index, &number) in numbers.iter().enumerate() {
+            let at = self.topic.partition(number);
+            let settings = self.settings.fetch;
+            let fetch = Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, start).await?;
+            let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
+            let progress = Arc::new(Progress::new(self.settings.finish, 0));
+            let task = Task::spawn(fetch.run(outlet));
+            partitions.push(Partition { at, position: 0, end: None, progress, task });
+        }
+        Ok(self.assemble(lanes, partitions, Vec::new()))
+    }
+
+    fn assemble(self, lanes: Arc<Lanes>, partitions: Vec<Partition>, stored: Vec<Option<i64>>) -> Consumer {
+        let engine = Arc::clone(self.client.engine());
+        let commits = self.group.as_ref().map(|group| {
+            let progress = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.progress))).collect();
+            Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(group), progress, stored))
+        });
+        let committer = match (&commits, self.settings.commit) {
+            (Some(commits), CommitPolicy::Interval(period)) => {
+                Some(Task::spawn(Arc::clone(commits).run_every(period)))
+            }
+            _ => None,
+        };
+        let by_policy = self.settings.commit != CommitPolicy::Manual;
+        let shared = Arc::new(Shared { engine, lanes, commits, by_policy });
+        let weak = Arc::downgrade(&shared);
+        self.client.register(weak);
+        let indexes: HashMap<_, _> =
+            partitions.iter().enumerate().map(|(index, partition)| (partition.at.partition, index)).collect();
+        Consumer {
+            shared,
+            group: self.group,
+            settings: self.settings,
+            partitions,
+            indexes,
+            current: None,
+            handed_out: None,
+            commit_due: false,
+            committing: None,
+            gaps: VecDeque::new(),
+            ended: false,
+            deleted: false,
+            _committer: committer,
+        }
+    }
+}

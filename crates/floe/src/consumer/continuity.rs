@@ -1,0 +1,217 @@
+//! Checks every batch of one partition: is it whole, and does it follow the one before?
+
+use std::collections::{HashMap, VecDeque};
+
+use floe_wire::batch::{EncodedBatch, ProducerIdentity, Records};
+
+use super::{GapReason, message::Part};
+
+/// Producers that are remembered to recognise repeats on engines without offsets.
+const MAX_PRODUCERS: usize = 1024;
+
+/// Batches that are remembered for each of them.
+const BATCHES_PER_PRODUCER: usize = 64;
+
+/// What became of a batch. A batch may give several: the records before a hole, the hole, the records after it.
+#[derive(Debug)]
+pub(super) enum Found {
+    Records(Part),
+    /// Offsets from the first up to the second should be there and are not.
+    Gap(i64, i64, GapReason),
+}
+
+/// The offsets of one partition as they should come.
+#[derive(Debug)]
+pub(super) struct Continuity {
+    /// Offset of the next record.
+    expected: i64,
+    /// Records from here on are not handed out.
+    end: Option<i64>,
+    /// A missing offset is a missing record.
+    dense: bool,
+    /// Present on engines without offsets, where batches are numbered as they come.
+    repeats: Option<Repeats>,
+    /// Where the last damaged batch began, while no good one followed: its header may have lied about where it ends.
+    damaged_from: Option<i64>,
+}
+
+impl Continuity {
+    /// For an engine with offsets.
+    pub(super) fn new(expected: i64, end: Option<i64>, dense: bool) -> Self {
+        Self { expected, end, dense, repeats: None, damaged_from: None }
+    }
+
+    /// For an engine without offsets.
+    pub(super) fn numbering() -> Self {
+        Self { repeats: Some(Repeats::default()), ..Self::new(0, None, false) }
+    }
+
+    pub(super) fn expected(&self) -> i64 {
+        self.expected
+    }
+
+    /// Whether everything up to the end has come.
+    pub(super) fn is_complete(&self) -> bool {
+        self.end.is_some_and(|end| self.expected >= end)
+    }
+
+    /// Goes on at a later offset. Returns the gap, if there is one.
+    pub(super) fn skip_to(&mut self, offset: i64, reason: GapReason) -> Option<Found> {
+        let from = self.expected;
+        self.expected = from.max(offset);
+        self.damaged_from = None;
+        self.gap(from, offset, reason)
+    }
+
+    /// Takes back a part of a gap that was too long.
+    pub(super) fn return_to(&mut self, offset: i64) {
+        self.expected = self.expected.min(offset);
+    }
+
+    /// Takes the next batch, and says what to hand out.
+    pub(super) fn accept(&mut self, mut batch: EncodedBatch) -> Vec<Found> {
+        let mut found = Vec::new();
+        if let Some(repeats) = &mut self.repeats {
+            if repeats.is_repeat(batch.header().producer) {
+                return found;
+            }
+            batch = batch.with_base_offset(self.expected);
+        }
+        let (base, next) = (batch.base_offset(), batch.next_offset());
+        let floor = self.damaged_from.map_or(self.expected, |from| from.min(self.expected));
+        if next <= floor || base < 0 {
+            return found;
+        }
+        if base < self.expected {
+            // After a damaged batch, what looks like a repeat is the true next batch.
+            self.expected = base.max(floor);
+        }
+        if base > self.expected {
+            let missing = self.skip_to(base, GapReason::Missing).filter(|_| self.dense);
+            found.extend(missing);
+        }
+        let records = match batch.verify_checksum().and_then(|()| batch.records()) {
+            Ok(records) => records,
+            Err(_) => {
+                let from = self.expected;
+                found.extend(self.skip_to(next, GapReason::Corrupt));
+                self.damaged_from = Some(from);
+                return found;
+            }
+        };
+        self.damaged_from = None;
+        let memory = batch.len().max(records.section_len());
+        self.walk(&records, memory, next, &mut found);
+        found
+    }
+
+    /// Finds the runs of good records that lie between the expected offset and the end.
+    fn walk(&mut self, records: &Records, memory: usize, next: i64, found: &mut Vec<Found>) {
+        let end = self.end.unwrap_or(i64::MAX);
+        let mut run = Run { from: self.expected, skip: 0, count: 0 };
+        let mut wanted = self.expected;
+        let mut last = i64::MIN;
+        let mut damaged = false;
+        let mut memory = memory;
+        for record in records.borrowed() {
+            let Ok(record) = record else {
+                damaged = true;
+                break;
+            };
+            let offset = record.offset;
+            if offset <= last || offset >= next {
+                damaged = true;
+                break;
+            }
+            last = offset;
+            if offset >= end {
+                break;
+            }
+            if offset < wanted {
+                run.skip += 1;
+                continue;
+            }
+            if offset > wanted && self.dense {
+                run.close(records, wanted, &mut memory, found);
+                found.extend(self.gap(wanted, offset, GapReason::Missing));
+                run = Run { from: offset, skip: run.skip + run.count, count: 0 };
+            }
+            if run.count == 0 {
+                run.from = offset;
+            }
+            run.count += 1;
+            wanted = offset + 1;
+        }
+        if damaged || self.dense {
+            run.close(records, wanted, &mut memory, found);
+            let reason = if damaged { GapReason::Corrupt } else { GapReason::Missing };
+            found.extend(self.gap(wanted, next, reason));
+        } else {
+            run.close(records, next, &mut memory, found);
+        }
+        self.expected = next.max(wanted);
+    }
+
+    fn gap(&self, from: i64, to: i64, reason: GapReason) -> Option<Found> {
+        let to = self.end.map_or(to, |end| to.min(end));
+        (from < to).then_some(Found::Gap(from, to, reason))
+    }
+}
+
+/// Consecutive records of a batch.
+#[derive(Debug)]
+struct Run {
+    from: i64,
+    /// Records of the batch before it.
+    skip: usize,
+    count: usize,
+}
+
+impl Run {
+    fn close(&self, records: &Records, next: i64, memory: &mut usize, found: &mut Vec<Found>) {
+        if self.count == 0 {
+            return;
+        }
+        let mut records = records.clone();
+        for _ in 0..self.skip {
+            records.next();
+        }
+        // The runs of a batch share its memory, which is counted once.
+        let memory = std::mem::take(memory);
+        found.push(Found::Records(Part { from: self.from, next, count: self.count, memory, records }));
+    }
+}
+
+/// The latest batches of the latest producers.
+#[derive(Debug, Default)]
+struct Repeats {
+    seen: HashMap<(i64, i16), VecDeque<i32>>,
+    /// Keys of `seen`, oldest first.
+    order: VecDeque<(i64, i16)>,
+}
+
+impl Repeats {
+    fn is_repeat(&mut self, producer: ProducerIdentity) -> bool {
+        if !producer.is_some() || producer.first_sequence < 0 {
+            return false;
+        }
+        let key = (producer.id, producer.epoch);
+        if !self.seen.contains_key(&key) {
+            if self.order.len() == MAX_PRODUCERS
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.seen.remove(&oldest);
+            }
+            self.order.push_back(key);
+        }
+        let sequences = self.seen.entry(key).or_default();
+        if sequences.contains(&producer.first_sequence) {
+            return true;
+        }
+        if sequences.len() == BATCHES_PER_PRODUCER {
+            sequences.pop_front();
+        }
+        sequences.push_back(producer.first_sequence);
+        false
+    }
+}

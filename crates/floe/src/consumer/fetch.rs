@@ -1,0 +1,297 @@
+//! Reads one partition ahead of the application: pulls batches, checks them, queues them.
+//!
+//! Checksums and decompression happen here, off the application's task.
+
+use std::sync::Arc;
+
+use floe_wire::batch::EncodedBatch;
+use tokio::task::JoinHandle;
+
+use super::{
+    Gap, GapReason, Reconnect, RecordBatch,
+    continuity::{Continuity, Found},
+    merge::{Item, Lanes},
+    resume::{Backoff, may_pass},
+    start::out_of_range,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    engine::{BatchReader, Isolation, ReadRequest, SharedEngine, Start},
+    topic::TopicPartition,
+};
+
+/// How often in a row an engine may refuse an offset that by its own watermarks it has.
+const MAX_CONTRADICTIONS: u32 = 5;
+
+/// How to read, the same for all partitions of a consumer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FetchSettings {
+    pub(super) fetch_bytes: usize,
+    pub(super) isolation: Isolation,
+    pub(super) reconnect: Reconnect,
+}
+
+/// Where the records of one partition go.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) index: usize,
+    pub(super) generation: u64,
+}
+
+/// A task that ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Task(JoinHandle<()>);
+
+impl Task {
+    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads one partition.
+#[derive(Debug)]
+pub(super) struct Fetch {
+    engine: SharedEngine,
+    at: TopicPartition,
+    settings: FetchSettings,
+    /// Where to open on engines without offsets; `None` on the others, which open at the next offset.
+    unnumbered: Option<Start>,
+    continuity: Continuity,
+    reader: Option<Box<dyn BatchReader>>,
+    backoff: Backoff,
+    contradictions: u32,
+}
+
+/// Why reading ended.
+#[derive(Debug)]
+enum Stop {
+    /// Nobody wants more.
+    Unwanted,
+    /// The end that was set is reached.
+    Complete,
+    /// The topic is gone.
+    Deleted(Error),
+    /// An error that does not pass.
+    Failed(Error),
+}
+
+impl Fetch {
+    /// Reads an engine with offsets.
+    pub(super) fn new(
+        engine: SharedEngine,
+        at: TopicPartition,
+        settings: FetchSettings,
+        continuity: Continuity,
+    ) -> Self {
+        let backoff = Backoff::new(settings.reconnect);
+        Self { engine, at, settings, unnumbered: None, continuity, reader: None, backoff, contradictions: 0 }
+    }
+
+    /// Reads an engine without offsets. Opens at once, because without offsets the place is only fixed by that.
+    pub(super) async fn open_unnumbered(
+        engine: SharedEngine,
+        at: TopicPartition,
+        settings: FetchSettings,
+        start: Start,
+    ) -> Result<Self> {
+        let mut fetch = Self::new(engine, at, settings, Continuity::numbering());
+        fetch.unnumbered = Some(start);
+        fetch.open().await?;
+        // Opened again, the records read before must not come again. A read that takes records away has its place in
+        // the engine.
+        if !fetch.engine.info().capabilities.consuming_reads {
+            fetch.unnumbered = Some(Start::Latest);
+        }
+        Ok(fetch)
+    }
+
+    /// Reads until nothing more comes or is wanted.
+    pub(super) async fn run(mut self, outlet: Outlet) {
+        let stop = match self.read(&outlet).await {
+            Ok(never) => match never {},
+            Err(stop) => stop,
+        };
+        let Outlet { lanes, index, generation } = outlet;
+        match stop {
+            Stop::Unwanted => {}
+            Stop::Complete => lanes.end(index, generation, None),
+            Stop::Deleted(error) => lanes.end(index, generation, Some(error)),
+            Stop::Failed(error) => {
+                tracing::warn!(topic = %self.at.topic, partition = self.at.partition, %error, "partition ends");
+                lanes.push(index, generation, Item::Error(error));
+                lanes.end(index, generation, None);
+            }
+        }
+    }
+
+    async fn read(&mut self, outlet: &Outlet) -> Result<std::convert::Infallible, Stop> {
+        loop {
+            if self.continuity.is_complete() {
+                return Err(Stop::Complete);
+            }
+            if !outlet.lanes.room(outlet.index, outlet.generation).await {
+                return Err(Stop::Unwanted);
+            }
+            let next = match &mut self.reader {
+                Some(reader) => reader.next().await,
+                None => match self.open().await {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            match next {
+                Ok(Some(batch)) => {
+                    self.backoff.worked();
+                    self.contradictions = 0;
+                    self.take(batch, outlet).await?;
+                }
+                Ok(None) => {
+                    self.reader = None;
+                    self.after_close().await?;
+                }
+                Err(error) => {
+                    if self.reader.take().is_some() {
+                        self.backoff.broke();
+                    }
+                    self.recover(error, outlet).await?;
+                }
+            }
+            // An engine that always has a batch at hand must not keep the thread from others.
+            tokio::task::coop::consume_budget().await;
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let from = self.unnumbered.unwrap_or(Start::Offset(self.continuity.expected()));
+        let FetchSettings { fetch_bytes, isolation, .. } = self.settings;
+        let request = ReadRequest { source: self.at.clone(), from, max_bytes: fetch_bytes, isolation };
+        self.reader = Some(self.engine.open(request).await?);
+        self.backoff.opened();
+        Ok(())
+    }
+
+    async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
+        for found in self.continuity.accept(batch) {
+            match found {
+                Found::Records(part) => {
+                    let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
+                    deliver(outlet, Item::Records(batch))?;
+                }
+                Found::Gap(from, to, reason) => {
+                    let (to, reason) = self.judge(from, to, reason).await;
+                    self.deliver_gap(outlet, from, to, reason)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a gap against what the engine says it has; believes the gap where the engine says nothing.
+    async fn judge(&mut self, from: i64, to: i64, reason: GapReason) -> (i64, GapReason) {
+        if self.unnumbered.is_some() || reason == GapReason::Evicted {
+            return (to, reason);
+        }
+        let Ok(bounds) = self.engine.watermarks(self.at.clone()).await else { return (to, reason) };
+        match reason {
+            GapReason::Missing if to <= bounds.start => (to, GapReason::Evicted),
+            // The header of a damaged batch may name any offset as its end.
+            GapReason::Corrupt if to > bounds.high => {
+                let to = bounds.high.max(from + 1);
+                self.continuity.return_to(to);
+                (to, reason)
+            }
+            GapReason::Missing | GapReason::Corrupt | GapReason::Evicted => (to, reason),
+        }
+    }
+
+    fn deliver_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
+        deliver(outlet, Item::Gap(Gap { at: self.at.clone(), from, to, reason }))
+    }
+
+    /// The engine closed the reader: because the topic is gone, or for reasons of its own.
+    async fn after_close(&mut self) -> Result<(), Stop> {
+        match self.engine.topic(self.at.topic.clone()).await {
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
+            Err(error) if !may_pass(&error) => Err(Stop::Failed(error)),
+            Err(error) => self.wait(error).await,
+            Ok(_) => self.wait(Error::new(ErrorKind::NetworkError, "the engine closed the reader")).await,
+        }
+    }
+
+    async fn recover(&mut self, error: Error, outlet: &Outlet) -> Result<(), Stop> {
+        match error.kind() {
+            // It was there when the consumer started.
+            ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
+            ErrorKind::OffsetOutOfRange if self.unnumbered.is_none() => self.find_place(error, outlet).await,
+            _ if may_pass(&error) => self.wait(error).await,
+            _ => Err(Stop::Failed(error)),
+        }
+    }
+
+    /// The engine does not have the next offset.
+    async fn find_place(&mut self, refusal: Error, outlet: &Outlet) -> Result<(), Stop> {
+        let bounds = match self.engine.watermarks(self.at.clone()).await {
+            Ok(bounds) => bounds,
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => {
+                return Err(Stop::Deleted(self.deleted()));
+            }
+            Err(error) if may_pass(&error) => return self.wait(error).await,
+            Err(error) => return Err(Stop::Failed(error)),
+        };
+        let next = self.continuity.expected();
+        if next < bounds.start {
+            if let Some(Found::Gap(from, to, reason)) =
+                self.continuity.skip_to(bounds.start, GapReason::Evicted)
+            {
+                self.deliver_gap(outlet, from, to, reason)?;
+            }
+            return Ok(());
+        }
+        if next > bounds.high {
+            // Cut back, or another topic of the same name: what to do is for the application to say, by a seek.
+            let error = out_of_range(&self.at, "the next offset", next, bounds);
+            return Err(Stop::Failed(error.with_source(refusal)));
+        }
+        self.contradictions += 1;
+        if self.contradictions > MAX_CONTRADICTIONS {
+            return Err(Stop::Failed(refusal));
+        }
+        self.wait(refusal).await
+    }
+
+    /// Waits before the reader is opened again.
+    async fn wait(&mut self, error: Error) -> Result<(), Stop> {
+        let Some(delay) = self.backoff.next_delay(&error) else {
+            return Err(Stop::Failed(error.with_attempts(self.backoff.attempts())));
+        };
+        tracing::warn!(
+            topic = %self.at.topic,
+            partition = self.at.partition,
+            next_offset = self.continuity.expected(),
+            attempt = self.backoff.attempts(),
+            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            %error,
+            "reader broke; it is opened again"
+        );
+        tokio::time::sleep(delay).await;
+        Ok(())
+    }
+
+    fn deleted(&self) -> Error {
+        Error::new(ErrorKind::TopicNotFound, "the topic was deleted")
+            .with_engine(self.engine.info().name)
+            .with_operation("read")
+            .with_topic(&self.at.topic)
+    }
+}
+
+fn deliver(outlet: &Outlet, item: Item) -> Result<(), Stop> {
+    if outlet.lanes.push(outlet.index, outlet.generation, item) { Ok(()) } else { Err(Stop::Unwanted) }
+}

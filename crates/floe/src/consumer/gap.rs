@@ -1,0 +1,108 @@
+//! Records that should have come and did not.
+
+use std::fmt;
+
+use crate::{Error, ErrorKind, topic::TopicPartition};
+
+/// Records missing between two that were read, or before the first one.
+///
+/// It is the source of errors of kind [`ErrorKind::Gap`]:
+///
+/// ```
+/// # fn show(error: &floe::Error) {
+/// use floe::consumer::Gap;
+/// if let Some(gap) = Gap::of(error) {
+///     println!("lost {} to {} of {}", gap.from, gap.to, gap.at);
+/// }
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// Where.
+    pub at: TopicPartition,
+    /// Offset of the first missing record.
+    pub from: i64,
+    /// Offset after the last missing record; reading goes on here.
+    pub to: i64,
+    /// Why they are missing, as far as can be known.
+    pub reason: GapReason,
+}
+
+/// Why records are missing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum GapReason {
+    /// Retention removed them before they were read.
+    Evicted,
+    /// The engine went from one offset to a later one without giving what is between.
+    Missing,
+    /// They came, but their checksum or their bytes are wrong.
+    Corrupt,
+}
+
+impl GapReason {
+    /// The stable word used in logs and JSON.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Evicted => "evicted",
+            Self::Missing => "missing",
+            Self::Corrupt => "corrupt",
+        }
+    }
+}
+
+impl Gap {
+    /// The gap that an error tells about, if it is of kind [`ErrorKind::Gap`].
+    #[must_use]
+    pub fn of(error: &Error) -> Option<&Self> {
+        std::error::Error::source(error)?.downcast_ref()
+    }
+
+    /// How many offsets are missing.
+    #[must_use]
+    pub fn offsets(&self) -> u64 {
+        u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
+    }
+
+    pub(super) fn into_error(self) -> Error {
+        let message = match self.reason {
+            GapReason::Evicted => "retention removed records before they were read",
+            GapReason::Missing => "records are missing",
+            GapReason::Corrupt => "records are damaged and were left out",
+        };
+        Error::new(ErrorKind::Gap, format!("{message}: offsets {} to {}", self.from, self.to - 1))
+            .with_topic(&self.at.topic)
+            .with_partition(self.at.partition)
+            .with_source(self)
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, from, to, reason } = self;
+        write!(f, "offsets {from} to {} of {at} are {}", to - 1, reason.as_str())
+    }
+}
+
+impl std::error::Error for Gap {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Topic;
+
+    #[test]
+    fn a_gap_travels_as_the_source_of_its_error() {
+        let gap = Gap { at: Topic::from("orders").partition(1), from: 5, to: 9, reason: GapReason::Evicted };
+        let error = gap.clone().into_error();
+        assert_eq!((error.kind(), Gap::of(&error)), (ErrorKind::Gap, Some(&gap)));
+        assert_eq!(
+            error.to_string(),
+            "orders/1: retention removed records before they were read: offsets 5 to 8 (gap)"
+        );
+        assert_eq!(gap.to_string(), "offsets 5 to 8 of orders/1 are evicted");
+        assert_eq!(gap.offsets(), 4);
+        assert_eq!(Gap::of(&Error::new(ErrorKind::Gap, "no source")), None);
+    }
+}

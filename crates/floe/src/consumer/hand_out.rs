@@ -1,0 +1,157 @@
+//! Hands records out, one by one or in batches: the one place where a consumer waits.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use super::{
+    CommitPolicy, Consumer, Gap, GapPolicy, Message, RecordBatch,
+    commit::Asked,
+    merge::{Item, Merged},
+    message::Acknowledgement,
+    offsets::MAX_RUNS,
+};
+use crate::{Error, ErrorKind, Result, client::closed};
+
+/// Gaps that [`Consumer::gaps`] remembers.
+const MAX_GAPS: usize = 1000;
+
+impl Consumer {
+    pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        loop {
+            match ready!(self.poll_current(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if let Some(message) = self.take_message() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+        }
+    }
+
+    pub(super) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        loop {
+            match ready!(self.poll_current(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if let Some((index, batch)) = self.current.take() {
+                let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
+                return Poll::Ready(Some(Ok(batch.with_acknowledgement(acknowledgement))));
+            }
+        }
+    }
+
+    fn take_message(&mut self) -> Option<Message> {
+        let (index, batch) = self.current.as_mut()?;
+        let index = *index;
+        let Some(record) = batch.pop() else {
+            self.current = None;
+            return None;
+        };
+        let topic = batch.topic.clone();
+        let partition = batch.partition;
+        // Offsets that the batch occupies without records end with its last record.
+        let next = if batch.is_empty() { batch.next_offset() } else { record.offset + 1 };
+        let acknowledgement = self.hand_out(index, record.offset, next);
+        Some(Message::new(topic, partition, record, acknowledgement))
+    }
+
+    /// Notes that the records from `from` up to `next` go to the application.
+    fn hand_out(&mut self, index: usize, from: i64, next: i64) -> Option<Acknowledgement> {
+        let partition = self.partitions.get_mut(index)?;
+        partition.position = next;
+        self.handed_out = Some((index, next));
+        self.commit_due = true;
+        let generation = partition.progress.hand_out(from, next)?;
+        Some(Acknowledgement { progress: Arc::clone(&partition.progress), generation })
+    }
+
+    /// Waits until `current` has records; `false` at the end.
+    fn poll_current(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
+        self.finish_handed_out();
+        ready!(self.poll_commit(cx))?;
+        loop {
+            if self.shared.lanes.is_closed() {
+                self.ended = true;
+                return Poll::Ready(Err(closed("consumer")));
+            }
+            if let Some((index, batch)) = &self.current {
+                if !batch.is_empty() {
+                    let full = self.partitions.get(*index).filter(|p| p.progress.is_full());
+                    return Poll::Ready(full.map_or(Ok(true), |p| Err(too_many_unacknowledged(&p.at))));
+                }
+                self.current = None;
+            }
+            match ready!(self.shared.lanes.poll(cx)) {
+                Merged::Item(index, Item::Records(batch)) => self.current = Some((index, batch)),
+                Merged::Item(index, Item::Gap(gap)) => self.pass(index, gap)?,
+                Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
+                Merged::Deleted(error) => {
+                    (self.ended, self.deleted) = (true, true);
+                    return Poll::Ready(Err(error));
+                }
+                Merged::End => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(false));
+                }
+                Merged::Closed => {}
+            }
+        }
+    }
+
+    /// With [`CommitPolicy::PerRecord`]: commits what became finished since a record was handed out.
+    fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Some(commits) = &self.shared.commits else { return Poll::Ready(Ok(())) };
+        if self.settings.commit != CommitPolicy::PerRecord || !self.commit_due {
+            return Poll::Ready(Ok(()));
+        }
+        let committing = self.committing.get_or_insert_with(|| {
+            let commits = Arc::clone(commits);
+            tokio::spawn(async move { commits.commit(Asked::ByPolicy).await })
+        });
+        let outcome = ready!(Pin::new(committing).poll(cx));
+        self.committing = None;
+        let outcome = outcome.unwrap_or_else(|_| Err(closed("runtime")));
+        self.commit_due = outcome.is_err();
+        Poll::Ready(outcome)
+    }
+
+    /// Goes past a gap, as the policy says.
+    fn pass(&mut self, index: usize, gap: Gap) -> Result<()> {
+        if let Some(partition) = self.partitions.get_mut(index) {
+            partition.position = gap.to;
+        }
+        let Gap { at, from, to, reason } = &gap;
+        let (topic, partition, reason) = (&at.topic, at.partition, reason.as_str());
+        if self.settings.gaps == GapPolicy::Skip {
+            tracing::debug!(%topic, partition, from, to, reason, "gap");
+            return Ok(());
+        }
+        tracing::warn!(%topic, partition, from, to, reason, "gap");
+        if self.gaps.len() == MAX_GAPS {
+            self.gaps.pop_front();
+        }
+        self.gaps.push_back(gap.clone());
+        match self.settings.gaps {
+            GapPolicy::Fail => Err(gap.into_error()),
+            GapPolicy::Report | GapPolicy::Skip => Ok(()),
+        }
+    }
+}
+
+fn too_many_unacknowledged(at: &crate::TopicPartition) -> Error {
+    Error::new(
+        ErrorKind::BufferFull,
+        format!("{MAX_RUNS} separate records are not acknowledged while others around them are"),
+    )
+    .with_topic(&at.topic)
+    .with_partition(at.partition)
+}

@@ -1,0 +1,319 @@
+//! Brings the partitions of a consumer together: one queue for each, one bound on memory for all.
+//!
+//! A fetch task asks for room before it reads. There is room while the bound is not reached, and always for a
+//! partition that holds nothing: so the memory is at most the bound and one batch for each partition, and no partition
+//! keeps another from being read. Batches leave the queues round-robin.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{Gap, RecordBatch};
+use crate::Error;
+
+/// What a fetch task found.
+#[derive(Debug)]
+pub(super) enum Item {
+    Records(RecordBatch),
+    Gap(Gap),
+    Error(Error),
+}
+
+/// What the consumer gets.
+#[derive(Debug)]
+pub(super) enum Merged {
+    /// From the partition with this index.
+    Item(usize, Item),
+    /// The topic was deleted; nothing more comes.
+    Deleted(Error),
+    /// Every partition has ended.
+    End,
+    /// [`Lanes::close`] was called.
+    Closed,
+}
+
+/// The queues of all partitions, addressed by their index in the consumer.
+#[derive(Debug)]
+pub(super) struct Lanes {
+    state: Mutex<State>,
+    /// Wakes the fetch task of a partition when there may be room.
+    room: Vec<Notify>,
+    max_bytes: usize,
+    max_records: usize,
+    /// Set with `State::closed`; read without the lock.
+    closed: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    lanes: Vec<Lane>,
+    /// Partitions with something to hand out that are not paused, the next one first.
+    ready: VecDeque<usize>,
+    /// Partitions whose fetch tasks wait for room.
+    waiting: Vec<usize>,
+    bytes: usize,
+    records: usize,
+    ended: usize,
+    deleted: Option<Error>,
+    closed: bool,
+    waker: Option<Waker>,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    queue: VecDeque<Item>,
+    /// Batches in the queue.
+    batches: usize,
+    /// Raised by a seek; what comes for an older one is dropped.
+    generation: u64,
+    is_ready: bool,
+    is_waiting: bool,
+    paused: bool,
+    ended: bool,
+}
+
+impl Lanes {
+    pub(super) fn new(count: usize, max_bytes: usize, max_records: usize) -> Arc<Self> {
+        let lanes = (0..count).map(|_| Lane::default()).collect();
+        Arc::new(Self {
+            state: Mutex::new(State { lanes, ..State::default() }),
+            room: (0..count).map(|_| Notify::new()).collect(),
+            max_bytes,
+            max_records,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// For fetch tasks: waits until there is room. `false` means that nothing more is wanted.
+    pub(super) async fn room(&self, index: usize, generation: u64) -> bool {
+        let Some(room) = self.room.get(index) else { return false };
+        loop {
+            {
+                let mut state = self.state.lock();
+                let has_room = self.has_room(&state);
+                let closed = state.closed;
+                let Some(lane) = state.lanes.get_mut(index) else { return false };
+                if closed || lane.generation != generation {
+                    return false;
+                }
+                if !lane.paused && (lane.batches == 0 || has_room) {
+                    return true;
+                }
+                // A paused partition is woken by `resume` alone.
+                if !lane.paused && !lane.is_waiting {
+                    lane.is_waiting = true;
+                    state.waiting.push(index);
+                }
+            }
+            room.notified().await;
+        }
+    }
+
+    /// For fetch tasks: hands over. `false` means that nothing more is wanted.
+    pub(super) fn push(&self, index: usize, generation: u64, item: Item) -> bool {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(index) else { return false };
+        if state.closed || lane.generation != generation {
+            return false;
+        }
+        if let Item::Records(batch) = &item {
+            lane.batches += 1;
+            state.bytes += batch.memory();
+            state.records += batch.len();
+        }
+        lane.queue.push_back(item);
+        if !lane.paused {
+            if !lane.is_ready {
+                lane.is_ready = true;
+                state.ready.push_back(index);
+            }
+            wake(&mut state.waker);
+        }
+        true
+    }
+
+    /// For fetch tasks: nothing more comes for this partition. `deleted` is set where the topic is gone.
+    pub(super) fn end(&self, index: usize, generation: u64, deleted: Option<Error>) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(index) else { return };
+        if lane.generation == generation && !lane.ended {
+            lane.ended = true;
+            state.ended += 1;
+            if state.deleted.is_none() {
+                state.deleted = deleted;
+            }
+            wake(&mut state.waker);
+        }
+    }
+
+    /// The next item of the partition whose turn it is.
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Merged> {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        if state.closed {
+            return Poll::Ready(Merged::Closed);
+        }
+        while let Some(index) = state.ready.pop_front() {
+            let Some(lane) = state.lanes.get_mut(index) else { continue };
+            lane.is_ready = false;
+            if lane.paused {
+                continue;
+            }
+            let Some(item) = lane.queue.pop_front() else { continue };
+            if !lane.queue.is_empty() {
+                lane.is_ready = true;
+                state.ready.push_back(index);
+            }
+            if let Item::Records(batch) = &item {
+                lane.batches -= 1;
+                state.bytes -= batch.memory();
+                state.records -= batch.len();
+                self.wake_for_room(state, index);
+            }
+            return Poll::Ready(Merged::Item(index, item));
+        }
+        let all_ended = state.ended == state.lanes.len();
+        // A paused partition may hold something that a later `resume` brings out.
+        if all_ended && state.lanes.iter().all(|lane| lane.queue.is_empty()) {
+            return Poll::Ready(match state.deleted.take() {
+                Some(error) => Merged::Deleted(error),
+                None => Merged::End,
+            });
+        }
+        if state.deleted.is_some()
+            && state.lanes.iter().all(|lane| lane.paused || lane.ended)
+            && let Some(error) = state.deleted.take()
+        {
+            return Poll::Ready(Merged::Deleted(error));
+        }
+        match &mut state.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    /// Puts back what was taken and not used up.
+    pub(super) fn put_back(&self, index: usize, batch: RecordBatch) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(index) else { return };
+        lane.batches += 1;
+        state.bytes += batch.memory();
+        state.records += batch.len();
+        lane.queue.push_front(Item::Records(batch));
+        if !lane.paused && !lane.is_ready {
+            lane.is_ready = true;
+            state.ready.push_back(index);
+        }
+    }
+
+    pub(super) fn pause(&self, index: usize) {
+        if let Some(lane) = self.state.lock().lanes.get_mut(index) {
+            lane.paused = true;
+        }
+    }
+
+    pub(super) fn resume(&self, index: usize) {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(index) else { return };
+        lane.paused = false;
+        if !lane.queue.is_empty() && !lane.is_ready {
+            lane.is_ready = true;
+            state.ready.push_back(index);
+        }
+        wake(&mut state.waker);
+        if let Some(room) = self.room.get(index) {
+            room.notify_one();
+        }
+    }
+
+    /// Drops what the partition holds and opens it anew. Returns the generation of the next fetch task.
+    pub(super) fn restart(&self, index: usize) -> u64 {
+        let mut state = self.state.lock();
+        let state = &mut *state;
+        let Some(lane) = state.lanes.get_mut(index) else { return 0 };
+        for item in lane.queue.drain(..) {
+            if let Item::Records(batch) = item {
+                state.bytes -= batch.memory();
+                state.records -= batch.len();
+            }
+        }
+        lane.batches = 0;
+        lane.generation += 1;
+        if lane.ended {
+            lane.ended = false;
+            state.ended -= 1;
+        }
+        let generation = lane.generation;
+        self.wake_for_room(state, index);
+        generation
+    }
+
+    /// Drops everything. Nothing comes any more.
+    pub(super) fn close(&self) {
+        let mut state = self.state.lock();
+        state.closed = true;
+        self.closed.store(true, Ordering::Release);
+        state.ready.clear();
+        for lane in &mut state.lanes {
+            lane.queue.clear();
+            lane.batches = 0;
+        }
+        (state.bytes, state.records) = (0, 0);
+        wake(&mut state.waker);
+        for room in &self.room {
+            room.notify_one();
+        }
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn has_room(&self, state: &State) -> bool {
+        state.bytes < self.max_bytes && state.records < self.max_records
+    }
+
+    /// After something left the queue of `index`.
+    fn wake_for_room(&self, state: &mut State, index: usize) {
+        if self.has_room(state) {
+            // Each of them reads one batch or waits for records, so nobody is woken for nothing more than once a batch.
+            for waiting in state.waiting.drain(..) {
+                if let (Some(lane), Some(room)) = (state.lanes.get_mut(waiting), self.room.get(waiting)) {
+                    lane.is_waiting = false;
+                    room.notify_one();
+                }
+            }
+        } else if let (Some(lane), Some(room)) = (state.lanes.get(index), self.room.get(index))
+            && lane.batches == 0
+            && lane.is_waiting
+        {
+            room.notify_one();
+        }
+    }
+
+    /// Bytes and records in the queues.
+    #[cfg(test)]
+    pub(super) fn held(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.bytes, state.records)
+    }
+}
+
+fn wake(waker: &mut Option<Waker>) {
+    if let Some(waker) = waker.take() {
+        waker.wake();
+    }
+}

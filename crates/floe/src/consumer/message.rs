@@ -1,0 +1,173 @@
+//! What a consumer hands out: single records, and whole batches.
+
+use std::{fmt, sync::Arc};
+
+use bytes::Bytes;
+use floe_wire::batch::{BorrowedRecord, Headers, RecordView, Records};
+
+use super::offsets::Progress;
+use crate::topic::Topic;
+
+/// One record of a topic. Key, value and headers are slices of the batch that was received; keeping a message keeps its
+/// batch in memory.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Message {
+    /// The topic it came from.
+    pub topic: Topic,
+    /// The partition it came from.
+    pub partition: u32,
+    /// Its offset in the partition. Engines without offsets: its number in this stream, from 0.
+    pub offset: i64,
+    /// Milliseconds since the Unix epoch, where the record has a time.
+    pub timestamp: Option<i64>,
+    /// The key, if it has one; may be empty.
+    pub key: Option<Bytes>,
+    /// The payload.
+    pub value: Bytes,
+    /// Names and values that came with the record.
+    pub headers: Headers,
+    acknowledgement: Option<Acknowledgement>,
+}
+
+impl Message {
+    pub(super) fn new(
+        topic: Topic,
+        partition: u32,
+        record: RecordView,
+        acknowledgement: Option<Acknowledgement>,
+    ) -> Self {
+        let RecordView { offset, timestamp, key, value, headers } = record;
+        Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
+    }
+
+    /// Marks the record as finished, for [`Finish::OnAck`](super::Finish::OnAck). Messages may be acknowledged in any
+    /// order, from any task, more than once; stored offsets follow the oldest that is not. Does nothing where records
+    /// finish otherwise, and after a seek of the partition.
+    pub fn ack(&self) {
+        if let Some(acknowledgement) = &self.acknowledgement {
+            acknowledgement.give(self.offset, self.offset + 1);
+        }
+    }
+}
+
+/// Where an acknowledgement goes.
+#[derive(Clone)]
+pub(super) struct Acknowledgement {
+    pub(super) progress: Arc<Progress>,
+    pub(super) generation: u64,
+}
+
+impl Acknowledgement {
+    fn give(&self, from: i64, to: i64) {
+        self.progress.acknowledge(self.generation, from, to);
+    }
+}
+
+impl fmt::Debug for Acknowledgement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Acknowledgement")
+    }
+}
+
+/// Consecutive records of one partition, as they were stored together. Every record in it was checked to be readable.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RecordBatch {
+    /// The topic it came from.
+    pub topic: Topic,
+    /// The partition it came from.
+    pub partition: u32,
+    from: i64,
+    next: i64,
+    count: usize,
+    memory: usize,
+    records: Records,
+    acknowledgement: Option<Acknowledgement>,
+}
+
+/// The part of a received batch that is handed out.
+#[derive(Debug)]
+pub(super) struct Part {
+    /// Offset of the first record.
+    pub(super) from: i64,
+    /// Offset at which reading goes on after it.
+    pub(super) next: i64,
+    /// Records to hand out.
+    pub(super) count: usize,
+    /// Bytes that it keeps in memory.
+    pub(super) memory: usize,
+    /// Stands at the first of them; all of them decode.
+    pub(super) records: Records,
+}
+
+impl RecordBatch {
+    pub(super) fn new(topic: Topic, partition: u32, part: Part) -> Self {
+        let Part { from, next, count, memory, records } = part;
+        Self { topic, partition, from, next, count, memory, records, acknowledgement: None }
+    }
+
+    /// Offset of the first record.
+    #[must_use]
+    pub fn first_offset(&self) -> i64 {
+        self.from
+    }
+
+    /// Offset at which reading goes on after this batch.
+    #[must_use]
+    pub fn next_offset(&self) -> i64 {
+        self.next
+    }
+
+    /// How many records it has.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether it has no records. Batches handed out always have some.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes that the batch keeps in memory, uncompressed.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.memory
+    }
+
+    /// The records; keys and values are slices of the batch.
+    pub fn records(&self) -> impl Iterator<Item = RecordView> + use<> {
+        self.records.clone().take(self.count).map_while(Result::ok)
+    }
+
+    /// The records, borrowed: the fastest way to read them, because no reference count is touched.
+    pub fn borrowed(&self) -> impl Iterator<Item = BorrowedRecord<'_>> {
+        self.records.borrowed().take(self.count).map_while(Result::ok)
+    }
+
+    /// Marks all its records as finished; see [`Message::ack`].
+    pub fn ack(&self) {
+        if let Some(acknowledgement) = &self.acknowledgement {
+            acknowledgement.give(self.from, self.next);
+        }
+    }
+
+    /// Takes the next record out.
+    #[inline]
+    pub(super) fn pop(&mut self) -> Option<RecordView> {
+        if self.count == 0 {
+            return None;
+        }
+        let record = self.records.next()?.ok()?;
+        self.count -= 1;
+        self.from = record.offset + 1;
+        Some(record)
+    }
+
+    pub(super) fn with_acknowledgement(mut self, acknowledgement: Option<Acknowledgement>) -> Self {
+        self.acknowledgement = acknowledgement;
+        self
+    }
+}

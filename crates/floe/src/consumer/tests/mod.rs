@@ -1,0 +1,116 @@
+//! The consumer over an engine that keeps batches in memory and fails on demand.
+
+mod groups;
+mod starting;
+
+use std::{future::Future, sync::Arc, task::Waker, time::Duration};
+
+use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
+
+use super::*;
+use crate::{
+    Client,
+    engine::{Acks, AppendRequest, Engine, fake::FakeEngine},
+    topic::Topic,
+};
+
+const TOPIC: &str = "orders";
+
+/// A client over a fake engine with one topic.
+fn over(engine: &FakeEngine) -> Client {
+    Client::over(Arc::new(engine.clone()))
+}
+
+/// A batch of records whose values are `values`; times count up from `time`.
+fn batch_at(time: i64, values: &[&str]) -> EncodedBatch {
+    let mut builder = BatchBuilder::new(64);
+    for (index, value) in values.iter().enumerate() {
+        builder.append(time + index as i64, None, value.as_bytes(), &[]).unwrap();
+    }
+    builder.finish(FinishOptions::default()).unwrap()
+}
+
+async fn append_batch(engine: &FakeEngine, partition: u32, batch: EncodedBatch) {
+    let target = Topic::from(TOPIC).partition(partition);
+    engine.append(AppendRequest { target, batch, acks: Acks::Leader }).await.unwrap();
+}
+
+/// Appends one batch.
+async fn append(engine: &FakeEngine, partition: u32, values: &[&str]) {
+    append_batch(engine, partition, batch_at(1000, values)).await;
+}
+
+/// Appends `batches` batches of `records` records; values are `partition:offset`.
+async fn fill(engine: &FakeEngine, partition: u32, batches: usize, records: usize) {
+    let start = engine.watermarks(Topic::from(TOPIC).partition(partition)).await.unwrap().high;
+    for batch in 0..batches {
+        let values: Vec<_> =
+            (0..records).map(|i| format!("{partition}:{}", start + (batch * records + i) as i64)).collect();
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        append_batch(engine, partition, batch_at(1000 + (batch * records) as i64, &values)).await;
+    }
+}
+
+/// One partition with offsets 0 to 9 in batches of 3, 3, 3 and 1.
+async fn ten() -> FakeEngine {
+    let engine = FakeEngine::with_topic(TOPIC, 1);
+    fill(&engine, 0, 3, 3).await;
+    fill(&engine, 0, 1, 1).await;
+    engine
+}
+
+async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<i64> {
+    let mut offsets = Vec::new();
+    for _ in 0..count {
+        offsets.push(next(consumer).await.offset);
+    }
+    offsets
+}
+
+/// The next record, which must come.
+async fn next(consumer: &mut Consumer) -> Message {
+    let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
+    next.expect("nothing came").unwrap().expect("the consumer ended")
+}
+
+/// The next error, which must come.
+async fn next_error(consumer: &mut Consumer) -> Error {
+    let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
+    next.expect("nothing came").expect_err("a record came")
+}
+
+/// Nothing comes, however long one waits.
+async fn assert_silent(consumer: &mut Consumer) {
+    let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
+    assert!(next.is_err(), "{next:?}");
+}
+
+/// What comes until the end, errors included.
+async fn drain(consumer: &mut Consumer) -> Vec<Result<i64, ErrorKind>> {
+    let mut all = Vec::new();
+    for _ in 0..100_000 {
+        match tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await.expect("hangs") {
+            Ok(Some(message)) => all.push(Ok(message.offset)),
+            Ok(None) => return all,
+            Err(error) => all.push(Err(error.kind())),
+        }
+    }
+    panic!("no end");
+}
+
+async fn stored(engine: &FakeEngine, group: &str, partition: u32) -> Option<i64> {
+    engine.committed(Arc::from(group), Topic::from(TOPIC).partition(partition)).await.unwrap()
+}
+
+/// Polls once and drops the future.
+fn poll_once<F: Future>(future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+fn broken() -> Error {
+    Error::new(ErrorKind::NetworkError, "the connection broke")
+}
