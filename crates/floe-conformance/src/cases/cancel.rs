@@ -1,0 +1,185 @@
+//! A future that is dropped, at whatever point, loses nothing and doubles nothing.
+
+use std::{future::Future, pin::pin, task::Poll};
+
+use floe::{
+    Record,
+    consumer::StartAt,
+    engine::{Acks, AppendRequest, Start},
+};
+
+use crate::{
+    Context, Failure, Outcome,
+    context::{batch, numbered, poll_once, text, texts, values_of},
+    failure::{check, check_eq},
+};
+
+/// How often the calls of a case are polled before they are dropped, in turn.
+const POLLS: [usize; 6] = [1, 2, 3, 4, 5, UNTIL_READY];
+
+/// Not dropped at all: a case that only ever dropped would never notice a call that hangs.
+const UNTIL_READY: usize = usize::MAX;
+
+/// Polls `future` this often, letting others work in between, and drops it if it is still not ready.
+async fn poll_at_most<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    if times == UNTIL_READY {
+        return Some(future.await);
+    }
+    let mut future = pin!(future);
+    for _ in 0..times {
+        if let Poll::Ready(output) = poll_once(future.as_mut()).await {
+            return Some(output);
+        }
+        tokio::task::yield_now().await;
+    }
+    None
+}
+
+pub(crate) async fn cancelled_reads_lose_nothing(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let at = topic.partition(0);
+    let expected = numbered("batch", 0..40);
+    for value in &expected {
+        c.append(&at, batch(&[value])?).await?;
+    }
+    let mut reader = c.open(&at, Start::Earliest).await?;
+    let mut found = Vec::new();
+    let mut polls = POLLS.into_iter().cycle();
+    while found.len() < expected.len() {
+        match poll_at_most(polls.next().unwrap_or(UNTIL_READY), reader.next()).await {
+            None => {}
+            Some(Ok(Some(batch))) => found.extend(values_of(&batch)?.iter().map(|value| text(value))),
+            Some(Ok(None)) => return Err(Failure::new("the reader ended")),
+            Some(Err(error)) => return Err(error.into()),
+        }
+    }
+    check_eq!(found, expected, "values after reads that were dropped");
+    Ok(())
+}
+
+pub(crate) async fn cancelled_wait_loses_nothing(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let at = topic.partition(0);
+    let mut reader = c.open(&at, Start::Earliest).await?;
+    for round in 0..20 {
+        {
+            let mut waiting = reader.next();
+            for _ in 0..=round % 4 {
+                let polled = poll_once(waiting.as_mut()).await;
+                check!(polled.is_pending(), "a batch came out of nothing in round {round}");
+                tokio::task::yield_now().await;
+            }
+            c.append(&at, batch(&[format!("round {round}")])?).await?;
+            // The read has been woken by now and is dropped with the batch within its reach.
+        }
+        let Some(batch) = reader.next().await? else { return Err(Failure::new("the reader ended")) };
+        let found: Vec<_> = values_of(&batch)?.iter().map(|value| text(value)).collect();
+        check_eq!(found, [format!("round {round}")], "values after a wait that was dropped");
+    }
+    Ok(())
+}
+
+pub(crate) async fn cancelled_try_next_loses_nothing(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let mut found = Vec::new();
+    for round in 0..30 {
+        // At the end of the log, and dropped there.
+        if let Some(early) = poll_at_most(round % 4, consumer.try_next()).await {
+            return Err(Failure::new(format!("something came out of nothing: {early:?}")));
+        }
+        let values = numbered(&format!("round {round}"), 0..3);
+        producer.send_all(values.clone()).await?;
+        let mut polls = POLLS.into_iter().cycle();
+        let before = found.len();
+        while found.len() < before + values.len() {
+            match poll_at_most(polls.next().unwrap_or(UNTIL_READY), consumer.try_next()).await {
+                None => {}
+                Some(message) => match message? {
+                    Some(message) => found.push(text(&message.value)),
+                    None => return Err(Failure::new("the stream ended")),
+                },
+            }
+        }
+        check_eq!(found[before..], values, "values of round {round}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn cancelled_next_batch_loses_nothing(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let expected = numbered("record", 0..60);
+    for part in expected.chunks(3) {
+        c.send(&topic, part.to_vec()).await?;
+    }
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let (mut found, mut polls) = (Vec::new(), POLLS.into_iter().cycle());
+    while found.len() < expected.len() {
+        match poll_at_most(polls.next().unwrap_or(UNTIL_READY), consumer.next_batch()).await {
+            None => {}
+            Some(batch) => match batch? {
+                Some(batch) => found.extend(batch.records().map(|record| text(&record.value))),
+                None => return Err(Failure::new("the stream ended")),
+            },
+        }
+    }
+    check_eq!(found, expected, "values of batches after calls that were dropped");
+    Ok(())
+}
+
+pub(crate) async fn cancelled_send_leaves_one_copy_or_none(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let mut completed = Vec::new();
+    for number in 0..60 {
+        let value = format!("record-{number}");
+        if let Some(sent) = poll_at_most(number % 6, producer.send(value.clone())).await {
+            sent?;
+            completed.push(value);
+        }
+    }
+    producer.send(Record::new("last")).await?;
+    check_once(&until_last(c, &topic).await?, &completed)
+}
+
+pub(crate) async fn cancelled_append_leaves_one_copy_or_none(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let at = topic.partition(0);
+    let engine = c.engine();
+    let mut completed = Vec::new();
+    for number in 0..60 {
+        let value = format!("record-{number}");
+        let request = AppendRequest { target: at.clone(), batch: batch(&[&value])?, acks: Acks::Leader };
+        if let Some(appended) = poll_at_most(number % 6, engine.append(request)).await {
+            appended?;
+            completed.push(value);
+        }
+    }
+    c.append(&at, batch(&["last"])?).await?;
+    check_once(&until_last(c, &topic).await?, &completed)
+}
+
+/// The values before the one that was sent when nothing else was under way.
+async fn until_last(c: &Context, topic: &floe::Topic) -> Result<Vec<String>, Failure> {
+    let mut consumer = c.client().consumer(topic).from(StartAt::Beginning).start().await?;
+    let mut values = Vec::new();
+    loop {
+        let read = texts(&crate::context::take(&mut consumer, 1).await?);
+        if read == ["last"] {
+            return Ok(values);
+        }
+        values.extend(read);
+    }
+}
+
+/// Checks that every value is there once and in order, and that those of completed calls are not missing.
+fn check_once(values: &[String], completed: &[String]) -> Outcome {
+    let numbers: Vec<usize> =
+        values.iter().filter_map(|value| value.strip_prefix("record-")?.parse().ok()).collect();
+    check_eq!(numbers.len(), values.len(), "values that were sent among {values:?}");
+    check!(numbers.is_sorted_by(|a, b| a < b), "a value is doubled or out of order: {values:?}");
+    let missing: Vec<_> = completed.iter().filter(|value| !values.contains(value)).collect();
+    check!(missing.is_empty(), "acknowledged values are missing: {missing:?}");
+    Ok(())
+}

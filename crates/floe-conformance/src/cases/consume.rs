@@ -1,0 +1,395 @@
+//! Consuming: where to start, when to end, which partitions, and moving about.
+
+use std::collections::BTreeMap;
+
+use floe::{
+    Record,
+    consumer::{FetchLimit, StartAt},
+};
+
+use crate::{
+    Context, Failure, Outcome,
+    context::{drain, eventually, numbered, offsets, poll_once, take, text, texts},
+    failure::{check, check_eq, check_refused},
+};
+
+/// A topic with `record-0` to `record-9`, in several batches.
+async fn ten(c: &Context) -> floe::Result<floe::Topic> {
+    let topic = c.topic().await?;
+    for start in [0, 3, 6] {
+        c.send(&topic, numbered("record", start..start + 3)).await?;
+    }
+    c.send(&topic, numbered("record", 9..10)).await?;
+    Ok(topic)
+}
+
+/// Which of the ten records a consumer sees that starts here.
+async fn check_start(c: &Context, start: StartAt, expected: std::ops::Range<usize>) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer = c.client().consumer(&topic).from(start).stop_at_end().start().await?;
+    let read = drain(&mut consumer).await?;
+    check_eq!(texts(&read), numbered("record", expected.clone()), "values from {start:?}");
+    let expected: Vec<_> = expected.map(|offset| i64::try_from(offset).unwrap_or(-1)).collect();
+    check_eq!(offsets(&read), expected, "offsets from {start:?}");
+    Ok(())
+}
+
+pub(crate) async fn start_at_the_beginning(c: &Context) -> Outcome {
+    check_start(c, StartAt::Beginning, 0..10).await
+}
+
+pub(crate) async fn start_at_an_offset(c: &Context) -> Outcome {
+    check_start(c, StartAt::Offset(3), 3..10).await
+}
+
+pub(crate) async fn start_in_the_middle_of_a_batch(c: &Context) -> Outcome {
+    check_start(c, StartAt::Offset(7), 7..10).await?;
+    let topic = c.topic().await?;
+    c.send(&topic, numbered("record", 0..100)).await?;
+    for start in [0, 1, 37, 99] {
+        let from = StartAt::Offset(i64::try_from(start).unwrap_or(0));
+        let mut consumer = c.client().consumer(&topic).from(from).stop_at_end().start().await?;
+        let read = texts(&drain(&mut consumer).await?);
+        check_eq!(read, numbered("record", start..100), "values from offset {start} of one batch");
+    }
+    Ok(())
+}
+
+pub(crate) async fn start_after_the_beginning(c: &Context) -> Outcome {
+    check_start(c, StartAt::AfterBeginning(4), 4..10).await
+}
+
+pub(crate) async fn start_before_the_end(c: &Context) -> Outcome {
+    check_start(c, StartAt::BeforeEnd(4), 6..10).await
+}
+
+pub(crate) async fn start_at_the_end_offset_waits_for_the_next(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Offset(10)).start().await?;
+    c.send(&topic, numbered("record", 10..12)).await?;
+    check_eq!(texts(&take(&mut consumer, 2).await?), numbered("record", 10..12), "values from the end on");
+    Ok(())
+}
+
+pub(crate) async fn start_at_the_end(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::End).start().await?;
+    c.send(&topic, numbered("later", 0..3)).await?;
+    let read = take(&mut consumer, 3).await?;
+    check_eq!(texts(&read), numbered("later", 0..3), "values from the end on");
+    Ok(())
+}
+
+pub(crate) async fn start_at_a_time(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let early = 1_700_000_000_000_i64;
+    let records = (0..10).map(|n| Record::new(format!("record-{n}")).timestamp(early + n * 1000));
+    producer.send_all(records).await?;
+    for (time, first) in [(early - 5, 0), (early, 0), (early + 3000, 3), (early + 3001, 4), (early + 9000, 9)] {
+        let mut consumer =
+            c.client().consumer(&topic).from(StartAt::Time(time)).stop_at_end().start().await?;
+        let read = texts(&drain(&mut consumer).await?);
+        check_eq!(read, numbered("record", first..10), "values from {} ms on", time - early);
+    }
+    Ok(())
+}
+
+pub(crate) async fn offset_of_a_time_is_found(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let at = topic.partition(0);
+    let engine = c.engine();
+    check_eq!(engine.offset_for_time(at.clone(), 0).await?, None, "offset of a time in an empty topic");
+    let producer = c.client().producer(&topic).start().await?;
+    let start = 1_700_000_000_000_i64;
+    for part in [0..1, 1..5, 5..8] {
+        let records = part.map(|n| Record::new(format!("record-{n}")).timestamp(start + n * 10));
+        producer.send_all(records).await?;
+    }
+    for n in 0..8 {
+        let exact = engine.offset_for_time(at.clone(), start + n * 10).await?;
+        check_eq!(exact, Some(n), "offset of exactly the time of record {n}");
+        let before = engine.offset_for_time(at.clone(), start + n * 10 - 1).await?;
+        check_eq!(before, Some(n), "offset of a time just before record {n}");
+    }
+    check_eq!(engine.offset_for_time(at, start + 71).await?, None, "offset of a time after all records");
+    Ok(())
+}
+
+pub(crate) async fn offset_beyond_the_end_is_refused(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    for offset in [11, 1_000_000] {
+        let outcome = match c.client().consumer(&topic).from(StartAt::Offset(offset)).start().await {
+            // It may come with the first read, but not never.
+            Ok(mut consumer) => consumer.try_next().await.map(drop),
+            Err(error) => Err(error),
+        };
+        check_refused!(outcome, OffsetOutOfRange, "reading from {offset} of 10");
+    }
+    let opened = c.open(&topic.partition(0), floe::engine::Start::Offset(11)).await;
+    let outcome = match opened {
+        Ok(mut reader) => reader.next().await.map(drop),
+        Err(error) => Err(error),
+    };
+    check_refused!(outcome, OffsetOutOfRange, "reading from 11 of 10 below the consumer");
+    Ok(())
+}
+
+pub(crate) async fn waiting_reader_wakes(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    for round in 0..10 {
+        let waiting = consumer.try_next();
+        let mut waiting = std::pin::pin!(waiting);
+        // Several rounds, so that the read below really waits at the end of the log.
+        for _ in 0..20 {
+            let polled = poll_once(waiting.as_mut()).await;
+            check!(polled.is_pending(), "a record came out of nothing in round {round}");
+            tokio::task::yield_now().await;
+        }
+        c.send(&topic, [format!("record-{round}")]).await?;
+        let Some(message) = waiting.await? else { return Err(Failure::new("the stream ended".to_owned())) };
+        check_eq!(text(&message.value), format!("record-{round}"), "what woke the reader");
+    }
+    Ok(())
+}
+
+pub(crate) async fn all_waiting_readers_wake(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..8 {
+        let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+        tasks.spawn(async move { take(&mut consumer, 5).await.map(|read| texts(&read)) });
+    }
+    for number in 0..5 {
+        tokio::task::yield_now().await;
+        c.send(&topic, [format!("record-{number}")]).await?;
+    }
+    while let Some(read) = tasks.join_next().await {
+        let read = read.map_err(|panic| Failure::new(panic.to_string()))??;
+        check_eq!(read, numbered("record", 0..5), "what one of the readers saw");
+    }
+    Ok(())
+}
+
+pub(crate) async fn readers_are_independent(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, numbered("record", 0..20)).await?;
+    let mut one = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let mut other = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let first = take(&mut one, 12).await?;
+    let all = take(&mut other, 20).await?;
+    let rest = take(&mut one, 8).await?;
+    check_eq!(texts(&all), numbered("record", 0..20), "what one reader saw");
+    check_eq!(texts(&first), numbered("record", 0..12), "what the other saw first");
+    check_eq!(texts(&rest), numbered("record", 12..20), "what the other saw then");
+    Ok(())
+}
+
+pub(crate) async fn consuming_readers_share(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    for value in numbered("record", 0..20) {
+        c.send(&topic, [value]).await?;
+    }
+    let mut one = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let mut values = texts(&take(&mut one, 10).await?);
+    one.close().await?;
+    // What the first reader had fetched ahead is its own: only a later record is certain to be new for the other.
+    c.send(&topic, ["last".to_owned()]).await?;
+    let mut other = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    while values.last().is_none_or(|value| value != "last") {
+        values.extend(texts(&take(&mut other, 1).await?));
+    }
+    let all = values.len();
+    values.sort();
+    values.dedup();
+    check_eq!(values.len(), all, "different records among those that both readers saw");
+    Ok(())
+}
+
+pub(crate) async fn stopping_at_the_end(c: &Context) -> Outcome {
+    let topic = c.topic_with(1).await?;
+    check_eq!(c.read_to_end(&topic).await?.len(), 0, "records of an empty topic");
+    c.send(&topic, numbered("record", 0..7)).await?;
+    let mut consumer =
+        c.client().consumer(&topic).from(StartAt::Beginning).stop_at_end().start().await?;
+    // What comes after the start is not part of it.
+    c.send(&topic, numbered("late", 0..3)).await?;
+    let read = texts(&drain(&mut consumer).await?);
+    check_eq!(read, numbered("record", 0..7), "values up to the end at the start");
+    check!(consumer.try_next().await?.is_none(), "a record came after the end");
+    Ok(())
+}
+
+pub(crate) async fn one_stream_of_all_partitions(c: &Context) -> Outcome {
+    let topic = c.topic_with(4).await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let records = (0..200).map(|n| Record::new(format!("record-{n}")).partition(n % 4));
+    producer.send_all(records).await?;
+    let read = c.read_to_end(&topic).await?;
+    check_eq!(read.len(), 200, "records in all partitions");
+    let mut by_partition: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for message in &read {
+        let values = by_partition.entry(message.partition).or_default();
+        check_eq!(message.offset, i64::try_from(values.len()).unwrap_or(-1), "next offset of a partition");
+        check_eq!(message.topic, topic, "topic of a record");
+        values.push(text(&message.value));
+    }
+    for partition in 0..4 {
+        let expected: Vec<_> =
+            (0..200).filter(|n| n % 4 == partition).map(|n| format!("record-{n}")).collect();
+        check_eq!(by_partition.get(&partition), Some(&expected), "values of partition {partition}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn only_the_chosen_partitions(c: &Context) -> Outcome {
+    let topic = c.topic_with(4).await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let records = (0..40).map(|n| Record::new(format!("record-{n}")).partition(n % 4));
+    producer.send_all(records).await?;
+    let mut consumer = c
+        .client()
+        .consumer(&topic)
+        .partitions([1, 3])
+        .from(StartAt::Beginning)
+        .stop_at_end()
+        .start()
+        .await?;
+    let read = drain(&mut consumer).await?;
+    check_eq!(read.len(), 20, "records in two of four partitions");
+    let strangers: Vec<_> = read.iter().filter(|message| message.partition % 2 == 0).collect();
+    check!(strangers.is_empty(), "records of other partitions: {strangers:?}");
+    Ok(())
+}
+
+pub(crate) async fn paused_partitions_wait(c: &Context) -> Outcome {
+    let topic = c.topic_with(2).await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let records = (0..20).map(|n| Record::new(format!("record-{n}")).partition(n % 2));
+    producer.send_all(records).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    consumer.pause(&[0]);
+    let read = take(&mut consumer, 10).await?;
+    check!(read.iter().all(|message| message.partition == 1), "a paused partition goes on: {read:?}");
+    consumer.resume(&[0]);
+    consumer.pause(&[1]);
+    let read = take(&mut consumer, 10).await?;
+    check_eq!(offsets(&read), (0..10).collect::<Vec<_>>(), "offsets of the resumed partition");
+    check!(read.iter().all(|message| message.partition == 0), "the other partition goes on: {read:?}");
+    Ok(())
+}
+
+pub(crate) async fn seeking_moves_the_reader(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    take(&mut consumer, 5).await?;
+    for (start, expected) in [
+        (StartAt::Offset(2), 2),
+        (StartAt::BeforeEnd(1), 9),
+        (StartAt::Beginning, 0),
+        (StartAt::Offset(7), 7),
+        (StartAt::AfterBeginning(1), 1),
+    ] {
+        consumer.seek(0, start).await?;
+        let read = take(&mut consumer, 1).await?;
+        check_eq!(offsets(&read), [expected], "first offset after seeking to {start:?}");
+        check_eq!(texts(&read), [format!("record-{expected}")], "first value after seeking to {start:?}");
+        check_eq!(consumer.position(0), Some(expected + 1), "position after that");
+    }
+    consumer.seek(0, StartAt::End).await?;
+    c.send(&topic, ["later".to_owned()]).await?;
+    check_eq!(texts(&take(&mut consumer, 1).await?), ["later"], "first value after seeking to the end");
+    Ok(())
+}
+
+pub(crate) async fn fetching_by_offset(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let at = topic.partition(0);
+    let limit = |records| FetchLimit { records, ..FetchLimit::default() };
+    for (from, records, expected) in [(0, 4, 0..4), (4, 3, 4..7), (7, 100, 7..10), (10, 5, 10..10)] {
+        let found = c.client().fetch(at.clone(), from, limit(records)).await?;
+        check_eq!(texts(&found), numbered("record", expected), "{records} records from {from} on");
+    }
+    let beyond = c.client().fetch(at.clone(), 11, limit(1)).await;
+    check_refused!(beyond, OffsetOutOfRange, "fetching from 11 of 10");
+    let unknown = c.client().fetch(c.topic_name().partition(0), 0, limit(1)).await;
+    check_refused!(unknown, TopicNotFound, "fetching from an unknown topic");
+    Ok(())
+}
+
+pub(crate) async fn watermarks_follow_the_records(c: &Context) -> Outcome {
+    let topic = c.topic_with(2).await?;
+    let producer = c.client().producer(&topic).start().await?;
+    let mut expected = [0, 0];
+    for (partition, count) in [(0_u32, 3_i64), (1, 1), (0, 10), (1, 7)] {
+        let records = (0..count).map(|n| Record::new(format!("record-{n}")).partition(partition));
+        producer.send_all(records).await?;
+        expected[partition as usize] += count;
+        let description = c.client().admin().describe(&topic).await?;
+        let marks: Vec<_> = description.partitions.iter().map(|p| p.watermarks.high).collect();
+        check_eq!(marks, expected, "high watermarks");
+        check!(description.partitions.iter().all(|p| p.watermarks.start == 0), "a start moved");
+    }
+    Ok(())
+}
+
+pub(crate) async fn lag_counts_what_is_left(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    take(&mut consumer, 4).await?;
+    check_eq!(consumer.lag().await?, 6, "records left of ten after four");
+    take(&mut consumer, 6).await?;
+    check_eq!(consumer.lag().await?, 0, "records left after all");
+    c.send(&topic, numbered("more", 0..3)).await?;
+    check_eq!(consumer.lag().await?, 3, "records left after three more");
+    Ok(())
+}
+
+pub(crate) async fn whole_batches_hold_the_same_records(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let mut consumer =
+        c.client().consumer(&topic).from(StartAt::Offset(4)).stop_at_end().start().await?;
+    let mut read = Vec::new();
+    while let Some(batch) = consumer.next_batch().await? {
+        check_eq!((&batch.topic, batch.partition), (&topic, 0), "where a batch is from");
+        for record in batch.records() {
+            read.push((record.offset, text(&record.value)));
+        }
+    }
+    let expected: Vec<_> = (4..10).map(|n| (n, format!("record-{n}"))).collect();
+    check_eq!(read, expected, "records of whole batches");
+    Ok(())
+}
+
+pub(crate) async fn deletion_ends_readers(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, numbered("record", 0..3)).await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    check_eq!(texts(&take(&mut consumer, 3).await?), numbered("record", 0..3), "values before");
+    c.client().admin().delete_topic(&topic).await?;
+    check_refused!(consumer.try_next().await, TopicNotFound | Gap, "reading on after the deletion");
+    check!(consumer.try_next().await?.is_none(), "the stream goes on after the deletion");
+    Ok(())
+}
+
+pub(crate) async fn deletion_ends_waiting_readers(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let mut reader = c.open(&topic.partition(0), floe::engine::Start::Earliest).await?;
+    let waiting = tokio::spawn(async move { reader.next().await });
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    c.client().admin().delete_topic(&topic).await?;
+    match waiting.await.map_err(|panic| Failure::new(panic.to_string()))? {
+        Ok(None) => {}
+        Ok(Some(batch)) => check!(false, "a batch came out of nothing: {batch:?}"),
+        Err(error) => {
+            check_eq!(error.kind(), floe::ErrorKind::TopicNotFound, "kind of {error}");
+        }
+    }
+    eventually("a consumer of the deleted topic is refused", || async {
+        Ok(c.client().consumer(&topic).start().await.is_err())
+    })
+    .await
+}

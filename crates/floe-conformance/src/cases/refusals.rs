@@ -1,0 +1,75 @@
+//! What an engine lacks is refused before it is asked, with the name of what is missing.
+
+use floe::{
+    Client, Record, TopicSpec,
+    consumer::{CommitPolicy, FetchLimit, StartAt},
+    layer::Layer,
+};
+
+use crate::{
+    Context, Outcome,
+    failure::{check, check_eq, check_refused},
+    interfere::CountCalls,
+};
+
+/// Checks that the call was refused, names what is missing, and did not reach the engine.
+macro_rules! check_unsupported {
+    ($calls:expr, $call:expr, $word:expr) => {{
+        let before = $calls.count();
+        let outcome = $call.map(drop);
+        let after = $calls.count();
+        if let Err(error) = &outcome {
+            let text = error.to_string();
+            check!(text.contains($word), "the refusal does not speak of {:?}: {text}", $word);
+        }
+        check_refused!(outcome, Unsupported, "asking for {:?}", $word);
+        check_eq!(after, before, "calls that reached the engine when asking for {:?}", $word);
+    }};
+}
+
+pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let able = c.capabilities();
+    let calls = CountCalls::default();
+    let client = Client::over(calls.clone().layer(c.engine()));
+    let admin = client.admin();
+    if !able.partitions {
+        let spec = TopicSpec::new(c.topic_name()).partitions(2);
+        check_unsupported!(calls, admin.create_topic(spec).await, "partitions");
+    }
+    if !able.list_topics {
+        check_unsupported!(calls, admin.topics().await, "list");
+        check_unsupported!(calls, admin.watch().await, "list");
+    }
+    if !able.delete_topic {
+        check_unsupported!(calls, admin.delete_topic(&topic).await, "deletion");
+    }
+    if !able.offsets {
+        check_unsupported!(calls, admin.watermarks(topic.partition(0)).await, "offsets");
+        for start in [StartAt::Offset(0), StartAt::AfterBeginning(1), StartAt::BeforeEnd(1), StartAt::Time(0)] {
+            let started = client.consumer(&topic).from(start).start().await;
+            check_unsupported!(calls, started, "offsets");
+        }
+        check_unsupported!(calls, client.consumer(&topic).stop_at_end().start().await, "offsets");
+        let fetched = client.fetch(topic.partition(0), 0, FetchLimit::default()).await;
+        check_unsupported!(calls, fetched, "offsets");
+    }
+    if !able.commit_offsets {
+        check_unsupported!(calls, admin.committed_offsets(None).await, "offsets");
+        let set = admin.set_committed_offset("group", topic.partition(0), 0).await;
+        check_unsupported!(calls, set, "offsets");
+        let forgotten = admin.forget_committed_offset("group", topic.partition(0)).await;
+        check_unsupported!(calls, forgotten, "offsets");
+        let member = client.consumer(&topic).group("group").commit(CommitPolicy::Manual).start().await;
+        check_unsupported!(calls, member, "offsets");
+    }
+    let producer = client.producer(&topic).start().await?;
+    if !able.keys {
+        check_unsupported!(calls, producer.send(Record::keyed("key", "x")).await, "key");
+    }
+    if !able.headers {
+        check_unsupported!(calls, producer.send(Record::new("x").header("name", "value")).await, "header");
+    }
+    producer.send("plain").await?;
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! Topics: create, delete, list, describe, watch.
+
+use floe::{Topic, TopicSpec, topic::TopicEvent};
+use futures_util::StreamExt;
+
+use crate::{
+    Context, Failure, Outcome,
+    context::{numbered, texts},
+    failure::{check, check_eq, check_refused},
+};
+
+pub(crate) async fn created_topic_is_described(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let description = c.client().admin().describe(&topic).await?;
+    check_eq!(description.info.name, topic, "name of the topic");
+    check_eq!(description.info.partitions, 1, "number of partitions");
+    if c.capabilities().offsets {
+        check_eq!(description.partitions.len(), 1, "partitions described");
+        let marks = description.partitions[0].watermarks;
+        check_eq!((marks.start, marks.high), (0, 0), "watermarks of a new topic");
+    }
+    Ok(())
+}
+
+pub(crate) async fn every_partition_is_described(c: &Context) -> Outcome {
+    let topic = c.topic_with(12).await?;
+    c.send(&topic, numbered("record", 0..120)).await?;
+    let description = c.client().admin().describe(&topic).await?;
+    check_eq!(description.info.partitions, 12, "number of partitions");
+    let numbers: Vec<_> = description.partitions.iter().map(|partition| partition.partition).collect();
+    check_eq!(numbers, (0..12).collect::<Vec<_>>(), "numbers of the partitions");
+    let records: i64 = description.partitions.iter().map(|partition| partition.watermarks.high).sum();
+    check_eq!(records, 120, "records in all partitions together");
+    Ok(())
+}
+
+pub(crate) async fn topics_are_listed_by_name(c: &Context) -> Outcome {
+    let mut mine = vec![c.topic().await?, c.topic_with(1).await?, c.topic().await?];
+    mine.sort();
+    let listed: Vec<_> = c.client().admin().topics().await?.into_iter().map(|info| info.name).collect();
+    check!(listed.is_sorted(), "topics are not ordered by name: {listed:?}");
+    let found: Vec<_> = listed.into_iter().filter(|name| mine.contains(name)).collect();
+    check_eq!(found, mine, "topics listed");
+    Ok(())
+}
+
+pub(crate) async fn creating_a_topic_twice_is_refused(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, ["kept".to_owned()]).await?;
+    let again = c.client().admin().create_topic(TopicSpec::new(&topic)).await;
+    check_refused!(again, TopicAlreadyExists, "creating it again");
+    let kept = c.read(&topic, 1).await?;
+    check_eq!(texts(&kept), ["kept"], "records of the topic afterwards");
+    Ok(())
+}
+
+pub(crate) async fn invalid_topics_are_refused(c: &Context) -> Outcome {
+    let long = "x".repeat(64);
+    for name in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", "a.b", &long] {
+        let created = c.client().admin().create_topic(TopicSpec::new(name)).await;
+        check_refused!(created, InvalidCommand, "name {name:?}");
+    }
+    let none = c.client().admin().create_topic(TopicSpec::new(c.topic_name()).partitions(0)).await;
+    check_refused!(none, InvalidCommand, "a topic without partitions");
+    Ok(())
+}
+
+pub(crate) async fn longest_name_is_accepted(c: &Context) -> Outcome {
+    let start = c.topic_name();
+    let name = Topic::from(format!("{start}{}", "x".repeat(floe::topic::MAX_NAME_LEN - start.as_str().len())));
+    c.adopt(&name);
+    c.client().admin().create_topic(TopicSpec::new(&name)).await?;
+    c.send(&name, ["long".to_owned()]).await?;
+    check_eq!(texts(&c.read(&name, 1).await?), ["long"], "records of the topic");
+    Ok(())
+}
+
+pub(crate) async fn unknown_topic_is_reported(c: &Context) -> Outcome {
+    let unknown = c.topic_name();
+    let client = c.client();
+    check_refused!(client.admin().topic(&unknown).await, TopicNotFound, "asking for it");
+    check_refused!(client.admin().describe(&unknown).await, TopicNotFound, "describing it");
+    check_refused!(client.producer(&unknown).start().await, TopicNotFound, "producing to it");
+    check_refused!(client.consumer(&unknown).start().await, TopicNotFound, "consuming it");
+    if c.capabilities().delete_topic {
+        check_refused!(client.admin().delete_topic(&unknown).await, TopicNotFound, "deleting it");
+    }
+    if c.capabilities().offsets {
+        let marks = client.admin().watermarks(unknown.partition(0)).await;
+        check_refused!(marks, TopicNotFound, "its watermarks");
+    }
+    let appended = c.append(&unknown.partition(0), crate::context::batch(&["x"])?).await;
+    check_refused!(appended, TopicNotFound, "appending to it");
+    Ok(())
+}
+
+pub(crate) async fn unknown_partition_is_reported(c: &Context) -> Outcome {
+    let topic = c.topic_with(2).await?;
+    let client = c.client();
+    check_refused!(client.admin().watermarks(topic.partition(2)).await, PartitionNotFound, "watermarks");
+    check_refused!(
+        client.consumer(&topic).partition(2).start().await,
+        PartitionNotFound | InvalidConfig,
+        "consuming it"
+    );
+    let producer = client.producer(&topic).start().await?;
+    let sent = producer.send(floe::Record::new("x").partition(2)).await;
+    check_refused!(sent, PartitionNotFound | InvalidCommand, "sending to it");
+    let appended = c.append(&topic.partition(2), crate::context::batch(&["x"])?).await;
+    check_refused!(appended, PartitionNotFound, "appending to it");
+    producer.send("fine").await?;
+    Ok(())
+}
+
+pub(crate) async fn deleted_topic_is_gone(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let other = c.topic().await?;
+    c.send(&topic, numbered("record", 0..3)).await?;
+    let client = c.client();
+    client.admin().delete_topic(&topic).await?;
+    check_refused!(client.admin().topic(&topic).await, TopicNotFound, "asking for a deleted topic");
+    check_refused!(client.consumer(&topic).start().await, TopicNotFound, "consuming a deleted topic");
+    check_refused!(client.admin().delete_topic(&topic).await, TopicNotFound, "deleting it again");
+    let appended = c.append(&topic.partition(0), crate::context::batch(&["x"])?).await;
+    check_refused!(appended, TopicNotFound, "appending to a deleted topic");
+    if c.capabilities().list_topics {
+        let listed: Vec<_> = client.admin().topics().await?.into_iter().map(|info| info.name).collect();
+        check!(!listed.contains(&topic), "the deleted topic is still listed");
+        check!(listed.contains(&other), "another topic went with it");
+    }
+    Ok(())
+}
+
+pub(crate) async fn recreated_topic_starts_empty(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, numbered("old", 0..5)).await?;
+    c.client().admin().delete_topic(&topic).await?;
+    c.client().admin().create_topic(TopicSpec::new(&topic)).await?;
+    let marks = c.client().admin().watermarks(topic.partition(0)).await?;
+    check_eq!((marks.start, marks.high), (0, 0), "watermarks of the new topic");
+    let placed = c.send(&topic, ["new".to_owned()]).await?;
+    check_eq!(placed[0].offset, Some(0), "offset of the first record of the new topic");
+    check_eq!(texts(&c.read_to_end(&topic).await?), ["new"], "records of the new topic");
+    Ok(())
+}
+
+pub(crate) async fn deletion_removes_stored_offsets(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    let kept = c.topic().await?;
+    let group = c.group();
+    c.send(&topic, numbered("record", 0..4)).await?;
+    c.send(&kept, numbered("record", 0..4)).await?;
+    let admin = c.client().admin();
+    admin.set_committed_offset(&group, topic.partition(0), 3).await?;
+    admin.set_committed_offset(&group, kept.partition(0), 2).await?;
+    admin.delete_topic(&topic).await?;
+    check_eq!(c.stored(&group, &topic.partition(0)).await?, None, "stored offset of the deleted topic");
+    check_eq!(c.stored(&group, &kept.partition(0)).await?, Some(2), "stored offset of another topic");
+    admin.create_topic(TopicSpec::new(&topic)).await?;
+    check_eq!(c.stored(&group, &topic.partition(0)).await?, None, "stored offset of the new topic");
+    Ok(())
+}
+
+pub(crate) async fn watch_reports_changes(c: &Context) -> Outcome {
+    let existing = c.topic().await?;
+    let created = c.topic_name();
+    let admin = c.client().admin();
+    let mut events = admin.watch().await?;
+    admin.create_topic(TopicSpec::new(&created)).await?;
+    admin.delete_topic(&existing).await?;
+
+    let mut seen = Vec::new();
+    while seen.len() < 3 {
+        let Some(event) = events.next().await else {
+            return Err(Failure::new(format!("the watch ended after {seen:?}")));
+        };
+        let line = match event? {
+            TopicEvent::Updated(info) if info.name == existing => "existing is there",
+            TopicEvent::Updated(info) if info.name == created => "created is there",
+            TopicEvent::Deleted(name) if name == existing => "existing is gone",
+            TopicEvent::Deleted(name) if name == created => "created is gone",
+            // Others use the same cluster.
+            _ => continue,
+        };
+        // Watches may repeat that a topic is there.
+        if seen.last() != Some(&line) {
+            seen.push(line);
+        }
+    }
+    check_eq!(seen, ["existing is there", "created is there", "existing is gone"], "what the watch told");
+    Ok(())
+}

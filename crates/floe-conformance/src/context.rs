@@ -1,0 +1,272 @@
+//! What a case works with: a fresh client, topics of its own, and short ways to write and read.
+
+use std::{
+    future::poll_fn,
+    pin::Pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::Poll,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use floe::{
+    Client, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
+    consumer::{Consumer, Message, StartAt},
+    engine::{AppendRequest, BatchReader, Capabilities, ReadRequest, SharedEngine, Start},
+    producer::Placed,
+};
+use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
+use parking_lot::Mutex;
+
+use crate::{
+    Failure, Target,
+    needs::Offer,
+    target::{Connection, Place},
+};
+
+/// Sets topics of this run apart from those of others on the same cluster.
+static TOPICS: AtomicU32 = AtomicU32::new(0);
+
+/// What a case works with.
+#[derive(Debug)]
+pub struct Context {
+    case: &'static str,
+    place: Place,
+    persistent: bool,
+    connection: Mutex<Connection>,
+    topics: Mutex<Vec<Topic>>,
+}
+
+impl Context {
+    pub(crate) async fn new(target: &Target, case: &'static str) -> Result<Self> {
+        let place = target.prepare();
+        let connection = Mutex::new(place.connect().await?);
+        Ok(Self { case, place, persistent: target.is_persistent(), connection, topics: Mutex::default() })
+    }
+
+    /// The client of this case.
+    #[must_use]
+    pub fn client(&self) -> Client {
+        self.connection.lock().client.clone()
+    }
+
+    /// The engine below the client, for what the public face cannot show.
+    #[must_use]
+    pub fn engine(&self) -> SharedEngine {
+        SharedEngine::clone(&self.connection.lock().engine)
+    }
+
+    /// What the engine says it can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.engine().info().capabilities
+    }
+
+    pub(crate) fn offer(&self) -> Offer {
+        Offer { capabilities: self.capabilities(), persistent: self.persistent }
+    }
+
+    /// Closes the client and connects another one.
+    pub(crate) async fn reconnect(&self) -> Result<()> {
+        self.client().close().await?;
+        let connection = self.place.connect().await?;
+        *self.connection.lock() = connection;
+        Ok(())
+    }
+
+    /// A name for a topic that nobody else uses; the topic is deleted after the case.
+    pub(crate) fn topic_name(&self) -> Topic {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        let number = TOPICS.fetch_add(1, Ordering::Relaxed);
+        let case: String = self.case.chars().take(20).map(|c| if c == '_' { '-' } else { c }).collect();
+        let topic =
+            Topic::from(format!("floe-{}-{:x}-{now:x}-{number:x}", case.trim_matches('-'), std::process::id()));
+        self.topics.lock().push(topic.clone());
+        topic
+    }
+
+    /// Has a topic deleted after the case that was named by the case itself.
+    pub(crate) fn adopt(&self, topic: &Topic) {
+        self.topics.lock().push(topic.clone());
+    }
+
+    /// A new topic with one partition.
+    pub(crate) async fn topic(&self) -> Result<Topic> {
+        self.topic_with(1).await
+    }
+
+    /// A new topic with so many partitions.
+    pub(crate) async fn topic_with(&self, partitions: u32) -> Result<Topic> {
+        let name = self.topic_name();
+        self.client().admin().create_topic(TopicSpec::new(&name).partitions(partitions)).await?;
+        Ok(name)
+    }
+
+    /// A name for a group that nobody else uses.
+    pub(crate) fn group(&self) -> String {
+        let number = TOPICS.fetch_add(1, Ordering::Relaxed);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
+        format!("group-{now:x}-{number}")
+    }
+
+    /// Sends these values in one producer and waits until all are acknowledged.
+    pub(crate) async fn send(
+        &self,
+        topic: &Topic,
+        values: impl IntoIterator<Item = String>,
+    ) -> Result<Vec<Placed>> {
+        let producer = self.client().producer(topic).start().await?;
+        let placed = producer.send_all(values).await?;
+        producer.close().await?.into_result(topic)?;
+        Ok(placed)
+    }
+
+    /// Reads the next `count` records from the beginning.
+    pub(crate) async fn read(&self, topic: &Topic, count: usize) -> Result<Vec<Message>, Failure> {
+        let mut consumer = self.client().consumer(topic).from(StartAt::Beginning).start().await?;
+        let messages = take(&mut consumer, count).await?;
+        consumer.close().await?;
+        Ok(messages)
+    }
+
+    /// Reads everything that is there now.
+    pub(crate) async fn read_to_end(&self, topic: &Topic) -> Result<Vec<Message>, Failure> {
+        let mut consumer =
+            self.client().consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
+        drain(&mut consumer).await
+    }
+
+    /// The stored offset of the next record that the group reads.
+    pub(crate) async fn stored(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
+        let rows = self.client().admin().committed_offsets(Some(group)).await?;
+        Ok(rows.into_iter().find(|row| row.at == *at).map(|row| row.next))
+    }
+
+    /// Appends one batch past the producer.
+    pub(crate) async fn append(&self, at: &TopicPartition, batch: EncodedBatch) -> Result<Option<i64>> {
+        let request = AppendRequest { target: at.clone(), batch, acks: floe::engine::Acks::Leader };
+        Ok(self.engine().append(request).await?.base_offset)
+    }
+
+    /// Opens a read position below the consumer.
+    pub(crate) async fn open(&self, at: &TopicPartition, from: Start) -> Result<Box<dyn BatchReader>> {
+        let request = ReadRequest {
+            source: at.clone(),
+            from,
+            max_bytes: 64 * 1024,
+            isolation: floe::engine::Isolation::ReadUncommitted,
+        };
+        self.engine().open(request).await
+    }
+
+    /// Deletes the topics of this case where that is possible, and closes the client.
+    pub(crate) async fn clean_up(&self) {
+        let topics = std::mem::take(&mut *self.topics.lock());
+        if self.capabilities().delete_topic {
+            let mut client = self.client();
+            for topic in topics {
+                let deleted = client.admin().delete_topic(&topic).await;
+                // Cases about closing leave a closed client behind.
+                if deleted.is_err_and(|error| error.kind() == ErrorKind::Closed) && self.persistent {
+                    let Ok(connection) = self.place.connect().await else { return };
+                    client = connection.client.clone();
+                    *self.connection.lock() = connection;
+                    // Topics that a case names but never creates are not there: nothing to do about it.
+                    let _ = client.admin().delete_topic(&topic).await;
+                }
+            }
+        }
+        let _ = self.client().close().await;
+    }
+}
+
+/// The next `count` records.
+pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Message>, Failure> {
+    let mut messages = Vec::new();
+    while messages.len() < count {
+        match consumer.try_next().await? {
+            Some(message) => messages.push(message),
+            None => {
+                let read = messages.len();
+                return Err(Failure::new(format!("the stream ended after {read} of {count} records")));
+            }
+        }
+    }
+    Ok(messages)
+}
+
+/// Everything up to the end of the stream.
+pub(crate) async fn drain(consumer: &mut Consumer) -> Result<Vec<Message>, Failure> {
+    let mut messages = Vec::new();
+    while let Some(message) = consumer.try_next().await? {
+        messages.push(message);
+    }
+    Ok(messages)
+}
+
+/// The values as text; what is no text is shown escaped.
+pub(crate) fn texts(messages: &[Message]) -> Vec<String> {
+    messages.iter().map(|message| text(&message.value)).collect()
+}
+
+/// Bytes as text; what is no text is shown escaped.
+pub(crate) fn text(value: &[u8]) -> String {
+    str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), ToOwned::to_owned)
+}
+
+/// The offsets.
+pub(crate) fn offsets(messages: &[Message]) -> Vec<i64> {
+    messages.iter().map(|message| message.offset).collect()
+}
+
+/// `prefix-0`, `prefix-1` and so on.
+pub(crate) fn numbered(prefix: &str, range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("{prefix}-{number}")).collect()
+}
+
+/// A plain batch with these values.
+pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, Failure> {
+    let mut builder = BatchBuilder::new(1024);
+    for value in values {
+        builder.append(now(), None, value.as_ref(), &[])?;
+    }
+    Ok(builder.finish(FinishOptions::default())?)
+}
+
+/// The values in a batch.
+pub(crate) fn values_of(batch: &EncodedBatch) -> Result<Vec<Bytes>, Failure> {
+    let mut values = Vec::new();
+    for record in batch.records()? {
+        values.push(record?.value);
+    }
+    Ok(values)
+}
+
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Polls a future once.
+pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Poll<F::Output> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
+}
+
+/// Waits until `condition` holds. For what happens in the background by design; gives up long before the case would
+/// count as hanging, so that the failure says what was waited for.
+pub(crate) async fn eventually<F, R>(what: &str, mut condition: F) -> Result<(), Failure>
+where
+    F: FnMut() -> R,
+    R: Future<Output = Result<bool, Failure>>,
+{
+    const PAUSE: Duration = Duration::from_millis(5);
+    const ATTEMPTS: usize = 4000;
+    for _ in 0..ATTEMPTS {
+        if condition().await? {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(Failure::new(format!("it never came to this: {what}")))
+}

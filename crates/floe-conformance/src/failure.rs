@@ -1,0 +1,94 @@
+//! Why a case failed.
+
+use std::fmt;
+
+/// What the cases return.
+pub type Outcome = Result<(), Failure>;
+
+/// Why a case failed: what was expected, what happened, and where in the suite.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    message: String,
+}
+
+impl Failure {
+    /// A failure with a message of its own.
+    #[must_use]
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<floe::Error> for Failure {
+    fn from(error: floe::Error) -> Self {
+        Self::new(format!("unexpected error: {error:?}"))
+    }
+}
+
+impl From<floe_wire::WireError> for Failure {
+    fn from(error: floe_wire::WireError) -> Self {
+        Self::new(format!("a batch is damaged: {error}"))
+    }
+}
+
+/// Fails the case with the message unless the condition holds.
+macro_rules! check {
+    ($condition:expr, $($message:tt)+) => {
+        if !$condition {
+            let message = format!($($message)+);
+            return Err($crate::Failure::new(format!("{}:{}: {message}", file!(), line!())));
+        }
+    };
+}
+
+/// Fails the case unless both values are equal; the first is what was found.
+macro_rules! check_eq {
+    ($found:expr, $expected:expr, $($message:tt)+) => {{
+        let (found, expected) = (&$found, &$expected);
+        if found != expected {
+            let message = format!($($message)+);
+            let found = $crate::failure::shortened(found);
+            let expected = $crate::failure::shortened(expected);
+            return Err($crate::Failure::new(format!(
+                "{}:{}: {message}\n     found {found}\n  expected {expected}",
+                file!(),
+                line!(),
+            )));
+        }
+    }};
+}
+
+/// Fails the case unless the result is an error of one of these kinds.
+macro_rules! check_refused {
+    ($result:expr, $($kind:ident)|+, $($message:tt)+) => {
+        match $result {
+            Err(error) => check!(
+                matches!(error.kind(), $(floe::ErrorKind::$kind)|+),
+                "{}: the error is of another kind: {error}",
+                format_args!($($message)+)
+            ),
+            Ok(_) => check!(false, "{}: it was accepted", format_args!($($message)+)),
+        }
+    };
+}
+
+pub(crate) use {check, check_eq, check_refused};
+
+/// Payloads may be megabytes; a failure shows their beginning.
+pub(crate) fn shortened(value: &(impl fmt::Debug + ?Sized)) -> String {
+    const SHOWN: usize = 600;
+    let mut text = format!("{value:?}");
+    if let Some((cut, _)) = text.char_indices().nth(SHOWN) {
+        text.truncate(cut);
+        text.push('…');
+    }
+    text
+}

@@ -1,0 +1,210 @@
+//! The contract of [`floe::engine`], written down as simply as possible: an engine that keeps batches in vectors.
+//!
+//! It is the measure of the suite: every case passes on it, and the engines that the suite must catch are this one with
+//! a lie around it. It has no limits, no retention and no speed.
+
+mod reader;
+mod store;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use floe::{
+    Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
+    engine::{
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        NodeHealth, ReadRequest, Watermarks,
+    },
+    topic::{TopicEvent, TopicInfo},
+};
+use futures_util::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+
+use self::{reader::ModelReader, store::Store};
+
+/// Changes that a slow watcher may fall behind before it has to start over.
+const WATCH_BACKLOG: usize = 1024;
+
+/// See the [module](self). Clones are the same engine.
+#[derive(Debug, Clone)]
+pub struct Model {
+    store: Arc<Store>,
+    closed: Arc<AtomicBool>,
+    capabilities: Capabilities,
+}
+
+impl Default for Model {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Model {
+    /// An engine that can do everything, without topics.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut capabilities = Capabilities::FULL;
+        capabilities.append_window = 4;
+        Self::with_capabilities(capabilities)
+    }
+
+    /// An engine that can do only this, without topics.
+    #[must_use]
+    pub fn with_capabilities(capabilities: Capabilities) -> Self {
+        Self { store: Arc::default(), closed: Arc::default(), capabilities }
+    }
+
+    /// Everything but `close` begins with this.
+    fn open_for_calls(&self) -> Result<()> {
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Closed, "the engine is closed"));
+        }
+        Ok(())
+    }
+
+    fn require(&self, ability: bool, name: &'static str) -> Result<()> {
+        self.open_for_calls()?;
+        if ability { Ok(()) } else { Err(Error::unsupported(name, "model")) }
+    }
+
+    fn store(&self, request: &AppendRequest) -> Result<AppendAck> {
+        self.open_for_calls()?;
+        let batch = &request.batch;
+        if batch.len() > self.capabilities.max_batch_bytes {
+            return Err(Error::new(
+                ErrorKind::RecordTooLarge,
+                format!("{} bytes, at most {} allowed", batch.len(), self.capabilities.max_batch_bytes),
+            ));
+        }
+        batch.verify_checksum()?;
+        let base = self.store.append(&request.target, batch.clone())?;
+        Ok(AppendAck { base_offset: self.capabilities.offsets.then_some(base) })
+    }
+
+    fn reader(&self, request: &ReadRequest) -> Result<Box<dyn BatchReader>> {
+        self.open_for_calls()?;
+        let next = self.store.find_start(&request.source, request.from)?;
+        let consuming = self.capabilities.consuming_reads;
+        Ok(Box::new(ModelReader::new(self.clone(), request.source.clone(), next, consuming)))
+    }
+}
+
+impl Engine for Model {
+    fn info(&self) -> EngineInfo {
+        EngineInfo::new("model", self.capabilities)
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move { self.store(&request) })
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(async move { self.reader(&request) })
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        Box::pin(async move {
+            self.require(self.capabilities.offsets, "offsets")?;
+            self.store.watermarks(&of)
+        })
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.require(self.capabilities.offsets, "offsets")?;
+            self.store.offset_for_time(&of, timestamp)
+        })
+    }
+
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.require(self.capabilities.commit_offsets, "stored consumer offsets")?;
+            self.store.commit(&group, positions)
+        })
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.require(self.capabilities.commit_offsets, "stored consumer offsets")?;
+            Ok(self.store.committed(&group, &at))
+        })
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        Box::pin(async move {
+            self.require(self.capabilities.commit_offsets, "stored consumer offsets")?;
+            Ok(self.store.list_committed(group.as_deref()))
+        })
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.require(self.capabilities.commit_offsets, "stored consumer offsets")?;
+            self.store.forget(&group, &at);
+            Ok(())
+        })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        Box::pin(async move {
+            self.require(self.capabilities.list_topics, "list of topics")?;
+            Ok(self.store.topics())
+        })
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        Box::pin(async move {
+            self.open_for_calls()?;
+            self.store.topic(&name)
+        })
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.require(self.capabilities.partitions || spec.partitions == 1, "partitions")?;
+            spec.validate()?;
+            self.store.create(&spec)
+        })
+    }
+
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.require(self.capabilities.delete_topic, "deletion of topics")?;
+            self.store.delete(&name)
+        })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        Box::pin(async move {
+            self.require(self.capabilities.list_topics, "list of topics")?;
+            let (topics, changes) = self.store.watch();
+            let now = stream::iter(topics).map(|info| Ok(TopicEvent::Updated(info)));
+            let later = stream::unfold(changes, |mut changes| async move {
+                let change = changes.recv().await.ok()?;
+                Some((Ok(change), changes))
+            });
+            Ok(now.chain(later).boxed())
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        Box::pin(async move {
+            self.open_for_calls()?;
+            let node = NodeHealth { name: "model".to_owned(), ready: true, state: "ready".to_owned() };
+            Ok(Health { ready: true, nodes: vec![node] })
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.closed.store(true, Ordering::SeqCst);
+            self.store.wake_readers();
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs cases and says how they went.
+
+use std::{fmt, time::Duration};
+
+use crate::{CASES, Case, Context, Failure, Target, needs::Offer};
+
+/// How long a case may take before it counts as hanging. Generous: cases wait for conditions, not for time.
+const HANG: Duration = Duration::from_secs(60);
+
+/// How one case went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// As expected.
+    Passed,
+    /// The target lacks the capability named.
+    Skipped(&'static str),
+    /// Not as expected.
+    Failed(Failure),
+}
+
+/// How the cases went on one target.
+#[derive(Debug, Clone, Default)]
+pub struct Report {
+    /// Name of the target.
+    pub target: String,
+    /// Names of the cases that passed.
+    pub passed: Vec<&'static str>,
+    /// Names of the cases that were skipped, and the capability that the target lacks.
+    pub skipped: Vec<(&'static str, &'static str)>,
+    /// Names of the cases that failed, and why.
+    pub failed: Vec<(&'static str, Failure)>,
+}
+
+impl Report {
+    /// Whether no case failed and at least one passed.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        self.failed.is_empty() && !self.passed.is_empty()
+    }
+
+    /// Names of the cases that failed.
+    #[must_use]
+    pub fn failures(&self) -> Vec<&'static str> {
+        self.failed.iter().map(|(name, _)| *name).collect()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { target, passed, skipped, failed } = self;
+        writeln!(
+            f,
+            "{target}: {} passed, {} skipped, {} failed",
+            passed.len(),
+            skipped.len(),
+            failed.len()
+        )?;
+        for (name, capability) in skipped {
+            writeln!(f, "  skipped {name}: no {capability}")?;
+        }
+        for (name, failure) in failed {
+            writeln!(f, "  FAILED {name}: {failure}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs every case on `target`, one after the other.
+///
+/// A target that cannot be connected to fails every case.
+pub async fn run_suite(target: &Target) -> Report {
+    run_cases(target, CASES).await
+}
+
+/// Runs these cases on `target`, one after the other.
+pub async fn run_cases(target: &Target, cases: &[Case]) -> Report {
+    let mut report = Report { target: target.name().to_owned(), ..Report::default() };
+    for case in cases {
+        match run_case(target, case).await {
+            Verdict::Passed => report.passed.push(case.name),
+            Verdict::Skipped(capability) => report.skipped.push((case.name, capability)),
+            Verdict::Failed(failure) => report.failed.push((case.name, failure)),
+        }
+    }
+    report
+}
+
+/// Runs one case with a client and topics of its own. A case that takes a minute counts as hanging and fails.
+pub async fn run_case(target: &Target, case: &Case) -> Verdict {
+    let context = match Context::new(target, case.name).await {
+        Ok(context) => context,
+        Err(error) => return Verdict::Failed(Failure::new(format!("no connection: {error:?}"))),
+    };
+    if let Some(capability) = (case.missing)(&context.offer()) {
+        context.clean_up().await;
+        return Verdict::Skipped(capability);
+    }
+    let outcome = tokio::time::timeout(HANG, (case.run)(&context)).await;
+    // Cleaning up is no part of the case, and a hanging engine may hang here as well.
+    let _ = tokio::time::timeout(HANG, context.clean_up()).await;
+    match outcome {
+        Ok(Ok(())) => Verdict::Passed,
+        Ok(Err(failure)) => Verdict::Failed(failure),
+        Err(_) => Verdict::Failed(Failure::new(format!("it hangs: no end within {HANG:?}"))),
+    }
+}
+
+/// Names of the cases that run on a target with this offer.
+#[must_use]
+pub fn applicable(offer: &Offer) -> Vec<&'static str> {
+    CASES.iter().filter(|case| (case.missing)(offer).is_none()).map(|case| case.name).collect()
+}
+
+/// The case with this name.
+#[must_use]
+pub fn find(name: &str) -> Option<&'static Case> {
+    CASES.iter().find(|case| case.name == name)
+}
+
+/// For [`crate::conformance_tests`]: runs one case and panics if it fails.
+///
+/// # Panics
+/// When the case fails or there is none of this name.
+#[doc(hidden)]
+pub async fn run_named(target: &Target, name: &str) {
+    let Some(case) = find(name) else { panic!("the suite has no case {name}") };
+    match run_case(target, case).await {
+        Verdict::Passed => {}
+        Verdict::Skipped(capability) => println!("skipped on {}: no {capability}", target.name()),
+        Verdict::Failed(failure) => panic!("{name} on {}: {failure}", target.name()),
+    }
+}

@@ -1,0 +1,16 @@
+//! The suite on `memory:` and `embedded:` below layers that add nothing: layers change no behaviour.
+
+use floe_conformance::{PassThrough, Target, conformance_tests};
+
+conformance_tests!(
+    memory,
+    Target::configured("memory:", |client| client.layer(PassThrough).layer(PassThrough).layer(PassThrough))
+);
+conformance_tests!(embedded, Target::embedded_configured("", |client| client.layer(PassThrough)));
+
+#[test]
+fn the_suite_does_not_shrink() {
+    let all: Vec<_> = floe_conformance::CASES.iter().map(|case| case.name).collect();
+    assert_eq!(memory::TESTS, all);
+    assert_eq!(embedded::TESTS, all);
+}

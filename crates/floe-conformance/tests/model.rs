@@ -1,0 +1,32 @@
+//! The suite on the model, which is the measure of the suite.
+
+use std::sync::Arc;
+
+use floe_conformance::{Model, Target, conformance_tests};
+
+#[path = "extent/mod.rs"]
+mod extent;
+
+fn target() -> Target {
+    Target::engine("model", || async { Ok(Arc::new(Model::new()) as _) })
+}
+
+conformance_tests!(model, target());
+
+#[tokio::test]
+async fn the_suite_does_not_shrink() {
+    extent::check_tests(model::TESTS);
+    extent::check_skipped(
+        &target(),
+        &[
+            ("consuming_readers_share", "consuming_reads"),
+            ("records_outlive_the_connection", "persistence"),
+            ("offsets_continue_after_reconnecting", "persistence"),
+            ("stored_offsets_outlive_the_connection", "persistence"),
+            ("topics_outlive_the_connection", "persistence"),
+            ("closing_the_client_delivers_and_commits", "persistence"),
+            ("missing_capabilities_are_refused_before_io", "missing_capability"),
+        ],
+    )
+    .await;
+}

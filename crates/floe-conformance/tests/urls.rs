@@ -1,0 +1,37 @@
+//! The suite on every engine named in `FLOE_TEST_URLS`, separated by commas, and on one store that is opened by its
+//! URL for every case anew, as clusters are.
+
+use floe_conformance::{Target, run_suite};
+
+const VARIABLE: &str = "FLOE_TEST_URLS";
+
+async fn check(url: &str) {
+    let report = run_suite(&Target::url(url)).await;
+    println!("{report}");
+    assert!(report.is_success(), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn engines_named_by_the_environment() {
+    let urls = std::env::var(VARIABLE).unwrap_or_default();
+    let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+    if urls.is_empty() {
+        println!("{VARIABLE} is not set: no engines besides the temporary store");
+    }
+    for url in urls {
+        check(url).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_store_for_all_cases() {
+    let folder = tempfile::tempdir().unwrap();
+    check(&format!("embedded:{}", folder.path().join("store").display())).await;
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_be_reached_fails() {
+    let report = run_suite(&Target::url("embedded:/dev/null/no-folder")).await;
+    assert!(!report.is_success());
+    assert_eq!(report.failed.len(), floe_conformance::CASES.len(), "{report}");
+}
