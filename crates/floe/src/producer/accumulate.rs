@@ -277,7 +277,8 @@ impl Accumulator {
         let Some(open) = self.open.take() else { return };
         // About as much room as this one took, so that neither large batches grow step by step nor small ones hold
         // a whole batch of memory.
-        self.capacity = (open.builder.len() + open.builder.len() / 8).clamp(FIRST_CAPACITY, config.batch_size);
+        self.capacity =
+            (open.builder.len() + open.builder.len() / 8).max(FIRST_CAPACITY).min(config.batch_size);
         self.unfinished.push_back((Arc::clone(&open.state), open.builder.count()));
         // The clock starts when the batch could have been sent at the latest.
         let closed_at = match config.linger {

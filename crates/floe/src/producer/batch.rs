@@ -96,7 +96,8 @@ impl Batch {
             Contents::Open(builder) => {
                 let options = FinishOptions { compression: self.shared.config.compression, producer };
                 let encoded = builder.finish(options).map_err(|error| {
-                    Error::new(ErrorKind::SerializationError, "the batch cannot be encoded").with_source(error)
+                    Error::new(ErrorKind::SerializationError, "the batch cannot be encoded")
+                        .with_source(error)
                 })?;
                 self.contents = Contents::Encoded(encoded);
             }
@@ -175,9 +176,8 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         if !self.finished {
-            let mut error =
-                Error::new(ErrorKind::Closed, "the producer ended before this was acknowledged")
-                    .with_effect(self.effect());
+            let mut error = Error::new(ErrorKind::Closed, "the producer ended before this was acknowledged")
+                .with_effect(self.effect());
             if let Some(cause) = self.last_error.take() {
                 error = error.with_source(cause);
             }

@@ -262,8 +262,9 @@ impl ProducerBuilder {
         let config = self.into_config(capabilities.max_batch_bytes)?;
         let info = engine.topic(topic.clone()).await.map_err(|error| error.with_topic(&topic))?;
         if info.partitions == 0 {
-            return Err(Error::new(ErrorKind::PartitionNotFound, "the topic has no partitions")
-                .with_topic(&topic));
+            return Err(
+                Error::new(ErrorKind::PartitionNotFound, "the topic has no partitions").with_topic(&topic)
+            );
         }
         Ok(Producer::start(&client, topic, info.partitions, config))
     }

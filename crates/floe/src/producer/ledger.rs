@@ -79,10 +79,11 @@ impl Ledger {
 }
 
 fn add(failed: &mut BTreeMap<u32, Undelivered>, partition: u32, records: u64, error: &Error) {
-    failed
-        .entry(partition)
-        .and_modify(|known| known.records += records)
-        .or_insert_with(|| Undelivered { partition, records, error: error.clone() });
+    failed.entry(partition).and_modify(|known| known.records += records).or_insert_with(|| Undelivered {
+        partition,
+        records,
+        error: error.clone(),
+    });
 }
 
 #[cfg(test)]

@@ -243,7 +243,8 @@ impl<'a> Sender<'a> {
     /// Waits until an append has an answer, there is work, or a time has come.
     pub(super) async fn wait(&mut self, until: Option<Instant>, for_work: bool) {
         let now = Instant::now();
-        let oldest = self.window.iter().find(|entry| entry.result.is_none()).map(|entry| entry.batch.deadline);
+        let oldest =
+            self.window.iter().find(|entry| entry.result.is_none()).map(|entry| entry.batch.deadline);
         let late = match self.partition.take_late(&self.shared.config, now) {
             Ok(closed) => {
                 self.adopt(closed).expire();

@@ -221,9 +221,7 @@ impl Shared {
     fn choose(&self, parts: &Parts<'_>, fixed: Option<u32>) -> Result<(u32, &Arc<Partition>)> {
         let choice = match fixed {
             Some(partition) => Choice::Partition(partition),
-            None => {
-                self.config.partitioner.partition(parts.key, parts.value, self.partitions.len() as u32)
-            }
+            None => self.config.partitioner.partition(parts.key, parts.value, self.partitions.len() as u32),
         };
         let index = match choice {
             Choice::Partition(partition) => partition,
@@ -283,9 +281,7 @@ impl Shared {
                 Ok(Pushed::Rolled)
             }
             Offered::QueueFull => Ok(Pushed::QueueFull(index)),
-            Offered::Refused(error) => {
-                Err(Error::from(error).with_topic(&self.topic).with_partition(index))
-            }
+            Offered::Refused(error) => Err(Error::from(error).with_topic(&self.topic).with_partition(index)),
             Offered::Closed => Err(self.closed()),
         }
     }

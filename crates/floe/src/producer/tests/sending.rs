@@ -1,18 +1,259 @@
-//! What everybody does: send, enqueue, flush, close.
+//! Where records go and what is refused.
 
 use std::sync::Arc;
 
-use crate::{Client, Record, engine::fake::FakeEngine};
+use super::{orders, over, settle, values};
+use crate::{
+    Client, ErrorKind, Record,
+    engine::{Capabilities, fake::FakeEngine},
+    producer::{Choice, Partitioner, Specific},
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_record_is_placed_and_readable() {
-    let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
-    let orders = client.producer("orders").start().await.unwrap();
+    let (engine, builder) = orders();
+    let orders = builder.start().await.unwrap();
     let first = orders.send("one").await.unwrap();
-    let second = orders.send(Record::keyed("k", "two").timestamp(77)).await.unwrap();
+    let second = orders.send(Record::keyed("k", "two").timestamp(77).header("h", "v")).await.unwrap();
     assert_eq!((first.partition, first.offset), (0, Some(0)));
     assert_eq!((second.offset, second.timestamp), (Some(1), 77));
-    let report = orders.close().await.unwrap();
-    assert_eq!((report.delivered, report.undelivered.len()), (2, 0));
+    assert_eq!(values(&engine, 0), ["one", "two"]);
+    let batches = engine.batches("orders", 0);
+    let record = batches[1].records().unwrap().next().unwrap().unwrap();
+    assert_eq!((record.key.as_deref(), record.timestamp), (Some(&b"k"[..]), Some(77)));
+    assert_eq!(record.headers.get("h").as_deref(), Some(&b"v"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_of_sending_is_the_timestamp() {
+    let (_, builder) = orders();
+    let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let placed = builder.start().await.unwrap().send("one").await.unwrap();
+    let after = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    assert!((before..=after).contains(&(placed.timestamp as u128)), "{}", placed.timestamp);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_choose_partitions_as_the_official_client_does() {
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 10));
+    let orders = builder.start().await.unwrap();
+    for (key, partition) in [("a", 7), ("b", 0), ("hello", 4)] {
+        assert_eq!(orders.send(Record::keyed(key, key)).await.unwrap().partition, partition);
+        assert_eq!(values(&engine, partition), [key]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_a_key_reach_every_partition_in_turn() {
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 3));
+    let orders = builder.start().await.unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..6 {
+        seen.push(orders.send("x").await.unwrap().partition);
+    }
+    let first = seen[0];
+    let expected: Vec<_> = (0..6).map(|step| (first + step) % 3).collect();
+    assert_eq!(seen, expected);
+    assert!((0..3).all(|partition| values(&engine, partition).len() == 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_without_a_key_fill_a_batch_before_they_move_on() {
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 2));
+    let orders = builder.linger(std::time::Duration::from_secs(1)).batch_size(1000).start().await.unwrap();
+    let value = "x".repeat(200);
+    for _ in 0..8 {
+        drop(orders.enqueue(&value).await.unwrap());
+    }
+    orders.flush().await.unwrap();
+    // Four of about 220 bytes find room in a batch.
+    assert_eq!((super::counts(&engine, 0), super::counts(&engine, 1)), (vec![4], vec![4]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_record_decides_over_the_partitioner() {
+    let (_, builder) = over(FakeEngine::with_topic("orders", 3));
+    let orders = builder.partitioner(Specific(2)).start().await.unwrap();
+    assert_eq!(orders.send(Record::keyed("a", "x")).await.unwrap().partition, 2);
+    assert_eq!(orders.send(Record::keyed("a", "x").partition(1)).await.unwrap().partition, 1);
+}
+
+#[derive(Debug)]
+struct ByLength;
+
+impl Partitioner for ByLength {
+    fn partition(&self, _key: Option<&[u8]>, value: &[u8], _partitions: u32) -> Choice {
+        Choice::Partition(value.len() as u32)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_does_not_exist_is_refused_before_anything_is_buffered() {
+    let (_, builder) = over(FakeEngine::with_topic("orders", 3));
+    let orders = builder.partitioner(ByLength).start().await.unwrap();
+    assert_eq!(orders.send("ab").await.unwrap().partition, 2);
+    for record in [Record::new("abc"), Record::new("").partition(3)] {
+        let error = orders.enqueue(record).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
+        super::assert_at_orders(&error, 3);
+    }
+    assert_eq!(orders.stats().buffered_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keys_and_headers_need_an_engine_that_keeps_them() {
+    let mut plain = Capabilities::FULL;
+    plain.keys = false;
+    plain.headers = false;
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(plain));
+    let orders = builder.start().await.unwrap();
+    for record in [Record::keyed("k", "x"), Record::new("x").header("a", "b")] {
+        assert_eq!(orders.send(record).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+    assert_eq!((engine.appends(), orders.stats().buffered_bytes), (0, 0));
+    assert_eq!(orders.send("x").await.unwrap().offset, Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_over_the_limit_is_refused_and_one_over_the_batch_size_goes_alone() {
+    let (engine, builder) = orders();
+    let orders = builder
+        .linger(std::time::Duration::from_secs(1))
+        .batch_size(300)
+        .max_request_size(1000)
+        .start()
+        .await
+        .unwrap();
+    let error = orders.enqueue("x".repeat(1000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RecordTooLarge);
+    assert_eq!(orders.stats().buffered_bytes, 0);
+    drop(orders.enqueue("a").await.unwrap());
+    drop(orders.enqueue("x".repeat(600)).await.unwrap());
+    drop(orders.enqueue("b").await.unwrap());
+    orders.flush().await.unwrap();
+    assert_eq!(super::counts(&engine, 0), [1, 1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_are_sent_in_order_and_placed_one_by_one() {
+    let (engine, builder) = orders();
+    let orders = builder.batch_size(200).start().await.unwrap();
+    let sent: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    let placed = orders.send_all(&sent).await.unwrap();
+    let offsets: Vec<_> = placed.iter().map(|one| one.offset.unwrap()).collect();
+    assert_eq!(offsets, (0..200).collect::<Vec<_>>());
+    assert_eq!(values(&engine, 0), sent);
+    assert!(engine.batches("orders", 0).len() > 5, "several batches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sending_many_stops_at_one_that_is_refused_and_delivers_those_before() {
+    let (engine, builder) = orders();
+    let orders = builder.start().await.unwrap();
+    let records = ["a", "b", "c"].map(Record::new);
+    let [a, b, c] = records;
+    let error = orders.send_all([a, b.partition(9), c]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
+    assert_eq!(values(&engine, 0), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_that_enqueue_at_once_keep_their_own_order() {
+    let (engine, builder) = orders();
+    let orders = builder.batch_size(400).buffer_memory(2000).start().await.unwrap();
+    let tasks: Vec<_> = (0..8)
+        .map(|task| {
+            let orders = orders.clone();
+            tokio::spawn(async move {
+                for n in 0..100 {
+                    drop(orders.enqueue(format!("{task}:{n}")).await.unwrap());
+                    if n % 7 == task {
+                        tokio::task::yield_now().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
+    orders.flush().await.unwrap();
+    let all = values(&engine, 0);
+    assert_eq!(all.len(), 800);
+    for task in 0..8 {
+        let own: Vec<_> = all.iter().filter(|value| value.starts_with(&format!("{task}:"))).collect();
+        let expected: Vec<_> = (0..100).map(|n| format!("{task}:{n}")).collect();
+        assert!(own.into_iter().eq(&expected), "task {task}");
+    }
+}
+
+#[tokio::test]
+async fn two_threads_of_tasks_lose_and_double_nothing() {
+    // The same with real threads, for what only shows when they interleave.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 2));
+    let handle = runtime.handle().clone();
+    let joined = handle.spawn(async move {
+        let orders = builder.batch_size(2000).buffer_memory(20_000).start().await.unwrap();
+        let tasks: Vec<_> = (0..4)
+            .map(|task| {
+                let orders = orders.clone();
+                tokio::spawn(async move {
+                    for n in 0..500 {
+                        let key = format!("{task}");
+                        drop(orders.enqueue(Record::keyed(key, format!("{task}:{n}"))).await.unwrap());
+                    }
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        orders.flush().await.unwrap();
+    });
+    joined.await.unwrap();
+    runtime.shutdown_background();
+    let all: Vec<_> = [values(&engine, 0), values(&engine, 1)].concat();
+    assert_eq!(all.len(), 2000);
+    for task in 0..4 {
+        let own: Vec<_> = all.iter().filter(|value| value.starts_with(&format!("{task}:"))).collect();
+        let expected: Vec<_> = (0..500).map(|n| format!("{task}:{n}")).collect();
+        assert!(own.into_iter().eq(&expected), "task {task}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_send_leaves_one_copy_or_none() {
+    let (engine, builder) = orders();
+    engine.fail_appends([crate::engine::fake::Fault::Hold]);
+    let orders = builder.start().await.unwrap();
+    {
+        let sending = orders.send("given up");
+        tokio::select! {
+            biased;
+            sent = sending => panic!("held, and yet {sent:?}"),
+            () = settle() => {}
+        }
+    }
+    engine.release(1);
+    orders.send("after").await.unwrap();
+    assert_eq!(values(&engine, 0), ["given up", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pool_hands_out_one_producer_and_replaces_a_closed_one() {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let client = Client::over(Arc::new(engine.clone()));
+    let one = client.shared_producer("orders").await.unwrap();
+    let (two, three) = tokio::join!(client.shared_producer("orders"), client.shared_producer("orders"));
+    one.send("a").await.unwrap();
+    assert_eq!((two.unwrap().stats().records, three.unwrap().stats().records), (1, 1));
+    assert_eq!(client.producers().topics(), ["orders".into()]);
+    let _ = one.close().await.unwrap();
+    assert_eq!(client.producers().topics(), []);
+    let fresh = client.shared_producer("orders").await.unwrap();
+    assert_eq!(fresh.stats().records, 0);
+    assert_eq!(fresh.send("b").await.unwrap().offset, Some(1));
+    let missing = client.shared_producer("nowhere").await.unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::TopicNotFound);
 }

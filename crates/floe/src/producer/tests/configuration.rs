@@ -1,0 +1,66 @@
+//! Settings that make no sense, and topics that are not there.
+
+use std::time::Duration;
+
+use super::{orders, over};
+use crate::{
+    Codec, Error, ErrorKind,
+    engine::{Acks, fake::FakeEngine},
+    producer::{DeliveryMode, ProducerBuilder, RetryPolicy},
+};
+
+async fn refusal(change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Error {
+    let (_, builder) = orders();
+    let error = change(builder).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{error}");
+    error
+}
+
+#[tokio::test(start_paused = true)]
+async fn impossible_settings_are_named() {
+    let cases: [(&str, Error); 10] = [
+        ("batch_size", refusal(|builder| builder.batch_size(0)).await),
+        ("max_request_size", refusal(|builder| builder.max_request_size(10)).await),
+        ("buffer_memory", refusal(|builder| builder.buffer_memory(0)).await),
+        ("buffer_memory", refusal(|builder| builder.buffer_memory(usize::MAX)).await),
+        ("batch_queue", refusal(|builder| builder.batch_queue(0)).await),
+        ("max_in_flight", refusal(|builder| builder.max_in_flight(0)).await),
+        ("timeout", refusal(|builder| builder.timeout(Duration::ZERO)).await),
+        (
+            "compression_level",
+            refusal(|builder| builder.compression(Codec::Zstd).compression_level(99)).await,
+        ),
+        (
+            "max_attempts",
+            refusal(|builder| {
+                builder.retries(RetryPolicy { max_attempts: Some(0), ..RetryPolicy::default() })
+            })
+            .await,
+        ),
+        (
+            "Acks::Leader",
+            refusal(|builder| builder.acks(Acks::None).delivery(DeliveryMode::AtLeastOnce)).await,
+        ),
+    ];
+    for (name, error) in cases {
+        assert!(error.message().contains(name), "{name}: {error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn endless_times_are_possible() {
+    let (_, builder) = orders();
+    let orders = builder.linger(Duration::MAX).timeout(Duration::MAX).start().await.unwrap();
+    let delivery = orders.enqueue("a").await.unwrap();
+    orders.flush_within(Duration::MAX).await.unwrap();
+    assert_eq!(delivery.await.unwrap().offset, Some(0));
+    let _ = orders.close_within(Duration::MAX).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_not_there_is_noticed_at_the_start() {
+    let (_, builder) = over(FakeEngine::with_topic("invoices", 1));
+    let error = builder.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TopicNotFound);
+    assert_eq!(error.topic().map(ToString::to_string).as_deref(), Some("orders"));
+}

@@ -1,0 +1,252 @@
+//! Appends that fail: draining, order, backing off, looking for lost answers, giving up.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{counts, enqueue_all, lost, orders, over, refused, rejected, settle, values};
+use crate::{
+    Effect, Error, ErrorKind,
+    engine::{
+        Capabilities,
+        fake::{FakeEngine, Fault},
+    },
+    producer::RetryPolicy,
+};
+
+#[tokio::test(start_paused = true)]
+async fn what_was_refused_is_sent_again_in_order() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold, Fault::Refuse(refused())]);
+    let orders = builder.batch_size(150).start().await.unwrap();
+    let names: Vec<_> = (0..6).map(|n| n.to_string().repeat(100)).collect();
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let deliveries = enqueue_all(&orders, &names).await;
+    settle().await;
+    // The second was refused at once: nothing is started while the first is without an answer.
+    assert_eq!(engine.appends(), 2);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(engine.appends(), 2);
+    engine.release(1);
+    for (offset, delivery) in (0..).zip(deliveries) {
+        assert_eq!(delivery.await.unwrap().offset, Some(offset));
+    }
+    assert_eq!(values(&engine, 0), names);
+    assert_eq!(orders.stats().retries, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_and_not_doubled() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::LoseAnswer(lost())]);
+    let orders = builder.start().await.unwrap();
+    assert_eq!(orders.send("a").await.unwrap().offset, Some(0));
+    assert_eq!(orders.send("b").await.unwrap().offset, Some(1));
+    assert_eq!(values(&engine, 0), ["a", "b"]);
+    assert_eq!((engine.appends(), orders.stats().retries), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_is_found_among_what_others_wrote() {
+    let (engine, builder) = orders();
+    let (_, other) = over(engine.clone());
+    let other = other.start().await.unwrap();
+    other.send("before").await.unwrap();
+    let orders = builder.start().await.unwrap();
+    engine.fail_appends([Fault::LoseAnswer(lost())]);
+    let delivery = orders.enqueue("mine").await.unwrap();
+    settle().await;
+    other.send("after").await.unwrap();
+    assert_eq!(delivery.await.unwrap().offset, Some(1));
+    assert_eq!(values(&engine, 0), ["before", "mine", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_may_have_happened_and_did_not_is_sent_again() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Refuse(lost()), Fault::Refuse(lost())]);
+    let orders = builder.start().await.unwrap();
+    assert_eq!(orders.send("a").await.unwrap().offset, Some(0));
+    assert_eq!((values(&engine, 0), engine.appends()), (vec!["a".to_owned()], 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_cannot_be_read_is_tried_again() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::LoseAnswer(lost())]);
+    engine.fail_reads([lost(), lost()]);
+    let orders = builder.start().await.unwrap();
+    assert_eq!(orders.send("a").await.unwrap().offset, Some(0));
+    assert_eq!((values(&engine, 0).len(), engine.appends()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tail_that_stays_unreadable_ends_in_doubt_at_the_timeout() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::LoseAnswer(lost())]);
+    engine.fail_reads(vec![lost(); 1000]);
+    let orders = builder.timeout(Duration::from_secs(9)).start().await.unwrap();
+    let began = Instant::now();
+    let error = orders.send("a").await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
+    assert_eq!(began.elapsed(), Duration::from_secs(9));
+    assert_eq!(engine.appends(), 1, "never sent again blindly");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_without_offsets_gets_it_again() {
+    let mut capabilities = Capabilities::FULL;
+    capabilities.offsets = false;
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
+    engine.fail_appends([Fault::LoseAnswer(lost())]);
+    let orders = builder.start().await.unwrap();
+    orders.send("a").await.unwrap();
+    assert_eq!(values(&engine, 0), ["a", "a"]);
+    let batches = engine.batches("orders", 0);
+    assert_eq!(batches[0].header().producer, batches[1].header().producer, "readers can tell");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_succeed_fails_at_once_and_alone() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Pass, Fault::Refuse(rejected())]);
+    let orders = builder.batch_size(150).start().await.unwrap();
+    let names = ["a", "b", "c"].map(|name| name.repeat(100));
+    let names: Vec<_> = names.iter().map(String::as_str).collect();
+    let mut deliveries = enqueue_all(&orders, &names).await.into_iter();
+    let began = Instant::now();
+    assert_eq!(deliveries.next().unwrap().await.unwrap().offset, Some(0));
+    let error = deliveries.next().unwrap().await.unwrap_err();
+    assert_eq!((error.kind(), error.effect(), error.attempts()), (ErrorKind::ServerError, Effect::None, 1));
+    super::assert_at_orders(&error, 0);
+    assert_eq!(deliveries.next().unwrap().await.unwrap().offset, Some(1));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(values(&engine, 0), [names[0], names[2]]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_records_of_a_failed_batch_learn_why() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Refuse(rejected())]);
+    let orders = builder.linger(Duration::from_millis(1)).start().await.unwrap();
+    for delivery in enqueue_all(&orders, &["a", "b", "c"]).await {
+        assert_eq!(delivery.await.unwrap_err().kind(), ErrorKind::ServerError);
+    }
+    assert_eq!(orders.stats().failed, 3);
+    orders.flush().await.expect("each failure was seen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_are_limited() {
+    let (engine, builder) = orders();
+    engine.fail_appends(vec![Fault::Refuse(refused()); 3]);
+    let policy = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
+    let orders = builder.retries(policy).start().await.unwrap();
+    let error = orders.send("a").await.unwrap_err();
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotLeader, 3));
+    assert_eq!(orders.send("b").await.unwrap().offset, Some(0));
+    assert_eq!(engine.appends(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_attempt_is_looked_for_as_well() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::LoseAnswer(lost()), Fault::Refuse(lost())]);
+    let orders = builder.retries(RetryPolicy::never()).start().await.unwrap();
+    assert_eq!(orders.send("a").await.unwrap().offset, Some(0));
+    let error = orders.send("b").await.unwrap_err();
+    assert_eq!((error.kind(), values(&engine, 0).len()), (ErrorKind::NetworkError, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waits_between_attempts_stay_within_their_bounds() {
+    let (engine, builder) = orders();
+    engine.fail_appends(vec![Fault::Refuse(refused()); 5]);
+    let policy = RetryPolicy {
+        first_delay: Duration::from_secs(1),
+        max_delay: Duration::from_secs(4),
+        ..RetryPolicy::default()
+    };
+    let orders = builder.retries(policy).start().await.unwrap();
+    let began = Instant::now();
+    orders.send("a").await.unwrap();
+    // 1 + 2 + 4 + 4 + 4 at most; that all five waits are next to nothing does not happen.
+    assert!(began.elapsed() <= Duration::from_secs(15), "{:?}", began.elapsed());
+    assert!(began.elapsed() > Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_asks_for_patience_gets_it() {
+    let (engine, builder) = orders();
+    let limited = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(8));
+    engine.fail_appends([Fault::Refuse(limited)]);
+    let orders = builder.start().await.unwrap();
+    let began = Instant::now();
+    orders.send("a").await.unwrap();
+    assert_eq!(began.elapsed(), Duration::from_secs(8));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_an_answer_fails_at_its_timeout_and_later_ones_go_on() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let orders = builder.timeout(Duration::from_secs(3)).start().await.unwrap();
+    let began = Instant::now();
+    let first = orders.enqueue("a").await.unwrap();
+    settle().await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let second = orders.enqueue("b").await.unwrap();
+    let error = first.await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
+    super::assert_at_orders(&error, 0);
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+    assert_eq!(second.await.unwrap().offset, Some(0));
+    assert_eq!(began.elapsed(), Duration::from_secs(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_never_sent_times_out_without_doubt() {
+    let mut capabilities = Capabilities::FULL;
+    capabilities.append_window = 1;
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
+    engine.fail_appends(vec![Fault::Hold; 9]);
+    let limit = Duration::from_secs(3);
+    let orders = builder.timeout(limit).batch_size(150).start().await.unwrap();
+    let began = Instant::now();
+    let [a, b, open] = ["a", "b", "c"].map(|name| name.repeat(100));
+    let deliveries = enqueue_all(&orders, &[&a, &b, &open]).await;
+    let mut errors = Vec::new();
+    for delivery in deliveries {
+        errors.push(delivery.await.unwrap_err());
+        assert_eq!(began.elapsed(), limit);
+    }
+    assert!(errors.iter().all(|error| error.kind() == ErrorKind::RequestTimeout));
+    assert_eq!(errors[0].effect(), Effect::Unknown);
+    assert_eq!(errors[1].effect(), Effect::None);
+    assert_eq!(errors[2].effect(), Effect::None);
+    assert!(counts(&engine, 0).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn retries_end_at_the_timeout_and_name_the_last_cause() {
+    let (engine, builder) = orders();
+    engine.fail_appends(vec![Fault::Refuse(refused()); 1000]);
+    let orders = builder.timeout(Duration::from_secs(20)).start().await.unwrap();
+    let began = Instant::now();
+    let error = orders.send("a").await.unwrap_err();
+    assert_eq!(began.elapsed(), Duration::from_secs(20));
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::None));
+    assert_eq!(error.attempts() as usize, engine.appends());
+    assert!(error.attempts() > 5, "{error}");
+    let cause = std::error::Error::source(&error).unwrap();
+    assert!(cause.to_string().contains("not the leader"), "{cause}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_deleted_meanwhile_fails_without_retries() {
+    let (engine, builder) = orders();
+    let orders = builder.start().await.unwrap();
+    orders.send("a").await.unwrap();
+    crate::engine::Engine::delete_topic(&engine, "orders".into()).await.unwrap();
+    assert_eq!(orders.send("b").await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+}

@@ -1,0 +1,141 @@
+//! Bounded memory and the bounded queue of closed batches.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{enqueue_all, orders, settle, values};
+use crate::{ErrorKind, engine::fake::Fault, producer::WhenFull};
+
+const VALUE: [u8; 100] = [b'x'; 100];
+
+#[tokio::test(start_paused = true)]
+async fn a_record_waits_for_room_and_gets_it_from_an_acknowledgement() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold, Fault::Hold]);
+    let orders = builder.buffer_memory(300).start().await.unwrap();
+    let _kept = orders.enqueue(&VALUE[..]).await.unwrap();
+    settle().await;
+    let _kept = orders.enqueue(&VALUE[..]).await.unwrap();
+    let third = tokio::spawn({
+        let orders = orders.clone();
+        async move { orders.enqueue(&VALUE[..]).await.unwrap().await.unwrap() }
+    });
+    settle().await;
+    assert!(!third.is_finished());
+    assert!(orders.stats().buffered_bytes <= 300);
+    engine.release(2);
+    assert_eq!(third.await.unwrap().offset, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_room_ends_when_the_batches_before_time_out() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let orders = builder.buffer_memory(150).timeout(Duration::from_secs(7)).start().await.unwrap();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    let began = Instant::now();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    assert_eq!(began.elapsed(), Duration::from_secs(7));
+    assert!(orders.flush().await.is_err(), "the first one failed and nobody saw it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_at_once_when_full() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let orders = builder.buffer_memory(300).when_full(WhenFull::Fail).start().await.unwrap();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    let error = orders.enqueue(&VALUE[..]).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::BufferFull, true));
+    engine.release(1);
+    orders.flush().await.unwrap();
+    assert_eq!(values(&engine, 0).len(), 2);
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    orders.flush().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn failing_after_a_while_when_full() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let limit = Duration::from_secs(2);
+    let orders = builder.buffer_memory(150).when_full(WhenFull::WaitUpTo(limit)).start().await.unwrap();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    let began = Instant::now();
+    let error = orders.enqueue(&VALUE[..]).await.unwrap_err();
+    assert_eq!((error.kind(), began.elapsed()), (ErrorKind::BufferFull, limit));
+    engine.release(1);
+    orders.flush().await.unwrap();
+    assert_eq!(values(&engine, 0).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_larger_than_the_memory_goes_when_all_of_it_is_free() {
+    let (engine, builder) = orders();
+    let orders = builder.buffer_memory(64).start().await.unwrap();
+    for _ in 0..3 {
+        drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    }
+    orders.flush().await.unwrap();
+    assert_eq!(values(&engine, 0).len(), 3);
+    assert_eq!(orders.stats().buffered_bytes, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_queue_of_closed_batches_is_bounded_for_each_partition() {
+    let (engine, builder) = super::over(crate::engine::fake::FakeEngine::with_topic("orders", 2));
+    engine.fail_appends(vec![Fault::Hold; 1]);
+    let orders = builder
+        .batch_size(200)
+        .batch_queue(2)
+        .max_in_flight(1)
+        .when_full(WhenFull::Fail)
+        .start()
+        .await
+        .unwrap();
+    let to = |partition| crate::Record::new(&VALUE[..]).partition(partition);
+    drop(orders.enqueue(to(0)).await.unwrap());
+    settle().await;
+    // One in flight and two in the queue; while it is full no batch is opened.
+    for _ in 0..2 {
+        drop(orders.enqueue(to(0)).await.unwrap());
+    }
+    assert_eq!(orders.enqueue(to(0)).await.unwrap_err().kind(), ErrorKind::BufferFull);
+    drop(orders.enqueue(to(1)).await.unwrap());
+    engine.release(1);
+    orders.flush().await.unwrap();
+    assert_eq!((values(&engine, 0).len(), values(&engine, 1).len()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_the_queue_ends_when_a_batch_is_taken() {
+    let (engine, builder) = orders();
+    engine.fail_appends(vec![Fault::Hold; 1]);
+    let orders = builder.batch_size(150).batch_queue(1).max_in_flight(1).start().await.unwrap();
+    let filling = tokio::spawn({
+        let orders = orders.clone();
+        async move { drop(enqueue_all(&orders, &[&"x".repeat(100); 6]).await) }
+    });
+    settle().await;
+    assert!(!filling.is_finished());
+    engine.release(1);
+    filling.await.unwrap();
+    orders.flush().await.unwrap();
+    assert_eq!(values(&engine, 0).len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn giving_up_the_wait_for_room_takes_none() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let orders = builder.buffer_memory(150).start().await.unwrap();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    let waited = tokio::time::timeout(Duration::from_secs(1), orders.enqueue("given up")).await;
+    assert!(waited.is_err());
+    engine.release(1);
+    orders.flush().await.unwrap();
+    assert_eq!(orders.stats().buffered_bytes, 0);
+    assert_eq!(values(&engine, 0).len(), 1);
+}
