@@ -17,6 +17,7 @@
 pub mod batch;
 pub mod compress;
 pub mod error;
+pub mod fluvio;
 pub mod varint;
 
 pub use error::WireError;

@@ -128,6 +128,7 @@ impl Output {
     ///
     /// # Errors
     /// [`WireError::TooLarge`] if it does not fit an `i32`.
+    #[expect(clippy::needless_pass_by_value, reason = "a length is ended once")]
     pub fn end_length(&mut self, pending: PendingLength) -> Result<(), WireError> {
         let PendingLength { at, start } = pending;
         let length = length_of("message", self.len() - start)?;

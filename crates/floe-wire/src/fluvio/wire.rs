@@ -39,6 +39,17 @@ macro_rules! fixed_width {
 
 fixed_width!(u8, u16, i16, u32, i32, u64, i64);
 
+/// Nothing, in no bytes.
+impl Wire for () {
+    fn encode(&self, _output: &mut Output, _version: i16) -> Result<(), WireError> {
+        Ok(())
+    }
+
+    fn decode(_input: &mut Input, _version: i16) -> Result<Self, WireError> {
+        Ok(())
+    }
+}
+
 impl Wire for bool {
     fn encode(&self, output: &mut Output, _version: i16) -> Result<(), WireError> {
         output.u8(u8::from(*self));

@@ -1,0 +1,90 @@
+//! The wire protocol of Fluvio (platform 0.18), for clients and servers.
+//!
+//! Every message can be encoded and decoded; `docs/formats/fluvio.md` has the layouts. A cluster has one controller
+//! (SC), which keeps topics, partitions and data servers, and data servers (SPU), which keep records. Both speak the
+//! same frames.
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | [`frame`] | frames: splitting a byte stream, headers, encoding and decoding requests and replies |
+//! | [`versions`] | which version of which API two peers speak |
+//! | [`names`] | names of topics and partitions, limits of topics |
+//!
+//! Everything else is flat: requests and replies, objects of the controller ([`TopicSpec`] and so on), error codes.
+//! [`Request`] links each request to its number, versions and reply, so the two cannot be mismatched:
+//!
+//! ```
+//! use bytes::BytesMut;
+//! use floe_wire::fluvio::{FetchOffsetsReply, FetchOffsetsRequest, SpuRequest, frame};
+//!
+//! // A client asks,
+//! let request = FetchOffsetsRequest::of_partition("orders", 0);
+//! let mut socket = BytesMut::new();
+//! frame::encode_request(&request, 25, 7, "floe")?.write_to(&mut socket);
+//!
+//! // a server answers,
+//! let received = frame::split_frame(&mut socket, frame::DEFAULT_FRAME_LIMIT)?.expect("a whole frame");
+//! let (header, body) = frame::RequestHeader::split(received)?;
+//! let reply = match SpuRequest::decode(&header, body)? {
+//!     SpuRequest::FetchOffsets(request) => FetchOffsetsReply::default(),
+//!     _ => unreachable!("this example sends nothing else"),
+//! };
+//! frame::encode_reply::<FetchOffsetsRequest>(&reply, header.version, header.correlation_id)?
+//!     .write_to(&mut socket);
+//!
+//! // and the client understands.
+//! let received = frame::split_frame(&mut socket, frame::DEFAULT_FRAME_LIMIT)?.expect("a whole frame");
+//! let (correlation_id, body) = frame::split_reply(received)?;
+//! assert_eq!(correlation_id, 7);
+//! assert_eq!(frame::decode_reply::<FetchOffsetsRequest>(body, 25)?, reply);
+//! # Ok::<(), floe_wire::WireError>(())
+//! ```
+//!
+//! Decoders never panic, never allocate by a number in the input, and keep record batches as slices of the frame.
+//! Replies must be consumed to their last byte; requests may be followed by bytes that are ignored, as official servers
+//! do.
+
+mod admin;
+mod api_versions;
+mod consumer_offsets;
+mod dispatch;
+mod error_code;
+mod fetch;
+mod fetch_offsets;
+pub mod frame;
+mod input;
+mod isolation;
+mod mirroring;
+pub mod names;
+mod object;
+mod output;
+mod produce;
+mod record_set;
+mod request;
+mod smartmodule;
+mod start_mirror;
+mod stream_fetch;
+mod update_offsets;
+pub mod versions;
+mod wire;
+
+pub use admin::*;
+pub use api_versions::*;
+pub use consumer_offsets::*;
+pub use dispatch::{ScRequest, SpuRequest};
+pub use error_code::*;
+pub use fetch::*;
+pub use fetch_offsets::*;
+pub use input::Input;
+pub use isolation::Isolation;
+pub use mirroring::*;
+pub use object::*;
+pub use output::{EncodedFrame, MAX_STRING_LEN, Output, PendingLength};
+pub use produce::*;
+pub use record_set::RecordSet;
+pub use request::{Request, SC_VERSIONS, SPU_VERSIONS};
+pub use smartmodule::*;
+pub use start_mirror::*;
+pub use stream_fetch::*;
+pub use update_offsets::*;
+pub use wire::Wire;

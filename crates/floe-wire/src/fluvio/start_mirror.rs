@@ -1,0 +1,27 @@
+//! StartMirror (key 2000 of a data server): turns the connection into one between clusters.
+
+use super::{
+    request::{Request, SPU_VERSIONS},
+    versions::VersionRange,
+    wire::wire_struct,
+};
+
+wire_struct! {
+    /// Sent by the data server of a remote cluster. What follows on the connection is not part of the public protocol.
+    #[derive(Default)]
+    pub struct StartMirrorRequest {
+        /// Partition on the remote cluster, as `<topic>-<number>`.
+        pub remote_replica: String,
+        /// Id of the remote cluster.
+        pub remote_cluster_id: String,
+    }
+}
+
+impl Request for StartMirrorRequest {
+    /// Empty.
+    type Reply = ();
+    const KEY: u16 = 2000;
+    const NAME: &'static str = "StartMirror";
+    const VERSIONS: VersionRange = SPU_VERSIONS;
+    const ANNOUNCED: bool = false;
+}

@@ -1,0 +1,7 @@
+//! The Fluvio codecs on whole frames: recorded ones, hostile ones, and the corpus of the fuzz targets.
+
+mod corpus;
+mod hostile;
+mod recorded;
+mod recordings;
+mod reencode;
