@@ -194,7 +194,7 @@ impl Fetch {
     }
 
     /// Checks a gap against what the engine says it has; believes the gap where the engine says nothing.
-    async fn judge(&mut self, from: i64, to: i64, reason: GapReason) -> (i64, GapReason) {
+    pub(super) async fn judge(&mut self, from: i64, to: i64, reason: GapReason) -> (i64, GapReason) {
         if self.unnumbered.is_some() || reason == GapReason::Evicted {
             return (to, reason);
         }

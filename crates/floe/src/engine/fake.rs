@@ -50,6 +50,10 @@ struct State {
     append_faults: VecDeque<Fault>,
     read_faults: VecDeque<Error>,
     commit_faults: VecDeque<Error>,
+    open_faults: VecDeque<Error>,
+    partition_faults: BTreeMap<u32, VecDeque<Error>>,
+    closed_reads: usize,
+    opened_at: Vec<tokio::time::Instant>,
     appends: usize,
     commits: usize,
 }
@@ -94,6 +98,49 @@ impl FakeEngine {
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().read_faults.extend(errors);
         self.changed.notify_waiters();
+    }
+
+    /// Errors of the next reads of one partition, one each, in order.
+    pub(crate) fn fail_reads_of(&self, partition: u32, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().partition_faults.entry(partition).or_default().extend(errors);
+        self.changed.notify_waiters();
+    }
+
+    /// The next reads find that the engine has closed the reader, without a reason.
+    pub(crate) fn close_reads(&self, count: usize) {
+        self.state.lock().closed_reads += count;
+        self.changed.notify_waiters();
+    }
+
+    /// Errors of the next readers to be opened, one each, in order.
+    pub(crate) fn fail_opens(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().open_faults.extend(errors);
+    }
+
+    /// When readers were opened, or should have been.
+    pub(crate) fn opened_at(&self) -> Vec<tokio::time::Instant> {
+        self.state.lock().opened_at.clone()
+    }
+
+    /// Puts another batch in the place of one, as a failing disk does.
+    pub(crate) fn replace_batch(
+        &self,
+        topic: &str,
+        partition: u32,
+        index: usize,
+        change: impl FnOnce(EncodedBatch) -> EncodedBatch,
+    ) {
+        let mut state = self.state.lock();
+        let batches = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize].batches;
+        batches[index] = change(batches[index].clone());
+    }
+
+    /// Cuts everything from `offset` on, as a leader does that had not replicated.
+    pub(crate) fn truncate(&self, topic: &str, partition: u32, offset: i64) {
+        let mut state = self.state.lock();
+        let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
+        log.batches.retain(|batch| batch.next_offset() <= offset);
+        log.end = offset;
     }
 
     /// Errors of the next commits, one each, in order.
@@ -170,8 +217,19 @@ struct FakeReader {
 
 impl FakeReader {
     fn take(&mut self) -> Result<Option<EncodedBatch>> {
-        if let Some(error) = self.engine.state.lock().read_faults.pop_front() {
-            return Err(error);
+        {
+            let mut state = self.engine.state.lock();
+            if let Some(error) = state.read_faults.pop_front() {
+                return Err(error);
+            }
+            let own = state.partition_faults.get_mut(&self.at.partition);
+            if let Some(error) = own.and_then(VecDeque::pop_front) {
+                return Err(error);
+            }
+            if state.closed_reads > 0 {
+                state.closed_reads -= 1;
+                return Err(Error::new(ErrorKind::TopicNotFound, "closed"));
+            }
         }
         let (start, batch) = self.engine.with_log(&self.at, |log| {
             (log.start, log.batches.iter().find(|batch| batch.next_offset() > self.next).cloned())
@@ -234,6 +292,13 @@ impl Engine for FakeEngine {
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
         Box::pin(async move {
+            {
+                let mut state = self.state.lock();
+                state.opened_at.push(tokio::time::Instant::now());
+                if let Some(error) = state.open_faults.pop_front() {
+                    return Err(error);
+                }
+            }
             let (start, end) = self.with_log(&request.source, |log| (log.start, log.end))?;
             let next = match request.from {
                 Start::Earliest => start,

@@ -1,6 +1,14 @@
 //! The consumer over an engine that keeps batches in memory and fails on demand.
 
+mod by_offset;
+mod ending;
+mod gaps;
 mod groups;
+mod handing_out;
+mod moving;
+mod numbering;
+mod prefetching;
+mod resuming;
 mod starting;
 
 use std::{future::Future, sync::Arc, task::Waker, time::Duration};
