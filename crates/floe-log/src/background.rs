@@ -46,6 +46,19 @@ fn sync_loop(shared: &Shared) {
     }
 }
 
+/// Syncs many partitions, several at a time.
+pub(crate) fn sync_side_by_side(partitions: &[Arc<Partition>]) -> Result<(), LogError> {
+    let dirty: Vec<_> = partitions.iter().filter(|partition| partition.is_dirty()).collect();
+    let share = dirty.len().div_ceil(SYNC_THREADS).max(1);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = dirty
+            .chunks(share)
+            .map(|chunk| scope.spawn(move || chunk.iter().try_for_each(|partition| partition.sync())))
+            .collect();
+        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(LogError::Closed)))
+    })
+}
+
 fn house_loop(shared: &Arc<Shared>, topics: &Topics) {
     let (checkpoints, retention) = (shared.config.checkpoint_interval, shared.config.retention_interval);
     let mut next_checkpoint = later(checkpoints);

@@ -6,7 +6,6 @@ use std::{
     io::{BufRead, BufReader},
     path::Path,
     process::{Child, Command, Stdio},
-    sync::Arc,
 };
 
 use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig};

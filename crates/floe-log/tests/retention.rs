@@ -97,7 +97,11 @@ fn retention_beside_reading_and_appending_never_shows_a_hole() {
     let (_directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(20_000)));
     std::thread::scope(|scope| {
         let writer = Arc::clone(&partition);
-        scope.spawn(move || (0..2_000_u32).for_each(|n| drop(append_one(&writer, &[n as u8; 100]))));
+        scope.spawn(move || {
+            for number in 0..2_000_u32 {
+                append_one(&writer, &[number as u8; 100]);
+            }
+        });
         scope.spawn(|| {
             while partition.bounds().end < 2_095 {
                 store.enforce_retention(now_ms()).unwrap();

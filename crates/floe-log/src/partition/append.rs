@@ -349,7 +349,7 @@ impl Partition {
         }
         let header = SegmentHeader { log_id: self.log_id, base: next, created_ms: now_ms };
         let segment = Segment::create(&self.shared.files, &self.directory, header)?;
-        self.mark_created();
+        self.mark_created(previous.is_none());
         self.segments.write().push(Arc::clone(&segment));
         if previous.is_some() {
             // A full segment goes to the disk now, not with the next checkpoint.

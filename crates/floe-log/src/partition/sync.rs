@@ -38,6 +38,8 @@ struct Dirty {
     point: Option<DurablePoint>,
     /// Files were created, so the directory has to be synced too.
     names: bool,
+    /// The directory itself was created.
+    directory: bool,
 }
 
 struct Waiting {
@@ -92,9 +94,11 @@ impl Partition {
         }
     }
 
-    /// Notes that a file was created.
-    pub(super) fn mark_created(&self) {
-        self.sync.dirty.lock().names = true;
+    /// Notes that a file was created, and the directory with it if it is the first one.
+    pub(super) fn mark_created(&self, is_first: bool) {
+        let mut dirty = self.sync.dirty.lock();
+        dirty.names = true;
+        dirty.directory |= is_first;
     }
 
     /// Acknowledges `done` once everything before `end` is durable.
@@ -107,6 +111,15 @@ impl Partition {
         if !self.sync.queued.swap(true, Ordering::AcqRel) {
             self.shared.work.sync_now(self);
         }
+    }
+
+    /// Whether there is something to sync or somebody to answer.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let dirty = self.sync.dirty.lock();
+        let is_dirty = dirty.point.is_some() || dirty.names;
+        drop(dirty);
+        // A sync that runs right now took its work out already: it counts until it is done.
+        is_dirty || !self.sync.waiting.lock().is_empty() || self.sync.running.is_locked()
     }
 
     /// Syncs what is dirty and acknowledges what waited for it.
@@ -122,8 +135,9 @@ impl Partition {
     }
 
     fn sync_dirty(&self) -> Result<(), LogError> {
-        let Dirty { segments, point, names } = std::mem::take(&mut *self.sync.dirty.lock());
-        let synced = segments.iter().try_for_each(Segment::sync).and_then(|()| self.sync_names(names));
+        let Dirty { segments, point, names, directory } = std::mem::take(&mut *self.sync.dirty.lock());
+        let synced =
+            segments.iter().try_for_each(Segment::sync).and_then(|()| self.sync_names(names, directory));
         if let Err(error) = synced {
             if self.deleted.load(Ordering::Acquire) {
                 return Ok(());
@@ -148,12 +162,16 @@ impl Partition {
         Ok(())
     }
 
-    fn sync_names(&self, names: bool) -> io::Result<()> {
+    fn sync_names(&self, names: bool, directory: bool) -> io::Result<()> {
         if !names {
             return Ok(());
         }
         self.shared.disk.sync_dir(&self.directory)?;
-        self.shared.disk.sync_dir(&self.shared.logs_directory())
+        if directory {
+            self.shared.disk.sync_dir(&self.shared.logs_directory())?;
+            self.shared.disk.sync_dir(&self.shared.directory)?;
+        }
+        Ok(())
     }
 
     fn acknowledge_durable(&self) {

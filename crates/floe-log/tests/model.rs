@@ -1,0 +1,197 @@
+//! Random sequences of calls, against a vector.
+
+mod support;
+
+use bytes::Bytes;
+use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
+use proptest::prelude::*;
+use support::{append, batch, copy};
+
+#[derive(Debug, Clone)]
+enum Action {
+    Append { count: u32, time: i64, len: usize },
+    Read { from: i64, max_bytes: usize },
+    Time(i64),
+    Flush,
+    CloseAndOpen,
+    KillAndOpen,
+    LosePower,
+    DeleteBefore(i64),
+    Retain,
+    Commit(i64),
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        12 => (1..5_u32, prop_oneof![Just(-1_i64), 1..300_i64], 0..900_usize)
+            .prop_map(|(count, time, len)| Action::Append { count, time, len }),
+        6 => (-3..150_i64, prop_oneof![Just(1_usize), 200..3_000_usize])
+            .prop_map(|(from, max_bytes)| Action::Read { from, max_bytes }),
+        3 => (0..320_i64).prop_map(Action::Time),
+        1 => Just(Action::Flush),
+        1 => Just(Action::CloseAndOpen),
+        1 => Just(Action::KillAndOpen),
+        1 => Just(Action::LosePower),
+        1 => (0..120_i64).prop_map(Action::DeleteBefore),
+        1 => Just(Action::Retain),
+        1 => (0..1_000_i64).prop_map(Action::Commit),
+    ]
+}
+
+#[derive(Debug, Clone, Default)]
+struct Model {
+    /// Base offset, count, time, body.
+    batches: Vec<(i64, u32, i64, Bytes)>,
+    start: i64,
+    end: i64,
+    committed: Option<i64>,
+}
+
+impl Model {
+    fn from(&self, offset: i64) -> impl Iterator<Item = (i64, Bytes)> + '_ {
+        let readable = self.batches.iter().filter(move |(base, count, ..)| base + i64::from(*count) > offset);
+        readable.map(|(base, .., body)| (*base, body.clone()))
+    }
+}
+
+fn config(disk: &MemoryDisk) -> StoreConfig {
+    // Small segments, so that everything happens within few appends; a tail that holds only some of it.
+    StoreConfig::at("/").disk(std::sync::Arc::new(disk.clone())).segment_bytes(2_500).tail_bytes(1_000)
+}
+
+fn check_bounds(store: &Store, model: &Model) -> Result<(), TestCaseError> {
+    let bounds = store.partition("t", 0).unwrap().bounds();
+    prop_assert_eq!((bounds.start, bounds.end), (model.start, model.end));
+    prop_assert_eq!(store.committed("g", "t", 0).map(|c| c.offset), model.committed);
+    Ok(())
+}
+
+fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError> {
+    let mut disk = MemoryDisk::with_power_loss();
+    let mut store = Store::open(config(&disk)).unwrap();
+    let topic = TopicConfig::new().durability(durability).retention_bytes(Some(6_000));
+    store.create_topic("t", topic).unwrap();
+    let mut model = Model::default();
+    let mut follower = store.partition("t", 0).unwrap().reader(0).unwrap();
+    for (number, action) in actions.into_iter().enumerate() {
+        let partition = store.partition("t", 0).unwrap();
+        match action {
+            Action::Append { count, time, len } => {
+                let body = vec![number as u8; len];
+                let appended = append(&partition, batch(count, time, &body)).unwrap();
+                prop_assert_eq!(appended.base_offset, model.end);
+                model.batches.push((model.end, count, time, body.into()));
+                model.end += i64::from(count);
+            }
+            Action::Read { from, max_bytes } => match partition.reader(from) {
+                Ok(reader) => {
+                    prop_assert!((model.start..=model.end).contains(&from));
+                    let mut reader = reader.verify(true);
+                    let mut expected = model.from(from);
+                    loop {
+                        let chunk = reader.next_chunk(max_bytes).unwrap();
+                        let bytes: usize = chunk.batches.iter().map(|b| b.len()).sum();
+                        prop_assert!(chunk.batches.len() <= 1 || bytes <= max_bytes);
+                        if chunk.batches.is_empty() {
+                            break;
+                        }
+                        for batch in chunk.batches {
+                            prop_assert_eq!(
+                                Some((batch.base_offset(), support::body(&batch))),
+                                expected.next()
+                            );
+                        }
+                    }
+                    prop_assert_eq!(expected.next(), None);
+                }
+                Err(LogError::OutOfRange { start, end, .. }) => {
+                    prop_assert!(!(model.start..=model.end).contains(&from));
+                    prop_assert_eq!((start, end), (model.start, model.end));
+                }
+                Err(error) => prop_assert!(false, "{}", error),
+            },
+            Action::Time(wanted) => {
+                let expected = model
+                    .batches
+                    .iter()
+                    .filter(|(base, count, ..)| base + i64::from(*count) > model.start)
+                    .find(|(_, _, time, _)| *time >= wanted)
+                    .map(|(base, ..)| (*base).max(model.start));
+                prop_assert_eq!(partition.offset_for_time(wanted).unwrap(), expected);
+            }
+            Action::Flush => store.flush().unwrap(),
+            Action::CloseAndOpen | Action::KillAndOpen | Action::LosePower => {
+                if matches!(action, Action::CloseAndOpen) {
+                    store.close().unwrap();
+                } else if matches!(action, Action::LosePower) {
+                    if durability != Durability::Always {
+                        store.flush().unwrap();
+                    }
+                    disk = disk.after_power_loss(|| false);
+                } else {
+                    let left = copy(&disk);
+                    disk = MemoryDisk::with_power_loss();
+                    for path in left.paths() {
+                        disk.put(&path, &left.contents(&path).unwrap());
+                    }
+                }
+                drop(store);
+                store = Store::open(config(&disk)).unwrap();
+                prop_assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
+                let position = follower.position();
+                let partition = store.partition("t", 0).unwrap();
+                follower = partition.reader(position.max(partition.bounds().start)).unwrap();
+            }
+            Action::DeleteBefore(offset) => {
+                let allowed = (model.start..=model.end).contains(&offset);
+                prop_assert_eq!(partition.delete_before(offset).is_ok(), allowed);
+                if allowed {
+                    model.start = offset;
+                }
+            }
+            Action::Retain => {
+                store.enforce_retention(0).unwrap();
+                let start = partition.bounds().start;
+                prop_assert!(start >= model.start && start <= model.end);
+                let kept: usize = model.from(start).map(|(_, body)| body.len() + 57).sum();
+                prop_assert!(start == model.start || kept + 64 >= 6_000 - 2_500, "too much was removed");
+                prop_assert!(partition.size_bytes() < 6_000 + 2_500 + 1_000, "too little was removed");
+                model.start = start;
+            }
+            Action::Commit(offset) => {
+                store.commit_offset("g", "t", 0, offset, None).unwrap();
+                model.committed = Some(offset);
+            }
+        }
+        check_bounds(&store, &model)?;
+        // One reader goes along all the time, so that the tail in memory is used too.
+        if follower.position() < model.start {
+            let lost = follower.next_chunk(500);
+            let out_of_range = matches!(lost, Err(LogError::OutOfRange { .. }));
+            prop_assert!(out_of_range);
+            follower.seek(model.start).unwrap();
+        } else {
+            let from = follower.position();
+            let chunk = follower.next_chunk(500).unwrap();
+            let got: Vec<_> = chunk.batches.iter().map(|b| (b.base_offset(), support::body(b))).collect();
+            let expected: Vec<_> = model.from(from).take(got.len()).collect();
+            prop_assert_eq!(&got, &expected);
+            prop_assert_eq!(got.is_empty(), from == model.end);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_log_behaves_like_a_vector_os(actions in prop::collection::vec(action(), 1..80)) {
+        run(Durability::Os, actions)?;
+    }
+
+    #[test]
+    fn the_log_behaves_like_a_vector_always(actions in prop::collection::vec(action(), 1..60)) {
+        run(Durability::Always, actions)?;
+    }
+}
