@@ -1,0 +1,117 @@
+//! What can be typed.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    commands::{bench, completions, consume, explain, offsets, produce, topic},
+    output::OutputFormat,
+};
+
+/// Durable streams from the command line.
+///
+/// Topics live where --url says: `embedded:PATH` is a store in a folder of this machine, `memory:` one that is gone
+/// with the command. Records go to standard output, everything else to standard error.
+#[derive(Debug, Parser)]
+#[command(
+    name = "floe",
+    version,
+    arg_required_else_help = true,
+    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable or timed out, 5 not allowed, 6 data damaged,\n7 records missing, 8 done in part, 130 Ctrl-C.\n\nNew here? Run `floe quickstart`."
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands, before or after its name.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Global {
+    /// Where the topics live: embedded:PATH or memory:
+    #[arg(long, global = true, env = "FLOE_URL", default_value = "embedded:./floe-data", value_name = "URL")]
+    pub(crate) url: String,
+
+    /// How results are printed; with json and jsonl, errors are JSON too
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Create, list, describe, delete and watch topics
+    #[command(subcommand)]
+    Topic(topic::TopicCommand),
+    /// Write records: each line of a file or of standard input is one
+    Produce(produce::ProduceArgs),
+    /// Read records and print them
+    Consume(consume::ConsumeArgs),
+    /// List, reset and delete the stored offsets of consumer groups
+    #[command(subcommand)]
+    Offsets(offsets::OffsetsCommand),
+    /// Measure: write records, read them back, and check that each came once and in order
+    Bench(bench::BenchArgs),
+    /// See it work: a topic in a temporary store, a record in and out, a short measurement
+    Quickstart,
+    /// Tell whether the engine can work
+    Health,
+    /// Explain an error code and what to do about it
+    Explain(explain::ExplainArgs),
+    /// Print the completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn walk(command: &clap::Command, visit: &mut impl FnMut(&clap::Command)) {
+        visit(command);
+        for inner in command.get_subcommands() {
+            walk(inner, visit);
+        }
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_and_every_argument_is_explained() {
+        walk(&Cli::command(), &mut |command| {
+            assert!(command.get_about().is_some(), "{} has no description", command.get_name());
+            for argument in command.get_arguments() {
+                let help = argument.get_help().map(ToString::to_string).unwrap_or_default();
+                assert!(!help.trim().is_empty(), "{} {} has no help", command.get_name(), argument.get_id());
+            }
+        });
+    }
+
+    #[test]
+    fn every_argument_is_in_the_manual() {
+        let manual = include_str!("../../../docs/cli.md");
+        walk(&Cli::command(), &mut |command| {
+            assert!(manual.contains(command.get_name()), "docs/cli.md does not name {}", command.get_name());
+            for argument in command.get_arguments() {
+                if let Some(long) = argument.get_long() {
+                    assert!(manual.contains(&format!("--{long}")), "docs/cli.md does not name --{long}");
+                }
+            }
+        });
+    }
+
+    #[test]
+    fn global_options_stand_before_or_after_the_command() {
+        for line in [
+            ["floe", "--url", "memory:", "-o", "json", "topic", "list"],
+            ["floe", "topic", "list", "--url", "memory:", "-o", "json"],
+        ] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert_eq!((cli.global.url.as_str(), cli.global.output), ("memory:", OutputFormat::Json));
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! How long it takes from handing a record over to its acknowledgement, by sampling.
+
+use std::time::{Duration, Instant};
+
+use floe::producer::Delivery;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use hdrhistogram::Histogram;
+use tokio::{sync::mpsc, task::JoinHandle};
+
+use crate::exit::{Failure, Outcome};
+
+/// About so many records are watched. More would measure the watching.
+const SAMPLES: u64 = 20_000;
+
+/// Deliveries on their way to the task that awaits them.
+const QUEUE: usize = 4096;
+
+/// Two digits after the first.
+const DIGITS: u8 = 3;
+
+/// Awaits sampled deliveries in a task of its own, so that each is timed when it arrives, not when the writing loop has
+/// time to look.
+#[derive(Debug)]
+pub(super) struct LatencySampler {
+    every: u64,
+    watched: mpsc::Sender<(Instant, Delivery)>,
+    task: JoinHandle<floe::Result<Histogram<u64>>>,
+}
+
+impl LatencySampler {
+    /// Spreads the samples evenly over `records`.
+    pub(super) fn start(records: u64) -> Outcome<Self> {
+        let histogram = Histogram::new(DIGITS)
+            .map_err(|error| Failure::verification(format!("cannot measure latency: {error}")))?;
+        let (watched, queue) = mpsc::channel(QUEUE);
+        let task = tokio::spawn(record_all(queue, histogram));
+        Ok(Self { every: records.div_ceil(SAMPLES), watched, task })
+    }
+
+    /// Whether the record with this number is a sample.
+    #[inline]
+    pub(super) fn wants(&self, number: u64) -> bool {
+        number.is_multiple_of(self.every)
+    }
+
+    /// Times a delivery.
+    pub(super) async fn watch(&mut self, handed_over: Instant, delivery: Delivery) {
+        // The task ends early only on a failed delivery, which `finish` tells.
+        let _ = self.watched.send((handed_over, delivery)).await;
+    }
+
+    /// All samples, in microseconds, once each has its acknowledgement.
+    pub(super) async fn finish(self) -> Outcome<Histogram<u64>> {
+        drop(self.watched);
+        match self.task.await {
+            Ok(histogram) => Ok(histogram?),
+            Err(error) => Err(Failure::verification(format!("latency was not measured: {error}"))),
+        }
+    }
+}
+
+async fn record_all(
+    mut queue: mpsc::Receiver<(Instant, Delivery)>,
+    mut histogram: Histogram<u64>,
+) -> floe::Result<Histogram<u64>> {
+    let mut waiting = FuturesUnordered::new();
+    let mut open = true;
+    while open || !waiting.is_empty() {
+        tokio::select! {
+            next = queue.recv(), if open => match next {
+                Some((handed_over, delivery)) => waiting.push(timed(handed_over, delivery)),
+                None => open = false,
+            },
+            Some(latency) = waiting.next() => {
+                let microseconds = u64::try_from(latency?.as_micros()).unwrap_or(u64::MAX);
+                histogram.saturating_record(microseconds);
+            }
+        }
+    }
+    Ok(histogram)
+}
+
+async fn timed(handed_over: Instant, delivery: Delivery) -> floe::Result<Duration> {
+    delivery.await?;
+    Ok(handed_over.elapsed())
+}

@@ -1,0 +1,182 @@
+//! `floe bench`: writes records, reads them back, and checks that each came once and in order.
+//!
+//! Producing is timed from the first record to the last acknowledgement, consuming from opening the consumer to the
+//! last record. Both go through the same producer and consumer that applications use.
+
+mod latency;
+mod payload;
+mod report;
+mod verify;
+
+use std::{
+    process,
+    time::{Duration, Instant, SystemTime},
+};
+
+use clap::Args;
+use floe::{Client, Codec, Record, TopicSpec, consumer::StartAt, units};
+
+pub(crate) use self::report::{Measured, Measurement};
+use self::{latency::LatencySampler, payload::Payload, verify::Verifier};
+use super::with_client;
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+    interrupt::Interrupt,
+    output::print_document,
+};
+
+/// Most records of one run; the check keeps one bit for each.
+const MAX_RECORDS: u64 = 1 << 33;
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BenchArgs {
+    /// How many records
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
+    pub(crate) records: u64,
+    /// Size of each value in bytes, at least 8
+    #[arg(long, value_name = "B", default_value = "100", value_parser = parse_record_size)]
+    pub(crate) size: usize,
+    /// Partitions of the topic
+    #[arg(long, value_name = "P", default_value_t = 1)]
+    pub(crate) partitions: u32,
+    /// Compress batches with none, gzip, snappy, lz4 or zstd; the values are then compressible text, else random bytes
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    pub(crate) compression: Codec,
+    /// Size at which a batch is sent, before compression
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = super::parse_batch_size)]
+    pub(crate) batch_size: usize,
+    /// Wait this long for a batch to fill
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = units::parse_duration)]
+    pub(crate) linger: Duration,
+}
+
+fn parse_record_size(text: &str) -> Result<usize, String> {
+    let size = units::parse_size(text).map_err(|error| error.message().to_owned())?;
+    match usize::try_from(size) {
+        Ok(size) if size >= payload::NUMBER_LEN => Ok(size),
+        _ => Err(format!("each value holds its number, which takes {} bytes", payload::NUMBER_LEN)),
+    }
+}
+
+pub(crate) async fn run(global: &Global, args: BenchArgs) -> Outcome {
+    let interrupt = Interrupt::listen()?;
+    let measurement =
+        with_client(&global.url, async |client| measure(client, &args, &interrupt).await).await?;
+    print_document(global.output, &measurement.to_json(), &measurement.to_text())?;
+    measurement.check()
+}
+
+/// Measures in a topic of its own, which is deleted whatever comes of it.
+pub(crate) async fn measure(
+    client: &Client,
+    args: &BenchArgs,
+    interrupt: &Interrupt,
+) -> Outcome<Measurement> {
+    let topic = temporary_name();
+    client.admin().create_topic(TopicSpec::new(topic.as_str()).partitions(args.partitions)).await?;
+    let outcome = tokio::select! {
+        outcome = measure_in(client, args, &topic) => outcome,
+        () = interrupt.pressed() => Err(Failure::interrupted()),
+    };
+    let deleted = client.admin().delete_topic(topic.as_str()).await;
+    let measurement = outcome?;
+    deleted
+        .map_err(|error| Failure::from(error).explained(format!("the topic {topic} could not be deleted")))?;
+    Ok(measurement)
+}
+
+/// Told apart from every other run, on this machine and on others.
+fn temporary_name() -> String {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    format!("floe-bench-{}-{:x}", process::id(), now.as_nanos() & 0xffff_ffff_ffff)
+}
+
+async fn measure_in(client: &Client, args: &BenchArgs, topic: &str) -> Outcome<Measurement> {
+    let payload = Payload::new(args.size, args.compression != Codec::None);
+    let (produce, latency) = produce(client, args, topic, &payload).await?;
+    let mut verifier = Verifier::new(args.records, &payload);
+    let consume = consume(client, topic, &mut verifier).await?;
+    Ok(Measurement {
+        args: args.clone(),
+        url: client.url().to_owned(),
+        engine: client.info().name,
+        produce,
+        latency,
+        consume,
+        verdict: verifier.verdict(),
+    })
+}
+
+async fn produce(
+    client: &Client,
+    args: &BenchArgs,
+    topic: &str,
+    payload: &Payload,
+) -> Outcome<(Measured, hdrhistogram::Histogram<u64>)> {
+    let producer = client
+        .producer(topic)
+        .linger(args.linger)
+        .batch_size(args.batch_size)
+        .compression(args.compression)
+        .start()
+        .await?;
+    let mut latency = LatencySampler::start(args.records)?;
+    let mut value = payload.buffer();
+    let begun = Instant::now();
+    for number in 0..args.records {
+        payload.fill(number, &mut value);
+        // Taken before the record is handed over: waiting for room is part of what a caller waits for.
+        let handed_over = latency.wants(number).then(Instant::now);
+        let delivery = producer.enqueue(Record::new(value.as_slice())).await?;
+        match handed_over {
+            Some(handed_over) => latency.watch(handed_over, delivery).await,
+            None => drop(delivery),
+        }
+    }
+    producer.flush().await?;
+    let time = begun.elapsed();
+    let latency = latency.finish().await?;
+    let report = producer.close().await?;
+    if let Some(undelivered) = report.undelivered.first() {
+        return Err(undelivered.error.clone().into());
+    }
+    Ok((Measured { records: args.records, bytes: args.records * args.size as u64, time }, latency))
+}
+
+async fn consume(client: &Client, topic: &str, verifier: &mut Verifier<'_>) -> Outcome<Measured> {
+    let begun = Instant::now();
+    let mut consumer = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
+    let (mut records, mut bytes) = (0, 0);
+    while let Some(batch) = consumer.next_batch().await? {
+        records += batch.len() as u64;
+        for record in batch.borrowed() {
+            bytes += record.value.len() as u64;
+            verifier.check(batch.partition, record.value);
+        }
+        // Without this a batch that is always ready would keep Ctrl-C from being noticed.
+        tokio::task::consume_budget().await;
+    }
+    let time = begun.elapsed();
+    consumer.close().await?;
+    Ok(Measured { records, bytes, time })
+}
+
+#[cfg(test)]
+mod tests {
+    use floe::Topic;
+
+    use super::*;
+
+    #[test]
+    fn the_temporary_topic_has_a_valid_name() {
+        Topic::from(temporary_name()).validate().unwrap();
+    }
+
+    #[test]
+    fn a_value_has_room_for_its_number() {
+        assert_eq!(parse_record_size("8"), Ok(8));
+        assert_eq!(parse_record_size("1KiB"), Ok(1024));
+        assert!(parse_record_size("7").is_err());
+    }
+}

@@ -1,0 +1,121 @@
+//! Whether each record came once, in order, as it was written.
+
+use std::collections::HashMap;
+
+use super::payload::Payload;
+
+/// What the check found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Verdict {
+    /// Written and not read; a damaged record counts as lost.
+    pub(crate) lost: u64,
+    /// Read more than once.
+    pub(crate) duplicated: u64,
+    /// Read after a record of the same partition that was written later.
+    pub(crate) out_of_order: u64,
+    /// Read with other bytes than were written, or never written.
+    pub(crate) damaged: u64,
+}
+
+/// Checks records as they are read.
+#[derive(Debug)]
+pub(super) struct Verifier<'a> {
+    payload: &'a Payload,
+    records: u64,
+    /// One bit for each record.
+    seen: Vec<u64>,
+    distinct: u64,
+    /// Highest number seen in each partition.
+    highest: HashMap<u32, u64>,
+    verdict: Verdict,
+}
+
+impl<'a> Verifier<'a> {
+    /// Expects the records 0 to `records` of `payload`.
+    pub(super) fn new(records: u64, payload: &'a Payload) -> Self {
+        let words = usize::try_from(records.div_ceil(64)).unwrap_or(usize::MAX);
+        Self {
+            payload,
+            records,
+            seen: vec![0; words],
+            distinct: 0,
+            highest: HashMap::new(),
+            verdict: Verdict::default(),
+        }
+    }
+
+    /// Takes a record in.
+    #[inline]
+    pub(super) fn check(&mut self, partition: u32, value: &[u8]) {
+        let number = self.payload.number_of(value).filter(|number| *number < self.records);
+        let Some(number) = number else {
+            self.verdict.damaged += 1;
+            return;
+        };
+        let bit = 1 << (number % 64);
+        let Some(word) = usize::try_from(number / 64).ok().and_then(|at| self.seen.get_mut(at)) else {
+            return;
+        };
+        if *word & bit == 0 {
+            *word |= bit;
+            self.distinct += 1;
+        } else {
+            // A repeat is out of order as well; it counts once, as what it is.
+            self.verdict.duplicated += 1;
+            return;
+        }
+        let highest = self.highest.entry(partition).or_insert(number);
+        if number < *highest {
+            self.verdict.out_of_order += 1;
+        }
+        *highest = number.max(*highest);
+    }
+
+    pub(super) fn verdict(&self) -> Verdict {
+        Verdict { lost: self.records - self.distinct, ..self.verdict }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(records: u64, read: &[(u32, u64)]) -> Verdict {
+        let payload = Payload::new(20, false);
+        let mut verifier = Verifier::new(records, &payload);
+        let mut value = payload.buffer();
+        for (partition, number) in read {
+            payload.fill(*number, &mut value);
+            verifier.check(*partition, &value);
+        }
+        verifier.verdict()
+    }
+
+    #[test]
+    fn every_kind_of_fault_is_found() {
+        assert_eq!(verdict(3, &[(0, 0), (0, 1), (0, 2)]), Verdict::default());
+        assert_eq!(
+            verdict(4, &[(1, 2), (0, 0), (1, 3), (0, 1)]),
+            Verdict::default(),
+            "partitions interleave"
+        );
+        assert_eq!(verdict(3, &[(0, 0), (0, 2)]), Verdict { lost: 1, ..Verdict::default() });
+        assert_eq!(
+            verdict(3, &[(0, 0), (0, 1), (0, 1), (0, 2)]),
+            Verdict { duplicated: 1, ..Verdict::default() }
+        );
+        assert_eq!(verdict(3, &[(0, 1), (0, 0), (0, 2)]), Verdict { out_of_order: 1, ..Verdict::default() });
+        assert_eq!(verdict(1, &[(0, 0), (0, 7)]), Verdict { damaged: 1, ..Verdict::default() });
+    }
+
+    #[test]
+    fn a_damaged_record_is_lost() {
+        let payload = Payload::new(20, false);
+        let mut verifier = Verifier::new(1, &payload);
+        let mut value = payload.buffer();
+        payload.fill(0, &mut value);
+        value[19] ^= 1;
+        verifier.check(0, &value);
+        assert_eq!(verifier.verdict(), Verdict { lost: 1, damaged: 1, ..Verdict::default() });
+    }
+}

@@ -1,0 +1,336 @@
+//! `floe consume`: reads records and prints them.
+
+use std::{io, time::Duration};
+
+use clap::Args;
+use floe::{
+    Client, Error, ErrorKind,
+    consumer::{CommitPolicy, Consumer, Finish, Gap, Message, RecordBatch, StartAt},
+};
+use futures_util::FutureExt as _;
+
+use super::with_client;
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+    interrupt::Interrupt,
+    output::{
+        OutputFormat, amount,
+        record::{RecordPrinter, Row},
+        stdout::{Stdout, note},
+        template::Template,
+    },
+    position::Position,
+};
+
+/// How often the offsets of a group are stored while it reads. A consumer that is killed prints at most so much again.
+const COMMIT_EVERY: Duration = Duration::from_secs(1);
+
+/// Records printed one by one that may wait for a flush.
+const UNFLUSHED: usize = 1000;
+
+#[derive(Debug, Args)]
+pub(crate) struct ConsumeArgs {
+    /// The topic to read
+    topic: String,
+    /// Where to begin: beginning, end, stored, offset N, +N after the beginning, -N before the end, or @TIME (RFC 3339,
+    /// Unix seconds or milliseconds, or -1h for an hour ago) [default: stored with --group, beginning with
+    /// --exit-at-end, else end]
+    #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
+    from: Option<Position>,
+    /// Read this partition only [default: all]
+    #[arg(long, value_name = "P")]
+    partition: Option<u32>,
+    /// Remember how far this group has read, and go on there the next time
+    #[arg(long, value_name = "GROUP")]
+    group: Option<String>,
+    /// Stop after N records
+    #[arg(short = 'n', long, value_name = "N")]
+    count: Option<u64>,
+    /// Stop at what is the end when the command starts
+    #[arg(short, long)]
+    exit_at_end: bool,
+    /// Print each record like this: {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}, also as
+    /// {{name}} or %t %p %o %T %k %s %h; \n, \t, \xNN are understood. A newline follows unless it ends with one or with
+    /// \c
+    #[arg(long, value_name = "FORMAT", value_parser = Template::parse, allow_hyphen_values = true)]
+    format: Option<Template>,
+}
+
+impl ConsumeArgs {
+    fn start(&self) -> Outcome<StartAt> {
+        match self.from {
+            Some(Position::Stored) if self.group.is_none() => {
+                Err(Failure::usage("--from stored needs --group: offsets are stored for a group"))
+            }
+            Some(position) => Ok(position.into()),
+            None if self.group.is_some() => Ok(StartAt::StoredOrBeginning),
+            None if self.exit_at_end => Ok(StartAt::Beginning),
+            None => Ok(StartAt::End),
+        }
+    }
+}
+
+pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
+    if args.format.is_some() && global.output != OutputFormat::Text {
+        return Err(Failure::usage("--format and --output both say how records are printed: use one"));
+    }
+    let start = args.start()?;
+    let interrupt = Interrupt::listen()?;
+    with_client(&global.url, async |client| {
+        let consumer = open(client, &args, start).await?;
+        let out = Stdout::lock();
+        let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());
+        let session = Session {
+            consumer,
+            out,
+            printer,
+            interrupt: &interrupt,
+            output: global.output,
+            grouped: args.group.is_some(),
+            remaining: args.count,
+            unflushed: Vec::new(),
+            gaps: 0,
+            missing: 0,
+        };
+        session.run().await
+    })
+    .await
+}
+
+async fn open(client: &Client, args: &ConsumeArgs, start: StartAt) -> Outcome<Consumer> {
+    let mut builder = client.consumer(args.topic.as_str()).from(start);
+    if let Some(partition) = args.partition {
+        builder = builder.partition(partition);
+    }
+    if let Some(group) = &args.group {
+        // A record is finished when it has left this process, which only the code below can know.
+        builder =
+            builder.group(group.as_str()).finish(Finish::OnAck).commit(CommitPolicy::Interval(COMMIT_EVERY));
+    }
+    if args.exit_at_end {
+        builder = builder.stop_at_end();
+    }
+    Ok(builder.start().await?)
+}
+
+/// Why reading ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// At the end, or after as many records as were asked for.
+    Complete,
+    Interrupted,
+}
+
+/// What came next.
+enum Next {
+    Batch(RecordBatch),
+    Message(Message),
+    Gap(Error),
+    End(End),
+}
+
+struct Session<'a> {
+    consumer: Consumer,
+    out: Stdout,
+    printer: RecordPrinter,
+    interrupt: &'a Interrupt,
+    output: OutputFormat,
+    grouped: bool,
+    /// Records still to print, where there is a limit.
+    remaining: Option<u64>,
+    /// Printed, and not yet handed to the operating system.
+    unflushed: Vec<Message>,
+    gaps: u64,
+    missing: u64,
+}
+
+impl Session<'_> {
+    async fn run(mut self) -> Outcome {
+        let outcome = self.print_all().await;
+        if outcome.as_ref().is_err_and(Failure::is_broken_pipe) {
+            // What was not taken is not acknowledged either, so that closing stores nothing of it.
+            self.consumer.close().await?;
+            return outcome.map(drop);
+        }
+        // Whatever happened, what was printed is complete: the array is closed, the records are finished.
+        let ended = self.finish();
+        let closed = self.consumer.close().await;
+        let end = outcome?;
+        ended?;
+        closed?;
+        if end == End::Interrupted {
+            return Err(Failure::interrupted());
+        }
+        if self.gaps > 0 {
+            return Err(Failure::loss(format!(
+                "{} missing in {}",
+                amount::count(self.missing, "record"),
+                amount::count(self.gaps, "gap")
+            )));
+        }
+        Ok(())
+    }
+
+    async fn print_all(&mut self) -> Outcome<End> {
+        self.printer.begin(&mut self.out).map_err(|error| Failure::output(&error))?;
+        while self.remaining != Some(0) {
+            match self.next().await? {
+                Next::Batch(batch) => self.print_batch(&batch)?,
+                Next::Message(message) => self.print_message(message)?,
+                Next::Gap(error) => self.tell_gap(error)?,
+                Next::End(end) => return Ok(end),
+            }
+        }
+        Ok(End::Complete)
+    }
+
+    /// What comes next. Everything printed is flushed before waiting, so that it is seen at once.
+    async fn next(&mut self) -> Outcome<Next> {
+        if self.interrupt.is_pressed() {
+            return Ok(Next::End(End::Interrupted));
+        }
+        // A group that stops after a number of records must not finish the rest of a batch.
+        let singly = self.grouped && self.remaining.is_some();
+        let fetched = match fetch(&mut self.consumer, singly).now_or_never() {
+            Some(fetched) => fetched,
+            None => {
+                self.flush()?;
+                tokio::select! {
+                    fetched = fetch(&mut self.consumer, singly) => fetched,
+                    () = self.interrupt.pressed() => return Ok(Next::End(End::Interrupted)),
+                }
+            }
+        };
+        match fetched {
+            Ok(next) => Ok(next),
+            Err(error) if error.kind() == ErrorKind::Gap => Ok(Next::Gap(error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn print_batch(&mut self, batch: &RecordBatch) -> Outcome {
+        let limit = self.remaining.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
+        let printed = print_records(&mut self.printer, &mut self.out, batch, limit);
+        printed.map_err(|error| Failure::output(&error))?;
+        if let Some(left) = &mut self.remaining {
+            *left -= batch.len().min(limit) as u64;
+        }
+        if self.grouped {
+            self.out.flush()?;
+            batch.ack();
+        }
+        Ok(())
+    }
+
+    fn print_message(&mut self, message: Message) -> Outcome {
+        let row = Row {
+            topic: message.topic.as_str(),
+            partition: message.partition,
+            offset: message.offset,
+            timestamp: message.timestamp,
+            key: message.key.as_deref(),
+            value: &message.value,
+            headers: message.headers.iter().collect(),
+        };
+        self.printer.write(&mut self.out, &row).map_err(|error| Failure::output(&error))?;
+        if let Some(left) = &mut self.remaining {
+            *left -= 1;
+        }
+        self.unflushed.push(message);
+        if self.unflushed.len() >= UNFLUSHED { self.flush() } else { Ok(()) }
+    }
+
+    fn flush(&mut self) -> Outcome {
+        self.out.flush()?;
+        for message in self.unflushed.drain(..) {
+            message.ack();
+        }
+        Ok(())
+    }
+
+    /// Says what is missing, and goes on: what lies behind it can be read.
+    fn tell_gap(&mut self, error: Error) -> Outcome {
+        self.flush()?;
+        self.gaps += 1;
+        self.missing += Gap::of(&error).map_or(0, Gap::offsets);
+        Failure::from(error).report(self.output);
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Outcome {
+        self.printer.end(&mut self.out).map_err(|error| Failure::output(&error))?;
+        self.flush()?;
+        if self.output == OutputFormat::Table {
+            note(&amount::count(self.printer.printed(), "record"));
+        }
+        Ok(())
+    }
+}
+
+/// # Cancel safety
+/// Dropping the future loses nothing, as with the calls it makes.
+async fn fetch(consumer: &mut Consumer, singly: bool) -> floe::Result<Next> {
+    let next = if singly {
+        consumer.try_next().await?.map(Next::Message)
+    } else {
+        consumer.next_batch().await?.map(Next::Batch)
+    };
+    Ok(next.unwrap_or(Next::End(End::Complete)))
+}
+
+/// Prints at most `limit` records of a batch.
+fn print_records(
+    printer: &mut RecordPrinter,
+    out: &mut Stdout,
+    batch: &RecordBatch,
+    limit: usize,
+) -> io::Result<()> {
+    let values_only = printer.wants_values_only();
+    for record in batch.borrowed().take(limit) {
+        if values_only {
+            printer.write_value(out, record.value)?;
+            continue;
+        }
+        let row = Row {
+            topic: batch.topic.as_str(),
+            partition: batch.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key,
+            value: record.value,
+            headers: record.headers.iter().collect(),
+        };
+        printer.write(out, &row)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: ConsumeArgs,
+    }
+
+    fn start(line: &[&str]) -> Outcome<StartAt> {
+        Line::try_parse_from([&["consume", "t"], line].concat()).unwrap().args.start()
+    }
+
+    #[test]
+    fn where_reading_begins() {
+        assert_eq!(start(&[]).unwrap(), StartAt::End);
+        assert_eq!(start(&["-e"]).unwrap(), StartAt::Beginning);
+        assert_eq!(start(&["-e", "--group", "g"]).unwrap(), StartAt::StoredOrBeginning);
+        assert_eq!(start(&["--from", "end", "--group", "g"]).unwrap(), StartAt::End);
+        assert_eq!(start(&["--from", "-3"]).unwrap(), StartAt::BeforeEnd(3));
+        assert_eq!(start(&["--from=-3", "-e"]).unwrap(), StartAt::BeforeEnd(3));
+        assert_eq!(start(&["--from", "+3"]).unwrap(), StartAt::AfterBeginning(3));
+        assert!(start(&["--from", "stored"]).is_err());
+    }
+}

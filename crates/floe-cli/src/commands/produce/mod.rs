@@ -1,0 +1,353 @@
+//! `floe produce`: writes records, by default one for each line.
+//!
+//! ```text
+//! reading thread ──chunks of whole lines──► this task ──enqueue──► producer
+//! ```
+//!
+//! The thread reads while the task waits for room in the producer, and a read that never returns, as of a terminal,
+//! keeps neither Ctrl-C nor a failure from being noticed.
+
+mod input;
+
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use floe::{Bytes, Client, Codec, Error, ErrorKind, Record, producer::Producer, units};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use tokio::sync::mpsc;
+
+use self::input::{Chunk, InputError, Lines};
+use super::with_client;
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+    interrupt::Interrupt,
+    output::{amount, escape::unescape, stdout::note},
+};
+
+/// Longest line, and largest `--raw` record, that is read. It bounds memory where an input has no end of line; the
+/// producer's own limit is at most this.
+const LONGEST_RECORD: usize = 16 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProduceArgs {
+    /// The topic to write to
+    topic: String,
+    /// The file to read; standard input where left out or `-`
+    file: Option<PathBuf>,
+    /// Split each line into key and value at the first SEP; a line without it has no key. \t and \xNN are understood
+    #[arg(short = 'K', long, value_name = "SEP", conflicts_with_all = ["key", "raw"], value_parser = parse_separator, allow_hyphen_values = true)]
+    key_separator: Option<Bytes>,
+    /// The key of every record
+    #[arg(short, long, value_name = "KEY", allow_hyphen_values = true)]
+    key: Option<String>,
+    /// A header of every record, as name=value or name:value; may be repeated
+    #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = parse_header)]
+    header: Vec<(String, Bytes)>,
+    /// The whole input is one record
+    #[arg(long)]
+    raw: bool,
+    /// Send to this partition, whatever the keys [default: by key, else in turn]
+    #[arg(long, value_name = "P")]
+    partition: Option<u32>,
+    /// Compress batches with none, gzip, snappy, lz4 or zstd
+    #[arg(long, value_name = "CODEC", default_value = "none")]
+    compression: Codec,
+    /// Wait this long for a batch to fill, such as 5ms
+    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = units::parse_duration)]
+    linger: Duration,
+    /// Size at which a batch is sent, before compression
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = super::parse_batch_size)]
+    batch_size: usize,
+}
+
+/// What to put around each value.
+#[derive(Debug)]
+struct Envelope {
+    key_separator: Option<memchr::memmem::Finder<'static>>,
+    separator_len: usize,
+    key: Option<Bytes>,
+    headers: Vec<(String, Bytes)>,
+    partition: Option<u32>,
+}
+
+impl Envelope {
+    fn record<'a>(&self, chunk: &Bytes, line: &'a [u8]) -> Record<&'a [u8]> {
+        let (key, value) = match &self.key_separator {
+            None => (self.key.clone(), line),
+            Some(separator) => match separator.find(line) {
+                Some(at) => (Some(chunk.slice_ref(&line[..at])), &line[at + self.separator_len..]),
+                None => (None, line),
+            },
+        };
+        Record { key, value, headers: self.headers.clone(), timestamp: None, partition: self.partition }
+    }
+}
+
+/// How far it came.
+#[derive(Debug, Default)]
+struct Progress {
+    records: u64,
+    /// Bytes of values and keys as read.
+    bytes: u64,
+    interrupted: bool,
+    /// Why it stopped before the end of the input.
+    stopped: Option<Failure>,
+}
+
+pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
+    let interrupt = Interrupt::listen()?;
+    with_client(&global.url, async |client| produce(global, &args, client, &interrupt).await).await
+}
+
+async fn produce(global: &Global, args: &ProduceArgs, client: &Client, interrupt: &Interrupt) -> Outcome {
+    // Before the first byte is read, and before a person types lines for nothing.
+    let producer = client
+        .producer(args.topic.as_str())
+        .linger(args.linger)
+        .batch_size(args.batch_size)
+        .compression(args.compression)
+        .start()
+        .await?;
+    if let Some(partition) = args.partition.filter(|partition| *partition >= producer.partitions()) {
+        let message = format!("the topic has {}", amount::count(producer.partitions().into(), "partition"));
+        return Err(Error::new(ErrorKind::PartitionNotFound, message)
+            .with_topic(producer.topic())
+            .with_partition(partition)
+            .into());
+    }
+    let (source, size) = open(args.file.as_deref())?;
+    let bar = progress_bar(size);
+    let envelope = Envelope {
+        key_separator: args
+            .key_separator
+            .as_ref()
+            .map(|separator| memchr::memmem::Finder::new(separator.as_ref()).into_owned()),
+        separator_len: args.key_separator.as_ref().map_or(0, Bytes::len),
+        key: args.key.clone().map(Bytes::from),
+        headers: args.header.clone(),
+        partition: args.partition,
+    };
+
+    let begun = Instant::now();
+    let mut chunks = input::spawn(source, args.raw, LONGEST_RECORD)
+        .map_err(|error| Failure::io("cannot start the reading thread", &error))?;
+    let progress = send_all(&producer, &mut chunks, &envelope, (&bar, interrupt)).await;
+    let report = producer.close().await?;
+    bar.finish_and_clear();
+    summarise(global, producer.topic().as_str(), &progress, (report.delivered, begun.elapsed()));
+
+    let lost: u64 = report.undelivered.iter().map(|undelivered| undelivered.records).sum();
+    if let Some(first) = report.undelivered.first() {
+        let message = format!(
+            "{} of {} not delivered",
+            amount::thousands(lost),
+            amount::count(progress.records, "record")
+        );
+        return Err(if report.delivered > 0 {
+            Failure::partial(message, &first.error)
+        } else {
+            Failure::from(first.error.clone()).explained(message)
+        });
+    }
+    match progress.stopped {
+        Some(failure) => Err(failure),
+        None if progress.interrupted => Err(Failure::interrupted()),
+        None => Ok(()),
+    }
+}
+
+/// Enqueues everything that comes, until the input ends, something fails or Ctrl-C is pressed.
+async fn send_all(
+    producer: &Producer,
+    chunks: &mut mpsc::Receiver<Result<Chunk, InputError>>,
+    envelope: &Envelope,
+    (bar, interrupt): (&ProgressBar, &Interrupt),
+) -> Progress {
+    let mut progress = Progress::default();
+    loop {
+        let received = tokio::select! {
+            received = chunks.recv() => received,
+            () = interrupt.pressed() => None,
+        };
+        let chunk = match received {
+            None => {
+                progress.interrupted = interrupt.is_pressed();
+                return progress;
+            }
+            Some(Ok(chunk)) => chunk,
+            Some(Err(error)) => {
+                progress.stopped = Some(input_failure(&error, progress.records));
+                return progress;
+            }
+        };
+        for line in Lines::of(&chunk) {
+            if interrupt.is_pressed() {
+                progress.interrupted = true;
+                return progress;
+            }
+            // The outcome is asked for at the end, from the report of the close: waiting here for each would make one
+            // batch of each record.
+            match producer.enqueue(envelope.record(chunk.bytes(), line)).await {
+                Ok(delivery) => drop(delivery),
+                Err(error) => {
+                    progress.stopped = Some(record_failure(&error, progress.records));
+                    return progress;
+                }
+            }
+            progress.records += 1;
+            progress.bytes += line.len() as u64;
+        }
+        bar.inc(chunk.bytes().len() as u64);
+        // No use in reading on when the log does not take records any more; the close says why.
+        if producer.stats().failed > 0 {
+            return progress;
+        }
+    }
+}
+
+fn record_failure(error: &Error, sent_before: u64) -> Failure {
+    let place = format!("record {} of the input was refused", amount::thousands(sent_before + 1));
+    if sent_before == 0 {
+        return Failure::from(error.clone()).explained(place);
+    }
+    Failure::partial(format!("{place}; the {} before it were sent", amount::thousands(sent_before)), error)
+}
+
+fn input_failure(error: &InputError, sent_before: u64) -> Failure {
+    match error {
+        InputError::TooLong => record_failure(
+            &Error::new(
+                ErrorKind::RecordTooLarge,
+                format!("it is longer than {} bytes", amount::thousands(LONGEST_RECORD as u64)),
+            ),
+            sent_before,
+        ),
+        InputError::Io(error) => Failure::io("cannot read the input", error),
+    }
+}
+
+/// The input, and its size where it is known.
+fn open(file: Option<&Path>) -> Outcome<(Box<dyn Read + Send>, Option<u64>)> {
+    let Some(path) = file.filter(|path| *path != Path::new("-")) else {
+        return Ok((Box::new(io::stdin()), None));
+    };
+    let cannot = |error| Failure::io(format!("cannot read {}", path.display()), &error);
+    let file = File::open(path).map_err(cannot)?;
+    let metadata = file.metadata().map_err(cannot)?;
+    if metadata.is_dir() {
+        return Err(cannot(io::ErrorKind::IsADirectory.into()));
+    }
+    Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
+}
+
+/// A bar where somebody sees it and its end is known.
+fn progress_bar(size: Option<u64>) -> ProgressBar {
+    let Some(size) = size.filter(|_| io::stderr().is_terminal()) else { return ProgressBar::hidden() };
+    let bar = ProgressBar::new(size);
+    if let Ok(style) = ProgressStyle::with_template(
+        "[{bar:40}] {percent}% {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
+    ) {
+        bar.set_style(style.progress_chars("=> "));
+    }
+    bar
+}
+
+/// Says on standard error what was acknowledged.
+fn summarise(global: &Global, topic: &str, progress: &Progress, (delivered, time): (u64, Duration)) {
+    if global.output.is_json() {
+        let summary = json!({
+            "topic": topic,
+            "records": delivered,
+            "bytes": progress.bytes,
+            "seconds": time.as_secs_f64(),
+            "records_per_second": amount::per_second(delivered, time),
+            "bytes_per_second": amount::per_second(progress.bytes, time),
+            "interrupted": progress.interrupted,
+        });
+        return note(&summary.to_string());
+    }
+    note(&format!(
+        "{}sent {} ({}) to {topic} in {:.2} s: {} records/s, {}/s",
+        if progress.interrupted { "interrupted: " } else { "" },
+        amount::count(delivered, "record"),
+        amount::bytes(progress.bytes),
+        time.as_secs_f64(),
+        amount::thousands(amount::rate(delivered, time)),
+        amount::bytes(amount::rate(progress.bytes, time)),
+    ));
+}
+
+fn parse_separator(text: &str) -> Result<Bytes, String> {
+    let separator = unescape(text);
+    if separator.is_empty() {
+        return Err("an empty separator would be found everywhere".to_owned());
+    }
+    if separator.contains(&b'\n') {
+        return Err("a line holds no newline to split it at".to_owned());
+    }
+    Ok(separator.into())
+}
+
+fn parse_header(text: &str) -> Result<(String, Bytes), String> {
+    let at = text.find(['=', ':']).ok_or_else(|| format!("{text:?} is no header: write name=value"))?;
+    let (name, value) = text.split_at(at);
+    if name.is_empty() {
+        return Err(format!("{text:?} has no name before the {:?}", &value[..1]));
+    }
+    Ok((name.to_owned(), Bytes::copy_from_slice(&value.as_bytes()[1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers() {
+        let parsed = |text| parse_header(text).map(|(name, value)| (name, value.to_vec()));
+        assert_eq!(parsed("a=1"), Ok(("a".to_owned(), b"1".to_vec())));
+        assert_eq!(parsed("a:1=2"), Ok(("a".to_owned(), b"1=2".to_vec())));
+        assert_eq!(parsed("a=b:c"), Ok(("a".to_owned(), b"b:c".to_vec())));
+        assert_eq!(parsed("a="), Ok(("a".to_owned(), Vec::new())));
+        assert!(parsed("a").is_err());
+        assert!(parsed("=1").is_err());
+    }
+
+    #[test]
+    fn the_first_separator_splits() {
+        let envelope = Envelope {
+            key_separator: Some(memchr::memmem::Finder::new("::").into_owned()),
+            separator_len: 2,
+            key: None,
+            headers: Vec::new(),
+            partition: Some(3),
+        };
+        for (line, key, value) in [
+            ("k::v", Some("k"), "v"),
+            ("k::v::w", Some("k"), "v::w"),
+            ("::v", Some(""), "v"),
+            ("k::", Some("k"), ""),
+            ("k:v", None, "k:v"),
+            ("", None, ""),
+        ] {
+            let chunk = Bytes::copy_from_slice(line.as_bytes());
+            let record = envelope.record(&chunk, &chunk);
+            assert_eq!(record.key.as_deref(), key.map(str::as_bytes), "{line}");
+            assert_eq!(record.value, value.as_bytes(), "{line}");
+            assert_eq!(record.partition, Some(3));
+        }
+    }
+
+    #[test]
+    fn separators() {
+        assert_eq!(parse_separator(r"\t").unwrap(), b"\t".as_slice());
+        assert!(parse_separator("").is_err());
+        assert!(parse_separator(r"\n").is_err());
+    }
+}

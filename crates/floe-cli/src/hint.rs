@@ -1,0 +1,88 @@
+//! What to do about an error, in one line.
+
+use std::{error::Error as _, io};
+
+use floe::{Error, ErrorKind};
+
+/// What to do about an error of the engine, where something can be done.
+pub(crate) fn for_error(error: &Error) -> Option<String> {
+    let topic = error.topic().map_or("NAME", |topic| topic.as_str());
+    let hint = match error.kind() {
+        ErrorKind::TopicNotFound => {
+            return Some(format!("create it with `floe topic create {topic}`, or see `floe topic list`"));
+        }
+        ErrorKind::PartitionNotFound | ErrorKind::OffsetOutOfRange => {
+            return Some(format!("`floe topic describe {topic}` shows the partitions and their offsets"));
+        }
+        ErrorKind::TopicAlreadyExists => {
+            return Some(format!("use it, or remove it first with `floe topic delete {topic} --yes`"));
+        }
+        ErrorKind::Gap => {
+            "the records in between are gone; run again to go on behind them, and see the topic's retention"
+        }
+        ErrorKind::RecordTooLarge => "split the record, or send only a reference to large data",
+        ErrorKind::StoreInUse => {
+            "close the process that has the store open, or use another store with --url embedded:PATH"
+        }
+        ErrorKind::CorruptData => {
+            "the data on disk is damaged: restore the store from a copy, or read what lies behind the damage with --from OFFSET"
+        }
+        ErrorKind::StorageError => return io_cause(error).and_then(for_io).map(str::to_owned),
+        ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
+            "check the address in --url and that the server runs"
+        }
+        ErrorKind::InvalidConfig => "`floe --help` shows the options; a URL looks like embedded:./floe-data",
+        _ => return None,
+    };
+    Some(hint.to_owned())
+}
+
+/// The operating system's error behind `error`.
+fn io_cause(error: &Error) -> Option<&io::Error> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io);
+        }
+        source = cause.source();
+    }
+    None
+}
+
+/// What to do about an error of the operating system.
+pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Some("the disk is full: make room, or set a retention on the topics that grow")
+        }
+        io::ErrorKind::PermissionDenied
+        | io::ErrorKind::ReadOnlyFilesystem
+        | io::ErrorKind::NotADirectory
+        | io::ErrorKind::AlreadyExists => {
+            Some("choose a folder that can be written, with --url embedded:PATH or FLOE_URL")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_storage_errors() {
+        let full = Error::new(ErrorKind::StorageError, "append failed")
+            .with_source(io::Error::from(io::ErrorKind::StorageFull));
+        assert!(for_error(&full).unwrap().contains("disk is full"));
+        let denied = Error::new(ErrorKind::StorageError, "append failed")
+            .with_source(io::Error::from(io::ErrorKind::PermissionDenied));
+        assert!(for_error(&denied).unwrap().contains("FLOE_URL"));
+        assert_eq!(for_error(&Error::new(ErrorKind::StorageError, "broken")), None);
+    }
+
+    #[test]
+    fn an_unknown_topic_can_be_created() {
+        let error = Error::new(ErrorKind::TopicNotFound, "no such topic").with_topic(&"orders".into());
+        assert!(for_error(&error).unwrap().contains("`floe topic create orders`"));
+    }
+}

@@ -1,0 +1,126 @@
+//! Bytes for terminals, and escapes in what is typed.
+
+use std::borrow::Cow;
+
+/// Whether a terminal can show these bytes without being upset: UTF-8, and of the control characters only tabs and
+/// ends of lines.
+pub(crate) fn is_printable(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let text = text.strip_suffix('\r').unwrap_or(text);
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let fine = match c {
+            '\t' | '\n' => true,
+            // On its own it moves back to the start of the line and hides what was there.
+            '\r' => rest.peek() == Some(&'\n'),
+            _ => !c.is_control(),
+        };
+        if !fine {
+            return false;
+        }
+    }
+    true
+}
+
+/// The bytes if a terminal can show them, else with `\xNN` for what it cannot.
+pub(crate) fn for_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
+    if is_printable(bytes) { Cow::Borrowed(bytes) } else { Cow::Owned(escape(bytes).into_bytes()) }
+}
+
+/// On one line, for a cell of a table.
+pub(crate) fn for_cell(bytes: &[u8]) -> String {
+    escape(bytes)
+}
+
+fn escape(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len() + 16);
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '\n' => out.push_str("\\n"),
+                '\r' => out.push_str("\\r"),
+                '\t' => out.push_str("\\t"),
+                c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+                c if c.is_control() => out.extend(c.escape_unicode()),
+                c => out.push(c),
+            }
+        }
+        for byte in chunk.invalid() {
+            out.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    out
+}
+
+/// Resolves `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN` as typed; anything else behind a `\` stays as it is.
+pub(crate) fn unescape(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let (byte, used) = match (first, after) {
+            (b'\\', [b'x', high, low, ..]) => match (hex(*high), hex(*low)) {
+                (Some(high), Some(low)) => (high * 16 + low, 4),
+                _ => (b'\\', 1),
+            },
+            (b'\\', [next, ..]) => match simple_escape(*next) {
+                Some(byte) => (byte, 2),
+                None => (b'\\', 1),
+            },
+            _ => (*first, 1),
+        };
+        out.push(byte);
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    out
+}
+
+/// What `\` and this letter stand for.
+fn simple_escape(letter: u8) -> Option<u8> {
+    match letter {
+        b'n' => Some(b'\n'),
+        b't' => Some(b'\t'),
+        b'r' => Some(b'\r'),
+        b'0' => Some(0),
+        b'\\' => Some(b'\\'),
+        _ => None,
+    }
+}
+
+fn hex(digit: u8) -> Option<u8> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_terminal_can_show() {
+        for fine in ["", "plain", "tab\there", "two\nlines", "dos\r\nlines\r", "äöü 語"] {
+            assert!(is_printable(fine.as_bytes()), "{fine:?}");
+        }
+        for bad in
+            [b"\xff".as_slice(), b"a\0b", b"\x1b[31mred", b"back\rspace", b"\x07", "\u{9b}1m".as_bytes()]
+        {
+            assert!(!is_printable(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn escapes_lose_nothing() {
+        assert_eq!(for_terminal(b"a\\b").as_ref(), b"a\\b");
+        assert_eq!(for_terminal(b"a\\b\xff\0\n").as_ref(), br"a\\b\xff\x00\n");
+        assert_eq!(for_terminal("ä\u{9b}".as_bytes()).as_ref(), "ä\\u{9b}".as_bytes());
+        for bytes in [b"a\\b\xff\0\n\r\t".as_slice(), b"\\x41", b"\x7f"] {
+            assert_eq!(unescape(&for_cell(bytes)), bytes);
+        }
+    }
+
+    #[test]
+    fn typed_escapes() {
+        assert_eq!(unescape(r"\t"), b"\t");
+        assert_eq!(unescape(r"a\n\\n\x00\xFf"), b"a\n\\n\0\xff");
+        assert_eq!(unescape(r"\q \x1 \"), br"\q \x1 \");
+    }
+}

@@ -1,0 +1,96 @@
+//! How results are printed.
+
+pub(crate) mod amount;
+pub(crate) mod escape;
+pub(crate) mod record;
+pub(crate) mod stdout;
+pub(crate) mod template;
+
+use clap::ValueEnum;
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+use crate::exit::Outcome;
+
+/// The forms of `--output`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people and pipes
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// One JSON object on each line
+    Jsonl,
+    /// Columns with headings
+    Table,
+}
+
+impl OutputFormat {
+    /// Whether programs read the result, so that errors are JSON too.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+}
+
+/// Prints a result that is one thing.
+pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {
+    let printed = match format {
+        OutputFormat::Text | OutputFormat::Table => text.to_owned(),
+        OutputFormat::Json => pretty(document),
+        OutputFormat::Jsonl => format!("{document}\n"),
+    };
+    stdout::print(printed.as_bytes())
+}
+
+/// Prints a result that is a list.
+pub(crate) fn print_list(format: OutputFormat, list: &List) -> Outcome {
+    let printed = match format {
+        OutputFormat::Text => list.text.clone(),
+        OutputFormat::Json => pretty(&Value::Array(list.documents.clone())),
+        OutputFormat::Jsonl => list.documents.iter().map(|document| format!("{document}\n")).collect(),
+        OutputFormat::Table => table(&list.headings, &list.rows),
+    };
+    stdout::print(printed.as_bytes())
+}
+
+/// A list in all the forms that it can be printed in.
+#[derive(Debug, Default)]
+pub(crate) struct List {
+    /// The headings of the table.
+    pub(crate) headings: Vec<&'static str>,
+    /// The rows of the table.
+    pub(crate) rows: Vec<Vec<String>>,
+    /// The entries for programs.
+    pub(crate) documents: Vec<Value>,
+    /// Everything as plain lines.
+    pub(crate) text: String,
+}
+
+/// Lines up `rows` under `headings`, without lines and colours that a pipe could not use.
+pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
+    table.add_rows(rows);
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
+fn pretty(document: &Value) -> String {
+    format!("{document:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_plain_and_lined_up() {
+        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["orders".to_owned(), "12".to_owned()]];
+        assert_eq!(table(&["name", "partitions"], &rows), "NAME    PARTITIONS\na       1\norders  12\n");
+        assert_eq!(table(&["name"], &[]), "NAME\n");
+    }
+}

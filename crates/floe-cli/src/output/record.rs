@@ -1,0 +1,253 @@
+//! How `consume` prints records.
+
+use std::io::{self, Write};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+
+use super::{OutputFormat, amount, escape, stdout::note, template::Template};
+
+/// A record as it is printed.
+#[derive(Debug)]
+pub(crate) struct Row<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: u32,
+    pub(crate) offset: i64,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) timestamp: Option<i64>,
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: &'a [u8],
+    pub(crate) headers: Vec<(&'a str, &'a [u8])>,
+}
+
+/// Prints records one after another, and what stands before, between and behind them.
+#[derive(Debug)]
+pub(crate) struct RecordPrinter {
+    form: Form,
+    on_terminal: bool,
+    /// Whether standard error has been told that bytes were made fit for the terminal.
+    noted: bool,
+    printed: u64,
+}
+
+#[derive(Debug)]
+enum Form {
+    Value,
+    Template(Template),
+    JsonLines,
+    JsonArray,
+    Table,
+}
+
+/// Widths of the columns before the value. Records come one at a time, so that nothing is known about the widest.
+const KEY_WIDTH: usize = 16;
+const HEADING: &str = "PARTITION  OFFSET        TIME                      KEY               VALUE\n";
+
+impl RecordPrinter {
+    /// Prints as `output` says, or as `template` does.
+    pub(crate) fn new(output: OutputFormat, template: Option<Template>, on_terminal: bool) -> Self {
+        let form = match (output, template) {
+            (OutputFormat::Text, None) => Form::Value,
+            (OutputFormat::Text, Some(template)) => Form::Template(template),
+            (OutputFormat::Jsonl, _) => Form::JsonLines,
+            (OutputFormat::Json, _) => Form::JsonArray,
+            (OutputFormat::Table, _) => Form::Table,
+        };
+        Self { form, on_terminal, noted: false, printed: 0 }
+    }
+
+    /// Whether only values are printed, so that the caller need not gather the rest.
+    pub(crate) fn wants_values_only(&self) -> bool {
+        matches!(self.form, Form::Value)
+    }
+
+    /// How many records were printed.
+    pub(crate) fn printed(&self) -> u64 {
+        self.printed
+    }
+
+    /// Prints what stands before the first record.
+    pub(crate) fn begin(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.form {
+            Form::Table => out.write_all(HEADING.as_bytes()),
+            Form::JsonArray => out.write_all(b"["),
+            Form::Value | Form::Template(_) | Form::JsonLines => Ok(()),
+        }
+    }
+
+    /// Prints what stands behind the last record.
+    pub(crate) fn end(&self, out: &mut impl Write) -> io::Result<()> {
+        match self.form {
+            Form::JsonArray if self.printed == 0 => out.write_all(b"]\n"),
+            Form::JsonArray => out.write_all(b"\n]\n"),
+            Form::Value | Form::Template(_) | Form::JsonLines | Form::Table => Ok(()),
+        }
+    }
+
+    /// Prints a value and a newline.
+    #[inline]
+    pub(crate) fn write_value(&mut self, out: &mut impl Write, value: &[u8]) -> io::Result<()> {
+        self.printed += 1;
+        if self.on_terminal && !escape::is_printable(value) {
+            self.note_once();
+            out.write_all(&escape::for_terminal(value))?;
+        } else {
+            out.write_all(value)?;
+        }
+        out.write_all(b"\n")
+    }
+
+    /// Prints one record.
+    pub(crate) fn write(&mut self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+        match &self.form {
+            Form::Value => return self.write_value(out, row.value),
+            Form::Template(template) => {
+                template.write(out, row, self.on_terminal)?;
+                let unfit = self.on_terminal
+                    && !(escape::is_printable(row.value) && row.key.is_none_or(escape::is_printable));
+                if unfit {
+                    self.note_once();
+                }
+            }
+            Form::JsonLines => {
+                write_json(out, row)?;
+                out.write_all(b"\n")?;
+            }
+            Form::JsonArray => {
+                out.write_all(if self.printed == 0 { b"\n" } else { b",\n" })?;
+                write_json(out, row)?;
+            }
+            Form::Table => writeln!(
+                out,
+                "{:<9}  {:<12}  {:<24}  {:<KEY_WIDTH$}  {}",
+                row.partition,
+                row.offset,
+                amount::time(row.timestamp),
+                row.key.map_or_else(|| "-".to_owned(), escape::for_cell),
+                escape::for_cell(row.value)
+            )?,
+        }
+        self.printed += 1;
+        Ok(())
+    }
+
+    fn note_once(&mut self) {
+        if !self.noted {
+            self.noted = true;
+            note(
+                "note: bytes that a terminal cannot show are printed as \\xNN; write to a pipe or a file for the exact bytes",
+            );
+        }
+    }
+}
+
+/// Writes a record as one JSON object on one line.
+fn write_json(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+    out.write_all(b"{\"topic\":")?;
+    serde_json::to_writer(&mut *out, row.topic)?;
+    write!(out, ",\"partition\":{},\"offset\":{},\"timestamp\":", row.partition, row.offset)?;
+    match row.timestamp {
+        Some(timestamp) => write!(out, "{timestamp}")?,
+        None => out.write_all(b"null")?,
+    }
+    out.write_all(b",\"headers\":[")?;
+    for (at, (name, value)) in row.headers.iter().enumerate() {
+        out.write_all(if at == 0 { b"{\"name\":" } else { b",{\"name\":" })?;
+        serde_json::to_writer(&mut *out, name)?;
+        out.write_all(b",\"value\":")?;
+        write_json_bytes(out, value)?;
+        out.write_all(b"}")?;
+    }
+    out.write_all(b"],\"key\":")?;
+    match row.key {
+        Some(key) => write_json_bytes(out, key)?,
+        None => out.write_all(b"null")?,
+    }
+    out.write_all(b",\"value\":")?;
+    write_json_bytes(out, row.value)?;
+    out.write_all(b"}")
+}
+
+/// Text as a string, other bytes as `{"b64": …}`, so that nothing is lost.
+fn write_json_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(serde_json::to_writer(out, text)?),
+        Err(_) => write!(out, "{{\"b64\":\"{}\"}}", BASE64_STANDARD.encode(bytes)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn rows() -> [Row<'static>; 2] {
+        [
+            Row {
+                topic: "orders",
+                partition: 1,
+                offset: 7,
+                timestamp: Some(1_700_000_000_500),
+                key: Some(b"a\"da"),
+                value: b"one\n",
+                headers: vec![("n", b"1".as_slice()), ("n", b"\xff")],
+            },
+            Row {
+                topic: "orders",
+                partition: 0,
+                offset: 8,
+                timestamp: None,
+                key: None,
+                value: b"\xff\0",
+                headers: vec![],
+            },
+        ]
+    }
+
+    fn print(output: OutputFormat, rows: &[Row<'_>], on_terminal: bool) -> Vec<u8> {
+        let mut printer = RecordPrinter::new(output, None, on_terminal);
+        let mut out = Vec::new();
+        printer.begin(&mut out).unwrap();
+        for row in rows {
+            printer.write(&mut out, row).unwrap();
+        }
+        printer.end(&mut out).unwrap();
+        assert_eq!(printer.printed(), rows.len() as u64);
+        out
+    }
+
+    #[test]
+    fn json_holds_everything() {
+        let expected = json!([
+            {"topic": "orders", "partition": 1, "offset": 7, "timestamp": 1_700_000_000_500_i64,
+             "headers": [{"name": "n", "value": "1"}, {"name": "n", "value": {"b64": "/w=="}}],
+             "key": "a\"da", "value": "one\n"},
+            {"topic": "orders", "partition": 0, "offset": 8, "timestamp": null, "headers": [], "key": null,
+             "value": {"b64": "/wA="}},
+        ]);
+        let array: Value = serde_json::from_slice(&print(OutputFormat::Json, &rows(), false)).unwrap();
+        assert_eq!(array, expected);
+        let lines = print(OutputFormat::Jsonl, &rows(), false);
+        let lines: Vec<Value> =
+            serde_json::Deserializer::from_slice(&lines).into_iter().collect::<Result<_, _>>().unwrap();
+        assert_eq!(Value::Array(lines), expected);
+        assert_eq!(print(OutputFormat::Json, &[], false), b"[]\n");
+    }
+
+    #[test]
+    fn text_is_the_value_and_a_newline() {
+        assert_eq!(print(OutputFormat::Text, &rows(), false), b"one\n\n\xff\0\n");
+        assert_eq!(print(OutputFormat::Text, &rows(), true), b"one\n\n\\xff\\x00\n");
+    }
+
+    #[test]
+    fn a_table_is_one_line_a_record() {
+        let table = String::from_utf8(print(OutputFormat::Table, &rows(), false)).unwrap();
+        assert_eq!(
+            table,
+            "PARTITION  OFFSET        TIME                      KEY               VALUE\n\
+             1          7             2023-11-14T22:13:20.500Z  a\"da              one\\n\n\
+             0          8             -                         -                 \\xff\\x00\n"
+        );
+    }
+}

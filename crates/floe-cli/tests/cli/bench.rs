@@ -1,0 +1,116 @@
+//! `floe bench` and `floe quickstart`.
+
+use crate::support::Dir;
+
+#[test]
+fn the_json_of_a_bench_is_the_contract() {
+    let dir = Dir::with_topics(&["mine"]);
+    let run = dir
+        .run(&[
+            "bench",
+            "--records",
+            "5000",
+            "--size",
+            "50",
+            "--partitions",
+            "3",
+            "--compression",
+            "lz4",
+            "-o",
+            "json",
+        ])
+        .ok()
+        .tells("");
+    let json = run.json();
+    for path in [
+        "/produce/records_per_second",
+        "/produce/megabytes_per_second",
+        "/consume/records_per_second",
+        "/consume/megabytes_per_second",
+    ] {
+        assert!(json.pointer(path).unwrap().as_f64().unwrap() > 0.0, "{path}");
+    }
+    let latency = |name: &str| json["produce"]["latency_us"][name].as_u64().unwrap();
+    assert!(latency("p50") > 0);
+    assert!(latency("p50") <= latency("p99") && latency("p99") <= latency("p999"));
+    assert!(latency("p999") <= latency("max"));
+    for name in ["lost", "duplicated", "out_of_order"] {
+        assert_eq!(json[name], 0, "{name}");
+    }
+    assert_eq!(json["inputs"]["records"], 5000);
+    assert_eq!(json["inputs"]["size"], 50);
+    assert_eq!(json["inputs"]["partitions"], 3);
+    assert_eq!(json["inputs"]["compression"], "lz4");
+    let mut names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["consume", "duplicated", "inputs", "lost", "out_of_order", "produce"]);
+    dir.run(&["topic", "list"]).ok().prints("mine\n");
+}
+
+#[test]
+fn a_bench_for_people_and_one_in_memory() {
+    let dir = Dir::new();
+    let text = dir.run(&["bench", "--records", "1000", "--url", "memory:"]).ok().text();
+    assert!(
+        text.starts_with(
+            "1,000 records of 100 B (random bytes, compression none) in 1 partition on memory:\n"
+        )
+    );
+    assert!(text.ends_with("checked  0 lost, 0 duplicated, 0 out of order\n"), "{text}");
+    assert!(!dir.path().join("floe-data").exists());
+}
+
+#[test]
+fn impossible_benches_are_refused() {
+    let dir = Dir::new();
+    for args in [["--records", "0"], ["--size", "7"], ["--partitions", "0"], ["--batch-size", "0"]] {
+        dir.run(&["bench", "--url", "memory:", args[0], args[1]]).code(2).prints("");
+    }
+}
+
+#[test]
+fn a_bench_that_fails_leaves_no_topic() {
+    let dir = Dir::new();
+    // A record larger than a batch may be.
+    dir.run(&["bench", "--records", "3", "--size", "20MiB"]).code(1).mentions("record_too_large");
+    dir.run(&["topic", "list"]).ok().prints("");
+}
+
+#[test]
+fn quickstart_shows_everything_and_leaves_nothing() {
+    let dir = Dir::new();
+    let run = dir.run(&["quickstart"]).ok().tells("");
+    let text = run.text();
+    for part in [
+        "in:  key=ada value=\"hello, stream\" -> acknowledged, partition 0, offset 0",
+        "out: partition 0, offset 0, ",
+        "0 lost, 0 duplicated, 0 out of order",
+        "What next:",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in {text}");
+    }
+    let url = text.split_whitespace().find_map(|word| word.strip_prefix("embedded:")).unwrap();
+    assert!(!std::path::Path::new(url).exists(), "{url} is still there");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "something was left in the working folder");
+}
+
+#[test]
+fn what_quickstart_suggests_works() {
+    let dir = Dir::new();
+    let text = dir.run(&["quickstart"]).ok().text();
+    let suggested: Vec<_> =
+        text.split("What next:").nth(1).unwrap().lines().filter(|line| line.starts_with("  ")).collect();
+    assert!(suggested.len() >= 5, "{suggested:?}");
+    for line in suggested {
+        // The command stands before the first run of spaces, its explanation behind.
+        let command = line.trim().split("   ").next().unwrap().split("  ").next().unwrap();
+        let (input, command) = match command.split_once(" | ") {
+            Some((echo, command)) => (echo.trim_start_matches("echo ").trim_matches('\''), command),
+            None => ("", command),
+        };
+        let args: Vec<_> = command.split(' ').collect();
+        assert_eq!(args[0], "floe", "{line}");
+        dir.feed(&args[1..], format!("{input}\n").as_bytes()).ok();
+    }
+    assert_eq!(dir.read("orders"), b"one coffee\n");
+}

@@ -1,0 +1,174 @@
+//! `floe consume`: where it begins, when it stops, and how it prints.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    process::Stdio,
+};
+
+use serde_json::json;
+
+use crate::support::{Dir, numbered_lines};
+
+fn ten() -> Dir {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t"], b"0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n").ok();
+    dir
+}
+
+#[test]
+fn positions() {
+    let dir = ten();
+    for (from, expected) in [
+        ("beginning", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
+        ("7", "7\n8\n9\n"),
+        ("+8", "8\n9\n"),
+        ("-1", "9\n"),
+        ("-2", "8\n9\n"),
+        ("-100", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
+        ("end", ""),
+        ("10", ""),
+        ("@0", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
+        ("@-1h", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
+        ("@2200-01-01T00:00:00Z", ""),
+    ] {
+        dir.run(&["consume", "t", "-e", "--from", from]).ok().prints(expected).tells("");
+    }
+    dir.run(&["consume", "t", "-e"]).ok().prints("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+}
+
+#[test]
+fn bad_positions() {
+    let dir = ten();
+    for from in ["yesterday", "--1", "@soon", "1.5", ""] {
+        dir.run(&["consume", "t", "-e", "--from", from]).code(2).prints("");
+    }
+    dir.run(&["consume", "t", "--from", "stored", "-e"])
+        .code(2)
+        .tells("error: --from stored needs --group: offsets are stored for a group\n");
+    dir.run(&["consume", "t", "-e", "--from", "11"])
+        .code(3)
+        .mentions("offset_out_of_range")
+        .mentions("hint: `floe topic describe t` shows");
+    dir.run(&["consume", "t", "-e", "--partition", "1"]).code(3).mentions("partition_not_found");
+}
+
+#[test]
+fn counts() {
+    let dir = ten();
+    dir.run(&["consume", "t", "--from", "beginning", "-n", "3"]).ok().prints("0\n1\n2\n");
+    dir.run(&["consume", "t", "-e", "-n", "0"]).ok().prints("");
+    dir.run(&["consume", "t", "-e", "-n", "1000"]).ok().prints("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
+    dir.run(&["consume", "t", "-n", "-1"]).code(2);
+}
+
+#[test]
+fn json_has_every_field() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t", "-K", ":", "-H", "h=1"], b"k:v\n\xff:\xfe\n").ok();
+    let rows = dir.run(&["consume", "t", "-e", "-o", "json"]).ok().json();
+    for (at, row) in rows.as_array().unwrap().iter().enumerate() {
+        let keys: Vec<_> = row.as_object().unwrap().keys().collect();
+        assert_eq!(keys.len(), 7, "{keys:?}");
+        assert_eq!(row["topic"], "t");
+        assert_eq!(row["partition"], 0);
+        assert_eq!(row["offset"], at);
+        assert!(row["timestamp"].as_i64().unwrap() > 1_700_000_000_000);
+        assert_eq!(row["headers"], json!([{"name": "h", "value": "1"}]));
+    }
+    assert_eq!((&rows[0]["key"], &rows[0]["value"]), (&json!("k"), &json!("v")));
+    assert_eq!((&rows[1]["key"], &rows[1]["value"]), (&json!({"b64": "/w=="}), &json!({"b64": "/g=="})));
+    let lines = dir.run(&["consume", "t", "-e", "-o", "jsonl"]).ok();
+    assert!(
+        lines.text().starts_with(r#"{"topic":"t","partition":0,"offset":0,"timestamp":"#),
+        "{}",
+        lines.text()
+    );
+    assert_eq!(json!(lines.json_lines()), rows);
+    dir.run(&["consume", "t", "--from", "end", "-e", "-o", "json"]).ok().prints("[]\n");
+}
+
+#[test]
+fn a_table_has_a_line_for_each_record() {
+    let dir = ten();
+    let run = dir.run(&["consume", "t", "-e", "-o", "table"]).ok().tells("10 records\n");
+    assert_eq!(run.text().lines().count(), 11);
+    assert!(run.text().starts_with("PARTITION  OFFSET  "), "{}", run.text());
+}
+
+#[test]
+fn formats() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t", "-k", "ada", "-H", "a=1", "-H", "b=2"], b"x\ny\n").ok();
+    let consume = |format: &str| dir.run(&["consume", "t", "-e", "--format", format]);
+    consume("{topic} {partition} {offset} {key} {value} {headers}")
+        .ok()
+        .prints("t 0 0 ada x a=1,b=2\nt 0 1 ada y a=1,b=2\n");
+    consume("{{key}}={{value}}").ok().prints("ada=x\nada=y\n");
+    consume(r"%t %p %o %k %s %h 100%%\n").ok().prints("t 0 0 ada x a=1,b=2 100%\nt 0 1 ada y a=1,b=2 100%\n");
+    consume(r"%s\t\c").ok().prints("x\ty\t");
+    let times = consume("%T {time}").ok().text();
+    for line in times.lines() {
+        let (milliseconds, time) = line.split_once(' ').unwrap();
+        let parsed: jiff::Timestamp = time.parse().unwrap();
+        assert_eq!(parsed.as_millisecond().to_string(), milliseconds);
+    }
+    consume("{vlaue}").code(2).mentions("did you mean \"value\"?");
+    consume("%z").code(2).mentions("unknown field");
+    dir.run(&["consume", "t", "-e", "--format", "%s", "-o", "json"]).code(2).mentions("use one");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_failure() {
+    let dir = Dir::with_topics(&["t"]);
+    // Far more than pipes and buffers hold.
+    dir.feed(&["produce", "t"], &numbered_lines(100_000)).ok();
+    for format in ["text", "jsonl", "json", "table"] {
+        let mut child = dir.start(&["consume", "t", "-e", "-o", format]);
+        let mut first = [0];
+        child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        let run = child.wait_with_output().unwrap();
+        assert_eq!(run.status.code(), Some(0), "{format}");
+        assert_eq!(String::from_utf8_lossy(&run.stderr), "", "{format}");
+    }
+}
+
+#[test]
+fn an_output_that_cannot_be_written_is_a_failure() {
+    if !std::path::Path::new("/dev/full").exists() {
+        return;
+    }
+    let dir = ten();
+    let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let run = dir.command(&["consume", "t", "-e"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(run.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&run.stderr);
+    assert!(told.starts_with("error: cannot write to standard output\n"), "{told}");
+}
+
+/// In one process, since an embedded store serves one at a time.
+#[test]
+fn records_are_seen_as_they_come_and_a_full_pipe_holds_nothing_back() {
+    let dir = ten();
+    let mut child = dir.start(&["consume", "t", "--from", "beginning"]);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // It waits for more at the end, so these come only if they are flushed.
+    for expected in 0..10 {
+        assert_eq!(lines.next().unwrap().unwrap(), expected.to_string());
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn lines_typed_slowly_are_sent_as_they_come() {
+    let dir = Dir::with_topics(&["t"]);
+    let mut child = dir.start(&["produce", "t", "-o", "json"]);
+    let mut stdin = child.stdin.take().unwrap();
+    for line in [b"a\n".as_slice(), b"b", b"c\n", b"d"] {
+        stdin.write_all(line).unwrap();
+        stdin.flush().unwrap();
+    }
+    drop(stdin);
+    assert!(child.wait().unwrap().success());
+    assert_eq!(dir.read("t"), b"a\nbc\nd\n");
+}

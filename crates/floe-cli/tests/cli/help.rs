@@ -1,0 +1,70 @@
+//! Help, completions and explanations.
+
+use crate::support::Dir;
+
+const COMMANDS: [&str; 9] =
+    ["topic", "produce", "consume", "offsets", "bench", "quickstart", "health", "explain", "completions"];
+
+#[test]
+fn help_names_every_command_and_the_exit_codes() {
+    let dir = Dir::new();
+    let help = dir.run(&["--help"]).ok().tells("").text();
+    for command in COMMANDS {
+        assert!(
+            help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
+            "{command}: {help}"
+        );
+        let help = dir.run(&[command, "--help"]).ok().text();
+        assert!(help.contains(&format!("Usage: floe {command}")), "{help}");
+    }
+    assert!(help.contains("Exit codes: 0 done"), "{help}");
+    assert!(help.contains("FLOE_URL"), "{help}");
+}
+
+#[test]
+fn nothing_and_nonsense_are_usage_errors() {
+    let dir = Dir::new();
+    dir.run(&[]).code(2);
+    dir.run(&["prodcue"]).code(2).mentions("'produce'");
+    dir.run(&["topic", "list", "-o", "xml"]).code(2).mentions("[possible values: text, json, jsonl, table]");
+}
+
+#[test]
+fn completions_know_the_commands() {
+    let dir = Dir::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = dir.run(&["completions", shell]).ok().tells("").text();
+        for command in COMMANDS {
+            assert!(script.contains(command), "{shell} does not know {command}");
+        }
+        assert!(script.contains("key-separator"), "{shell}");
+    }
+    dir.run(&["completions", "tcsh"]).code(2);
+}
+
+#[test]
+fn every_error_code_is_explained() {
+    let dir = Dir::new();
+    let codes = dir.run(&["explain", "-o", "json"]).ok().json();
+    let codes = codes.as_array().unwrap();
+    assert_eq!(codes.len(), floe::ErrorKind::ALL.len());
+    for code in codes {
+        let text = dir.run(&["explain", code["code"].as_str().unwrap()]).ok().text();
+        assert!(text.contains(code["meaning"].as_str().unwrap()), "{text}");
+        assert!(text.contains("What to do: "), "{text}");
+        assert!(text.contains(&format!("exit code:  {}\n", code["exit_code"])), "{text}");
+    }
+    assert_eq!(dir.run(&["explain"]).ok().text().lines().count(), codes.len());
+    dir.run(&["explain", "topic_not_fuond"])
+        .code(2)
+        .tells("error: there is no error code \"topic_not_fuond\"\nhint: did you mean topic_not_found?\n");
+}
+
+#[test]
+fn no_colour_is_printed_into_a_pipe() {
+    let dir = Dir::new();
+    for args in [&["--help"][..], &["topic", "--nonsense"], &["consume", "nope"]] {
+        let run = dir.run(args);
+        assert!(!run.text().contains('\u{1b}') && !run.stderr.contains('\u{1b}'), "{args:?}");
+    }
+}

@@ -1,0 +1,13 @@
+//! The binary `floe` as scripts and people use it: what it prints, where, and how it ends.
+
+mod bench;
+mod consume;
+mod faults;
+mod groups;
+mod help;
+mod kills;
+mod produce;
+mod support;
+#[cfg(unix)]
+mod terminal;
+mod topics;

@@ -1,0 +1,156 @@
+//! A folder to work in, and the binary with its environment under control.
+
+use std::{
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// A folder of its own for each test; the default store lies in it.
+pub(crate) struct Dir {
+    folder: TempDir,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Dir {
+    pub(crate) fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A folder with topics of one partition.
+    pub(crate) fn with_topics(names: &[&str]) -> Self {
+        let dir = Self::new();
+        for name in names {
+            dir.run(&["topic", "create", name]).ok();
+        }
+        dir
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes a file and returns its path.
+    pub(crate) fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(assert_cmd::cargo::cargo_bin!("floe"));
+        command.args(args).current_dir(self.path()).env_remove("FLOE_URL").stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, args: &[&str]) -> Run {
+        self.command(args).output().unwrap().into()
+    }
+
+    /// Runs with `input` as standard input.
+    pub(crate) fn feed(&self, args: &[&str], input: &[u8]) -> Run {
+        let mut child = self
+            .command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let input = input.to_vec();
+        // In a thread, since the child may fill its own pipes before it has read everything.
+        let writer = std::thread::spawn(move || {
+            // A child that refuses its input closes the pipe, which the test sees by the exit code.
+            let _ = stdin.write_all(&input);
+        });
+        let run = child.wait_with_output().unwrap().into();
+        writer.join().unwrap();
+        run
+    }
+
+    /// Starts with all three streams as pipes.
+    pub(crate) fn start(&self, args: &[&str]) -> Child {
+        self.command(args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    /// Everything in a topic, as `-e` prints it.
+    pub(crate) fn read(&self, topic: &str) -> Vec<u8> {
+        self.run(&["consume", topic, "-e", "--from", "beginning"]).ok().stdout
+    }
+}
+
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Self {
+            code: output.status.code(),
+            stdout: output.stdout,
+            stderr: String::from_utf8(output.stderr).expect("messages are UTF-8"),
+        }
+    }
+}
+
+impl Run {
+    #[track_caller]
+    pub(crate) fn ok(self) -> Self {
+        self.code(0)
+    }
+
+    #[track_caller]
+    pub(crate) fn code(self, expected: i32) -> Self {
+        assert_eq!(self.code, Some(expected), "stdout: {}\nstderr: {}", self.text(), self.stderr);
+        self
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    #[track_caller]
+    pub(crate) fn prints(self, expected: &str) -> Self {
+        assert_eq!(self.text(), expected, "stderr: {}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn tells(self, expected: &str) -> Self {
+        assert_eq!(self.stderr, expected);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn mentions(self, expected: &str) -> Self {
+        assert!(self.stderr.contains(expected), "{expected:?} is not in: {}", self.stderr);
+        self
+    }
+
+    #[track_caller]
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+    }
+
+    /// The objects of JSON lines.
+    #[track_caller]
+    pub(crate) fn json_lines(&self) -> Vec<Value> {
+        self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+/// Lines that tell themselves apart.
+pub(crate) fn numbered_lines(count: usize) -> Vec<u8> {
+    (0..count).flat_map(|number| format!("line {number} of the input\n").into_bytes()).collect()
+}

@@ -1,0 +1,92 @@
+//! What is different when a person sits in front of it, on a pseudo terminal.
+
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read as _, Write as _},
+    process::Stdio,
+    thread,
+};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+
+use crate::support::{Dir, numbered_lines};
+
+/// The side of the person and the side of the program.
+fn terminal() -> (File, File) {
+    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&person).unwrap();
+    unlockpt(&person).unwrap();
+    let name = ptsname(&person, Vec::new()).unwrap();
+    let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (person.into(), program)
+}
+
+/// Runs on a terminal where somebody types `typed`; returns what the screen showed and the exit code.
+fn run_on_terminal(dir: &Dir, args: &[&str], typed: &str) -> (String, Option<i32>) {
+    let (mut person, program) = terminal();
+    let mut command = dir.command(args);
+    command.env("TERM", "xterm");
+    command.stdin(program.try_clone().unwrap());
+    command.stdout(program.try_clone().unwrap());
+    command.stderr(Stdio::from(program));
+    let mut child = command.spawn().unwrap();
+    // What the command holds open would keep the reader below from seeing the end.
+    drop(command);
+    person.write_all(typed.as_bytes()).unwrap();
+    let mut screen = person.try_clone().unwrap();
+    let reader = thread::spawn(move || {
+        let mut shown = Vec::new();
+        let mut piece = [0; 4096];
+        // The end is an error on Linux: the other side was closed.
+        while let Ok(length @ 1..) = screen.read(&mut piece) {
+            shown.extend_from_slice(&piece[..length]);
+        }
+        String::from_utf8_lossy(&shown).into_owned()
+    });
+    let code = child.wait().unwrap().code();
+    (reader.join().unwrap(), code)
+}
+
+#[test]
+fn bytes_that_upset_a_terminal_are_escaped_with_one_note() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t"], b"fine \xc3\xa4\n\x1b[2Jgone\n\xff\n").ok();
+    let (screen, code) = run_on_terminal(&dir, &["consume", "t", "-e"], "");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("fine ä\r\n"), "{screen:?}");
+    assert!(screen.contains("\\x1b[2Jgone\r\n"), "{screen:?}");
+    assert!(screen.contains("\\xff\r\n"), "{screen:?}");
+    assert!(!screen.contains('\u{1b}'), "{screen:?}");
+    assert_eq!(screen.matches("note: bytes that a terminal cannot show").count(), 1, "{screen:?}");
+    assert_eq!(dir.read("t"), b"fine \xc3\xa4\n\x1b[2Jgone\n\xff\n", "a pipe gets the bytes");
+}
+
+#[test]
+fn deleting_asks() {
+    let dir = Dir::with_topics(&["t"]);
+    let (screen, code) = run_on_terminal(&dir, &["topic", "delete", "t"], "n\n");
+    assert_eq!(code, Some(2), "{screen}");
+    assert!(
+        screen.contains("deleting topic t with all its records cannot be undone. Go on? [y/N] "),
+        "{screen:?}"
+    );
+    assert!(screen.contains("error: not confirmed, nothing was changed"), "{screen:?}");
+    dir.run(&["topic", "list"]).ok().prints("t\n");
+    let (screen, code) = run_on_terminal(&dir, &["topic", "delete", "t"], "y\n");
+    assert_eq!(code, Some(0), "{screen}");
+    dir.run(&["topic", "list"]).ok().prints("");
+}
+
+#[test]
+fn a_file_has_a_progress_bar_and_standard_input_none() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.file("input.log", &numbered_lines(50_000));
+    let (screen, code) = run_on_terminal(&dir, &["produce", "t", "input.log"], "");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(screen.contains("%"), "no bar: {screen:?}");
+    assert!(screen.contains("sent 50,000 records"), "{screen:?}");
+    let (screen, code) = run_on_terminal(&dir, &["produce", "t"], "typed\n\u{4}");
+    assert_eq!(code, Some(0), "{screen}");
+    assert!(!screen.contains('%'), "{screen:?}");
+    assert!(screen.contains("sent 1 record (5 B)"), "{screen:?}");
+}

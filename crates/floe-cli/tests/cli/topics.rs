@@ -1,0 +1,199 @@
+//! `floe topic` and `floe health`.
+
+use serde_json::json;
+
+use crate::support::Dir;
+
+#[test]
+fn create_list_describe_delete() {
+    let dir = Dir::new();
+    dir.run(&["topic", "list"]).ok().prints("").tells("");
+    dir.run(&["topic", "create", "orders", "--partitions", "3"])
+        .ok()
+        .prints("created topic orders with 3 partitions\n")
+        .tells("");
+    dir.run(&["topic", "create", "audit"]).ok().prints("created topic audit with 1 partition\n");
+    dir.run(&["topic", "list"]).ok().prints("audit\norders\n");
+
+    let described = dir.run(&["topic", "describe", "orders"]).ok().text();
+    for part in ["name:        orders\n", "partitions:  3\n", "durability:  os\n", "retention:   for ever\n"]
+    {
+        assert!(described.contains(part), "{part:?} is not in {described}");
+    }
+    assert_eq!(described.lines().filter(|line| line.ends_with(" 0 B")).count(), 3, "{described}");
+
+    dir.run(&["topic", "delete", "audit", "--yes"]).ok().prints("deleted topic audit\n").tells("");
+    dir.run(&["topic", "list"]).ok().prints("orders\n");
+    dir.run(&["topic", "describe", "audit"]).code(3).prints("");
+}
+
+#[test]
+fn settings_of_a_topic_are_kept() {
+    let dir = Dir::new();
+    dir.run(&[
+        "topic",
+        "create",
+        "t",
+        "--retention-age",
+        "7d",
+        "--retention-bytes",
+        "10MB",
+        "--durability",
+        "interval:50",
+        "--segment-bytes",
+        "1MiB",
+    ])
+    .ok();
+    let described = dir.run(&["topic", "describe", "t", "-o", "json"]).ok().json();
+    assert_eq!(described["name"], "t");
+    assert_eq!(described["partitions"], 1);
+    assert_eq!(described["durability"], "interval:50");
+    assert_eq!(described["retention_age_ms"], 604_800_000_u64);
+    assert_eq!(described["retention_bytes"], 10_000_000);
+    assert!(described["created_at"].is_i64());
+    let text = dir.run(&["topic", "describe", "t"]).ok().text();
+    assert!(text.contains("retention:   7d or 10.0 MB\n"), "{text}");
+}
+
+#[test]
+fn every_form_of_a_list() {
+    let dir = Dir::with_topics(&["a", "b"]);
+    let array = dir.run(&["topic", "list", "-o", "json"]).ok().json();
+    assert_eq!(array[0]["name"], "a");
+    assert_eq!(array[1]["name"], "b");
+    let lines = dir.run(&["-o", "jsonl", "topic", "list"]).ok().json_lines();
+    assert_eq!(json!(lines), array);
+    let table = dir.run(&["topic", "list", "-o", "table"]).ok().text();
+    let headings: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+    assert_eq!(headings, ["NAME", "PARTITIONS", "DURABILITY", "RETENTION", "CREATED"]);
+    assert_eq!(table.lines().count(), 3);
+}
+
+#[test]
+fn describe_counts_what_was_written() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t"], b"a\nb\n").ok();
+    let described = dir.run(&["topic", "describe", "t", "-o", "json"]).ok().json();
+    let partition = &described["partition_details"][0];
+    assert_eq!(partition["start_offset"], 0);
+    assert_eq!(partition["high_watermark"], 2);
+    assert_eq!(partition["records"], 2);
+    assert!(partition["size_bytes"].as_u64().unwrap() > 0);
+    let table = dir.run(&["topic", "describe", "t", "-o", "table"]).ok().text();
+    assert!(
+        table.starts_with("PARTITION  START  HIGH WATERMARK  RECORDS  SIZE\n0          0      2 "),
+        "{table}"
+    );
+}
+
+#[test]
+fn deleting_needs_to_be_confirmed() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["topic", "delete", "t"], b"y\n").code(2).prints("").tells(
+        "error: deleting topic t with all its records cannot be undone and there is no terminal to ask on\n\
+         hint: add --yes to confirm\n",
+    );
+    dir.run(&["topic", "list"]).ok().prints("t\n");
+}
+
+#[test]
+fn invalid_names_are_refused_before_a_store_is_made() {
+    let dir = Dir::new();
+    let long = "x".repeat(64);
+    for name in ["", "Orders", "a_b", "a b", "ä", "a/b", "..", "-a", "a-", long.as_str()] {
+        let run = dir.run(&["topic", "create", name]).code(2).prints("");
+        let expected = format!("error: topic name {name:?} ");
+        assert!(run.stderr.starts_with(&expected), "{name:?}: {}", run.stderr);
+        assert!(run.stderr.contains("use 1 to 63 of a-z, 0-9 and '-'"), "{}", run.stderr);
+    }
+    assert!(!dir.path().join("floe-data").exists());
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    let dir = Dir::new();
+    for args in [
+        ["--partitions", "0"],
+        ["--partitions", "10001"],
+        ["--partitions", "-1"],
+        ["--partitions", "many"],
+        ["--durability", "sometimes"],
+        ["--retention-age", "7"],
+        ["--retention-bytes", "1.5GB"],
+    ] {
+        let run = dir.run(&["topic", "create", "t", args[0], args[1]]).code(2).prints("");
+        assert!(run.stderr.starts_with("error: "), "{args:?}: {}", run.stderr);
+    }
+    dir.run(&["topic", "list"]).ok().prints("");
+}
+
+#[test]
+fn a_name_is_taken_once() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.run(&["topic", "create", "t"])
+        .code(1)
+        .prints("")
+        .mentions("topic_already_exists")
+        .mentions("hint: use it, or remove it first with `floe topic delete t --yes`\n");
+}
+
+#[test]
+fn unknown_topics() {
+    let dir = Dir::new();
+    for args in [
+        ["topic", "describe", "nope", "-o", "text"],
+        ["topic", "delete", "nope", "--yes", "-otext"],
+        ["produce", "nope", "-o", "text", "-k1"],
+        ["consume", "nope", "-e", "-o", "text"],
+    ] {
+        let run = dir.run(&args).code(3).prints("");
+        assert!(run.stderr.starts_with("error: "), "{args:?}: {}", run.stderr);
+        run.mentions("(topic_not_found)\n")
+            .mentions("hint: create it with `floe topic create nope`, or see `floe topic list`\n");
+    }
+}
+
+#[test]
+fn errors_are_json_where_results_are() {
+    let dir = Dir::new();
+    for format in ["json", "jsonl"] {
+        let run = dir.run(&["-o", format, "consume", "nope", "-e"]).code(3).prints("");
+        assert_eq!(run.stderr.lines().count(), 1);
+        let told: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert_eq!(told["error"]["code"], "topic_not_found");
+        assert_eq!(told["error"]["topic"], "nope");
+        assert_eq!(told["error"]["partition"], json!(null));
+        assert_eq!(told["error"]["exit_code"], 3);
+        assert!(told["error"]["message"].as_str().unwrap().contains("does not exist"));
+    }
+}
+
+#[test]
+fn the_url_comes_from_the_option_or_the_environment() {
+    let dir = Dir::new();
+    dir.run(&["topic", "create", "here", "--url", "embedded:here"]).ok();
+    let mut command = dir.command(&["topic", "list"]);
+    let listed = command.env("FLOE_URL", "embedded:here").output().unwrap();
+    assert_eq!(listed.stdout, b"here\n");
+    let mut command = dir.command(&["--url", "embedded:there", "topic", "list"]);
+    let listed = command.env("FLOE_URL", "embedded:here").output().unwrap();
+    assert_eq!(listed.stdout, b"", "the option wins");
+    dir.run(&["topic", "list", "--url", "memory:"]).ok().prints("");
+    dir.run(&["topic", "list", "--url", "embeded:x"])
+        .code(2)
+        .mentions("did you mean \"embedded\"?")
+        .mentions("hint: ");
+    dir.run(&["topic", "list", "--url", "embedded:x?durabilty=os"])
+        .code(2)
+        .mentions("did you mean \"durability\"?");
+}
+
+#[test]
+fn health() {
+    let dir = Dir::new();
+    let run = dir.run(&["health"]).ok().tells("");
+    assert!(run.text().starts_with("embedded: ready\n"), "{}", run.text());
+    let json = dir.run(&["health", "-o", "json"]).ok().json();
+    assert_eq!(json["ready"], true);
+    assert_eq!(json["nodes"][0]["ready"], true);
+}
