@@ -354,10 +354,4 @@ impl OpenFiles {
             }
         }
     }
-
-    /// How many files are open.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.queue.lock().iter().filter(|segment| segment.strong_count() > 0).count()
-    }
 }

@@ -174,3 +174,82 @@ impl Waiters {
         lists.readers.len() + lists.loose.len()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::atomic::AtomicUsize,
+        task::{Wake, Waker},
+    };
+
+    use bytes::Bytes;
+
+    use super::*;
+
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn batch(base_offset: i64, len: usize) -> EncodedBatch {
+        let mut bytes = vec![0u8; len];
+        bytes[8..12].copy_from_slice(&(len as i32 - 12).to_be_bytes());
+        bytes[16] = 2;
+        EncodedBatch::parse(Bytes::from(bytes)).unwrap().with_base_offset(base_offset)
+    }
+
+    #[test]
+    fn a_tail_is_kept_for_readers_only_and_within_both_limits() {
+        let budget = TailBudget::new(1_500);
+        let (tail, other) = (Tail::new(1_000, &budget), Tail::new(1_000, &budget));
+        tail.push([batch(0, 100)].into_iter());
+        assert_eq!((tail.read(0, 1, 1_000).len(), budget.used()), (0, 0), "nobody reads");
+        tail.add_reader();
+        tail.push((1..21).map(|offset| batch(offset, 100)));
+        assert_eq!(budget.used(), 1_000);
+        assert!(tail.read(10, 21, 10_000).is_empty(), "too old");
+        assert_eq!(tail.read(11, 21, 10_000).len(), 10);
+        assert_eq!(tail.read(15, 18, 10_000).len(), 3, "only what is readable");
+        assert_eq!(tail.read(15, 21, 250).len(), 2);
+        assert_eq!(tail.read(15, 21, 1).len(), 1, "one always");
+        other.add_reader();
+        other.push((0..10).map(|offset| batch(offset, 100)));
+        assert_eq!(budget.used(), 1_500, "the newcomer gets what is left");
+        assert_eq!(other.read(5, 10, 10_000).len(), 5);
+        tail.remove_reader();
+        assert_eq!(budget.used(), 500);
+    }
+
+    #[test]
+    fn a_tail_never_has_a_hole() {
+        let tail = Tail::new(1_000, &TailBudget::new(1_000));
+        tail.add_reader();
+        tail.push([batch(0, 100), batch(5, 100)].into_iter());
+        assert!(tail.read(0, 6, 1_000).is_empty());
+        assert_eq!(tail.read(5, 6, 1_000).len(), 1);
+    }
+
+    #[test]
+    fn wakers_that_nobody_waits_for_any_more_do_not_pile_up() {
+        let waiters = Waiters::default();
+        let counts: Vec<_> =
+            (0..3 * MAX_LOOSE_WAKERS).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
+        for count in &counts {
+            waiters.register_loose(&Waker::from(Arc::clone(count)));
+            waiters.register_loose(&Waker::from(Arc::clone(count)));
+            assert!(waiters.count() <= MAX_LOOSE_WAKERS);
+        }
+        waiters.wake_all();
+        assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1), "nobody is forgotten");
+        for reader in 0..100 {
+            waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));
+            waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));
+        }
+        assert_eq!(waiters.count(), 100);
+        (0..100).for_each(|reader| waiters.unregister(reader));
+        assert_eq!(waiters.count(), 0);
+    }
+}

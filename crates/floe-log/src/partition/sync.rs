@@ -36,10 +36,16 @@ pub(super) struct SyncState {
 struct Dirty {
     segments: Vec<Arc<Segment>>,
     point: Option<DurablePoint>,
-    /// Files were created, so the directory has to be synced too.
-    names: bool,
-    /// The directory itself was created.
-    directory: bool,
+    created: Created,
+}
+
+/// What was created since the last sync, so that names have to be synced too. In rising order.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Created {
+    #[default]
+    Nothing,
+    File,
+    Directory,
 }
 
 struct Waiting {
@@ -97,8 +103,7 @@ impl Partition {
     /// Notes that a file was created, and the directory with it if it is the first one.
     pub(super) fn mark_created(&self, is_first: bool) {
         let mut dirty = self.sync.dirty.lock();
-        dirty.names = true;
-        dirty.directory |= is_first;
+        dirty.created = dirty.created.max(if is_first { Created::Directory } else { Created::File });
     }
 
     /// Acknowledges `done` once everything before `end` is durable.
@@ -116,7 +121,7 @@ impl Partition {
     /// Whether there is something to sync or somebody to answer.
     pub(crate) fn is_dirty(&self) -> bool {
         let dirty = self.sync.dirty.lock();
-        let is_dirty = dirty.point.is_some() || dirty.names;
+        let is_dirty = dirty.point.is_some() || dirty.created != Created::Nothing;
         drop(dirty);
         // A sync that runs right now took its work out already: it counts until it is done.
         is_dirty || !self.sync.waiting.lock().is_empty() || self.sync.running.is_locked()
@@ -135,9 +140,8 @@ impl Partition {
     }
 
     fn sync_dirty(&self) -> Result<(), LogError> {
-        let Dirty { segments, point, names, directory } = std::mem::take(&mut *self.sync.dirty.lock());
-        let synced =
-            segments.iter().try_for_each(Segment::sync).and_then(|()| self.sync_names(names, directory));
+        let Dirty { segments, point, created } = std::mem::take(&mut *self.sync.dirty.lock());
+        let synced = segments.iter().try_for_each(Segment::sync).and_then(|()| self.sync_names(created));
         if let Err(error) = synced {
             if self.deleted.load(Ordering::Acquire) {
                 return Ok(());
@@ -162,12 +166,12 @@ impl Partition {
         Ok(())
     }
 
-    fn sync_names(&self, names: bool, directory: bool) -> io::Result<()> {
-        if !names {
+    fn sync_names(&self, created: Created) -> io::Result<()> {
+        if created == Created::Nothing {
             return Ok(());
         }
         self.shared.disk.sync_dir(&self.directory)?;
-        if directory {
+        if created == Created::Directory {
             self.shared.disk.sync_dir(&self.shared.logs_directory())?;
             self.shared.disk.sync_dir(&self.shared.directory)?;
         }
