@@ -111,7 +111,6 @@ async fn consume(client: &Client, records: usize, by_batch: bool) -> Duration {
     if by_batch {
         while let Some(batch) = consumer.next_batch().await.unwrap() {
             for record in batch.borrowed() {
-                let record = record.unwrap();
                 assert_eq!(record.value[..8], expected.to_be_bytes());
                 expected += 1;
             }
