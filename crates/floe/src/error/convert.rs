@@ -1,5 +1,7 @@
 //! The one place where errors of lower crates become [`Error`].
 
+use std::io;
+
 use floe_log::LogError;
 use floe_wire::WireError;
 
@@ -28,8 +30,13 @@ impl From<LogError> for Error {
             LogError::BadBatch { .. } => Self::new(ErrorKind::CorruptData, message).with_effect(Effect::None),
             LogError::Corrupt { .. } => Self::new(ErrorKind::CorruptData, message),
             // The write was undone, and room may be made while the producer waits.
-            LogError::DiskFull { .. } => {
-                Self::new(ErrorKind::StorageError, message).with_retriable(true).with_effect(Effect::None)
+            LogError::DiskFull { .. } => Self::new(ErrorKind::StorageError, message)
+                .with_retriable(true)
+                .with_effect(Effect::None)
+                .with_source(io::Error::from(io::ErrorKind::StorageFull)),
+            LogError::Io { path, operation, source } => {
+                Self::new(ErrorKind::StorageError, format!("cannot {operation} {}", path.display()))
+                    .with_source(source)
             }
             LogError::Closed => Self::new(ErrorKind::Closed, message),
             LogError::InvalidConfig { .. } => Self::new(ErrorKind::InvalidConfig, message),
