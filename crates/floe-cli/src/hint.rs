@@ -1,8 +1,11 @@
 //! What to do about an error, in one line.
 
-use std::{error::Error as _, io};
+use std::{error::Error as _, io, sync::Arc};
 
-use floe::{Error, ErrorKind};
+use floe::{
+    Error, ErrorKind,
+    consumer::{Gap, GapReason},
+};
 
 /// What to do about an error of the engine, where something can be done.
 pub(crate) fn for_error(error: &Error) -> Option<String> {
@@ -17,15 +20,21 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
         ErrorKind::TopicAlreadyExists => {
             return Some(format!("use it, or remove it first with `floe topic delete {topic} --yes`"));
         }
-        ErrorKind::Gap => {
-            "the records in between are gone; run again to go on behind them, and see the topic's retention"
-        }
+        ErrorKind::Gap => match Gap::of(error).map(|gap| gap.reason) {
+            Some(GapReason::Corrupt) => {
+                "reading goes on behind them; restore the store from a copy to get them back"
+            }
+            Some(GapReason::Evicted) => {
+                "reading goes on behind them; read more often, or keep records longer"
+            }
+            _ => "reading goes on behind them",
+        },
         ErrorKind::RecordTooLarge => "split the record, or send only a reference to large data",
         ErrorKind::StoreInUse => {
             "close the process that has the store open, or use another store with --url embedded:PATH"
         }
         ErrorKind::CorruptData => {
-            "the data on disk is damaged: restore the store from a copy, or read what lies behind the damage with --from OFFSET"
+            "the data on disk is damaged and was left as it is: restore the store from a copy"
         }
         ErrorKind::StorageError => return io_cause(error).and_then(for_io).map(str::to_owned),
         ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
@@ -41,7 +50,9 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
 fn io_cause(error: &Error) -> Option<&io::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
+        // The log shares one among all who waited for the same write.
+        let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
+        if let Some(io) = cause.downcast_ref::<io::Error>().or_else(shared) {
             return Some(io);
         }
         source = cause.source();
@@ -77,6 +88,9 @@ mod tests {
         let denied = Error::new(ErrorKind::StorageError, "append failed")
             .with_source(io::Error::from(io::ErrorKind::PermissionDenied));
         assert!(for_error(&denied).unwrap().contains("FLOE_URL"));
+        let shared = Error::new(ErrorKind::StorageError, "append failed")
+            .with_source(Arc::new(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)));
+        assert!(for_error(&shared).unwrap().contains("FLOE_URL"));
         assert_eq!(for_error(&Error::new(ErrorKind::StorageError, "broken")), None);
     }
 

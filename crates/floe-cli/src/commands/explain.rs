@@ -144,7 +144,7 @@ fn explanation(kind: ErrorKind) -> Explanation {
         ),
         ErrorKind::Gap => (
             "Records are missing between two that were read.",
-            "Retention or damage took them. Reading again goes on behind the gap; keep records longer if readers must not miss any.",
+            "Retention or damage took them; reading goes on behind the gap. Keep records longer, or read more often, if readers must not miss any.",
         ),
         ErrorKind::RecordTooLarge => (
             "A record or a batch is larger than allowed.",
@@ -175,7 +175,7 @@ fn explanation(kind: ErrorKind) -> Explanation {
         ),
         ErrorKind::CorruptData => (
             "Stored or received data is damaged.",
-            "Read what lies behind the damage with `floe consume --from OFFSET`, or restore the store from a copy. Check the disk.",
+            "Restore the store from a copy, and check the disk. Nothing was cut or repaired, so that nothing is lost that is still there.",
         ),
         ErrorKind::StorageError => (
             "The disk failed, or is full, or the path cannot be used.",

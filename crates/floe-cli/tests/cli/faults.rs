@@ -57,53 +57,63 @@ fn a_path_that_cannot_be_a_store() {
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"not a folder");
 }
 
-#[test]
-fn damage_in_the_middle_of_a_segment_is_told_and_nothing_false_is_printed() {
-    let dir = Dir::with_topics(&["t"]);
-    let input = numbered_lines(2000);
-    // Several batches, so that there is something before and behind the damage.
-    dir.feed(&["produce", "t", "--batch-size", "4KiB"], &input).ok();
-    let segment = files(&dir.path().join("floe-data"), "log")
-        .into_iter()
-        .max_by_key(|path| fs::metadata(path).unwrap().len())
-        .unwrap();
-    let mut bytes = fs::read(&segment).unwrap();
-    let at =
-        bytes.windows(9).position(|window| window == b"line 1000").expect("values are stored as they are");
-    bytes[at] ^= 0x20;
-    fs::write(&segment, bytes).unwrap();
-
-    let run = dir.run(&["consume", "t", "-e"]);
-    let code = run.code.unwrap();
-    assert!(code == 6 || code == 7, "{code}: {}", run.stderr);
-    assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
-    assert!(run.stderr.contains("hint: "), "{}", run.stderr);
-    let text = run.text();
-    assert!(text.starts_with("line 0 of the input\nline 1 of the input\n"));
-    assert!(!text.contains("Line 1000"), "damaged bytes were printed");
-    let whole = String::from_utf8(input).unwrap();
-    let known: std::collections::HashSet<_> = whole.lines().collect();
-    assert!(text.lines().all(|line| known.contains(line)), "something was printed that was never written");
+/// Changes one byte where `text` stands in the segments of the store.
+fn damage(dir: &Dir, text: &str) {
+    for path in files(&dir.path().join("floe-data"), "seg") {
+        let mut bytes = fs::read(&path).unwrap();
+        if let Some(at) = bytes.windows(text.len()).position(|window| window == text.as_bytes()) {
+            bytes[at] ^= 0x20;
+            fs::write(&path, bytes).unwrap();
+            return;
+        }
+    }
+    panic!("{text:?} is in no segment");
 }
 
 #[test]
 fn a_damaged_batch_costs_only_itself() {
+    let dir = Dir::new();
+    dir.run(&["topic", "create", "t", "--segment-bytes", "64KiB"]).ok();
+    let input = numbered_lines(20_000);
+    for part in input.chunks(50_000) {
+        dir.feed(&["produce", "t", "--raw"], part).ok();
+    }
+    assert!(dir.read("t").len() > input.len());
+    damage(&dir, "line 1000 of");
+
+    for (format, group) in [("text", "a"), ("json", "b")] {
+        let run = dir.run(&["consume", "t", "-e", "-o", format, "--group", group]).code(7);
+        assert_eq!(run.stderr.matches("1 record missing in 1 gap").count(), 1, "{}", run.stderr);
+        assert!(
+            run.stderr.contains("t/0: records are damaged and were left out: offsets 0 to 0"),
+            "{}",
+            run.stderr
+        );
+        assert!(run.stderr.contains("reading goes on behind them"), "{}", run.stderr);
+        if format == "json" {
+            assert_eq!(run.json().as_array().unwrap().len(), input.chunks(50_000).count() - 1);
+            assert!(run.stderr.lines().all(|line| line.starts_with("{\"error\":")), "{}", run.stderr);
+        } else {
+            let whole: Vec<u8> =
+                input.chunks(50_000).skip(1).flat_map(|part| [part, b"\n"].concat()).collect();
+            assert!(run.stdout == whole, "not everything but the damaged record came back");
+        }
+        // The group is behind the gap and does not meet it again.
+        dir.run(&["consume", "t", "-e", "--group", group]).ok().prints("");
+    }
+}
+
+#[test]
+fn a_damaged_newest_segment_is_told_and_nothing_false_is_printed() {
     let dir = Dir::with_topics(&["t"]);
     for line in ["first\n", "second\n", "third\n"] {
         dir.feed(&["produce", "t"], line.as_bytes()).ok();
     }
-    let segment = files(&dir.path().join("floe-data"), "log")
-        .into_iter()
-        .find(|path| fs::read(path).unwrap().windows(6).any(|window| window == b"second"))
-        .unwrap();
-    let mut bytes = fs::read(&segment).unwrap();
-    let at = bytes.windows(6).position(|window| window == b"second").unwrap();
-    bytes[at] ^= 0x20;
-    fs::write(&segment, bytes).unwrap();
-
+    damage(&dir, "second");
     let run = dir.run(&["consume", "t", "-e"]);
     assert!(matches!(run.code, Some(6 | 7)), "{:?} {}", run.code, run.stderr);
-    assert!(run.text().starts_with("first\n"), "{}", run.text());
-    // As the hint says.
-    dir.run(&["consume", "t", "-e", "--from", "2"]).ok().prints("third\n");
+    assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
+    assert!(run.stderr.contains("\nhint: "), "{}", run.stderr);
+    assert!(!run.text().contains("Second") && !run.text().contains("sEcond"), "{}", run.text());
+    assert!(run.text().lines().all(|line| line == "first" || line == "third"), "{}", run.text());
 }
