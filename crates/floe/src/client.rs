@@ -95,7 +95,6 @@ impl Client {
     }
 
     /// A producer for a topic, to be configured and started.
-    #[must_use]
     pub fn producer(&self, topic: impl Into<Topic>) -> ProducerBuilder {
         ProducerBuilder::new(self.clone(), topic.into())
     }
@@ -116,7 +115,6 @@ impl Client {
     }
 
     /// A consumer of a topic, to be configured and started.
-    #[must_use]
     pub fn consumer(&self, topic: impl Into<Topic>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic.into())
     }

@@ -1,8 +1,11 @@
 //! Reads some records from an offset on, without a consumer.
 
+use tokio::time::timeout;
+
 use super::{
     Gap, Message, RecordBatch,
     continuity::{Continuity, Found},
+    fetch::{STALL, stalled},
     start::out_of_range,
 };
 use crate::{
@@ -55,7 +58,9 @@ pub(crate) async fn fetch(
     let mut reader = engine.open(request).await?;
     let mut continuity = Continuity::new(from, Some(bounds.high), info.capabilities.dense_offsets);
     while !continuity.is_complete() {
-        let Some(batch) = reader.next().await? else { break };
+        let next = timeout(STALL, reader.next()).await;
+        let next = next.unwrap_or_else(|_| Err(stalled(&at, continuity.expected(), bounds.high)))?;
+        let Some(batch) = next else { break };
         for found in continuity.accept(batch) {
             let part = match found {
                 Found::Records(part) => part,

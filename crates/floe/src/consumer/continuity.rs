@@ -50,6 +50,11 @@ impl Continuity {
         self.expected
     }
 
+    /// Offset at which reading ends, if it does.
+    pub(super) fn end(&self) -> Option<i64> {
+        self.end
+    }
+
     /// Whether everything up to the end has come.
     pub(super) fn is_complete(&self) -> bool {
         self.end.is_some_and(|end| self.expected >= end)
@@ -90,14 +95,11 @@ impl Continuity {
             let missing = self.skip_to(base, GapReason::Missing).filter(|_| self.dense);
             found.extend(missing);
         }
-        let records = match batch.verify_checksum().and_then(|()| batch.records()) {
-            Ok(records) => records,
-            Err(_) => {
-                let from = self.expected;
-                found.extend(self.skip_to(next, GapReason::Corrupt));
-                self.damaged_from = Some(from);
-                return found;
-            }
+        let Ok(records) = batch.verify_checksum().and_then(|()| batch.records()) else {
+            let from = self.expected;
+            found.extend(self.skip_to(next, GapReason::Corrupt));
+            self.damaged_from = Some(from);
+            return found;
         };
         self.damaged_from = None;
         let memory = batch.len().max(records.section_len());

@@ -2,10 +2,10 @@
 //!
 //! Checksums and decompression happen here, off the application's task.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use floe_wire::batch::EncodedBatch;
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Gap, GapReason, Reconnect, RecordBatch,
@@ -22,6 +22,9 @@ use crate::{
 
 /// How often in a row an engine may refuse an offset that by its own watermarks it has.
 const MAX_CONTRADICTIONS: u32 = 5;
+
+/// How long to wait for records that the engine said it has.
+pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// How to read, the same for all partitions of a consumer.
 #[derive(Debug, Clone, Copy)]
@@ -67,6 +70,7 @@ pub(super) struct Fetch {
     reader: Option<Box<dyn BatchReader>>,
     backoff: Backoff,
     contradictions: u32,
+    stalls: u32,
 }
 
 /// Why reading ended.
@@ -91,7 +95,17 @@ impl Fetch {
         continuity: Continuity,
     ) -> Self {
         let backoff = Backoff::new(settings.reconnect);
-        Self { engine, at, settings, unnumbered: None, continuity, reader: None, backoff, contradictions: 0 }
+        Self {
+            engine,
+            at,
+            settings,
+            unnumbered: None,
+            continuity,
+            reader: None,
+            backoff,
+            contradictions: 0,
+            stalls: 0,
+        }
     }
 
     /// Reads an engine without offsets. Opens at once, because without offsets the place is only fixed by that.
@@ -139,9 +153,16 @@ impl Fetch {
             if !outlet.lanes.room(outlet.index, outlet.generation).await {
                 return Err(Stop::Unwanted);
             }
-            let next = match &mut self.reader {
-                Some(reader) => reader.next().await,
-                None => match self.open().await {
+            let next = match (&mut self.reader, self.continuity.end()) {
+                (Some(reader), None) => reader.next().await,
+                (Some(reader), Some(end)) => match timeout(STALL, reader.next()).await {
+                    Ok(next) => next,
+                    Err(_) => {
+                        self.after_stall(end)?;
+                        continue;
+                    }
+                },
+                (None, _) => match self.open().await {
                     Ok(()) => continue,
                     Err(error) => Err(error),
                 },
@@ -150,6 +171,7 @@ impl Fetch {
                 Ok(Some(batch)) => {
                     self.backoff.worked();
                     self.contradictions = 0;
+                    self.stalls = 0;
                     self.take(batch, outlet).await?;
                 }
                 Ok(None) => {
@@ -213,6 +235,17 @@ impl Fetch {
 
     fn deliver_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
         deliver(outlet, Item::Gap(Gap { at: self.at.clone(), from, to, reason }))
+    }
+
+    /// Nothing came, although the end was not reached: perhaps the reader is stuck, so another one gets a chance.
+    fn after_stall(&mut self, end: i64) -> Result<(), Stop> {
+        self.reader = None;
+        self.stalls += 1;
+        if self.stalls == 1 {
+            Ok(())
+        } else {
+            Err(Stop::Failed(stalled(&self.at, self.continuity.expected(), end)))
+        }
     }
 
     /// The engine closed the reader: because the topic is gone, or for reasons of its own.
@@ -290,6 +323,16 @@ impl Fetch {
             .with_operation("read")
             .with_topic(&self.at.topic)
     }
+}
+
+/// The engine has records by its own word and does not give them.
+pub(super) fn stalled(at: &TopicPartition, next: i64, end: i64) -> Error {
+    Error::new(
+        ErrorKind::RequestTimeout,
+        format!("nothing came from offset {next} on, although the partition reaches to {end}"),
+    )
+    .with_topic(&at.topic)
+    .with_partition(at.partition)
 }
 
 fn deliver(outlet: &Outlet, item: Item) -> Result<(), Stop> {

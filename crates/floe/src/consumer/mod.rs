@@ -59,6 +59,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 pub use builder::{CommitPolicy, ConsumerBuilder, Finish, GapPolicy};
 pub use by_offset::FetchLimit;
+pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
 pub use gap::{Gap, GapReason};
 pub use message::{Message, RecordBatch};
 pub use resume::Reconnect;

@@ -106,3 +106,21 @@ async fn dropped_it_reads_no_more() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(Arc::strong_count(&lanes), 1, "a task is still there");
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_end_that_is_never_reached_is_an_error() {
+    let engine = ten().await;
+    engine.lose_batch(TOPIC, 0, 3);
+    let began = Instant::now();
+    let mut consumer = from_beginning(&engine).stop_at_end().start().await.unwrap();
+    assert_eq!(offsets(&mut consumer, 9).await.len(), 9);
+    let error = next_error(&mut consumer).await;
+    assert_eq!(error.kind(), ErrorKind::RequestTimeout);
+    assert!(error.to_string().contains("offset 9") && error.to_string().contains("to 10"), "{error}");
+    assert_eq!((began.elapsed().as_secs(), engine.opened_at().len()), (60, 2));
+    assert!(consumer.try_next().await.unwrap().is_none());
+
+    let at = Topic::from(TOPIC).partition(0);
+    let error = over(&engine).fetch(at, 9, FetchLimit::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestTimeout);
+}
