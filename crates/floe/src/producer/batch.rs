@@ -167,9 +167,10 @@ impl Batch {
                 tracing::error!("the delivery callback panicked; the producer goes on");
             }
         }
+        // Whoever learns the outcome may look at the memory next.
+        self.shared.give_back(self.memory);
         self.state.complete(result);
         self.partition.forget_finished();
-        self.shared.give_back(self.memory);
     }
 }
 

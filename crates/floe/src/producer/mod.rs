@@ -46,6 +46,7 @@ mod shared;
 mod tests;
 
 use std::{
+    collections::VecDeque,
     fmt,
     sync::{Arc, Weak},
     time::Duration,
@@ -157,11 +158,27 @@ impl Producer {
         I: IntoIterator,
         I::Item: IntoRecord,
     {
-        let records = records.into_iter();
+        let mut records = records.into_iter();
         let mut deliveries = Vec::with_capacity(records.size_hint().0.min(MOST_RESERVED));
+        let mut waiting = VecDeque::with_capacity(RUN);
         let mut refused = None;
-        for record in records {
-            match self.enqueue(record).await {
+        loop {
+            waiting.extend(records.by_ref().take(RUN - waiting.len()).map(IntoRecord::into_record));
+            let (taken, rolled) = self.shared().push_run(&waiting, &mut deliveries);
+            waiting.drain(..taken);
+            if rolled {
+                // Lets the sender run.
+                tokio::task::yield_now().await;
+                continue;
+            }
+            // The first that was not taken in passing; the one way that waits, refuses and changes the partition.
+            let Some(record) = waiting.pop_front() else {
+                if taken == 0 {
+                    break;
+                }
+                continue;
+            };
+            match self.shared().enqueue(record).await {
                 Ok(delivery) => deliveries.push(delivery),
                 Err(error) => {
                     refused = Some(error);
@@ -265,6 +282,9 @@ impl fmt::Debug for Producer {
             .finish_non_exhaustive()
     }
 }
+
+/// Records that [`Producer::send_all`] buffers under one lock, at most; few enough that others get their turn.
+const RUN: usize = 64;
 
 /// Room for outcomes made before the first record is seen, at most.
 const MOST_RESERVED: usize = 4096;

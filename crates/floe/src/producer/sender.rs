@@ -27,12 +27,18 @@ use crate::{
 };
 
 /// Sends until the producer is closed and nothing is left.
-pub(super) async fn run(shared: Arc<Shared>, partition: Arc<Partition>) {
+pub(super) fn run(
+    shared: Arc<Shared>,
+    partition: Arc<Partition>,
+) -> impl Future<Output = ()> + Send + 'static {
+    // Made here and not inside: a runtime that shuts down drops the future without ever polling it.
     let leftovers = Leftovers { shared: Arc::clone(&shared), partition: Arc::clone(&partition) };
-    let engine = Arc::clone(&shared.engine);
-    let mut sender = Sender::new(shared, partition, &*engine);
-    sender.run().await;
-    drop(leftovers);
+    async move {
+        let engine = Arc::clone(&shared.engine);
+        let mut sender = Sender::new(shared, partition, &*engine);
+        sender.run().await;
+        drop(leftovers);
+    }
 }
 
 /// Fails what was never taken, if the sender is stopped before its time or panics; after a normal end there is nothing.
@@ -43,6 +49,8 @@ struct Leftovers {
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
+        // A producer of which one sender is gone can do no more.
+        self.shared.begin_close();
         for closed in self.partition.take_all(&self.shared.config) {
             drop(Batch::new(&self.shared, &self.partition, closed));
         }

@@ -1,6 +1,7 @@
 //! What all handles and senders of one producer share.
 
 use std::{
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering},
@@ -10,7 +11,7 @@ use std::{
 
 use floe_wire::batch::{BatchBuilder, HEADER_LEN};
 use futures_util::future::BoxFuture;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, TryAcquireError},
@@ -19,7 +20,7 @@ use tokio::{
 };
 
 use super::{
-    accumulate::{Offered, Partition, Parts},
+    accumulate::{Accumulator, Offered, Partition, Parts},
     builder::{Config, WhenFull},
     delivery::{BatchState, Delivery},
     ledger::{Ledger, Undelivered},
@@ -261,13 +262,7 @@ impl Shared {
         };
         let mut accumulator = partition.accumulator.lock();
         let offered = accumulator.offer(index, &self.config, parts, &self.ledger);
-        if !accumulator.started && matches!(offered, Offered::Taken(_)) {
-            accumulator.started = true;
-            drop(accumulator);
-            self.start_sender(partition);
-        } else {
-            partition.wake_sender(accumulator);
-        }
+        self.after_offer(partition, accumulator, matches!(offered, Offered::Taken(_)));
         match offered {
             Offered::Taken(delivery) => {
                 // The batch gives it back when it has its outcome.
@@ -283,6 +278,68 @@ impl Shared {
             Offered::QueueFull => Ok(Pushed::QueueFull(index)),
             Offered::Refused(error) => Err(Error::from(error).with_topic(&self.topic).with_partition(index)),
             Offered::Closed => Err(self.closed()),
+        }
+    }
+
+    /// Buffers records from the front, under one lock, until one is for another partition or needs more than a moment.
+    /// Returns how many, and whether the batch was closed.
+    pub(super) fn push_run<V: AsRef<[u8]>>(
+        self: &Arc<Self>,
+        records: &VecDeque<Record<V>>,
+        deliveries: &mut Vec<Delivery>,
+    ) -> (usize, bool) {
+        // Foreign code, which must not run under the lock: the partitioner, and the views of the values.
+        let mut run = Vec::with_capacity(records.len());
+        let mut target = None;
+        for record in records {
+            // Those with headers go one by one.
+            let Some(parts) = self.check(record, &[]).ok().filter(|_| record.headers.is_empty()) else {
+                break;
+            };
+            let Ok((index, partition)) = self.choose(&parts, record.partition) else { break };
+            if index != target.get_or_insert((index, partition)).0 {
+                break;
+            }
+            run.push(parts);
+        }
+        let Some((index, partition)) = target else { return (0, false) };
+        let mut accumulator = partition.accumulator.lock();
+        let (mut taken, mut rolled) = (0, false);
+        for parts in &run {
+            let Ok(permit) = self.budget.try_acquire_many(self.config.memory_of(parts.size) as u32) else {
+                break;
+            };
+            match accumulator.offer(index, &self.config, parts, &self.ledger) {
+                Offered::Taken(delivery) => deliveries.push(delivery),
+                other => {
+                    rolled = matches!(other, Offered::Rolled);
+                    break;
+                }
+            }
+            permit.forget();
+            taken += 1;
+        }
+        self.after_offer(partition, accumulator, taken > 0);
+        if rolled {
+            self.leave(index);
+        }
+        (taken, rolled)
+    }
+
+    /// Starts or wakes the sender of a partition that was offered records.
+    #[inline]
+    fn after_offer(
+        self: &Arc<Self>,
+        partition: &Arc<Partition>,
+        mut accumulator: MutexGuard<'_, Accumulator>,
+        taken: bool,
+    ) {
+        if taken && !accumulator.started {
+            accumulator.started = true;
+            drop(accumulator);
+            self.start_sender(partition);
+        } else {
+            partition.wake_sender(accumulator);
         }
     }
 

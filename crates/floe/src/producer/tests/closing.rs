@@ -234,7 +234,18 @@ async fn deliveries_end_when_the_runtime_of_the_producer_does() {
     });
     let (orders, delivery) = started.await.unwrap();
     tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+    assert!(orders.is_closed());
     let error = delivery.await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::Closed, Effect::Unknown));
     assert_eq!(orders.enqueue("b").await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test]
+async fn a_producer_whose_runtime_is_gone_refuses_or_fails_what_it_gets() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let started = runtime.spawn(async { orders().1.start().await.unwrap() });
+    let orders = started.await.unwrap();
+    tokio::task::spawn_blocking(move || drop(runtime)).await.unwrap();
+    assert_eq!(orders.send("a").await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(orders.send("b").await.unwrap_err().kind(), ErrorKind::Closed);
 }

@@ -21,7 +21,7 @@ async fn a_record_is_placed_and_readable() {
     let batches = engine.batches("orders", 0);
     let record = batches[1].records().unwrap().next().unwrap().unwrap();
     assert_eq!((record.key.as_deref(), record.timestamp), (Some(&b"k"[..]), Some(77)));
-    assert_eq!(record.headers.get("h").as_deref(), Some(&b"v"[..]));
+    assert_eq!(record.headers.get("h"), Some(&b"v"[..]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -144,6 +144,33 @@ async fn many_are_sent_in_order_and_placed_one_by_one() {
     assert_eq!(offsets, (0..200).collect::<Vec<_>>());
     assert_eq!(values(&engine, 0), sent);
     assert!(engine.batches("orders", 0).len() > 5, "several batches");
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_of_every_kind_keep_their_order() {
+    let (engine, builder) = over(FakeEngine::with_topic("orders", 3));
+    let orders = builder.batch_size(300).buffer_memory(900).batch_queue(2).start().await.unwrap();
+    let record = |n: i64| {
+        let record = Record::new(n.to_string());
+        match n % 5 {
+            0 => record.header("n", "x"),
+            1 | 2 => record.partition((n % 3) as u32),
+            3 => Record { key: Some("k".into()), ..record },
+            _ => record,
+        }
+    };
+    let placed = orders.send_all((0..300).map(record)).await.unwrap();
+    assert_eq!(placed.len(), 300);
+    for (n, placed) in (0..).zip(&placed) {
+        let stored = &values(&engine, placed.partition)[placed.offset.unwrap() as usize];
+        assert_eq!(*stored, n.to_string());
+    }
+    for partition in 0..3 {
+        let stored: Vec<i64> =
+            values(&engine, partition).iter().map(|value| value.parse().unwrap()).collect();
+        assert!(stored.is_sorted(), "{stored:?}");
+    }
+    assert!(orders.send_all(Vec::<String>::new()).await.unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

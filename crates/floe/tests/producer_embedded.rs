@@ -1,0 +1,91 @@
+//! The producer on a real log on disk: what was acknowledged is there, in order, after everything was closed.
+
+use std::time::Duration;
+
+use floe::{
+    Client, Codec, ErrorKind, Record, TopicPartition, TopicSpec,
+    consumer::FetchLimit,
+    producer::{CloseReport, Producer},
+};
+
+async fn connect(path: &std::path::Path) -> Client {
+    Client::connect(&format!("embedded:{}", path.display())).await.unwrap()
+}
+
+async fn values(client: &Client, partition: u32) -> Vec<String> {
+    let at = TopicPartition { topic: "orders".into(), partition };
+    let mut values = Vec::new();
+    loop {
+        let limit = FetchLimit { records: 1000, bytes: 1 << 20 };
+        let more = client.fetch(at.clone(), values.len() as i64, limit).await.unwrap();
+        if more.is_empty() {
+            return values;
+        }
+        values.extend(more.iter().map(|message| String::from_utf8(message.value.to_vec()).unwrap()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_many_codecs_nothing_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = connect(folder.path()).await;
+    client.admin().create_topic(TopicSpec::new("orders").partitions(5)).await.unwrap();
+    let mut tasks = Vec::new();
+    for (partition, codec) in (0..).zip(Codec::ALL) {
+        let producer = client
+            .producer("orders")
+            .compression(codec)
+            .compression_threshold(0)
+            .batch_size(4096)
+            .buffer_memory(100_000)
+            .linger(Duration::from_millis(1))
+            .start()
+            .await
+            .unwrap();
+        tasks.push(tokio::spawn(async move { fill(&producer, partition).await }));
+    }
+    for task in tasks {
+        let report = task.await.unwrap();
+        assert_eq!((report.delivered, report.undelivered.len()), (1000, 0));
+    }
+    client.close().await.unwrap();
+
+    let reopened = connect(folder.path()).await;
+    let expected: Vec<_> = (0..1000).map(|n| format!("record {n}")).collect();
+    for partition in 0..5 {
+        assert_eq!(values(&reopened, partition).await, expected);
+    }
+    reopened.close().await.unwrap();
+}
+
+async fn fill(producer: &Producer, partition: u32) -> CloseReport {
+    for n in 0..1000 {
+        let record = Record::new(format!("record {n}")).partition(partition);
+        drop(producer.enqueue(record).await.unwrap());
+    }
+    producer.close().await.unwrap()
+}
+
+#[tokio::test]
+async fn closing_the_client_delivers_what_is_buffered_and_ends_its_producers() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = connect(folder.path()).await;
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    let orders = client.producer("orders").linger(Duration::from_secs(3600)).start().await.unwrap();
+    let delivery = orders.enqueue("one").await.unwrap();
+    client.close().await.unwrap();
+    assert_eq!(delivery.await.unwrap().offset, Some(0));
+    assert_eq!(orders.send("two").await.unwrap_err().kind(), ErrorKind::Closed);
+    drop((orders, client));
+
+    let reopened = connect(folder.path()).await;
+    assert_eq!(values(&reopened, 0).await, ["one"]);
+}
+
+#[tokio::test]
+async fn an_unknown_topic_is_refused_at_the_start() {
+    let client = Client::connect("memory:").await.unwrap();
+    let error = client.producer("orders").start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TopicNotFound);
+    assert!(error.to_string().contains("orders"), "{error}");
+}
