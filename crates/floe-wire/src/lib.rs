@@ -8,6 +8,7 @@
 //! | --- | --- |
 //! | [`batch`] | the record batch, floe's only encoding of records: header, builder, reader, trailer, splitting |
 //! | [`compress`] | the five codecs of a batch, with bounded decompression |
+//! | [`walrus`] | the text protocol of distributed Walrus, both directions |
 //! | [`varint`] | zig-zag variable-length integers |
 //! | [`error`] | [`WireError`], the one error of this crate |
 
@@ -19,5 +20,6 @@ pub mod compress;
 pub mod error;
 pub mod fluvio;
 pub mod varint;
+pub mod walrus;
 
 pub use error::WireError;
