@@ -10,6 +10,7 @@ mod watch;
 use std::{fmt, path::Path, sync::Arc};
 
 use floe_log::{LogError, Partition, Store, StoreConfig};
+use floe_wire::batch::EncodedBatch;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use options::Options;
 use reader::LogReader;
@@ -110,6 +111,17 @@ impl EmbeddedEngine {
     }
 }
 
+/// Offset of the first record of `batch`, at or after `start`, whose time is at or after `timestamp`.
+fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> Result<i64> {
+    for record in batch.records()? {
+        let record = record?;
+        if record.offset >= start && record.timestamp.is_some_and(|time| time >= timestamp) {
+            return Ok(record.offset);
+        }
+    }
+    Ok(start)
+}
+
 /// Runs what may wait for the device where that harms nobody.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
@@ -154,7 +166,17 @@ impl Engine for EmbeddedEngine {
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
         Box::pin(async move {
             let partition = self.partition(&of).await?;
-            blocking(move || partition.offset_for_time(timestamp)).await
+            let found = blocking(move || {
+                let Some(offset) = partition.offset_for_time(timestamp)? else { return Ok(None) };
+                let chunk = partition.reader(offset)?.next_chunk(1)?;
+                Ok(Some((offset, chunk.batches.into_iter().next())))
+            });
+            // The log knows the batch; the record may be any of it.
+            match found.await? {
+                None => Ok(None),
+                Some((offset, None)) => Ok(Some(offset)),
+                Some((offset, Some(batch))) => Ok(Some(first_since(&batch, offset, timestamp)?)),
+            }
         })
     }
 
@@ -247,6 +269,10 @@ impl Engine for EmbeddedEngine {
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
         Box::pin(async move {
             let checked = self.store.check();
+            // A store that is sick is news, a store that was closed is a mistake of the caller.
+            if matches!(checked, Err(LogError::Closed)) {
+                return Err(LogError::Closed.into());
+            }
             let state = checked.as_ref().map_or_else(ToString::to_string, |()| "open".to_owned());
             let node = NodeHealth { name: self.location.clone(), ready: checked.is_ok(), state };
             Ok(Health { ready: node.ready, nodes: vec![node] })
