@@ -99,7 +99,7 @@ async fn produce(client: &Client, records: usize, size: usize) -> Duration {
     }
     producer.flush().await.unwrap();
     let took = began.elapsed();
-    producer.close().await.unwrap();
+    assert!(producer.close().await.unwrap().undelivered.is_empty(), "nothing may be lost");
     took
 }
 

@@ -77,7 +77,6 @@ impl Client {
     }
 
     /// A client to be configured before it connects.
-    #[must_use]
     pub fn builder(url: &str) -> ClientBuilder {
         ClientBuilder { url: url.to_owned(), stack: Vec::new() }
     }
