@@ -66,6 +66,9 @@ pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             Some("the disk is full: make room, or set a retention on the topics that grow")
         }
+        io::ErrorKind::FileTooLarge => Some(
+            "files may not grow further here: raise the limit (`ulimit -f`), or use smaller --segment-bytes",
+        ),
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotADirectory

@@ -117,3 +117,37 @@ fn a_damaged_newest_segment_is_told_and_nothing_false_is_printed() {
     assert!(!run.text().contains("Second") && !run.text().contains("sEcond"), "{}", run.text());
     assert!(run.text().lines().all(|line| line == "first" || line == "third"), "{}", run.text());
 }
+
+/// The system refuses to let the segment grow, as on a full disk.
+#[cfg(unix)]
+#[test]
+fn a_write_that_fails_in_the_middle_is_told_and_what_was_acknowledged_stays() {
+    let dir = Dir::with_topics(&["t"]);
+    let input = numbered_lines(200_000);
+    dir.file("input.log", &input);
+    let floe = assert_cmd::cargo::cargo_bin!("floe");
+    // Blocks of 512 bytes or of 1 KiB, as the shell likes.
+    let script = format!("trap '' XFSZ; ulimit -f 2000; exec {} -o json produce t input.log", floe.display());
+    let output = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(dir.path())
+        .env_remove("FLOE_URL")
+        .output()
+        .unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(8), "{told}");
+    let lines: Vec<serde_json::Value> =
+        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [summary, error] = lines.as_slice() else { panic!("{told}") };
+    assert_eq!(error["error"]["code"], "storage_error");
+    assert!(error["error"]["message"].as_str().unwrap().ends_with("records not delivered"), "{told}");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("ulimit -f"), "{told}");
+
+    let read = dir.run(&["consume", "t", "-e"]).ok().text();
+    assert_eq!(read.lines().count() as u64, summary["records"].as_u64().unwrap());
+    let whole = String::from_utf8(input).unwrap();
+    let mut rest = whole.lines();
+    for line in read.lines() {
+        assert!(rest.any(|known| known == line), "{line:?} is out of order or was never sent");
+    }
+}

@@ -131,8 +131,10 @@ fn a_group_resumes_after_its_consumer_is_killed() {
         let mut tail = Vec::new();
         stdout.read_to_end(&mut tail).unwrap();
         child.wait().unwrap();
-        // The last whole line that got out.
-        let last = String::from_utf8(tail).unwrap().lines().rev().nth(1).map_or(line.clone(), str::to_owned);
+        // The last whole line that got out; what follows the last newline is cut off.
+        let tail = String::from_utf8(tail).unwrap();
+        let whole = tail.rsplit_once('\n').map_or("", |(whole, _)| whole);
+        let last = whole.lines().last().unwrap_or(&line).to_owned();
         let last = number(&last);
 
         let again = dir.run(&["consume", "t", "--group", "g", "-n", "1"]).ok().text();
@@ -173,4 +175,20 @@ fn what_a_killed_producer_had_acknowledged_is_there() {
         dir.feed(&["produce", "t"], b"after\n").ok();
         assert!(dir.read("t").ends_with(b"after\n"));
     }
+}
+
+#[test]
+fn ctrl_c_in_a_bench_leaves_no_topic() {
+    let dir = Dir::new();
+    // More than can be written before the signal comes.
+    let mut child = dir.start(&["bench", "--records", "1000000000"]);
+    let logs = dir.path().join("floe-data/logs");
+    let begun = |_: &u32| {
+        thread::sleep(Duration::from_millis(20));
+        std::fs::read_dir(&logs).is_ok_and(|mut entries| entries.next().is_some())
+    };
+    assert!((0..1000).find(begun).is_some(), "the bench wrote nothing");
+    interrupt(&child);
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{}", rest(child.stderr.take()));
+    dir.run(&["topic", "list"]).ok().prints("");
 }

@@ -173,7 +173,7 @@ fn a_record_that_is_too_large_is_refused_and_what_came_before_is_sent() {
     let run = dir.feed(&["produce", "t"], &input).code(8);
     assert_eq!(summary(&run.stderr), "sent 1 record (5 B) to t");
     let run = run
-        .mentions("error: record 2 of the input was refused; the 1 before it were sent\n")
+        .mentions("error: record 2 of the input was refused, after sending 1 record\n")
         .mentions("record_too_large")
         .mentions("hint: split the record");
     assert!(run.stderr.contains("16,777,216"), "the limit is named: {}", run.stderr);

@@ -3,7 +3,7 @@
 use std::{
     fs::{File, OpenOptions},
     io::{Read as _, Write as _},
-    process::Stdio,
+    process::{Command, Stdio},
     thread,
 };
 
@@ -23,9 +23,13 @@ fn terminal() -> (File, File) {
 
 /// Runs on a terminal where somebody types `typed`; returns what the screen showed and the exit code.
 fn run_on_terminal(dir: &Dir, args: &[&str], typed: &str) -> (String, Option<i32>) {
-    let (mut person, program) = terminal();
     let mut command = dir.command(args);
-    command.env("TERM", "xterm");
+    command.env("TERM", "xterm").env_remove("NO_COLOR");
+    watch(command, typed)
+}
+
+fn watch(mut command: Command, typed: &str) -> (String, Option<i32>) {
+    let (mut person, program) = terminal();
     command.stdin(program.try_clone().unwrap());
     command.stdout(program.try_clone().unwrap());
     command.stderr(Stdio::from(program));
@@ -89,4 +93,21 @@ fn a_file_has_a_progress_bar_and_standard_input_none() {
     assert_eq!(code, Some(0), "{screen}");
     assert!(!screen.contains('%'), "{screen:?}");
     assert!(screen.contains("sent 1 record (5 B)"), "{screen:?}");
+}
+
+#[test]
+fn no_color_is_honoured() {
+    let dir = Dir::new();
+    let (screen, code) = run_on_terminal(&dir, &["topic", "--nonsense"], "");
+    assert_eq!(code, Some(2));
+    assert!(screen.contains('\u{1b}'), "usage errors are coloured on a terminal: {screen:?}");
+    for args in [&["topic", "--nonsense"][..], &["--help"], &["consume", "nope"]] {
+        let mut command = dir.command(args);
+        command.env("TERM", "xterm").env("NO_COLOR", "1");
+        let (screen, _) = watch(command, "");
+        // Bold and underlined are no colours.
+        for colour in 30..=37 {
+            assert!(!screen.contains(&format!("\u{1b}[{colour}m")), "{args:?}: {screen:?}");
+        }
+    }
 }

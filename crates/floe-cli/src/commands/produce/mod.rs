@@ -217,7 +217,7 @@ fn record_failure(error: &Error, sent_before: u64) -> Failure {
     if sent_before == 0 {
         return Failure::from(error.clone()).explained(place);
     }
-    Failure::partial(format!("{place}; the {} before it were sent", amount::thousands(sent_before)), error)
+    Failure::partial(format!("{place}, after sending {}", amount::count(sent_before, "record")), error)
 }
 
 fn input_failure(error: &InputError, sent_before: u64) -> Failure {
@@ -261,26 +261,29 @@ fn progress_bar(size: Option<u64>) -> ProgressBar {
 
 /// Says on standard error what was acknowledged.
 fn summarise(global: &Global, topic: &str, progress: &Progress, (delivered, time): (u64, Duration)) {
+    // How many bytes the records that failed had, nobody counted.
+    let bytes = (delivered == progress.records).then_some(progress.bytes);
     if global.output.is_json() {
         let summary = json!({
             "topic": topic,
             "records": delivered,
-            "bytes": progress.bytes,
+            "bytes": bytes,
             "seconds": time.as_secs_f64(),
             "records_per_second": amount::per_second(delivered, time),
-            "bytes_per_second": amount::per_second(progress.bytes, time),
+            "bytes_per_second": bytes.map(|bytes| amount::per_second(bytes, time)),
             "interrupted": progress.interrupted,
         });
         return note(&summary.to_string());
     }
+    let size = bytes.map_or_else(String::new, |bytes| format!(" ({})", amount::bytes(bytes)));
+    let speed =
+        bytes.map_or_else(String::new, |bytes| format!(", {}/s", amount::bytes(amount::rate(bytes, time))));
     note(&format!(
-        "{}sent {} ({}) to {topic} in {:.2} s: {} records/s, {}/s",
+        "{}sent {}{size} to {topic} in {:.2} s: {} records/s{speed}",
         if progress.interrupted { "interrupted: " } else { "" },
         amount::count(delivered, "record"),
-        amount::bytes(progress.bytes),
         time.as_secs_f64(),
         amount::thousands(amount::rate(delivered, time)),
-        amount::bytes(amount::rate(progress.bytes, time)),
     ));
 }
 
