@@ -97,7 +97,7 @@ error_codes! {
     /// Never produced by platform 0.18, which says [`ErrorCode::OffsetEvicted`] or [`ErrorCode::Other`] instead.
     1 "the offset is out of range" OffsetOutOfRange,
     /// Anything that has no code of its own, as text.
-    2 "{0}" Other(message: String),
+    2 "the server says: {0}" Other(message: String),
     /// This server does not lead the partition; data servers say the same of unknown topics and partitions.
     6 "the data server does not lead the partition" NotLeaderForPartition,
     /// A produce with read-committed isolation was written but not committed in time: it may still be.
