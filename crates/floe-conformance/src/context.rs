@@ -79,8 +79,11 @@ impl Context {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
         let number = TOPICS.fetch_add(1, Ordering::Relaxed);
         let case: String = self.case.chars().take(20).map(|c| if c == '_' { '-' } else { c }).collect();
-        let topic =
-            Topic::from(format!("floe-{}-{:x}-{now:x}-{number:x}", case.trim_matches('-'), std::process::id()));
+        let topic = Topic::from(format!(
+            "floe-{}-{:x}-{now:x}-{number:x}",
+            case.trim_matches('-'),
+            std::process::id()
+        ));
         self.topics.lock().push(topic.clone());
         topic
     }

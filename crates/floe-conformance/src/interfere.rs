@@ -160,10 +160,17 @@ impl FailAppends {
         Self { fault, every, appends: Arc::default(), failing: Arc::default() }
     }
 
+    /// How often the fault happened.
+    pub(crate) fn faults(&self) -> usize {
+        self.appends.load(Ordering::SeqCst) / self.every
+    }
+
     fn error(&self) -> Error {
         match self.fault {
             AppendFault::Refused => Error::new(ErrorKind::NotLeader, "made to fail: refused"),
-            AppendFault::AnswerLost => Error::new(ErrorKind::NetworkError, "made to fail: the answer is lost"),
+            AppendFault::AnswerLost => {
+                Error::new(ErrorKind::NetworkError, "made to fail: the answer is lost")
+            }
         }
     }
 }

@@ -48,13 +48,7 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { target, passed, skipped, failed } = self;
-        writeln!(
-            f,
-            "{target}: {} passed, {} skipped, {} failed",
-            passed.len(),
-            skipped.len(),
-            failed.len()
-        )?;
+        writeln!(f, "{target}: {} passed, {} skipped, {} failed", passed.len(), skipped.len(), failed.len())?;
         for (name, capability) in skipped {
             writeln!(f, "  skipped {name}: no {capability}")?;
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use floe::{
     Record,
     consumer::{FetchLimit, StartAt},
+    engine::Start,
 };
 
 use crate::{
@@ -80,13 +81,27 @@ pub(crate) async fn start_at_the_end(c: &Context) -> Outcome {
     Ok(())
 }
 
+pub(crate) async fn earliest_and_latest_positions(c: &Context) -> Outcome {
+    let topic = ten(c).await?;
+    let at = topic.partition(0);
+    let mut earliest = c.open(&at, Start::Earliest).await?;
+    let mut latest = c.open(&at, Start::Latest).await?;
+    c.send(&topic, ["later".to_owned()]).await?;
+    for (reader, expected) in [(&mut earliest, 0), (&mut latest, 10)] {
+        let Some(batch) = reader.next().await? else { return Err(Failure::new("a reader ended")) };
+        check_eq!(batch.base_offset(), expected, "base offset of the first batch");
+    }
+    Ok(())
+}
+
 pub(crate) async fn start_at_a_time(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let producer = c.client().producer(&topic).start().await?;
     let early = 1_700_000_000_000_i64;
     let records = (0..10).map(|n| Record::new(format!("record-{n}")).timestamp(early + n * 1000));
     producer.send_all(records).await?;
-    for (time, first) in [(early - 5, 0), (early, 0), (early + 3000, 3), (early + 3001, 4), (early + 9000, 9)] {
+    for (time, first) in [(early - 5, 0), (early, 0), (early + 3000, 3), (early + 3001, 4), (early + 9000, 9)]
+    {
         let mut consumer =
             c.client().consumer(&topic).from(StartAt::Time(time)).stop_at_end().start().await?;
         let read = texts(&drain(&mut consumer).await?);
@@ -126,7 +141,7 @@ pub(crate) async fn offset_beyond_the_end_is_refused(c: &Context) -> Outcome {
         };
         check_refused!(outcome, OffsetOutOfRange, "reading from {offset} of 10");
     }
-    let opened = c.open(&topic.partition(0), floe::engine::Start::Offset(11)).await;
+    let opened = c.open(&topic.partition(0), Start::Offset(11)).await;
     let outcome = match opened {
         Ok(mut reader) => reader.next().await.map(drop),
         Err(error) => Err(error),
@@ -211,8 +226,7 @@ pub(crate) async fn stopping_at_the_end(c: &Context) -> Outcome {
     let topic = c.topic_with(1).await?;
     check_eq!(c.read_to_end(&topic).await?.len(), 0, "records of an empty topic");
     c.send(&topic, numbered("record", 0..7)).await?;
-    let mut consumer =
-        c.client().consumer(&topic).from(StartAt::Beginning).stop_at_end().start().await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).stop_at_end().start().await?;
     // What comes after the start is not part of it.
     c.send(&topic, numbered("late", 0..3)).await?;
     let read = texts(&drain(&mut consumer).await?);
@@ -248,14 +262,8 @@ pub(crate) async fn only_the_chosen_partitions(c: &Context) -> Outcome {
     let producer = c.client().producer(&topic).start().await?;
     let records = (0..40).map(|n| Record::new(format!("record-{n}")).partition(n % 4));
     producer.send_all(records).await?;
-    let mut consumer = c
-        .client()
-        .consumer(&topic)
-        .partitions([1, 3])
-        .from(StartAt::Beginning)
-        .stop_at_end()
-        .start()
-        .await?;
+    let mut consumer =
+        c.client().consumer(&topic).partitions([1, 3]).from(StartAt::Beginning).stop_at_end().start().await?;
     let read = drain(&mut consumer).await?;
     check_eq!(read.len(), 20, "records in two of four partitions");
     let strangers: Vec<_> = read.iter().filter(|message| message.partition % 2 == 0).collect();
@@ -348,8 +356,7 @@ pub(crate) async fn lag_counts_what_is_left(c: &Context) -> Outcome {
 
 pub(crate) async fn whole_batches_hold_the_same_records(c: &Context) -> Outcome {
     let topic = ten(c).await?;
-    let mut consumer =
-        c.client().consumer(&topic).from(StartAt::Offset(4)).stop_at_end().start().await?;
+    let mut consumer = c.client().consumer(&topic).from(StartAt::Offset(4)).stop_at_end().start().await?;
     let mut read = Vec::new();
     while let Some(batch) = consumer.next_batch().await? {
         check_eq!((&batch.topic, batch.partition), (&topic, 0), "where a batch is from");
@@ -375,7 +382,7 @@ pub(crate) async fn deletion_ends_readers(c: &Context) -> Outcome {
 
 pub(crate) async fn deletion_ends_waiting_readers(c: &Context) -> Outcome {
     let topic = c.topic().await?;
-    let mut reader = c.open(&topic.partition(0), floe::engine::Start::Earliest).await?;
+    let mut reader = c.open(&topic.partition(0), Start::Earliest).await?;
     let waiting = tokio::spawn(async move { reader.next().await });
     for _ in 0..20 {
         tokio::task::yield_now().await;

@@ -52,8 +52,7 @@ pub(crate) async fn full_buffer_is_reported(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
     let client = Client::over(gate.clone().layer(c.engine()));
-    let producer =
-        client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Fail).start().await?;
+    let producer = client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Fail).start().await?;
     let mut accepted = Vec::new();
     let refused = loop {
         match producer.enqueue(vec![b'x'; 1000]).await {
@@ -79,8 +78,7 @@ pub(crate) async fn full_buffer_makes_senders_wait(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
     let client = Client::over(gate.clone().layer(c.engine()));
-    let producer =
-        client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Wait).start().await?;
+    let producer = client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Wait).start().await?;
     let sender = {
         let producer = producer.clone();
         tokio::spawn(async move {

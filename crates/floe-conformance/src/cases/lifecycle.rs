@@ -35,7 +35,11 @@ pub(crate) async fn closed_client_refuses_everything(c: &Context) -> Outcome {
     check_refused!(client.producer(&topic).start().await, Closed, "a new producer");
     check_refused!(client.consumer(&topic).start().await, Closed, "a new consumer");
     check_refused!(client.admin().topic(&topic).await, Closed, "asking for a topic");
-    check_refused!(client.admin().create_topic(TopicSpec::new(c.topic_name())).await, Closed, "creating a topic");
+    check_refused!(
+        client.admin().create_topic(TopicSpec::new(c.topic_name())).await,
+        Closed,
+        "creating a topic"
+    );
     if c.capabilities().delete_topic {
         check_refused!(client.admin().delete_topic(&topic).await, Closed, "deleting a topic");
     }
@@ -137,7 +141,11 @@ pub(crate) async fn topics_outlive_the_connection(c: &Context) -> Outcome {
     c.client().admin().delete_topic(&dropped).await?;
     c.reconnect().await?;
     check_eq!(c.client().admin().topic(&kept).await?.name, kept, "topic after reconnecting");
-    check_refused!(c.client().admin().topic(&dropped).await, TopicNotFound, "a deleted topic after reconnecting");
+    check_refused!(
+        c.client().admin().topic(&dropped).await,
+        TopicNotFound,
+        "a deleted topic after reconnecting"
+    );
     let again = c.client().admin().create_topic(TopicSpec::new(&kept)).await;
     check_refused!(again, TopicAlreadyExists, "creating a topic again after reconnecting");
     Ok(())
@@ -162,7 +170,11 @@ pub(crate) async fn closing_the_client_delivers_and_commits(c: &Context) -> Outc
         drop(producer.enqueue(value).await?);
     }
     c.reconnect().await?;
-    check_eq!(texts(&c.read_to_end(&topic).await?), numbered("record", 0..10), "values after the client closed");
+    check_eq!(
+        texts(&c.read_to_end(&topic).await?),
+        numbered("record", 0..10),
+        "values after the client closed"
+    );
     // The fourth record was handed out and nobody asked for a fifth: it may be finished or not.
     let stored = c.stored(&group, &topic.partition(0)).await?;
     check!(matches!(stored, Some(3 | 4)), "stored offset after the client closed: {stored:?}");

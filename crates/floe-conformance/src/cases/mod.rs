@@ -59,6 +59,7 @@ macro_rules! with_every_case {
                 start_before_the_end: offsets;
                 start_at_the_end_offset_waits_for_the_next: offsets;
                 start_at_the_end: offsets;
+                earliest_and_latest_positions: offsets;
                 start_at_a_time: offsets;
                 offset_of_a_time_is_found: offsets;
                 offset_beyond_the_end_is_refused: offsets;

@@ -36,7 +36,11 @@ pub(crate) async fn commit_and_resume(c: &Context) -> Outcome {
     drop(consumer);
 
     let mut consumer = member(c, &topic, &group, CommitPolicy::Manual).await?;
-    check_eq!(texts(&take(&mut consumer, 4).await?), numbered("record", 6..10), "values of the second member");
+    check_eq!(
+        texts(&take(&mut consumer, 4).await?),
+        numbered("record", 6..10),
+        "values of the second member"
+    );
     Ok(())
 }
 
@@ -198,9 +202,9 @@ pub(crate) async fn stored_offsets_are_listed_and_forgotten(c: &Context) -> Outc
     check_eq!(rows, [(topic.partition(0), 2), (topic.partition(1), 3)], "stored offsets of one group");
     let all = admin.committed_offsets(None).await?;
     for (group, partition, next) in [(&one, 0, 2), (&one, 1, 3), (&other, 0, 4)] {
-        let there = all.iter().any(|row| {
-            *row.group == **group && row.at == topic.partition(partition) && row.next == next
-        });
+        let there = all
+            .iter()
+            .any(|row| *row.group == **group && row.at == topic.partition(partition) && row.next == next);
         check!(there, "partition {partition} of {group} is missing among all groups");
     }
     let read = engine.committed(one.as_str().into(), topic.partition(1)).await?;

@@ -155,8 +155,7 @@ pub(crate) async fn appends_are_applied_in_the_order_of_their_start(c: &Context)
         let values = numbered(&format!("round {round}"), 0..window);
         let mut appends = Vec::new();
         for value in &values {
-            let request =
-                AppendRequest { target: at.clone(), batch: batch(&[value])?, acks: Acks::Leader };
+            let request = AppendRequest { target: at.clone(), batch: batch(&[value])?, acks: Acks::Leader };
             appends.push(engine.append(request));
         }
         // All are polled for the first time in this order.
@@ -165,7 +164,11 @@ pub(crate) async fn appends_are_applied_in_the_order_of_their_start(c: &Context)
         }
         expected.extend(values);
     }
-    check_eq!(texts(&c.read(&topic, expected.len()).await?), expected, "values in the order of their appends");
+    check_eq!(
+        texts(&c.read(&topic, expected.len()).await?),
+        expected,
+        "values in the order of their appends"
+    );
     Ok(())
 }
 

@@ -30,7 +30,15 @@ pub(crate) async fn empty_values_are_kept(c: &Context) -> Outcome {
 }
 
 pub(crate) async fn unicode_values_are_kept(c: &Context) -> Outcome {
-    let values = ["grüße", "日本語のテキスト", "🦀🌊", "a\u{0}b", "line\nbreak\r\n\ttab", "\u{feff}mark", "\"quoted\" \\"];
+    let values = [
+        "grüße",
+        "日本語のテキスト",
+        "🦀🌊",
+        "a\u{0}b",
+        "line\nbreak\r\n\ttab",
+        "\u{feff}mark",
+        "\"quoted\" \\",
+    ];
     let values: Vec<_> = values.iter().map(|value| value.as_bytes().to_vec()).collect();
     check_round_trip(c, &values).await
 }

@@ -46,7 +46,8 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
     }
     if !able.offsets {
         check_unsupported!(calls, admin.watermarks(topic.partition(0)).await, "offsets");
-        for start in [StartAt::Offset(0), StartAt::AfterBeginning(1), StartAt::BeforeEnd(1), StartAt::Time(0)] {
+        for start in [StartAt::Offset(0), StartAt::AfterBeginning(1), StartAt::BeforeEnd(1), StartAt::Time(0)]
+        {
             let started = client.consumer(&topic).from(start).start().await;
             check_unsupported!(calls, started, "offsets");
         }

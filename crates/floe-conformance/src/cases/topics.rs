@@ -1,7 +1,7 @@
 //! Topics: create, delete, list, describe, watch.
 
 use floe::{Topic, TopicSpec, topic::TopicEvent};
-use futures_util::StreamExt;
+use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     Context, Failure, Outcome,
@@ -67,7 +67,8 @@ pub(crate) async fn invalid_topics_are_refused(c: &Context) -> Outcome {
 
 pub(crate) async fn longest_name_is_accepted(c: &Context) -> Outcome {
     let start = c.topic_name();
-    let name = Topic::from(format!("{start}{}", "x".repeat(floe::topic::MAX_NAME_LEN - start.as_str().len())));
+    let name =
+        Topic::from(format!("{start}{}", "x".repeat(floe::topic::MAX_NAME_LEN - start.as_str().len())));
     c.adopt(&name);
     c.client().admin().create_topic(TopicSpec::new(&name)).await?;
     c.send(&name, ["long".to_owned()]).await?;
@@ -166,27 +167,38 @@ pub(crate) async fn watch_reports_changes(c: &Context) -> Outcome {
     let created = c.topic_name();
     let admin = c.client().admin();
     let mut events = admin.watch().await?;
+    // One by one: a watch may leave out what changed back before anybody looked.
+    until(&mut events, "the existing topic", |event| is_there(event, &existing)).await?;
     admin.create_topic(TopicSpec::new(&created)).await?;
+    until(&mut events, "the creation", |event| is_there(event, &created)).await?;
     admin.delete_topic(&existing).await?;
-
-    let mut seen = Vec::new();
-    while seen.len() < 3 {
-        let Some(event) = events.next().await else {
-            return Err(Failure::new(format!("the watch ended after {seen:?}")));
-        };
-        let line = match event? {
-            TopicEvent::Updated(info) if info.name == existing => "existing is there",
-            TopicEvent::Updated(info) if info.name == created => "created is there",
-            TopicEvent::Deleted(name) if name == existing => "existing is gone",
-            TopicEvent::Deleted(name) if name == created => "created is gone",
-            // Others use the same cluster.
-            _ => continue,
-        };
-        // Watches may repeat that a topic is there.
-        if seen.last() != Some(&line) {
-            seen.push(line);
-        }
-    }
-    check_eq!(seen, ["existing is there", "created is there", "existing is gone"], "what the watch told");
+    until(&mut events, "the deletion", |event| is_gone(event, &existing)).await?;
+    admin.create_topic(TopicSpec::new(&existing)).await?;
+    until(&mut events, "the creation of the same name", |event| is_there(event, &existing)).await?;
     Ok(())
+}
+
+fn is_there(event: &TopicEvent, name: &Topic) -> bool {
+    matches!(event, TopicEvent::Updated(info) if info.name == *name && info.partitions == 1)
+}
+
+fn is_gone(event: &TopicEvent, name: &Topic) -> bool {
+    matches!(event, TopicEvent::Deleted(gone) if gone == name)
+}
+
+/// Reads the watch up to the event. Others use the same cluster, and watches may repeat themselves.
+async fn until(
+    events: &mut BoxStream<'static, floe::Result<TopicEvent>>,
+    what: &str,
+    wanted: impl Fn(&TopicEvent) -> bool,
+) -> Outcome {
+    let mut seen = Vec::new();
+    while let Some(event) = events.next().await {
+        let event = event?;
+        if wanted(&event) {
+            return Ok(());
+        }
+        seen.push(event);
+    }
+    Err(Failure::new(format!("the watch ended before {what}; it told {seen:?}")))
 }
