@@ -36,13 +36,41 @@ fn batch(size: usize, seed: u64) -> EncodedBatch {
     EncodedBatch::parse(Bytes::from(bytes)).expect("a valid batch")
 }
 
-fn mib_per_second(bytes: usize, since: Instant) -> f64 {
-    bytes as f64 / (1 << 20) as f64 / since.elapsed().as_secs_f64()
+/// What one measurement cost.
+#[derive(Clone, Copy)]
+struct Cost {
+    mib_per_second: f64,
+    /// Processor time of this thread: what remains meaningful on a machine that is busy with other things.
+    cpu_per_gib: f64,
 }
 
-fn raw_write(path: &Path, batches: &[EncodedBatch], total: usize) -> f64 {
+struct Watch {
+    started: Instant,
+    cpu: f64,
+}
+
+impl Watch {
+    fn start() -> Self {
+        Self { started: Instant::now(), cpu: thread_cpu_seconds() }
+    }
+
+    fn stop(&self, bytes: usize) -> Cost {
+        let mib = bytes as f64 / (1 << 20) as f64;
+        Cost {
+            mib_per_second: mib / self.started.elapsed().as_secs_f64(),
+            cpu_per_gib: (thread_cpu_seconds() - self.cpu) / mib * 1024.0,
+        }
+    }
+}
+
+fn thread_cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).unwrap_or(0.0) / 1e9
+}
+
+fn raw_write(path: &Path, batches: &[EncodedBatch], total: usize) -> Cost {
     let file = OpenOptions::new().create(true).truncate(true).write(true).open(path).expect("a file");
-    let started = Instant::now();
+    let watch = Watch::start();
     let mut position = 0;
     for batch in batches.iter().cycle() {
         if position >= total {
@@ -54,13 +82,13 @@ fn raw_write(path: &Path, batches: &[EncodedBatch], total: usize) -> f64 {
         assert_eq!(written, batch.len());
         position += written;
     }
-    mib_per_second(position, started)
+    watch.stop(position)
 }
 
 /// Reads the file and checks the checksum of every batch, as the log's reader and its consumer do.
-fn raw_read(path: &Path) -> f64 {
+fn raw_read(path: &Path) -> Cost {
     let file = File::open(path).expect("the file");
-    let started = Instant::now();
+    let watch = Watch::start();
     let (mut position, mut buffer) = (0_u64, vec![0_u8; READ]);
     loop {
         let read = rustix::io::preadv(&file, &mut [IoSliceMut::new(&mut buffer)], position).expect("read");
@@ -80,12 +108,12 @@ fn raw_read(path: &Path) -> f64 {
         }
         position += used as u64;
     }
-    mib_per_second(position as usize, started)
+    watch.stop(position as usize)
 }
 
-fn log_write(store: &Arc<Store>, topic: &str, batches: &[EncodedBatch], total: usize) -> f64 {
+fn log_write(store: &Arc<Store>, topic: &str, batches: &[EncodedBatch], total: usize) -> Cost {
     let partition = store.partition(topic, 0).expect("the partition");
-    let started = Instant::now();
+    let watch = Watch::start();
     let mut position = 0;
     for batch in batches.iter().cycle() {
         if position >= total {
@@ -96,13 +124,13 @@ fn log_write(store: &Arc<Store>, topic: &str, batches: &[EncodedBatch], total: u
             result.expect("appended");
         });
     }
-    mib_per_second(position, started)
+    watch.stop(position)
 }
 
-fn log_read(store: &Arc<Store>, topic: &str) -> f64 {
+fn log_read(store: &Arc<Store>, topic: &str) -> Cost {
     let partition = store.partition(topic, 0).expect("the partition");
     let mut reader = partition.reader(0).expect("a reader").verify(true);
-    let started = Instant::now();
+    let watch = Watch::start();
     let mut bytes = 0;
     loop {
         let chunk = reader.next_chunk(READ).expect("a chunk");
@@ -111,12 +139,27 @@ fn log_read(store: &Arc<Store>, topic: &str) -> f64 {
         }
         bytes += chunk.batches.iter().map(EncodedBatch::len).sum::<usize>();
     }
-    mib_per_second(bytes, started)
+    watch.stop(bytes)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+fn median(costs: &[Cost]) -> Cost {
+    let middle = |pick: fn(&Cost) -> f64| {
+        let mut values: Vec<f64> = costs.iter().map(pick).collect();
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    Cost { mib_per_second: middle(|c| c.mib_per_second), cpu_per_gib: middle(|c| c.cpu_per_gib) }
+}
+
+fn compare(what: &str, log: Cost, raw: Cost) {
+    println!(
+        "  {what}: {:>5.0} of {:>5.0} MiB/s = {:.2}; processor time {:.2} s/GiB against {:.2}",
+        log.mib_per_second,
+        raw.mib_per_second,
+        log.mib_per_second / raw.mib_per_second,
+        log.cpu_per_gib,
+        raw.cpu_per_gib,
+    );
 }
 
 fn resident_mib() -> f64 {
@@ -133,28 +176,24 @@ fn one_partition(total: usize) {
     for size in [1 << 10, 16 << 10, 256 << 10] {
         let batches: Vec<_> = (0..64).map(|seed| batch(size, seed)).collect();
         let (mut raw, mut log) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
-        for _ in 0..ROUNDS {
+        for round in 0..2 * ROUNDS {
+            // In turns: who comes second finds the machine writing back what the first one left.
             let directory = tempfile::tempdir().expect("a directory");
-            let file = directory.path().join("raw");
-            raw.0.push(raw_write(&file, &batches, total));
-            raw.1.push(raw_read(&file));
-            std::fs::remove_file(&file).expect("removed");
+            if round % 2 == 0 {
+                let file = directory.path().join("raw");
+                raw.0.push(raw_write(&file, &batches, total));
+                raw.1.push(raw_read(&file));
+                continue;
+            }
             let store = Store::open(StoreConfig::at(directory.path().join("log"))).expect("a store");
             store.create_topic("t", TopicConfig::new().durability(Durability::Os)).expect("a topic");
             log.0.push(log_write(&store, "t", &batches, total));
             log.1.push(log_read(&store, "t"));
             store.delete_topic("t").expect("deleted");
-            store.close().expect("closed");
         }
-        let (raw_write, raw_read) = (median(raw.0), median(raw.1));
-        let (log_write, log_read) = (median(log.0), median(log.1));
-        println!(
-            "batches of {:>3} KiB: append {log_write:>5.0} of {raw_write:>5.0} MiB/s = {:.2}; \
-             read with checksums {log_read:>5.0} of {raw_read:>5.0} MiB/s = {:.2}",
-            size >> 10,
-            log_write / raw_write,
-            log_read / raw_read,
-        );
+        println!("batches of {} KiB, log against plain calls", size >> 10);
+        compare("append               ", median(&log.0), median(&raw.0));
+        compare("read, checksums tested", median(&log.1), median(&raw.1));
     }
 }
 
@@ -168,7 +207,7 @@ fn thousand_partitions(total: usize) {
     let batches: Vec<_> = (0..64).map(|seed| batch(16 << 10, seed)).collect();
     let partitions: Vec<_> =
         (0..1_000).map(|number| store.partition("t", number).expect("a partition")).collect();
-    let started = Instant::now();
+    let watch = Watch::start();
     let mut written = 0;
     for (partition, batch) in partitions.iter().cycle().zip(batches.iter().cycle()) {
         if written >= total {
@@ -183,7 +222,7 @@ fn thousand_partitions(total: usize) {
         "{} MiB in 1,000 partitions of {} KiB batches: {:.0} MiB/s, resident {:.0} MiB",
         written >> 20,
         batches[0].len() >> 10,
-        mib_per_second(written, started),
+        watch.stop(written).mib_per_second,
         resident_mib(),
     );
     let open_all = |what: &str| {

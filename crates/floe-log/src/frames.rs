@@ -23,6 +23,9 @@ pub(crate) struct Frames {
     /// Bytes of the file from `position` on.
     ahead: Bytes,
     position: u64,
+    /// The whole buffer of which `ahead` is the end. Filled again once nobody else holds a batch of it: fresh memory
+    /// costs a page fault every 4 KiB, more than reading into it does.
+    buffer: Bytes,
     /// Base offset that the next batch must have: base offset and length lie outside a batch's checksum.
     expected: i64,
     /// Where the readable part of the file ends.
@@ -72,7 +75,7 @@ impl StepLimits {
 
 impl Frames {
     pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
-        Self { file, ahead: Bytes::new(), position, expected, limit }
+        Self { file, ahead: Bytes::new(), position, buffer: Bytes::new(), expected, limit }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -127,15 +130,52 @@ impl Frames {
         }
         let left = usize::try_from(self.limit - self.position).unwrap_or(usize::MAX);
         let want = limits.read_size.max(needed).min(left);
-        let mut bytes = Vec::with_capacity(want);
-        bytes.extend_from_slice(&self.ahead);
+        let mut bytes = self.room(want);
+        let filled = self.read(&mut bytes, (needed, want), limits.may_wait);
+        // Also after a failure: what was there before is still the start of it.
+        self.buffer = Bytes::from(bytes);
+        self.ahead = self.buffer.clone();
+        filled
+    }
+
+    /// Gives the memory back: a reader that waits at the end of a quiet partition needs none.
+    pub(crate) fn rest(&mut self) {
+        if self.ahead.is_empty() {
+            self.ahead = Bytes::new();
+            self.buffer = Bytes::new();
+        }
+    }
+
+    /// Memory for `want` bytes that begins with what is ahead.
+    fn room(&mut self, want: usize) -> Vec<u8> {
+        let rest = self.ahead.to_vec();
+        self.ahead = Bytes::new();
+        let mut buffer = std::mem::take(&mut self.buffer);
+        // Empty, so that taking it apart moves no bytes.
+        buffer.truncate(0);
+        let mut room = if buffer.is_unique() { Vec::from(buffer) } else { Vec::new() };
+        if room.capacity() > want.max(MAX_READ) * 2 {
+            room = Vec::new();
+        }
+        room.clear();
+        room.reserve_exact(want);
+        room.extend_from_slice(&rest);
+        room
+    }
+
+    fn read(
+        &self,
+        bytes: &mut Vec<u8>,
+        (needed, want): (usize, usize),
+        may_wait: bool,
+    ) -> Result<bool, FrameError> {
         while bytes.len() < needed {
             let at = self.position + bytes.len() as u64;
             let more = want.saturating_sub(bytes.len());
-            let read = if limits.may_wait {
-                self.file.read_at(&mut bytes, more, at).map_err(FrameError::Io)?
+            let read = if may_wait {
+                self.file.read_at(bytes, more, at).map_err(FrameError::Io)?
             } else {
-                match self.file.read_cached_at(&mut bytes, more, at).map_err(FrameError::Io)? {
+                match self.file.read_cached_at(bytes, more, at).map_err(FrameError::Io)? {
                     Some(read) => read,
                     None => return Ok(false),
                 }
@@ -145,7 +185,6 @@ impl Frames {
                 return Err(self.bad(problem));
             }
         }
-        self.ahead = Bytes::from(bytes);
         Ok(true)
     }
 

@@ -217,6 +217,11 @@ impl Reader {
                 }
             }
         }
+        if self.next >= readable
+            && let Some((_, frames)) = &mut self.place
+        {
+            frames.rest();
+        }
         self.finish(batches)
     }
 
