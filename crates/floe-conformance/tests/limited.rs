@@ -72,12 +72,14 @@ async fn queue_with_one_cursor() {
     assert!(report.passed.len() >= 35, "{report}");
 }
 
+type TakeAway = fn(&mut Capabilities);
+
 /// Every capability decides over at least one case.
 #[test]
 fn every_capability_matters() {
     let full = applicable(&Offer { capabilities: Capabilities::FULL, persistent: true });
     assert_eq!(full.len(), CASES.len() - 2, "all but those for queues and for missing capabilities");
-    let fewer: [(&str, fn(&mut Capabilities)); 10] = [
+    let fewer: [(&str, TakeAway); 10] = [
         ("partitions", |c| c.partitions = false),
         ("offsets", |c| c.offsets = false),
         ("dense_offsets", |c| c.dense_offsets = false),
