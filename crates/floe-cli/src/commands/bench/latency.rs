@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use floe::producer::Delivery;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use hdrhistogram::Histogram;
+use hdrhistogram::{CreationError, Histogram};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::exit::{Failure, Outcome};
@@ -15,8 +15,11 @@ const SAMPLES: u64 = 20_000;
 /// Deliveries on their way to the task that awaits them.
 const QUEUE: usize = 4096;
 
-/// Two digits after the first.
+/// Significant digits.
 const DIGITS: u8 = 3;
+
+/// Longest latency told apart, in microseconds: an hour, far beyond the producer's own timeout.
+const LONGEST: u64 = 3_600_000_000;
 
 /// Awaits sampled deliveries in a task of its own, so that each is timed when it arrives, not when the writing loop has
 /// time to look.
@@ -30,8 +33,8 @@ pub(super) struct LatencySampler {
 impl LatencySampler {
     /// Spreads the samples evenly over `records`.
     pub(super) fn start(records: u64) -> Outcome<Self> {
-        let histogram = Histogram::new(DIGITS)
-            .map_err(|error| Failure::verification(format!("cannot measure latency: {error}")))?;
+        let histogram =
+            histogram().map_err(|error| Failure::verification(format!("cannot measure latency: {error}")))?;
         let (watched, queue) = mpsc::channel(QUEUE);
         let task = tokio::spawn(record_all(queue, histogram));
         Ok(Self { every: records.div_ceil(SAMPLES), watched, task })
@@ -59,6 +62,11 @@ impl LatencySampler {
     }
 }
 
+/// With its range set in advance: one that grows by itself would cut off what it saturates on.
+fn histogram() -> Result<Histogram<u64>, CreationError> {
+    Histogram::new_with_bounds(1, LONGEST, DIGITS)
+}
+
 async fn record_all(
     mut queue: mpsc::Receiver<(Instant, Delivery)>,
     mut histogram: Histogram<u64>,
@@ -83,4 +91,40 @@ async fn record_all(
 async fn timed(handed_over: Instant, delivery: Delivery) -> floe::Result<Duration> {
     delivery.await?;
     Ok(handed_over.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slow_answers_are_not_cut_off() {
+        let mut histogram = histogram().unwrap();
+        histogram.saturating_record(1);
+        histogram.saturating_record(30_000_000);
+        assert_eq!(histogram.min(), 1);
+        assert!((30_000_000..30_100_000).contains(&histogram.max()), "{}", histogram.max());
+    }
+
+    #[tokio::test]
+    async fn every_sample_is_counted() {
+        let client = floe::Client::connect("memory:").await.unwrap();
+        client.admin().create_topic(floe::TopicSpec::new("t")).await.unwrap();
+        let producer = client.producer("t").start().await.unwrap();
+        let mut sampler = LatencySampler::start(3 * SAMPLES).unwrap();
+        let mut watched = 0;
+        for number in 0..300 {
+            let handed_over = sampler.wants(number).then(Instant::now);
+            let delivery = producer.enqueue("x").await.unwrap();
+            match handed_over {
+                Some(handed_over) => {
+                    watched += 1;
+                    sampler.watch(handed_over, delivery).await;
+                }
+                None => drop(delivery),
+            }
+        }
+        assert_eq!(watched, 100);
+        assert_eq!(sampler.finish().await.unwrap().len(), watched);
+    }
 }
