@@ -1,6 +1,6 @@
 //! A checked reader over received bytes.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use crate::{WireError, varint};
 
@@ -66,7 +66,7 @@ impl Input {
         let Some(array) = self.bytes.first_chunk::<N>().copied() else {
             return Err(self.truncated(N));
         };
-        let _ = self.bytes.split_to(N);
+        self.bytes.advance(N);
         Ok(array)
     }
 
@@ -140,7 +140,7 @@ impl Input {
         let Ok(length) = usize::try_from(length) else {
             return Err(self.malformed(format!("length {length}")));
         };
-        let _ = self.bytes.split_to(used);
+        self.bytes.advance(used);
         self.take(length)
     }
 

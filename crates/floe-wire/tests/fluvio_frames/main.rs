@@ -2,6 +2,7 @@
 
 mod corpus;
 mod hostile;
+mod literal;
 mod recorded;
 mod recordings;
 mod reencode;
