@@ -277,4 +277,47 @@ macro_rules! wire_enum {
     };
 }
 
-pub(super) use {wire_enum, wire_struct};
+/// Declares an enum without fields that newer servers are likely to extend: a tag that is not listed is kept. Since
+/// versions do not guard tags, one new state of one object would otherwise make a whole watch unreadable.
+macro_rules! wire_open_enum {
+    (
+        $(#[$meta:meta])*
+        pub enum $name:ident {
+            $($(#[$variant_meta:meta])* $tag:literal => $variant:ident,)*
+        }
+    ) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name {
+            $($(#[$variant_meta])* $variant,)*
+            /// Of a newer server; the number is its tag.
+            Unknown(u8),
+        }
+
+        impl $crate::fluvio::Wire for $name {
+            fn encode(
+                &self,
+                output: &mut $crate::fluvio::Output,
+                _version: i16,
+            ) -> Result<(), $crate::WireError> {
+                output.u8(match self {
+                    $(Self::$variant => $tag,)*
+                    Self::Unknown(tag) => *tag,
+                });
+                Ok(())
+            }
+
+            fn decode(
+                input: &mut $crate::fluvio::Input,
+                _version: i16,
+            ) -> Result<Self, $crate::WireError> {
+                Ok(match input.u8()? {
+                    $($tag => Self::$variant,)*
+                    other => Self::Unknown(other),
+                })
+            }
+        }
+    };
+}
+
+pub(super) use {wire_enum, wire_open_enum, wire_struct};

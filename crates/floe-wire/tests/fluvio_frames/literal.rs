@@ -231,3 +231,36 @@ fn a_name_that_official_peers_would_misread_is_an_error_before_anything_is_sent(
     let client_id = "x".repeat(40_000);
     assert!(frame::encode_request(&ListRequest::<TopicSpec>::default(), 19, 1, &client_id).is_err());
 }
+
+/// Versions do not guard tags: a server that is newer than its negotiated version suggests sends states that are new.
+#[test]
+fn a_state_that_is_new_does_not_hide_the_objects() {
+    use floe_wire::fluvio::{
+        ListReply, Metadata, PartitionResolution, SpuSpec, SpuStatus, TopicCompression, TopicResolution,
+        TopicStatus,
+    };
+
+    let spus = ListReply::<SpuSpec> {
+        objects: vec![Metadata { name: "s".into(), spec: SpuSpec::default(), status: SpuStatus::Unknown(3) }],
+    };
+    reply::<ListRequest<SpuSpec>>(
+        &spus,
+        19,
+        r#"0003 "SPU" 0000001b 00000001 0001 "s" 00000000 00 0000 00000000 00 0000 0000 00 00 00 03"#,
+    );
+    let topics = ListReply::<TopicSpec> {
+        objects: vec![Metadata {
+            name: "t".into(),
+            spec: TopicSpec { compression: TopicCompression::Unknown(6), ..TopicSpec::default() },
+            status: TopicStatus { resolution: TopicResolution::Unknown(6), ..TopicStatus::default() },
+        }],
+    };
+    reply::<ListRequest<TopicSpec>>(
+        &topics,
+        19,
+        r#"0005 "Topic" 0000001d 00000001 0001 "t" 01 00000001 00000001 00 00 00 06 00 00 06 0000 0000 0000"#,
+    );
+    let mut input = floe_wire::fluvio::Input::new(bytes("05"));
+    let resolution = <PartitionResolution as floe_wire::fluvio::Wire>::decode(&mut input, 19);
+    assert_eq!(resolution, Ok(PartitionResolution::Unknown(5)));
+}

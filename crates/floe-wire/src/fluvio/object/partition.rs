@@ -1,7 +1,7 @@
 //! Partitions. The object's name is `<topic>-<number>`: see [`PartitionName`](crate::fluvio::names::PartitionName).
 
 use super::topic::{CleanupPolicy, Deduplication, HomePartition, TopicCompression, TopicStorage};
-use crate::fluvio::wire::{wire_enum, wire_struct};
+use crate::fluvio::wire::{wire_enum, wire_open_enum, wire_struct};
 
 wire_struct! {
     /// What a partition is to be. **Route by `leader`**: the status lags.
@@ -74,9 +74,9 @@ wire_struct! {
     }
 }
 
-wire_enum! {
+wire_open_enum! {
     /// Whether a partition can be used.
-    #[derive(Copy, Hash, Default)]
+    #[derive(Default)]
     pub enum PartitionResolution {
         /// There is no leader.
         #[default]

@@ -5,7 +5,7 @@ use crate::{
     fluvio::{
         input::Input,
         output::Output,
-        wire::{Wire, wire_enum, wire_struct},
+        wire::{Wire, wire_enum, wire_open_enum, wire_struct},
     },
 };
 
@@ -89,9 +89,9 @@ wire_enum! {
     }
 }
 
-wire_enum! {
+wire_open_enum! {
     /// Whether a data server is alive.
-    #[derive(Copy, Hash, Default)]
+    #[derive(Default)]
     pub enum SpuStatus {
         /// It is connected to the controller.
         0 => Online,

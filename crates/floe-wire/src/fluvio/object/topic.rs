@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::partition::PartitionMirror;
-use crate::fluvio::wire::{wire_enum, wire_struct};
+use crate::fluvio::wire::{wire_enum, wire_open_enum, wire_struct};
 
 wire_struct! {
     /// What a topic is to be.
@@ -145,9 +145,9 @@ wire_struct! {
     }
 }
 
-wire_enum! {
+wire_open_enum! {
     /// Which codecs a topic allows. The numbers are **not** those in the attributes of a batch.
-    #[derive(Copy, Hash, Default)]
+    #[derive(Default)]
     pub enum TopicCompression {
         /// Only uncompressed batches.
         0 => None,
@@ -195,9 +195,9 @@ wire_struct! {
     }
 }
 
-wire_enum! {
+wire_open_enum! {
     /// Where a topic is in its life.
-    #[derive(Copy, Hash, Default)]
+    #[derive(Default)]
     pub enum TopicResolution {
         /// Just created.
         #[default]
