@@ -1,7 +1,7 @@
 //! One client for durable streams.
 //!
 //! A program writes and reads topics through one API; a URL decides where they live. `embedded:PATH` is an on-disk
-//! log inside the process, `memory:` the same log without files.
+//! log inside the process, `memory:` the same log without files, `walrus://HOST:PORT,…` a cluster of Walrus nodes.
 //!
 //! # Layout
 //!
@@ -15,6 +15,7 @@
 //! | [`admin`] | topics: create, delete, list, describe, watch |
 //! | [`engine`] | the contract that every engine fulfils, and the engines |
 //! | [`layer`] | behaviour around every engine call |
+//! | [`net`] | how connections are opened |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
@@ -24,6 +25,7 @@ pub mod consumer;
 pub mod engine;
 pub mod error;
 pub mod layer;
+pub mod net;
 pub mod producer;
 pub mod record;
 pub mod topic;

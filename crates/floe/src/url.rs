@@ -4,12 +4,15 @@
 //! | --- | --- |
 //! | `embedded:PATH[?options]` | on-disk log inside the process |
 //! | `memory:` | the same log without files; gone with the client |
+//! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
+//!
+//! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
 //!
 //! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
 
 use std::{collections::BTreeMap, fmt, str::FromStr};
 
-use crate::{Error, ErrorKind, Result};
+use crate::{Error, ErrorKind, Result, net::Endpoint};
 
 /// The engines that a URL can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -19,10 +22,12 @@ pub enum Scheme {
     Embedded,
     /// `memory:`
     Memory,
+    /// `walrus://HOST:PORT,…`
+    Walrus,
 }
 
 impl Scheme {
-    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory];
+    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory, Self::Walrus];
 
     /// The scheme as written in a URL.
     #[must_use]
@@ -30,6 +35,15 @@ impl Scheme {
         match self {
             Self::Embedded => "embedded",
             Self::Memory => "memory",
+            Self::Walrus => "walrus",
+        }
+    }
+
+    /// For engines on the network: the port when a URL names none.
+    fn default_port(self) -> Option<u16> {
+        match self {
+            Self::Embedded | Self::Memory => None,
+            Self::Walrus => Some(9091),
         }
     }
 }
@@ -46,8 +60,12 @@ impl Scheme {
 pub struct EngineUrl {
     /// Which engine.
     pub scheme: Scheme,
-    /// What follows the scheme: a path for `embedded:`, nothing for `memory:`.
+    /// What follows the scheme: a path for `embedded:`, nothing for the others.
     pub path: String,
+    /// The servers, for engines on the network.
+    pub hosts: Vec<Endpoint>,
+    /// The topic after the servers, if one is named.
+    pub topic: Option<String>,
     /// The options after `?`.
     pub options: BTreeMap<String, String>,
 }
@@ -77,7 +95,14 @@ impl EngineUrl {
 
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.scheme.as_str(), self.path)
+        write!(f, "{}:{}", self.scheme.as_str(), self.path)?;
+        for (index, host) in self.hosts.iter().enumerate() {
+            write!(f, "{}{host}", if index == 0 { "//" } else { "," })?;
+        }
+        match &self.topic {
+            Some(topic) => write!(f, "/{topic}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -98,8 +123,15 @@ impl FromStr for EngineUrl {
             return Err(bad(format!("unknown scheme {scheme:?}; {hint}")));
         };
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
-        let path =
-            decode_percent(path).ok_or_else(|| bad("a % is not followed by two hex digits".to_owned()))?;
+        let (path, hosts, topic) = match scheme.default_port() {
+            Some(port) => {
+                let (hosts, topic) = parse_hosts(path, port).map_err(|problem| {
+                    bad(format!("{problem}; write {}://HOST:{port},HOST:{port}", scheme.as_str()))
+                })?;
+                (String::new(), hosts, topic)
+            }
+            None => (decode(path).map_err(bad)?, Vec::new(), None),
+        };
         match scheme {
             Scheme::Embedded if path.is_empty() => {
                 return Err(bad("no path; write embedded:./data".to_owned()));
@@ -107,21 +139,76 @@ impl FromStr for EngineUrl {
             Scheme::Memory if !path.is_empty() => {
                 return Err(bad("memory: has no path".to_owned()));
             }
-            Scheme::Embedded | Scheme::Memory => {}
+            Scheme::Embedded | Scheme::Memory | Scheme::Walrus => {}
         }
         let mut options = BTreeMap::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             let (key, value) =
                 pair.split_once('=').ok_or_else(|| bad(format!("option {pair:?} has no value")))?;
-            let decoded = decode_percent(key).zip(decode_percent(value));
-            let (key, value) =
-                decoded.ok_or_else(|| bad("a % is not followed by two hex digits".to_owned()))?;
+            let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
             if let Some(earlier) = options.insert(key.clone(), value) {
                 return Err(bad(format!("option {key:?} is given twice, first as {earlier:?}")));
             }
         }
-        Ok(Self { scheme, path, options })
+        Ok(Self { scheme, path, hosts, topic, options })
     }
+}
+
+/// Takes `//h1:1,h2:2/topic` apart.
+fn parse_hosts(text: &str, default_port: u16) -> Result<(Vec<Endpoint>, Option<String>), String> {
+    let rest = text.strip_prefix("//").ok_or("no // after the scheme")?;
+    let (hosts, topic) = rest.split_once('/').map_or((rest, None), |(hosts, topic)| (hosts, Some(topic)));
+    let topic = match topic {
+        None | Some("") => None,
+        Some(topic) => Some(decode(topic)?),
+    };
+    let mut found: Vec<Endpoint> = Vec::new();
+    for host in hosts.split(',') {
+        let endpoint = parse_host(host, default_port)?;
+        if found.contains(&endpoint) {
+            return Err(format!("{endpoint} is named twice"));
+        }
+        found.push(endpoint);
+    }
+    Ok((found, topic))
+}
+
+fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']').ok_or("a [ is not closed")?;
+            if host.parse::<std::net::Ipv6Addr>().is_err() {
+                return Err(format!("[{host}] is no IPv6 address"));
+            }
+            let port = match after {
+                "" => None,
+                _ => Some(after.strip_prefix(':').ok_or_else(|| format!("{after:?} follows a ]"))?),
+            };
+            (host.to_owned(), port)
+        }
+        None => {
+            let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
+            if port.is_some_and(|port| port.contains(':')) {
+                return Err(format!("{text:?} has more than one colon; an IPv6 address is written in brackets"));
+            }
+            (decode(host)?, port)
+        }
+    };
+    if host.is_empty() {
+        return Err("a host has no name".to_owned());
+    }
+    let port = match port {
+        None => default_port,
+        Some(port) => match port.parse() {
+            Ok(number) if number != 0 => number,
+            _ => return Err(format!("port {port:?} is not a number from 1 to 65535")),
+        },
+    };
+    Ok(Endpoint::new(host, port))
+}
+
+fn decode(text: &str) -> Result<String, String> {
+    decode_percent(text).ok_or_else(|| "a % is not followed by two hex digits".to_owned())
 }
 
 /// Resolves `%XX`; `None` where a `%` is not followed by two hex digits or the result is not UTF-8.
@@ -206,6 +293,50 @@ mod tests {
             ("embedded:x?a", "has no value"),
             ("embedded:x?a=1&a=2", "twice"),
             ("embedded:%zz", "hex digits"),
+        ];
+        for (text, expected) in table {
+            let error = text.parse::<EngineUrl>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.to_string().contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn hosts_and_topic() {
+        let table = [
+            ("walrus://h1:9091,h2:9092?x=1", vec![("h1", 9091), ("h2", 9092)], None),
+            ("walrus://h1", vec![("h1", 9091)], None),
+            ("walrus://[::1]:7,[fe80::2]/orders", vec![("::1", 7), ("fe80::2", 9091)], Some("orders")),
+            ("walrus://10.0.0.1:1/a%20b", vec![("10.0.0.1", 1)], Some("a b")),
+            ("walrus://h/", vec![("h", 9091)], None),
+        ];
+        for (text, hosts, topic) in table {
+            let url: EngineUrl = text.parse().unwrap();
+            let expected: Vec<_> = hosts.into_iter().map(|(host, port)| Endpoint::new(host, port)).collect();
+            assert_eq!((url.scheme, url.hosts.clone(), url.topic.as_deref()), (Scheme::Walrus, expected, topic));
+            if topic.is_none() {
+                let shown: EngineUrl = url.to_string().parse().unwrap();
+                assert_eq!(shown.hosts, url.hosts, "{url}");
+            }
+        }
+        let url: EngineUrl = "walrus://[::1]:7,h/orders".parse().unwrap();
+        assert_eq!(url.to_string(), "walrus://[::1]:7,h:9091/orders");
+    }
+
+    #[test]
+    fn bad_hosts_say_why() {
+        let table = [
+            ("walrus:h", "no //"),
+            ("walrus://", "no name"),
+            ("walrus://h1,,h2", "no name"),
+            ("walrus://h:0", "not a number"),
+            ("walrus://h:70000", "not a number"),
+            ("walrus://::1", "in brackets"),
+            ("walrus://[::1", "not closed"),
+            ("walrus://[h]:1", "no IPv6"),
+            ("walrus://[::1]9", "follows a ]"),
+            ("walrus://h:1,h:1", "twice"),
+            ("walrus://h/%zz", "hex digits"),
         ];
         for (text, expected) in table {
             let error = text.parse::<EngineUrl>().unwrap_err();

@@ -17,8 +17,10 @@ use crate::{
 mod embedded;
 #[cfg(test)]
 pub(crate) mod fake;
+mod walrus;
 
 pub use embedded::EmbeddedEngine;
+pub use walrus::{WalrusEngine, WalrusStats};
 
 /// How engines are shared.
 pub type SharedEngine = Arc<dyn Engine>;
@@ -139,7 +141,7 @@ pub struct Capabilities {
     pub keys: bool,
     /// Records keep their headers.
     pub headers: bool,
-    /// Values may be any bytes.
+    /// Values may be any bytes. Otherwise they must be text that is not empty and does not end in white space.
     pub binary: bool,
     /// A read takes the record away from every other reader.
     pub consuming_reads: bool,
@@ -293,9 +295,23 @@ pub struct NodeHealth {
     pub state: String,
 }
 
+/// Checks a value for engines that carry text only: it must be UTF-8, not empty, and not end in white space.
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidCommand`] that names the rule.
+pub(crate) fn check_text(value: &[u8]) -> Result<()> {
+    match floe_wire::walrus::check_text(value) {
+        Ok(_) => Ok(()),
+        Err(problem) => {
+            Err(crate::Error::new(crate::ErrorKind::InvalidCommand, problem.to_string()).with_source(problem))
+        }
+    }
+}
+
 /// Opens the engine that a URL names.
 pub(crate) async fn open(url: &EngineUrl) -> Result<SharedEngine> {
     match url.scheme {
         Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        Scheme::Walrus => Ok(Arc::new(WalrusEngine::connect(url).await?)),
     }
 }

@@ -200,6 +200,12 @@ impl Shared {
         if !headers.is_empty() && !self.capabilities.headers {
             return Err(Error::unsupported("headers", self.engine_name).with_topic(&self.topic));
         }
+        if !self.capabilities.binary {
+            // Here, so that one record that cannot be carried does not fail the batch that it would share.
+            crate::engine::check_text(value).map_err(|error| {
+                error.with_engine(self.engine_name).with_operation("produce").with_topic(&self.topic)
+            })?;
+        }
         let size = BatchBuilder::record_len(key, value, headers);
         if size.saturating_add(HEADER_LEN + 4) > self.config.max_request_size {
             return Err(self.too_large(size));

@@ -40,8 +40,8 @@ impl EmbeddedEngine {
     pub(crate) async fn open(url: &EngineUrl) -> Result<Self> {
         let options = Options::parse(url)?;
         let (name, location, config) = match url.scheme {
-            Scheme::Embedded => ("embedded", url.path.clone(), StoreConfig::at(Path::new(&url.path))),
             Scheme::Memory => ("memory", "memory".to_owned(), StoreConfig::memory()),
+            _ => ("embedded", url.path.clone(), StoreConfig::at(Path::new(&url.path))),
         };
         let config = options.apply(config);
         let store = blocking(move || Store::open(config)).await.map_err(|error| error.with_engine(name))?;
@@ -56,6 +56,11 @@ impl EmbeddedEngine {
             tracing::error!(store = %location, %error, "a partition cannot be used");
         }
         Ok(Self { store, name, location, options })
+    }
+
+    /// The log itself.
+    pub(crate) fn store(&self) -> &Arc<Store> {
+        &self.store
     }
 
     async fn partition(&self, at: &TopicPartition) -> Result<Arc<Partition>> {

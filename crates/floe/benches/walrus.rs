@@ -1,0 +1,65 @@
+//! Records written to and read from a real Walrus cluster, in records a second.
+//!
+//! ```text
+//! cargo bench -p floe --bench walrus -- 'walrus://127.0.0.1:9091?framing=plain' [RECORDS] [BYTES] [CODEC]
+//! ```
+//!
+//! Without a URL there is nothing to measure.
+
+use std::time::{Duration, Instant};
+
+use floe::{Client, Codec, TopicSpec, consumer::StartAt};
+
+#[tokio::main]
+async fn main() -> floe::Result<()> {
+    let mut args = std::env::args().skip(1).filter(|arg| !arg.starts_with("--"));
+    let Some(url) = args.next() else {
+        println!("no URL of a Walrus cluster was given: nothing is measured");
+        return Ok(());
+    };
+    let count: usize = args.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let size: usize = args.next().and_then(|size| size.parse().ok()).unwrap_or(100);
+    let codec: Codec = args.next().and_then(|codec| codec.parse().ok()).unwrap_or_default();
+    let client = Client::connect(&url).await?;
+    let topic = format!("bench-{}", std::process::id());
+    client.admin().create_topic(TopicSpec::new(topic.as_str())).await?;
+
+    let producer =
+        client.producer(topic.as_str()).linger(Duration::from_millis(5)).compression(codec).start().await?;
+    // Text of which half repeats, as log lines do.
+    let value = |number: usize| {
+        let noise = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mut line = format!("{number:012} {noise:016x} user logged in from the office ");
+        while line.len() < size {
+            let more = noise.rotate_left(line.len() as u32);
+            line.push_str(&format!("{more:016x}"));
+        }
+        line.truncate(size);
+        while line.ends_with(' ') {
+            line.pop();
+            line.push('.');
+        }
+        line
+    };
+    let started = Instant::now();
+    for number in 0..count {
+        // The outcomes are collected by the flush.
+        drop(producer.enqueue(value(number)).await?);
+    }
+    producer.flush().await?;
+    let written = started.elapsed();
+    let batches = producer.stats();
+
+    let mut consumer = client.consumer(topic.as_str()).from(StartAt::Beginning).start().await?;
+    let started = Instant::now();
+    let mut read = 0;
+    while read < count {
+        let Some(batch) = consumer.next_batch().await? else { break };
+        read += batch.len();
+    }
+    let taken = started.elapsed();
+    let rate = |time: Duration| count as f64 / time.as_secs_f64();
+    println!("{count} records of {size} B, {codec}: write {:.0}/s, read {:.0}/s", rate(written), rate(taken));
+    println!("{batches:?}");
+    client.close().await
+}

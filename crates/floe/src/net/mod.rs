@@ -1,0 +1,20 @@
+//! Connections: how they are opened, used, shared and chosen.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `dial` | [`Dial`]: opens a connection to a host and port; [`TcpDial`] does it over TCP |
+//! | `lockstep` | one connection whose answers come in the order of the requests, pipelined |
+//! | `pool` | the connections to one node: least, most, idle time, health |
+//! | `state` | whether a node is up, and when to try it again |
+//! | `balance` | which node to ask |
+//!
+//! Only dialling is public: whoever needs a proxy, a tunnel or a scripted peer implements [`Dial`].
+
+pub(crate) mod balance;
+mod dial;
+pub(crate) mod lockstep;
+pub(crate) mod pool;
+pub(crate) mod state;
+
+pub use dial::{Dial, Endpoint, Stream, TcpDial};
+pub(crate) use dial::{broken, dial_within};
