@@ -135,7 +135,8 @@ pub(crate) async fn waiting_for_room_ends_in_time(c: &Context) -> Outcome {
 pub(crate) async fn batch_larger_than_a_fetch_is_read(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let at = topic.partition(0);
-    let large = vec![b'x'; 50_000];
+    // Fits the smallest batch that an engine may be limited to.
+    let large = vec![b'x'; 40_000];
     c.append(&at, batch(&[b"small".to_vec(), large.clone()])?).await?;
     c.append(&at, batch(&["last"])?).await?;
     let request = ReadRequest {

@@ -187,6 +187,26 @@ impl Cluster {
         self.lock().nodes[node - 1].accepted
     }
 
+    /// Listens on TCP for the first node, in a thread of its own that outlives every test; returns `host:port`.
+    pub fn listen(&self) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        listener.set_nonblocking(true).unwrap();
+        let cluster = self.clone();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    stream.set_nodelay(true).unwrap();
+                    tokio::spawn(cluster.clone().serve(0, stream));
+                }
+            });
+        });
+        address
+    }
+
     /// Serves a connection of a node until it breaks.
     pub async fn serve(self, node: usize, mut stream: impl Stream) {
         loop {
