@@ -1,4 +1,5 @@
-//! Records written to and read from a real Walrus cluster, in records a second.
+//! Records written to and read from a real Walrus cluster, in records a second, and whether all of them came back, once
+//! and in order. Kill nodes meanwhile to see what survives.
 //!
 //! ```text
 //! cargo bench -p floe --bench walrus -- 'walrus://127.0.0.1:9091?framing=plain' [RECORDS] [BYTES] [CODEC]
@@ -9,6 +10,9 @@
 use std::time::{Duration, Instant};
 
 use floe::{Client, Codec, TopicSpec, consumer::StartAt};
+
+/// What has not come after so long a silence is lost.
+const SILENCE: Duration = Duration::from_secs(30);
 
 #[tokio::main]
 async fn main() -> floe::Result<()> {
@@ -24,8 +28,13 @@ async fn main() -> floe::Result<()> {
     let topic = format!("bench-{}", std::process::id());
     client.admin().create_topic(TopicSpec::new(topic.as_str())).await?;
 
-    let producer =
-        client.producer(topic.as_str()).linger(Duration::from_millis(5)).compression(codec).start().await?;
+    let producer = client
+        .producer(topic.as_str())
+        .linger(Duration::from_millis(5))
+        .timeout(Duration::from_secs(300))
+        .compression(codec)
+        .start()
+        .await?;
     // Text of which half repeats, as log lines do.
     let value = |number: usize| {
         let noise = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -52,12 +61,26 @@ async fn main() -> floe::Result<()> {
 
     let mut consumer = client.consumer(topic.as_str()).from(StartAt::Beginning).start().await?;
     let started = Instant::now();
-    let mut read = 0;
+    let mut taken = Duration::ZERO;
+    // How often each record came, and how many came after later ones.
+    let (mut times, mut read, mut late, mut newest) = (vec![0u32; count], 0, 0, 0);
     while read < count {
-        let Some(batch) = consumer.next_batch().await? else { break };
-        read += batch.len();
+        let Ok(next) = tokio::time::timeout(SILENCE, consumer.next_batch()).await else { break };
+        let Some(batch) = next? else { break };
+        taken = started.elapsed();
+        for record in batch.borrowed() {
+            let number = record.value.get(..12).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+            let Some(number) = number else { continue };
+            if let Some(times) = times.get_mut(number) {
+                *times += 1;
+                read += usize::from(*times == 1);
+            }
+            late += usize::from(number < newest);
+            newest = newest.max(number);
+        }
     }
-    let taken = started.elapsed();
+    let repeated = times.iter().filter(|times| **times > 1).count();
+    println!("lost {}, repeated {repeated}, out of order {late}", count - read);
     let rate = |time: Duration| count as f64 / time.as_secs_f64();
     println!("{count} records of {size} B, {codec}: write {:.0}/s, read {:.0}/s", rate(written), rate(taken));
     println!("{batches:?}");

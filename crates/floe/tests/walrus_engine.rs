@@ -328,6 +328,36 @@ async fn reads_of_a_topic_stay_on_one_node() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn reads_begin_at_the_leader_or_where_the_topic_hashes_to() {
+    let cluster = Cluster::with_topic(3, "orders");
+    let gets = |cluster: &Cluster| [1, 2, 3].map(|node| cluster.asked(node, "GET"));
+    for leader in 1..=3 {
+        cluster.set_leader(Some(leader));
+        let before = gets(&cluster);
+        let client = client(&cluster, "").await;
+        client.health().await.unwrap();
+        cluster.put("orders", "entry");
+        read(&mut consumer(&client, "orders").await, 1).await;
+        let after = gets(&cluster);
+        let asked: Vec<_> = (1..=3).filter(|node| after[node - 1] > before[node - 1]).collect();
+        assert_eq!(asked, [leader]);
+        client.close().await.unwrap();
+    }
+    let mut hashed = std::collections::BTreeSet::new();
+    for leader in 1..=3 {
+        cluster.set_leader(Some(leader));
+        let before = gets(&cluster);
+        let client = client(&cluster, "balance=topic").await;
+        cluster.put("orders", "entry");
+        read(&mut consumer(&client, "orders").await, 1).await;
+        let after = gets(&cluster);
+        hashed.extend((1..=3).filter(|node| after[node - 1] > before[node - 1]));
+        client.close().await.unwrap();
+    }
+    assert_eq!(hashed.len(), 1, "whoever leads");
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_walrus_lacks_is_refused_by_name_before_any_request() {
     let cluster = Cluster::with_topic(1, "orders");
     let (client, engine) = try_client(&cluster, "").await.unwrap();

@@ -220,7 +220,7 @@ impl Intake {
             let request = Request::BatchGet {
                 topic: &self.topic,
                 max_entries,
-                max_bytes: max_bytes.min(1 << 20).max(1),
+                max_bytes: max_bytes.clamp(1, 1 << 20),
             };
             (encode(&request)?, 1)
         } else {
@@ -244,15 +244,19 @@ impl Intake {
         Ok(())
     }
 
-    /// A connection to the node that was asked before, if it is up, else to the one that the topic hashes to.
+    /// A connection to the node that was asked before, if it is up, else to the one where reading begins.
     async fn lease(&self, before: Option<usize>) -> Result<(usize, NodeLease)> {
-        let mut order = self.cluster.order(Balance::TopicHash, &self.topic);
         let up =
             |index: usize| self.cluster.node(index).is_some_and(|node| node.state().down_for().is_none());
-        if let Some(before) = before.filter(|index| up(*index)) {
-            order.retain(|index| *index != before);
-            order.insert(0, before);
-        }
+        let order = match before.filter(|index| up(*index)) {
+            Some(before) => {
+                let mut order = self.cluster.order(Balance::TopicHash, &self.topic);
+                order.retain(|index| *index != before);
+                order.insert(0, before);
+                order
+            }
+            None => self.cluster.read_order(&self.topic).await,
+        };
         self.cluster.lease(&order).await
     }
 

@@ -39,9 +39,10 @@ pub(super) enum Framing {
 /// Where writes go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteTo {
-    /// To the node that leads the topic, which saves a hop inside the cluster; by turns while it is not known.
+    /// To the node that leads the topic, which saves a hop inside the cluster; by turns while it is not known. Reading
+    /// begins there as well.
     Leader,
-    /// As balanced.
+    /// As balanced. Reading begins at the node that the topic hashes to.
     Balanced(Balance),
 }
 
