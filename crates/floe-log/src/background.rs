@@ -1,13 +1,15 @@
 //! The threads of a store: a few that sync, one that keeps house.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    thread::JoinHandle,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Instant};
 
-use crate::{LogError, offsets::Offsets, partition::Partition, shared::Shared, topics::Topics};
+use crate::{
+    LogError,
+    offsets::Offsets,
+    partition::Partition,
+    recovery::Findings,
+    shared::{Shared, later},
+    topics::Topics,
+};
 
 /// Syncs of different files run side by side: a device takes several at once.
 const SYNC_THREADS: usize = 4;
@@ -80,12 +82,6 @@ fn house_loop(shared: &Arc<Shared>, topics: &Topics) {
     }
 }
 
-fn later(delay: Duration) -> Instant {
-    let now = Instant::now();
-    // A delay beyond what the clock can hold is never.
-    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
-}
-
 /// Notes in the catalog how far everything is synced.
 pub(crate) fn checkpoint(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
     let partitions: Vec<Arc<Partition>> = topics.all().iter().flat_map(|topic| topic.opened()).collect();
@@ -93,7 +89,10 @@ pub(crate) fn checkpoint(shared: &Shared, topics: &Topics) -> Result<(), LogErro
         .iter()
         .filter_map(|partition| partition.take_unnoted_point().map(|point| (partition.log_id, point)))
         .collect();
-    shared.catalog.set_durable(&points)
+    shared.catalog.set_durable(&points).inspect_err(|_| {
+        // The next checkpoint tries again, and a close must not claim more than the catalog says.
+        partitions.iter().for_each(|partition| partition.keep_unnoted());
+    })
 }
 
 /// Removes what the topics' retention does not keep. All new starts go into one transaction, before any file goes:
@@ -104,14 +103,15 @@ pub(crate) fn enforce_retention(shared: &Arc<Shared>, topics: &Topics, now_ms: i
     for topic in topics.all().iter().filter(|topic| topic.has_retention()) {
         for number in 0..topic.partition_count() {
             let retired = topic
-                .open(shared, number, &mut Vec::new())
+                .open(shared, number, &mut Findings::default())
                 .and_then(|partition| Ok((partition.retire_expired(now_ms)?, partition)));
             match retired {
                 Ok((Some(retired), partition)) => {
                     starts.insert(partition.log_id, (topic.id, number, partition.log_id, retired.start));
                     segments.extend(retired.segments);
                 }
-                Ok((None, _)) => {}
+                // Deleted meanwhile: nothing is left to remove.
+                Ok((None, _)) | Err(LogError::TopicNotFound { .. }) => {}
                 // The other partitions go on.
                 Err(error) => tracing::warn!(topic = %topic.name, partition = number, %error, "no retention"),
             }

@@ -222,8 +222,10 @@ impl Catalog {
         self.write(|transaction| {
             let mut logs = transaction.open_table(LOGS)?;
             for (topic, partition, log, start) in starts {
-                // Gone if the topic was deleted meanwhile: it must not come back.
-                if logs.get((*topic, *partition))?.is_some() {
+                // Gone if the topic was deleted meanwhile: it must not come back. A start that somebody else moved
+                // further in between stays: what lies before it may be gone.
+                let present = logs.get((*topic, *partition))?.map(|row| row.value().1);
+                if present.is_some_and(|present| present < *start) {
                     logs.insert((*topic, *partition), (*log, *start))?;
                 }
             }

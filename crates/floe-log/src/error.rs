@@ -119,6 +119,16 @@ pub enum LogError {
         /// What is wrong with it.
         problem: String,
     },
+    /// There are logs and no catalog that says whose they are. Nothing was changed.
+    #[error(
+        "{} is missing or empty although there are logs beside it: put it back from a copy, or move the logs away \
+         to begin anew",
+        path.display()
+    )]
+    CatalogMissing {
+        /// Where the catalog should be.
+        path: PathBuf,
+    },
     /// The catalog (`meta.redb`) refused an operation.
     #[error("catalog: {source}")]
     Catalog {

@@ -14,6 +14,7 @@ use crate::{
     catalog::{OffsetChange, StoredOffset},
     clock,
     shared::Shared,
+    topics::Topics,
 };
 
 /// A position that a consumer group has stored.
@@ -190,6 +191,32 @@ impl Offsets {
             group.retain(|(topic, _), _| *topic != topic_id);
             !group.is_empty()
         });
+    }
+
+    /// Moves positions behind the end of their partition back to it. Those records were lost with the power, and what
+    /// is appended in their place would be skipped. Returns what was moved, as it was.
+    pub(crate) fn rewind(&self, shared: &Shared, topics: &Topics) -> Result<Vec<Committed>, LogError> {
+        let mut rewound = Vec::new();
+        let mut changes = Vec::new();
+        for committed in self.all(None) {
+            let Some(topic) = topics.get(&committed.topic) else { continue };
+            let Some(partition) = topic.opened_at(committed.partition) else { continue };
+            let end = partition.bounds().end;
+            if committed.offset > end {
+                let value = Some((end, Some(committed.metadata.as_str())));
+                changes.push((
+                    Arc::clone(&topic.name),
+                    change(&committed.group, topic.id, committed.partition, value),
+                ));
+                rewound.push(committed);
+            }
+        }
+        if !changes.is_empty() {
+            let stored: Vec<_> = changes.iter().map(|(_, change)| change.clone()).collect();
+            shared.catalog.change_offsets(&stored)?;
+            changes.into_iter().for_each(|(topic, change)| self.apply(&topic, change));
+        }
+        Ok(rewound)
     }
 
     pub(crate) fn stop(&self) {

@@ -7,7 +7,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    LogError,
+    Committed, LogError,
     catalog::{DurablePoint, StoredLog},
     disk::{DiskFile, Open, read_all},
     frames::{FrameError, Frames, Step, StepLimits},
@@ -26,8 +26,14 @@ pub struct RecoveryReport {
     pub was_clean: bool,
     /// Incomplete ends that were cut off. What was cut had not been acknowledged as durable.
     pub cuts: Vec<Cut>,
+    /// Batches that are damaged while everything around them is whole. They stay where they are: a reader meets them
+    /// with a wrong checksum.
+    pub damaged: Vec<LogError>,
     /// Partitions that cannot be used: they, and only they, answer with this error.
     pub corrupt: Vec<LogError>,
+    /// Committed offsets, as they were, that lay behind the end of a partition and were moved back to it: the power
+    /// was lost before the records were synced.
+    pub rewound: Vec<Committed>,
 }
 
 /// An incomplete end that was cut off.
@@ -47,6 +53,13 @@ pub struct Cut {
     pub problem: String,
 }
 
+/// What opening a log found beside it.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) cuts: Vec<Cut>,
+    pub(crate) damaged: Vec<LogError>,
+}
+
 /// A partition's log, ready for use.
 #[derive(Debug)]
 pub(crate) struct OpenedLog {
@@ -58,7 +71,6 @@ pub(crate) struct OpenedLog {
     pub(crate) durable: Option<DurablePoint>,
     /// The catalog knows the durable point already.
     pub(crate) is_noted: bool,
-    pub(crate) cuts: Vec<Cut>,
 }
 
 struct Recovery<'a> {
@@ -66,7 +78,7 @@ struct Recovery<'a> {
     identity: &'a Identity,
     directory: PathBuf,
     stored: StoredLog,
-    cuts: Vec<Cut>,
+    found: &'a mut Findings,
     producers: Producers,
 }
 
@@ -82,9 +94,10 @@ pub(crate) fn open_log(
     shared: &Arc<Shared>,
     identity: &Identity,
     stored: StoredLog,
+    found: &mut Findings,
 ) -> Result<OpenedLog, LogError> {
     let directory = shared.logs_directory().join(stored.id.to_string());
-    Recovery { shared, identity, directory, stored, cuts: Vec::new(), producers: Producers::default() }.run()
+    Recovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
 }
 
 impl Recovery<'_> {
@@ -108,7 +121,9 @@ impl Recovery<'_> {
         while let Some(base) = remaining.next() {
             if base != expected {
                 let problem = format!("a segment at offset {base} where {expected} belongs");
-                self.not_before_durable_end(expected, self.directory.join(file_name(base)), 0, &problem)?;
+                let path = self.directory.join(file_name(base));
+                self.not_before_durable(self.durable_bytes(base), &path, 0, &problem)?;
+                self.not_before_durable_end(expected, path, 0, &problem)?;
                 self.cut_files(expected, std::iter::once(base).chain(remaining), &problem)?;
                 break;
             }
@@ -156,7 +171,6 @@ impl Recovery<'_> {
             durable,
             segments,
             producers: self.producers,
-            cuts: self.cuts,
         })
     }
 
@@ -222,7 +236,15 @@ impl Recovery<'_> {
             return Ok(Outcome::Whole(Segment::new(&self.shared.files, path, state)));
         }
         let entries = self.trusted_entries(base, durable, size);
-        self.scan_segment(&path, &file, (header, size, durable, is_last), entries)
+        let place = (header, size, durable, is_last);
+        if !entries.is_empty() {
+            match self.scan_segment(&path, &file, place, entries) {
+                // Perhaps it is the index that lies: one of before a power loss may have come back.
+                Err(LogError::Corrupt { .. }) => {}
+                done => return done,
+            }
+        }
+        self.scan_segment(&path, &file, place, Vec::new())
     }
 
     /// Index entries up to the durable point; behind it, the file may have lost what they point at.
@@ -252,12 +274,20 @@ impl Recovery<'_> {
         let mut index = IndexBuilder::continuing(base, entries);
         let mut frames = Frames::new(Arc::clone(file), position, offset, size);
         let modified_ms = file.modified_ms();
+        let mut damaged = Vec::new();
         let problem = loop {
             let (start, expected) = (frames.position(), frames.expected());
             match frames.step(StepLimits::ALL) {
                 Ok(Step::Batch(batch, at)) => {
                     if let Err(error) = batch.verify_checksum() {
-                        break Some((start, expected, error.to_string()));
+                        let end = frames.position();
+                        if end > durable || (end == durable && frames.expected() != self.durable_next()) {
+                            break Some((start, expected, error.to_string()));
+                        }
+                        // Not torn but rotten. What follows is where it belongs, or the next step finds otherwise.
+                        index.note(expected, at, 0);
+                        damaged.push(self.corrupt(path.to_path_buf(), at, error.to_string()));
+                        continue;
                     }
                     index.note(batch.base_offset(), at, batch.header().max_timestamp);
                     let appended = Appended { base_offset: batch.base_offset(), timestamp_ms: modified_ms };
@@ -281,7 +311,16 @@ impl Recovery<'_> {
             // What is served from here on, and acknowledged again as durable, has to be.
             file.sync().map_err(|error| self.shared.poison(error))?;
             self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
+            if self.stored.durable.is_none() {
+                // Nothing of it was ever synced, so the names of the folders may not be either.
+                self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
+                self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
+            }
         }
+        for error in &damaged {
+            tracing::error!(%error, "a batch is damaged; the rest of the partition can be used");
+        }
+        self.found.damaged.append(&mut damaged);
         let state = SegmentState { header, len, end, last_append_ms: modified_ms, index: Some(index) };
         let segment = Segment::new(&self.shared.files, path.to_path_buf(), state);
         if !is_last {
@@ -311,7 +350,7 @@ impl Recovery<'_> {
     fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str) {
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
             path = %path.display(), problem, "cut an incomplete end");
-        self.cuts.push(Cut {
+        self.found.cuts.push(Cut {
             topic: self.identity.topic.to_string(),
             partition: self.identity.number,
             offset,

@@ -88,6 +88,12 @@ impl Shared {
     }
 }
 
+/// The instant after this delay; one beyond what the clock can hold is never.
+pub(crate) fn later(delay: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(delay).unwrap_or_else(|| now + Duration::from_secs(365 * 24 * 3600))
+}
+
 /// What the background threads are asked to do.
 #[derive(Debug, Default)]
 pub(crate) struct Work {
@@ -99,7 +105,7 @@ pub(crate) struct Work {
 #[derive(Debug, Default)]
 struct WorkQueue {
     to_sync: VecDeque<Arc<Partition>>,
-    /// Syncs that are due later. Few different delays exist, so this is nearly sorted; it is searched, not sorted.
+    /// Syncs that are due later, one for each partition. Few different delays exist, so this is nearly sorted; it is searched, not sorted.
     later: Vec<(Instant, Arc<Partition>)>,
     stopped: bool,
 }
@@ -110,8 +116,9 @@ impl Work {
         self.to_sync.notify_one();
     }
 
+    /// Called once for each partition until [`Partition::sync_is_due`] says that it was handed out.
     pub(crate) fn sync_later(&self, partition: &Arc<Partition>, delay: Duration) {
-        self.queue.lock().later.push((Instant::now() + delay, Arc::clone(partition)));
+        self.queue.lock().later.push((later(delay), Arc::clone(partition)));
         self.timer.notify_one();
     }
 
@@ -139,7 +146,10 @@ impl Work {
             let now = Instant::now();
             let due: Vec<_> = queue.later.extract_if(.., |(at, _)| *at <= now).collect();
             let handed_out = !due.is_empty();
-            queue.to_sync.extend(due.into_iter().map(|(_, partition)| partition));
+            queue.to_sync.extend(due.into_iter().map(|(_, partition)| {
+                partition.sync_is_due();
+                partition
+            }));
             if handed_out {
                 self.to_sync.notify_all();
             }

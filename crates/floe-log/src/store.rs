@@ -17,6 +17,7 @@ use crate::{
     clock,
     disk::{Disk, DiskLock, Open, write_all_at},
     offsets::{self, Offsets},
+    recovery::Findings,
     shared::Shared,
     topics::{Topic, Topics},
 };
@@ -44,14 +45,18 @@ impl Store {
     ///
     /// # Errors
     /// [`LogError::Locked`], [`LogError::Format`], [`LogError::InvalidConfig`], [`LogError::Io`],
-    /// [`LogError::DiskFull`], [`LogError::Catalog`].
+    /// [`LogError::DiskFull`], [`LogError::CatalogMissing`], [`LogError::Catalog`].
     pub fn open(config: StoreConfig) -> Result<Arc<Self>, LogError> {
         config.check()?;
         let directory = config.directory();
         let disk = Arc::clone(&config.disk);
         disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
         let lock = lock(&*disk, &directory)?;
+        let is_new = check_catalog(&*disk, &directory)?;
         let catalog = Catalog::open(&*disk, &directory.join("meta.redb"))?;
+        if is_new {
+            sync_parents(&*disk, &directory);
+        }
         let was_clean = take_clean_marker(&*disk, &directory)
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
@@ -64,7 +69,9 @@ impl Store {
         let report = if was_clean {
             RecoveryReport { was_clean, ..RecoveryReport::default() }
         } else {
-            recover(&shared, &topics)?
+            let mut report = recover(&shared, &topics)?;
+            report.rewound = offsets.rewind(&shared, &topics)?;
+            report
         };
         let threads = background::start(&shared, &topics, &offsets)?;
         Ok(Arc::new(Self {
@@ -117,6 +124,7 @@ impl Store {
         let logs = topic.log_ids();
         self.shared.catalog.delete_topic(name, topic.id, &logs)?;
         self.topics.remove(name);
+        topic.mark_deleted();
         self.offsets.forget_topic(topic.id);
         let opened = topic.opened();
         opened.iter().for_each(|partition| partition.mark_deleted());
@@ -183,7 +191,7 @@ impl Store {
         if self.shared.is_closed() {
             return Err(LogError::Closed);
         }
-        let partition = self.find(topic)?.open(&self.shared, number, &mut Vec::new())?;
+        let partition = self.find(topic)?.open(&self.shared, number, &mut Findings::default())?;
         // Deleted while it was being opened.
         partition.check_alive()?;
         Ok(partition)
@@ -383,6 +391,38 @@ fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
     }
 }
 
+/// Whether the store is new. Logs without a catalog are somebody's records, and must not be taken for leftovers of
+/// deleted topics.
+fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
+    let path = directory.join("meta.redb");
+    let size = disk.open(&path, Open::Read).and_then(|file| file.size());
+    match size {
+        Ok(size) if size > 0 => return Ok(false),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(LogError::io(path, "open", error));
+        }
+        Ok(_) | Err(_) => {}
+    }
+    let logs = directory.join("logs");
+    let names = disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
+    if names.iter().any(|name| name.parse::<u64>().is_ok()) {
+        return Err(LogError::CatalogMissing { path });
+    }
+    Ok(true)
+}
+
+/// Makes the name of a new store's directory survive a power loss, as far as the directories above may be opened.
+fn sync_parents(disk: &dyn Disk, directory: &Path) {
+    for parent in directory.ancestors().skip(1) {
+        // The parent of a relative name.
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        if let Err(error) = disk.sync_dir(parent) {
+            tracing::debug!(path = %parent.display(), %error, "a directory above the store was not synced");
+            return;
+        }
+    }
+}
+
 fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
     let path = directory.join("CLEAN");
     match disk.open(&path, Open::Read) {
@@ -438,10 +478,11 @@ fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogE
             scope.spawn(|| {
                 while failed.lock().is_none() {
                     let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut cuts = Vec::new();
-                    let result = topic.open(shared, number, &mut cuts);
+                    let mut found = Findings::default();
+                    let result = topic.open(shared, number, &mut found);
                     let mut report = report.lock();
-                    report.cuts.append(&mut cuts);
+                    report.cuts.append(&mut found.cuts);
+                    report.damaged.append(&mut found.damaged);
                     match result {
                         Ok(_) => {}
                         Err(error @ LogError::Corrupt { .. }) => {
@@ -457,5 +498,33 @@ fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogE
     match failed.into_inner() {
         Some(error) => Err(error),
         None => Ok(report.into_inner()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_of_a_deleted_topic_is_not_opened_by_somebody_who_found_the_topic_before() {
+        let store = Store::open(StoreConfig::memory()).unwrap();
+        store.create_topic("t", TopicConfig::new()).unwrap();
+        let topic = store.find("t").unwrap();
+        store.delete_topic("t").unwrap();
+        let opened = topic.open(&store.shared, 0, &mut Findings::default());
+        assert!(matches!(opened, Err(LogError::TopicNotFound { .. })), "{opened:?}");
+    }
+
+    #[test]
+    fn the_start_of_a_log_never_moves_back() {
+        let store = Store::open(StoreConfig::memory()).unwrap();
+        store.create_topic("t", TopicConfig::new()).unwrap();
+        let topic = store.find("t").unwrap();
+        let log = topic.log_ids().into_iter().next().unwrap();
+        for (start, expected) in [(5, 5), (3, 5), (9, 9)] {
+            store.shared.catalog.set_starts(&[(topic.id, 0, log, start)]).unwrap();
+            let stored = store.shared.catalog.topics().unwrap();
+            assert_eq!(stored.first().unwrap().logs.first().unwrap().start, expected);
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll},
 };
@@ -15,7 +15,7 @@ use crate::{
     LogError, Partition, TopicConfig,
     catalog::{StoredLog, StoredTopic},
     partition::Identity,
-    recovery::{self, Cut},
+    recovery::{self, Findings},
     shared::Shared,
     tail::Waiters,
 };
@@ -43,6 +43,7 @@ pub(crate) struct Topic {
     pub(crate) created_ms: i64,
     config: TopicConfig,
     slots: RwLock<Vec<Arc<Slot>>>,
+    deleted: AtomicBool,
 }
 
 /// A partition that is opened when it is first asked for.
@@ -61,7 +62,13 @@ impl Topic {
             created_ms: stored.created_ms,
             config: stored.config,
             slots: RwLock::new(slots),
+            deleted: AtomicBool::new(false),
         })
+    }
+
+    /// From now on no partition is opened any more; those that are open are in [`Topic::opened`].
+    pub(crate) fn mark_deleted(&self) {
+        self.deleted.store(true, Ordering::Release);
     }
 
     pub(crate) fn describe(&self) -> TopicDescription {
@@ -93,12 +100,12 @@ impl Topic {
         self.slots.write().extend(logs.into_iter().map(Slot::new));
     }
 
-    /// The partition, opened now if it was not; what was cut goes to `cuts`.
+    /// The partition, opened now if it was not; what was cut or is damaged goes to `found`.
     pub(crate) fn open(
         &self,
         shared: &Arc<Shared>,
         number: u32,
-        cuts: &mut Vec<Cut>,
+        found: &mut Findings,
     ) -> Result<Arc<Partition>, LogError> {
         let slot = usize::try_from(number).ok().and_then(|at| self.slots.read().get(at).cloned());
         let Some(slot) = slot else {
@@ -108,12 +115,14 @@ impl Topic {
         if let Some(result) = &*opened {
             return result.clone();
         }
+        // Looked at under the lock of the slot: whoever deletes waits for it and finds what was opened before.
+        if self.deleted.load(Ordering::Acquire) {
+            return Err(LogError::TopicNotFound { topic: self.name.to_string() });
+        }
         let identity =
             Identity { topic: Arc::clone(&self.name), topic_id: self.id, number, log_id: slot.log.id };
-        let result = recovery::open_log(shared, &identity, slot.log).map(|mut log| {
-            cuts.append(&mut log.cuts);
-            Partition::new(shared, identity, &self.config, log)
-        });
+        let result = recovery::open_log(shared, &identity, slot.log, found)
+            .map(|log| Partition::new(shared, identity, &self.config, log));
         // Damage stays; a disk that could not be read may be better the next time.
         if matches!(&result, Ok(_) | Err(LogError::Corrupt { .. })) {
             *opened = Some(result.clone());

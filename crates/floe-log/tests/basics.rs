@@ -343,6 +343,9 @@ fn a_watch_reports_every_change_of_the_topics() {
 #[test]
 fn committed_offsets_survive_reopening_and_crashes() {
     let (directory, store) = store_with("t", TopicConfig::new().partitions(3));
+    for number in 0..3 {
+        append(&store.partition("t", number).unwrap(), batch(30, 1_000, b"x")).unwrap();
+    }
     store.commit_offset("g", "t", 0, 5, Some("note")).unwrap();
     store.commit_offset("g", "t", 0, 7, None).unwrap();
     store.commit_offset("g", "t", 1, 9, Some("kept")).unwrap();
@@ -369,6 +372,19 @@ fn committed_offsets_survive_reopening_and_crashes() {
     assert_eq!(flat, [row("g", 0, 7, ""), row("g", 1, 9, "kept"), row("i", 1, 20, ""), row("i", 2, 30, "")]);
     assert_eq!(store.committed("g", "t", 1).unwrap().offset, 9);
     assert_eq!(store.committed_all(Some("i")).len(), 2);
+}
+
+#[test]
+fn delays_beyond_all_clocks_mean_never() {
+    let config = StoreConfig::memory().checkpoint_interval(Duration::MAX).retention_interval(Duration::MAX);
+    let store = Store::open(config).unwrap();
+    for (name, durability) in [("os", Durability::Os), ("interval", Durability::Interval(u64::MAX))] {
+        store.create_topic(name, TopicConfig::new().durability(durability)).unwrap();
+        let partition = store.partition(name, 0).unwrap();
+        assert_eq!(append_one(&partition, b"x"), 0);
+        assert_eq!(append_one(&partition, b"y"), 1);
+    }
+    store.close().unwrap();
 }
 
 #[test]

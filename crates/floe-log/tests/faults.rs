@@ -261,10 +261,57 @@ fn a_commit_of_offsets_that_the_disk_refuses_is_not_acknowledged() {
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
+    append(&store.partition("t", 0).unwrap(), batch(2, 1, b"x")).unwrap();
+    store.flush().unwrap();
     store.commit_offset("g", "t", 0, 1, None).unwrap();
     disk.plan(Fault::Sync, "meta.redb", 0, 1);
     assert!(matches!(store.commit_offset("g", "t", 0, 2, None), Err(LogError::Catalog { .. })));
     assert_eq!(store.committed("g", "t", 0).unwrap().offset, 1);
     let store = Store::open(on(&copy(&memory.after_power_loss(|| false)))).unwrap();
     assert_eq!(store.committed("g", "t", 0).unwrap().offset, 1);
+}
+
+#[test]
+fn committed_offsets_do_not_outlive_the_records_that_a_power_loss_takes() {
+    let memory = MemoryDisk::with_power_loss();
+    let store = Store::open(on(&memory)).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    append(&partition, batch(3, 1, b"kept")).unwrap();
+    store.flush().unwrap();
+    append(&partition, batch(5, 1, b"lost")).unwrap();
+    for (group, offset) in [("behind", 2), ("at", 3), ("ahead", 7)] {
+        store.commit_offset(group, "t", 0, offset, Some("note")).unwrap();
+    }
+    let after = memory.after_power_loss(|| false);
+    for reopened in [false, true] {
+        let store = Store::open(on(&after)).unwrap();
+        let partition = store.partition("t", 0).unwrap();
+        assert_eq!(partition.bounds().end, if reopened { 4 } else { 3 });
+        let rewound: Vec<_> =
+            store.recovery_report().rewound.iter().map(|c| (c.group.as_str(), c.offset)).collect();
+        assert_eq!(rewound, if reopened { vec![] } else { vec![("ahead", 7)] });
+        // Else the records that take the place of the lost ones would be skipped.
+        let found: Vec<_> = store.committed_all(None).into_iter().map(|c| (c.group, c.offset)).collect();
+        assert_eq!(found, [("ahead".to_owned(), 3), ("at".to_owned(), 3), ("behind".to_owned(), 2)]);
+        assert_eq!(store.committed("ahead", "t", 0).unwrap().metadata, "note");
+        if !reopened {
+            append_one(&partition, b"new");
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_that_the_catalog_refused_is_made_up_for() {
+    let memory = MemoryDisk::with_power_loss();
+    let (disk, config) = faulty(&memory);
+    let store = Store::open(config).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    append_one(&store.partition("t", 0).unwrap(), b"x");
+    disk.plan(Fault::Sync, "meta.redb", 0, u64::MAX);
+    assert!(matches!(store.flush(), Err(LogError::Catalog { .. })));
+    assert!(matches!(store.close(), Err(LogError::Catalog { .. })), "the point is still not noted");
+    let store = Store::open(on(&memory.after_power_loss(|| false))).unwrap();
+    assert!(!store.recovery_report().was_clean);
+    assert_eq!(store.partition("t", 0).unwrap().bounds().end, 1);
 }

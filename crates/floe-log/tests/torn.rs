@@ -124,9 +124,16 @@ fn holes_of_zeros_repeats_and_garbage_are_cut() {
     assert_eq!(expect_kept(&grown, &expected, 5, "zeros at the end"), Some((15, 1_000)));
 }
 
+/// Whether the header of a batch no longer says where the next one is: these bytes lie outside the checksum, or lead
+/// to an offset that does not follow.
+fn breaks_the_chain(at: usize) -> bool {
+    let within = at - (0..5).map(start_of).rfind(|start| *start <= at).unwrap();
+    within < 17 || (23..27).contains(&within)
+}
+
 #[test]
 fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
-    let (disk, _) = written(3);
+    let (disk, expected) = written(3);
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
     let other = {
@@ -150,6 +157,17 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
             store.create_topic("other", TopicConfig::new()).unwrap();
             assert_eq!(append_one(&store.partition("other", 0).unwrap(), b"x"), 0);
             let report = store.recovery_report();
+            if !cuts && at >= HEADER && !breaks_the_chain(at) {
+                assert_eq!((report.cuts.len(), report.corrupt.len()), (0, 0), "byte {at}");
+                let hit =
+                    expected.iter().rposition(|(offset, _)| start_of(*offset as usize / 3) <= at).unwrap();
+                assert!(
+                    matches!(&*report.damaged, [LogError::Corrupt { position, .. }] if *position == start_of(hit) as u64),
+                    "byte {at}: {report:?}"
+                );
+                expect_one_damaged(&store, &expected, hit, at);
+                continue;
+            }
             assert_eq!((report.cuts.len(), report.corrupt.len()), (0, 1), "byte {at}");
             let error = store.partition("t", 0).unwrap_err();
             assert!(matches!(&error, LogError::Corrupt { path: named, .. } if named == &path), "{error}");
@@ -165,6 +183,102 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
     assert!(expect_kept(&disk, &expected, 3, "behind the durable point").is_some());
 }
 
+/// Every batch comes, only the one that was hit with a wrong checksum, and appends continue behind the last.
+fn expect_one_damaged(store: &Store, expected: &[(i64, Bytes)], hit: usize, at: usize) {
+    let partition = store.partition("t", 0).unwrap();
+    let mut reader = partition.reader(0).unwrap();
+    let batches = reader.next_chunk(1 << 20).unwrap().batches;
+    assert_eq!(batches.len(), expected.len(), "byte {at}");
+    for (number, batch) in batches.iter().enumerate() {
+        assert_eq!(batch.base_offset(), expected[number].0, "byte {at}");
+        assert_eq!(batch.verify_checksum().is_err(), number == hit, "byte {at}");
+    }
+    assert_eq!(append_one(&partition, b"next"), expected.len() as i64 * 3, "byte {at}");
+}
+
+#[test]
+fn a_rotten_batch_in_a_full_segment_does_not_take_the_others_along() {
+    let disk = MemoryDisk::new();
+    let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    for _ in 0..20 {
+        append_one(&partition, &[1; 100]);
+    }
+    store.flush().unwrap();
+    let path = Path::new("/logs/2/00000000000000000004.seg");
+    let whole = disk.contents(path).unwrap();
+    let last = 64 + 157;
+    for (at, is_readable) in [(last + 80, true), (last + 24, false)] {
+        let damaged = copy(&disk);
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1; // in the records of offset 5, the last of its segment; in its count of offsets
+        damaged.put(path, &bytes);
+        damaged.remove_file(&path.with_extension("idx")).unwrap();
+        let files = damaged.paths().len();
+        let store = Store::open(on(&damaged)).unwrap();
+        let report = store.recovery_report();
+        assert!(report.cuts.is_empty(), "{report:?}");
+        assert!(damaged.paths().len() >= files, "nothing is removed");
+        assert_eq!((report.damaged.len(), report.corrupt.len()), if is_readable { (1, 0) } else { (1, 1) });
+        if is_readable {
+            let partition = store.partition("t", 0).unwrap();
+            assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "what follows is there");
+            assert_eq!(partition.bounds().end, 20);
+        }
+    }
+}
+
+#[test]
+fn an_index_of_before_a_power_loss_does_no_harm() {
+    let disk = MemoryDisk::new();
+    let store = Store::open(on(&disk)).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    for number in 0..4_u8 {
+        append_one(&partition, &vec![number; 70_000]);
+    }
+    store.flush().unwrap();
+    let index = segment(&disk).with_extension("idx");
+    let stale = disk.contents(&index).unwrap();
+    drop((partition, store));
+    // The same segment again, with other batches: what the index said of the lost ones is wrong for these.
+    let disk = MemoryDisk::new();
+    let store = Store::open(on(&disk)).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    for number in 0..9_u8 {
+        append_one(&partition, &vec![number; 40_000]);
+    }
+    store.flush().unwrap();
+    let after = copy(&disk);
+    after.put(&index, &stale);
+    let store = Store::open(on(&after)).unwrap();
+    let report = store.recovery_report();
+    assert!(report.corrupt.is_empty() && report.cuts.is_empty(), "{report:?}");
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!(read_all(&partition, 0).unwrap().len(), 9);
+    assert_eq!(read_all(&partition, 7).unwrap().len(), 2);
+}
+
+#[test]
+fn logs_without_a_catalog_are_not_taken_for_leftovers() {
+    for contents in [None, Some(b"")] {
+        let (disk, _) = written(3);
+        let path = segment(&disk);
+        let catalog = Path::new("/meta.redb");
+        disk.remove_file(catalog).unwrap();
+        if let Some(contents) = contents {
+            disk.put(catalog, contents);
+        }
+        for _ in 0..2 {
+            let error = Store::open(on(&disk)).unwrap_err();
+            assert!(matches!(&error, LogError::CatalogMissing { path } if path == catalog), "{error}");
+            assert!(disk.contents(&path).is_some(), "the records are left alone");
+        }
+    }
+}
+
 #[test]
 fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
     let disk = MemoryDisk::new();
@@ -173,13 +287,30 @@ fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
     append_one(&store.partition("t", 0).unwrap(), b"hello");
     store.close().unwrap();
     let path = segment(&disk);
-    let mut bytes = disk.contents(&path).unwrap();
+    let whole = disk.contents(&path).unwrap();
+    // The records: only their batch is lost.
+    let mut bytes = whole.clone();
     *bytes.last_mut().unwrap() ^= 1;
     disk.put(&path, &bytes);
     let store = Store::open(on(&disk)).unwrap();
-    assert!(matches!(store.partition("t", 0), Err(LogError::Corrupt { position: 64, .. })));
-    let error = store.partition("t", 0).unwrap_err().to_string();
+    let partition = store.partition("t", 0).unwrap();
+    let error = read_all(&partition, 0).unwrap_err().to_string();
     assert!(error.contains("checksum"), "{error}");
+    assert_eq!(partition.bounds().end, 1);
+    drop(partition);
+    store.close().unwrap();
+    // The place of the next batch: what follows cannot be told.
+    for at in [8, 26] {
+        let mut bytes = whole.clone();
+        bytes[64 + at] ^= 1;
+        disk.put(&path, &bytes);
+        let store = Store::open(on(&disk)).unwrap();
+        let error = store.partition("t", 0).unwrap_err();
+        assert!(matches!(error, LogError::Corrupt { position: 64, .. }), "{error}");
+        drop(store);
+        assert_eq!(disk.contents(&path).unwrap(), bytes, "the file is left as it is");
+        disk.put(Path::new("/CLEAN"), b"closed\n");
+    }
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub(super) struct SyncState {
     rolled: AtomicBool,
     /// The durable point has moved since it was last noted in the catalog.
     unnoted: AtomicBool,
+    /// A sync at a later time is planned.
+    planned: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +72,7 @@ impl SyncState {
             durable: Mutex::new(durable),
             rolled: AtomicBool::new(false),
             unnoted: AtomicBool::new(!is_noted),
+            planned: AtomicBool::new(false),
         }
     }
 
@@ -81,8 +84,9 @@ impl SyncState {
 impl Partition {
     /// Notes unsynced bytes, and has them synced when the topic's durability says.
     pub(super) fn mark_dirty(self: &Arc<Self>, segment: &Arc<Segment>, next: i64) {
-        segment.set_dirty(true);
         let mut dirty = self.sync.dirty.lock();
+        // Under the lock, under which a sync that has just ended takes it back.
+        segment.set_dirty(true);
         let was_clean = dirty.segments.is_empty();
         if !dirty.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
             dirty.segments.push(Arc::clone(segment));
@@ -90,14 +94,21 @@ impl Partition {
         dirty.point = Some(DurablePoint { segment: segment.base, position: segment.len(), next });
         drop(dirty);
         if was_clean {
-            match self.durability {
-                Durability::Always => {}
-                Durability::Interval(ms) => {
-                    self.shared.work.sync_later(self, Duration::from_millis(ms));
-                }
-                Durability::Os => self.shared.work.sync_later(self, self.shared.config.checkpoint_interval),
+            let delay = match self.durability {
+                Durability::Always => return,
+                Durability::Interval(ms) => Duration::from_millis(ms),
+                Durability::Os => self.shared.config.checkpoint_interval,
+            };
+            // One that is planned already comes sooner.
+            if !self.sync.planned.swap(true, Ordering::AcqRel) {
+                self.shared.work.sync_later(self, delay);
             }
         }
+    }
+
+    /// A planned sync was handed to a thread: what becomes dirty from now on plans the next one.
+    pub(crate) fn sync_is_due(&self) {
+        self.sync.planned.store(false, Ordering::Release);
     }
 
     /// Notes that a file was created, and the directory with it if it is the first one.
@@ -135,6 +146,10 @@ impl Partition {
         match &result {
             Ok(()) => self.acknowledge_durable(),
             Err(error) => self.fail_waiting(error),
+        }
+        if self.deleted.load(Ordering::Acquire) {
+            // Appended while the topic was being deleted: no later sync will answer.
+            self.fail_waiting(&LogError::TopicNotFound { topic: self.topic.to_string() });
         }
         result
     }
@@ -210,7 +225,12 @@ impl Partition {
         }
         let points: Vec<_> =
             self.take_unnoted_point().map(|point| (self.log_id, point)).into_iter().collect();
-        self.shared.catalog.set_durable(&points)
+        self.shared.catalog.set_durable(&points).inspect_err(|_| self.keep_unnoted())
+    }
+
+    /// The catalog could not be told.
+    pub(crate) fn keep_unnoted(&self) {
+        self.sync.unnoted.store(true, Ordering::Release);
     }
 
     /// The durable point, if the catalog does not have it yet; the index file is written along.
@@ -226,5 +246,26 @@ impl Partition {
             tracing::warn!(%error, "an index was not written");
         }
         Some(point)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{Store, StoreConfig, TopicConfig};
+
+    #[test]
+    fn an_append_that_was_written_while_its_topic_went_is_answered() {
+        let store = Store::open(StoreConfig::memory()).unwrap();
+        store.create_topic("t", TopicConfig::new().durability(Durability::Always)).unwrap();
+        let partition = store.partition("t", 0).unwrap();
+        partition.mark_deleted();
+        let (answer, answered) = mpsc::channel();
+        let appended = Appended { base_offset: 0, timestamp_ms: 0 };
+        partition.when_durable(1, appended, Box::new(move |result| answer.send(result).unwrap()));
+        partition.sync().unwrap();
+        assert!(matches!(answered.try_recv(), Ok(Err(LogError::TopicNotFound { .. }))));
     }
 }
