@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `embedded:PATH[?options]` | on-disk log inside the process |
 //! | `memory:` | the same log without files; gone with the client |
+//! | `fluvio://HOST[:PORT][?options]` | a Fluvio cluster; the host is its controller |
 //! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
 //!
 //! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
@@ -22,12 +23,14 @@ pub enum Scheme {
     Embedded,
     /// `memory:`
     Memory,
+    /// `fluvio://HOST:PORT`
+    Fluvio,
     /// `walrus://HOST:PORT,…`
     Walrus,
 }
 
 impl Scheme {
-    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory, Self::Walrus];
+    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory, Self::Fluvio, Self::Walrus];
 
     /// The scheme as written in a URL.
     #[must_use]
@@ -35,6 +38,7 @@ impl Scheme {
         match self {
             Self::Embedded => "embedded",
             Self::Memory => "memory",
+            Self::Fluvio => "fluvio",
             Self::Walrus => "walrus",
         }
     }
@@ -43,6 +47,7 @@ impl Scheme {
     fn default_port(self) -> Option<u16> {
         match self {
             Self::Embedded | Self::Memory => None,
+            Self::Fluvio => Some(9003),
             Self::Walrus => Some(9091),
         }
     }
@@ -139,7 +144,7 @@ impl FromStr for EngineUrl {
             Scheme::Memory if !path.is_empty() => {
                 return Err(bad("memory: has no path".to_owned()));
             }
-            Scheme::Embedded | Scheme::Memory | Scheme::Walrus => {}
+            Scheme::Embedded | Scheme::Memory | Scheme::Fluvio | Scheme::Walrus => {}
         }
         let mut options = BTreeMap::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {

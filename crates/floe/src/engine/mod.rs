@@ -10,16 +10,19 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 
 use crate::{
     Result,
+    net::TcpDial,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::{EngineUrl, Scheme},
 };
 
 mod embedded;
+pub mod fluvio;
 #[cfg(test)]
 pub(crate) mod fake;
 mod walrus;
 
 pub use embedded::EmbeddedEngine;
+pub use fluvio::FluvioEngine;
 pub use walrus::{WalrusEngine, WalrusStats};
 
 /// How engines are shared.
@@ -312,6 +315,7 @@ pub(crate) fn check_text(value: &[u8]) -> Result<()> {
 pub(crate) async fn open(url: &EngineUrl) -> Result<SharedEngine> {
     match url.scheme {
         Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        Scheme::Fluvio => Ok(Arc::new(FluvioEngine::open(url, Arc::new(TcpDial::default())).await?)),
         Scheme::Walrus => Ok(Arc::new(WalrusEngine::connect(url).await?)),
     }
 }

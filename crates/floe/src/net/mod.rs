@@ -4,6 +4,7 @@
 //! | --- | --- |
 //! | `dial` | [`Dial`]: opens a connection to a host and port; [`TcpDial`] does it over TCP |
 //! | `lockstep` | one connection whose answers come in the order of the requests, pipelined |
+//! | `mux` | one connection to a Fluvio server, shared by requests told apart by number |
 //! | `pool` | the connections to one node: least, most, idle time, health |
 //! | `state` | whether a node is up, and when to try it again |
 //! | `balance` | which node to ask |
@@ -13,6 +14,7 @@
 pub(crate) mod balance;
 mod dial;
 pub(crate) mod lockstep;
+pub(crate) mod mux;
 pub(crate) mod pool;
 pub(crate) mod state;
 

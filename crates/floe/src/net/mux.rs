@@ -187,7 +187,12 @@ impl Mux {
     ///
     /// # Cancel safety
     /// Dropping the future may leave the request sent.
-    pub(crate) async fn call<R: Request>(&self, request: &R, version: i16, limit: Duration) -> Result<R::Reply> {
+    pub(crate) async fn call<R: Request>(
+        &self,
+        request: &R,
+        version: i16,
+        limit: Duration,
+    ) -> Result<R::Reply> {
         self.begin(request, version, limit).await?.reply().await
     }
 
@@ -214,7 +219,8 @@ impl Mux {
         self.commands.try_send(command).map_err(|refused| match refused {
             mpsc::error::TrySendError::Closed(_) => self.state.unsent(),
             mpsc::error::TrySendError::Full(_) => {
-                Error::new(ErrorKind::NetworkError, "the peer takes no more requests").with_effect(Effect::None)
+                Error::new(ErrorKind::NetworkError, "the peer takes no more requests")
+                    .with_effect(Effect::None)
             }
         })?;
         Ok(pending)
@@ -323,7 +329,8 @@ fn encode<R: Request>(request: &R, version: i16, id: i32, client_id: &str) -> Re
             WireError::TooLarge { .. } => ErrorKind::RecordTooLarge,
             _ => ErrorKind::InvalidCommand,
         };
-        Error::new(kind, format!("the {} request cannot be sent: {problem}", R::NAME)).with_effect(Effect::None)
+        Error::new(kind, format!("the {} request cannot be sent: {problem}", R::NAME))
+            .with_effect(Effect::None)
     })
 }
 
@@ -518,7 +525,8 @@ async fn watch_over(state: &State, prober: &Prober) -> Error {
                 }
                 earliest = Some(earliest.map_or(*deadline, |other| other.min(*deadline)));
             }
-            let wakes_at = earliest.unwrap_or_else(|| pending.last_read.unwrap_or(now) + prober.settings.idle);
+            let wakes_at =
+                earliest.unwrap_or_else(|| pending.last_read.unwrap_or(now) + prober.settings.idle);
             pending.wakes_at = Some(wakes_at);
             wakes_at
         };
@@ -587,7 +595,3 @@ impl Buf for Pieces {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "mux_tests.rs"]
-mod tests;

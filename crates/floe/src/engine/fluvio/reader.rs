@@ -1,0 +1,288 @@
+//! Reads one partition over a stream of its own.
+//!
+//! The data server pushes one slice of the log and waits until it is told where to go on. It is told as soon as the
+//! slice was looked through, while the batches in it are still being handed out, so that the next slice is on its way.
+//! A reader that nobody pulls holds at most one slice here and one on its way.
+//!
+//! Slices are cut at a number of bytes, within a batch if need be. Whole batches are kept, the cut one comes again whole
+//! in the next slice. A batch larger than a slice is fetched over another stream with larger slices.
+
+use std::{collections::VecDeque, fmt, sync::Arc};
+
+use floe_wire::{
+    batch::{EncodedBatch, MAX_BATCH_LEN, Tail},
+    fluvio::{
+        ErrorCode, Isolation as WireIsolation, OffsetUpdate, StreamFetchReply, StreamFetchRequest,
+        UpdateOffsetsRequest,
+    },
+};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::{
+    errors,
+    router::{Router, Spu},
+    server::choose,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    client::closed,
+    engine::{BatchReader, Isolation},
+    net::mux::{Mux, PendingReply, Replies},
+    topic::TopicPartition,
+};
+
+/// Slices in a row without anything new in them that are put up with.
+const MAX_IDLE_SLICES: u32 = 8;
+
+/// A frame around a slice.
+const FRAME_EXTRA: usize = 1024 * 1024;
+
+/// What to read.
+#[derive(Debug, Clone)]
+pub(super) struct Position {
+    pub(super) source: TopicPartition,
+    pub(super) next: i64,
+    pub(super) max_bytes: usize,
+    pub(super) isolation: Isolation,
+}
+
+/// See the module.
+pub(super) struct StreamReader {
+    router: Arc<Router>,
+    spu: Arc<Spu>,
+    at: Position,
+    /// Received and not handed out yet.
+    ready: VecDeque<EncodedBatch>,
+    stream: Option<Stream>,
+    /// What comes after the batches in `ready`.
+    ending: Option<Ending>,
+    idle_slices: u32,
+    closed: watch::Receiver<bool>,
+}
+
+/// How a reader ends.
+#[derive(Debug)]
+enum Ending {
+    /// The topic was deleted, or the error was handed out.
+    Over,
+    Failed(Error),
+}
+
+/// A stream that is open, on a connection of its own: there is no other way to end a stream than to end its connection.
+#[derive(Debug)]
+struct Stream {
+    mux: Mux,
+    replies: Replies<StreamFetchRequest>,
+    /// The answer to the last acknowledgement, until it came.
+    acknowledged: Option<PendingReply<UpdateOffsetsRequest>>,
+}
+
+impl StreamReader {
+    /// Opens the first stream.
+    pub(super) async fn open(
+        router: Arc<Router>,
+        spu: Arc<Spu>,
+        at: Position,
+        closed: watch::Receiver<bool>,
+    ) -> Result<Self> {
+        let mut reader = Self {
+            router,
+            spu,
+            at,
+            ready: VecDeque::new(),
+            stream: None,
+            ending: None,
+            idle_slices: 0,
+            closed,
+        };
+        reader.stream = Some(reader.open_stream().await?);
+        Ok(reader)
+    }
+
+    async fn open_stream(&self) -> Result<Stream> {
+        let versions = match self.spu.server.versions() {
+            Some(versions) => versions,
+            None => Arc::clone(&self.spu.control.link().await?.versions),
+        };
+        let version = choose::<StreamFetchRequest>(&versions)?;
+        let max_bytes = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
+        let mux = self.spu.server.open_plain(MAX_BATCH_LEN.max(max_bytes) + FRAME_EXTRA).await?;
+        let request = StreamFetchRequest {
+            topic: self.at.source.topic.to_string(),
+            partition: self.at.source.partition,
+            fetch_offset: self.at.next,
+            max_bytes: i32::try_from(max_bytes).unwrap_or(i32::MAX),
+            isolation: match self.at.isolation {
+                Isolation::ReadUncommitted => WireIsolation::ReadUncommitted,
+                Isolation::ReadCommitted => WireIsolation::ReadCommitted,
+            },
+            ..StreamFetchRequest::default()
+        };
+        let replies = mux.stream(&request, version).await?;
+        Ok(Stream { mux, replies, acknowledged: None })
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
+        loop {
+            if *self.closed.borrow() {
+                self.stream = None;
+                return Err(closed("engine"));
+            }
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            match self.ending.take() {
+                None => {}
+                Some(ending) => {
+                    self.stream = None;
+                    self.ending = Some(Ending::Over);
+                    return match ending {
+                        Ending::Over => Ok(None),
+                        Ending::Failed(error) => self.router.learn(Err(error)),
+                    };
+                }
+            }
+            if self.stream.is_none() {
+                match self.open_stream().await {
+                    Ok(stream) => self.stream = Some(stream),
+                    Err(error) => self.end(error),
+                }
+                continue;
+            }
+            let outcome = self.receive().await;
+            match outcome {
+                Ok(Some(reply)) => self.take(reply),
+                Ok(None) => {}
+                Err(error) => self.end(error),
+            }
+        }
+    }
+
+    fn end(&mut self, error: Error) {
+        let error = error.with_endpoint(self.spu.server.address.endpoint.to_string());
+        self.ending.get_or_insert(Ending::Failed(error));
+    }
+
+    /// The next push, or nothing where something else was dealt with. Loses nothing when it is dropped.
+    async fn receive(&mut self) -> Result<Option<StreamFetchReply>> {
+        let Some(stream) = &mut self.stream else { return Ok(None) };
+        let Stream { replies, acknowledged, .. } = stream;
+        let answer = async {
+            match acknowledged {
+                Some(pending) => pending.wait().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.closed.wait_for(|closed| *closed) => Err(closed("engine")),
+            answer = answer => {
+                *acknowledged = None;
+                let refused = answer?.results.into_iter().find(|result| !result.error_code.is_success());
+                match refused {
+                    Some(result) => Err(errors::error(&result.error_code)),
+                    None => Ok(None),
+                }
+            }
+            reply = replies.next() => reply.map(Some),
+        }
+    }
+
+    /// Keeps the whole batches of a slice, and asks for the next one.
+    fn take(&mut self, reply: StreamFetchReply) {
+        let stream_id = reply.stream_id;
+        let slice = reply.partition;
+        let before = self.at.next;
+        let mut split = slice.records.split();
+        for batch in split.by_ref() {
+            match batch {
+                Ok(batch) if batch.next_offset() > self.at.next => {
+                    self.at.next = batch.next_offset();
+                    self.ready.push_back(batch);
+                }
+                // It ends before what was asked for.
+                Ok(_) => {}
+                Err(problem) => {
+                    let message =
+                        format!("a batch at or after offset {} is damaged: {problem}", self.at.next);
+                    self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
+                    return;
+                }
+            }
+        }
+        match slice.error_code {
+            ErrorCode::None => {}
+            ErrorCode::TopicDeleted => {
+                self.ending = Some(Ending::Over);
+                return;
+            }
+            code => {
+                self.ending = Some(Ending::Failed(errors::error(&code)));
+                return;
+            }
+        }
+        if slice.next_filter_offset > 0 {
+            // Modules were at work: what is left out was looked at.
+            self.at.next = self.at.next.max(slice.next_filter_offset);
+        }
+        if self.at.next > before {
+            self.idle_slices = 0;
+            self.acknowledge(stream_id);
+            return;
+        }
+        match split.tail() {
+            Tail::Incomplete { needed, .. } if slice.next_filter_offset <= 0 => self.grow(needed),
+            Tail::Empty | Tail::Incomplete { .. } => {
+                self.idle_slices += 1;
+                if self.idle_slices > MAX_IDLE_SLICES {
+                    let message = format!("the server sends nothing new from offset {} on", self.at.next);
+                    let error = Error::new(ErrorKind::ProtocolError, message).with_retriable(true);
+                    self.ending = Some(Ending::Failed(error));
+                } else {
+                    self.acknowledge(stream_id);
+                }
+            }
+        }
+    }
+
+    /// Not one whole batch came: the next one is larger than a slice.
+    fn grow(&mut self, needed: Option<usize>) {
+        let current = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
+        if current >= MAX_BATCH_LEN {
+            let message = format!("the batch at offset {} is larger than any batch may be", self.at.next);
+            self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
+            return;
+        }
+        // The first batch may begin below the offset asked for, but it is the first one in the slice all the same.
+        let wanted = needed.unwrap_or(0).max(current.saturating_mul(2)).max(4096);
+        self.at.max_bytes = wanted.min(MAX_BATCH_LEN);
+        self.stream = None;
+    }
+
+    fn acknowledge(&mut self, stream_id: u32) {
+        let limit = self.spu.server.settings().request_timeout;
+        let Some(stream) = &mut self.stream else { return };
+        let request =
+            UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
+        match stream.mux.try_begin(&request, 0, limit) {
+            Ok(pending) => stream.acknowledged = Some(pending),
+            Err(error) => self.end(error),
+        }
+    }
+}
+
+impl BatchReader for StreamReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(self.next_batch())
+    }
+}
+
+impl fmt::Debug for StreamReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamReader")
+            .field("at", &self.at)
+            .field("ready", &self.ready.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,156 @@
+//! Topics: create, delete, list, describe.
+
+use std::time::Duration;
+
+use floe_wire::fluvio::{
+    CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
+    TopicSpec as WireSpec, TopicStorage,
+};
+
+use super::{
+    cluster::{partitions, topic_info},
+    errors,
+    metadata::{Metadata, not_found},
+};
+use crate::{
+    Error, ErrorKind, Result,
+    topic::{Topic, TopicInfo, TopicSpec},
+};
+
+/// How long the controller may take to create a topic; it gives up by itself after 90 s.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// `Ok` if the controller did it.
+pub(super) fn done(status: Status) -> Result<()> {
+    if status.error_code.is_success() {
+        return Ok(());
+    }
+    Err(errors::explained(&status.error_code, status.error_message.as_deref()))
+}
+
+/// What the controller is asked for.
+fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
+    let too_much =
+        |what: &str| Error::new(ErrorKind::InvalidCommand, format!("{what} is more than Fluvio can store"));
+    if spec.durability.is_some() {
+        return Err(Error::unsupported("choice of durability for a topic", "fluvio"));
+    }
+    let cleanup_policy = match spec.retention_age {
+        None => None,
+        Some(age) => Some(CleanupPolicy::Segment {
+            time_in_seconds: u32::try_from(age.as_secs()).map_err(|_| too_much("the retention age"))?,
+        }),
+    };
+    let segment_size = match spec.segment_bytes {
+        None => None,
+        Some(bytes) => Some(u32::try_from(bytes).map_err(|_| too_much("the segment size"))?),
+    };
+    let storage = (segment_size.is_some() || spec.retention_bytes.is_some())
+        .then_some(TopicStorage { segment_size, max_partition_size: spec.retention_bytes });
+    Ok(WireSpec {
+        replicas: ReplicaAssignment::Computed {
+            partitions: spec.partitions,
+            replication_factor: 1,
+            ignore_rack: false,
+        },
+        cleanup_policy,
+        storage,
+        compression: TopicCompression::Any,
+        deduplication: None,
+        system: false,
+    })
+}
+
+/// Creates a topic and waits until its partitions can be used.
+pub(super) async fn create(metadata: &Metadata, spec: TopicSpec) -> Result<()> {
+    spec.validate()?;
+    let wire = wire_spec(&spec)?;
+    create_wire(metadata, &spec.name, wire).await
+}
+
+/// As [`create`], with everything that Fluvio knows.
+pub(super) async fn create_wire(metadata: &Metadata, name: &Topic, spec: WireSpec) -> Result<()> {
+    let count = partitions(&spec);
+    let request = CreateRequest { name: name.to_string(), dry_run: false, timeout_ms: None, spec };
+    // On a connection of its own: the controller does nothing else on it until all partitions are up.
+    let link = metadata.new_controller_link().await?;
+    done(link.call(&request, CREATE_TIMEOUT).await?)?;
+    if metadata.is_watching() {
+        // Whoever created a topic expects to find it. If it takes too long, appends ask for it themselves.
+        metadata.wait_for(|cluster| cluster.is_ready(name, count)).await;
+    }
+    Ok(())
+}
+
+/// Deletes a topic and waits until it is out of sight.
+pub(super) async fn delete(metadata: &Metadata, name: &Topic) -> Result<()> {
+    delete_forced(metadata, name, false).await
+}
+
+/// As [`delete`]; with `force` also what belongs to the system.
+pub(super) async fn delete_forced(metadata: &Metadata, name: &Topic, force: bool) -> Result<()> {
+    let request = DeleteRequest::<WireSpec> { key: name.to_string(), force };
+    let link = metadata.controller().await?;
+    let timeout = metadata.request_timeout();
+    done(link.call(&request, timeout).await?)?;
+    metadata.gone(name).await;
+    Ok(())
+}
+
+/// One topic.
+pub(super) async fn describe(metadata: &Metadata, name: &Topic) -> Result<TopicInfo> {
+    match metadata.ask_topic(name).await {
+        Ok(Some(topic)) => Ok(topic_info(&topic.name, &topic.spec)),
+        Ok(None) => Err(not_found(name)),
+        // Without the controller, what is known has to do.
+        Err(error) if error.is_retriable() => {
+            let cluster = metadata.cluster();
+            let known = cluster.topics.get(name.as_str());
+            known.map(|topic| topic_info(&topic.name, &topic.spec)).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// All topics but the system's, by name.
+pub(super) async fn list(metadata: &Metadata) -> Result<Vec<TopicInfo>> {
+    match metadata.list(ListRequest::<WireSpec>::default()).await {
+        Ok(topics) => {
+            let mut found: Vec<_> = topics.iter().map(|topic| topic_info(&topic.name, &topic.spec)).collect();
+            found.sort_by(|left, right| left.name.cmp(&right.name));
+            Ok(found)
+        }
+        Err(error) if error.is_retriable() => {
+            let cluster = metadata.cluster();
+            if cluster.topics.complete {
+                Ok(cluster.topic_infos().into_values().collect())
+            } else {
+                Err(error)
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_topic_are_translated() {
+        let spec =
+            TopicSpec::new("a").partitions(3).retention_age(Duration::from_secs(60)).segment_bytes(4096);
+        let wire = wire_spec(&spec).unwrap();
+        assert_eq!(partitions(&wire), 3);
+        assert_eq!(wire.cleanup_policy, Some(CleanupPolicy::Segment { time_in_seconds: 60 }));
+        assert_eq!(wire.storage, Some(TopicStorage { segment_size: Some(4096), max_partition_size: None }));
+        assert_eq!(wire_spec(&TopicSpec::new("a")).unwrap().storage, None);
+        for refused in [
+            TopicSpec::new("a").segment_bytes(1 << 33),
+            TopicSpec::new("a").retention_age(Duration::from_secs(1 << 33)),
+            TopicSpec::new("a").durability(crate::Durability::Always),
+        ] {
+            assert!(wire_spec(&refused).is_err(), "{refused:?}");
+        }
+    }
+}
