@@ -29,6 +29,9 @@ impl From<LogError> for Error {
             LogError::TooLarge { .. } => Self::new(ErrorKind::RecordTooLarge, message),
             LogError::BadBatch { .. } => Self::new(ErrorKind::CorruptData, message).with_effect(Effect::None),
             LogError::Corrupt { .. } => Self::new(ErrorKind::CorruptData, message),
+            LogError::CatalogMissing { .. } => {
+                Self::new(ErrorKind::CorruptData, message).with_effect(Effect::None)
+            }
             // The write was undone, and room may be made while the producer waits.
             LogError::DiskFull { .. } => Self::new(ErrorKind::StorageError, message)
                 .with_retriable(true)

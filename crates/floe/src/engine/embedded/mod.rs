@@ -52,6 +52,15 @@ impl EmbeddedEngine {
                 bytes = cut.bytes, problem = %cut.problem, "cut an incomplete end that was never acknowledged"
             );
         }
+        for error in &report.damaged {
+            tracing::error!(store = %location, %error, "a batch is damaged; readers leave it out");
+        }
+        for moved in &report.rewound {
+            tracing::warn!(
+                store = %location, group = %moved.group, topic = %moved.topic, partition = moved.partition,
+                offset = moved.offset, "a stored offset was moved back to the end: the records before it were lost"
+            );
+        }
         for error in &report.corrupt {
             tracing::error!(store = %location, %error, "a partition cannot be used");
         }
@@ -116,15 +125,16 @@ impl EmbeddedEngine {
     }
 }
 
-/// Offset of the first record of `batch`, at or after `start`, whose time is at or after `timestamp`.
-fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> Result<i64> {
-    for record in batch.records()? {
-        let record = record?;
+/// Offset of the first record of `batch`, at or after `start`, whose time is at or after `timestamp`; `start` if the
+/// batch is damaged, which is for the reader to find.
+fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> i64 {
+    let Ok(records) = batch.verify_checksum().and_then(|()| batch.records()) else { return start };
+    for record in records.map_while(std::result::Result::ok) {
         if record.offset >= start && record.timestamp.is_some_and(|time| time >= timestamp) {
-            return Ok(record.offset);
+            return record.offset;
         }
     }
-    Ok(start)
+    start
 }
 
 /// Runs what may wait for the device where that harms nobody.
@@ -180,7 +190,7 @@ impl Engine for EmbeddedEngine {
             match found.await? {
                 None => Ok(None),
                 Some((offset, None)) => Ok(Some(offset)),
-                Some((offset, Some(batch))) => Ok(Some(first_since(&batch, offset, timestamp)?)),
+                Some((offset, Some(batch))) => Ok(Some(first_since(&batch, offset, timestamp))),
             }
         })
     }
