@@ -29,6 +29,9 @@ use crate::{
 /// Most records of one run; the check keeps one bit for each.
 const MAX_RECORDS: u64 = 1 << 33;
 
+/// Largest value, as in `floe produce`: memory is taken by it before the producer can refuse it.
+const MAX_SIZE: usize = 16 * 1024 * 1024;
+
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
     /// How many records
@@ -54,8 +57,11 @@ pub(crate) struct BenchArgs {
 fn parse_record_size(text: &str) -> Result<usize, String> {
     let size = units::parse_size(text).map_err(|error| error.message().to_owned())?;
     match usize::try_from(size) {
-        Ok(size) if size >= payload::NUMBER_LEN => Ok(size),
-        _ => Err(format!("each value holds its number, which takes {} bytes", payload::NUMBER_LEN)),
+        Ok(size) if size < payload::NUMBER_LEN => {
+            Err(format!("each value holds its number, which takes {} bytes", payload::NUMBER_LEN))
+        }
+        Ok(size) if size <= MAX_SIZE => Ok(size),
+        _ => Err(format!("at most {MAX_SIZE} bytes")),
     }
 }
 
@@ -178,5 +184,7 @@ mod tests {
         assert_eq!(parse_record_size("8"), Ok(8));
         assert_eq!(parse_record_size("1KiB"), Ok(1024));
         assert!(parse_record_size("7").is_err());
+        assert_eq!(parse_record_size("16MiB"), Ok(MAX_SIZE));
+        assert!(parse_record_size("99999999999").is_err(), "more memory than any machine has");
     }
 }
