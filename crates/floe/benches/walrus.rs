@@ -7,12 +7,15 @@
 //!
 //! Without a URL there is nothing to measure.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use floe::{Client, Codec, TopicSpec, consumer::StartAt};
+use floe::{Client, Codec, TopicSpec, consumer::StartAt, engine::WalrusEngine};
 
 /// What has not come after so long a silence is lost.
-const SILENCE: Duration = Duration::from_secs(30);
+const SILENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
 async fn main() -> floe::Result<()> {
@@ -24,7 +27,8 @@ async fn main() -> floe::Result<()> {
     let count: usize = args.next().and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let size: usize = args.next().and_then(|size| size.parse().ok()).unwrap_or(100);
     let codec: Codec = args.next().and_then(|codec| codec.parse().ok()).unwrap_or_default();
-    let client = Client::connect(&url).await?;
+    let engine = Arc::new(WalrusEngine::connect(&url.parse()?).await?);
+    let client = Client::over(engine.clone());
     let topic = format!("bench-{}", std::process::id());
     client.admin().create_topic(TopicSpec::new(topic.as_str())).await?;
 
@@ -83,6 +87,6 @@ async fn main() -> floe::Result<()> {
     println!("lost {}, repeated {repeated}, out of order {late}", count - read);
     let rate = |time: Duration| count as f64 / time.as_secs_f64();
     println!("{count} records of {size} B, {codec}: write {:.0}/s, read {:.0}/s", rate(written), rate(taken));
-    println!("{batches:?}");
+    println!("{batches:?}\n{:?}", engine.stats());
     client.close().await
 }

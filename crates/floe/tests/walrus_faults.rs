@@ -159,8 +159,24 @@ async fn no_read_before_there_is_a_leader() {
     assert!(early.is_err());
     assert_eq!((cluster.asked(1, "GET"), cluster.unread("orders")), (0, 1), "nothing was asked for");
     cluster.set_leader(Some(1));
-    let found = tokio::time::timeout(Duration::from_secs(5), consumer.try_next()).await.unwrap();
+    let found = tokio::time::timeout(Duration::from_secs(20), consumer.try_next()).await.unwrap();
     assert_eq!(found.unwrap().unwrap().value, "kept");
+    client.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_sees_no_leader_is_left_for_one_that_does() {
+    let cluster = Cluster::with_topic(2, "orders");
+    let client = client(&cluster, "leader-wait=2s").await;
+    client.health().await.unwrap();
+    // The topic's leader, where reading would begin.
+    cluster.blind(1);
+    client.health().await.unwrap();
+    cluster.put("orders", "kept");
+    let mut consumer = consumer(&client, "orders").await;
+    let found = tokio::time::timeout(Duration::from_secs(10), consumer.try_next()).await.unwrap();
+    assert_eq!(found.unwrap().unwrap().value, "kept");
+    assert_eq!((cluster.asked(1, "GET"), cluster.asked(2, "GET") > 0), (0, true));
     client.close().await.unwrap();
 }
 
@@ -287,15 +303,31 @@ async fn appends_behind_one_that_failed_fail_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_went_away_is_told() {
-    let cluster = Cluster::with_topic(1, "orders");
+async fn a_restarted_node_that_does_not_know_the_topic_yet_is_not_believed() {
+    let cluster = Cluster::with_topic(2, "orders");
     let client = client(&cluster, "").await;
-    let producer = client.producer("orders").start().await.unwrap();
-    cluster.faults("PUT", [Fault::Refuse("unknown topic orders")]);
-    let error = producer.send("x").await.unwrap_err();
-    assert_eq!((error.kind(), error.effect()), (ErrorKind::TopicNotFound, Effect::None));
-    assert!(error.to_string().contains("unknown topic orders"), "{error}");
+    let producer = client.producer("orders").timeout(Duration::from_secs(3)).start().await.unwrap();
+    let unknown = Fault::Refuse("unknown topic orders");
+    cluster.faults("PUT", [unknown.clone(), unknown.clone()]);
+    producer.send("a").await.unwrap();
+    cluster.faults("GET", [unknown.clone()]);
+    cluster.faults("STATE", [unknown.clone()]);
+    assert_eq!(read_all(&client, "orders", 1).await, ["a"]);
+    // If it stays so, it is told in time, with what the server said.
+    cluster.faults("PUT", std::iter::repeat_n(unknown.clone(), 1000));
+    let error = producer.send("b").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestTimeout);
+    assert!(
+        format!("{error:?}").contains("not caught up with its cluster: unknown topic orders"),
+        "{error:?}"
+    );
+    // One node out of two is enough to know a topic, and none is not.
+    let other = walrus::client(&cluster, "").await;
+    cluster.faults("STATE", [unknown]);
+    assert_eq!(other.admin().topic("orders").await.unwrap().partitions, 1);
+    assert_eq!(other.admin().topic("unheard").await.unwrap_err().kind(), ErrorKind::TopicNotFound);
     client.close().await.unwrap();
+    other.close().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -70,6 +70,8 @@ struct State {
     nodes: Vec<Node>,
     /// Id of the leader, from 1.
     leader: Option<usize>,
+    /// Index of a node that sees no leader, although there is one.
+    blind: Option<usize>,
     faults: BTreeMap<&'static str, VecDeque<Fault>>,
     knows_batches: bool,
     /// Bytes written at once.
@@ -90,6 +92,7 @@ impl Cluster {
             topics: BTreeMap::new(),
             nodes: (0..nodes).map(|_| node()).collect(),
             leader: Some(1),
+            blind: None,
             faults: BTreeMap::new(),
             knows_batches: false,
             chunk: usize::MAX,
@@ -133,6 +136,11 @@ impl Cluster {
 
     pub fn set_leader(&self, leader: Option<usize>) {
         self.lock().leader = leader;
+    }
+
+    /// This node sees no leader, whatever the others see.
+    pub fn blind(&self, node: usize) {
+        self.lock().blind = Some(node - 1);
     }
 
     pub fn learn_batches(&self) {
@@ -305,7 +313,8 @@ impl State {
             "METRICS" => {
                 let id = node + 1;
                 let state = if self.leader == Some(id) { "Leader" } else { "Follower" };
-                let leader = self.leader.map_or_else(|| "null".to_owned(), |leader| leader.to_string());
+                let seen = self.leader.filter(|_| self.blind != Some(node));
+                let leader = seen.map_or_else(|| "null".to_owned(), |leader| leader.to_string());
                 Ok(format!(
                     "{{\n  \"running_state\": {{\"Ok\": null}},\n  \"id\": {id},\n  \"current_term\": 3,\n  \
                      \"last_log_index\": 9,\n  \"state\": \"{state}\",\n  \"current_leader\": {leader}\n}}"

@@ -36,7 +36,7 @@ use tokio::{
 };
 
 use super::{
-    cluster::{Cluster, NodeLease, blame, exchange, refuse},
+    cluster::{Cluster, NodeLease, blame, exchange},
     errors,
     link::encode,
     options::{Framing, Options},
@@ -347,7 +347,7 @@ impl Worker {
                     lease.state().worked();
                     Entry::Stored
                 }
-                Err(error) => Entry::Failed(refuse(lease, error)),
+                Err(error) => Entry::Failed(self.cluster.refuse(&self.topic, lease, error)),
             },
             Err(error) => {
                 blame(lease, &error);
@@ -381,7 +381,7 @@ impl Worker {
                     let message = format!("the server stored {stored} of {count} entries of a batch");
                     Err(Error::new(ErrorKind::ProtocolError, message))
                 }
-                Err(error) => Err(refuse(lease, error)),
+                Err(error) => Err(self.cluster.refuse(&self.topic, lease, error)),
             });
             match outcome {
                 Ok(()) => entries.extend(std::iter::repeat_n(Entry::Stored, count)),

@@ -1,9 +1,13 @@
 //! The nodes of a cluster: which one to ask, and what is known about them.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
-use floe_wire::walrus::{NodeMetrics, ReplyError, Request, TopicState, parse_done, parse_state};
+use floe_wire::walrus::{NodeMetrics, Refusal, ReplyError, Request, TopicState, parse_done, parse_state};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -31,6 +35,9 @@ const LEADER_AGE: Duration = Duration::from_secs(10);
 /// Topics whose leader is remembered.
 const MAX_LEADERS: usize = 4096;
 
+/// Topics that are remembered as known.
+const MAX_KNOWN: usize = 65_536;
+
 pub(super) type NodeLease = Lease<NodeManager>;
 
 #[derive(Debug)]
@@ -40,6 +47,8 @@ pub(super) struct Cluster {
     options: Arc<Options>,
     /// Id of the leading node of a topic, and when it was asked for.
     leaders: Mutex<HashMap<Arc<str>, (u64, Instant)>>,
+    /// Topics that a node has known.
+    known: Mutex<HashSet<Arc<str>>>,
 }
 
 impl Cluster {
@@ -51,7 +60,13 @@ impl Cluster {
                 Pool::new(manager, options.pool, Arc::new(NodeState::default()))
             })
             .collect();
-        Self { nodes, balancer: Balancer::default(), options: Arc::clone(options), leaders: Mutex::default() }
+        Self {
+            nodes,
+            balancer: Balancer::default(),
+            options: Arc::clone(options),
+            leaders: Mutex::default(),
+            known: Mutex::default(),
+        }
     }
 
     /// Connects to the first node that answers.
@@ -90,10 +105,16 @@ impl Cluster {
     /// Where reading a topic begins: at its leader, which gives twice as many entries a second as a node that has to
     /// ask it, or at the node that the topic hashes to.
     pub(super) async fn read_order(&self, topic: &Arc<str>) -> Vec<usize> {
-        match self.options.write_to {
+        let mut order = match self.options.write_to {
             WriteTo::Balanced(_) => self.order(Balance::TopicHash, topic),
             WriteTo::Leader => self.leader_first(Balance::TopicHash, topic).await,
-        }
+        };
+        // Reading from a node that sees no leader would have to wait.
+        order.sort_by_key(|index| {
+            let metrics = self.nodes.get(*index).and_then(|node| node.manager().metrics());
+            metrics.is_some_and(|metrics| metrics.current_leader.is_none())
+        });
+        order
     }
 
     async fn leader_first(&self, balance: Balance, topic: &Arc<str>) -> Vec<usize> {
@@ -140,13 +161,22 @@ impl Cluster {
         })
     }
 
-    /// Asks one node after the other until one answers; only for requests that may be repeated.
+    /// Asks one node after the other until one answers; only for requests that may be repeated. That a topic is unknown
+    /// counts as the answer if no node knows it: one that was just started learns of the topics later.
     async fn call(&self, order: &[usize], frame: &Bytes) -> Result<Bytes> {
         let mut left = order.to_vec();
         let mut broke_at = None;
+        let mut unknown = None;
         loop {
-            let (index, lease) = self.lease(&left).await?;
+            let (index, lease) = match self.lease(&left).await {
+                Ok(leased) => leased,
+                Err(error) => return unknown.ok_or(error),
+            };
             match exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await {
+                Ok(reply) if left.len() > 1 && reply.starts_with(b"ERR unknown topic") => {
+                    left.retain(|other| *other != index);
+                    unknown = Some(reply);
+                }
                 Ok(reply) => return Ok(reply),
                 // A connection that was idle may have broken unnoticed: the node gets a second chance with a new one.
                 Err(error) if error.kind() == ErrorKind::NetworkError && broke_at != Some(index) => {
@@ -157,7 +187,7 @@ impl Cluster {
                 Err(error) => {
                     left.retain(|other| *other != index);
                     if left.is_empty() {
-                        return Err(error);
+                        return unknown.ok_or(error);
                     }
                     tracing::debug!(%error, "asking the next node");
                 }
@@ -169,14 +199,27 @@ impl Cluster {
     pub(super) async fn register(&self, topic: &str) -> Result<()> {
         let frame = encode(&Request::Register { topic })?;
         let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
-        parse_done(&reply).map_err(errors::reply)
+        parse_done(&reply).map_err(errors::reply)?;
+        self.remember(topic);
+        Ok(())
+    }
+
+    fn remember(&self, topic: &str) {
+        let mut known = self.known.lock();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        if !known.contains(topic) {
+            known.insert(Arc::from(topic));
+        }
     }
 
     /// `STATE`
     pub(super) async fn state_of(&self, topic: &Arc<str>) -> Result<TopicState> {
         let frame = encode(&Request::State { topic })?;
         let reply = self.call(&self.order(Balance::TopicHash, topic), &frame).await?;
-        let state = parse_state(&reply).map_err(errors::reply)?;
+        let state = parse_state(&reply).map_err(|error| self.doubt(topic, error))?;
+        self.remember(topic);
         let mut leaders = self.leaders.lock();
         if leaders.len() >= MAX_LEADERS {
             leaders.clear();
@@ -197,6 +240,32 @@ impl Cluster {
         };
         let id_of = |node: &Arc<Pool<NodeManager>>| node.manager().metrics().map(|metrics| metrics.id);
         self.nodes.iter().position(|node| id_of(node) == Some(id))
+    }
+
+    /// The error of an answer, with the node that gave it. A connection out of step is dropped.
+    pub(super) fn refuse(&self, topic: &str, lease: &NodeLease, error: ReplyError) -> Error {
+        let Some(link) = lease.link() else { return self.doubt(topic, error) };
+        if errors::poisons(&error) {
+            link.abort();
+        }
+        let error = self.doubt(topic, error).with_endpoint(Arc::clone(link.endpoint()));
+        if error.kind() == ErrorKind::NotLeader {
+            self.forget_leader(topic);
+        }
+        error
+    }
+
+    /// Walrus never deletes a topic. A node that does not know one that was there has just been started and not caught
+    /// up yet.
+    fn doubt(&self, topic: &str, error: ReplyError) -> Error {
+        match &error {
+            ReplyError::Refused(refused)
+                if refused.refusal == Refusal::UnknownTopic && self.known.lock().contains(topic) =>
+            {
+                errors::behind(refused)
+            }
+            _ => errors::reply(error),
+        }
     }
 
     /// The leader that was believed in did not feel like one.
@@ -296,15 +365,6 @@ pub(super) async fn exchange(lease: &NodeLease, frame: Bytes, deadline: Instant)
             Err(error)
         }
     }
-}
-
-/// The error of an answer, with the node that gave it; a connection out of step is dropped.
-pub(super) fn refuse(lease: &NodeLease, error: ReplyError) -> Error {
-    let Some(link) = lease.link() else { return errors::reply(error) };
-    if errors::poisons(&error) {
-        link.abort();
-    }
-    errors::reply(error).with_endpoint(Arc::clone(link.endpoint()))
 }
 
 /// `node 2, follower of 1, term 3`

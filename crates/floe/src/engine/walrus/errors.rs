@@ -32,6 +32,12 @@ pub(super) fn refused(refused: Refused) -> Error {
     if kind == ErrorKind::NotLeader { error.with_retry_after(SOON) } else { error }
 }
 
+/// The node does not know a topic that is there: it has not caught up with the others yet.
+pub(super) fn behind(refused: &Refused) -> Error {
+    let message = format!("the node has not caught up with its cluster: {}", refused.text);
+    Error::new(ErrorKind::NotLeader, message).with_retry_after(SOON)
+}
+
 /// The answer is not the one hoped for.
 pub(super) fn reply(error: ReplyError) -> Error {
     match error {

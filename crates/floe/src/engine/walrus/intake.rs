@@ -27,7 +27,7 @@ use tokio::{
 
 use super::{
     WalrusCounters,
-    cluster::{Cluster, NodeLease, blame, refuse},
+    cluster::{Cluster, NodeLease, blame},
     journal::Journal,
     link::encode,
     options::Options,
@@ -217,11 +217,8 @@ impl Intake {
         let (frame, count) = if knows_batches {
             // One answer with as many entries as would have been asked for one by one.
             let max_entries = (state.ahead * 64).min(MAX_BATCH_ENTRIES);
-            let request = Request::BatchGet {
-                topic: &self.topic,
-                max_entries,
-                max_bytes: max_bytes.clamp(1, 1 << 20),
-            };
+            let request =
+                Request::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
             (encode(&request)?, 1)
         } else {
             (encode(&Request::Get { topic: &self.topic })?, state.ahead)
@@ -307,7 +304,7 @@ impl Intake {
             Ok(entries) => entries,
             Err(error) => {
                 return Err(match &state.lease {
-                    Some(lease) => refuse(lease, error),
+                    Some(lease) => self.cluster.refuse(&self.topic, lease, error),
                     None => super::errors::reply(error),
                 });
             }

@@ -54,7 +54,7 @@ pub(super) struct Options {
     pub(super) connect_timeout: Duration,
     /// How long one request may take.
     pub(super) timeout: Duration,
-    /// How long a read waits for the cluster to have a leader.
+    /// How long a read waits for its node to see a leader before another node is asked.
     pub(super) leader_wait: Duration,
     /// Entries of one topic that may be on their way without an answer.
     pub(super) window: usize,
@@ -121,7 +121,7 @@ impl Options {
             write_to,
             connect_timeout,
             timeout,
-            leader_wait: duration("leader-wait", Duration::from_secs(30))?,
+            leader_wait: duration("leader-wait", Duration::from_secs(5))?,
             window: number(url, "window", default_window, 1..=4096)?,
             prefetch: number(url, "prefetch", 8, 1..=1024)?,
             poll,
