@@ -5,7 +5,7 @@ use std::time::Duration;
 use floe::{
     Client, Codec, ErrorKind, Record, TopicPartition, TopicSpec,
     consumer::FetchLimit,
-    producer::{CloseReport, Producer},
+    producer::{CloseReport, DeliveryMode, Producer, Specific},
 };
 
 async fn connect(path: &std::path::Path) -> Client {
@@ -88,4 +88,36 @@ async fn an_unknown_topic_is_refused_at_the_start() {
     let error = client.producer("orders").start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TopicNotFound);
     assert!(error.to_string().contains("orders"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn batches_in_flight_keep_their_order_while_the_partition_is_being_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = connect(folder.path()).await;
+    client.admin().create_topic(TopicSpec::new("orders").partitions(40)).await.unwrap();
+    client.close().await.unwrap();
+    // After a clean close a partition is opened by the first append to it, which takes a while.
+    let client = connect(folder.path()).await;
+    let expected: Vec<_> = (0..8).map(|n| format!("record {n}")).collect();
+    let mut tasks = Vec::new();
+    for partition in 0..40 {
+        let producer = client
+            .producer("orders")
+            .delivery(DeliveryMode::AtMostOnce)
+            .max_in_flight(8)
+            .batch_size(1)
+            .partitioner(Specific(partition))
+            .start()
+            .await
+            .unwrap();
+        let records = expected.clone();
+        tasks.push(tokio::spawn(async move { producer.send_all(records).await.unwrap() }));
+    }
+    for (partition, task) in (0..).zip(tasks) {
+        let placed = task.await.unwrap();
+        let offsets: Vec<_> = placed.iter().filter_map(|placed| placed.offset).collect();
+        assert_eq!(offsets, (0..8).collect::<Vec<_>>(), "partition {partition}");
+        assert_eq!(values(&client, partition).await, expected, "partition {partition}");
+    }
+    client.close().await.unwrap();
 }

@@ -5,6 +5,7 @@
 
 mod options;
 mod reader;
+mod turns;
 mod watch;
 
 use std::{fmt, path::Path, sync::Arc};
@@ -15,6 +16,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use options::Options;
 use reader::LogReader;
 use tokio::sync::oneshot;
+use turns::Turns;
 
 use super::{
     AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
@@ -33,6 +35,7 @@ pub struct EmbeddedEngine {
     /// What health reports as the node: the directory, or `memory`.
     location: String,
     options: Options,
+    turns: Turns,
 }
 
 impl EmbeddedEngine {
@@ -64,7 +67,7 @@ impl EmbeddedEngine {
         for error in &report.corrupt {
             tracing::error!(store = %location, %error, "a partition cannot be used");
         }
-        Ok(Self { store, name, location, options })
+        Ok(Self { store, name, location, options, turns: Turns::new() })
     }
 
     /// The log itself.
@@ -82,12 +85,22 @@ impl EmbeddedEngine {
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
-        let partition = self.partition(&request.target).await?;
         let (done, outcome) = oneshot::channel();
-        partition.submit(request.batch, move |result| {
-            // The caller may have gone away; the batch stays in the log all the same.
-            let _ = done.send(result);
-        });
+        // The caller may have gone away; the batch stays in the log all the same.
+        let done = move |result| drop(done.send(result));
+        let at = &request.target;
+        let open = self.store.opened(at.topic.as_str(), at.partition);
+        match open.filter(|_| self.turns.is_free(at)) {
+            Some(partition) => partition.submit(request.batch, done),
+            None => {
+                let place = self.turns.join(at);
+                let _turn = match &place {
+                    Some(place) => Some(place.turn().await),
+                    None => None,
+                };
+                self.partition(at).await?.submit(request.batch, done);
+            }
+        }
         match outcome.await {
             Ok(Ok(appended)) => Ok(AppendAck { base_offset: Some(appended.base_offset) }),
             Ok(Err(error)) => Err(error.into()),
