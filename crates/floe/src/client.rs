@@ -174,7 +174,9 @@ impl Client {
     /// # Errors
     /// As [`Client::close`].
     pub async fn close_within(&self, limit: Duration) -> Result<()> {
-        let deadline = Instant::now() + limit;
+        let now = Instant::now();
+        // A limit beyond what the clock can hold is none, and a close has to end.
+        let deadline = now.checked_add(limit).unwrap_or(now + CLOSE_DEADLINE);
         let open = std::mem::take(&mut *self.shared.open.lock());
         let mut outcome = Ok(());
         for item in open.iter().filter_map(Weak::upgrade) {

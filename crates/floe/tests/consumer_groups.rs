@@ -93,3 +93,13 @@ async fn a_group_goes_on_without_leaving_anything_out() -> Result<()> {
     assert_eq!(rest.position(0), Some(RECORDS));
     client.close().await
 }
+
+#[tokio::test]
+async fn a_client_takes_any_limit_for_its_close() -> Result<()> {
+    let client = client_with_topic().await?;
+    let producer = client.producer("orders").start().await?;
+    drop(producer.enqueue("buffered").await?);
+    client.close_within(std::time::Duration::MAX).await?;
+    assert_eq!(producer.stats().records, 1);
+    Ok(())
+}

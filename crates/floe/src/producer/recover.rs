@@ -59,8 +59,9 @@ impl Sender<'_> {
                 self.give_up_exhausted(failed);
             }
             let Some(oldest) = failed.front() else { return };
-            let until = Instant::now() + self.delay(oldest.last_error.as_ref(), failures);
-            sleep_until(until.min(oldest.deadline)).await;
+            // How long an engine asks to wait is not for it to overflow the clock with.
+            let until = Instant::now().checked_add(self.delay(oldest.last_error.as_ref(), failures));
+            sleep_until(until.map_or(oldest.deadline, |until| until.min(oldest.deadline))).await;
             expire(failed);
             if !look || failed.is_empty() || self.look(failed).await {
                 self.give_up_exhausted(failed);

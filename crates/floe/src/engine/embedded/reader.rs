@@ -37,6 +37,7 @@ impl LogReader {
                 return Ok(Some(batch));
             }
             match &mut self.source {
+                // Said before, by the error that ended it.
                 Source::Ended => return Ok(None),
                 Source::Reading(thread) => {
                     let outcome = thread.await;
@@ -72,13 +73,11 @@ impl LogReader {
         }
     }
 
-    /// A deleted topic ends the position for good; everything else is an error.
+    /// Also a deleted topic is an error: a quiet end would have the reader opened again, on a new topic of that name
+    /// if there is one by then, in the middle of other records.
     fn end(&mut self, error: LogError) -> Result<Option<EncodedBatch>> {
         self.source = Source::Ended;
-        match error {
-            LogError::TopicNotFound { .. } => Ok(None),
-            error => Err(error.into()),
-        }
+        Err(error.into())
     }
 
     fn read_on_a_thread(&mut self) {
@@ -101,5 +100,33 @@ impl BatchReader for LogReader {
 impl fmt::Debug for LogReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogReader").field("ready", &self.ready.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{super::Engine, EmbeddedEngine};
+    use crate::{
+        ErrorKind,
+        engine::{Isolation, ReadRequest, Start},
+        topic::{Topic, TopicSpec},
+    };
+
+    #[tokio::test]
+    async fn a_topic_made_anew_is_not_taken_for_the_one_that_was_deleted() {
+        let engine = EmbeddedEngine::open(&"memory:".parse().unwrap()).await.unwrap();
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        let request = ReadRequest {
+            source: Topic::from("t").partition(0),
+            from: Start::Earliest,
+            max_bytes: 1000,
+            isolation: Isolation::default(),
+        };
+        let mut reader = engine.open(request).await.unwrap();
+        engine.delete_topic(Topic::from("t")).await.unwrap();
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        // Whoever asks the engine now finds a topic of this name; only the reader knows that it is another one.
+        assert_eq!(reader.next().await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+        assert!(reader.next().await.unwrap().is_none());
     }
 }

@@ -250,3 +250,14 @@ async fn a_topic_deleted_meanwhile_fails_without_retries() {
     crate::engine::Engine::delete_topic(&engine, "orders".into()).await.unwrap();
     assert_eq!(orders.send("b").await.unwrap_err().kind(), ErrorKind::TopicNotFound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_beyond_the_clock_ends_with_the_timeout() {
+    let (engine, builder) = orders();
+    let limited = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::MAX);
+    engine.fail_appends([Fault::Refuse(limited)]);
+    let orders = builder.timeout(Duration::from_secs(60)).start().await.unwrap();
+    let error = orders.send("a").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestTimeout, "{error:?}");
+    assert!(orders.send("b").await.is_ok(), "the producer lives on");
+}
