@@ -97,7 +97,7 @@ impl Metadata {
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(too_different)?;
+                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),
@@ -112,7 +112,7 @@ impl Metadata {
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(too_different)?;
+                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),

@@ -355,7 +355,7 @@ impl Engine for FluvioEngine {
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.check_open()?;
-            topics::create(self.metadata(), spec).await
+            topics::create(&self.inner.router, spec).await
         })
     }
 

@@ -287,10 +287,10 @@ impl Link {
 
 /// The version in which to send a request to a server.
 pub(super) fn choose<R: Request>(versions: &ServerVersions) -> Result<i16> {
-    versions.choose::<R>().map_err(too_different)
+    versions.choose::<R>().map_err(|problem| too_different(&problem))
 }
 
 /// The server is too old or too new.
-pub(super) fn too_different(problem: UnsupportedApi) -> Error {
+pub(super) fn too_different(problem: &UnsupportedApi) -> Error {
     Error::new(ErrorKind::Unsupported, problem.to_string())
 }

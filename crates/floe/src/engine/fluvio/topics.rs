@@ -1,6 +1,6 @@
 //! Topics: create, delete, list, describe.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
@@ -11,6 +11,7 @@ use super::{
     cluster::{partitions, topic_info},
     errors,
     metadata::{Metadata, not_found},
+    router::Router,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -20,8 +21,14 @@ use crate::{
 /// How long the controller may take to create a topic; it gives up by itself after 90 s.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(100);
 
+/// How long to rely on the controller alone. It refuses within milliseconds and is done within half a second.
+const CREATE_PATIENCE: Duration = Duration::from_millis(750);
+
+/// How often data servers are asked for a new partition then.
+const CREATE_POLL: Duration = Duration::from_millis(250);
+
 /// `Ok` if the controller did it.
-pub(super) fn done(status: Status) -> Result<()> {
+pub(super) fn done(status: &Status) -> Result<()> {
     if status.error_code.is_success() {
         return Ok(());
     }
@@ -62,24 +69,54 @@ fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
 }
 
 /// Creates a topic and waits until its partitions can be used.
-pub(super) async fn create(metadata: &Metadata, spec: TopicSpec) -> Result<()> {
+pub(super) async fn create(router: &Arc<Router>, spec: TopicSpec) -> Result<()> {
     spec.validate()?;
     let wire = wire_spec(&spec)?;
-    create_wire(metadata, &spec.name, wire).await
+    create_wire(router, &spec.name, wire).await
 }
 
 /// As [`create`], with everything that Fluvio knows.
-pub(super) async fn create_wire(metadata: &Metadata, name: &Topic, spec: WireSpec) -> Result<()> {
+///
+/// Controllers of platform 0.18 sometimes miss that a new partition is up, and answer only after their next look around,
+/// up to a minute later. So when the answer takes long, the data servers are asked: once they lead every partition, the
+/// topic is there.
+pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSpec) -> Result<()> {
+    let metadata = &router.metadata;
     let count = partitions(&spec);
+    // Lest the one that is there be taken for the new one, should the answer be late.
+    if metadata.ask_topic(name).await?.is_some() {
+        return Err(Error::new(
+            ErrorKind::TopicAlreadyExists,
+            format!("there is a topic {:?}", name.as_str()),
+        ));
+    }
     let request = CreateRequest { name: name.to_string(), dry_run: false, timeout_ms: None, spec };
     // On a connection of its own: the controller does nothing else on it until all partitions are up.
     let link = metadata.new_controller_link().await?;
-    done(link.call(&request, CREATE_TIMEOUT).await?)?;
+    tokio::select! {
+        biased;
+        status = link.call(&request, CREATE_TIMEOUT) => done(&status?)?,
+        () = served(router, name, count) => {}
+    }
     if metadata.is_watching() {
         // Whoever created a topic expects to find it. If it takes too long, appends ask for it themselves.
         metadata.wait_for(|cluster| cluster.is_ready(name, count)).await;
     }
     Ok(())
+}
+
+/// Ends when data servers lead all partitions of a topic that is being created. Does not look before the controller had
+/// time enough to refuse, for example because there is another topic of this name.
+async fn served(router: &Arc<Router>, name: &Topic, count: u32) {
+    tokio::time::sleep(CREATE_PATIENCE).await;
+    for number in 0..count {
+        let at = name.partition(number);
+        while let Err(error) = super::watermarks(router, &at).await {
+            tracing::debug!(%at, %error, "a new partition is not there yet");
+            tokio::time::sleep(CREATE_POLL).await;
+        }
+    }
+    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is there");
 }
 
 /// Deletes a topic and waits until it is out of sight.
@@ -92,7 +129,7 @@ pub(super) async fn delete_forced(metadata: &Metadata, name: &Topic, force: bool
     let request = DeleteRequest::<WireSpec> { key: name.to_string(), force };
     let link = metadata.controller().await?;
     let timeout = metadata.request_timeout();
-    done(link.call(&request, timeout).await?)?;
+    done(&link.call(&request, timeout).await?)?;
     metadata.gone(name).await;
     Ok(())
 }
