@@ -124,7 +124,7 @@ impl Metadata {
     pub(super) fn request_timeout(&self) -> Duration {
         self.controllers
             .first()
-            .map_or(Duration::from_secs(30), |slot| slot.server.settings().request_timeout)
+            .map_or(Duration::from_secs(10), |slot| slot.server.settings().request_timeout)
     }
 
     fn metadata_timeout(&self) -> Duration {

@@ -28,7 +28,8 @@ pub(crate) struct Settings {
     pub(super) client_id: Arc<str>,
     /// To open a connection, handshakes included.
     pub(super) connect_timeout: Duration,
-    /// For any reply.
+    /// For any reply. Well below what a producer allows for a delivery (30 s), so that there is time left to find out what
+    /// became of a batch, and to send it again.
     pub(super) request_timeout: Duration,
     /// For a partition or topic to show up in the metadata.
     pub(super) metadata_timeout: Duration,
@@ -49,7 +50,7 @@ impl Default for Settings {
         Self {
             client_id: Arc::from("floe"),
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(30),
+            request_timeout: Duration::from_secs(10),
             metadata_timeout: Duration::from_secs(15),
             commit_timeout: Duration::from_secs(5),
             idle: Duration::from_secs(20),

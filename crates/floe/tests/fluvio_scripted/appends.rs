@@ -1,0 +1,192 @@
+//! Appends: order, shared requests, lost and wrong answers, leaders that move.
+
+use floe::{Effect, ErrorKind, engine::Engine};
+use floe_wire::fluvio::ErrorCode;
+use futures_util::future::{join_all, poll_fn};
+
+use super::{
+    client, connect,
+    peer::{Cluster, Fault, TOPIC},
+    request, stored,
+};
+
+const PRODUCE: u16 = 0;
+
+/// Sends numbered records through a producer and checks that each is stored once, in order.
+async fn check_producer(cluster: &Cluster, count: usize) {
+    let engine = connect(cluster).await;
+    let producer = client(&engine).producer(TOPIC).batch_size(1).start().await.unwrap();
+    let mut deliveries = Vec::new();
+    for number in 0..count {
+        deliveries.push(producer.enqueue(number.to_string()).await.unwrap());
+    }
+    for (number, delivery) in deliveries.into_iter().enumerate() {
+        assert_eq!(delivery.await.unwrap().offset, i64::try_from(number).ok());
+    }
+    let expected: Vec<_> = (0..count).map(|number| number.to_string()).collect();
+    assert_eq!(stored(cluster, 0), expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_cut_at_any_byte_loses_and_doubles_nothing() {
+    for cut in 0..60 {
+        let cluster = Cluster::new(1);
+        cluster.change(|state| state.faults.push_back((PRODUCE, Fault::CutAfter(cut))));
+        check_producer(&cluster, 12).await;
+        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_replies_and_silence_lose_and_double_nothing() {
+    for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize, Fault::Silence] {
+        let cluster = Cluster::new(1);
+        cluster.change(|state| state.faults.push_back((PRODUCE, fault)));
+        check_producer(&cluster, 12).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_does_not_come_is_an_error_in_time() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    cluster.change(|state| state.faults.push_back((PRODUCE, Fault::Silence)));
+    let started = tokio::time::Instant::now();
+    let error = engine.append(request(0, "x")).await.unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
+    assert_eq!(started.elapsed().as_secs(), 10);
+    // The connection was given up, and the next one works.
+    assert_eq!(engine.append(request(0, "y")).await.unwrap().base_offset, Some(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn everybody_on_a_broken_connection_gets_the_cause() {
+    let cluster = Cluster::new(3);
+    let engine = connect(&cluster).await;
+    cluster.change(|state| {
+        state.hold = true;
+        state.faults.push_back((PRODUCE, Fault::Garbage));
+    });
+    let appends = join_all((0..3).map(|partition| engine.append(request(partition, "x"))));
+    let (outcomes, ()) = tokio::join!(appends, async {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        cluster.change(|state| state.hold = false);
+    });
+    for outcome in outcomes {
+        let error = outcome.unwrap_err();
+        assert_eq!((error.kind(), error.effect()), (ErrorKind::ProtocolError, Effect::Unknown), "{error}");
+        assert!(error.endpoint().is_some_and(|endpoint| endpoint.contains("9005")), "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_producer_follows_the_leader() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    assert_eq!(engine.append(request(0, "0")).await.unwrap().base_offset, Some(0));
+    // Without telling the watches.
+    cluster.state.lock().leaders.insert(0, 2);
+    let error = engine.append(request(0, "1")).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.effect(), error.is_retriable()),
+        (ErrorKind::NotLeader, Effect::None, true)
+    );
+    let producer = client(&engine).producer(TOPIC).start().await.unwrap();
+    assert_eq!(producer.send("1").await.unwrap().offset, Some(1));
+    assert_eq!(stored(&cluster, 0), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_failed_batch_fails_until_that_was_reported() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    engine.append(request(0, "first")).await.unwrap();
+    cluster.change(|state| {
+        state.refusals.extend([ErrorCode::None, ErrorCode::NotLeaderForPartition, ErrorCode::None]);
+        state.hold = true;
+    });
+    // Four requests are in flight, the fifth batch waits here.
+    let mut appends: Vec<_> = (0..5).map(|number| engine.append(request(0, &number.to_string()))).collect();
+    for append in &mut appends {
+        poll_fn(|context| {
+            assert!(append.as_mut().poll(context).is_pending());
+            std::task::Poll::Ready(())
+        })
+        .await;
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    cluster.change(|state| state.hold = false);
+    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    // The failure is there, and nobody has seen it yet.
+    let late = engine.append(request(0, "late")).await.unwrap_err();
+    assert_eq!((late.effect(), late.is_retriable()), (Effect::None, true));
+    let outcomes = join_all(appends).await;
+    assert_eq!(outcomes[0].as_ref().unwrap().base_offset, Some(1));
+    let refused = outcomes[1].as_ref().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NotLeader);
+    // The batch behind it was appended by the server all the same: sending the refused one again would change the order.
+    assert!(outcomes[2].is_ok());
+    assert!(!refused.is_retriable(), "{refused}");
+    assert!(!stored(&cluster, 0).contains(&"late".to_owned()));
+    assert!(engine.append(request(0, "after")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_batches_of_many_partitions_share_a_request() {
+    let cluster = Cluster::new(20);
+    let engine = connect(&cluster).await;
+    engine.append(request(0, "warm")).await.unwrap();
+    cluster.change(|state| {
+        state.produced.clear();
+        state.hold = true;
+    });
+    let appends = join_all((0..20).map(|partition| engine.append(request(partition, "x"))));
+    let (outcomes, ()) = tokio::join!(appends, async {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        cluster.change(|state| state.hold = false);
+    });
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    let produced = cluster.state.lock().produced.clone();
+    assert_eq!(produced.iter().sum::<usize>(), 20);
+    assert!(produced.len() <= 5, "20 batches in {} requests: {produced:?}", produced.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_has_its_limit() {
+    let cluster = Cluster::new(8);
+    let engine = super::connect_with(&cluster, "?request-bytes=1KiB").await.unwrap();
+    let large = "x".repeat(700);
+    let outcomes = join_all((0..8).map(|partition| engine.append(request(partition, &large)))).await;
+    assert!(outcomes.iter().all(Result::is_ok));
+    assert_eq!(cluster.state.lock().produced, [1; 8], "two do not fit, one always does");
+}
+
+#[tokio::test(start_paused = true)]
+async fn codes_keep_their_meaning() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    for (code, kind, retriable) in [
+        (ErrorCode::MessageTooLarge, ErrorKind::RecordTooLarge, false),
+        (ErrorCode::CompressionError, ErrorKind::InvalidConfig, false),
+        (ErrorCode::PartitionFull { topic: "t".to_owned(), partition: 0 }, ErrorKind::StorageError, true),
+    ] {
+        cluster.change(|state| state.refusals.push_back(code));
+        let error = engine.append(request(0, "x")).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retriable(), error.effect()), (kind, retriable, Effect::None));
+    }
+    assert!(stored(&cluster, 0).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn unknown_topics_and_partitions_are_told_apart() {
+    let cluster = Cluster::new(2);
+    let engine = connect(&cluster).await;
+    assert_eq!(engine.append(request(2, "x")).await.unwrap_err().kind(), ErrorKind::PartitionNotFound);
+    let unknown = floe::Topic::from("unknown").partition(0);
+    assert_eq!(engine.watermarks(unknown).await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+    // Deleted without a word of the watch.
+    cluster.state.lock().topic_exists = false;
+    assert_eq!(engine.append(request(0, "x")).await.unwrap_err().kind(), ErrorKind::NotLeader);
+    let producer_would_ask = engine.topic(TOPIC.into()).await.unwrap_err();
+    assert_eq!(producer_would_ask.kind(), ErrorKind::TopicNotFound);
+}

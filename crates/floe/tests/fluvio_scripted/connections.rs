@@ -1,0 +1,120 @@
+//! Connections: handshakes, silence, the controller gone, closing.
+
+use std::time::Duration;
+
+use floe::{
+    ErrorKind,
+    engine::{Engine, Start, fluvio::ConnectionState},
+};
+use tokio::time::Instant;
+
+use super::{
+    batch, connect, connect_with, open,
+    peer::{Cluster, Fault, SC},
+    request, values,
+};
+
+const API_VERSIONS: u16 = 18;
+
+#[tokio::test(start_paused = true)]
+async fn a_platform_that_is_too_old_is_named() {
+    let cluster = Cluster::new(1);
+    cluster.change(|state| state.platform = "0.8.5");
+    let error = connect_with(&cluster, "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    assert!(error.message().contains("0.8.5") && error.message().contains("0.9.0"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_does_not_come_ends_in_time() {
+    let cluster = Cluster::new(1);
+    cluster.change(|state| state.faults.push_back((API_VERSIONS, Fault::Silence)));
+    let started = Instant::now();
+    let error = connect_with(&cluster, "?connect-timeout=3s").await.unwrap_err();
+    assert_eq!((error.kind(), started.elapsed()), (ErrorKind::ConnectionTimeout, Duration::from_secs(3)));
+    assert!(error.message().contains("TLS"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_handshake_that_makes_no_sense_is_an_error() {
+    for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize, Fault::CutAfter(0), Fault::CutAfter(9)] {
+        let cluster = Cluster::new(1);
+        cluster.change(|state| state.faults.push_back((API_VERSIONS, fault)));
+        let error = connect_with(&cluster, "").await.unwrap_err();
+        assert!(
+            matches!(error.kind(), ErrorKind::ProtocolError | ErrorKind::NetworkError),
+            "{fault:?}: {error}"
+        );
+        assert!(error.message().contains("TLS"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_there_is_refused_at_once() {
+    let cluster = Cluster::new(1);
+    cluster.change(|state| state.down.push(SC));
+    let error = connect_with(&cluster, "").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(error.endpoint(), Some("sc:9003"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_goes_on_while_the_controller_is_gone() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    engine.append(request(0, "before")).await.unwrap();
+    let mut state = engine.connection_state();
+    assert_eq!(*state.borrow_and_update(), ConnectionState::Connected);
+    cluster.change(|state| state.down.push(SC));
+    cluster.hang_up();
+    state.wait_for(|state| *state == ConnectionState::Reconnecting).await.unwrap();
+    // For a minute, over new connections to the data server.
+    for _ in 0..6 {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let outcome = engine.append(request(0, "meanwhile")).await;
+        assert!(outcome.is_ok(), "{outcome:?}");
+    }
+    assert_eq!(engine.watermarks(super::at(0)).await.unwrap().high, 7);
+    assert_eq!(engine.topics().await.unwrap().len(), 1, "what is known");
+    assert!(!engine.health().await.unwrap().ready);
+    cluster.change(|state| state.down.clear());
+    tokio::time::timeout(
+        Duration::from_secs(60),
+        state.wait_for(|state| *state == ConnectionState::Connected),
+    )
+    .await
+    .expect("it comes back")
+    .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_dead_server_is_noticed() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Latest, 4096).await;
+    // The stream is quiet, which is normal; then the question whether the server lives is not answered either.
+    let quiet = tokio::time::timeout(Duration::from_secs(300), reader.next()).await;
+    assert!(quiet.is_err(), "a quiet stream is no dead one: {quiet:?}");
+    cluster.change(|state| state.faults.extend(std::iter::repeat_n((API_VERSIONS, Fault::Silence), 50)));
+    let started = Instant::now();
+    let error = reader.next().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RequestTimeout, "{error}");
+    assert!(started.elapsed() <= Duration::from_secs(31), "after {:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_ends_everything() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    cluster.append(0, batch(&["x"]));
+    let mut reader = open(&engine, Start::Earliest, 4096).await;
+    assert_eq!(values(&reader.next().await.unwrap().unwrap()), ["x"]);
+    let state = engine.connection_state();
+    let (waiting, closed) = tokio::join!(reader.next(), engine.close());
+    assert!(closed.is_ok());
+    assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Closed);
+    assert!(engine.close().await.is_ok(), "closing again is success");
+    assert_eq!(engine.append(request(0, "y")).await.unwrap_err().kind(), ErrorKind::Closed);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(*state.borrow(), ConnectionState::Disconnected);
+}

@@ -1,0 +1,146 @@
+//! Streams: cut batches, batches larger than a slice, cut connections, slow readers, deleted topics.
+
+use floe::{
+    ErrorKind,
+    consumer::StartAt,
+    engine::{Engine, Start},
+};
+
+use super::{
+    batch, client, connect, open,
+    peer::{Cluster, Fault, TOPIC},
+    values,
+};
+
+const STREAM_FETCH: u16 = 1003;
+
+fn filled(batches: usize, size: usize) -> (Cluster, Vec<String>) {
+    let cluster = Cluster::new(1);
+    let mut expected = Vec::new();
+    for number in 0..batches {
+        let padding = "x".repeat(size);
+        let texts: Vec<_> = (0..10).map(|record| format!("{number}.{record} {padding}")).collect();
+        cluster.append(0, batch(&texts.iter().map(String::as_str).collect::<Vec<_>>()));
+        expected.extend(texts);
+    }
+    (cluster, expected)
+}
+
+/// Everything that a consumer reads up to the end.
+async fn read(cluster: &Cluster, from: StartAt, fetch_bytes: usize) -> Vec<String> {
+    let engine = connect(cluster).await;
+    let consumer = client(&engine).consumer(TOPIC).from(from).fetch_bytes(fetch_bytes).stop_at_end();
+    let mut consumer = consumer.start().await.unwrap();
+    let mut found = Vec::new();
+    while let Some(message) = consumer.try_next().await.unwrap() {
+        found.push(String::from_utf8(message.value.to_vec()).unwrap());
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn slices_cut_anywhere_lose_nothing() {
+    let (cluster, expected) = filled(6, 5);
+    for max_bytes in (1..700).step_by(7) {
+        let engine = connect(&cluster).await;
+        let mut reader = open(&engine, Start::Earliest, max_bytes).await;
+        let mut found = Vec::new();
+        while found.len() < expected.len() {
+            found.extend(values(&reader.next().await.unwrap().unwrap()));
+        }
+        assert_eq!(found, expected, "slices of {max_bytes} bytes");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_larger_than_a_slice_is_fetched_with_a_larger_one() {
+    let (cluster, expected) = filled(3, 20_000);
+    assert_eq!(read(&cluster, StartAt::Beginning, 4096).await, expected);
+    let streams = cluster.state.lock().streams.clone();
+    assert_eq!(streams.len(), 2, "one stream with small slices, one that fits: {streams:?}");
+    assert!(streams[1] > 200_000 && streams[1] < 300_000, "{streams:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_begins_within_a_batch() {
+    let (cluster, expected) = filled(4, 5);
+    for start in [0, 1, 9, 10, 25, 39] {
+        let found = read(&cluster, StartAt::Offset(i64::try_from(start).unwrap()), 100).await;
+        assert_eq!(found, expected[start..], "from {start}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slice_cut_at_any_byte_loses_and_doubles_nothing() {
+    let (cluster, expected) = filled(2, 3);
+    let bytes =
+        2 * usize::try_from(cluster.state.lock().partitions[&0][0].header().batch_len + 12).unwrap() + 70;
+    for cut in 0..bytes {
+        cluster.change(|state| state.faults.push_back((STREAM_FETCH, Fault::CutAfter(cut))));
+        assert_eq!(read(&cluster, StartAt::Beginning, 1 << 20).await, expected, "cut at {cut}");
+        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_slices_lose_and_double_nothing() {
+    let (cluster, expected) = filled(5, 30);
+    for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize] {
+        cluster.change(|state| state.faults.push_back((STREAM_FETCH, fault)));
+        assert_eq!(read(&cluster, StartAt::Beginning, 500).await, expected, "{fault:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_nobody_pulls_holds_two_slices() {
+    let (cluster, _) = filled(100, 100);
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Earliest, 4096).await;
+    reader.next().await.unwrap().unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(10)).await;
+    assert_eq!(cluster.state.lock().pushed, 2, "one handed out, one on its way");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiting_reader_wakes() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Latest, 4096).await;
+    for round in 0..5 {
+        let text = round.to_string();
+        let (found, ()) = tokio::join!(reader.next(), async {
+            tokio::time::sleep(std::time::Duration::from_secs(100)).await;
+            cluster.append(0, batch(&[&text]));
+        });
+        assert_eq!(values(&found.unwrap().unwrap()), [text]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_topic_ends_its_readers() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Latest, 4096).await;
+    let (ended, ()) = tokio::join!(reader.next(), async {
+        tokio::task::yield_now().await;
+        cluster.change(|state| state.deleted = true);
+    });
+    assert!(ended.unwrap().is_none());
+    assert!(reader.next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn offsets_that_are_not_there_are_refused() {
+    let (cluster, _) = filled(1, 1);
+    let engine = connect(&cluster).await;
+    for offset in [-1, 11, i64::MAX] {
+        let request = floe::engine::ReadRequest {
+            source: super::at(0),
+            from: Start::Offset(offset),
+            max_bytes: 100,
+            isolation: floe::engine::Isolation::ReadUncommitted,
+        };
+        let error = engine.open(request).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{offset}");
+    }
+}
