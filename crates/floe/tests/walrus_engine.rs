@@ -230,6 +230,19 @@ async fn topics_are_created_and_described() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_created_topic_is_known_to_every_node_that_is_up() {
+    let cluster = Cluster::new(3);
+    let client = client(&cluster, "").await;
+    client.health().await.unwrap();
+    cluster.set(3, walrus::server::Mode::Down);
+    cluster.slow(2, 6);
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    assert!(cluster.asked(2, "STATE") > 6, "asked until it knew");
+    client.producer("orders").start().await.unwrap().send("x").await.unwrap();
+    client.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_cannot_be_named_is_refused_before_anything_is_sent() {
     let cluster = Cluster::with_topic(1, "a");
     let client = client(&cluster, "").await;

@@ -72,6 +72,8 @@ struct State {
     leader: Option<usize>,
     /// Index of a node that sees no leader, although there is one.
     blind: Option<usize>,
+    /// Index of a node that learns of a topic only when it has been asked for it so many times.
+    slow: Option<(usize, u32)>,
     faults: BTreeMap<&'static str, VecDeque<Fault>>,
     knows_batches: bool,
     /// Bytes written at once.
@@ -93,6 +95,7 @@ impl Cluster {
             nodes: (0..nodes).map(|_| node()).collect(),
             leader: Some(1),
             blind: None,
+            slow: None,
             faults: BTreeMap::new(),
             knows_batches: false,
             chunk: usize::MAX,
@@ -141,6 +144,11 @@ impl Cluster {
     /// This node sees no leader, whatever the others see.
     pub fn blind(&self, node: usize) {
         self.lock().blind = Some(node - 1);
+    }
+
+    /// This node learns of the next topic only when it has been asked for it so many times.
+    pub fn slow(&self, node: usize, times: u32) {
+        self.lock().slow = Some((node - 1, times));
     }
 
     pub fn learn_batches(&self) {
@@ -302,7 +310,14 @@ impl State {
                 Ok(topic.take().map_or_else(|| b"EMPTY".to_vec(), |entry| [b"OK ", &entry[..]].concat()))
             }
             "STATE" => {
-                self.topic(part("topic")?)?;
+                let topic = part("topic")?;
+                self.topic(topic)?;
+                if let Some((_, times)) =
+                    self.slow.as_mut().filter(|(slow, times)| *slow == node && *times > 0)
+                {
+                    *times -= 1;
+                    return Err(format!("unknown topic {topic}"));
+                }
                 let leader = self.leader.unwrap_or(1);
                 Ok(format!(
                     "{{\"current_segment\":1,\"leader_node\":{leader},\"last_sealed_entry_offset\":0,\

@@ -35,6 +35,9 @@ const LEADER_AGE: Duration = Duration::from_secs(10);
 /// Topics whose leader is remembered.
 const MAX_LEADERS: usize = 4096;
 
+/// How long nodes get to learn of a topic that is there.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
 /// Topics that are remembered as known.
 const MAX_KNOWN: usize = 65_536;
 
@@ -201,7 +204,27 @@ impl Cluster {
         let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
         parse_done(&reply).map_err(errors::reply)?;
         self.remember(topic);
+        // A follower answers OK when the leader has the topic, and knows it only a little later itself.
+        let known = join_all(self.nodes.iter().map(|node| self.wait_for_topic(node, topic)));
+        let _ = tokio::time::timeout(CATCH_UP, known).await;
         Ok(())
+    }
+
+    /// Waits until a node knows a topic, unless it cannot be asked.
+    async fn wait_for_topic(&self, node: &Arc<Pool<NodeManager>>, topic: &str) {
+        let Ok(frame) = encode(&Request::State { topic }) else { return };
+        let mut pause = Duration::from_millis(2);
+        while node.state().down_for().is_none() {
+            let Ok(lease) = node.lease().await else { return };
+            let asked = exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await;
+            drop(lease);
+            match asked.map(|reply| parse_state(&reply)) {
+                Ok(Err(ReplyError::Refused(refused))) if refused.refusal == Refusal::UnknownTopic => {}
+                _ => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
     }
 
     fn remember(&self, topic: &str) {
@@ -216,6 +239,19 @@ impl Cluster {
 
     /// `STATE`
     pub(super) async fn state_of(&self, topic: &Arc<str>) -> Result<TopicState> {
+        let give_up_at = Instant::now() + CATCH_UP;
+        loop {
+            match self.ask_state(topic).await {
+                // The topic is there, and no node that answers has caught up.
+                Err(error) if error.kind() == ErrorKind::NotLeader && Instant::now() < give_up_at => {
+                    tokio::time::sleep(error.retry_after().unwrap_or(Duration::from_millis(100))).await;
+                }
+                asked => return asked,
+            }
+        }
+    }
+
+    async fn ask_state(&self, topic: &Arc<str>) -> Result<TopicState> {
         let frame = encode(&Request::State { topic })?;
         let reply = self.call(&self.order(Balance::TopicHash, topic), &frame).await?;
         let state = parse_state(&reply).map_err(|error| self.doubt(topic, error))?;
