@@ -72,49 +72,66 @@ fn take_long(input: &mut &[u8]) -> Result<i64, WireError> {
     Err(WireError::malformed("variable-length integer", "more than 64 bits"))
 }
 
-/// A small array that the fixed part of a record is written to before one copy into the batch: cheaper than growing
-/// the batch byte by byte.
-pub(crate) struct Scratch {
-    bytes: [u8; Self::LEN],
+/// Writes the small fields at the head of a record.
+///
+/// Gathers bytes in a register and stores eight at a time. Storing them one by one and copying them from there, or
+/// growing the batch byte by byte, costs about twice the time of encoding a small record.
+pub(crate) struct Head<'a> {
+    out: &'a mut Vec<u8>,
+    /// Bytes not stored yet, the first one lowest.
+    word: u64,
+    /// How many.
     len: usize,
 }
 
-impl Scratch {
-    /// Room for everything in a record but its key, value and header count, at the longest:
-    /// 5 (length) + 1 + 5 (time) + 5 (offset) + 1 + 5 (key length or value length).
-    pub(crate) const LEN: usize = 32;
+impl<'a> Head<'a> {
+    /// Room to reserve beyond what is written: whole words are stored and the excess is cut.
+    pub(crate) const EXCESS: usize = 8;
 
     #[inline]
-    pub(crate) fn new() -> Self {
-        Self { bytes: [0; Self::LEN], len: 0 }
+    pub(crate) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out, word: 0, len: 0 }
     }
 
     #[inline]
     pub(crate) fn byte(&mut self, byte: u8) {
-        debug_assert!(self.len < Self::LEN, "a record head fits the scratch array");
-        if let Some(slot) = self.bytes.get_mut(self.len) {
-            *slot = byte;
-            self.len += 1;
-        }
+        self.add(u64::from(byte), 1);
     }
 
     #[inline]
     pub(crate) fn varint(&mut self, value: i64) {
-        let mut rest = zigzag(value);
-        while rest >= 0x80 {
-            self.byte(low_seven(rest) | 0x80);
-            rest >>= 7;
+        let bits = zigzag(value);
+        if bits < 0x80 {
+            self.add(bits, 1);
+        } else if bits < 0x4000 {
+            self.add((bits & 0x7f) | 0x80 | (bits >> 7 << 8), 2);
+        } else {
+            self.store();
+            put(self.out, value);
         }
-        self.byte(low_seven(rest));
     }
 
-    /// Appends what was written to `out`. Copies the whole array, whose size the compiler knows, and cuts the excess:
-    /// two vector stores instead of a copy of unknown length.
+    /// Stores what is left.
     #[inline]
-    pub(crate) fn append_to(&self, out: &mut Vec<u8>) {
-        let end = out.len() + self.len;
-        out.extend_from_slice(&self.bytes);
-        out.truncate(end);
+    pub(crate) fn finish(mut self) {
+        self.store();
+    }
+
+    #[inline]
+    fn add(&mut self, bytes: u64, count: usize) {
+        if self.len + count > size_of::<u64>() {
+            self.store();
+        }
+        self.word |= bytes << (8 * self.len);
+        self.len += count;
+    }
+
+    #[inline]
+    fn store(&mut self) {
+        let end = self.out.len() + self.len;
+        self.out.extend_from_slice(&self.word.to_le_bytes());
+        self.out.truncate(end);
+        (self.word, self.len) = (0, 0);
     }
 }
 
@@ -196,15 +213,28 @@ mod tests {
             let value = value >> shift;
             let mut bytes = encoded(value);
             prop_assert_eq!(bytes.len(), encoded_len(value));
-            let mut scratch = Scratch::new();
-            scratch.varint(value);
-            let mut copied = vec![7];
-            scratch.append_to(&mut copied);
-            prop_assert_eq!(&copied[1..], &bytes[..]);
             bytes.push(0xaa);
             let mut input = &bytes[..];
             prop_assert_eq!(take(&mut input), Ok(value));
             prop_assert_eq!(input, &[0xaa]);
+        }
+
+        #[test]
+        fn a_head_is_its_fields_one_after_the_other(
+            fields in proptest::collection::vec((any::<i64>(), 0u32..64, any::<Option<u8>>()), 0..12),
+        ) {
+            let (mut written, mut expected) = (vec![7], vec![7]);
+            let mut head = Head::new(&mut written);
+            for (value, shift, byte) in fields {
+                head.varint(value >> shift);
+                expected.extend(encoded(value >> shift));
+                if let Some(byte) = byte {
+                    head.byte(byte);
+                    expected.push(byte);
+                }
+            }
+            head.finish();
+            prop_assert_eq!(written, expected);
         }
 
         #[test]
