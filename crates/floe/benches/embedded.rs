@@ -20,6 +20,8 @@ use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, LENGTH_END, Sp
 
 const BATCH_SIZE: usize = 64 * 1024;
 const READ_SIZE: usize = 1024 * 1024;
+/// Records handed over together.
+const RUN: usize = 64;
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -88,14 +90,24 @@ fn read_file(path: &Path, expected: usize) -> Duration {
     began.elapsed()
 }
 
-async fn produce(client: &Client, records: usize, size: usize) -> Duration {
-    client.admin().create_topic(TopicSpec::new("bench")).await.unwrap();
-    let producer = client.producer("bench").batch_size(BATCH_SIZE).start().await.unwrap();
-    let mut value = vec![b'x'; size];
+/// Hands records over in runs or one at a time, and waits for all acknowledgements.
+async fn produce(client: &Client, topic: &str, (records, size): (usize, usize), together: bool) -> Duration {
+    client.admin().create_topic(TopicSpec::new(topic)).await.unwrap();
+    let producer = client.producer(topic).batch_size(BATCH_SIZE).start().await.unwrap();
+    let mut values = vec![b'x'; size * RUN];
     let began = Instant::now();
-    for number in 0..records {
-        fill(&mut value, number);
-        drop(producer.enqueue(value.as_slice()).await.unwrap());
+    for run in (0..records).step_by(RUN) {
+        let count = RUN.min(records - run);
+        for (number, value) in (run..).zip(values.chunks_exact_mut(size)) {
+            fill(value, number);
+        }
+        if together {
+            drop(producer.enqueue_all(values.chunks_exact(size).take(count)).await.unwrap());
+        } else {
+            for value in values.chunks_exact(size).take(count) {
+                drop(producer.enqueue(value).await.unwrap());
+            }
+        }
     }
     producer.flush().await.unwrap();
     let took = began.elapsed();
@@ -135,7 +147,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let batches = ready_made(records, size);
     let bytes: usize = batches.iter().map(Bytes::len).sum();
-    let mut times: [Vec<Duration>; 5] = Default::default();
+    let mut times: [Vec<Duration>; 6] = Default::default();
     for _ in 0..rounds {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plain");
@@ -145,13 +157,14 @@ fn main() {
         let url = format!("embedded:{}?durability=os", folder.path().join("store").display());
         runtime.block_on(async {
             let client = Client::connect(&url).await.unwrap();
-            times[1].push(produce(&client, records, size).await);
+            times[1].push(produce(&client, "bench", (records, size), true).await);
+            times[5].push(produce(&client, "single", (records, size), false).await);
             times[3].push(consume(&client, records, true).await);
             times[4].push(consume(&client, records, false).await);
             client.close().await.unwrap();
         });
     }
-    let [write, produced, read, batched, single] = times.map(median);
+    let [write, produced, read, batched, single, enqueued] = times.map(median);
     println!(
         "{records} records of {size} B, {} MB in batches of {BATCH_SIZE} B, {rounds} rounds, medians",
         bytes / 1_000_000
@@ -164,7 +177,8 @@ fn main() {
         println!("{name:<28} {rate:>8.0} MB/s {:>8.2} M records/s{fraction}", records as f64 / seconds / 1e6);
     };
     row("write ready-made batches", write, None);
-    row("produce, acknowledged", produced, Some(write));
+    row("produce in runs of 64", produced, Some(write));
+    row("produce one at a time", enqueued, Some(write));
     row("read file with checksums", read, None);
     row("consume by batches", batched, Some(read));
     row("consume one at a time", single, Some(read));

@@ -21,7 +21,8 @@ pub(crate) async fn append_assigns_dense_offsets(c: &Context) -> Outcome {
     for value in numbered("single", 0..10) {
         placed.push(producer.send(value).await?);
     }
-    placed.extend(producer.send_all(numbered("many", 0..40)).await?);
+    placed.extend(producer.send_all(numbered("many", 0..20)).await?);
+    placed.extend(producer.enqueue_all(numbered("more", 20..40)).await?.await?);
     check_eq!(placed_offsets(&placed), (0..50).collect::<Vec<_>>(), "offsets acknowledged");
     check!(placed.iter().all(|placed| placed.partition == 0), "a record is in another partition: {placed:?}");
 

@@ -6,14 +6,13 @@ use floe_wire::{WireError, batch::BatchBuilder};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{
-    builder::Config,
-    delivery::{BatchState, Delivery},
-    ledger::Ledger,
-};
+use super::{builder::Config, delivery::BatchState, ledger::Ledger};
 
 /// Room for the first batch of a partition; later ones are made about as large as those before them.
 const FIRST_CAPACITY: usize = 1024;
+
+/// Free places in a queue that was full at which those who wait for one are woken, unless the queue is short.
+const WAKE_FOR: usize = 8;
 
 /// One partition: its records, and what its sender and those who enqueue tell each other.
 #[derive(Debug)]
@@ -89,8 +88,8 @@ pub(super) struct Parts<'a> {
 /// What came of offering a record.
 #[derive(Debug)]
 pub(super) enum Offered {
-    /// It is in the open batch.
-    Taken(Delivery),
+    /// It is in the latest batch.
+    Taken { index: u32, timestamp: i64 },
     /// The open batch had no room and was closed; the next one may be another partition's.
     Rolled,
     /// Too many closed batches wait.
@@ -168,8 +167,10 @@ impl Partition {
     pub(super) fn take(&self, config: &Config, idle: bool) -> Found {
         let mut accumulator = self.accumulator.lock();
         let found = accumulator.take(config, idle);
+        // Not at the first place that becomes free: waking another thread for each batch would cost as much as the batch.
+        let room = accumulator.queue.len() + (config.batch_queue / 4).min(WAKE_FOR) <= config.batch_queue;
         drop(accumulator);
-        if matches!(found, Found::Batch(_) | Found::Open(_)) {
+        if room && matches!(found, Found::Batch(_) | Found::Open(_)) {
             self.room.notify_waiters();
         }
         found
@@ -266,11 +267,16 @@ impl Accumulator {
             }
         };
         open.memory += config.memory_of(parts.size);
-        let delivery = Delivery::new(Arc::clone(&open.state), at, timestamp);
         if open.builder.len() >= config.batch_size {
             self.close_open(config);
         }
-        Offered::Taken(delivery)
+        Offered::Taken { index: at, timestamp }
+    }
+
+    /// The batch that took the last record, as long as the lock is held since.
+    #[inline]
+    pub(super) fn latest(&self) -> Option<&Arc<BatchState>> {
+        self.open.as_ref().map(|open| &open.state).or_else(|| self.queue.back().map(|closed| &closed.state))
     }
 
     fn close_open(&mut self, config: &Config) {
@@ -322,7 +328,7 @@ impl Accumulator {
 }
 
 /// Milliseconds since the Unix epoch.
-fn now_millis() -> i64 {
+pub(super) fn now_millis() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

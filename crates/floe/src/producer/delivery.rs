@@ -1,6 +1,7 @@
 //! What became of a record: one shared outcome for a batch, and a small future for each record in it.
 
 use std::{
+    collections::VecDeque,
     fmt,
     future::Future,
     pin::Pin,
@@ -148,10 +149,104 @@ impl Future for Delivery {
             }),
             Err(error) => {
                 if !std::mem::replace(&mut this.observed, true) {
-                    this.state.ledger.observe(&this.state);
+                    this.state.ledger.observe(&this.state, 1);
                 }
                 Err(error.clone())
             }
+        })
+    }
+}
+
+/// The outcomes of many records, to be awaited or not, in the order in which the records were given.
+///
+/// Dropping it takes nothing back, as with [`Delivery`].
+///
+/// # Cancel safety
+/// Awaiting `&mut deliveries` can be given up and taken up again.
+///
+/// # Errors
+/// Why the first record that was not acknowledged was not; the others have their outcome by then as well.
+#[must_use = "await it to learn the outcomes; failures that nobody looks at are reported by the next flush"]
+#[derive(Debug, Default)]
+pub struct Deliveries {
+    /// Those without an outcome so far.
+    waiting: VecDeque<Run>,
+    placed: Vec<Placed>,
+    failed: Option<crate::Error>,
+    len: usize,
+}
+
+/// Neighbours in a batch with the same time: they cost one reference, however many they are.
+#[derive(Debug)]
+struct Run {
+    state: Arc<BatchState>,
+    first: u32,
+    count: u32,
+    timestamp: i64,
+}
+
+impl Deliveries {
+    /// Adds the record that was appended to a batch last.
+    #[inline]
+    pub(super) fn push(&mut self, state: &Arc<BatchState>, index: u32, timestamp: i64) {
+        self.len += 1;
+        if let Some(last) = self.waiting.back_mut()
+            && last.first + last.count == index
+            && last.timestamp == timestamp
+            && Arc::ptr_eq(&last.state, state)
+        {
+            last.count += 1;
+            return;
+        }
+        self.waiting.push_back(Run { state: Arc::clone(state), first: index, count: 1, timestamp });
+    }
+
+    pub(super) fn add(&mut self, one: &Delivery) {
+        self.push(&one.state, one.index, one.timestamp);
+    }
+
+    /// How many records they are of.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether they are of no record at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+}
+
+impl Run {
+    fn placed(&self, base_offset: Option<i64>) -> impl Iterator<Item = Placed> {
+        let (partition, timestamp) = (self.state.partition, self.timestamp);
+        (self.first..self.first + self.count).map(move |index| Placed {
+            partition,
+            offset: base_offset.map(|base| base.saturating_add(i64::from(index))),
+            timestamp,
+        })
+    }
+}
+
+impl Future for Deliveries {
+    type Output = Result<Vec<Placed>>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        while let Some(run) = this.waiting.front() {
+            match std::task::ready!(run.state.poll_done(context)) {
+                Ok(base_offset) => this.placed.extend(run.placed(*base_offset)),
+                Err(error) => {
+                    run.state.ledger.observe(&run.state, run.count);
+                    this.failed.get_or_insert_with(|| error.clone());
+                }
+            }
+            this.waiting.pop_front();
+        }
+        Poll::Ready(match this.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut this.placed)),
         })
     }
 }

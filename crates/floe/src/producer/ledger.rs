@@ -42,16 +42,17 @@ impl Ledger {
         add(&mut page.failed, state.partition, u64::from(records), error);
     }
 
-    /// A delivery told its owner that it failed.
-    pub(super) fn observe(&self, state: &BatchState) {
+    /// The owner of so many deliveries was told that they failed.
+    pub(super) fn observe(&self, state: &BatchState, records: u32) {
+        let records = u64::from(records);
         let mut page = self.page.lock();
         let mut entry = state.entry.lock();
-        entry.observed += 1;
+        entry.observed += records;
         if entry.page != Some(page.number) {
             return;
         }
         if let Some(failed) = page.failed.get_mut(&state.partition) {
-            failed.records = failed.records.saturating_sub(1);
+            failed.records = failed.records.saturating_sub(records);
             if failed.records == 0 {
                 page.failed.remove(&state.partition);
             }
@@ -108,7 +109,7 @@ mod tests {
         let ledger = Arc::new(Ledger::default());
         let state = failed_batch(&ledger, 1, 3);
         failed_batch(&ledger, 2, 1);
-        ledger.observe(&state);
+        ledger.observe(&state, 1);
         assert_eq!(counts(&ledger.report(&[])), [(1, 2), (2, 1)]);
         assert_eq!(counts(&ledger.report(&[])), []);
     }
@@ -119,7 +120,7 @@ mod tests {
         let old = failed_batch(&ledger, 1, 3);
         ledger.report(&[]);
         failed_batch(&ledger, 1, 5);
-        ledger.observe(&old);
+        ledger.observe(&old, 1);
         assert_eq!(counts(&ledger.report(&[])), [(1, 5)]);
     }
 
@@ -127,7 +128,7 @@ mod tests {
     fn batches_waited_for_count_whole_whoever_saw_them() {
         let ledger = Arc::new(Ledger::default());
         let state = failed_batch(&ledger, 1, 3);
-        ledger.observe(&state);
+        ledger.observe(&state, 1);
         let waited = [(state, 3)];
         assert_eq!(counts(&ledger.report(&waited)), [(1, 3)]);
         // Another flush that waited for the same batch reports it as well.

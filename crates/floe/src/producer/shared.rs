@@ -20,9 +20,9 @@ use tokio::{
 };
 
 use super::{
-    accumulate::{Accumulator, Offered, Partition, Parts},
+    accumulate::{Accumulator, Offered, Partition, Parts, now_millis},
     builder::{Config, WhenFull},
-    delivery::{BatchState, Delivery},
+    delivery::{BatchState, Deliveries, Delivery},
     ledger::{Ledger, Undelivered},
     partitioner::Choice,
     retry::random_bits,
@@ -268,14 +268,19 @@ impl Shared {
         };
         let mut accumulator = partition.accumulator.lock();
         let offered = accumulator.offer(index, &self.config, parts, &self.ledger);
-        self.after_offer(partition, accumulator, matches!(offered, Offered::Taken(_)));
+        let taken = matches!(offered, Offered::Taken { .. });
+        let batch = accumulator.latest().filter(|_| taken).cloned();
+        self.after_offer(partition, accumulator, taken);
         match offered {
-            Offered::Taken(delivery) => {
+            Offered::Taken { index: at, timestamp } => {
                 // The batch gives it back when it has its outcome.
                 if let Some(permit) = permit {
                     permit.forget();
                 }
-                Ok(Pushed::Done(delivery))
+                match batch {
+                    Some(batch) => Ok(Pushed::Done(Delivery::new(batch, at, timestamp))),
+                    None => Err(self.closed()),
+                }
             }
             Offered::Rolled => {
                 self.leave(index);
@@ -292,11 +297,13 @@ impl Shared {
     pub(super) fn push_run<V: AsRef<[u8]>>(
         self: &Arc<Self>,
         records: &VecDeque<Record<V>>,
-        deliveries: &mut Vec<Delivery>,
+        deliveries: &mut Deliveries,
     ) -> (usize, bool) {
         // Foreign code, which must not run under the lock: the partitioner, and the views of the values.
         let mut run = Vec::with_capacity(records.len());
         let mut target = None;
+        let mut memory = 0;
+        let now = now_millis();
         for record in records {
             // Those with headers go one by one.
             let Some(parts) = self.check(record, &[]).ok().filter(|_| record.headers.is_empty()) else {
@@ -306,26 +313,38 @@ impl Shared {
             if index != target.get_or_insert((index, partition)).0 {
                 break;
             }
-            run.push(parts);
+            memory += self.config.memory_of(parts.size);
+            run.push(Parts { timestamp: Some(parts.timestamp.unwrap_or(now)), ..parts });
         }
         let Some((index, partition)) = target else { return (0, false) };
+        // For all at once, or else the first goes the way that waits.
+        let Some(permit) =
+            u32::try_from(memory).ok().and_then(|memory| self.budget.try_acquire_many(memory).ok())
+        else {
+            return (0, false);
+        };
+        permit.forget();
         let mut accumulator = partition.accumulator.lock();
         let (mut taken, mut rolled) = (0, false);
         for parts in &run {
-            let Ok(permit) = self.budget.try_acquire_many(self.config.memory_of(parts.size) as u32) else {
-                break;
-            };
             match accumulator.offer(index, &self.config, parts, &self.ledger) {
-                Offered::Taken(delivery) => deliveries.push(delivery),
+                Offered::Taken { index: at, timestamp } => {
+                    if let Some(batch) = accumulator.latest() {
+                        deliveries.push(batch, at, timestamp);
+                    }
+                }
                 other => {
                     rolled = matches!(other, Offered::Rolled);
                     break;
                 }
             }
-            permit.forget();
+            memory -= self.config.memory_of(parts.size);
             taken += 1;
         }
         self.after_offer(partition, accumulator, taken > 0);
+        if memory > 0 {
+            self.give_back(memory);
+        }
         if rolled {
             self.leave(index);
         }

@@ -1,15 +1,15 @@
-//! How long it takes from handing a record over to its acknowledgement, by sampling.
+//! How long it takes from handing records over to the acknowledgement of the last of them, by sampling.
 
 use std::time::{Duration, Instant};
 
-use floe::producer::Delivery;
+use floe::producer::Deliveries;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use hdrhistogram::{CreationError, Histogram};
 use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::exit::{Failure, Outcome};
 
-/// About so many records are watched. More would measure the watching.
+/// About so many runs are watched. More would measure the watching.
 const SAMPLES: u64 = 20_000;
 
 /// Deliveries on their way to the task that awaits them.
@@ -26,30 +26,30 @@ const LONGEST: u64 = 3_600_000_000;
 #[derive(Debug)]
 pub(super) struct LatencySampler {
     every: u64,
-    watched: mpsc::Sender<(Instant, Delivery)>,
+    watched: mpsc::Sender<(Instant, Deliveries)>,
     task: JoinHandle<floe::Result<Histogram<u64>>>,
 }
 
 impl LatencySampler {
-    /// Spreads the samples evenly over `records`.
-    pub(super) fn start(records: u64) -> Outcome<Self> {
+    /// Spreads the samples evenly over so many runs of records.
+    pub(super) fn start(runs: u64) -> Outcome<Self> {
         let histogram =
             histogram().map_err(|error| Failure::verification(format!("cannot measure latency: {error}")))?;
         let (watched, queue) = mpsc::channel(QUEUE);
         let task = tokio::spawn(record_all(queue, histogram));
-        Ok(Self { every: records.div_ceil(SAMPLES), watched, task })
+        Ok(Self { every: runs.div_ceil(SAMPLES), watched, task })
     }
 
-    /// Whether the record with this number is a sample.
+    /// Whether the run with this number is a sample.
     #[inline]
     pub(super) fn wants(&self, number: u64) -> bool {
         number.is_multiple_of(self.every)
     }
 
-    /// Times a delivery.
-    pub(super) async fn watch(&mut self, handed_over: Instant, delivery: Delivery) {
+    /// Times the deliveries of a run.
+    pub(super) async fn watch(&mut self, handed_over: Instant, deliveries: Deliveries) {
         // The task ends early only on a failed delivery, which `finish` tells.
-        let _ = self.watched.send((handed_over, delivery)).await;
+        let _ = self.watched.send((handed_over, deliveries)).await;
     }
 
     /// All samples, in microseconds, once each has its acknowledgement.
@@ -68,7 +68,7 @@ fn histogram() -> Result<Histogram<u64>, CreationError> {
 }
 
 async fn record_all(
-    mut queue: mpsc::Receiver<(Instant, Delivery)>,
+    mut queue: mpsc::Receiver<(Instant, Deliveries)>,
     mut histogram: Histogram<u64>,
 ) -> floe::Result<Histogram<u64>> {
     let mut waiting = FuturesUnordered::new();
@@ -76,7 +76,7 @@ async fn record_all(
     while open || !waiting.is_empty() {
         tokio::select! {
             next = queue.recv(), if open => match next {
-                Some((handed_over, delivery)) => waiting.push(timed(handed_over, delivery)),
+                Some((handed_over, deliveries)) => waiting.push(timed(handed_over, deliveries)),
                 None => open = false,
             },
             Some(latency) = waiting.next() => {
@@ -88,8 +88,8 @@ async fn record_all(
     Ok(histogram)
 }
 
-async fn timed(handed_over: Instant, delivery: Delivery) -> floe::Result<Duration> {
-    delivery.await?;
+async fn timed(handed_over: Instant, deliveries: Deliveries) -> floe::Result<Duration> {
+    deliveries.await?;
     Ok(handed_over.elapsed())
 }
 
@@ -115,13 +115,13 @@ mod tests {
         let mut watched = 0;
         for number in 0..300 {
             let handed_over = sampler.wants(number).then(Instant::now);
-            let delivery = producer.enqueue("x").await.unwrap();
+            let deliveries = producer.enqueue_all(["x"]).await.unwrap();
             match handed_over {
                 Some(handed_over) => {
                     watched += 1;
-                    sampler.watch(handed_over, delivery).await;
+                    sampler.watch(handed_over, deliveries).await;
                 }
-                None => drop(delivery),
+                None => drop(deliveries),
             }
         }
         assert_eq!(watched, 100);

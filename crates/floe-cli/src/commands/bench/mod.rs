@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Args;
-use floe::{Client, Codec, Record, TopicSpec, consumer::StartAt, units};
+use floe::{Client, Codec, TopicSpec, consumer::StartAt, units};
 
 pub(crate) use self::report::{Measured, Measurement};
 use self::{latency::LatencySampler, payload::Payload, verify::Verifier};
@@ -25,6 +25,9 @@ use crate::{
     interrupt::Interrupt,
     output::print_document,
 };
+
+/// Records that are handed over together, as a program does that has many of them.
+const RUN: u64 = 64;
 
 /// Most records of one run; the check keeps one bit for each.
 const MAX_RECORDS: u64 = 1 << 33;
@@ -127,17 +130,22 @@ async fn produce(
         .compression(args.compression)
         .start()
         .await?;
-    let mut latency = LatencySampler::start(args.records)?;
-    let mut value = payload.buffer();
+    let mut latency = LatencySampler::start(args.records.div_ceil(RUN))?;
+    let mut values = vec![0; args.size * RUN as usize];
     let begun = Instant::now();
-    for number in 0..args.records {
-        payload.fill(number, &mut value);
-        // Taken before the record is handed over: waiting for room is part of what a caller waits for.
-        let handed_over = latency.wants(number).then(Instant::now);
-        let delivery = producer.enqueue(Record::new(value.as_slice())).await?;
+    for run in 0..args.records.div_ceil(RUN) {
+        let numbers = run * RUN..args.records.min((run + 1) * RUN);
+        let mut filled = 0;
+        for (number, value) in numbers.zip(values.chunks_exact_mut(args.size)) {
+            payload.fill(number, value);
+            filled += value.len();
+        }
+        // Taken before the records are handed over: waiting for room is part of what a caller waits for.
+        let handed_over = latency.wants(run).then(Instant::now);
+        let deliveries = producer.enqueue_all(values[..filled].chunks_exact(args.size)).await?;
         match handed_over {
-            Some(handed_over) => latency.watch(handed_over, delivery).await,
-            None => drop(delivery),
+            Some(handed_over) => latency.watch(handed_over, deliveries).await,
+            None => drop(deliveries),
         }
     }
     producer.flush().await?;

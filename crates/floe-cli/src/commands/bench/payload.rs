@@ -56,6 +56,7 @@ impl Payload {
     }
 
     /// A value to fill.
+    #[cfg(test)]
     pub(super) fn buffer(&self) -> Vec<u8> {
         vec![0; self.size]
     }

@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{orders, over, settle, values};
+use futures_util::FutureExt as _;
+
+use super::{orders, over, rejected, settle, values};
 use crate::{
     Client, ErrorKind, Record,
-    engine::{Capabilities, fake::FakeEngine},
+    engine::{
+        Capabilities,
+        fake::{FakeEngine, Fault},
+    },
     producer::{Choice, Partitioner, Specific},
 };
 
@@ -182,6 +187,39 @@ async fn sending_many_stops_at_one_that_is_refused_and_delivers_those_before() {
     let error = orders.send_all([a, b.partition(9), c]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
     assert_eq!(values(&engine, 0), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_can_be_buffered_and_awaited_later() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let orders = builder.batch_size(200).max_in_flight(1).start().await.unwrap();
+    let sent: Vec<_> = (0..200).map(|n| n.to_string()).collect();
+    let mut deliveries = orders.enqueue_all(&sent).await.unwrap();
+    assert_eq!((deliveries.len(), deliveries.is_empty()), (200, false));
+    assert!((&mut deliveries).now_or_never().is_none(), "nothing is acknowledged yet");
+    engine.release(1);
+    let placed = deliveries.await.unwrap();
+    let offsets: Vec<_> = placed.iter().map(|one| one.offset.unwrap()).collect();
+    assert_eq!(offsets, (0..200).collect::<Vec<_>>());
+    assert_eq!(values(&engine, 0), sent);
+    assert!(orders.enqueue_all(Vec::<String>::new()).await.unwrap().await.unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_among_many_are_told_once() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Pass, Fault::Refuse(rejected()), Fault::Refuse(rejected())]);
+    let orders = builder.batch_size(150).start().await.unwrap();
+    let values: Vec<_> = (0..4).map(|n| n.to_string().repeat(100)).collect();
+    let (first, second) = values.split_at(2);
+    let error = orders.enqueue_all(first).await.unwrap().await.unwrap_err();
+    assert_eq!(error.kind(), rejected().kind());
+    // That one was looked at; the next one is not, so the flush tells it.
+    drop(orders.enqueue_all(second).await.unwrap());
+    let error = orders.flush().await.unwrap_err();
+    assert!(error.to_string().contains("1 record of partition 0 is not delivered"), "{error}");
+    orders.flush().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
