@@ -2,7 +2,7 @@
 //!
 //! Checksums and decompression happen here, off the application's task.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use floe_wire::batch::EncodedBatch;
 use tokio::{task::JoinHandle, time::timeout};
@@ -133,6 +133,7 @@ impl Fetch {
             Err(stop) => stop,
         };
         let Outlet { lanes, index, generation } = outlet;
+        lanes.tell();
         match stop {
             Stop::Unwanted => {}
             Stop::Complete => lanes.end(index, generation, None),
@@ -154,18 +155,35 @@ impl Fetch {
                 return Err(Stop::Unwanted);
             }
             let next = match (&mut self.reader, self.continuity.end()) {
-                (Some(reader), None) => reader.next().await,
-                (Some(reader), Some(end)) => match timeout(STALL, reader.next()).await {
-                    Ok(next) => next,
-                    Err(_) => {
-                        self.after_stall(end)?;
-                        continue;
+                (Some(reader), end) => {
+                    let mut next = reader.next();
+                    // What comes without waiting is handed over without waking the consumer each time.
+                    let at_once = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+                    match (at_once, end) {
+                        (Poll::Ready(next), _) => next,
+                        (Poll::Pending, None) => {
+                            outlet.lanes.tell();
+                            next.await
+                        }
+                        (Poll::Pending, Some(end)) => {
+                            outlet.lanes.tell();
+                            match timeout(STALL, next).await {
+                                Ok(next) => next,
+                                Err(_) => {
+                                    self.after_stall(end)?;
+                                    continue;
+                                }
+                            }
+                        }
                     }
-                },
-                (None, _) => match self.open().await {
-                    Ok(()) => continue,
-                    Err(error) => Err(error),
-                },
+                }
+                (None, _) => {
+                    outlet.lanes.tell();
+                    match self.open().await {
+                        Ok(()) => continue,
+                        Err(error) => Err(error),
+                    }
+                }
             };
             match next {
                 Ok(Some(batch)) => {
@@ -175,17 +193,23 @@ impl Fetch {
                     self.take(batch, outlet).await?;
                 }
                 Ok(None) => {
+                    outlet.lanes.tell();
                     self.reader = None;
                     self.after_close().await?;
                 }
                 Err(error) => {
+                    outlet.lanes.tell();
                     if self.reader.take().is_some() {
                         self.backoff.broke();
                     }
                     self.recover(error, outlet).await?;
                 }
             }
-            // An engine that always has a batch at hand must not keep the thread from others.
+            // An engine that always has a batch at hand must not keep the thread from others, such as the consumer,
+            // which has to be awake for that.
+            if !tokio::task::coop::has_budget_remaining() {
+                outlet.lanes.tell();
+            }
             tokio::task::coop::consume_budget().await;
         }
     }
@@ -207,6 +231,7 @@ impl Fetch {
                     deliver(outlet, Item::Records(batch))?;
                 }
                 Found::Gap(from, to, reason) => {
+                    outlet.lanes.tell();
                     let (to, reason) = self.judge(from, to, reason).await;
                     self.deliver_gap(outlet, from, to, reason)?;
                 }

@@ -19,6 +19,9 @@ use tokio::sync::Notify;
 use super::{Gap, RecordBatch};
 use crate::Error;
 
+/// Bytes in the queues at which the consumer is woken while fetch tasks are still busy.
+const WORTH_WAKING: usize = 256 * 1024;
+
 /// What a fetch task found.
 #[derive(Debug)]
 pub(super) enum Item {
@@ -107,6 +110,10 @@ impl Lanes {
                 if !lane.paused && (lane.batches == 0 || has_room) {
                     return true;
                 }
+                if !state.ready.is_empty() {
+                    wake(&mut state.waker);
+                }
+                let Some(lane) = state.lanes.get_mut(index) else { return false };
                 // A paused partition is woken by `resume` alone.
                 if !lane.paused && !lane.is_waiting {
                     lane.is_waiting = true;
@@ -118,6 +125,9 @@ impl Lanes {
     }
 
     /// For fetch tasks: hands over. `false` means that nothing more is wanted.
+    ///
+    /// The consumer is woken once enough has gathered, or by [`Lanes::tell`], which every fetch task calls before it
+    /// waits. Waking another thread costs as much as checking a batch; this way a run of batches costs it once.
     pub(super) fn push(&self, index: usize, generation: u64, item: Item) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -125,10 +135,12 @@ impl Lanes {
         if state.closed || lane.generation != generation {
             return false;
         }
+        let mut worth_waking = true;
         if let Item::Records(batch) = &item {
             lane.batches += 1;
             state.bytes += batch.memory();
             state.records += batch.len();
+            worth_waking = state.bytes >= WORTH_WAKING;
         }
         lane.queue.push_back(item);
         if !lane.paused {
@@ -136,9 +148,19 @@ impl Lanes {
                 lane.is_ready = true;
                 state.ready.push_back(index);
             }
-            wake(&mut state.waker);
+            if worth_waking {
+                wake(&mut state.waker);
+            }
         }
         true
+    }
+
+    /// For fetch tasks, before they wait: wakes the consumer if there is something for it.
+    pub(super) fn tell(&self) {
+        let mut state = self.state.lock();
+        if !state.ready.is_empty() {
+            wake(&mut state.waker);
+        }
     }
 
     /// For fetch tasks: nothing more comes for this partition. `deleted` is set where the topic is gone.
