@@ -194,7 +194,9 @@ fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
         None => {
             let (host, port) = text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port)));
             if port.is_some_and(|port| port.contains(':')) {
-                return Err(format!("{text:?} has more than one colon; an IPv6 address is written in brackets"));
+                return Err(format!(
+                    "{text:?} has more than one colon; an IPv6 address is written in brackets"
+                ));
             }
             (decode(host)?, port)
         }
@@ -318,7 +320,10 @@ mod tests {
         for (text, hosts, topic) in table {
             let url: EngineUrl = text.parse().unwrap();
             let expected: Vec<_> = hosts.into_iter().map(|(host, port)| Endpoint::new(host, port)).collect();
-            assert_eq!((url.scheme, url.hosts.clone(), url.topic.as_deref()), (Scheme::Walrus, expected, topic));
+            assert_eq!(
+                (url.scheme, url.hosts.clone(), url.topic.as_deref()),
+                (Scheme::Walrus, expected, topic)
+            );
             if topic.is_none() {
                 let shown: EngineUrl = url.to_string().parse().unwrap();
                 assert_eq!(shown.hosts, url.hosts, "{url}");

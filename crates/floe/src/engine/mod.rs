@@ -16,9 +16,9 @@ use crate::{
 };
 
 mod embedded;
-pub mod fluvio;
 #[cfg(test)]
 pub(crate) mod fake;
+pub mod fluvio;
 mod walrus;
 
 pub use embedded::EmbeddedEngine;
