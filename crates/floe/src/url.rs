@@ -5,6 +5,7 @@
 //! | `embedded:PATH[?options]` | on-disk log inside the process |
 //! | `memory:` | the same log without files; gone with the client |
 //! | `fluvio://HOST[:PORT][?options]` | a Fluvio cluster; the host is its controller |
+//! | `fluvio+tls://HOST[:PORT][?options]` | the same over TLS |
 //! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
 //!
 //! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
@@ -25,12 +26,14 @@ pub enum Scheme {
     Memory,
     /// `fluvio://HOST:PORT`
     Fluvio,
+    /// `fluvio+tls://HOST:PORT`
+    FluvioTls,
     /// `walrus://HOST:PORT,…`
     Walrus,
 }
 
 impl Scheme {
-    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory, Self::Fluvio, Self::Walrus];
+    const ALL: &'static [Self] = &[Self::Embedded, Self::Memory, Self::Fluvio, Self::FluvioTls, Self::Walrus];
 
     /// The scheme as written in a URL.
     #[must_use]
@@ -39,6 +42,7 @@ impl Scheme {
             Self::Embedded => "embedded",
             Self::Memory => "memory",
             Self::Fluvio => "fluvio",
+            Self::FluvioTls => "fluvio+tls",
             Self::Walrus => "walrus",
         }
     }
@@ -47,7 +51,7 @@ impl Scheme {
     fn default_port(self) -> Option<u16> {
         match self {
             Self::Embedded | Self::Memory => None,
-            Self::Fluvio => Some(9003),
+            Self::Fluvio | Self::FluvioTls => Some(9003),
             Self::Walrus => Some(9091),
         }
     }
@@ -144,7 +148,7 @@ impl FromStr for EngineUrl {
             Scheme::Memory if !path.is_empty() => {
                 return Err(bad("memory: has no path".to_owned()));
             }
-            Scheme::Embedded | Scheme::Memory | Scheme::Fluvio | Scheme::Walrus => {}
+            Scheme::Embedded | Scheme::Memory | Scheme::Fluvio | Scheme::FluvioTls | Scheme::Walrus => {}
         }
         let mut options = BTreeMap::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {

@@ -315,7 +315,9 @@ pub(crate) fn check_text(value: &[u8]) -> Result<()> {
 pub(crate) async fn open(url: &EngineUrl) -> Result<SharedEngine> {
     match url.scheme {
         Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
-        Scheme::Fluvio => Ok(Arc::new(FluvioEngine::open(url, Arc::new(TcpDial::default())).await?)),
+        Scheme::Fluvio | Scheme::FluvioTls => {
+            Ok(Arc::new(FluvioEngine::open(url, Arc::new(TcpDial::default())).await?))
+        }
         Scheme::Walrus => Ok(Arc::new(WalrusEngine::connect(url).await?)),
     }
 }

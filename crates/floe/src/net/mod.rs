@@ -7,6 +7,7 @@
 //! | `mux` | one connection to a Fluvio server, shared by requests told apart by number |
 //! | `pool` | the connections to one node: least, most, idle time, health |
 //! | `state` | whether a node is up, and when to try it again |
+//! | `tls` | TLS: whom to trust, and who we are |
 //! | `balance` | which node to ask |
 //!
 //! Only dialling is public: whoever needs a proxy, a tunnel or a scripted peer implements [`Dial`].
@@ -17,6 +18,7 @@ pub(crate) mod lockstep;
 pub(crate) mod mux;
 pub(crate) mod pool;
 pub(crate) mod state;
+pub(crate) mod tls;
 
 pub use dial::{Dial, Endpoint, Stream, TcpDial};
 pub(crate) use dial::{broken, dial_within};

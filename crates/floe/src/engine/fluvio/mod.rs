@@ -10,10 +10,12 @@
 //! | `by_time` | the first record since a time |
 //! | `offsets` | stored consumer offsets |
 //! | `topics`, `watch` | topics, and what changes among them |
+//! | `admin` | what only Fluvio has: data servers, SmartModules, all settings of topics |
 //! | `errors` | what the error codes of servers mean |
 //!
 //! Data servers do not need the controller: while it is gone, reading and writing goes on with what is known.
 
+mod admin;
 mod by_time;
 mod cluster;
 mod errors;
@@ -29,6 +31,7 @@ mod watch;
 
 use std::{fmt, sync::Arc};
 
+pub use admin::FluvioAdmin;
 use floe_wire::fluvio::{FetchOffsetsRequest, SpuStatus};
 use futures_util::{
     future::{BoxFuture, try_join_all},
@@ -51,7 +54,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     client::closed,
-    net::{Dial, TcpDial},
+    net::{Dial, TcpDial, tls::Tls},
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::EngineUrl,
 };
@@ -102,7 +105,8 @@ impl FluvioEngine {
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         }
         let window = settings.window;
-        let connector = Arc::new(Connector { dial, settings });
+        let connector =
+            Arc::new(Connector { dial, tls: settings.tls.as_ref().map(Tls::new).transpose()?, settings });
         let controllers = url
             .hosts
             .iter()

@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     Error, ErrorKind, Result,
-    net::mux::MuxSettings,
+    net::{mux::MuxSettings, tls::TlsOptions},
     units::{parse_duration, parse_size},
-    url::EngineUrl,
+    url::{EngineUrl, Scheme},
 };
 
 const KNOWN: &[&str] = &[
@@ -20,6 +20,9 @@ const KNOWN: &[&str] = &[
     "request-bytes",
     "spu-local",
 ];
+
+/// With `fluvio+tls:` also these.
+const KNOWN_TLS: &[&str] = &["ca", "cert", "key", "domain", "verify"];
 
 /// How the engine behaves.
 #[derive(Debug, Clone)]
@@ -43,6 +46,8 @@ pub(crate) struct Settings {
     pub(super) request_bytes: usize,
     /// Reach data servers at the address for the cluster's own network.
     pub(super) spu_local: bool,
+    /// For `fluvio+tls:`.
+    pub(super) tls: Option<TlsOptions>,
 }
 
 impl Default for Settings {
@@ -57,14 +62,19 @@ impl Default for Settings {
             window: 8,
             request_bytes: 1024 * 1024,
             spu_local: false,
+            tls: None,
         }
     }
 }
 
 impl Settings {
     pub(super) fn parse(url: &EngineUrl) -> Result<Self> {
-        url.check_options(KNOWN)?;
+        let with_tls = url.scheme == Scheme::FluvioTls;
+        let more = if with_tls { KNOWN_TLS } else { &[] };
+        let known: Vec<_> = KNOWN.iter().chain(more).copied().collect();
+        url.check_options(&known)?;
         let mut settings = Self::default();
+        let mut tls = TlsOptions::default();
         for (key, value) in &url.options {
             let bad = |error: Error| {
                 Error::new(ErrorKind::InvalidConfig, format!("option {key}: {}", error.message()))
@@ -91,9 +101,15 @@ impl Settings {
                     settings.request_bytes = bytes.ok_or_else(|| invalid(key, value, "1 KiB to 64 MiB"))?;
                 }
                 "spu-local" => settings.spu_local = yes_or_no(key, value)?,
+                "ca" => tls.ca = Some(value.as_str().into()),
+                "cert" => tls.cert = Some(value.as_str().into()),
+                "key" => tls.key = Some(value.as_str().into()),
+                "domain" => tls.domain = Some(value.clone()),
+                "verify" => tls.verify = yes_or_no(key, value)?,
                 _ => {}
             }
         }
+        settings.tls = with_tls.then_some(tls);
         Ok(settings)
     }
 
@@ -127,6 +143,14 @@ mod tests {
         let settings = parse("fluvio://h:9003?window=3&request-bytes=64KiB&idle=5s&spu-local=true").unwrap();
         assert_eq!((settings.window, settings.request_bytes), (3, 65_536));
         assert_eq!((settings.idle, settings.spu_local), (Duration::from_secs(5), true));
+    }
+
+    #[test]
+    fn tls_has_options_of_its_own() {
+        let tls = parse("fluvio+tls://h?ca=ca.pem&domain=fluvio.local").unwrap().tls.unwrap();
+        assert_eq!((tls.domain.as_deref(), tls.verify), (Some("fluvio.local"), true));
+        assert_eq!(tls.ca, Some(crate::net::tls::Pem::File("ca.pem".into())));
+        assert!(parse("fluvio://h").unwrap().tls.is_none());
     }
 
     #[test]

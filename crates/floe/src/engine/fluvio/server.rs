@@ -19,6 +19,7 @@ use crate::{
         Dial, Endpoint,
         mux::{Mux, MuxSettings, handshake_request},
         state::NodeState,
+        tls::Tls,
     },
 };
 
@@ -57,6 +58,8 @@ impl ConnectionState {
 pub(super) struct Connector {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) settings: Settings,
+    /// Present where connections are encrypted.
+    pub(super) tls: Option<Tls>,
 }
 
 /// Where a server is.
@@ -162,9 +165,17 @@ impl Server {
     }
 
     async fn open(&self, deadline: Instant, mux: MuxSettings) -> Result<Mux> {
-        let Connector { dial, settings } = &*self.connector;
-        let stream = match timeout_at(deadline, dial.dial(&self.address.endpoint)).await {
-            Ok(dialled) => dialled?,
+        let Connector { dial, settings, tls } = &*self.connector;
+        let Address { endpoint, name } = &self.address;
+        let opening = async {
+            let stream = dial.dial(endpoint).await?;
+            match tls {
+                Some(tls) => tls.wrap(stream, &endpoint.host, name.as_deref()).await,
+                None => Ok(stream),
+            }
+        };
+        let stream = match timeout_at(deadline, opening).await {
+            Ok(opened) => opened?,
             Err(_) => {
                 let message = format!("no connection within {:?}", settings.connect_timeout);
                 return Err(Error::new(ErrorKind::ConnectionTimeout, message));
