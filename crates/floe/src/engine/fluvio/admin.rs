@@ -1,6 +1,6 @@
 //! What only Fluvio has: objects of the controller with all their settings.
 //!
-//! The objects are those of the protocol, from [`floe_wire::fluvio`]: `TopicSpec`, `PartitionSpec`, `SpuSpec`,
+//! The objects are those of the protocol, from [`objects`](super::objects): `TopicSpec`, `PartitionSpec`, `SpuSpec`,
 //! `CustomSpuSpec`, `SmartModuleSpec`, `SpuGroupSpec`, `TableFormatSpec`, `MirrorSpec`.
 
 use std::time::Duration;
@@ -32,7 +32,7 @@ impl FluvioEngine {
     /// ```no_run
     /// # async fn example() -> floe::Result<()> {
     /// use floe::engine::FluvioEngine;
-    /// use floe_wire::fluvio::SpuSpec;
+    /// use floe::engine::fluvio::objects::SpuSpec;
     ///
     /// let fluvio = FluvioEngine::connect("fluvio://localhost:9003").await?;
     /// for spu in fluvio.admin().list::<SpuSpec>(&[]).await? {

@@ -32,6 +32,8 @@ mod watch;
 use std::{fmt, sync::Arc};
 
 pub use admin::FluvioAdmin;
+/// The objects of a Fluvio controller, for [`FluvioAdmin`].
+pub use floe_wire::fluvio as objects;
 use floe_wire::fluvio::{FetchOffsetsRequest, SpuStatus};
 use futures_util::{
     future::{BoxFuture, try_join_all},
