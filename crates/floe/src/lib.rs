@@ -1,7 +1,8 @@
 //! One client for durable streams.
 //!
 //! A program writes and reads topics through one API; a URL decides where they live. `embedded:PATH` is an on-disk
-//! log inside the process, `memory:` the same log without files, `walrus://HOST:PORT,…` a cluster of Walrus nodes.
+//! log inside the process, `memory:` the same log without files, `fluvio://HOST:PORT` a Fluvio cluster,
+//! `walrus://HOST:PORT,…` a cluster of Walrus nodes.
 //!
 //! # Layout
 //!

@@ -72,13 +72,14 @@ impl Sessions {
         let slot = self.slot(group, at);
         let mut slot = slot.lock().await;
         let leader = router.leader(at).await?;
-        // A session that was idle may have died, or the leader may have moved: that is found out by trying, once.
+        // A session that was idle may have died, its topic may have been deleted and made anew: that is found out by
+        // trying, once.
         if let Some(session) = &mut *slot
             && Arc::ptr_eq(&session.spu, &leader)
         {
             match session.store(next).await {
-                Err(error) if error.is_retriable() => *slot = None,
-                outcome => return outcome,
+                Ok(()) => return Ok(()),
+                Err(error) => tracing::debug!(%at, %error, "the stream for storing offsets is opened again"),
             }
         }
         *slot = None;
@@ -143,11 +144,13 @@ impl Session {
         tokio::pin!(storing);
         loop {
             tokio::select! {
+                // What was pushed meanwhile tells that the topic is gone, in which case there may be no reply at all.
+                biased;
+                pushed = self.replies.next() => refused(pushed?).map_err(with_endpoint)?,
                 reply = &mut storing => {
                     let code = reply.map_err(with_endpoint)?.error_code;
                     return errors::check(code).map_err(with_endpoint);
                 }
-                pushed = self.replies.next() => refused(pushed?).map_err(with_endpoint)?,
             }
         }
     }
