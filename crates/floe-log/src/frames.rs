@@ -1,6 +1,6 @@
 //! Walking through the batches of a segment file with few, large reads.
 
-use std::{io, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use floe_wire::batch::{BatchHeader, EncodedBatch, HEADER_LEN};
@@ -11,6 +11,9 @@ use crate::disk::DiskFile;
 pub(crate) const MIN_READ: usize = 256 << 10;
 /// Largest read, unless one batch is larger.
 pub(crate) const MAX_READ: usize = 1 << 20;
+
+/// Buffers that are remembered to be filled again: about as many as a consumer's prefetching holds.
+const MAX_BUFFERS: usize = 12;
 
 /// Leader epoch of every stored batch. One node has no leaders to tell apart, and a fixed value lets damage to these
 /// bytes be seen, which lie outside the checksum.
@@ -23,9 +26,9 @@ pub(crate) struct Frames {
     /// Bytes of the file from `position` on.
     ahead: Bytes,
     position: u64,
-    /// The whole buffer of which `ahead` is the end. Filled again once nobody else holds a batch of it: fresh memory
-    /// costs a page fault every 4 KiB, more than reading into it does.
-    buffer: Bytes,
+    /// The buffers filled before, oldest first; `ahead` is the end of the last one. Each is filled again once nobody
+    /// holds a batch of it: fresh memory costs a page fault every 4 KiB, more than reading into it does.
+    buffers: VecDeque<Bytes>,
     /// Base offset that the next batch must have: base offset and length lie outside a batch's checksum.
     expected: i64,
     /// Where the readable part of the file ends.
@@ -75,7 +78,7 @@ impl StepLimits {
 
 impl Frames {
     pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
-        Self { file, ahead: Bytes::new(), position, buffer: Bytes::new(), expected, limit }
+        Self { file, ahead: Bytes::new(), position, buffers: VecDeque::new(), expected, limit }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -133,8 +136,11 @@ impl Frames {
         let mut bytes = self.room(want);
         let filled = self.read(&mut bytes, (needed, want), limits.may_wait);
         // Also after a failure: what was there before is still the start of it.
-        self.buffer = Bytes::from(bytes);
-        self.ahead = self.buffer.clone();
+        self.ahead = Bytes::from(bytes);
+        if self.buffers.len() == MAX_BUFFERS {
+            self.buffers.pop_front();
+        }
+        self.buffers.push_back(self.ahead.clone());
         filled
     }
 
@@ -142,7 +148,7 @@ impl Frames {
     pub(crate) fn rest(&mut self) {
         if self.ahead.is_empty() {
             self.ahead = Bytes::new();
-            self.buffer = Bytes::new();
+            self.buffers.clear();
         }
     }
 
@@ -150,10 +156,7 @@ impl Frames {
     fn room(&mut self, want: usize) -> Vec<u8> {
         let rest = self.ahead.to_vec();
         self.ahead = Bytes::new();
-        let mut buffer = std::mem::take(&mut self.buffer);
-        // Empty, so that taking it apart moves no bytes.
-        buffer.truncate(0);
-        let mut room = if buffer.is_unique() { Vec::from(buffer) } else { Vec::new() };
+        let mut room = self.free_buffer().unwrap_or_default();
         if room.capacity() > want.max(MAX_READ) * 2 {
             room = Vec::new();
         }
@@ -161,6 +164,25 @@ impl Frames {
         room.reserve_exact(want);
         room.extend_from_slice(&rest);
         room
+    }
+
+    /// A buffer that nobody holds a batch of. One more is kept; the memory of the others is given back.
+    fn free_buffer(&mut self) -> Option<Vec<u8>> {
+        let mut found = None;
+        let mut spare = 1;
+        for mut buffer in std::mem::take(&mut self.buffers) {
+            if !buffer.is_unique() {
+                self.buffers.push_back(buffer);
+            } else if found.is_none() {
+                // Empty, so that taking it apart moves no bytes.
+                buffer.truncate(0);
+                found = Some(Vec::from(buffer));
+            } else if spare > 0 {
+                spare -= 1;
+                self.buffers.push_back(buffer);
+            }
+        }
+        found
     }
 
     fn read(
