@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    commands::{bench, completions, consume, explain, offsets, produce, topic},
+    commands::{bench, completions, consume, explain, offsets, produce, serve, topic},
     output::OutputFormat,
 };
 
@@ -50,6 +50,8 @@ pub(crate) enum Command {
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
+    /// Serve the engine to clients of Fluvio and Walrus, until Ctrl-C
+    Serve(serve::ServeArgs),
     /// Measure: write records, read them back, and check that each came once and in order
     Bench(bench::BenchArgs),
     /// See it work: a topic in a temporary store, a record in and out, a short measurement

@@ -16,7 +16,7 @@ use clap::Parser;
 
 use crate::{
     args::{Cli, Command},
-    commands::{bench, completions, consume, explain, health, offsets, produce, quickstart, topic},
+    commands::{bench, completions, consume, explain, health, offsets, produce, quickstart, serve, topic},
     exit::{Failure, Outcome},
 };
 
@@ -50,6 +50,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
+        Command::Serve(args) => serve::run(global, args).await,
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health => health::run(global).await,

@@ -185,7 +185,9 @@ impl Client {
         outcome.and(self.shared.engine.close().await)
     }
 
-    pub(crate) fn engine(&self) -> &SharedEngine {
+    /// The engine, layers included, for code that works on engines, such as a server in front of one.
+    #[must_use]
+    pub fn engine(&self) -> &SharedEngine {
         &self.shared.engine
     }
 

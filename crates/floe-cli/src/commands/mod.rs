@@ -8,6 +8,7 @@ pub(crate) mod health;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod quickstart;
+pub(crate) mod serve;
 pub(crate) mod topic;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};

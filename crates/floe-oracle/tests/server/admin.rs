@@ -1,0 +1,142 @@
+//! Admin: topics, registered data servers and SmartModules, lists and watches.
+
+use std::collections::BTreeSet;
+
+use fluvio::{
+    dataplane::link::ErrorCode,
+    metadata::{
+        customspu::{CustomSpuKey, CustomSpuSpec},
+        partition::PartitionSpec,
+        smartmodule::{SmartModuleSpec, SmartModuleWasm},
+        spu::SpuSpec,
+        topic::TopicSpec,
+    },
+};
+use fluvio_controlplane_metadata::message::MsgType;
+use fluvio_sc_schema::ApiError;
+use futures_util::StreamExt as _;
+
+use crate::support::{Cluster, within};
+
+/// The error code in an error of the official client.
+fn code_of(error: &anyhow::Error) -> ErrorCode {
+    match error.downcast_ref::<ApiError>() {
+        Some(ApiError::Code(code, _)) => code.clone(),
+        _ => panic!("no error code: {error:?}"),
+    }
+}
+
+async fn topic_names(cluster: &Cluster) -> BTreeSet<String> {
+    let topics = within(cluster.admin.all::<TopicSpec>()).await.unwrap();
+    topics.into_iter().map(|topic| topic.name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_are_created_listed_and_deleted() {
+    let cluster = Cluster::start().await;
+    assert!(topic_names(&cluster).await.is_empty(), "system topics are hidden");
+    cluster.topic("orders", 3).await;
+    cluster.topic("invoices", 1).await;
+    assert_eq!(topic_names(&cluster).await, ["invoices", "orders"].map(str::to_owned).into());
+
+    let partitions = within(cluster.admin.all::<PartitionSpec>()).await.unwrap();
+    let names: BTreeSet<_> = partitions.iter().map(|partition| partition.name.clone()).collect();
+    assert_eq!(names, ["invoices-0", "orders-0", "orders-1", "orders-2"].map(str::to_owned).into());
+    assert!(partitions.iter().all(|partition| partition.status.is_online()));
+
+    within(cluster.admin.delete::<TopicSpec>("orders".to_owned())).await.unwrap();
+    assert_eq!(topic_names(&cluster).await, ["invoices".to_owned()].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_made_again_is_empty() {
+    let cluster = Cluster::start().await;
+    cluster.topic("again", 1).await;
+    cluster.send("again", ["old".to_owned()]).await;
+    within(cluster.admin.delete::<TopicSpec>("again".to_owned())).await.unwrap();
+    cluster.topic("again", 1).await;
+    cluster.send("again", ["new".to_owned()]).await;
+    let seen = cluster.values("again", fluvio::Offset::beginning()).await;
+    assert_eq!(seen, [(0, "new".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_makes_no_sense_is_refused_with_its_code() {
+    let cluster = Cluster::start().await;
+    cluster.topic("taken", 1).await;
+    let create = async |name: &str, spec| within(cluster.admin.create(name.to_owned(), false, spec)).await;
+    for (name, spec, code) in [
+        ("taken", TopicSpec::new_computed(1, 1, None), ErrorCode::TopicAlreadyExists),
+        ("Bad_Name", TopicSpec::new_computed(1, 1, None), ErrorCode::TopicInvalidName),
+        ("", TopicSpec::new_computed(1, 1, None), ErrorCode::TopicInvalidName),
+        ("none", TopicSpec::new_computed(0, 1, None), ErrorCode::TopicError),
+        ("replicated", TopicSpec::new_computed(1, 3, None), ErrorCode::TopicNotProvisioned),
+    ] {
+        let error = create(name, spec).await.unwrap_err();
+        assert!(code_of(&error) == code, "{name}: {error:?}");
+    }
+    let missing = within(cluster.admin.delete::<TopicSpec>("missing".to_owned())).await.unwrap_err();
+    assert!(code_of(&missing) == ErrorCode::TopicNotFound, "{missing:?}");
+    let system = within(cluster.admin.delete::<TopicSpec>("consumer-offset".to_owned())).await.unwrap_err();
+    assert!(matches!(code_of(&system), ErrorCode::SystemSpecDeletionAttempt { .. }), "{system:?}");
+    assert_eq!(topic_names(&cluster).await, ["taken".to_owned()].into(), "nothing was created");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_creates_nothing() {
+    let cluster = Cluster::start().await;
+    let spec = TopicSpec::new_computed(1, 1, None);
+    within(cluster.admin.create("dry".to_owned(), true, spec)).await.unwrap();
+    assert!(topic_names(&cluster).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_servers_are_listed_registered_and_removed() {
+    let cluster = Cluster::start().await;
+    let spus = within(cluster.admin.all::<SpuSpec>()).await.unwrap();
+    assert_eq!(spus.len(), 1);
+    assert!(spus[0].status.is_online());
+    assert_eq!(spus[0].spec.public_endpoint.port, cluster.server.addresses().fluvio_spu.unwrap().port());
+    let custom = CustomSpuSpec { id: 7001, ..CustomSpuSpec::default() };
+    within(cluster.admin.create("mine".to_owned(), false, custom.clone())).await.unwrap();
+    let twice = within(cluster.admin.create("other".to_owned(), false, custom)).await.unwrap_err();
+    assert!(code_of(&twice) == ErrorCode::SpuAlreadyExists, "{twice:?}");
+    let listed = within(cluster.admin.all::<CustomSpuSpec>()).await.unwrap();
+    assert_eq!((listed.len(), listed[0].name.as_str(), listed[0].spec.id), (1, "mine", 7001));
+    assert_eq!(within(cluster.admin.all::<SpuSpec>()).await.unwrap().len(), 2);
+    within(cluster.admin.delete::<CustomSpuSpec>(CustomSpuKey::Id(7001))).await.unwrap();
+    assert!(within(cluster.admin.all::<CustomSpuSpec>()).await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn smartmodules_are_kept_and_listed() {
+    let cluster = Cluster::start().await;
+    let wasm = SmartModuleWasm::from_compressed_gzip(vec![0x1f, 0x8b, 1, 2, 3]);
+    let spec = SmartModuleSpec { wasm, ..SmartModuleSpec::default() };
+    within(cluster.admin.create("upper".to_owned(), false, spec)).await.unwrap();
+    let listed = within(cluster.admin.all::<SmartModuleSpec>()).await.unwrap();
+    assert_eq!((listed.len(), listed[0].name.as_str()), (1, "upper"));
+    let found = within(cluster.admin.list::<SmartModuleSpec, _>(vec!["lower".to_owned()])).await.unwrap();
+    assert!(found.is_empty());
+    within(cluster.admin.delete::<SmartModuleSpec>("upper".to_owned())).await.unwrap();
+    let gone = within(cluster.admin.delete::<SmartModuleSpec>("upper".to_owned())).await.unwrap_err();
+    assert!(matches!(code_of(&gone), ErrorCode::SmartModuleNotFound { .. }), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_tells_of_topics_that_come_and_go() {
+    let cluster = Cluster::start().await;
+    let mut watch = within(cluster.admin.watch::<TopicSpec>()).await.unwrap();
+    let first = within(watch.next()).await.unwrap().unwrap().inner();
+    let names: Vec<_> = first.all.iter().map(|topic| topic.name.as_str()).collect();
+    assert_eq!(names, ["consumer-offset"], "never empty: official clients would wait for a minute");
+    cluster.topic("seen", 2).await;
+    let came = within(watch.next()).await.unwrap().unwrap().inner();
+    let names: Vec<_> = came.changes.iter().map(|change| change.content.name.as_str()).collect();
+    assert_eq!(names, ["seen"]);
+    within(cluster.admin.delete::<TopicSpec>("seen".to_owned())).await.unwrap();
+    let went = within(watch.next()).await.unwrap().unwrap().inner();
+    assert_eq!(went.changes.len(), 1);
+    assert!(went.changes[0].header == MsgType::DELETE && went.changes[0].content.name == "seen");
+    assert!(went.epoch > came.epoch && came.epoch > first.epoch);
+}

@@ -1,0 +1,134 @@
+//! Consuming: every kind of start, many partitions, a backlog with default settings, records that come later.
+
+use std::collections::BTreeSet;
+
+use fluvio::{Offset, RecordKey, consumer::ConsumerConfigExt, metadata::topic::TopicSpec};
+use futures_util::StreamExt as _;
+
+use crate::support::{Cluster, within};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_start() {
+    let cluster = Cluster::start().await;
+    cluster.topic("starts", 1).await;
+    let value = |number: i64| (number, format!("value {number}"));
+    // Several batches, and starts in the middle of one.
+    for batch in 0..4 {
+        cluster.send("starts", (batch * 5..batch * 5 + 5).map(|number| value(number).1)).await;
+    }
+    for (start, first) in [
+        (Offset::beginning(), 0),
+        (Offset::from_beginning(3), 3),
+        (Offset::absolute(12).unwrap(), 12),
+        (Offset::from_end(4), 16),
+        (Offset::end(), 20),
+    ] {
+        let expected: Vec<_> = (first..20).map(value).collect();
+        assert_eq!(cluster.values("starts", start.clone()).await, expected, "{start:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backlog_is_read_without_loss_by_a_client_with_default_settings() {
+    let cluster = Cluster::start().await;
+    cluster.topic("backlog", 1).await;
+    // Far more than one reply holds, in batches that do not divide it.
+    let value = |number: usize| format!("{number:07} {}", "x".repeat(number % 1500));
+    let producer = cluster.producer("backlog").await;
+    for number in 0..12_000 {
+        within(producer.send(RecordKey::NULL, value(number))).await.unwrap();
+    }
+    within(producer.flush()).await.unwrap();
+    let seen = cluster.values("backlog", Offset::beginning()).await;
+    assert_eq!(seen.len(), 12_000);
+    for (number, (offset, read)) in seen.into_iter().enumerate() {
+        assert_eq!((usize::try_from(offset).unwrap(), read), (number, value(number)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_takes_little_at_once_loses_nothing() {
+    let cluster = Cluster::start().await;
+    cluster.topic("small", 1).await;
+    for batch in 0..6 {
+        cluster
+            .send("small", (batch * 10..batch * 10 + 10).map(|number| format!("record {number:060}")))
+            .await;
+    }
+    // On a real server this loses most records: replies are cut within batches there.
+    let config = ConsumerConfigExt::builder()
+        .topic("small")
+        .offset_start(Offset::beginning())
+        .max_bytes(300)
+        .disable_continuous(true)
+        .build()
+        .unwrap();
+    let stream = within(cluster.fluvio.consumer_with_config(config)).await.unwrap();
+    let records: Vec<_> = within(stream.collect()).await;
+    let offsets: Vec<_> = records.into_iter().map(|record| record.unwrap().offset()).collect();
+    assert_eq!(offsets, (0..60).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_come_later_are_delivered() {
+    let cluster = Cluster::start().await;
+    cluster.topic("live", 3).await;
+    let config =
+        ConsumerConfigExt::builder().topic("live").offset_start(Offset::beginning()).build().unwrap();
+    let mut stream = within(cluster.fluvio.consumer_with_config(config)).await.unwrap();
+    let mut seen = BTreeSet::new();
+    for round in 0..10 {
+        cluster.send("live", (0..6).map(|number| format!("{round}-{number}"))).await;
+        for _ in 0..6 {
+            let record = within(stream.next()).await.unwrap().unwrap();
+            seen.insert(String::from_utf8(record.value().to_vec()).unwrap());
+        }
+    }
+    assert_eq!(seen.len(), 60);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_partitions_are_read_together() {
+    let cluster = Cluster::start().await;
+    cluster.topic("wide", 40).await;
+    let producer = cluster.producer("wide").await;
+    for number in 0..2000 {
+        within(producer.send(number.to_string(), number.to_string())).await.unwrap();
+    }
+    within(producer.flush()).await.unwrap();
+    let seen = cluster.read_to_end("wide", Offset::beginning()).await;
+    assert_eq!(seen.len(), 40, "every partition has some");
+    let values: BTreeSet<_> = seen.values().flatten().map(|(_, _, value)| value.clone()).collect();
+    assert_eq!(values.len(), 2000);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_topic_ends_its_streams() {
+    let cluster = Cluster::start().await;
+    cluster.topic("doomed", 1).await;
+    cluster.send("doomed", ["last".to_owned()]).await;
+    let config = ConsumerConfigExt::builder()
+        .topic("doomed")
+        .offset_start(Offset::beginning())
+        .retry_mode(fluvio::consumer::RetryMode::Disabled)
+        .build()
+        .unwrap();
+    let mut stream = within(cluster.fluvio.consumer_with_config(config)).await.unwrap();
+    within(stream.next()).await.unwrap().unwrap();
+    within(cluster.admin.delete::<TopicSpec>("doomed".to_owned())).await.unwrap();
+    let end = within(stream.next()).await;
+    assert!(end.is_none_or(|record| record.is_err()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_of_other_clients_of_the_same_server_are_read() {
+    let cluster = Cluster::start().await;
+    let client = cluster.server.client();
+    client.admin().create_topic(floe::TopicSpec::new("shared")).await.unwrap();
+    let producer = client.producer("shared").compression(floe::Codec::Lz4).start().await.unwrap();
+    let record = |number: i64| floe::Record::keyed("k", number.to_string()).header("name", "value");
+    producer.send_all((0..100).map(record)).await.unwrap();
+    let seen = cluster.values("shared", Offset::beginning()).await;
+    let expected: Vec<_> = (0..100).map(|number| (number, number.to_string())).collect();
+    assert_eq!(seen, expected, "headers travel where official clients do not look");
+}

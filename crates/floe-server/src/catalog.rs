@@ -1,0 +1,198 @@
+//! The engine's topics, kept current by its watch, so that requests find them without asking the engine.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use floe::{
+    ErrorKind, Result, Topic,
+    engine::SharedEngine,
+    topic::{TopicEvent, TopicInfo},
+};
+use futures_util::StreamExt as _;
+use parking_lot::RwLock;
+use tokio::sync::watch;
+
+/// How long to wait before a watch that broke is opened again.
+const WATCH_AGAIN: Duration = Duration::from_secs(1);
+
+/// One topic. Made anew when the topic is deleted and created again.
+#[derive(Debug)]
+pub(crate) struct TopicEntry {
+    pub(crate) info: TopicInfo,
+    gone: watch::Sender<bool>,
+}
+
+impl TopicEntry {
+    /// Becomes true when the topic is deleted.
+    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
+        self.gone.subscribe()
+    }
+}
+
+/// All topics.
+#[derive(Debug)]
+pub(crate) struct Catalog {
+    engine: SharedEngine,
+    topics: RwLock<BTreeMap<String, Arc<TopicEntry>>>,
+    epoch: watch::Sender<i64>,
+}
+
+impl Catalog {
+    /// The topics that the engine has now. Engines that cannot list are asked topic by topic.
+    pub(crate) async fn load(engine: SharedEngine) -> Result<Self> {
+        let catalog = Self { engine, topics: RwLock::default(), epoch: watch::Sender::new(1) };
+        match catalog.engine.topics().await {
+            Ok(topics) => topics.into_iter().for_each(|info| drop(catalog.insert(info))),
+            Err(error) if error.kind() == ErrorKind::Unsupported => {}
+            Err(error) => return Err(error),
+        }
+        Ok(catalog)
+    }
+
+    /// Follows the engine's watch until the future is dropped.
+    pub(crate) async fn follow(&self) {
+        loop {
+            match self.engine.watch().await {
+                Ok(mut events) => {
+                    while let Some(event) = events.next().await {
+                        match event {
+                            Ok(TopicEvent::Updated(info)) => drop(self.insert(info)),
+                            Ok(TopicEvent::Deleted(name)) => self.check(&name).await,
+                            Ok(_) => {}
+                            Err(error) => {
+                                tracing::warn!(%error, "the watch of the engine's topics broke");
+                                break;
+                            }
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Unsupported => return,
+                Err(error) => tracing::warn!(%error, "the engine's topics cannot be watched"),
+            }
+            tokio::time::sleep(WATCH_AGAIN).await;
+        }
+    }
+
+    /// A topic by its name; asks the engine when it is not known.
+    pub(crate) async fn find(&self, name: &str) -> Result<Option<Arc<TopicEntry>>> {
+        if let Some(known) = self.topics.read().get(name) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        match self.engine.topic(Topic::from(name)).await {
+            Ok(info) => Ok(Some(self.insert(info))),
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The topics, ordered by name.
+    pub(crate) fn all(&self) -> Vec<Arc<TopicEntry>> {
+        self.topics.read().values().cloned().collect()
+    }
+
+    /// Brings one topic up to date after a change, so that the one who made it sees it at once.
+    pub(crate) async fn check(&self, name: &Topic) {
+        match self.engine.topic(name.clone()).await {
+            Ok(info) => drop(self.insert(info)),
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => self.remove(name.as_str()),
+            Err(error) => tracing::warn!(%error, topic = %name, "a topic cannot be looked up"),
+        }
+    }
+
+    /// Tells watchers that something changed that they show together with topics.
+    pub(crate) fn changed(&self) {
+        self.epoch.send_modify(|epoch| *epoch += 1);
+    }
+
+    /// Rises with every change.
+    pub(crate) fn epoch(&self) -> watch::Receiver<i64> {
+        self.epoch.subscribe()
+    }
+
+    fn insert(&self, info: TopicInfo) -> Arc<TopicEntry> {
+        let mut topics = self.topics.write();
+        let known = topics.get(info.name.as_str());
+        let gone = match known {
+            Some(known) if known.info == info => return Arc::clone(known),
+            // A change to the same topic; its streams go on.
+            Some(known) if known.info.created_at == info.created_at => known.gone.clone(),
+            Some(other) => {
+                other.gone.send_replace(true);
+                watch::Sender::new(false)
+            }
+            None => watch::Sender::new(false),
+        };
+        let entry = Arc::new(TopicEntry { gone, info });
+        topics.insert(entry.info.name.to_string(), Arc::clone(&entry));
+        drop(topics);
+        self.changed();
+        entry
+    }
+
+    fn remove(&self, name: &str) {
+        let removed = self.topics.write().remove(name);
+        if let Some(entry) = removed {
+            entry.gone.send_replace(true);
+            self.changed();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use floe::{Client, TopicSpec};
+
+    use super::*;
+
+    async fn catalog(topics: &[&str]) -> (Client, Arc<Catalog>) {
+        let client = Client::connect("memory:").await.unwrap();
+        for topic in topics {
+            client.admin().create_topic(TopicSpec::new(*topic)).await.unwrap();
+        }
+        let catalog = Catalog::load(client.engine().clone()).await.unwrap();
+        (client, Arc::new(catalog))
+    }
+
+    fn names(catalog: &Catalog) -> Vec<String> {
+        catalog.all().iter().map(|entry| entry.info.name.to_string()).collect()
+    }
+
+    #[tokio::test]
+    async fn what_others_create_and_delete_is_seen() {
+        let (client, catalog) = catalog(&["a", "b"]).await;
+        let following = tokio::spawn({
+            let catalog = Arc::clone(&catalog);
+            async move { catalog.follow().await }
+        });
+        assert_eq!(names(&catalog), ["a", "b"]);
+        let mut gone = catalog.find("a").await.unwrap().unwrap().gone();
+        let mut epoch = catalog.epoch();
+        client.admin().delete_topic("a").await.unwrap();
+        gone.wait_for(|gone| *gone).await.unwrap();
+        epoch.wait_for(|_| names(&catalog) == ["b"]).await.unwrap();
+        client.admin().create_topic(TopicSpec::new("c")).await.unwrap();
+        epoch.wait_for(|_| names(&catalog) == ["b", "c"]).await.unwrap();
+        following.abort();
+    }
+
+    #[tokio::test]
+    async fn an_unknown_topic_is_asked_for() {
+        let (client, catalog) = catalog(&[]).await;
+        assert!(catalog.find("late").await.unwrap().is_none());
+        client.admin().create_topic(TopicSpec::new("late").partitions(3)).await.unwrap();
+        assert_eq!(catalog.find("late").await.unwrap().unwrap().info.partitions, 3);
+    }
+
+    #[tokio::test]
+    async fn a_topic_made_anew_ends_what_belonged_to_the_old_one() {
+        let (client, catalog) = catalog(&["a"]).await;
+        let old = catalog.find("a").await.unwrap().unwrap();
+        client.admin().delete_topic("a").await.unwrap();
+        catalog.check(&"a".into()).await;
+        assert!(*old.gone().borrow());
+        assert!(names(&catalog).is_empty());
+        client.admin().create_topic(TopicSpec::new("a")).await.unwrap();
+        catalog.check(&"a".into()).await;
+        let new = catalog.find("a").await.unwrap().unwrap();
+        assert!(!*new.gone().borrow());
+    }
+}

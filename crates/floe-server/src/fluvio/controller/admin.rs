@@ -1,0 +1,117 @@
+//! Creating and deleting objects of all kinds.
+
+use floe_wire::fluvio::{
+    AnyCreate, AnyDelete, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, Status,
+    TableFormatSpec,
+};
+
+use super::{done, failed, refused, smartmodules, topics, topics::registry_failed};
+use crate::node::{Node, SPU_ID, SPU_NAME};
+
+pub(super) async fn create(node: &Node, request: AnyCreate) -> Status {
+    match request {
+        AnyCreate::Topic(request) => topics::create(node, request).await,
+        AnyCreate::CustomSpu(request) => create_custom_spu(node, request),
+        AnyCreate::SmartModule(request) => smartmodules::create(node, request),
+        AnyCreate::TableFormat(request) => create_table_format(node, request),
+        AnyCreate::SpuGroup(request) => {
+            failed(request.name, "this cluster is one process: it has no groups of data servers")
+        }
+        AnyCreate::Mirror(request) => failed(request.name, "this server does not mirror"),
+        // Nobody creates these by hand.
+        AnyCreate::Partition(_) | AnyCreate::Spu(_) => failed("create error", "unknown admin object type"),
+    }
+}
+
+pub(super) async fn delete(node: &Node, request: AnyDelete) -> Status {
+    match request {
+        AnyDelete::Topic(request) => topics::delete(node, request).await,
+        AnyDelete::CustomSpu(request) => delete_custom_spu(node, &request),
+        AnyDelete::SmartModule(request) => smartmodules::delete(node, &request),
+        AnyDelete::TableFormat(request) => delete_table_format(node, request),
+        AnyDelete::SpuGroup(DeleteRequest { key, .. }) => {
+            refused(key, ErrorCode::SpuNotFound, "there is no such group of data servers")
+        }
+        AnyDelete::Mirror(DeleteRequest { key, .. }) => {
+            refused(key, ErrorCode::MirrorNotFound, "there is no such mirror")
+        }
+        AnyDelete::Partition(_) | AnyDelete::Spu(_) => failed("delete error", "unknown admin object type"),
+    }
+}
+
+fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Status {
+    let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
+    let taken = name == SPU_NAME
+        || spec.id == SPU_ID
+        || node.registry.read(|objects| {
+            objects.custom_spus.iter().any(|(known, other)| *known == name || other.id == spec.id)
+        });
+    if taken {
+        return refused(name, ErrorCode::SpuAlreadyExists, "there is a data server of this name or id");
+    }
+    if dry_run {
+        return done("");
+    }
+    match node.registry.change(|objects| objects.custom_spus.insert(name.clone(), spec)) {
+        Ok(_) => {
+            node.catalog.changed();
+            done(name)
+        }
+        Err(error) => registry_failed(name, &error),
+    }
+}
+
+fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Status {
+    let shown = match &request.key {
+        CustomSpuKey::Name(name) => name.clone(),
+        CustomSpuKey::Id(id) => id.to_string(),
+    };
+    let found = node.registry.read(|objects| {
+        let is_meant = |(name, spec): &(&String, &CustomSpuSpec)| match &request.key {
+            CustomSpuKey::Name(wanted) => *name == wanted,
+            CustomSpuKey::Id(wanted) => spec.id == *wanted,
+        };
+        objects.custom_spus.iter().find(is_meant).map(|(name, _)| name.clone())
+    });
+    let Some(name) = found else {
+        return refused(shown, ErrorCode::SpuNotFound, "there is no such registered data server");
+    };
+    match node.registry.change(|objects| objects.custom_spus.remove(&name)) {
+        Ok(_) => {
+            node.catalog.changed();
+            done(shown)
+        }
+        Err(error) => registry_failed(shown, &error),
+    }
+}
+
+fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> Status {
+    let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
+    if node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
+        return refused(name, ErrorCode::TableFormatAlreadyExists, "there is a table format of this name");
+    }
+    if dry_run {
+        return done(name);
+    }
+    match node.registry.change(|objects| objects.table_formats.insert(name.clone(), spec)) {
+        Ok(_) => {
+            node.catalog.changed();
+            done(name)
+        }
+        Err(error) => registry_failed(name, &error),
+    }
+}
+
+fn delete_table_format(node: &Node, request: DeleteRequest<TableFormatSpec>) -> Status {
+    let name = request.key;
+    if !node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
+        return refused(name, ErrorCode::TableFormatNotFound, "there is no such table format");
+    }
+    match node.registry.change(|objects| objects.table_formats.remove(&name)) {
+        Ok(_) => {
+            node.catalog.changed();
+            done(name)
+        }
+        Err(error) => registry_failed(name, &error),
+    }
+}

@@ -1,0 +1,63 @@
+//! Lists of objects.
+
+use floe_wire::fluvio::{AnyList, ListReply, ListRequest, Metadata, Object, frame::RequestHeader};
+
+use super::objects;
+use crate::{
+    fluvio::frames,
+    node::Node,
+    outbox::{Gone, Outbox},
+};
+
+pub(super) async fn answer(
+    node: &Node,
+    outbox: &Outbox,
+    header: &RequestHeader,
+    request: AnyList,
+) -> Result<(), Gone> {
+    match request {
+        AnyList::Topic(request) => {
+            let mut topics = named(objects::topics(node), &request.name_filters);
+            topics.retain(|topic| topic.spec.system == request.system);
+            send(outbox, header, topics).await
+        }
+        AnyList::Partition(request) => {
+            let mut partitions = objects::partitions(node);
+            partitions.retain(|partition| partition.spec.system == request.system);
+            for partition in &mut partitions {
+                objects::measure(node, partition).await;
+            }
+            send(outbox, header, partitions).await
+        }
+        AnyList::Spu(request) => {
+            send(outbox, header, named(objects::spus(node), &request.name_filters)).await
+        }
+        AnyList::CustomSpu(request) => {
+            send(outbox, header, named(objects::custom_spus(node), &request.name_filters)).await
+        }
+        AnyList::SmartModule(request) => {
+            send(outbox, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
+        }
+        AnyList::TableFormat(request) => {
+            send(outbox, header, named(objects::table_formats(node), &request.name_filters)).await
+        }
+        // One process has neither.
+        AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(outbox, header, Vec::new()).await,
+        AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(outbox, header, Vec::new()).await,
+    }
+}
+
+async fn send<O: Object>(
+    outbox: &Outbox,
+    header: &RequestHeader,
+    objects: Vec<Metadata<O>>,
+) -> Result<(), Gone> {
+    frames::reply::<ListRequest<O>>(outbox, header, &ListReply { objects }).await
+}
+
+/// Those whose name contains one of `filters`, or all. A part of the name is enough, as on a real controller.
+fn named<O: Object>(objects: Vec<Metadata<O>>, filters: &[String]) -> Vec<Metadata<O>> {
+    let is_wanted =
+        |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));
+    objects.into_iter().filter(|object| is_wanted(&object.name)).collect()
+}

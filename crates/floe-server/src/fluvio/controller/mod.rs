@@ -1,0 +1,214 @@
+//! The controller (SC): topics, partitions, data servers and modules; created, deleted, listed and watched.
+//!
+//! Requests of a connection are answered one after the other; watches are tasks of their own.
+
+mod admin;
+mod list;
+mod objects;
+pub(super) mod smartmodules;
+mod topics;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use floe_wire::fluvio::{
+    AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, CreateRequest, DeleteRequest, ErrorCode,
+    ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest, Status, TopicSpec,
+    UpdateTopicRequest, WatchRequest, frame::RequestHeader, versions::PlatformVersion,
+};
+use tokio::{net::TcpStream, sync::watch::Receiver, task::JoinSet};
+
+use super::frames;
+use crate::{
+    incoming::{Ended, Incoming},
+    metrics::Front,
+    node::{Node, told},
+    outbox::{Gone, Outbox, outbox},
+};
+
+/// The platform whose behaviour this server shows.
+const PLATFORM: &str = "0.18.2";
+
+/// Watches that one connection may have; official clients open six.
+const WATCHES: usize = 64;
+
+/// How long a reply waits for the watches of its connection.
+const TELL_LIMIT: Duration = Duration::from_secs(1);
+
+/// How long a client with watches is given to take in what they told before it learns that a change is done. It does
+/// that on tasks of its own; a real controller takes four times as long.
+const HEAD_START: Duration = Duration::from_millis(100);
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: Receiver<bool>) {
+    let (reading, writing) = socket.into_split();
+    let limits = &node.limits;
+    let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
+    let (outbox, writer) = outbox(limits.unread_bytes);
+    // Owned here, so that it ends with this connection whatever ends it.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(writer.run(writing).await) });
+    let mut connection =
+        Connection { node: Arc::clone(&node), outbox, watches: JoinSet::new(), told: Vec::new() };
+    let ended = tokio::select! {
+        ended = connection.read(incoming) => ended,
+        () = told(&mut stop) => None,
+        _ = tasks.join_next() => Some(Ended::Broken),
+    };
+    if let Some(label) = ended.as_ref().and_then(Ended::label) {
+        node.metrics.error(Front::Controller, label);
+    }
+    if matches!(ended, Some(Ended::Broken)) {
+        return;
+    }
+    drop(connection);
+    while tasks.join_next().await.is_some() {}
+}
+
+struct Connection {
+    node: Arc<Node>,
+    outbox: Outbox,
+    watches: JoinSet<()>,
+    /// The epoch up to which each watch has told everything.
+    told: Vec<Receiver<i64>>,
+}
+
+impl Connection {
+    async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
+        loop {
+            let frame = match incoming.next().await {
+                Ok(frame) => frame,
+                Err(ended) => return Some(ended),
+            };
+            if let Err(ended) = self.answer(frame).await {
+                return ended;
+            }
+            while self.watches.try_join_next().is_some() {}
+        }
+    }
+
+    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<Ended>> {
+        let malformed = |error| Some(Ended::Malformed(error));
+        let (header, body) = RequestHeader::split(frame).map_err(malformed)?;
+        let request = ScRequest::decode(&header, body).map_err(malformed)?;
+        let (node, outbox) = (&*self.node, &self.outbox);
+        let count = |api| node.metrics.request(Front::Controller, api);
+        let answered = match request {
+            ScRequest::ApiVersions(request) => {
+                count(ApiVersionsRequest::NAME);
+                versions(outbox, &header, &request).await
+            }
+            ScRequest::Create(request) => {
+                count(CreateRequest::<TopicSpec>::NAME);
+                let done = admin::create(node, *request).await;
+                self.tell_watches().await;
+                status(node, outbox, &header, done).await
+            }
+            ScRequest::Delete(request) => {
+                count(DeleteRequest::<TopicSpec>::NAME);
+                let done = admin::delete(node, request).await;
+                self.tell_watches().await;
+                status(node, outbox, &header, done).await
+            }
+            ScRequest::Update(request) => {
+                count(UpdateTopicRequest::NAME);
+                status(node, outbox, &header, topics::update(node, request).await).await
+            }
+            ScRequest::List(request) => {
+                count(ListRequest::<TopicSpec>::NAME);
+                list::answer(node, outbox, &header, request).await
+            }
+            ScRequest::Watch(request) => {
+                count(WatchRequest::<TopicSpec>::NAME);
+                self.watch(header, request)
+            }
+            ScRequest::Mirroring(request) => {
+                count(MirroringRequest::NAME);
+                let reply = MirroringReply {
+                    name: request.remote_id,
+                    error_code: ErrorCode::MirrorNotFound,
+                    error_message: Some("this server does not mirror".to_owned()),
+                    topics: Vec::new(),
+                };
+                frames::reply::<MirroringRequest>(outbox, &header, &reply).await
+            }
+        };
+        answered.map_err(|Gone| None)
+    }
+
+    fn watch(&mut self, header: RequestHeader, request: AnyWatch) -> Result<(), Gone> {
+        if self.watches.len() >= WATCHES {
+            return Err(Gone);
+        }
+        let (tell, told) = tokio::sync::watch::channel(0);
+        let (node, outbox) = (Arc::clone(&self.node), self.outbox.clone());
+        self.watches.spawn(watch::open(node, outbox, header, request, tell).ok_or(Gone)?);
+        self.told.push(told);
+        Ok(())
+    }
+
+    /// Waits until the watches of this connection have told what was changed, so that a client that creates a topic
+    /// and uses it at once knows it by then: official clients look nowhere but in what they were told.
+    async fn tell_watches(&self) {
+        let epoch = *self.node.catalog.epoch().borrow();
+        let all = self.told.iter().map(async |told| {
+            let _ = told.clone().wait_for(|told| *told >= epoch).await;
+        });
+        // Watches of a client that does not read tell nothing; its next request must not wait for ever.
+        let _ = tokio::time::timeout(TELL_LIMIT, futures_util::future::join_all(all)).await;
+        if !self.told.is_empty() {
+            tokio::time::sleep(HEAD_START).await;
+        }
+    }
+}
+
+async fn versions(outbox: &Outbox, header: &RequestHeader, request: &ApiVersionsRequest) -> Result<(), Gone> {
+    // A real controller closes the connection of a client that does not say its version.
+    if PlatformVersion::parse(&request.client_version).is_none() {
+        return Err(Gone);
+    }
+    let keys = [
+        CreateRequest::<TopicSpec>::KEY,
+        DeleteRequest::<TopicSpec>::KEY,
+        ListRequest::<TopicSpec>::KEY,
+        WatchRequest::<TopicSpec>::KEY,
+        MirroringRequest::KEY,
+        UpdateTopicRequest::KEY,
+    ];
+    let range = |key: u16| ApiVersionRange {
+        api_key: key.cast_signed(),
+        min_version: SC_VERSIONS.min,
+        max_version: SC_VERSIONS.max,
+    };
+    let reply = ApiVersionsReply {
+        error_code: ErrorCode::None,
+        api_keys: keys.map(range).into(),
+        platform_version: PLATFORM.to_owned(),
+    };
+    frames::reply::<ApiVersionsRequest>(outbox, header, &reply).await
+}
+
+async fn status(node: &Node, outbox: &Outbox, header: &RequestHeader, status: Status) -> Result<(), Gone> {
+    if !status.error_code.is_success() {
+        node.metrics.error(Front::Controller, status.error_code.name());
+    }
+    // Create, delete and update have the same reply, and replies do not say what they answer.
+    frames::reply::<CreateRequest<TopicSpec>>(outbox, header, &status).await
+}
+
+/// It was done.
+fn done(name: impl Into<String>) -> Status {
+    Status { name: name.into(), error_code: ErrorCode::None, error_message: None }
+}
+
+/// It was not done.
+fn refused(name: impl Into<String>, error_code: ErrorCode, message: impl Into<String>) -> Status {
+    Status { name: name.into(), error_code, error_message: Some(message.into()) }
+}
+
+/// It was not done, for a reason that has no code.
+fn failed(name: impl Into<String>, message: impl Into<String>) -> Status {
+    let message = message.into();
+    refused(name, ErrorCode::Other(message.clone()), message)
+}

@@ -1,0 +1,177 @@
+//! The objects of the cluster as lists and watches show them.
+
+use std::collections::BTreeMap;
+
+use floe::topic::TopicInfo;
+use floe_wire::fluvio::{
+    CleanupPolicy, CustomSpuSpec, Encryption, Endpoint, IngressAddress, IngressEndpoint, Metadata,
+    PartitionResolution, PartitionSpec, PartitionStatus, ReplicaAssignment, ReplicaStatus, SmartModuleSpec,
+    SpuSpec, SpuStatus, SpuType, TableFormatSpec, TableFormatStatus, TopicResolution, TopicSpec, TopicStatus,
+    TopicStorage,
+    names::{CONSUMER_OFFSET_TOPIC, DEFAULT_RETENTION_SECONDS},
+};
+
+use super::smartmodules;
+use crate::node::{Node, SPU_ID, SPU_NAME};
+
+/// All topics, system topics included.
+pub(super) fn topics(node: &Node) -> Vec<Metadata<TopicSpec>> {
+    let mut topics = vec![topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)];
+    for entry in node.catalog.all() {
+        let name = entry.info.name.to_string();
+        if name != CONSUMER_OFFSET_TOPIC {
+            topics.push(topic_object(name, spec_of(node, &entry.info), entry.info.partitions));
+        }
+    }
+    topics
+}
+
+fn topic_object(name: String, spec: TopicSpec, partitions: u32) -> Metadata<TopicSpec> {
+    let status = TopicStatus {
+        resolution: TopicResolution::Provisioned,
+        replica_map: (0..partitions).map(|partition| (partition, vec![SPU_ID])).collect(),
+        mirror_map: BTreeMap::new(),
+        reason: String::new(),
+    };
+    Metadata { name, spec, status }
+}
+
+/// The topic in which a real cluster stores the offsets of consumers. Here it is only shown, so that official clients
+/// find the data server to ask.
+fn offsets_topic() -> TopicSpec {
+    TopicSpec {
+        cleanup_policy: Some(CleanupPolicy::Segment { time_in_seconds: DEFAULT_RETENTION_SECONDS }),
+        storage: Some(TopicStorage {
+            segment_size: Some(512_000_000),
+            max_partition_size: Some(2_048_000_000),
+        }),
+        system: true,
+        ..TopicSpec::default()
+    }
+}
+
+/// What a topic is to be: as it was created by a Fluvio client, else as the engine describes it.
+fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
+    let stored = node.registry.read(|objects| objects.topics.get(info.name.as_str()).cloned());
+    let mut spec = stored.unwrap_or_else(|| TopicSpec {
+        cleanup_policy: info.retention_age.map(|age| CleanupPolicy::Segment {
+            time_in_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
+        }),
+        storage: info
+            .retention_bytes
+            .map(|bytes| TopicStorage { segment_size: None, max_partition_size: Some(bytes) }),
+        ..TopicSpec::default()
+    });
+    // The engine has the last word on what really exists.
+    if let ReplicaAssignment::Computed { partitions, .. } = &mut spec.replicas {
+        *partitions = info.partitions;
+    }
+    spec
+}
+
+/// All partitions, those of system topics included. Their offsets and sizes are left at zero: a change of them is
+/// nothing that watchers are told, and official clients ask the data server.
+pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
+    topics(node)
+        .iter()
+        .flat_map(|topic| {
+            topic.status.replica_map.keys().map(|partition| {
+                let spec = PartitionSpec {
+                    leader: SPU_ID,
+                    replicas: vec![SPU_ID],
+                    cleanup_policy: topic.spec.cleanup_policy,
+                    storage: topic.spec.storage,
+                    compression: topic.spec.compression,
+                    deduplication: topic.spec.deduplication.clone(),
+                    system: topic.spec.system,
+                    mirror: None,
+                };
+                let status = PartitionStatus {
+                    resolution: PartitionResolution::Online,
+                    leader: ReplicaStatus { spu: SPU_ID, high_watermark: 0, log_end_offset: 0 },
+                    live_replicas: 1,
+                    ..PartitionStatus::default()
+                };
+                Metadata { name: format!("{}-{partition}", topic.name), spec, status }
+            })
+        })
+        .collect()
+}
+
+/// Fills in the offsets and the size of a partition.
+pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>) {
+    let Ok(name) = partition.name.parse::<floe_wire::fluvio::names::PartitionName>() else { return };
+    let at = floe::Topic::from(name.topic).partition(name.partition);
+    let Ok(marks) = node.engine.watermarks(at).await else { return };
+    partition.status.leader.high_watermark = marks.high;
+    partition.status.leader.log_end_offset = marks.high;
+    partition.status.base_offset = marks.start;
+    partition.status.size = marks.size_bytes.map_or(-2, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
+}
+
+/// This process as a data server, and those that were registered, which nobody has ever seen.
+pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
+    let mut spus: Vec<_> = node
+        .data_server
+        .iter()
+        .map(|address| {
+            let spec = SpuSpec {
+                id: SPU_ID,
+                spu_type: SpuType::Managed,
+                public_endpoint: ingress(address.host.clone(), address.port),
+                // There is nobody else in the cluster who would connect.
+                private_endpoint: endpoint(address.host.clone(), address.port),
+                rack: None,
+                public_endpoint_local: None,
+            };
+            Metadata { name: SPU_NAME.to_owned(), spec, status: SpuStatus::Online }
+        })
+        .collect();
+    spus.extend(custom_spus(node).into_iter().map(|custom| {
+        let CustomSpuSpec { id, public_endpoint, private_endpoint, rack, public_endpoint_local } =
+            custom.spec;
+        let spu_type = SpuType::Custom;
+        let spec = SpuSpec { id, spu_type, public_endpoint, private_endpoint, rack, public_endpoint_local };
+        Metadata { name: custom.name, spec, status: custom.status }
+    }));
+    spus
+}
+
+fn ingress(host: String, port: u16) -> IngressEndpoint {
+    let address = IngressAddress { hostname: Some(host), ip: None };
+    IngressEndpoint { port, ingress: vec![address], encryption: Encryption::Plaintext }
+}
+
+fn endpoint(host: String, port: u16) -> Endpoint {
+    Endpoint { port, host, encryption: Encryption::Plaintext }
+}
+
+/// Data servers that were registered by hand.
+pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
+    node.registry.read(|objects| {
+        let object = |(name, spec): (&String, &CustomSpuSpec)| Metadata {
+            name: name.clone(),
+            spec: spec.clone(),
+            status: SpuStatus::Init,
+        };
+        objects.custom_spus.iter().map(object).collect()
+    })
+}
+
+/// Modules.
+pub(super) fn smartmodules(node: &Node, filters: &[String], summary: bool) -> Vec<Metadata<SmartModuleSpec>> {
+    let modules = smartmodules::list(node, filters, summary);
+    modules.into_iter().map(|(name, spec)| Metadata { name, spec, status: () }).collect()
+}
+
+/// Table formats.
+pub(super) fn table_formats(node: &Node) -> Vec<Metadata<TableFormatSpec>> {
+    node.registry.read(|objects| {
+        let object = |(name, spec): (&String, &TableFormatSpec)| Metadata {
+            name: name.clone(),
+            spec: spec.clone(),
+            status: TableFormatStatus::default(),
+        };
+        objects.table_formats.iter().map(object).collect()
+    })
+}

@@ -1,0 +1,127 @@
+//! Watches: everything at first, then what changes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use floe_wire::fluvio::{
+    AnyWatch, Change, ChangeKind, Metadata, Object, SpuGroupSpec, WatchReply, WatchRequest,
+    frame::RequestHeader,
+};
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::objects;
+use crate::{
+    fluvio::frames,
+    node::Node,
+    outbox::{Gone, Outbox},
+};
+
+/// The task that serves a watch; `None` for kinds that cannot be watched, for which controllers close the connection.
+pub(super) fn open(
+    node: Arc<Node>,
+    outbox: Outbox,
+    header: RequestHeader,
+    request: AnyWatch,
+    told: watch::Sender<i64>,
+) -> Option<BoxFuture<'static, ()>> {
+    let watch = Watch { node, outbox, header, told };
+    Some(match request {
+        AnyWatch::Topic(_) => Box::pin(watch.run(objects::topics)),
+        AnyWatch::Partition(_) => Box::pin(watch.run(objects::partitions)),
+        AnyWatch::Spu(_) => Box::pin(watch.run(objects::spus)),
+        AnyWatch::SmartModule(request) => {
+            let summary = request.summary;
+            Box::pin(watch.run(move |node: &Node| objects::smartmodules(node, &[], summary)))
+        }
+        AnyWatch::TableFormat(_) => Box::pin(watch.run(objects::table_formats)),
+        AnyWatch::SpuGroup(_) => Box::pin(watch.run(|_: &Node| Vec::<Metadata<SpuGroupSpec>>::new())),
+        AnyWatch::CustomSpu(_) | AnyWatch::Mirror(_) => return None,
+    })
+}
+
+struct Watch {
+    node: Arc<Node>,
+    outbox: Outbox,
+    header: RequestHeader,
+    /// The epoch up to which the client was told everything.
+    told: watch::Sender<i64>,
+}
+
+impl Watch {
+    async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
+        // The connection is gone: there is nobody to tell.
+        let Err(Gone) = self.tell(snapshot).await;
+    }
+
+    async fn tell<O: Object>(
+        &self,
+        snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
+    ) -> Result<std::convert::Infallible, Gone> {
+        let mut epochs = self.node.catalog.epoch();
+        // Before the look at the objects: a change in between comes once too often rather than never.
+        let mut epoch = *epochs.borrow_and_update();
+        let all = snapshot(&self.node);
+        let mut known = by_name(&all);
+        self.send(WatchReply { epoch, changes: Vec::new(), all }).await?;
+        loop {
+            self.told.send_replace(epoch);
+            epochs.changed().await.map_err(|_| Gone)?;
+            epoch = *epochs.borrow_and_update();
+            let now = by_name(&snapshot(&self.node));
+            let changes = differences(&known, &now);
+            known = now;
+            if !changes.is_empty() {
+                self.send(WatchReply { epoch, changes, all: Vec::new() }).await?;
+            }
+        }
+    }
+
+    async fn send<O: Object>(&self, reply: WatchReply<O>) -> Result<(), Gone> {
+        frames::reply::<WatchRequest<O>>(&self.outbox, &self.header, &reply).await
+    }
+}
+
+fn by_name<O: Object>(objects: &[Metadata<O>]) -> BTreeMap<String, Metadata<O>> {
+    objects.iter().map(|object| (object.name.clone(), object.clone())).collect()
+}
+
+/// Updates first, then deletions, which carry the object as it last was.
+fn differences<O: Object>(
+    before: &BTreeMap<String, Metadata<O>>,
+    now: &BTreeMap<String, Metadata<O>>,
+) -> Vec<Change<O>> {
+    let change = |kind, object: &Metadata<O>| Change { kind, object: object.clone() };
+    let updated = now.iter().filter(|(name, object)| before.get(*name) != Some(object));
+    let deleted = before.iter().filter(|(name, _)| !now.contains_key(*name));
+    let updated = updated.map(|(_, object)| change(ChangeKind::Update, object));
+    updated.chain(deleted.map(|(_, object)| change(ChangeKind::Delete, object))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use floe_wire::fluvio::{TableFormatSpec, TableFormatStatus};
+
+    use super::*;
+
+    fn object(name: &str, label: &str) -> Metadata<TableFormatSpec> {
+        let spec = TableFormatSpec { name: label.to_owned(), ..TableFormatSpec::default() };
+        Metadata { name: name.to_owned(), spec, status: TableFormatStatus::default() }
+    }
+
+    #[test]
+    fn only_what_changed_is_told() {
+        let before = by_name(&[object("kept", "1"), object("changed", "1"), object("gone", "1")]);
+        let now = by_name(&[object("kept", "1"), object("changed", "2"), object("new", "1")]);
+        let told: Vec<_> = differences(&before, &now)
+            .into_iter()
+            .map(|change| (change.kind, change.object.name, change.object.spec.name))
+            .collect();
+        let expected = [
+            (ChangeKind::Update, "changed", "2"),
+            (ChangeKind::Update, "new", "1"),
+            (ChangeKind::Delete, "gone", "1"),
+        ];
+        assert_eq!(told, expected.map(|(kind, name, label)| (kind, name.to_owned(), label.to_owned())));
+        assert!(differences(&now, &now).is_empty());
+    }
+}

@@ -1,0 +1,77 @@
+//! Fetch: what there is, at once.
+
+use floe::engine::{self, ReadRequest, Start};
+use floe_wire::fluvio::{
+    ErrorCode, FetchReply, FetchRequest, FetchTopicReply, Isolation, PartitionRecords, RecordSet,
+};
+
+use super::{
+    super::errors,
+    stream::{check_start, find},
+};
+use crate::{metrics::Front, node::Node};
+
+pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
+    // The limits of the partitions are ignored, as on a real server. The whole reply shares one.
+    let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
+    let mut budget = wanted.min(node.limits.response_bytes);
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for wanted in topic.partitions {
+            let isolation = request.isolation;
+            let records = read(node, (&topic.name, wanted.partition), wanted.fetch_offset, budget, isolation);
+            let answer = records.await.unwrap_or_else(|error_code| {
+                node.metrics.error(Front::Data, error_code.name());
+                PartitionRecords { error_code, ..PartitionRecords::default() }
+            });
+            budget = budget.saturating_sub(answer.records.len());
+            partitions.push(PartitionRecords { partition: wanted.partition, ..answer });
+        }
+        topics.push(FetchTopicReply { name: topic.name, partitions });
+    }
+    FetchReply { topics, ..FetchReply::default() }
+}
+
+async fn read(
+    node: &Node,
+    (topic, partition): (&str, u32),
+    offset: i64,
+    max_bytes: usize,
+    isolation: Isolation,
+) -> Result<PartitionRecords, ErrorCode> {
+    let found = find(node, topic, partition).await?;
+    let of_read = |error| errors::of_read(&error);
+    let marks = node.engine.watermarks(found.at.clone()).await.map_err(of_read)?;
+    check_start(offset, marks)?;
+    let mut answer = PartitionRecords {
+        high_watermark: marks.high,
+        log_start_offset: marks.start,
+        ..PartitionRecords::default()
+    };
+    if offset == marks.high || max_bytes == 0 {
+        return Ok(answer);
+    }
+    let isolation = match isolation {
+        Isolation::ReadUncommitted => engine::Isolation::ReadUncommitted,
+        Isolation::ReadCommitted => engine::Isolation::ReadCommitted,
+    };
+    let request = ReadRequest { source: found.at, from: Start::Offset(offset), max_bytes, isolation };
+    let mut reader = node.engine.open(request).await.map_err(of_read)?;
+    let (mut batches, mut bytes, mut records) = (Vec::new(), 0, 0);
+    // Up to the end that was there at the beginning, so that this never waits for records to come.
+    let mut next = offset;
+    while next < marks.high {
+        let Some(batch) = reader.next().await.map_err(of_read)? else { break };
+        if !batches.is_empty() && bytes + batch.len() > max_bytes {
+            break;
+        }
+        next = batch.next_offset();
+        bytes += batch.len();
+        records += u64::from(batch.header().offset_span());
+        batches.push(batch);
+    }
+    node.metrics.sent(records, bytes);
+    answer.records = RecordSet::from_batches(&batches);
+    Ok(answer)
+}

@@ -1,0 +1,244 @@
+//! The data server (SPU): records in and out, and the stored offsets of consumers.
+//!
+//! ```text
+//!            ┌─ stream task ─┐ (one for each StreamFetch)
+//! socket ─► reader ─► worker ─┼─► outbox ─► writer ─► socket
+//!            └─ acknowledgements of streams
+//! ```
+//!
+//! The reader hands acknowledgements to streams by itself, so that they never wait behind a slow request. The worker
+//! answers everything else in the order of the requests; appends overlap, in order.
+
+mod fetch;
+mod offsets;
+mod produce;
+mod stream;
+mod versions;
+mod worker;
+
+use std::{collections::HashMap, sync::Arc};
+
+use bytes::Bytes;
+use floe::TopicPartition;
+use floe_wire::fluvio::{
+    DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
+    OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest, StreamFetchReply,
+    StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply, UpdateOffsetsRequest,
+    frame::RequestHeader,
+};
+use tokio::{
+    net::TcpStream,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
+    task::JoinSet,
+};
+
+use self::{stream::Stream, worker::Job};
+use super::frames;
+use crate::{
+    incoming::{Ended, Incoming},
+    metrics::Front,
+    node::{Node, told},
+    outbox::{Gone, Outbox, outbox},
+};
+
+/// Requests that may wait for the worker; what really bounds them are their bytes.
+const WAITING_REQUESTS: usize = 64;
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::Receiver<bool>) {
+    let (reading, writing) = socket.into_split();
+    let limits = &node.limits;
+    let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
+    let (outbox, writer) = outbox(limits.unread_bytes);
+    let (jobs, waiting) = mpsc::channel(WAITING_REQUESTS);
+    // Owned here, so that they end with this connection whatever ends it.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(writer.run(writing).await) });
+    tasks.spawn(worker::run(Arc::clone(&node), waiting, outbox.clone()));
+    let mut connection = Connection {
+        in_flight: Arc::new(Semaphore::new(limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS))),
+        node: Arc::clone(&node),
+        outbox,
+        jobs,
+        streams: HashMap::new(),
+        opened: 0,
+        running: JoinSet::new(),
+    };
+    let ended = tokio::select! {
+        ended = connection.read(incoming) => ended,
+        () = told(&mut stop) => None,
+        // The client is gone: nobody would get the answers.
+        _ = tasks.join_next() => Some(Ended::Broken),
+    };
+    if let Some(label) = ended.as_ref().and_then(Ended::label) {
+        node.metrics.error(Front::Data, label);
+    }
+    if matches!(ended, Some(Ended::Broken)) {
+        return;
+    }
+    // What was received is still answered; then the last outbox goes, and with it the writer.
+    drop(connection);
+    while tasks.join_next().await.is_some() {}
+}
+
+/// A stream of this connection, as the other requests see it.
+#[derive(Debug)]
+struct OpenStream {
+    /// The latest acknowledgement.
+    acknowledged: watch::Sender<i64>,
+    at: TopicPartition,
+    consumer_id: Option<String>,
+}
+
+/// The reading side of a connection.
+struct Connection {
+    node: Arc<Node>,
+    outbox: Outbox,
+    jobs: mpsc::Sender<Job>,
+    in_flight: Arc<Semaphore>,
+    /// Streams by their number. They stay known after their end, as on a real server.
+    streams: HashMap<u32, OpenStream>,
+    opened: u32,
+    running: JoinSet<()>,
+}
+
+impl Connection {
+    async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
+        loop {
+            let frame = match incoming.next().await {
+                Ok(frame) => frame,
+                Err(ended) => return Some(ended),
+            };
+            match self.take(frame).await {
+                Ok(()) => {}
+                Err(ended) => return ended,
+            }
+            while self.running.try_join_next().is_some() {}
+        }
+    }
+
+    /// Hands one request to whoever serves it.
+    async fn take(&mut self, frame: Bytes) -> Result<(), Option<Ended>> {
+        let size = frame.len();
+        let (header, body) = RequestHeader::split(frame).map_err(|error| Some(Ended::Malformed(error)))?;
+        let request = SpuRequest::decode(&header, body).map_err(|error| Some(Ended::Malformed(error)))?;
+        self.node.metrics.request(Front::Data, name(&request));
+        let taken = match request {
+            SpuRequest::UpdateOffsets(request) => self.acknowledge(&header, &request).await,
+            SpuRequest::StreamFetch(request) => self.open_stream(header, *request).await,
+            SpuRequest::ApiVersions(request) => versions::answer(&self.outbox, &header, &request).await,
+            // What follows it is not part of the public protocol.
+            SpuRequest::StartMirror(_) => Err(Gone),
+            SpuRequest::UpdateConsumerOffset(request) => {
+                let stream = self.streams.get(&request.stream_id);
+                let stream = stream.map(|stream| (stream.at.clone(), stream.consumer_id.clone()));
+                self.hand_over(header, worker::Request::StoreOffset(request, stream), size).await
+            }
+            SpuRequest::Produce(request) => {
+                self.hand_over(header, worker::Request::Produce(request), size).await
+            }
+            SpuRequest::Fetch(request) => self.hand_over(header, worker::Request::Fetch(request), size).await,
+            SpuRequest::FetchOffsets(request) => {
+                self.hand_over(header, worker::Request::FetchOffsets(request), size).await
+            }
+            SpuRequest::DeleteConsumerOffset(request) => {
+                self.hand_over(header, worker::Request::DeleteOffset(request), size).await
+            }
+            SpuRequest::FetchConsumerOffsets(request) => {
+                self.hand_over(header, worker::Request::ListOffsets(request), size).await
+            }
+        };
+        taken.map_err(|Gone| None)
+    }
+
+    /// Waits until the connection may have so many bytes more in flight, so that the worker's queue is bounded.
+    async fn hand_over(
+        &mut self,
+        header: RequestHeader,
+        request: worker::Request,
+        size: usize,
+    ) -> Result<(), Gone> {
+        let room = self.reserve(size).await?;
+        self.jobs.send(Job { header, request, room }).await.map_err(|_| Gone)
+    }
+
+    async fn reserve(&self, size: usize) -> Result<OwnedSemaphorePermit, Gone> {
+        let wanted = size.min(self.node.limits.in_flight_bytes).max(1);
+        let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+        Arc::clone(&self.in_flight).acquire_many_owned(wanted).await.map_err(|_| Gone)
+    }
+
+    async fn acknowledge(
+        &mut self,
+        header: &RequestHeader,
+        request: &UpdateOffsetsRequest,
+    ) -> Result<(), Gone> {
+        let results = request
+            .offsets
+            .iter()
+            .map(|update| {
+                let error_code = match self.streams.get(&update.stream_id) {
+                    Some(stream) => {
+                        stream.acknowledged.send_replace(update.offset);
+                        ErrorCode::None
+                    }
+                    None => ErrorCode::FetchSessionNotFoud,
+                };
+                OffsetUpdateResult { stream_id: update.stream_id, error_code }
+            })
+            .collect();
+        frames::reply::<UpdateOffsetsRequest>(&self.outbox, header, &UpdateOffsetsReply { results }).await
+    }
+
+    async fn open_stream(&mut self, header: RequestHeader, request: StreamFetchRequest) -> Result<(), Gone> {
+        let topic = match stream::resolve(&self.node, &request).await {
+            Ok(_) if self.opened >= self.node.limits.streams => Err(ErrorCode::Other(format!(
+                "a connection may open {} streams; use another connection",
+                self.node.limits.streams
+            ))),
+            outcome => outcome,
+        };
+        let topic = match topic {
+            Ok(topic) => topic,
+            Err(error_code) => {
+                self.node.metrics.error(Front::Data, error_code.name());
+                let partition = PartitionRecords {
+                    partition: request.partition,
+                    error_code,
+                    ..PartitionRecords::default()
+                };
+                let refused = StreamFetchReply { topic: request.topic, stream_id: 0, partition };
+                return frames::reply::<StreamFetchRequest>(&self.outbox, &header, &refused).await;
+            }
+        };
+        self.opened += 1;
+        let id = self.opened;
+        let (acknowledged, acknowledgements) = watch::channel(-1);
+        let at = topic.at.clone();
+        self.streams.insert(id, OpenStream { acknowledged, at, consumer_id: request.consumer_id.clone() });
+        let stream = Stream::new(
+            Arc::clone(&self.node),
+            self.outbox.clone(),
+            (id, header, request),
+            topic,
+            acknowledgements,
+        );
+        self.running.spawn(stream.run());
+        Ok(())
+    }
+}
+
+fn name(request: &SpuRequest) -> &'static str {
+    match request {
+        SpuRequest::ApiVersions(_) => "ApiVersions",
+        SpuRequest::Produce(_) => ProduceRequest::NAME,
+        SpuRequest::Fetch(_) => FetchRequest::NAME,
+        SpuRequest::FetchOffsets(_) => FetchOffsetsRequest::NAME,
+        SpuRequest::StreamFetch(_) => StreamFetchRequest::NAME,
+        SpuRequest::UpdateOffsets(_) => UpdateOffsetsRequest::NAME,
+        SpuRequest::UpdateConsumerOffset(_) => UpdateConsumerOffsetRequest::NAME,
+        SpuRequest::DeleteConsumerOffset(_) => DeleteConsumerOffsetRequest::NAME,
+        SpuRequest::FetchConsumerOffsets(_) => FetchConsumerOffsetsRequest::NAME,
+        SpuRequest::StartMirror(_) => "StartMirror",
+    }
+}

@@ -1,0 +1,138 @@
+//! Where partitions begin and end, and the stored offsets of consumers.
+//!
+//! Fluvio stores the offset of the last record that was processed, floe the next one to read.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use floe::{Topic, TopicPartition};
+use floe_wire::fluvio::{
+    ConsumerOffset, ConsumerOffsetFilter, DeleteConsumerOffsetReply, DeleteConsumerOffsetRequest, ErrorCode,
+    FetchConsumerOffsetsReply, FetchConsumerOffsetsRequest, FetchOffsetsReply, FetchOffsetsRequest,
+    FetchOffsetsTopicReply, PartitionOffsets, ReplicaKey, UpdateConsumerOffsetReply,
+    UpdateConsumerOffsetRequest, names::CONSUMER_OFFSET_TOPIC,
+};
+
+use super::{super::errors, stream::find};
+use crate::{metrics::Front, node::Node, walrus};
+
+/// FetchOffsets.
+pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> FetchOffsetsReply {
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            partitions.push(partition_watermarks(node, &topic.name, partition).await);
+        }
+        topics.push(FetchOffsetsTopicReply { name: topic.name, partitions });
+    }
+    FetchOffsetsReply { topics }
+}
+
+async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> PartitionOffsets {
+    let empty = PartitionOffsets { partition, ..PartitionOffsets::default() };
+    // The system topic is there for official clients to find its leader; it holds no records here.
+    if topic == CONSUMER_OFFSET_TOPIC && partition == 0 {
+        return empty;
+    }
+    let marks = match find(node, topic, partition).await {
+        Ok(found) => node.engine.watermarks(found.at).await.map_err(|error| errors::of_read(&error)),
+        Err(error_code) => Err(error_code),
+    };
+    match marks {
+        Ok(marks) => PartitionOffsets { start_offset: marks.start, last_stable_offset: marks.high, ..empty },
+        Err(error_code) => {
+            let error_code = match error_code {
+                ErrorCode::NotLeaderForPartition => ErrorCode::PartitionNotLeader,
+                other => other,
+            };
+            node.metrics.error(Front::Data, error_code.name());
+            PartitionOffsets { error_code, ..empty }
+        }
+    }
+}
+
+/// Stores the offset of a stream's consumer.
+pub(super) async fn store(
+    node: &Node,
+    request: &UpdateConsumerOffsetRequest,
+    stream: Option<(TopicPartition, Option<String>)>,
+) -> UpdateConsumerOffsetReply {
+    let error_code = match stream {
+        None => ErrorCode::FetchSessionNotFoud,
+        Some((_, None)) => ErrorCode::Other("stream without consumer id".to_owned()),
+        Some((_, Some(consumer))) if walrus::is_reserved(&consumer) => ErrorCode::PermissionDenied,
+        Some((at, Some(consumer))) => {
+            let next = request.offset.saturating_add(1);
+            let stored = node.engine.commit(Arc::from(consumer), vec![(at, next)]).await;
+            stored.err().map_or(ErrorCode::None, |error| errors::of_read(&error))
+        }
+    };
+    count(node, &error_code);
+    UpdateConsumerOffsetReply { offset: request.offset, error_code }
+}
+
+/// Forgets a stored offset.
+pub(super) async fn delete(node: &Node, request: DeleteConsumerOffsetRequest) -> DeleteConsumerOffsetReply {
+    let ReplicaKey { topic, partition } = request.replica;
+    let error_code = if walrus::is_reserved(&request.consumer_id) {
+        ErrorCode::PermissionDenied
+    } else {
+        let at = Topic::from(topic).partition(partition);
+        match node.engine.forget(Arc::from(request.consumer_id), at).await {
+            Ok(()) => ErrorCode::None,
+            // Nothing is stored for a topic that is not there, and deleting nothing is success.
+            Err(error) => match errors::of_read(&error) {
+                ErrorCode::NotLeaderForPartition => ErrorCode::None,
+                other => other,
+            },
+        }
+    };
+    count(node, &error_code);
+    DeleteConsumerOffsetReply { error_code }
+}
+
+/// Lists stored offsets.
+pub(super) async fn list(node: &Node, request: FetchConsumerOffsetsRequest) -> FetchConsumerOffsetsReply {
+    let filter = request.filter.unwrap_or_default();
+    let group = filter.consumer_id.as_deref().map(Arc::from);
+    match node.engine.list_committed(group).await {
+        Ok(stored) => {
+            // In a fixed order, for people who compare lists.
+            let consumers: BTreeMap<_, _> = stored
+                .into_iter()
+                .filter(|row| !walrus::is_reserved(&row.group) && row.next >= 0)
+                .map(|row| {
+                    let replica = ReplicaKey { topic: row.at.topic.to_string(), partition: row.at.partition };
+                    let consumer = ConsumerOffset {
+                        consumer_id: row.group.to_string(),
+                        replica: replica.clone(),
+                        offset: row.next - 1,
+                        modified_time: row.modified_at.map_or(0, |ms| u64::try_from(ms / 1000).unwrap_or(0)),
+                    };
+                    ((consumer.consumer_id.clone(), replica), consumer)
+                })
+                .filter(|(_, consumer)| is_wanted(&filter, consumer))
+                .collect();
+            FetchConsumerOffsetsReply {
+                error_code: ErrorCode::None,
+                consumers: consumers.into_values().collect(),
+            }
+        }
+        Err(error) => {
+            let error_code = errors::of_read(&error);
+            count(node, &error_code);
+            FetchConsumerOffsetsReply { error_code, consumers: Vec::new() }
+        }
+    }
+}
+
+fn is_wanted(filter: &ConsumerOffsetFilter, consumer: &ConsumerOffset) -> bool {
+    filter.replica.as_ref().is_none_or(|replica| *replica == consumer.replica)
+        && filter.consumer_id.as_ref().is_none_or(|id| *id == consumer.consumer_id)
+}
+
+fn count(node: &Node, error_code: &ErrorCode) {
+    if !error_code.is_success() {
+        node.metrics.error(Front::Data, error_code.name());
+    }
+}

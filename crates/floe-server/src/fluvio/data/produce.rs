@@ -1,0 +1,212 @@
+//! Produce: batches from the socket to the engine, without a copy.
+
+use std::{sync::Arc, time::Duration};
+
+use floe::{
+    Topic, TopicPartition,
+    engine::{Acks, AppendRequest},
+};
+use floe_wire::{
+    WireError,
+    batch::EncodedBatch,
+    compress::Codec,
+    fluvio::{
+        ErrorCode, Isolation, PartitionProduceData, PartitionProduceReply, ProduceReply, ProduceRequest,
+        TopicCompression, TopicProduceReply, TopicStorage, names::CONSUMER_OFFSET_TOPIC,
+    },
+};
+use futures_util::future::join_all;
+
+use super::super::errors;
+use crate::{catalog::TopicEntry, metrics::Front, node::Node};
+
+/// A request whose every entry is ready to be appended or refused.
+pub(super) struct Prepared {
+    topics: Vec<(String, Vec<Entry>)>,
+    acks: Acks,
+    timeout_ms: i32,
+}
+
+struct Entry {
+    at: TopicPartition,
+    batches: Result<Vec<EncodedBatch>, ErrorCode>,
+}
+
+/// Looks up the topics and checks the batches. Nothing is written yet.
+pub(super) async fn prepare(node: &Node, request: ProduceRequest) -> Prepared {
+    let refusal = (!request.smartmodules.is_empty())
+        .then(|| super::stream::smartmodule_refusal(node, &request.smartmodules));
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for topic in request.topics {
+        let name = Topic::from(topic.name.as_str());
+        let rules = match (&refusal, topic.partitions.is_empty()) {
+            // Official producers send topics without partitions when there is nothing to flush.
+            (_, true) => Err(ErrorCode::None),
+            (Some(refusal), _) => Err(refusal.clone()),
+            (None, false) => rules(node, &topic.name).await,
+        };
+        let entries = topic
+            .partitions
+            .into_iter()
+            .map(|data| {
+                let at = name.partition(data.partition);
+                let batches = rules.as_ref().map_err(Clone::clone).and_then(|rules| check(rules, &data));
+                Entry { at, batches }
+            })
+            .collect();
+        topics.push((topic.name, entries));
+    }
+    let acks = match request.isolation {
+        Isolation::ReadUncommitted => Acks::Leader,
+        Isolation::ReadCommitted => Acks::Committed,
+    };
+    Prepared { topics, acks, timeout_ms: request.timeout_ms }
+}
+
+/// Appends everything; entries begin in their order and overlap.
+pub(super) async fn append(node: &Node, prepared: Prepared) -> ProduceReply {
+    let Prepared { topics, acks, timeout_ms } = prepared;
+    let topics = join_all(topics.into_iter().map(async |(name, entries)| {
+        let entries = entries.into_iter().map(|entry| append_entry(node, entry, acks, timeout_ms));
+        TopicProduceReply { name, partitions: join_all(entries).await }
+    }));
+    ProduceReply { topics: topics.await, throttle_ms: 0 }
+}
+
+/// What a topic demands of its batches.
+struct Rules {
+    entry: Arc<TopicEntry>,
+    compression: TopicCompression,
+    storage: Option<TopicStorage>,
+}
+
+async fn rules(node: &Node, topic: &str) -> Result<Rules, ErrorCode> {
+    if topic == CONSUMER_OFFSET_TOPIC {
+        return Err(ErrorCode::PermissionDenied);
+    }
+    let Some(entry) = node.catalog.find(topic).await.map_err(|error| errors::of_read(&error))? else {
+        return Err(ErrorCode::NotLeaderForPartition);
+    };
+    let (compression, storage) = node.registry.read(|objects| {
+        objects.topics.get(topic).map(|spec| (spec.compression, spec.storage)).unwrap_or_default()
+    });
+    Ok(Rules { entry, compression, storage })
+}
+
+/// The batches of an entry. If one is bad nothing of the entry is written.
+fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
+    if data.partition >= rules.entry.info.partitions {
+        return Err(ErrorCode::NotLeaderForPartition);
+    }
+    let segment = rules.storage.and_then(|storage| storage.segment_size);
+    let mut split = data.records.split();
+    let mut batches = Vec::new();
+    for batch in split.by_ref() {
+        let batch = batch.map_err(|error| match error {
+            WireError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            error => ErrorCode::Other(format!("the record set is malformed: {error}")),
+        })?;
+        // A batch of no records: there is nothing to write.
+        if batch.header().last_offset_delta < 0 {
+            continue;
+        }
+        if segment.is_some_and(|segment| batch.len() > segment as usize) {
+            return Err(ErrorCode::MessageTooLarge);
+        }
+        let codec = batch.header().attributes.codec().map_err(|_| ErrorCode::CompressionError)?;
+        if !allows(rules.compression, codec) {
+            return Err(ErrorCode::CompressionError);
+        }
+        batch.verify_checksum().map_err(|error| ErrorCode::Other(error.to_string()))?;
+        batches.push(batch);
+    }
+    if split.remaining().is_empty() {
+        Ok(batches)
+    } else {
+        Err(ErrorCode::Other("the record set ends within a batch".to_owned()))
+    }
+}
+
+fn allows(rule: TopicCompression, codec: Codec) -> bool {
+    match rule {
+        TopicCompression::Any => true,
+        TopicCompression::None => codec == Codec::None,
+        TopicCompression::Gzip => codec == Codec::Gzip,
+        TopicCompression::Snappy => codec == Codec::Snappy,
+        TopicCompression::Lz4 => codec == Codec::Lz4,
+        TopicCompression::Zstd => codec == Codec::Zstd,
+        // Refused when the topic is created.
+        TopicCompression::Unknown(_) => false,
+    }
+}
+
+async fn append_entry(node: &Node, entry: Entry, acks: Acks, timeout_ms: i32) -> PartitionProduceReply {
+    let partition = entry.at.partition;
+    let outcome = match entry.batches {
+        Ok(batches) => append_batches(node, &entry.at, batches, acks, timeout_ms).await,
+        Err(ErrorCode::None) => Ok(0),
+        Err(error_code) => Err(error_code),
+    };
+    let (error_code, base_offset) = match outcome {
+        Ok(base_offset) => (ErrorCode::None, base_offset),
+        Err(error_code) => {
+            node.metrics.error(Front::Data, error_code.name());
+            (error_code, 0)
+        }
+    };
+    PartitionProduceReply { partition, error_code, base_offset, ..PartitionProduceReply::default() }
+}
+
+/// Appends the batches of one entry and returns the offset of the first record; 0 if there is none.
+async fn append_batches(
+    node: &Node,
+    at: &TopicPartition,
+    batches: Vec<EncodedBatch>,
+    acks: Acks,
+    timeout_ms: i32,
+) -> Result<i64, ErrorCode> {
+    let counts = batches.iter().map(|batch| (u64::from(batch.header().offset_span()), batch.len()));
+    let (records, bytes) =
+        counts.fold((0, 0), |(records, bytes), (span, length)| (records + span, bytes + length));
+    let appends = batches.into_iter().map(|batch| {
+        let target = at.clone();
+        node.engine.append(AppendRequest { target, batch, acks })
+    });
+    let all = join_all(appends);
+    let outcomes = match acks {
+        Acks::Committed => {
+            let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+            tokio::time::timeout(limit, all).await.map_err(|_| errors::timed_out(timeout_ms))?
+        }
+        Acks::None | Acks::Leader => all.await,
+    };
+    let mut first = None;
+    for outcome in outcomes {
+        let ack = outcome.map_err(|error| errors::of_append(&error, at, timeout_ms))?;
+        first.get_or_insert(ack.base_offset.unwrap_or(0));
+    }
+    node.metrics.received(records, bytes);
+    Ok(first.unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_that_names_a_codec_takes_that_one_only() {
+        for codec in Codec::ALL {
+            assert!(allows(TopicCompression::Any, codec));
+            let table = [
+                (TopicCompression::None, Codec::None),
+                (TopicCompression::Gzip, Codec::Gzip),
+                (TopicCompression::Snappy, Codec::Snappy),
+                (TopicCompression::Lz4, Codec::Lz4),
+                (TopicCompression::Zstd, Codec::Zstd),
+            ];
+            for (rule, only) in table {
+                assert_eq!(allows(rule, codec), codec == only, "{rule:?} {codec}");
+            }
+        }
+    }
+}

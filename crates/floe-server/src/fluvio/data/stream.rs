@@ -1,0 +1,300 @@
+//! StreamFetch: one task that sends records and waits for their acknowledgement before it sends more.
+//!
+//! A stream sends whole batches only, at least one, even if it exceeds the client's limit: clients that cut batches
+//! lose records, and so none of them can here.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use floe::{
+    Error, ErrorKind, Topic, TopicPartition,
+    engine::{self, BatchReader, ReadRequest, Start, Watermarks},
+};
+use floe_wire::{
+    batch::EncodedBatch,
+    fluvio::{
+        ErrorCode, Isolation, PartitionRecords, RecordSet, SmartModuleInvocation, SmartModuleSource,
+        StreamFetchReply, StreamFetchRequest, frame::RequestHeader, names::CONSUMER_OFFSET_TOPIC,
+    },
+};
+use futures_util::FutureExt as _;
+use tokio::sync::watch;
+
+use super::super::{errors, frames};
+use crate::{
+    metrics::Front,
+    node::{Node, told},
+    outbox::{Gone, Outbox},
+};
+
+/// A partition that exists.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    pub(super) at: TopicPartition,
+    /// Becomes true when the topic is deleted.
+    gone: watch::Receiver<bool>,
+}
+
+/// Looks up the partition that a stream shall read.
+pub(super) async fn resolve(node: &Node, request: &StreamFetchRequest) -> Result<Resolved, ErrorCode> {
+    find(node, &request.topic, request.partition).await
+}
+
+/// Looks up a partition.
+pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Resolved, ErrorCode> {
+    let entry = node.catalog.find(topic).await.map_err(|error| errors::of_read(&error))?;
+    match entry {
+        Some(entry) if partition < entry.info.partitions && topic != CONSUMER_OFFSET_TOPIC => {
+            Ok(Resolved { at: Topic::from(topic).partition(partition), gone: entry.gone() })
+        }
+        _ => Err(ErrorCode::NotLeaderForPartition),
+    }
+}
+
+/// Why the SmartModules of a request cannot be run: this build has nothing to run them with.
+pub(super) fn smartmodule_refusal(node: &Node, chain: &[SmartModuleInvocation]) -> ErrorCode {
+    for invocation in chain {
+        if let SmartModuleSource::Predefined(name) = &invocation.wasm
+            && !super::super::controller::smartmodules::is_known(node, name)
+        {
+            return ErrorCode::SmartModuleNotFound { name: name.clone() };
+        }
+    }
+    ErrorCode::SmartModuleChainInitError("this server was built without a SmartModule engine".to_owned())
+}
+
+/// Why a stream ended.
+enum End {
+    /// The client is to be told.
+    Refused(ErrorCode),
+    /// There is no client any more.
+    Gone,
+}
+
+impl From<Gone> for End {
+    fn from(Gone: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<ErrorCode> for End {
+    fn from(error_code: ErrorCode) -> Self {
+        Self::Refused(error_code)
+    }
+}
+
+/// One stream.
+pub(super) struct Stream {
+    node: Arc<Node>,
+    outbox: Outbox,
+    id: u32,
+    header: RequestHeader,
+    request: StreamFetchRequest,
+    at: TopicPartition,
+    gone: watch::Receiver<bool>,
+    acknowledgements: watch::Receiver<i64>,
+    max_bytes: usize,
+    /// Offset of the next record to send.
+    position: i64,
+    /// Read, and not fitting into the last reply.
+    waiting: Option<EncodedBatch>,
+}
+
+impl Stream {
+    pub(super) fn new(
+        node: Arc<Node>,
+        outbox: Outbox,
+        (id, header, request): (u32, RequestHeader, StreamFetchRequest),
+        Resolved { at, gone }: Resolved,
+        acknowledgements: watch::Receiver<i64>,
+    ) -> Self {
+        // A negative limit means none.
+        let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
+        Self {
+            max_bytes: wanted.min(node.limits.response_bytes),
+            position: request.fetch_offset,
+            node,
+            outbox,
+            id,
+            header,
+            request,
+            at,
+            gone,
+            acknowledgements,
+            waiting: None,
+        }
+    }
+
+    /// Runs until an error, which the client is told, or until the connection ends.
+    pub(super) async fn run(mut self) {
+        let Err(End::Refused(error_code)) = self.send_all().await else { return };
+        self.node.metrics.error(Front::Data, error_code.name());
+        let partition =
+            PartitionRecords { partition: self.at.partition, error_code, ..PartitionRecords::default() };
+        // If the connection is gone, there is nobody to tell.
+        if let Ok(pieces) = self.encode(partition) {
+            let _ = self.outbox.send(pieces).await;
+        }
+    }
+
+    async fn send_all(&mut self) -> Result<std::convert::Infallible, End> {
+        if !self.request.smartmodules.is_empty() {
+            return Err(smartmodule_refusal(&self.node, &self.request.smartmodules).into());
+        }
+        if self.request.smartmodule.is_some() || !self.request.wasm_module.is_empty() {
+            return Err(smartmodule_refusal(&self.node, &[]).into());
+        }
+        let mut reader = self.open().await?;
+        loop {
+            let Some(first) = self.first_batch(&mut reader).await? else { continue };
+            self.send(&mut reader, first).await?;
+            self.await_acknowledgement(&mut reader).await?;
+        }
+    }
+
+    /// Opens the engine at the position, which must be within the partition.
+    async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
+        self.waiting = None;
+        let marks = self.watermarks().await?;
+        check_start(self.position, marks)?;
+        let isolation = match self.request.isolation {
+            Isolation::ReadUncommitted => engine::Isolation::ReadUncommitted,
+            Isolation::ReadCommitted => engine::Isolation::ReadCommitted,
+        };
+        let request = ReadRequest {
+            source: self.at.clone(),
+            from: Start::Offset(self.position),
+            max_bytes: self.max_bytes.max(1),
+            isolation,
+        };
+        match self.node.engine.open(request).await {
+            Ok(reader) => Ok(reader),
+            Err(error) => Err(self.code_of(&error).await),
+        }
+    }
+
+    /// The next batch, as soon as there is one; `None` when the client moved the position meanwhile.
+    async fn first_batch(
+        &mut self,
+        reader: &mut Box<dyn BatchReader>,
+    ) -> Result<Option<EncodedBatch>, ErrorCode> {
+        if let Some(batch) = self.waiting.take() {
+            return Ok(Some(batch));
+        }
+        let outcome = tokio::select! {
+            biased;
+            () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+            changed = self.acknowledgements.changed() => {
+                changed.map_err(|_| ErrorCode::SpuOffline)?;
+                None
+            }
+            outcome = reader.next() => Some(outcome),
+        };
+        match outcome {
+            Some(Ok(Some(batch))) => Ok(Some(batch)),
+            Some(Ok(None)) => Err(ErrorCode::TopicDeleted),
+            Some(Err(error)) => Err(self.code_of(&error).await),
+            None => {
+                self.acknowledged(reader).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Sends one reply: `first`, and what else is there and fits.
+    async fn send(&mut self, reader: &mut Box<dyn BatchReader>, first: EncodedBatch) -> Result<(), End> {
+        // Room for all that may follow is taken before it is read: a client that does not read costs no memory.
+        let room = self.outbox.reserve(self.max_bytes.max(first.len())).await?;
+        let mut bytes = first.len();
+        let mut batches = vec![first];
+        while bytes < self.max_bytes {
+            // An error, or the end, comes again when it is asked for the next time.
+            let Some(Ok(Some(batch))) = reader.next().now_or_never() else { break };
+            if bytes + batch.len() > self.max_bytes {
+                self.waiting = Some(batch);
+                break;
+            }
+            bytes += batch.len();
+            batches.push(batch);
+        }
+        let marks = self.watermarks().await?;
+        let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
+        if let Some(last) = batches.last() {
+            self.position = last.next_offset();
+        }
+        let pieces = self.encode(PartitionRecords {
+            partition: self.at.partition,
+            high_watermark: marks.high,
+            log_start_offset: marks.start,
+            records: RecordSet::from_batches(&batches),
+            ..PartitionRecords::default()
+        })?;
+        self.node.metrics.sent(records, bytes);
+        Ok(self.outbox.send_in(room, pieces).await?)
+    }
+
+    /// Waits until the client has taken the last reply.
+    async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
+        loop {
+            tokio::select! {
+                biased;
+                () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+                changed = self.acknowledgements.changed() => changed.map_err(|_| ErrorCode::SpuOffline)?,
+            }
+            if self.acknowledged(reader).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Goes where the latest acknowledgement says. False if it says nothing.
+    async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
+        let next = *self.acknowledgements.borrow_and_update();
+        if next < 0 {
+            return Ok(false);
+        }
+        if next != self.position {
+            self.position = next;
+            *reader = self.open().await?;
+        }
+        Ok(true)
+    }
+
+    async fn watermarks(&self) -> Result<Watermarks, ErrorCode> {
+        match self.node.engine.watermarks(self.at.clone()).await {
+            Ok(marks) => Ok(marks),
+            Err(error) => Err(self.code_of(&error).await),
+        }
+    }
+
+    /// The code for an error of the engine. That the topic is gone is told as such: the stream was open.
+    async fn code_of(&self, error: &Error) -> ErrorCode {
+        match error.kind() {
+            ErrorKind::TopicNotFound => ErrorCode::TopicDeleted,
+            ErrorKind::OffsetOutOfRange => match self.node.engine.watermarks(self.at.clone()).await {
+                Ok(marks) => check_start(self.position, marks).err().unwrap_or(ErrorCode::OffsetEvicted {
+                    offset: self.position,
+                    next_available: marks.start,
+                }),
+                Err(error) => errors::of_read(&error),
+            },
+            _ => errors::of_read(error),
+        }
+    }
+
+    fn encode(&self, partition: PartitionRecords) -> Result<Vec<Bytes>, Gone> {
+        let reply = StreamFetchReply { topic: self.at.topic.to_string(), stream_id: self.id, partition };
+        frames::pieces::<StreamFetchRequest>(&self.header, &reply)
+    }
+}
+
+/// Whether a read may begin at `offset`; the codes are those of a real server.
+pub(super) fn check_start(offset: i64, marks: Watermarks) -> Result<(), ErrorCode> {
+    if offset < marks.start {
+        return Err(ErrorCode::OffsetEvicted { offset, next_available: marks.start });
+    }
+    if offset > marks.high {
+        return Err(ErrorCode::Other(format!("start offset: {offset} is greater than leo: {}", marks.high)));
+    }
+    Ok(())
+}

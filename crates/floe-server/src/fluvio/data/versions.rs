@@ -1,0 +1,48 @@
+//! What the data server says it speaks.
+
+use floe_wire::fluvio::{
+    ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsRequest, FetchRequest,
+    ProduceRequest, Request, StreamFetchRequest, UpdateOffsetsRequest, frame::RequestHeader,
+};
+
+use crate::{
+    fluvio::frames,
+    outbox::{Gone, Outbox},
+};
+
+/// Streams of clients that do not say their version keep this layout, as on a real server.
+const UNVERSIONED_STREAM_MAX: i16 = 15;
+
+/// Data servers never tell their platform version.
+const PLATFORM: &str = "0.0.0";
+
+pub(super) async fn answer(
+    outbox: &Outbox,
+    header: &RequestHeader,
+    request: &ApiVersionsRequest,
+) -> Result<(), Gone> {
+    let mut stream = range::<StreamFetchRequest>();
+    if request.client_version.is_empty() {
+        stream.max_version = UNVERSIONED_STREAM_MAX;
+    }
+    let reply = ApiVersionsReply {
+        error_code: ErrorCode::None,
+        api_keys: vec![
+            range::<ProduceRequest>(),
+            range::<FetchRequest>(),
+            range::<FetchOffsetsRequest>(),
+            stream,
+            range::<UpdateOffsetsRequest>(),
+        ],
+        platform_version: PLATFORM.to_owned(),
+    };
+    frames::reply::<ApiVersionsRequest>(outbox, header, &reply).await
+}
+
+fn range<R: Request>() -> ApiVersionRange {
+    ApiVersionRange {
+        api_key: R::KEY.cast_signed(),
+        min_version: R::VERSIONS.min,
+        max_version: R::VERSIONS.max,
+    }
+}

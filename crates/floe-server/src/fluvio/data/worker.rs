@@ -1,0 +1,127 @@
+//! Answers the requests of a connection, except for streams, in their order.
+
+use std::{pin::Pin, sync::Arc};
+
+use bytes::Bytes;
+use floe::TopicPartition;
+use floe_wire::fluvio::{
+    DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
+    ProduceRequest, UpdateConsumerOffsetRequest, frame::RequestHeader,
+};
+use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
+
+use super::{fetch, offsets, produce};
+use crate::{
+    fluvio::frames::pieces,
+    node::Node,
+    outbox::{Gone, Outbox},
+};
+
+/// Produce requests of one connection that may be under way. Their bytes are bounded as well.
+const APPENDS: usize = 32;
+
+/// A request that waits for the worker.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) header: RequestHeader,
+    pub(super) request: Request,
+    /// Given back when the request is answered.
+    pub(super) room: OwnedSemaphorePermit,
+}
+
+/// The requests that are answered in order.
+#[derive(Debug)]
+pub(super) enum Request {
+    Produce(ProduceRequest),
+    Fetch(FetchRequest),
+    FetchOffsets(FetchOffsetsRequest),
+    /// With the partition and the consumer of the stream, if there is such a stream.
+    StoreOffset(UpdateConsumerOffsetRequest, Option<(TopicPartition, Option<String>)>),
+    DeleteOffset(DeleteConsumerOffsetRequest),
+    ListOffsets(FetchConsumerOffsetsRequest),
+}
+
+type Answer = Result<Vec<Bytes>, Gone>;
+
+/// Works until there are no more jobs, or the client is gone.
+pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: Outbox) {
+    let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
+    loop {
+        let job = tokio::select! {
+            biased;
+            Some(answer) = appends.next(), if !appends.is_empty() => {
+                if send(&outbox, answer).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            job = jobs.recv(), if appends.len() < APPENDS => job,
+        };
+        let Some(Job { header, request, room }) = job else { break };
+        if let Request::Produce(request) = request {
+            let prepared = produce::prepare(&node, request).await;
+            let node = Arc::clone(&node);
+            let mut append = Box::pin(async move {
+                let reply = produce::append(&node, prepared).await;
+                let answer = pieces::<ProduceRequest>(&header, &reply);
+                drop(room);
+                answer
+            });
+            // Polled here once, so that appends begin in the order of their requests, whatever polls them later.
+            match append.as_mut().now_or_never() {
+                Some(answer) if appends.is_empty() => {
+                    if send(&outbox, answer).await.is_err() {
+                        return;
+                    }
+                }
+                Some(answer) => appends.push_back(Box::pin(std::future::ready(answer))),
+                None => appends.push_back(append),
+            }
+            continue;
+        }
+        // Everything else sees what was written before it.
+        while let Some(answer) = appends.next().await {
+            if send(&outbox, answer).await.is_err() {
+                return;
+            }
+        }
+        let answer = answer(&node, &header, request).await;
+        drop(room);
+        if send(&outbox, answer).await.is_err() {
+            return;
+        }
+    }
+    while let Some(answer) = appends.next().await {
+        if send(&outbox, answer).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer {
+    match request {
+        // Handled by the caller, which lets appends overlap.
+        Request::Produce(request) => {
+            let reply = produce::append(node, produce::prepare(node, request).await).await;
+            pieces::<ProduceRequest>(header, &reply)
+        }
+        Request::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
+        Request::FetchOffsets(request) => {
+            pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)
+        }
+        Request::StoreOffset(request, stream) => {
+            pieces::<UpdateConsumerOffsetRequest>(header, &offsets::store(node, &request, stream).await)
+        }
+        Request::DeleteOffset(request) => {
+            pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)
+        }
+        Request::ListOffsets(request) => {
+            pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)
+        }
+    }
+}
+
+async fn send(outbox: &Outbox, answer: Answer) -> Result<(), Gone> {
+    outbox.send(answer?).await
+}

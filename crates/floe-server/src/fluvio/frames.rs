@@ -1,0 +1,37 @@
+//! Frames as both servers read and write them.
+
+use bytes::{Bytes, BytesMut};
+use floe_wire::{
+    WireError,
+    fluvio::{
+        Request,
+        frame::{RequestHeader, encode_reply, split_frame},
+    },
+};
+
+use crate::outbox::{Gone, Outbox};
+
+/// Takes a frame off what was received.
+pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
+    split_frame(received, limit)
+}
+
+/// The reply to a request, encoded. A reply that cannot be encoded ends the connection: there is no way to say so.
+pub(super) fn pieces<R: Request>(header: &RequestHeader, reply: &R::Reply) -> Result<Vec<Bytes>, Gone> {
+    match encode_reply::<R>(reply, header.version, header.correlation_id) {
+        Ok(frame) => Ok(frame.pieces()),
+        Err(error) => {
+            tracing::error!(%error, api = R::NAME, "a reply cannot be encoded");
+            Err(Gone)
+        }
+    }
+}
+
+/// Sends the reply to a request.
+pub(super) async fn reply<R: Request>(
+    outbox: &Outbox,
+    header: &RequestHeader,
+    reply: &R::Reply,
+) -> Result<(), Gone> {
+    outbox.send(pieces::<R>(header, reply)?).await
+}

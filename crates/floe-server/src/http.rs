@@ -1,0 +1,92 @@
+//! Health and metrics over HTTP.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{RawQuery, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::{metrics::Front, node::Node};
+
+/// Serves until the future is dropped.
+pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
+    let router = Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/healthz", get(readyz))
+        .route("/metrics", get(metrics))
+        .with_state(node);
+    if let Err(error) = axum::serve(listener, router).await {
+        tracing::error!(%error, "health and metrics are no longer served");
+    }
+}
+
+/// One thing that was looked at.
+struct Check {
+    name: &'static str,
+    passed: bool,
+    detail: String,
+}
+
+/// The process answers; nothing else is looked at.
+async fn livez(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    node.metrics.request(Front::Http, "livez");
+    let alive = Check { name: "process", passed: true, detail: "up".to_owned() };
+    report(&[alive], query.as_deref(), &headers)
+}
+
+/// Whether new work should be sent here.
+async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+    node.metrics.request(Front::Http, "readyz");
+    let stopping = node.is_stopping();
+    let detail = if stopping { "shutting down" } else { "serving" };
+    let mut checks = vec![Check { name: "server", passed: !stopping, detail: detail.to_owned() }];
+    match node.engine.health().await {
+        Ok(health) => {
+            let states = health.nodes.iter().map(|node| format!("{}: {}", node.name, node.state));
+            let detail = states.collect::<Vec<_>>().join(", ");
+            checks.push(Check { name: "engine", passed: health.ready, detail });
+        }
+        Err(error) => {
+            checks.push(Check { name: "engine", passed: false, detail: error.to_string() });
+        }
+    }
+    report(&checks, query.as_deref(), &headers)
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> Response {
+    node.metrics.request(Front::Http, "metrics");
+    let text = node.metrics.to_prometheus();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+fn report(checks: &[Check], query: Option<&str>, headers: &HeaderMap) -> Response {
+    let passed = checks.iter().all(|check| check.passed);
+    let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept.is_some_and(|accept| accept.contains("application/json")) {
+        let word = |passed| if passed { "pass" } else { "fail" };
+        let checks = checks
+            .iter()
+            .map(|check| json!({"name": check.name, "status": word(check.passed), "output": check.detail}));
+        let document = json!({"status": word(passed), "checks": checks.collect::<Vec<_>>()});
+        return (status, [(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response();
+    }
+    let mut text = String::new();
+    let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
+    if is_verbose {
+        for check in checks {
+            let (sign, word) = if check.passed { ('+', "ok") } else { ('-', "failed") };
+            text.push_str(&format!("[{sign}]{} {word}: {}\n", check.name, check.detail));
+        }
+    } else {
+        text.push_str(if passed { "ok\n" } else { "not ready\n" });
+    }
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}

@@ -1,0 +1,66 @@
+//! How a server shall behave.
+
+use std::{path::PathBuf, time::Duration};
+
+/// Settings of a server. Each has a default that suits a laptop and a test.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ServeOptions {
+    /// Host name or address under which Fluvio clients reach the data server. Default: the address that it was bound
+    /// to, which is wrong only behind a translation of addresses or for an address such as `0.0.0.0`.
+    pub advertise: Option<String>,
+    /// Folder for what the engine has no place for: rules of Fluvio topics, SmartModules, registered data servers.
+    /// Default: none, all of it is gone when the server ends.
+    pub registry: Option<PathBuf>,
+    /// How long requests may go on after the shutdown has begun. Default: 10 seconds.
+    pub shutdown_deadline: Duration,
+    /// What one client may take.
+    pub limits: Limits,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            advertise: None,
+            registry: None,
+            shutdown_deadline: Duration::from_secs(10),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// What one client, or all of them together, may take.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Connections at once, of all protocols together; further ones are closed at once. Default: 10,000.
+    pub connections: usize,
+    /// Largest Fluvio request in bytes. Default: 64 MiB, so that the largest batch (32 MiB) fits.
+    pub frame_bytes: usize,
+    /// Bytes of requests that one connection may have unanswered; it is read no further then. A single larger request
+    /// is taken alone. Default: 64 MiB.
+    pub in_flight_bytes: usize,
+    /// Bytes of answers that may wait for a client that does not read. Default: 16 MiB; one larger answer is sent alone.
+    pub unread_bytes: usize,
+    /// Most bytes of records in one answer of a stream, whatever the client asks for. A larger batch is sent alone.
+    /// Default: 8 MiB.
+    pub response_bytes: usize,
+    /// Streams that one connection may open in its life. Default: 10,000.
+    pub streams: u32,
+    /// Time from the first byte of a request to its last. Default: 60 seconds.
+    pub frame_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            frame_bytes: 64 << 20,
+            in_flight_bytes: 64 << 20,
+            unread_bytes: 16 << 20,
+            response_bytes: 8 << 20,
+            streams: 10_000,
+            frame_timeout: Duration::from_secs(60),
+        }
+    }
+}

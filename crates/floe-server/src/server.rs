@@ -1,0 +1,257 @@
+//! Accepts connections, counts them, and ends in order.
+
+use std::{
+    fmt, io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use floe::{Error, ErrorKind, Result, engine::SharedEngine};
+use futures_util::future::BoxFuture;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    catalog::Catalog,
+    fluvio, http,
+    listeners::Listeners,
+    metrics::{Front, Metrics},
+    node::{Node, PublicAddress, told},
+    options::ServeOptions,
+    registry::Registry,
+    walrus,
+};
+
+/// How long to wait when the operating system has no more sockets for us.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// How long `/readyz` says no before the listeners close, if it is served: a balancer must have a chance to see it.
+/// Part of the shutdown deadline.
+const LAME_DUCK: Duration = Duration::from_millis(200);
+
+/// Serves `engine` on `listeners` until `shutdown` is ready, then ends: `/readyz` turns to 503, no more connections are
+/// taken, requests that were received are answered, and what is still open at the deadline is closed.
+///
+/// The engine is left open: closing it is the caller's.
+///
+/// # Errors
+/// What keeps the server from starting: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] when the
+/// registry cannot be read.
+pub async fn serve(
+    listeners: Listeners,
+    engine: SharedEngine,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    let node = start(&listeners, engine, &options).await?;
+    let (stop, stopping) = watch::channel(false);
+    let mut tasks = JoinSet::new();
+    let catalog = Arc::clone(&node.catalog);
+    // Everything that runs belongs to this future, so that dropping it stops the server.
+    let mut background = JoinSet::new();
+    background.spawn(async move { catalog.follow().await });
+    let connections = Arc::new(Semaphore::new(options.limits.connections));
+
+    let has_http = listeners.http.is_some();
+    let mut accept = |listener: TcpListener, front: Front, handler: Handler| {
+        let acceptor = Acceptor {
+            node: Arc::clone(&node),
+            connections: Arc::clone(&connections),
+            front,
+            handler,
+            stopping: stopping.clone(),
+            deadline: options.shutdown_deadline,
+        };
+        tasks.spawn(acceptor.run(listener));
+    };
+    if let Some((controller, data)) = listeners.fluvio {
+        accept(controller, Front::Controller, |node, socket, stop| {
+            Box::pin(fluvio::controller::serve(node, socket, stop))
+        });
+        accept(data, Front::Data, |node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+    }
+    if let Some(listener) = listeners.walrus {
+        accept(listener, Front::Walrus, |node, socket, stop| Box::pin(walrus::serve(node, socket, stop)));
+    }
+    // Health must be told until the very end, so HTTP ends last.
+    if let Some(listener) = listeners.http {
+        background.spawn(http::serve(Arc::clone(&node), listener));
+    }
+
+    shutdown.await;
+    node.stopping.store(true, Ordering::Relaxed);
+    if has_http {
+        tokio::time::sleep(LAME_DUCK.min(options.shutdown_deadline)).await;
+    }
+    stop.send_replace(true);
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptions) -> Result<Arc<Node>> {
+    let refuse =
+        |error: io::Error| Error::new(ErrorKind::StorageError, "the server cannot start").with_source(error);
+    let folder = options.registry.clone();
+    let registry = tokio::task::spawn_blocking(move || Registry::open(folder.as_deref()))
+        .await
+        .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?
+        .map_err(refuse)?;
+    let data_server = match &listeners.fluvio {
+        Some((_, data)) => {
+            let bound = data.local_addr().map_err(refuse)?;
+            Some(public_address(options.advertise.as_deref(), bound))
+        }
+        None => None,
+    };
+    let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
+    forget_lost_topics(&registry, &catalog).map_err(refuse)?;
+    Ok(Arc::new(Node {
+        engine,
+        catalog,
+        registry,
+        metrics: Metrics::default(),
+        limits: options.limits.clone(),
+        data_server,
+        cursors: walrus::Cursors::default(),
+        stopping: AtomicBool::new(false),
+    }))
+}
+
+fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
+    // Nobody can connect to 0.0.0.0; without a name to advertise, only clients of this machine are served.
+    let host = match advertise {
+        Some(host) => host.to_owned(),
+        None if bound.ip().is_unspecified() => "127.0.0.1".to_owned(),
+        None => bound.ip().to_string(),
+    };
+    PublicAddress { host, port: bound.port() }
+}
+
+/// A topic that was deleted while no server ran must not hand its rules to the next topic of its name.
+fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> {
+    let topics = catalog.all();
+    let exists = |name: &str| topics.iter().any(|entry| entry.info.name.as_str() == name);
+    if registry.read(|objects| objects.topics.keys().all(|name| exists(name))) {
+        return Ok(());
+    }
+    registry.change(|objects| objects.topics.retain(|name, _| exists(name)))
+}
+
+/// Serves one connection until it ends, or until the receiver says that the server stops and all requests that were
+/// received are answered.
+type Handler = fn(Arc<Node>, TcpStream, watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+
+struct Acceptor {
+    node: Arc<Node>,
+    connections: Arc<Semaphore>,
+    front: Front,
+    handler: Handler,
+    stopping: watch::Receiver<bool>,
+    deadline: Duration,
+}
+
+impl Acceptor {
+    async fn run(mut self, listener: TcpListener) {
+        let mut open = JoinSet::new();
+        let mut stopping = self.stopping.clone();
+        let mut stopped = pin!(told(&mut stopping));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stopped => break,
+                accepted = listener.accept() => match accepted {
+                    Ok((socket, _)) => self.take(socket, &mut open),
+                    Err(error) => {
+                        tracing::warn!(%error, listener = self.front.name(), "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                    }
+                },
+                Some(_) = open.join_next(), if !open.is_empty() => {}
+            }
+        }
+        drop(listener);
+        let ended = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.deadline, ended).await.is_err() {
+            tracing::warn!(
+                listener = self.front.name(),
+                open = open.len(),
+                "connections closed at the deadline"
+            );
+            open.shutdown().await;
+        }
+    }
+
+    fn take(&mut self, socket: TcpStream, open: &mut JoinSet<()>) {
+        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+            self.node.metrics.connection_refused();
+            return;
+        };
+        configure(&socket);
+        let serving = (self.handler)(Arc::clone(&self.node), socket, self.stopping.clone());
+        let counted = Counted::new(Arc::clone(&self.node), self.front);
+        open.spawn(async move {
+            serving.await;
+            drop((counted, permit));
+        });
+    }
+}
+
+/// Answers go out at once, and a client whose machine is gone is noticed some day.
+fn configure(socket: &TcpStream) {
+    // A socket that refuses either works all the same.
+    let _ = socket.set_nodelay(true);
+    #[cfg(unix)]
+    let _ = rustix::net::sockopt::set_socket_keepalive(socket, true);
+}
+
+/// Counts a connection as open while it lives, also if its task is cancelled.
+struct Counted {
+    node: Arc<Node>,
+    front: Front,
+}
+
+impl Counted {
+    fn new(node: Arc<Node>, front: Front) -> Self {
+        node.metrics.connection_opened(front);
+        Self { node, front }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.node.metrics.connection_closed(self.front);
+    }
+}
+
+impl fmt::Debug for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Counted").field("front", &self.front).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clients_are_sent_where_they_can_go() {
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        for (advertise, bound, host) in [
+            (None, "127.0.0.1:9010", "127.0.0.1"),
+            (None, "0.0.0.0:9010", "127.0.0.1"),
+            (None, "[::1]:9010", "::1"),
+            (Some("streams.example"), "0.0.0.0:9010", "streams.example"),
+        ] {
+            let expected = PublicAddress { host: host.to_owned(), port: 9010 };
+            assert_eq!(public_address(advertise, address(bound)), expected);
+        }
+    }
+}

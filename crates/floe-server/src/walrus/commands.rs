@@ -1,0 +1,188 @@
+//! The commands.
+
+use std::{
+    collections::BTreeMap,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use floe::{
+    Error, ErrorKind, Topic, TopicSpec,
+    engine::{Acks, AppendRequest},
+};
+use floe_wire::{
+    batch::{BatchBuilder, EncodedBatch, FinishOptions},
+    fluvio::names::CONSUMER_OFFSET_TOPIC,
+    walrus::{Entry, NodeMetrics, Refused, Reply, Request, TopicState},
+};
+use futures_util::future::join_all;
+
+use super::cursor::{Limit, PACKED_EPOCH};
+use crate::{metrics::Front, node::Node};
+
+/// This process, as the only node of its cluster.
+const NODE_ID: u64 = 1;
+
+/// Most bytes of entries in one answer, whatever is asked for.
+const MAX_BATCH_GET: usize = 4 << 20;
+
+/// The answer to one request.
+pub(super) async fn answer(node: &Node, frame: &Bytes) -> Reply {
+    let request = match Request::parse(frame) {
+        Ok(request) => request,
+        Err(refused) => {
+            node.metrics.error(Front::Walrus, "bad_request");
+            return Reply::Refused(refused);
+        }
+    };
+    node.metrics.request(Front::Walrus, name(&request));
+    let outcome = match request {
+        Request::Register { topic } => register(node, topic).await,
+        Request::Put { topic, payload } => put(node, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done),
+        Request::BatchPut { topic, entries } => put(node, topic, &entries).await.map(Reply::Count),
+        Request::Get { topic } => get(node, topic, Limit { entries: 1, bytes: MAX_BATCH_GET })
+            .await
+            .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
+        Request::BatchGet { topic, max_entries, max_bytes } => {
+            get(node, topic, Limit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
+                .await
+                .map(|entries| if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
+        }
+        Request::State { topic } => state(node, topic).await,
+        Request::Metrics => Ok(metrics()),
+        // A request that ends after its first word; parsing refuses it.
+        Request::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
+    };
+    outcome.unwrap_or_else(|refused| {
+        node.metrics.error(Front::Walrus, "refused");
+        Reply::Refused(refused)
+    })
+}
+
+async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
+    if topic == CONSUMER_OFFSET_TOPIC {
+        return Err(Refused::new(format!("topic {topic} is reserved")));
+    }
+    if node.catalog.find(topic).await.map_err(|error| refused(&error, topic))?.is_some() {
+        return Ok(Reply::Done);
+    }
+    match node.engine.create_topic(TopicSpec::new(topic)).await {
+        Ok(()) => {}
+        // Somebody was faster.
+        Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {}
+        Err(error) => return Err(refused(&error, topic)),
+    }
+    node.catalog.check(&Topic::from(topic)).await;
+    Ok(Reply::Done)
+}
+
+/// Appends entries in order and returns how many. Runs of text become one batch, which is appended whole or not at all.
+async fn put(node: &Node, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
+    let partition = node.cursors.next_partition(partitions(node, topic).await?);
+    let target = Topic::from(topic).partition(partition);
+    let batches = batches(entries)?;
+    let bytes = batches.iter().map(EncodedBatch::len).sum();
+    let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
+    let appends = batches
+        .into_iter()
+        .map(|batch| node.engine.append(AppendRequest { target: target.clone(), batch, acks: Acks::Leader }));
+    for outcome in join_all(appends).await {
+        outcome.map_err(|error| match error.kind() {
+            ErrorKind::TopicNotFound => unknown(topic),
+            _ => Refused::new(format!("append failed: {error}")),
+        })?;
+    }
+    node.metrics.received(records, bytes);
+    Ok(entries.len())
+}
+
+fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
+    let mut batches = Vec::new();
+    let mut texts = None;
+    let now = now_ms();
+    for entry in entries {
+        match Entry::parse(Bytes::copy_from_slice(entry)) {
+            Entry::Text(text) => {
+                let open = texts.get_or_insert_with(|| BatchBuilder::new(text.len() + 128));
+                open.append(now, None, &text, &[]).map_err(|error| Refused::new(error.to_string()))?;
+            }
+            Entry::Batch(batch) => {
+                batches.extend(close(texts.take())?);
+                batch.verify_checksum().map_err(|error| Refused::new(error.to_string()))?;
+                batches.push(batch.with_leader_epoch(PACKED_EPOCH));
+            }
+        }
+    }
+    batches.extend(close(texts)?);
+    Ok(batches)
+}
+
+fn close(open: Option<BatchBuilder>) -> Result<Option<EncodedBatch>, Refused> {
+    let finished = open.map(|open| open.finish(FinishOptions::default())).transpose();
+    finished.map_err(|error| Refused::new(error.to_string()))
+}
+
+async fn get(node: &Node, topic: &str, limit: Limit) -> Result<Vec<Bytes>, Refused> {
+    let partitions = partitions(node, topic).await?;
+    let entries = node.cursors.take(node, (topic, partitions), limit).await;
+    let entries = entries.map_err(|error| refused(&error, topic))?;
+    node.metrics.sent(entries.len() as u64, entries.iter().map(Bytes::len).sum());
+    Ok(entries)
+}
+
+async fn state(node: &Node, topic: &str) -> Result<Reply, Refused> {
+    partitions(node, topic).await?;
+    let state = TopicState {
+        current_segment: 1,
+        leader_node: NODE_ID,
+        last_sealed_entry_offset: 0,
+        sealed_segments: BTreeMap::new(),
+        segment_leaders: BTreeMap::from([(1, NODE_ID)]),
+    };
+    Ok(Reply::Json(state.to_json()))
+}
+
+fn metrics() -> Reply {
+    let metrics = NodeMetrics {
+        id: NODE_ID,
+        state: "Leader".to_owned(),
+        current_leader: Some(NODE_ID),
+        current_term: 1,
+        last_log_index: Some(1),
+    };
+    Reply::Json(metrics.to_json())
+}
+
+/// How many partitions a topic has; Walrus itself knows topics without partitions only.
+async fn partitions(node: &Node, topic: &str) -> Result<u32, Refused> {
+    let found = node.catalog.find(topic).await.map_err(|error| refused(&error, topic))?;
+    found.map(|entry| entry.info.partitions).ok_or_else(|| unknown(topic))
+}
+
+fn unknown(topic: &str) -> Refused {
+    Refused::new(format!("unknown topic {topic}"))
+}
+
+fn refused(error: &Error, topic: &str) -> Refused {
+    match error.kind() {
+        ErrorKind::TopicNotFound => unknown(topic),
+        _ => Refused::new(error.to_string()),
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn name(request: &Request<'_>) -> &'static str {
+    match request {
+        Request::Register { .. } => "REGISTER",
+        Request::Put { .. } => "PUT",
+        Request::Get { .. } => "GET",
+        Request::State { .. } => "STATE",
+        Request::Metrics => "METRICS",
+        Request::BatchPut { .. } => "BATCH_PUT",
+        Request::BatchGet { .. } | Request::ProbeBatch => "BATCH_GET",
+    }
+}

@@ -1,0 +1,222 @@
+//! The read position that all Walrus clients share, one for each partition.
+//!
+//! Its place is stored before an entry is handed out, so an entry is handed out at most once, also over restarts of
+//! the server, as on a Walrus node.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use floe::{
+    ErrorKind, Result, Topic, TopicPartition,
+    engine::{BatchReader, Isolation, ReadRequest, Start},
+};
+use floe_wire::{batch::EncodedBatch, walrus::pack_into};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+use crate::{metrics::Front, node::Node};
+
+/// Under which group the positions are stored. No name that a person would choose.
+const GROUP: &str = "__walrus-cursor";
+
+/// Leader epoch of batches that were put as one packed entry, and so come out as one. The field lies outside of the
+/// checksum, and nothing here uses it otherwise.
+pub(super) const PACKED_EPOCH: i32 = 0x666c_6f31;
+
+/// Bytes to read ahead.
+const READ_AHEAD: usize = 256 * 1024;
+
+/// How long to wait for a batch that must be there. Damaged batches are left out by the engine, so it may not be.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+
+/// Whether a group belongs to the server.
+pub(crate) fn is_reserved(group: &str) -> bool {
+    group == GROUP
+}
+
+/// How much to take at once.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limit {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
+/// All positions.
+#[derive(Debug, Default)]
+pub(crate) struct Cursors {
+    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<Cursor>>>>>,
+    turn: AtomicU32,
+}
+
+impl Cursors {
+    /// The partitions take turns.
+    pub(super) fn next_partition(&self, partitions: u32) -> u32 {
+        self.turn.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
+    }
+
+    /// Takes the next entries of a topic with so many partitions: no more than `limit`, but one if there is any.
+    pub(super) async fn take(
+        &self,
+        node: &Node,
+        (topic, partitions): (&str, u32),
+        limit: Limit,
+    ) -> Result<Vec<Bytes>> {
+        let first = self.next_partition(partitions);
+        for step in 0..partitions {
+            let at = Topic::from(topic).partition((first + step) % partitions);
+            let taken = self.take_of(node, at, limit).await?;
+            if !taken.is_empty() {
+                return Ok(taken);
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    async fn take_of(&self, node: &Node, at: TopicPartition, limit: Limit) -> Result<Vec<Bytes>> {
+        let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
+        let mut slot = slot.lock().await;
+        if slot.as_ref().is_none_or(Cursor::is_stale) {
+            *slot = Some(Cursor::open(node, at.clone()).await?);
+        }
+        let Some(cursor) = slot.as_mut() else { return Ok(Vec::new()) };
+        let outcome = cursor.take(node, limit).await;
+        if outcome.is_err() {
+            // The reader may be of no further use, and entries may have been looked at that were not handed out.
+            *slot = None;
+        }
+        outcome
+    }
+}
+
+/// The position in one partition.
+#[derive(Debug)]
+struct Cursor {
+    at: TopicPartition,
+    gone: watch::Receiver<bool>,
+    /// Offset of the next record to hand out.
+    next: i64,
+    reader: Option<Box<dyn BatchReader>>,
+    /// Entries that were read and not handed out, each with the offset after it.
+    ready: VecDeque<(i64, Bytes)>,
+}
+
+impl Cursor {
+    async fn open(node: &Node, at: TopicPartition) -> Result<Self> {
+        let gone = match node.catalog.find(at.topic.as_str()).await? {
+            Some(entry) => entry.gone(),
+            None => {
+                return Err(floe::Error::new(ErrorKind::TopicNotFound, "there is no such topic")
+                    .with_topic(&at.topic));
+            }
+        };
+        let next = node.engine.committed(Arc::from(GROUP), at.clone()).await?.unwrap_or(0);
+        Ok(Self { at, gone, next, reader: None, ready: VecDeque::new() })
+    }
+
+    fn is_stale(&self) -> bool {
+        *self.gone.borrow()
+    }
+
+    async fn take(&mut self, node: &Node, limit: Limit) -> Result<Vec<Bytes>> {
+        let (mut taken, mut bytes) = (Vec::new(), 0);
+        let mut next = self.next;
+        while taken.len() < limit.entries {
+            if self.ready.is_empty() && !self.read(node).await? {
+                break;
+            }
+            let Some((after, entry)) = self.ready.front() else { break };
+            if !taken.is_empty() && bytes + entry.len() > limit.bytes {
+                break;
+            }
+            next = *after;
+            bytes += entry.len();
+            taken.extend(self.ready.pop_front().map(|(_, entry)| entry));
+        }
+        if next > self.next {
+            node.engine.commit(Arc::from(GROUP), vec![(self.at.clone(), next)]).await?;
+            self.next = next;
+        }
+        Ok(taken)
+    }
+
+    /// Reads the next batch. False if there is none.
+    async fn read(&mut self, node: &Node) -> Result<bool> {
+        loop {
+            let marks = node.engine.watermarks(self.at.clone()).await?;
+            // Retention may have taken what was not read.
+            let position = self.next.max(self.ready_from()).max(marks.start);
+            if position >= marks.high {
+                return Ok(false);
+            }
+            if self.reader.is_none() {
+                let request = ReadRequest {
+                    source: self.at.clone(),
+                    from: Start::Offset(position),
+                    max_bytes: READ_AHEAD,
+                    isolation: Isolation::ReadCommitted,
+                };
+                self.reader = Some(node.engine.open(request).await?);
+            }
+            let Some(reader) = &mut self.reader else { return Ok(false) };
+            let batch = match tokio::time::timeout(READ_LIMIT, reader.next()).await {
+                Ok(Ok(Some(batch))) => batch,
+                Ok(Ok(None)) | Err(_) => return Ok(false),
+                Ok(Err(error)) => {
+                    self.reader = None;
+                    if error.kind() == ErrorKind::OffsetOutOfRange {
+                        continue;
+                    }
+                    return Err(error);
+                }
+            };
+            if self.unpack(node, &batch, position) {
+                return Ok(true);
+            }
+            // Nothing in it to hand out, and nobody shall look at it again.
+            self.next = self.next.max(batch.next_offset());
+        }
+    }
+
+    fn ready_from(&self) -> i64 {
+        self.ready.back().map_or(0, |(after, _)| *after)
+    }
+
+    /// Makes entries of a batch. False if there are none.
+    fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> bool {
+        let end = batch.next_offset();
+        if batch.header().leader_epoch == PACKED_EPOCH {
+            if end <= position {
+                return false;
+            }
+            let original = batch.clone().with_base_offset(0).with_leader_epoch(-1);
+            let mut entry = BytesMut::new();
+            pack_into(&mut entry, &original);
+            self.ready.push_back((end, entry.freeze()));
+            return true;
+        }
+        let before = self.ready.len();
+        let values = batch.verify_checksum().and_then(|()| batch.records()).and_then(|records| {
+            records
+                .map(|record| record.map(|record| (record.offset, record.value)))
+                .collect::<std::result::Result<Vec<_>, _>>()
+        });
+        match values {
+            Ok(values) => {
+                let wanted = values.into_iter().filter(|(offset, _)| *offset >= position);
+                self.ready.extend(wanted.map(|(offset, value)| (offset + 1, value)));
+            }
+            Err(error) => {
+                node.metrics.error(Front::Walrus, "batch_unreadable");
+                tracing::error!(%error, at = %self.at, offset = batch.base_offset(), "a batch was left out");
+            }
+        }
+        self.ready.len() > before
+    }
+}

@@ -1,0 +1,129 @@
+//! Walrus: the text protocol, answered as a Walrus node does, and its batch extension.
+
+mod commands;
+mod cursor;
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use floe_wire::{
+    WireError,
+    walrus::{LENGTH_LEN, MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, Refused, Reply, take_frame},
+};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+
+pub(crate) use self::cursor::{Cursors, is_reserved};
+use crate::{
+    incoming::{Ended, Incoming},
+    metrics::Front,
+    node::{Node, told},
+    outbox::{Gone, Outbox, outbox},
+};
+
+/// The only commands that may be longer than [`MAX_FRAME_LEN`].
+const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::Receiver<bool>) {
+    let (reading, writing) = socket.into_split();
+    let limits = &node.limits;
+    let mut incoming = Incoming::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
+    let (outbox, writer) = outbox(limits.unread_bytes);
+    // Owned here, so that it ends with this connection whatever ends it.
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move { drop(writer.run(writing).await) });
+    let ended = tokio::select! {
+        ended = answer_all(&node, &mut incoming, &outbox) => ended,
+        () = told(&mut stop) => None,
+        _ = tasks.join_next() => Some(Ended::Broken),
+    };
+    if let Some(label) = ended.as_ref().and_then(Ended::label) {
+        node.metrics.error(Front::Walrus, label);
+    }
+    match ended {
+        Some(Ended::Broken) => return,
+        Some(Ended::Malformed(_)) => {
+            // The body was not read and never will be: the two sides are out of step for good.
+            let refused = Reply::Refused(Refused::new("invalid frame length"));
+            let _ = send(&outbox, &refused).await;
+        }
+        _ => {}
+    }
+    drop(outbox);
+    while tasks.join_next().await.is_some() {}
+    // A socket that is closed with unread bytes takes the answer back.
+    incoming.discard().await;
+}
+
+async fn answer_all(node: &Node, incoming: &mut Incoming, outbox: &Outbox) -> Option<Ended> {
+    loop {
+        let frame = match incoming.next().await {
+            Ok(frame) => frame,
+            Err(ended) => return Some(ended),
+        };
+        let reply = commands::answer(node, &frame).await;
+        if send(outbox, &reply).await.is_err() {
+            return None;
+        }
+    }
+}
+
+/// Sends an answer in one piece: in two, a client that delays its acknowledgements would wait 40 ms for the second.
+async fn send(outbox: &Outbox, reply: &Reply) -> Result<(), Gone> {
+    let mut out = BytesMut::new();
+    if let Err(error) = reply.encode(&mut out) {
+        let refused = Reply::Refused(Refused::new(error.to_string()));
+        refused.encode(&mut out).map_err(|_| Gone)?;
+    }
+    outbox.send(vec![out.freeze()]).await
+}
+
+/// Takes a request off what was received. A request above the limit of Walrus is refused at its length, unless it
+/// begins as the one command that may be longer.
+fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
+    let Some(length) = received.first_chunk::<LENGTH_LEN>() else { return Ok(None) };
+    let length = u32::from_le_bytes(*length) as usize;
+    if length <= MAX_FRAME_LEN || length > limit {
+        return take_frame(received, limit);
+    }
+    let start = received.get(LENGTH_LEN..).unwrap_or_default();
+    let compared = start.len().min(LONG_COMMAND.len());
+    if start.get(..compared) == LONG_COMMAND.get(..compared) {
+        take_frame(received, limit)
+    } else {
+        take_frame(received, MAX_FRAME_LEN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(length: usize, start: &[u8]) -> BytesMut {
+        let mut bytes = BytesMut::from(&u32::try_from(length).unwrap().to_le_bytes()[..]);
+        bytes.extend_from_slice(start);
+        bytes
+    }
+
+    #[test]
+    fn only_batches_may_be_long() {
+        let take = |mut bytes: BytesMut| split(&mut bytes, MAX_BATCH_FRAME_LEN);
+        let limit = MAX_FRAME_LEN;
+        assert!(take(received(3, b"GET")).unwrap().is_some());
+        assert!(take(received(limit, &vec![b'x'; limit])).unwrap().is_some());
+        for refused in [
+            received(0, b""),
+            received(limit + 1, b"PUT t "),
+            received(limit + 1, b"B PUT"),
+            received(MAX_BATCH_FRAME_LEN + 1, b"BATCH_PUT "),
+            received(u32::MAX as usize, b""),
+        ] {
+            assert!(take(refused.clone()).is_err(), "{refused:?}");
+        }
+        for waiting in [received(limit + 1, b""), received(limit + 1, b"BATCH"), received(limit, b"PUT")] {
+            assert_eq!(take(waiting), Ok(None));
+        }
+        let long = [&b"BATCH_PUT "[..], &vec![b'x'; limit]].concat();
+        assert_eq!(take(received(long.len(), &long)).unwrap().unwrap(), long);
+    }
+}
