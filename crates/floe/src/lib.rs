@@ -41,3 +41,8 @@ pub use floe_wire::compress::Codec;
 pub use producer::Producer;
 pub use record::{IntoRecord, Record};
 pub use topic::{Durability, Topic, TopicPartition, TopicSpec};
+
+/// Compiles the example of the readme.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
