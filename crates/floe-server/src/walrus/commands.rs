@@ -17,7 +17,7 @@ use floe_wire::{
 };
 use futures_util::future::join_all;
 
-use super::cursor::{Limit, PACKED_EPOCH};
+use super::{cursor::Limit, packed};
 use crate::{metrics::Front, node::Node};
 
 /// This process, as the only node of its cluster.
@@ -108,8 +108,8 @@ fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
             }
             Entry::Batch(batch) => {
                 batches.extend(close(texts.take())?);
-                batch.verify_checksum().map_err(|error| Refused::new(error.to_string()))?;
-                batches.push(batch.with_leader_epoch(PACKED_EPOCH));
+                let marked = packed::mark(&batch).map_err(|error| Refused::new(error.to_string()))?;
+                batches.push(marked);
             }
         }
     }

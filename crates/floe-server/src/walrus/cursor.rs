@@ -12,23 +12,20 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use floe::{
     ErrorKind, Result, Topic, TopicPartition,
     engine::{BatchReader, Isolation, ReadRequest, Start},
 };
-use floe_wire::{batch::EncodedBatch, walrus::pack_into};
+use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
+use super::packed;
 use crate::{metrics::Front, node::Node};
 
 /// Under which group the positions are stored. No name that a person would choose.
 const GROUP: &str = "__walrus-cursor";
-
-/// Leader epoch of batches that were put as one packed entry, and so come out as one. The field lies outside of the
-/// checksum, and nothing here uses it otherwise.
-pub(super) const PACKED_EPOCH: i32 = 0x666c_6f31;
 
 /// Bytes to read ahead.
 const READ_AHEAD: usize = 256 * 1024;
@@ -191,15 +188,11 @@ impl Cursor {
     /// Makes entries of a batch. False if there are none.
     fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> bool {
         let end = batch.next_offset();
-        if batch.header().leader_epoch == PACKED_EPOCH {
-            if end <= position {
-                return false;
+        if let Some(entry) = packed::entry_of(batch) {
+            if end > position {
+                self.ready.push_back((end, entry));
             }
-            let original = batch.clone().with_base_offset(0).with_leader_epoch(-1);
-            let mut entry = BytesMut::new();
-            pack_into(&mut entry, &original);
-            self.ready.push_back((end, entry.freeze()));
-            return true;
+            return end > position;
         }
         let before = self.ready.len();
         let values = batch.verify_checksum().and_then(|()| batch.records()).and_then(|records| {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod cursor;
+mod packed;
 
 use std::sync::Arc;
 

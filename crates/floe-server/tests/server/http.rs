@@ -1,0 +1,99 @@
+//! Health and metrics, by bare HTTP.
+
+use floe_server::{ServeOptions, testkit::TestServer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::peer::{Peer, WalrusPeer, batch, topic, within};
+
+async fn get(address: &str, path: &str, accept: &str) -> (u16, String) {
+    let mut socket = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    socket.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within(socket.read_to_string(&mut answer)).await.unwrap();
+    let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+}
+
+#[tokio::test]
+async fn a_server_that_serves_is_alive_and_ready() {
+    let server = TestServer::start().await.unwrap();
+    let address = server.http_address();
+    for path in ["/livez", "/readyz", "/healthz"] {
+        assert_eq!(get(&address, path, "*/*").await, (200, "ok\n".to_owned()));
+    }
+    let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
+    assert_eq!((status, verbose.as_str()), (200, "[+]server ok: serving\n[+]engine ok: memory: open\n"));
+    let (_, json) = get(&address, "/readyz", "application/json").await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["status"], "pass");
+    assert_eq!(json["checks"][1]["name"], "engine");
+    assert_eq!(get(&address, "/nothing", "*/*").await.0, 404);
+}
+
+#[tokio::test]
+async fn an_engine_that_cannot_work_is_not_ready() {
+    let server = TestServer::start().await.unwrap();
+    assert_eq!(get(&server.http_address(), "/readyz", "*/*").await.0, 200);
+    server.client().engine().close().await.unwrap();
+    let (status, verbose) = get(&server.http_address(), "/readyz?verbose=1", "*/*").await;
+    assert_eq!(status, 503);
+    assert!(verbose.contains("[-]engine failed: "), "{verbose}");
+    assert_eq!(get(&server.http_address(), "/livez", "*/*").await.0, 200);
+}
+
+#[tokio::test]
+async fn readiness_ends_before_the_server_does() {
+    let server = TestServer::with("memory:", ServeOptions::default()).await.unwrap();
+    let address = server.http_address();
+    // A client that leaves its connection open must not keep the server.
+    let _idle = Peer::data(&server).await;
+    let stopping = tokio::spawn(server.stop());
+    let seen = async {
+        loop {
+            match TcpStream::connect(&address).await {
+                Ok(_) => {
+                    if get(&address, "/readyz", "*/*").await.0 == 503 {
+                        return;
+                    }
+                }
+                Err(error) => panic!("the listener was closed before /readyz said no: {error}"),
+            }
+        }
+    };
+    within(seen).await;
+    within(stopping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn what_happens_is_counted() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    let sent = batch(&["a", "b", "c"]);
+    peer.produce("t", std::slice::from_ref(&sent)).await;
+    peer.produce("missing", std::slice::from_ref(&sent)).await;
+    let id = peer.open("t", 0, 1000).await;
+    peer.pushed(id).await;
+    let mut walrus = WalrusPeer::connect(&server).await;
+    walrus.ask("GET t").await;
+    walrus.ask("NONSENSE").await;
+    let (status, text) = get(&server.http_address(), "/metrics", "*/*").await;
+    assert_eq!(status, 200);
+    for expected in [
+        "floe_server_connections{listener=\"fluvio_spu\"} 1\n".to_owned(),
+        "floe_server_connections_opened_total{listener=\"walrus\"} 1\n".to_owned(),
+        "floe_server_requests_total{listener=\"fluvio_spu\",api=\"Produce\"} 2\n".to_owned(),
+        "floe_server_requests_total{listener=\"walrus\",api=\"GET\"} 1\n".to_owned(),
+        "floe_server_errors_total{listener=\"fluvio_spu\",error=\"NotLeaderForPartition\"} 1\n".to_owned(),
+        "floe_server_errors_total{listener=\"walrus\",error=\"bad_request\"} 1\n".to_owned(),
+        "floe_server_received_records_total 3\n".to_owned(),
+        format!("floe_server_received_bytes_total {}\n", sent.len()),
+        "floe_server_sent_records_total 4\n".to_owned(),
+    ] {
+        assert!(text.contains(&expected), "{expected} is not in\n{text}");
+    }
+}

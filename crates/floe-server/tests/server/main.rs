@@ -1,0 +1,10 @@
+//! The server by raw frames: nothing here goes through a client.
+
+mod controller;
+mod data;
+mod hostile;
+mod http;
+mod offsets;
+mod peer;
+mod streams;
+mod walrus;

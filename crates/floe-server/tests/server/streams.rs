@@ -1,0 +1,194 @@
+//! StreamFetch: pushes, acknowledgements, ends.
+
+use floe_server::testkit::TestServer;
+use floe_wire::fluvio::{
+    ErrorCode, OffsetUpdate, SmartModuleInvocation, UpdateOffsetsReply, UpdateOffsetsRequest,
+};
+
+use crate::peer::{Peer, batch, numbered, records, stream, topic};
+
+async fn acknowledge(peer: &mut Peer, stream_id: u32, offset: i64) -> i32 {
+    peer.send(&UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset, stream_id }] }).await
+}
+
+/// Acknowledges and takes the answer, which comes before anything that it sets free.
+async fn acknowledged(peer: &mut Peer, stream_id: u32, offset: i64) {
+    let id = acknowledge(peer, stream_id, offset).await;
+    accepted(&peer.reply::<UpdateOffsetsRequest>(id).await);
+}
+
+fn accepted(reply: &UpdateOffsetsReply) {
+    assert!(reply.results.iter().all(|result| result.error_code == ErrorCode::None), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stream_sends_once_and_waits_for_the_acknowledgement() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let (mut writer, mut reader) = (Peer::data(&server).await, Peer::data(&server).await);
+    writer.produce("t", &[batch(&["a", "b"])]).await;
+    let id = reader.open("t", 0, 1_000_000).await;
+    let first = reader.pushed(id).await;
+    assert_eq!((first.topic.as_str(), first.stream_id), ("t", 1));
+    assert_eq!((first.partition.high_watermark, first.partition.log_start_offset), (2, 0));
+    assert_eq!(records(&first.partition.records), numbered(0, &["a", "b"]));
+    writer.produce("t", &[batch(&["c"])]).await;
+    reader.nothing_was_pushed().await;
+    acknowledged(&mut reader, 1, 2).await;
+    assert_eq!(records(&reader.pushed(id).await.partition.records), numbered(2, &["c"]));
+    // At the end: whatever comes next is sent without being asked for.
+    acknowledged(&mut reader, 1, 3).await;
+    reader.nothing_was_pushed().await;
+    writer.produce("t", &[batch(&["d"])]).await;
+    assert_eq!(records(&reader.pushed(id).await.partition.records), numbered(3, &["d"]));
+}
+
+#[tokio::test]
+async fn a_stream_begins_with_the_batch_that_holds_its_offset_and_can_be_moved_back() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    peer.produce("t", &[batch(&["a", "b", "c"]), batch(&["d"])]).await;
+    let length = i32::try_from(batch(&["a", "b", "c"]).len()).unwrap();
+    let id = peer.open("t", 1, length).await;
+    assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(0, &["a", "b", "c"]));
+    acknowledged(&mut peer, 1, 3).await;
+    assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(3, &["d"]));
+    acknowledged(&mut peer, 1, 0).await;
+    assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(0, &["a", "b", "c"]));
+    // Also while the stream waits for more.
+    acknowledged(&mut peer, 1, 4).await;
+    peer.nothing_was_pushed().await;
+    acknowledged(&mut peer, 1, 3).await;
+    assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(3, &["d"]));
+}
+
+#[tokio::test]
+async fn replies_hold_whole_batches_and_at_least_one() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    for value in ["a", "b", "c", "d"] {
+        peer.produce("t", &[batch(&[value])]).await;
+    }
+    let length = i32::try_from(batch(&["a"]).len()).unwrap();
+    for (id, (max_bytes, count)) in
+        (1..).zip([(1, 1), (length - 1, 1), (length, 1), (2 * length + 5, 2), (-1, 4), (0, 1)])
+    {
+        let correlation = peer.open("t", 0, max_bytes).await;
+        let reply = peer.pushed(correlation).await;
+        assert_eq!(reply.stream_id, id);
+        assert_eq!(records(&reply.partition.records).len(), count, "{max_bytes}");
+    }
+}
+
+#[tokio::test]
+async fn streams_of_one_connection_do_not_wait_for_each_other() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "one", 1).await;
+    topic(&server, "two", 1).await;
+    let (mut writer, mut reader) = (Peer::data(&server).await, Peer::data(&server).await);
+    let one = reader.open("one", 0, 1000).await;
+    let two = reader.open("two", 0, 1000).await;
+    writer.produce("two", &[batch(&["x"])]).await;
+    let reply = reader.pushed(two).await;
+    assert_eq!((reply.topic.as_str(), reply.stream_id), ("two", 2));
+    // Unacknowledged, it keeps nobody else.
+    writer.produce("one", &[batch(&["y"])]).await;
+    assert_eq!(reader.pushed(one).await.stream_id, 1);
+}
+
+#[tokio::test]
+async fn places_where_no_stream_can_begin() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    peer.produce("t", &[batch(&["a"])]).await;
+    for (offset, code) in [
+        (2, ErrorCode::Other("start offset: 2 is greater than leo: 1".to_owned())),
+        (-1, ErrorCode::OffsetEvicted { offset: -1, next_available: 0 }),
+        (-2, ErrorCode::OffsetEvicted { offset: -2, next_available: 0 }),
+    ] {
+        let id = peer.open("t", offset, 1000).await;
+        let reply = peer.pushed(id).await;
+        assert_eq!(reply.partition.error_code, code);
+        assert!(reply.partition.records.is_empty() && reply.stream_id > 0);
+    }
+    for name in ["missing", "consumer-offset"] {
+        let id = peer.open(name, 0, 1000).await;
+        let reply = peer.pushed(id).await;
+        assert_eq!((reply.partition.error_code, reply.stream_id), (ErrorCode::NotLeaderForPartition, 0));
+    }
+    // Nothing of this harms the connection, and refused streams take no number.
+    let id = peer.open("t", 0, 1000).await;
+    assert_eq!(peer.pushed(id).await.stream_id, 4);
+}
+
+#[tokio::test]
+async fn acknowledgements_that_mean_nothing_and_those_that_go_too_far() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    peer.produce("t", &[batch(&["a"])]).await;
+    let id = acknowledge(&mut peer, 9, 0).await;
+    let reply = peer.reply::<UpdateOffsetsRequest>(id).await;
+    assert_eq!(reply.results[0].error_code, ErrorCode::FetchSessionNotFoud);
+    let id = peer.open("t", 0, 1000).await;
+    peer.pushed(id).await;
+    for nothing in [-1, -2] {
+        acknowledged(&mut peer, 1, nothing).await;
+        peer.nothing_was_pushed().await;
+    }
+    // A real server would skip records silently.
+    acknowledged(&mut peer, 1, 5).await;
+    let end = peer.pushed(id).await.partition.error_code;
+    assert_eq!(end, ErrorCode::Other("start offset: 5 is greater than leo: 1".to_owned()));
+    // The stream is over, acknowledging it is not an error.
+    acknowledged(&mut peer, 1, 0).await;
+    peer.nothing_was_pushed().await;
+}
+
+#[tokio::test]
+async fn a_deleted_topic_is_told_to_every_stream() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 2).await;
+    let mut peer = Peer::data(&server).await;
+    peer.produce("t", &[batch(&["a"])]).await;
+    let waiting_for_acknowledgement = peer.open("t", 0, 1000).await;
+    peer.pushed(waiting_for_acknowledgement).await;
+    let mut other = Peer::data(&server).await;
+    let waiting_for_records = other.open("t", 1, 1000).await;
+    other.nothing_was_pushed().await;
+    server.client().admin().delete_topic("t").await.unwrap();
+    let first = peer.pushed(waiting_for_acknowledgement).await.partition.error_code;
+    let second = other.pushed(waiting_for_records).await.partition.error_code;
+    assert_eq!((first, second), (ErrorCode::TopicDeleted, ErrorCode::TopicDeleted));
+}
+
+#[tokio::test]
+async fn a_stream_with_modules_is_refused() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    peer.produce("t", &[batch(&["a"])]).await;
+    let mut request = stream("t", 0, 1000);
+    request.smartmodules = vec![SmartModuleInvocation::default()];
+    let id = peer.send(&request).await;
+    let reply = peer.pushed(id).await;
+    assert!(matches!(reply.partition.error_code, ErrorCode::SmartModuleChainInitError(_)), "{reply:?}");
+    assert!(reply.partition.records.is_empty());
+}
+
+#[tokio::test]
+async fn a_connection_opens_so_many_streams_and_no_more() {
+    let mut limits = floe_server::Limits::default();
+    limits.streams = 2;
+    let server = TestServer::with_limits(limits).await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    peer.open("t", 0, 1000).await;
+    peer.open("t", 0, 1000).await;
+    let third = peer.open("t", 0, 1000).await;
+    let reply = peer.pushed(third).await;
+    assert!(matches!(reply.partition.error_code, ErrorCode::Other(_)) && reply.stream_id == 0);
+}
