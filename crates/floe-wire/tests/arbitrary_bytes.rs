@@ -21,6 +21,11 @@ fn read_all(batch: &EncodedBatch) {
     assert!(upper.unwrap() <= bytes / 7 + 1);
     let borrowed: Vec<_> = records.borrowed().collect();
     assert!(borrowed.len() <= upper.unwrap(), "every record takes at least seven bytes");
+    let base = batch.base_offset();
+    let dense = borrowed.len() == records.record_count() as usize
+        && (0..).zip(&borrowed).all(|(index, one)| one.as_ref().is_ok_and(|one| one.offset - base == index))
+        && base.checked_add(i64::from(records.record_count())).is_some();
+    assert_eq!(records.is_dense(), dense, "the quick look agrees with reading");
     let mut payload = 0;
     for (view, borrowed) in records.clone().zip(&borrowed) {
         match (view, borrowed) {

@@ -163,6 +163,17 @@ impl Records {
         self.section.len()
     }
 
+    /// Whether every record decodes and the records occupy one offset each, from the base offset on without a hole.
+    /// Costs less than reading them. Meant for records of which none was taken.
+    #[must_use]
+    pub fn is_dense(&self) -> bool {
+        let mut rest = self.section.get(self.position..).unwrap_or_default();
+        let dense = (0..self.batch.count).all(|index| {
+            take_bytes(&mut rest).is_some_and(|body| body.len() >= LEAST_BODY_LEN && is_at(body, index))
+        });
+        dense && self.batch.base_offset.checked_add(i64::from(self.batch.count)).is_some()
+    }
+
     /// The records not taken yet, borrowed: the fast way to read them.
     #[must_use]
     pub fn borrowed(&self) -> BorrowedRecords<'_> {
@@ -291,6 +302,27 @@ impl BatchFacts {
             headers,
         })
     }
+}
+
+/// Whether what follows a record's length decodes and has this offset delta.
+#[inline]
+fn is_at(body: &[u8], index: u32) -> bool {
+    let Some((_attributes, mut rest)) = body.split_first() else { return false };
+    if varint::take(&mut rest).is_err() || varint::take(&mut rest) != Ok(i64::from(index)) {
+        return false;
+    }
+    let key = match rest {
+        [0, after @ ..] => {
+            rest = after;
+            true
+        }
+        [1, after @ ..] => {
+            rest = after;
+            take_bytes(&mut rest).is_some()
+        }
+        _ => false,
+    };
+    key && take_bytes(&mut rest).is_some() && !rest.is_empty()
 }
 
 /// Takes a length and as many bytes off the front.

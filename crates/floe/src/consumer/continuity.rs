@@ -1,6 +1,9 @@
 //! Checks every batch of one partition: is it whole, and does it follow the one before?
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    ops::Range,
+};
 
 use floe_wire::batch::{EncodedBatch, ProducerIdentity, Records};
 
@@ -103,8 +106,29 @@ impl Continuity {
         };
         self.damaged_from = None;
         let memory = batch.len().max(records.section_len());
+        let records_fill_the_batch = i64::from(records.record_count()) == next - base;
+        if records_fill_the_batch && records.is_dense() {
+            self.take_whole(&records, memory, base..next, &mut found);
+            return found;
+        }
         self.walk(&records, memory, next, &mut found);
         found
+    }
+
+    /// Takes what lies between the expected offset and the end of a batch without holes.
+    fn take_whole(
+        &mut self,
+        records: &Records,
+        mut memory: usize,
+        offsets: Range<i64>,
+        found: &mut Vec<Found>,
+    ) {
+        let from = self.expected.max(offsets.start);
+        let to = self.end.map_or(offsets.end, |end| end.min(offsets.end));
+        let skip = usize::try_from(from - offsets.start).unwrap_or(usize::MAX);
+        let count = usize::try_from(to - from).unwrap_or(0);
+        Run { from, skip, count }.close(records, to, &mut memory, found);
+        self.expected = offsets.end;
     }
 
     /// Finds the runs of good records that lie between the expected offset and the end.
