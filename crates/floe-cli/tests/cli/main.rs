@@ -7,6 +7,7 @@ mod groups;
 mod help;
 mod kills;
 mod produce;
+mod serve;
 mod support;
 #[cfg(unix)]
 mod terminal;

@@ -99,6 +99,10 @@ struct Cursor {
     gone: watch::Receiver<bool>,
     /// Offset of the next record to hand out.
     next: i64,
+    /// Offset after everything that was read, which is further than what was handed out.
+    read_to: i64,
+    /// End of the partition when its last records turned out to be unreadable.
+    dead_end: Option<i64>,
     reader: Option<Box<dyn BatchReader>>,
     /// Entries that were read and not handed out, each with the offset after it.
     ready: VecDeque<(i64, Bytes)>,
@@ -114,7 +118,7 @@ impl Cursor {
             }
         };
         let next = node.engine.committed(Arc::from(GROUP), at.clone()).await?.unwrap_or(0);
-        Ok(Self { at, gone, next, reader: None, ready: VecDeque::new() })
+        Ok(Self { at, gone, next, read_to: next, dead_end: None, reader: None, ready: VecDeque::new() })
     }
 
     fn is_stale(&self) -> bool {
@@ -148,8 +152,8 @@ impl Cursor {
         loop {
             let marks = node.engine.watermarks(self.at.clone()).await?;
             // Retention may have taken what was not read.
-            let position = self.next.max(self.ready_from()).max(marks.start);
-            if position >= marks.high {
+            let position = self.read_to.max(marks.start);
+            if position >= marks.high || self.dead_end == Some(marks.high) {
                 return Ok(false);
             }
             if self.reader.is_none() {
@@ -164,7 +168,11 @@ impl Cursor {
             let Some(reader) = &mut self.reader else { return Ok(false) };
             let batch = match tokio::time::timeout(READ_LIMIT, reader.next()).await {
                 Ok(Ok(Some(batch))) => batch,
-                Ok(Ok(None)) | Err(_) => return Ok(false),
+                Ok(Ok(None)) => return Ok(false),
+                Err(_) => {
+                    self.dead_end = Some(marks.high);
+                    return Ok(false);
+                }
                 Ok(Err(error)) => {
                     self.reader = None;
                     if error.kind() == ErrorKind::OffsetOutOfRange {
@@ -173,16 +181,11 @@ impl Cursor {
                     return Err(error);
                 }
             };
+            self.read_to = batch.next_offset();
             if self.unpack(node, &batch, position) {
                 return Ok(true);
             }
-            // Nothing in it to hand out, and nobody shall look at it again.
-            self.next = self.next.max(batch.next_offset());
         }
-    }
-
-    fn ready_from(&self) -> i64 {
-        self.ready.back().map_or(0, |(after, _)| *after)
     }
 
     /// Makes entries of a batch. False if there are none.

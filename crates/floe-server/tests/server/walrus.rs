@@ -186,6 +186,27 @@ async fn a_packed_entry_is_its_records_for_fluvio_and_itself_for_walrus() {
 }
 
 #[tokio::test]
+async fn records_that_nobody_can_read_are_left_out() {
+    let server = TestServer::start().await.unwrap();
+    topic(&server, "t", 1).await;
+    let (mut walrus, mut fluvio) = (WalrusPeer::connect(&server).await, Peer::data(&server).await);
+    // Sound as a batch, but it says that it has more records than there are.
+    let mut bytes = batch(&["x"]).to_bytes().to_vec();
+    bytes[57..61].copy_from_slice(&9_u32.to_be_bytes());
+    let checksum = crc32c::crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+    let unreadable = floe_wire::batch::EncodedBatch::parse(bytes.into()).unwrap();
+    for batch in [batch(&["before"]), unreadable, batch(&["after"])] {
+        fluvio.produce("t", &[batch]).await;
+    }
+    assert_eq!(walrus.ask("GET t").await, "OK before");
+    assert_eq!(walrus.ask("GET t").await, "OK after");
+    assert_eq!(walrus.ask("GET t").await, "EMPTY");
+    assert_eq!(walrus.ask("PUT t later").await, "OK");
+    assert_eq!(walrus.ask("BATCH_GET t 9 999").await, "OK 1 5 later");
+}
+
+#[tokio::test]
 async fn topics_with_partitions_are_written_and_read_in_turn() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 3).await;

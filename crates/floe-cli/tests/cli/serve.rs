@@ -1,0 +1,115 @@
+//! `floe serve`: what it prints, what it refuses, how it ends.
+#![cfg(unix)]
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::TcpStream,
+    process::Child,
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::support::Dir;
+
+const FREE: [&str; 8] = [
+    "--fluvio-sc",
+    "127.0.0.1:0",
+    "--fluvio-spu",
+    "127.0.0.1:0",
+    "--walrus",
+    "127.0.0.1:0",
+    "--http",
+    "127.0.0.1:0",
+];
+
+/// Starts a server on free ports and reads the addresses that it prints.
+fn start(dir: &Dir, args: &[&str]) -> (Child, Value) {
+    let args = [&["serve", "-o", "jsonl"][..], &FREE, args].concat();
+    let mut child = dir.start(&args);
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    (child, serde_json::from_str(&line).unwrap())
+}
+
+fn end(mut child: Child, signal: Signal) -> Option<i32> {
+    kill_process(Pid::from_child(&child), signal).unwrap();
+    child.wait().unwrap().code()
+}
+
+fn ask_walrus(addresses: &Value, request: &str) -> String {
+    let mut socket = TcpStream::connect(addresses["walrus"].as_str().unwrap()).unwrap();
+    let length = u32::try_from(request.len()).unwrap().to_le_bytes();
+    socket.write_all(&[&length, request.as_bytes()].concat()).unwrap();
+    let mut length = [0; 4];
+    socket.read_exact(&mut length).unwrap();
+    let mut answer = vec![0; usize::try_from(u32::from_le_bytes(length)).unwrap()];
+    socket.read_exact(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[test]
+fn it_serves_the_store_and_ends_politely() {
+    let dir = Dir::new();
+    for signal in [Signal::TERM, Signal::INT] {
+        let (child, addresses) = start(&dir, &["--data", "data"]);
+        for name in ["fluvio_sc", "fluvio_spu", "walrus", "http"] {
+            TcpStream::connect(addresses[name].as_str().unwrap()).unwrap();
+        }
+        assert_eq!(ask_walrus(&addresses, "REGISTER t"), "OK");
+        assert_eq!(ask_walrus(&addresses, "PUT t a record"), "OK");
+        // One process at a time; the message says what to do.
+        dir.run(&["topic", "list", "--url", "embedded:data"]).code(1).mentions("floe serve");
+        assert_eq!(end(child, signal), Some(0));
+    }
+    let read = dir.run(&["consume", "t", "-e", "--from", "beginning", "--url", "embedded:data"]);
+    read.ok().prints("a record\na record\n");
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill() {
+    let dir = Dir::new();
+    let (child, addresses) = start(&dir, &["--data", "data"]);
+    assert_eq!(ask_walrus(&addresses, "REGISTER t"), "OK");
+    for number in 0..50 {
+        assert_eq!(ask_walrus(&addresses, &format!("PUT t {number}")), "OK");
+    }
+    assert_eq!(end(child, Signal::KILL), None);
+    let read = dir.run(&["consume", "t", "-e", "--from", "beginning", "--url", "embedded:data"]).ok();
+    assert_eq!(read.text().lines().collect::<Vec<_>>(), (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_protocol_can_be_turned_off() {
+    let dir = Dir::new();
+    let args = ["--fluvio-sc", "off", "--fluvio-spu", "off", "--http", "off"];
+    let mut child = dir.start(
+        &[&["serve", "-o", "jsonl", "--url", "memory:", "--walrus", "127.0.0.1:0"][..], &args].concat(),
+    );
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let addresses: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&addresses["fluvio_sc"], &addresses["http"]), (&Value::Null, &Value::Null));
+    assert!(ask_walrus(&addresses, "METRICS").contains("Leader"));
+    assert_eq!(end(child, Signal::TERM), Some(0));
+}
+
+#[test]
+fn what_others_could_reach_must_be_asked_for() {
+    let dir = Dir::new();
+    let run = dir.run(&["serve", "--data", "data", "--walrus", "0.0.0.0:0"]);
+    run.code(2).mentions("--listen-public");
+    assert!(!dir.path().join("data").exists(), "nothing was created");
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let dir = Dir::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let args = [&["serve", "--url", "memory:"][..], &FREE, &["--walrus", &address]].concat();
+    // The flag is given twice, of which clap takes none.
+    dir.run(&args).code(2);
+    let args = ["serve", "--url", "memory:", "--fluvio-sc", &address, "--fluvio-spu", "127.0.0.1:0"];
+    dir.run(&args).code(1).mentions(&address);
+}
