@@ -12,7 +12,7 @@ use floe_log::{
     Durability, LogError, Store, StoreConfig, TopicConfig, TryChunk,
     disk::{Fault, FaultyDisk, MemoryDisk},
 };
-use support::{append, append_one, batch, copy, on, read_all};
+use support::{append, append_one, batch, on, read_all};
 
 fn faulty(memory: &MemoryDisk) -> (FaultyDisk, StoreConfig) {
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
@@ -267,7 +267,7 @@ fn a_commit_of_offsets_that_the_disk_refuses_is_not_acknowledged() {
     disk.plan(Fault::Sync, "meta.redb", 0, 1);
     assert!(matches!(store.commit_offset("g", "t", 0, 2, None), Err(LogError::Catalog { .. })));
     assert_eq!(store.committed("g", "t", 0).unwrap().offset, 1);
-    let store = Store::open(on(&copy(&memory.after_power_loss(|| false)))).unwrap();
+    let store = Store::open(on(&memory.after_power_loss(|| false))).unwrap();
     assert_eq!(store.committed("g", "t", 0).unwrap().offset, 1);
 }
 

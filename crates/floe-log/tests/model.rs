@@ -5,7 +5,7 @@ mod support;
 use bytes::Bytes;
 use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
 use proptest::prelude::*;
-use support::{append, batch, copy};
+use support::{append, batch};
 
 #[derive(Debug, Clone)]
 enum Action {
@@ -129,11 +129,7 @@ fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError
                     }
                     disk = disk.after_power_loss(|| false);
                 } else {
-                    let left = copy(&disk);
-                    disk = MemoryDisk::with_power_loss();
-                    for path in left.paths() {
-                        disk.put(&path, &left.contents(&path).unwrap());
-                    }
+                    disk = disk.after_kill();
                 }
                 if !matches!(action, Action::CloseAndOpen) {
                     model.committed = model.committed.map(|offset| offset.min(model.end));

@@ -9,7 +9,7 @@ use floe_log::{
     Durability, LogError, Store, TopicConfig,
     disk::{Disk, MemoryDisk},
 };
-use support::{append, append_one, batch, copy, on, read_all};
+use support::{append, append_one, batch, on, read_all};
 
 const HEADER: usize = 64;
 const SIZES: [usize; 5] = [30, 1, 200, 77, 120];
@@ -29,7 +29,7 @@ fn written(durable: usize) -> (MemoryDisk, Vec<(i64, Bytes)>) {
             store.flush().unwrap();
         }
     }
-    (copy(&disk), expected)
+    (disk.after_kill(), expected)
 }
 
 fn segment(disk: &MemoryDisk) -> PathBuf {
@@ -74,7 +74,7 @@ fn cut_at_every_byte_the_whole_batches_before_it_are_kept() {
     let whole = disk.contents(&path).unwrap();
     assert_eq!(whole.len(), start_of(5));
     for len in 0..=whole.len() {
-        let damaged = copy(&disk);
+        let damaged = disk.after_kill();
         damaged.put(&path, &whole[..len]);
         let kept = (0..5).rev().find(|number| start_of(number + 1) <= len).map_or(0, |last| last + 1);
         let cut = expect_kept(&damaged, &expected, kept, &format!("{len} bytes"));
@@ -92,7 +92,7 @@ fn with_any_byte_of_the_last_batch_flipped_it_is_cut() {
     let whole = disk.contents(&path).unwrap();
     for at in start_of(4)..whole.len() {
         for bit in [0x01, 0x80] {
-            let damaged = copy(&disk);
+            let damaged = disk.after_kill();
             let mut bytes = whole.clone();
             bytes[at] ^= bit;
             damaged.put(&path, &bytes);
@@ -108,7 +108,7 @@ fn holes_of_zeros_repeats_and_garbage_are_cut() {
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
     let torn = |change: &dyn Fn(&mut Vec<u8>)| {
-        let damaged = copy(&disk);
+        let damaged = disk.after_kill();
         let mut bytes = whole.clone();
         change(&mut bytes);
         damaged.put(&path, &bytes);
@@ -137,13 +137,13 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
     let other = {
-        let store = Store::open(on(&copy(&disk))).unwrap();
+        let store = Store::open(on(&disk.after_kill())).unwrap();
         store.recovery_report().clone()
     };
     assert!(other.cuts.is_empty() && other.corrupt.is_empty());
     for at in (start_of(0)..start_of(3)).step_by(3).chain([0, 8, 20, 63]) {
         for cuts in [false, true] {
-            let damaged = copy(&disk);
+            let damaged = disk.after_kill();
             let mut bytes = whole.clone();
             if cuts {
                 bytes.truncate(at);
@@ -210,7 +210,7 @@ fn a_rotten_batch_in_a_full_segment_does_not_take_the_others_along() {
     let whole = disk.contents(path).unwrap();
     let last = 64 + 157;
     for (at, is_readable) in [(last + 80, true), (last + 24, false)] {
-        let damaged = copy(&disk);
+        let damaged = disk.after_kill();
         let mut bytes = whole.clone();
         bytes[at] ^= 1; // in the records of offset 5, the last of its segment; in its count of offsets
         damaged.put(path, &bytes);
@@ -251,7 +251,7 @@ fn an_index_of_before_a_power_loss_does_no_harm() {
         append_one(&partition, &vec![number; 40_000]);
     }
     store.flush().unwrap();
-    let after = copy(&disk);
+    let after = disk.after_kill();
     after.put(&index, &stale);
     let store = Store::open(on(&after)).unwrap();
     let report = store.recovery_report();
@@ -348,7 +348,7 @@ fn a_lost_segment_in_the_middle_is_not_skipped() {
         append_one(&partition, &[1; 100]);
     }
     store.flush().unwrap();
-    let damaged = copy(&disk);
+    let damaged = disk.after_kill();
     damaged.remove_file(Path::new("/logs/2/00000000000000000006.seg")).unwrap();
     let files = damaged.paths().len();
     let store = Store::open(on(&damaged)).unwrap();
@@ -371,7 +371,7 @@ fn segments_behind_a_cut_go_with_it() {
     bytes[64..72].copy_from_slice(&15_i64.to_be_bytes());
     disk.put(&second, &bytes);
     {
-        let store = Store::open(on(&copy(&disk))).unwrap();
+        let store = Store::open(on(&disk.after_kill())).unwrap();
         assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
         assert_eq!(store.partition("t", 0).unwrap().bounds().end, 18);
     }

@@ -24,6 +24,8 @@ const PAGE: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk {
     names: Arc<Mutex<Names>>,
+    /// Held for reading by whoever changes something, so that a copy is the disk at one instant.
+    changes: Arc<RwLock<()>>,
     /// Whether synced contents are kept apart, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
 }
@@ -38,6 +40,7 @@ struct Names {
 
 #[derive(Debug, Default)]
 struct MemoryFile {
+    changes: Arc<RwLock<()>>,
     pieces: RwLock<Pieces>,
     synced: Option<Mutex<Vec<u8>>>,
     modified_ms: AtomicI64,
@@ -67,22 +70,23 @@ impl MemoryDisk {
     /// since, `keeps` picks the 4 KiB pages that reached the disk all the same, in any order.
     #[must_use]
     pub fn after_power_loss(&self, mut keeps: impl FnMut() -> bool) -> Self {
-        let names = self.names.lock();
         let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
-        for (path, file) in &names.synced {
+        let _instant = self.changes.write();
+        for (path, file) in &self.names.lock().synced {
             let synced = file.synced.as_ref().map(|synced| synced.lock().clone()).unwrap_or_default();
-            let contents = survivors(synced, &file.pieces.read().to_vec(), &mut keeps);
-            let copy = MemoryFile {
-                pieces: RwLock::new(Pieces::from(contents.as_slice())),
-                synced: Some(Mutex::new(contents)),
-                modified_ms: AtomicI64::new(file.modified_ms.load(Ordering::Relaxed)),
-            };
-            let copy = Arc::new(copy);
-            let mut names = after.names.lock();
-            names.files.insert(path.clone(), Arc::clone(&copy));
-            names.synced.insert(path.clone(), copy);
+            after.put_file(path, &survivors(synced, &file.pieces.read().to_vec(), &mut keeps), file);
         }
-        drop(names);
+        after
+    }
+
+    /// The disk as a process killed now would leave it: everything written is there, and counts as synced.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
+        let _instant = self.changes.write();
+        for (path, file) in &self.names.lock().files {
+            after.put_file(path, &file.pieces.read().to_vec(), file);
+        }
         after
     }
 
@@ -94,8 +98,14 @@ impl MemoryDisk {
 
     /// Puts a file there, synced.
     pub fn put(&self, path: &Path, contents: &[u8]) {
+        let _change = self.changes.read();
+        self.put_file(path, contents, &MemoryFile::default());
+    }
+
+    fn put_file(&self, path: &Path, contents: &[u8], like: &MemoryFile) {
         let file = Arc::new(self.empty_file());
         *file.pieces.write() = Pieces::from(contents);
+        file.modified_ms.store(like.modified_ms.load(Ordering::Relaxed), Ordering::Relaxed);
         if let Some(synced) = &file.synced {
             *synced.lock() = contents.to_vec();
         }
@@ -111,7 +121,11 @@ impl MemoryDisk {
     }
 
     fn empty_file(&self) -> MemoryFile {
-        MemoryFile { synced: self.tracks_sync.then(Mutex::default), ..MemoryFile::default() }
+        MemoryFile {
+            changes: Arc::clone(&self.changes),
+            synced: self.tracks_sync.then(Mutex::default),
+            ..MemoryFile::default()
+        }
     }
 }
 
@@ -135,6 +149,7 @@ fn survivors(synced: Vec<u8>, written: &[u8], keeps: &mut impl FnMut() -> bool) 
 
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        let _change = self.changes.read();
         let mut names = self.names.lock();
         if let Some(file) = names.files.get(path) {
             if how == Open::Create {
@@ -166,16 +181,19 @@ impl Disk for MemoryDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let _change = self.changes.read();
         self.names.lock().files.remove(path);
         Ok(())
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
+        let _change = self.changes.read();
         self.names.lock().files.retain(|file, _| !file.starts_with(path));
         Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let _change = self.changes.read();
         let mut names = self.names.lock();
         let Some(file) = names.files.remove(from) else { return Err(io::ErrorKind::NotFound.into()) };
         names.files.insert(to.to_path_buf(), file);
@@ -183,6 +201,7 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let _change = self.changes.read();
         if !self.tracks_sync {
             return Ok(());
         }
@@ -225,6 +244,7 @@ impl Drop for Held {
 impl DiskFile for MemoryFile {
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
         let mut at = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let _change = self.changes.read();
         let mut pieces = self.pieces.write();
         for slice in slices {
             pieces.write(at, slice);
@@ -245,6 +265,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn sync(&self) -> io::Result<()> {
+        let _change = self.changes.read();
         if let Some(synced) = &self.synced {
             let contents = self.pieces.read().to_vec();
             *synced.lock() = contents;
@@ -253,6 +274,7 @@ impl DiskFile for MemoryFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        let _change = self.changes.read();
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.pieces.write().set_len(len);
         Ok(())

@@ -68,15 +68,6 @@ pub fn read_all(partition: &Arc<Partition>, from: i64) -> Result<Vec<(i64, Bytes
     }
 }
 
-/// A copy of a disk in memory as a killed process would leave it: everything written is there.
-pub fn copy(disk: &MemoryDisk) -> MemoryDisk {
-    let copy = MemoryDisk::new();
-    for path in disk.paths() {
-        copy.put(&path, &disk.contents(&path).unwrap());
-    }
-    copy
-}
-
 /// A store on this disk.
 pub fn on(disk: &MemoryDisk) -> StoreConfig {
     StoreConfig::at("/").disk(Arc::new(disk.clone()))
