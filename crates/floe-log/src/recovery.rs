@@ -348,6 +348,10 @@ impl Recovery<'_> {
     }
 
     fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str) {
+        if bytes == 0 {
+            // The file of a segment that was just begun, and nothing written to it reached the disk.
+            return;
+        }
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
             path = %path.display(), problem, "cut an incomplete end");
         self.found.cuts.push(Cut {

@@ -79,8 +79,7 @@ fn cut_at_every_byte_the_whole_batches_before_it_are_kept() {
         let kept = (0..5).rev().find(|number| start_of(number + 1) <= len).map_or(0, |last| last + 1);
         let cut = expect_kept(&damaged, &expected, kept, &format!("{len} bytes"));
         let torn = if len < HEADER { len } else { len - start_of(kept) };
-        // An empty segment file is reported too: it is removed.
-        let reported = (torn > 0 || len == 0).then_some((kept as i64 * 3, torn as u64));
+        let reported = (torn > 0).then_some((kept as i64 * 3, torn as u64));
         assert_eq!(cut, reported, "{len} bytes");
     }
 }
@@ -383,4 +382,21 @@ fn segments_behind_a_cut_go_with_it() {
     assert_eq!(cuts, [(6, (start_of(5) - start_of(2)) as u64), (6, start_of(1) as u64)]);
     assert!(disk.contents(&second).is_none());
     assert_eq!(read_all(&store.partition("t", 0).unwrap(), 0).unwrap(), expected[..2]);
+}
+
+#[test]
+fn a_segment_that_was_only_begun_before_the_power_failed_is_not_a_cut() {
+    let disk = MemoryDisk::with_power_loss();
+    let store = Store::open(on(&disk)).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    append(&partition, batch(3, 1, b"body")).unwrap();
+    // Everything goes, and the next segment has a name but no header on the disk.
+    partition.delete_before(3).unwrap();
+    let after = disk.after_power_loss(|| false);
+    let store = Store::open(on(&after)).unwrap();
+    assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!((partition.bounds().start, partition.bounds().end), (3, 3));
+    assert_eq!(append_one(&partition, b"next"), 3);
 }
