@@ -81,6 +81,7 @@ lies! {
     offsets_outlive_deletion: DeleteKeepsOffsets => deletion_removes_stored_offsets;
     created_twice: CreateAgain => creating_a_topic_twice_is_refused;
     unknown_topics_created: CreateUnknown => unknown_topic_is_reported;
+    nothing_added: AddNothing => partitions_are_added;
     unordered_list: ListBackwards => topics_are_listed_by_name;
     silent_watch: SilentWatch => watch_reports_changes;
     never_ready: NeverReady => health_is_reported;

@@ -44,6 +44,7 @@ const PLAIN_FAILS: [&str; 4] = [
 const SKIPPED: &[(&str, &str)] = &[
     ("every_partition_is_described", "partitions"),
     ("topics_are_listed_by_name", "list_topics"),
+    ("partitions_are_added", "partitions"),
     ("unknown_partition_is_reported", "partitions"),
     ("deleted_topic_is_gone", "delete_topic"),
     ("recreated_topic_starts_empty", "delete_topic"),

@@ -7,7 +7,7 @@ use futures_util::stream::BoxStream;
 use crate::{
     Client, Error, ErrorKind, Result,
     engine::{CommittedOffset, Watermarks},
-    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
 /// Administration of an engine; from [`Client::admin`].
@@ -51,6 +51,39 @@ impl Admin {
             return Err(Error::unsupported("partitions", info.name).with_topic(&spec.name));
         }
         self.client.engine().create_topic(spec).await
+    }
+
+    /// Gives a topic more partitions, up to `total` of them. Records can be sent to them as soon as this returns;
+    /// producers and consumers that were started before keep to the partitions that they know. Asking for as many as
+    /// there are is success, so the call can be repeated.
+    ///
+    /// The records that are there stay where they are, so a key may from now on go to another partition than its
+    /// earlier records.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// let client = floe::Client::connect("memory:").await?;
+    /// client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
+    /// client.admin().add_partitions("orders", 3).await?;
+    /// assert_eq!(client.admin().topic("orders").await?.partitions, 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] for fewer than there are, or more than [`MAX_PARTITIONS`];
+    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::Unsupported`] where topics have one partition.
+    pub async fn add_partitions(&self, name: impl Into<Topic>, total: u32) -> Result<()> {
+        let (name, info) = (name.into(), self.client.info());
+        if !info.capabilities.partitions {
+            return Err(Error::unsupported("partitions", info.name).with_topic(&name));
+        }
+        if total > MAX_PARTITIONS {
+            let message = format!("{total} partitions: a topic has at most {MAX_PARTITIONS}");
+            return Err(Error::new(ErrorKind::InvalidCommand, message).with_topic(&name));
+        }
+        self.client.engine().add_partitions(name, total).await
     }
 
     /// Deletes a topic with all its records and the offsets stored for it.

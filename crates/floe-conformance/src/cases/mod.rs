@@ -26,6 +26,7 @@ macro_rules! with_every_case {
                 creating_a_topic_twice_is_refused:;
                 invalid_topics_are_refused:;
                 longest_name_is_accepted:;
+                partitions_are_added: partitions offsets;
                 unknown_topic_is_reported:;
                 unknown_partition_is_reported: partitions offsets;
                 deleted_topic_is_gone: delete_topic;

@@ -36,6 +36,7 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
     if !able.partitions {
         let spec = TopicSpec::new(c.topic_name()).partitions(2);
         check_unsupported!(calls, admin.create_topic(spec).await, "partitions");
+        check_unsupported!(calls, admin.add_partitions(&topic, 2).await, "partitions");
     }
     if !able.list_topics {
         check_unsupported!(calls, admin.topics().await, "list");

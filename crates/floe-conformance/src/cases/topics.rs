@@ -76,6 +76,31 @@ pub(crate) async fn longest_name_is_accepted(c: &Context) -> Outcome {
     Ok(())
 }
 
+pub(crate) async fn partitions_are_added(c: &Context) -> Outcome {
+    let topic = c.topic_with(2).await?;
+    let admin = c.client().admin();
+    c.append(&topic.partition(1), crate::context::batch(&["before"])?).await?;
+    admin.add_partitions(&topic, 5).await?;
+    check_eq!(admin.topic(&topic).await?.partitions, 5, "partitions afterwards");
+    c.append(&topic.partition(4), crate::context::batch(&["after"])?).await?;
+    let description = admin.describe(&topic).await?;
+    let ends: Vec<_> = description.partitions.iter().map(|partition| partition.watermarks.high).collect();
+    check_eq!(ends, [0, 1, 0, 0, 1], "ends of the partitions");
+    let mut read = texts(&c.read(&topic, 2).await?);
+    read.sort();
+    check_eq!(read, ["after", "before"], "records of all partitions");
+    admin.add_partitions(&topic, 5).await?;
+    check_eq!(admin.topic(&topic).await?.partitions, 5, "partitions after asking for as many as there are");
+    for refused in [4, 0, floe::topic::MAX_PARTITIONS + 1] {
+        let outcome = admin.add_partitions(&topic, refused).await;
+        check_refused!(outcome, InvalidCommand, "{refused} partitions in all");
+    }
+    check_eq!(admin.topic(&topic).await?.partitions, 5, "partitions after refusals");
+    let unknown = admin.add_partitions(c.topic_name(), 2).await;
+    check_refused!(unknown, TopicNotFound, "more partitions for no topic");
+    Ok(())
+}
+
 pub(crate) async fn unknown_topic_is_reported(c: &Context) -> Outcome {
     let unknown = c.topic_name();
     let client = c.client();

@@ -172,6 +172,13 @@ impl Engine for Model {
         })
     }
 
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.require(self.capabilities.partitions, "partitions")?;
+            self.store.add_partitions(&name, total)
+        })
+    }
+
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.require(self.capabilities.delete_topic, "deletion of topics")?;

@@ -240,6 +240,19 @@ impl Store {
         Ok(())
     }
 
+    pub(super) fn add_partitions(&self, name: &Topic, total: u32) -> Result<()> {
+        let mut state = self.state.lock();
+        let entry = state.topics.get_mut(name);
+        let entry = entry.ok_or_else(|| Error::new(ErrorKind::TopicNotFound, "no such topic"))?;
+        let present = entry.partitions.len();
+        if (total as usize) < present {
+            return Err(Error::new(ErrorKind::InvalidCommand, format!("there are {present} partitions")));
+        }
+        entry.partitions.resize_with(total as usize, Log::default);
+        let _ = self.changes.send(TopicEvent::Updated(info(name, entry)));
+        Ok(())
+    }
+
     pub(super) fn delete(&self, name: &Topic) -> Result<()> {
         {
             let mut state = self.state.lock();

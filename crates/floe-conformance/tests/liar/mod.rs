@@ -74,6 +74,7 @@ pub(crate) enum Lie {
     DeleteKeepsOffsets,
     CreateAgain,
     CreateUnknown,
+    AddNothing,
     ListBackwards,
     SilentWatch,
     NeverReady,
@@ -358,6 +359,15 @@ impl Engine for Liar {
 
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.lying_create(spec))
+    }
+
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            if self.lie == Lie::AddNothing {
+                return self.model.topic(name).await.map(drop);
+            }
+            self.model.add_partitions(name, total).await
+        })
     }
 
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {

@@ -80,6 +80,16 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Creates a topic; records can be appended as soon as this returns.
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>>;
 
+    /// Gives a topic more partitions, up to `total` of them; records can be appended to them as soon as this returns.
+    /// As many as it has is success, fewer is [`crate::ErrorKind::InvalidCommand`]. Records stay where they are.
+    ///
+    /// Engines whose topics have a fixed number of partitions leave this as it is.
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        let _ = total;
+        let refused = crate::Error::unsupported("way to add partitions", self.info().name).with_topic(&name);
+        Box::pin(std::future::ready(Err(refused)))
+    }
+
     /// Deletes a topic with its records and the offsets stored for it.
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>>;
 

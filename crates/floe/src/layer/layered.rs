@@ -132,6 +132,12 @@ impl<L: Layer> Engine for Layered<L> {
         })
     }
 
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        self.run(self.on_topic("add_partitions", true, &name), move || {
+            self.inner.add_partitions(name.clone(), total)
+        })
+    }
+
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
         self.run(self.on_topic("delete_topic", false, &name), move || self.inner.delete_topic(name.clone()))
     }

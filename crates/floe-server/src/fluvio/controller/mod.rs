@@ -113,7 +113,9 @@ impl Connection {
             }
             ScRequest::Update(request) => {
                 count(UpdateTopicRequest::NAME);
-                status(node, outbox, &header, topics::update(node, request).await).await
+                let done = topics::update(node, request).await;
+                self.tell_watches().await;
+                status(node, outbox, &header, done).await
             }
             ScRequest::List(request) => {
                 count(ListRequest::<TopicSpec>::NAME);

@@ -109,12 +109,42 @@ pub(super) async fn update(node: &Node, request: UpdateTopicRequest) -> Status {
             ErrorCode::TopicInvalidReplicaType,
             "the partitions of the topic were assigned by hand",
         ),
-        TopicUpdate::AddPartition { .. } => {
-            failed(name, "the engine behind this server cannot add partitions to a topic")
-        }
+        TopicUpdate::AddPartition { count } => add_partitions(node, name, count).await,
         TopicUpdate::AddMirror(_) => {
             refused(name, ErrorCode::TopicInvalidReplicaType, "the topic is not mirrored")
         }
+    }
+}
+
+async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
+    if count == 0 {
+        return refused(
+            name,
+            ErrorCode::TopicError,
+            "the number of partitions to add must be greater than 0",
+        );
+    }
+    let topic = Topic::from(name.as_str());
+    // The engine's own word: what this server knows may be a moment old.
+    let outcome = match node.engine.topic(topic.clone()).await {
+        Ok(info) => match info.partitions.checked_add(count).filter(|total| *total <= MAX_PARTITIONS) {
+            Some(total) => node.engine.add_partitions(topic.clone(), total).await,
+            None => {
+                let message = format!("{count} more partitions: a topic has at most {MAX_PARTITIONS}");
+                return refused(name, ErrorCode::TopicError, message);
+            }
+        },
+        Err(error) => Err(error),
+    };
+    match outcome {
+        Ok(()) => {
+            node.catalog.check(&topic).await;
+            done(name)
+        }
+        Err(error) if error.kind() == ErrorKind::TopicNotFound => {
+            refused(name, ErrorCode::TopicNotFound, error.to_string())
+        }
+        Err(error) => refused(name, ErrorCode::TopicError, error.to_string()),
     }
 }
 

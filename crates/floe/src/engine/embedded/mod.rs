@@ -280,6 +280,18 @@ impl Engine for EmbeddedEngine {
         })
     }
 
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = Arc::clone(&self.store);
+            let added = blocking(move || store.add_partitions(name.as_str(), total)).await;
+            // The log knows of one configuration; here it is the call that asks for too few.
+            added.map_err(|error| match error.kind() {
+                ErrorKind::InvalidConfig => Error::new(ErrorKind::InvalidCommand, error.message().to_owned()),
+                _ => error,
+            })
+        })
+    }
+
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);

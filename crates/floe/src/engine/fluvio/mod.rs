@@ -365,6 +365,13 @@ impl Engine for FluvioEngine {
         })
     }
 
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::add_partitions(&self.inner.router, &name, total).await
+        })
+    }
+
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.check_open()?;

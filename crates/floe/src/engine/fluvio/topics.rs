@@ -1,10 +1,10 @@
 //! Topics: create, delete, list, describe.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
-    TopicSpec as WireSpec, TopicStorage,
+    TopicSpec as WireSpec, TopicStorage, TopicUpdate, UpdateTopicRequest,
 };
 
 use super::{
@@ -96,7 +96,7 @@ pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSp
     tokio::select! {
         biased;
         status = link.call(&request, CREATE_TIMEOUT) => done(&status?)?,
-        () = served(router, name, count) => {}
+        () = created(router, name, count) => {}
     }
     if metadata.is_watching() {
         // Whoever created a topic expects to find it. If it takes too long, appends ask for it themselves.
@@ -105,18 +105,48 @@ pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSp
     Ok(())
 }
 
+/// Adds the partitions that are missing, and waits until they can be used.
+pub(super) async fn add_partitions(router: &Arc<Router>, name: &Topic, total: u32) -> Result<()> {
+    let metadata = &router.metadata;
+    let topic = metadata.ask_topic(name).await?.ok_or_else(|| not_found(name))?;
+    let present = partitions(&topic.spec);
+    let Some(count) = total.checked_sub(present) else {
+        let message = format!("topic {name} has {present} partitions, and partitions cannot be removed");
+        return Err(Error::new(ErrorKind::InvalidCommand, message));
+    };
+    if count > 0 {
+        let request =
+            UpdateTopicRequest { key: name.to_string(), action: TopicUpdate::AddPartition { count } };
+        done(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)?;
+    }
+    // The controller answers before the partitions can be used.
+    if tokio::time::timeout(CREATE_TIMEOUT, served(router, name, present..total)).await.is_err() {
+        let message = format!("the controller added {count} partitions, but no data server leads them yet");
+        return Err(Error::new(ErrorKind::RequestTimeout, message));
+    }
+    if metadata.is_watching() {
+        metadata.wait_for(|cluster| cluster.is_ready(name, total)).await;
+    }
+    Ok(())
+}
+
 /// Ends when data servers lead all partitions of a topic that is being created. Does not look before the controller had
 /// time enough to refuse, for example because there is another topic of this name.
-async fn served(router: &Arc<Router>, name: &Topic, count: u32) {
+async fn created(router: &Arc<Router>, name: &Topic, count: u32) {
     tokio::time::sleep(CREATE_PATIENCE).await;
-    for number in 0..count {
+    served(router, name, 0..count).await;
+    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is there");
+}
+
+/// Ends when data servers lead these partitions.
+async fn served(router: &Arc<Router>, name: &Topic, numbers: Range<u32>) {
+    for number in numbers {
         let at = name.partition(number);
         while let Err(error) = super::watermarks(router, &at).await {
             tracing::debug!(%at, %error, "a new partition is not there yet");
             tokio::time::sleep(CREATE_POLL).await;
         }
     }
-    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is there");
 }
 
 /// Deletes a topic and waits until it is out of sight.
