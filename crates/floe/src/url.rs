@@ -6,6 +6,7 @@
 //! | `memory:` | the same log without files; gone with the client |
 //! | `fluvio://HOST[:PORT][?options]` | a Fluvio cluster; the host is its controller |
 //! | `fluvio+tls://HOST[:PORT][?options]` | the same over TLS |
+//! | `fluvio://[?profile=NAME]` | the Fluvio cluster of a profile in Fluvio's own file; see [`crate::engine::fluvio::profile`] |
 //! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
 //!
 //! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
@@ -65,13 +66,13 @@ impl Scheme {
 /// assert_eq!((url.scheme, url.path.as_str()), (Scheme::Embedded, "./data"));
 /// assert_eq!(url.options["durability"], "always");
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct EngineUrl {
     /// Which engine.
     pub scheme: Scheme,
     /// What follows the scheme: a path for `embedded:`, nothing for the others.
     pub path: String,
-    /// The servers, for engines on the network.
+    /// The servers, for engines on the network; none where a profile is to name them.
     pub hosts: Vec<Endpoint>,
     /// The topic after the servers, if one is named.
     pub topic: Option<String>,
@@ -102,11 +103,36 @@ impl EngineUrl {
     }
 }
 
+impl EngineUrl {
+    /// The whole URL, from which the same can be parsed again. Options may hold keys, so this is not for messages; those
+    /// take `Display`, which leaves the options out.
+    #[must_use]
+    pub fn with_options(&self) -> String {
+        let topic = self.topic.as_deref().map(encode);
+        let mut text =
+            Self { path: encode(&self.path), topic, options: BTreeMap::new(), ..self.clone() }.to_string();
+        for (index, (key, value)) in self.options.iter().enumerate() {
+            let separator = if index == 0 { '?' } else { '&' };
+            text.push_str(&format!("{separator}{}={}", encode(key), encode(value)));
+        }
+        text
+    }
+}
+
+/// Values of options may be keys, so only their names are shown.
+impl fmt::Debug for EngineUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let options: Vec<_> = self.options.keys().collect();
+        f.debug_struct("EngineUrl").field("url", &self.to_string()).field("options", &options).finish()
+    }
+}
+
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.scheme.as_str(), self.path)?;
+        let slashes = if self.scheme.default_port().is_some() { "//" } else { "" };
+        write!(f, "{}:{slashes}{}", self.scheme.as_str(), self.path)?;
         for (index, host) in self.hosts.iter().enumerate() {
-            write!(f, "{}{host}", if index == 0 { "//" } else { "," })?;
+            write!(f, "{}{host}", if index == 0 { "" } else { "," })?;
         }
         match &self.topic {
             Some(topic) => write!(f, "/{topic}"),
@@ -133,6 +159,8 @@ impl FromStr for EngineUrl {
         };
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let (path, hosts, topic) = match scheme.default_port() {
+            // A profile names the host, and which one is an option.
+            Some(_) if scheme == Scheme::Fluvio && path == "//" => (String::new(), Vec::new(), None),
             Some(port) => {
                 let (hosts, topic) = parse_hosts(path, port).map_err(|problem| {
                     bad(format!("{problem}; write {}://HOST:{port},HOST:{port}", scheme.as_str()))
@@ -182,6 +210,11 @@ fn parse_hosts(text: &str, default_port: u16) -> Result<(Vec<Endpoint>, Option<S
     Ok((found, topic))
 }
 
+/// The `HOST[:PORT]` of a Fluvio controller, as profiles have it.
+pub(crate) fn parse_controller(text: &str) -> Result<Endpoint, String> {
+    parse_host(text, 9003)
+}
+
 fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
@@ -220,6 +253,19 @@ fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
 
 fn decode(text: &str) -> Result<String, String> {
     decode_percent(text).ok_or_else(|| "a % is not followed by two hex digits".to_owned())
+}
+
+/// The opposite of [`decode`]: everything that has a meaning in a URL is written `%XX`.
+fn encode(text: &str) -> String {
+    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
+                out.push(char::from(byte))
+            }
+            _ => out.push_str(&format!("%{byte:02X}")),
+        }
+        out
+    })
 }
 
 /// Resolves `%XX`; `None` where a `%` is not followed by two hex digits or the result is not UTF-8.
@@ -356,6 +402,31 @@ mod tests {
             let error = text.parse::<EngineUrl>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
             assert!(error.to_string().contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_fluvio_host_may_be_left_to_a_profile() {
+        let url: EngineUrl = "fluvio://?profile=local".parse().unwrap();
+        assert_eq!((url.scheme, url.hosts.len()), (Scheme::Fluvio, 0));
+        assert_eq!(url.options["profile"], "local");
+        assert_eq!(url.to_string(), "fluvio://");
+        for other in ["fluvio+tls://", "walrus://"] {
+            assert!(other.parse::<EngineUrl>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_url_survives_being_written_and_shows_no_values() {
+        for text in [
+            "fluvio+tls://h:9003?key=-----BEGIN%20KEY-----%0A%3D%26%3F%25&ca=/a%20b/c.pem",
+            "embedded:/a%3Fb%25c?durability=os",
+            "memory:",
+            "walrus://[::1]:7,h:9091/odd%20%3F?window=3",
+        ] {
+            let url: EngineUrl = text.parse().unwrap();
+            assert_eq!(url.with_options().parse::<EngineUrl>().unwrap(), url, "{text}");
+            assert!(!format!("{url:?}").contains("BEGIN"), "{url:?}");
         }
     }
 

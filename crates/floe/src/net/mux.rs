@@ -35,7 +35,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Stream, broken};
+use super::{Stream, broken, tls};
 use crate::{Effect, Error, ErrorKind, Result};
 
 /// Requests that may wait to be written before callers wait themselves.
@@ -43,6 +43,9 @@ const QUEUE: usize = 64;
 
 /// Bytes of waiting requests that are written with one call.
 const WRITE_AT_ONCE: usize = 256 * 1024;
+
+/// How long to read on after a write failed.
+const LAST_WORDS: Duration = Duration::from_millis(100);
 
 /// Room made for reading at once. What a peer says of a frame's size never makes it more.
 const READ_AT_ONCE: usize = 1024 * 1024;
@@ -349,6 +352,12 @@ fn out_of_step(problem: impl fmt::Display) -> Error {
     Error::new(ErrorKind::ProtocolError, format!("the peer is out of step: {problem}")).with_retriable(true)
 }
 
+fn spoken_to_in_tls(problem: WireError) -> Error {
+    let message =
+        "the server answers in TLS, and this connection is plain: write fluvio+tls:// for a TLS port";
+    Error::new(ErrorKind::TlsFailed, message).with_source(problem)
+}
+
 /// Asks silent peers whether they live.
 struct Prober {
     commands: mpsc::WeakSender<Command>,
@@ -387,12 +396,25 @@ async fn run(stream: Box<dyn Stream>, mut queue: mpsc::Receiver<Command>, state:
     state.pending.lock().last_read = Some(Instant::now());
     let (reading, writing) = tokio::io::split(stream);
     let mut told = state.cause.subscribe();
-    let cause = tokio::select! {
+    let mut reading = std::pin::pin!(read(reading, &state, &settings));
+    let (cause, writing_failed) = tokio::select! {
         biased;
-        _ = told.wait_for(Option::is_some) => gone(),
-        cause = read(reading, &state, &settings) => cause,
-        cause = write(writing, &mut queue, &state) => cause,
-        cause = watch_over(&state, &prober) => cause,
+        _ = told.wait_for(Option::is_some) => (gone(), false),
+        cause = &mut reading => (cause, false),
+        cause = write(writing, &mut queue, &state) => {
+            let failed = cause.kind() != ErrorKind::Closed;
+            (cause, failed)
+        }
+        cause = watch_over(&state, &prober) => (cause, false),
+    };
+    // A peer that refuses us says so and hangs up, and a write may notice the end before the reason is read.
+    let cause = if writing_failed {
+        match timeout(LAST_WORDS, reading).await {
+            Ok(said) if said.kind() == ErrorKind::TlsFailed => said,
+            _ => cause,
+        }
+    } else {
+        cause
     };
     // Only the first cause stays, which may be one from outside.
     state.fail(cause);
@@ -427,6 +449,9 @@ async fn read(mut from: ReadHalf<Box<dyn Stream>>, state: &State, settings: &Mux
                     }
                 }
                 Ok(None) => break,
+                Err(problem) if received.first_chunk().is_some_and(|start| tls::is_alert(*start)) => {
+                    return spoken_to_in_tls(problem);
+                }
                 Err(problem) => return out_of_step(problem),
             }
         }
@@ -443,7 +468,9 @@ async fn read(mut from: ReadHalf<Box<dyn Stream>>, state: &State, settings: &Mux
         match outcome {
             Ok(0) => return broken(&io::Error::other("closed by the peer"), true),
             Ok(_) => state.pending.lock().last_read = Some(Instant::now()),
-            Err(error) => return broken(&error, true).with_source(error),
+            Err(error) => {
+                return tls::refusal(&error).unwrap_or_else(|| broken(&error, true)).with_source(error);
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use rustls_native_certs::{CertificateResult, load_native_certs};
 use tokio_rustls::{
     TlsConnector,
     rustls::{
@@ -63,7 +64,7 @@ impl fmt::Debug for Pem {
 /// How to use TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TlsOptions {
-    /// Certificates of the authorities that may vouch for the server.
+    /// Certificates of the authorities that may vouch for the server; those that the system trusts if `None`.
     pub(crate) ca: Option<Pem>,
     /// Our certificate, with `key`.
     pub(crate) cert: Option<Pem>,
@@ -103,11 +104,7 @@ impl Tls {
             (None, false) => {
                 config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
             }
-            (None, true) => {
-                return Err(invalid(
-                    "no authority to trust: give ca=FILE, or verify=no to trust anybody".to_owned(),
-                ));
-            }
+            (None, true) => config.with_root_certificates(system_authorities(load_native_certs())?),
             (Some(_), false) => return Err(invalid("ca makes no sense with verify=no".to_owned())),
         };
         let config = match (&options.cert, &options.key) {
@@ -157,6 +154,35 @@ impl fmt::Debug for Tls {
     }
 }
 
+/// Whether bytes that should begin a plain answer begin a TLS alert: what a TLS port says to a plain client.
+pub(crate) fn is_alert(start: [u8; 4]) -> bool {
+    matches!(start, [0x15, 3, 0..=4, 0])
+}
+
+/// What a broken connection means if the peer broke it because it does not trust us. It tells only after our side of
+/// the handshake is done.
+pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
+    use rustls::AlertDescription as Alert;
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())?;
+    let rustls::Error::AlertReceived(alert) = cause else { return None };
+    let message = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => {
+            "the server asks for a client certificate: give cert=FILE and key=FILE".to_owned()
+        }
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError
+        | Alert::HandshakeFailure => format!("the server does not trust this client: {cause}"),
+        _ => return None,
+    };
+    Some(Error::new(ErrorKind::TlsFailed, message))
+}
+
 fn failed(name: &str, error: std::io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
     // A connection that just ends may be a server that restarts; a certificate does not get better.
@@ -191,6 +217,26 @@ fn authorities(pem: &Pem) -> Result<RootCertStore> {
             .map_err(|error| invalid(format!("the authority {pem:?} cannot be used: {error}")))?;
     }
     Ok(store)
+}
+
+/// The authorities that the operating system trusts. Some of them may be unreadable or odd; that is no reason to trust
+/// none.
+fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let (_, refused) = store.add_parsable_certificates(found.certs);
+    let problem = found.errors.into_iter().next();
+    if !store.is_empty() {
+        tracing::debug!(trusted = store.len(), refused, ?problem, "trusting the authorities of the system");
+        return Ok(store);
+    }
+    let error = invalid(
+        "this system has no certificate authorities to trust: give ca=FILE, or verify=no to trust anybody"
+            .to_owned(),
+    );
+    Err(match problem {
+        Some(problem) => error.with_source(problem),
+        None => error,
+    })
 }
 
 fn invalid(problem: String) -> Error {
@@ -295,9 +341,21 @@ mod tests {
         TlsAcceptor::from(Arc::new(builder.with_single_cert(certificates, key).unwrap()))
     }
 
-    /// Shakes hands and sends one byte each way.
     async fn talk(options: &TlsOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
-        let tls = Tls::new(options)?;
+        talk_over(&Tls::new(options)?, acceptor, object).await
+    }
+
+    fn trusting_roots(roots: RootCertStore) -> Tls {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Tls { connector: TlsConnector::from(Arc::new(config)), domain: None }
+    }
+
+    /// Shakes hands and sends one byte each way.
+    async fn talk_over(tls: &Tls, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
         let (near, far) = duplex(1 << 16);
         let server = tokio::spawn(async move {
             let mut stream = acceptor.accept(far).await?;
@@ -311,7 +369,7 @@ mod tests {
             stream.flush().await?;
             stream.read_u8().await
         };
-        let answer = exchange.await.map_err(|error| failed("sc.example", error))?;
+        let answer = exchange.await.map_err(|error| refusal(&error).expect("a refusal"))?;
         assert_eq!(answer, 2);
         server.await.unwrap().unwrap();
         Ok(())
@@ -355,7 +413,8 @@ mod tests {
         let authority = Authority::new();
         let server = || acceptor(authority.vouch("sc.example", false), Some(&authority));
         let error = talk(&trusting(&authority), server(), None).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error}");
+        assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{error}");
+        assert!(error.message().contains("cert=FILE"), "{error}");
         let (cert, key) = authority.vouch("me", false);
         let (cert, key) = (Some(Pem::Inline(cert)), Some(Pem::Inline(key)));
         let options = TlsOptions { cert, key, ..trusting(&authority) };
@@ -376,12 +435,47 @@ mod tests {
         assert!(tokio::time::timeout(Duration::from_secs(5), silent).await.is_err());
     }
 
+    #[tokio::test]
+    async fn the_authorities_of_the_system_are_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("certificates.pem");
+        let (known, unknown) = (Authority::new(), Authority::new());
+        std::fs::write(&file, known.0.pem()).unwrap();
+        let load = || rustls_native_certs::load_certs_from_paths(Some(&file), None);
+        assert_eq!(system_authorities(load()).unwrap().len(), 1);
+        for (authority, trusted) in [(known, true), (unknown, false)] {
+            let tls = trusting_roots(system_authorities(load()).unwrap());
+            let server = acceptor(authority.vouch("sc.example", false), None);
+            assert_eq!(talk_over(&tls, server, None).await.is_ok(), trusted);
+        }
+        // What cannot be used is passed over, unless nothing is left.
+        std::fs::write(&file, "").unwrap();
+        let error = system_authorities(load()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains("ca=FILE"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        let error = system_authorities(load()).unwrap_err();
+        assert!(std::error::Error::source(&error).is_some(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_plain_client_on_a_tls_port_is_told() {
+        let authority = Authority::new();
+        let acceptor = acceptor(authority.vouch("sc.example", false), None);
+        let (mut near, far) = duplex(1 << 16);
+        near.write_all(b"\0\0\0\x04\0\x12\0\0").await.unwrap();
+        assert!(acceptor.accept(far).await.is_err());
+        let mut answer = [0; 4];
+        near.read_exact(&mut answer).await.unwrap();
+        assert!(is_alert(answer), "{answer:?}");
+        assert!(!is_alert([0, 0, 0, 4]));
+    }
+
     #[test]
     fn settings_that_make_no_sense_are_refused() {
         let ca = Some(Authority::new().pem());
         let some = || Some(Pem::Inline("x".to_owned()));
         for (options, expected) in [
-            (TlsOptions::default(), "no authority"),
             (TlsOptions { ca: ca.clone(), verify: false, ..TlsOptions::default() }, "verify"),
             (TlsOptions { ca: ca.clone(), cert: some(), ..TlsOptions::default() }, "needs key"),
             (TlsOptions { ca: ca.clone(), key: some(), ..TlsOptions::default() }, "needs cert"),

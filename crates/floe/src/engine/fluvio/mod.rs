@@ -10,6 +10,7 @@
 //! | `by_time` | the first record since a time |
 //! | `offsets` | stored consumer offsets |
 //! | `topics`, `watch` | topics, and what changes among them |
+//! | `profile` | Fluvio's own profile file |
 //! | `admin` | what only Fluvio has: data servers, SmartModules, all settings of topics |
 //! | `errors` | what the error codes of servers mean |
 //!
@@ -23,6 +24,7 @@ mod metadata;
 mod offsets;
 mod options;
 mod produce;
+pub mod profile;
 mod reader;
 mod router;
 mod server;
@@ -101,6 +103,7 @@ impl FluvioEngine {
     }
 
     pub(crate) async fn open(url: &EngineUrl, dial: Arc<dyn Dial>) -> Result<Self> {
+        let url = &*profile::resolve(url)?;
         let settings = Settings::parse(url)?;
         if url.hosts.is_empty() || url.topic.is_some() {
             let message = format!("{url}: write fluvio://HOST:PORT of the controller, without a topic");

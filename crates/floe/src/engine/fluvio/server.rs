@@ -194,6 +194,8 @@ impl Server {
                  and the reverse",
             )
             .with_source(error),
+            // Certificates do not get better, and the message says what to do.
+            ErrorKind::TlsFailed => error,
             _ => Error::new(
                 error.kind(),
                 format!("no handshake ({}); is it a Fluvio server, with or without TLS as asked for?", error.message()),
