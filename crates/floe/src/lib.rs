@@ -17,6 +17,7 @@
 //! | [`engine`] | the contract that every engine fulfils, and the engines |
 //! | [`layer`] | behaviour around every engine call |
 //! | [`net`] | how connections are opened |
+//! | [`retry`] | [`RetryPolicy`]: how often and how soon to try again |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
@@ -28,7 +29,9 @@ pub mod error;
 pub mod layer;
 pub mod net;
 pub mod producer;
+mod random;
 pub mod record;
+pub mod retry;
 pub mod topic;
 pub mod units;
 pub mod url;
@@ -40,6 +43,7 @@ pub use error::{Effect, Error, ErrorKind, Result};
 pub use floe_wire::compress::Codec;
 pub use producer::Producer;
 pub use record::{IntoRecord, Record};
+pub use retry::RetryPolicy;
 pub use topic::{Durability, Topic, TopicPartition, TopicSpec};
 
 /// Compiles the example of the readme.

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use floe::{
-    Client, Error, ErrorKind, Result, TopicSpec,
-    consumer::{Reconnect, StartAt},
+    Client, Error, ErrorKind, Result, RetryPolicy, TopicSpec,
+    consumer::StartAt,
     engine::BatchReader,
     layer::{Layer, Operation},
 };
@@ -54,7 +54,7 @@ async fn a_record_does_not_wait_for_the_reader_to_be_opened_again() -> Result<()
     let mut consumer = client
         .consumer("orders")
         .from(StartAt::Beginning)
-        .reconnect(Reconnect { first_delay: patient, max_delay: patient, ..Reconnect::default() })
+        .reconnect(RetryPolicy { first_delay: patient, max_delay: patient, ..RetryPolicy::default() })
         .start()
         .await?;
     // A task of its own: nothing but the consumer's own waker gets it to look.

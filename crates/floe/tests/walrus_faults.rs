@@ -5,9 +5,8 @@ mod walrus;
 use std::{collections::BTreeSet, time::Duration};
 
 use floe::{
-    Client, Effect, ErrorKind,
+    Client, Effect, ErrorKind, RetryPolicy,
     engine::{Acks, AppendRequest, Engine, Isolation, ReadRequest, Start},
-    producer::RetryPolicy,
 };
 use floe_wire::{
     batch::{BatchBuilder, FinishOptions},

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use floe::{
-    Client,
+    Client, RetryPolicy,
     consumer::{CommitPolicy, StartAt},
     layer::Layer,
-    producer::{Producer, RetryPolicy},
+    producer::Producer,
 };
 
 use crate::{

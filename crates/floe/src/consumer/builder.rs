@@ -9,7 +9,7 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Consumer, Gap, GapReason, Partition, Reconnect, Shared, StartAt,
+    Consumer, Gap, GapReason, Partition, Shared, StartAt,
     commit::Commits,
     continuity::Continuity,
     fetch::{Fetch, FetchSettings, Outlet, Task},
@@ -18,7 +18,7 @@ use super::{
     start::{Place, resolve},
 };
 use crate::{
-    Client, Error, ErrorKind, Result,
+    Client, Error, ErrorKind, Result, RetryPolicy,
     engine::{Capabilities, EngineInfo, Isolation, Watermarks},
     topic::Topic,
 };
@@ -63,7 +63,7 @@ pub enum GapPolicy {
 }
 
 /// What a consumer was configured to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) commit: CommitPolicy,
     pub(super) finish: Finish,
@@ -104,7 +104,7 @@ impl ConsumerBuilder {
                 fetch: FetchSettings {
                     fetch_bytes: 1024 * 1024,
                     isolation: Isolation::default(),
-                    reconnect: Reconnect::default(),
+                    reconnect: RetryPolicy::default(),
                 },
             },
         }
@@ -193,8 +193,11 @@ impl ConsumerBuilder {
         self
     }
 
-    /// How broken readers are opened again. Default: for ever, with growing waits of at most 5 seconds.
-    pub fn reconnect(mut self, policy: Reconnect) -> Self {
+    /// How readers that break are opened again, at the next offset, so that nothing is lost or repeated. Default: for
+    /// ever, with growing waits of at most 5 seconds, because a consumer that outlives an outage is what nearly everyone
+    /// wants. The failure of the open reader counts as the first attempt: [`RetryPolicy::never`] hands it to the
+    /// application. A reader that gave a batch, or stayed open longer than the longest delay, starts the count anew.
+    pub fn reconnect(mut self, policy: RetryPolicy) -> Self {
         self.settings.fetch.reconnect = policy;
         self
     }
@@ -285,7 +288,7 @@ impl ConsumerBuilder {
             }
             let end = self.stop_at_end.then_some(high);
             let continuity = Continuity::new(next, end, dense);
-            let fetch = Fetch::new(Arc::clone(engine), at.clone(), self.settings.fetch, continuity);
+            let fetch = Fetch::new(Arc::clone(engine), at.clone(), self.settings.fetch.clone(), continuity);
             let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
             let progress = Arc::new(Progress::new(self.settings.finish, next));
             let task = Task::spawn(fetch.run(outlet));
@@ -301,7 +304,7 @@ impl ConsumerBuilder {
         let mut partitions = Vec::with_capacity(numbers.len());
         for (index, &number) in numbers.iter().enumerate() {
             let at = self.topic.partition(number);
-            let settings = self.settings.fetch;
+            let settings = self.settings.fetch.clone();
             let fetch = Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, start).await?;
             let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
             let progress = Arc::new(Progress::new(self.settings.finish, 0));

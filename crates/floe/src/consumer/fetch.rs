@@ -8,14 +8,14 @@ use floe_wire::batch::EncodedBatch;
 use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
-    Gap, GapReason, Reconnect, RecordBatch,
+    Gap, GapReason, RecordBatch,
     continuity::{Continuity, Found},
     merge::{Item, Lanes},
-    resume::{Backoff, may_pass},
+    resume::Backoff,
     start::out_of_range,
 };
 use crate::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind, Result, RetryPolicy,
     engine::{BatchReader, Isolation, ReadRequest, SharedEngine, Start},
     topic::TopicPartition,
 };
@@ -27,11 +27,11 @@ const MAX_CONTRADICTIONS: u32 = 5;
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
 /// How to read, the same for all partitions of a consumer.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct FetchSettings {
     pub(super) fetch_bytes: usize,
     pub(super) isolation: Isolation,
-    pub(super) reconnect: Reconnect,
+    pub(super) reconnect: RetryPolicy,
 }
 
 /// Where the records of one partition go.
@@ -94,7 +94,7 @@ impl Fetch {
         settings: FetchSettings,
         continuity: Continuity,
     ) -> Self {
-        let backoff = Backoff::new(settings.reconnect);
+        let backoff = Backoff::new(settings.reconnect.clone());
         Self {
             engine,
             at,
@@ -277,7 +277,7 @@ impl Fetch {
     async fn after_close(&mut self) -> Result<(), Stop> {
         match self.engine.topic(self.at.topic.clone()).await {
             Err(error) if error.kind() == ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
-            Err(error) if !may_pass(&error) => Err(Stop::Failed(error)),
+            Err(error) if !self.backoff.may_pass(&error) => Err(Stop::Failed(error)),
             Err(error) => self.wait(error).await,
             Ok(_) => self.wait(Error::new(ErrorKind::NetworkError, "the engine closed the reader")).await,
         }
@@ -288,7 +288,7 @@ impl Fetch {
             // It was there when the consumer started.
             ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
             ErrorKind::OffsetOutOfRange if self.unnumbered.is_none() => self.find_place(error, outlet).await,
-            _ if may_pass(&error) => self.wait(error).await,
+            _ if self.backoff.may_pass(&error) => self.wait(error).await,
             _ => Err(Stop::Failed(error)),
         }
     }
@@ -300,7 +300,7 @@ impl Fetch {
             Err(error) if error.kind() == ErrorKind::TopicNotFound => {
                 return Err(Stop::Deleted(self.deleted()));
             }
-            Err(error) if may_pass(&error) => return self.wait(error).await,
+            Err(error) if self.backoff.may_pass(&error) => return self.wait(error).await,
             Err(error) => return Err(Stop::Failed(error)),
         };
         let next = self.continuity.expected();

@@ -16,7 +16,7 @@
 //!
 //! # Guarantees
 //! - Every record comes once and in order within its partition, or a [`Gap`] tells which offsets did not come. A reader
-//!   that breaks is opened again at the next offset; see [`Reconnect`].
+//!   that breaks is opened again at the next offset; see [`ConsumerBuilder::reconnect`].
 //! - Stored offsets are never ahead of finished records; see [`Finish`]. After a crash or a dropped consumer, what was
 //!   finished and not stored yet comes again.
 //! - Engines without offsets: records are numbered from 0 in each consumer, repeats of batches that name their producer
@@ -62,7 +62,6 @@ pub use by_offset::FetchLimit;
 pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
 pub use gap::{Gap, GapReason};
 pub use message::{Message, RecordBatch};
-pub use resume::Reconnect;
 pub use start::StartAt;
 
 use self::{
@@ -294,7 +293,8 @@ impl Consumer {
             partition.progress.restart(place.next);
             partition.position = place.next;
             let continuity = Continuity::new(place.next, partition.end, info.capabilities.dense_offsets);
-            let fetch = Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch, continuity);
+            let fetch =
+                Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch.clone(), continuity);
             partition.task = Task::spawn(fetch.run(Outlet { lanes: Arc::clone(lanes), index, generation }));
         }
         Ok(())

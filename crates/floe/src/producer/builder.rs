@@ -11,9 +11,8 @@ use super::{
     Producer,
     batch::BatchOutcome,
     partitioner::{KeyHash, Partitioner},
-    retry::RetryPolicy,
 };
-use crate::{Client, Error, ErrorKind, Result, engine::Acks, topic::Topic};
+use crate::{Client, Error, ErrorKind, Result, RetryPolicy, engine::Acks, topic::Topic};
 
 /// Largest record or batch accepted by default, where the engine takes more.
 const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024;
@@ -190,7 +189,8 @@ impl ProducerBuilder {
         self
     }
 
-    /// How often and how soon failed batches are sent again. Default: until the timeout, see [`RetryPolicy`].
+    /// How often and how soon failed batches are sent again. Default: until the timeout, see [`RetryPolicy`]. A deadline
+    /// that is shorter than [`ProducerBuilder::timeout`] takes its place.
     pub fn retries(mut self, policy: RetryPolicy) -> Self {
         self.retries = policy;
         self
@@ -308,7 +308,7 @@ impl ProducerBuilder {
             buffer_memory: self.buffer_memory,
             batch_queue: self.batch_queue,
             when_full: self.when_full,
-            timeout: self.timeout.min(LONGEST),
+            timeout: self.retries.deadline.unwrap_or(LONGEST).min(self.timeout).min(LONGEST),
             retries: self.retries,
             max_in_flight: self.max_in_flight,
             partitioner: self.partitioner,

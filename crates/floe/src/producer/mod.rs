@@ -39,7 +39,6 @@ mod partitioner;
 mod pool;
 mod recover;
 mod resolve;
-mod retry;
 mod sender;
 mod shared;
 #[cfg(test)]
@@ -60,7 +59,6 @@ pub use delivery::{Deliveries, Delivery, Placed};
 pub use ledger::Undelivered;
 pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
 pub use pool::ProducerPool;
-pub use retry::RetryPolicy;
 pub use shared::{CloseReport, ProducerStats};
 
 use self::{builder::Config, shared::Shared};

@@ -11,7 +11,6 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{
     batch::Batch,
     resolve,
-    retry::random_fraction,
     sender::{Sender, Settled},
 };
 use crate::{Effect, Error, ErrorKind};
@@ -24,7 +23,7 @@ impl Sender<'_> {
         for entry in std::mem::take(&mut self.window) {
             let mut batch = entry.batch;
             match entry.result {
-                Some(Err(error)) if error.is_retriable() => {
+                Some(Err(error)) if self.shared.config.retries.should_retry.accepts(&error) => {
                     batch.uncertain = error.effect() == Effect::Unknown;
                     batch.last_error = Some(error);
                     failed.push_back(batch);
@@ -72,12 +71,11 @@ impl Sender<'_> {
     }
 
     fn delay(&self, error: Option<&Error>, failures: u32) -> Duration {
-        let asked = error.and_then(Error::retry_after).unwrap_or_default();
-        self.shared.config.retries.delay(failures, random_fraction()).max(asked)
+        self.shared.config.retries.delay(failures, error)
     }
 
     fn give_up_exhausted(&self, failed: &mut VecDeque<Batch>) {
-        let policy = self.shared.config.retries;
+        let policy = &self.shared.config.retries;
         for mut batch in std::mem::take(failed) {
             // Those sent only once more than never were stopped by another's failure.
             if policy.allows_after(batch.attempts) {

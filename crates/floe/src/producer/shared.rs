@@ -25,13 +25,13 @@ use super::{
     delivery::{BatchState, Deliveries, Delivery},
     ledger::{Ledger, Undelivered},
     partitioner::Choice,
-    retry::random_bits,
     sender,
 };
 use crate::{
     Error, ErrorKind, Record, Result,
     client::{CloseWithClient, closed},
     engine::{Capabilities, SharedEngine},
+    random,
     topic::Topic,
 };
 
@@ -137,10 +137,10 @@ impl Shared {
             topic,
             budget: Semaphore::new(config.buffer_memory),
             config,
-            producer_id: i64::try_from(random_bits() >> 1).unwrap_or(i64::MAX),
+            producer_id: i64::try_from(random::bits() >> 1).unwrap_or(i64::MAX),
             partitions: (0..partitions).map(|index| Arc::new(Partition::new(index))).collect(),
             // Many short-lived producers must not all write to the first partition.
-            current: AtomicU32::new((random_bits() % u64::from(partitions)) as u32),
+            current: AtomicU32::new((random::bits() % u64::from(partitions)) as u32),
             ledger: Arc::default(),
             counters: Counters::default(),
             runtime: Handle::current(),

@@ -98,7 +98,7 @@ async fn an_engine_that_jumps_over_what_it_evicted_is_believed() {
         Fetch::new(
             Arc::new(engine.clone()),
             Topic::from(TOPIC).partition(0),
-            consumer.settings.fetch,
+            consumer.settings.fetch.clone(),
             Continuity::new(at, None, true),
         )
     };

@@ -1,6 +1,7 @@
 //! Readers that break.
 
 use super::*;
+use crate::RetryPolicy;
 
 fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
     over(engine).consumer(TOPIC).from(StartAt::Beginning)
@@ -41,8 +42,10 @@ async fn waits_grow_and_begin_anew_after_a_batch() {
     for (pair, full) in opened.windows(2).zip(full) {
         let waited = pair[1] - pair[0];
         let full = Duration::from_millis(full);
-        assert!(waited >= full / 2 && waited <= full + Duration::from_millis(2), "{waited:?} for {full:?}");
+        assert!(waited <= full + Duration::from_millis(2), "{waited:?} for {full:?}");
     }
+    // Each wait may be short; that all eight are does not happen.
+    assert!(opened[8] - opened[0] > Duration::from_millis(100), "{opened:?}");
     offsets(&mut consumer, 9).await;
     let broke_at = Instant::now();
     engine.fail_reads([broken()]);
@@ -55,14 +58,14 @@ async fn waits_grow_and_begin_anew_after_a_batch() {
 async fn after_the_last_attempt_the_error_is_handed_out_once() {
     let engine = ten().await;
     engine.fail_opens((0..100).map(|_| broken()));
-    let policy = Reconnect { max_attempts: Some(3), ..Reconnect::default() };
+    let policy = RetryPolicy { max_attempts: Some(4), ..RetryPolicy::default() };
     let mut consumer = from_beginning(&engine).reconnect(policy).start().await.unwrap();
     let error = next_error(&mut consumer).await;
-    assert_eq!((error.kind(), error.attempts()), (ErrorKind::NetworkError, 3));
+    assert_eq!((error.kind(), error.attempts()), (ErrorKind::NetworkError, 4));
     assert!(consumer.try_next().await.unwrap().is_none());
     assert_eq!(engine.opened_at().len(), 4);
 
-    let mut consumer = from_beginning(&engine).reconnect(Reconnect::never()).start().await.unwrap();
+    let mut consumer = from_beginning(&engine).reconnect(RetryPolicy::never()).start().await.unwrap();
     assert_eq!(next_error(&mut consumer).await.kind(), ErrorKind::NetworkError);
     assert!(consumer.try_next().await.unwrap().is_none());
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{orders, over};
 use crate::{
-    Codec, Error, ErrorKind,
+    Codec, Error, ErrorKind, RetryPolicy,
     engine::{Acks, fake::FakeEngine},
-    producer::{DeliveryMode, ProducerBuilder, RetryPolicy},
+    producer::{DeliveryMode, ProducerBuilder},
 };
 
 async fn refusal(change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Error {

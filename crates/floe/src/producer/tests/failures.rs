@@ -6,12 +6,11 @@ use tokio::time::Instant;
 
 use super::{counts, enqueue_all, lost, orders, over, refused, rejected, settle, values};
 use crate::{
-    Effect, Error, ErrorKind,
+    Effect, Error, ErrorKind, RetryPolicy,
     engine::{
         Capabilities,
         fake::{FakeEngine, Fault},
     },
-    producer::RetryPolicy,
 };
 
 #[tokio::test(start_paused = true)]
