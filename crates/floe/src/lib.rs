@@ -18,16 +18,22 @@
 //! | [`layer`] | behaviour around every engine call |
 //! | [`net`] | how connections are opened |
 //! | [`retry`] | [`RetryPolicy`]: how often and how soon to try again |
+//! | [`payload`] | typed payloads: JSON, text, MessagePack, your own |
+//! | [`processor`] | reads one topic, writes another, in the background |
+//! | [`dead_letter`] | records that could not be handled |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
 pub mod admin;
 pub mod client;
 pub mod consumer;
+pub mod dead_letter;
 pub mod engine;
 pub mod error;
 pub mod layer;
 pub mod net;
+pub mod payload;
+pub mod processor;
 pub mod producer;
 mod random;
 pub mod record;

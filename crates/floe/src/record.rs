@@ -72,6 +72,12 @@ impl<V> Record<V> {
     }
 }
 
+impl<V> From<V> for Record<V> {
+    fn from(value: V) -> Self {
+        Self::new(value)
+    }
+}
+
 /// What can be sent: a [`Record`], or a value alone, which is a record without a key.
 pub trait IntoRecord {
     /// The payload, as it will be copied into a batch.

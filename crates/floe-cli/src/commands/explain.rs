@@ -173,6 +173,10 @@ fn explanation(kind: ErrorKind) -> Explanation {
             "Bytes could not be turned into a value.",
             "Check that the writer used the format that is expected here.",
         ),
+        ErrorKind::HandlerFailed => (
+            "The handler of a processor failed, panicked, or did not end in time for a record.",
+            "The message says which record and why. Mend the handler; `floe dlq replay` sends dead letters again.",
+        ),
         ErrorKind::CorruptData => (
             "Stored or received data is damaged.",
             "Restore the store from a copy, and check the disk. Nothing was cut or repaired, so that nothing is lost that is still there.",

@@ -110,6 +110,11 @@ impl ConsumerBuilder {
         }
     }
 
+    /// The client that it is from.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// Where to begin in every partition. Default: [`StartAt::StoredOrBeginning`] with a group, because a group is
     /// there to miss nothing; [`StartAt::End`] without.
     pub fn from(mut self, start: StartAt) -> Self {

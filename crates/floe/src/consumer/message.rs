@@ -12,7 +12,7 @@ use crate::topic::Topic;
 /// batch in memory.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Message {
+pub struct Message<V = Bytes> {
     /// The topic it came from.
     pub topic: Topic,
     /// The partition it came from.
@@ -24,7 +24,7 @@ pub struct Message {
     /// The key, if it has one; may be empty.
     pub key: Option<Bytes>,
     /// The payload.
-    pub value: Bytes,
+    pub value: V,
     /// Names and values that came with the record.
     pub headers: Headers,
     acknowledgement: Option<Acknowledgement>,
@@ -39,6 +39,16 @@ impl Message {
     ) -> Self {
         let RecordView { offset, timestamp, key, value, headers } = record;
         Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
+    }
+}
+
+impl<V> Message<V> {
+    /// The same message with another value, such as a decoded one.
+    #[must_use]
+    pub fn map<T>(self, change: impl FnOnce(V) -> T) -> Message<T> {
+        let Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement } = self;
+        let value = change(value);
+        Message { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
     }
 
     /// Marks the record as finished, for [`Finish::OnAck`](super::Finish::OnAck). Messages may be acknowledged in any

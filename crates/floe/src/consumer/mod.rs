@@ -346,6 +346,16 @@ impl Consumer {
         if self.deleted { Ok(()) } else { self.shared.commit_by_policy().await }
     }
 
+    /// Records handed out and not acknowledged, with [`Finish::OnAck`]: for each partition that has some, the offset of
+    /// the first and how many.
+    pub(crate) fn unacknowledged(&self) -> Vec<(TopicPartition, i64, u64)> {
+        let of = |partition: &Partition| {
+            let (first, records) = partition.progress.unacknowledged()?;
+            Some((partition.at.clone(), first, records))
+        };
+        self.partitions.iter().filter_map(of).collect()
+    }
+
     fn indexes_of(&self, partitions: &[u32]) -> Vec<usize> {
         partitions.iter().filter_map(|partition| self.indexes.get(partition).copied()).collect()
     }

@@ -73,6 +73,15 @@ impl Progress {
         self.rule == Finish::OnAck && self.window.lock().unacknowledged.len() >= MAX_RUNS
     }
 
+    /// With [`Finish::OnAck`]: offset of the first record that was handed out and is not acknowledged, and how many
+    /// offsets there are of them; `None` if there is none.
+    pub(super) fn unacknowledged(&self) -> Option<(i64, u64)> {
+        let window = self.window.lock();
+        let first = *window.unacknowledged.first_key_value()?.0;
+        let offsets: i64 = window.unacknowledged.iter().map(|(from, to)| to - from).sum();
+        Some((first, u64::try_from(offsets).unwrap_or_default()))
+    }
+
     /// The records from `from` up to `to` were acknowledged.
     pub(super) fn acknowledge(&self, generation: u64, from: i64, to: i64) {
         let mut window = self.window.lock();

@@ -97,6 +97,8 @@ kinds! {
     SerializationError = "serialization_error", false, None, 1;
     /// Bytes could not be turned into a value.
     DeserializationError = "deserialization_error", false, None, 1;
+    /// The handler of a processor could not handle a record.
+    HandlerFailed = "handler_failed", true, None, 1;
     /// Stored or received data is damaged.
     CorruptData = "corrupt_data", false, Unknown, 6;
     /// The disk failed, or is full.

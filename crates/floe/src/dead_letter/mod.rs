@@ -1,0 +1,211 @@
+//! Dead letters: records that could not be handled, kept in a topic of their own.
+//!
+//! A dead letter has the key, the payload, the headers and the time of the record, and five headers more:
+//!
+//! | header | value |
+//! | --- | --- |
+//! | `floe-dead-origin` | where the record is: `TOPIC/PARTITION/OFFSET` |
+//! | `floe-dead-code` | a stable word for what went wrong, such as `deserialization_error` or `handler_panicked` |
+//! | `floe-dead-error` | what went wrong in words, at most 1 KiB |
+//! | `floe-dead-attempts` | how often the record was tried |
+//! | `floe-dead-at` | when it was given up, milliseconds since the Unix epoch |
+//!
+//! A record may come twice after a crash, with the same origin. The command line lists and replays them:
+//! `floe dlq list TOPIC`, `floe dlq replay TOPIC`.
+
+mod origin;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+
+pub use origin::Origin;
+pub(crate) use origin::PROCESSED;
+
+use crate::{
+    Client, Error, ErrorKind, Message, Record, Result,
+    producer::{Delivery, Producer},
+    topic::{Topic, TopicSpec},
+};
+
+/// What the names of all headers of a dead letter begin with.
+const PREFIX: &str = "floe-dead-";
+const ORIGIN: &str = "floe-dead-origin";
+const CODE: &str = "floe-dead-code";
+const ERROR: &str = "floe-dead-error";
+const ATTEMPTS: &str = "floe-dead-attempts";
+const AT: &str = "floe-dead-at";
+
+/// Longest error text in a header, in bytes.
+const MAX_TEXT: usize = 1024;
+
+/// What a dead letter says about its record.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> floe::Result<()> {
+/// use floe::{Client, TopicSpec, consumer::StartAt, dead_letter::DeadLetter, payload::OnUndecodable};
+///
+/// let client = Client::connect("memory:").await?;
+/// client.admin().create_topic(TopicSpec::new("counts")).await?;
+/// let counts = client.producer("counts").start().await?;
+/// counts.send_all(["1", "two", "3"]).await?;
+///
+/// let mut reader = client
+///     .consumer("counts")
+///     .json::<u32>()
+///     .on_undecodable(OnUndecodable::DeadLetter("counts-dead".into()))
+///     .from(StartAt::Beginning)
+///     .stop_at_end()
+///     .start()
+///     .await?;
+/// let mut sum = 0;
+/// while let Some(message) = reader.try_next().await? {
+///     sum += message.value;
+/// }
+/// assert_eq!(sum, 4);
+///
+/// let mut dead = client.consumer("counts-dead").from(StartAt::Beginning).stop_at_end().start().await?;
+/// let message = dead.try_next().await?.expect("one dead letter");
+/// let letter = DeadLetter::of(&message).expect("the headers of a dead letter");
+/// assert_eq!((letter.origin.to_string(), &letter.code[..]), ("counts/0/1".to_owned(), "deserialization_error"));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetter {
+    /// Where the record is.
+    pub origin: Origin,
+    /// A stable word for what went wrong: a code of [`ErrorKind`], or one of the handler's own.
+    pub code: String,
+    /// What went wrong in words.
+    pub error: String,
+    /// How often the record was tried.
+    pub attempts: u32,
+    /// When it was given up, milliseconds since the Unix epoch.
+    pub at: i64,
+}
+
+impl DeadLetter {
+    /// What the headers of a message say; `None` for one that is no dead letter.
+    #[must_use]
+    pub fn of(message: &Message) -> Option<Self> {
+        let text = |name| message.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
+        Some(Self {
+            origin: text(ORIGIN)?.parse().ok()?,
+            code: text(CODE)?,
+            error: text(ERROR)?,
+            attempts: text(ATTEMPTS)?.parse().ok()?,
+            at: text(AT)?.parse().ok()?,
+        })
+    }
+
+    /// The record as it was, without the headers of the dead letter: to be sent again.
+    #[must_use]
+    pub fn restore(message: &Message) -> Record {
+        let mut record = copy(message);
+        record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
+        record
+    }
+}
+
+fn copy(message: &Message) -> Record {
+    let headers =
+        message.headers.iter().map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
+    Record {
+        key: message.key.clone(),
+        value: message.value.clone(),
+        headers: headers.collect(),
+        timestamp: message.timestamp,
+        partition: None,
+    }
+}
+
+/// Why a record became a dead letter.
+#[derive(Debug)]
+pub(crate) struct Reason<'a> {
+    pub(crate) code: &'a str,
+    pub(crate) text: &'a str,
+    pub(crate) attempts: u32,
+}
+
+/// Writes dead letters to one topic.
+#[derive(Debug, Clone)]
+pub(crate) struct DeadLetterWriter {
+    producer: Producer,
+}
+
+impl DeadLetterWriter {
+    /// Finds the topic, or creates it with one partition.
+    pub(crate) async fn open(client: &Client, topic: &Topic) -> Result<Self> {
+        let info = client.info();
+        if !info.capabilities.headers {
+            let error = Error::unsupported("headers, which dead letters need", info.name);
+            return Err(error.with_topic(topic));
+        }
+        let producer = match client.producer(topic).start().await {
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => {
+                match client.admin().create_topic(TopicSpec::new(topic)).await {
+                    Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
+                    // Somebody else was faster.
+                    Ok(()) | Err(_) => {}
+                }
+                client.producer(topic).start().await?
+            }
+            other => other?,
+        };
+        Ok(Self { producer })
+    }
+
+    /// Buffers the dead letter of a message.
+    pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
+        let text = shortened(reason.text).to_owned();
+        let origin = Origin::of_message(message);
+        let mut record = copy(message);
+        // Of a letter that was replayed and failed again, only the last failure is told.
+        record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
+        let record = record
+            .header(ORIGIN, origin.to_string())
+            .header(CODE, reason.code.to_owned())
+            .header(ERROR, text)
+            .header(ATTEMPTS, reason.attempts.to_string())
+            .header(AT, now_millis().to_string());
+        self.producer.enqueue(record).await
+    }
+
+    /// Ends without waiting for what is on its way.
+    pub(crate) async fn give_up(&self) -> Result<()> {
+        self.producer.close_within(Duration::ZERO).await.map(drop)
+    }
+
+    pub(crate) async fn close(&self) -> Result<()> {
+        self.producer.close().await?.into_result(self.producer.topic())
+    }
+}
+
+/// As much of the beginning as a header may hold.
+fn shortened(text: &str) -> &str {
+    let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_TEXT).last();
+    text.get(..end.unwrap_or_default()).unwrap_or_default()
+}
+
+fn now_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_texts_are_cut_between_characters() {
+        assert_eq!(shortened("short"), "short");
+        assert_eq!(shortened(""), "");
+        let long = "ä".repeat(1000);
+        assert_eq!(shortened(&long).len(), MAX_TEXT);
+        let shifted = format!("x{long}");
+        assert_eq!(shortened(&shifted).len(), MAX_TEXT - 1);
+    }
+}

@@ -1,0 +1,90 @@
+//! Coordinates of a record, as text in a header.
+
+use std::{fmt, str::FromStr};
+
+use crate::{
+    Error, ErrorKind, Message,
+    topic::{Topic, TopicPartition},
+};
+
+/// Name of the header in which a processor says what a record was made from.
+pub(crate) const PROCESSED: &str = "floe-origin";
+
+/// Where a record comes from: `TOPIC/PARTITION/OFFSET`, and `#N` for further records made from one.
+///
+/// ```
+/// use floe::dead_letter::Origin;
+/// let origin: Origin = "orders/2/17#1".parse()?;
+/// assert_eq!((origin.at.partition, origin.offset, origin.index), (2, 17, 1));
+/// assert_eq!(origin.to_string(), "orders/2/17#1");
+/// # Ok::<(), floe::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Origin {
+    /// The partition.
+    pub at: TopicPartition,
+    /// The offset in it.
+    pub offset: i64,
+    /// Which one, of several records made from the one there; from 0.
+    pub index: u32,
+}
+
+impl Origin {
+    pub(crate) fn of_message<V>(message: &Message<V>) -> Self {
+        Self { at: message.topic.partition(message.partition), offset: message.offset, index: 0 }
+    }
+
+    /// What a record that a [processor](crate::processor) wrote was made from. After a crash some records come twice;
+    /// this tells them.
+    #[must_use]
+    pub fn of<V>(message: &Message<V>) -> Option<Self> {
+        str::from_utf8(message.headers.get(PROCESSED)?).ok()?.parse().ok()
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.at, self.offset)?;
+        if self.index > 0 {
+            write!(f, "#{}", self.index)?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Origin {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let parse = || {
+            let (place, index) = match text.split_once('#') {
+                Some((place, index)) => (place, index.parse().ok()?),
+                None => (text, 0),
+            };
+            let mut parts = place.rsplitn(3, '/');
+            let offset = parts.next()?.parse().ok()?;
+            let partition = parts.next()?.parse().ok()?;
+            let at = Topic::from(parts.next().filter(|topic| !topic.is_empty())?).partition(partition);
+            Some(Self { at, offset, index })
+        };
+        parse().ok_or_else(|| {
+            Error::new(ErrorKind::InvalidCommand, format!("{text:?} is no origin: TOPIC/PARTITION/OFFSET"))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_origin_is_refused() {
+        for text in
+            ["", "orders", "orders/1", "/1/2", "orders/x/2", "orders/1/y", "orders/1/2#", "orders/-1/2"]
+        {
+            assert_eq!(text.parse::<Origin>().unwrap_err().kind(), ErrorKind::InvalidCommand, "{text}");
+        }
+        assert_eq!("a/b/1/2".parse::<Origin>().unwrap().at.topic.as_str(), "a/b");
+    }
+}

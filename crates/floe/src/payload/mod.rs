@@ -1,0 +1,154 @@
+//! Typed payloads: values of the program's own types in and out of topics.
+//!
+//! A [`PayloadCodec`] turns a value into bytes and back. [`Json`], [`Text`] and [`Raw`] are here, [`MessagePack`] with
+//! the feature `messagepack`, and a program can bring its own. A producer or consumer becomes typed before it starts:
+//!
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> floe::Result<()> {
+//! use floe::{Client, Record, TopicSpec, consumer::StartAt};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, PartialEq, Serialize, Deserialize)]
+//! struct Order {
+//!     item: String,
+//!     count: u32,
+//! }
+//!
+//! let client = Client::connect("memory:").await?;
+//! client.admin().create_topic(TopicSpec::new("orders")).await?;
+//!
+//! let orders = client.producer("orders").json::<Order>().start().await?;
+//! orders.send(Record::keyed("ada", Order { item: "tea".to_owned(), count: 2 })).await?;
+//!
+//! let mut inbox = client.consumer("orders").json::<Order>().from(StartAt::Beginning).start().await?;
+//! let message = inbox.try_next().await?.expect("one order");
+//! assert_eq!(message.value.count, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A record that does not decode is one error with its coordinates, and the records after it come all the same; see
+//! [`OnUndecodable`].
+
+mod consumer;
+mod forward;
+mod json;
+#[cfg(feature = "messagepack")]
+mod message_pack;
+mod producer;
+#[cfg(test)]
+mod tests;
+mod undecodable;
+
+use bytes::Bytes;
+
+pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
+pub(crate) use forward::{forward_consumer_settings, forward_producer_settings};
+pub use json::Json;
+#[cfg(feature = "messagepack")]
+pub use message_pack::MessagePack;
+pub use producer::{TypedProducer, TypedProducerBuilder};
+pub use undecodable::Undecodable;
+
+use crate::{Error, ErrorKind, Record, Result};
+
+/// Why a value could not be encoded or decoded.
+pub type PayloadError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Turns values into bytes and back.
+///
+/// ```
+/// use floe::{Bytes, payload::{PayloadCodec, PayloadError}};
+///
+/// /// Temperatures in 1/100 degree, four bytes each.
+/// #[derive(Debug, Clone)]
+/// struct Centidegrees;
+///
+/// impl PayloadCodec for Centidegrees {
+///     type Value = f64;
+///     const NAME: &'static str = "centidegrees";
+///
+///     fn encode(&self, value: &f64) -> Result<Bytes, PayloadError> {
+///         Ok(Bytes::copy_from_slice(&((value * 100.0) as i32).to_be_bytes()))
+///     }
+///
+///     fn decode(&self, bytes: &Bytes) -> Result<f64, PayloadError> {
+///         Ok(f64::from(i32::from_be_bytes(bytes[..].try_into()?)) / 100.0)
+///     }
+/// }
+///
+/// let bytes = Centidegrees.encode(&21.5)?;
+/// assert_eq!(Centidegrees.decode(&bytes)?, 21.5);
+/// assert!(Centidegrees.decode(&Bytes::from("too long")).is_err());
+/// # Ok::<(), PayloadError>(())
+/// ```
+pub trait PayloadCodec: Clone + Send + Sync + 'static {
+    /// What is inside a record.
+    type Value: Send + 'static;
+
+    /// Name of the format for messages, such as `json`.
+    const NAME: &'static str;
+
+    /// The bytes of a value.
+    ///
+    /// # Errors
+    /// Whatever keeps the value from being written in this format.
+    fn encode(&self, value: &Self::Value) -> Result<Bytes, PayloadError>;
+
+    /// The value of some bytes, which may come from anywhere.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the bytes.
+    fn decode(&self, bytes: &Bytes) -> Result<Self::Value, PayloadError>;
+
+    /// A record with the bytes of its value, for what takes bytes only, such as an outbox.
+    ///
+    /// # Errors
+    /// [`ErrorKind::SerializationError`] with the reason as its source.
+    fn record(&self, record: impl Into<Record<Self::Value>>) -> Result<Record> {
+        let record = record.into();
+        let bytes = self.encode(&record.value).map_err(|problem| {
+            Error::new(
+                ErrorKind::SerializationError,
+                format!("the value cannot be written as {}", Self::NAME),
+            )
+            .with_source(problem)
+        })?;
+        Ok(record.map(|_| bytes))
+    }
+}
+
+/// Bytes as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Raw;
+
+impl PayloadCodec for Raw {
+    type Value = Bytes;
+    const NAME: &'static str = "raw";
+
+    fn encode(&self, value: &Bytes) -> Result<Bytes, PayloadError> {
+        Ok(value.clone())
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<Bytes, PayloadError> {
+        Ok(bytes.clone())
+    }
+}
+
+/// UTF-8 text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Text;
+
+impl PayloadCodec for Text {
+    type Value = String;
+    const NAME: &'static str = "text";
+
+    fn encode(&self, value: &String) -> Result<Bytes, PayloadError> {
+        Ok(Bytes::copy_from_slice(value.as_bytes()))
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<String, PayloadError> {
+        Ok(str::from_utf8(bytes)?.to_owned())
+    }
+}

@@ -1,0 +1,172 @@
+//! Typed payloads over an engine that keeps batches in memory.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::*;
+use crate::{
+    Client, Effect,
+    consumer::{CommitPolicy, StartAt},
+    dead_letter::DeadLetter,
+    engine::{
+        Capabilities,
+        fake::{FakeEngine, Fault},
+    },
+};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Order {
+    item: String,
+    count: u32,
+}
+
+fn order(item: &str, count: u32) -> Order {
+    Order { item: item.to_owned(), count }
+}
+
+fn client() -> (FakeEngine, Client) {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let client = Client::over(Arc::new(engine.clone()));
+    (engine, client)
+}
+
+/// Two orders with something else between them.
+async fn with_poison(client: &Client) {
+    let raw = client.producer("orders").start().await.unwrap();
+    raw.send_all([r#"{"item":"tea","count":1}"#, "poison", r#"{"item":"milk","count":2}"#]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn json_comes_back_with_keys_headers_and_coordinates() {
+    let (_engine, client) = client();
+    let orders = client.producer("orders").json::<Order>().batch_size(1000).start().await.unwrap();
+    orders.send(Record::keyed("ada", order("tea", 2)).header("origin", "web").timestamp(7)).await.unwrap();
+    let placed = orders.send(order("milk", 1)).await.unwrap();
+    assert_eq!(placed.offset, Some(1));
+    let placed = orders.send_all([order("a", 1), order("b", 2)]).await.unwrap();
+    assert_eq!(placed.len(), 2);
+
+    let mut inbox = client.consumer("orders").json::<Order>().from(StartAt::Beginning).start().await.unwrap();
+    let first = inbox.try_next().await.unwrap().unwrap();
+    assert_eq!((first.key.as_deref(), first.offset, first.timestamp), (Some(b"ada".as_slice()), 0, Some(7)));
+    assert_eq!((first.headers.get("origin"), first.value), (Some(b"web".as_slice()), order("tea", 2)));
+    for expected in [order("milk", 1), order("a", 1), order("b", 2)] {
+        assert_eq!(inbox.try_next().await.unwrap().unwrap().value, expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_decode_is_one_error_with_its_coordinates() {
+    let (_engine, client) = client();
+    with_poison(&client).await;
+    let inbox = client.consumer("orders").json::<Order>().from(StartAt::Beginning).stop_at_end().start();
+    let mut items: Vec<_> = inbox.await.unwrap().into_stream().collect().await;
+    assert_eq!(items.len(), 3);
+    assert_eq!(items.pop().unwrap().unwrap().value, order("milk", 2));
+    let error = items.pop().unwrap().unwrap_err();
+    assert_eq!((error.kind(), error.effect()), (ErrorKind::DeserializationError, Effect::None));
+    assert_eq!((error.topic().unwrap().as_str(), error.partition()), ("orders", Some(0)));
+    let bad = Undecodable::of(&error).unwrap();
+    assert_eq!((bad.message.offset, &bad.message.value[..], bad.format), (1, b"poison".as_slice(), "json"));
+    assert!(error.to_string().contains("the record at offset 1 is not json"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn skipping_counts() {
+    let (_engine, client) = client();
+    with_poison(&client).await;
+    let inbox = client.consumer("orders").json::<Order>().on_undecodable(OnUndecodable::Skip);
+    let mut inbox = inbox.from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    let mut counts = Vec::new();
+    while let Some(message) = inbox.try_next().await.unwrap() {
+        counts.push(message.value.count);
+    }
+    assert_eq!((counts, inbox.undecodable()), (vec![1, 2], 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_are_written_before_the_offset_moves_on() {
+    let (engine, client) = client();
+    with_poison(&client).await;
+    let inbox = client.consumer("orders").json::<Order>().group("g").commit(CommitPolicy::Manual);
+    let mut inbox = inbox.on_undecodable(OnUndecodable::DeadLetter("dead".into())).start().await.unwrap();
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 1);
+    // The dead-letter topic refuses once: an error, and nothing is passed over.
+    engine.fail_appends([Fault::Refuse(Error::new(ErrorKind::AuthFailed, "read only"))]);
+    assert_eq!(inbox.try_next().await.unwrap_err().kind(), ErrorKind::AuthFailed);
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 2);
+    inbox.close().await.unwrap();
+    let mut dead = client.consumer("dead").from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    let message = dead.try_next().await.unwrap().unwrap();
+    let letter = DeadLetter::of(&message).unwrap();
+    assert_eq!((letter.origin.to_string().as_str(), letter.attempts), ("orders/0/1", 1));
+    assert_eq!((letter.code.as_str(), &message.value[..]), ("deserialization_error", b"poison".as_slice()));
+    assert!(dead.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_need_headers() {
+    let engine = FakeEngine::with_topic("orders", 1)
+        .with_capabilities(Capabilities { headers: false, ..Capabilities::FULL });
+    let client = Client::over(Arc::new(engine));
+    let inbox = client.consumer("orders").text().on_undecodable(OnUndecodable::DeadLetter("dead".into()));
+    let error = inbox.start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test(start_paused = true)]
+async fn text_must_be_text() {
+    let (_engine, client) = client();
+    client.producer("orders").start().await.unwrap().send(vec![0xff, 0xfe]).await.unwrap();
+    client.producer("orders").text().start().await.unwrap().send("grüße".to_owned()).await.unwrap();
+    let mut inbox = client.consumer("orders").text().from(StartAt::Beginning).start().await.unwrap();
+    assert_eq!(inbox.try_next().await.unwrap_err().kind(), ErrorKind::DeserializationError);
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value, "grüße");
+}
+
+/// A number that cannot be written if it is odd.
+#[derive(Debug, Clone)]
+struct Even;
+
+impl PayloadCodec for Even {
+    type Value = u8;
+    const NAME: &'static str = "even";
+
+    fn encode(&self, value: &u8) -> Result<Bytes, PayloadError> {
+        if value % 2 == 0 { Ok(Bytes::copy_from_slice(&[*value])) } else { Err("odd".into()) }
+    }
+
+    fn decode(&self, bytes: &Bytes) -> Result<u8, PayloadError> {
+        bytes.first().copied().ok_or_else(|| "empty".into())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_encoded_is_refused_and_ends_a_run() {
+    let (_engine, client) = client();
+    let producer = client.producer("orders").payload(Even).start().await.unwrap();
+    let error = producer.send(3).await.unwrap_err();
+    assert_eq!((error.kind(), error.topic().unwrap().as_str()), (ErrorKind::SerializationError, "orders"));
+    let error = producer.send_all([2, 4, 5, 6]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::SerializationError);
+    let mut inbox =
+        client.consumer("orders").payload(Even).from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    let mut read = Vec::new();
+    while let Some(message) = inbox.try_next().await.unwrap() {
+        read.push(message.value);
+    }
+    assert_eq!(read, [2, 4], "those before the one that cannot be encoded are sent");
+}
+
+#[cfg(feature = "messagepack")]
+#[tokio::test(start_paused = true)]
+async fn message_pack_comes_back() {
+    let (_engine, client) = client();
+    let orders = client.producer("orders").message_pack::<Order>().start().await.unwrap();
+    orders.send(order("tea", 2)).await.unwrap();
+    let mut inbox =
+        client.consumer("orders").message_pack::<Order>().from(StartAt::Beginning).start().await.unwrap();
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value, order("tea", 2));
+}
