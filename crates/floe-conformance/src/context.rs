@@ -147,18 +147,13 @@ impl Context {
 
     /// Appends one batch past the producer.
     pub(crate) async fn append(&self, at: &TopicPartition, batch: EncodedBatch) -> Result<Option<i64>> {
-        let request = AppendRequest { target: at.clone(), batch, acks: floe::engine::Acks::Leader };
+        let request = AppendRequest::new(at.clone(), batch, floe::engine::Acks::Leader);
         Ok(self.engine().append(request).await?.base_offset)
     }
 
     /// Opens a read position below the consumer.
     pub(crate) async fn open(&self, at: &TopicPartition, from: Start) -> Result<Box<dyn BatchReader>> {
-        let request = ReadRequest {
-            source: at.clone(),
-            from,
-            max_bytes: 64 * 1024,
-            isolation: floe::engine::Isolation::ReadUncommitted,
-        };
+        let request = ReadRequest::new(at.clone(), from).max_bytes(64 * 1024);
         self.engine().open(request).await
     }
 

@@ -53,6 +53,8 @@ needs! {
     /// There is something to refuse.
     missing_capability: |offer| {
         let c = offer.capabilities;
-        !(c.partitions && c.offsets && c.commit_offsets && c.list_topics && c.delete_topic && c.keys && c.headers)
+        let topics = c.partitions && c.list_topics && c.delete_topic;
+        let records = c.offsets && c.commit_offsets && c.keys && c.headers && c.smartmodules;
+        !(topics && records)
     };
 }

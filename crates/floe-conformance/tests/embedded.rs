@@ -14,7 +14,6 @@ async fn the_suite_does_not_shrink() {
         &Target::embedded(),
         &[
             ("consuming_readers_share", "consuming_reads"),
-            ("missing_capabilities_are_refused_before_io", "missing_capability"),
         ],
     )
     .await;

@@ -19,7 +19,6 @@ async fn the_suite_does_not_shrink() {
             ("stored_offsets_outlive_the_connection", "persistence"),
             ("topics_outlive_the_connection", "persistence"),
             ("closing_the_client_delivers_and_commits", "persistence"),
-            ("missing_capabilities_are_refused_before_io", "missing_capability"),
         ],
     )
     .await;

@@ -38,6 +38,7 @@ pub mod producer;
 mod random;
 pub mod record;
 pub mod retry;
+mod smartmodule;
 pub mod topic;
 pub mod units;
 pub mod url;
@@ -50,6 +51,7 @@ pub use floe_wire::compress::Codec;
 pub use producer::Producer;
 pub use record::{IntoRecord, Record};
 pub use retry::RetryPolicy;
+pub use smartmodule::{Lookback, SmartModule, SmartModuleKind, SmartModules};
 pub use topic::{Durability, Topic, TopicPartition, TopicSpec};
 
 /// Compiles the example of the readme.

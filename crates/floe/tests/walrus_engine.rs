@@ -7,7 +7,7 @@ use std::{task::Poll, time::Duration};
 use floe::{
     Codec, ErrorKind, Record, TopicSpec,
     consumer::StartAt,
-    engine::{AppendRequest, Engine, Isolation, ReadRequest, Start},
+    engine::{AppendRequest, Engine, ReadRequest, Start},
 };
 use walrus::{client, consumer, numbered, read, server::Cluster, try_client};
 
@@ -182,12 +182,7 @@ async fn a_reader_dropped_anywhere_loses_nothing() {
 }
 
 fn from_the_cursor() -> ReadRequest {
-    ReadRequest {
-        source: floe::Topic::from("orders").partition(0),
-        from: Start::Earliest,
-        max_bytes: 1 << 20,
-        isolation: Isolation::default(),
-    }
+    ReadRequest::new(floe::Topic::from("orders").partition(0), Start::Earliest).max_bytes(1 << 20)
 }
 
 #[tokio::test(start_paused = true)]
@@ -401,11 +396,11 @@ async fn nothing_works_after_close() {
     assert!(waiting.try_next().await.is_err());
     let mut builder = floe_wire::batch::BatchBuilder::new(64);
     builder.append(1, None, b"x", &[]).unwrap();
-    let request = AppendRequest {
-        target: floe::Topic::from("orders").partition(0),
-        batch: builder.finish(floe_wire::batch::FinishOptions::default()).unwrap(),
-        acks: floe::engine::Acks::Leader,
-    };
+    let request = AppendRequest::new(
+        floe::Topic::from("orders").partition(0),
+        builder.finish(floe_wire::batch::FinishOptions::default()).unwrap(),
+        floe::engine::Acks::Leader,
+    );
     assert_eq!(engine.append(request).await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(engine.health().await.unwrap_err().kind(), ErrorKind::Closed);
     assert_eq!(engine.topic("orders".into()).await.unwrap_err().kind(), ErrorKind::Closed);

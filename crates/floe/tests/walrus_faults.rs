@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use floe::{
     Client, Effect, ErrorKind, RetryPolicy,
-    engine::{Acks, AppendRequest, Engine, Isolation, ReadRequest, Start},
+    engine::{Acks, AppendRequest, Engine, ReadRequest, Start},
 };
 use floe_wire::{
     batch::{BatchBuilder, FinishOptions},
@@ -126,12 +126,7 @@ async fn what_the_server_passes_over_is_counted() {
     for value in numbered("value", 0..10) {
         producer.send(value).await.unwrap();
     }
-    let request = ReadRequest {
-        source: floe::Topic::from("orders").partition(0),
-        from: Start::Earliest,
-        max_bytes: 1,
-        isolation: Isolation::default(),
-    };
+    let request = ReadRequest::new(floe::Topic::from("orders").partition(0), Start::Earliest).max_bytes(1);
     let mut reader = engine.open(request).await.unwrap();
     let mut found = Vec::new();
     for round in 0..8 {
@@ -269,11 +264,8 @@ async fn packed_batches_keep_their_order_through_refusals() {
 fn batch(value: &str) -> AppendRequest {
     let mut builder = BatchBuilder::new(64);
     builder.append(1, None, value.as_bytes(), &[]).unwrap();
-    AppendRequest {
-        target: floe::Topic::from("orders").partition(0),
-        batch: builder.finish(FinishOptions::default()).unwrap(),
-        acks: Acks::Leader,
-    }
+    let target = floe::Topic::from("orders").partition(0);
+    AppendRequest::new(target, builder.finish(FinishOptions::default()).unwrap(), Acks::Leader)
 }
 
 #[tokio::test(start_paused = true)]

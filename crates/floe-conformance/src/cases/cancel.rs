@@ -150,7 +150,7 @@ pub(crate) async fn cancelled_append_leaves_one_copy_or_none(c: &Context) -> Out
     let mut completed = Vec::new();
     for number in 0..60 {
         let value = format!("record-{number}");
-        let request = AppendRequest { target: at.clone(), batch: batch(&[&value])?, acks: Acks::Leader };
+        let request = AppendRequest::new(at.clone(), batch(&[&value])?, Acks::Leader);
         if let Some(appended) = poll_at_most(number % 6, engine.append(request)).await {
             appended?;
             completed.push(value);

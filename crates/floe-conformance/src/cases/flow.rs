@@ -139,12 +139,7 @@ pub(crate) async fn batch_larger_than_a_fetch_is_read(c: &Context) -> Outcome {
     let large = vec![b'x'; 40_000];
     c.append(&at, batch(&[b"small".to_vec(), large.clone()])?).await?;
     c.append(&at, batch(&["last"])?).await?;
-    let request = ReadRequest {
-        source: at,
-        from: floe::engine::Start::Earliest,
-        max_bytes: 1,
-        isolation: floe::engine::Isolation::ReadUncommitted,
-    };
+    let request = ReadRequest::new(at, floe::engine::Start::Earliest).max_bytes(1);
     let mut reader = c.engine().open(request).await?;
     let mut values: Vec<Bytes> = Vec::new();
     while values.len() < 3 {

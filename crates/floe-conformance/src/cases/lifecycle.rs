@@ -58,7 +58,7 @@ pub(crate) async fn closed_client_refuses_everything(c: &Context) -> Outcome {
         check_refused!(stored, Closed, "storing an offset");
     }
     check_refused!(client.health().await, Closed, "health");
-    let request = AppendRequest { target: topic.partition(0), batch: batch(&["x"])?, acks: Acks::Leader };
+    let request = AppendRequest::new(topic.partition(0), batch(&["x"])?, Acks::Leader);
     check_refused!(c.engine().append(request).await, Closed, "appending");
     let opened = c.open(&topic.partition(0), floe::engine::Start::Earliest).await;
     check_refused!(opened, Closed, "opening a reader");

@@ -120,8 +120,7 @@ pub(crate) async fn concurrent_appends_are_total_and_unique(c: &Context) -> Outc
             let mut acknowledged = Vec::new();
             for number in 0..25 {
                 let values: Vec<_> = (0..=number % 3).map(|n| format!("{task} {number} {n}")).collect();
-                let request =
-                    AppendRequest { target: at.clone(), batch: batch(&values)?, acks: Acks::Leader };
+                let request = AppendRequest::new(at.clone(), batch(&values)?, Acks::Leader);
                 let Some(base) = engine.append(request).await?.base_offset else {
                     return Err(Failure::new("an append was acknowledged without an offset"));
                 };
@@ -155,7 +154,7 @@ pub(crate) async fn appends_are_applied_in_the_order_of_their_start(c: &Context)
         let values = numbered(&format!("round {round}"), 0..window);
         let mut appends = Vec::new();
         for value in &values {
-            let request = AppendRequest { target: at.clone(), batch: batch(&[value])?, acks: Acks::Leader };
+            let request = AppendRequest::new(at.clone(), batch(&[value])?, Acks::Leader);
             appends.push(engine.append(request));
         }
         // All are polled for the first time in this order.

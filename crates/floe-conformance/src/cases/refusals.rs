@@ -1,7 +1,7 @@
 //! What an engine lacks is refused before it is asked, with the name of what is missing.
 
 use floe::{
-    Client, Record, TopicSpec,
+    Client, Record, SmartModule, TopicSpec,
     consumer::{CommitPolicy, FetchLimit, StartAt},
     layer::Layer,
 };
@@ -64,6 +64,19 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
         check_unsupported!(calls, forgotten, "offsets");
         let member = client.consumer(&topic).group("group").commit(CommitPolicy::Manual).start().await;
         check_unsupported!(calls, member, "offsets");
+    }
+    if !able.smartmodules {
+        let module = || SmartModule::named("any");
+        check_unsupported!(
+            calls,
+            client.producer(&topic).smartmodule(module()).start().await,
+            "SmartModules"
+        );
+        check_unsupported!(
+            calls,
+            client.consumer(&topic).smartmodule(module()).start().await,
+            "SmartModules"
+        );
     }
     let producer = client.producer(&topic).start().await?;
     if !able.keys {

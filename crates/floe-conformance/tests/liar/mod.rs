@@ -238,12 +238,7 @@ impl Liar {
     async fn lying_time(&self, of: TopicPartition, timestamp: i64) -> Result<Option<i64>> {
         let exact = self.model.offset_for_time(of.clone(), timestamp).await?;
         let Some(exact) = exact.filter(|_| self.lie == Lie::TimeOfBatch) else { return Ok(exact) };
-        let request = ReadRequest {
-            source: of,
-            from: Start::Offset(exact),
-            max_bytes: 1,
-            isolation: floe::engine::Isolation::default(),
-        };
+        let request = ReadRequest::new(of, Start::Offset(exact)).max_bytes(1);
         let batch = self.model.open(request).await?.next().await?;
         Ok(batch.map(|batch| batch.base_offset()))
     }

@@ -85,7 +85,7 @@ async fn put(node: &Node, topic: &str, entries: &[&[u8]]) -> Result<usize, Refus
     let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
     let appends = batches
         .into_iter()
-        .map(|batch| node.engine.append(AppendRequest { target: target.clone(), batch, acks: Acks::Leader }));
+        .map(|batch| node.engine.append(AppendRequest::new(target.clone(), batch, Acks::Leader)));
     for outcome in join_all(appends).await {
         outcome.map_err(|error| match error.kind() {
             ErrorKind::TopicNotFound => unknown(topic),

@@ -157,12 +157,9 @@ impl Cursor {
                 return Ok(false);
             }
             if self.reader.is_none() {
-                let request = ReadRequest {
-                    source: self.at.clone(),
-                    from: Start::Offset(position),
-                    max_bytes: READ_AHEAD,
-                    isolation: Isolation::ReadCommitted,
-                };
+                let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
+                    .max_bytes(READ_AHEAD)
+                    .isolation(Isolation::ReadCommitted);
                 self.reader = Some(node.engine.open(request).await?);
             }
             let Some(reader) = &mut self.reader else { return Ok(false) };

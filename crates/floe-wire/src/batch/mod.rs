@@ -15,6 +15,7 @@ mod builder;
 mod encoded;
 mod header;
 mod records;
+mod renumber;
 mod split;
 mod trailer;
 
@@ -22,5 +23,6 @@ pub use builder::{BatchBuilder, FinishOptions};
 pub use encoded::{EncodedBatch, PREFIX_LEN};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAX_BATCH_LEN, ProducerIdentity};
 pub use records::{BorrowedRecord, BorrowedRecords, MAX_SECTION_LEN, RecordView, Records};
+pub use renumber::Renumbered;
 pub use split::{Split, Tail};
 pub use trailer::{BorrowedHeaders, Headers, TrailerState};

@@ -116,6 +116,16 @@ struct BatchFacts {
 }
 
 impl Records {
+    /// For a section that was made from that of the batch.
+    pub(super) fn of_section(header: &BatchHeader, section: Bytes) -> Result<Self, WireError> {
+        Self::new(header, section)
+    }
+
+    /// Count, records, trailer.
+    pub(super) fn section(&self) -> &Bytes {
+        &self.section
+    }
+
     fn new(header: &BatchHeader, section: Bytes) -> Result<Self, WireError> {
         let Some((count, _)) = section.split_first_chunk::<4>() else {
             return Err(WireError::Truncated { what: "record count", needed: 4, available: section.len() });

@@ -18,8 +18,9 @@ use super::{
     start::{Place, resolve},
 };
 use crate::{
-    Client, Error, ErrorKind, Result, RetryPolicy,
+    Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
     engine::{Capabilities, EngineInfo, Isolation, Watermarks},
+    smartmodule,
     topic::Topic,
 };
 
@@ -83,6 +84,7 @@ pub struct ConsumerBuilder {
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
+    smartmodules: Vec<SmartModule>,
     settings: Settings,
 }
 
@@ -97,6 +99,7 @@ impl ConsumerBuilder {
             prefetch_bytes: 8 * 1024 * 1024,
             prefetch_records: usize::MAX,
             stop_at_end: false,
+            smartmodules: Vec::new(),
             settings: Settings {
                 commit: CommitPolicy::Interval(Duration::from_secs(5)),
                 finish: Finish::default(),
@@ -105,6 +108,7 @@ impl ConsumerBuilder {
                     fetch_bytes: 1024 * 1024,
                     isolation: Isolation::default(),
                     reconnect: RetryPolicy::default(),
+                    smartmodules: None,
                 },
             },
         }
@@ -207,19 +211,32 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Has the records go through a SmartModule before they come here; called again, through one after the other. Default:
+    /// none.
+    ///
+    /// What comes out is the modules' business: records have no headers and no times, and offsets are exact only in part
+    /// (see `docs/fluvio.md`). Offsets are stored for what modules made of whole batches, so that a record may come again
+    /// after a crash, and none is left out.
+    pub fn smartmodule(mut self, module: SmartModule) -> Self {
+        self.smartmodules.push(module);
+        self
+    }
+
     /// Finds the partitions and their starts, and begins to read ahead.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for settings that make no sense; [`ErrorKind::Unsupported`] where the engine lacks
     /// what they need; [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`];
     /// [`ErrorKind::OffsetOutOfRange`] when the start, or the stored offset, lies outside of what a partition holds.
-    pub async fn start(self) -> Result<Consumer> {
+    pub async fn start(mut self) -> Result<Consumer> {
         let EngineInfo { name, capabilities, .. } = self.client.info();
         let start = self.check(name, capabilities)?;
+        self.settings.fetch.smartmodules =
+            (!self.smartmodules.is_empty()).then(|| std::mem::take(&mut self.smartmodules).into());
         let partitions = self.find_partitions().await?;
         if capabilities.offsets {
             let places = self.find_places(&partitions, start).await?;
-            self.start_numbered(&partitions, places, capabilities.dense_offsets)
+            self.start_numbered(&partitions, places, capabilities)
         } else {
             self.start_unnumbered(&partitions, start, name).await
         }
@@ -247,6 +264,8 @@ impl ConsumerBuilder {
         if self.group.is_some() && !capabilities.commit_offsets {
             return Err(Error::unsupported("stored consumer offsets", engine).with_topic(&self.topic));
         }
+        smartmodule::check(&self.smartmodules, engine, capabilities.smartmodules)
+            .map_err(|error| error.with_topic(&self.topic))?;
         if !capabilities.offsets {
             start.without_offsets(engine).map_err(|error| error.with_topic(&self.topic))?;
             if self.stop_at_end {
@@ -278,7 +297,13 @@ impl ConsumerBuilder {
         stream::iter(lookups).buffered(LOOKUPS).try_collect().await
     }
 
-    fn start_numbered(self, numbers: &[u32], places: Vec<Place>, dense: bool) -> Result<Consumer> {
+    fn start_numbered(
+        self,
+        numbers: &[u32],
+        places: Vec<Place>,
+        capabilities: Capabilities,
+    ) -> Result<Consumer> {
+        let holes = self.settings.fetch.holes(capabilities);
         let engine = self.client.engine();
         let lanes = Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
         let mut partitions = Vec::with_capacity(numbers.len());
@@ -292,7 +317,7 @@ impl ConsumerBuilder {
                 lanes.push(index, 0, Item::Gap(gap));
             }
             let end = self.stop_at_end.then_some(high);
-            let continuity = Continuity::new(next, end, dense);
+            let continuity = Continuity::new(next, end, holes);
             let fetch = Fetch::new(Arc::clone(engine), at.clone(), self.settings.fetch.clone(), continuity);
             let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
             let progress = Arc::new(Progress::new(self.settings.finish, next));

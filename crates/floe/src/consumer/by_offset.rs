@@ -4,13 +4,13 @@ use tokio::time::timeout;
 
 use super::{
     Gap, Message, RecordBatch,
-    continuity::{Continuity, Found},
+    continuity::{Continuity, Found, Holes},
     fetch::{STALL, stalled},
     start::out_of_range,
 };
 use crate::{
     Error, Result,
-    engine::{Isolation, ReadRequest, SharedEngine, Start},
+    engine::{ReadRequest, SharedEngine, Start},
     topic::TopicPartition,
 };
 
@@ -49,14 +49,9 @@ pub(crate) async fn fetch(
     if limit.records == 0 || from == bounds.high {
         return Ok(messages);
     }
-    let request = ReadRequest {
-        source: at.clone(),
-        from: Start::Offset(from),
-        max_bytes: limit.bytes.max(1),
-        isolation: Isolation::default(),
-    };
+    let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(limit.bytes.max(1));
     let mut reader = engine.open(request).await?;
-    let mut continuity = Continuity::new(from, Some(bounds.high), info.capabilities.dense_offsets);
+    let mut continuity = Continuity::new(from, Some(bounds.high), Holes::without_modules(info.capabilities));
     while !continuity.is_complete() {
         let next = timeout(STALL, reader.next()).await;
         let next = next.unwrap_or_else(|_| Err(stalled(&at, continuity.expected(), bounds.high)))?;

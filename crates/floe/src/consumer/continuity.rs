@@ -5,9 +5,10 @@ use std::{
     ops::Range,
 };
 
-use floe_wire::batch::{EncodedBatch, ProducerIdentity, Records};
+use floe_wire::batch::{EncodedBatch, ProducerIdentity, Records, Renumbered};
 
 use super::{GapReason, message::Part};
+use crate::engine::Capabilities;
 
 /// Producers that are remembered to recognise repeats on engines without offsets.
 const MAX_PRODUCERS: usize = 1024;
@@ -23,6 +24,36 @@ pub(super) enum Found {
     Gap(i64, i64, GapReason),
 }
 
+/// Holes in the offsets that are no loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holes {
+    /// A missing offset is a missing record.
+    None,
+    /// A module may have dropped records of a batch before it was stored.
+    WithinBatches,
+    /// Offsets say nothing.
+    Anywhere,
+    /// Modules work on the records on their way here, and offsets are theirs.
+    Made,
+}
+
+impl Holes {
+    /// Those that a reader without SmartModules meets.
+    pub(super) fn without_modules(capabilities: Capabilities) -> Self {
+        if !capabilities.dense_offsets {
+            Self::Anywhere
+        } else if capabilities.sparse_batches {
+            Self::WithinBatches
+        } else {
+            Self::None
+        }
+    }
+
+    fn between_batches(self) -> bool {
+        matches!(self, Self::Anywhere | Self::Made)
+    }
+}
+
 /// The offsets of one partition as they should come.
 #[derive(Debug)]
 pub(super) struct Continuity {
@@ -30,8 +61,7 @@ pub(super) struct Continuity {
     expected: i64,
     /// Records from here on are not handed out.
     end: Option<i64>,
-    /// A missing offset is a missing record.
-    dense: bool,
+    holes: Holes,
     /// Present on engines without offsets, where batches are numbered as they come.
     repeats: Option<Repeats>,
     /// Where the last damaged batch began, while no good one followed: its header may have lied about where it ends.
@@ -40,13 +70,13 @@ pub(super) struct Continuity {
 
 impl Continuity {
     /// For an engine with offsets.
-    pub(super) fn new(expected: i64, end: Option<i64>, dense: bool) -> Self {
-        Self { expected, end, dense, repeats: None, damaged_from: None }
+    pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
+        Self { expected, end, holes, repeats: None, damaged_from: None }
     }
 
     /// For an engine without offsets.
     pub(super) fn numbering() -> Self {
-        Self { repeats: Some(Repeats::default()), ..Self::new(0, None, false) }
+        Self { repeats: Some(Repeats::default()), ..Self::new(0, None, Holes::Anywhere) }
     }
 
     pub(super) fn expected(&self) -> i64 {
@@ -95,8 +125,8 @@ impl Continuity {
             self.expected = base.max(floor);
         }
         if base > self.expected {
-            let missing = self.skip_to(base, GapReason::Missing).filter(|_| self.dense);
-            found.extend(missing);
+            let missing = self.skip_to(base, GapReason::Missing);
+            found.extend(missing.filter(|_| !self.holes.between_batches()));
         }
         let Ok(records) = batch.verify_checksum().and_then(|()| batch.records()) else {
             let from = self.expected;
@@ -111,7 +141,9 @@ impl Continuity {
             self.take_whole(&records, memory, base..next, &mut found);
             return found;
         }
-        self.walk(&records, memory, next, &mut found);
+        if self.holes == Holes::Made || !self.walk(&records, memory, next, &mut found) {
+            self.take_made(&batch, next, &mut found);
+        }
         found
     }
 
@@ -131,8 +163,10 @@ impl Continuity {
         self.expected = offsets.end;
     }
 
-    /// Finds the runs of good records that lie between the expected offset and the end.
-    fn walk(&mut self, records: &Records, memory: usize, next: i64, found: &mut Vec<Found>) {
+    /// Finds the runs of good records that lie between the expected offset and the end. False, and nothing was done, for
+    /// records that a server with modules numbered.
+    fn walk(&mut self, records: &Records, memory: usize, next: i64, found: &mut Vec<Found>) -> bool {
+        let before = found.len();
         let end = self.end.unwrap_or(i64::MAX);
         let mut run = Run { from: self.expected, skip: 0, count: 0 };
         let mut wanted = self.expected;
@@ -157,7 +191,7 @@ impl Continuity {
                 run.skip += 1;
                 continue;
             }
-            if offset > wanted && self.dense {
+            if offset > wanted && self.holes == Holes::None {
                 run.close(records, wanted, &mut memory, found);
                 found.extend(self.gap(wanted, offset, GapReason::Missing));
                 run = Run { from: offset, skip: run.skip + run.count, count: 0 };
@@ -168,7 +202,11 @@ impl Continuity {
             run.count += 1;
             wanted = offset + 1;
         }
-        if damaged || self.dense {
+        if damaged && self.holes == Holes::WithinBatches {
+            found.truncate(before);
+            return false;
+        }
+        if damaged || self.holes == Holes::None {
             run.close(records, wanted, &mut memory, found);
             let reason = if damaged { GapReason::Corrupt } else { GapReason::Missing };
             found.extend(self.gap(wanted, next, reason));
@@ -176,6 +214,33 @@ impl Continuity {
             run.close(records, next, &mut memory, found);
         }
         self.expected = next.max(wanted);
+        true
+    }
+
+    /// Takes a batch that modules made. Its checksum is right, so whatever its offsets are, these are its records.
+    fn take_made(&mut self, batch: &EncodedBatch, next: i64, found: &mut Vec<Found>) {
+        let from = self.expected;
+        let Ok(Renumbered { mut records, count, exact }) = batch.renumbered() else {
+            found.extend(self.skip_to(next, GapReason::Corrupt));
+            return;
+        };
+        let memory = batch.len().max(records.section_len());
+        let claimed = batch.records().map_or(0, |records| records.record_count());
+        // Only the first batch that went into it can reach below what was asked for.
+        let before = |record: Option<i64>| record.is_some_and(|offset| offset < from);
+        let skip = records.borrowed().take(exact);
+        let skip = skip.take_while(|record| before(record.as_ref().ok().map(|record| record.offset))).count();
+        for _ in 0..skip {
+            records.next();
+        }
+        self.expected = next;
+        if count > skip {
+            let count = count - skip;
+            found.push(Found::Records(Part { from, next, count, memory, records, exact: false }));
+        }
+        if u32::try_from(count).is_ok_and(|count| count < claimed) {
+            found.extend(self.gap(next - 1, next, GapReason::Corrupt));
+        }
     }
 
     fn gap(&self, from: i64, to: i64, reason: GapReason) -> Option<Found> {
@@ -204,7 +269,14 @@ impl Run {
         }
         // The runs of a batch share its memory, which is counted once.
         let memory = std::mem::take(memory);
-        found.push(Found::Records(Part { from: self.from, next, count: self.count, memory, records }));
+        found.push(Found::Records(Part {
+            from: self.from,
+            next,
+            count: self.count,
+            memory,
+            records,
+            exact: true,
+        }));
     }
 }
 

@@ -9,14 +9,14 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Gap, GapReason, RecordBatch,
-    continuity::{Continuity, Found},
+    continuity::{Continuity, Found, Holes},
     merge::{Item, Lanes},
     resume::Backoff,
     start::out_of_range,
 };
 use crate::{
-    Error, ErrorKind, Result, RetryPolicy,
-    engine::{BatchReader, Isolation, ReadRequest, SharedEngine, Start},
+    Error, ErrorKind, Result, RetryPolicy, SmartModules,
+    engine::{BatchReader, Capabilities, Isolation, ReadRequest, SharedEngine, Start},
     topic::TopicPartition,
 };
 
@@ -32,6 +32,14 @@ pub(super) struct FetchSettings {
     pub(super) fetch_bytes: usize,
     pub(super) isolation: Isolation,
     pub(super) reconnect: RetryPolicy,
+    pub(super) smartmodules: Option<SmartModules>,
+}
+
+impl FetchSettings {
+    /// Which holes in the offsets are no loss.
+    pub(super) fn holes(&self, capabilities: Capabilities) -> Holes {
+        if self.smartmodules.is_some() { Holes::Anywhere } else { Holes::without_modules(capabilities) }
+    }
 }
 
 /// Where the records of one partition go.
@@ -217,7 +225,8 @@ impl Fetch {
     async fn open(&mut self) -> Result<()> {
         let from = self.unnumbered.unwrap_or(Start::Offset(self.continuity.expected()));
         let FetchSettings { fetch_bytes, isolation, .. } = self.settings;
-        let request = ReadRequest { source: self.at.clone(), from, max_bytes: fetch_bytes, isolation };
+        let mut request = ReadRequest::new(self.at.clone(), from).max_bytes(fetch_bytes).isolation(isolation);
+        request.smartmodules.clone_from(&self.settings.smartmodules);
         self.reader = Some(self.engine.open(request).await?);
         self.backoff.opened();
         Ok(())

@@ -55,9 +55,9 @@ impl Consumer {
         };
         let topic = batch.topic.clone();
         let partition = batch.partition;
-        // Offsets that the batch occupies without records end with its last record.
-        let next = if batch.is_empty() { batch.next_offset() } else { record.offset + 1 };
-        let acknowledgement = self.hand_out(index, record.offset, next);
+        let ((from, next), together) = (batch.finished_with(&record), batch.place());
+        let acknowledgement = self.hand_out(index, from, next);
+        let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
         Some(Message::new(topic, partition, record, acknowledgement))
     }
 
@@ -68,7 +68,7 @@ impl Consumer {
         self.handed_out = Some((index, next));
         self.commit_due = true;
         let generation = partition.progress.hand_out(from, next)?;
-        Some(Acknowledgement { progress: Arc::clone(&partition.progress), generation })
+        Some(Acknowledgement { progress: Arc::clone(&partition.progress), generation, together: None })
     }
 
     /// Waits until `current` has records; `false` at the end.

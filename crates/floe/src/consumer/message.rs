@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use floe_wire::batch::{BorrowedRecord, Headers, RecordView, Records};
 
-use super::offsets::Progress;
+use super::offsets::{Progress, Together};
 use crate::topic::Topic;
 
 /// One record of a topic. Key, value and headers are slices of the batch that was received; keeping a message keeps its
@@ -56,7 +56,7 @@ impl<V> Message<V> {
     /// finish otherwise, and after a seek of the partition.
     pub fn ack(&self) {
         if let Some(acknowledgement) = &self.acknowledgement {
-            acknowledgement.give(self.offset, self.offset + 1);
+            acknowledgement.give_one(self.offset);
         }
     }
 }
@@ -66,9 +66,22 @@ impl<V> Message<V> {
 pub(super) struct Acknowledgement {
     pub(super) progress: Arc<Progress>,
     pub(super) generation: u64,
+    /// Set where records have a place only together, with the number of this one among them.
+    pub(super) together: Option<(Arc<Together>, i64)>,
 }
 
 impl Acknowledgement {
+    fn give_one(&self, offset: i64) {
+        match &self.together {
+            None => self.give(offset, offset.saturating_add(1)),
+            Some((together, index)) => {
+                if let Some((from, next)) = together.acknowledge(*index) {
+                    self.give(from, next);
+                }
+            }
+        }
+    }
+
     fn give(&self, from: i64, to: i64) {
         self.progress.acknowledge(self.generation, from, to);
     }
@@ -93,6 +106,10 @@ pub struct RecordBatch {
     count: usize,
     memory: usize,
     records: Records,
+    /// Set where the offsets of the records are not those under which they are stored.
+    together: Option<Arc<Together>>,
+    /// Records taken out.
+    taken: i64,
     acknowledgement: Option<Acknowledgement>,
 }
 
@@ -109,12 +126,17 @@ pub(super) struct Part {
     pub(super) memory: usize,
     /// Stands at the first of them; all of them decode.
     pub(super) records: Records,
+    /// The offsets are those under which the records are stored. Otherwise only the part as a whole has a place: nothing
+    /// of it is finished before all of it is.
+    pub(super) exact: bool,
 }
 
 impl RecordBatch {
     pub(super) fn new(topic: Topic, partition: u32, part: Part) -> Self {
-        let Part { from, next, count, memory, records } = part;
-        Self { topic, partition, from, next, count, memory, records, acknowledgement: None }
+        let Part { from, next, count, memory, records, exact } = part;
+        let together = (!exact).then(|| Arc::new(Together::new(from, next, count)));
+        let (taken, acknowledgement) = (0, None);
+        Self { topic, partition, from, next, count, memory, records, together, taken, acknowledgement }
     }
 
     /// Offset of the first record.
@@ -172,8 +194,29 @@ impl RecordBatch {
         }
         let record = self.records.next()?.ok()?;
         self.count -= 1;
-        self.from = record.offset + 1;
+        self.taken += 1;
+        if self.together.is_none() {
+            self.from = record.offset + 1;
+        }
         Some(record)
+    }
+
+    /// The offsets that are finished when the record taken last is, and those before it.
+    #[inline]
+    pub(super) fn finished_with(&self, record: &RecordView) -> (i64, i64) {
+        match (&self.together, self.count) {
+            // Offsets that the batch occupies without records end with its last record.
+            (None, 0) => (record.offset, self.next),
+            (None, _) => (record.offset, record.offset + 1),
+            (Some(_), 0) => (self.from, self.next),
+            (Some(_), _) => (self.from, self.from),
+        }
+    }
+
+    /// What an acknowledgement of the record taken last needs besides its offset.
+    #[inline]
+    pub(super) fn place(&self) -> Option<(Arc<Together>, i64)> {
+        self.together.as_ref().map(|together| (Arc::clone(together), self.taken - 1))
     }
 
     pub(super) fn with_acknowledgement(mut self, acknowledgement: Option<Acknowledgement>) -> Self {

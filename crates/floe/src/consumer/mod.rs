@@ -292,7 +292,8 @@ impl Consumer {
         if let Some(partition) = self.partitions.get_mut(index) {
             partition.progress.restart(place.next);
             partition.position = place.next;
-            let continuity = Continuity::new(place.next, partition.end, info.capabilities.dense_offsets);
+            let continuity =
+                Continuity::new(place.next, partition.end, self.settings.fetch.holes(info.capabilities));
             let fetch =
                 Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch.clone(), continuity);
             partition.task = Task::spawn(fetch.run(Outlet { lanes: Arc::clone(lanes), index, generation }));

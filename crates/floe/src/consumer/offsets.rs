@@ -109,6 +109,33 @@ impl Progress {
     }
 }
 
+/// Records that have a place only together: none of them is finished before all of them are.
+#[derive(Debug)]
+pub(super) struct Together {
+    /// The offsets of all of them.
+    from: i64,
+    next: i64,
+    count: i64,
+    /// Which of them are not acknowledged, numbered from 0.
+    window: Mutex<AckWindow>,
+}
+
+impl Together {
+    pub(super) fn new(from: i64, next: i64, count: usize) -> Self {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let mut window = AckWindow::new(0, 0);
+        window.hand_out(0, count);
+        Self { from, next, count, window: Mutex::new(window) }
+    }
+
+    /// One of them was acknowledged. Gives the offsets of all of them when it was the last one, and from then on.
+    pub(super) fn acknowledge(&self, index: i64) -> Option<(i64, i64)> {
+        let mut window = self.window.lock();
+        window.acknowledge(index, index.saturating_add(1));
+        (window.low() == self.count).then_some((self.from, self.next))
+    }
+}
+
 /// The records handed out and not acknowledged, as runs of offsets.
 ///
 /// Acknowledgements mostly come in order, so that there is one run; its memory is bounded by [`MAX_RUNS`], which the
@@ -199,6 +226,14 @@ mod tests {
         assert_eq!(progress.finished(), Some(5));
         progress.acknowledge(generation, 5, 6);
         assert_eq!(progress.finished(), Some(6));
+    }
+
+    #[test]
+    fn what_has_its_place_together_is_finished_together() {
+        let together = Together::new(10, 12, 3);
+        assert_eq!([2, 0, 0, 2].map(|index| together.acknowledge(index)), [None; 4]);
+        assert_eq!(together.acknowledge(1), Some((10, 12)));
+        assert_eq!(together.acknowledge(0), Some((10, 12)), "once more");
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl FakeEngine {
             state: Arc::default(),
             changed: Arc::default(),
             released: Arc::new(tokio::sync::Semaphore::new(0)),
-            capabilities: Capabilities { append_window: 4, ..Capabilities::FULL },
+            capabilities: Capabilities { append_window: 4, smartmodules: false, ..Capabilities::FULL },
         };
         engine
             .state

@@ -11,6 +11,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use crate::{
     Result,
     net::TcpDial,
+    smartmodule::SmartModules,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::{EngineUrl, Scheme},
 };
@@ -158,6 +159,11 @@ pub struct Capabilities {
     pub binary: bool,
     /// A read takes the record away from every other reader.
     pub consuming_reads: bool,
+    /// Records can go through SmartModules on their way in and out.
+    pub smartmodules: bool,
+    /// A batch may have been stored without some of its records, by a module that dropped them: a hole within a whole
+    /// batch is no loss, even with `dense_offsets`.
+    pub sparse_batches: bool,
     /// Appends to one partition that may be in flight at once without losing their order; at least 1.
     pub append_window: usize,
     /// Largest batch in bytes.
@@ -178,13 +184,15 @@ impl Capabilities {
         headers: true,
         binary: true,
         consuming_reads: false,
+        smartmodules: true,
+        sparse_batches: false,
         append_window: 1,
         max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
     };
 
     /// Names of the abilities that are yes or no, with their values, for tables.
     #[must_use]
-    pub fn flags(&self) -> [(&'static str, bool); 10] {
+    pub fn flags(&self) -> [(&'static str, bool); 11] {
         [
             ("partitions", self.partitions),
             ("offsets", self.offsets),
@@ -196,6 +204,7 @@ impl Capabilities {
             ("headers", self.headers),
             ("binary", self.binary),
             ("consuming_reads", self.consuming_reads),
+            ("smartmodules", self.smartmodules),
         ]
     }
 }
@@ -224,6 +233,7 @@ pub enum Isolation {
 
 /// A batch to append.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct AppendRequest {
     /// Where to.
     pub target: TopicPartition,
@@ -231,12 +241,23 @@ pub struct AppendRequest {
     pub batch: EncodedBatch,
     /// When it counts as done.
     pub acks: Acks,
+    /// Modules that its records go through before they are stored. Only with [`Capabilities::smartmodules`].
+    pub smartmodules: Option<SmartModules>,
+}
+
+impl AppendRequest {
+    /// A batch for a partition, without SmartModules.
+    #[must_use]
+    pub fn new(target: TopicPartition, batch: EncodedBatch, acks: Acks) -> Self {
+        Self { target, batch, acks, smartmodules: None }
+    }
 }
 
 /// A batch was appended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendAck {
-    /// Offset of the first record; `None` where records have no offsets, or nothing was waited for.
+    /// Offset of the first record; `None` where records have no offsets, nothing was waited for, or SmartModules decided
+    /// what was stored.
     pub base_offset: Option<i64>,
 }
 
@@ -253,6 +274,7 @@ pub enum Start {
 
 /// A read position to open.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ReadRequest {
     /// What to read.
     pub source: TopicPartition,
@@ -262,6 +284,30 @@ pub struct ReadRequest {
     pub max_bytes: usize,
     /// What to see.
     pub isolation: Isolation,
+    /// Modules that the records go through before they come here. Only with [`Capabilities::smartmodules`].
+    pub smartmodules: Option<SmartModules>,
+}
+
+impl ReadRequest {
+    /// A read of what every reader may see, about 1 MiB at once, without SmartModules.
+    #[must_use]
+    pub fn new(source: TopicPartition, from: Start) -> Self {
+        Self { source, from, max_bytes: 1024 * 1024, isolation: Isolation::default(), smartmodules: None }
+    }
+
+    /// Fetches about so many bytes at once.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Chooses what to see.
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
 }
 
 /// First and next offset of a partition.
@@ -306,6 +352,14 @@ pub struct NodeHealth {
     pub ready: bool,
     /// State in a word or a sentence.
     pub state: String,
+}
+
+/// For engines without SmartModules.
+///
+/// # Errors
+/// [`crate::ErrorKind::Unsupported`] if there are some.
+pub(crate) fn refuse_smartmodules(modules: Option<&SmartModules>, engine: &'static str) -> Result<()> {
+    modules.map_or(Ok(()), |modules| crate::smartmodule::check(modules, engine, false))
 }
 
 /// Checks a value for engines that carry text only: it must be UTF-8, not empty, and not end in white space.

@@ -12,7 +12,12 @@ use super::{
     batch::BatchOutcome,
     partitioner::{KeyHash, Partitioner},
 };
-use crate::{Client, Error, ErrorKind, Result, RetryPolicy, engine::Acks, topic::Topic};
+use crate::{
+    Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
+    engine::{Acks, EngineInfo},
+    smartmodule,
+    topic::Topic,
+};
 
 /// Largest record or batch accepted by default, where the engine takes more.
 const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024;
@@ -56,6 +61,7 @@ pub(super) struct Config {
     pub(super) delivery: DeliveryMode,
     pub(super) acks: Acks,
     pub(super) on_delivery: Option<Callback>,
+    pub(super) smartmodules: Option<SmartModules>,
 }
 
 impl Config {
@@ -115,6 +121,7 @@ pub struct ProducerBuilder {
     delivery: Option<DeliveryMode>,
     acks: Acks,
     on_delivery: Option<Callback>,
+    smartmodules: Vec<SmartModule>,
 }
 
 impl ProducerBuilder {
@@ -136,6 +143,7 @@ impl ProducerBuilder {
             delivery: None,
             acks: Acks::default(),
             on_delivery: None,
+            smartmodules: Vec::new(),
         }
     }
 
@@ -249,6 +257,20 @@ impl ProducerBuilder {
         self
     }
 
+    /// Has the records go through a SmartModule before they are stored; called again, through one after the other.
+    /// Default: none.
+    ///
+    /// What is stored is the modules' business, which has a price: records have no headers, [`Placed::offset`] is
+    /// `None`, and a batch whose answer was lost cannot be looked for. It fails with [`Effect::Unknown`] and is not sent
+    /// again, so that nothing is stored twice unnoticed.
+    ///
+    /// [`Placed::offset`]: super::Placed::offset
+    /// [`Effect::Unknown`]: crate::Effect::Unknown
+    pub fn smartmodule(mut self, module: SmartModule) -> Self {
+        self.smartmodules.push(module);
+        self
+    }
+
     /// Asks the engine for the topic, and starts.
     ///
     /// # Errors
@@ -256,7 +278,9 @@ impl ProducerBuilder {
     /// whatever keeps the engine from answering.
     pub async fn start(self) -> Result<Producer> {
         let engine = Arc::clone(self.client.engine());
-        let capabilities = engine.info().capabilities;
+        let EngineInfo { name, capabilities, .. } = engine.info();
+        smartmodule::check(&self.smartmodules, name, capabilities.smartmodules)
+            .map_err(|error| error.with_topic(&self.topic))?;
         let topic = self.topic.clone();
         let client = self.client.clone();
         let config = self.into_config(capabilities.max_batch_bytes)?;
@@ -316,6 +340,7 @@ impl ProducerBuilder {
             delivery,
             acks: self.acks,
             on_delivery: self.on_delivery,
+            smartmodules: (!self.smartmodules.is_empty()).then(|| self.smartmodules.into()),
         })
     }
 }

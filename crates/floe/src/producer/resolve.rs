@@ -8,7 +8,7 @@ use floe_wire::batch::ProducerIdentity;
 
 use crate::{
     Result,
-    engine::{Engine, Isolation, ReadRequest, Start},
+    engine::{Engine, ReadRequest, Start},
     topic::TopicPartition,
 };
 
@@ -35,12 +35,7 @@ pub(super) async fn find(
     if next >= marks.high {
         return Ok(found);
     }
-    let request = ReadRequest {
-        source: source.clone(),
-        from: Start::Offset(next),
-        max_bytes: FETCH_BYTES,
-        isolation: Isolation::ReadUncommitted,
-    };
+    let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
     let mut reader = engine.open(request).await?;
     while next < marks.high && found.contains(&None) {
         let Some(batch) = reader.next().await? else { break };

@@ -228,11 +228,8 @@ impl<'a> Sender<'a> {
     /// Starts an append. The engine orders appends by their first poll, so that happens here.
     async fn start(&mut self, mut batch: Batch) {
         let Some(encoded) = batch.encoded() else { return };
-        let request = AppendRequest {
-            target: self.target.clone(),
-            batch: encoded.clone(),
-            acks: self.shared.config.acks,
-        };
+        let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), self.shared.config.acks);
+        request.smartmodules.clone_from(&self.shared.config.smartmodules);
         batch.attempts += 1;
         batch.uncertain = true;
         if batch.attempts > 1 {

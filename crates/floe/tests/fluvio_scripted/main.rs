@@ -39,12 +39,12 @@ fn batch(values: &[&str]) -> EncodedBatch {
 }
 
 fn request(partition: u32, value: &str) -> AppendRequest {
-    AppendRequest { target: at(partition), batch: batch(&[value]), acks: Acks::Leader }
+    AppendRequest::new(at(partition), batch(&[value]), Acks::Leader)
 }
 
 async fn open(engine: &FluvioEngine, from: Start, max_bytes: usize) -> Box<dyn BatchReader> {
     let isolation = Isolation::ReadUncommitted;
-    engine.open(ReadRequest { source: at(0), from, max_bytes, isolation }).await.unwrap()
+    engine.open(ReadRequest::new(at(0), from).max_bytes(max_bytes).isolation(isolation)).await.unwrap()
 }
 
 fn values(batch: &EncodedBatch) -> Vec<String> {

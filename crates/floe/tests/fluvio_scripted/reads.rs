@@ -134,12 +134,7 @@ async fn offsets_that_are_not_there_are_refused() {
     let (cluster, _) = filled(1, 1);
     let engine = connect(&cluster).await;
     for offset in [-1, 11, i64::MAX] {
-        let request = floe::engine::ReadRequest {
-            source: super::at(0),
-            from: Start::Offset(offset),
-            max_bytes: 100,
-            isolation: floe::engine::Isolation::ReadUncommitted,
-        };
+        let request = floe::engine::ReadRequest::new(super::at(0), Start::Offset(offset)).max_bytes(100);
         let error = engine.open(request).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{offset}");
     }

@@ -56,7 +56,7 @@ async fn read(
         Isolation::ReadUncommitted => engine::Isolation::ReadUncommitted,
         Isolation::ReadCommitted => engine::Isolation::ReadCommitted,
     };
-    let request = ReadRequest { source: found.at, from: Start::Offset(offset), max_bytes, isolation };
+    let request = ReadRequest::new(found.at, Start::Offset(offset)).max_bytes(max_bytes).isolation(isolation);
     let mut reader = node.engine.open(request).await.map_err(of_read)?;
     let (mut batches, mut bytes, mut records) = (Vec::new(), 0, 0);
     // Up to the end that was there at the beginning, so that this never waits for records to come.

@@ -170,7 +170,7 @@ async fn append_batches(
         counts.fold((0, 0), |(records, bytes), (span, length)| (records + span, bytes + length));
     let appends = batches.into_iter().map(|batch| {
         let target = at.clone();
-        node.engine.append(AppendRequest { target, batch, acks })
+        node.engine.append(AppendRequest::new(target, batch, acks))
     });
     let all = join_all(appends);
     let outcomes = match acks {

@@ -161,12 +161,9 @@ impl Stream {
             Isolation::ReadUncommitted => engine::Isolation::ReadUncommitted,
             Isolation::ReadCommitted => engine::Isolation::ReadCommitted,
         };
-        let request = ReadRequest {
-            source: self.at.clone(),
-            from: Start::Offset(self.position),
-            max_bytes: self.max_bytes.max(1),
-            isolation,
-        };
+        let request = ReadRequest::new(self.at.clone(), Start::Offset(self.position))
+            .max_bytes(self.max_bytes.max(1))
+            .isolation(isolation);
         match self.node.engine.open(request).await {
             Ok(reader) => Ok(reader),
             Err(error) => Err(self.code_of(&error).await),

@@ -25,7 +25,7 @@ async fn stops_at_the_end_that_was_there_at_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_inside_a_batch_cuts_the_batch() {
-    let mut continuity = Continuity::new(1, Some(3), true);
+    let mut continuity = Continuity::new(1, Some(3), continuity::Holes::None);
     let found = continuity.accept(batch_at(0, &["a", "b", "c", "d", "e"]));
     let [continuity::Found::Records(part)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((part.from, part.next, part.count), (1, 3, 2));

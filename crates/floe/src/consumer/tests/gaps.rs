@@ -99,7 +99,7 @@ async fn an_engine_that_jumps_over_what_it_evicted_is_believed() {
             Arc::new(engine.clone()),
             Topic::from(TOPIC).partition(0),
             consumer.settings.fetch.clone(),
-            Continuity::new(at, None, true),
+            Continuity::new(at, None, continuity::Holes::None),
         )
     };
     engine.evict(TOPIC, 0, 6);
@@ -121,7 +121,7 @@ async fn a_wrong_checksum_is_a_gap_over_its_batch() {
 #[test]
 fn a_damaged_header_does_not_hide_the_batches_behind_it() {
     for claimed in [0i32, 5, 1_000_000, i32::MAX, -7] {
-        let mut continuity = Continuity::new(0, None, true);
+        let mut continuity = Continuity::new(0, None, continuity::Holes::None);
         let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
         let damaged = alter(&batch(2), |bytes| bytes[23..27].copy_from_slice(&claimed.to_be_bytes()));
         let mut came = Vec::new();
@@ -206,7 +206,7 @@ async fn offsets_that_go_back_inside_a_batch_are_damage() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_batches_are_dropped() {
-    let mut continuity = Continuity::new(0, None, true);
+    let mut continuity = Continuity::new(0, None, continuity::Holes::None);
     let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
     assert_eq!(continuity.accept(batch(0)).len(), 1);
     assert!(continuity.accept(batch(0)).is_empty());

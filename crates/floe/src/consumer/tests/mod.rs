@@ -40,7 +40,7 @@ fn batch_at(time: i64, values: &[&str]) -> EncodedBatch {
 
 async fn append_batch(engine: &FakeEngine, partition: u32, batch: EncodedBatch) {
     let target = Topic::from(TOPIC).partition(partition);
-    engine.append(AppendRequest { target, batch, acks: Acks::Leader }).await.unwrap();
+    engine.append(AppendRequest::new(target, batch, Acks::Leader)).await.unwrap();
 }
 
 /// Appends one batch.

@@ -20,7 +20,7 @@ use turns::Turns;
 
 use super::{
     AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-    NodeHealth, ReadRequest, Start, Watermarks,
+    NodeHealth, ReadRequest, Start, Watermarks, refuse_smartmodules,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -85,6 +85,7 @@ impl EmbeddedEngine {
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
         let (done, outcome) = oneshot::channel();
         // The caller may have gone away; the batch stays in the log all the same.
         let done = move |result| drop(done.send(result));
@@ -109,6 +110,7 @@ impl EmbeddedEngine {
     }
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
         let partition = self.partition(&request.source).await?;
         let bounds = partition.bounds();
         let from = match request.from {
@@ -171,7 +173,7 @@ impl fmt::Debug for EmbeddedEngine {
 
 impl Engine for EmbeddedEngine {
     fn info(&self) -> EngineInfo {
-        EngineInfo::new(self.name, Capabilities::FULL)
+        EngineInfo::new(self.name, Capabilities { smartmodules: false, ..Capabilities::FULL })
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {

@@ -108,7 +108,7 @@ mod tests {
     use super::super::{super::Engine, EmbeddedEngine};
     use crate::{
         ErrorKind,
-        engine::{Isolation, ReadRequest, Start},
+        engine::{ReadRequest, Start},
         topic::{Topic, TopicSpec},
     };
 
@@ -116,12 +116,7 @@ mod tests {
     async fn a_topic_made_anew_is_not_taken_for_the_one_that_was_deleted() {
         let engine = EmbeddedEngine::open(&"memory:".parse().unwrap()).await.unwrap();
         engine.create_topic(TopicSpec::new("t")).await.unwrap();
-        let request = ReadRequest {
-            source: Topic::from("t").partition(0),
-            from: Start::Earliest,
-            max_bytes: 1000,
-            isolation: Isolation::default(),
-        };
+        let request = ReadRequest::new(Topic::from("t").partition(0), Start::Earliest).max_bytes(1000);
         let mut reader = engine.open(request).await.unwrap();
         engine.delete_topic(Topic::from("t")).await.unwrap();
         engine.create_topic(TopicSpec::new("t")).await.unwrap();

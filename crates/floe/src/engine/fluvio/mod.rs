@@ -11,6 +11,7 @@
 //! | `offsets` | stored consumer offsets |
 //! | `topics`, `watch` | topics, and what changes among them |
 //! | `profile` | Fluvio's own profile file |
+//! | `smartmodules` | SmartModules as requests carry them |
 //! | `admin` | what only Fluvio has: data servers, SmartModules, all settings of topics |
 //! | `errors` | what the error codes of servers mean |
 //!
@@ -28,6 +29,7 @@ pub mod profile;
 mod reader;
 mod router;
 mod server;
+mod smartmodules;
 mod topics;
 mod watch;
 
@@ -171,11 +173,10 @@ impl FluvioEngine {
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         self.check_open()?;
-        let AppendRequest { target, batch, acks } = request;
-        check(&batch)?;
-        let lane = self.inner.lanes.get(&target);
+        check(&request.batch)?;
+        let lane = self.inner.lanes.get(&request.target);
         // Up to here nothing was awaited: the first poll decides about the order.
-        let outcome = lane.submit(batch, acks, &self.inner.routes)?.outcome().await;
+        let outcome = lane.submit(request, &self.inner.routes)?.outcome().await;
         if let Err(error) = &outcome
             && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
         {
@@ -186,7 +187,8 @@ impl FluvioEngine {
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
         self.check_open()?;
-        let ReadRequest { source, from, max_bytes, isolation } = request;
+        let ReadRequest { source, from, max_bytes, isolation, smartmodules } = request;
+        let smartmodules = smartmodules::invocations(smartmodules.as_deref().unwrap_or_default())?;
         let router = &self.inner.router;
         let spu = router.leader(&source).await?;
         let marks = watermarks(router, &source).await?;
@@ -206,7 +208,7 @@ impl FluvioEngine {
             }
             Start::Offset(offset) => offset,
         };
-        let at = Position { source, next, max_bytes, isolation };
+        let at = Position { source, next, max_bytes, isolation, smartmodules };
         let reader = StreamReader::open(Arc::clone(router), spu, at, self.inner.closed.subscribe()).await?;
         Ok(Box::new(reader))
     }
@@ -289,7 +291,8 @@ impl fmt::Debug for FluvioEngine {
 
 impl Engine for FluvioEngine {
     fn info(&self) -> EngineInfo {
-        let capabilities = Capabilities { append_window: self.inner.window, ..Capabilities::FULL };
+        let capabilities =
+            Capabilities { append_window: self.inner.window, sparse_batches: true, ..Capabilities::FULL };
         EngineInfo::new("fluvio", capabilities)
     }
 

@@ -12,8 +12,8 @@ use std::{collections::VecDeque, fmt, sync::Arc};
 use floe_wire::{
     batch::{EncodedBatch, MAX_BATCH_LEN, Tail},
     fluvio::{
-        ErrorCode, Isolation as WireIsolation, OffsetUpdate, StreamFetchReply, StreamFetchRequest,
-        UpdateOffsetsRequest,
+        ErrorCode, Isolation as WireIsolation, OffsetUpdate, SmartModuleInvocation, StreamFetchReply,
+        StreamFetchRequest, UpdateOffsetsRequest,
     },
 };
 use futures_util::future::BoxFuture;
@@ -35,6 +35,9 @@ use crate::{
 /// Slices in a row without anything new in them that are put up with.
 const MAX_IDLE_SLICES: u32 = 8;
 
+/// Most bytes that modules may make of one batch: the most that fits a frame as large as any batch may need.
+const MAX_MADE: usize = MAX_BATCH_LEN - 1024;
+
 /// A frame around a slice.
 const FRAME_EXTRA: usize = 1024 * 1024;
 
@@ -45,6 +48,8 @@ pub(super) struct Position {
     pub(super) next: i64,
     pub(super) max_bytes: usize,
     pub(super) isolation: Isolation,
+    /// What the records go through on their way.
+    pub(super) smartmodules: Vec<SmartModuleInvocation>,
 }
 
 /// See the module.
@@ -106,7 +111,7 @@ impl StreamReader {
             None => Arc::clone(&self.spu.control.link().await?.versions),
         };
         let version = choose::<StreamFetchRequest>(&versions)?;
-        let max_bytes = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
+        let max_bytes = self.slice_bytes();
         let mux = self.spu.server.open_plain(MAX_BATCH_LEN.max(max_bytes) + FRAME_EXTRA).await?;
         let request = StreamFetchRequest {
             topic: self.at.source.topic.to_string(),
@@ -117,10 +122,21 @@ impl StreamReader {
                 Isolation::ReadUncommitted => WireIsolation::ReadUncommitted,
                 Isolation::ReadCommitted => WireIsolation::ReadCommitted,
             },
+            smartmodules: self.at.smartmodules.clone(),
             ..StreamFetchRequest::default()
         };
         let replies = mux.stream(&request, version).await?;
         Ok(Stream { mux, replies, acknowledged: None })
+    }
+
+    /// Most bytes in a slice.
+    fn slice_bytes(&self) -> usize {
+        if self.at.smartmodules.is_empty() {
+            return self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
+        }
+        // What modules make of a batch comes whole or not at all: if it is larger than this, the server skips it, and
+        // everything up to the end, without a word.
+        MAX_MADE
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {

@@ -58,7 +58,7 @@ impl Journal {
     /// Durable when it returns.
     pub(super) async fn append(&self, topic: &str, batch: EncodedBatch) -> Result<()> {
         let target = Topic::from(topic).partition(0);
-        self.log.append(AppendRequest { target, batch, acks: Acks::Leader }).await.map(drop)
+        self.log.append(AppendRequest::new(target, batch, Acks::Leader)).await.map(drop)
     }
 
     pub(super) async fn read(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {

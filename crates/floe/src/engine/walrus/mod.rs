@@ -45,7 +45,7 @@ use self::{
 };
 use super::{
     AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-    ReadRequest, Start, Watermarks,
+    ReadRequest, Start, Watermarks, refuse_smartmodules,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -166,6 +166,8 @@ impl WalrusEngine {
             headers: packed,
             binary: packed,
             consuming_reads: true,
+            smartmodules: false,
+            sparse_batches: false,
             append_window: if packed { LANE_DEPTH } else { 1 },
             max_batch_bytes: if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH },
         }
@@ -186,6 +188,7 @@ impl WalrusEngine {
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
         self.check_place(&request.target)?;
         let lane = self.lane(&request.target.topic)?;
         lane.append(&request, self.options.framing).await?;
@@ -223,6 +226,7 @@ impl WalrusEngine {
     }
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
         self.check_place(&request.source)?;
         let topic = request.source.topic.clone();
         let Some(journal) = &self.journal else {

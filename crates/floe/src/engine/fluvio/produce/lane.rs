@@ -5,14 +5,13 @@ use std::{
     sync::Arc,
 };
 
-use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::{Outbox, outbox::Parcel};
 use crate::{
     Effect, Error, ErrorKind, Result,
-    engine::{Acks, AppendAck},
+    engine::{Acks, AppendAck, AppendRequest},
     topic::TopicPartition,
 };
 
@@ -75,8 +74,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    batch: EncodedBatch,
-    acks: Acks,
+    request: AppendRequest,
     done: oneshot::Sender<Result<AppendAck>>,
 }
 
@@ -93,8 +91,7 @@ impl Lane {
     /// The failure of a batch before this one, as long as it was not reported.
     pub(crate) fn submit(
         self: &Arc<Self>,
-        batch: EncodedBatch,
-        acks: Acks,
+        request: AppendRequest,
         routes: &Arc<impl Routes>,
     ) -> Result<Ticket> {
         let (done, outcome) = oneshot::channel();
@@ -102,7 +99,7 @@ impl Lane {
         if state.unreported > 0 || state.cause.is_some() {
             return Err(held_back(state.cause.as_ref()));
         }
-        state.waiting.push_back(Waiting { batch, acks, done });
+        state.waiting.push_back(Waiting { request, done });
         self.pump(&mut state, routes);
         Ok(Ticket { lane: Arc::clone(self), outcome, taken: false })
     }
@@ -113,7 +110,7 @@ impl Lane {
             if state.asking || state.cause.is_some() {
                 return;
             }
-            let Some(outbox) = routes.known(&self.at, next.acks) else {
+            let Some(outbox) = routes.known(&self.at, next.request.acks) else {
                 self.ask(state, routes);
                 return;
             };
@@ -125,10 +122,10 @@ impl Lane {
                 }
                 state.outbox = Some(Arc::clone(&outbox));
             }
-            let Some(Waiting { batch, acks, done }) = state.waiting.pop_front() else { return };
+            let Some(Waiting { request, done }) = state.waiting.pop_front() else { return };
             let number = state.first + state.flying.len() as u64;
             state.flying.push_back(Flying { done, outcome: None });
-            outbox.push(Parcel { lane: Arc::clone(self), number, batch, acks });
+            outbox.push(Parcel { lane: Arc::clone(self), number, request });
         }
     }
 

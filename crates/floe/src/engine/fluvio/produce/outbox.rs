@@ -6,11 +6,8 @@ use std::{
     sync::Arc,
 };
 
-use floe_wire::{
-    batch::EncodedBatch,
-    fluvio::{
-        ErrorCode, Isolation, PartitionProduceData, ProduceReply, ProduceRequest, RecordSet, TopicProduceData,
-    },
+use floe_wire::fluvio::{
+    ErrorCode, Isolation, PartitionProduceData, ProduceReply, ProduceRequest, RecordSet, TopicProduceData,
 };
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
@@ -19,7 +16,7 @@ use tokio::sync::Notify;
 use super::{Lane, lane::Routes};
 use crate::{
     Effect, Error, ErrorKind, Result,
-    engine::{Acks, AppendAck},
+    engine::{Acks, AppendAck, AppendRequest},
     topic::Topic,
 };
 
@@ -27,6 +24,7 @@ use super::super::{
     errors,
     metadata::Metadata,
     server::{Link, Slot},
+    smartmodules,
 };
 
 /// Requests in flight. Servers work them off one by one, so this only has to hide the way there and back; while all are
@@ -39,8 +37,18 @@ pub(crate) struct Parcel {
     pub(super) lane: Arc<Lane>,
     /// Its number in the lane.
     pub(super) number: u64,
-    pub(super) batch: EncodedBatch,
-    pub(super) acks: Acks,
+    pub(super) request: AppendRequest,
+}
+
+impl Parcel {
+    /// Whether a request may hold both: modules work on everything in it.
+    fn may_join(&self, other: &Self) -> bool {
+        match (&self.request.smartmodules, &other.request.smartmodules) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (None, Some(_)) | (Some(_), None) => false,
+        }
+    }
 }
 
 /// What is to be sent to one data server, with one kind of acknowledgement.
@@ -110,6 +118,16 @@ impl Outbox {
             return None;
         }
         let settings = self.slot.server.settings();
+        let smartmodules = match parcels.first().and_then(|parcel| parcel.request.smartmodules.as_deref()) {
+            Some(modules) => match smartmodules::invocations(modules) {
+                Ok(invocations) => invocations,
+                Err(error) => {
+                    settler.fail(parcels, &error);
+                    return None;
+                }
+            },
+            None => Vec::new(),
+        };
         let (topics, parcels) = group(parcels);
         let isolation = if self.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
         let request = ProduceRequest {
@@ -117,7 +135,7 @@ impl Outbox {
             isolation,
             timeout_ms: i32::try_from(settings.commit_timeout.as_millis()).unwrap_or(i32::MAX),
             topics,
-            smartmodules: Vec::new(),
+            smartmodules,
         };
         let mut limit = settings.request_timeout;
         if self.committed {
@@ -132,7 +150,7 @@ impl Outbox {
         drop(request);
         match begun {
             Ok(mut pending) => {
-                for parcel in parcels.iter().flatten().filter(|parcel| parcel.acks == Acks::None) {
+                for parcel in parcels.iter().flatten().filter(|parcel| parcel.request.acks == Acks::None) {
                     parcel.lane.settle(parcel.number, Ok(AppendAck { base_offset: None }), &settler.routes);
                 }
                 let link = Arc::clone(link);
@@ -162,7 +180,11 @@ impl Outbox {
             let parcel = {
                 let mut queue = self.queue.lock();
                 match queue.front() {
-                    Some(next) if parcels.is_empty() || bytes + next.batch.len() <= limit => {
+                    Some(next)
+                        if parcels.first().is_none_or(|first| {
+                            bytes + next.request.batch.len() <= limit && first.may_join(next)
+                        }) =>
+                    {
                         queue.pop_front()
                     }
                     _ => None,
@@ -170,7 +192,7 @@ impl Outbox {
             };
             let Some(parcel) = parcel else { return parcels };
             if parcel.lane.may_send(parcel.number, &settler.routes) {
-                bytes += parcel.batch.len();
+                bytes += parcel.request.batch.len();
                 parcels.push(parcel);
             }
         }
@@ -201,7 +223,7 @@ fn group(parcels: Vec<Parcel>) -> (Vec<TopicProduceData>, Vec<Vec<Parcel>>) {
         });
         let entry = PartitionProduceData {
             partition: parcel.lane.at.partition,
-            records: RecordSet::from_batches([&parcel.batch]),
+            records: RecordSet::from_batches([&parcel.request.batch]),
         };
         if let (Some(topic), Some(group)) = (topics.get_mut(place), grouped.get_mut(place)) {
             topic.partitions.push(entry);
@@ -236,10 +258,14 @@ impl<R: Routes> Settler<R> {
         };
         let results = reply.topics.into_iter().flat_map(|topic| topic.partitions);
         for (parcel, result) in parcels.into_iter().flatten().zip(results) {
-            if parcel.acks == Acks::None {
+            if parcel.request.acks == Acks::None {
                 continue;
             }
             let outcome = match result.error_code {
+                // Modules may have kept nothing, of which the offset tells nothing.
+                ErrorCode::None if parcel.request.smartmodules.is_some() => {
+                    Ok(AppendAck { base_offset: None })
+                }
                 ErrorCode::None => Ok(AppendAck { base_offset: Some(result.base_offset) }),
                 code => {
                     let error = errors::error(&code).with_endpoint(self.endpoint.as_str());

@@ -1,0 +1,186 @@
+//! Reads batches whose records have offsets that make no sense.
+//!
+//! Servers that let modules work on records make one batch of several, and number its records wrongly: those that came
+//! from any but the first batch have too small offsets, even negative ones, and several records made of one have the same.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{encoded::EncodedBatch, records::Records};
+use crate::{WireError, varint};
+
+/// The records of a batch with offsets that ascend.
+#[derive(Debug, Clone)]
+pub struct Renumbered {
+    /// All records that can be read.
+    pub records: Records,
+    /// How many there are.
+    pub count: usize,
+    /// So many records at the start have the offsets that the batch gives them. Those after them have the next ones:
+    /// for records that were only left out or changed, their true offsets or smaller ones.
+    pub exact: usize,
+}
+
+impl EncodedBatch {
+    /// The records, decompressed, with ascending offsets in place of those that do not ascend. A record that cannot be
+    /// read ends them.
+    ///
+    /// # Errors
+    /// As [`EncodedBatch::records`].
+    pub fn renumbered(&self) -> Result<Renumbered, WireError> {
+        let (section, claimed) = {
+            let records = self.records()?;
+            (records.section().clone(), records.record_count())
+        };
+        let mut rest = section.get(4..).unwrap_or_default();
+        let mut out = BytesMut::with_capacity(section.len() + 16);
+        out.extend_from_slice(&[0; 4]);
+        let mut body = Vec::new();
+        let (mut count, mut exact, mut next) = (0_u32, 0, 0_i64);
+        while count < claimed {
+            let Some(record) = take_record(&mut rest) else { break };
+            let in_order = exact == count && record.delta >= next;
+            let delta = if in_order { record.delta } else { next };
+            exact += u32::from(in_order);
+            next = delta.saturating_add(1);
+            body.clear();
+            body.push(record.attributes);
+            varint::put(&mut body, record.time);
+            varint::put(&mut body, delta);
+            body.extend_from_slice(record.contents);
+            let mut length = Vec::with_capacity(varint::MAX_LEN);
+            varint::put(&mut length, i64::try_from(body.len()).unwrap_or(i64::MAX));
+            out.extend_from_slice(&length);
+            out.extend_from_slice(&body);
+            count += 1;
+        }
+        // What follows the records, such as their headers, stays where it is looked for.
+        out.extend_from_slice(rest);
+        if let Some(field) = out.get_mut(..4) {
+            field.copy_from_slice(&count.to_be_bytes());
+        }
+        let records = Records::of_section(self.header(), Bytes::from(out))?;
+        Ok(Renumbered { records, count: count as usize, exact: exact as usize })
+    }
+}
+
+/// A record as far as its numbers go.
+struct Numbered<'a> {
+    attributes: u8,
+    time: i64,
+    delta: i64,
+    /// Key, value, headers.
+    contents: &'a [u8],
+}
+
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Numbered<'a>> {
+    let mut input = *rest;
+    let length = usize::try_from(varint::take(&mut input).ok()?).ok()?;
+    let (body, after) = input.split_at_checked(length)?;
+    let (attributes, mut body) = body.split_first()?;
+    let time = varint::take(&mut body).ok()?;
+    let delta = varint::take(&mut body).ok()?;
+    *rest = after;
+    Some(Numbered { attributes: *attributes, time, delta, contents: body })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::batch::{BatchBuilder, FinishOptions};
+
+    /// A batch as a server with modules makes it.
+    fn made(deltas: &[i64], span: i32) -> EncodedBatch {
+        let mut section = u32::try_from(deltas.len()).unwrap().to_be_bytes().to_vec();
+        for (index, delta) in deltas.iter().enumerate() {
+            let value = index.to_string();
+            let mut body = vec![0, 0];
+            varint::put(&mut body, *delta);
+            body.push(0);
+            varint::put(&mut body, i64::try_from(value.len()).unwrap());
+            body.extend_from_slice(value.as_bytes());
+            body.push(0);
+            varint::put(&mut section, i64::try_from(body.len()).unwrap());
+            section.extend_from_slice(&body);
+        }
+        let mut builder = BatchBuilder::new(64);
+        builder.append(-1, None, b"", &[]).unwrap();
+        let mut bytes = builder.finish(FinishOptions::default()).unwrap().to_bytes()[..57].to_vec();
+        let length = i32::try_from(45 + section.len()).unwrap();
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[23..27].copy_from_slice(&(span - 1).to_be_bytes());
+        bytes.extend_from_slice(&section);
+        EncodedBatch::parse(bytes.into()).unwrap().with_base_offset(100)
+    }
+
+    fn renumbered(deltas: &[i64]) -> (Vec<i64>, usize) {
+        let found = made(deltas, 20).renumbered().unwrap();
+        assert_eq!(found.count, deltas.len());
+        let records: Vec<_> = found.records.map(Result::unwrap).collect();
+        for (index, record) in records.iter().enumerate() {
+            assert_eq!(record.value, index.to_string());
+        }
+        (records.iter().map(|record| record.offset - 100).collect(), found.exact)
+    }
+
+    #[test]
+    fn offsets_ascend_and_the_first_ones_are_kept() {
+        for (deltas, expected, exact) in [
+            (&[0, 1, 2][..], &[0, 1, 2][..], 3),
+            // A filter that drops the first record of each batch of ten.
+            (&[1, 2, 5, -9, -8], &[1, 2, 5, 6, 7], 3),
+            // One record made into three.
+            (&[0, 0, 0], &[0, 1, 2], 1),
+            // The second batch is longer than the first one: what looks good again is not.
+            (&[4, -3, 7], &[4, 5, 6], 1),
+            (&[-2, 3], &[0, 1], 0),
+            (&[], &[], 0),
+        ] {
+            assert_eq!(renumbered(deltas), (expected.to_vec(), exact), "{deltas:?}");
+        }
+    }
+
+    #[test]
+    fn headers_are_kept() {
+        let mut builder = BatchBuilder::new(64);
+        builder.append(5, None, b"a", &[("h", b"1")]).unwrap();
+        builder.append(5, Some(b"k"), b"b", &[("h", b"2")]).unwrap();
+        let batch = builder.finish(FinishOptions::default()).unwrap();
+        let plain: Vec<_> = batch.records().unwrap().map(Result::unwrap).collect();
+        let found = batch.renumbered().unwrap();
+        assert_eq!(found.records.map(Result::unwrap).collect::<Vec<_>>(), plain);
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_the_records() {
+        let whole = made(&[3, 1, 2], 3);
+        let mut bytes = whole.to_bytes().to_vec();
+        let length = i32::try_from(bytes.len() - 12 - 3).unwrap();
+        bytes.truncate(bytes.len() - 3);
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        let found = EncodedBatch::parse(bytes.into()).unwrap().renumbered().unwrap();
+        assert_eq!((found.count, found.exact), (2, 1));
+        assert_eq!(found.records.map(|record| record.unwrap().offset).collect::<Vec<_>>(), [103, 104]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_deltas_give_ascending_offsets(deltas in proptest::collection::vec(-20_i64..40, 0..30)) {
+            let (offsets, exact) = renumbered(&deltas);
+            prop_assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]), "{offsets:?}");
+            prop_assert_eq!(&offsets[..exact], &deltas[..exact]);
+        }
+
+        #[test]
+        fn any_bytes_are_survived(section in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = made(&[], 1).to_bytes()[..57].to_vec();
+            let length = i32::try_from(45 + section.len()).unwrap();
+            bytes[8..12].copy_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(&section);
+            if let Ok(found) = EncodedBatch::parse(bytes.into()).unwrap().renumbered() {
+                prop_assert!(found.records.count() <= found.count);
+            }
+        }
+    }
+}
