@@ -17,6 +17,7 @@
 //! | [`engine`] | the contract that every engine fulfils, and the engines |
 //! | [`layer`] | behaviour around every engine call |
 //! | [`net`] | how connections are opened |
+//! | [`config`] | settings from files, variables and the URL |
 //! | [`retry`] | [`RetryPolicy`]: how often and how soon to try again |
 //! | [`payload`] | typed payloads: JSON, text, MessagePack, your own |
 //! | [`processor`] | reads one topic, writes another, in the background |
@@ -26,6 +27,7 @@
 
 pub mod admin;
 pub mod client;
+pub mod config;
 pub mod consumer;
 pub mod dead_letter;
 pub mod engine;

@@ -1,0 +1,228 @@
+//! Puts the sources of a configuration over each other.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    Config,
+    file::{ConfigFile, no_such_profile},
+    origin::Origin,
+    raw::Raw,
+    sections::{NAMES, SECTIONS},
+};
+use crate::{Error, ErrorKind, Result, url::nearest};
+
+/// Variables that are no settings, and are ours to know all the same.
+const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LOG"];
+
+/// The sources of a configuration.
+///
+/// ```
+/// use floe::config::Sources;
+///
+/// let config = Sources::none()
+///     .variables([("FLOE_PRODUCER__LINGER", "5ms")])
+///     .flag("--compression", "compression.codec", "zstd")
+///     .load()?;
+/// assert_eq!(config.settings().producer.linger.as_millis(), 5);
+/// assert_eq!(config.origin("compression.codec").to_string(), "flag --compression");
+/// # Ok::<(), floe::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Sources {
+    variables: Vec<(String, String)>,
+    project: Option<PathBuf>,
+    user: Option<PathBuf>,
+    profile: Option<String>,
+    flags: Vec<Raw>,
+}
+
+impl Sources {
+    /// No sources: every setting has its default.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// What this process finds: the `FLOE_…` variables, `floe.toml` in the current folder, and the user's own file, which
+    /// is the one that `FLOE_CONFIG` names, else [`user_file`].
+    pub fn discover() -> Self {
+        // Of what is no text nothing can be a setting of ours, and what others have in theirs is not our business.
+        let variables: Vec<_> = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let named = variables.iter().find(|(name, _)| name == "FLOE_CONFIG").map(|(_, path)| path.into());
+        let user = named.or_else(user_file);
+        Self { user, ..Self::none() }.project_file("floe.toml").variables(variables)
+    }
+
+    /// Environment variables; those that do not begin with `FLOE_` do not count.
+    pub fn variables<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<String>,
+    {
+        let ours = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        self.variables.extend(ours.filter(|(name, _): &(String, String)| name.starts_with("FLOE_")));
+        self
+    }
+
+    /// The file of the project.
+    pub fn project_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.project = Some(path.into());
+        self
+    }
+
+    /// The file of the user.
+    pub fn user_file(mut self, path: impl Into<PathBuf>) -> Self {
+        self.user = Some(path.into());
+        self
+    }
+
+    /// The profile to use, chosen on the command line or by the program. What it sets goes before variables.
+    pub fn profile(mut self, name: impl Into<String>) -> Self {
+        self.profile = Some(name.into());
+        self
+    }
+
+    /// A setting given on the command line: the flag, the full name of the setting (or `url`) and its value.
+    pub fn flag(mut self, flag: &str, key: &str, value: impl Into<String>) -> Self {
+        let origin = Origin::Flag(flag.to_owned());
+        self.flags.push(Raw { key: key.to_owned(), text: value.into(), origin });
+        self
+    }
+
+    /// Reads all sources and puts them over each other.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an impossible value, an unknown profile or a file that cannot
+    /// be read. It names the setting, the value and the place.
+    pub fn load(self) -> Result<Config> {
+        let user = self.user.as_deref().map(ConfigFile::read).transpose()?;
+        let project = match &self.project {
+            // Read twice, it would shadow itself.
+            Some(path) if self.user.as_deref().is_some_and(|user| same_file(user, path)) => None,
+            Some(path) => Some(ConfigFile::read(path)?),
+            None => None,
+        };
+        let files: Vec<&ConfigFile> = user.iter().chain(&project).collect();
+        let variable = |wanted: &str| {
+            self.variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_str())
+        };
+        let variables = self.read_variables()?;
+        let by_file = || files.iter().rev().find_map(|file| file.current_profile());
+        // An empty variable is how shells unset one for a single command.
+        let named = self.profile.as_deref().or(variable("FLOE_PROFILE").filter(|name| !name.is_empty()));
+        let profile = named.or_else(by_file);
+        let mut of_profile = Vec::new();
+        if let Some(name) = profile {
+            let found: Vec<_> = files.iter().filter_map(|file| file.profiles.get(name)).collect();
+            if found.is_empty() {
+                return Err(no_such_profile(name, files.iter().flat_map(|file| file.profiles.keys())));
+            }
+            of_profile.extend(found.into_iter().flatten().cloned());
+        }
+
+        let mut config = Config { profile: profile.map(ToOwned::to_owned), ..Config::default() };
+        let mut apply = |raws: &[Raw]| raws.iter().try_for_each(|raw| config.apply(raw));
+        for file in &files {
+            apply(&file.plain)?;
+        }
+        apply(&of_profile)?;
+        // What is not used now is checked all the same: a mistake is found when it is made.
+        for file in &files {
+            for raws in file.profiles.values() {
+                raws.iter().try_for_each(|raw| Config::default().apply(raw))?;
+            }
+        }
+        apply(&variables)?;
+        if self.profile.is_some() {
+            apply(&of_profile)?;
+        }
+        apply(&self.flags)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn read_variables(&self) -> Result<Vec<Raw>> {
+        let mut found = Vec::new();
+        for (name, value) in &self.variables {
+            let origin = Origin::Environment(name.clone());
+            if name == "FLOE_URL" {
+                if !value.is_empty() {
+                    found.push(Raw { key: "url".to_owned(), text: value.clone(), origin });
+                }
+                continue;
+            }
+            if VARIABLES.contains(&name.as_str()) {
+                continue;
+            }
+            let Some((section, key)) = name.trim_start_matches("FLOE_").split_once("__") else {
+                // Other programs of the family have variables of their own; a near miss is a mistake all the same.
+                match nearest(name, VARIABLES) {
+                    Some(near) => {
+                        return Err(invalid(format!("unknown variable {name}: did you mean {near}?")));
+                    }
+                    None => continue,
+                }
+            };
+            let key = format!("{}.{}", section.to_ascii_lowercase(), key.to_ascii_lowercase());
+            found.push(Raw { key, text: value.clone(), origin });
+        }
+        Ok(found)
+    }
+}
+
+/// The file of the user: `floe/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`. `None` where there is no home.
+#[must_use]
+pub fn user_file() -> Option<PathBuf> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    Some(folder.join("floe").join("config.toml"))
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => one == other,
+    }
+}
+
+/// There is no setting of this name: where, and what may have been meant.
+pub(super) fn unknown(key: &str, origin: &Origin) -> Error {
+    let sections: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
+    let hint = match key.split_once('.') {
+        None if sections.contains(&key) => Some(format!("{key} is a section: write {key}.NAME or [{key}]")),
+        None => nearest(key, &[&["url", "profile", "profiles"], sections.as_slice()].concat())
+            .map(|near| format!("did you mean {near:?}?")),
+        Some((section, _)) => {
+            let inside: Vec<_> =
+                NAMES.iter().copied().filter(|name| name.split('.').next() == Some(section)).collect();
+            let known = if inside.is_empty() { NAMES } else { &inside };
+            match nearest(key, known) {
+                Some(near) => Some(format!("did you mean {:?}?", as_written(near, origin))),
+                None if inside.is_empty() => Some(nearest(section, &sections).map_or_else(
+                    || format!("the sections are {}", sections.join(", ")),
+                    |near| format!("did you mean the section {near:?}?"),
+                )),
+                None => {
+                    let names: Vec<_> = inside.iter().filter_map(|name| name.split('.').nth(1)).collect();
+                    Some(format!("{section} has {}", names.join(", ")))
+                }
+            }
+        }
+    };
+    let hint = hint.map_or_else(String::new, |hint| format!(": {hint}"));
+    invalid(format!("{origin}: unknown setting {:?}{hint}", as_written(key, origin)))
+}
+
+/// A key as it is written in that kind of source.
+fn as_written(key: &str, origin: &Origin) -> String {
+    match origin {
+        Origin::Environment(_) => format!("FLOE_{}", key.to_ascii_uppercase().replace('.', "__")),
+        _ => key.to_owned(),
+    }
+}
+
+pub(super) fn invalid(problem: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, problem)
+}

@@ -1,0 +1,171 @@
+//! Settings that do not come from the program: files with profiles, environment variables, options of the URL.
+//!
+//! From strongest to weakest:
+//!
+//! 1. the program: setters of builders, [`Config::set`];
+//! 2. flags of the command line;
+//! 3. options of the URL that have a dot in their name: `embedded:./data?producer.linger=5ms`;
+//! 4. environment variables: `FLOE_URL`, `FLOE_PRODUCER__LINGER=5ms`;
+//! 5. the profile in use, in the project's `floe.toml`, then in the user's file;
+//! 6. the project's `floe.toml`, then the user's file, outside of profiles;
+//! 7. defaults.
+//!
+//! A profile that is chosen on the command line goes before environment variables.
+//!
+//! A program that calls [`Client::connect`](crate::Client::connect) reads no files and no variables: a library must not
+//! change its ways with the folder it is started in. One that wants them says so:
+//!
+//! ```no_run
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> floe::Result<()> {
+//! use floe::config::Config;
+//!
+//! let client = Config::load()?.connect().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What is unknown or impossible is an error at the start that names the setting, the value, the place and what may have
+//! been meant. All settings are listed in `docs/configuration.md`.
+
+mod apply;
+mod file;
+mod load;
+mod origin;
+mod raw;
+mod reference;
+mod secret;
+mod sections;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use file::ConfigFile;
+pub use load::{Sources, user_file};
+pub use origin::Origin;
+pub use reference::reference;
+pub use secret::Secret;
+pub use sections::{
+    BreakerSettings, ClientSettings, CompressionSettings, ConsumerSettings, HealthSettings, LimitSettings,
+    PoolSettings, ProducerSettings, RetrySettings, SettingInfo, Settings, TelemetrySettings,
+};
+pub use value::Switch;
+
+use self::{load::invalid, raw::Raw, sections::NAMES};
+use crate::Result;
+
+/// Settings, and where each came from.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    settings: Settings,
+    url: Option<String>,
+    profile: Option<String>,
+    origins: BTreeMap<String, Origin>,
+}
+
+/// One setting as it is in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// Full name, such as `producer.linger`, or `url`.
+    pub key: String,
+    /// The value as it is written; secrets are not shown.
+    pub value: String,
+    /// Where it came from.
+    pub origin: Origin,
+}
+
+impl Config {
+    /// Reads what [`Sources::discover`] finds.
+    ///
+    /// # Errors
+    /// As [`Sources::load`].
+    pub fn load() -> Result<Self> {
+        Sources::discover().load()
+    }
+
+    /// The typed settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The URL, if a source names one.
+    #[must_use]
+    pub fn url(&self) -> Option<&str> {
+        self.url.as_deref()
+    }
+
+    /// The profile in use.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.profile.as_deref()
+    }
+
+    /// Where a setting came from.
+    #[must_use]
+    pub fn origin(&self, key: &str) -> Origin {
+        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The URL and every setting, with values and origins.
+    #[must_use]
+    pub fn entries(&self) -> Vec<Entry> {
+        let url = self.url.as_ref().map(|url| ("url", url.clone()));
+        let settings = NAMES.iter().filter_map(|name| Some((*name, self.settings.show(name)?)));
+        url.into_iter()
+            .chain(settings)
+            .map(|(key, value)| Entry { key: key.to_owned(), value, origin: self.origin(key) })
+            .collect()
+    }
+
+    /// Sets one setting, or `url`, from text, as the program. It goes before every other source.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an impossible value.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        self.apply(&Raw { key: key.to_owned(), text: value.to_owned(), origin: Origin::Code })?;
+        self.check()
+    }
+
+    fn apply(&mut self, raw: &Raw) -> Result<()> {
+        let Raw { key, text, origin } = raw;
+        let key = key.replace('-', "_");
+        if key == "url" {
+            self.url = Some(text.clone());
+        } else if NAMES.contains(&key.as_str()) {
+            if let Err(problem) = self.settings.set(&key, text) {
+                let secret = Settings::reference().iter().any(|info| {
+                    key == format!("{}.{}", info.section, info.name) && info.form.contains("secret")
+                });
+                let shown = if secret { "***".to_owned() } else { format!("{text:?}") };
+                return Err(invalid(format!("{origin}: {key} = {shown}: {problem}")));
+            }
+        } else {
+            return Err(load::unknown(&key, origin));
+        }
+        self.origins.insert(key, origin.clone());
+        Ok(())
+    }
+
+    /// What single settings cannot tell: whether they fit each other.
+    fn check(&self) -> Result<()> {
+        let Settings { pool, producer, .. } = &self.settings;
+        let problem = |one: &str, other: &str, why: String| {
+            let places = [one, other].map(|key| format!("{key} ({})", self.origin(key)));
+            Err(invalid(format!("{} and {} do not fit: {why}", places[0], places[1])))
+        };
+        if pool.min > pool.max {
+            return problem("pool.min", "pool.max", format!("{} is more than {}", pool.min, pool.max));
+        }
+        if producer.acks == crate::engine::Acks::None
+            && producer.delivery == Some(crate::producer::DeliveryMode::AtLeastOnce)
+        {
+            return problem("producer.acks", "producer.delivery", "at least once needs acks".to_owned());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,82 @@
+//! Values that must not be seen.
+
+use std::fmt;
+
+/// A value that is never shown. In a file or a variable it is written out, or as `env:NAME` or `file:PATH`, where it is
+/// read from; of a file, white space at the end does not count.
+///
+/// ```
+/// use floe::config::Secret;
+///
+/// let token = Secret::new("open sesame");
+/// assert_eq!(format!("{token} {token:?}"), "*** Secret(***)");
+/// assert_eq!(token.expose(), "open sesame");
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a value.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value, to be used and not to be shown.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads a value as it is written in a source.
+    pub(super) fn resolve(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("env:") {
+            return match std::env::var(name) {
+                Ok(value) => Ok(Self(value)),
+                Err(std::env::VarError::NotPresent) => Err(format!("the variable {name} is not set")),
+                Err(std::env::VarError::NotUnicode(_)) => Err(format!("the variable {name} is not text")),
+            };
+        }
+        if let Some(path) = text.strip_prefix("file:") {
+            return match std::fs::read_to_string(path) {
+                Ok(value) => Ok(Self(value.trim_end().to_owned())),
+                Err(error) => Err(format!("cannot read {path}: {error}")),
+            };
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_comes_from_where_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        std::fs::write(&path, "from a file\n").unwrap();
+        let from = |text: &str| Secret::resolve(text).map(|secret| secret.expose().to_owned());
+        assert_eq!(from("written out").unwrap(), "written out");
+        assert_eq!(from(&format!("file:{}", path.display())).unwrap(), "from a file");
+        // Cargo sets it for every test.
+        assert_eq!(from("env:CARGO_PKG_NAME").unwrap(), "floe");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        assert!(Secret::resolve("env:FLOE_NO_SUCH").unwrap_err().contains("FLOE_NO_SUCH is not set"));
+        assert!(Secret::resolve("file:/no/such").unwrap_err().contains("/no/such"));
+    }
+}
