@@ -61,7 +61,9 @@ async fn main() -> floe::Result<()> {
     }
     producer.flush().await?;
     let written = started.elapsed();
-    let batches = producer.stats();
+    let rate = |time: Duration| count as f64 / time.as_secs_f64();
+    println!("{count} records of {size} B, {codec}: write {:.0}/s", rate(written));
+    println!("{:?}", producer.stats());
 
     let mut consumer = client.consumer(topic.as_str()).from(StartAt::Beginning).start().await?;
     let started = Instant::now();
@@ -85,8 +87,7 @@ async fn main() -> floe::Result<()> {
     }
     let repeated = times.iter().filter(|times| **times > 1).count();
     println!("lost {}, repeated {repeated}, out of order {late}", count - read);
-    let rate = |time: Duration| count as f64 / time.as_secs_f64();
-    println!("{count} records of {size} B, {codec}: write {:.0}/s, read {:.0}/s", rate(written), rate(taken));
-    println!("{batches:?}\n{:?}", engine.stats());
+    println!("{read} of them: read {:.0}/s", read as f64 / taken.as_secs_f64());
+    println!("{:?}", engine.stats());
     client.close().await
 }

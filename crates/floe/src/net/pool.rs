@@ -123,20 +123,29 @@ impl<M: Manage> Pool<M> {
         Lease { pool: Arc::clone(self), link: Some(link), _permit: permit }
     }
 
-    /// Closes what was idle too long, asks the idle ones whether they live, and opens as many as are to be kept.
+    /// Closes what was idle too long, asks the idle ones whether they live, and opens as many as are to be kept. A node
+    /// that does not answer is down, and none of its idle connections is kept.
     pub(crate) async fn maintain(self: &Arc<Self>) {
-        let idle = std::mem::take(&mut *self.idle.lock());
-        let now = Instant::now();
-        let mut spare = self.size().saturating_add(idle.len()).saturating_sub(self.settings.min);
-        for Idle { link, since } in idle {
-            let old = now.duration_since(since) >= self.settings.idle_timeout;
-            if old && spare > 0 {
-                spare -= 1;
+        let waiting = self.idle.lock().len();
+        for _ in 0..waiting {
+            let spare = self.size() > self.settings.min;
+            // Counted as in use while it is asked, so that there are never too many.
+            let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
+            let Some(idle) = self.take_oldest() else { break };
+            let old = idle.since.elapsed() >= self.settings.idle_timeout;
+            if old && spare || !self.manager.is_usable(&idle.link) {
                 continue;
             }
-            if self.manager.is_usable(&link) && self.manager.check(&link).await.is_ok() {
-                self.put_back(link, since);
+            match self.manager.check(&idle.link).await {
+                Ok(()) => self.put_back(idle.link, idle.since),
+                Err(error) if error.kind() == ErrorKind::RequestTimeout => {
+                    self.state.failed(&error);
+                    self.idle.lock().clear();
+                }
+                // A connection that broke proves nothing: the next one will show.
+                Err(_) => {}
             }
+            drop(permit);
         }
         while self.size() < self.settings.min && self.state.down_for().is_none() {
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { return };
@@ -152,6 +161,12 @@ impl<M: Manage> Pool<M> {
                 }
             }
         }
+    }
+
+    /// Leases take from the other end.
+    fn take_oldest(&self) -> Option<Idle<M::Link>> {
+        let mut idle = self.idle.lock();
+        (!idle.is_empty()).then(|| idle.remove(0))
     }
 
     fn put_back(&self, link: M::Link, since: Instant) {
@@ -210,6 +225,7 @@ mod tests {
         opened: AtomicUsize,
         refuse: AtomicBool,
         sick: AtomicBool,
+        silent: AtomicBool,
         checks: AtomicUsize,
     }
 
@@ -239,8 +255,15 @@ mod tests {
         fn check<'a>(&'a self, _: &'a Link) -> BoxFuture<'a, Result<()>> {
             self.checks.fetch_add(1, Ordering::Relaxed);
             let sick = self.sick.load(Ordering::Relaxed);
+            let silent = self.silent.load(Ordering::Relaxed);
             Box::pin(async move {
-                if sick { Err(Error::new(ErrorKind::RequestTimeout, "no answer")) } else { Ok(()) }
+                // Others have their turn while the answer is on its way.
+                tokio::task::yield_now().await;
+                match (sick, silent) {
+                    (true, _) => Err(Error::new(ErrorKind::NetworkError, "broken")),
+                    (_, true) => Err(Error::new(ErrorKind::RequestTimeout, "no answer")),
+                    (false, false) => Ok(()),
+                }
             })
         }
     }
@@ -303,6 +326,43 @@ mod tests {
         pool.maintain().await;
         assert_eq!((pool.size(), links.opened.load(Ordering::Relaxed)), (2, 5), "the sick were replaced");
         assert!(links.checks.load(Ordering::Relaxed) >= 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_does_not_answer_a_check_is_down() {
+        let (links, pool) = pool(2, 4);
+        pool.maintain().await;
+        links.silent.store(true, Ordering::Relaxed);
+        pool.maintain().await;
+        assert_eq!(pool.size(), 0, "no connection to it is kept");
+        assert_eq!(links.checks.load(Ordering::Relaxed), 1, "nobody waits for each of them");
+        assert!(pool.state().down_for().is_some());
+        links.silent.store(false, Ordering::Relaxed);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        pool.maintain().await;
+        assert_eq!((pool.size(), pool.state().down_for()), (2, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_that_are_checked_count_as_well() {
+        let (links, pool) = pool(2, 2);
+        pool.maintain().await;
+        let lend = async {
+            for _ in 0..20 {
+                let held = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
+                tokio::task::yield_now().await;
+                drop(held);
+            }
+        };
+        let check = async {
+            for _ in 0..40 {
+                pool.maintain().await;
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::join!(check, lend);
+        assert_eq!((pool.size(), links.opened.load(Ordering::Relaxed)), (2, 2), "none was opened beside them");
+        assert!(links.checks.load(Ordering::Relaxed) > 10);
     }
 
     #[tokio::test(start_paused = true)]
