@@ -3,7 +3,7 @@
 //! A call passes through the layers in this order, outermost first:
 //!
 //! ```text
-//! user layers, in the order added ──► error context ──► engine
+//! measurement ──► user layers, in the order added ──► error context ──► engine
 //! ```
 
 use std::{
@@ -23,6 +23,7 @@ use crate::{
     engine::{self, EngineInfo, Health, SharedEngine},
     layer::{Context, Layer},
     producer::{Producer, ProducerBuilder, ProducerPool},
+    telemetry::{Telemetry, TelemetryOptions},
     topic::{Topic, TopicPartition},
     url::EngineUrl,
 };
@@ -53,6 +54,7 @@ pub struct Client {
 
 struct Shared {
     engine: SharedEngine,
+    telemetry: Telemetry,
     url: String,
     /// Producers and consumers that are still open, to flush and commit on close.
     open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
@@ -78,18 +80,27 @@ impl Client {
 
     /// A client to be configured before it connects.
     pub fn builder(url: &str) -> ClientBuilder {
-        ClientBuilder { url: url.to_owned(), stack: Vec::new() }
+        ClientBuilder { url: url.to_owned(), stack: Vec::new(), telemetry: TelemetryOptions::default() }
     }
 
     /// A client over an engine of the caller's own.
     #[must_use]
     pub fn over(engine: SharedEngine) -> Self {
-        let url = format!("{}:", engine.info().name);
-        Self::new(Context.layer(engine), url)
+        let name = engine.info().name;
+        let telemetry = Telemetry::new(TelemetryOptions::default(), name);
+        Self::new(telemetry.around(Context.layer(engine)), format!("{name}:"), telemetry)
     }
 
-    fn new(engine: SharedEngine, url: String) -> Self {
-        let shared = Shared { engine, url, open: Mutex::default(), pool: ProducerPool::default() };
+    /// As [`Client::over`], with a say in what it tells.
+    #[cfg(all(test, feature = "telemetry"))]
+    pub(crate) fn over_telling(engine: SharedEngine, options: TelemetryOptions) -> Self {
+        let name = engine.info().name;
+        let telemetry = Telemetry::new(options, name);
+        Self::new(telemetry.around(Context.layer(engine)), format!("{name}:"), telemetry)
+    }
+
+    fn new(engine: SharedEngine, url: String, telemetry: Telemetry) -> Self {
+        let shared = Shared { engine, telemetry, url, open: Mutex::default(), pool: ProducerPool::default() };
         Self { shared: Arc::new(shared) }
     }
 
@@ -185,6 +196,12 @@ impl Client {
         outcome.and(self.shared.engine.close().await)
     }
 
+    /// What the client measures with.
+    #[must_use]
+    pub fn telemetry(&self) -> &Telemetry {
+        &self.shared.telemetry
+    }
+
     /// The engine, layers included, for code that works on engines, such as a server in front of one.
     #[must_use]
     pub fn engine(&self) -> &SharedEngine {
@@ -214,6 +231,7 @@ pub struct ClientBuilder {
     url: String,
     /// User layers, outermost first.
     stack: Vec<PutAround>,
+    telemetry: TelemetryOptions,
 }
 
 impl ClientBuilder {
@@ -223,17 +241,24 @@ impl ClientBuilder {
         self
     }
 
+    /// What the client tells about itself, and to whom. Default: everything, to the global providers of OpenTelemetry.
+    pub fn telemetry(mut self, options: TelemetryOptions) -> Self {
+        self.telemetry = options;
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// As [`Client::connect`].
     pub async fn connect(self) -> Result<Client> {
         let url: EngineUrl = self.url.parse()?;
-        let mut engine = Context.layer(engine::open(&url).await?);
+        let telemetry = Telemetry::new(self.telemetry, url.scheme.as_str());
+        let mut engine = Context.layer(engine::open(&url, &telemetry).await?);
         for put_around in self.stack.into_iter().rev() {
             engine = put_around(engine);
         }
-        Ok(Client::new(engine, self.url))
+        Ok(Client::new(telemetry.around(engine), self.url, telemetry))
     }
 }
 

@@ -22,6 +22,7 @@
 //! | [`payload`] | typed payloads: JSON, text, MessagePack, your own |
 //! | [`processor`] | reads one topic, writes another, in the background |
 //! | [`dead_letter`] | records that could not be handled |
+//! | [`telemetry`] | metrics, spans, and the trace context that records carry |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
@@ -41,6 +42,7 @@ mod random;
 pub mod record;
 pub mod retry;
 mod smartmodule;
+pub mod telemetry;
 pub mod topic;
 pub mod units;
 pub mod url;
@@ -54,6 +56,7 @@ pub use producer::Producer;
 pub use record::{IntoRecord, Record};
 pub use retry::RetryPolicy;
 pub use smartmodule::{Lookback, SmartModule, SmartModuleKind, SmartModules};
+pub use telemetry::Telemetry;
 pub use topic::{Durability, Topic, TopicPartition, TopicSpec};
 
 /// Compiles the example of the readme.

@@ -18,6 +18,12 @@ impl Topic {
         &self.0
     }
 
+    /// The name as text that can be kept without copying it.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
     /// Checks the rules for a new topic: 1 to 63 bytes, `a-z`, `0-9` and `-`, no `-` at either end. They are Fluvio's
     /// rules and hold on every engine, so that a topic can move.
     ///

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
     engine::{Capabilities, EngineInfo, Isolation, Watermarks},
     smartmodule,
+    telemetry::{ConsumerTelemetry, Lag, Queue},
     topic::Topic,
 };
 
@@ -90,6 +91,7 @@ pub struct ConsumerBuilder {
 
 impl ConsumerBuilder {
     pub(crate) fn new(client: Client, topic: Topic) -> Self {
+        let telemetry = client.telemetry().clone();
         Self {
             client,
             topic,
@@ -109,6 +111,7 @@ impl ConsumerBuilder {
                     isolation: Isolation::default(),
                     reconnect: RetryPolicy::default(),
                     smartmodules: None,
+                    telemetry,
                 },
             },
         }
@@ -357,9 +360,15 @@ impl ConsumerBuilder {
             _ => None,
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
-        let shared = Arc::new(Shared { engine, lanes, commits, by_policy });
+        let shared = Arc::new(Shared { engine, topic: self.topic.clone(), lanes, commits, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
+        let places = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
+        let lag = Lag::new(&shared.engine, self.group.clone(), places);
+        let lag_task = Task::spawn(Arc::clone(&lag).run());
+        let telemetry = &self.settings.fetch.telemetry;
+        telemetry.watch_queue(Arc::downgrade(&shared) as Weak<dyn Queue>);
+        let telemetry = ConsumerTelemetry::new(telemetry, self.topic.clone(), self.group.clone(), lag);
         let indexes: HashMap<_, _> =
             partitions.iter().enumerate().map(|(index, partition)| (partition.at.partition, index)).collect();
         Consumer {
@@ -375,7 +384,9 @@ impl ConsumerBuilder {
             gaps: VecDeque::new(),
             ended: false,
             deleted: false,
+            telemetry,
             _committer: committer,
+            _lag: lag_task,
         }
     }
 }

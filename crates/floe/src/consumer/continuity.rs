@@ -64,6 +64,8 @@ pub(super) struct Continuity {
     holes: Holes,
     /// Present on engines without offsets, where batches are numbered as they come.
     repeats: Option<Repeats>,
+    /// Records dropped because they had come before, not asked for yet.
+    repeated: u64,
     /// Where the last damaged batch began, while no good one followed: its header may have lied about where it ends.
     damaged_from: Option<i64>,
 }
@@ -71,7 +73,7 @@ pub(super) struct Continuity {
 impl Continuity {
     /// For an engine with offsets.
     pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
-        Self { expected, end, holes, repeats: None, damaged_from: None }
+        Self { expected, end, holes, repeats: None, repeated: 0, damaged_from: None }
     }
 
     /// For an engine without offsets.
@@ -101,6 +103,11 @@ impl Continuity {
         self.gap(from, offset, reason)
     }
 
+    /// How many records were dropped since the last call because they had come before.
+    pub(super) fn take_repeats(&mut self) -> u64 {
+        std::mem::take(&mut self.repeated)
+    }
+
     /// Takes back a part of a gap that was too long.
     pub(super) fn return_to(&mut self, offset: i64) {
         self.expected = self.expected.min(offset);
@@ -111,6 +118,7 @@ impl Continuity {
         let mut found = Vec::new();
         if let Some(repeats) = &mut self.repeats {
             if repeats.is_repeat(batch.header().producer) {
+                self.repeated += u64::from(batch.header().offset_span());
                 return found;
             }
             batch = batch.with_base_offset(self.expected);

@@ -17,6 +17,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModules,
     engine::{BatchReader, Capabilities, Isolation, ReadRequest, SharedEngine, Start},
+    telemetry::Telemetry,
     topic::TopicPartition,
 };
 
@@ -33,6 +34,7 @@ pub(super) struct FetchSettings {
     pub(super) isolation: Isolation,
     pub(super) reconnect: RetryPolicy,
     pub(super) smartmodules: Option<SmartModules>,
+    pub(super) telemetry: Telemetry,
 }
 
 impl FetchSettings {
@@ -233,7 +235,14 @@ impl Fetch {
     }
 
     async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
-        for found in self.continuity.accept(batch) {
+        let Self { at, settings, continuity, .. } = self;
+        settings.telemetry.fetched(&at.topic, at.partition, &batch);
+        let found = continuity.accept(batch);
+        let repeats = continuity.take_repeats();
+        if repeats > 0 {
+            settings.telemetry.dropped_repeats(&at.topic, at.partition, repeats);
+        }
+        for found in found {
             match found {
                 Found::Records(part) => {
                     let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
@@ -338,6 +347,7 @@ impl Fetch {
         let Some(delay) = self.backoff.next_delay(&error) else {
             return Err(Stop::Failed(error.with_attempts(self.backoff.attempts())));
         };
+        self.settings.telemetry.retried("receive", Some(&self.at.topic), &error);
         tracing::warn!(
             topic = %self.at.topic,
             partition = self.at.partition,

@@ -41,6 +41,8 @@ impl Consumer {
             }
             if let Some((index, batch)) = self.current.take() {
                 let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
+                self.telemetry.hands_out(batch.partition, batch.len());
+                self.telemetry.stands_at(index, batch.next_offset());
                 return Poll::Ready(Some(Ok(batch.with_acknowledgement(acknowledgement))));
             }
         }
@@ -50,6 +52,7 @@ impl Consumer {
         let (index, batch) = self.current.as_mut()?;
         let index = *index;
         let Some(record) = batch.pop() else {
+            self.telemetry.stands_at(index, batch.next_offset());
             self.current = None;
             return None;
         };
@@ -58,6 +61,7 @@ impl Consumer {
         let ((from, next), together) = (batch.finished_with(&record), batch.place());
         let acknowledgement = self.hand_out(index, from, next);
         let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
+        self.telemetry.hands_out(partition, 1);
         Some(Message::new(topic, partition, record, acknowledgement))
     }
 
@@ -88,10 +92,18 @@ impl Consumer {
                     let full = self.partitions.get(*index).filter(|p| p.progress.is_full());
                     return Poll::Ready(full.map_or(Ok(true), |p| Err(too_many_unacknowledged(&p.at))));
                 }
+                self.telemetry.stands_at(*index, batch.next_offset());
                 self.current = None;
             }
-            match ready!(self.shared.lanes.poll(cx)) {
-                Merged::Item(index, Item::Records(batch)) => self.current = Some((index, batch)),
+            let Poll::Ready(merged) = self.shared.lanes.poll(cx) else {
+                self.telemetry.waits();
+                return Poll::Pending;
+            };
+            match merged {
+                Merged::Item(index, Item::Records(batch)) => {
+                    self.telemetry.received(index, &batch);
+                    self.current = Some((index, batch));
+                }
                 Merged::Item(index, Item::Gap(gap)) => self.pass(index, gap)?,
                 Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
                 Merged::Deleted(error) => {
@@ -128,7 +140,9 @@ impl Consumer {
     fn pass(&mut self, index: usize, gap: Gap) -> Result<()> {
         if let Some(partition) = self.partitions.get_mut(index) {
             partition.position = gap.to;
+            self.telemetry.stands_at(index, gap.to);
         }
+        self.telemetry.misses(&gap);
         let Gap { at, from, to, reason } = &gap;
         let (topic, partition, reason) = (&at.topic, at.partition, reason.as_str());
         if self.settings.gaps == GapPolicy::Skip {

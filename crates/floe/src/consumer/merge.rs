@@ -326,8 +326,12 @@ impl Lanes {
         }
     }
 
+    /// Most bytes in the queues, one batch for each partition aside.
+    pub(super) fn max_bytes(&self) -> usize {
+        self.max_bytes
+    }
+
     /// Bytes and records in the queues.
-    #[cfg(test)]
     pub(super) fn held(&self) -> (usize, usize) {
         let state = self.state.lock();
         (state.bytes, state.records)

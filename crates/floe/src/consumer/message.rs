@@ -6,7 +6,7 @@ use bytes::Bytes;
 use floe_wire::batch::{BorrowedRecord, Headers, RecordView, Records};
 
 use super::offsets::{Progress, Together};
-use crate::topic::Topic;
+use crate::{telemetry::TraceContext, topic::Topic};
 
 /// One record of a topic. Key, value and headers are slices of the batch that was received; keeping a message keeps its
 /// batch in memory.
@@ -49,6 +49,20 @@ impl<V> Message<V> {
         let Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement } = self;
         let value = change(value);
         Message { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
+    }
+
+    /// The trace and the span in which the record was made, if its headers tell.
+    #[must_use]
+    pub fn trace_context(&self) -> Option<TraceContext> {
+        TraceContext::from_headers(self.headers.borrowed())
+    }
+
+    /// The span context and the baggage that came with the record, for OpenTelemetry: attach it, or make it the parent
+    /// or a link of a span. [`Telemetry::process`](crate::telemetry::Telemetry::process) does that.
+    #[cfg(feature = "telemetry")]
+    #[must_use]
+    pub fn context(&self) -> opentelemetry::Context {
+        crate::telemetry::extract(self.headers.borrowed())
     }
 
     /// Marks the record as finished, for [`Finish::OnAck`](super::Finish::OnAck). Messages may be acknowledged in any
@@ -177,6 +191,12 @@ impl RecordBatch {
     /// The records, borrowed: the fastest way to read them, because no reference count is touched.
     pub fn borrowed(&self) -> impl Iterator<Item = BorrowedRecord<'_>> {
         self.records.borrowed().take(self.count).map_while(Result::ok)
+    }
+
+    /// Whether any of its records may have headers.
+    #[cfg(feature = "telemetry")]
+    pub(crate) fn has_headers(&self) -> bool {
+        self.records.trailer_state() != floe_wire::batch::TrailerState::Absent
     }
 
     /// Marks all its records as finished; see [`Message::ack`].

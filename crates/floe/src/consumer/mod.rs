@@ -77,7 +77,8 @@ use crate::{
     Error, ErrorKind, Result,
     client::{CloseWithClient, closed},
     engine::SharedEngine,
-    topic::TopicPartition,
+    telemetry::{ConsumerTelemetry, Queue},
+    topic::{Topic, TopicPartition},
 };
 
 pub(crate) use by_offset::fetch as fetch_by_offset;
@@ -124,8 +125,11 @@ pub struct Consumer {
     gaps: VecDeque<Gap>,
     ended: bool,
     deleted: bool,
+    telemetry: ConsumerTelemetry,
     /// Commits on the interval, until dropped.
     _committer: Option<Task>,
+    /// Looks up how far behind the consumer is, until dropped.
+    _lag: Task,
 }
 
 /// One partition of a consumer.
@@ -145,6 +149,7 @@ struct Partition {
 #[derive(Debug)]
 struct Shared {
     engine: SharedEngine,
+    topic: Topic,
     lanes: Arc<Lanes>,
     commits: Option<Arc<Commits>>,
     /// Whether anything but the application commits.
@@ -157,6 +162,24 @@ impl Shared {
             Some(commits) if self.by_policy => commits.commit(Asked::ByPolicy).await,
             _ => Ok(()),
         }
+    }
+}
+
+impl Queue for Shared {
+    fn name(&self) -> &'static str {
+        "consumer"
+    }
+
+    fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    fn used(&self) -> u64 {
+        self.lanes.held().0 as u64
+    }
+
+    fn limit(&self) -> u64 {
+        self.lanes.max_bytes() as u64
     }
 }
 
@@ -292,6 +315,7 @@ impl Consumer {
         if let Some(partition) = self.partitions.get_mut(index) {
             partition.progress.restart(place.next);
             partition.position = place.next;
+            self.telemetry.stands_at(index, place.next);
             let continuity =
                 Continuity::new(place.next, partition.end, self.settings.fetch.holes(info.capabilities));
             let fetch =

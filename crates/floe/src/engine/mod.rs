@@ -12,6 +12,7 @@ use crate::{
     Result,
     net::TcpDial,
     smartmodule::SmartModules,
+    telemetry::Telemetry,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::{EngineUrl, Scheme},
 };
@@ -376,12 +377,16 @@ pub(crate) fn check_text(value: &[u8]) -> Result<()> {
 }
 
 /// Opens the engine that a URL names.
-pub(crate) async fn open(url: &EngineUrl) -> Result<SharedEngine> {
+pub(crate) async fn open(url: &EngineUrl, telemetry: &Telemetry) -> Result<SharedEngine> {
     match url.scheme {
         Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
         Scheme::Fluvio | Scheme::FluvioTls => {
-            Ok(Arc::new(FluvioEngine::open(url, Arc::new(TcpDial::default())).await?))
+            Ok(Arc::new(FluvioEngine::open(url, telemetry.dial(TcpDial::default())).await?))
         }
-        Scheme::Walrus => Ok(Arc::new(WalrusEngine::connect(url).await?)),
+        Scheme::Walrus => {
+            // As [`WalrusEngine::connect`] does it.
+            let dial = telemetry.dial(TcpDial::default().quick_ack(true));
+            Ok(Arc::new(WalrusEngine::connect_with(url, dial).await?))
+        }
     }
 }

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
 use super::{builder::Config, delivery::BatchState, ledger::Ledger};
+use crate::telemetry::{Origin, Origins};
 
 /// Room for the first batch of a partition; later ones are made about as large as those before them.
 const FIRST_CAPACITY: usize = 1024;
@@ -61,6 +62,7 @@ struct OpenBatch {
     memory: usize,
     /// A batch whose first record has a positive time gives all its records a time, any other gives none.
     timed: bool,
+    origins: Origins,
 }
 
 /// A batch that takes no more records, not encoded to the end yet.
@@ -72,6 +74,8 @@ pub(super) struct ClosedBatch {
     pub(super) memory: usize,
     /// When it must be acknowledged.
     pub(super) deadline: Instant,
+    /// Where its records come from.
+    pub(super) origins: Origins,
 }
 
 /// A record with what is known about it before it is placed.
@@ -83,6 +87,7 @@ pub(super) struct Parts<'a> {
     pub(super) timestamp: Option<i64>,
     /// Bytes it may take in a batch, at most.
     pub(super) size: usize,
+    pub(super) origin: Option<&'a Origin>,
 }
 
 /// What came of offering a record.
@@ -256,6 +261,7 @@ impl Accumulator {
             opened_at: Instant::now(),
             memory: 0,
             timed: timestamp > 0,
+            origins: Origins::default(),
         });
         let at = match open.builder.append(timestamp, parts.key, parts.value, parts.headers) {
             Ok(at) => at,
@@ -267,6 +273,9 @@ impl Accumulator {
             }
         };
         open.memory += config.memory_of(parts.size);
+        if let Some(origin) = parts.origin {
+            open.origins.add(origin);
+        }
         if open.builder.len() >= config.batch_size {
             self.close_open(config);
         }
@@ -296,6 +305,7 @@ impl Accumulator {
             state: open.state,
             memory: open.memory,
             deadline: closed_at + config.timeout,
+            origins: open.origins,
         });
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
 };
 
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity};
@@ -13,7 +13,11 @@ use super::{
     delivery::BatchState,
     shared::Shared,
 };
-use crate::{Effect, Error, ErrorKind, Result, topic::TopicPartition};
+use crate::{
+    Effect, Error, ErrorKind, Result,
+    telemetry::{BatchSpan, Origins},
+    topic::TopicPartition,
+};
 
 /// What became of a batch.
 #[derive(Debug, Clone)]
@@ -49,6 +53,9 @@ pub(super) struct Batch {
     pub(super) uncertain: bool,
     /// Why the last attempt failed.
     pub(super) last_error: Option<Error>,
+    origins: Origins,
+    /// From the first attempt on.
+    span: Option<BatchSpan>,
     finished: bool,
 }
 
@@ -73,6 +80,8 @@ impl Batch {
             attempts: 0,
             uncertain: false,
             last_error: None,
+            origins: closed.origins,
+            span: None,
             finished: false,
         }
     }
@@ -99,11 +108,28 @@ impl Batch {
                     Error::new(ErrorKind::SerializationError, "the batch cannot be encoded")
                         .with_source(error)
                 })?;
+                self.shared.telemetry.batch_made(&self.shared.topic, self.records, encoded.len());
                 self.contents = Contents::Encoded(encoded);
             }
             done => self.contents = done,
         }
         Ok(())
+    }
+
+    /// Counts an attempt that begins now.
+    pub(super) fn begin_attempt(&mut self, target: &TopicPartition) {
+        self.attempts += 1;
+        self.uncertain = true;
+        let telemetry = &self.shared.telemetry;
+        if self.span.is_none() {
+            self.span = Some(telemetry.start_batch(target, self.records, &mut self.origins));
+        }
+        if self.attempts > 1 {
+            self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
+            if let Some(error) = &self.last_error {
+                telemetry.retried("send", Some(&target.topic), error);
+            }
+        }
     }
 
     /// Acknowledged.
@@ -150,6 +176,8 @@ impl Batch {
                 .with_attempts(attempts)
         });
         let bytes = self.encoded().map_or(0, EncodedBatch::len);
+        let (telemetry, span) = (&self.shared.telemetry, self.span.take());
+        telemetry.batch_done(&target.topic, self.records, self.attempts, span, &result);
         self.shared.counters.count(self.records, bytes, result.is_ok());
         if let Err(error) = &result {
             tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");

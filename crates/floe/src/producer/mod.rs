@@ -103,8 +103,9 @@ impl Drop for ProducerHandle {
 
 impl Producer {
     fn start(client: &Client, topic: Topic, partitions: u32, config: Config) -> Self {
-        let shared = Shared::new(client.engine(), topic, partitions, config);
+        let shared = Shared::new(client, topic, partitions, config);
         let weak: Weak<Shared> = Arc::downgrade(&shared);
+        client.telemetry().watch_queue(weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
         Self { handle: Arc::new(ProducerHandle(shared)) }
     }
@@ -126,7 +127,14 @@ impl Producer {
     /// # Cancel safety
     /// If the future is dropped, the record is sent once or not at all.
     pub async fn send(&self, record: impl IntoRecord) -> Result<Placed> {
-        self.enqueue(record).await?.await
+        let record = record.into_record();
+        let shared = self.shared();
+        if shared.telemetry.traces_sending() {
+            let body = record.value.as_ref().len();
+            let sending = async { shared.enqueue(record).await?.await };
+            return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending)).await;
+        }
+        shared.enqueue(record).await?.await
     }
 
     /// Buffers a record, and returns a future of its outcome, which need not be awaited. Waits for room in memory only,

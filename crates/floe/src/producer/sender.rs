@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -230,11 +230,7 @@ impl<'a> Sender<'a> {
         let Some(encoded) = batch.encoded() else { return };
         let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), self.shared.config.acks);
         request.smartmodules.clone_from(&self.shared.config.smartmodules);
-        batch.attempts += 1;
-        batch.uncertain = true;
-        if batch.attempts > 1 {
-            self.shared.counters.retries.fetch_add(1, Ordering::Relaxed);
-        }
+        batch.begin_attempt(&self.target);
         let mut entry = InFlight { batch, append: Some(self.engine.append(request)), result: None };
         poll_fn(|context| {
             // Whether it is done already shows in the result.

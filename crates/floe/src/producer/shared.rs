@@ -28,10 +28,11 @@ use super::{
     sender,
 };
 use crate::{
-    Error, ErrorKind, Record, Result,
+    Client, Error, ErrorKind, Record, Result,
     client::{CloseWithClient, closed},
     engine::{Capabilities, SharedEngine},
     random,
+    telemetry::{Queue, Telemetry},
     topic::Topic,
 };
 
@@ -39,6 +40,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) engine: SharedEngine,
+    pub(super) telemetry: Telemetry,
     pub(super) engine_name: &'static str,
     pub(super) capabilities: Capabilities,
     pub(super) topic: Topic,
@@ -128,10 +130,12 @@ enum Pushed {
 }
 
 impl Shared {
-    pub(super) fn new(engine: &SharedEngine, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
+    pub(super) fn new(client: &Client, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
+        let engine = client.engine();
         let info = engine.info();
         Arc::new(Self {
             engine: Arc::clone(engine),
+            telemetry: client.telemetry().clone(),
             engine_name: info.name,
             capabilities: info.capabilities,
             topic,
@@ -175,14 +179,29 @@ impl Shared {
     }
 
     /// Buffers a record; waits for room as far as the configuration allows.
-    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: Record<V>) -> Result<Delivery> {
+    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, mut record: Record<V>) -> Result<Delivery> {
+        let body = record.value.as_ref().len();
+        let mut origin =
+            self.telemetry.originate(&self.topic, &mut record.headers, body, self.capabilities.headers);
+        if origin.adds() && self.is_too_large(&record) {
+            origin.withdraw(&mut record.headers);
+            tracing::debug!(topic = %self.topic, "a record has no room for its trace context");
+        }
         let headers: Vec<(&str, &[u8])> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
-        let parts = self.check(&record, &headers)?;
+        let parts = Parts { origin: Some(&origin), ..self.check(&record, &headers)? };
         match self.push(&parts, record.partition, false)? {
             Pushed::Done(delivery) => Ok(delivery),
             other => self.enqueue_slowly(&parts, record.partition, other).await,
         }
+    }
+
+    #[cold]
+    fn is_too_large<V: AsRef<[u8]>>(&self, record: &Record<V>) -> bool {
+        let headers: Vec<(&str, &[u8])> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        let size = BatchBuilder::record_len(record.key.as_deref(), record.value.as_ref(), &headers);
+        size.saturating_add(HEADER_LEN + 4) > self.config.max_request_size
     }
 
     /// Refuses what can never be sent, before anything is buffered.
@@ -210,7 +229,7 @@ impl Shared {
         if size.saturating_add(HEADER_LEN + 4) > self.config.max_request_size {
             return Err(self.too_large(size));
         }
-        Ok(Parts { key, value, headers, timestamp: record.timestamp, size })
+        Ok(Parts { key, value, headers, timestamp: record.timestamp, size, origin: None })
     }
 
     #[cold]
@@ -299,6 +318,10 @@ impl Shared {
         records: &VecDeque<Record<V>>,
         deliveries: &mut Deliveries,
     ) -> (usize, bool) {
+        // Each of them gets headers, so they go one by one.
+        if self.telemetry.carries() {
+            return (0, false);
+        }
         // Foreign code, which must not run under the lock: the partitioner, and the views of the values.
         let mut run = Vec::with_capacity(records.len());
         let mut target = None;
@@ -525,6 +548,24 @@ impl Shared {
         };
         *report = Some(done.clone());
         Ok(done)
+    }
+}
+
+impl Queue for Shared {
+    fn name(&self) -> &'static str {
+        "producer"
+    }
+
+    fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    fn used(&self) -> u64 {
+        self.stats().buffered_bytes
+    }
+
+    fn limit(&self) -> u64 {
+        self.config.buffer_memory as u64
     }
 }
 

@@ -1,0 +1,240 @@
+//! Contexts of OpenTelemetry from and into the headers of records.
+
+use std::{borrow::Cow, fmt::Write as _, str::FromStr as _};
+
+use bytes::Bytes;
+use opentelemetry::{
+    Context, SpanId, TraceFlags, TraceId,
+    baggage::{Baggage, BaggageExt as _, KeyValueMetadata},
+    trace::{SpanContext, TraceContextExt as _, TraceState},
+};
+
+use super::w3c::{
+    BAGGAGE, MAX_BAGGAGE, MAX_BAGGAGE_ENTRIES, MAX_TRACESTATE, TRACEPARENT, TRACESTATE, TraceContext, baggage,
+};
+use crate::consumer::BorrowedHeaders;
+
+impl TraceContext {
+    /// The same for OpenTelemetry, marked as coming from elsewhere. A `state` that breaks the rules is left out.
+    #[must_use]
+    pub fn to_span_context(&self) -> SpanContext {
+        SpanContext::new(
+            TraceId::from(self.trace_id),
+            SpanId::from(self.span_id),
+            TraceFlags::new(self.flags),
+            true,
+            TraceState::from_str(&self.state).unwrap_or_default(),
+        )
+    }
+}
+
+/// The span context and the baggage that the headers of a record carry. What is malformed counts as absent.
+#[must_use]
+pub(crate) fn extract(headers: BorrowedHeaders<'_>) -> Context {
+    let mut context = Context::new();
+    if let Some(trace) = TraceContext::from_headers(headers) {
+        context = context.with_remote_span_context(trace.to_span_context());
+    }
+    if let Some(carried) = baggage(headers) {
+        let baggage = read_baggage(carried);
+        if !baggage.is_empty() {
+            context = context.with_baggage(baggage);
+        }
+    }
+    context
+}
+
+/// Whether the current context has something that a record should carry.
+#[inline]
+pub(super) fn has_something_to_carry() -> bool {
+    Context::map_current(|context| context.has_active_span() || !context.baggage().is_empty())
+}
+
+/// Adds the current span context and baggage as headers. Returns the span context, if it is valid.
+pub(super) fn inject_current(headers: &mut Vec<(String, Bytes)>) -> Option<SpanContext> {
+    Context::map_current(|context| {
+        let span = context.span().span_context().clone();
+        let span = span.is_valid().then_some(span);
+        if let Some(span) = &span {
+            headers.push((TRACEPARENT.to_owned(), traceparent(span).into()));
+            let state = span.trace_state().header();
+            if !state.is_empty() {
+                headers.push((TRACESTATE.to_owned(), cut_state(state).into()));
+            }
+        }
+        if !context.baggage().is_empty() {
+            headers.push((BAGGAGE.to_owned(), write_baggage(context.baggage()).into()));
+        }
+        span
+    })
+}
+
+/// The span context that a record to be sent carries already, from wherever the application took it.
+pub(super) fn carried(headers: &[(String, Bytes)]) -> Option<SpanContext> {
+    let (_, value) = headers.iter().rfind(|(name, _)| name == TRACEPARENT)?;
+    let context: TraceContext = std::str::from_utf8(value).ok()?.parse().ok()?;
+    Some(context.to_span_context())
+}
+
+fn traceparent(span: &SpanContext) -> String {
+    format!("00-{:032x}-{:016x}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags())
+}
+
+/// Leaves out the oldest members, which stand last, of a state that is too long.
+fn cut_state(mut state: String) -> String {
+    while state.len() > MAX_TRACESTATE {
+        let last = state.rfind(',').unwrap_or(0);
+        state.truncate(last);
+    }
+    state
+}
+
+/// As many entries as fit.
+fn write_baggage(baggage: &Baggage) -> String {
+    let mut text = String::new();
+    for (name, (value, metadata)) in baggage.iter().take(MAX_BAGGAGE_ENTRIES) {
+        let mut entry = format!("{}={}", encode(name.as_str()), encode(value.as_str()));
+        if !metadata.as_str().is_empty() {
+            entry.push(';');
+            entry.push_str(metadata.as_str());
+        }
+        if text.len() + entry.len() + 1 > MAX_BAGGAGE {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push(',');
+        }
+        text.push_str(&entry);
+    }
+    text
+}
+
+fn read_baggage(text: &str) -> Baggage {
+    text.split(',')
+        .take(MAX_BAGGAGE_ENTRIES)
+        .filter_map(|entry| {
+            let (pair, metadata) = entry.split_once(';').unwrap_or((entry, ""));
+            let (name, value) = pair.split_once('=')?;
+            let (name, value) = (decode(name.trim())?, decode(value.trim())?);
+            Some(KeyValueMetadata::new(name.into_owned(), value.into_owned(), metadata.trim()))
+        })
+        .collect()
+}
+
+/// Percent-encodes what may not stand in baggage.
+fn encode(text: &str) -> Cow<'_, str> {
+    let plain = |byte: u8| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e);
+    // In a name `=` ends it, and `%` begins a code.
+    let plain = |byte: u8| plain(byte) && byte != b'=' && byte != b'%';
+    if text.bytes().all(plain) {
+        return Cow::Borrowed(text);
+    }
+    let mut encoded = String::with_capacity(text.len() + 16);
+    for byte in text.bytes() {
+        if plain(byte) {
+            encoded.push(char::from(byte));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(encoded, "%{byte:02X}");
+        }
+    }
+    Cow::Owned(encoded)
+}
+
+fn decode(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|digit| char::from(digit).to_digit(16));
+        bytes.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::KeyValue;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn span(state: &str) -> SpanContext {
+        TraceContext { trace_id: 1, span_id: 2, flags: 1, state: state.to_owned() }.to_span_context()
+    }
+
+    fn inject(context: Context) -> Vec<(String, Bytes)> {
+        let _current = context.attach();
+        let mut headers = Vec::new();
+        if has_something_to_carry() {
+            inject_current(&mut headers);
+        }
+        headers
+    }
+
+    #[test]
+    fn nothing_is_added_without_a_context() {
+        assert_eq!(inject(Context::new()), []);
+    }
+
+    #[test]
+    fn a_context_becomes_headers() {
+        let context = Context::new()
+            .with_remote_span_context(span("a=1,b=2"))
+            .with_baggage([KeyValue::new("user", "ada = l, 100 %")]);
+        let headers = inject(context);
+        let expected: [(&str, &str); 3] = [
+            (TRACEPARENT, "00-00000000000000000000000000000001-0000000000000002-01"),
+            (TRACESTATE, "a=1,b=2"),
+            (BAGGAGE, "user=ada%20%3D%20l%2C%20100%20%25"),
+        ];
+        for ((name, value), expected) in headers.iter().zip(expected) {
+            assert_eq!((name.as_str(), &value[..]), (expected.0, expected.1.as_bytes()));
+        }
+        assert_eq!(headers.len(), 3);
+        assert_eq!(carried(&headers), Some(span("")), "the state is not read again for a link");
+    }
+
+    #[test]
+    fn what_is_too_long_is_cut_at_its_members() {
+        let long: Vec<_> = (0..30).map(|n| format!("vendor{n}={}", "x".repeat(60))).collect();
+        let cut = cut_state(long.join(","));
+        assert!(cut.len() <= MAX_TRACESTATE && cut.len() > MAX_TRACESTATE - 80);
+        assert!(long.join(",").starts_with(&cut), "the newest stand first and stay");
+        assert!(TraceState::from_str(&cut).is_ok());
+
+        let pairs = (0..40).map(|n| KeyValue::new(format!("name{n}"), "y".repeat(700)));
+        let text = write_baggage(&Baggage::from_iter(pairs));
+        assert!(text.len() <= MAX_BAGGAGE, "{}", text.len());
+        assert_eq!(read_baggage(&text).len(), MAX_BAGGAGE / 710);
+    }
+
+    #[test]
+    fn malformed_entries_are_passed_over() {
+        let baggage = read_baggage("ok=1, =, novalue, bad=%zz, cut=%4, good = a%20b ;p=1;q, utf=%ff");
+        let mut found: Vec<_> =
+            baggage.iter().map(|(k, (v, m))| (k.as_str(), v.as_str(), m.as_str())).collect();
+        found.sort_unstable();
+        assert_eq!(found, [("good", "a b", "p=1;q"), ("ok", "1", "")]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_comes_back(value in "\\PC{0,50}") {
+            let baggage = Baggage::from_iter([KeyValue::new("name", value.clone())]);
+            let read = read_baggage(&write_baggage(&baggage));
+            prop_assert_eq!(read.get("name").map(|found| found.as_str().to_owned()), Some(value));
+        }
+
+        #[test]
+        fn any_text_is_read(text in "\\PC{0,200}") {
+            read_baggage(&text);
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! What is looked up when somebody collects: how full queues are, and how far behind consumers are.
+//!
+//! Nothing is looked up while nobody collects. The lag needs the end of each partition, which only the engine knows and
+//! which cannot be asked for within a collection; so a collection wakes a task that asks every few seconds, and goes
+//! back to sleep when no more collections come.
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicI64, AtomicU32, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use futures_util::{StreamExt as _, stream};
+use opentelemetry::{
+    KeyValue,
+    metrics::{AsyncInstrument, Meter},
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{
+    instruments::{destination, partition_id},
+    names::{self, Metric, attribute},
+};
+use crate::{Topic, consumer::RecordBatch, engine::SharedEngine, topic::TopicPartition};
+
+/// How often the ends of partitions are asked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Looks after the last collection.
+const LOOKS_AFTER_COLLECTION: u32 = 24;
+
+/// Partitions that are asked for at the same time.
+const LOOKUPS: usize = 16;
+
+/// Stands for what is not known.
+const UNKNOWN: i64 = i64::MIN;
+
+/// Something that holds bytes for a while.
+pub(crate) trait Queue: Send + Sync {
+    /// `producer` or `consumer`.
+    fn name(&self) -> &'static str;
+    /// What it holds records of.
+    fn topic(&self) -> &Topic;
+    /// Bytes that it holds.
+    fn used(&self) -> u64;
+    /// Bytes that it may hold.
+    fn limit(&self) -> u64;
+}
+
+/// What is looked up for one client.
+pub(super) struct Gauges {
+    system: &'static str,
+    client_id: Arc<str>,
+    queues: Mutex<Vec<Weak<dyn Queue>>>,
+    lags: Mutex<Vec<Weak<Lag>>>,
+}
+
+impl Gauges {
+    pub(super) fn new(system: &'static str, client_id: Arc<str>) -> Self {
+        Self { system, client_id, queues: Mutex::default(), lags: Mutex::default() }
+    }
+
+    pub(super) fn watch_queue(&self, queue: Weak<dyn Queue>) {
+        let mut queues = self.queues.lock();
+        queues.retain(|queue| queue.strong_count() > 0);
+        queues.push(queue);
+    }
+
+    pub(super) fn watch_lag(&self, lag: &Arc<Lag>) {
+        let mut lags = self.lags.lock();
+        lags.retain(|lag| lag.strong_count() > 0);
+        lags.push(Arc::downgrade(lag));
+    }
+
+    /// Sums over the queues of one name and topic.
+    fn queues(&self, of: impl Fn(&dyn Queue) -> u64) -> Vec<(i64, Vec<KeyValue>)> {
+        let queues: Vec<_> = self.queues.lock().iter().filter_map(Weak::upgrade).collect();
+        let mut sums: HashMap<(&'static str, Topic), u64> = HashMap::new();
+        for queue in &queues {
+            *sums.entry((queue.name(), queue.topic().clone())).or_default() += of(&**queue);
+        }
+        let sums = sums.into_iter().map(|((name, topic), sum)| {
+            let attributes = vec![
+                KeyValue::new(attribute::SYSTEM, self.system),
+                KeyValue::new(attribute::CLIENT_ID, Arc::clone(&self.client_id)),
+                destination(&topic),
+                KeyValue::new(attribute::QUEUE, name),
+            ];
+            (i64::try_from(sum).unwrap_or(i64::MAX), attributes)
+        });
+        sums.collect()
+    }
+
+    /// Calls `each` for every partition whose lag is known.
+    fn lags(&self, mut each: impl FnMut(&Place, u64, &[KeyValue])) {
+        let lags: Vec<_> = self.lags.lock().iter().filter_map(Weak::upgrade).collect();
+        for lag in lags {
+            lag.collected();
+            for place in &lag.places {
+                let Some(records) = place.lag() else { continue };
+                let mut attributes = vec![
+                    KeyValue::new(attribute::SYSTEM, self.system),
+                    KeyValue::new(attribute::CLIENT_ID, Arc::clone(&self.client_id)),
+                    destination(&place.at.topic),
+                    partition_id(place.at.partition),
+                ];
+                attributes.extend(lag.group.clone().map(|group| KeyValue::new(attribute::GROUP, group)));
+                each(place, records, &attributes);
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Gauges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gauges").field("client_id", &self.client_id).finish_non_exhaustive()
+    }
+}
+
+/// Has the gauges looked at whenever somebody collects, as long as they live.
+pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
+    let sums = |metric: Metric, of: fn(&dyn Queue) -> u64| {
+        let gauges = Arc::downgrade(gauges);
+        meter
+            .i64_observable_up_down_counter(metric.name)
+            .with_unit(metric.unit)
+            .with_description(metric.description)
+            .with_callback(move |observer: &dyn AsyncInstrument<i64>| {
+                for (sum, attributes) in gauges.upgrade().iter().flat_map(|gauges| gauges.queues(of)) {
+                    observer.observe(sum, &attributes);
+                }
+            })
+            .build();
+    };
+    sums(names::QUEUE_USAGE, |queue| queue.used());
+    sums(names::QUEUE_LIMIT, |queue| queue.limit());
+
+    let of = Arc::downgrade(gauges);
+    meter
+        .u64_observable_gauge(names::CONSUMER_LAG.name)
+        .with_unit(names::CONSUMER_LAG.unit)
+        .with_description(names::CONSUMER_LAG.description)
+        .with_callback(move |observer| {
+            if let Some(gauges) = of.upgrade() {
+                gauges.lags(|_, records, attributes| observer.observe(records, attributes));
+            }
+        })
+        .build();
+    let of = Arc::downgrade(gauges);
+    meter
+        .f64_observable_gauge(names::CONSUMER_LAG_TIME.name)
+        .with_unit(names::CONSUMER_LAG_TIME.unit)
+        .with_description(names::CONSUMER_LAG_TIME.description)
+        .with_callback(move |observer| {
+            if let Some(gauges) = of.upgrade() {
+                gauges.lags(|place, records, attributes| {
+                    if let Some(age) = place.age(records) {
+                        observer.observe(age, attributes);
+                    }
+                });
+            }
+        })
+        .build();
+}
+
+/// How far behind one consumer is.
+#[derive(Debug)]
+pub(crate) struct Lag {
+    engine: SharedEngine,
+    group: Option<Arc<str>>,
+    places: Vec<Place>,
+    /// Looks that are left until somebody collects again.
+    looks: AtomicU32,
+    wanted: Notify,
+}
+
+/// Where a consumer stands in one partition.
+#[derive(Debug)]
+struct Place {
+    at: TopicPartition,
+    position: AtomicI64,
+    /// End of the partition when it was looked at.
+    end: AtomicI64,
+    /// Time of the first record of the batch handed out last.
+    time: AtomicI64,
+}
+
+impl Place {
+    fn lag(&self) -> Option<u64> {
+        let end = self.end.load(Ordering::Relaxed);
+        let behind = end.saturating_sub(self.position.load(Ordering::Relaxed));
+        (end != UNKNOWN).then(|| u64::try_from(behind).unwrap_or(0))
+    }
+
+    fn age(&self, lag: u64) -> Option<f64> {
+        if lag == 0 {
+            return Some(0.0);
+        }
+        let time = u64::try_from(self.time.load(Ordering::Relaxed)).ok()?;
+        let written = SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(time))?;
+        // A clock that runs ahead makes no record younger than now.
+        Some(SystemTime::now().duration_since(written).unwrap_or_default().as_secs_f64())
+    }
+}
+
+impl Lag {
+    /// For a consumer that begins at these positions.
+    pub(crate) fn new(
+        engine: &SharedEngine,
+        group: Option<Arc<str>>,
+        partitions: impl Iterator<Item = (TopicPartition, i64)>,
+    ) -> Arc<Self> {
+        let places = partitions.map(|(at, position)| Place {
+            at,
+            position: AtomicI64::new(position),
+            end: AtomicI64::new(UNKNOWN),
+            time: AtomicI64::new(UNKNOWN),
+        });
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            group,
+            places: places.collect(),
+            looks: AtomicU32::new(0),
+            wanted: Notify::new(),
+        })
+    }
+
+    pub(super) fn stands_at(&self, index: usize, position: i64) {
+        if let Some(place) = self.places.get(index) {
+            place.position.store(position, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn receives(&self, index: usize, batch: &RecordBatch) {
+        let Some(place) = self.places.get(index) else { return };
+        place.position.store(batch.first_offset(), Ordering::Relaxed);
+        let time = batch.borrowed().next().and_then(|record| record.timestamp).unwrap_or(UNKNOWN);
+        place.time.store(time, Ordering::Relaxed);
+    }
+
+    fn collected(&self) {
+        self.looks.store(LOOKS_AFTER_COLLECTION, Ordering::Relaxed);
+        self.wanted.notify_one();
+    }
+
+    /// Looks while somebody collects; for a task of the consumer.
+    pub(crate) async fn run(self: Arc<Self>) {
+        if !self.engine.info().capabilities.offsets {
+            return;
+        }
+        loop {
+            self.wanted.notified().await;
+            while self.looks.load(Ordering::Relaxed) > 0 {
+                self.looks.fetch_sub(1, Ordering::Relaxed);
+                self.look().await;
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            for place in &self.places {
+                place.end.store(UNKNOWN, Ordering::Relaxed);
+            }
+        }
+    }
+
+    async fn look(&self) {
+        stream::iter(&self.places)
+            .for_each_concurrent(LOOKUPS, |place| async move {
+                let end = match self.engine.watermarks(place.at.clone()).await {
+                    Ok(marks) => marks.high,
+                    // The consumer itself tells what is wrong.
+                    Err(_) => UNKNOWN,
+                };
+                place.end.store(end, Ordering::Relaxed);
+            })
+            .await;
+    }
+}

@@ -1,0 +1,176 @@
+//! Stands in for telemetry in a build without it.
+
+use std::{
+    fmt::Display,
+    sync::{Arc, Weak},
+};
+
+use bytes::Bytes;
+use floe_wire::batch::EncodedBatch;
+
+use super::TelemetryOptions;
+use crate::{
+    Error, Result, Topic,
+    consumer::{Gap, Message, RecordBatch},
+    engine::SharedEngine,
+    net::Dial,
+    producer::Placed,
+    topic::TopicPartition,
+};
+
+/// What a client would measure with, were the feature `telemetry` on.
+#[derive(Debug, Clone, Default)]
+pub struct Telemetry {}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {}
+
+impl Origin {
+    pub(crate) fn adds(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn withdraw(&mut self, _: &mut Vec<(String, Bytes)>) {}
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct Origins {}
+
+impl Origins {
+    pub(crate) fn add(&mut self, _: &Origin) {}
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct BatchSpan {}
+
+/// See the module.
+pub(crate) trait Queue: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn topic(&self) -> &Topic;
+    fn used(&self) -> u64;
+    fn limit(&self) -> u64;
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Lag {}
+
+impl Lag {
+    pub(crate) fn new(
+        _: &SharedEngine,
+        _: Option<Arc<str>>,
+        _: impl Iterator<Item = (TopicPartition, i64)>,
+    ) -> Arc<Self> {
+        Arc::new(Self {})
+    }
+
+    pub(crate) async fn run(self: Arc<Self>) {}
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct ConsumerTelemetry {}
+
+impl ConsumerTelemetry {
+    pub(crate) fn new(_: &Telemetry, _: Topic, _: Option<Arc<str>>, _: Arc<Lag>) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn waits(&mut self) {}
+
+    pub(crate) fn stands_at(&self, _: usize, _: i64) {}
+
+    pub(crate) fn received(&mut self, _: usize, _: &RecordBatch) {}
+
+    pub(crate) fn hands_out(&mut self, _: u32, _: usize) {}
+
+    pub(crate) fn misses(&self, _: &Gap) {}
+}
+
+impl Telemetry {
+    pub(crate) fn new(_: TelemetryOptions, _: &str) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn dial(&self, inner: impl Dial) -> Arc<dyn Dial> {
+        Arc::new(inner)
+    }
+
+    pub(crate) fn around(&self, engine: SharedEngine) -> SharedEngine {
+        engine
+    }
+
+    pub(crate) fn watch_queue(&self, _: Weak<dyn Queue>) {}
+
+    pub(crate) fn retried(&self, _: &'static str, _: Option<&Topic>, _: &Error) {}
+
+    pub(crate) fn breaker_changed(&self, _: &str, _: &'static str, _: &'static str) {}
+
+    pub(crate) fn carries(&self) -> bool {
+        false
+    }
+
+    pub(crate) fn originate(&self, _: &Topic, _: &mut Vec<(String, Bytes)>, _: usize, _: bool) -> Origin {
+        Origin {}
+    }
+
+    pub(crate) fn traces_sending(&self) -> bool {
+        false
+    }
+
+    pub(crate) async fn send_one(
+        &self,
+        _: &Topic,
+        _: usize,
+        sending: impl Future<Output = Result<Placed>>,
+    ) -> Result<Placed> {
+        sending.await
+    }
+
+    pub(crate) fn start_batch(&self, _: &TopicPartition, _: u32, _: &mut Origins) -> BatchSpan {
+        BatchSpan {}
+    }
+
+    pub(crate) fn batch_made(&self, _: &Topic, _: u32, _: usize) {}
+
+    pub(crate) fn batch_done(
+        &self,
+        _: &Topic,
+        _: u32,
+        _: u32,
+        _: Option<BatchSpan>,
+        _: &Result<Option<i64>>,
+    ) {
+    }
+
+    pub(crate) fn fetched(&self, _: &Topic, _: u32, _: &EncodedBatch) {}
+
+    pub(crate) fn dropped_repeats(&self, _: &Topic, _: u32, _: u64) {}
+
+    /// Runs `work`; with the feature `telemetry` in a span, and measured.
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn process<T, E: Display + 'static>(
+        &self,
+        _: &Message,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        work.await
+    }
+
+    /// As [`Telemetry::process`].
+    ///
+    /// # Errors
+    /// What `work` returns.
+    pub async fn process_as_child<T, E: Display + 'static>(
+        &self,
+        _: &Message,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        work.await
+    }
+}

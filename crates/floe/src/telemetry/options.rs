@@ -1,0 +1,96 @@
+//! What a client tells, and to whom.
+
+use std::sync::Arc;
+
+/// What a client tells about itself, and to whom. Everything is on by default and goes to the global providers of
+/// OpenTelemetry, which go nowhere until the application installs its own.
+#[derive(Debug)]
+#[must_use]
+pub struct TelemetryOptions {
+    pub(super) metrics: bool,
+    pub(super) spans: bool,
+    pub(super) create_spans: bool,
+    pub(super) propagate: bool,
+    pub(super) client_id: Option<Arc<str>>,
+    #[cfg(feature = "telemetry")]
+    pub(super) meter: Option<opentelemetry::metrics::Meter>,
+    #[cfg(feature = "telemetry")]
+    pub(super) tracer: Option<opentelemetry::global::BoxedTracer>,
+}
+
+impl Default for TelemetryOptions {
+    fn default() -> Self {
+        Self {
+            metrics: true,
+            spans: true,
+            create_spans: false,
+            propagate: true,
+            client_id: None,
+            #[cfg(feature = "telemetry")]
+            meter: None,
+            #[cfg(feature = "telemetry")]
+            tracer: None,
+        }
+    }
+}
+
+impl TelemetryOptions {
+    /// Nothing at all.
+    pub fn off() -> Self {
+        Self { metrics: false, spans: false, propagate: false, ..Self::default() }
+    }
+
+    /// Whether metrics are recorded. Default: yes.
+    pub fn metrics(mut self, on: bool) -> Self {
+        self.metrics = on;
+        self
+    }
+
+    /// Whether spans are made. Default: yes.
+    pub fn spans(mut self, on: bool) -> Self {
+        self.spans = on;
+        self
+    }
+
+    /// Whether each record that joins a batch inside an active span gets a span of its own, instead of carrying the
+    /// context of the caller. Default: no, because a program that loads a million records inside one span would make a
+    /// million spans. `Producer::send`, which sends one record, makes its span in any case.
+    pub fn create_spans(mut self, on: bool) -> Self {
+        self.create_spans = on;
+        self
+    }
+
+    /// Whether records carry the context and the baggage of their sender in their headers. Default: yes. It has an
+    /// effect only inside an active span or with baggage, and on engines whose records have headers.
+    pub fn propagate(mut self, on: bool) -> Self {
+        self.propagate = on;
+        self
+    }
+
+    /// Tells the clients of a process apart, in the metrics that are sums over one client. Default: `floe-1`, `floe-2`
+    /// and so on.
+    pub fn client_id(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.client_id = Some(id.into());
+        self
+    }
+
+    /// Where metrics go. Default: the global provider at the time of connecting.
+    #[cfg(feature = "telemetry")]
+    pub fn meter_provider(mut self, provider: &impl opentelemetry::metrics::MeterProvider) -> Self {
+        self.meter = Some(provider.meter_with_scope(super::scope()));
+        self
+    }
+
+    /// Where spans go. Default: the global provider at the time of connecting.
+    #[cfg(feature = "telemetry")]
+    pub fn tracer_provider<P>(mut self, provider: &P) -> Self
+    where
+        P: opentelemetry::trace::TracerProvider,
+        P::Tracer: Send + Sync + 'static,
+        <P::Tracer as opentelemetry::trace::Tracer>::Span: Send + Sync + 'static,
+    {
+        let tracer = provider.tracer_with_scope(super::scope());
+        self.tracer = Some(opentelemetry::global::BoxedTracer::new(Box::new(tracer)));
+        self
+    }
+}

@@ -1,0 +1,272 @@
+//! What producers do: the context that records carry, and the spans of records and batches.
+
+use std::fmt;
+
+use bytes::Bytes;
+use opentelemetry::{
+    Context, KeyValue,
+    context::FutureExt as _,
+    global::BoxedSpan,
+    trace::{Link, Span as _, SpanBuilder, SpanContext, SpanKind, Status, TraceContextExt as _},
+};
+
+use super::{
+    Telemetry,
+    context::{carried, has_something_to_carry, inject_current},
+    instruments::{destination, partition_id},
+    names::{self, SpanType, attribute},
+    w3c::TRACEPARENT,
+};
+use crate::{Error, Result, Topic, TopicPartition, producer::Placed};
+
+/// Contexts of records that one span links to, at most.
+pub(super) const MAX_LINKS: usize = 128;
+
+/// Where a record comes from: the span context that it carries or was sent in.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    span: Option<SpanContext>,
+    /// Headers that were added, at the end.
+    added: usize,
+}
+
+impl Origin {
+    /// Whether it added headers.
+    #[inline]
+    pub(crate) fn adds(&self) -> bool {
+        self.added > 0
+    }
+
+    /// Takes away again the headers that were added.
+    pub(crate) fn withdraw(&mut self, headers: &mut Vec<(String, Bytes)>) {
+        headers.truncate(headers.len().saturating_sub(self.added));
+        self.added = 0;
+    }
+}
+
+/// The span contexts of the records of a batch, as many as a span links to.
+#[derive(Debug, Default)]
+pub(crate) struct Origins(Vec<SpanContext>);
+
+impl Origins {
+    #[inline]
+    pub(crate) fn add(&mut self, origin: &Origin) {
+        if let Some(span) = &origin.span {
+            self.push(span);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    #[cold]
+    fn push(&mut self, span: &SpanContext) {
+        // Records that were sent in one span follow each other.
+        if self.0.len() < MAX_LINKS && self.0.last() != Some(span) {
+            self.0.push(span.clone());
+        }
+    }
+}
+
+/// The span of a batch, ended by its outcome.
+pub(crate) struct BatchSpan(Option<BoxedSpan>);
+
+/// Marks the context of `Producer::send`, whose record has its span already.
+struct InsideSend;
+
+impl Telemetry {
+    /// Whether a record sent now should carry something.
+    #[inline]
+    pub(crate) fn carries(&self) -> bool {
+        self.inner.propagate && has_something_to_carry()
+    }
+
+    /// Lets a record carry the current context, unless it carries one already. `can_carry`: records have headers.
+    #[inline]
+    pub(crate) fn originate(
+        &self,
+        topic: &Topic,
+        headers: &mut Vec<(String, Bytes)>,
+        body: usize,
+        can_carry: bool,
+    ) -> Origin {
+        if headers.is_empty() && !self.carries() {
+            return Origin::default();
+        }
+        self.originate_slowly(topic, headers, body, can_carry)
+    }
+
+    #[cold]
+    fn originate_slowly(
+        &self,
+        topic: &Topic,
+        headers: &mut Vec<(String, Bytes)>,
+        body: usize,
+        can_carry: bool,
+    ) -> Origin {
+        // The context in which a record was made must not be changed by those who pass it on.
+        if headers.iter().any(|(name, _)| name == TRACEPARENT) {
+            return Origin { span: carried(headers), added: 0 };
+        }
+        if !self.carries() {
+            return Origin::default();
+        }
+        let create = if self.inner.create_spans { self.start_create(topic, body) } else { None };
+        let _current = create.map(|span| Context::current_with_span(span).attach());
+        if !can_carry {
+            let span = Context::map_current(|context| context.span().span_context().clone());
+            return Origin { span: span.is_valid().then_some(span), added: 0 };
+        }
+        let before = headers.len();
+        let span = inject_current(headers);
+        Origin { span, added: headers.len() - before }
+    }
+
+    fn start_create(&self, topic: &Topic, body: usize) -> Option<BoxedSpan> {
+        let parent = Context::current();
+        if !parent.has_active_span() || parent.get::<InsideSend>().is_some() {
+            return None;
+        }
+        let builder = || {
+            let builder = self.span(names::CREATE, SpanKind::Producer, topic);
+            with(builder, [KeyValue::new(attribute::BODY_SIZE, size(body))])
+        };
+        self.start_span(builder, &parent)
+    }
+
+    /// Whether one record sent alone gets a span of its own.
+    #[inline]
+    pub(crate) fn traces_sending(&self) -> bool {
+        self.tracer().is_some() && Context::map_current(Context::has_active_span)
+    }
+
+    /// Sends one record in a span of its own.
+    pub(crate) async fn send_one(
+        &self,
+        topic: &Topic,
+        body: usize,
+        sending: impl Future<Output = Result<Placed>>,
+    ) -> Result<Placed> {
+        let builder = || {
+            let builder = self.span(names::SEND_ONE, SpanKind::Producer, topic);
+            with(builder, [KeyValue::new(attribute::BODY_SIZE, size(body))])
+        };
+        let Some(span) = self.start_span(builder, &Context::current()) else { return sending.await };
+        let context = Context::current_with_span(span).with_value(InsideSend);
+        let outcome = sending.with_context(context.clone()).await;
+        let span = context.span();
+        match &outcome {
+            Ok(placed) => {
+                span.set_attribute(partition_id(placed.partition));
+                if let Some(offset) = placed.offset {
+                    span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), offset));
+                }
+            }
+            Err(error) => {
+                span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, error.kind().as_str()));
+                span.set_status(Status::error(error.to_string()));
+            }
+        }
+        span.end();
+        outcome
+    }
+
+    /// Begins the span of a batch that is sent for the first time.
+    pub(crate) fn start_batch(
+        &self,
+        target: &TopicPartition,
+        records: u32,
+        origins: &mut Origins,
+    ) -> BatchSpan {
+        if self.tracer().is_none() {
+            return BatchSpan(None);
+        }
+        let origins = std::mem::take(&mut origins.0);
+        let (parent, links) = match <[SpanContext; 1]>::try_from(origins) {
+            Ok([only]) => (Context::new().with_remote_span_context(only), Vec::new()),
+            Err(several) => (Context::new(), several.into_iter().map(Link::with_context).collect()),
+        };
+        let builder = || {
+            let builder = self.span(names::SEND_BATCH, SpanKind::Client, &target.topic).with_links(links);
+            with(
+                builder,
+                [partition_id(target.partition), KeyValue::new(attribute::BATCH_COUNT, i64::from(records))],
+            )
+        };
+        BatchSpan(self.start_span(builder, &parent))
+    }
+
+    /// A batch was encoded.
+    pub(crate) fn batch_made(&self, topic: &Topic, records: u32, bytes: usize) {
+        let Some(instruments) = &self.inner.instruments else { return };
+        let attributes = [KeyValue::new(attribute::SYSTEM, self.inner.system), destination(topic)];
+        instruments.producer_batch_messages.record(u64::from(records), &attributes);
+        instruments.producer_batch_size.record(bytes as u64, &attributes);
+    }
+
+    /// A batch has its outcome.
+    pub(crate) fn batch_done(
+        &self,
+        topic: &Topic,
+        records: u32,
+        attempts: u32,
+        span: Option<BatchSpan>,
+        result: &Result<Option<i64>>,
+    ) {
+        if let Some(BatchSpan(Some(mut span))) = span {
+            span.set_attribute(KeyValue::new(attribute::ATTEMPTS, i64::from(attempts)));
+            match result {
+                Ok(Some(offset)) => {
+                    span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), *offset));
+                }
+                Ok(None) => {}
+                Err(error) => fail(&mut span, error),
+            }
+            span.end();
+        }
+        if let (Err(error), Some(instruments)) = (result, &self.inner.instruments) {
+            let attributes = [
+                KeyValue::new(attribute::SYSTEM, self.inner.system),
+                destination(topic),
+                KeyValue::new(attribute::ERROR_TYPE, error.kind().as_str()),
+            ];
+            instruments.undelivered.add(u64::from(records), &attributes);
+        }
+    }
+
+    /// A span of this kind with the attributes that all have.
+    pub(super) fn span(&self, span: SpanType, kind: SpanKind, topic: &Topic) -> SpanBuilder {
+        let attributes = vec![
+            KeyValue::new(attribute::SYSTEM, self.inner.system),
+            KeyValue::new(attribute::OPERATION_NAME, span.operation),
+            KeyValue::new(attribute::OPERATION_TYPE, span.operation_type),
+            destination(topic),
+        ];
+        let mut builder = SpanBuilder::from_name(format!("{} {topic}", span.operation)).with_kind(kind);
+        builder.attributes = Some(attributes);
+        builder
+    }
+}
+
+/// Adds attributes to a span that is not started yet, where sampling can see them.
+pub(super) fn with(mut builder: SpanBuilder, more: impl IntoIterator<Item = KeyValue>) -> SpanBuilder {
+    builder.attributes.get_or_insert_default().extend(more);
+    builder
+}
+
+pub(super) fn size(bytes: usize) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+pub(super) fn fail(span: &mut BoxedSpan, error: &Error) {
+    span.set_attribute(KeyValue::new(attribute::ERROR_TYPE, error.kind().as_str()));
+    span.set_status(Status::error(error.to_string()));
+}
+
+impl fmt::Debug for BatchSpan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("BatchSpan").field(&self.0.as_ref().map(|span| span.span_context().span_id())).finish()
+    }
+}

@@ -1,0 +1,170 @@
+//! What can only be seen from inside.
+
+use std::sync::Arc;
+
+use floe_wire::batch::{BatchBuilder, FinishOptions, ProducerIdentity};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::metrics::SdkMeterProvider;
+use prometheus::{Registry, TextEncoder};
+
+use super::*;
+use crate::{
+    Client,
+    consumer::StartAt,
+    engine::{Acks, AppendRequest, Capabilities, Engine as _, fake::FakeEngine},
+};
+
+fn meters() -> (Registry, SdkMeterProvider) {
+    let registry = Registry::new();
+    let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().unwrap();
+    (registry, SdkMeterProvider::builder().with_reader(exporter).build())
+}
+
+/// The values of all samples that begin like this.
+fn values(registry: &Registry, beginning: &str) -> Vec<f64> {
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    let lines = text.lines().filter(|line| line.starts_with(beginning));
+    lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropped_repeats_are_counted() {
+    let (registry, provider) = meters();
+    let without_offsets = Capabilities { offsets: false, dense_offsets: false, ..Capabilities::FULL };
+    let engine = FakeEngine::with_topic("orders", 1).with_capabilities(without_offsets);
+    let mut builder = BatchBuilder::new(64);
+    for value in ["a", "b", "c"] {
+        builder.append(1000, None, value.as_bytes(), &[]).unwrap();
+    }
+    let producer = ProducerIdentity { id: 7, epoch: 0, first_sequence: 0 };
+    let batch = builder.finish(FinishOptions { producer, ..FinishOptions::default() }).unwrap();
+    for _ in 0..2 {
+        let target = crate::Topic::from("orders").partition(0);
+        engine.append(AppendRequest::new(target, batch.clone(), Acks::Leader)).await.unwrap();
+    }
+    let options = TelemetryOptions::default().meter_provider(&provider);
+    let client = Client::over_telling(Arc::new(engine), options);
+    let mut consumer = client.consumer("orders").from(StartAt::Beginning).start().await.unwrap();
+    for _ in 0..3 {
+        consumer.try_next().await.unwrap().unwrap();
+    }
+    let more = tokio::time::timeout(std::time::Duration::from_secs(1), consumer.try_next()).await;
+    assert!(more.is_err(), "the repeat does not come");
+    assert_eq!(values(&registry, "floe_dedup_drops_total{"), [3.0]);
+}
+
+#[test]
+fn a_tracer_that_goes_nowhere_is_not_asked_twice() {
+    let telemetry = Telemetry::new(TelemetryOptions::default(), "memory");
+    assert!(telemetry.tracer().is_some(), "nothing is known yet");
+    let topic = crate::Topic::from("orders");
+    telemetry.start_batch(&topic.partition(0), 1, &mut Origins::default());
+    assert!(telemetry.tracer().is_none());
+}
+
+#[test]
+fn links_are_bounded() {
+    use opentelemetry::trace::TraceContextExt as _;
+    let mut origins = Origins::default();
+    let telemetry = Telemetry::new(TelemetryOptions::default(), "memory");
+    let topic = crate::Topic::from("orders");
+    for number in 1..1000u64 {
+        let trace = TraceContext { trace_id: 1, span_id: number, flags: 1, state: String::new() };
+        let _current = Context::new().with_remote_span_context(trace.to_span_context()).attach();
+        let mut headers = Vec::new();
+        origins.add(&telemetry.originate(&topic, &mut headers, 1, true));
+        assert_eq!(headers.len(), 1);
+    }
+    assert_eq!(origins.len(), produce::MAX_LINKS);
+}
+
+#[test]
+fn changes_of_a_breaker_are_counted() {
+    let (registry, provider) = meters();
+    let telemetry = Telemetry::new(TelemetryOptions::default().meter_provider(&provider), "fluvio");
+    telemetry.breaker_changed("10.0.0.1:9010", "closed", "open");
+    telemetry.breaker_changed("10.0.0.1:9010", "open", "half_open");
+    telemetry.breaker_changed("10.0.0.1:9010", "half_open", "open");
+    assert_eq!(values(&registry, "floe_breaker_transitions_total{"), [1.0, 1.0, 1.0]);
+    let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+    assert!(text.contains(r#"server_address="10.0.0.1:9010""#), "{text}");
+}
+
+#[test]
+fn platforms_have_their_names() {
+    for (engine, expected) in [
+        ("memory", "floe"),
+        ("embedded", "floe"),
+        ("fluvio+tls", "fluvio"),
+        ("walrus", "walrus"),
+        ("own", "floe"),
+    ] {
+        assert_eq!(system(engine), expected);
+    }
+    assert_eq!(instruments::partition_id(15), KeyValue::new("messaging.destination.partition.id", "15"));
+    assert_eq!(instruments::partition_id(16), KeyValue::new("messaging.destination.partition.id", "16"));
+}
+
+mod connections {
+    use std::{io, sync::Arc};
+
+    use futures_util::future::BoxFuture;
+
+    use super::{meters, values};
+    use crate::{
+        Error, ErrorKind, Result,
+        net::{Dial, Endpoint, Stream, dial_within},
+        telemetry::{Telemetry, TelemetryOptions},
+    };
+
+    /// Opens connections to `up`, refuses `down`, and never answers for any other.
+    #[derive(Debug)]
+    struct Scripted;
+
+    impl Dial for Scripted {
+        fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
+            Box::pin(async move {
+                match &*to.host {
+                    "up" => {
+                        let opened: Box<dyn Stream> = Box::new(tokio::io::duplex(64).0);
+                        Ok(opened)
+                    }
+                    "down" => Err(Error::new(ErrorKind::ConnectionRefused, "no")
+                        .with_source(io::Error::other("refused"))),
+                    _ => std::future::pending().await,
+                }
+            })
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_are_counted_until_they_are_closed() {
+        let (registry, provider) = meters();
+        let telemetry = Telemetry::new(TelemetryOptions::default().meter_provider(&provider), "walrus");
+        let dial: Arc<dyn Dial> = telemetry.dial(Scripted);
+        let limit = std::time::Duration::from_secs(3);
+        let to = |host: &str| Endpoint::new(host, 9091);
+        let one = dial_within(&*dial, &to("up"), limit).await.unwrap();
+        let two = dial_within(&*dial, &to("up"), limit).await.unwrap();
+        assert_eq!(values(&registry, "floe_connection_count{"), [2.0]);
+        drop(one);
+        assert_eq!(values(&registry, "floe_connection_count{"), [1.0]);
+        drop(two);
+        assert_eq!(values(&registry, "floe_connection_count{"), [0.0]);
+        dial_within(&*dial, &to("down"), limit).await.err().unwrap();
+        dial_within(&*dial, &to("lost"), limit).await.err().unwrap();
+        let mut attempts = values(&registry, "floe_connection_attempts_total{");
+        attempts.sort_by(f64::total_cmp);
+        assert_eq!(attempts, [1.0, 1.0, 2.0]);
+        let text = prometheus::TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
+        let time = |host: &str| {
+            let line = text.lines().find(|line| {
+                line.starts_with("floe_connection_create_time_seconds_sum{") && line.contains(host)
+            });
+            line.unwrap().rsplit(' ').next().unwrap().parse::<f64>().unwrap()
+        };
+        assert_eq!((time("server_address=\"lost\""), time("server_address=\"down\"")), (3.0, 0.0));
+        assert!(text.contains(r#"error_type="connection_timeout""#), "{text}");
+        assert!(text.contains(r#"error_type="connection_refused""#), "{text}");
+    }
+}

@@ -1,0 +1,64 @@
+//! Reads back what a client tells: metrics by the exporter for Prometheus, spans by an exporter into memory.
+
+mod documentation;
+mod exposition;
+mod metrics;
+mod spans;
+mod tracing_events;
+
+use floe::{Client, TopicSpec, telemetry::TelemetryOptions};
+use opentelemetry_sdk::{
+    metrics::SdkMeterProvider,
+    trace::{InMemorySpanExporter, SdkTracerProvider, SpanData},
+};
+use prometheus::{Registry, TextEncoder};
+
+use self::exposition::Exposition;
+
+/// Where a client under test tells everything.
+struct Observer {
+    registry: Registry,
+    meters: SdkMeterProvider,
+    spans: InMemorySpanExporter,
+    tracers: SdkTracerProvider,
+}
+
+impl Observer {
+    fn new() -> Self {
+        let registry = Registry::new();
+        let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build().unwrap();
+        let spans = InMemorySpanExporter::default();
+        Self {
+            registry,
+            meters: SdkMeterProvider::builder().with_reader(exporter).build(),
+            tracers: SdkTracerProvider::builder().with_simple_exporter(spans.clone()).build(),
+            spans,
+        }
+    }
+
+    fn options(&self) -> TelemetryOptions {
+        TelemetryOptions::default()
+            .meter_provider(&self.meters)
+            .tracer_provider(&self.tracers)
+            .client_id("test")
+    }
+
+    /// A client with a topic `orders` of so many partitions.
+    async fn client(&self, url: &str, partitions: u32) -> Client {
+        let client = Client::builder(url).telemetry(self.options()).connect().await.unwrap();
+        client.admin().create_topic(TopicSpec::new("orders").partitions(partitions)).await.unwrap();
+        client
+    }
+
+    /// The metrics now.
+    fn metrics(&self) -> Exposition {
+        let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
+        Exposition::parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+    }
+
+    /// The spans that ended, of one name.
+    fn spans(&self, name: &str) -> Vec<SpanData> {
+        let spans = self.spans.get_finished_spans().unwrap();
+        spans.into_iter().filter(|span| span.name == name).collect()
+    }
+}
