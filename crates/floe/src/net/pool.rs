@@ -361,7 +361,11 @@ mod tests {
             }
         };
         tokio::join!(check, lend);
-        assert_eq!((pool.size(), links.opened.load(Ordering::Relaxed)), (2, 2), "none was opened beside them");
+        assert_eq!(
+            (pool.size(), links.opened.load(Ordering::Relaxed)),
+            (2, 2),
+            "none was opened beside them"
+        );
         assert!(links.checks.load(Ordering::Relaxed) > 10);
     }
 
