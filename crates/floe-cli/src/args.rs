@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
-    commands::{bench, completions, consume, explain, offsets, produce, serve, topic},
+    commands::{
+        bench, completions, consume, explain, offsets, partition, produce, serve, smartmodule, spu, topic,
+    },
     output::OutputFormat,
 };
 
@@ -40,7 +42,7 @@ pub(crate) struct Global {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Create, list, describe, delete and watch topics
+    /// Create, list, describe, change, delete and watch topics
     #[command(subcommand)]
     Topic(topic::TopicCommand),
     /// Write records: each line of a file or of standard input is one
@@ -50,6 +52,15 @@ pub(crate) enum Command {
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
+    /// Store, list and delete SmartModules (Fluvio)
+    #[command(subcommand, name = "smartmodule")]
+    SmartModule(smartmodule::SmartModuleCommand),
+    /// List partitions with the data servers that hold them (Fluvio)
+    #[command(subcommand)]
+    Partition(partition::PartitionCommand),
+    /// List, register and unregister data servers (Fluvio)
+    #[command(subcommand)]
+    Spu(spu::SpuCommand),
     /// Serve the engine to clients of Fluvio and Walrus, until Ctrl-C
     Serve(serve::ServeArgs),
     /// Measure: write records, read them back, and check that each came once and in order

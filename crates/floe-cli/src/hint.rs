@@ -40,6 +40,9 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
         ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
             "check the address in --url and that the server runs"
         }
+        ErrorKind::TlsFailed => {
+            "see `ca`, `domain`, `cert` and `key` in docs/fluvio.md; the date of this machine matters as well"
+        }
         ErrorKind::InvalidConfig => "`floe --help` shows the options; a URL looks like embedded:./floe-data",
         _ => return None,
     };

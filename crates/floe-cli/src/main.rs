@@ -16,7 +16,10 @@ use clap::Parser;
 
 use crate::{
     args::{Cli, Command},
-    commands::{bench, completions, consume, explain, health, offsets, produce, quickstart, serve, topic},
+    commands::{
+        bench, completions, consume, explain, health, offsets, partition, produce, quickstart, serve,
+        smartmodule, spu, topic,
+    },
     exit::{Failure, Outcome},
 };
 
@@ -50,6 +53,9 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
+        Command::SmartModule(command) => smartmodule::run(global, command).await,
+        Command::Partition(command) => partition::run(global, command).await,
+        Command::Spu(command) => spu::run(global, command).await,
         Command::Serve(args) => serve::run(global, args).await,
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,

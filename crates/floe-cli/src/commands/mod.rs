@@ -4,11 +4,15 @@ pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod consume;
 pub(crate) mod explain;
+mod fluvio;
 pub(crate) mod health;
 pub(crate) mod offsets;
+pub(crate) mod partition;
 pub(crate) mod produce;
 pub(crate) mod quickstart;
 pub(crate) mod serve;
+pub(crate) mod smartmodule;
+pub(crate) mod spu;
 pub(crate) mod topic;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
@@ -55,5 +59,13 @@ fn parse_batch_size(text: &str) -> Result<usize, String> {
     match usize::try_from(size) {
         Ok(size) if size > 0 => Ok(size),
         _ => Err(format!("{text:?} is no size for a batch")),
+    }
+}
+
+/// Reads `key=value`; the value may hold more of `=`.
+fn parse_param(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("{text:?} is no parameter: write key=value")),
     }
 }

@@ -2,8 +2,21 @@
 
 use crate::support::Dir;
 
-const COMMANDS: [&str; 9] =
-    ["topic", "produce", "consume", "offsets", "bench", "quickstart", "health", "explain", "completions"];
+const COMMANDS: [&str; 13] = [
+    "topic",
+    "produce",
+    "consume",
+    "offsets",
+    "smartmodule",
+    "partition",
+    "spu",
+    "serve",
+    "bench",
+    "quickstart",
+    "health",
+    "explain",
+    "completions",
+];
 
 #[test]
 fn help_names_every_command_and_the_exit_codes() {

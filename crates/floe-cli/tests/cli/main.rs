@@ -1,8 +1,10 @@
 //! The binary `floe` as scripts and people use it: what it prints, where, and how it ends.
 
 mod bench;
+mod cluster;
 mod consume;
 mod faults;
+mod fluvio;
 mod groups;
 mod help;
 mod kills;
@@ -11,4 +13,5 @@ mod serve;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod tls;
 mod topics;

@@ -49,7 +49,12 @@ impl Dir {
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("floe"));
-        command.args(args).current_dir(self.path()).env_remove("FLOE_URL").stdin(Stdio::null());
+        command.args(args).current_dir(self.path()).stdin(Stdio::null());
+        // What the one who runs the tests has set up is not what is tested.
+        for name in ["FLOE_URL", "FLOE_PROFILE", "FLV_PROFILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+            command.env_remove(name);
+        }
+        command.env("HOME", self.path()).env("XDG_CONFIG_HOME", self.path().join("config"));
         command
     }
 

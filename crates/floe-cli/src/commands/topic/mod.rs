@@ -1,0 +1,179 @@
+//! `floe topic`: create, list, describe, delete and watch topics.
+
+mod create;
+mod show;
+
+use clap::Subcommand;
+use floe::{
+    engine::fluvio::objects::{AddMirror, Metadata, TopicSpec as FluvioSpec, TopicUpdate},
+    topic::TopicEvent,
+};
+use futures_util::StreamExt as _;
+use serde_json::json;
+
+pub(crate) use self::create::CreateArgs;
+use self::show::{
+    FOR_EVER, description_json, description_text, durability_text, fluvio_json, info_json, partitions_table,
+    retention_text,
+};
+use super::{confirm, fluvio, with_client};
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+    interrupt::Interrupt,
+    output::{List, OutputFormat, amount, print_document, print_list, stdout},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Create a topic
+    Create(CreateArgs),
+    /// List the topics
+    List,
+    /// Show a topic: its settings, and offsets and size of each partition
+    Describe {
+        /// Name of the topic
+        name: String,
+    },
+    /// Delete a topic with all its records
+    Delete {
+        /// Name of the topic
+        name: String,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Show the topics now and every change to them, until Ctrl-C
+    Watch,
+    /// Give a topic more partitions; records stay where they are
+    AddPartitions {
+        /// Name of the topic
+        name: String,
+        /// How many it shall have in all; as many as it has is success
+        #[arg(long, value_name = "TOTAL", value_parser = clap::value_parser!(u32).range(1..))]
+        to: u32,
+    },
+    /// Give a mirrored topic of a Fluvio cluster one more remote cluster
+    AddMirror {
+        /// Name of the topic
+        name: String,
+        /// Id of the remote cluster
+        remote: String,
+        /// Copy from here to the remote cluster, instead of from it
+        #[arg(long)]
+        home_to_remote: bool,
+    },
+}
+
+pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
+    match command {
+        TopicCommand::Create(args) => create::run(global, args).await,
+        TopicCommand::List => list(global).await,
+        TopicCommand::Describe { name } => describe(global, name).await,
+        TopicCommand::Delete { name, yes } => delete(global, name, yes).await,
+        TopicCommand::Watch => watch(global).await,
+        TopicCommand::AddPartitions { name, to } => add_partitions(global, &name, to).await,
+        TopicCommand::AddMirror { name, remote, home_to_remote } => {
+            add_mirror(global, &name, remote, home_to_remote).await
+        }
+    }
+}
+
+async fn list(global: &Global) -> Outcome {
+    let topics = with_client(&global.url, async |client| Ok(client.admin().topics().await?)).await?;
+    let unset = if fluvio::require(&global.url, "topics").is_ok() { "default" } else { FOR_EVER };
+    let list = List {
+        headings: vec!["name", "partitions", "durability", "retention", "created"],
+        rows: topics
+            .iter()
+            .map(|info| {
+                vec![
+                    info.name.to_string(),
+                    info.partitions.to_string(),
+                    durability_text(info.durability),
+                    retention_text(info, unset),
+                    amount::time(info.created_at),
+                ]
+            })
+            .collect(),
+        documents: topics.iter().map(info_json).collect(),
+        text: topics.iter().map(|info| format!("{}\n", info.name)).collect(),
+    };
+    print_list(global.output, &list)
+}
+
+async fn describe(global: &Global, name: String) -> Outcome {
+    let described = with_client(&global.url, async |client| Ok(client.admin().describe(name).await?)).await?;
+    let spec = match fluvio::require(&global.url, "settings of topics") {
+        Ok(()) => fluvio_spec(global, described.info.name.as_str()).await?,
+        Err(_) => None,
+    };
+    let text = if global.output == OutputFormat::Table {
+        partitions_table(&described)
+    } else {
+        description_text(&described, spec.as_ref())
+    };
+    let mut document = description_json(&described);
+    if let Some(spec) = &spec {
+        document["fluvio"] = fluvio_json(spec);
+    }
+    print_document(global.output, &document, &text)
+}
+
+/// The settings of a topic that only Fluvio has.
+async fn fluvio_spec(global: &Global, name: &str) -> Outcome<Option<FluvioSpec>> {
+    fluvio::with_admin(&global.url, "settings of topics", async |admin| {
+        // A part of the name is enough for the controller.
+        let found: Vec<Metadata<FluvioSpec>> = admin.list(&[name]).await?;
+        Ok(found.into_iter().find(|topic| topic.name == name).map(|topic| topic.spec))
+    })
+    .await
+}
+
+async fn add_partitions(global: &Global, name: &str, to: u32) -> Outcome {
+    with_client(&global.url, async |client| Ok(client.admin().add_partitions(name, to).await?)).await?;
+    let text = format!("topic {name} has {}\n", amount::count(to.into(), "partition"));
+    print_document(global.output, &json!({ "name": name, "partitions": to }), &text)
+}
+
+async fn add_mirror(global: &Global, name: &str, remote: String, home_to_remote: bool) -> Outcome {
+    let document = json!({ "name": name, "remote_cluster": remote });
+    let text = format!("topic {name} is mirrored with {remote}\n");
+    let action = TopicUpdate::AddMirror(AddMirror { remote_cluster: remote, home_to_mirror: home_to_remote });
+    fluvio::with_admin(&global.url, "mirrors", async |admin| Ok(admin.update_topic(name, action).await?))
+        .await?;
+    print_document(global.output, &document, &text)
+}
+
+async fn delete(global: &Global, name: String, yes: bool) -> Outcome {
+    confirm(yes, &format!("deleting topic {name} with all its records"))?;
+    with_client(&global.url, async |client| Ok(client.admin().delete_topic(name.as_str()).await?)).await?;
+    print_document(global.output, &json!({ "deleted": name }), &format!("deleted topic {name}\n"))
+}
+
+async fn watch(global: &Global) -> Outcome {
+    let interrupt = Interrupt::listen()?;
+    with_client(&global.url, async |client| {
+        let mut events = client.admin().watch().await?;
+        loop {
+            let event = tokio::select! {
+                event = events.next() => event,
+                () = interrupt.pressed() => return Err(Failure::interrupted()),
+            };
+            let Some(event) = event else { return Ok(()) };
+            let (document, text) = match event? {
+                TopicEvent::Updated(info) => (
+                    json!({ "event": "updated", "topic": info_json(&info) }),
+                    format!("+ {} {}\n", info.name, amount::count(info.partitions.into(), "partition")),
+                ),
+                TopicEvent::Deleted(name) => {
+                    (json!({ "event": "deleted", "name": name.as_str() }), format!("- {name}\n"))
+                }
+                _ => continue,
+            };
+            let line = if global.output.is_json() { format!("{document}\n") } else { text };
+            stdout::print(line.as_bytes())?;
+        }
+    })
+    .await
+}

@@ -1,0 +1,60 @@
+//! A cluster in this process for the binary to talk to, plain or over TLS.
+
+use std::net::SocketAddr;
+
+use floe_server::testkit::TestServer;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+};
+use tokio_rustls::TlsAcceptor;
+
+use crate::support::{Dir, Run};
+
+/// A server with topics in memory. Lives on threads of its own, while the test waits for the binary.
+pub(crate) struct Cluster {
+    runtime: Runtime,
+    server: TestServer,
+}
+
+impl Cluster {
+    pub(crate) fn start() -> Self {
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let server = runtime.block_on(TestServer::start()).unwrap();
+        Self { runtime, server }
+    }
+
+    /// `HOST:PORT` of the controller.
+    pub(crate) fn address(&self) -> String {
+        self.server.fluvio_address()
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("fluvio://{}", self.address())
+    }
+
+    /// Runs the binary against the cluster.
+    pub(crate) fn run(&self, dir: &Dir, args: &[&str]) -> Run {
+        dir.command(args).env("FLOE_URL", self.url()).output().unwrap().into()
+    }
+
+    /// A port in front of the controller that speaks TLS, as a real one has.
+    pub(crate) fn tls_port(&self, acceptor: TlsAcceptor) -> SocketAddr {
+        let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let (address, to) = (listener.local_addr().unwrap(), self.address());
+        self.runtime.spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let (acceptor, to) = (acceptor.clone(), to.clone());
+                tokio::spawn(async move {
+                    // A client that breaks off is what some tests are about.
+                    let Ok(mut client) = acceptor.accept(client).await else { return };
+                    let mut server = TcpStream::connect(&to).await.unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        address
+    }
+}
