@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
     Consumer, Gap, GapReason, Partition, Shared, StartAt,
@@ -293,10 +293,12 @@ impl ConsumerBuilder {
     }
 
     async fn find_places(&self, partitions: &[u32], start: StartAt) -> Result<Vec<Place>> {
-        let lookups = partitions.iter().map(|partition| {
+        // Boxed: a stream over closures that borrow is not known to be `Send`, and `start` would not be either.
+        let lookup = |partition: &u32| -> BoxFuture<'_, Result<Place>> {
             let at = self.topic.partition(*partition);
-            async move { resolve(self.client.engine(), &at, start, self.group.as_ref()).await }
-        });
+            Box::pin(async move { resolve(self.client.engine(), &at, start, self.group.as_ref()).await })
+        };
+        let lookups: Vec<_> = partitions.iter().map(lookup).collect();
         stream::iter(lookups).buffered(LOOKUPS).try_collect().await
     }
 
