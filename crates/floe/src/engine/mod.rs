@@ -381,7 +381,7 @@ pub(crate) async fn open(url: &EngineUrl, telemetry: &Telemetry) -> Result<Share
     match url.scheme {
         Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
         Scheme::Fluvio | Scheme::FluvioTls => {
-            Ok(Arc::new(FluvioEngine::open(url, telemetry.dial(TcpDial::default())).await?))
+            Ok(Arc::new(FluvioEngine::open(url, telemetry.dial(FluvioEngine::tcp())).await?))
         }
         Scheme::Walrus => {
             // As [`WalrusEngine::connect`] does it.

@@ -82,8 +82,8 @@ impl Default for TcpDial {
 
 impl TcpDial {
     /// Acknowledges what was received at once instead of up to 40 ms later (Linux; no effect elsewhere). For peers that
-    /// send one message in two small segments with Nagle's algorithm on, which otherwise wait for the acknowledgement
-    /// between them. Default: off. The kernel forgets the setting, so it is made again after every read.
+    /// send one message in several segments with Nagle's algorithm on, which otherwise wait for the acknowledgement
+    /// before the last of them. Default: off. The kernel forgets the setting, so it is made again after every read.
     #[must_use]
     pub fn quick_ack(mut self, quick: bool) -> Self {
         self.quick_ack = quick;
@@ -193,6 +193,18 @@ mod quick_ack {
     impl AsyncWrite for QuickAck {
         fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
             Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[io::IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        }
+
+        fn is_write_vectored(&self) -> bool {
+            self.0.is_write_vectored()
         }
 
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
