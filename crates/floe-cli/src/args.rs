@@ -7,6 +7,7 @@ use crate::{
         bench, completions, consume, explain, offsets, partition, produce, serve, smartmodule, spu, topic,
     },
     output::OutputFormat,
+    telemetry::{self, Exporter},
 };
 
 /// Durable streams from the command line.
@@ -38,6 +39,18 @@ pub(crate) struct Global {
     /// How results are printed; with json and jsonl, errors are JSON too
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
+
+    /// Where metrics and spans go: off, otlp, prometheus or prometheus=HOST:PORT; several by commas
+    #[arg(
+        long,
+        global = true,
+        env = "FLOE_TELEMETRY",
+        default_value = "off",
+        value_name = "WHERE",
+        value_delimiter = ',',
+        value_parser = telemetry::parse_exporter
+    )]
+    pub(crate) telemetry: Vec<Exporter>,
 }
 
 #[derive(Debug, Subcommand)]

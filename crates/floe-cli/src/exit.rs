@@ -139,6 +139,15 @@ impl Failure {
         self.0.exit_code
     }
 
+    /// Says to programs what kind of failure it is.
+    pub(crate) fn code(&self) -> &'static str {
+        self.0.code
+    }
+
+    pub(crate) fn message(&self) -> &str {
+        &self.0.message
+    }
+
     /// Tells standard error: lines for people, or one JSON object for programs.
     pub(crate) fn report(&self, format: OutputFormat) {
         if self.0.quiet {
@@ -193,6 +202,17 @@ impl From<Error> for Failure {
         failure.0.partition = error.partition();
         failure
     }
+}
+
+/// Tells standard error about something that changes no exit code: a `warning`, or something to know.
+pub(crate) fn tell(format: OutputFormat, what: &str, message: &str) {
+    let text = if format.is_json() {
+        format!("{}\n", json!({ what: message }))
+    } else {
+        format!("{what}: {}\n", one_line(message))
+    };
+    // When standard error is gone there is nobody left to tell.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// An error is one line, so that scripts can take it apart line by line.

@@ -9,10 +9,11 @@ mod hint;
 mod interrupt;
 mod output;
 mod position;
+mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
     args::{Cli, Command},
@@ -21,12 +22,15 @@ use crate::{
         smartmodule, spu, topic,
     },
     exit::{Failure, Outcome},
+    telemetry::Telemetry,
 };
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let name = matches.subcommand_name().unwrap_or_default().to_owned();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let format = cli.global.output;
-    match run(cli) {
+    match run(cli, &name) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             failure.report(format);
@@ -35,18 +39,34 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(cli: Cli) -> Outcome {
+fn run(cli: Cli, name: &str) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start", &error))?;
-    let outcome = runtime.block_on(dispatch(cli));
+    let outcome = runtime.block_on(observe(cli, name));
     // A thread may still be inside a read of standard input, which nothing can end.
     runtime.shutdown_background();
     outcome
 }
 
-async fn dispatch(cli: Cli) -> Outcome {
+/// Runs the command, and tells what it did where that was asked for.
+async fn observe(cli: Cli, name: &str) -> Outcome {
+    let format = cli.global.output;
+    let serves = matches!(cli.command, Command::Serve(_));
+    let telemetry = Telemetry::start(&cli.global.telemetry, serves, format).await?;
+    let outcome = match &cli.command {
+        // One would last for ever, the other would measure its own context.
+        Command::Serve(_) | Command::Bench(_) => dispatch(cli, &telemetry).await,
+        _ => telemetry.in_span(name, dispatch(cli, &telemetry)).await,
+    };
+    if let Err(problem) = telemetry.stop().await {
+        exit::tell(format, "warning", &format!("telemetry was lost: {problem}"));
+    }
+    outcome
+}
+
+async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
     let global = &cli.global;
     match cli.command {
         Command::Topic(command) => topic::run(global, command).await,
@@ -56,7 +76,7 @@ async fn dispatch(cli: Cli) -> Outcome {
         Command::SmartModule(command) => smartmodule::run(global, command).await,
         Command::Partition(command) => partition::run(global, command).await,
         Command::Spu(command) => spu::run(global, command).await,
-        Command::Serve(args) => serve::run(global, args).await,
+        Command::Serve(args) => serve::run(global, args, telemetry).await,
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health => health::run(global).await,

@@ -62,7 +62,10 @@ async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, header
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
     node.metrics.request(Front::Http, "metrics");
-    let text = node.metrics.to_prometheus();
+    let mut text = node.metrics.to_prometheus();
+    if let Some(more) = &node.more_metrics {
+        text.push_str(&more.text());
+    }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 

@@ -50,5 +50,5 @@ pub mod testkit;
 mod walrus;
 
 pub use listeners::{Addresses, BoundAddresses, Listeners};
-pub use options::{Limits, ServeOptions};
+pub use options::{Limits, MoreMetrics, ServeOptions};
 pub use server::serve;

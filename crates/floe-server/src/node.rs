@@ -8,7 +8,12 @@ use std::sync::{
 use floe::engine::SharedEngine;
 use tokio::sync::watch;
 
-use crate::{catalog::Catalog, metrics::Metrics, options::Limits, registry::Registry};
+use crate::{
+    catalog::Catalog,
+    metrics::Metrics,
+    options::{Limits, MoreMetrics},
+    registry::Registry,
+};
 
 /// Id of the only data server. Real clusters number theirs from here, too.
 pub(crate) const SPU_ID: i32 = 5001;
@@ -31,6 +36,7 @@ pub(crate) struct Node {
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    pub(crate) more_metrics: Option<MoreMetrics>,
     /// `None` when Fluvio is not served.
     pub(crate) data_server: Option<PublicAddress>,
     pub(crate) cursors: crate::walrus::Cursors,

@@ -1,6 +1,6 @@
 //! How a server shall behave.
 
-use std::{path::PathBuf, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// Settings of a server. Each has a default that suits a laptop and a test.
 #[derive(Debug, Clone)]
@@ -16,6 +16,29 @@ pub struct ServeOptions {
     pub shutdown_deadline: Duration,
     /// What one client may take.
     pub limits: Limits,
+    /// Metrics of others, which `/metrics` shows after those of the server. Default: none.
+    pub more_metrics: Option<MoreMetrics>,
+}
+
+/// Metrics from elsewhere, for example those of the engine, as text for Prometheus.
+#[derive(Clone)]
+pub struct MoreMetrics(Arc<dyn Fn() -> String + Send + Sync>);
+
+impl MoreMetrics {
+    /// Asks `text` whenever somebody looks. Names that begin with `floe_server_` or are `floe_build_info` are taken.
+    pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Arc::new(text))
+    }
+
+    pub(crate) fn text(&self) -> String {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for MoreMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MoreMetrics")
+    }
 }
 
 impl Default for ServeOptions {
@@ -25,6 +48,7 @@ impl Default for ServeOptions {
             registry: None,
             shutdown_deadline: Duration::from_secs(10),
             limits: Limits::default(),
+            more_metrics: None,
         }
     }
 }

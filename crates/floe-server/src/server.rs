@@ -119,6 +119,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         registry,
         metrics: Metrics::default(),
         limits: options.limits.clone(),
+        more_metrics: options.more_metrics.clone(),
         data_server,
         cursors: walrus::Cursors::default(),
         stopping: AtomicBool::new(false),

@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use floe::url::EngineUrl;
-use floe_server::{Addresses, Listeners, ServeOptions, serve};
+use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, serve};
 use serde_json::json;
 
 use super::with_client;
@@ -13,6 +13,7 @@ use crate::{
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{print_document, table},
+    telemetry::Telemetry,
 };
 
 /// The word that turns a protocol off.
@@ -43,7 +44,7 @@ pub(crate) struct ServeArgs {
     listen_public: bool,
 }
 
-pub(crate) async fn run(global: &Global, args: ServeArgs) -> Outcome {
+pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry) -> Outcome {
     let url = match &args.data {
         Some(folder) => format!("embedded:{}", percent_encoded(&folder.to_string_lossy())),
         None => global.url.clone(),
@@ -63,6 +64,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let mut options = ServeOptions::default();
     options.advertise = args.advertise;
+    options.more_metrics = telemetry.text().map(MoreMetrics::new);
     options.registry = registry(&url)?;
     with_client(&url, async |client| {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());

@@ -11,6 +11,7 @@ mod kills;
 mod produce;
 mod serve;
 mod support;
+mod telemetry;
 #[cfg(unix)]
 mod terminal;
 mod tls;

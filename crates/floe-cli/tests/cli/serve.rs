@@ -24,7 +24,7 @@ const FREE: [&str; 8] = [
 ];
 
 /// Starts a server on free ports and reads the addresses that it prints.
-fn start(dir: &Dir, args: &[&str]) -> (Child, Value) {
+pub(crate) fn start(dir: &Dir, args: &[&str]) -> (Child, Value) {
     let args = [&["serve", "-o", "jsonl"][..], &FREE, args].concat();
     let mut child = dir.start(&args);
     let mut line = String::new();
@@ -32,12 +32,12 @@ fn start(dir: &Dir, args: &[&str]) -> (Child, Value) {
     (child, serde_json::from_str(&line).unwrap())
 }
 
-fn end(mut child: Child, signal: Signal) -> Option<i32> {
+pub(crate) fn end(mut child: Child, signal: Signal) -> Option<i32> {
     kill_process(Pid::from_child(&child), signal).unwrap();
     child.wait().unwrap().code()
 }
 
-fn ask_walrus(addresses: &Value, request: &str) -> String {
+pub(crate) fn ask_walrus(addresses: &Value, request: &str) -> String {
     let mut socket = TcpStream::connect(addresses["walrus"].as_str().unwrap()).unwrap();
     let length = u32::try_from(request.len()).unwrap().to_le_bytes();
     socket.write_all(&[&length, request.as_bytes()].concat()).unwrap();

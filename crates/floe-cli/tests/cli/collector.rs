@@ -1,0 +1,154 @@
+//! A receiver of OTLP, of the kind that collectors are, small enough for a test.
+
+use std::{
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex},
+    thread,
+};
+
+use opentelemetry_proto::tonic::{
+    collector::{metrics::v1::ExportMetricsServiceRequest, trace::v1::ExportTraceServiceRequest},
+    common::v1::{KeyValue, any_value::Value},
+    metrics::v1::{metric::Data, number_data_point},
+    trace::v1::Span,
+};
+use prost::Message as _;
+
+/// Takes what is sent to it, until the test ends.
+pub(crate) struct Collector {
+    address: String,
+    received: Arc<Mutex<Received>>,
+}
+
+#[derive(Default)]
+struct Received {
+    traces: Vec<ExportTraceServiceRequest>,
+    metrics: Vec<ExportMetricsServiceRequest>,
+    problems: Vec<String>,
+}
+
+impl Collector {
+    pub(crate) fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let received: Arc<Mutex<Received>> = Arc::default();
+        let keep = Arc::clone(&received);
+        // It ends with the process of the test.
+        thread::spawn(move || {
+            for socket in listener.incoming().map_while(Result::ok) {
+                let keep = Arc::clone(&keep);
+                thread::spawn(move || serve(socket, &keep));
+            }
+        });
+        Self { address, received }
+    }
+
+    /// What the commands are given as endpoint.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// All spans so far.
+    #[track_caller]
+    pub(crate) fn spans(&self) -> Vec<Span> {
+        let received = self.received.lock().unwrap();
+        assert!(received.problems.is_empty(), "{:?}", received.problems);
+        let resources = received.traces.iter().flat_map(|request| &request.resource_spans);
+        resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
+    }
+
+    /// The last values of the points of a sum that have this attribute, added up.
+    #[track_caller]
+    pub(crate) fn sum(&self, name: &str, (key, value): (&str, &str)) -> f64 {
+        let received = self.received.lock().unwrap();
+        let last = received.metrics.last().expect("metrics were sent");
+        let scopes = last.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+        let metrics = scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == name);
+        let points = metrics.flat_map(|metric| match &metric.data {
+            Some(Data::Sum(sum)) => sum.data_points.clone(),
+            other => panic!("{name} is no sum: {other:?}"),
+        });
+        let points = points.filter(|point| attribute(&point.attributes, key).as_deref() == Some(value));
+        points
+            .map(|point| match point.value {
+                Some(number_data_point::Value::AsInt(value)) => value as f64,
+                Some(number_data_point::Value::AsDouble(value)) => value,
+                None => panic!("a point without a value"),
+            })
+            .sum()
+    }
+
+    /// An attribute of everything that was sent, which must be the same everywhere.
+    #[track_caller]
+    pub(crate) fn resource(&self, key: &str) -> String {
+        let received = self.received.lock().unwrap();
+        let traces = received.traces.iter().flat_map(|request| &request.resource_spans);
+        let metrics = received.metrics.iter().flat_map(|request| &request.resource_metrics);
+        let mut found: Vec<_> = traces
+            .filter_map(|one| one.resource.clone())
+            .chain(metrics.filter_map(|one| one.resource.clone()))
+            .map(|resource| attribute(&resource.attributes, key).unwrap_or_default())
+            .collect();
+        found.dedup();
+        assert_eq!(found.len(), 1, "{key}: {found:?}");
+        found.remove(0)
+    }
+}
+
+/// The text of an attribute, whatever its type.
+pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
+    let found = attributes.iter().find(|attribute| attribute.key == key)?;
+    match found.value.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => Some(text.clone()),
+        Value::IntValue(number) => Some(number.to_string()),
+        other => Some(format!("{other:?}")),
+    }
+}
+
+/// Answers the requests of one connection.
+fn serve(socket: TcpStream, received: &Mutex<Received>) {
+    let mut reader = BufReader::new(socket);
+    while let Some((path, head, body)) = request(&mut reader) {
+        let mut received = received.lock().unwrap();
+        if !head.contains("content-type: application/x-protobuf") {
+            received.problems.push(format!("{path}: {head}"));
+        }
+        match path.as_str() {
+            "/v1/traces" => match ExportTraceServiceRequest::decode(&body[..]) {
+                Ok(request) => received.traces.push(request),
+                Err(error) => received.problems.push(error.to_string()),
+            },
+            "/v1/metrics" => match ExportMetricsServiceRequest::decode(&body[..]) {
+                Ok(request) => received.metrics.push(request),
+                Err(error) => received.problems.push(error.to_string()),
+            },
+            other => received.problems.push(format!("a request to {other}")),
+        }
+        drop(received);
+        let answer = b"HTTP/1.1 200 OK\r\ncontent-type: application/x-protobuf\r\ncontent-length: 0\r\n\r\n";
+        if reader.get_mut().write_all(answer).is_err() {
+            return;
+        }
+    }
+}
+
+/// Path, head in lower case, and body of the next request; `None` at the end of the connection.
+fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, String, Vec<u8>)> {
+    let mut head = String::new();
+    loop {
+        let before = head.len();
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+        if head[before..].trim().is_empty() {
+            break;
+        }
+    }
+    let path = head.split(' ').nth(1)?.to_owned();
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"))?.trim().parse().ok()?;
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((path, head, body))
+}
