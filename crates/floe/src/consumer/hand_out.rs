@@ -108,10 +108,12 @@ impl Consumer {
                 Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
                 Merged::Deleted(error) => {
                     (self.ended, self.deleted) = (true, true);
+                    self.telemetry.flush();
                     return Poll::Ready(Err(error));
                 }
                 Merged::End => {
                     self.ended = true;
+                    self.telemetry.flush();
                     return Poll::Ready(Ok(false));
                 }
                 Merged::Closed => {}

@@ -112,7 +112,7 @@ impl ConsumerTelemetry {
     }
 
     /// Counts what was handed out.
-    fn flush(&mut self) {
+    pub(crate) fn flush(&mut self) {
         let (partition, records) = self.handed_out;
         if records == 0 {
             return;

@@ -238,7 +238,7 @@ pub const CREATE: SpanType = SpanType {
     operation: "create",
     kind: "producer",
     operation_type: "create",
-    attributes: &[attribute::BODY_SIZE, attribute::ERROR_TYPE],
+    attributes: &[attribute::BODY_SIZE],
     description: "One record buffered by `enqueue`, `enqueue_all` or `send_all` inside an active span; off unless \
                   `create_spans` is set. The record carries its context.",
 };

@@ -87,6 +87,8 @@ impl ConsumerTelemetry {
 
     pub(crate) fn hands_out(&mut self, _: u32, _: usize) {}
 
+    pub(crate) fn flush(&mut self) {}
+
     pub(crate) fn misses(&self, _: &Gap) {}
 }
 

@@ -1,8 +1,35 @@
 //! The page about telemetry says what the code does.
 
-use floe::telemetry::names::{METRICS, SPANS};
+use std::collections::BTreeMap;
+
+use floe::telemetry::names::{Instrument, METRICS, Metric, SPANS};
+
+use super::exposition::Exposition;
 
 const PAGE: &str = include_str!("../../../../docs/telemetry.md");
+
+/// The name of a metric in the text for Prometheus.
+fn in_prometheus(metric: &Metric) -> String {
+    let unit = match metric.unit {
+        "s" => "_seconds",
+        "By" => "_bytes",
+        _ => "",
+    };
+    let total = if metric.instrument == Instrument::Counter { "_total" } else { "" };
+    format!("{}{unit}{total}", metric.name.replace('.', "_"))
+}
+
+/// Nothing is told that is not documented: no metric, no attribute.
+pub(crate) fn check(told: &Exposition) {
+    let documented: BTreeMap<_, _> = METRICS.iter().map(|metric| (in_prometheus(metric), metric)).collect();
+    for name in told.names().filter(|name| *name != "target_info") {
+        let metric = documented.get(name).unwrap_or_else(|| panic!("{name} is not documented"));
+        for label in told.label_names(name) {
+            let known = metric.attributes.iter().any(|attribute| attribute.replace('.', "_") == label);
+            assert!(known || label.starts_with("otel_scope_"), "{label} of {name} is not documented");
+        }
+    }
+}
 
 fn code(names: &[&str]) -> String {
     names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")

@@ -53,7 +53,9 @@ impl Observer {
     /// The metrics now.
     fn metrics(&self) -> Exposition {
         let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
-        Exposition::parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
+        let metrics = Exposition::parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
+        documentation::check(&metrics);
+        metrics
     }
 
     /// The spans that ended, of one name.
