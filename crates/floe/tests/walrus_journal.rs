@@ -63,7 +63,7 @@ async fn what_was_not_finished_comes_again_after_a_crash() {
 
 /// The first client may still be on its way out.
 async fn reopened(cluster: &Cluster, folder: &Path) -> (Client, std::sync::Arc<floe::engine::WalrusEngine>) {
-    for _ in 0..1000 {
+    for _ in 0..6000 {
         match try_client(cluster, &format!("journal={}", folder.join("journal").display())).await {
             Ok(client) => return client,
             Err(error) => {
