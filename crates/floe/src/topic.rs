@@ -220,6 +220,9 @@ pub struct TopicInfo {
     pub retention_age: Option<Duration>,
     /// Size of a partition at which its oldest records go.
     pub retention_bytes: Option<u64>,
+    /// For a topic that is mirrored between clusters: the other cluster of each partition, in their order. Empty for
+    /// any other topic.
+    pub mirrors: Vec<Arc<str>>,
 }
 
 impl TopicInfo {
@@ -233,6 +236,7 @@ impl TopicInfo {
             durability: None,
             retention_age: None,
             retention_bytes: None,
+            mirrors: Vec::new(),
         }
     }
 }

@@ -22,7 +22,7 @@ use crate::{
     engine::{Capabilities, EngineInfo, Isolation, Watermarks},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
-    topic::Topic,
+    topic::{Topic, TopicInfo},
 };
 
 /// Partitions whose start is looked up at the same time.
@@ -81,6 +81,7 @@ pub struct ConsumerBuilder {
     topic: Topic,
     from: Option<StartAt>,
     partitions: Option<Vec<u32>>,
+    mirror: Option<Arc<str>>,
     group: Option<Arc<str>>,
     prefetch_bytes: usize,
     prefetch_records: usize,
@@ -97,6 +98,7 @@ impl ConsumerBuilder {
             topic,
             from: None,
             partitions: None,
+            mirror: None,
             group: None,
             prefetch_bytes: 8 * 1024 * 1024,
             prefetch_records: usize::MAX,
@@ -140,6 +142,13 @@ impl ConsumerBuilder {
         partitions.sort_unstable();
         partitions.dedup();
         self.partitions = Some(partitions);
+        self
+    }
+
+    /// Reads only the partitions that are mirrored with this cluster, of a topic that is mirrored between clusters.
+    /// Default: all.
+    pub fn mirror(mut self, cluster: impl Into<Arc<str>>) -> Self {
+        self.mirror = Some(cluster.into());
         self
     }
 
@@ -256,6 +265,9 @@ impl ConsumerBuilder {
         if self.partitions.as_deref() == Some(&[]) {
             return invalid("no partition is named; leave `partitions` out to read all");
         }
+        if self.mirror.is_some() && self.partitions.is_some() {
+            return invalid("partitions are named, and a mirror that chooses them: leave one out");
+        }
         if self.settings.commit == CommitPolicy::Interval(Duration::ZERO) {
             return invalid(
                 "the commit interval is zero; CommitPolicy::PerRecord commits after every record",
@@ -279,7 +291,17 @@ impl ConsumerBuilder {
     }
 
     async fn find_partitions(&self) -> Result<Vec<u32>> {
-        let count = self.client.engine().topic(self.topic.clone()).await?.partitions;
+        let TopicInfo { partitions: count, mirrors, .. } =
+            self.client.engine().topic(self.topic.clone()).await?;
+        if let Some(cluster) = &self.mirror {
+            let mirrored = (0..).zip(&mirrors).filter(|(_, with)| *with == cluster).map(|(number, _)| number);
+            let mirrored: Vec<u32> = mirrored.collect();
+            if mirrored.is_empty() {
+                let message = format!("no partition of the topic is mirrored with {cluster:?}");
+                return Err(Error::new(ErrorKind::PartitionNotFound, message).with_topic(&self.topic));
+            }
+            return Ok(mirrored);
+        }
         let Some(partitions) = self.partitions.clone() else { return Ok((0..count).collect()) };
         match partitions.iter().find(|partition| **partition >= count) {
             None => Ok(partitions),

@@ -4,6 +4,7 @@
 
 use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
+use bytes::Bytes;
 use floe_wire::batch::EncodedBatch;
 use tokio::{task::JoinHandle, time::timeout};
 
@@ -15,7 +16,7 @@ use super::{
     start::out_of_range,
 };
 use crate::{
-    Error, ErrorKind, Result, RetryPolicy, SmartModules,
+    Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModuleKind, SmartModules,
     engine::{BatchReader, Capabilities, Isolation, ReadRequest, SharedEngine, Start},
     telemetry::Telemetry,
     topic::TopicPartition,
@@ -40,7 +41,7 @@ pub(super) struct FetchSettings {
 impl FetchSettings {
     /// Which holes in the offsets are no loss.
     pub(super) fn holes(&self, capabilities: Capabilities) -> Holes {
-        if self.smartmodules.is_some() { Holes::Anywhere } else { Holes::without_modules(capabilities) }
+        if self.smartmodules.is_some() { Holes::Made } else { Holes::without_modules(capabilities) }
     }
 }
 
@@ -81,6 +82,8 @@ pub(super) struct Fetch {
     backoff: Backoff,
     contradictions: u32,
     stalls: u32,
+    /// With an aggregate: its last state that came.
+    aggregated: Option<Bytes>,
 }
 
 /// Why reading ended.
@@ -115,6 +118,7 @@ impl Fetch {
             backoff,
             contradictions: 0,
             stalls: 0,
+            aggregated: None,
         }
     }
 
@@ -228,10 +232,26 @@ impl Fetch {
         let from = self.unnumbered.unwrap_or(Start::Offset(self.continuity.expected()));
         let FetchSettings { fetch_bytes, isolation, .. } = self.settings;
         let mut request = ReadRequest::new(self.at.clone(), from).max_bytes(fetch_bytes).isolation(isolation);
-        request.smartmodules.clone_from(&self.settings.smartmodules);
+        request.smartmodules = self.smartmodules();
         self.reader = Some(self.engine.open(request).await?);
         self.backoff.opened();
         Ok(())
+    }
+
+    /// The modules to open with. An aggregate goes on from what it came to, which is the value of its last record.
+    fn smartmodules(&self) -> Option<SmartModules> {
+        let modules = self.settings.smartmodules.as_ref()?;
+        let (Some(value), Some((last, before))) = (&self.aggregated, modules.split_last()) else {
+            return Some(Arc::clone(modules));
+        };
+        let last = last.clone().aggregate(value.clone());
+        Some(before.iter().cloned().chain([last]).collect())
+    }
+
+    /// Whether what comes are the states of an aggregate.
+    fn aggregates(&self) -> bool {
+        let last = self.settings.smartmodules.as_deref().and_then(<[SmartModule]>::last);
+        last.is_some_and(|last| matches!(last.module_kind(), SmartModuleKind::Aggregate { .. }))
     }
 
     async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
@@ -245,6 +265,10 @@ impl Fetch {
         for found in found {
             match found {
                 Found::Records(part) => {
+                    if self.aggregates() {
+                        let last = part.records.clone().take(part.count).last();
+                        self.aggregated = last.and_then(Result::ok).map(|record| record.value);
+                    }
                     let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
                     deliver(outlet, Item::Records(batch))?;
                 }
@@ -283,6 +307,10 @@ impl Fetch {
     /// Nothing came, although the end was not reached: perhaps the reader is stuck, so another one gets a chance.
     fn after_stall(&mut self, end: i64) -> Result<(), Stop> {
         self.reader = None;
+        if self.settings.smartmodules.is_some() {
+            // Servers do not tell when modules dropped everything up to the end.
+            return Err(Stop::Complete);
+        }
         self.stalls += 1;
         if self.stalls == 1 {
             Ok(())

@@ -57,6 +57,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// First and next offset of a partition.
     fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>>;
 
+    /// Offset that the next record will get, whether or not readers may see those before it: at or above the high
+    /// watermark. Engines that know of no difference leave this as it is.
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move { Ok(self.watermarks(of).await?.high) })
+    }
+
     /// Offset of the first record whose time is at or after `timestamp` (milliseconds since the Unix epoch); `None`
     /// when there is no such record yet.
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>>;

@@ -89,6 +89,10 @@ impl<L: Layer> Engine for Layered<L> {
         self.run(self.on_partition("watermarks", &of), move || self.inner.watermarks(of.clone()))
     }
 
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        self.run(self.on_partition("log_end", &of), move || self.inner.log_end(of.clone()))
+    }
+
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
         self.run(self.on_partition("offset_for_time", &of), move || {
             self.inner.offset_for_time(of.clone(), timestamp)

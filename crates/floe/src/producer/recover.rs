@@ -23,6 +23,10 @@ impl Sender<'_> {
         for entry in std::mem::take(&mut self.window) {
             let mut batch = entry.batch;
             match entry.result {
+                // Modules leave nothing to recognise a batch by: it may be there, and would be there twice.
+                Some(Err(error)) if self.through_modules() && error.effect() == Effect::Unknown => {
+                    batch.fail(error);
+                }
                 Some(Err(error)) if self.shared.config.retries.should_retry.accepts(&error) => {
                     batch.uncertain = error.effect() == Effect::Unknown;
                     batch.last_error = Some(error);
@@ -52,6 +56,7 @@ impl Sender<'_> {
     /// Backs off, finds out what was appended after all, and gives up what was tried often enough.
     async fn prepare(&mut self, failed: &mut VecDeque<Batch>) {
         let mut failures = failed.front().map_or(0, |batch| batch.attempts);
+        let mut looked = false;
         loop {
             let look = self.can_look() && failed.iter().any(|batch| batch.uncertain);
             if !look {
@@ -62,9 +67,18 @@ impl Sender<'_> {
             let until = Instant::now().checked_add(self.delay(oldest.last_error.as_ref(), failures));
             sleep_until(until.map_or(oldest.deadline, |until| until.min(oldest.deadline))).await;
             expire(failed);
-            if !look || failed.is_empty() || self.look(failed).await {
+            let believe = looked || !failed.iter().any(may_be_late);
+            if !look || failed.is_empty() {
                 self.give_up_exhausted(failed);
                 return;
+            }
+            match self.look(failed, believe).await {
+                Looked::Done => {
+                    self.give_up_exhausted(failed);
+                    return;
+                }
+                Looked::Once => looked = true,
+                Looked::InVain => {}
             }
             failures = failures.saturating_add(1);
         }
@@ -89,9 +103,9 @@ impl Sender<'_> {
         }
     }
 
-    /// Looks for batches without an answer; false if the partition could not be read, and it is worth trying again.
-    async fn look(&mut self, failed: &mut VecDeque<Batch>) -> bool {
-        let Some(deadline) = failed.front().map(|batch| batch.deadline) else { return true };
+    /// Looks for batches without an answer. Unless `believe`, those that are not there stay uncertain.
+    async fn look(&mut self, failed: &mut VecDeque<Batch>, believe: bool) -> Looked {
+        let Some(deadline) = failed.front().map(|batch| batch.deadline) else { return Looked::Done };
         let wanted: Vec<ProducerIdentity> = failed
             .iter()
             .filter(|batch| batch.uncertain)
@@ -120,14 +134,15 @@ impl Sender<'_> {
                     }
                     failed.push_back(batch);
                 }
-                return false;
+                return Looked::InVain;
             }
             Err(_) => {
                 expire(failed);
-                return false;
+                return Looked::InVain;
             }
         };
         let mut places = places.into_iter();
+        let mut missing = false;
         for mut batch in std::mem::take(failed) {
             if !batch.uncertain {
                 failed.push_back(batch);
@@ -136,13 +151,32 @@ impl Sender<'_> {
             match places.next().flatten() {
                 Some(base_offset) => self.acknowledge(batch, Some(base_offset), true),
                 None => {
-                    batch.uncertain = false;
+                    batch.uncertain = !believe;
+                    missing |= !believe;
                     failed.push_back(batch);
                 }
             }
         }
-        true
+        if missing { Looked::Once } else { Looked::Done }
     }
+}
+
+/// What came of looking for batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// All that can be known is known.
+    Done,
+    /// Some are not there, which is to be believed when they are not there the next time either.
+    Once,
+    /// The partition could not be read, and it is worth trying again.
+    InVain,
+}
+
+/// Whether a server may still append the batch: it was given up on this side, so the server may have its request before
+/// it. After a connection that the server ended, nothing more comes of it.
+fn may_be_late(batch: &Batch) -> bool {
+    let error = batch.last_error.as_ref();
+    batch.uncertain && error.is_some_and(|error| error.kind() != ErrorKind::NetworkError)
 }
 
 /// Fails the batches whose time is over. The oldest are in front.

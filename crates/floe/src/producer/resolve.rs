@@ -17,8 +17,9 @@ const FETCH_BYTES: usize = 1024 * 1024;
 
 /// Base offsets of the batches `wanted`, in the same order; `None` for those that are not in the log.
 ///
-/// Reads from `from`, before which none of them can be (`None`: unknown, read everything), up to the high watermark as
-/// it is now. Waits as long as the engine does: put a deadline around it.
+/// Reads from `from`, before which none of them can be (`None`: unknown, read everything), up to the end of the log as
+/// it is now: not only up to the high watermark, which a new leader may know late. Waits as long as the engine does: put
+/// a deadline around it.
 ///
 /// # Errors
 /// Whatever kept the tail from being read to its end.
@@ -30,14 +31,16 @@ pub(super) async fn find(
 ) -> Result<Vec<Option<i64>>> {
     let mut found = vec![None; wanted.len()];
     let marks = engine.watermarks(source.clone()).await?;
+    let end = engine.log_end(source.clone()).await?.max(marks.high);
     // Retention may have taken what lies before the start; a batch sent moments ago is not there.
-    let mut next = from.unwrap_or(marks.start).max(marks.start);
-    if next >= marks.high {
+    // A log that ends before what was acknowledged was cut by a new leader: anything may be anywhere then.
+    let mut next = from.filter(|from| *from <= end).unwrap_or(marks.start).max(marks.start);
+    if next >= end {
         return Ok(found);
     }
     let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
     let mut reader = engine.open(request).await?;
-    while next < marks.high && found.contains(&None) {
+    while next < end && found.contains(&None) {
         let Some(batch) = reader.next().await? else { break };
         let producer = batch.header().producer;
         for (identity, place) in wanted.iter().zip(&mut found) {

@@ -151,9 +151,17 @@ impl<'a> Sender<'a> {
         self.shared.config.delivery == DeliveryMode::AtLeastOnce
     }
 
+    /// Whether the batches go through SmartModules before they are stored.
+    pub(super) fn through_modules(&self) -> bool {
+        self.shared.config.smartmodules.is_some()
+    }
+
     /// Whether the engine can be asked for batches without an answer.
     pub(super) fn can_look(&self) -> bool {
-        self.retries() && self.shared.capabilities.offsets && !self.shared.capabilities.consuming_reads
+        self.retries()
+            && !self.through_modules()
+            && self.shared.capabilities.offsets
+            && !self.shared.capabilities.consuming_reads
     }
 
     /// Starts appends until the window is full, or nothing more is to be sent now.

@@ -137,7 +137,11 @@ impl Shared {
             engine: Arc::clone(engine),
             telemetry: client.telemetry().clone(),
             engine_name: info.name,
-            capabilities: info.capabilities,
+            // What servers make of records with modules has no headers.
+            capabilities: Capabilities {
+                headers: info.capabilities.headers && config.smartmodules.is_none(),
+                ..info.capabilities
+            },
             topic,
             budget: Semaphore::new(config.buffer_memory),
             config,

@@ -2,8 +2,11 @@
 
 mod appends;
 mod connections;
+mod faults;
+mod modules;
 mod peer;
 mod reads;
+mod replicas;
 
 use std::sync::Arc;
 

@@ -17,12 +17,13 @@ use floe_wire::{
     batch::EncodedBatch,
     fluvio::{
         AnyList, AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode,
-        FetchOffsetsReply, FetchOffsetsRequest, FetchOffsetsTopicReply, IngressAddress, IngressEndpoint,
-        ListReply, ListRequest, Metadata, OffsetUpdateResult, PartitionOffsets, PartitionProduceReply,
-        PartitionRecords, PartitionSpec, PartitionStatus, ProduceReply, ProduceRequest, RecordSet,
-        ReplicaAssignment, Request, ScRequest, SpuRequest, SpuSpec, SpuStatus, StreamFetchReply,
-        StreamFetchRequest, TopicProduceReply, TopicSpec, TopicStatus, UpdateOffsetsReply,
-        UpdateOffsetsRequest, WatchReply, WatchRequest,
+        FetchOffsetsReply, FetchOffsetsRequest, FetchOffsetsTopicReply, FetchReply, FetchRequest,
+        FetchTopicReply, IngressAddress, IngressEndpoint, ListReply, ListRequest, Metadata,
+        OffsetUpdateResult, PartitionOffsets, PartitionProduceReply, PartitionRecords, PartitionSpec,
+        PartitionStatus, ProduceReply, ProduceRequest, RecordSet, ReplicaAssignment, Request, ScRequest,
+        SmartModuleInvocation, SpuRequest, SpuSpec, SpuStatus, StreamFetchReply, StreamFetchRequest,
+        TopicProduceReply, TopicSpec, TopicStatus, UpdateOffsetsReply, UpdateOffsetsRequest, WatchReply,
+        WatchRequest,
         frame::{self, RequestHeader},
     },
 };
@@ -74,6 +75,20 @@ pub(crate) struct State {
     pub(crate) deleted: bool,
     /// While true, produce requests are not answered.
     pub(crate) hold: bool,
+    /// The high watermark that is told, where it lies below the end.
+    pub(crate) high: Option<i64>,
+    /// Oldest offset that is stored.
+    pub(crate) start: i64,
+    /// Data servers that hold a partition besides its leader.
+    pub(crate) followers: Vec<i32>,
+    /// Codes that end the next streams that would push something.
+    pub(crate) endings: VecDeque<ErrorCode>,
+    /// What modules make of the log, reply by reply.
+    pub(crate) made: VecDeque<PartitionRecords>,
+    /// Modules of every stream and every produce request that has some, with the offset that a stream begins at.
+    pub(crate) invocations: Vec<(Option<i64>, Vec<SmartModuleInvocation>)>,
+    /// The next produce request is not answered, and applied after so many questions for offsets.
+    pub(crate) late: Option<(usize, Option<ProduceRequest>)>,
 }
 
 /// The cluster. Give it to [`floe::engine::FluvioEngine::connect_over`].
@@ -100,6 +115,13 @@ impl Cluster {
             streams: Vec::new(),
             deleted: false,
             hold: false,
+            high: None,
+            start: 0,
+            followers: Vec::new(),
+            endings: VecDeque::new(),
+            made: VecDeque::new(),
+            invocations: Vec::new(),
+            late: None,
         };
         Self { state: Arc::new(Mutex::new(state)), changed: watch::channel(0).0, alive: watch::channel(0).0 }
     }
@@ -124,7 +146,8 @@ impl Cluster {
 
 impl State {
     fn end(&self, partition: u32) -> i64 {
-        self.partitions.get(&partition).and_then(|log| log.last()).map_or(0, EncodedBatch::next_offset)
+        let last = self.partitions.get(&partition).and_then(|log| log.last());
+        last.map_or(self.start, EncodedBatch::next_offset)
     }
 
     fn append(&mut self, partition: u32, batch: EncodedBatch) -> i64 {
@@ -154,7 +177,11 @@ impl State {
     fn partition_objects(&self) -> Vec<Metadata<PartitionSpec>> {
         let object = |(number, leader): (&u32, &i32)| Metadata {
             name: format!("{TOPIC}-{number}"),
-            spec: PartitionSpec { leader: *leader, replicas: vec![*leader], ..PartitionSpec::default() },
+            spec: PartitionSpec {
+                leader: *leader,
+                replicas: std::iter::once(*leader).chain(self.followers.iter().copied()).collect(),
+                ..PartitionSpec::default()
+            },
             status: PartitionStatus::default(),
         };
         if self.topic_exists { self.leaders.iter().map(object).collect() } else { Vec::new() }
@@ -329,6 +356,12 @@ impl Connection {
     async fn data(&mut self, header: RequestHeader, request: SpuRequest) -> Option<()> {
         match request {
             SpuRequest::Produce(request) => {
+                if let Some((_, withheld)) = &mut self.cluster.state.lock().late
+                    && withheld.is_none()
+                {
+                    *withheld = Some(request);
+                    return Some(());
+                }
                 let reply = self.produce(request);
                 let mut changed = self.cluster.changed.subscribe();
                 while self.cluster.state.lock().hold {
@@ -340,9 +373,19 @@ impl Connection {
                 let reply = self.offsets(request);
                 self.reply::<FetchOffsetsRequest>(&header, &reply).await
             }
+            SpuRequest::Fetch(request) => {
+                let reply = self.fetch(&request);
+                self.reply::<FetchRequest>(&header, &reply).await
+            }
             SpuRequest::StreamFetch(request) => {
                 let next = request.fetch_offset;
-                self.cluster.state.lock().streams.push(request.max_bytes);
+                {
+                    let mut state = self.cluster.state.lock();
+                    state.streams.push(request.max_bytes);
+                    if !request.smartmodules.is_empty() {
+                        state.invocations.push((Some(next), request.smartmodules.clone()));
+                    }
+                }
                 self.streams.push(OpenStream { header, request: *request, next, free: true });
                 self.push_all().await
             }
@@ -370,6 +413,9 @@ impl Connection {
 
     fn produce(&self, request: ProduceRequest) -> ProduceReply {
         let mut state = self.cluster.state.lock();
+        if !request.smartmodules.is_empty() {
+            state.invocations.push((None, request.smartmodules.clone()));
+        }
         state.produced.push(request.topics.iter().map(|topic| topic.partitions.len()).sum());
         let mut topics = Vec::new();
         for topic in request.topics {
@@ -395,17 +441,53 @@ impl Connection {
     }
 
     fn offsets(&self, request: FetchOffsetsRequest) -> FetchOffsetsReply {
+        let late = {
+            let mut state = self.cluster.state.lock();
+            match state.late.take() {
+                Some((0, withheld)) => withheld,
+                Some((questions, withheld @ Some(_))) => {
+                    state.late = Some((questions - 1, withheld));
+                    None
+                }
+                not_yet => {
+                    state.late = not_yet;
+                    None
+                }
+            }
+        };
         let state = self.cluster.state.lock();
         let topics = request.topics.into_iter().map(|topic| {
             let partitions = topic.partitions.iter().map(|&partition| {
                 let leads = self.leads(&state, &topic.name, partition);
                 let error_code = if leads { ErrorCode::None } else { ErrorCode::PartitionNotLeader };
-                let last_stable_offset = if leads { state.end(partition) } else { 0 };
-                PartitionOffsets { error_code, partition, start_offset: 0, last_stable_offset }
+                let last_stable_offset =
+                    if leads { state.high.unwrap_or_else(|| state.end(partition)) } else { 0 };
+                let start_offset = if leads { state.start } else { 0 };
+                PartitionOffsets { error_code, partition, start_offset, last_stable_offset }
             });
             FetchOffsetsTopicReply { partitions: partitions.collect(), name: topic.name.clone() }
         });
-        FetchOffsetsReply { topics: topics.collect() }
+        let reply = FetchOffsetsReply { topics: topics.collect() };
+        drop(state);
+        if let Some(request) = late {
+            self.produce(request);
+        }
+        reply
+    }
+
+    /// Everything from an offset on, whether committed or not.
+    fn fetch(&self, request: &FetchRequest) -> FetchReply {
+        let state = self.cluster.state.lock();
+        let limit = usize::try_from(request.max_bytes).unwrap();
+        let topics = request.topics.iter().map(|topic| {
+            let partitions = topic.partitions.iter().map(|wanted| PartitionRecords {
+                partition: wanted.partition,
+                records: RecordSet::from_bytes(state.slice(wanted.partition, wanted.fetch_offset, limit)),
+                ..PartitionRecords::default()
+            });
+            FetchTopicReply { name: topic.name.clone(), partitions: partitions.collect() }
+        });
+        FetchReply { topics: topics.collect(), ..FetchReply::default() }
     }
 
     /// Pushes a slice to every stream that may get one and has something to get.
@@ -418,8 +500,17 @@ impl Connection {
                 let mut records = PartitionRecords { partition: *partition, ..PartitionRecords::default() };
                 if state.deleted {
                     records.error_code = ErrorCode::TopicDeleted;
+                } else if stream.free && stream.next < state.start {
+                    let evicted =
+                        ErrorCode::OffsetEvicted { offset: stream.next, next_available: state.start };
+                    records.error_code = evicted;
                 } else if !stream.free || stream.next >= state.end(*partition) {
                     continue;
+                } else if let Some(code) = state.endings.pop_front() {
+                    records.error_code = code;
+                } else if !stream.request.smartmodules.is_empty() {
+                    let Some(made) = state.made.pop_front() else { continue };
+                    records = made;
                 } else {
                     let limit = usize::try_from(*max_bytes).unwrap();
                     let slice = state.slice(*partition, stream.next, limit);

@@ -14,7 +14,7 @@ use floe_wire::{
     },
 };
 
-use super::{FluvioEngine, topics};
+use super::{FluvioEngine, metadata::not_found, topics};
 use crate::{Error, ErrorKind, Result, topic::Topic};
 
 /// How long the controller may take to create something; groups of data servers take longest.
@@ -97,6 +97,16 @@ impl FluvioAdmin {
         let name = name.into();
         name.validate()?;
         topics::create_wire(&self.engine.inner.router, &name, spec).await
+    }
+
+    /// A topic with all its settings, and what the controller made of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`]; whatever kept the controller from answering.
+    pub async fn describe_topic(&self, name: impl Into<Topic>) -> Result<Described<WireTopicSpec>> {
+        self.engine.check_open()?;
+        let name = name.into();
+        self.engine.metadata().ask_topic(&name).await?.ok_or_else(|| not_found(&name))
     }
 
     /// Changes a topic: more partitions, or one more remote cluster. Returns before new partitions can be used.

@@ -97,8 +97,8 @@ async fn whole(router: &Arc<Router>, at: &TopicPartition, offset: i64) -> Result
     }
 }
 
-/// One slice from the batch that holds `offset` on.
-async fn fetch(
+/// One slice from the batch that holds `offset` on, as far as the leader has records. Empty at the end.
+pub(super) async fn fetch(
     router: &Arc<Router>,
     at: &TopicPartition,
     offset: i64,
@@ -123,6 +123,6 @@ async fn fetch(
     let found = found.ok_or_else(|| {
         Error::new(ErrorKind::ProtocolError, "the server answered a fetch without the partition asked for")
     })?;
-    router.learn(errors::check(found.error_code.clone()))?;
+    router.learn(at, errors::check(found.error_code.clone()))?;
     Ok(found)
 }

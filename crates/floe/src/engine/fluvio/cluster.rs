@@ -181,18 +181,34 @@ pub(super) fn partitions(spec: &TopicSpec) -> u32 {
     }
 }
 
+/// The other clusters of the partitions of a mirrored topic.
+fn mirrors(spec: &TopicSpec) -> impl Iterator<Item = &str> {
+    let (home, remote) = match &spec.replicas {
+        ReplicaAssignment::Mirror(MirrorAssignment::Home(home)) => (Some(home), None),
+        ReplicaAssignment::Mirror(MirrorAssignment::Remote(remote)) => (None, Some(remote)),
+        ReplicaAssignment::Computed { .. } | ReplicaAssignment::Assigned(_) => (None, None),
+    };
+    let remotes = home.into_iter().flat_map(|home| &home.partitions).map(|at| at.remote_cluster.as_str());
+    let homes = remote.into_iter().flat_map(|at| at.home_spus.iter().map(|_| at.home_cluster.as_str()));
+    remotes.chain(homes)
+}
+
 /// A topic as floe describes it.
 pub(super) fn topic_info(name: &str, spec: &TopicSpec) -> TopicInfo {
     let retention_age = spec
         .cleanup_policy
         .map(|CleanupPolicy::Segment { time_in_seconds }| Duration::from_secs(u64::from(time_in_seconds)));
     let retention_bytes = spec.storage.and_then(|storage| storage.max_partition_size);
-    TopicInfo { retention_age, retention_bytes, ..TopicInfo::new(name, partitions(spec)) }
+    let mirrors = mirrors(spec).map(Arc::from).collect();
+    TopicInfo { retention_age, retention_bytes, mirrors, ..TopicInfo::new(name, partitions(spec)) }
 }
 
 #[cfg(test)]
 mod tests {
-    use floe_wire::fluvio::{Change, IngressAddress, PartitionStatus, TopicStatus};
+    use floe_wire::fluvio::{
+        Change, HomeAssignment, HomePartition, HomeSpu, IngressAddress, PartitionStatus, RemoteAssignment,
+        TopicStatus,
+    };
 
     use super::*;
 
@@ -270,6 +286,24 @@ mod tests {
         assert!(store.get("a").is_none() && store.get("b").is_some());
         assert!(store.apply(change(ChangeKind::Delete, topic("b", 1))));
         assert!(!store.apply(change(ChangeKind::Delete, topic("b", 1))));
+    }
+
+    #[test]
+    fn mirrored_partitions_tell_where_they_come_from() {
+        let home =
+            |cluster: &str| HomePartition { remote_cluster: cluster.to_owned(), ..HomePartition::default() };
+        let home = HomeAssignment { partitions: vec![home("edge-1"), home("edge-2")], source: false };
+        let mut topic = topic("t", 1);
+        topic.spec.replicas = ReplicaAssignment::Mirror(MirrorAssignment::Home(home));
+        let info = topic_info(&topic.name, &topic.spec);
+        assert_eq!((info.partitions, info.mirrors), (2, vec![Arc::from("edge-1"), Arc::from("edge-2")]));
+        let remote = RemoteAssignment {
+            home_cluster: "home".to_owned(),
+            home_spus: vec![HomeSpu::default(); 3],
+            target: false,
+        };
+        topic.spec.replicas = ReplicaAssignment::Mirror(MirrorAssignment::Remote(remote));
+        assert_eq!(topic_info(&topic.name, &topic.spec).mirrors, vec![Arc::from("home"); 3]);
     }
 
     #[test]

@@ -4,13 +4,13 @@
 //! breaks. Meanwhile everybody goes on with what is known: data servers do not need the controller. What is missing is
 //! asked for by name, so that a topic is found before the watch tells of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_wire::fluvio::{
     ListRequest, Metadata as Described, Object, PartitionSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest,
     names::CONSUMER_OFFSET_TOPIC,
 };
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{
     sync::{Notify, watch},
     time::{Instant, timeout_at},
@@ -44,6 +44,8 @@ pub(super) struct Metadata {
     pub(super) controllers: Vec<Slot>,
     /// Somebody met a data server that does not lead what it should.
     doubt: Notify,
+    /// Topics of which that was: perhaps they are gone.
+    doubted: Mutex<BTreeSet<Topic>>,
     /// Whether the watch is connected.
     watching: watch::Sender<bool>,
 }
@@ -56,6 +58,7 @@ impl Metadata {
             topics: watch::channel(0).0,
             controllers: controllers.into_iter().map(Slot::new).collect(),
             doubt: Notify::new(),
+            doubted: Mutex::default(),
             watching: watch::channel(false).0,
         }
     }
@@ -78,9 +81,21 @@ impl Metadata {
         *self.watching.borrow()
     }
 
-    /// A data server said that it does not lead a partition: look again soon.
-    pub(super) fn doubt(&self) {
+    /// A data server said that it does not lead a partition of this topic: look again soon.
+    pub(super) fn doubt(&self, topic: &Topic) {
+        self.doubted.lock().insert(topic.clone());
         self.doubt.notify_one();
+    }
+
+    /// Looks again. Data servers say the same of a topic that moved and of one that is gone.
+    async fn look_again(&self) -> Result<()> {
+        let doubted = std::mem::take(&mut *self.doubted.lock());
+        for topic in doubted {
+            if self.ask_topic(&topic).await?.is_none() {
+                self.forget(&topic);
+            }
+        }
+        self.refresh().await
     }
 
     fn local(&self) -> bool {
@@ -354,7 +369,7 @@ impl Metadata {
                 }
                 () = self.doubt.notified() => {
                     // The watch will tell as well; this is for the time until then.
-                    if let Err(error) = self.refresh().await {
+                    if let Err(error) = self.look_again().await {
                         tracing::debug!(%error, "the cluster cannot be listed");
                     }
                 }

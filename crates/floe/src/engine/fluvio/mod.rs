@@ -7,6 +7,7 @@
 //! | `router` | which data server to ask about a partition |
 //! | `produce` | appends: the order of a partition, requests shared by many |
 //! | `reader` | one partition, pushed slice by slice |
+//! | `log_end` | where the leader's log ends, above what replicas have |
 //! | `by_time` | the first record since a time |
 //! | `offsets` | stored consumer offsets |
 //! | `topics`, `watch` | topics, and what changes among them |
@@ -21,6 +22,7 @@ mod admin;
 mod by_time;
 mod cluster;
 mod errors;
+mod log_end;
 mod metadata;
 mod offsets;
 mod options;
@@ -262,7 +264,7 @@ async fn watermarks(router: &Arc<Router>, of: &TopicPartition) -> Result<Waterma
     let found = found.filter(|offsets| offsets.partition == of.partition).ok_or_else(|| {
         Error::new(ErrorKind::ProtocolError, "the server answered without the partition asked for")
     })?;
-    router.learn(errors::check(found.error_code))?;
+    router.learn(of, errors::check(found.error_code))?;
     let size_bytes = router.metadata.cluster().size_bytes(of);
     Ok(Watermarks { start: found.start_offset, high: found.last_stable_offset, size_bytes })
 }
@@ -314,6 +316,19 @@ impl Engine for FluvioEngine {
         Box::pin(async move {
             self.check_open()?;
             watermarks(&self.inner.router, &of).await
+        })
+    }
+
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let router = &self.inner.router;
+            let high = watermarks(router, &of).await?.high;
+            // What is on one server only is committed at once.
+            if self.metadata().cluster().replicas(&of) <= 1 {
+                return Ok(high);
+            }
+            log_end::find(router, &of, high).await
         })
     }
 

@@ -201,7 +201,7 @@ pub(super) async fn list(
     let filter = ConsumerOffsetFilter { replica: at.map(replica), consumer_id: group.map(str::to_owned) };
     let filter = (filter.replica.is_some() || filter.consumer_id.is_some()).then_some(filter);
     let reply = ask(router, &FetchConsumerOffsetsRequest { filter }).await?;
-    router.learn(errors::check(reply.error_code))?;
+    router.learn(&system_partition(), errors::check(reply.error_code))?;
     let wanted = |row: &ConsumerOffset| {
         group.is_none_or(|group| row.consumer_id == group) && at.is_none_or(|at| row.replica == replica(at))
     };
@@ -212,7 +212,7 @@ pub(super) async fn list(
 pub(super) async fn forget(router: &Router, group: &str, at: &TopicPartition) -> Result<()> {
     let request = DeleteConsumerOffsetRequest { replica: replica(at), consumer_id: group.to_owned() };
     let reply = ask(router, &request).await?;
-    router.learn(errors::check(reply.error_code))
+    router.learn(&system_partition(), errors::check(reply.error_code))
 }
 
 fn replica(at: &TopicPartition) -> ReplicaKey {

@@ -7,7 +7,7 @@
 //! Slices are cut at a number of bytes, within a batch if need be. Whole batches are kept, the cut one comes again whole
 //! in the next slice. A batch larger than a slice is fetched over another stream with larger slices.
 
-use std::{collections::VecDeque, fmt, sync::Arc};
+use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use floe_wire::{
     batch::{EncodedBatch, MAX_BATCH_LEN, Tail},
@@ -17,7 +17,10 @@ use floe_wire::{
     },
 };
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 
 use super::{
     errors,
@@ -37,6 +40,12 @@ const MAX_IDLE_SLICES: u32 = 8;
 
 /// Most bytes that modules may make of one batch: the most that fits a frame as large as any batch may need.
 const MAX_MADE: usize = MAX_BATCH_LEN - 1024;
+
+/// How long a module that was just created may take to reach the data server.
+const MODULE_WAIT: Duration = Duration::from_secs(5);
+
+/// How often it is asked for meanwhile.
+const MODULE_POLL: Duration = Duration::from_millis(250);
 
 /// A frame around a slice.
 const FRAME_EXTRA: usize = 1024 * 1024;
@@ -63,6 +72,9 @@ pub(super) struct StreamReader {
     /// What comes after the batches in `ready`.
     ending: Option<Ending>,
     idle_slices: u32,
+    opened_at: Instant,
+    /// Not before this is another stream opened.
+    rests_until: Option<Instant>,
     closed: watch::Receiver<bool>,
 }
 
@@ -99,6 +111,8 @@ impl StreamReader {
             stream: None,
             ending: None,
             idle_slices: 0,
+            opened_at: Instant::now(),
+            rests_until: None,
             closed,
         };
         reader.stream = Some(reader.open_stream().await?);
@@ -155,11 +169,15 @@ impl StreamReader {
                     self.ending = Some(Ending::Over);
                     return match ending {
                         Ending::Over => Ok(None),
-                        Ending::Failed(error) => self.router.learn(Err(error)),
+                        Ending::Failed(error) => self.router.learn(&self.at.source, Err(error)),
                     };
                 }
             }
             if self.stream.is_none() {
+                if let Some(until) = self.rests_until {
+                    sleep_until(until).await;
+                    self.rests_until = None;
+                }
                 match self.open_stream().await {
                     Ok(stream) => self.stream = Some(stream),
                     Err(error) => self.end(error),
@@ -233,8 +251,16 @@ impl StreamReader {
                 self.ending = Some(Ending::Over);
                 return;
             }
+            ErrorCode::SmartModuleNotFound { .. } if self.opened_at.elapsed() < MODULE_WAIT => {
+                self.stream = None;
+                self.rests_until = Some(Instant::now() + MODULE_POLL);
+                return;
+            }
             code => {
-                self.ending = Some(Ending::Failed(errors::error(&code)));
+                let error = errors::error(&code);
+                // It would be missing the next time as well.
+                let passes = error.is_retriable() && !matches!(code, ErrorCode::SmartModuleNotFound { .. });
+                self.ending = Some(Ending::Failed(error.with_retriable(passes)));
                 return;
             }
         }

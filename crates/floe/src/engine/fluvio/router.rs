@@ -103,10 +103,10 @@ impl Router {
     }
 
     /// Has the metadata looked at again if that is why something failed.
-    pub(super) fn learn<T>(&self, outcome: Result<T>) -> Result<T> {
+    pub(super) fn learn<T>(&self, at: &TopicPartition, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| {
             if error.kind() == ErrorKind::NotLeader {
-                self.metadata.doubt();
+                self.metadata.doubt(&at.topic);
             }
         })
     }

@@ -270,7 +270,7 @@ impl<R: Routes> Settler<R> {
                 code => {
                     let error = errors::error(&code).with_endpoint(self.endpoint.as_str());
                     if error.kind() == ErrorKind::NotLeader {
-                        self.metadata.doubt();
+                        self.metadata.doubt(&parcel.lane.at.topic);
                     }
                     Err(error)
                 }

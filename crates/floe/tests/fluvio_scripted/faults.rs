@@ -1,0 +1,208 @@
+//! Faults of a whole client: topics deleted, records evicted, the controller gone, servers that stay away.
+
+use std::time::Duration;
+
+use floe::{
+    ErrorKind, RetryPolicy,
+    consumer::{Gap, GapPolicy, GapReason, StartAt},
+    engine::{Engine, Start},
+};
+use floe_wire::fluvio::ErrorCode;
+use tokio::time::Instant;
+
+use super::{
+    batch, client, connect, open,
+    peer::{Cluster, Fault, SC, SPUS, TOPIC},
+    request, stored,
+};
+
+const WATCH: u16 = 1004;
+const FETCH_OFFSETS: u16 = 1002;
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_deleted_under_a_producer_fails_its_records() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let producer = client(&engine).producer(TOPIC).start().await.unwrap();
+    producer.send("before").await.unwrap();
+    cluster.change(|state| {
+        state.topic_exists = false;
+        state.deleted = true;
+    });
+    let error = producer.send("after").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TopicNotFound, "{error}");
+    assert_eq!(stored(&cluster, 0), ["before"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_deleted_under_a_consumer_ends_it_once() {
+    let cluster = Cluster::new(2);
+    cluster.append(0, batch(&["a"]));
+    let engine = connect(&cluster).await;
+    let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "a");
+    cluster.change(|state| {
+        state.topic_exists = false;
+        state.deleted = true;
+    });
+    assert_eq!(consumer.try_next().await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+    assert!(consumer.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_evicted_while_reading_are_a_gap() {
+    let cluster = Cluster::new(1);
+    let value = "x".repeat(5000);
+    for _ in 0..12 {
+        cluster.append(0, batch(&[&value]));
+    }
+    let engine = connect(&cluster).await;
+    let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).prefetch_records(1);
+    let mut consumer = consumer.fetch_bytes(6000).on_gap(GapPolicy::Fail).start().await.unwrap();
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().offset, 0);
+    // Retention takes what the slow reader has not asked for yet; its streams go with the segment.
+    cluster.change(|state| {
+        state.start = 9;
+        state.partitions.get_mut(&0).unwrap().retain(|batch| batch.base_offset() >= 9);
+    });
+    let mut seen = Vec::new();
+    let gap = loop {
+        match consumer.try_next().await {
+            Ok(Some(message)) => seen.push(message.offset),
+            Ok(None) => panic!("it ended"),
+            Err(error) => break Gap::of(&error).unwrap().clone(),
+        }
+        assert!(seen.len() < 9, "no gap: {seen:?}");
+    };
+    let next = seen.last().map_or(1, |last| last + 1);
+    assert_eq!((gap.from, gap.to, gap.reason), (next, 9, GapReason::Evicted));
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().offset, 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reading_goes_on_while_the_controller_is_gone() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
+    let producer = client(&engine).producer(TOPIC).start().await.unwrap();
+    cluster.change(|state| state.down.push(SC));
+    for number in 0..60 {
+        if number % 20 == 0 {
+            // Everything breaks, the connections to the data server as well.
+            cluster.hang_up();
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        producer.send(number.to_string()).await.unwrap();
+        let message = consumer.try_next().await.unwrap().unwrap();
+        assert_eq!((message.offset, &message.value[..]), (number, number.to_string().as_bytes()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_cut_at_any_byte_comes_back() {
+    for cut in (0..160).step_by(3) {
+        let cluster = Cluster::new(1);
+        cluster.change(|state| state.faults.push_back((WATCH, Fault::CutAfter(cut))));
+        let engine = connect(&cluster).await;
+        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+        assert_eq!(engine.topics().await.unwrap().len(), 1, "cut at {cut}");
+        assert_eq!(engine.append(request(0, "x")).await.unwrap().base_offset, Some(0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_about_offsets_cut_at_any_byte_is_an_error_that_passes() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    for cut in 0..40 {
+        cluster.change(|state| state.faults.push_back((FETCH_OFFSETS, Fault::CutAfter(cut))));
+        let error = engine.watermarks(super::at(0)).await.unwrap_err();
+        assert!(error.is_retriable(), "cut at {cut}: {error}");
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert_eq!(engine.watermarks(super::at(0)).await.unwrap().high, 0);
+    }
+}
+
+/// The error, after how many seconds, of a consumer whose data server is gone for good.
+async fn given_up(policy: RetryPolicy) -> (floe::Error, Duration) {
+    let cluster = Cluster::new(1);
+    cluster.append(0, batch(&["a"]));
+    let engine = connect(&cluster).await;
+    let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).reconnect(policy);
+    let mut consumer = consumer.start().await.unwrap();
+    consumer.try_next().await.unwrap().unwrap();
+    cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
+    cluster.hang_up();
+    let started = Instant::now();
+    let error = consumer.try_next().await.unwrap_err();
+    assert!(consumer.try_next().await.unwrap().is_none(), "an error that does not pass is the last item");
+    (error, started.elapsed())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_shall_not_retry_fails_at_once() {
+    let (error, after) = given_up(RetryPolicy::never()).await;
+    assert!(error.is_retriable(), "{error}");
+    assert_eq!(after, Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_retries_so_many_times() {
+    let policy = RetryPolicy { max_attempts: Some(4), ..RetryPolicy::default() };
+    let (error, after) = given_up(policy).await;
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
+    assert!(error.attempts() >= 3, "{error:?}");
+    assert!(after > Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_retries_for_ever() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
+    cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
+    cluster.hang_up();
+    let day = Duration::from_secs(24 * 3600);
+    let waited = tokio::time::timeout(day, consumer.try_next()).await;
+    assert!(waited.is_err(), "{waited:?}");
+    cluster.change(|state| state.down.clear());
+    cluster.append(0, batch(&["after a day"]));
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "after a day");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_a_server_ends_is_opened_again() {
+    for code in [ErrorCode::NotLeaderForPartition, ErrorCode::FetchSessionNotFoud, ErrorCode::SpuOffline] {
+        let cluster = Cluster::new(1);
+        cluster.append(0, batch(&["a"]));
+        cluster.change(|state| state.endings.push_back(code.clone()));
+        let engine = connect(&cluster).await;
+        let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
+        assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "a", "{code:?}");
+        assert_eq!(cluster.state.lock().streams.len(), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_tells_that_its_place_was_evicted() {
+    let cluster = Cluster::new(1);
+    let value = "x".repeat(5000);
+    for _ in 0..8 {
+        cluster.append(0, batch(&[&value]));
+    }
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Earliest, 6000).await;
+    assert_eq!(reader.next().await.unwrap().unwrap().base_offset(), 0);
+    cluster.change(|state| {
+        state.start = 7;
+        state.partitions.get_mut(&0).unwrap().retain(|batch| batch.base_offset() >= 7);
+    });
+    let error = loop {
+        match reader.next().await {
+            Ok(Some(batch)) => assert!(batch.base_offset() < 7, "it went past the hole"),
+            Ok(None) => panic!("it ended"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{error}");
+}
