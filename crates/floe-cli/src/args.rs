@@ -1,19 +1,22 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand};
+use floe::config::Sources;
 
 use crate::{
     commands::{
-        bench, completions, consume, explain, offsets, partition, produce, serve, smartmodule, spu, topic,
+        bench, completions, consume, explain, offsets, partition, produce, profile, serve, smartmodule, spu,
+        topic,
     },
+    exit::Outcome,
     output::OutputFormat,
     telemetry::{self, Exporter},
 };
 
 /// Durable streams from the command line.
 ///
-/// Topics live where --url says: `embedded:PATH` is a store in a folder of this machine, `memory:` one that is gone
-/// with the command. Records go to standard output, everything else to standard error.
+/// Topics live where --url or a profile says: `embedded:PATH` is a store in a folder of this machine, `memory:` one that
+/// is gone with the command, `fluvio://` and `walrus://` are clusters. Records go to standard output, everything else to standard error.
 #[derive(Debug, Parser)]
 #[command(
     name = "floe",
@@ -23,18 +26,29 @@ use crate::{
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
-    pub(crate) global: Global,
+    pub(crate) global: GlobalArgs,
 
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
+/// Where topics live unless something else is said.
+const DEFAULT_URL: &str = "embedded:./floe-data";
+
+/// The configuration file of a project, in the folder that a command is started in.
+pub(crate) const PROJECT_FILE: &str = "floe.toml";
+
 /// What every command understands, before or after its name.
 #[derive(Debug, Clone, Args)]
-pub(crate) struct Global {
-    /// Where the topics live: embedded:PATH or memory:
-    #[arg(long, global = true, env = "FLOE_URL", default_value = "embedded:./floe-data", value_name = "URL")]
-    pub(crate) url: String,
+pub(crate) struct GlobalArgs {
+    /// Where the topics live: embedded:PATH, memory:, fluvio://HOST:PORT or walrus://HOST:PORT,… [env: FLOE_URL]
+    /// [default: that of the profile, else embedded:./floe-data]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+
+    /// The profile to use, from floe.toml or your own configuration file [env: FLOE_PROFILE]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
 
     /// How results are printed; with json and jsonl, errors are JSON too
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
@@ -51,6 +65,36 @@ pub(crate) struct Global {
         value_parser = telemetry::parse_exporter
     )]
     pub(crate) telemetry: Vec<Exporter>,
+}
+
+/// What every command is told, after all sources were read.
+#[derive(Debug, Clone)]
+pub(crate) struct Global {
+    /// Where the topics live.
+    pub(crate) url: String,
+    /// How results are printed.
+    pub(crate) output: OutputFormat,
+}
+
+impl GlobalArgs {
+    /// Puts files, variables and flags together.
+    pub(crate) fn resolve(&self) -> Outcome<Global> {
+        let mut sources = Sources::discover();
+        if let Some(profile) = &self.profile {
+            sources = sources.profile(profile);
+        }
+        if let Some(url) = &self.url {
+            sources = sources.flag("--url", "url", url);
+        }
+        let config = sources.load()?;
+        let url = config.url().unwrap_or(DEFAULT_URL).to_owned();
+        Ok(Global { url, output: self.output })
+    }
+
+    /// For commands that open no engine, or one of their own: a mistake in a file shall not keep them from working.
+    pub(crate) fn without_sources(&self) -> Global {
+        Global { url: DEFAULT_URL.to_owned(), output: self.output }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -76,6 +120,9 @@ pub(crate) enum Command {
     Spu(spu::SpuCommand),
     /// Serve the engine to clients of Fluvio and Walrus, until Ctrl-C
     Serve(serve::ServeArgs),
+    /// List, choose, add, remove and import profiles
+    #[command(subcommand)]
+    Profile(profile::ProfileCommand),
     /// Measure: write records, read them back, and check that each came once and in order
     Bench(bench::BenchArgs),
     /// See it work: a topic in a temporary store, a record in and out, a short measurement
@@ -137,7 +184,7 @@ mod tests {
             ["floe", "topic", "list", "--url", "memory:", "-o", "json"],
         ] {
             let cli = Cli::try_parse_from(line).unwrap();
-            assert_eq!((cli.global.url.as_str(), cli.global.output), ("memory:", OutputFormat::Json));
+            assert_eq!((cli.global.url.as_deref(), cli.global.output), (Some("memory:"), OutputFormat::Json));
         }
     }
 }

@@ -18,8 +18,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, completions, consume, explain, health, offsets, partition, produce, quickstart, serve,
-        smartmodule, spu, topic,
+        bench, completions, consume, explain, health, offsets, partition, produce, profile, quickstart,
+        serve, smartmodule, spu, topic,
     },
     exit::{Failure, Outcome},
     telemetry::Telemetry,
@@ -67,7 +67,13 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
 }
 
 async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
-    let global = &cli.global;
+    let global = match cli.command {
+        Command::Quickstart | Command::Explain(_) | Command::Completions(_) | Command::Profile(_) => {
+            cli.global.without_sources()
+        }
+        _ => cli.global.resolve()?,
+    };
+    let global = &global;
     match cli.command {
         Command::Topic(command) => topic::run(global, command).await,
         Command::Produce(args) => produce::run(global, args).await,
@@ -77,6 +83,7 @@ async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
         Command::Partition(command) => partition::run(global, command).await,
         Command::Spu(command) => spu::run(global, command).await,
         Command::Serve(args) => serve::run(global, args, telemetry).await,
+        Command::Profile(command) => profile::run(&cli.global, command),
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health => health::run(global).await,

@@ -9,6 +9,7 @@ pub(crate) mod health;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod produce;
+pub(crate) mod profile;
 pub(crate) mod quickstart;
 pub(crate) mod serve;
 pub(crate) mod smartmodule;

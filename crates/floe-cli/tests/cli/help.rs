@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "topic",
     "produce",
     "consume",
@@ -10,6 +10,7 @@ const COMMANDS: [&str; 13] = [
     "smartmodule",
     "partition",
     "spu",
+    "profile",
     "serve",
     "bench",
     "quickstart",

@@ -9,6 +9,7 @@ mod groups;
 mod help;
 mod kills;
 mod produce;
+mod profiles;
 mod serve;
 mod support;
 mod telemetry;

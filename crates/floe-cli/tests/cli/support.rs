@@ -51,7 +51,9 @@ impl Dir {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("floe"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         // What the one who runs the tests has set up is not what is tested.
-        for name in ["FLOE_URL", "FLOE_PROFILE", "FLV_PROFILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        for name in
+            ["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLV_PROFILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"]
+        {
             command.env_remove(name);
         }
         command.env("HOME", self.path()).env("XDG_CONFIG_HOME", self.path().join("config"));
