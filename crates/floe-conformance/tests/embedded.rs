@@ -10,11 +10,5 @@ conformance_tests!(embedded, Target::embedded());
 #[tokio::test]
 async fn the_suite_does_not_shrink() {
     extent::check_tests(embedded::TESTS);
-    extent::check_skipped(
-        &Target::embedded(),
-        &[
-            ("consuming_readers_share", "consuming_reads"),
-        ],
-    )
-    .await;
+    extent::check_skipped(&Target::embedded(), &[("consuming_readers_share", "consuming_reads")]).await;
 }

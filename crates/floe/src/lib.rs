@@ -23,10 +23,13 @@
 //! | [`processor`] | reads one topic, writes another, in the background |
 //! | [`dead_letter`] | records that could not be handled |
 //! | [`telemetry`] | metrics, spans, and the trace context that records carry |
+//! | [`outbox`] | sends that survive an unreachable cluster and a crash |
+//! | [`blocking`] | the same without async |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
 pub mod admin;
+pub mod blocking;
 pub mod client;
 pub mod config;
 pub mod consumer;
@@ -35,6 +38,7 @@ pub mod engine;
 pub mod error;
 pub mod layer;
 pub mod net;
+pub mod outbox;
 pub mod payload;
 pub mod processor;
 pub mod producer;

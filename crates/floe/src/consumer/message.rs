@@ -42,6 +42,13 @@ impl Message {
     }
 }
 
+impl Message {
+    /// A record without an acknowledgement, for code of this crate that reads batches.
+    pub(crate) fn of_record(topic: Topic, partition: u32, record: RecordView) -> Self {
+        Self::new(topic, partition, record, None)
+    }
+}
+
 impl<V> Message<V> {
     /// The same message with another value, such as a decoded one.
     #[must_use]

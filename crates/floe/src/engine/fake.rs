@@ -94,6 +94,11 @@ impl FakeEngine {
         self.state.lock().append_faults.extend(faults);
     }
 
+    /// Nothing is wrong with the next appends after all.
+    pub(crate) fn forget_append_faults(&self) {
+        self.state.lock().append_faults.clear();
+    }
+
     /// Errors of the next reads that would return a batch, one each, in order.
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().read_faults.extend(errors);

@@ -24,6 +24,7 @@ pub mod fluvio;
 mod walrus;
 
 pub use embedded::EmbeddedEngine;
+pub(crate) use embedded::durability_to_log;
 pub use fluvio::FluvioEngine;
 pub use walrus::{WalrusEngine, WalrusStats};
 

@@ -32,7 +32,7 @@
 //! [`OnUndecodable`].
 
 mod consumer;
-mod forward;
+pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;

@@ -43,6 +43,23 @@ pub enum DeliveryMode {
     AtMostOnce,
 }
 
+/// Under which name a producer writes; by default a new one.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity {
+    /// Marks its batches; positive.
+    pub(crate) producer_id: i64,
+    /// For each partition the number of the next record, and the offset before which nothing of it is without an
+    /// answer, if that is known.
+    pub(crate) partitions: Vec<(i32, Option<i64>)>,
+}
+
+impl Identity {
+    /// A name that nobody else has.
+    pub(crate) fn new_id() -> i64 {
+        i64::try_from(crate::random::bits() >> 1).unwrap_or(i64::MAX)
+    }
+}
+
 pub(super) type Callback = Arc<dyn Fn(&BatchOutcome) + Send + Sync>;
 
 /// Everything that was decided before the start.
@@ -56,11 +73,12 @@ pub(super) struct Config {
     pub(super) timeout: Duration,
     pub(super) retries: RetryPolicy,
     pub(super) max_in_flight: usize,
-    pub(super) partitioner: Box<dyn Partitioner>,
+    pub(super) partitioner: Arc<dyn Partitioner>,
     pub(super) compression: Compression,
     pub(super) delivery: DeliveryMode,
     pub(super) acks: Acks,
     pub(super) on_delivery: Option<Callback>,
+    pub(super) identity: Option<Identity>,
     pub(super) smartmodules: Option<SmartModules>,
 }
 
@@ -104,6 +122,7 @@ impl fmt::Debug for Config {
 /// # }
 /// ```
 #[must_use = "a builder does nothing until start"]
+#[derive(Clone)]
 pub struct ProducerBuilder {
     client: Client,
     topic: Topic,
@@ -116,11 +135,12 @@ pub struct ProducerBuilder {
     timeout: Duration,
     retries: RetryPolicy,
     max_in_flight: usize,
-    partitioner: Box<dyn Partitioner>,
+    partitioner: Arc<dyn Partitioner>,
     compression: Compression,
     delivery: Option<DeliveryMode>,
     acks: Acks,
     on_delivery: Option<Callback>,
+    identity: Option<Identity>,
     smartmodules: Vec<SmartModule>,
 }
 
@@ -138,13 +158,32 @@ impl ProducerBuilder {
             timeout: Duration::from_secs(30),
             retries: RetryPolicy::default(),
             max_in_flight: 5,
-            partitioner: Box::new(KeyHash),
+            partitioner: Arc::new(KeyHash),
             compression: Compression::default(),
             delivery: None,
             acks: Acks::default(),
             on_delivery: None,
+            identity: None,
             smartmodules: Vec::new(),
         }
+    }
+
+    /// Goes on as a producer that wrote to this topic before.
+    pub(crate) fn identity(mut self, identity: Identity) -> Self {
+        self.identity = Some(identity);
+        self
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    pub(crate) fn chosen_partitioner(&self) -> Arc<dyn Partitioner> {
+        Arc::clone(&self.partitioner)
     }
 
     /// How long a batch may wait for more records before it is sent. Default: 0, a batch is sent as soon as the
@@ -214,7 +253,7 @@ impl ProducerBuilder {
     /// Decides the partition of records that do not name one. Default: [`KeyHash`], which keeps the records of a key
     /// in order and agrees with the official Fluvio client.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
-        self.partitioner = Box::new(partitioner);
+        self.partitioner = Arc::new(partitioner);
         self
     }
 
@@ -340,6 +379,7 @@ impl ProducerBuilder {
             delivery,
             acks: self.acks,
             on_delivery: self.on_delivery,
+            identity: self.identity,
             smartmodules: (!self.smartmodules.is_empty()).then(|| self.smartmodules.into()),
         })
     }

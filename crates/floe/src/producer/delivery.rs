@@ -201,6 +201,11 @@ impl Deliveries {
         self.waiting.push_back(Run { state: Arc::clone(state), first: index, count: 1, timestamp });
     }
 
+    /// Adds the outcome of a record that was buffered by itself.
+    pub(crate) fn push_one(&mut self, one: &Delivery) {
+        self.add(one);
+    }
+
     pub(super) fn add(&mut self, one: &Delivery) {
         self.push(&one.state, one.index, one.timestamp);
     }

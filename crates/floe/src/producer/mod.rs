@@ -54,11 +54,13 @@ use std::{
 use tokio::time::Instant;
 
 pub use batch::BatchOutcome;
+pub(crate) use builder::Identity;
 pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
 pub use delivery::{Deliveries, Delivery, Placed};
 pub use ledger::Undelivered;
 pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
 pub use pool::ProducerPool;
+pub(crate) use resolve::{Written, written};
 pub use shared::{CloseReport, ProducerStats};
 
 use self::{builder::Config, shared::Shared};

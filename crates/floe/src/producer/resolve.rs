@@ -52,3 +52,41 @@ pub(super) async fn find(
     }
     Ok(found)
 }
+
+/// A batch of one producer that is in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Written {
+    pub(crate) first_sequence: i32,
+    pub(crate) records: u32,
+}
+
+/// Every batch that a producer wrote from offset `from` on, up to the high watermark as it is now. As [`find`], for a
+/// producer that does not know what it has sent.
+///
+/// # Errors
+/// As [`find`].
+pub(crate) async fn written(
+    engine: &dyn Engine,
+    source: &TopicPartition,
+    from: Option<i64>,
+    producer_id: i64,
+) -> Result<Vec<Written>> {
+    let mut found = Vec::new();
+    let marks = engine.watermarks(source.clone()).await?;
+    let mut next = from.unwrap_or(marks.start).max(marks.start);
+    if next >= marks.high {
+        return Ok(found);
+    }
+    let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
+    let mut reader = engine.open(request).await?;
+    while next < marks.high {
+        let Some(batch) = reader.next().await? else { break };
+        let header = batch.header();
+        if header.producer.id == producer_id {
+            let first_sequence = header.producer.first_sequence;
+            found.push(Written { first_sequence, records: header.offset_span() });
+        }
+        next = batch.next_offset();
+    }
+    Ok(found)
+}

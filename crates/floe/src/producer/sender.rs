@@ -118,14 +118,20 @@ impl<'a> Sender<'a> {
             // Nothing is sent again, so there is no order to lose.
             DeliveryMode::AtMostOnce => config.max_in_flight,
         };
+        let known = config.identity.as_ref().and_then(|known| known.partitions.get(partition.index as usize));
+        let (next_sequence, settled) = match known {
+            Some((next, Some(offset))) => (*next, Settled::Before(*offset)),
+            Some((next, None)) => (*next, Settled::Unknown),
+            None => (0, Settled::Unasked),
+        };
         Self {
             engine,
             target: shared.topic.partition(partition.index),
             window: VecDeque::new(),
             again: VecDeque::new(),
             limit,
-            next_sequence: 0,
-            settled: Settled::Unasked,
+            next_sequence,
+            settled,
             shared,
             partition,
         }

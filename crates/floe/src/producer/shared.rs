@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     accumulate::{Accumulator, Offered, Partition, Parts, now_millis},
-    builder::{Config, WhenFull},
+    builder::{Config, Identity, WhenFull},
     delivery::{BatchState, Deliveries, Delivery},
     ledger::{Ledger, Undelivered},
     partitioner::Choice,
@@ -144,8 +144,8 @@ impl Shared {
             },
             topic,
             budget: Semaphore::new(config.buffer_memory),
+            producer_id: config.identity.as_ref().map_or_else(Identity::new_id, |known| known.producer_id),
             config,
-            producer_id: i64::try_from(random::bits() >> 1).unwrap_or(i64::MAX),
             partitions: (0..partitions).map(|index| Arc::new(Partition::new(index))).collect(),
             // Many short-lived producers must not all write to the first partition.
             current: AtomicU32::new((random::bits() % u64::from(partitions)) as u32),

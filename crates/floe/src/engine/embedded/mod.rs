@@ -14,6 +14,7 @@ use floe_log::{LogError, Partition, Store, StoreConfig};
 use floe_wire::batch::EncodedBatch;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use options::Options;
+pub(crate) use options::durability_to_log;
 use reader::LogReader;
 use tokio::sync::oneshot;
 use turns::Turns;
@@ -39,6 +40,11 @@ pub struct EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
+    /// Over a store that is open already. `location` is what health reports as the node.
+    pub(crate) fn over(store: Arc<Store>, location: String) -> Self {
+        Self { store, name: "embedded", location, options: Options::default(), turns: Turns::new() }
+    }
+
     /// Opens the store that the URL names, creating it where there is none.
     pub(crate) async fn open(url: &EngineUrl) -> Result<Self> {
         let options = Options::parse(url)?;

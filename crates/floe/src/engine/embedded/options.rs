@@ -83,7 +83,7 @@ impl std::fmt::Display for Durability {
     }
 }
 
-fn durability_to_log(durability: Durability) -> floe_log::Durability {
+pub(crate) fn durability_to_log(durability: Durability) -> floe_log::Durability {
     match durability {
         Durability::Os => floe_log::Durability::Os,
         Durability::Always => floe_log::Durability::Always,

@@ -1,0 +1,205 @@
+//! The log on this machine that holds what was accepted.
+
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use floe_log::{Partition, Store, StoreConfig, TopicConfig};
+
+use super::state::State;
+use crate::{
+    Client, Durability, Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy, Topic,
+    TopicPartition,
+    consumer::{Consumer, GapPolicy, StartAt},
+    engine::EmbeddedEngine,
+    producer::Delivery,
+};
+
+/// What was accepted.
+const RECORDS: &str = "records";
+/// What the cluster can never take.
+const REJECTED: &str = "rejected";
+/// Under which the state is stored.
+const GROUP: &str = "outbox";
+/// Why a record was rejected.
+const ERROR: &str = "floe-outbox-error";
+/// The partition that the program asked for.
+const PARTITION: &str = "floe-outbox-partition";
+
+/// As good as for ever: what was accepted must not fail because the disk was full for long.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// How the local log is opened.
+pub(super) struct Options {
+    pub(super) path: PathBuf,
+    pub(super) store: StoreConfig,
+    pub(super) durability: Durability,
+    pub(super) segment_bytes: u64,
+    pub(super) max_record: usize,
+    pub(super) retries: RetryPolicy,
+}
+
+pub(super) struct Local {
+    client: Client,
+    store: Arc<Store>,
+    partition: Arc<Partition>,
+    producer: Producer,
+}
+
+impl Local {
+    pub(super) async fn open(options: Options) -> Result<Self> {
+        let location = options.path.display().to_string();
+        let config = options.store.segment_bytes(options.segment_bytes).tail_bytes(4 << 20);
+        let topic = TopicConfig::new().durability(crate::engine::durability_to_log(options.durability));
+        let opened = blocking(move || {
+            let store = Store::open(config)?;
+            for name in [RECORDS, REJECTED] {
+                if store.topic(name).is_none() {
+                    store.create_topic(name, topic.clone())?;
+                }
+            }
+            let partition = store.partition(RECORDS, 0)?;
+            Ok((store, partition))
+        });
+        let (store, partition) = opened.await?;
+        let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
+        let producer = client
+            .producer(RECORDS)
+            .batch_size(128 * 1024)
+            .max_request_size(options.max_record)
+            .timeout(FOREVER)
+            .retries(options.retries)
+            .start()
+            .await?;
+        Ok(Self { client, store, partition, producer })
+    }
+
+    /// What an earlier process, or this one, stored last.
+    pub(super) fn stored(&self) -> Result<Option<State>> {
+        let Some(row) = self.store.committed(GROUP, RECORDS, 0) else { return Ok(None) };
+        serde_json::from_str(&row.metadata).map(Some).map_err(|error| {
+            Error::new(ErrorKind::CorruptData, "the state of the outbox cannot be read").with_source(error)
+        })
+    }
+
+    pub(super) async fn store(&self, state: &State) -> Result<()> {
+        let text = serde_json::to_string(state).map_err(|error| {
+            Error::new(ErrorKind::SerializationError, "the state of the outbox cannot be written")
+                .with_source(error)
+        })?;
+        let (store, position) = (Arc::clone(&self.store), state.position);
+        blocking(move || store.commit_offset(GROUP, RECORDS, 0, position, Some(&text))).await
+    }
+
+    pub(super) async fn append<V: AsRef<[u8]>>(&self, mut record: Record<V>) -> Result<Delivery> {
+        if let Some(partition) = record.partition.take() {
+            record = record.header(PARTITION, partition.to_string());
+        }
+        self.producer.enqueue(record).await
+    }
+
+    /// Waits until everything appended before is in the log.
+    pub(super) async fn flush(&self) -> Result<()> {
+        self.producer.flush().await
+    }
+
+    /// Bytes in the log and on their way into it.
+    pub(super) fn used(&self) -> u64 {
+        self.partition.size_bytes().saturating_add(self.producer.stats().buffered_bytes)
+    }
+
+    /// Records written by this process.
+    pub(super) fn appended(&self) -> u64 {
+        self.producer.stats().records
+    }
+
+    pub(super) fn start(&self) -> i64 {
+        self.partition.bounds().start
+    }
+
+    pub(super) fn end(&self) -> i64 {
+        self.partition.readable_end()
+    }
+
+    /// Reads from a record on. Ends at the present end if asked to.
+    pub(super) async fn read(&self, from: i64, stop_at_end: bool) -> Result<Consumer> {
+        let from = StartAt::Offset(from.max(self.start()));
+        let reader = self.client.consumer(RECORDS).from(from).on_gap(GapPolicy::Fail);
+        let reader = reader.prefetch_bytes(4 << 20).fetch_bytes(1 << 20);
+        if stop_at_end { reader.stop_at_end().start().await } else { reader.start().await }
+    }
+
+    /// Gives up everything before a record.
+    pub(super) async fn trim(&self, to: i64) -> Result<()> {
+        let partition = Arc::clone(&self.partition);
+        blocking(move || {
+            let bounds = partition.bounds();
+            if to <= bounds.start { Ok(()) } else { partition.delete_before(to.min(bounds.end)) }
+        })
+        .await
+    }
+
+    /// Puts a record aside for good.
+    pub(super) async fn reject(&self, message: &Message, error: &Error) -> Result<()> {
+        let mut record = restore(message);
+        record.headers.push((ERROR.to_owned(), Bytes::from(error.to_string())));
+        let producer = self.client.shared_producer(REJECTED).await?;
+        producer.send(record).await.map(drop)
+    }
+
+    pub(super) async fn close(&self) -> Result<()> {
+        self.client.close().await
+    }
+
+    /// What errors of the local log are about.
+    pub(super) fn place(&self) -> TopicPartition {
+        Topic::from(RECORDS).partition(0)
+    }
+}
+
+/// The partition that the program asked for.
+pub(super) fn fixed_partition(message: &Message) -> Option<u32> {
+    str::from_utf8(message.headers.get(PARTITION)?).ok()?.parse().ok()
+}
+
+/// The record as it was accepted, without a partition.
+pub(super) fn restore(message: &Message) -> Record {
+    let headers = message.headers.iter().filter(|(name, _)| *name != PARTITION);
+    Record {
+        key: message.key.clone(),
+        value: message.value.clone(),
+        headers: headers.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))).collect(),
+        timestamp: message.timestamp,
+        partition: None,
+    }
+}
+
+/// Whether the disk had no room.
+pub(super) fn is_disk_full(error: &Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(io) = error.downcast_ref::<std::io::Error>() {
+            return io.kind() == std::io::ErrorKind::StorageFull;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Runs what waits for the disk where that harms nobody.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, floe_log::LogError> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(outcome) => outcome.map_err(Error::from),
+        Err(stopped) => {
+            Err(Error::new(ErrorKind::Closed, "the runtime stopped before the local log answered")
+                .with_source(stopped))
+        }
+    }
+}
+
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("bytes", &self.used()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,395 @@
+//! The outbox over an engine that keeps batches in memory and a disk that is killed and filled on demand, its clock
+//! paused.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+
+use floe_log::{
+    StoreConfig,
+    disk::{Fault as DiskFault, FaultyDisk, MemoryDisk},
+};
+
+use super::{Outbox, OutboxBuilder, WhenOutboxFull};
+use crate::{
+    Client, Error, ErrorKind, Record, TopicSpec,
+    engine::{
+        Capabilities,
+        fake::{FakeEngine, Fault},
+    },
+};
+
+const PATH: &str = "/outbox";
+
+/// Longer than anything may take; the clock is paused.
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn builder(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> OutboxBuilder {
+    let client = Client::over(Arc::new(engine.clone()));
+    on(client.producer("orders").outbox(PATH), Arc::clone(disk) as _)
+}
+
+fn on(builder: OutboxBuilder, disk: Arc<dyn floe_log::disk::Disk>) -> OutboxBuilder {
+    builder.store(StoreConfig::at(Path::new(PATH)).disk(disk))
+}
+
+async fn open(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> Outbox {
+    builder(engine, disk).start().await.unwrap()
+}
+
+/// The values of all partitions, in order.
+fn delivered(engine: &FakeEngine, partitions: u32) -> BTreeMap<u32, Vec<String>> {
+    let values = |partition| {
+        let batches = engine.batches("orders", partition);
+        let records = batches.iter().flat_map(|batch| batch.records().unwrap());
+        records.map(|record| String::from_utf8(record.unwrap().value.to_vec()).unwrap()).collect()
+    };
+    (0..partitions).map(|partition| (partition, values(partition))).collect()
+}
+
+fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|number| format!("record {number}")).collect()
+}
+
+async fn drained(outbox: &Outbox) {
+    tokio::time::timeout(HOUR, outbox.drained()).await.expect("it does not drain").unwrap();
+}
+
+/// A padded value that is told by its number.
+fn padded(number: usize) -> String {
+    format!("{number:06} {}", "x".repeat(1000))
+}
+
+fn number_of(value: &str) -> usize {
+    value.split(' ').next().unwrap().parse().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn records_are_accepted_and_delivered_in_order() {
+    let engine = FakeEngine::with_topic("orders", 3);
+    let outbox = open(&engine, &Arc::default()).await;
+    for number in 0..300 {
+        let key = format!("key-{}", number % 7);
+        outbox.enqueue(Record::keyed(key.clone(), format!("{key} {number}"))).await.unwrap();
+    }
+    let placed = outbox.send(Record::new("chosen").header("a", "b").partition(2).timestamp(7)).await.unwrap();
+    assert_eq!(placed, 300);
+    drained(&outbox).await;
+    let all = delivered(&engine, 3);
+    assert_eq!(all.values().map(Vec::len).sum::<usize>(), 301);
+    assert_eq!(all[&2].last().unwrap(), "chosen");
+    let last = engine.batches("orders", 2).last().unwrap().records().unwrap().last().unwrap().unwrap();
+    assert_eq!((last.headers.len(), last.headers.get("a")), (1, Some(b"b".as_slice())));
+    assert_eq!(last.timestamp, Some(7));
+    for values in all.values() {
+        let mut latest = BTreeMap::new();
+        for value in values.iter().filter(|value| *value != "chosen") {
+            let (key, number) = value.split_once(' ').unwrap();
+            let number: usize = number.parse().unwrap();
+            assert!(latest.insert(key, number).is_none_or(|before| before < number), "{value}");
+        }
+    }
+    let stats = outbox.stats();
+    assert_eq!((stats.accepted, stats.delivered, stats.waiting), (301, 301, 0));
+    let report = outbox.close().await.unwrap();
+    assert_eq!((report.delivered, report.waiting), (301, 0));
+    assert_eq!(outbox.send("late").await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_delivered_waits_for_the_next_process() {
+    let engine = FakeEngine::with_topic("other", 1);
+    let disk = Arc::default();
+    let outbox = open(&engine, &disk).await;
+    outbox.send_all(numbered(0..50)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(outbox.stats().last_error.unwrap().kind(), ErrorKind::TopicNotFound);
+    let report = outbox.close_within(Duration::from_secs(1)).await.unwrap();
+    assert_eq!((report.delivered, report.waiting), (0, 50));
+
+    let client = Client::over(Arc::new(engine.clone()));
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    let outbox = open(&engine, &disk).await;
+    outbox.send_all(numbered(50..60)).await.unwrap();
+    drained(&outbox).await;
+    assert_eq!(delivered(&engine, 1)[&0], numbered(0..60));
+    assert!(outbox.stats().last_error.is_none());
+    outbox.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_tries_again_until_the_topic_is_there() {
+    let engine = FakeEngine::with_topic("other", 1);
+    let outbox = open(&engine, &Arc::default()).await;
+    outbox.send("first").await.unwrap();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let client = Client::over(Arc::new(engine.clone()));
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    drained(&outbox).await;
+    assert_eq!(delivered(&engine, 1)[&0], ["first"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_between_delivery_and_storing_doubles_nothing() {
+    let engine = FakeEngine::with_topic("orders", 2);
+    let disk = Arc::<MemoryDisk>::default();
+    let outbox = open(&engine, &disk).await;
+    let expected: Vec<_> = (0..40).map(|number| format!("{number}")).collect();
+    for value in &expected {
+        outbox.enqueue(Record::keyed(value.clone(), value.clone())).await.unwrap();
+    }
+    drained(&outbox).await;
+    // The state is stored some time after the delivery; at this instant it says that nothing was delivered.
+    let killed = Arc::new(disk.after_kill());
+    outbox.close_within(Duration::ZERO).await.unwrap();
+    drop(outbox);
+
+    let outbox = open(&engine, &killed).await;
+    assert_eq!(outbox.stats().waiting, 40, "the state was stored before the kill: nothing is tested");
+    outbox.send(Record::keyed("last", "last")).await.unwrap();
+    drained(&outbox).await;
+    let mut all: Vec<_> = delivered(&engine, 2).into_values().flatten().collect();
+    let count = all.len();
+    all.sort();
+    all.dedup();
+    assert_eq!((count, all.len()), (41, 41));
+    assert_eq!(outbox.stats().delivered, 41);
+}
+
+/// Kills at any instant, answers that are lost, and refusals: everything comes once and in order.
+#[tokio::test(start_paused = true)]
+async fn chaos_loses_nothing_and_doubles_nothing() {
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % below
+    };
+    for round in 0..20 {
+        let engine = FakeEngine::with_topic("orders", 2);
+        let mut disk = Arc::<MemoryDisk>::default();
+        let mut sent = 0;
+        for _ in 0..6 {
+            let broken = || Error::new(ErrorKind::NetworkError, "broken");
+            engine.fail_appends((0..next(6)).map(|_| match next(4) {
+                0 => Fault::LoseAnswer(broken()),
+                1 => Fault::Refuse(broken()),
+                2 => Fault::Refuse(Error::new(ErrorKind::AuthFailed, "not now")),
+                _ => Fault::Pass,
+            }));
+            let outbox = builder(&engine, &disk).start().await.unwrap();
+            for _ in 0..next(60) {
+                let record = Record::keyed(format!("key-{}", sent % 5), padded(sent));
+                outbox.enqueue(record).await.unwrap();
+                sent += 1;
+            }
+            outbox.shared().flush().await.unwrap();
+            for _ in 0..next(40) {
+                tokio::time::sleep(Duration::from_millis(next(30))).await;
+            }
+            let killed = disk.after_kill();
+            // What a dead process no longer does must not happen after the copy was made.
+            engine.fail_appends((0..1000).map(|_| Fault::Refuse(broken())));
+            outbox.close_within(Duration::ZERO).await.unwrap();
+            engine.forget_append_faults();
+            disk = Arc::new(killed);
+        }
+        let outbox = open(&engine, &disk).await;
+        drained(&outbox).await;
+        let mut all: Vec<usize> = Vec::new();
+        for values in delivered(&engine, 2).values() {
+            let numbers: Vec<_> = values.iter().map(|value| number_of(value)).collect();
+            for key in 0..5 {
+                let of_key: Vec<_> = numbers.iter().filter(|number| *number % 5 == key).collect();
+                assert!(of_key.is_sorted(), "round {round}: {of_key:?}");
+            }
+            all.extend(numbers);
+        }
+        all.sort_unstable();
+        assert_eq!(all, (0..sent).collect::<Vec<_>>(), "round {round}");
+        outbox.close().await.unwrap();
+    }
+}
+
+/// An outbox of 64 KiB whose deliveries are held up.
+async fn held_up(when_full: WhenOutboxFull) -> (FakeEngine, Outbox) {
+    let engine = FakeEngine::with_topic("orders", 1);
+    engine.fail_appends((0..1000).map(|_| Fault::Hold));
+    let outbox = builder(&engine, &Arc::default()).max_bytes(64 * 1024).when_full(when_full);
+    (engine, outbox.start().await.unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_refuses() {
+    let (engine, outbox) = held_up(WhenOutboxFull::Fail).await;
+    let mut accepted = 0;
+    let refused = loop {
+        match outbox.send(padded(accepted)).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 100, "64 KiB took {accepted} kB");
+    };
+    assert_eq!(refused.kind(), ErrorKind::BufferFull);
+    assert!(accepted > 30, "64 KiB are full after {accepted} kB");
+    engine.release(1000);
+    drained(&outbox).await;
+    // Room comes back when the state is stored.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    outbox.send(padded(accepted)).await.unwrap();
+    drained(&outbox).await;
+    let numbers: Vec<_> = delivered(&engine, 1)[&0].iter().map(|value| number_of(value)).collect();
+    assert_eq!(numbers, (0..=accepted).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_makes_senders_wait() {
+    let (engine, outbox) = held_up(WhenOutboxFull::Wait).await;
+    let sender = {
+        let outbox = outbox.clone();
+        tokio::spawn(async move {
+            for number in 0..300 {
+                outbox.send(padded(number)).await.unwrap();
+            }
+        })
+    };
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!sender.is_finished(), "64 KiB took 300 kB");
+    assert!(outbox.stats().bytes <= 66 * 1024, "{} bytes", outbox.stats().bytes);
+    engine.release(1000);
+    tokio::time::timeout(HOUR, sender).await.expect("nobody was woken").unwrap();
+    drained(&outbox).await;
+    let numbers: Vec<_> = delivered(&engine, 1)[&0].iter().map(|value| number_of(value)).collect();
+    assert_eq!(numbers, (0..300).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_outbox_gives_up_the_oldest_and_counts_them() {
+    let (engine, outbox) = held_up(WhenOutboxFull::DropOldest).await;
+    for number in 0..300 {
+        outbox.send(padded(number)).await.unwrap();
+    }
+    let dropped = outbox.stats().dropped as usize;
+    assert!((200..300).contains(&dropped), "{dropped}");
+    engine.release(1000);
+    drained(&outbox).await;
+    let numbers: Vec<_> = delivered(&engine, 1)[&0].iter().map(|value| number_of(value)).collect();
+    assert!(numbers.is_sorted() && numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
+    // Those that were on their way already may arrive although they were given up.
+    assert!(numbers.ends_with(&(dropped..300).collect::<Vec<_>>()), "{numbers:?}");
+    let report = outbox.close().await.unwrap();
+    assert_eq!((report.dropped as usize, report.waiting), (dropped, 0));
+}
+
+/// An outbox on a disk on which the next writes find no room.
+async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
+    let client = Client::over(Arc::new(engine.clone()));
+    let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
+    let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
+    outbox.send("before").await.unwrap();
+    (engine, disk, outbox)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_refuses() {
+    let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::Fail).await;
+    disk.plan(DiskFault::Full(0), ".log", 0, u64::MAX);
+    let error = outbox.send("no room").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BufferFull, "{error:?}");
+    disk.heal();
+    outbox.send("after").await.unwrap();
+    drained(&outbox).await;
+    assert_eq!(delivered(&engine, 1)[&0], ["before", "after"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_makes_senders_wait() {
+    let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::Wait).await;
+    disk.plan(DiskFault::Full(0), ".log", 0, u64::MAX);
+    let sender = {
+        let outbox = outbox.clone();
+        tokio::spawn(async move { outbox.send("patient").await })
+    };
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(!sender.is_finished());
+    disk.heal();
+    tokio::time::timeout(HOUR, sender).await.expect("it waits for ever").unwrap().unwrap();
+    drained(&outbox).await;
+    assert_eq!(delivered(&engine, 1)[&0], ["before", "patient"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_full_disk_gives_up_the_oldest() {
+    let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::DropOldest).await;
+    drained(&outbox).await;
+    engine.fail_appends((0..1000).map(|_| Fault::Hold));
+    outbox.send_all(numbered(0..10)).await.unwrap();
+    // Full three times; what is given up makes no room here, so that only healing does.
+    disk.plan(DiskFault::Full(0), ".log", 0, 3);
+    outbox.send("newest").await.unwrap();
+    assert_eq!(outbox.stats().dropped, 10);
+    engine.release(1000);
+    drained(&outbox).await;
+    assert_eq!(delivered(&engine, 1)[&0].last().unwrap(), "newest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_can_never_be_sent_is_put_aside() {
+    let engine = FakeEngine::with_topic("orders", 2)
+        .with_capabilities(Capabilities { max_batch_bytes: 4096, ..Capabilities::FULL });
+    let disk = Arc::default();
+    let outbox = builder(&engine, &disk).max_record_bytes(100_000).start().await.unwrap();
+    outbox.enqueue(Record::keyed("k", "one")).await.unwrap();
+    outbox.enqueue(Record::new("nowhere").partition(7)).await.unwrap();
+    outbox.enqueue(Record::keyed("k", "two")).await.unwrap();
+    outbox.enqueue(Record::keyed("k", "x".repeat(10_000))).await.unwrap();
+    outbox.enqueue(Record::keyed("k", "three")).await.unwrap();
+    drained(&outbox).await;
+    let all: Vec<_> = delivered(&engine, 2).into_values().flatten().collect();
+    assert_eq!(all, ["one", "two", "three"]);
+    let report = outbox.close().await.unwrap();
+    assert_eq!((report.rejected, report.waiting), (2, 0));
+    // Opened again, it still counts, and goes on.
+    let outbox = builder(&engine, &disk).start().await.unwrap();
+    outbox.send(Record::keyed("k", "four")).await.unwrap();
+    drained(&outbox).await;
+    let all: Vec<_> = delivered(&engine, 2).into_values().flatten().collect();
+    assert_eq!(
+        (all.as_slice(), outbox.stats().rejected),
+        (["one", "two", "three", "four"].map(String::from).as_slice(), 2)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_outbox_of_another_topic_is_refused() {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let disk = Arc::default();
+    open(&engine, &disk).await.close().await.unwrap();
+    let client = Client::over(Arc::new(engine.clone()));
+    let other = on(client.producer("invoices").outbox(PATH), Arc::clone(&disk) as _).start().await;
+    assert_eq!(other.unwrap_err().kind(), ErrorKind::InvalidConfig);
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_the_client_closes_the_outbox() {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let client = Client::over(Arc::new(engine.clone()));
+    let outbox = on(client.producer("orders").outbox(PATH), Arc::<MemoryDisk>::default() as _);
+    let outbox = outbox.start().await.unwrap();
+    outbox.send_all(numbered(0..5)).await.unwrap();
+    client.close().await.unwrap();
+    assert_eq!(delivered(&engine, 1)[&0], numbered(0..5));
+    assert_eq!(outbox.send("late").await.unwrap_err().kind(), ErrorKind::Closed);
+    assert_eq!(outbox.drained().await.unwrap_err().kind(), ErrorKind::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_make_no_sense_are_refused() {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let small = builder(&engine, &Arc::default()).max_bytes(1000).start().await.unwrap_err();
+    assert_eq!(small.kind(), ErrorKind::InvalidConfig);
+    let outbox = builder(&engine, &Arc::default()).max_bytes(64 * 1024).start().await.unwrap();
+    let error = outbox.send("x".repeat(100_000)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RecordTooLarge);
+}
