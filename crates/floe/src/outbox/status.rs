@@ -24,7 +24,6 @@ pub struct OutboxStats {
 
 /// How an outbox ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[must_use = "it says what waits"]
 #[non_exhaustive]
 pub struct OutboxReport {
     /// Records delivered by this process.

@@ -68,7 +68,7 @@ async fn records_are_accepted_and_delivered_in_order() {
     let outbox = open(&engine, &Arc::default()).await;
     for number in 0..300 {
         let key = format!("key-{}", number % 7);
-        outbox.enqueue(Record::keyed(key.clone(), format!("{key} {number}"))).await.unwrap();
+        drop(outbox.enqueue(Record::keyed(key.clone(), format!("{key} {number}"))).await.unwrap());
     }
     let placed = outbox.send(Record::new("chosen").header("a", "b").partition(2).timestamp(7)).await.unwrap();
     assert_eq!(placed, 300);
@@ -134,7 +134,7 @@ async fn a_kill_between_delivery_and_storing_doubles_nothing() {
     let outbox = open(&engine, &disk).await;
     let expected: Vec<_> = (0..40).map(|number| format!("{number}")).collect();
     for value in &expected {
-        outbox.enqueue(Record::keyed(value.clone(), value.clone())).await.unwrap();
+        drop(outbox.enqueue(Record::keyed(value.clone(), value.clone())).await.unwrap());
     }
     drained(&outbox).await;
     // The state is stored some time after the delivery; at this instant it says that nothing was delivered.
@@ -179,7 +179,7 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
             let outbox = builder(&engine, &disk).start().await.unwrap();
             for _ in 0..next(60) {
                 let record = Record::keyed(format!("key-{}", sent % 5), padded(sent));
-                outbox.enqueue(record).await.unwrap();
+                drop(outbox.enqueue(record).await.unwrap());
                 sent += 1;
             }
             outbox.shared().flush().await.unwrap();
@@ -294,7 +294,7 @@ async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_refuses() {
     let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::Fail).await;
-    disk.plan(DiskFault::Full(0), ".log", 0, u64::MAX);
+    disk.plan(DiskFault::Full(0), ".seg", 0, u64::MAX);
     let error = outbox.send("no room").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::BufferFull, "{error:?}");
     disk.heal();
@@ -306,7 +306,7 @@ async fn a_full_disk_refuses() {
 #[tokio::test(start_paused = true)]
 async fn a_full_disk_makes_senders_wait() {
     let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::Wait).await;
-    disk.plan(DiskFault::Full(0), ".log", 0, u64::MAX);
+    disk.plan(DiskFault::Full(0), ".seg", 0, u64::MAX);
     let sender = {
         let outbox = outbox.clone();
         tokio::spawn(async move { outbox.send("patient").await })
@@ -326,7 +326,7 @@ async fn a_full_disk_gives_up_the_oldest() {
     engine.fail_appends((0..1000).map(|_| Fault::Hold));
     outbox.send_all(numbered(0..10)).await.unwrap();
     // Full three times; what is given up makes no room here, so that only healing does.
-    disk.plan(DiskFault::Full(0), ".log", 0, 3);
+    disk.plan(DiskFault::Full(0), ".seg", 0, 3);
     outbox.send("newest").await.unwrap();
     assert_eq!(outbox.stats().dropped, 10);
     engine.release(1000);
@@ -340,11 +340,11 @@ async fn what_can_never_be_sent_is_put_aside() {
         .with_capabilities(Capabilities { max_batch_bytes: 4096, ..Capabilities::FULL });
     let disk = Arc::default();
     let outbox = builder(&engine, &disk).max_record_bytes(100_000).start().await.unwrap();
-    outbox.enqueue(Record::keyed("k", "one")).await.unwrap();
-    outbox.enqueue(Record::new("nowhere").partition(7)).await.unwrap();
-    outbox.enqueue(Record::keyed("k", "two")).await.unwrap();
-    outbox.enqueue(Record::keyed("k", "x".repeat(10_000))).await.unwrap();
-    outbox.enqueue(Record::keyed("k", "three")).await.unwrap();
+    drop(outbox.enqueue(Record::keyed("k", "one")).await.unwrap());
+    drop(outbox.enqueue(Record::new("nowhere").partition(7)).await.unwrap());
+    drop(outbox.enqueue(Record::keyed("k", "two")).await.unwrap());
+    drop(outbox.enqueue(Record::keyed("k", "x".repeat(10_000))).await.unwrap());
+    drop(outbox.enqueue(Record::keyed("k", "three")).await.unwrap());
     drained(&outbox).await;
     let all: Vec<_> = delivered(&engine, 2).into_values().flatten().collect();
     assert_eq!(all, ["one", "two", "three"]);
@@ -381,7 +381,6 @@ async fn closing_the_client_closes_the_outbox() {
     client.close().await.unwrap();
     assert_eq!(delivered(&engine, 1)[&0], numbered(0..5));
     assert_eq!(outbox.send("late").await.unwrap_err().kind(), ErrorKind::Closed);
-    assert_eq!(outbox.drained().await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
 #[tokio::test(start_paused = true)]

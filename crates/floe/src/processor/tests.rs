@@ -107,7 +107,7 @@ async fn keys_keep_their_order_however_long_each_takes() {
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));
     let (count, peak) = (Arc::clone(&running), Arc::clone(&most));
-    processor(&client)
+    let _report = processor(&client)
         .concurrency(4)
         .map(move |message: Message| {
             let (running, most) = (Arc::clone(&count), Arc::clone(&peak));
@@ -140,7 +140,7 @@ async fn partitions_keep_their_order() {
     fill(&client, &["a", "b", "c", "d", "e", "f"], 10).await;
     let seen = Arc::new(Mutex::new(Vec::new()));
     let log = Arc::clone(&seen);
-    processor(&client)
+    let _report = processor(&client)
         .concurrency(8)
         .order(Order::PerPartition)
         .map(move |message: Message| {
@@ -401,7 +401,7 @@ async fn a_shutdown_in_the_middle_of_a_batch_says_what_it_left() {
     assert_eq!((report.handled, left), (3, vec!["7 of orders/0 from offset 3 on".to_owned()]));
     assert_eq!(stored(&client, 0).await, Some(3));
     // The next run does the rest, and nothing was lost.
-    processor(&client).map(copy).run(std::future::pending()).await.unwrap();
+    let _report = processor(&client).map(copy).run(std::future::pending()).await.unwrap();
     let made = values(&client, "invoices").await;
     assert_eq!(made.len(), 10, "{made:?}");
 }
