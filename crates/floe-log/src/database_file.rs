@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc};
 
-use crate::disk::{DiskFile, write_all_at};
+use crate::disk::{DiskFile, read_full_at, write_all_at};
 
 /// One file as redb wants it.
 #[derive(Debug)]
@@ -16,15 +16,8 @@ impl redb::StorageBackend for DatabaseFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let mut bytes = Vec::with_capacity(out.len());
-        while bytes.len() < out.len() {
-            let (missing, at) = (out.len() - bytes.len(), offset + bytes.len() as u64);
-            if self.file.read_at(&mut bytes, missing, at)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        out.copy_from_slice(&bytes);
-        Ok(())
+        let filled = read_full_at(&*self.file, out, offset)?;
+        if filled < out.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

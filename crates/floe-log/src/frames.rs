@@ -28,7 +28,7 @@ pub(crate) struct Frames {
     position: u64,
     /// The buffers filled before, oldest first; `ahead` is the end of the last one. Each is filled again once nobody
     /// holds a batch of it: fresh memory costs a page fault every 4 KiB, more than reading into it does.
-    buffers: VecDeque<Bytes>,
+    buffers: VecDeque<Arc<Vec<u8>>>,
     /// Base offset that the next batch must have: base offset and length lie outside a batch's checksum.
     expected: i64,
     /// Where the readable part of the file ends.
@@ -133,14 +133,17 @@ impl Frames {
         }
         let left = usize::try_from(self.limit - self.position).unwrap_or(usize::MAX);
         let want = limits.read_size.max(needed).min(left);
-        let mut bytes = self.room(want);
-        let filled = self.read(&mut bytes, (needed, want), limits.may_wait);
+        let mut buffer = self.room(want);
+        let mut len = self.ahead.len();
+        let into = buffer.get_mut(..want).unwrap_or_default();
+        let filled = self.read(into, &mut len, needed, limits.may_wait);
         // Also after a failure: what was there before is still the start of it.
-        self.ahead = Bytes::from(bytes);
+        let buffer = Arc::new(buffer);
+        self.ahead = Bytes::from_owner(Filled { buffer: Arc::clone(&buffer), len });
         if self.buffers.len() == MAX_BUFFERS {
             self.buffers.pop_front();
         }
-        self.buffers.push_back(self.ahead.clone());
+        self.buffers.push_back(buffer);
         filled
     }
 
@@ -152,17 +155,13 @@ impl Frames {
         }
     }
 
-    /// Memory for `want` bytes that begins with what is ahead.
+    /// Memory for at least `want` bytes that begins with what is ahead.
     fn room(&mut self, want: usize) -> Vec<u8> {
-        let rest = self.ahead.to_vec();
-        self.ahead = Bytes::new();
-        let mut room = self.free_buffer().unwrap_or_default();
-        if room.capacity() > want.max(MAX_READ) * 2 {
-            room = Vec::new();
+        let fits = |buffer: &Vec<u8>| buffer.len() >= want && buffer.len() <= want.max(MAX_READ) * 2;
+        let mut room = self.free_buffer().filter(fits).unwrap_or_else(|| vec![0; want]);
+        if let Some(start) = room.get_mut(..self.ahead.len()) {
+            start.copy_from_slice(&self.ahead);
         }
-        room.clear();
-        room.reserve_exact(want);
-        room.extend_from_slice(&rest);
         room
     }
 
@@ -170,47 +169,62 @@ impl Frames {
     fn free_buffer(&mut self) -> Option<Vec<u8>> {
         let mut found = None;
         let mut spare = 1;
-        for mut buffer in std::mem::take(&mut self.buffers) {
-            if !buffer.is_unique() {
-                self.buffers.push_back(buffer);
-            } else if found.is_none() {
-                // Empty, so that taking it apart moves no bytes.
-                buffer.truncate(0);
-                found = Some(Vec::from(buffer));
-            } else if spare > 0 {
-                spare -= 1;
-                self.buffers.push_back(buffer);
+        for buffer in std::mem::take(&mut self.buffers) {
+            match Arc::try_unwrap(buffer) {
+                Err(used) => self.buffers.push_back(used),
+                Ok(free) if found.is_none() => found = Some(free),
+                Ok(free) if spare > 0 => {
+                    spare -= 1;
+                    self.buffers.push_back(Arc::new(free));
+                }
+                Ok(_) => {}
             }
         }
         found
     }
 
+    /// Reads into `into`, of which `len` bytes are there, until `needed` are.
     fn read(
         &self,
-        bytes: &mut Vec<u8>,
-        (needed, want): (usize, usize),
+        into: &mut [u8],
+        len: &mut usize,
+        needed: usize,
         may_wait: bool,
     ) -> Result<bool, FrameError> {
-        while bytes.len() < needed {
-            let at = self.position + bytes.len() as u64;
-            let more = want.saturating_sub(bytes.len());
+        while *len < needed {
+            let at = self.position + *len as u64;
+            let target = into.get_mut(*len..).unwrap_or_default();
             let read = if may_wait {
-                self.file.read_at(bytes, more, at).map_err(FrameError::Io)?
+                self.file.read_at(target, at).map_err(FrameError::Io)?
             } else {
-                match self.file.read_cached_at(bytes, more, at).map_err(FrameError::Io)? {
+                match self.file.read_cached_at(target, at).map_err(FrameError::Io)? {
                     Some(read) => read,
                     None => return Ok(false),
                 }
             };
             if read == 0 {
-                let problem = format!("the file ends {} bytes into a batch", bytes.len());
+                let problem = format!("the file ends {len} bytes into a batch");
                 return Err(self.bad(problem));
             }
+            *len += read;
         }
         Ok(true)
     }
 
     fn bad(&self, problem: String) -> FrameError {
         FrameError::Bad { position: self.position, problem }
+    }
+}
+
+/// The part of a buffer that was read. Keeps the buffer from being filled again.
+#[derive(Debug)]
+struct Filled {
+    buffer: Arc<Vec<u8>>,
+    len: usize,
+}
+
+impl AsRef<[u8]> for Filled {
+    fn as_ref(&self) -> &[u8] {
+        self.buffer.get(..self.len).unwrap_or_default()
     }
 }

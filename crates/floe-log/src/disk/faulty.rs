@@ -165,17 +165,17 @@ impl DiskFile for FaultyFile {
         }
     }
 
-    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         match self.hit(|fault| fault == Fault::Read) {
             Some(_) => Err(broken()),
-            None => self.inner.read_at(into, len, position),
+            None => self.inner.read_at(into, position),
         }
     }
 
-    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>> {
+    fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
         match self.hit(|fault| fault == Fault::NotCached) {
             Some(_) => Ok(None),
-            None => self.inner.read_cached_at(into, len, position),
+            None => self.inner.read_cached_at(into, position),
         }
     }
 

@@ -255,13 +255,13 @@ impl DiskFile for MemoryFile {
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 
-    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
         let position = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        Ok(self.pieces.read().read(into, len, position))
+        Ok(self.pieces.read().read(into, position))
     }
 
-    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>> {
-        self.read_at(into, len, position).map(Some)
+    fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        self.read_at(into, position).map(Some)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -347,17 +347,20 @@ impl Pieces {
         }
     }
 
-    fn read(&self, into: &mut Vec<u8>, len: usize, position: usize) -> usize {
-        let end = position.saturating_add(len).min(self.len);
+    fn read(&self, into: &mut [u8], position: usize) -> usize {
         let mut at = position;
-        while at < end {
-            let within = at % PIECE;
-            let take = (PIECE - within).min(end - at);
-            let part = self.pieces.get(at / PIECE).and_then(|piece| piece.get(within..within + take));
-            into.extend_from_slice(part.unwrap_or_default());
-            at += take;
+        let mut left = into;
+        // Past the end there is no piece, or an empty part of the last one.
+        while let Some(part) = self.pieces.get(at / PIECE).and_then(|piece| piece.get(at % PIECE..)) {
+            let (now, later) = left.split_at_mut(part.len().min(left.len()));
+            if now.is_empty() {
+                break;
+            }
+            now.copy_from_slice(part.get(..now.len()).unwrap_or_default());
+            at += now.len();
+            left = later;
         }
-        end.saturating_sub(position)
+        at - position
     }
 }
 
@@ -382,8 +385,11 @@ mod tests {
             model.resize(len, 0);
             pieces.set_len(len);
             assert!(pieces.to_vec() == model, "length {len}");
-            let mut read = Vec::new();
-            assert_eq!(pieces.read(&mut read, 100, len.saturating_sub(3)), len.min(3));
+            let mut read = [0; 100];
+            assert_eq!(pieces.read(&mut read, len.saturating_sub(3)), len.min(3));
+            let mut all = vec![1; model.len() + 5];
+            assert_eq!(pieces.read(&mut all, 0), model.len());
+            assert!(all[..len] == model, "length {len}");
         }
     }
 

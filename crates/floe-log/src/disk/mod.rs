@@ -95,17 +95,18 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// What the system says.
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
 
-    /// Appends up to `len` bytes from `position` to `into`, possibly less; returns how many bytes, 0 at the end.
+    /// Reads from `position` into the start of `into`, possibly less than it holds; returns how many bytes, 0 at the
+    /// end of the file.
     ///
     /// # Errors
     /// What the system says.
-    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize>;
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
     /// As [`DiskFile::read_at`], but only what needs no waiting for a device: None if nothing can be had that way.
     ///
     /// # Errors
     /// What the system says.
-    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>>;
+    fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>>;
 
     /// Makes what was written survive a power loss.
     ///
@@ -144,13 +145,21 @@ pub(crate) fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut position: 
 
 /// Reads the whole file, at most `limit` bytes of it.
 pub(crate) fn read_all(file: &dyn DiskFile, limit: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    while bytes.len() < limit {
-        let chunk = (limit - bytes.len()).min(1 << 20);
-        let position = bytes.len() as u64;
-        if file.read_at(&mut bytes, chunk, position)? == 0 {
-            break;
+    let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
+    let mut bytes = vec![0; size.min(limit)];
+    let filled = read_full_at(file, &mut bytes, 0)?;
+    bytes.truncate(filled);
+    Ok(bytes)
+}
+
+/// Reads until `into` is full or the file ends; returns how many bytes.
+pub(crate) fn read_full_at(file: &dyn DiskFile, into: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(missing) = into.get_mut(filled..).filter(|missing| !missing.is_empty()) {
+        match file.read_at(missing, position + filled as u64)? {
+            0 => break,
+            read => filled += read,
         }
     }
-    Ok(bytes)
+    Ok(filled)
 }

@@ -9,7 +9,6 @@ use std::{
 };
 
 use rustix::{
-    buffer::spare_capacity,
     io::{Errno, ReadWriteFlags},
     process::{Resource, getrlimit, setrlimit},
 };
@@ -130,31 +129,21 @@ impl DiskFile for RealFile {
         again(|| rustix::io::pwritev(&self.file, slices, position))
     }
 
-    fn read_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<usize> {
-        let before = into.len();
-        into.reserve_exact(len);
-        let read = again(|| rustix::io::pread(&self.file, spare_capacity(into), position))?;
-        // The allocator may have given more room than asked for.
-        into.truncate(before + len);
-        Ok(read.min(len))
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        again(|| rustix::io::pread(&self.file, &mut *into, position))
     }
 
-    fn read_cached_at(&self, into: &mut Vec<u8>, len: usize, position: u64) -> io::Result<Option<usize>> {
-        let before = into.len();
-        into.resize(before + len, 0);
-        let target = into.get_mut(before..).unwrap_or_default();
+    fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
         let read = again(|| {
-            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(target)], position, ReadWriteFlags::NOWAIT)
+            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(into)], position, ReadWriteFlags::NOWAIT)
         });
-        let (kept, result) = match read {
-            Ok(read) => (read, Ok(Some(read))),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => (0, Ok(None)),
+        match read {
+            Ok(read) => Ok(Some(read)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
             // A file system without the flag: the caller takes the way that may wait.
-            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => (0, Ok(None)),
-            Err(error) => (0, Err(error)),
-        };
-        into.truncate(before + kept);
-        result
+            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn sync(&self) -> io::Result<()> {
