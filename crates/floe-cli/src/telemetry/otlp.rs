@@ -4,8 +4,12 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::connect::HttpConnector;
-use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response, hyper::HyperClient};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{ExporterBuildError, MetricExporter, SpanExporter, WithHttpConfig as _};
 use opentelemetry_sdk::metrics::PeriodicReader;
 use tokio::runtime::Handle;
@@ -16,10 +20,13 @@ use crate::exit::{Failure, Outcome};
 /// Longest that a request may take, whatever the environment says; shorter limits are the exporters' own.
 const LONGEST: Duration = Duration::from_secs(60);
 
+/// Largest answer; what a collector has to say is short.
+const MAX_ANSWER: usize = 1 << 20;
+
 /// Sends on the runtime of the command: the exporters run on threads of their own, which have none.
 #[derive(Debug)]
 struct OnRuntime {
-    client: HyperClient<HttpsConnector<HttpConnector>>,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
 }
 
@@ -27,7 +34,13 @@ struct OnRuntime {
 impl HttpClient for OnRuntime {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
-        self.runtime.spawn(async move { client.send_bytes(request).await }).await?
+        let exchange = async move {
+            let response = client.request(request.map(Full::from)).await?;
+            let (head, body) = response.into_parts();
+            let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
+            Ok(Response::from_parts(head, body))
+        };
+        self.runtime.spawn(tokio::time::timeout(LONGEST, exchange)).await??
     }
 }
 
@@ -45,7 +58,7 @@ pub(super) fn client() -> Outcome<Arc<dyn HttpClient>> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    let client = HyperClient::new(connector, LONGEST, None);
+    let client = Client::builder(TokioExecutor::new()).build(connector);
     Ok(Arc::new(OnRuntime { client, runtime: Handle::current() }))
 }
 

@@ -327,6 +327,7 @@ impl<R> fmt::Debug for Replies<R> {
 }
 
 fn encode<R: Request>(request: &R, version: i16, id: i32, client_id: &str) -> Result<EncodedFrame> {
+    tracing::trace!(correlation_id = id, api = R::NAME, version, "request");
     frame::encode_request(request, version, id, client_id).map_err(|problem| {
         let kind = match problem {
             WireError::TooLarge { .. } => ErrorKind::RecordTooLarge,
@@ -487,6 +488,7 @@ fn room(received: &BytesMut) -> usize {
 
 async fn hand_out(frame: Bytes, state: &State) -> Result<()> {
     let (id, body) = frame::split_reply(frame).map_err(out_of_step)?;
+    tracing::trace!(correlation_id = id, "reply");
     let stream = {
         let mut pending = state.pending.lock();
         match pending.waiting.entry(id) {

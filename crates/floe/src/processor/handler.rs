@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinError};
 
 use super::{Failure, Outputs};
-use crate::{Error, ErrorKind, Message, Record, Result, payload::PayloadCodec};
+use crate::{Error, ErrorKind, Message, Record, Result, payload::PayloadCodec, telemetry};
 
 /// What is left of the types of the handler: bytes in, bytes out.
 pub(super) type Handler =
@@ -56,7 +56,7 @@ pub(super) async fn attempt(
     limit: Duration,
 ) -> Result<Vec<Record>, Ended> {
     // The call itself is foreign code as well, and decoding is.
-    let mut task = tokio::spawn(async move { handler(message).await });
+    let mut task = tokio::spawn(telemetry::carrying(async move { handler(message).await }));
     let _abort = AbortOnDrop(task.abort_handle());
     match tokio::time::timeout(limit, &mut task).await {
         Ok(Ok(outcome)) => outcome.map_err(Ended::Failed),

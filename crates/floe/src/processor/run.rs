@@ -1,6 +1,6 @@
 //! The loop of a processor: reads, starts handlers, waits for deliveries, acknowledges.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
@@ -40,6 +40,32 @@ struct Work {
     limit: Duration,
     retries: RetryPolicy,
     marks_origin: bool,
+}
+
+/// Why nothing came of an attempt.
+enum Unmade {
+    /// The record's own fault, or the handler's.
+    Failed(Failure),
+    /// Nothing can go on.
+    Fatal(Error),
+}
+
+impl Unmade {
+    fn code(&self) -> Cow<'static, str> {
+        match self {
+            Self::Failed(failure) => Cow::Owned(failure.code_name().to_owned()),
+            Self::Fatal(error) => Cow::Borrowed(error.kind().as_str()),
+        }
+    }
+}
+
+impl fmt::Display for Unmade {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failed(failure) => failure.fmt(f),
+            Self::Fatal(error) => error.fmt(f),
+        }
+    }
 }
 
 /// What became of an attempt.
@@ -281,17 +307,12 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Work {
     async fn attempt(&self, job: &mut Job) -> Attempted {
-        let made = handler::attempt(Arc::clone(&self.handler), job.message.clone(), self.limit).await;
+        let telemetry = self.producer.telemetry();
+        let made = telemetry.process_with(&job.message, self.make(&job.message), Unmade::code).await;
         let failure = match made {
-            Ok(records) => match self.enqueue(&job.message, records).await {
-                Ok(deliveries) => return Attempted::Made { deliveries, dead: false },
-                Err(error) if concerns_the_record(&error) => {
-                    Failure::permanent(error.clone()).code(error.kind().as_str())
-                }
-                Err(error) => return Attempted::Fatal(error),
-            },
-            Err(Ended::Failed(failure)) => failure,
-            Err(Ended::Cancelled) => return Attempted::Fatal(handler::runtime_ends()),
+            Ok(deliveries) => return Attempted::Made { deliveries, dead: false },
+            Err(Unmade::Failed(failure)) => failure,
+            Err(Unmade::Fatal(error)) => return Attempted::Fatal(error),
         };
         let (retriable, code) = (failure.is_retriable(), failure.code_name().to_owned());
         let text = failure.to_string();
@@ -306,10 +327,27 @@ impl Work {
             return Attempted::Fatal(error.with_attempts(job.attempts));
         };
         tracing::warn!(%error, attempts = job.attempts, "the record becomes a dead letter");
+        telemetry.buried(&job.message.topic, &code);
         let reason = Reason { code: &code, text: &text, attempts: job.attempts };
         match writer.enqueue(&job.message, &reason).await {
             Ok(delivery) => Attempted::Made { deliveries: vec![delivery], dead: true },
             Err(error) => Attempted::Fatal(error),
+        }
+    }
+
+    /// Handles a record, and sends what came of it on its way.
+    async fn make(&self, message: &Message) -> Result<Vec<Delivery>, Unmade> {
+        match handler::attempt(Arc::clone(&self.handler), message.clone(), self.limit).await {
+            Ok(records) => self.enqueue(message, records).await.map_err(|error| {
+                if concerns_the_record(&error) {
+                    let code = error.kind().as_str();
+                    Unmade::Failed(Failure::permanent(error).code(code))
+                } else {
+                    Unmade::Fatal(error)
+                }
+            }),
+            Err(Ended::Failed(failure)) => Err(Unmade::Failed(failure)),
+            Err(Ended::Cancelled) => Err(Unmade::Fatal(handler::runtime_ends())),
         }
     }
 

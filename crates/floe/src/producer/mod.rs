@@ -279,6 +279,10 @@ impl Producer {
         self.shared().is_closed()
     }
 
+    pub(crate) fn telemetry(&self) -> &crate::Telemetry {
+        &self.shared().telemetry
+    }
+
     /// The topic that it sends to.
     #[must_use]
     pub fn topic(&self) -> &Topic {

@@ -36,6 +36,7 @@ pub(super) struct Instruments {
     pub(super) gaps: Counter<u64>,
     pub(super) missing: Counter<u64>,
     pub(super) dedup_drops: Counter<u64>,
+    dead_letters: Counter<u64>,
     retries: Counter<u64>,
     breaker_transitions: Counter<u64>,
     pub(super) connections: UpDownCounter<i64>,
@@ -76,6 +77,7 @@ impl Instruments {
             gaps: counter(names::RECORD_GAPS),
             missing: counter(names::MISSING_MESSAGES),
             dedup_drops: counter(names::DEDUP_DROPS),
+            dead_letters: counter(names::DLQ_MESSAGES),
             retries: counter(names::RETRY_ATTEMPTS),
             breaker_transitions: counter(names::BREAKER_TRANSITIONS),
             connections,
@@ -99,6 +101,16 @@ impl Instruments {
         ];
         attributes.extend(topic.map(destination));
         self.retries.add(1, &attributes);
+    }
+
+    #[cold]
+    pub(super) fn buried(&self, system: &'static str, topic: &Topic, code: &str) {
+        let attributes = [
+            KeyValue::new(attribute::SYSTEM, system),
+            destination(topic),
+            KeyValue::new(attribute::ERROR_TYPE, code.to_owned()),
+        ];
+        self.dead_letters.add(1, &attributes);
     }
 
     #[cold]

@@ -58,12 +58,13 @@ use std::sync::{
 #[cfg(not(feature = "telemetry"))]
 pub use self::off::Telemetry;
 #[cfg(not(feature = "telemetry"))]
-pub(crate) use self::off::{BatchSpan, ConsumerTelemetry, Lag, Origin, Origins, Queue};
+pub(crate) use self::off::{BatchSpan, ConsumerTelemetry, Lag, Origin, Origins, Queue, carrying};
 #[cfg(feature = "telemetry")]
 pub(crate) use self::{
     consume::ConsumerTelemetry,
     context::extract,
     gauges::{Lag, Queue},
+    process::carrying,
     produce::{BatchSpan, Origin, Origins},
 };
 pub use self::{
@@ -153,6 +154,13 @@ impl Telemetry {
     ) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.retried(self.inner.system, operation, topic, cause);
+        }
+    }
+
+    /// A record became a dead letter, for a reason with this code.
+    pub(crate) fn buried(&self, topic: &crate::Topic, code: &str) {
+        if let Some(instruments) = &self.inner.instruments {
+            instruments.buried(self.inner.system, topic, code);
         }
     }
 

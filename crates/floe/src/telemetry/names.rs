@@ -173,6 +173,9 @@ metrics! {
     DEDUP_DROPS = "floe.dedup.drops", Counter, "{message}",
         [SYSTEM, DESTINATION, PARTITION],
         "Records that a consumer dropped because they had come before.";
+    DLQ_MESSAGES = "floe.dlq.messages", Counter, "{message}",
+        [SYSTEM, DESTINATION, ERROR_TYPE],
+        "Records that a processor gave up and wrote to its dead-letter topic, by the topic that they came from.";
     RETRY_ATTEMPTS = "floe.retry.attempts", Counter, "{attempt}",
         [SYSTEM, OPERATION_NAME, DESTINATION, ERROR_TYPE],
         "Attempts after the first: batches sent again, readers opened again, calls repeated. With the error of the attempt before.";
@@ -258,8 +261,8 @@ pub const PROCESS: SpanType = SpanType {
     operation: "process",
     kind: "consumer",
     operation_type: "process",
-    attributes: &[attribute::PARTITION, ANY_OFFSET, attribute::BODY_SIZE, attribute::ERROR_TYPE],
-    description: "What runs inside `Telemetry::process`. Linked to the context of the record, or its child with \
+    attributes: &[attribute::PARTITION, ANY_OFFSET, attribute::ERROR_TYPE],
+    description: "What runs inside `Telemetry::process`, and each attempt of a processor. Linked to the context of the record, or its child with \
                   `process_as_child`.",
 };
 

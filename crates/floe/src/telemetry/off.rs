@@ -1,6 +1,7 @@
 //! Stands in for telemetry in a build without it.
 
 use std::{
+    borrow::Cow,
     fmt::Display,
     sync::{Arc, Weak},
 };
@@ -109,6 +110,8 @@ impl Telemetry {
 
     pub(crate) fn retried(&self, _: &'static str, _: Option<&Topic>, _: &Error) {}
 
+    pub(crate) fn buried(&self, _: &Topic, _: &str) {}
+
     pub(crate) fn breaker_changed(&self, _: &str, _: &'static str, _: &'static str) {}
 
     pub(crate) fn carries(&self) -> bool {
@@ -156,10 +159,19 @@ impl Telemetry {
     ///
     /// # Errors
     /// What `work` returns.
-    pub async fn process<T, E: Display + 'static>(
+    pub async fn process<V, T, E: Display + 'static>(
         &self,
-        _: &Message,
+        _: &Message<V>,
         work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        work.await
+    }
+
+    pub(crate) async fn process_with<V, T, E: Display>(
+        &self,
+        _: &Message<V>,
+        work: impl Future<Output = Result<T, E>>,
+        _: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         work.await
     }
@@ -168,11 +180,16 @@ impl Telemetry {
     ///
     /// # Errors
     /// What `work` returns.
-    pub async fn process_as_child<T, E: Display + 'static>(
+    pub async fn process_as_child<V, T, E: Display + 'static>(
         &self,
-        _: &Message,
+        _: &Message<V>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         work.await
     }
+}
+
+/// See the module.
+pub(crate) fn carrying<F: Future>(work: F) -> F {
+    work
 }

@@ -1,6 +1,6 @@
 //! What applications do with records.
 
-use std::{any::Any, fmt::Display};
+use std::{any::Any, borrow::Cow, fmt::Display};
 
 use opentelemetry::{
     Context, KeyValue,
@@ -16,7 +16,7 @@ use super::{
     instruments::{destination, partition_id},
     layer::CANCELLED,
     names::{self, attribute},
-    produce::{size, with},
+    produce::with,
 };
 use crate::{Error, Topic, consumer::Message};
 
@@ -48,10 +48,20 @@ impl Telemetry {
     ///
     /// # Cancel safety
     /// As `work`. Dropping the future counts as the error `cancelled`.
-    pub async fn process<T, E: Display + 'static>(
+    pub async fn process<V, T, E: Display + 'static>(
         &self,
-        message: &Message,
+        message: &Message<V>,
         work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        self.process_with(message, work, error_type).await
+    }
+
+    /// As [`Telemetry::process`], where the errors have codes of their own.
+    pub(crate) async fn process_with<V, T, E: Display>(
+        &self,
+        message: &Message<V>,
+        work: impl Future<Output = Result<T, E>>,
+        code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         let carried = extract(message.headers.borrowed());
         let baggage = carried.baggage().iter().map(|(name, (value, metadata))| {
@@ -62,7 +72,8 @@ impl Telemetry {
         } else {
             Context::current_with_baggage(baggage.collect::<Vec<_>>())
         };
-        self.process_in(message, parent, carried.span().span_context().clone(), work).await
+        let link = carried.span().span_context().clone();
+        self.process_in(message, (parent, link), work, code).await
     }
 
     /// As [`Telemetry::process`], with the span as a child of the one in which the message was made: one trace from the
@@ -73,24 +84,24 @@ impl Telemetry {
     ///
     /// # Cancel safety
     /// As [`Telemetry::process`].
-    pub async fn process_as_child<T, E: Display + 'static>(
+    pub async fn process_as_child<V, T, E: Display + 'static>(
         &self,
-        message: &Message,
+        message: &Message<V>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         let carried = extract(message.headers.borrowed());
         if !carried.span().span_context().is_valid() {
             return self.process(message, work).await;
         }
-        self.process_in(message, carried, SpanContext::NONE, work).await
+        self.process_in(message, (carried, SpanContext::NONE), work, error_type).await
     }
 
-    async fn process_in<T, E: Display + 'static>(
+    async fn process_in<V, T, E: Display>(
         &self,
-        message: &Message,
-        parent: Context,
-        link: SpanContext,
+        message: &Message<V>,
+        (parent, link): (Context, SpanContext),
         work: impl Future<Output = Result<T, E>>,
+        code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         let builder = || {
             let builder = self.span(names::PROCESS, SpanKind::Consumer, &message.topic);
@@ -101,7 +112,6 @@ impl Telemetry {
                 [
                     partition_id(message.partition),
                     KeyValue::new(attribute::offset(self.inner.system), message.offset),
-                    KeyValue::new(attribute::BODY_SIZE, size(message.value.len())),
                 ],
             )
         };
@@ -121,7 +131,7 @@ impl Telemetry {
         let outcome = work.with_context(context).await;
         match &outcome {
             Ok(_) => processing.end(None),
-            Err(error) => processing.end(Some((error_type(error), error.to_string()))),
+            Err(error) => processing.end(Some((code(error), error.to_string()))),
         }
         outcome
     }
@@ -138,9 +148,9 @@ struct Processing<'a> {
 }
 
 impl Processing<'_> {
-    fn end(&mut self, failure: Option<(&'static str, String)>) {
+    fn end(&mut self, failure: Option<(Cow<'static, str>, String)>) {
         self.ended = true;
-        let error = failure.as_ref().map(|(error, _)| KeyValue::new(attribute::ERROR_TYPE, *error));
+        let error = failure.as_ref().map(|(error, _)| KeyValue::new(attribute::ERROR_TYPE, error.clone()));
         if let Some(context) = &self.span {
             let span = context.span();
             span.set_attributes(error.clone());
@@ -164,11 +174,17 @@ impl Processing<'_> {
 impl Drop for Processing<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Some((CANCELLED, "given up".to_owned())));
+            self.end(Some((Cow::Borrowed(CANCELLED), "given up".to_owned())));
         }
     }
 }
 
-fn error_type<E: 'static>(error: &E) -> &'static str {
-    (error as &dyn Any).downcast_ref::<Error>().map_or(OTHER, |error| error.kind().as_str())
+fn error_type<E: 'static>(error: &E) -> Cow<'static, str> {
+    let ours = (error as &dyn Any).downcast_ref::<Error>();
+    Cow::Borrowed(ours.map_or(OTHER, |error| error.kind().as_str()))
+}
+
+/// Takes the current context along, into a task of its own.
+pub(crate) fn carrying<F: Future>(work: F) -> impl Future<Output = F::Output> {
+    work.with_current_context()
 }

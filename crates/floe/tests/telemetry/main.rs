@@ -1,6 +1,8 @@
 //! Reads back what a client tells: metrics by the exporter for Prometheus, spans by an exporter into memory.
 
 mod documentation;
+#[path = "../../examples/telemetry.rs"]
+mod example;
 mod exposition;
 mod metrics;
 mod spans;
@@ -14,6 +16,11 @@ use opentelemetry_sdk::{
 use prometheus::{Registry, TextEncoder};
 
 use self::exposition::Exposition;
+
+#[test]
+fn the_example_runs() {
+    example::main().unwrap();
+}
 
 /// Where a client under test tells everything.
 struct Observer {

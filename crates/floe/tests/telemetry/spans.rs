@@ -3,8 +3,9 @@
 use std::future::Future;
 
 use floe::{
-    Client, Error, ErrorKind, Record, TopicSpec,
+    Client, Error, ErrorKind, Message, Record, TopicSpec,
     consumer::{Consumer, StartAt},
+    processor::{DeadLetters, Failure},
     telemetry::{TRACEPARENT, TelemetryOptions, names},
 };
 use opentelemetry::{
@@ -240,6 +241,45 @@ async fn nothing_is_carried_where_that_is_off() {
     let message = consumer(&client).await.try_next().await.unwrap().unwrap();
     assert!(message.headers.is_empty());
     observer.only_span("send orders", SpanKind::Producer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_hands_the_trace_on() {
+    let observer = Observer::new();
+    let client = observer.client("memory:", 1).await;
+    client.admin().create_topic(TopicSpec::new("bills")).await.unwrap();
+    client.admin().create_topic(TopicSpec::new("dead")).await.unwrap();
+    let producer = client.producer("orders").start().await.unwrap();
+    let (trace, _) = observer.inside_span(producer.send("coffee")).await;
+    producer.send("poison").await.unwrap();
+
+    let processor = client.processor("orders", "bills").dead_letters(DeadLetters::Topic("dead".into()));
+    let report = processor
+        .stop_at_end()
+        .map(|message: Message| async move {
+            if message.value == "poison" {
+                return Err(Failure::permanent("not coffee").code("not_coffee"));
+            }
+            let handling = Context::current().span().span_context().span_id().to_string();
+            Ok(Record::new(floe::Bytes::from(handling)))
+        })
+        .run(std::future::pending())
+        .await
+        .unwrap();
+    assert_eq!(report.dead_letters, 1, "{report:?}");
+    let from_beginning = |topic: &str| client.consumer(topic).from(StartAt::Beginning);
+    let bill = from_beginning("bills").start().await.unwrap().try_next().await.unwrap().unwrap();
+    from_beginning("dead").start().await.unwrap().try_next().await.unwrap().unwrap();
+
+    let process = observer.spans("process orders");
+    assert_eq!(process.len(), 2, "{process:#?}");
+    assert_eq!(process[0].links.links[0].span_context.trace_id(), trace);
+    let handling = process[0].span_context.span_id().to_string();
+    assert_eq!(bill.value, handling, "the span is current in the handler");
+    assert_eq!(format!("{:016x}", bill.trace_context().unwrap().span_id), handling);
+    assert_eq!(attribute(&process[1], "error.type"), Some("not_coffee".into()));
+    let dead = [("messaging_destination_name", "orders"), ("error_type", "not_coffee")];
+    assert_eq!(observer.metrics().value("floe_dlq_messages_total", &dead), Some(1.0));
 }
 
 #[tokio::test]
