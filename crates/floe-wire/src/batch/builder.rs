@@ -195,22 +195,9 @@ impl BatchBuilder {
             attributes |= Attributes::TRAILER;
         }
         put_at(&mut buffer, HEADER_LEN..RECORDS_START, &count.to_be_bytes());
-        let Compression { codec, level, threshold } = options.compression;
-        let section = buffer.get(HEADER_LEN..).unwrap_or_default();
-        if codec != Codec::None && section.len() >= threshold {
-            let mut compressed = Vec::with_capacity(HEADER_LEN + section.len());
-            compressed.resize(HEADER_LEN, 0);
-            compress(codec, level, section, &mut compressed)?;
-            if compressed.len() < buffer.len() {
-                buffer = compressed;
-                attributes |= codec.code();
-            }
-        }
-        let too_large =
-            || WireError::TooLarge { what: "record batch", size: buffer.len(), limit: MAX_BATCH_LEN };
-        let mut header = BatchHeader {
+        let header = BatchHeader {
             base_offset: 0,
-            batch_len: i32::try_from(buffer.len() - LENGTH_END).map_err(|_| too_large())?,
+            batch_len: 0,
             leader_epoch: -1,
             checksum: 0,
             attributes: Attributes(attributes),
@@ -219,10 +206,7 @@ impl BatchBuilder {
             max_timestamp,
             producer: options.producer,
         };
-        put_at(&mut buffer, 0..HEADER_LEN, &header.encode());
-        header.checksum = crc32c::crc32c(buffer.get(CHECKSUM_START..).unwrap_or_default());
-        put_at(&mut buffer, CHECKSUM_FIELD, &header.checksum.to_be_bytes());
-        Ok(EncodedBatch::built(header, Bytes::from(buffer)))
+        seal(header, buffer, options.compression)
     }
 
     #[inline]
@@ -242,6 +226,31 @@ impl BatchBuilder {
             max: self.first_timestamp.saturating_add(i64::from(i32::MAX)),
         })
     }
+}
+
+/// Closes a batch whose bytes are in `buffer`, with room for the header in front of the record section: compresses it,
+/// if that makes it smaller, and fills in the header. Length, checksum and codec of `header` are not looked at.
+pub(super) fn seal(
+    mut header: BatchHeader,
+    mut buffer: Vec<u8>,
+    Compression { codec, level, threshold }: Compression,
+) -> Result<EncodedBatch, WireError> {
+    let section = buffer.get(HEADER_LEN..).unwrap_or_default();
+    if codec != Codec::None && section.len() >= threshold {
+        let mut compressed = Vec::with_capacity(HEADER_LEN + section.len());
+        compressed.resize(HEADER_LEN, 0);
+        compress(codec, level, section, &mut compressed)?;
+        if compressed.len() < buffer.len() {
+            buffer = compressed;
+            header.attributes.0 |= codec.code();
+        }
+    }
+    let too_large = || WireError::TooLarge { what: "record batch", size: buffer.len(), limit: MAX_BATCH_LEN };
+    header.batch_len = i32::try_from(buffer.len() - LENGTH_END).map_err(|_| too_large())?;
+    put_at(&mut buffer, 0..HEADER_LEN, &header.encode());
+    header.checksum = crc32c::crc32c(buffer.get(CHECKSUM_START..).unwrap_or_default());
+    put_at(&mut buffer, CHECKSUM_FIELD, &header.checksum.to_be_bytes());
+    Ok(EncodedBatch::built(header, Bytes::from(buffer)))
 }
 
 /// Overwrites a part of the header, which every buffer here begins with.

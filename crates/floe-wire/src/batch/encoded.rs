@@ -17,8 +17,8 @@ pub const PREFIX_LEN: usize = 16;
 pub struct EncodedBatch {
     header: BatchHeader,
     bytes: Bytes,
-    /// The checksum was computed from these very bytes, in this process: computing it again would tell nothing.
-    own: bool,
+    /// The checksum was computed from these very bytes in this process: computing it again would tell nothing.
+    verified: bool,
 }
 
 impl PartialEq for EncodedBatch {
@@ -47,17 +47,17 @@ impl EncodedBatch {
                 format!("{} bytes follow its end", bytes.len() - total),
             ));
         }
-        Ok(Self { header, bytes, own: false })
+        Ok(Self { header, bytes, verified: false })
     }
 
     /// For one complete batch whose header was decoded already.
     pub(super) fn from_parts(header: BatchHeader, bytes: Bytes) -> Self {
-        Self { header, bytes, own: false }
+        Self { header, bytes, verified: false }
     }
 
     /// For bytes that were encoded just now, with their checksum.
     pub(super) fn built(header: BatchHeader, bytes: Bytes) -> Self {
-        Self { header, bytes, own: true }
+        Self { header, bytes, verified: true }
     }
 
     /// The decoded header, with the base offset as assigned.
@@ -129,12 +129,13 @@ impl EncodedBatch {
         out.freeze()
     }
 
-    /// Compares the stored checksum with the bytes; free for a batch that was built in this process.
+    /// Compares the stored checksum with the bytes; free for a batch that was built in this process, or that came out of
+    /// [`EncodedBatch::verified`].
     ///
     /// # Errors
     /// [`WireError::Checksum`] when they differ.
     pub fn verify_checksum(&self) -> Result<(), WireError> {
-        if self.own {
+        if self.verified {
             return Ok(());
         }
         let computed = crc32c::crc32c(self.bytes.get(CHECKSUM_START..).unwrap_or_default());
@@ -146,6 +147,16 @@ impl EncodedBatch {
             stored: self.header.checksum,
             computed,
         })
+    }
+
+    /// The same batch, which remembers that its checksum is right: whoever takes it over need not read it again.
+    ///
+    /// # Errors
+    /// [`WireError::Checksum`] when it is not.
+    pub fn verified(mut self) -> Result<Self, WireError> {
+        self.verify_checksum()?;
+        self.verified = true;
+        Ok(self)
     }
 
     /// The bytes as they were received or encoded; the prefix may hold another base offset.
@@ -188,6 +199,18 @@ mod tests {
         let batch = batch();
         assert_eq!(batch.to_bytes().as_ptr(), batch.raw().as_ptr());
         assert_eq!(batch.len(), batch.raw().len());
+    }
+
+    #[test]
+    fn only_a_right_checksum_is_remembered() {
+        let good = batch().to_bytes();
+        let verified = EncodedBatch::parse(good.clone()).unwrap().verified().unwrap();
+        assert!(verified.verified);
+        assert_eq!(verified.verify_checksum(), Ok(()));
+        let mut bad = good.to_vec();
+        *bad.last_mut().unwrap() ^= 1;
+        let bad = EncodedBatch::parse(Bytes::from(bad)).unwrap();
+        assert!(matches!(bad.verified(), Err(WireError::Checksum { .. })));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod encoded;
 mod header;
 mod records;
 mod renumber;
+mod section;
 mod split;
 mod trailer;
 
@@ -24,5 +25,6 @@ pub use encoded::{EncodedBatch, PREFIX_LEN};
 pub use header::{Attributes, BatchHeader, HEADER_LEN, LENGTH_END, MAX_BATCH_LEN, ProducerIdentity};
 pub use records::{BorrowedRecord, BorrowedRecords, MAX_SECTION_LEN, RecordView, Records};
 pub use renumber::Renumbered;
+pub use section::{SectionPlace, section_len};
 pub use split::{Split, Tail};
 pub use trailer::{BorrowedHeaders, Headers, TrailerState};

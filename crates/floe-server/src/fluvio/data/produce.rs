@@ -117,8 +117,8 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
         if !allows(rules.compression, codec) {
             return Err(ErrorCode::CompressionError);
         }
-        batch.verify_checksum().map_err(|error| ErrorCode::Other(error.to_string()))?;
-        batches.push(batch);
+        // Remembered by the batch: the log need not read it once more.
+        batches.push(batch.verified().map_err(|error| ErrorCode::Other(error.to_string()))?);
     }
     if split.remaining().is_empty() {
         Ok(batches)
