@@ -29,6 +29,7 @@
 //! | `registry` | what engines have no place for, kept in a file |
 //! | `incoming`, `outbox` | the two halves of a connection, both bounded |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
+//! | `smartmodule` | WebAssembly functions that records go through (feature `smartengine`) |
 //! | `walrus` | the text protocol |
 //! | `http` | health and metrics |
 //! | `metrics` | the counters |
@@ -45,6 +46,7 @@ mod options;
 mod outbox;
 mod registry;
 mod server;
+mod smartmodule;
 #[cfg(feature = "testkit")]
 pub mod testkit;
 mod walrus;

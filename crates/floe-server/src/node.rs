@@ -37,6 +37,10 @@ pub(crate) struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
+    /// Whether clients may send records through modules.
+    pub(crate) runs_smartmodules: bool,
+    #[cfg(feature = "smartengine")]
+    pub(crate) modules: Arc<crate::smartmodule::Modules>,
     /// `None` when Fluvio is not served.
     pub(crate) data_server: Option<PublicAddress>,
     pub(crate) cursors: crate::walrus::Cursors,

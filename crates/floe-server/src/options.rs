@@ -12,6 +12,8 @@ pub struct ServeOptions {
     /// Folder for what the engine has no place for: rules of Fluvio topics, SmartModules, registered data servers.
     /// Default: none, all of it is gone when the server ends.
     pub registry: Option<PathBuf>,
+    /// Whether the SmartModules that clients name or send are run, which takes the feature `smartengine`. Default: yes.
+    pub smartmodules: bool,
     /// How long requests may go on after the shutdown has begun. Default: 10 seconds.
     pub shutdown_deadline: Duration,
     /// What one client may take.
@@ -46,6 +48,7 @@ impl Default for ServeOptions {
         Self {
             advertise: None,
             registry: None,
+            smartmodules: true,
             shutdown_deadline: Duration::from_secs(10),
             limits: Limits::default(),
             more_metrics: None,
@@ -71,6 +74,13 @@ pub struct Limits {
     pub response_bytes: usize,
     /// Streams that one connection may open in its life. Default: 10,000.
     pub streams: u32,
+    /// Bytes of memory that a SmartModule may have. Default: 256 MiB.
+    pub smartmodule_memory: usize,
+    /// Instructions that a SmartModule may take for a call, so that none goes on for ever. Default: 1,000 million, which
+    /// is a second or a few.
+    pub smartmodule_fuel: u64,
+    /// Instructions that it may take besides for each byte of the batch that it is called for. Default: 1,000.
+    pub smartmodule_fuel_per_byte: u64,
     /// Time from the first byte of a request to its last. Default: 60 seconds.
     pub frame_timeout: Duration,
 }
@@ -84,6 +94,9 @@ impl Default for Limits {
             unread_bytes: 16 << 20,
             response_bytes: 8 << 20,
             streams: 10_000,
+            smartmodule_memory: 256 << 20,
+            smartmodule_fuel: 1_000_000_000,
+            smartmodule_fuel_per_byte: 1_000,
             frame_timeout: Duration::from_secs(60),
         }
     }

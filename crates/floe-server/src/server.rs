@@ -120,6 +120,9 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         metrics: Metrics::default(),
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
+        runs_smartmodules: options.smartmodules,
+        #[cfg(feature = "smartengine")]
+        modules: Arc::new(crate::smartmodule::Modules::new(&options.limits)),
         data_server,
         cursors: walrus::Cursors::default(),
         stopping: AtomicBool::new(false),

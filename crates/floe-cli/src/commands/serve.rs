@@ -39,6 +39,9 @@ pub(crate) struct ServeArgs {
     /// Name or address that Fluvio clients are told for the data server [default: the one that it is bound to]
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
+    /// Refuse requests with SmartModules, the WebAssembly of clients
+    #[arg(long)]
+    no_smartmodules: bool,
     /// Allow addresses that other machines can reach: there are no passwords and no encryption
     #[arg(long)]
     listen_public: bool,
@@ -65,6 +68,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let mut options = ServeOptions::default();
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
+    options.smartmodules = !args.no_smartmodules;
     options.registry = registry(&url)?;
     with_client(&url, async |client| {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());

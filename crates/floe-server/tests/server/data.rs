@@ -6,8 +6,7 @@ use floe_wire::{
     compress::Codec,
     fluvio::{
         ApiVersionsRequest, CreateRequest, ErrorCode, FetchPartition, FetchRequest, FetchTopic, ProduceReply,
-        RecordSet, SmartModuleInvocation, SmartModuleSource, TopicCompression, TopicProduceReply, TopicSpec,
-        TopicStorage,
+        RecordSet, TopicCompression, TopicProduceReply, TopicSpec, TopicStorage,
     },
 };
 
@@ -218,24 +217,6 @@ async fn unknown_partitions_have_no_offsets() {
         assert_eq!(offsets.error_code, ErrorCode::PartitionNotLeader, "{name}");
     }
     assert_eq!(peer.offsets("consumer-offset", 0).await.error_code, ErrorCode::None);
-}
-
-#[tokio::test]
-async fn modules_cannot_be_run_and_the_answer_says_so() {
-    let server = TestServer::start().await.unwrap();
-    topic(&server, "t", 1).await;
-    let mut peer = Peer::data(&server).await;
-    let mut request = produce("t", &[(0, RecordSet::from_batches(&[batch(&["a"])]))]);
-    let wasm = SmartModuleSource::Predefined("upper".to_owned());
-    request.smartmodules = vec![SmartModuleInvocation { wasm, ..SmartModuleInvocation::default() }];
-    let reply = peer.call(&request).await;
-    let unknown = ErrorCode::SmartModuleNotFound { name: "upper".to_owned() };
-    assert_eq!(reply.topics[0].partitions[0].error_code, unknown);
-    request.smartmodules[0].wasm = SmartModuleSource::AdHoc(Bytes::from_static(b"wasm"));
-    let reply = peer.call(&request).await;
-    let code = &reply.topics[0].partitions[0].error_code;
-    assert!(matches!(code, ErrorCode::SmartModuleChainInitError(_)), "{code:?}");
-    assert_eq!(peer.offsets("t", 0).await.last_stable_offset, 0, "nothing was written unfiltered");
 }
 
 #[tokio::test]

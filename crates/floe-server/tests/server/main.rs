@@ -4,6 +4,7 @@ mod controller;
 mod data;
 mod hostile;
 mod http;
+mod modules;
 mod offsets;
 mod peer;
 mod streams;

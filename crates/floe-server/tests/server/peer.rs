@@ -19,7 +19,7 @@ use tokio::{
 };
 
 /// No wait of these tests is longer.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// A connection to a Fluvio server.
 pub(crate) struct Peer {

@@ -1,11 +1,9 @@
 //! StreamFetch: pushes, acknowledgements, ends.
 
 use floe_server::testkit::TestServer;
-use floe_wire::fluvio::{
-    ErrorCode, OffsetUpdate, SmartModuleInvocation, UpdateOffsetsReply, UpdateOffsetsRequest,
-};
+use floe_wire::fluvio::{ErrorCode, OffsetUpdate, UpdateOffsetsReply, UpdateOffsetsRequest};
 
-use crate::peer::{Peer, batch, numbered, records, stream, topic};
+use crate::peer::{Peer, batch, numbered, records, topic};
 
 async fn acknowledge(peer: &mut Peer, stream_id: u32, offset: i64) -> i32 {
     peer.send(&UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset, stream_id }] }).await
@@ -163,20 +161,6 @@ async fn a_deleted_topic_is_told_to_every_stream() {
     let first = peer.pushed(waiting_for_acknowledgement).await.partition.error_code;
     let second = other.pushed(waiting_for_records).await.partition.error_code;
     assert_eq!((first, second), (ErrorCode::TopicDeleted, ErrorCode::TopicDeleted));
-}
-
-#[tokio::test]
-async fn a_stream_with_modules_is_refused() {
-    let server = TestServer::start().await.unwrap();
-    topic(&server, "t", 1).await;
-    let mut peer = Peer::data(&server).await;
-    peer.produce("t", &[batch(&["a"])]).await;
-    let mut request = stream("t", 0, 1000);
-    request.smartmodules = vec![SmartModuleInvocation::default()];
-    let id = peer.send(&request).await;
-    let reply = peer.pushed(id).await;
-    assert!(matches!(reply.partition.error_code, ErrorCode::SmartModuleChainInitError(_)), "{reply:?}");
-    assert!(reply.partition.records.is_empty());
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@
 mod admin;
 mod list;
 mod objects;
-pub(super) mod smartmodules;
+pub(crate) mod smartmodules;
 mod topics;
 mod watch;
 

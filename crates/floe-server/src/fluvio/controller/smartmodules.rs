@@ -1,4 +1,4 @@
-//! SmartModules that the cluster keeps: stored, listed and deleted. Nothing here runs them.
+//! SmartModules that the cluster keeps: stored, listed and deleted.
 
 use floe_wire::fluvio::{
     CreateRequest, DeleteRequest, ErrorCode, SmartModuleSpec, SmartModuleSummary, Status,
@@ -91,11 +91,13 @@ pub(super) fn list(node: &Node, filters: &[String], summary: bool) -> Vec<(Strin
     })
 }
 
-/// Whether a request may name this module.
-pub(crate) fn is_known(node: &Node, name: &str) -> bool {
+/// The bytes of the module that a request names.
+pub(crate) fn payload(node: &Node, name: &str) -> Option<bytes::Bytes> {
     let reference = Reference::parse(name);
-    node.registry
-        .read(|objects| objects.smartmodules.iter().any(|(stored, spec)| reference.matches(stored, spec)))
+    node.registry.read(|objects| {
+        let mut modules = objects.smartmodules.iter();
+        modules.find(|(stored, spec)| reference.matches(stored, spec)).map(|(_, spec)| spec.payload.clone())
+    })
 }
 
 fn summarized(spec: &SmartModuleSpec) -> SmartModuleSpec {

@@ -1,6 +1,6 @@
 //! Produce: batches from the socket to the engine, without a copy.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use floe::{
     Topic, TopicPartition,
@@ -8,17 +8,18 @@ use floe::{
 };
 use floe_wire::{
     WireError,
-    batch::EncodedBatch,
-    compress::Codec,
+    batch::{BatchBuilder, EncodedBatch, FinishOptions},
+    compress::{Codec, Compression},
     fluvio::{
         ErrorCode, Isolation, PartitionProduceData, PartitionProduceReply, ProduceReply, ProduceRequest,
-        TopicCompression, TopicProduceReply, TopicStorage, names::CONSUMER_OFFSET_TOPIC,
+        SmartModuleInvocation, TopicCompression, TopicProduceReply, TopicStorage,
+        names::CONSUMER_OFFSET_TOPIC,
     },
 };
 use futures_util::future::join_all;
 
 use super::super::errors;
-use crate::{catalog::TopicEntry, metrics::Front, node::Node};
+use crate::{catalog::TopicEntry, metrics::Front, node::Node, smartmodule};
 
 /// A request whose every entry is ready to be appended or refused.
 pub(super) struct Prepared {
@@ -33,27 +34,25 @@ struct Entry {
 }
 
 /// Looks up the topics and checks the batches. Nothing is written yet.
-pub(super) async fn prepare(node: &Node, request: ProduceRequest) -> Prepared {
-    let refusal = (!request.smartmodules.is_empty())
-        .then(|| super::stream::smartmodule_refusal(node, &request.smartmodules));
+pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> Prepared {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = Topic::from(topic.name.as_str());
-        let rules = match (&refusal, topic.partitions.is_empty()) {
-            // Official producers send topics without partitions when there is nothing to flush.
-            (_, true) => Err(ErrorCode::None),
-            (Some(refusal), _) => Err(refusal.clone()),
-            (None, false) => rules(node, &topic.name).await,
-        };
-        let entries = topic
-            .partitions
-            .into_iter()
-            .map(|data| {
-                let at = name.partition(data.partition);
-                let batches = rules.as_ref().map_err(Clone::clone).and_then(|rules| check(rules, &data));
-                Entry { at, batches }
-            })
-            .collect();
+        // Official producers send topics without partitions when there is nothing to flush.
+        let rules =
+            if topic.partitions.is_empty() { Err(ErrorCode::None) } else { rules(node, &topic.name).await };
+        let mut entries = Vec::with_capacity(topic.partitions.len());
+        for data in topic.partitions {
+            let at = name.partition(data.partition);
+            let mut batches = rules.as_ref().map_err(Clone::clone).and_then(|rules| check(rules, &data));
+            if let (Ok(rules), Ok(whole)) = (&rules, &mut batches)
+                && !request.smartmodules.is_empty()
+            {
+                let whole = mem::take(whole);
+                batches = through_modules(node, &request.smartmodules, version, &at, rules, whole).await;
+            }
+            entries.push(Entry { at, batches });
+        }
         topics.push((topic.name, entries));
     }
     let acks = match request.isolation {
@@ -98,7 +97,6 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
     }
-    let segment = rules.storage.and_then(|storage| storage.segment_size);
     let mut split = data.records.split();
     let mut batches = Vec::new();
     for batch in split.by_ref() {
@@ -110,9 +108,7 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
         if batch.header().last_offset_delta < 0 {
             continue;
         }
-        if segment.is_some_and(|segment| batch.len() > segment as usize) {
-            return Err(ErrorCode::MessageTooLarge);
-        }
+        check_size(rules, &batch)?;
         let codec = batch.header().attributes.codec().map_err(|_| ErrorCode::CompressionError)?;
         if !allows(rules.compression, codec) {
             return Err(ErrorCode::CompressionError);
@@ -125,6 +121,57 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
     } else {
         Err(ErrorCode::Other("the record set ends within a batch".to_owned()))
     }
+}
+
+fn check_size(rules: &Rules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
+    let segment = rules.storage.and_then(|storage| storage.segment_size);
+    if segment.is_some_and(|segment| batch.len() > segment as usize) {
+        return Err(ErrorCode::MessageTooLarge);
+    }
+    Ok(())
+}
+
+/// What modules make of the batches of an entry. If they fail on a record nothing of the entry is written.
+async fn through_modules(
+    node: &Node,
+    modules: &[SmartModuleInvocation],
+    version: i16,
+    at: &TopicPartition,
+    rules: &Rules,
+    batches: Vec<EncodedBatch>,
+) -> Result<Vec<EncodedBatch>, ErrorCode> {
+    let failed = |problem: String| ErrorCode::Other(format!("smartmodule chain failed: {problem}"));
+    let mut chain = smartmodule::open(node, modules, at, version).await?;
+    let mut outputs = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let transformed = chain.transform(&batch, batch.base_offset()).await.map_err(failed)?;
+        if let Some(failure) = transformed.failure {
+            return Err(ErrorCode::SmartModuleRuntimeError(failure));
+        }
+        if let Some(output) = transformed.batch {
+            let output = renumbered(output).map_err(|error| failed(error.to_string()))?;
+            check_size(rules, &output)?;
+            outputs.push(output);
+        }
+    }
+    Ok(outputs)
+}
+
+/// The batch with its records numbered one after the other. What a module dropped was never written, so it takes no
+/// offsets, and what it made of one record takes as many as there are.
+fn renumbered(batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
+    let records = batch.records()?;
+    let count = records.record_count();
+    if batch.header().offset_span() == count && records.is_dense() {
+        return Ok(batch);
+    }
+    let mut builder = BatchBuilder::new(batch.len());
+    for record in records.borrowed() {
+        let record = record?;
+        builder.append(record.timestamp.unwrap_or(-1), record.key, record.value, &[])?;
+    }
+    let compression = Compression { threshold: 0, ..Compression::new(batch.header().attributes.codec()?) };
+    builder.finish(FinishOptions { compression, ..FinishOptions::default() })
 }
 
 fn allows(rule: TopicCompression, codec: Codec) -> bool {

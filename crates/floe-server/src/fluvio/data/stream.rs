@@ -13,8 +13,8 @@ use floe::{
 use floe_wire::{
     batch::EncodedBatch,
     fluvio::{
-        ErrorCode, Isolation, PartitionRecords, RecordSet, SmartModuleInvocation, SmartModuleSource,
-        StreamFetchReply, StreamFetchRequest, frame::RequestHeader, names::CONSUMER_OFFSET_TOPIC,
+        ErrorCode, Isolation, PartitionRecords, RecordSet, StreamFetchReply, StreamFetchRequest,
+        frame::RequestHeader, names::CONSUMER_OFFSET_TOPIC,
     },
 };
 use futures_util::FutureExt as _;
@@ -25,6 +25,7 @@ use crate::{
     metrics::Front,
     node::{Node, told},
     outbox::{Gone, Outbox},
+    smartmodule::{self, Chain},
 };
 
 /// A partition that exists.
@@ -49,18 +50,6 @@ pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Res
         }
         _ => Err(ErrorCode::NotLeaderForPartition),
     }
-}
-
-/// Why the SmartModules of a request cannot be run: this build has nothing to run them with.
-pub(super) fn smartmodule_refusal(node: &Node, chain: &[SmartModuleInvocation]) -> ErrorCode {
-    for invocation in chain {
-        if let SmartModuleSource::Predefined(name) = &invocation.wasm
-            && !super::super::controller::smartmodules::is_known(node, name)
-        {
-            return ErrorCode::SmartModuleNotFound { name: name.clone() };
-        }
-    }
-    ErrorCode::SmartModuleChainInitError("this server was built without a SmartModule engine".to_owned())
 }
 
 /// Why a stream ended.
@@ -96,6 +85,9 @@ pub(super) struct Stream {
     max_bytes: usize,
     /// Offset of the next record to send.
     position: i64,
+    /// The position after the last reply. It stays behind while modules drop records, and an acknowledgement of it, which
+    /// a client may repeat, is no wish to go back.
+    told: i64,
     /// Read, and not fitting into the last reply.
     waiting: Option<EncodedBatch>,
 }
@@ -113,6 +105,7 @@ impl Stream {
         Self {
             max_bytes: wanted.min(node.limits.response_bytes),
             position: request.fetch_offset,
+            told: request.fetch_offset,
             node,
             outbox,
             id,
@@ -138,18 +131,33 @@ impl Stream {
     }
 
     async fn send_all(&mut self) -> Result<std::convert::Infallible, End> {
-        if !self.request.smartmodules.is_empty() {
-            return Err(smartmodule_refusal(&self.node, &self.request.smartmodules).into());
-        }
-        if self.request.smartmodule.is_some() || !self.request.wasm_module.is_empty() {
-            return Err(smartmodule_refusal(&self.node, &[]).into());
-        }
+        let mut chain = self.chain().await?;
         let mut reader = self.open().await?;
         loop {
             let Some(first) = self.first_batch(&mut reader).await? else { continue };
-            self.send(&mut reader, first).await?;
+            let has_sent = match &mut chain {
+                None => self.send(&mut reader, first).await.map(|()| true)?,
+                Some(chain) => self.send_through(chain, &mut reader, first).await?,
+            };
+            // If modules dropped everything, the client was told nothing and has nothing to acknowledge.
+            if !has_sent {
+                continue;
+            }
             self.await_acknowledgement(&mut reader).await?;
         }
+    }
+
+    /// The modules that the records go through.
+    async fn chain(&self) -> Result<Option<Chain>, ErrorCode> {
+        let StreamFetchRequest { smartmodules, smartmodule: only, wasm_module, .. } = &self.request;
+        if only.is_some() || !wasm_module.is_empty() {
+            let message = "modules in the layout of versions below 18 are not run: send them in a list";
+            return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
+        }
+        if smartmodules.is_empty() {
+            return Ok(None);
+        }
+        smartmodule::open(&self.node, smartmodules, &self.at, self.header.version).await.map(Some)
     }
 
     /// Opens the engine at the position, which must be within the partition.
@@ -204,13 +212,7 @@ impl Stream {
         let room = self.outbox.reserve(self.max_bytes.max(first.len())).await?;
         let mut bytes = first.len();
         let mut batches = vec![first];
-        while bytes < self.max_bytes {
-            // An error, or the end, comes again when it is asked for the next time.
-            let Some(Ok(Some(batch))) = reader.next().now_or_never() else { break };
-            if bytes + batch.len() > self.max_bytes {
-                self.waiting = Some(batch);
-                break;
-            }
+        while let Some(batch) = self.another_batch(reader, bytes) {
             bytes += batch.len();
             batches.push(batch);
         }
@@ -218,6 +220,7 @@ impl Stream {
         let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
         if let Some(last) = batches.last() {
             self.position = last.next_offset();
+            self.told = self.position;
         }
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -228,6 +231,66 @@ impl Stream {
         })?;
         self.node.metrics.sent(records, bytes);
         Ok(self.outbox.send_in(room, pieces).await?)
+    }
+
+    /// Sends what modules make of `first`, and of what else is there and fits. False if they left nothing of it.
+    async fn send_through(
+        &mut self,
+        chain: &mut Chain,
+        reader: &mut Box<dyn BatchReader>,
+        first: EncodedBatch,
+    ) -> Result<bool, End> {
+        let (mut bytes, mut records, mut batches, mut error_code) = (0, 0, Vec::new(), ErrorCode::None);
+        let mut next = Some(first);
+        while let Some(batch) = next {
+            let transformed = chain.transform(&batch, self.position).await;
+            let transformed =
+                transformed.map_err(|problem| ErrorCode::Other(format!("SmartModule err {problem}")))?;
+            self.position = batch.next_offset();
+            if let Some(output) = transformed.batch {
+                bytes += output.len();
+                records += output.records().map_or(0, |records| u64::from(records.record_count()));
+                batches.push(output);
+            }
+            if let Some(failure) = transformed.failure {
+                error_code = ErrorCode::SmartModuleRuntimeError(failure);
+                break;
+            }
+            // Of records that are dropped no end may come: the client's acknowledgements are looked at in between.
+            if batches.is_empty() {
+                return Ok(false);
+            }
+            next = self.another_batch(reader, bytes);
+        }
+        let room = self.outbox.reserve(bytes).await?;
+        let marks = self.watermarks().await?;
+        let pieces = self.encode(PartitionRecords {
+            partition: self.at.partition,
+            error_code,
+            high_watermark: marks.high,
+            log_start_offset: marks.start,
+            next_filter_offset: self.position,
+            records: RecordSet::from_batches(&batches),
+            ..PartitionRecords::default()
+        })?;
+        self.told = self.position;
+        self.node.metrics.sent(records, bytes);
+        self.outbox.send_in(room, pieces).await?;
+        Ok(true)
+    }
+
+    /// A batch that is there and fits into a reply of `bytes` so far.
+    fn another_batch(&mut self, reader: &mut Box<dyn BatchReader>, bytes: usize) -> Option<EncodedBatch> {
+        if bytes >= self.max_bytes {
+            return None;
+        }
+        // An error, or the end, comes again when it is asked for the next time.
+        let batch = reader.next().now_or_never()?.ok()??;
+        if bytes + batch.len() > self.max_bytes {
+            self.waiting = Some(batch);
+            return None;
+        }
+        Some(batch)
     }
 
     /// Waits until the client has taken the last reply.
@@ -250,8 +313,8 @@ impl Stream {
         if next < 0 {
             return Ok(false);
         }
-        if next != self.position {
-            self.position = next;
+        if next != self.position && next != self.told {
+            (self.position, self.told) = (next, next);
             *reader = self.open().await?;
         }
         Ok(true)

@@ -60,7 +60,7 @@ pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: 
         };
         let Some(Job { header, request, room }) = job else { break };
         if let Request::Produce(request) = request {
-            let prepared = produce::prepare(&node, request).await;
+            let prepared = produce::prepare(&node, request, header.version).await;
             let node = Arc::clone(&node);
             let mut append = Box::pin(async move {
                 let reply = produce::append(&node, prepared).await;
@@ -103,7 +103,7 @@ async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer
     match request {
         // Handled by the caller, which lets appends overlap.
         Request::Produce(request) => {
-            let reply = produce::append(node, produce::prepare(node, request).await).await;
+            let reply = produce::append(node, produce::prepare(node, request, header.version).await).await;
             pieces::<ProduceRequest>(header, &reply)
         }
         Request::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),

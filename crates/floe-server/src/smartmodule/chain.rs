@@ -1,0 +1,203 @@
+//! The modules of one request, called one after the other on blocking threads.
+
+use std::{collections::VecDeque, fmt, mem, sync::Arc};
+
+use bytes::Bytes;
+use floe::TopicPartition;
+use floe_wire::{
+    WireError,
+    batch::{EncodedBatch, SectionPlace},
+    compress::{Codec, Compression, decompress},
+    fluvio::{ErrorCode, SmartModuleInvocation},
+};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+use wasmi::Module;
+
+use super::{
+    Transformed,
+    instance::{Allowance, Broken, Instance, Section},
+    lookback,
+    sandbox::{self, MemoryRefused},
+};
+use crate::{node::Node, options::Limits};
+
+/// Compiled modules that are kept: producers send theirs with every request.
+const KEPT: usize = 16;
+
+/// Bytes that a batch may have when it is unpacked for a module.
+pub(super) const MAX_SECTION_LEN: usize = 64 << 20;
+
+/// What all modules of a server share.
+pub(crate) struct Modules {
+    allowance: Allowance,
+    /// What was compiled, by the bytes that were sent; the latest first.
+    compiled: Mutex<VecDeque<(Bytes, Module)>>,
+    /// Modules at work, no more than there are processors: the rest of the server must not wait for them.
+    workers: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Modules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Modules").field("allowance", &self.allowance).finish_non_exhaustive()
+    }
+}
+
+impl Modules {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            allowance: Allowance {
+                memory: limits.smartmodule_memory,
+                fuel: limits.smartmodule_fuel,
+                fuel_per_byte: limits.smartmodule_fuel_per_byte,
+            },
+            compiled: Mutex::default(),
+            workers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        }
+    }
+
+    /// Does what takes the processor where it keeps nobody waiting.
+    async fn run<T: Send + 'static>(
+        self: Arc<Self>,
+        work: impl FnOnce(&Self) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let permit = Arc::clone(&self.workers).acquire_owned().await.map_err(|closed| closed.to_string())?;
+        let worked = tokio::task::spawn_blocking(move || {
+            let outcome = work(&self);
+            // Given back here and not by the caller, who may give up before the work is done.
+            drop(permit);
+            outcome
+        });
+        worked.await.map_err(|stopped| format!("the SmartModule engine failed: {stopped}"))
+    }
+
+    fn module(&self, sent: &Bytes) -> Result<Module, ErrorCode> {
+        let known = {
+            let mut compiled = self.compiled.lock();
+            let at = compiled.iter().position(|(bytes, _)| bytes == sent);
+            at.and_then(|at| compiled.remove(at)).map(|entry| {
+                let module = entry.1.clone();
+                compiled.push_front(entry);
+                module
+            })
+        };
+        if let Some(module) = known {
+            return Ok(module);
+        }
+        let module = sandbox::compile(&unpacked(sent)?)
+            .map_err(|error| ErrorCode::SmartModuleChainInitError(error.to_string()))?;
+        let mut compiled = self.compiled.lock();
+        compiled.push_front((sent.clone(), module.clone()));
+        compiled.truncate(KEPT);
+        Ok(module)
+    }
+}
+
+/// The module itself. Clients compress it; what is not compressed is taken as it is.
+fn unpacked(sent: &Bytes) -> Result<Bytes, ErrorCode> {
+    let invalid = |error: WireError| ErrorCode::SmartModuleInvalid { error: error.to_string(), name: None };
+    if sent.starts_with(b"\0asm") {
+        return Ok(sent.clone());
+    }
+    decompress(Codec::Gzip, sent, sandbox::MAX_MODULE_LEN).map_err(invalid)
+}
+
+/// The modules of one stream, or of one entry of a produce request.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    modules: Arc<Modules>,
+    instances: Vec<Instance>,
+}
+
+impl Chain {
+    /// Makes the modules ready and lets them look back.
+    pub(super) async fn open(
+        node: &Node,
+        sources: Vec<(SmartModuleInvocation, Bytes)>,
+        at: &TopicPartition,
+        version: i16,
+    ) -> Result<Self, ErrorCode> {
+        let modules = Arc::clone(&node.modules);
+        let started = Arc::clone(&modules).run(move |modules| {
+            let start = |(invocation, sent): (SmartModuleInvocation, Bytes)| {
+                let module = modules.module(&sent)?;
+                Instance::start(&module, &invocation, version, modules.allowance).map_err(init_code)
+            };
+            sources.into_iter().map(start).collect::<Result<Vec<_>, _>>()
+        });
+        let instances = started.await.map_err(ErrorCode::SmartModuleChainInitError)??;
+        let mut chain = Self { modules, instances };
+        lookback::run(node, &mut chain, at).await.map_err(ErrorCode::SmartModuleLookBackError)?;
+        Ok(chain)
+    }
+
+    pub(super) fn instances(&self) -> &[Instance] {
+        &self.instances
+    }
+
+    /// Calls modules. After an error the chain is of no further use.
+    pub(super) async fn call<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut [Instance]) -> Result<T, String> + Send + 'static,
+    ) -> Result<T, String> {
+        let mut instances = mem::take(&mut self.instances);
+        let called = Arc::clone(&self.modules).run(move |_| {
+            let outcome = work(&mut instances);
+            (outcome, instances)
+        });
+        let (outcome, instances) = called.await?;
+        self.instances = instances;
+        outcome
+    }
+
+    /// Sends the records of a batch from the offset `from` on through all modules. The answer to an error is that the
+    /// request failed: the state of the modules is unknown.
+    pub(crate) async fn transform(&mut self, batch: &EncodedBatch, from: i64) -> Result<Transformed, String> {
+        let batch = batch.clone();
+        self.call(move |instances| transform(instances, &batch, from)).await
+    }
+}
+
+fn transform(instances: &mut [Instance], batch: &EncodedBatch, from: i64) -> Result<Transformed, String> {
+    let text = |error: WireError| error.to_string();
+    let from = from.max(batch.base_offset());
+    let mut place = SectionPlace::of(batch.header());
+    let records = if from == batch.base_offset() {
+        batch.record_section(MAX_SECTION_LEN)
+    } else {
+        let skipped = i32::try_from(from - batch.base_offset()).unwrap_or(i32::MAX);
+        place.base_offset = from;
+        place.last_offset_delta = place.last_offset_delta.saturating_sub(skipped);
+        batch.record_section_of(MAX_SECTION_LEN, from, |record| record.offset >= from)
+    };
+    let mut section =
+        Section { base_offset: from, base_timestamp: place.first_timestamp, records: records.map_err(text)? };
+    let mut failure = None;
+    for instance in instances {
+        let output = instance.transform(&section).map_err(|broken| broken.to_string())?;
+        section.records = output.section;
+        failure = output.failure;
+        // What came out of the modules before is the result.
+        if failure.is_some() {
+            break;
+        }
+    }
+    let is_empty = section.records.starts_with(&[0; 4]);
+    let batch = if is_empty {
+        None
+    } else {
+        let codec = batch.header().attributes.codec().map_err(text)?;
+        let compression = Compression { threshold: 0, ..Compression::new(codec) };
+        Some(EncodedBatch::from_record_section(place, &section.records, compression).map_err(text)?)
+    };
+    Ok(Transformed { batch, failure })
+}
+
+fn init_code(broken: Broken) -> ErrorCode {
+    match broken {
+        Broken::Memory(MemoryRefused { requested, max }) => {
+            ErrorCode::SmartModuleMemoryLimitExceeded { requested, max }
+        }
+        Broken::Other(problem) => ErrorCode::SmartModuleChainInitError(problem),
+    }
+}

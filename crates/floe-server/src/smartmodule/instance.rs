@@ -1,0 +1,244 @@
+//! One module, ready to be called.
+
+use std::fmt;
+
+use bytes::Bytes;
+use floe_wire::fluvio::{Input, Lookback, SmartModuleContext, SmartModuleInvocation, SmartModuleKind};
+use wasmi::{Error, Instance as Exports, Memory, Module, Store, TrapCode, TypedFunc};
+
+use super::{
+    interface::{self, RecordsOutput},
+    sandbox::{self, Host, MemoryRefused},
+};
+
+/// A function of the module: address and length of its input, and the version of the layout; negative is an error.
+type Function = TypedFunc<(i32, i32, i32), i32>;
+
+/// The kinds of transforms in the order in which they are looked for.
+const SIMPLE: [&str; 4] = ["filter", "map", "filter_map", "array_map"];
+const AGGREGATE: &str = "aggregate";
+
+/// What one call may use.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    /// Bytes of memory.
+    pub(super) memory: usize,
+    /// Instructions for a call, whatever it is about.
+    pub(super) fuel: u64,
+    /// Instructions for each byte of input besides.
+    pub(super) fuel_per_byte: u64,
+}
+
+/// Why a module cannot go on.
+#[derive(Debug, PartialEq)]
+pub(super) enum Broken {
+    Memory(MemoryRefused),
+    Other(String),
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory(MemoryRefused { requested, max }) => {
+                write!(f, "Requested memory {requested}b exceeded max allowed {max}b")
+            }
+            Self::Other(problem) => f.write_str(problem),
+        }
+    }
+}
+
+enum Transform {
+    Simple(Function),
+    Aggregate(Function, Bytes),
+}
+
+/// A module with its memory.
+pub(super) struct Instance {
+    store: Store<Host>,
+    memory: Memory,
+    allocate: TypedFunc<i32, i32>,
+    transform: Transform,
+    look_back: Option<Function>,
+    pub(super) lookback: Option<Lookback>,
+    allowance: Allowance,
+    version: i16,
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance").field("version", &self.version).finish_non_exhaustive()
+    }
+}
+
+/// The records that go through a module, with what they count from.
+#[derive(Debug, Clone)]
+pub(super) struct Section {
+    pub(super) base_offset: i64,
+    pub(super) base_timestamp: i64,
+    pub(super) records: Bytes,
+}
+
+impl Instance {
+    /// Instantiates a module and tells it its parameters.
+    pub(super) fn start(
+        module: &Module,
+        invocation: &SmartModuleInvocation,
+        version: i16,
+        allowance: Allowance,
+    ) -> Result<Self, Broken> {
+        sandbox::check_memory(module, allowance.memory).map_err(Broken::Memory)?;
+        let mut store = Store::new(module.engine(), Host::new(allowance.memory));
+        store.limiter(Host::limits);
+        let failed = |error: Error| Broken::Other(format!("Failed to instantiate: {}", broken(&error)));
+        let imports = sandbox::imports(module).map_err(failed)?;
+        refuel(&mut store, allowance.fuel);
+        let exports = imports.instantiate_and_start(&mut store, module).map_err(failed)?;
+        let missing = |what: &str| Broken::Other(format!("the module exports no {what}"));
+        let memory = exports.get_memory(&store, "memory").ok_or_else(|| missing("memory"))?;
+        let allocate = exports
+            .get_typed_func(&store, "alloc")
+            .map_err(|error| Broken::Other(format!("the module exports no usable alloc: {error}")))?;
+        let transform = transform(&exports, &store, &invocation.kind)?;
+        let look_back = function(&exports, &store, "look_back")?;
+        let init = function(&exports, &store, "init")?;
+        let mut instance = Self {
+            store,
+            memory,
+            allocate,
+            transform,
+            look_back,
+            lookback: invocation.params.lookback,
+            allowance,
+            version,
+        };
+        if let Some(init) = init {
+            instance.init(&init, invocation)?;
+        }
+        // Without a function to give them to, no records are looked up.
+        if instance.look_back.is_none() {
+            instance.lookback = None;
+        }
+        Ok(instance)
+    }
+
+    fn init(&mut self, init: &Function, invocation: &SmartModuleInvocation) -> Result<(), Broken> {
+        let other = |problem: String| Err(Broken::Other(problem));
+        let input = match interface::init_input(&invocation.params, self.version) {
+            Ok(input) => input,
+            Err(error) => return other(error.to_string()),
+        };
+        match self.call(init, &input)? {
+            0.. => Ok(()),
+            interface::INIT_ERROR => {
+                let hint = interface::hint(self.output(), self.version).unwrap_or_default();
+                other(format!("{hint}\n\nSmartModule Init Error: \n"))
+            }
+            status => other(interface::init_status(status).to_owned()),
+        }
+    }
+
+    /// Sends records through the module.
+    pub(super) fn transform(&mut self, section: &Section) -> Result<RecordsOutput, Broken> {
+        let Section { base_offset, base_timestamp, records } = section;
+        let mut input = interface::records_input(*base_offset, *base_timestamp, records, self.version);
+        let function = match &self.transform {
+            Transform::Simple(function) => *function,
+            Transform::Aggregate(function, accumulator) => {
+                interface::put_accumulator(&mut input, accumulator);
+                *function
+            }
+        };
+        let status = self.call(&function, &input)?;
+        if status < 0 {
+            return Err(Broken::Other(interface::transform_status(status).to_owned()));
+        }
+        let unreadable = |error| Broken::Other(format!("the output of the module cannot be read: {error}"));
+        let mut output = Input::new(self.output());
+        let records = interface::records_output(&mut output, self.version).map_err(unreadable)?;
+        if let Transform::Aggregate(_, accumulator) = &mut self.transform {
+            *accumulator = interface::accumulator(&mut output, self.version).map_err(unreadable)?;
+        }
+        Ok(records)
+    }
+
+    /// Shows records to the module that lie before those that it will transform.
+    pub(super) fn look_back(&mut self, section: &Section) -> Result<(), Broken> {
+        let Some(function) = self.look_back else { return Ok(()) };
+        let Section { base_offset, base_timestamp, records } = section;
+        let input = interface::records_input(*base_offset, *base_timestamp, records, self.version);
+        match self.call(&function, &input)? {
+            0.. => Ok(()),
+            interface::LOOK_BACK_ERROR => {
+                let hint = interface::hint(self.output(), self.version).unwrap_or_default();
+                Err(Broken::Other(format!("{hint}\n\nSmartModule Lookback Error: \n")))
+            }
+            status => Err(Broken::Other(interface::look_back_status(status).to_owned())),
+        }
+    }
+
+    fn call(&mut self, function: &Function, input: &[u8]) -> Result<i32, Broken> {
+        self.store.data_mut().output = None;
+        let size = u64::try_from(input.len()).unwrap_or(u64::MAX);
+        let by_size = self.allowance.fuel_per_byte.saturating_mul(size);
+        refuel(&mut self.store, self.allowance.fuel.saturating_add(by_size));
+        let length = i32::try_from(input.len())
+            .map_err(|_| Broken::Other("the records do not fit into the module's memory".to_owned()))?;
+        let at = match self.allocate.call(&mut self.store, length) {
+            Ok(at) => at,
+            Err(error) => return Err(broken(&error)),
+        };
+        // The module chose the place, so it is checked.
+        if self.memory.write(&mut self.store, at.cast_unsigned() as usize, input).is_err() {
+            return Err(Broken::Other("the module gave no room for the records".to_owned()));
+        }
+        function.call(&mut self.store, (at, length, i32::from(self.version))).map_err(|error| broken(&error))
+    }
+
+    /// What the module handed over in its last call; nothing if it handed over nothing that is there.
+    fn output(&self) -> Bytes {
+        let handed = self.store.data().output.and_then(|(at, length)| {
+            let (at, length) = (at as usize, length as usize);
+            self.memory.data(&self.store).get(at..at.checked_add(length)?)
+        });
+        handed.map(Bytes::copy_from_slice).unwrap_or_default()
+    }
+}
+
+/// The transform that the module exports. Of the request only the start value of an aggregate counts.
+fn transform(exports: &Exports, store: &Store<Host>, kind: &SmartModuleKind) -> Result<Transform, Broken> {
+    for name in SIMPLE {
+        if let Some(function) = function(exports, store, name)? {
+            return Ok(Transform::Simple(function));
+        }
+    }
+    let start = match kind {
+        SmartModuleKind::Aggregate { accumulator }
+        | SmartModuleKind::Generic(SmartModuleContext::Aggregate { accumulator }) => accumulator.clone(),
+        _ => Bytes::new(),
+    };
+    match function(exports, store, AGGREGATE)? {
+        Some(function) => Ok(Transform::Aggregate(function, start)),
+        None => Err(Broken::Other("No valid smartmodule found".to_owned())),
+    }
+}
+
+fn function(exports: &Exports, store: &Store<Host>, name: &str) -> Result<Option<Function>, Broken> {
+    let Some(function) = exports.get_func(store, name) else { return Ok(None) };
+    let typed = function.typed(store);
+    typed.map(Some).map_err(|error| Broken::Other(format!("the module's {name}: {error}")))
+}
+
+fn refuel(store: &mut Store<Host>, fuel: u64) {
+    // An error means that instructions are not counted, and the engine is told to count them.
+    let _ = store.set_fuel(fuel);
+}
+
+fn broken(error: &Error) -> Broken {
+    Broken::Other(match error.as_trap_code() {
+        Some(TrapCode::OutOfFuel) => "the module was stopped: it ran longer than it may".to_owned(),
+        Some(TrapCode::GrowthOperationLimited) => {
+            "the module was stopped: it asked for more memory than it may have".to_owned()
+        }
+        _ => error.to_string(),
+    })
+}
