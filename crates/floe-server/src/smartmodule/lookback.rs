@@ -26,12 +26,9 @@ pub(super) async fn run(node: &Node, chain: &mut Chain, at: &TopicPartition) -> 
         let text = |error: Error| error.to_string();
         let marks = node.engine.watermarks(at.clone()).await.map_err(text)?;
         let Some(range) = Range::of(node, at, lookback, marks).await.map_err(text)? else { continue };
-        let request = ReadRequest {
-            source: at.clone(),
-            from: Start::Offset(range.from),
-            max_bytes: READ_BYTES,
-            isolation: Isolation::ReadCommitted,
-        };
+        let request = ReadRequest::new(at.clone(), Start::Offset(range.from))
+            .max_bytes(READ_BYTES)
+            .isolation(Isolation::ReadCommitted);
         let mut reader = node.engine.open(request).await.map_err(text)?;
         let mut next = range.from;
         while next < range.end {
