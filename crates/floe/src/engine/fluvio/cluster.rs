@@ -119,6 +119,11 @@ impl Cluster {
         self.partitions.get(&partition_name(at)).map_or(1, |partition| partition.spec.replicas.len().max(1))
     }
 
+    /// Whether a topic drops records that it has seen before.
+    pub(super) fn deduplicates(&self, topic: &Topic) -> bool {
+        self.topics.get(topic.as_str()).is_some_and(|topic| topic.spec.deduplication.is_some())
+    }
+
     /// Bytes of a partition, as its leader last reported them.
     pub(super) fn size_bytes(&self, at: &TopicPartition) -> Option<u64> {
         let partition = self.partitions.get(&partition_name(at))?;

@@ -248,6 +248,11 @@ impl<R: Routes> Settler<R> {
         }
     }
 
+    /// Whether modules work on a batch: those that it names, or one of its topic.
+    fn may_drop(&self, parcel: &Parcel) -> bool {
+        parcel.request.smartmodules.is_some() || self.metadata.cluster().deduplicates(&parcel.lane.at.topic)
+    }
+
     fn settle(&self, parcels: Vec<Vec<Parcel>>, reply: Result<ProduceReply>) {
         let reply = match reply.and_then(|reply| fitting(&parcels, reply)) {
             Ok(reply) => reply,
@@ -263,9 +268,7 @@ impl<R: Routes> Settler<R> {
             }
             let outcome = match result.error_code {
                 // Modules may have kept nothing, of which the offset tells nothing.
-                ErrorCode::None if parcel.request.smartmodules.is_some() => {
-                    Ok(AppendAck { base_offset: None })
-                }
+                ErrorCode::None if self.may_drop(&parcel) => Ok(AppendAck { base_offset: None }),
                 ErrorCode::None => Ok(AppendAck { base_offset: Some(result.base_offset) }),
                 code => {
                     let error = errors::error(&code).with_endpoint(self.endpoint.as_str());
