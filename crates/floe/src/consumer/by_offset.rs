@@ -56,7 +56,7 @@ pub(crate) async fn fetch(
         let next = timeout(STALL, reader.next()).await;
         let next = next.unwrap_or_else(|_| Err(stalled(&at, continuity.expected(), bounds.high)))?;
         let Some(batch) = next else { break };
-        for found in continuity.accept(batch) {
+        for found in continuity.accept(batch).into_iter().flat_map(Found::settled) {
             let part = match found {
                 Found::Records(part) => part,
                 // What comes before a gap is returned; the gap is the answer to the next call.

@@ -9,6 +9,7 @@ use std::{
 use super::{
     CommitPolicy, Consumer, Gap, GapPolicy, Message, RecordBatch,
     commit::Asked,
+    continuity::Found,
     merge::{Item, Merged},
     message::Acknowledgement,
     offsets::MAX_RUNS,
@@ -100,10 +101,13 @@ impl Consumer {
                 return Poll::Pending;
             };
             match merged {
-                Merged::Item(index, Item::Records(batch)) => {
-                    self.telemetry.received(index, &batch);
-                    self.current = Some((index, batch));
-                }
+                Merged::Item(index, Item::Records(batch)) => match batch.settled() {
+                    Ok(batch) => {
+                        self.telemetry.received(index, &batch);
+                        self.current = Some((index, batch));
+                    }
+                    Err(found) => self.put_back(index, found),
+                },
                 Merged::Item(index, Item::Gap(gap)) => self.pass(index, gap)?,
                 Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
                 Merged::Deleted(error) => {
@@ -118,6 +122,19 @@ impl Consumer {
                 }
                 Merged::Closed => {}
             }
+        }
+    }
+
+    /// Puts into the queue what a batch turned out to be.
+    fn put_back(&self, index: usize, found: Vec<Found>) {
+        let Some(partition) = self.partitions.get(index) else { return };
+        let at = &partition.at;
+        for found in found.into_iter().rev() {
+            let item = match found {
+                Found::Records(part) => Item::Records(RecordBatch::new(at.topic.clone(), at.partition, part)),
+                Found::Gap(from, to, reason) => Item::Gap(Gap { at: at.clone(), from, to, reason }),
+            };
+            self.shared.lanes.put_back(index, item);
         }
     }
 

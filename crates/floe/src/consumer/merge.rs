@@ -226,14 +226,16 @@ impl Lanes {
     }
 
     /// Puts back what was taken and not used up.
-    pub(super) fn put_back(&self, index: usize, batch: RecordBatch) {
+    pub(super) fn put_back(&self, index: usize, item: Item) {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(lane) = state.lanes.get_mut(index) else { return };
-        lane.batches += 1;
-        state.bytes += batch.memory();
-        state.records += batch.len();
-        lane.queue.push_front(Item::Records(batch));
+        if let Item::Records(batch) = &item {
+            lane.batches += 1;
+            state.bytes += batch.memory();
+            state.records += batch.len();
+        }
+        lane.queue.push_front(item);
         if !lane.paused && !lane.is_ready {
             lane.is_ready = true;
             state.ready.push_back(index);

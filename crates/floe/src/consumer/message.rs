@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc};
 use bytes::Bytes;
 use floe_wire::batch::{BorrowedRecord, Headers, RecordView, Records};
 
-use super::offsets::{Progress, Together};
+use super::{
+    continuity::Found,
+    offsets::{Progress, Together},
+};
 use crate::{telemetry::TraceContext, topic::Topic};
 
 /// One record of a topic. Key, value and headers are slices of the batch that was received; keeping a message keeps its
@@ -131,6 +134,7 @@ pub struct RecordBatch {
     together: Option<Arc<Together>>,
     /// Records taken out.
     taken: i64,
+    is_checked: bool,
     acknowledgement: Option<Acknowledgement>,
 }
 
@@ -145,19 +149,43 @@ pub(super) struct Part {
     pub(super) count: usize,
     /// Bytes that it keeps in memory.
     pub(super) memory: usize,
-    /// Stands at the first of them; all of them decode.
+    /// Stands at the first of them; once checked, all of them decode.
     pub(super) records: Records,
     /// The offsets are those under which the records are stored. Otherwise only the part as a whole has a place: nothing
     /// of it is finished before all of it is.
     pub(super) exact: bool,
+    /// Somebody looked whether the records are what the header says. Only whole batches are left to be looked at.
+    pub(super) is_checked: bool,
 }
 
 impl RecordBatch {
     pub(super) fn new(topic: Topic, partition: u32, part: Part) -> Self {
-        let Part { from, next, count, memory, records, exact } = part;
+        let Part { from, next, count, memory, records, exact, is_checked } = part;
         let together = (!exact).then(|| Arc::new(Together::new(from, next, count)));
-        let (taken, acknowledgement) = (0, None);
-        Self { topic, partition, from, next, count, memory, records, together, taken, acknowledgement }
+        Self {
+            topic,
+            partition,
+            from,
+            next,
+            count,
+            memory,
+            records,
+            together,
+            taken: 0,
+            is_checked,
+            acknowledgement: None,
+        }
+    }
+
+    /// The batch, once it is known that its records are what its header says; otherwise what is in it instead.
+    pub(super) fn settled(mut self) -> Result<Self, Vec<Found>> {
+        self.is_checked = self.is_checked || self.records.is_dense();
+        if self.is_checked {
+            return Ok(self);
+        }
+        let Self { from, next, count, memory, records, .. } = self;
+        let part = Part { from, next, count, memory, records, exact: true, is_checked: false };
+        Err(Found::Records(part).settled())
     }
 
     /// Offset of the first record.

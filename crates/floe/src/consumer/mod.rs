@@ -253,7 +253,7 @@ impl Consumer {
             if let Some((_, rest)) = self.current.take_if(|(current, _)| *current == index)
                 && !rest.is_empty()
             {
-                self.shared.lanes.put_back(index, rest);
+                self.shared.lanes.put_back(index, Item::Records(rest));
             }
         }
     }
