@@ -29,7 +29,7 @@
 //! # }
 //! ```
 //!
-//! Clusters need no code: name them in `FLOE_TEST_URLS`, separated by commas, and run this crate's tests. Every case
+//! Clusters need no code: name them in `FLOE_TEST_URLS`, separated by white space or `;`, and run this crate's tests. Every case
 //! uses topics and groups of its own and deletes them where the engine can.
 //!
 //! # What is skipped, and what is not

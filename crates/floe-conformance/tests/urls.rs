@@ -1,5 +1,5 @@
-//! The suite on every engine named in `FLOE_TEST_URLS`, separated by commas, and on one store that is opened by its
-//! URL for every case anew, as clusters are.
+//! The suite on every engine named in `FLOE_TEST_URLS`, separated by white space or semicolons (a Walrus URL has commas
+//! between its hosts), and on one store that is opened by its URL for every case anew, as clusters are.
 
 use floe_conformance::{Target, run_suite};
 
@@ -11,10 +11,21 @@ async fn check(url: &str) {
     assert!(report.is_success(), "{report}");
 }
 
+fn split(urls: &str) -> Vec<&str> {
+    urls.split(|c: char| c.is_whitespace() || c == ';').filter(|url| !url.is_empty()).collect()
+}
+
+#[test]
+fn hosts_of_one_url_stay_together() {
+    let urls = split(" walrus://a:1,b:2,c:3;fluvio://h:9003\nmemory: ;");
+    assert_eq!(urls, ["walrus://a:1,b:2,c:3", "fluvio://h:9003", "memory:"]);
+    assert!(split(" ").is_empty());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn engines_named_by_the_environment() {
     let urls = std::env::var(VARIABLE).unwrap_or_default();
-    let urls: Vec<_> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+    let urls = split(&urls);
     if urls.is_empty() {
         println!("{VARIABLE} is not set: no engines besides the temporary store");
     }

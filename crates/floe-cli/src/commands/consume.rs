@@ -4,12 +4,12 @@ use std::{io, time::Duration};
 
 use clap::Args;
 use floe::{
-    Client, Error, ErrorKind,
-    consumer::{CommitPolicy, Consumer, Finish, Gap, Message, RecordBatch, StartAt},
+    Client, Error, ErrorKind, SmartModule,
+    consumer::{CommitPolicy, Consumer, ConsumerBuilder, Finish, Gap, Message, RecordBatch, StartAt},
 };
 use futures_util::FutureExt as _;
 
-use super::with_client;
+use super::{fluvio, transform::SmartModuleArgs, with_client};
 use crate::{
     args::Global,
     exit::{Failure, Outcome},
@@ -55,6 +55,11 @@ pub(crate) struct ConsumeArgs {
     /// \c
     #[arg(long, value_name = "FORMAT", value_parser = Template::parse, allow_hyphen_values = true)]
     format: Option<Template>,
+    /// Read the partitions that are mirrored with this remote cluster only (Fluvio)
+    #[arg(long, value_name = "REMOTE", conflicts_with = "partition")]
+    mirror: Option<String>,
+    #[command(flatten)]
+    smartmodules: SmartModuleArgs,
 }
 
 impl ConsumeArgs {
@@ -76,9 +81,13 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
         return Err(Failure::usage("--format and --output both say how records are printed: use one"));
     }
     let start = args.start()?;
+    if args.mirror.is_some() {
+        fluvio::require(&global.url, "mirrors")?;
+    }
+    let modules = args.smartmodules.load(&global.url).await?;
     let interrupt = Interrupt::listen()?;
     with_client(&global.url, async |client| {
-        let consumer = open(client, &args, start).await?;
+        let consumer = open(client, &args, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());
         let session = Session {
@@ -98,8 +107,16 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     .await
 }
 
-async fn open(client: &Client, args: &ConsumeArgs, start: StartAt) -> Outcome<Consumer> {
+async fn open(
+    client: &Client,
+    args: &ConsumeArgs,
+    (start, modules): (StartAt, Vec<SmartModule>),
+) -> Outcome<Consumer> {
     let mut builder = client.consumer(args.topic.as_str()).from(start);
+    builder = modules.into_iter().fold(builder, ConsumerBuilder::smartmodule);
+    if let Some(remote) = &args.mirror {
+        builder = builder.mirror(remote.as_str());
+    }
     if let Some(partition) = args.partition {
         builder = builder.partition(partition);
     }

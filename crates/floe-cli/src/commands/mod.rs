@@ -15,6 +15,7 @@ pub(crate) mod serve;
 pub(crate) mod smartmodule;
 pub(crate) mod spu;
 pub(crate) mod topic;
+mod transform;
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 

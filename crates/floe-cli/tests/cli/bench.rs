@@ -1,6 +1,6 @@
 //! `floe bench` and `floe quickstart`.
 
-use crate::support::Dir;
+use crate::{cluster::Cluster, support::Dir};
 
 #[test]
 fn the_json_of_a_bench_is_the_contract() {
@@ -119,4 +119,26 @@ fn what_quickstart_suggests_works() {
         dir.feed(&args[1..], format!("{input}\n").as_bytes()).ok();
     }
     assert_eq!(dir.read("orders"), b"one coffee\n");
+}
+
+#[test]
+fn clusters_are_measured_as_well() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let bench =
+        |url: &str| dir.run(&["bench", "--records", "3000", "--size", "50", "-o", "json", "--url", url]);
+    for url in [cluster.url(), cluster.walrus_url()] {
+        let run = bench(&url).ok();
+        let json = run.json();
+        assert_eq!(
+            (&json["lost"], &json["duplicated"], &json["out_of_order"]),
+            (&0.into(), &0.into(), &0.into())
+        );
+        // Walrus cannot delete topics.
+        assert_eq!(
+            run.stderr.contains(" stays: the walrus engine cannot delete it"),
+            url.starts_with("walrus")
+        );
+    }
+    bench(&format!("{}&framing=plain", cluster.walrus_url())).code(2).mentions("values must be text");
+    dir.run(&["bench", "--partitions", "2", "--url", &cluster.walrus_url()]).code(1).mentions("unsupported");
 }

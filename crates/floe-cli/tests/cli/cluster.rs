@@ -11,6 +11,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Dir, Run};
 
+/// Options for a server that is slow to answer.
+pub(crate) const PATIENT: &str = "connect-timeout=60s&request-timeout=60s&metadata-timeout=60s";
+
 /// A server with topics in memory. Lives on threads of its own, while the test waits for the binary.
 pub(crate) struct Cluster {
     runtime: Runtime,
@@ -30,8 +33,13 @@ impl Cluster {
         self.server.fluvio_address()
     }
 
+    /// The deadlines are those of a machine that has other things to do.
     pub(crate) fn url(&self) -> String {
-        format!("fluvio://{}", self.address())
+        format!("fluvio://{}?{PATIENT}", self.address())
+    }
+
+    pub(crate) fn walrus_url(&self) -> String {
+        format!("walrus://{}?connect-timeout=60s&timeout=60s", self.server.walrus_address())
     }
 
     /// Runs the binary against the cluster.

@@ -174,6 +174,9 @@ fn other_engines_refuse_before_anything_happens() {
         &["topic", "create", "t", "--replication", "2"],
         &["topic", "create", "t", "--mirror", "edge"],
         &["topic", "add-mirror", "t", "edge"],
+        &["consume", "t", "--smartmodule", "a"],
+        &["consume", "t", "--mirror", "edge"],
+        &["produce", "t", "--smartmodule-path", "nowhere.wasm"],
     ] {
         for (url, engine) in [("embedded:data", "embedded"), ("walrus://127.0.0.1:1", "walrus")] {
             let run = dir.run(&[&["--url", url], args].concat()).code(1).prints("");
@@ -183,6 +186,26 @@ fn other_engines_refuse_before_anything_happens() {
         }
     }
     assert!(!dir.path().join("data").exists());
+}
+
+#[test]
+fn smartmodules_that_are_not_there_are_told() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    cluster.run(&dir, &["topic", "create", "t"]).ok();
+    dir.file("text.wasm", b"(module)");
+    for command in ["consume", "produce"] {
+        cluster
+            .run(&dir, &[command, "t", "--smartmodule", "nope"])
+            .code(2)
+            .mentions("no SmartModule \"nope\"")
+            .mentions("floe smartmodule list");
+        cluster.run(&dir, &[command, "t", "--params", "a=b"]).code(2).mentions("follow --smartmodule");
+        cluster
+            .run(&dir, &[command, "t", "--smartmodule-path", "text.wasm"])
+            .code(2)
+            .mentions("text.wasm cannot be used");
+        cluster.run(&dir, &[command, "t", "--smartmodule-path", "none.wasm"]).code(3).mentions("none.wasm");
+    }
 }
 
 #[test]

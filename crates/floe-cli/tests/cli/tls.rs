@@ -14,7 +14,7 @@ use tokio_rustls::{
 };
 
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, PATIENT},
     support::{Dir, Run},
 };
 
@@ -80,7 +80,7 @@ impl Scene {
     /// Lists modules, which takes only the controller, over a TLS port with this certificate.
     fn list(&self, certificate: (String, String), options: &str) -> Run {
         let port = self.cluster.tls_port(self.authority.acceptor(certificate, None));
-        self.dir.run(&["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{options}")])
+        self.dir.run(&["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}&{options}")])
     }
 }
 
@@ -97,7 +97,7 @@ fn without_ca_the_authorities_of_the_system_are_asked() {
     let scene = Scene::new();
     let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
     let list = |variable: &str, file: &str| -> Run {
-        let args = ["smartmodule", "list", "--url", &format!("fluvio+tls://{port}")];
+        let args = ["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}")];
         scene.dir.command(&args).env(variable, scene.dir.path().join(file)).output().unwrap().into()
     };
     list("SSL_CERT_FILE", "ca.pem").ok();
@@ -125,7 +125,12 @@ fn a_client_certificate_is_asked_for_and_shown() {
     let acceptor = scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), Some(&scene.authority));
     let port = scene.cluster.tls_port(acceptor);
     let list = |options: &str| {
-        scene.dir.run(&["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?ca=ca.pem{options}")])
+        scene.dir.run(&[
+            "smartmodule",
+            "list",
+            "--url",
+            &format!("fluvio+tls://{port}?{PATIENT}&ca=ca.pem{options}"),
+        ])
     };
     list("").code(5).mentions("cert=FILE and key=FILE");
     for (name, authority, code) in [("me", &scene.authority, 0), ("stranger", &Authority::named("other"), 5)]
@@ -155,7 +160,7 @@ fn a_profile_brings_its_certificates() {
         quote(&key),
     );
     let path = scene.dir.file("profiles", profiles.as_bytes());
-    let mut command = scene.dir.command(&["smartmodule", "list", "--url", "fluvio://"]);
+    let mut command = scene.dir.command(&["smartmodule", "list", "--url", &format!("fluvio://?{PATIENT}")]);
     Run::from(command.env("FLV_PROFILE_PATH", path).output().unwrap()).ok();
 }
 
@@ -165,11 +170,11 @@ fn plain_and_tls_do_not_mix() {
     let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
     scene
         .dir
-        .run(&["smartmodule", "list", "--url", &format!("fluvio://{port}")])
+        .run(&["smartmodule", "list", "--url", &format!("fluvio://{port}?{PATIENT}")])
         .code(5)
         .mentions("write fluvio+tls:// for a TLS port");
     // A plain server takes the greeting for the length of a request; this one hangs up, a real one waits for the rest.
-    let plain = format!("fluvio+tls://{}?ca=ca.pem", scene.cluster.address());
+    let plain = format!("fluvio+tls://{}?{PATIENT}&ca=ca.pem", scene.cluster.address());
     scene.dir.run(&["smartmodule", "list", "--url", &plain]).code(5).mentions("within the TLS handshake");
 }
 

@@ -23,11 +23,14 @@ use crate::{
     args::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
-    output::print_document,
+    output::{print_document, stdout::note},
 };
 
 /// Records that are handed over together, as a program does that has many of them.
 const RUN: u64 = 64;
+
+/// How long nothing may come before a record counts as lost, where there are no offsets.
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// Most records of one run; the check keeps one bit for each.
 const MAX_RECORDS: u64 = 1 << 33;
@@ -76,18 +79,28 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> Outcome {
     measurement.check()
 }
 
-/// Measures in a topic of its own, which is deleted whatever comes of it.
+/// Measures in a topic of its own, which is deleted whatever comes of it, where the engine can.
 pub(crate) async fn measure(
     client: &Client,
     args: &BenchArgs,
     interrupt: &Interrupt,
 ) -> Outcome<Measurement> {
+    let capabilities = client.info().capabilities;
+    if !capabilities.binary {
+        // The number and the filler of a value are bytes that such an engine would refuse or change.
+        return Err(Failure::usage("nothing can be verified where values must be text")
+            .with_hint("on Walrus, use framing=packed, which is the default"));
+    }
     let topic = temporary_name();
     client.admin().create_topic(TopicSpec::new(topic.as_str()).partitions(args.partitions)).await?;
     let outcome = tokio::select! {
         outcome = measure_in(client, args, &topic) => outcome,
         () = interrupt.pressed() => Err(Failure::interrupted()),
     };
+    if !capabilities.delete_topic {
+        note(&format!("the topic {topic} stays: the {} engine cannot delete it", client.info().name));
+        return outcome;
+    }
     let deleted = client.admin().delete_topic(topic.as_str()).await;
     let measurement = outcome?;
     deleted
@@ -159,19 +172,35 @@ async fn produce(
 }
 
 async fn consume(client: &Client, topic: &str, verifier: &mut Verifier<'_>) -> Outcome<Measured> {
+    let has_end = client.info().capabilities.offsets;
     let begun = Instant::now();
-    let mut consumer = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
+    let mut builder = client.consumer(topic).from(StartAt::Beginning);
+    if has_end {
+        builder = builder.stop_at_end();
+    }
+    let mut consumer = builder.start().await?;
     let (mut records, mut bytes) = (0, 0);
-    while let Some(batch) = consumer.next_batch().await? {
+    let mut time = begun.elapsed();
+    // Without offsets nobody knows the end: it is reached when every record was seen, or when no more come.
+    while has_end || verifier.is_waiting() {
+        let next = if has_end {
+            consumer.next_batch().await?
+        } else {
+            match tokio::time::timeout(SILENCE, consumer.next_batch()).await {
+                Ok(next) => next?,
+                Err(_) => break,
+            }
+        };
+        let Some(batch) = next else { break };
         records += batch.len() as u64;
         for record in batch.borrowed() {
             bytes += record.value.len() as u64;
             verifier.check(batch.partition, record.value);
         }
+        time = begun.elapsed();
         // Without this a batch that is always ready would keep Ctrl-C from being noticed.
         tokio::task::consume_budget().await;
     }
-    let time = begun.elapsed();
     consumer.close().await?;
     Ok(Measured { records, bytes, time })
 }

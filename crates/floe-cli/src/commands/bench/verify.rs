@@ -71,6 +71,11 @@ impl<'a> Verifier<'a> {
         *highest = number.max(*highest);
     }
 
+    /// Whether some records have not been seen yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.distinct < self.records
+    }
+
     pub(super) fn verdict(&self) -> Verdict {
         Verdict { lost: self.records - self.distinct, ..self.verdict }
     }
@@ -106,6 +111,18 @@ mod tests {
         );
         assert_eq!(verdict(3, &[(0, 1), (0, 0), (0, 2)]), Verdict { out_of_order: 1, ..Verdict::default() });
         assert_eq!(verdict(1, &[(0, 0), (0, 7)]), Verdict { damaged: 1, ..Verdict::default() });
+    }
+
+    #[test]
+    fn it_waits_until_each_was_seen() {
+        let payload = Payload::new(20, false);
+        let mut verifier = Verifier::new(2, &payload);
+        let mut value = payload.buffer();
+        for (number, waits) in [(1, true), (1, true), (0, false)] {
+            payload.fill(number, &mut value);
+            verifier.check(0, &value);
+            assert_eq!(verifier.is_waiting(), waits);
+        }
     }
 
     #[test]

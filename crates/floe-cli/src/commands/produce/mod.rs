@@ -17,13 +17,17 @@ use std::{
 };
 
 use clap::Args;
-use floe::{Bytes, Client, Codec, Error, ErrorKind, Record, producer::Producer, units};
+use floe::{
+    Bytes, Client, Codec, Error, ErrorKind, Record, SmartModule,
+    producer::{Producer, ProducerBuilder},
+    units,
+};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::input::{Chunk, InputError, Lines};
-use super::with_client;
+use super::{transform::SmartModuleArgs, with_client};
 use crate::{
     args::Global,
     exit::{Failure, Outcome},
@@ -65,6 +69,8 @@ pub(crate) struct ProduceArgs {
     /// Size at which a batch is sent, before compression
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = super::parse_batch_size)]
     batch_size: usize,
+    #[command(flatten)]
+    smartmodules: SmartModuleArgs,
 }
 
 /// What to put around each value.
@@ -103,18 +109,23 @@ struct Progress {
 
 pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    with_client(&global.url, async |client| produce(global, &args, client, &interrupt).await).await
+    let modules = args.smartmodules.load(&global.url).await?;
+    with_client(&global.url, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
 }
 
-async fn produce(global: &Global, args: &ProduceArgs, client: &Client, interrupt: &Interrupt) -> Outcome {
-    // Before the first byte is read, and before a person types lines for nothing.
-    let producer = client
+async fn produce(
+    global: &Global,
+    args: &ProduceArgs,
+    client: &Client,
+    (modules, interrupt): (Vec<SmartModule>, &Interrupt),
+) -> Outcome {
+    let builder = client
         .producer(args.topic.as_str())
         .linger(args.linger)
         .batch_size(args.batch_size)
-        .compression(args.compression)
-        .start()
-        .await?;
+        .compression(args.compression);
+    // Before the first byte is read, and before a person types lines for nothing.
+    let producer = modules.into_iter().fold(builder, ProducerBuilder::smartmodule).start().await?;
     if let Some(partition) = args.partition.filter(|partition| *partition >= producer.partitions()) {
         let message = format!("the topic has {}", amount::count(producer.partitions().into(), "partition"));
         return Err(Error::new(ErrorKind::PartitionNotFound, message)
