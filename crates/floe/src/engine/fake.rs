@@ -84,6 +84,12 @@ impl FakeEngine {
         engine
     }
 
+    /// Gives a topic so many partitions.
+    pub(crate) fn grow(&self, name: &str, partitions: usize) {
+        let mut state = self.state.lock();
+        state.topics.get_mut(&Topic::from(name)).unwrap().resize_with(partitions, Log::default);
+    }
+
     pub(crate) fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
         self

@@ -36,6 +36,7 @@ mod builder;
 mod delivery;
 mod ledger;
 mod partitioner;
+mod partitions;
 mod pool;
 mod recover;
 mod resolve;
@@ -51,7 +52,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{task::AbortHandle, time::Instant};
 
 pub use batch::BatchOutcome;
 pub(crate) use builder::Identity;
@@ -68,6 +69,9 @@ use crate::{Client, Error, IntoRecord, Result, client::CloseWithClient, topic::T
 
 /// How long [`Producer::close`] waits for deliveries.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// How often a producer asks whether the topic has got more partitions.
+const REFRESH: Duration = Duration::from_secs(300);
 
 /// Sends records to one topic. Cheap to clone; all clones share batches, memory and settings.
 ///
@@ -95,11 +99,27 @@ pub struct Producer {
 }
 
 /// Ends the producer when the last clone is gone; the senders themselves keep only what is shared.
-struct ProducerHandle(Arc<Shared>);
+struct ProducerHandle {
+    shared: Arc<Shared>,
+    /// Looks for new partitions, where topics can have several.
+    refresh: Option<AbortHandle>,
+}
 
 impl Drop for ProducerHandle {
     fn drop(&mut self) {
-        self.0.begin_close();
+        if let Some(refresh) = &self.refresh {
+            refresh.abort();
+        }
+        self.shared.begin_close();
+    }
+}
+
+/// Takes up new partitions until the producer is gone.
+async fn refresh(shared: Weak<Shared>) {
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let Some(shared) = shared.upgrade().filter(|shared| !shared.is_closed()) else { return };
+        shared.look_for_partitions(Duration::ZERO).await;
     }
 }
 
@@ -109,11 +129,15 @@ impl Producer {
         let weak: Weak<Shared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue(weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
-        Self { handle: Arc::new(ProducerHandle(shared)) }
+        let refresh = shared.capabilities.partitions.then(|| {
+            let shared = Arc::downgrade(&shared);
+            tokio::spawn(refresh(shared)).abort_handle()
+        });
+        Self { handle: Arc::new(ProducerHandle { shared, refresh }) }
     }
 
     fn shared(&self) -> &Arc<Shared> {
-        &self.handle.0
+        &self.handle.shared
     }
 
     /// Sends a record and waits until it is acknowledged.
@@ -289,10 +313,11 @@ impl Producer {
         &self.shared().topic
     }
 
-    /// How many partitions the topic had at the start.
+    /// How many partitions the producer knows. It asks every 5 minutes whether there are more, and when a record is for
+    /// one that it does not know.
     #[must_use]
     pub fn partitions(&self) -> u32 {
-        self.shared().partitions.len() as u32
+        self.shared().partitions.count()
     }
 
     /// What it has done so far.

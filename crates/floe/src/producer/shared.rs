@@ -25,6 +25,7 @@ use super::{
     delivery::{BatchState, Deliveries, Delivery},
     ledger::{Ledger, Undelivered},
     partitioner::Choice,
+    partitions::Partitions,
     sender,
 };
 use crate::{
@@ -33,8 +34,11 @@ use crate::{
     engine::{Capabilities, SharedEngine},
     random,
     telemetry::{Queue, Telemetry},
-    topic::Topic,
+    topic::{MAX_PARTITIONS, Topic},
 };
+
+/// How often records for a partition that is not known may ask whether there is one.
+const SOON: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
@@ -47,7 +51,9 @@ pub(super) struct Shared {
     pub(super) config: Config,
     /// Marks the batches of this producer; positive and random.
     pub(super) producer_id: i64,
-    pub(super) partitions: Vec<Arc<Partition>>,
+    pub(super) partitions: Partitions,
+    /// When the number of partitions was last asked for; held while some are added, and by a close.
+    growth: Mutex<Option<Instant>>,
     /// The partition that takes records which may go anywhere.
     current: AtomicU32,
     /// Bytes that may still be buffered.
@@ -146,7 +152,8 @@ impl Shared {
             budget: Semaphore::new(config.buffer_memory),
             producer_id: config.identity.as_ref().map_or_else(Identity::new_id, |known| known.producer_id),
             config,
-            partitions: (0..partitions).map(|index| Arc::new(Partition::new(index))).collect(),
+            partitions: Partitions::new(partitions),
+            growth: Mutex::default(),
             // Many short-lived producers must not all write to the first partition.
             current: AtomicU32::new((random::bits() % u64::from(partitions)) as u32),
             ledger: Arc::default(),
@@ -177,7 +184,7 @@ impl Shared {
 
     /// Records that may go anywhere go on to the next partition, if they went to this one.
     pub(super) fn leave(&self, partition: u32) {
-        let next = (partition + 1) % self.partitions.len().max(1) as u32;
+        let next = (partition + 1) % self.partitions.count().max(1);
         // Whoever else moved on in the meantime did what was needed.
         let _ = self.current.compare_exchange(partition, next, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -194,7 +201,15 @@ impl Shared {
         let headers: Vec<(&str, &[u8])> =
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
         let parts = Parts { origin: Some(&origin), ..self.check(&record, &headers)? };
-        match self.push(&parts, record.partition, false)? {
+        let pushed = match self.push(&parts, record.partition, false) {
+            Err(error) if error.kind() == ErrorKind::PartitionNotFound && self.capabilities.partitions => {
+                // It may be newer than what is known here.
+                Box::pin(self.look_for_partitions(SOON)).await;
+                self.push(&parts, record.partition, false)
+            }
+            pushed => pushed,
+        };
+        match pushed? {
             Pushed::Done(delivery) => Ok(delivery),
             other => self.enqueue_slowly(&parts, record.partition, other).await,
         }
@@ -251,13 +266,13 @@ impl Shared {
     fn choose(&self, parts: &Parts<'_>, fixed: Option<u32>) -> Result<(u32, &Arc<Partition>)> {
         let choice = match fixed {
             Some(partition) => Choice::Partition(partition),
-            None => self.config.partitioner.partition(parts.key, parts.value, self.partitions.len() as u32),
+            None => self.config.partitioner.partition(parts.key, parts.value, self.partitions.count()),
         };
         let index = match choice {
             Choice::Partition(partition) => partition,
             Choice::Any => self.current.load(Ordering::Relaxed),
         };
-        match self.partitions.get(index as usize) {
+        match self.partitions.get(index) {
             Some(partition) => Ok((index, partition)),
             None => Err(self.no_such_partition(index)),
         }
@@ -267,7 +282,7 @@ impl Shared {
     fn no_such_partition(&self, partition: u32) -> Error {
         Error::new(
             ErrorKind::PartitionNotFound,
-            format!("partition {partition} of a topic with {}", self.partitions.len()),
+            format!("partition {partition} of a topic with {}", self.partitions.count()),
         )
         .with_engine(self.engine_name)
         .with_operation("produce")
@@ -456,7 +471,7 @@ impl Shared {
     }
 
     async fn wait_for_queue(&self, index: u32) -> Result<()> {
-        let Some(partition) = self.partitions.get(index as usize) else {
+        let Some(partition) = self.partitions.get(index) else {
             return Err(self.no_such_partition(index));
         };
         let mut room = std::pin::pin!(partition.room.notified());
@@ -487,6 +502,29 @@ impl Shared {
 
     pub(super) fn is_closed(&self) -> bool {
         self.budget.is_closed()
+    }
+
+    /// Asks how many partitions the topic has, unless that was done within `pause`, and takes up those that are new.
+    #[cold]
+    pub(super) async fn look_for_partitions(&self, pause: Duration) {
+        {
+            let mut asked = self.growth.lock();
+            if asked.is_some_and(|at| at.elapsed() < pause) {
+                return;
+            }
+            *asked = Some(Instant::now());
+        }
+        match self.engine.topic(self.topic.clone()).await {
+            Ok(info) => {
+                let growth = self.growth.lock();
+                if !self.is_closed() && self.partitions.grow_to(info.partitions.min(MAX_PARTITIONS)) {
+                    drop(growth);
+                    tracing::info!(topic = %self.topic, partitions = info.partitions, "the topic has grown");
+                }
+            }
+            // Whether the topic is gone shows when records are sent.
+            Err(error) => tracing::debug!(topic = %self.topic, %error, "partitions are not known"),
+        }
     }
 
     /// Sends everything that was buffered before, and waits for the outcomes until the deadline.
@@ -520,8 +558,9 @@ impl Shared {
 
     /// Takes no more records. What is buffered is still sent, and then the senders end.
     pub(super) fn begin_close(&self) {
+        let _nothing_is_added = self.growth.lock();
         self.budget.close();
-        for partition in &self.partitions {
+        for partition in self.partitions.iter() {
             partition.close(&self.config);
         }
     }

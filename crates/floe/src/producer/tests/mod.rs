@@ -6,6 +6,7 @@ mod chaos;
 mod closing;
 mod configuration;
 mod failures;
+mod growth;
 mod memory;
 mod sending;
 
