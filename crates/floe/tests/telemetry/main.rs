@@ -6,7 +6,6 @@ mod example;
 mod exposition;
 mod metrics;
 mod spans;
-mod tracing_events;
 
 use floe::{Client, TopicSpec, telemetry::TelemetryOptions};
 use opentelemetry_sdk::{

@@ -1,4 +1,7 @@
 //! Diagnostic spans number the calls of the engine, so that the events of one can be found.
+//!
+//! Alone in its process: a span that a test on another thread meets first, where nobody listens, stays off for all.
+#![cfg(feature = "telemetry")]
 
 use std::{
     fmt,
