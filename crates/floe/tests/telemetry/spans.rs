@@ -243,7 +243,7 @@ async fn nothing_is_carried_where_that_is_off() {
     observer.only_span("send orders", SpanKind::Producer);
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_processor_hands_the_trace_on() {
     let observer = Observer::new();
     let client = observer.client("memory:", 1).await;
