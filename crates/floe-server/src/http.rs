@@ -1,6 +1,6 @@
 //! Health and metrics over HTTP.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use axum::{
     Router,
@@ -9,22 +9,55 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use serde_json::json;
-use tokio::net::TcpListener;
+use tokio::sync::watch;
 
-use crate::{metrics::Front, node::Node};
+use crate::{
+    metrics::Front,
+    node::{Node, told},
+    socket::Socket,
+};
 
-/// Serves until the future is dropped.
-pub(crate) async fn serve(node: Arc<Node>, listener: TcpListener) {
-    let router = Router::new()
+/// Largest head of a request in bytes; bodies are not read.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
+    // Health and metrics are never encrypted.
+    let Socket::Plain(socket) = socket else { return };
+    let limit = node.limits.http_timeout;
+    let service = TowerToHyperService::new(router(Arc::clone(&node)));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limit)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(socket), service);
+    let mut connection = pin!(connection);
+    let outcome = tokio::select! {
+        outcome = connection.as_mut() => outcome,
+        () = told(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = outcome {
+        let label = if error.is_timeout() { "request_too_slow" } else { "connection_broken" };
+        node.metrics.error(Front::Http, label);
+    }
+}
+
+fn router(node: Arc<Node>) -> Router {
+    Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(node);
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!(%error, "health and metrics are no longer served");
-    }
+        .with_state(node)
 }
 
 /// One thing that was looked at.

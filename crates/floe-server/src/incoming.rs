@@ -1,13 +1,16 @@
 //! The reading half of a connection: bytes in, whole requests out.
 
-use std::{io, time::Duration};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::WireError;
-use tokio::{net::tcp::OwnedReadHalf, time::Instant};
+use tokio::{sync::watch, task::JoinSet, time::Instant};
 
-/// Room that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
-const ROOM: usize = 32 * 1024;
+use crate::{
+    metrics::Front,
+    node::{Node, told},
+    socket::Reading,
+};
 
 /// Takes one whole request off the front of what was received; `None` while there is none.
 pub(crate) type Split = fn(&mut BytesMut, usize) -> Result<Option<Bytes>, WireError>;
@@ -41,7 +44,7 @@ impl Ended {
 /// Reads requests from a socket.
 #[derive(Debug)]
 pub(crate) struct Incoming {
-    socket: OwnedReadHalf,
+    socket: Reading,
     received: BytesMut,
     split: Split,
     limit: usize,
@@ -52,7 +55,7 @@ pub(crate) struct Incoming {
 
 impl Incoming {
     /// Reads requests of at most `limit` bytes, each of which must be complete `frame_timeout` after its first byte.
-    pub(crate) fn new(socket: OwnedReadHalf, split: Split, limit: usize, frame_timeout: Duration) -> Self {
+    pub(crate) fn new(socket: Reading, split: Split, limit: usize, frame_timeout: Duration) -> Self {
         Self { socket, received: BytesMut::new(), split, limit, frame_timeout, deadline: None }
     }
 
@@ -74,40 +77,46 @@ impl Incoming {
                 // An idle connection holds no memory for what may come.
                 self.received = BytesMut::new();
             }
-            self.wait().await?;
-            match self.read() {
-                Ok(0) if self.received.is_empty() => return Err(Ended::Closed),
-                Ok(0) => return Err(Ended::Broken),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return Err(Ended::Broken),
+            match self.read().await? {
+                0 if self.received.is_empty() => return Err(Ended::Closed),
+                0 => return Err(Ended::Broken),
+                _ => {}
             }
         }
     }
 
-    async fn wait(&mut self) -> Result<(), Ended> {
-        let readable = self.socket.readable();
-        let outcome = if self.received.is_empty() {
-            readable.await
-        } else {
+    async fn read(&mut self) -> Result<usize, Ended> {
+        let has_begun = !self.received.is_empty();
+        let reading = self.socket.read(&mut self.received);
+        let outcome = if has_begun {
             let limit = self.frame_timeout;
             let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
-            match tokio::time::timeout_at(deadline, readable).await {
-                Ok(outcome) => outcome,
-                Err(_) => return Err(Ended::TooSlow),
-            }
+            tokio::time::timeout_at(deadline, reading).await.map_err(|_| Ended::TooSlow)?
+        } else {
+            reading.await
         };
         outcome.map_err(|_| Ended::Broken)
     }
+}
 
-    fn read(&mut self) -> io::Result<usize> {
-        // Doubles what has really come: a length that a client merely claims takes no memory.
-        let room = self.received.len().max(ROOM);
-        if self.received.capacity() - self.received.len() < ROOM / 8 {
-            self.received.reserve(room);
-        }
-        self.socket.try_read_buf(&mut self.received)
+/// Reads until the client is done or at fault, until the server stops, or until one of the tasks that serve the
+/// connection ends: then nobody would get the answers. Counts what went wrong.
+pub(crate) async fn until_end(
+    node: &Node,
+    front: Front,
+    reading: impl Future<Output = Option<Ended>>,
+    stop: &mut watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Option<Ended> {
+    let ended = tokio::select! {
+        ended = reading => ended,
+        () = told(stop) => None,
+        _ = tasks.join_next() => Some(Ended::Broken),
+    };
+    if let Some(label) = ended.as_ref().and_then(Ended::label) {
+        node.metrics.error(front, label);
     }
+    ended
 }
 
 /// Bytes that are read and thrown away so that a last answer reaches its client.
@@ -122,13 +131,11 @@ impl Incoming {
     pub(crate) async fn discard(&mut self) {
         let reading = async {
             let mut discarded = 0;
-            while discarded < DISCARDED && self.socket.readable().await.is_ok() {
+            while discarded < DISCARDED {
                 self.received.clear();
-                match self.read() {
-                    Ok(0) => return,
+                match self.socket.read(&mut self.received).await {
+                    Ok(0) | Err(_) => return,
                     Ok(count) => discarded += count,
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(_) => return,
                 }
             }
         };

@@ -30,6 +30,7 @@
 //! | `incoming`, `outbox` | the two halves of a connection, both bounded |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
 //! | `smartmodule` | WebAssembly functions that records go through (feature `smartengine`) |
+//! | `socket`, `tls` | connections, plain or encrypted |
 //! | `walrus` | the text protocol |
 //! | `http` | health and metrics |
 //! | `metrics` | the counters |
@@ -47,10 +48,13 @@ mod outbox;
 mod registry;
 mod server;
 mod smartmodule;
+mod socket;
 #[cfg(feature = "testkit")]
 pub mod testkit;
+mod tls;
 mod walrus;
 
 pub use listeners::{Addresses, BoundAddresses, Listeners};
 pub use options::{Limits, MoreMetrics, ServeOptions};
 pub use server::serve;
+pub use tls::ServerTls;

@@ -37,6 +37,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
+    /// Whether Fluvio clients speak TLS.
+    pub(crate) is_encrypted: bool,
     /// Whether clients may send records through modules.
     pub(crate) runs_smartmodules: bool,
     #[cfg(feature = "smartengine")]

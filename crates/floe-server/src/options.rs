@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use crate::tls::ServerTls;
+
 /// Settings of a server. Each has a default that suits a laptop and a test.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -12,6 +14,9 @@ pub struct ServeOptions {
     /// Folder for what the engine has no place for: rules of Fluvio topics, SmartModules, registered data servers.
     /// Default: none, all of it is gone when the server ends.
     pub registry: Option<PathBuf>,
+    /// Encrypts the connections of Fluvio clients. Those of Walrus clients and HTTP are never encrypted: the protocol of
+    /// Walrus knows no TLS. Default: none.
+    pub tls: Option<ServerTls>,
     /// Whether the SmartModules that clients name or send are run, which takes the feature `smartengine`. Default: yes.
     pub smartmodules: bool,
     /// How long requests may go on after the shutdown has begun. Default: 10 seconds.
@@ -48,6 +53,7 @@ impl Default for ServeOptions {
         Self {
             advertise: None,
             registry: None,
+            tls: None,
             smartmodules: true,
             shutdown_deadline: Duration::from_secs(10),
             limits: Limits::default(),
@@ -81,6 +87,10 @@ pub struct Limits {
     pub smartmodule_fuel: u64,
     /// Instructions that it may take besides for each byte of the batch that it is called for. Default: 1,000.
     pub smartmodule_fuel_per_byte: u64,
+    /// Time for the handshake of TLS. Default: 10 seconds.
+    pub handshake_timeout: Duration,
+    /// Time for the head of an HTTP request, and between requests. Default: 30 seconds.
+    pub http_timeout: Duration,
     /// Time from the first byte of a request to its last. Default: 60 seconds.
     pub frame_timeout: Duration,
 }
@@ -97,6 +107,8 @@ impl Default for Limits {
             smartmodule_memory: 256 << 20,
             smartmodule_fuel: 1_000_000_000,
             smartmodule_fuel_per_byte: 1_000,
+            handshake_timeout: Duration::from_secs(10),
+            http_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(60),
         }
     }

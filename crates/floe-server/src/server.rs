@@ -27,6 +27,8 @@ use crate::{
     node::{Node, PublicAddress, told},
     options::ServeOptions,
     registry::Registry,
+    socket::Socket,
+    tls::ServerTls,
     walrus,
 };
 
@@ -61,16 +63,17 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(options.limits.connections));
 
     let has_http = listeners.http.is_some();
+    let acceptor = |front: Front, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
+        node: Arc::clone(&node),
+        connections: Arc::clone(&connections),
+        tls: options.tls.clone().filter(|_| matches!(front, Front::Controller | Front::Data)),
+        front,
+        handler,
+        stopping: stopping.clone(),
+        deadline: options.shutdown_deadline,
+    };
     let mut accept = |listener: TcpListener, front: Front, handler: Handler| {
-        let acceptor = Acceptor {
-            node: Arc::clone(&node),
-            connections: Arc::clone(&connections),
-            front,
-            handler,
-            stopping: stopping.clone(),
-            deadline: options.shutdown_deadline,
-        };
-        tasks.spawn(acceptor.run(listener));
+        tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
         accept(controller, Front::Controller, |node, socket, stop| {
@@ -82,8 +85,10 @@ pub async fn serve(
         accept(listener, Front::Walrus, |node, socket, stop| Box::pin(walrus::serve(node, socket, stop)));
     }
     // Health must be told until the very end, so HTTP ends last.
+    let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
-        background.spawn(http::serve(Arc::clone(&node), listener));
+        let handler: Handler = |node, socket, stop| Box::pin(http::serve(node, socket, stop));
+        background.spawn(acceptor(Front::Http, &stopping_http, handler).run(listener));
     }
 
     shutdown.await;
@@ -93,6 +98,7 @@ pub async fn serve(
     }
     stop.send_replace(true);
     while tasks.join_next().await.is_some() {}
+    stop_http.send_replace(true);
     Ok(())
 }
 
@@ -121,6 +127,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
         runs_smartmodules: options.smartmodules,
+        is_encrypted: options.tls.is_some(),
         #[cfg(feature = "smartengine")]
         modules: Arc::new(crate::smartmodule::Modules::new(&options.limits)),
         data_server,
@@ -151,11 +158,12 @@ fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> 
 
 /// Serves one connection until it ends, or until the receiver says that the server stops and all requests that were
 /// received are answered.
-type Handler = fn(Arc<Node>, TcpStream, watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+type Handler = fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()>;
 
 struct Acceptor {
     node: Arc<Node>,
     connections: Arc<Semaphore>,
+    tls: Option<ServerTls>,
     front: Front,
     handler: Handler,
     stopping: watch::Receiver<bool>,
@@ -199,12 +207,33 @@ impl Acceptor {
             return;
         };
         configure(&socket);
-        let serving = (self.handler)(Arc::clone(&self.node), socket, self.stopping.clone());
+        let (node, stop, handler, front) =
+            (Arc::clone(&self.node), self.stopping.clone(), self.handler, self.front);
         let counted = Counted::new(Arc::clone(&self.node), self.front);
+        let tls = self.tls.clone();
         open.spawn(async move {
-            serving.await;
+            if let Some(socket) = secured(&node, front, tls, socket).await {
+                handler(node, socket, stop).await;
+            }
             drop((counted, permit));
         });
+    }
+}
+
+/// The connection after the handshake of TLS, if there is to be one; `None` if it failed.
+async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: TcpStream) -> Option<Socket> {
+    let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
+    match tokio::time::timeout(node.limits.handshake_timeout, tls.accept(socket)).await {
+        Ok(Ok(socket)) => Some(Socket::Encrypted(Box::new(socket))),
+        Ok(Err(error)) => {
+            tracing::debug!(%error, listener = front.name(), "a handshake failed");
+            node.metrics.error(front, "handshake_failed");
+            None
+        }
+        Err(_) => {
+            node.metrics.error(front, "handshake_too_slow");
+            None
+        }
     }
 }
 

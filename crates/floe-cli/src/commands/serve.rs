@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use floe::url::EngineUrl;
-use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, serve};
+use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
 use serde_json::json;
 
 use super::with_client;
@@ -42,7 +42,16 @@ pub(crate) struct ServeArgs {
     /// Refuse requests with SmartModules, the WebAssembly of clients
     #[arg(long)]
     no_smartmodules: bool,
-    /// Allow addresses that other machines can reach: there are no passwords and no encryption
+    /// Certificate of the Fluvio front-ends in PEM, with those that vouch for it; Walrus and HTTP stay plain
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of the certificate in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let in only Fluvio clients with a certificate of this authority, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Allow addresses that other machines can reach: there are no passwords
     #[arg(long)]
     listen_public: bool,
 }
@@ -68,6 +77,9 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let mut options = ServeOptions::default();
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
+    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
+        options.tls = Some(ServerTls::from_pem_files(certificate, key, args.tls_client_ca.as_deref())?);
+    }
     options.smartmodules = !args.no_smartmodules;
     options.registry = registry(&url)?;
     with_client(&url, async |client| {
@@ -102,7 +114,7 @@ async fn refuse_public(addresses: &Addresses) -> Outcome {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} can be reached by other machines, and there are no passwords and no encryption",
+        "{} can be reached by other machines, and there are no passwords",
         public.join(", ")
     ))
     .with_hint("add --listen-public if the network is trusted"))

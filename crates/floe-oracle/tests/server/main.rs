@@ -4,4 +4,5 @@ mod admin;
 mod consume;
 mod offsets;
 mod produce;
+mod smartmodules;
 mod support;

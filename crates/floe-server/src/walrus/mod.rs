@@ -11,21 +11,22 @@ use floe_wire::{
     WireError,
     walrus::{LENGTH_LEN, MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, Refused, Reply, take_frame},
 };
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{sync::watch, task::JoinSet};
 
 pub(crate) use self::cursor::{Cursors, is_reserved};
 use crate::{
-    incoming::{Ended, Incoming},
+    incoming::{Ended, Incoming, until_end},
     metrics::Front,
-    node::{Node, told},
+    node::Node,
     outbox::{Gone, Outbox, outbox},
+    socket::Socket,
 };
 
 /// The only commands that may be longer than [`MAX_FRAME_LEN`].
 const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
     let mut incoming = Incoming::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
@@ -33,14 +34,8 @@ pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::R
     // Owned here, so that it ends with this connection whatever ends it.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let ended = tokio::select! {
-        ended = answer_all(&node, &mut incoming, &outbox) => ended,
-        () = told(&mut stop) => None,
-        _ = tasks.join_next() => Some(Ended::Broken),
-    };
-    if let Some(label) = ended.as_ref().and_then(Ended::label) {
-        node.metrics.error(Front::Walrus, label);
-    }
+    let reading = answer_all(&node, &mut incoming, &outbox);
+    let ended = until_end(&node, Front::Walrus, reading, &mut stop, &mut tasks).await;
     match ended {
         Some(Ended::Broken) => return,
         Some(Ended::Malformed(_)) => {

@@ -1,6 +1,9 @@
 //! Health and metrics, by bare HTTP.
 
-use floe_server::{ServeOptions, testkit::TestServer};
+use std::time::Duration;
+
+use floe_server::{Limits, ServeOptions, testkit::TestServer};
+use floe_wire::fluvio::FetchOffsetsRequest;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -43,6 +46,35 @@ async fn an_engine_that_cannot_work_is_not_ready() {
     assert_eq!(status, 503);
     assert!(verbose.contains("[-]engine failed: "), "{verbose}");
     assert_eq!(get(&server.http_address(), "/livez", "*/*").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off_and_connections_are_limited() {
+    let mut limits = Limits::default();
+    (limits.connections, limits.http_timeout) = (1, Duration::from_millis(50));
+    let server = TestServer::with_limits(limits).await.unwrap();
+    let mut slow = TcpStream::connect(server.http_address()).await.unwrap();
+    slow.write_all(b"GET /livez HTTP/1.1\r\nx-never: end").await.unwrap();
+    let mut answer = Vec::new();
+    // An answer that says so may come before the end.
+    let _ = within(slow.read_to_end(&mut answer)).await;
+    // Its place is free again as soon as it is gone.
+    let served = async {
+        loop {
+            let mut peer = Peer::data(&server).await;
+            peer.send(&FetchOffsetsRequest::of_partition("t", 0)).await;
+            if peer.frame().await.is_some() {
+                return peer;
+            }
+        }
+    };
+    let mut peer = within(served).await;
+    let mut refused = TcpStream::connect(server.http_address()).await.unwrap();
+    let _ = refused.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut answer = Vec::new();
+    let _ = within(refused.read_to_end(&mut answer)).await;
+    assert!(answer.is_empty(), "{answer:?}");
+    peer.nothing_was_pushed().await;
 }
 
 #[tokio::test]

@@ -8,4 +8,5 @@ mod modules;
 mod offsets;
 mod peer;
 mod streams;
+mod tls;
 mod walrus;

@@ -17,14 +17,15 @@ use floe_wire::fluvio::{
     ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest, Status, TopicSpec,
     UpdateTopicRequest, WatchRequest, frame::RequestHeader, versions::PlatformVersion,
 };
-use tokio::{net::TcpStream, sync::watch::Receiver, task::JoinSet};
+use tokio::{sync::watch::Receiver, task::JoinSet};
 
 use super::frames;
 use crate::{
-    incoming::{Ended, Incoming},
+    incoming::{Ended, Incoming, until_end},
     metrics::Front,
-    node::{Node, told},
+    node::Node,
     outbox::{Gone, Outbox, outbox},
+    socket::Socket,
 };
 
 /// The platform whose behaviour this server shows.
@@ -41,7 +42,7 @@ const TELL_LIMIT: Duration = Duration::from_secs(1);
 const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: Receiver<bool>) {
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
     let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
@@ -51,14 +52,8 @@ pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: Receiver
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection =
         Connection { node: Arc::clone(&node), outbox, watches: JoinSet::new(), told: Vec::new() };
-    let ended = tokio::select! {
-        ended = connection.read(incoming) => ended,
-        () = told(&mut stop) => None,
-        _ = tasks.join_next() => Some(Ended::Broken),
-    };
-    if let Some(label) = ended.as_ref().and_then(Ended::label) {
-        node.metrics.error(Front::Controller, label);
-    }
+    let reading = connection.read(incoming);
+    let ended = until_end(&node, Front::Controller, reading, &mut stop, &mut tasks).await;
     if matches!(ended, Some(Ended::Broken)) {
         return;
     }

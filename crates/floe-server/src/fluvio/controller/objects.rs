@@ -115,10 +115,11 @@ pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
         .data_server
         .iter()
         .map(|address| {
+            let encryption = if node.is_encrypted { Encryption::Ssl } else { Encryption::Plaintext };
             let spec = SpuSpec {
                 id: SPU_ID,
                 spu_type: SpuType::Managed,
-                public_endpoint: ingress(address.host.clone(), address.port),
+                public_endpoint: ingress(address.host.clone(), address.port, encryption),
                 // There is nobody else in the cluster who would connect.
                 private_endpoint: endpoint(address.host.clone(), address.port),
                 rack: None,
@@ -137,9 +138,9 @@ pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
     spus
 }
 
-fn ingress(host: String, port: u16) -> IngressEndpoint {
+fn ingress(host: String, port: u16, encryption: Encryption) -> IngressEndpoint {
     let address = IngressAddress { hostname: Some(host), ip: None };
-    IngressEndpoint { port, ingress: vec![address], encryption: Encryption::Plaintext }
+    IngressEndpoint { port, ingress: vec![address], encryption }
 }
 
 fn endpoint(host: String, port: u16) -> Endpoint {

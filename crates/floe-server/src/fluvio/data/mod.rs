@@ -27,7 +27,6 @@ use floe_wire::fluvio::{
     frame::RequestHeader,
 };
 use tokio::{
-    net::TcpStream,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
     task::JoinSet,
 };
@@ -35,17 +34,18 @@ use tokio::{
 use self::{stream::Stream, worker::Job};
 use super::frames;
 use crate::{
-    incoming::{Ended, Incoming},
+    incoming::{Ended, Incoming, until_end},
     metrics::Front,
-    node::{Node, told},
+    node::Node,
     outbox::{Gone, Outbox, outbox},
+    socket::Socket,
 };
 
 /// Requests that may wait for the worker; what really bounds them are their bytes.
 const WAITING_REQUESTS: usize = 64;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
     let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
@@ -64,15 +64,8 @@ pub(crate) async fn serve(node: Arc<Node>, socket: TcpStream, mut stop: watch::R
         opened: 0,
         running: JoinSet::new(),
     };
-    let ended = tokio::select! {
-        ended = connection.read(incoming) => ended,
-        () = told(&mut stop) => None,
-        // The client is gone: nobody would get the answers.
-        _ = tasks.join_next() => Some(Ended::Broken),
-    };
-    if let Some(label) = ended.as_ref().and_then(Ended::label) {
-        node.metrics.error(Front::Data, label);
-    }
+    let reading = connection.read(incoming);
+    let ended = until_end(&node, Front::Data, reading, &mut stop, &mut tasks).await;
     if matches!(ended, Some(Ended::Broken)) {
         return;
     }

@@ -1,0 +1,132 @@
+//! A connection of a client, plain or encrypted, in two halves.
+
+use std::{
+    io::{self, IoSlice},
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::BytesMut;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+use tokio_rustls::server::TlsStream;
+
+/// Room that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
+const ROOM: usize = 32 * 1024;
+
+/// Room for the first bytes of an encrypted connection, which must be there before anybody knows that something comes.
+const IDLE_ROOM: usize = 512;
+
+/// A connection that was accepted.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Plain(TcpStream),
+    Encrypted(Box<TlsStream<TcpStream>>),
+}
+
+impl Socket {
+    pub(crate) fn into_split(self) -> (Reading, Writing) {
+        match self {
+            Self::Plain(socket) => {
+                let (reading, writing) = socket.into_split();
+                (Reading::Plain(reading), Writing::Plain(writing))
+            }
+            Self::Encrypted(socket) => {
+                let (reading, writing) = tokio::io::split(socket);
+                (Reading::Encrypted(reading), Writing::Encrypted(writing))
+            }
+        }
+    }
+}
+
+/// The half that requests come from.
+#[derive(Debug)]
+pub(crate) enum Reading {
+    Plain(OwnedReadHalf),
+    Encrypted(ReadHalf<Box<TlsStream<TcpStream>>>),
+}
+
+impl Reading {
+    /// Waits for bytes and puts them behind those in `received`; 0 is the end. A plain connection takes no memory while it
+    /// is idle.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn read(&mut self, received: &mut BytesMut) -> io::Result<usize> {
+        match self {
+            Self::Plain(socket) => loop {
+                socket.readable().await?;
+                make_room(received, ROOM);
+                match socket.try_read_buf(received) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    outcome => return outcome,
+                }
+            },
+            Self::Encrypted(socket) => {
+                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+                socket.read_buf(received).await
+            }
+        }
+    }
+}
+
+/// Doubles what has really come: a length that a client merely claims takes no memory.
+fn make_room(received: &mut BytesMut, least: usize) {
+    let room = received.len().max(least);
+    if received.capacity() - received.len() < least / 8 {
+        received.reserve(room);
+    }
+}
+
+/// The half that answers go to.
+#[derive(Debug)]
+pub(crate) enum Writing {
+    Plain(OwnedWriteHalf),
+    Encrypted(WriteHalf<Box<TlsStream<TcpStream>>>),
+}
+
+impl AsyncWrite for Writing {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Encrypted(socket) => Pin::new(socket).poll_write(context, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Self::Encrypted(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(socket) => socket.is_write_vectored(),
+            Self::Encrypted(socket) => socket.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_flush(context),
+            Self::Encrypted(socket) => Pin::new(socket).poll_flush(context),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Encrypted(socket) => Pin::new(socket).poll_shutdown(context),
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! TLS: who is let in, and that everything works behind it.
+
+use std::path::{Path, PathBuf};
+
+use floe::{Client, ErrorKind, TopicSpec, consumer::StartAt};
+use floe_server::{ServeOptions, ServerTls, testkit::TestServer};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use crate::peer::{Peer, within};
+
+const DOMAIN: &str = "streams.example";
+
+struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+    }
+
+    /// Certificate and key for these names.
+    fn vouch(&self, names: &[&str]) -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn server(&self, clients: Option<&Self>) -> ServerTls {
+        let (certificate, key) = self.vouch(&[DOMAIN, &format!("floe-spu-5001.{DOMAIN}")]);
+        let clients = clients.map(|clients| clients.0.pem());
+        ServerTls::from_pem(certificate.as_bytes(), key.as_bytes(), clients.as_deref().map(str::as_bytes))
+            .unwrap()
+    }
+}
+
+async fn start(tls: ServerTls) -> TestServer {
+    let mut options = ServeOptions::default();
+    options.tls = Some(tls);
+    TestServer::with("memory:", options).await.unwrap()
+}
+
+fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+fn url(server: &TestServer, ca: &Path, more: &str) -> String {
+    format!("fluvio+tls://{}?domain={DOMAIN}&ca={}{more}", server.fluvio_address(), ca.display())
+}
+
+async fn round_trip(client: &Client) {
+    client.admin().create_topic(TopicSpec::new("t").partitions(2)).await.unwrap();
+    let large = "x".repeat(300_000);
+    client.producer("t").start().await.unwrap().send_all([large.as_str(), "small"]).await.unwrap();
+    let mut consumer = client.consumer("t").from(StartAt::Beginning).start().await.unwrap();
+    let mut lengths = Vec::new();
+    for _ in 0..2 {
+        lengths.push(within(consumer.try_next()).await.unwrap().unwrap().value.len());
+    }
+    lengths.sort_unstable();
+    assert_eq!(lengths, [5, 300_000]);
+}
+
+#[tokio::test]
+async fn records_go_in_and_out_encrypted() {
+    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
+    let server = start(authority.server(None)).await;
+    let ca = file(folder.path(), "ca.pem", &authority.0.pem());
+    let client = within(Client::connect(&url(&server, &ca, ""))).await.unwrap();
+    within(round_trip(&client)).await;
+    // Who trusts another authority does not talk to this server.
+    let other = file(folder.path(), "other.pem", &Authority::new().0.pem());
+    let error = within(Client::connect(&url(&server, &other, ""))).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error}");
+}
+
+#[tokio::test]
+async fn clients_show_a_certificate_if_they_must() {
+    let (ours, theirs, folder) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
+    let tls = ours.server(Some(&theirs));
+    assert!(tls.needs_client_certificate());
+    let server = start(tls).await;
+    let ca = file(folder.path(), "ca.pem", &ours.0.pem());
+    let with = |authority: &Authority, name: &str| {
+        let (certificate, key) = authority.vouch(&["client.example"]);
+        let certificate = file(folder.path(), &format!("{name}.pem"), &certificate);
+        let key = file(folder.path(), &format!("{name}-key.pem"), &key);
+        url(&server, &ca, &format!("&cert={}&key={}", certificate.display(), key.display()))
+    };
+    let client = within(Client::connect(&with(&theirs, "good"))).await.unwrap();
+    within(round_trip(&client)).await;
+    for stranger in [with(&ours, "bad"), url(&server, &ca, "")] {
+        let outcome = within(async { Client::connect(&stranger).await?.admin().topics().await }).await;
+        assert!(outcome.is_err(), "{stranger} was let in");
+    }
+}
+
+#[tokio::test]
+async fn plain_clients_are_turned_away_and_http_stays_plain() {
+    let server = start(Authority::new().server(None)).await;
+    for address in [server.addresses().fluvio_sc, server.addresses().fluvio_spu] {
+        let mut peer = Peer::connect(address).await;
+        peer.send_bytes(&[0, 0, 0, 20, 0, 18, 0, 2, 0, 0, 0, 1]).await;
+        let mut rest = Vec::new();
+        // What comes is an alert or a reset, and then nothing.
+        let _ = within(peer.socket.read_to_end(&mut rest)).await;
+        assert!(rest.len() < 64, "{rest:?}");
+    }
+    let mut http = TcpStream::connect(server.http_address()).await.unwrap();
+    http.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    within(http.read_to_string(&mut answer)).await.unwrap();
+    for listener in ["fluvio_sc", "fluvio_spu"] {
+        let line =
+            format!("floe_server_errors_total{{listener=\"{listener}\",error=\"handshake_failed\"}} 1");
+        assert!(answer.contains(&line), "{answer}");
+    }
+}
+
+#[test]
+fn what_does_not_belong_together_is_refused() {
+    let authority = Authority::new();
+    let (certificate, key) = authority.vouch(&["a.example"]);
+    let (_, other_key) = authority.vouch(&["b.example"]);
+    for (certificate, key, clients) in [
+        (&certificate, &other_key, None),
+        (&key, &key, None),
+        (&certificate, &certificate, None),
+        (&certificate, &key, Some("nothing")),
+    ] {
+        let outcome = ServerTls::from_pem(certificate.as_bytes(), key.as_bytes(), clients.map(str::as_bytes));
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::InvalidConfig);
+    }
+    let missing = ServerTls::from_pem_files(Path::new("/nowhere/a.pem"), Path::new("/nowhere/b.pem"), None);
+    assert!(missing.unwrap_err().to_string().contains("/nowhere/"));
+}
