@@ -2,11 +2,18 @@
 #![cfg(unix)]
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
     process::Child,
 };
 
+use floe::{
+    Client, TopicSpec,
+    consumer::StartAt,
+    producer::{Delivery, Placed},
+};
+use futures_util::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -77,6 +84,66 @@ fn what_was_acknowledged_survives_a_kill() {
     assert_eq!(end(child, Signal::KILL), None);
     let read = dir.run(&["consume", "t", "-e", "--from", "beginning", "--url", "embedded:data"]).ok();
     assert_eq!(read.text().lines().collect::<Vec<_>>(), (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
+}
+
+/// Sends records until so many of them were acknowledged, kills the server in the middle of it, and returns what was
+/// acknowledged: partition and offset with the value.
+async fn load_and_kill(url: &str, mut child: Child, round: u32) -> Vec<((u32, i64), String)> {
+    let client = Client::connect(url).await.unwrap();
+    if round == 0 {
+        client.admin().create_topic(TopicSpec::new("t").partitions(2)).await.unwrap();
+    }
+    let producer = client.producer("t").batch_size(4096).start().await.unwrap();
+    let (mut waiting, mut acknowledged) = (VecDeque::new(), Vec::new());
+    let at = |placed: Placed| (placed.partition, placed.offset.unwrap());
+    for number in 0.. {
+        let value = format!("record {number} of round {round}");
+        waiting.push_back((producer.enqueue(value.clone()).await.unwrap(), value));
+        if waiting.len() > 200 {
+            let (delivery, value): (Delivery, String) = waiting.pop_front().unwrap();
+            acknowledged.push((at(delivery.await.unwrap()), value));
+        }
+        if acknowledged.len() == 1000 {
+            break;
+        }
+    }
+    // With hundreds of records on their way; those of them that were acknowledged count as well.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for (delivery, value) in waiting {
+        if let Some(Ok(placed)) = delivery.now_or_never() {
+            acknowledged.push((at(placed), value));
+        }
+    }
+    acknowledged
+}
+
+#[test]
+fn what_fluvio_clients_were_acknowledged_survives_kills_under_load() {
+    let dir = Dir::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let url = |addresses: &Value| format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
+    let mut acknowledged = Vec::new();
+    for round in 0..3 {
+        let (child, addresses) = start(&dir, &["--data", "data"]);
+        acknowledged.extend(runtime.block_on(load_and_kill(&url(&addresses), child, round)));
+    }
+    let (child, addresses) = start(&dir, &["--data", "data"]);
+    let stored = runtime.block_on(async {
+        let client = Client::connect(&url(&addresses)).await.unwrap();
+        let mut consumer = client.consumer("t").from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+        let mut stored = BTreeMap::new();
+        while let Some(message) = consumer.try_next().await.unwrap() {
+            let value = String::from_utf8(message.value.to_vec()).unwrap();
+            stored.insert((message.partition, message.offset), value);
+        }
+        stored
+    });
+    assert!(acknowledged.len() >= 3000);
+    for (at, value) in acknowledged {
+        assert_eq!(stored.get(&at), Some(&value), "{at:?}");
+    }
+    assert_eq!(end(child, Signal::TERM), Some(0));
 }
 
 #[test]
