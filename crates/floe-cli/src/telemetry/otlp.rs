@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -40,7 +40,8 @@ impl HttpClient for OnRuntime {
             let body = Limited::new(body, MAX_ANSWER).collect().await?.to_bytes();
             Ok(Response::from_parts(head, body))
         };
-        self.runtime.spawn(tokio::time::timeout(LONGEST, exchange)).await??
+        // The timer, too, belongs to the runtime, which is not current here.
+        self.runtime.spawn(async move { tokio::time::timeout(LONGEST, exchange).await }).await??
     }
 }
 
