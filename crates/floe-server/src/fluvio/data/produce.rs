@@ -49,7 +49,7 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
                 && !request.smartmodules.is_empty()
             {
                 let whole = mem::take(whole);
-                batches = through_modules(node, &request.smartmodules, version, &at, rules, whole).await;
+                batches = through_modules(node, (&request.smartmodules, version), &at, rules, whole).await;
             }
             entries.push(Entry { at, batches });
         }
@@ -134,8 +134,7 @@ fn check_size(rules: &Rules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
 /// What modules make of the batches of an entry. If they fail on a record nothing of the entry is written.
 async fn through_modules(
     node: &Node,
-    modules: &[SmartModuleInvocation],
-    version: i16,
+    (modules, version): (&[SmartModuleInvocation], i16),
     at: &TopicPartition,
     rules: &Rules,
     batches: Vec<EncodedBatch>,
