@@ -54,7 +54,7 @@ impl Recording {
             let connection = line["conn"].as_u64().unwrap();
             let bytes = unhex(line["hex"].as_str().unwrap());
             if line["dir"] == "c2s" {
-                let (header, body) = split(bytes);
+                let (header, body) = split(&bytes);
                 open.insert((connection, header.correlation_id), exchanges.len());
                 let to_controller = line["peer"] == "sc";
                 exchanges.push(Exchange { to_controller, header, body, replies: Vec::new(), used: false });
@@ -157,7 +157,7 @@ impl Dial for Recording {
 }
 
 /// A request with its size.
-fn split(bytes: Bytes) -> (RequestHeader, Bytes) {
+fn split(bytes: &Bytes) -> (RequestHeader, Bytes) {
     split_body(bytes.slice(4..))
 }
 

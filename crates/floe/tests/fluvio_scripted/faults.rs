@@ -162,12 +162,12 @@ async fn a_consumer_retries_for_ever() {
     let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
     cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
     cluster.hang_up();
-    let day = Duration::from_secs(24 * 3600);
-    let waited = tokio::time::timeout(day, consumer.try_next()).await;
+    let long = Duration::from_secs(1200);
+    let waited = tokio::time::timeout(long, consumer.try_next()).await;
     assert!(waited.is_err(), "{waited:?}");
     cluster.change(|state| state.down.clear());
-    cluster.append(0, batch(&["after a day"]));
-    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "after a day");
+    cluster.append(0, batch(&["after all"]));
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "after all");
 }
 
 #[tokio::test(start_paused = true)]
