@@ -106,4 +106,6 @@ const SKIPPED: &[(&str, &str)] = &[
     ("stored_offsets_outlive_the_connection", "commit_offsets"),
     ("topics_outlive_the_connection", "delete_topic"),
     ("closing_the_client_delivers_and_commits", "commit_offsets"),
+    ("processor_resumes_where_it_stopped", "commit_offsets"),
+    ("outbox_restarts_lose_and_double_nothing", "offsets"),
 ];

@@ -1,5 +1,6 @@
 //! The cases, by theme, and the list of them.
 
+pub(crate) mod applications;
 pub(crate) mod cancel;
 pub(crate) mod consume;
 pub(crate) mod faults;
@@ -149,6 +150,17 @@ macro_rules! with_every_case {
                 stored_offsets_outlive_the_connection: persistence commit_offsets;
                 topics_outlive_the_connection: persistence delete_topic;
                 closing_the_client_delivers_and_commits: persistence commit_offsets offsets;
+            }
+            applications {
+                typed_values_come_back:;
+                undecodable_record_is_one_error:;
+                undecodable_records_become_dead_letters: headers;
+                processor_transforms_every_record:;
+                processor_keeps_the_order_of_keys: keys;
+                processor_failures_become_dead_letters: headers;
+                processor_resumes_where_it_stopped: commit_offsets offsets;
+                outbox_delivers_in_order:;
+                outbox_restarts_lose_and_double_nothing: offsets shared_reads;
             }
             refusals {
                 missing_capabilities_are_refused_before_io: missing_capability;

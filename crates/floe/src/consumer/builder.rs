@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    num::NonZeroU32,
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -10,11 +11,13 @@ use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
     Consumer, Gap, GapReason, Partition, Shared, StartAt,
+    chunk::Chunk,
     commit::Commits,
     continuity::Continuity,
     fetch::{Fetch, FetchSettings, Outlet, Task},
     merge::{Item, Lanes},
     offsets::Progress,
+    pace::Pace,
     start::{Place, resolve},
 };
 use crate::{
@@ -86,6 +89,7 @@ pub struct ConsumerBuilder {
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
+    rate_limit: Option<NonZeroU32>,
     smartmodules: Vec<SmartModule>,
     settings: Settings,
 }
@@ -103,6 +107,7 @@ impl ConsumerBuilder {
             prefetch_bytes: 8 * 1024 * 1024,
             prefetch_records: usize::MAX,
             stop_at_end: false,
+            rate_limit: None,
             smartmodules: Vec::new(),
             settings: Settings {
                 commit: CommitPolicy::Interval(Duration::from_secs(5)),
@@ -205,6 +210,13 @@ impl ConsumerBuilder {
     /// waits for more.
     pub fn stop_at_end(mut self) -> Self {
         self.stop_at_end = true;
+        self
+    }
+
+    /// Hands out at most so many records a second, evenly; after a pause up to a tenth of a second's worth at once. A
+    /// whole batch goes out at once, and the next one waits for as long as it counts. Default: no limit.
+    pub fn rate_limit(mut self, records_per_second: NonZeroU32) -> Self {
+        self.rate_limit = Some(records_per_second);
         self
     }
 
@@ -403,6 +415,8 @@ impl ConsumerBuilder {
             indexes,
             current: None,
             handed_out: None,
+            chunk: Chunk::default(),
+            pace: Pace::new(self.rate_limit),
             commit_due: false,
             committing: None,
             gaps: VecDeque::new(),

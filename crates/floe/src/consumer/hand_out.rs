@@ -21,6 +21,13 @@ const MAX_GAPS: usize = 1000;
 
 impl Consumer {
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        if let Some(left) = self.chunk.take_first() {
+            self.finish_handed_out();
+            return Poll::Ready(Some(left.map(|(place, message)| {
+                self.handed_out = Some(place);
+                message
+            })));
+        }
         loop {
             match ready!(self.poll_current(cx)) {
                 Ok(true) => {}
@@ -33,7 +40,26 @@ impl Consumer {
         }
     }
 
+    /// As [`Consumer::poll_message`], for one more record of a chunk: those before it are not finished yet.
+    pub(super) fn poll_one_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        loop {
+            ready!(self.pace.poll(cx));
+            match ready!(self.poll_available(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if let Some(message) = self.take_message() {
+                return Poll::Ready(Some(Ok(message)));
+            }
+        }
+    }
+
     pub(super) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
+        if !self.chunk.is_empty() {
+            let message = "records of a chunk that was given up wait: take them by next_chunk or try_next";
+            return Poll::Ready(Some(Err(Error::new(ErrorKind::InvalidCommand, message))));
+        }
         loop {
             match ready!(self.poll_current(cx)) {
                 Ok(true) => {}
@@ -43,6 +69,7 @@ impl Consumer {
             if let Some((index, batch)) = self.current.take() {
                 let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
                 self.telemetry.hands_out(batch.partition, batch.len());
+                self.pace.spend(batch.len());
                 self.telemetry.stands_at(index, batch.next_offset());
                 return Poll::Ready(Some(Ok(batch.with_acknowledgement(acknowledgement))));
             }
@@ -63,6 +90,7 @@ impl Consumer {
         let acknowledgement = self.hand_out(index, from, next);
         let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
         self.telemetry.hands_out(partition, 1);
+        self.pace.spend(1);
         Some(Message::new(topic, partition, record, acknowledgement))
     }
 
@@ -83,6 +111,14 @@ impl Consumer {
         }
         self.finish_handed_out();
         ready!(self.poll_commit(cx))?;
+        ready!(self.pace.poll(cx));
+        self.poll_available(cx)
+    }
+
+    fn poll_available(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        if self.ended {
+            return Poll::Ready(Ok(false));
+        }
         loop {
             if self.shared.lanes.is_closed() {
                 self.ended = true;

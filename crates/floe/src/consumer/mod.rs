@@ -31,7 +31,9 @@
 
 mod builder;
 mod by_offset;
+mod chunk;
 mod commit;
+mod concurrent;
 mod continuity;
 mod fetch;
 mod gap;
@@ -39,6 +41,7 @@ mod hand_out;
 mod merge;
 mod message;
 mod offsets;
+mod pace;
 mod resume;
 mod start;
 #[cfg(test)]
@@ -66,11 +69,13 @@ pub use start::StartAt;
 
 use self::{
     builder::Settings,
+    chunk::Chunk,
     commit::{Asked, Commits},
     continuity::Continuity,
     fetch::{Fetch, Outlet, Task},
     merge::{Item, Lanes},
     offsets::Progress,
+    pace::Pace,
     start::resolve,
 };
 use crate::{
@@ -117,6 +122,10 @@ pub struct Consumer {
     current: Option<(usize, RecordBatch)>,
     /// What was handed out last: it is finished when the next one is asked for.
     handed_out: Option<(usize, i64)>,
+    /// The records of a chunk.
+    chunk: Chunk,
+    /// How fast records are handed out.
+    pace: Pace,
     /// With [`CommitPolicy::PerRecord`]: something was handed out since the last commit.
     commit_due: bool,
     /// A commit under way. It is a task so that a call that is dropped while waiting does not lose it.
@@ -307,6 +316,7 @@ impl Consumer {
         let generation = lanes.restart(index);
         self.current.take_if(|(current, _)| *current == index);
         self.handed_out.take_if(|(handed_out, _)| *handed_out == index);
+        self.chunk.forget(index);
         self.ended = false;
         if let Some(from) = place.wanted {
             let gap = Gap { at: at.clone(), from, to: place.next, reason: GapReason::Evicted };
@@ -391,6 +401,11 @@ impl Consumer {
             && let Some(partition) = self.partitions.get(index)
         {
             partition.progress.finish_below(next);
+        }
+        for (index, next) in self.chunk.take_handed_out() {
+            if let Some(partition) = self.partitions.get(index) {
+                partition.progress.finish_below(next);
+            }
         }
     }
 }

@@ -39,6 +39,7 @@ macro_rules! forward_consumer_settings {
             fetch_bytes(bytes: usize);
             isolation(isolation: crate::engine::Isolation);
             stop_at_end();
+            rate_limit(records_per_second: std::num::NonZeroU32);
             reconnect(policy: crate::RetryPolicy);
             on_gap(policy: crate::consumer::GapPolicy);
         }

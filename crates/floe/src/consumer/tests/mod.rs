@@ -2,6 +2,7 @@
 
 mod by_offset;
 mod ending;
+mod extras;
 mod gaps;
 mod groups;
 mod handing_out;

@@ -1,0 +1,102 @@
+//! Several records at once, for those who write them on together.
+
+use std::{collections::VecDeque, future::poll_fn, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use super::{Consumer, Message};
+use crate::{Error, Result};
+
+/// Index of a partition, and the offset at which reading goes on in it.
+type Place = (usize, i64);
+
+/// The records of a chunk that is being gathered, and what finishes when the next call is made.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    gathered: VecDeque<(Place, Message)>,
+    /// What came between the records.
+    error: Option<Error>,
+    handed_out: Vec<Place>,
+}
+
+impl Chunk {
+    pub(super) fn is_empty(&self) -> bool {
+        self.gathered.is_empty() && self.error.is_none()
+    }
+
+    /// The first of what a chunk that was given up has left.
+    pub(super) fn take_first(&mut self) -> Option<Result<(Place, Message)>> {
+        match self.gathered.pop_front() {
+            Some(first) => Some(Ok(first)),
+            None => self.error.take().map(Err),
+        }
+    }
+
+    pub(super) fn take_handed_out(&mut self) -> Vec<Place> {
+        std::mem::take(&mut self.handed_out)
+    }
+
+    /// The partition goes on elsewhere.
+    pub(super) fn forget(&mut self, index: usize) {
+        self.gathered.retain(|((of, _), _)| *of != index);
+        self.handed_out.retain(|(of, _)| *of != index);
+    }
+
+    /// Hands everything out.
+    fn take(&mut self) -> Vec<Message> {
+        for ((index, next), _) in &self.gathered {
+            match self.handed_out.iter_mut().find(|(of, _)| of == index) {
+                Some(place) => place.1 = *next,
+                None => self.handed_out.push((*index, *next)),
+            }
+        }
+        self.gathered.drain(..).map(|(_, message)| message).collect()
+    }
+}
+
+impl Consumer {
+    /// The next records, at most `max`, gathered for at most `wait` after the first one, for which it waits as long as it
+    /// takes. Empty when nothing more comes.
+    ///
+    /// With [`Finish::OnNext`](super::Finish::OnNext) the next call finishes all of them.
+    ///
+    /// # Errors
+    /// As [`Consumer::try_next`]; records gathered before the error come first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no record: those gathered come with the next call of this or of
+    /// [`Consumer::try_next`].
+    pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message>> {
+        let max = max.max(1);
+        if self.chunk.is_empty() {
+            match poll_fn(|cx| self.poll_message(cx)).await {
+                Some(message) => self.gather(message?),
+                None => return Ok(Vec::new()),
+            }
+        } else if self.chunk.gathered.is_empty()
+            && let Some(error) = self.chunk.error.take()
+        {
+            return Err(error);
+        }
+        let now = Instant::now();
+        let deadline = now.checked_add(wait).unwrap_or(now + LONGEST);
+        while self.chunk.gathered.len() < max && self.chunk.error.is_none() {
+            match timeout_at(deadline, poll_fn(|cx| self.poll_one_more(cx))).await {
+                Ok(Some(Ok(message))) => self.gather(message),
+                Ok(Some(Err(error))) => self.chunk.error = Some(error),
+                Ok(None) | Err(_) => break,
+            }
+        }
+        Ok(self.chunk.take())
+    }
+
+    /// Keeps a record that is not finished before the chunk is.
+    fn gather(&mut self, message: Message) {
+        if let Some(place) = self.handed_out.take() {
+            self.chunk.gathered.push_back((place, message));
+        }
+    }
+}
+
+/// Stands for a wait that the clock cannot hold.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);

@@ -1,0 +1,89 @@
+//! Handling several records at once.
+
+use std::future::Future;
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+
+use super::{Consumer, Finish, Message};
+use crate::{Error, ErrorKind};
+
+impl Consumer {
+    /// Calls `handle` for each record, with at most `max_concurrency` records being handled at once, and acknowledges
+    /// each when its handler is done. Ends when the consumer does. The handlers run on the calling task, side by side; a
+    /// handler that computes for long should spawn. Needs [`Finish::OnAck`], so that stored offsets follow the oldest
+    /// record that is not done.
+    ///
+    /// For order per key, retries and dead letters, use a [processor](crate::processor).
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// # let client = floe::Client::connect("memory:").await?;
+    /// # client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
+    /// use floe::consumer::{Finish, StartAt};
+    ///
+    /// client.producer("orders").start().await?.send_all(["tea", "milk"]).await?;
+    /// let mut orders = client
+    ///     .consumer("orders")
+    ///     .from(StartAt::Beginning)
+    ///     .finish(Finish::OnAck)
+    ///     .stop_at_end()
+    ///     .start()
+    ///     .await?;
+    /// orders
+    ///     .handle_each(8, async |order| {
+    ///         println!("{} bytes", order.value.len());
+    ///         Ok::<_, floe::Error>(())
+    ///     })
+    ///     .await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The first error, of a handler or of the consumer, after the handlers that still run are done. A record whose
+    /// handler failed is not acknowledged. [`ErrorKind::InvalidCommand`] without [`Finish::OnAck`].
+    ///
+    /// # Cancel safety
+    /// If the future is dropped, the handlers are as well, and their records are not acknowledged.
+    pub async fn handle_each<F, Fut, E>(&mut self, max_concurrency: usize, mut handle: F) -> Result<(), E>
+    where
+        F: FnMut(Message) -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: From<Error>,
+    {
+        if self.settings.finish != Finish::OnAck {
+            let message = "records handled at once need Finish::OnAck: any of them may be done first";
+            return Err(Error::new(ErrorKind::InvalidCommand, message).into());
+        }
+        let mut running = FuturesUnordered::new();
+        let mut failed = None;
+        let mut reads = true;
+        while reads || !running.is_empty() {
+            tokio::select! {
+                biased;
+                Some(outcome) = running.next() => if let Err(error) = outcome {
+                    failed.get_or_insert(error);
+                    reads = false;
+                },
+                next = self.try_next(), if reads && running.len() < max_concurrency.max(1) => match next {
+                    Ok(Some(message)) => {
+                        let acknowledged = message.clone();
+                        let handling = handle(message);
+                        running.push(async move {
+                            handling.await?;
+                            acknowledged.ack();
+                            Ok(())
+                        });
+                    }
+                    Ok(None) => reads = false,
+                    Err(error) => {
+                        failed.get_or_insert(error.into());
+                        reads = false;
+                    }
+                },
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}

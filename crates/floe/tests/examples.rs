@@ -1,0 +1,46 @@
+//! Runs the programs in `examples/`, each on the engine in memory. They are built a second time as programs by every
+//! `cargo test`.
+#![allow(unreachable_pub, reason = "an example is a program of its own")]
+
+#[path = "../examples/blocking.rs"]
+mod blocking;
+#[path = "../examples/consume.rs"]
+mod consume;
+#[path = "../examples/group.rs"]
+mod group;
+#[path = "../examples/outbox.rs"]
+mod outbox;
+#[path = "../examples/processor.rs"]
+mod processor;
+#[path = "../examples/produce.rs"]
+mod produce;
+
+#[test]
+fn produce_runs() {
+    produce::main().unwrap();
+}
+
+#[test]
+fn consume_runs() {
+    consume::main().unwrap();
+}
+
+#[test]
+fn group_runs() {
+    group::main().unwrap();
+}
+
+#[test]
+fn processor_runs() {
+    processor::main().unwrap();
+}
+
+#[test]
+fn outbox_runs() {
+    outbox::main().unwrap();
+}
+
+#[test]
+fn blocking_runs() {
+    blocking::main().unwrap();
+}
