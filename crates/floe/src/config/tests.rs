@@ -50,7 +50,7 @@ fn each_source_goes_before_the_weaker_ones() {
         (
             Sources::none().user_file(files.path("user.toml")).variables([("FLOE_PROFILE", "p")]),
             3,
-            "user.toml:3",
+            "user.toml:3 (profile p)",
         ),
         (files.sources(), 4, "floe.toml:4 (profile p)"),
         (files.sources().variables(variable), 5, "variable FLOE_PRODUCER__LINGER"),
