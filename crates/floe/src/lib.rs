@@ -28,6 +28,11 @@
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
+#![cfg_attr(
+    not(feature = "telemetry"),
+    allow(dead_code, reason = "some things are there for telemetry alone")
+)]
+
 pub mod admin;
 pub mod blocking;
 pub mod client;

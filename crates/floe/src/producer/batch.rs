@@ -176,8 +176,8 @@ impl Batch {
                 .with_attempts(attempts)
         });
         let bytes = self.encoded().map_or(0, EncodedBatch::len);
-        let (telemetry, span) = (&self.shared.telemetry, self.span.take());
-        telemetry.batch_done(&target.topic, self.records, self.attempts, span, &result);
+        let span = self.span.take().map(|span| span.attempts(self.attempts));
+        self.shared.telemetry.batch_done(&target.topic, self.records, span, &result);
         self.shared.counters.count(self.records, bytes, result.is_ok());
         if let Err(error) = &result {
             tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");

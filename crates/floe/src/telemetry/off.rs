@@ -47,6 +47,12 @@ impl Origins {
 #[derive(Debug)]
 pub(crate) struct BatchSpan {}
 
+impl BatchSpan {
+    pub(crate) fn attempts(self, _: u32) -> Self {
+        self
+    }
+}
+
 /// See the module.
 pub(crate) trait Queue: Send + Sync {
     fn name(&self) -> &'static str;
@@ -141,15 +147,7 @@ impl Telemetry {
 
     pub(crate) fn batch_made(&self, _: &Topic, _: u32, _: usize) {}
 
-    pub(crate) fn batch_done(
-        &self,
-        _: &Topic,
-        _: u32,
-        _: u32,
-        _: Option<BatchSpan>,
-        _: &Result<Option<i64>>,
-    ) {
-    }
+    pub(crate) fn batch_done(&self, _: &Topic, _: u32, _: Option<BatchSpan>, _: &Result<Option<i64>>) {}
 
     pub(crate) fn fetched(&self, _: &Topic, _: u32, _: &EncodedBatch) {}
 

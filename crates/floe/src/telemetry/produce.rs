@@ -73,6 +73,16 @@ impl Origins {
 /// The span of a batch, ended by its outcome.
 pub(crate) struct BatchSpan(Option<BoxedSpan>);
 
+impl BatchSpan {
+    /// How often the batch was sent.
+    pub(crate) fn attempts(mut self, attempts: u32) -> Self {
+        if let Some(span) = &mut self.0 {
+            span.set_attribute(KeyValue::new(attribute::ATTEMPTS, i64::from(attempts)));
+        }
+        self
+    }
+}
+
 /// Marks the context of `Producer::send`, whose record has its span already.
 struct InsideSend;
 
@@ -211,12 +221,10 @@ impl Telemetry {
         &self,
         topic: &Topic,
         records: u32,
-        attempts: u32,
         span: Option<BatchSpan>,
         result: &Result<Option<i64>>,
     ) {
         if let Some(BatchSpan(Some(mut span))) = span {
-            span.set_attribute(KeyValue::new(attribute::ATTEMPTS, i64::from(attempts)));
             match result {
                 Ok(Some(offset)) => {
                     span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), *offset));
