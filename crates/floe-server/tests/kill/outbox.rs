@@ -1,0 +1,58 @@
+//! An outbox, killed while it drains.
+
+use std::path::Path;
+
+use floe::{Record, outbox::OutboxBuilder};
+
+use super::{FOLDER, URL, cluster, finish, kill, read, start, text, with_moment};
+
+const RECORDS: usize = 2000;
+const KEYS: usize = 7;
+
+/// The first process fills the outbox; each drains it until it is killed, or until it is empty.
+pub(crate) async fn process() {
+    let folder = std::env::var(FOLDER).unwrap();
+    let url = std::env::var(URL).unwrap();
+    let filled = Path::new(&folder).join("filled");
+    let path = Path::new(&folder).join("outbox");
+    if !filled.exists() {
+        // Accepted while there is no cluster, so that all of it is there before the first batch goes.
+        let outbox = OutboxBuilder::to("fluvio://127.0.0.1:1", "orders", &path).start().await.unwrap();
+        let record = |n: usize| Record::keyed(format!("key {}", n % KEYS), format!("{n} {}", "x".repeat(50)));
+        outbox.send_all((0..RECORDS).map(record)).await.unwrap();
+        outbox.close_within(std::time::Duration::ZERO).await.unwrap();
+        std::fs::write(&filled, "").unwrap();
+    }
+    let outbox = OutboxBuilder::configured(&url, "orders", &path, with_moment).start().await.unwrap();
+    outbox.drained().await.unwrap();
+    outbox.close().await.unwrap();
+}
+
+pub(crate) async fn test() {
+    let server = cluster(&["orders"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    // At the first batch, in the middle, and one after the other.
+    for moment in [0, 40, 1, 100] {
+        kill(start("outbox", &server, folder.path(), Some(moment))).await;
+    }
+    let before = read(&server, "orders").await.len();
+    assert!(
+        (100..RECORDS).contains(&before),
+        "{before} records arrived before the last process: nothing is tested"
+    );
+    finish(start("outbox", &server, folder.path(), None)).await;
+
+    let messages = read(&server, "orders").await;
+    let mut all = Vec::new();
+    for key in 0..KEYS {
+        let key = format!("key {key}");
+        let of_key = messages.iter().filter(|message| message.key.as_deref() == Some(key.as_bytes()));
+        let numbers: Vec<usize> =
+            of_key.map(|message| text(&message.value).split(' ').next().unwrap().parse().unwrap()).collect();
+        assert!(numbers.is_sorted(), "{key} is out of order: {numbers:?}");
+        all.extend(numbers);
+    }
+    all.sort_unstable();
+    assert_eq!(all, (0..RECORDS).collect::<Vec<_>>());
+    server.stop().await.unwrap();
+}

@@ -1,0 +1,70 @@
+//! A processor, killed between the delivery of what it made and the commit of what it read.
+
+use std::collections::BTreeMap;
+
+use floe::{Message, Record, dead_letter::Origin, processor::ProcessorBuilder};
+
+use super::{MOMENT, cluster, connect, finish, kill, read, start, text, with_moment};
+
+const RECORDS: usize = 1000;
+const KEYS: usize = 7;
+
+/// Handles everything, unless it is killed.
+pub(crate) async fn process() {
+    let client = connect().await;
+    let mut processor: ProcessorBuilder =
+        client.processor("orders", "invoices").concurrency(4).stop_at_end().producer(with_moment);
+    if std::env::var(MOMENT).is_ok() {
+        // Each process comes further than the one before it, although it dies with offsets that are not stored.
+        processor = processor.commit_interval(std::time::Duration::from_millis(1));
+    }
+    let report = processor
+        .map(async |order: Message| {
+            let invoice = Record::new(format!("invoice of {}", text(&order.value)).into());
+            Ok(Record { key: order.key, ..invoice })
+        })
+        .run(std::future::pending())
+        .await
+        .unwrap();
+    assert!(report.left.is_empty() && report.dead_letters == 0, "{report:?}");
+    client.close().await.unwrap();
+}
+
+pub(crate) async fn test() {
+    let server = cluster(&["orders", "invoices"]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let orders = server.client().producer("orders").start().await.unwrap();
+    orders
+        .send_all((0..RECORDS).map(|n| Record::keyed(format!("key {}", n % KEYS), format!("{n}"))))
+        .await
+        .unwrap();
+    for moment in [0, 20, 3] {
+        kill(start("processor", &server, folder.path(), Some(moment))).await;
+    }
+    finish(start("processor", &server, folder.path(), None)).await;
+
+    // Nothing is skipped, and each record says what it was made from.
+    let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let invoices = read(&server, "invoices").await;
+    for invoice in &invoices {
+        let origin = Origin::of(invoice).expect("an origin");
+        made.entry(origin.to_string()).or_default().push(text(&invoice.value).to_owned());
+    }
+    assert_eq!(made.len(), RECORDS);
+    // The batch that the first process has sent and not learned of came again, and is told by its origin.
+    assert!(invoices.len() > RECORDS, "nothing came twice: nothing is tested");
+    for order in read(&server, "orders").await {
+        let origin = format!("orders/{}/{}", order.partition, order.offset);
+        let expected = format!("invoice of {}", text(&order.value));
+        assert!(made[&origin].iter().all(|value| *value == expected), "{origin}: {:?}", made[&origin]);
+    }
+    // Without the repeats, the order of each key is kept.
+    let mut seen = std::collections::HashSet::new();
+    let mut latest: BTreeMap<&[u8], usize> = BTreeMap::new();
+    for invoice in invoices.iter().filter(|invoice| seen.insert(Origin::of(invoice))) {
+        let number = text(&invoice.value).rsplit(' ').next().unwrap().parse().unwrap();
+        let key = invoice.key.as_deref().unwrap();
+        assert!(latest.insert(key, number).is_none_or(|before| before < number), "{number} is out of order");
+    }
+    server.stop().await.unwrap();
+}
