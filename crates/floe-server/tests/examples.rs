@@ -3,8 +3,15 @@
 
 #[path = "../examples/test_kit.rs"]
 mod test_kit;
+#[path = "../examples/tls.rs"]
+mod tls;
 
 #[test]
 fn test_kit_runs() {
     test_kit::main().unwrap();
+}
+
+#[test]
+fn tls_runs() {
+    tls::main().unwrap();
 }

@@ -3,9 +3,13 @@
 Run by .ci/python-client, which installs the client; FLOE names the binary.
 """
 
+import contextlib
+import io
 import itertools
 import json
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import tempfile
@@ -101,6 +105,19 @@ class ClientTest(unittest.TestCase):
         self.assertIn("already exists", str(refused.exception))
         self.admin.delete_topic("many")
         self.assertEqual([topic.name() for topic in self.admin.all_topics()], ["one"])
+
+    def test_the_pages_show_what_works(self):
+        for number, page in enumerate(["README.md", "docs/server.md"]):
+            text = (pathlib.Path(__file__).parents[4] / page).read_text()
+            snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+            self.assertEqual(len(snippets), 1, page)
+            # Each page creates the same topic, and on another port.
+            code = snippets[0].replace("127.0.0.1:9003", self.server.addresses["fluvio_sc"])
+            code = code.replace('"orders"', f'"orders-{number}"')
+            printed = io.StringIO()
+            with contextlib.redirect_stdout(printed):
+                exec(compile(code, page, "exec"), {})
+            self.assertEqual(printed.getvalue(), "one coffee\n", page)
 
     def test_records_come_back(self):
         self.admin.create_topic("records")
