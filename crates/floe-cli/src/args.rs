@@ -5,8 +5,8 @@ use floe::config::Sources;
 
 use crate::{
     commands::{
-        bench, completions, consume, explain, offsets, partition, produce, profile, serve, smartmodule, spu,
-        topic,
+        bench, completions, consume, dlq, explain, offsets, partition, produce, profile, serve, smartmodule,
+        spu, topic,
     },
     exit::Outcome,
     output::OutputFormat,
@@ -118,6 +118,9 @@ pub(crate) enum Command {
     /// List, register and unregister data servers (Fluvio)
     #[command(subcommand)]
     Spu(spu::SpuCommand),
+    /// List and replay dead letters: records that could not be handled
+    #[command(subcommand)]
+    Dlq(dlq::DlqCommand),
     /// Serve the engine to clients of Fluvio and Walrus, until Ctrl-C
     Serve(serve::ServeArgs),
     /// List, choose, add, remove and import profiles

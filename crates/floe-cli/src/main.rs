@@ -18,7 +18,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, completions, consume, explain, health, offsets, partition, produce, profile, quickstart,
+        bench, completions, consume, dlq, explain, health, offsets, partition, produce, profile, quickstart,
         serve, smartmodule, spu, topic,
     },
     exit::{Failure, Outcome},
@@ -79,6 +79,7 @@ async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
+        Command::Dlq(command) => dlq::run(global, command).await,
         Command::SmartModule(command) => smartmodule::run(global, command).await,
         Command::Partition(command) => partition::run(global, command).await,
         Command::Spu(command) => spu::run(global, command).await,

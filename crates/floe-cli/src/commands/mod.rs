@@ -3,6 +3,7 @@
 pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod consume;
+pub(crate) mod dlq;
 pub(crate) mod explain;
 mod fluvio;
 pub(crate) mod health;

@@ -3,6 +3,7 @@
 mod bench;
 mod cluster;
 mod consume;
+mod dlq;
 mod faults;
 mod fluvio;
 mod groups;

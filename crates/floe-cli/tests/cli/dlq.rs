@@ -1,0 +1,67 @@
+//! Dead letters, listed and replayed.
+
+use floe::{Client, consumer::StartAt, payload::OnUndecodable};
+
+use crate::support::Dir;
+
+/// A topic with three records of which the second is no number, and its dead letters in `counts-dead`.
+fn with_dead_letters() -> Dir {
+    let dir = Dir::with_topics(&["counts"]);
+    dir.feed(&["produce", "counts"], b"1\ntwo\n3\n").ok();
+    let url = format!("embedded:{}", dir.path().join("floe-data").display());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let client = Client::connect(&url).await.unwrap();
+        let policy = OnUndecodable::DeadLetter("counts-dead".into());
+        let reader = client.consumer("counts").json::<u32>().on_undecodable(policy);
+        let mut reader = reader.from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+        while reader.try_next().await.unwrap().is_some() {}
+        reader.close().await.unwrap();
+        client.close().await.unwrap();
+    });
+    dir
+}
+
+#[test]
+fn dead_letters_are_listed() {
+    let dir = with_dead_letters();
+    let rows = dir.run(&["dlq", "list", "counts-dead", "-o", "jsonl"]).ok().json_lines();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0]["origin"].as_str(), rows[0]["value"].as_str()), (Some("counts/0/1"), Some("two")));
+    assert_eq!(
+        (rows[0]["code"].as_str(), rows[0]["attempts"].as_u64()),
+        (Some("deserialization_error"), Some(1))
+    );
+    let table = dir.run(&["dlq", "list", "counts-dead"]).ok().text();
+    assert!(table.contains("counts/0/1") && table.contains("deserialization_error"), "{table}");
+    // Of a topic without dead letters, the records are shown as what they are.
+    let rows = dir.run(&["dlq", "list", "counts", "-n", "2", "-o", "jsonl"]).ok().json_lines();
+    assert_eq!((rows.len(), &rows[0]["origin"]), (2, &serde_json::Value::Null));
+    dir.run(&["dlq", "list", "nothing"]).code(3);
+}
+
+#[test]
+fn dead_letters_are_replayed_once() {
+    let dir = with_dead_letters();
+    dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 1 record\n");
+    assert_eq!(dir.read("counts"), b"1\ntwo\n3\ntwo\n");
+    dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 0 records\n");
+    // The record is as it was.
+    let read = dir.run(&["consume", "counts", "-e", "--from", "3", "-o", "jsonl"]).ok().json_lines();
+    assert!(read[0]["headers"].as_array().is_none_or(Vec::is_empty), "{read:?}");
+
+    dir.run(&["topic", "create", "retry"]).ok();
+    let again =
+        dir.run(&["dlq", "replay", "counts-dead", "--to", "retry", "--group", "other", "-o", "json"]).ok();
+    assert_eq!((again.json()["replayed"].as_u64(), again.json()["passed_over"].as_u64()), (Some(1), Some(0)));
+    assert_eq!(dir.read("retry"), b"two\n");
+}
+
+#[test]
+fn what_is_no_dead_letter_is_passed_over() {
+    let dir = Dir::with_topics(&["plain"]);
+    dir.feed(&["produce", "plain"], b"a\nb\n").ok();
+    let run = dir.run(&["dlq", "replay", "plain"]).ok();
+    run.prints("replayed 0 records\npassed over 2 records: no dead letters\n");
+    assert_eq!(dir.read("plain"), b"a\nb\n");
+}
