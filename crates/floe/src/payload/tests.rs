@@ -135,7 +135,7 @@ impl PayloadCodec for Even {
     const NAME: &'static str = "even";
 
     fn encode(&self, value: &u8) -> Result<Bytes, PayloadError> {
-        if value % 2 == 0 { Ok(Bytes::copy_from_slice(&[*value])) } else { Err("odd".into()) }
+        if value.is_multiple_of(2) { Ok(Bytes::copy_from_slice(&[*value])) } else { Err("odd".into()) }
     }
 
     fn decode(&self, bytes: &Bytes) -> Result<u8, PayloadError> {

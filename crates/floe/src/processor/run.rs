@@ -78,6 +78,9 @@ enum Attempted {
     Fatal(Error),
 }
 
+/// A record with how many records made from it were acknowledged, and whether they are a dead letter.
+type Delivered = (Message, Result<(u64, bool)>);
+
 struct Coordinator<'a> {
     consumer: Consumer,
     work: Arc<Work>,
@@ -88,7 +91,7 @@ struct Coordinator<'a> {
     held: usize,
     attempts: FuturesUnordered<BoxFuture<'static, (Job, Attempted)>>,
     backing_off: FuturesUnordered<BoxFuture<'static, Job>>,
-    deliveries: FuturesUnordered<BoxFuture<'static, (Message, Result<(u64, bool)>)>>,
+    deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
     reads: bool,
     /// When a drain gives up.
     deadline: Option<Instant>,

@@ -60,7 +60,7 @@ async fn read(client: &Client, topic: &str) -> Vec<Message> {
 }
 
 async fn values(client: &Client, topic: &str) -> Vec<String> {
-    read(client, topic).await.iter().map(|message| text(message)).collect()
+    read(client, topic).await.iter().map(text).collect()
 }
 
 fn text(message: &Message) -> String {
