@@ -88,7 +88,7 @@ async fn send_by_hand(client: Client) -> floe::Result<f64> {
     let orders: Vec<_> = (0..RECORDS).map(order).collect();
     let producer = client.producer("orders").start().await?;
     let began = Instant::now();
-    let sent = orders.iter().map(|order| serde_json::to_vec(order).unwrap_or_default());
+    let sent = orders.into_iter().map(|order: Order| serde_json::to_vec(&order).unwrap_or_default());
     producer.enqueue_all(sent).await?.await?;
     Ok(per_record(began))
 }

@@ -170,3 +170,21 @@ async fn message_pack_comes_back() {
         client.consumer("orders").message_pack::<Order>().from(StartAt::Beginning).start().await.unwrap();
     assert_eq!(inbox.try_next().await.unwrap().unwrap().value, order("tea", 2));
 }
+
+#[tokio::test(start_paused = true)]
+async fn tasks_can_send_and_read_values() {
+    let (_engine, client) = client();
+    let task = tokio::spawn(async move {
+        let orders = client.producer("orders").json::<Order>().start().await?;
+        orders.send_all(vec![order("tea", 1), order("milk", 2)]).await?;
+        orders.enqueue_all((3..6).map(|count| Record::keyed("k", order("more", count)))).await?.await?;
+        let inbox = client.consumer("orders").json::<Order>().from(StartAt::Beginning);
+        let mut inbox = inbox.stop_at_end().start().await?;
+        let mut counts = Vec::new();
+        while let Some(message) = inbox.try_next().await? {
+            counts.push(message.value.count);
+        }
+        Ok::<_, Error>(counts)
+    });
+    assert_eq!(task.await.unwrap().unwrap(), [1, 2, 3, 4, 5]);
+}
