@@ -1,12 +1,15 @@
 //! What can be typed.
 
 use clap::{Args, Parser, Subcommand};
-use floe::config::Sources;
+use floe::{
+    config::{Config, Sources},
+    url::EngineUrl,
+};
 
 use crate::{
     commands::{
-        bench, completions, consume, dlq, explain, offsets, partition, produce, profile, serve, smartmodule,
-        spu, topic,
+        bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
+        serve, smartmodule, spu, topic,
     },
     exit::Outcome,
     output::OutputFormat,
@@ -74,6 +77,8 @@ pub(crate) struct Global {
     pub(crate) url: String,
     /// How results are printed.
     pub(crate) output: OutputFormat,
+    /// All settings, with where each came from.
+    pub(crate) config: Config,
 }
 
 impl GlobalArgs {
@@ -86,14 +91,21 @@ impl GlobalArgs {
         if let Some(url) = &self.url {
             sources = sources.flag("--url", "url", url);
         }
-        let config = sources.load()?;
-        let url = config.url().unwrap_or(DEFAULT_URL).to_owned();
-        Ok(Global { url, output: self.output })
+        let mut config = sources.load()?;
+        let mut url = config.url().unwrap_or(DEFAULT_URL).to_owned();
+        // A URL that cannot be read is reported by the command that needs it.
+        if let Ok(mut parsed) = url.parse::<EngineUrl>()
+            && parsed.options.keys().any(|option| option.contains('.'))
+        {
+            config.take_options(&mut parsed)?;
+            url = parsed.with_options();
+        }
+        Ok(Global { url, output: self.output, config })
     }
 
     /// For commands that open no engine, or one of their own: a mistake in a file shall not keep them from working.
     pub(crate) fn without_sources(&self) -> Global {
-        Global { url: DEFAULT_URL.to_owned(), output: self.output }
+        Global { url: DEFAULT_URL.to_owned(), output: self.output, config: Config::default() }
     }
 }
 
@@ -131,7 +143,10 @@ pub(crate) enum Command {
     /// See it work: a topic in a temporary store, a record in and out, a short measurement
     Quickstart,
     /// Tell whether the engine can work
-    Health,
+    Health(health::HealthArgs),
+    /// Show the settings in force and where each comes from
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Explain an error code and what to do about it
     Explain(explain::ExplainArgs),
     /// Print the completion script for a shell

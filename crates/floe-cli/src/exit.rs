@@ -86,6 +86,13 @@ impl Failure {
         failure
     }
 
+    /// The command has said what it found; the exit code says it again.
+    pub(crate) fn told(exit_code: u8) -> Self {
+        let mut failure = Self::new(exit_code, "told", "told");
+        failure.0.quiet = true;
+        failure
+    }
+
     /// Ctrl-C; the command has said how far it came.
     pub(crate) fn interrupted() -> Self {
         let mut failure = Self::new(INTERRUPTED, "interrupted", "interrupted");
@@ -132,6 +139,11 @@ impl Failure {
     /// Whether standard output is gone, so that nothing more needs to be written.
     pub(crate) fn is_broken_pipe(&self) -> bool {
         self.0.quiet && self.0.exit_code == 0
+    }
+
+    /// Whether nobody answered.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.0.exit_code == ErrorKind::ConnectionTimeout.exit_code()
     }
 
     /// The code that the process ends with.

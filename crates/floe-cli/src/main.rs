@@ -18,8 +18,8 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, completions, consume, dlq, explain, health, offsets, partition, produce, profile, quickstart,
-        serve, smartmodule, spu, topic,
+        bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
+        quickstart, serve, smartmodule, spu, topic,
     },
     exit::{Failure, Outcome},
     telemetry::Telemetry,
@@ -87,7 +87,8 @@ async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
         Command::Profile(command) => profile::run(&cli.global, command),
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
-        Command::Health => health::run(global).await,
+        Command::Health(args) => health::run(global, &args).await,
+        Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
         Command::Completions(args) => completions::run(&args),
     }

@@ -3,8 +3,13 @@
 //! A call passes through the layers in this order, outermost first:
 //!
 //! ```text
-//! measurement ──► user layers, in the order added ──► error context ──► engine
+//! measurement ──► user layers ──► limits ──► retry ──► breaker ──► timeout ──► error context ──► engine
 //! ```
+//!
+//! User layers stand in the order in which they were added. Retry, breaker and timeout are there for engines on the
+//! network, and for others where asked for; limits where asked for. What each leaves alone is said in [`crate::layer`].
+
+mod builder;
 
 use std::{
     fmt,
@@ -12,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+pub use builder::ClientBuilder;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -19,16 +25,17 @@ use tokio::time::Instant;
 use crate::{
     Error, ErrorKind, Result,
     admin::Admin,
+    config::Settings,
     consumer::{self, ConsumerBuilder, FetchLimit, Message},
-    engine::{self, EngineInfo, Health, SharedEngine},
-    layer::{Context, Layer},
+    engine::{EngineInfo, SharedEngine},
+    health::{ClientHealth, LastSuccess, QueueHealth},
+    layer::{Breakers, Context, Layer},
     producer::{Producer, ProducerBuilder, ProducerPool},
     telemetry::{Telemetry, TelemetryOptions},
     topic::{Topic, TopicPartition},
-    url::EngineUrl,
 };
 
-/// How long [`Client::close`] waits for deliveries and commits.
+/// How long a close waits that is given a time beyond the clock.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// A connection to wherever topics live. Cheap to clone; all clones share the engine.
@@ -55,6 +62,9 @@ pub struct Client {
 struct Shared {
     engine: SharedEngine,
     telemetry: Telemetry,
+    breakers: Option<Breakers>,
+    last_success: LastSuccess,
+    settings: Settings,
     url: String,
     /// Producers and consumers that are still open, to flush and commit on close.
     open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
@@ -65,6 +75,11 @@ struct Shared {
 pub(crate) trait CloseWithClient: Send + Sync {
     /// Flushes or commits, waiting no longer than `deadline`. Closing twice is success.
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
+
+    /// What waits in it, if anything can.
+    fn queue(&self) -> Option<QueueHealth> {
+        None
+    }
 }
 
 impl Client {
@@ -80,27 +95,26 @@ impl Client {
 
     /// A client to be configured before it connects.
     pub fn builder(url: &str) -> ClientBuilder {
-        ClientBuilder { url: url.to_owned(), stack: Vec::new(), telemetry: TelemetryOptions::default() }
+        ClientBuilder::new(url)
     }
 
-    /// A client over an engine of the caller's own.
+    /// A client over an engine of the caller's own, without limits, retries and breaker; see [`ClientBuilder::over`].
     #[must_use]
     pub fn over(engine: SharedEngine) -> Self {
-        let name = engine.info().name;
-        let telemetry = Telemetry::new(TelemetryOptions::default(), name);
-        Self::new(telemetry.around(Context.layer(engine)), format!("{name}:"), telemetry)
+        Self::over_telling(engine, TelemetryOptions::default())
     }
 
-    /// As [`Client::over`], with a say in what it tells.
-    #[cfg(all(test, feature = "telemetry"))]
+    /// As [`Client::over`], telling what `options` say.
     pub(crate) fn over_telling(engine: SharedEngine, options: TelemetryOptions) -> Self {
-        let name = engine.info().name;
-        let telemetry = Telemetry::new(options, name);
-        Self::new(telemetry.around(Context.layer(engine)), format!("{name}:"), telemetry)
+        let url = format!("{}:", engine.info().name);
+        let telemetry = Telemetry::new(options, engine.info().name);
+        let last_success = LastSuccess::new();
+        let engine = telemetry.around(Context(last_success.clone()).layer(engine));
+        let (settings, open, pool) = (Settings::default(), Mutex::default(), ProducerPool::default());
+        Self::new(Shared { engine, telemetry, breakers: None, last_success, settings, url, open, pool })
     }
 
-    fn new(engine: SharedEngine, url: String, telemetry: Telemetry) -> Self {
-        let shared = Shared { engine, telemetry, url, open: Mutex::default(), pool: ProducerPool::default() };
+    fn new(shared: Shared) -> Self {
         Self { shared: Arc::new(shared) }
     }
 
@@ -162,22 +176,36 @@ impl Client {
         &self.shared.url
     }
 
-    /// Whether the engine can work, and what it is made of.
+    /// How everything is: engine, servers, queues, breakers. Takes at most 5 seconds (the setting `health.timeout`).
     ///
     /// # Errors
-    /// Whatever kept the engine from answering.
-    pub async fn health(&self) -> Result<Health> {
-        self.shared.engine.health().await
+    /// Whatever kept the engine from answering; [`ErrorKind::RequestTimeout`] when it took too long.
+    pub async fn health(&self) -> Result<ClientHealth> {
+        let engine = &self.shared.engine;
+        let settings = &self.shared.settings.health;
+        let asked = tokio::time::timeout(settings.timeout, engine.health()).await;
+        let health = asked.map_err(|_| {
+            let message = format!("no answer within {:?}", settings.timeout);
+            Error::new(ErrorKind::RequestTimeout, message)
+                .with_engine(engine.info().name)
+                .with_operation("health")
+        })??;
+        let open: Vec<_> = self.shared.open.lock().iter().filter_map(Weak::upgrade).collect();
+        let queues = open.iter().filter_map(|item| item.queue()).collect();
+        let circuits = self.shared.breakers.as_ref().map(Breakers::troubled).unwrap_or_default();
+        let assessed =
+            ClientHealth::assess(engine.info().name, health, settings.queue_warning, queues, circuits);
+        Ok(ClientHealth { last_success: self.shared.last_success.ago(), ..assessed })
     }
 
-    /// Closes: producers flush, consumers commit, the engine releases everything. Waits at most 30 seconds for
-    /// deliveries. Closing again is success.
+    /// Closes: producers flush, consumers commit, the engine releases everything. Waits at most 30 seconds (the setting
+    /// `client.close_timeout`) for deliveries. Closing again is success.
     ///
     /// # Errors
     /// The first thing that failed: records that were not delivered, a commit, the engine. Everything is closed all
     /// the same.
     pub async fn close(&self) -> Result<()> {
-        self.close_within(CLOSE_DEADLINE).await
+        self.close_within(self.shared.settings.client.close_timeout).await
     }
 
     /// As [`Client::close`], waiting at most `limit` for deliveries and commits.
@@ -194,6 +222,18 @@ impl Client {
             outcome = outcome.and(item.close_by(deadline).await);
         }
         outcome.and(self.shared.engine.close().await)
+    }
+
+    /// The circuit breakers; `None` where there are none.
+    #[must_use]
+    pub fn breakers(&self) -> Option<&Breakers> {
+        self.shared.breakers.as_ref()
+    }
+
+    /// What producers and consumers do unless they are told otherwise, and more; see [`crate::config`].
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// What the client measures with.
@@ -220,51 +260,6 @@ impl Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("url", &self.shared.url).finish_non_exhaustive()
-    }
-}
-
-type PutAround = Box<dyn FnOnce(SharedEngine) -> SharedEngine + Send>;
-
-/// Configures a client before it connects.
-#[must_use = "a builder does nothing until connect"]
-pub struct ClientBuilder {
-    url: String,
-    /// User layers, outermost first.
-    stack: Vec<PutAround>,
-    telemetry: TelemetryOptions,
-}
-
-impl ClientBuilder {
-    /// Adds a layer inside those added before.
-    pub fn layer(mut self, layer: impl Layer) -> Self {
-        self.stack.push(Box::new(|engine| layer.layer(engine)));
-        self
-    }
-
-    /// What the client tells about itself, and to whom. Default: everything, to the global providers of OpenTelemetry.
-    pub fn telemetry(mut self, options: TelemetryOptions) -> Self {
-        self.telemetry = options;
-        self
-    }
-
-    /// Connects.
-    ///
-    /// # Errors
-    /// As [`Client::connect`].
-    pub async fn connect(self) -> Result<Client> {
-        let url: EngineUrl = self.url.parse()?;
-        let telemetry = Telemetry::new(self.telemetry, url.scheme.as_str());
-        let mut engine = Context.layer(engine::open(&url, &telemetry).await?);
-        for put_around in self.stack.into_iter().rev() {
-            engine = put_around(engine);
-        }
-        Ok(Client::new(telemetry.around(engine), self.url, telemetry))
-    }
-}
-
-impl fmt::Debug for ClientBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("url", &self.url).field("layers", &self.stack.len()).finish()
     }
 }
 

@@ -25,6 +25,7 @@
 //! | [`telemetry`] | metrics, spans, and the trace context that records carry |
 //! | [`outbox`] | sends that survive an unreachable cluster and a crash |
 //! | [`blocking`] | the same without async |
+//! | [`health`] | how a client is |
 //! | [`error`] | [`Error`], its kinds, and what to do about each |
 //! | [`units`] | durations and sizes as people write them |
 
@@ -41,6 +42,7 @@ pub mod consumer;
 pub mod dead_letter;
 pub mod engine;
 pub mod error;
+pub mod health;
 pub mod layer;
 pub mod net;
 pub mod outbox;

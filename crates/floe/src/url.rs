@@ -48,6 +48,12 @@ impl Scheme {
         }
     }
 
+    /// Whether the engine is on the network, so that it may be away for a while.
+    #[must_use]
+    pub fn is_network(self) -> bool {
+        self.default_port().is_some()
+    }
+
     /// For engines on the network: the port when a URL names none.
     fn default_port(self) -> Option<u16> {
         match self {

@@ -86,7 +86,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     }
     let modules = args.smartmodules.load(&global.url).await?;
     let interrupt = Interrupt::listen()?;
-    with_client(&global.url, async |client| {
+    with_client(global, async |client| {
         let consumer = open(client, &args, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());

@@ -61,7 +61,7 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
 async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
-    with_client(&global.url, async |client| {
+    with_client(global, async |client| {
         // Where reading takes records away there is no end to stop at, so that this refuses it.
         let mut letters = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
         while rows.len() < count
@@ -129,7 +129,7 @@ struct Counts {
 
 impl Replay {
     async fn run(mut self, global: &Global, topic: &str, group: &str) -> Outcome {
-        let counts = with_client(&global.url, async |client| {
+        let counts = with_client(global, async |client| {
             let mut letters = client
                 .consumer(topic)
                 .group(group)

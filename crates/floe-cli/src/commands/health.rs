@@ -1,34 +1,83 @@
-//! `floe health`: whether the engine can work.
+//! `floe health`: how the engine and its servers are.
 
+use clap::Args;
+use floe::health::{ClientHealth, NodeHealth, Status};
 use serde_json::json;
 
 use super::with_client;
 use crate::{
     args::Global,
     exit::{Failure, Outcome},
-    output::{OutputFormat, print_document, table},
+    output::{OutputFormat, print_document, stdout, table},
 };
 
-pub(crate) async fn run(global: &Global) -> Outcome {
-    let (engine, health) =
-        with_client(&global.url, async |client| Ok((client.info().name, client.health().await?))).await?;
-    let document = json!({
-        "engine": engine,
+#[derive(Debug, Args)]
+pub(crate) struct HealthArgs {
+    /// One line for monitoring; exit code 0 all well, 1 needs a look, 2 cannot work, 3 not known
+    #[arg(long)]
+    check: bool,
+}
+
+pub(crate) async fn run(global: &Global, args: &HealthArgs) -> Outcome {
+    let asked = with_client(global, async |client| Ok(client.health().await?)).await;
+    if args.check {
+        return check(asked);
+    }
+    let health = asked?;
+    print_document(global.output, &document(&health), &text(&health, global.output))?;
+    if health.ready {
+        Ok(())
+    } else {
+        Err(Failure::not_ready(format!("the {} engine is not ready", health.engine)))
+    }
+}
+
+fn document(health: &ClientHealth) -> serde_json::Value {
+    json!({
+        "engine": health.engine,
+        "status": health.status.as_str(),
         "ready": health.ready,
+        "findings": health.findings,
         "nodes": health.nodes.iter().map(|node| json!({
             "name": node.name, "ready": node.ready, "state": node.state,
         })).collect::<Vec<_>>(),
-    });
+    })
+}
+
+fn text(health: &ClientHealth, format: OutputFormat) -> String {
     let word = |ready: bool| if ready { "ready" } else { "not ready" };
-    let text = if global.output == OutputFormat::Table {
-        let row = |node: &floe::engine::NodeHealth| {
-            vec![node.name.clone(), word(node.ready).to_owned(), node.state.clone()]
-        };
+    if format == OutputFormat::Table {
+        let row =
+            |node: &NodeHealth| vec![node.name.clone(), word(node.ready).to_owned(), node.state.clone()];
         table(&["name", "health", "state"], &health.nodes.iter().map(row).collect::<Vec<_>>())
     } else {
         let nodes = health.nodes.iter().map(|node| format!("  {}: {}\n", node.name, node.state));
-        format!("{engine}: {}\n{}", word(health.ready), nodes.collect::<String>())
+        format!("{}: {}\n{}", health.engine, word(health.ready), nodes.collect::<String>())
+    }
+}
+
+/// The line and the exit codes that monitoring systems after the fashion of Nagios understand.
+fn check(asked: Outcome<ClientHealth>) -> Outcome {
+    let (word, code, what) = match asked {
+        Ok(health) => {
+            let (word, code) = match health.status {
+                Status::Pass => ("OK", 0),
+                Status::Warn => ("WARNING", 1),
+                Status::Fail => ("CRITICAL", 2),
+            };
+            let what = match health.findings.as_slice() {
+                [] => format!("{}, {} of {} ready", health.engine, ready(&health), health.nodes.len()),
+                findings => findings.join("; "),
+            };
+            (word, code, what)
+        }
+        Err(failure) if failure.is_unreachable() => ("CRITICAL", 2, failure.message().to_owned()),
+        Err(failure) => ("UNKNOWN", 3, failure.message().to_owned()),
     };
-    print_document(global.output, &document, &text)?;
-    if health.ready { Ok(()) } else { Err(Failure::not_ready(format!("the {engine} engine is not ready"))) }
+    stdout::print(format!("{word} - {}\n", what.replace('\n', "; ")).as_bytes())?;
+    if code == 0 { Ok(()) } else { Err(Failure::told(code)) }
+}
+
+fn ready(health: &ClientHealth) -> usize {
+    health.nodes.iter().filter(|node| node.ready).count()
 }

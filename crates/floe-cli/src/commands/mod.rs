@@ -2,6 +2,7 @@
 
 pub(crate) mod bench;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod consume;
 pub(crate) mod dlq;
 pub(crate) mod explain;
@@ -22,11 +23,14 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 
 use floe::Client;
 
-use crate::exit::{Failure, Outcome};
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+};
 
-/// Runs a command against the engine at `url` and closes the engine, whatever comes of the command.
-async fn with_client<T>(url: &str, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
-    let client = Client::connect(url).await?;
+/// Runs a command against the engine where the topics live and closes the engine, whatever comes of the command.
+async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
+    let client = Client::builder(&global.url).config(global.config.clone()).connect().await?;
     let outcome = command(&client).await;
     let closed = client.close().await;
     let done = outcome?;

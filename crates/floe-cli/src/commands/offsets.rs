@@ -74,7 +74,7 @@ pub(crate) async fn run(global: &Global, command: OffsetsCommand) -> Outcome {
 async fn list(global: &Global, group: Option<String>) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
-    with_client(&global.url, async |client| {
+    with_client(global, async |client| {
         for stored in client.admin().committed_offsets(group.as_deref()).await? {
             let lag = match client.admin().watermarks(stored.at.clone()).await {
                 Ok(marks) => u64::try_from(marks.high.saturating_sub(stored.next)).ok(),
@@ -120,7 +120,7 @@ async fn reset(
     topic: &str,
     (to, partition): (Position, Option<u32>),
 ) -> Outcome {
-    let moved = with_client(&global.url, async |client| {
+    let moved = with_client(global, async |client| {
         let described = client.admin().describe(topic).await?;
         let partitions: Vec<_> = described
             .partitions
@@ -194,7 +194,7 @@ async fn resolve(
 
 async fn delete(global: &Global, group: &str, topic: Option<String>, partition: Option<u32>) -> Outcome {
     let topic = topic.map(Topic::from);
-    let forgotten = with_client(&global.url, async |client| {
+    let forgotten = with_client(global, async |client| {
         let mut forgotten = 0;
         for stored in client.admin().committed_offsets(Some(group)).await? {
             let meant = topic.as_ref().is_none_or(|topic| *topic == stored.at.topic)

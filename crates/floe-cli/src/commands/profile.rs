@@ -126,7 +126,7 @@ fn unknown(name: &str, files: &[ConfigFile]) -> Failure {
 }
 
 /// A URL as it may be seen: a PEM text in it may be a key.
-fn shown(url: &str) -> String {
+pub(super) fn shown(url: &str) -> String {
     let Ok(mut parsed) = url.parse::<EngineUrl>() else { return url.to_owned() };
     let mut hidden = false;
     for value in parsed.options.values_mut().filter(|value| value.contains("-----BEGIN")) {

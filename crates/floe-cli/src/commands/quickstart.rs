@@ -40,7 +40,7 @@ pub(crate) async fn run(global: &Global) -> Outcome {
     let quiet = global.output.is_json();
     let tell = |text: &str| if quiet { Ok(()) } else { stdout::print(text.as_bytes()) };
 
-    let measurement = with_client(&url, async |client| {
+    let measurement = with_client(&Global { url: url.clone(), ..global.clone() }, async |client| {
         tell(&format!("A store in a temporary folder: {url}\n\n"))?;
         show_a_record(client, &tell).await?;
         tell("A short measurement:\n")?;

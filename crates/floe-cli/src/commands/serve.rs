@@ -82,7 +82,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     }
     options.smartmodules = !args.no_smartmodules;
     options.registry = registry(&url)?;
-    with_client(&url, async |client| {
+    with_client(&Global { url: url.clone(), ..global.clone() }, async |client| {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
         let rows = [
             ("fluvio-sc", text(bound.fluvio_sc)),

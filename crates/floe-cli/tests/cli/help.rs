@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "topic",
     "produce",
     "consume",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 14] = [
     "bench",
     "quickstart",
     "health",
+    "config",
     "explain",
     "completions",
 ];

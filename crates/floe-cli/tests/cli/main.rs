@@ -2,6 +2,7 @@
 
 mod bench;
 mod cluster;
+mod config;
 mod consume;
 mod dlq;
 mod faults;

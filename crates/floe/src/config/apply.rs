@@ -1,7 +1,14 @@
 //! What settings mean for the parts of a client.
 
-use super::{Config, load, origin::Origin, raw::Raw, sections::Settings};
-use crate::{Result, RetryPolicy, url::EngineUrl};
+use std::{num::NonZeroU32, time::Duration};
+
+use super::{Config, origin::Origin, raw::Raw, sections::Settings, value::Setting};
+use crate::{
+    Result, RetryPolicy,
+    layer::{BreakerPolicy, Limits},
+    telemetry::TelemetryOptions,
+    url::{EngineUrl, Scheme},
+};
 
 impl Config {
     /// Takes the options with a dot in their name out of a URL, since they are settings. What a flag or the program has
@@ -20,7 +27,32 @@ impl Config {
             let target = if stronger { &mut Self::default() } else { &mut *self };
             target.apply(&raw)?;
         }
-        self.check().map_err(|error| load::invalid(error.message().to_owned()))
+        self.check()
+    }
+
+    /// Tells the engine what it takes as options, where the URL does not say otherwise.
+    pub(crate) fn give_options(&self, url: &mut EngineUrl) {
+        if url.scheme != Scheme::Walrus {
+            return;
+        }
+        let pool = &self.settings.pool;
+        let options = [
+            ("pool-min", "pool.min", pool.min.show()),
+            ("pool-max", "pool.max", pool.max.show()),
+            ("idle-timeout", "pool.idle_timeout", pool.idle_timeout.show()),
+            ("health-interval", "pool.health_interval", pool.health_interval.show()),
+        ];
+        for (option, key, value) in options {
+            if self.origin(key) != Origin::Default {
+                url.options.entry(option.to_owned()).or_insert(value);
+            }
+        }
+    }
+
+    /// Time for one attempt of a call; engines inside the process need no such limit.
+    pub(crate) fn attempt_timeout(&self, network: bool) -> Option<Duration> {
+        let asked_for = self.origin("client.attempt_timeout") != Origin::Default;
+        (network || asked_for).then_some(self.settings.client.attempt_timeout)
     }
 }
 
@@ -42,4 +74,47 @@ impl Settings {
     pub fn call_retries(&self) -> RetryPolicy {
         RetryPolicy { deadline: self.retry.deadline, ..self.waits(Some(self.retry.max_attempts)) }
     }
+
+    /// Whether and when calls are refused.
+    pub(crate) fn breaker_policy(&self, network: bool) -> Option<BreakerPolicy> {
+        let breaker = &self.breaker;
+        breaker.enabled.resolve(network).then_some(BreakerPolicy {
+            failures: breaker.failures,
+            open_for: breaker.open_for,
+            trials: breaker.trials,
+        })
+    }
+
+    pub(crate) fn call_limits(&self) -> Limits {
+        let number = |number: Option<u32>| number.and_then(NonZeroU32::new);
+        let limits = &self.limits;
+        Limits {
+            concurrency: number(limits.concurrency),
+            rate: number(limits.rate),
+            burst: number(limits.burst),
+        }
+    }
+
+    pub(crate) fn telemetry_options(&self) -> TelemetryOptions {
+        let telemetry = &self.telemetry;
+        let options = TelemetryOptions::default()
+            .metrics(telemetry.metrics)
+            .spans(telemetry.spans)
+            .create_spans(telemetry.create_spans)
+            .propagate(telemetry.propagate);
+        match &telemetry.client_id {
+            Some(id) => options.client_id(id.as_str()),
+            None => options,
+        }
+    }
+}
+
+/// A size in memory. Sizes that memory cannot hold are refused when they are read.
+pub(crate) fn bytes(size: u64) -> usize {
+    usize::try_from(size).unwrap_or(usize::MAX)
+}
+
+/// A count of things in memory.
+pub(crate) fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{Error, ErrorKind, Result, url::nearest};
 
 /// Variables that are no settings, and are ours to know all the same.
-const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LOG"];
+const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LOG", "FLOE_TELEMETRY"];
 
 /// The sources of a configuration.
 ///

@@ -18,9 +18,9 @@
 //! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> floe::Result<()> {
-//! use floe::config::Config;
+//! use floe::{Client, config::Config};
 //!
-//! let client = Config::load()?.connect().await?;
+//! let client = Client::builder("embedded:./data").config(Config::load()?).connect().await?;
 //! # Ok(())
 //! # }
 //! ```
@@ -43,6 +43,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+pub(crate) use apply::{bytes, count};
 pub use file::ConfigFile;
 pub use load::{Sources, user_file};
 pub use origin::Origin;
@@ -91,6 +92,10 @@ impl Config {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    pub(crate) fn into_settings(self) -> Settings {
+        self.settings
     }
 
     /// The URL, if a source names one.

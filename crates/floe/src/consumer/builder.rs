@@ -22,6 +22,7 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
+    config::{bytes, count},
     engine::{Capabilities, EngineInfo, Isolation, Watermarks},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
@@ -97,30 +98,32 @@ pub struct ConsumerBuilder {
 impl ConsumerBuilder {
     pub(crate) fn new(client: Client, topic: Topic) -> Self {
         let telemetry = client.telemetry().clone();
+        let all = client.settings();
+        let settings = &all.consumer;
         Self {
-            client,
-            topic,
             from: None,
             partitions: None,
             mirror: None,
             group: None,
-            prefetch_bytes: 8 * 1024 * 1024,
-            prefetch_records: usize::MAX,
+            prefetch_bytes: bytes(settings.prefetch_bytes),
+            prefetch_records: settings.prefetch_records.map_or(usize::MAX, count),
             stop_at_end: false,
             rate_limit: None,
             smartmodules: Vec::new(),
             settings: Settings {
-                commit: CommitPolicy::Interval(Duration::from_secs(5)),
-                finish: Finish::default(),
-                gaps: GapPolicy::default(),
+                commit: settings.commit,
+                finish: settings.finish,
+                gaps: settings.on_gap,
                 fetch: FetchSettings {
-                    fetch_bytes: 1024 * 1024,
-                    isolation: Isolation::default(),
-                    reconnect: RetryPolicy::default(),
+                    fetch_bytes: bytes(settings.fetch_bytes),
+                    isolation: settings.isolation,
+                    reconnect: all.waits(settings.max_attempts),
                     smartmodules: None,
                     telemetry,
                 },
             },
+            client,
+            topic,
         }
     }
 

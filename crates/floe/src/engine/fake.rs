@@ -43,8 +43,12 @@ struct Log {
     batches: Vec<EncodedBatch>,
 }
 
+/// The server of a partition.
+type Endpoints = fn(Option<&TopicPartition>) -> Option<&'static str>;
+
 #[derive(Debug, Default)]
 struct State {
+    endpoints: Option<Endpoints>,
     topics: BTreeMap<Topic, Vec<Log>>,
     committed: BTreeMap<(Arc<str>, TopicPartition), i64>,
     append_faults: VecDeque<Fault>,
@@ -93,6 +97,11 @@ impl FakeEngine {
     pub(crate) fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
         self.capabilities = capabilities;
         self
+    }
+
+    /// Says which server leads what.
+    pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
+        self.state.lock().endpoints = Some(endpoints);
     }
 
     /// Faults of the next appends, one each, in order.
@@ -280,6 +289,11 @@ fn out_of_range(offset: i64) -> Error {
 impl Engine for FakeEngine {
     fn info(&self) -> EngineInfo {
         EngineInfo::new("fake", self.capabilities)
+    }
+
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        let endpoints = self.state.lock().endpoints?;
+        endpoints(at).map(Arc::from)
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {

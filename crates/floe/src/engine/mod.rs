@@ -45,6 +45,13 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Name and abilities. No IO.
     fn info(&self) -> EngineInfo;
 
+    /// Address of the server that would be asked about a partition now, or about what concerns no partition, where that is
+    /// known without IO and is always one server. It tells which calls fail together.
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        let _ = at;
+        None
+    }
+
     /// Appends one batch to one partition.
     ///
     /// Appends to one partition are applied in the order in which their futures were first polled. As many as

@@ -10,12 +10,12 @@ pub enum Effect {
 }
 
 macro_rules! kinds {
-    ($($(#[$doc:meta])* $name:ident = $code:literal, $retriable:literal, $effect:ident, $exit:literal;)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $retriable:literal, $effect:ident, $exit:literal;)*) => {
         /// What went wrong.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
-            $($(#[$doc])* $name,)*
+            $($(#[doc = $doc])* $name,)*
         }
 
         impl ErrorKind {
@@ -26,6 +26,12 @@ macro_rules! kinds {
             #[must_use]
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
+            }
+
+            /// What it means, in one sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
             /// Whether an error of this kind is worth trying again, unless it says otherwise.

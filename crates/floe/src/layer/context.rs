@@ -4,11 +4,12 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
 use super::{Layer, Operation};
-use crate::{Error, Result, engine::BatchReader};
+use crate::{Result, engine::BatchReader, health::LastSuccess};
 
-/// The innermost layer: adds engine, operation, topic and partition to errors that lack them.
+/// The innermost layer: adds engine, operation, topic and partition to errors that lack them, and notes when a call last
+/// worked.
 #[derive(Debug)]
-pub(crate) struct Context;
+pub(crate) struct Context(pub(crate) LastSuccess);
 
 impl Layer for Context {
     async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
@@ -16,11 +17,24 @@ impl Layer for Context {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        attempt().await.map_err(|error| add(error, operation))
+        match attempt().await {
+            Ok(done) => {
+                // That the engine says how it is does not mean that it works.
+                if !operation.is_health() {
+                    self.0.note();
+                }
+                Ok(done)
+            }
+            Err(error) => Err(operation.locate(error)),
+        }
     }
 
     fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
-        Box::new(ReaderWithContext { operation: Operation { name: "read", ..operation.clone() }, reader })
+        Box::new(ReaderWithContext {
+            operation: Operation { name: "read", ..operation.clone() },
+            reader,
+            last_success: self.0.clone(),
+        })
     }
 }
 
@@ -28,23 +42,21 @@ impl Layer for Context {
 struct ReaderWithContext {
     operation: Operation,
     reader: Box<dyn BatchReader>,
+    last_success: LastSuccess,
 }
 
 impl BatchReader for ReaderWithContext {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
-        let operation = &self.operation;
+        let (operation, last_success) = (&self.operation, &self.last_success);
         let next = self.reader.next();
-        Box::pin(async move { next.await.map_err(|error| add(error, operation)) })
+        Box::pin(async move {
+            match next.await {
+                Ok(batch) => {
+                    last_success.note();
+                    Ok(batch)
+                }
+                Err(error) => Err(operation.locate(error)),
+            }
+        })
     }
-}
-
-fn add(error: Error, operation: &Operation) -> Error {
-    let mut error = error.with_engine(operation.engine).with_operation(operation.name);
-    if let Some(topic) = &operation.topic {
-        error = error.with_topic(topic);
-    }
-    if let Some(partition) = operation.partition {
-        error = error.with_partition(partition);
-    }
-    error
 }

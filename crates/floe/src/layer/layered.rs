@@ -66,6 +66,10 @@ impl<L: Layer> Engine for Layered<L> {
         self.inner.info()
     }
 
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        self.inner.endpoint(at)
+    }
+
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         let operation = Operation {
             repeatable: false,

@@ -1,19 +1,33 @@
 //! Behaviour around every engine call.
 //!
 //! A [`Layer`] is one function, [`Layer::around`]. The forwarding of the engine's methods is written once, in
-//! [`Layered`]. The client puts layers in a fixed order; see [`crate::client`].
+//! [`Layered`]. The client puts layers in a fixed order; see [`crate::client`]. The layers here are those of the client,
+//! for those who build a stack of their own.
 
+mod breaker;
 mod context;
+mod first_poll;
 mod layered;
+mod limit;
+mod retry;
+mod stack;
+#[cfg(test)]
+pub(crate) mod testing;
+mod timeout;
 
 use std::{fmt, sync::Arc};
 
+pub use breaker::{Breaker, BreakerChange, BreakerPolicy, BreakerState, Breakers, CircuitStatus};
 pub(crate) use context::Context;
 use futures_util::future::BoxFuture;
 pub use layered::Layered;
+pub use limit::{Limit, Limits};
+pub use retry::Retry;
+pub(crate) use stack::{PutAround, Stack};
+pub use timeout::Timeout;
 
 use crate::{
-    Result,
+    Error, Result,
     engine::{BatchReader, Engine, SharedEngine},
     topic::Topic,
 };
@@ -39,6 +53,54 @@ pub struct Operation {
     pub bytes: usize,
     /// Records sent with the call.
     pub records: u32,
+}
+
+impl Operation {
+    /// Whether the call only looks: it changes nothing, so that it cannot have happened by half.
+    #[must_use]
+    pub fn reads(&self) -> bool {
+        matches!(
+            self.name,
+            "open"
+                | "read"
+                | "watermarks"
+                | "offset_for_time"
+                | "committed"
+                | "list_committed"
+                | "topics"
+                | "topic"
+                | "watch"
+                | "health"
+        )
+    }
+
+    /// Adds to an error what is known about the call, where the error does not say it.
+    #[must_use]
+    pub fn locate(&self, error: Error) -> Error {
+        let mut error = error.with_engine(self.engine).with_operation(self.name);
+        if let Some(topic) = &self.topic {
+            error = error.with_topic(topic);
+        }
+        if let Some(partition) = self.partition {
+            error = error.with_partition(partition);
+        }
+        error
+    }
+
+    /// A reader is opened.
+    pub(crate) fn is_open(&self) -> bool {
+        self.name == "open"
+    }
+
+    /// It is asked how the engine is.
+    pub(crate) fn is_health(&self) -> bool {
+        self.name == "health"
+    }
+
+    /// Everything is released, whatever the state.
+    pub(crate) fn is_close(&self) -> bool {
+        self.name == "close"
+    }
 }
 
 /// One behaviour around every engine call.

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
+    config::{bytes, count},
     engine::{Acks, EngineInfo},
     smartmodule,
     topic::Topic,
@@ -99,7 +100,8 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Configures a producer before it starts.
+/// Configures a producer before it starts. The defaults that the setters name are those of a client without
+/// [settings](crate::config).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -146,22 +148,30 @@ pub struct ProducerBuilder {
 
 impl ProducerBuilder {
     pub(crate) fn new(client: Client, topic: Topic) -> Self {
+        let settings = client.settings();
+        let producer = &settings.producer;
+        let compression = &settings.compression;
+        let compression = Compression {
+            codec: if compression.enabled { compression.codec } else { Codec::None },
+            level: compression.level,
+            threshold: bytes(compression.threshold),
+        };
         Self {
+            linger: producer.linger,
+            batch_size: bytes(producer.batch_size),
+            max_request_size: producer.max_request_size.map(bytes),
+            buffer_memory: bytes(producer.buffer_memory),
+            batch_queue: count(producer.batch_queue),
+            when_full: producer.when_full,
+            timeout: producer.timeout,
+            retries: settings.waits(producer.max_attempts),
+            max_in_flight: count(producer.max_in_flight),
+            partitioner: Arc::new(KeyHash),
+            compression,
+            delivery: producer.delivery,
+            acks: producer.acks,
             client,
             topic,
-            linger: Duration::ZERO,
-            batch_size: 64 * 1024,
-            max_request_size: None,
-            buffer_memory: 32 * 1024 * 1024,
-            batch_queue: 100,
-            when_full: WhenFull::Wait,
-            timeout: Duration::from_secs(30),
-            retries: RetryPolicy::default(),
-            max_in_flight: 5,
-            partitioner: Arc::new(KeyHash),
-            compression: Compression::default(),
-            delivery: None,
-            acks: Acks::default(),
             on_delivery: None,
             identity: None,
             smartmodules: Vec::new(),

@@ -32,6 +32,7 @@ use crate::{
     Client, Error, ErrorKind, Record, Result,
     client::{CloseWithClient, closed},
     engine::{Capabilities, SharedEngine},
+    health::QueueHealth,
     random,
     telemetry::{Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
@@ -618,6 +619,10 @@ impl CloseWithClient for Shared {
             let report = self.close(deadline).await?;
             report.into_result(&self.topic).map_err(|error| error.with_engine(self.engine_name))
         })
+    }
+
+    fn queue(&self) -> Option<QueueHealth> {
+        Some(QueueHealth::new(self.topic.clone(), self.used(), self.limit()))
     }
 }
 

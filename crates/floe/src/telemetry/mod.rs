@@ -165,7 +165,6 @@ impl Telemetry {
     }
 
     /// A circuit breaker changed its state.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the layer with circuit breakers"))]
     pub(crate) fn breaker_changed(&self, endpoint: &str, from: &'static str, to: &'static str) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.breaker_changed(self.inner.system, endpoint, from, to);

@@ -73,8 +73,7 @@ fn parse_record_size(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let measurement =
-        with_client(&global.url, async |client| measure(client, &args, &interrupt).await).await?;
+    let measurement = with_client(global, async |client| measure(client, &args, &interrupt).await).await?;
     print_document(global.output, &measurement.to_json(), &measurement.to_text())?;
     measurement.check()
 }

@@ -60,15 +60,15 @@ pub(crate) struct ProduceArgs {
     /// Send to this partition, whatever the keys [default: by key, else in turn]
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
-    /// Compress batches with none, gzip, snappy, lz4 or zstd
-    #[arg(long, value_name = "CODEC", default_value = "none")]
-    compression: Codec,
-    /// Wait this long for a batch to fill, such as 5ms
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = units::parse_duration)]
-    linger: Duration,
-    /// Size at which a batch is sent, before compression
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = super::parse_batch_size)]
-    batch_size: usize,
+    /// Compress batches with none, gzip, snappy, lz4 or zstd [default: setting compression.codec, or none]
+    #[arg(long, value_name = "CODEC")]
+    compression: Option<Codec>,
+    /// Wait this long for a batch to fill, such as 5ms [default: setting producer.linger, or 0ms]
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    linger: Option<Duration>,
+    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_batch_size)]
+    batch_size: Option<usize>,
     #[command(flatten)]
     smartmodules: SmartModuleArgs,
 }
@@ -110,7 +110,7 @@ struct Progress {
 pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let modules = args.smartmodules.load(&global.url).await?;
-    with_client(&global.url, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
+    with_client(global, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
 }
 
 async fn produce(
@@ -119,11 +119,16 @@ async fn produce(
     client: &Client,
     (modules, interrupt): (Vec<SmartModule>, &Interrupt),
 ) -> Outcome {
-    let builder = client
-        .producer(args.topic.as_str())
-        .linger(args.linger)
-        .batch_size(args.batch_size)
-        .compression(args.compression);
+    let mut builder = client.producer(args.topic.as_str());
+    if let Some(linger) = args.linger {
+        builder = builder.linger(linger);
+    }
+    if let Some(size) = args.batch_size {
+        builder = builder.batch_size(size);
+    }
+    if let Some(codec) = args.compression {
+        builder = builder.compression(codec);
+    }
     // Before the first byte is read, and before a person types lines for nothing.
     let producer = modules.into_iter().fold(builder, ProducerBuilder::smartmodule).start().await?;
     if let Some(partition) = args.partition.filter(|partition| *partition >= producer.partitions()) {

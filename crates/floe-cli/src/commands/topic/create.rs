@@ -131,7 +131,7 @@ async fn plain(global: &Global, args: CreateArgs) -> Outcome<(String, u32)> {
     spec.segment_bytes = args.segment_bytes;
     // Before a store is opened, and so created, for nothing.
     spec.validate()?;
-    with_client(&global.url, async |client| Ok(client.admin().create_topic(spec).await?)).await?;
+    with_client(global, async |client| Ok(client.admin().create_topic(spec).await?)).await?;
     Ok((args.name, args.partitions))
 }
 

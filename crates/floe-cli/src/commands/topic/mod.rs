@@ -80,7 +80,7 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
 }
 
 async fn list(global: &Global) -> Outcome {
-    let topics = with_client(&global.url, async |client| Ok(client.admin().topics().await?)).await?;
+    let topics = with_client(global, async |client| Ok(client.admin().topics().await?)).await?;
     let unset = if fluvio::require(&global.url, "topics").is_ok() { "default" } else { FOR_EVER };
     let list = List {
         headings: vec!["name", "partitions", "durability", "retention", "created"],
@@ -103,7 +103,7 @@ async fn list(global: &Global) -> Outcome {
 }
 
 async fn describe(global: &Global, name: String) -> Outcome {
-    let described = with_client(&global.url, async |client| Ok(client.admin().describe(name).await?)).await?;
+    let described = with_client(global, async |client| Ok(client.admin().describe(name).await?)).await?;
     let spec = match fluvio::require(&global.url, "settings of topics") {
         Ok(()) => fluvio_spec(global, described.info.name.as_str()).await?,
         Err(_) => None,
@@ -131,7 +131,7 @@ async fn fluvio_spec(global: &Global, name: &str) -> Outcome<Option<FluvioSpec>>
 }
 
 async fn add_partitions(global: &Global, name: &str, to: u32) -> Outcome {
-    with_client(&global.url, async |client| Ok(client.admin().add_partitions(name, to).await?)).await?;
+    with_client(global, async |client| Ok(client.admin().add_partitions(name, to).await?)).await?;
     let text = format!("topic {name} has {}\n", amount::count(to.into(), "partition"));
     print_document(global.output, &json!({ "name": name, "partitions": to }), &text)
 }
@@ -147,13 +147,13 @@ async fn add_mirror(global: &Global, name: &str, remote: String, home_to_remote:
 
 async fn delete(global: &Global, name: String, yes: bool) -> Outcome {
     confirm(yes, &format!("deleting topic {name} with all its records"))?;
-    with_client(&global.url, async |client| Ok(client.admin().delete_topic(name.as_str()).await?)).await?;
+    with_client(global, async |client| Ok(client.admin().delete_topic(name.as_str()).await?)).await?;
     print_document(global.output, &json!({ "deleted": name }), &format!("deleted topic {name}\n"))
 }
 
 async fn watch(global: &Global) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    with_client(&global.url, async |client| {
+    with_client(global, async |client| {
         let mut events = client.admin().watch().await?;
         loop {
             let event = tokio::select! {

@@ -304,6 +304,10 @@ impl Engine for FluvioEngine {
         EngineInfo::new("fluvio", capabilities)
     }
 
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        self.inner.router.endpoint(at)
+    }
+
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(self.append_batch(request))
     }

@@ -50,6 +50,20 @@ impl Router {
         Arc::new(Self { metadata, connector, spus, leaders, closed })
     }
 
+    /// Address of the leader of a partition as far as it is known, or of the controller.
+    pub(super) fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        let endpoint = match (at, self.metadata.controllers.as_slice()) {
+            (Some(at), _) => match self.metadata.route(at) {
+                Route::Leader(_, address) => address.endpoint.to_string(),
+                Route::NoPartition(_) | Route::Unknown => return None,
+            },
+            (None, [controller]) => controller.server.address.endpoint.to_string(),
+            // Any of them may answer.
+            (None, _) => return None,
+        };
+        Some(endpoint.into())
+    }
+
     /// A data server by its id. One that has moved is another one.
     fn spu(&self, id: i32, address: Address) -> Arc<Spu> {
         let mut spus = self.spus.lock();

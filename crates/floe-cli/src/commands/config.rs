@@ -1,0 +1,75 @@
+//! `floe config`: the settings in force.
+
+use clap::{Args, Subcommand};
+use floe::config::{Entry, reference};
+use serde_json::json;
+
+use super::profile;
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+    output::{OutputFormat, print_document, stdout, table},
+};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print the settings in force; secrets are not shown
+    Show(ShowArgs),
+    /// Print what every setting means, as Markdown
+    Reference,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// Only these: full names such as producer.linger, or sections such as producer
+    names: Vec<String>,
+    /// Say where each value comes from
+    #[arg(long)]
+    origin: bool,
+}
+
+pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Outcome {
+    match command {
+        ConfigCommand::Show(args) => show(global, args),
+        ConfigCommand::Reference => stdout::print(reference().as_bytes()),
+    }
+}
+
+fn show(global: &Global, args: &ShowArgs) -> Outcome {
+    let mut entries = global.config.entries();
+    for entry in entries.iter_mut().filter(|entry| entry.key == "url") {
+        entry.value = profile::shown(&entry.value);
+    }
+    for name in &args.names {
+        if !entries.iter().any(|entry| is_meant(entry, name)) {
+            return Err(Failure::usage(format!("there is no setting {name:?}"))
+                .with_hint("`floe config reference` lists all of them"));
+        }
+    }
+    entries.retain(|entry| args.names.is_empty() || args.names.iter().any(|name| is_meant(entry, name)));
+    let documents = entries.iter().map(
+        |entry| json!({ "setting": entry.key, "value": entry.value, "origin": entry.origin.to_string() }),
+    );
+    let document = json!({ "profile": global.config.profile(), "settings": documents.collect::<Vec<_>>() });
+    let text = if global.output == OutputFormat::Table {
+        let row = |entry: &Entry| {
+            let mut row = vec![entry.key.clone(), entry.value.clone()];
+            row.extend(args.origin.then(|| entry.origin.to_string()));
+            row
+        };
+        let names: &[&str] =
+            if args.origin { &["setting", "value", "origin"] } else { &["setting", "value"] };
+        table(names, &entries.iter().map(row).collect::<Vec<_>>())
+    } else {
+        let line = |entry: &Entry| {
+            let origin = if args.origin { format!("\t{}", entry.origin) } else { String::new() };
+            format!("{} = {}{origin}\n", entry.key, entry.value)
+        };
+        entries.iter().map(line).collect()
+    };
+    print_document(global.output, &document, &text)
+}
+
+fn is_meant(entry: &Entry, name: &str) -> bool {
+    entry.key == name || entry.key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}

@@ -1,0 +1,227 @@
+//! How a client is: the engine and its servers, queues, breakers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::time::Instant;
+
+pub use crate::engine::NodeHealth;
+use crate::{
+    engine::Health,
+    layer::{BreakerState, CircuitStatus},
+    topic::Topic,
+};
+
+/// How it is in one word. The order is from good to bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Status {
+    /// It works.
+    Pass,
+    /// It works, and something needs a look.
+    Warn,
+    /// It does not work.
+    Fail,
+}
+
+impl Status {
+    /// The word that machines read: `pass`, `warn` or `fail`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Warn => "warn",
+            Self::Fail => "fail",
+        }
+    }
+}
+
+/// What waits in a producer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueHealth {
+    /// The topic it writes to.
+    pub topic: Topic,
+    /// Bytes that wait for their acknowledgement.
+    pub used: u64,
+    /// Most bytes that may.
+    pub limit: u64,
+}
+
+impl QueueHealth {
+    pub(crate) fn new(topic: Topic, used: u64, limit: u64) -> Self {
+        Self { topic, used, limit }
+    }
+
+    /// Share in use, from 0 to 1.
+    #[must_use]
+    pub fn share(&self) -> f64 {
+        if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
+    }
+}
+
+/// How a client is.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ClientHealth {
+    /// In one word.
+    pub status: Status,
+    /// Name of the engine.
+    pub engine: &'static str,
+    /// Whether the engine can work.
+    pub ready: bool,
+    /// Its servers, nodes or stores; their states say who leads.
+    pub nodes: Vec<NodeHealth>,
+    /// How long ago a call of this client last had an answer that was no failure; `None` if none has yet.
+    pub last_success: Option<Duration>,
+    /// What waits in each producer.
+    pub queues: Vec<QueueHealth>,
+    /// Circuit breakers that are not closed, or have counted failures.
+    pub circuits: Vec<CircuitStatus>,
+    /// What needs a look, in words; empty when all is well.
+    pub findings: Vec<String>,
+}
+
+impl ClientHealth {
+    pub(crate) fn assess(
+        engine: &'static str,
+        health: Health,
+        queue_warning: f64,
+        queues: Vec<QueueHealth>,
+        circuits: Vec<CircuitStatus>,
+    ) -> Self {
+        let Health { ready, nodes } = health;
+        let mut findings = Vec::new();
+        if !ready {
+            findings.push("the engine is not ready".to_owned());
+        }
+        for node in nodes.iter().filter(|node| !node.ready) {
+            findings.push(format!("{} is not ready: {}", node.name, node.state));
+        }
+        for queue in queues.iter().filter(|queue| queue.share() >= queue_warning && queue.used > 0) {
+            let percent = (queue.share() * 100.0).round();
+            findings.push(format!("the producer of {} uses {percent} % of its memory", queue.topic));
+        }
+        for circuit in circuits.iter().filter(|circuit| circuit.state != BreakerState::Closed) {
+            findings.push(format!(
+                "the circuit breaker of {} is {}",
+                circuit.circuit,
+                circuit.state.as_str()
+            ));
+        }
+        let status = match (ready, findings.is_empty()) {
+            (false, _) => Status::Fail,
+            (true, true) => Status::Pass,
+            (true, false) => Status::Warn,
+        };
+        Self { status, engine, ready, nodes, last_success: None, queues, circuits, findings }
+    }
+}
+
+/// When something last worked.
+#[derive(Debug, Clone)]
+pub(crate) struct LastSuccess(Arc<Moment>);
+
+#[derive(Debug)]
+struct Moment {
+    began: Instant,
+    /// Milliseconds since then, plus one; 0 is never.
+    at: AtomicU64,
+}
+
+impl LastSuccess {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Moment { began: Instant::now(), at: AtomicU64::new(0) }))
+    }
+
+    pub(crate) fn note(&self) {
+        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.0.at.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// How long ago.
+    pub(crate) fn ago(&self) -> Option<Duration> {
+        let at = self.0.at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.0.began.elapsed().saturating_sub(Duration::from_millis(at)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Client, Error, ErrorKind,
+        engine::fake::{FakeEngine, Fault},
+        layer::BreakerPolicy,
+    };
+
+    fn node(name: &str, ready: bool) -> NodeHealth {
+        NodeHealth { name: name.to_owned(), ready, state: "leader".to_owned() }
+    }
+
+    #[test]
+    fn findings_make_a_warning_and_an_engine_that_cannot_work_a_failure() {
+        let health = |ready, nodes| Health { ready, nodes };
+        let assess = |health, queues| ClientHealth::assess("fake", health, 0.8, queues, Vec::new());
+        let good = assess(health(true, vec![node("a", true)]), Vec::new());
+        assert_eq!((good.status, good.findings.len()), (Status::Pass, 0));
+        let lame = assess(health(true, vec![node("a", true), node("b", false)]), Vec::new());
+        assert_eq!((lame.status, lame.findings), (Status::Warn, vec!["b is not ready: leader".to_owned()]));
+        let dead = assess(health(false, vec![node("a", false)]), Vec::new());
+        assert_eq!((dead.status, dead.findings.len()), (Status::Fail, 2));
+        let queue = |used| vec![QueueHealth::new("orders".into(), used, 100)];
+        assert_eq!(assess(health(true, Vec::new()), queue(79)).status, Status::Pass);
+        let full = assess(health(true, Vec::new()), queue(80));
+        assert_eq!(full.findings, ["the producer of orders uses 80 % of its memory"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_tells_of_its_queues_its_breakers_and_its_last_success() {
+        let fake = FakeEngine::with_topic("orders", 1);
+        let engine: crate::engine::SharedEngine = Arc::new(fake.clone());
+        let client = Client::builder("x:").breaker(BreakerPolicy::default()).over(engine).unwrap();
+        let before = client.health().await.unwrap();
+        assert_eq!((before.status, before.last_success), (Status::Pass, None));
+
+        let orders = client.producer("orders").buffer_memory(1000).start().await.unwrap();
+        orders.send("a").await.unwrap();
+        tokio::time::advance(Duration::from_secs(7)).await;
+        fake.fail_appends([Fault::Hold]);
+        let _waits = orders.enqueue("x".repeat(900)).await.unwrap();
+        let full = client.health().await.unwrap();
+        assert_eq!(full.last_success, Some(Duration::from_secs(7)));
+        assert_eq!(full.status, Status::Warn, "{full:?}");
+        assert!(full.queues[0].used >= 900 && full.queues[0].limit == 1000, "{full:?}");
+        fake.release(1);
+        orders.flush().await.unwrap();
+
+        let refused = Error::new(ErrorKind::ConnectionRefused, "nobody there");
+        fake.fail_appends(vec![Fault::Refuse(refused); 5]);
+        let _fails = orders.enqueue("b").await.unwrap();
+        while client
+            .breakers()
+            .unwrap()
+            .troubled()
+            .iter()
+            .all(|circuit| circuit.state == BreakerState::Closed)
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        let open = client.health().await.unwrap();
+        assert_eq!((open.status, open.circuits.len()), (Status::Warn, 1), "{open:?}");
+        assert!(open.findings[0].contains("the circuit breaker of orders/0 is open"), "{open:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_check_has_an_end() {
+        use crate::layer::testing::hang_health;
+        let client = Client::over(hang_health());
+        let began = Instant::now();
+        let error = client.health().await.unwrap_err();
+        assert_eq!((error.kind(), began.elapsed()), (ErrorKind::RequestTimeout, Duration::from_secs(5)));
+    }
+}
