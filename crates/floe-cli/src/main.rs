@@ -57,8 +57,8 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
     let telemetry = Telemetry::start(&cli.global.telemetry, serves, format).await?;
     let outcome = match &cli.command {
         // One would last for ever, the other would measure its own context.
-        Command::Serve(_) | Command::Bench(_) => dispatch(cli, &telemetry).await,
-        _ => telemetry.in_span(name, dispatch(cli, &telemetry)).await,
+        Command::Serve(_) | Command::Bench(_) => Box::pin(dispatch(cli, &telemetry)).await,
+        _ => Box::pin(telemetry.in_span(name, dispatch(cli, &telemetry))).await,
     };
     if let Err(problem) = telemetry.stop().await {
         exit::tell(format, "warning", &format!("telemetry was lost: {problem}"));
