@@ -64,9 +64,16 @@ impl TestServer {
     /// # Errors
     /// As [`Client::connect`], and when no port is free.
     pub async fn with(url: &str, options: ServeOptions) -> Result<Self> {
+        Self::over(Client::connect(url).await?, options).await
+    }
+
+    /// Starts a server over the engine of `client`, which may be one of the caller's own: see [`Client::over`].
+    ///
+    /// # Errors
+    /// When the engine's topics cannot be listed, and when no port is free.
+    pub async fn over(client: Client, options: ServeOptions) -> Result<Self> {
         let refuse =
             |error| Error::new(ErrorKind::NetworkError, "the test server cannot listen").with_source(error);
-        let client = Client::connect(url).await?;
         let listeners = Listeners::bind(&Addresses::free_ports()).await.map_err(refuse)?;
         let addresses = listeners.addresses().map_err(refuse)?;
         let (stop, stopped) = oneshot::channel();

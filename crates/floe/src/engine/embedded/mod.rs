@@ -40,8 +40,10 @@ pub struct EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
-    /// Over a store that is open already. `location` is what health reports as the node.
-    pub(crate) fn over(store: Arc<Store>, location: String) -> Self {
+    /// Over a store that is open already, for example one on a [disk](floe_log::disk) of the caller's. `location` is what
+    /// health reports as the node. Closing the engine closes the store.
+    #[must_use]
+    pub fn over(store: Arc<Store>, location: String) -> Self {
         Self { store, name: "embedded", location, options: Options::default(), turns: Turns::new() }
     }
 

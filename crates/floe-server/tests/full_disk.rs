@@ -1,0 +1,201 @@
+//! A disk that is full, seen by clients: a clear error for the append that did not fit, nothing lost of what was
+//! acknowledged, and work goes on as soon as there is room.
+
+use std::{io, sync::Arc, time::Duration};
+
+use floe::{
+    Client, Effect, Error, ErrorKind, RetryPolicy, TopicSpec,
+    consumer::{Consumer, StartAt},
+    engine::EmbeddedEngine,
+    producer::Producer,
+};
+use floe_log::{
+    Store, StoreConfig,
+    disk::{Fault, FaultyDisk, MemoryDisk},
+};
+use floe_server::{ServeOptions, testkit::TestServer};
+
+/// Guards against a test that hangs, nothing else.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// A server whose topics are on this disk.
+async fn serve(disk: FaultyDisk) -> TestServer {
+    let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk))).unwrap();
+    let engine = EmbeddedEngine::over(store, "test".to_owned());
+    TestServer::over(Client::over(Arc::new(engine)), ServeOptions::default()).await.unwrap()
+}
+
+/// floe's own client of the server.
+async fn client(server: &TestServer) -> Client {
+    Client::connect(&format!("fluvio://{}", server.fluvio_address())).await.unwrap()
+}
+
+/// A producer that tells every failure at once.
+async fn impatient(client: &Client, topic: &str) -> Producer {
+    let once = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
+    client.producer(topic).retries(once).start().await.unwrap()
+}
+
+/// The values of a topic, with their offsets.
+async fn all(client: &Client, topic: &str) -> Vec<(i64, String)> {
+    let mut consumer = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    let mut found = Vec::new();
+    while let Some(message) = within(consumer.try_next()).await.unwrap() {
+        found.push((message.offset, text(&message.value)));
+    }
+    found
+}
+
+async fn next(consumer: &mut Consumer) -> String {
+    text(&within(consumer.try_next()).await.unwrap().unwrap().value)
+}
+
+fn text(value: &[u8]) -> String {
+    String::from_utf8(value.to_vec()).unwrap()
+}
+
+fn numbered(values: &[&str]) -> Vec<(i64, String)> {
+    (0..).zip(values.iter().map(|value| (*value).to_owned())).collect()
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("no answer in time")
+}
+
+/// What the platform says when a partition takes no more: nothing was stored, and it may work later.
+fn is_full(error: &Error) {
+    assert_eq!(error.kind(), ErrorKind::StorageError, "{error}");
+    assert!(error.to_string().contains("code 72"), "{error}");
+    assert_eq!(error.effect(), Effect::None, "{error}");
+    assert!(error.is_retriable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+    let memory = MemoryDisk::new();
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    let server = serve(disk.clone()).await;
+    let client = client(&server).await;
+    for topic in ["full", "other"] {
+        client.admin().create_topic(TopicSpec::new(topic)).await.unwrap();
+    }
+    let (full, other) = (impatient(&client, "full").await, impatient(&client, "other").await);
+    full.send_all(["one", "two"]).await.unwrap();
+    other.send("early").await.unwrap();
+    let mut tail = client.consumer("full").from(StartAt::Beginning).start().await.unwrap();
+    assert_eq!(next(&mut tail).await, "one");
+
+    // The log's files take no more, whether a write stores nothing or half of it.
+    for room in [0, 50] {
+        disk.plan(Fault::Full(room), ".seg", 0, u64::MAX);
+        for producer in [&full, &other] {
+            is_full(&within(producer.send("does not fit")).await.unwrap_err());
+        }
+        // A reader that waits, readers that begin, and metadata.
+        if room == 0 {
+            assert_eq!(next(&mut tail).await, "two");
+        }
+        assert_eq!(all(&client, "full").await, numbered(&["one", "two"]));
+        assert_eq!(all(&client, "other").await, numbered(&["early"]));
+        assert_eq!(client.admin().topics().await.unwrap().len(), 2);
+        assert!(client.health().await.unwrap().ready);
+        disk.heal();
+    }
+
+    // The same producers, the same reader, the same connections.
+    assert_eq!(full.send("three").await.unwrap().offset, Some(2), "offsets have no hole");
+    assert_eq!(other.send("late").await.unwrap().offset, Some(1));
+    assert_eq!(next(&mut tail).await, "three");
+    assert_eq!(all(&client, "full").await, numbered(&["one", "two", "three"]));
+    server.stop().await.unwrap();
+
+    // Nothing half-written is found later.
+    let again = serve(FaultyDisk::new(Arc::new(memory))).await;
+    let client = self::client(&again).await;
+    assert_eq!(all(&client, "full").await, numbered(&["one", "two", "three"]));
+    assert_eq!(all(&client, "other").await, numbered(&["early", "late"]));
+    again.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_producer_with_patience_waits_until_there_is_room() {
+    let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
+    let server = serve(disk.clone()).await;
+    let client = client(&server).await;
+    client.admin().create_topic(TopicSpec::new("t")).await.unwrap();
+    let policy = RetryPolicy { first_delay: Duration::from_millis(1), ..RetryPolicy::default() };
+    let producer = client.producer("t").retries(policy).timeout(LIMIT).start().await.unwrap();
+    producer.send("first").await.unwrap();
+    // Somebody makes room after the third attempt.
+    disk.plan(Fault::Full(20), ".seg", 0, 3);
+    assert_eq!(within(producer.send("second")).await.unwrap().offset, Some(1));
+    assert_eq!(producer.stats().retries, 3);
+    assert_eq!(all(&client, "t").await, numbered(&["first", "second"]), "stored once");
+    server.stop().await.unwrap();
+}
+
+/// The write failed half-way and could not be undone: the partition is read only until the server starts again.
+#[tokio::test]
+async fn a_partition_that_stopped_is_readable_and_a_restart_repairs_it() {
+    let memory = MemoryDisk::new();
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    let server = serve(disk.clone()).await;
+    let client = client(&server).await;
+    for topic in ["stopped", "other"] {
+        client.admin().create_topic(TopicSpec::new(topic)).await.unwrap();
+    }
+    let (stopped, other) = (impatient(&client, "stopped").await, impatient(&client, "other").await);
+    stopped.send("kept").await.unwrap();
+    disk.plan(Fault::Full(70), ".seg", 0, 1);
+    disk.plan(Fault::SetLen, ".seg", 0, 1);
+    is_full(&stopped.send("does not fit").await.unwrap_err());
+    let error = stopped.send("refused").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageError, "{error}");
+    assert!(!error.is_retriable(), "{error}");
+    assert_eq!(other.send("goes on").await.unwrap().offset, Some(0));
+    assert_eq!(all(&client, "stopped").await, numbered(&["kept"]));
+    server.stop().await.unwrap();
+
+    let again = serve(FaultyDisk::new(Arc::new(memory))).await;
+    let client = self::client(&again).await;
+    let stopped = impatient(&client, "stopped").await;
+    assert_eq!(stopped.send("after").await.unwrap().offset, Some(1));
+    assert_eq!(all(&client, "stopped").await, numbered(&["kept", "after"]));
+    assert_eq!(all(&client, "other").await, numbered(&["goes on"]));
+    again.stop().await.unwrap();
+}
+
+/// No file can grow, the catalog's neither. Its database stops at a write that failed: topics cannot be created until
+/// the store is opened again, which the error says, and records are not concerned.
+#[tokio::test]
+async fn a_catalog_that_met_a_full_disk_says_to_open_it_again_and_records_go_on() {
+    let memory = MemoryDisk::new();
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    let server = serve(disk.clone()).await;
+    let client = client(&server).await;
+    client.admin().create_topic(TopicSpec::new("t")).await.unwrap();
+    let producer = impatient(&client, "t").await;
+    producer.send("one").await.unwrap();
+
+    disk.plan(Fault::Write(io::ErrorKind::StorageFull), "", 0, u64::MAX);
+    disk.plan(Fault::Create(io::ErrorKind::StorageFull), "", 0, u64::MAX);
+    within(client.admin().create_topic(TopicSpec::new("new"))).await.unwrap_err();
+    is_full(&producer.send("does not fit").await.unwrap_err());
+    assert_eq!(all(&client, "t").await, numbered(&["one"]));
+    disk.heal();
+
+    let error = within(client.admin().create_topic(TopicSpec::new("new"))).await.unwrap_err();
+    assert!(error.to_string().contains("re-open the database"), "{error}");
+    assert!(!error.is_retriable(), "{error}");
+    assert_eq!(producer.send("two").await.unwrap().offset, Some(1));
+    assert_eq!(all(&client, "t").await, numbered(&["one", "two"]));
+    // The engine's end may tell of the catalog once more.
+    let _ = server.stop().await;
+
+    let again = serve(FaultyDisk::new(Arc::new(memory))).await;
+    let client = self::client(&again).await;
+    client.admin().create_topic(TopicSpec::new("new")).await.unwrap();
+    assert_eq!(impatient(&client, "new").await.send("x").await.unwrap().offset, Some(0));
+    assert_eq!(all(&client, "t").await, numbered(&["one", "two"]));
+    again.stop().await.unwrap();
+}
