@@ -28,9 +28,9 @@ impl Observer {
         (trace, done)
     }
 
-    fn only_span(&self, name: &str, kind: SpanKind) -> SpanData {
+    fn only_span(&self, name: &str, kind: &SpanKind) -> SpanData {
         let mut spans = self.spans(name);
-        spans.retain(|span| span.span_kind == kind);
+        spans.retain(|span| span.span_kind == *kind);
         assert_eq!(spans.len(), 1, "{name}: {spans:#?}");
         spans.remove(0)
     }
@@ -70,7 +70,7 @@ async fn one_trace_goes_from_the_sender_to_the_handler() {
         .await
         .unwrap_err();
 
-    let send = observer.only_span("send orders", SpanKind::Producer);
+    let send = observer.only_span("send orders", &SpanKind::Producer);
     assert_eq!(send.span_context.trace_id(), trace);
     assert_eq!(send.span_context.span_id().to_string(), format!("{:016x}", carried.span_id));
     assert_eq!(attribute(&send, "messaging.system"), Some("floe".into()));
@@ -84,13 +84,13 @@ async fn one_trace_goes_from_the_sender_to_the_handler() {
     let scope = &send.instrumentation_scope;
     assert_eq!((scope.name(), scope.schema_url()), ("floe", Some(names::SCHEMA_URL)));
 
-    let batch = observer.only_span("send orders", SpanKind::Client);
+    let batch = observer.only_span("send orders", &SpanKind::Client);
     assert_eq!(batch.span_context.trace_id(), trace, "its only record decides");
     assert_eq!(batch.parent_span_id, send.span_context.span_id());
     assert_eq!(attribute(&batch, "messaging.batch.message_count"), Some(1.into()));
     assert_eq!(attribute(&batch, "floe.attempts"), Some(1.into()));
 
-    let receive = observer.only_span("receive orders", SpanKind::Client);
+    let receive = observer.only_span("receive orders", &SpanKind::Client);
     assert_ne!(receive.span_context.trace_id(), trace, "linked, no child");
     assert_eq!(receive.links.links.len(), 1);
     assert_eq!(receive.links.links[0].span_context.span_id(), send.span_context.span_id());
@@ -132,13 +132,13 @@ async fn records_of_a_batch_keep_their_contexts() {
     assert_eq!(traces, [Some(first), Some(first), None, Some(second)]);
 
     assert!(observer.spans("create orders").is_empty(), "they are off");
-    let batch = observer.only_span("send orders", SpanKind::Client);
+    let batch = observer.only_span("send orders", &SpanKind::Client);
     let linked = |span: &SpanData| -> Vec<_> {
         span.links.links.iter().map(|link| link.span_context.trace_id()).collect()
     };
     assert_eq!(linked(&batch), [first, second]);
     assert_eq!(attribute(&batch, "messaging.batch.message_count"), Some(4.into()));
-    let receive = observer.only_span("receive orders", SpanKind::Client);
+    let receive = observer.only_span("receive orders", &SpanKind::Client);
     assert_eq!(linked(&receive), [first, second]);
     assert_eq!(attribute(&receive, "messaging.batch.message_count"), Some(4.into()));
 }
@@ -194,7 +194,7 @@ async fn a_record_passed_on_keeps_its_context() {
     observer.inside_span(producer.send(record)).await.1.unwrap();
     let message = consumer(&client).await.try_next().await.unwrap().unwrap();
     assert_eq!((message.headers.len(), message.headers.get(TRACEPARENT)), (1, Some(original.as_bytes())));
-    let batch = observer.only_span("send orders", SpanKind::Client);
+    let batch = observer.only_span("send orders", &SpanKind::Client);
     assert_eq!(batch.span_context.trace_id().to_string(), original[3..35]);
 }
 
@@ -227,7 +227,7 @@ async fn malformed_headers_are_no_context_and_no_error() {
     let message = consumer(&client).await.try_next().await.unwrap().unwrap();
     assert_eq!(message.trace_context(), None);
     client.telemetry().process(&message, async { Ok::<_, Error>(()) }).await.unwrap();
-    assert!(observer.only_span("process orders", SpanKind::Consumer).links.links.is_empty());
+    assert!(observer.only_span("process orders", &SpanKind::Consumer).links.links.is_empty());
 }
 
 #[tokio::test]
@@ -240,7 +240,7 @@ async fn nothing_is_carried_where_that_is_off() {
     observer.inside_span(producer.send("x")).await.1.unwrap();
     let message = consumer(&client).await.try_next().await.unwrap().unwrap();
     assert!(message.headers.is_empty());
-    observer.only_span("send orders", SpanKind::Producer);
+    observer.only_span("send orders", &SpanKind::Producer);
 }
 
 #[tokio::test]
@@ -291,8 +291,8 @@ async fn commits_are_settled() {
         client.consumer("orders").group("billing").from(StartAt::Beginning).start().await.unwrap();
     consumer.try_next().await.unwrap().unwrap();
     consumer.commit().await.unwrap();
-    let commit = observer.only_span("commit orders", SpanKind::Client);
+    let commit = observer.only_span("commit orders", &SpanKind::Client);
     assert_eq!(attribute(&commit, "messaging.operation.type"), Some("settle".into()));
-    let receive = observer.only_span("receive orders", SpanKind::Client);
+    let receive = observer.only_span("receive orders", &SpanKind::Client);
     assert_eq!(attribute(&receive, "messaging.consumer.group.name"), Some("billing".into()));
 }
