@@ -1,6 +1,6 @@
 //! Typed payloads: values of the program's own types in and out of topics.
 //!
-//! A [`PayloadCodec`] turns a value into bytes and back. [`Json`], [`Text`] and [`Raw`] are here, [`MessagePack`] with
+//! A [`PayloadCodec`] turns a value into bytes and back. [`Json`], [`Text`] and [`Raw`] are here, `MessagePack` with
 //! the feature `messagepack`, and a program can bring its own. A producer or consumer becomes typed before it starts:
 //!
 //! ```
