@@ -1,6 +1,11 @@
 //! Reading values.
 
-use std::fmt;
+use std::{
+    fmt,
+    future::poll_fn,
+    pin::Pin,
+    task::{Poll, ready},
+};
 
 use futures_core::Stream;
 use futures_util::stream;
@@ -134,14 +139,27 @@ impl<C: PayloadCodec> TypedConsumer<C> {
     /// with the same coordinates.
     pub async fn try_next(&mut self) -> Result<Option<Message<C::Value>>> {
         loop {
-            self.bury().await?;
-            let Some(message) = self.inner.try_next().await? else { return Ok(None) };
-            let problem = match self.codec.decode(&message.value) {
-                Ok(value) => return Ok(Some(message.map(|_| value))),
-                Err(problem) => problem,
+            if self.dead.is_some() {
+                self.bury().await?;
+            }
+            // Decoded where it comes out, before it is moved.
+            let (inner, codec) = (&mut self.inner, &self.codec);
+            let next = poll_fn(|cx| {
+                let next = ready!(Pin::new(&mut *inner).poll_next(cx));
+                Poll::Ready(next.map(|message| {
+                    message.map(|message| match codec.decode(&message.value) {
+                        Ok(value) => Ok(message.map(|_| value)),
+                        Err(problem) => Err(Box::new(Undecodable::new(message, C::NAME, problem))),
+                    })
+                }))
+            });
+            let bad = match next.await {
+                None => return Ok(None),
+                Some(Err(error)) => return Err(error),
+                Some(Ok(Ok(message))) => return Ok(Some(message)),
+                Some(Ok(Err(bad))) => *bad,
             };
             self.undecodable += 1;
-            let bad = Undecodable::new(message, C::NAME, problem);
             if self.writer.is_some() {
                 self.dead = Some(bad);
                 continue;

@@ -53,6 +53,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> PayloadCodec for Json<T> 
         Ok(Bytes::from(serde_json::to_vec(value)?))
     }
 
+    fn encode_to_vec(&self, value: &T) -> Result<Vec<u8>, PayloadError> {
+        Ok(serde_json::to_vec(value)?)
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<T, PayloadError> {
         Ok(serde_json::from_slice(bytes)?)
     }

@@ -53,6 +53,10 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> PayloadCodec for MessageP
         Ok(Bytes::from(rmp_serde::to_vec_named(value)?))
     }
 
+    fn encode_to_vec(&self, value: &T) -> Result<Vec<u8>, PayloadError> {
+        Ok(rmp_serde::to_vec_named(value)?)
+    }
+
     fn decode(&self, bytes: &Bytes) -> Result<T, PayloadError> {
         Ok(rmp_serde::from_slice(bytes)?)
     }

@@ -102,21 +102,30 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
     /// Whatever is wrong with the bytes.
     fn decode(&self, bytes: &Bytes) -> Result<Self::Value, PayloadError>;
 
+    /// As [`PayloadCodec::encode`], for bytes that are copied into a batch at once. Worth writing for a format whose
+    /// writer gives a vector: shared bytes would cost one more allocation a record.
+    ///
+    /// # Errors
+    /// As [`PayloadCodec::encode`].
+    fn encode_to_vec(&self, value: &Self::Value) -> Result<Vec<u8>, PayloadError> {
+        Ok(Vec::from(self.encode(value)?))
+    }
+
     /// A record with the bytes of its value, for what takes bytes only, such as an outbox.
     ///
     /// # Errors
     /// [`ErrorKind::SerializationError`] with the reason as its source.
     fn record(&self, record: impl Into<Record<Self::Value>>) -> Result<Record> {
         let record = record.into();
-        let bytes = self.encode(&record.value).map_err(|problem| {
-            Error::new(
-                ErrorKind::SerializationError,
-                format!("the value cannot be written as {}", Self::NAME),
-            )
-            .with_source(problem)
-        })?;
+        let bytes = self.encode(&record.value).map_err(cannot_encode::<Self>)?;
         Ok(record.map(|_| bytes))
     }
+}
+
+#[cold]
+fn cannot_encode<C: PayloadCodec>(problem: PayloadError) -> Error {
+    Error::new(ErrorKind::SerializationError, format!("the value cannot be written as {}", C::NAME))
+        .with_source(problem)
 }
 
 /// Bytes as they are.

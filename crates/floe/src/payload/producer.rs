@@ -134,7 +134,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
         &self,
         records: impl IntoIterator<Item = R>,
         refused: &mut Option<Error>,
-    ) -> impl Iterator<Item = Record>
+    ) -> impl Iterator<Item = Record<Vec<u8>>>
     where
         R: Into<Record<C::Value>>,
     {
@@ -149,8 +149,15 @@ impl<C: PayloadCodec> TypedProducer<C> {
         encoded.fuse()
     }
 
-    fn encode(&self, record: impl Into<Record<C::Value>>) -> Result<Record> {
-        self.codec.record(record).map_err(|error| error.with_operation("produce").with_topic(self.topic()))
+    #[inline]
+    fn encode(&self, record: impl Into<Record<C::Value>>) -> Result<Record<Vec<u8>>> {
+        let record = record.into();
+        match self.codec.encode_to_vec(&record.value) {
+            Ok(bytes) => Ok(record.map(|_| bytes)),
+            Err(problem) => {
+                Err(super::cannot_encode::<C>(problem).with_operation("produce").with_topic(self.topic()))
+            }
+        }
     }
 
     /// As [`Producer::flush`].
