@@ -4,7 +4,9 @@
 //! double some. Every batch carries the identity of its producer and the number of its first record, so the producer
 //! reads the tail of the partition and looks for its own. No support by the server is needed.
 
-use floe_wire::batch::ProducerIdentity;
+use std::ops::ControlFlow;
+
+use floe_wire::batch::{EncodedBatch, ProducerIdentity};
 
 use crate::{
     Result,
@@ -30,26 +32,16 @@ pub(super) async fn find(
     wanted: &[ProducerIdentity],
 ) -> Result<Vec<Option<i64>>> {
     let mut found = vec![None; wanted.len()];
-    let marks = engine.watermarks(source.clone()).await?;
-    let end = engine.log_end(source.clone()).await?.max(marks.high);
-    // Retention may have taken what lies before the start; a batch sent moments ago is not there.
-    // A log that ends before what was acknowledged was cut by a new leader: anything may be anywhere then.
-    let mut next = from.filter(|from| *from <= end).unwrap_or(marks.start).max(marks.start);
-    if next >= end {
-        return Ok(found);
-    }
-    let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
-    let mut reader = engine.open(request).await?;
-    while next < end && found.contains(&None) {
-        let Some(batch) = reader.next().await? else { break };
+    look_through(engine, source, from, |batch| {
         let producer = batch.header().producer;
         for (identity, place) in wanted.iter().zip(&mut found) {
             if place.is_none() && *identity == producer {
                 *place = Some(batch.base_offset());
             }
         }
-        next = batch.next_offset();
-    }
+        if found.contains(&None) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    })
+    .await?;
     Ok(found)
 }
 
@@ -60,8 +52,8 @@ pub(crate) struct Written {
     pub(crate) records: u32,
 }
 
-/// Every batch that a producer wrote from offset `from` on, up to the high watermark as it is now. As [`find`], for a
-/// producer that does not know what it has sent.
+/// Every batch that a producer wrote from offset `from` on. As [`find`], for a producer that does not know what it has
+/// sent.
 ///
 /// # Errors
 /// As [`find`].
@@ -72,21 +64,41 @@ pub(crate) async fn written(
     producer_id: i64,
 ) -> Result<Vec<Written>> {
     let mut found = Vec::new();
-    let marks = engine.watermarks(source.clone()).await?;
-    let mut next = from.unwrap_or(marks.start).max(marks.start);
-    if next >= marks.high {
-        return Ok(found);
-    }
-    let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
-    let mut reader = engine.open(request).await?;
-    while next < marks.high {
-        let Some(batch) = reader.next().await? else { break };
+    look_through(engine, source, from, |batch| {
         let header = batch.header();
         if header.producer.id == producer_id {
             let first_sequence = header.producer.first_sequence;
             found.push(Written { first_sequence, records: header.offset_span() });
         }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(found)
+}
+
+/// Shows the batches from `from` on to `look`, up to the end of the log as it is now, or until it has seen enough.
+async fn look_through(
+    engine: &dyn Engine,
+    source: &TopicPartition,
+    from: Option<i64>,
+    mut look: impl FnMut(&EncodedBatch) -> ControlFlow<()>,
+) -> Result<()> {
+    let marks = engine.watermarks(source.clone()).await?;
+    let end = engine.log_end(source.clone()).await?.max(marks.high);
+    // Retention may have taken what lies before the start; a batch sent moments ago is not there.
+    // A log that ends before what was acknowledged was cut by a new leader: anything may be anywhere then.
+    let mut next = from.filter(|from| *from <= end).unwrap_or(marks.start).max(marks.start);
+    if next >= end {
+        return Ok(());
+    }
+    let request = ReadRequest::new(source.clone(), Start::Offset(next)).max_bytes(FETCH_BYTES);
+    let mut reader = engine.open(request).await?;
+    while next < end {
+        let Some(batch) = reader.next().await? else { break };
+        if look(&batch).is_break() {
+            break;
+        }
         next = batch.next_offset();
     }
-    Ok(found)
+    Ok(())
 }
