@@ -392,10 +392,7 @@ pub(crate) async fn deletion_ends_waiting_readers(c: &Context) -> Outcome {
         Ok(None) => {}
         Ok(Some(batch)) => check!(false, "a batch came out of nothing: {batch:?}"),
         Err(error) => {
-            // A data server that gets the request only after the deletion does not lead the partition; whoever opens
-            // it again learns why.
-            let ends = matches!(error.kind(), floe::ErrorKind::TopicNotFound | floe::ErrorKind::NotLeader);
-            check!(ends, "kind of {error}");
+            check_eq!(error.kind(), floe::ErrorKind::TopicNotFound, "kind of {error}");
         }
     }
     eventually("a consumer of the deleted topic is refused", || async {

@@ -265,6 +265,15 @@ impl Metadata {
         }
     }
 
+    /// Whether the controller says that there is no such topic. Not, where it cannot be asked.
+    pub(super) async fn is_gone(&self, topic: &Topic) -> bool {
+        let is_gone = matches!(self.ask_topic(topic).await, Ok(None));
+        if is_gone {
+            self.forget(topic);
+        }
+        is_gone
+    }
+
     /// Waits until a topic that was deleted is out of sight.
     pub(super) async fn gone(&self, topic: &Topic) {
         // The controller deletes after it answered. What it still lists would be found again.

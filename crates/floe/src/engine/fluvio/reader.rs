@@ -162,15 +162,20 @@ impl StreamReader {
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(Some(batch));
             }
-            match self.ending.take() {
+            match &self.ending {
                 None => {}
-                Some(ending) => {
+                Some(Ending::Over) => {
+                    self.stream = None;
+                    return Ok(None);
+                }
+                Some(Ending::Failed(error)) => {
+                    // Stays the ending until it is explained, so that a call that is dropped loses nothing.
+                    let error = error.clone();
+                    let router = Arc::clone(&self.router);
+                    let error = router.explain(&self.at.source, error).await;
                     self.stream = None;
                     self.ending = Some(Ending::Over);
-                    return match ending {
-                        Ending::Over => Ok(None),
-                        Ending::Failed(error) => self.router.learn(&self.at.source, Err(error)),
-                    };
+                    return Err(error);
                 }
             }
             if self.stream.is_none() {

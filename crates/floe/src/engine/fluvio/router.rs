@@ -12,11 +12,11 @@ use tokio::sync::watch;
 
 use super::{
     cluster::Route,
-    metadata::Metadata,
+    metadata::{Metadata, not_found},
     produce::{Outbox, Routes},
     server::{Address, Connector, Server, Slot},
 };
-use crate::{ErrorKind, Result, engine::Acks, topic::TopicPartition};
+use crate::{Error, ErrorKind, Result, engine::Acks, topic::TopicPartition};
 
 /// One data server.
 #[derive(Debug)]
@@ -123,6 +123,17 @@ impl Router {
                 self.metadata.doubt(&at.topic);
             }
         })
+    }
+
+    /// What ended reading from a data server: that it does not lead the partition may mean that the topic is gone.
+    pub(super) async fn explain(&self, at: &TopicPartition, error: Error) -> Error {
+        if error.kind() == ErrorKind::NotLeader {
+            if self.metadata.is_gone(&at.topic).await {
+                return not_found(&at.topic).with_source(error);
+            }
+            self.metadata.doubt(&at.topic);
+        }
+        error
     }
 
     /// Every data server that was needed so far.
