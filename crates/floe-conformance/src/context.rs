@@ -105,6 +105,16 @@ impl Context {
         Ok(name)
     }
 
+    /// Start and high watermark of every partition.
+    pub(crate) async fn bounds(&self, topic: &Topic) -> Result<Vec<(i64, i64)>> {
+        let description = self.client().admin().describe(topic).await?;
+        description
+            .partitions
+            .into_iter()
+            .map(|one| one.watermarks.map(|marks| (marks.start, marks.high)))
+            .collect()
+    }
+
     /// A name for a group that nobody else uses.
     pub(crate) fn group(&self) -> String {
         let number = TOPICS.fetch_add(1, Ordering::Relaxed);

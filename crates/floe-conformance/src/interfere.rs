@@ -19,14 +19,6 @@ use tokio::sync::Semaphore;
 pub struct PassThrough;
 
 impl Layer for PassThrough {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        attempt().await
-    }
-
     fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         Box::new(Forwarding(reader))
     }
@@ -77,14 +69,6 @@ impl CountFetched {
 }
 
 impl Layer for CountFetched {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        attempt().await
-    }
-
     fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         Box::new(CountingReader { reader, bytes: Arc::clone(&self.bytes) })
     }

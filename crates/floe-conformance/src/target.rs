@@ -2,11 +2,7 @@
 
 use std::{any::Any, fmt, future::Future, sync::Arc};
 
-use floe::{
-    Client, ClientBuilder, Result,
-    engine::SharedEngine,
-    layer::{Layer, Operation},
-};
+use floe::{Client, ClientBuilder, Result, engine::SharedEngine, layer::Layer};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
@@ -172,14 +168,6 @@ struct Tap {
 }
 
 impl Layer for Tap {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        attempt().await
-    }
-
     fn layer(self, inner: SharedEngine) -> SharedEngine {
         *self.engine.lock() = Some(Arc::clone(&inner));
         inner

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::{
     Client, Error, ErrorKind, Result,
@@ -16,8 +16,11 @@ pub struct Admin {
     client: Client,
 }
 
+/// How many partitions [`Admin::describe`] asks about at a time.
+const DESCRIBED_AT_ONCE: usize = 32;
+
 /// A topic with the state of its partitions.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct TopicDescription {
     /// What the topic is like.
     pub info: TopicInfo,
@@ -26,12 +29,12 @@ pub struct TopicDescription {
 }
 
 /// The state of one partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PartitionDescription {
     /// Number of the partition.
     pub partition: u32,
-    /// First and next offset, and size.
-    pub watermarks: Watermarks,
+    /// First and next offset, and size; or why this partition cannot say, as with damaged data or without a leader.
+    pub watermarks: Result<Watermarks>,
 }
 
 impl Admin {
@@ -116,20 +119,32 @@ impl Admin {
         self.client.engine().topic(name.into()).await
     }
 
-    /// One topic with watermarks and sizes of its partitions.
+    /// One topic with watermarks and sizes of its partitions. A partition that cannot be asked says why in its place
+    /// and hides nothing of the others.
     ///
     /// # Errors
-    /// [`ErrorKind::TopicNotFound`].
+    /// [`ErrorKind::TopicNotFound`], also if the topic is deleted meanwhile.
     pub async fn describe(&self, name: impl Into<Topic>) -> Result<TopicDescription> {
         let info = self.topic(name).await?;
-        let mut partitions = Vec::new();
-        if self.client.info().capabilities.offsets {
-            for partition in 0..info.partitions {
-                let watermarks = self.client.engine().watermarks(info.name.partition(partition)).await?;
-                partitions.push(PartitionDescription { partition, watermarks });
-            }
+        if !self.client.info().capabilities.offsets {
+            return Ok(TopicDescription { info, partitions: Vec::new() });
         }
-        Ok(TopicDescription { info, partitions })
+        let name = &info.name;
+        let partitions: Vec<_> = stream::iter(0..info.partitions)
+            .map(|partition| async move {
+                let watermarks = self.client.engine().watermarks(name.partition(partition)).await;
+                PartitionDescription { partition, watermarks }
+            })
+            .buffered(DESCRIBED_AT_ONCE)
+            .collect()
+            .await;
+        let gone = |one: &PartitionDescription| {
+            one.watermarks.as_ref().err().filter(|error| error.kind() == ErrorKind::TopicNotFound).cloned()
+        };
+        match partitions.iter().find_map(gone) {
+            Some(error) => Err(error),
+            None => Ok(TopicDescription { info, partitions }),
+        }
     }
 
     /// First and next offset of one partition.

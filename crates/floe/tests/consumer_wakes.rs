@@ -23,14 +23,6 @@ struct OneOf {
 }
 
 impl Layer for OneEach {
-    async fn around<'a, T, F>(&'a self, _operation: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        attempt().await
-    }
-
     fn wrap_reader(&self, _operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         Box::new(OneOf { reader, given: false })
     }

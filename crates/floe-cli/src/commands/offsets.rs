@@ -162,7 +162,8 @@ async fn resolve(
     now: PartitionDescription,
     to: Position,
 ) -> Outcome<i64> {
-    let (start, high) = (now.watermarks.start, now.watermarks.high);
+    let marks = now.watermarks?;
+    let (start, high) = (marks.start, marks.high);
     let records = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
     let wanted = match to {
         Position::Beginning => start,

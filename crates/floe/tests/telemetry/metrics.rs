@@ -225,14 +225,6 @@ async fn the_lag_is_looked_up_while_somebody_collects() {
 struct Forgetful;
 
 impl Layer for Forgetful {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        attempt().await
-    }
-
     fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         Box::new(ForgetfulReader { reader, given: 0 })
     }

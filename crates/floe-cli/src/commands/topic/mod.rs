@@ -117,7 +117,12 @@ async fn describe(global: &Global, name: String) -> Outcome {
     if let Some(spec) = &spec {
         document["fluvio"] = fluvio_json(spec);
     }
-    print_document(global.output, &document, &text)
+    print_document(global.output, &document, &text)?;
+    // What could be learnt is printed; a script learns from the exit code that it was not all.
+    match described.partitions.into_iter().find_map(|one| one.watermarks.err()) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
+    }
 }
 
 /// The settings of a topic that only Fluvio has.

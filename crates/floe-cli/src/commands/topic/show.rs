@@ -49,14 +49,18 @@ pub(super) fn description_json(described: &TopicDescription) -> Value {
     document["partition_details"] = described
         .partitions
         .iter()
-        .map(|one| {
-            json!({
+        .map(|one| match &one.watermarks {
+            Ok(marks) => json!({
                 "partition": one.partition,
-                "start_offset": one.watermarks.start,
-                "high_watermark": one.watermarks.high,
-                "records": records(one.watermarks.start, one.watermarks.high),
-                "size_bytes": one.watermarks.size_bytes,
-            })
+                "start_offset": marks.start,
+                "high_watermark": marks.high,
+                "records": records(marks.start, marks.high),
+                "size_bytes": marks.size_bytes,
+            }),
+            Err(error) => json!({
+                "partition": one.partition,
+                "error": { "code": error.kind().as_str(), "message": error.to_string() },
+            }),
         })
         .collect();
     document
@@ -81,15 +85,24 @@ pub(super) fn partitions_table(described: &TopicDescription) -> String {
     let rows: Vec<_> = described
         .partitions
         .iter()
-        .map(|one| {
-            let marks = one.watermarks;
-            vec![
+        .map(|one| match &one.watermarks {
+            Ok(marks) => vec![
                 one.partition.to_string(),
                 marks.start.to_string(),
                 marks.high.to_string(),
                 records(marks.start, marks.high).to_string(),
                 marks.size_bytes.map_or_else(|| "-".to_owned(), amount::bytes),
-            ]
+            ],
+            Err(error) => {
+                let unknown = || "-".to_owned();
+                vec![
+                    one.partition.to_string(),
+                    unknown(),
+                    unknown(),
+                    error.kind().as_str().to_owned(),
+                    unknown(),
+                ]
+            }
         })
         .collect();
     table(&["partition", "start", "high watermark", "records", "size"], &rows)
