@@ -2,14 +2,20 @@
 //!
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
-use parking_lot::RwLock;
+use parking_lot::Mutex;
 use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::{
     Durability, LogError, TopicConfig,
-    database_file::DatabaseFile,
+    database_file::{DatabaseFile, Failure},
     disk::{Disk, Open},
 };
 
@@ -71,18 +77,75 @@ pub(crate) struct StoredOffset {
 
 #[derive(Debug)]
 pub(crate) struct Catalog {
-    /// None once closed: a database that is dropped late would write into files that somebody else has open by then.
-    database: RwLock<Option<Database>>,
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Open(OpenDatabase),
+    /// An operation on the file failed, after which redb refuses everything. The next change opens the file again.
+    Failed {
+        /// Number of the change that was under way.
+        doubtful: Option<u64>,
+    },
+    /// A database that is dropped late would write into files that somebody else has open by then.
+    Closed,
+}
+
+#[derive(Debug)]
+struct OpenDatabase {
+    database: Database,
+    failure: Arc<OnceLock<Failure>>,
+}
+
+/// A change that is under way.
+#[derive(Debug)]
+struct Attempt<T> {
+    /// Its number, as soon as there is something that could be stored.
+    number: Option<u64>,
+    /// What it gives back once it is stored.
+    result: Option<T>,
+}
+
+impl OpenDatabase {
+    fn open(disk: &dyn Disk, path: &Path, how: Open) -> Result<Self, LogError> {
+        let file = disk.open(path, how).map_err(|e| LogError::io(path, "open", e))?;
+        let failure = Arc::new(OnceLock::new());
+        let backend = DatabaseFile { file, failure: Arc::clone(&failure) };
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_with_backend(backend)
+            .map_err(|error| catalog_error(path, error.into(), failure.get()))?;
+        Ok(Self { database, failure })
+    }
+
+    /// One transaction. `attempt` tells how far it came.
+    fn write<T>(
+        &self,
+        attempt: &mut Attempt<T>,
+        change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        attempt.number = Some(count_change(&transaction)?);
+        attempt.result = Some(change(&transaction)?);
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn read<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, redb::Error> {
+        look(&self.database.begin_read()?)
+    }
 }
 
 impl Catalog {
-    pub(crate) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, LogError> {
-        let file = disk.open(path, Open::WriteOrCreate).map_err(|e| LogError::io(path, "open", e))?;
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(DatabaseFile { file })
-            .map_err(LogError::catalog)?;
-        let catalog = Self { database: RwLock::new(Some(database)) };
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, LogError> {
+        let state = State::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
+        let catalog = Self { disk, path: path.to_path_buf(), state: Mutex::new(state) };
         catalog
             .write(|transaction| {
                 let mut system = transaction.open_table(SYSTEM)?;
@@ -111,23 +174,83 @@ impl Catalog {
         &self,
         change: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, LogError> {
-        let database = self.database.read();
-        let Some(database) = &*database else { return Err(LogError::Closed) };
-        let transaction = database.begin_write().map_err(LogError::catalog)?;
-        let result = change(&transaction).map_err(LogError::catalog)?;
-        transaction.commit().map_err(LogError::catalog)?;
-        Ok(result)
+        let mut state = self.state.lock();
+        let open = self.database(&mut state)?;
+        let mut attempt = Attempt { number: None, result: None };
+        let outcome = open.write(&mut attempt, change);
+        if let Err(error) = self.note_failure(&mut state, attempt.number, outcome)
+            && !self.is_stored_all_the_same(&mut state, attempt.number)
+        {
+            return Err(error);
+        }
+        // A change that was stored has a result.
+        attempt.result.ok_or(LogError::Closed)
     }
 
     fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, LogError> {
-        let database = self.database.read();
-        let Some(database) = &*database else { return Err(LogError::Closed) };
-        let transaction = database.begin_read().map_err(LogError::catalog)?;
-        look(&transaction).map_err(LogError::catalog)
+        let mut state = self.state.lock();
+        let result = self.database(&mut state)?.read(look);
+        self.note_failure(&mut state, None, result)
+    }
+
+    /// The database, opened again if it failed before.
+    fn database<'s>(&self, state: &'s mut State) -> Result<&'s OpenDatabase, LogError> {
+        if let State::Failed { doubtful } = state {
+            let (open, changes) = self.reopen()?;
+            // The change was stored although the store was told that it was not: what it knows and what is stored are
+            // in step again only when all is read anew.
+            if doubtful.is_some_and(|doubtful| changes >= doubtful) {
+                return Err(LogError::catalog(redb::Error::PreviousIo));
+            }
+            tracing::info!(path = %self.path.display(), "the catalog is open again after an error of the disk");
+            *state = State::Open(open);
+        }
+        match state {
+            State::Open(open) => Ok(open),
+            State::Failed { .. } | State::Closed => Err(LogError::Closed),
+        }
+    }
+
+    /// The database anew, and how many changes are stored.
+    fn reopen(&self) -> Result<(OpenDatabase, u64), LogError> {
+        let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write)?;
+        let changes = open
+            .read(|transaction| changes(&transaction.open_table(SYSTEM)?))
+            .map_err(|error| catalog_error(&self.path, error, open.failure.get()))?;
+        Ok((open, changes))
+    }
+
+    /// Looks whether a change that failed is stored, which is so if the last write failed after it had done its work.
+    /// Then one more transaction sees to it that it stays.
+    fn is_stored_all_the_same(&self, state: &mut State, number: Option<u64>) -> bool {
+        let (State::Failed { .. }, Some(number)) = (&*state, number) else { return false };
+        let Ok((open, changes)) = self.reopen() else { return false };
+        let is_stored = changes >= number;
+        if is_stored && open.write(&mut Attempt { number: None, result: None }, |_| Ok(())).is_err() {
+            return false;
+        }
+        *state = State::Open(open);
+        is_stored
+    }
+
+    /// Puts a database aside whose file failed. Not after a failed sync: what the kernel held back then is lost or
+    /// not, which nobody can find out by reading the file again.
+    fn note_failure<T>(
+        &self,
+        state: &mut State,
+        doubtful: Option<u64>,
+        result: Result<T, redb::Error>,
+    ) -> Result<T, LogError> {
+        let State::Open(open) = state else { return Err(LogError::Closed) };
+        let failure = open.failure.get().copied();
+        if failure.is_some_and(|failure| !failure.is_sync) {
+            *state = State::Failed { doubtful };
+        }
+        result.map_err(|error| catalog_error(&self.path, error, failure.as_ref()))
     }
 
     pub(crate) fn close(&self) {
-        *self.database.write() = None;
+        *self.state.lock() = State::Closed;
     }
 
     pub(crate) fn topics(&self) -> Result<Vec<StoredTopic>, LogError> {
@@ -265,6 +388,28 @@ pub(crate) struct OffsetChange {
     pub(crate) partition: u32,
     /// Offset, time of the commit, metadata.
     pub(crate) value: Option<(i64, i64, String)>,
+}
+
+/// Numbers the change, so that it can be told later whether it was stored.
+fn count_change(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
+    let mut system = transaction.open_table(SYSTEM)?;
+    let number = changes(&system)? + 1;
+    system.insert("changes", number)?;
+    Ok(number)
+}
+
+/// How many changes were stored.
+fn changes(system: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::Error> {
+    Ok(system.get("changes")?.map_or(0, |changes| changes.value()))
+}
+
+fn catalog_error(path: &Path, error: redb::Error, failure: Option<&Failure>) -> LogError {
+    match failure.map(|failure| failure.kind) {
+        Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+            LogError::DiskFull { path: path.to_path_buf() }
+        }
+        _ => LogError::catalog(error),
+    }
 }
 
 fn take_ids(transaction: &WriteTransaction, count: u64) -> Result<u64, redb::Error> {

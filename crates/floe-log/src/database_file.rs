@@ -1,34 +1,61 @@
 //! The catalog's database on a [`Disk`](crate::disk::Disk), so that an injected disk holds it too.
 
-use std::{io, sync::Arc};
+use std::{
+    io,
+    sync::{Arc, OnceLock},
+};
 
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 
-/// One file as redb wants it.
+/// The first operation that failed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Failure {
+    pub(crate) kind: io::ErrorKind,
+    /// It was a sync: what was written before may be lost although it can be read.
+    pub(crate) is_sync: bool,
+}
+
+/// One file as redb wants it. After a failure it is not touched any more: a database that failed is put aside and
+/// opened anew, and the old one must not write when it is dropped.
 #[derive(Debug)]
 pub(crate) struct DatabaseFile {
     pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) failure: Arc<OnceLock<Failure>>,
+}
+
+impl DatabaseFile {
+    fn attempt<T>(&self, is_sync: bool, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if let Some(failure) = self.failure.get() {
+            return Err(failure.kind.into());
+        }
+        work().inspect_err(|error| {
+            // A second failure at the same moment says nothing new.
+            let _ = self.failure.set(Failure { kind: error.kind(), is_sync });
+        })
+    }
 }
 
 impl redb::StorageBackend for DatabaseFile {
     fn len(&self) -> io::Result<u64> {
-        self.file.size()
+        self.attempt(false, || self.file.size())
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        let filled = read_full_at(&*self.file, out, offset)?;
-        if filled < out.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        self.attempt(false, || {
+            let filled = read_full_at(&*self.file, out, offset)?;
+            if filled < out.len() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
+        })
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.attempt(false, || self.file.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.file.sync()
+        self.attempt(true, || self.file.sync())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        write_all_at(&*self.file, data, offset)
+        self.attempt(false, || write_all_at(&*self.file, data, offset))
     }
 }

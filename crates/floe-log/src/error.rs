@@ -87,7 +87,8 @@ pub enum LogError {
         /// The system's answer.
         source: Arc<io::Error>,
     },
-    /// No space is left. The batch was not stored; the log is as before and works again once there is room.
+    /// No space is left. The batch, or the change of topics or offsets, was not stored; all is as before and works again
+    /// once there is room.
     #[error("no space left on the disk that holds {}; free some or shorten the retention of a topic", path.display())]
     DiskFull {
         /// The file that could not grow.

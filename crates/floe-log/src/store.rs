@@ -53,7 +53,7 @@ impl Store {
         disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
         let lock = lock(&*disk, &directory)?;
         let is_new = check_catalog(&*disk, &directory)?;
-        let catalog = Catalog::open(&*disk, &directory.join("meta.redb"))?;
+        let catalog = Catalog::open(Arc::clone(&disk), &directory.join("meta.redb"))?;
         if is_new {
             sync_parents(&*disk, &directory);
         }

@@ -315,3 +315,99 @@ fn a_checkpoint_that_the_catalog_refused_is_made_up_for() {
     assert!(!store.recovery_report().was_clean);
     assert_eq!(store.partition("t", 0).unwrap().bounds().end, 1);
 }
+
+/// Whatever write, growth or reading of the catalog fails, a change that failed did not happen, and the next one goes
+/// well as soon as the disk does.
+#[test]
+fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
+    let faults = [
+        Fault::Write(io::ErrorKind::StorageFull),
+        Fault::Full(0),
+        Fault::Full(100),
+        Fault::Full(1000),
+        Fault::Write(io::ErrorKind::Other),
+        Fault::SetLen,
+        Fault::Read,
+    ];
+    let mut failures = 0;
+    for fault in faults {
+        for skip in 0..200 {
+            let memory = MemoryDisk::new();
+            let (disk, config) = faulty(&memory);
+            let store = Store::open(config).unwrap();
+            store.create_topic("kept", TopicConfig::new()).unwrap();
+            append_one(&store.partition("kept", 0).unwrap(), b"x");
+            store.commit_offset("g", "kept", 0, 1, None).unwrap();
+            disk.plan(fault, "meta.redb", skip, 1);
+            // Enough for the file to grow.
+            let mut large = TopicConfig::new();
+            large.metadata.insert("note".to_owned(), "n".repeat(1 << 20));
+            let outcome = store.create_topic("new", large);
+            let disk_was_left_alone = disk.still_planned() > 0;
+            disk.heal();
+            let is_full = matches!(fault, Fault::Write(io::ErrorKind::StorageFull) | Fault::Full(_));
+            match &outcome {
+                Ok(()) => {}
+                Err(LogError::DiskFull { path }) if is_full => assert!(path.ends_with("meta.redb")),
+                Err(LogError::Catalog { .. }) if !is_full => {}
+                Err(error) => panic!("{fault:?} after {skip}: {error}"),
+            }
+            let names = |store: &Store| store.topics().into_iter().map(|t| t.name).collect::<Vec<_>>();
+            let mut expected = vec!["kept".to_owned()];
+            if outcome.is_ok() {
+                expected.push("new".to_owned());
+            }
+            assert_eq!(names(&store), expected, "{fault:?} after {skip}");
+            store.create_topic("later", TopicConfig::new()).unwrap();
+            expected.push("later".to_owned());
+            expected.sort();
+            store.commit_offset("g", "later", 0, 0, None).unwrap();
+            append_one(&store.partition("kept", 0).unwrap(), b"y");
+            store.close().unwrap();
+
+            let store = Store::open(on(&memory)).unwrap();
+            assert_eq!(names(&store), expected, "{fault:?} after {skip}");
+            assert_eq!(store.committed("g", "kept", 0).unwrap().offset, 1);
+            assert_eq!(store.committed("g", "later", 0).unwrap().offset, 0);
+            assert_eq!(store.partition("kept", 0).unwrap().bounds().end, 2);
+            if disk_was_left_alone {
+                break;
+            }
+            failures += usize::from(outcome.is_err());
+        }
+    }
+    assert!(failures >= 10, "only {failures}");
+}
+
+#[test]
+fn a_catalog_on_a_disk_that_stays_full_says_so_each_time() {
+    let memory = MemoryDisk::new();
+    let (disk, config) = faulty(&memory);
+    let store = Store::open(config).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    disk.plan(Fault::Write(io::ErrorKind::StorageFull), "", 0, u64::MAX);
+    for _ in 0..3 {
+        assert!(matches!(store.create_topic("new", TopicConfig::new()), Err(LogError::DiskFull { .. })));
+        assert!(matches!(store.commit_offset("g", "t", 0, 0, None), Err(LogError::DiskFull { .. })));
+        assert!(matches!(store.delete_topic("t"), Err(LogError::DiskFull { .. })));
+    }
+    disk.heal();
+    store.delete_topic("t").unwrap();
+    store.create_topic("new", TopicConfig::new()).unwrap();
+    store.close().unwrap();
+    let store = Store::open(on(&memory)).unwrap();
+    assert_eq!(store.topics().into_iter().map(|topic| topic.name).collect::<Vec<_>>(), ["new"]);
+}
+
+#[test]
+fn a_catalog_whose_sync_failed_stays_as_it_is_until_the_store_is_opened_again() {
+    let memory = MemoryDisk::with_power_loss();
+    let (disk, config) = faulty(&memory);
+    let store = Store::open(config).unwrap();
+    disk.plan(Fault::Sync, "meta.redb", 0, 1);
+    for _ in 0..3 {
+        assert!(matches!(store.create_topic("t", TopicConfig::new()), Err(LogError::Catalog { .. })));
+    }
+    let store = Store::open(on(&memory.after_power_loss(|| false))).unwrap();
+    store.create_topic("t", TopicConfig::new()).unwrap();
+}

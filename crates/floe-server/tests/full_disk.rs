@@ -14,6 +14,10 @@ use floe_log::{
     disk::{Fault, FaultyDisk, MemoryDisk},
 };
 use floe_server::{ServeOptions, testkit::TestServer};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 /// Guards against a test that hangs, nothing else.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -165,10 +169,9 @@ async fn a_partition_that_stopped_is_readable_and_a_restart_repairs_it() {
     again.stop().await.unwrap();
 }
 
-/// No file can grow, the catalog's neither. Its database stops at a write that failed: topics cannot be created until
-/// the store is opened again, which the error says, and records are not concerned.
+/// No file can grow, the catalog's neither.
 #[tokio::test]
-async fn a_catalog_that_met_a_full_disk_says_to_open_it_again_and_records_go_on() {
+async fn topics_and_offsets_on_a_full_disk_are_refused_and_work_again_once_there_is_room() {
     let memory = MemoryDisk::new();
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
     let server = serve(disk.clone()).await;
@@ -177,25 +180,49 @@ async fn a_catalog_that_met_a_full_disk_says_to_open_it_again_and_records_go_on(
     let producer = impatient(&client, "t").await;
     producer.send("one").await.unwrap();
 
-    disk.plan(Fault::Write(io::ErrorKind::StorageFull), "", 0, u64::MAX);
-    disk.plan(Fault::Create(io::ErrorKind::StorageFull), "", 0, u64::MAX);
-    within(client.admin().create_topic(TopicSpec::new("new"))).await.unwrap_err();
-    is_full(&producer.send("does not fit").await.unwrap_err());
-    assert_eq!(all(&client, "t").await, numbered(&["one"]));
-    disk.heal();
+    for _ in 0..2 {
+        disk.plan(Fault::Write(io::ErrorKind::StorageFull), "", 0, u64::MAX);
+        disk.plan(Fault::Create(io::ErrorKind::StorageFull), "", 0, u64::MAX);
+        let refusals = [
+            within(client.admin().create_topic(TopicSpec::new("new"))).await.unwrap_err(),
+            within(client.admin().add_partitions("t", 2)).await.unwrap_err(),
+            within(client.admin().delete_topic("t")).await.unwrap_err(),
+        ];
+        for error in refusals {
+            assert_eq!(error.kind(), ErrorKind::StorageError, "{error}");
+            assert!(error.to_string().contains("no space left"), "{error}");
+        }
+        let put = walrus(&server, "REGISTER new").await;
+        assert!(put.starts_with("ERR") && put.contains("no space left"), "{put}");
+        is_full(&producer.send("does not fit").await.unwrap_err());
+        assert_eq!(all(&client, "t").await, numbered(&["one"]));
+        disk.heal();
+    }
 
-    let error = within(client.admin().create_topic(TopicSpec::new("new"))).await.unwrap_err();
-    assert!(error.to_string().contains("re-open the database"), "{error}");
-    assert!(!error.is_retriable(), "{error}");
+    client.admin().create_topic(TopicSpec::new("new")).await.unwrap();
+    client.admin().add_partitions("t", 2).await.unwrap();
+    assert_eq!(walrus(&server, "REGISTER walrus").await, "OK");
+    assert_eq!(impatient(&client, "new").await.send("x").await.unwrap().offset, Some(0));
     assert_eq!(producer.send("two").await.unwrap().offset, Some(1));
-    assert_eq!(all(&client, "t").await, numbered(&["one", "two"]));
-    // The engine's end may tell of the catalog once more.
-    let _ = server.stop().await;
+    server.stop().await.unwrap();
 
     let again = serve(FaultyDisk::new(Arc::new(memory))).await;
     let client = self::client(&again).await;
-    client.admin().create_topic(TopicSpec::new("new")).await.unwrap();
-    assert_eq!(impatient(&client, "new").await.send("x").await.unwrap().offset, Some(0));
-    assert_eq!(all(&client, "t").await, numbered(&["one", "two"]));
+    let topics = client.admin().topics().await.unwrap();
+    let topics: Vec<_> = topics.iter().map(|topic| (topic.name.as_str(), topic.partitions)).collect();
+    assert_eq!(topics, [("new", 1), ("t", 2), ("walrus", 1)]);
+    assert_eq!(all(&client, "new").await, numbered(&["x"]));
     again.stop().await.unwrap();
+}
+
+/// What the Walrus front-end answers.
+async fn walrus(server: &TestServer, command: &str) -> String {
+    let mut peer = TcpStream::connect(server.addresses().walrus.unwrap()).await.unwrap();
+    let length = u32::try_from(command.len()).unwrap();
+    peer.write_u32_le(length).await.unwrap();
+    peer.write_all(command.as_bytes()).await.unwrap();
+    let length = within(peer.read_u32_le()).await.unwrap();
+    let mut answer = vec![0; usize::try_from(length).unwrap()];
+    within(peer.read_exact(&mut answer)).await.unwrap();
+    text(&answer)
 }

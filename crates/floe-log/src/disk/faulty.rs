@@ -62,6 +62,12 @@ impl FaultyDisk {
         self.plans.lock().push(Plan { fault, suffix: suffix.to_owned(), skip, times });
     }
 
+    /// How many calls are still to fail.
+    #[must_use]
+    pub fn still_planned(&self) -> u64 {
+        self.plans.lock().iter().map(|plan| plan.times).sum()
+    }
+
     /// Heals the disk.
     pub fn heal(&self) {
         self.plans.lock().clear();

@@ -39,6 +39,15 @@ pub(super) fn of_read(error: &Error) -> ErrorCode {
     }
 }
 
+/// The code for a change or a question about topics that failed for a reason of the engine, not of the request.
+pub(super) fn of_admin(error: &Error) -> ErrorCode {
+    match error.kind() {
+        ErrorKind::StorageError | ErrorKind::CorruptData => ErrorCode::StorageError,
+        ErrorKind::AuthFailed => ErrorCode::PermissionDenied,
+        _ => ErrorCode::TopicError,
+    }
+}
+
 /// A produce request ran into its time limit.
 pub(super) fn timed_out(timeout_ms: i32) -> ErrorCode {
     ErrorCode::RequestTimedOut {
@@ -100,6 +109,14 @@ mod tests {
             (ErrorKind::Unsupported, ErrorCode::Other("words (unsupported)".to_owned())),
         ] {
             assert_eq!(of_read(&plain(kind)), expected, "{kind}");
+        }
+        for (kind, expected) in [
+            (ErrorKind::StorageError, ErrorCode::StorageError),
+            (ErrorKind::CorruptData, ErrorCode::StorageError),
+            (ErrorKind::AuthFailed, ErrorCode::PermissionDenied),
+            (ErrorKind::RequestTimeout, ErrorCode::TopicError),
+        ] {
+            assert_eq!(of_admin(&plain(kind)), expected, "{kind}");
         }
     }
 }

@@ -15,8 +15,11 @@ use floe_wire::fluvio::{
     },
 };
 
-use super::{done, failed, refused};
-use crate::node::{Node, SPU_ID};
+use super::{done, refused};
+use crate::{
+    fluvio::errors::of_admin,
+    node::{Node, SPU_ID},
+};
 
 pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> Status {
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
@@ -53,7 +56,7 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
             forget_rules(node, &name);
             let code = match error.kind() {
                 ErrorKind::InvalidConfig | ErrorKind::InvalidCommand => ErrorCode::TopicInvalidConfiguration,
-                _ => ErrorCode::TopicError,
+                _ => of_admin(&error),
             };
             refused(name, code, error.to_string())
         }
@@ -83,7 +86,7 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {
             refused(name, ErrorCode::TopicNotFound, error.to_string())
         }
-        Err(error) => refused(name, ErrorCode::TopicError, error.to_string()),
+        Err(error) => refused(name, of_admin(&error), error.to_string()),
     }
 }
 
@@ -144,7 +147,7 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {
             refused(name, ErrorCode::TopicNotFound, error.to_string())
         }
-        Err(error) => refused(name, ErrorCode::TopicError, error.to_string()),
+        Err(error) => refused(name, of_admin(&error), error.to_string()),
     }
 }
 
@@ -154,7 +157,7 @@ async fn exists(node: &Node, name: &str) -> Result<bool, Status> {
     }
     match node.catalog.find(name).await {
         Ok(found) => Ok(found.is_some()),
-        Err(error) => Err(refused(name, ErrorCode::TopicError, error.to_string())),
+        Err(error) => Err(refused(name, of_admin(&error), error.to_string())),
     }
 }
 
@@ -170,7 +173,8 @@ fn forget_rules(node: &Node, name: &str) {
 }
 
 pub(super) fn registry_failed(name: impl Into<String>, error: &io::Error) -> Status {
-    failed(name, format!("the registry of the server cannot be written: {error}"))
+    let message = format!("the registry of the server cannot be written: {error}");
+    refused(name, ErrorCode::StorageError, message)
 }
 
 fn engine_spec(name: &str, partitions: u32, spec: &TopicSpec) -> EngineSpec {
@@ -241,7 +245,9 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
     if spec.deduplication.is_some() {
         return Err((
             ErrorCode::DeduplicationSmartModuleNotLoaded,
-            "this server was built without a SmartModule engine".to_owned(),
+            "this server does not deduplicate topics: create it without deduplication, and filter where records are \
+             read; floe's own producers store no batch twice"
+                .to_owned(),
         ));
     }
     Ok(partitions)
