@@ -1,0 +1,134 @@
+//! Any bytes on a connection to a server, for the fuzz targets and for the test that replays their corpora.
+
+use std::{cell::RefCell, net::SocketAddr, time::Duration};
+
+use bytes::BytesMut;
+use floe::{ErrorKind, TopicSpec};
+use floe_server::testkit::TestServer;
+use floe_wire::fluvio::{ApiVersionsRequest, Request as _, frame};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+    runtime::Runtime,
+};
+
+/// Guards against a server that does not end a connection.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Inputs that a server of a fuzz target gets before the next one takes its place: starting one takes longer than an
+/// input, and one that lives for ever fills the memory.
+const LIFE: u32 = 200;
+
+/// The topics of the recorded frames, so that requests get further than to their names.
+const TOPICS: &[&str] = &["fx-none", "fx-gzip", "fx-snappy", "fx-lz4", "fx-zstd", "fx-trunc", "fx-offsets"];
+
+/// A server, and the runtime that it is on.
+pub(crate) struct Victim {
+    runtime: Runtime,
+    server: TestServer,
+}
+
+impl Victim {
+    pub(crate) fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let server = runtime.block_on(TestServer::start()).expect("a server");
+        Self { runtime, server }
+    }
+
+    /// The first byte chooses the controller or the data server, the rest is what it receives.
+    pub(crate) fn fluvio(&self, data: &[u8]) {
+        let [which, bytes @ ..] = data else { return };
+        let addresses = self.server.addresses();
+        self.receives(if which % 2 == 0 { addresses.fluvio_sc } else { addresses.fluvio_spu }, bytes);
+    }
+
+    /// What the Walrus front-end receives.
+    pub(crate) fn walrus(&self, data: &[u8]) {
+        self.receives(self.server.addresses().walrus, data);
+    }
+
+    fn receives(&self, address: Option<SocketAddr>, bytes: &[u8]) {
+        self.runtime.block_on(async {
+            // An input before this one may have deleted them.
+            for topic in TOPICS {
+                match self.server.client().admin().create_topic(TopicSpec::new(*topic)).await {
+                    Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => panic!("{error}"),
+                    _ => {}
+                }
+            }
+            throw(address.expect("it is served"), bytes).await;
+            is_well(&self.server).await;
+        });
+    }
+}
+
+/// Hands the server of this thread to a fuzz target.
+pub(crate) fn fuzz(target: impl FnOnce(&Victim)) {
+    thread_local! {
+        static VICTIM: RefCell<Option<(Victim, u32)>> = const { RefCell::new(None) };
+    }
+    VICTIM.with_borrow_mut(|victim| {
+        let (server, life) = victim.get_or_insert_with(|| (Victim::start(), LIFE));
+        target(server);
+        *life -= 1;
+        if *life == 0 {
+            *victim = None;
+        }
+    });
+}
+
+/// Sends bytes, hangs up, and reads what comes until the server hangs up as well.
+async fn throw(address: SocketAddr, bytes: &[u8]) {
+    let (mut receiving, mut sending) = connect(address).await.into_split();
+    let send = async {
+        // The server may hang up before it has read all.
+        let _ = sending.write_all(bytes).await;
+        let _ = sending.shutdown().await;
+    };
+    let receive = async {
+        let mut received = BytesMut::new();
+        while matches!(receiving.read_buf(&mut received).await, Ok(1..)) {
+            received.clear();
+        }
+    };
+    within(async { tokio::join!(send, receive) }).await;
+}
+
+/// All three listeners answer a new client.
+async fn is_well(server: &TestServer) {
+    let addresses = server.addresses();
+    let hello = ApiVersionsRequest {
+        client_version: "0.50.1".to_owned(),
+        client_os: "any".to_owned(),
+        client_arch: "any".to_owned(),
+    };
+    let version = ApiVersionsRequest::VERSIONS.max;
+    let hello = frame::encode_request(&hello, version, 77, "test").expect("it encodes").to_bytes();
+    for address in [addresses.fluvio_sc, addresses.fluvio_spu] {
+        let mut peer = connect(address.expect("it is served")).await;
+        within(peer.write_all(&hello)).await.expect("it takes requests");
+        let length = within(peer.read_u32()).await.expect("it answers");
+        let mut body = vec![0; usize::try_from(length).expect("it fits")];
+        within(peer.read_exact(&mut body)).await.expect("a whole answer");
+        let (id, body) = frame::split_reply(body.into()).expect("a reply");
+        assert_eq!(id, 77);
+        let reply = frame::decode_reply::<ApiVersionsRequest>(body, version).expect("versions");
+        assert!(!reply.api_keys.is_empty());
+    }
+    let mut peer = connect(addresses.walrus.expect("it is served")).await;
+    within(peer.write_all(b"\x07\0\0\0METRICS")).await.expect("it takes requests");
+    let length = within(peer.read_u32_le()).await.expect("it answers");
+    let mut body = vec![0; usize::try_from(length).expect("it fits")];
+    within(peer.read_exact(&mut body)).await.expect("a whole answer");
+    assert!(body.starts_with(b"{"), "{body:?}");
+}
+
+async fn connect(address: SocketAddr) -> TcpStream {
+    let socket = within(TcpStream::connect(address)).await.expect("it accepts");
+    socket.set_nodelay(true).expect("a live socket");
+    socket
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(LIMIT, future).await.expect("no answer in time")
+}
