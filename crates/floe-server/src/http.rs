@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use floe::health::Status;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -63,15 +64,21 @@ fn router(node: Arc<Node>) -> Router {
 /// One thing that was looked at.
 struct Check {
     name: &'static str,
-    passed: bool,
+    status: Status,
     detail: String,
+}
+
+impl Check {
+    fn of(name: &'static str, passed: bool, detail: impl Into<String>) -> Self {
+        let status = if passed { Status::Pass } else { Status::Fail };
+        Self { name, status, detail: detail.into() }
+    }
 }
 
 /// The process answers; nothing else is looked at.
 async fn livez(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     node.metrics.request(Front::Http, "livez");
-    let alive = Check { name: "process", passed: true, detail: "up".to_owned() };
-    report(&[alive], query.as_deref(), &headers)
+    report(&[Check::of("process", true, "up")], query.as_deref(), &headers)
 }
 
 /// Whether new work should be sent here.
@@ -79,16 +86,14 @@ async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, header
     node.metrics.request(Front::Http, "readyz");
     let stopping = node.is_stopping();
     let detail = if stopping { "shutting down" } else { "serving" };
-    let mut checks = vec![Check { name: "server", passed: !stopping, detail: detail.to_owned() }];
-    match node.engine.health().await {
+    let mut checks = vec![Check::of("server", !stopping, detail)];
+    match node.client.health().await {
         Ok(health) => {
             let states = health.nodes.iter().map(|node| format!("{}: {}", node.name, node.state));
-            let detail = states.collect::<Vec<_>>().join(", ");
-            checks.push(Check { name: "engine", passed: health.ready, detail });
+            checks.push(Check::of("engine", health.ready, states.collect::<Vec<_>>().join(", ")));
+            checks.push(Check { name: "client", status: health.status, detail: health.findings.join("; ") });
         }
-        Err(error) => {
-            checks.push(Check { name: "engine", passed: false, detail: error.to_string() });
-        }
+        Err(error) => checks.push(Check::of("engine", false, error.to_string())),
     }
     report(&checks, query.as_deref(), &headers)
 }
@@ -103,23 +108,29 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
 }
 
 fn report(checks: &[Check], query: Option<&str>, headers: &HeaderMap) -> Response {
-    let passed = checks.iter().all(|check| check.passed);
+    // What needs a look is no reason to send work elsewhere.
+    let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Pass);
+    let passed = worst != Status::Fail;
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     if accept.is_some_and(|accept| accept.contains("application/json")) {
-        let word = |passed| if passed { "pass" } else { "fail" };
-        let checks = checks
-            .iter()
-            .map(|check| json!({"name": check.name, "status": word(check.passed), "output": check.detail}));
-        let document = json!({"status": word(passed), "checks": checks.collect::<Vec<_>>()});
+        let checks = checks.iter().map(
+            |check| json!({"name": check.name, "status": check.status.as_str(), "output": check.detail}),
+        );
+        let document = json!({"status": worst.as_str(), "checks": checks.collect::<Vec<_>>()});
         return (status, [(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response();
     }
     let mut text = String::new();
     let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
     if is_verbose {
         for check in checks {
-            let (sign, word) = if check.passed { ('+', "ok") } else { ('-', "failed") };
-            text.push_str(&format!("[{sign}]{} {word}: {}\n", check.name, check.detail));
+            let (sign, word) = match check.status {
+                Status::Pass => ('+', "ok"),
+                Status::Warn => ('!', "warning"),
+                Status::Fail => ('-', "failed"),
+            };
+            let colon = if check.detail.is_empty() { "" } else { ": " };
+            text.push_str(&format!("[{sign}]{} {word}{colon}{}\n", check.name, check.detail));
         }
     } else {
         text.push_str(if passed { "ok\n" } else { "not ready\n" });

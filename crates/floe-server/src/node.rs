@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use floe::engine::SharedEngine;
+use floe::{Client, engine::SharedEngine};
 use tokio::sync::watch;
 
 use crate::{
@@ -32,6 +32,8 @@ pub(crate) struct PublicAddress {
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) engine: SharedEngine,
+    /// Whose health is told.
+    pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Registry,
     pub(crate) metrics: Metrics,

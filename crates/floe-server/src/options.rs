@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
+use floe::Client;
+
 use crate::tls::ServerTls;
 
 /// Settings of a server. Each has a default that suits a laptop and a test.
@@ -25,6 +27,9 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// Metrics of others, which `/metrics` shows after those of the server. Default: none.
     pub more_metrics: Option<MoreMetrics>,
+    /// Whose health `/readyz` tells: that of the program's own client, with its producers and breakers. Default: a
+    /// client that knows nothing but the engine.
+    pub client: Option<Client>,
 }
 
 /// Metrics from elsewhere, for example those of the engine, as text for Prometheus.
@@ -58,6 +63,7 @@ impl Default for ServeOptions {
             shutdown_deadline: Duration::from_secs(10),
             limits: Limits::default(),
             more_metrics: None,
+            client: None,
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use floe::{Error, ErrorKind, Result, engine::SharedEngine};
+use floe::{Client, Error, ErrorKind, Result, engine::SharedEngine};
 use futures_util::future::BoxFuture;
 use tokio::{
     net::{TcpListener, TcpStream},
@@ -119,8 +119,10 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     };
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
     forget_lost_topics(&registry, &catalog).map_err(refuse)?;
+    let client = options.client.clone().unwrap_or_else(|| Client::over(Arc::clone(&engine)));
     Ok(Arc::new(Node {
         engine,
+        client,
         catalog,
         registry,
         metrics: Metrics::default(),

@@ -71,11 +71,12 @@ impl TestServer {
     ///
     /// # Errors
     /// When the engine's topics cannot be listed, and when no port is free.
-    pub async fn over(client: Client, options: ServeOptions) -> Result<Self> {
+    pub async fn over(client: Client, mut options: ServeOptions) -> Result<Self> {
         let refuse =
             |error| Error::new(ErrorKind::NetworkError, "the test server cannot listen").with_source(error);
         let listeners = Listeners::bind(&Addresses::free_ports()).await.map_err(refuse)?;
         let addresses = listeners.addresses().map_err(refuse)?;
+        options.client.get_or_insert_with(|| client.clone());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listeners, client.engine().clone(), options, async {
             // A sender that was dropped means the same.

@@ -99,6 +99,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
             .map(|(name, address)| vec![name.to_owned(), address.unwrap_or_else(|| OFF.to_owned())])
             .collect();
         print_document(global.output, &document, &table(&["serving", "address"], &rows))?;
+        options.client = Some(client.clone());
         Ok(serve(listeners, client.engine().clone(), options, interrupt.pressed()).await?)
     })
     .await

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use floe::{ErrorKind, health::Status};
 use floe_server::{Limits, ServeOptions, testkit::TestServer};
 use floe_wire::fluvio::FetchOffsetsRequest;
 use tokio::{
@@ -29,7 +30,10 @@ async fn a_server_that_serves_is_alive_and_ready() {
         assert_eq!(get(&address, path, "*/*").await, (200, "ok\n".to_owned()));
     }
     let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
-    assert_eq!((status, verbose.as_str()), (200, "[+]server ok: serving\n[+]engine ok: memory: open\n"));
+    assert_eq!(
+        (status, verbose.as_str()),
+        (200, "[+]server ok: serving\n[+]engine ok: memory: open\n[+]client ok\n")
+    );
     let (_, json) = get(&address, "/readyz", "application/json").await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["status"], "pass");
@@ -46,6 +50,30 @@ async fn an_engine_that_cannot_work_is_not_ready() {
     assert_eq!(status, 503);
     assert!(verbose.contains("[-]engine failed: "), "{verbose}");
     assert_eq!(get(&server.http_address(), "/livez", "*/*").await.0, 200);
+}
+
+#[tokio::test]
+async fn what_the_client_of_the_program_tells_is_shown() {
+    let server = TestServer::start().await.unwrap();
+    let address = server.http_address();
+    topic(&server, "orders", 1).await;
+    let patient = server.client().producer("orders").buffer_memory(1000).linger(Duration::from_secs(3600));
+    let patient = patient.start().await.unwrap();
+    let _waits = patient.enqueue("x".repeat(900)).await.unwrap();
+    let health = server.client().health().await.unwrap();
+    assert_eq!(health.status, Status::Warn);
+    // Something needs a look, and work is taken all the same.
+    let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
+    assert_eq!(status, 200);
+    let shown = format!("[!]client warning: {}\n", health.findings[0]);
+    assert!(verbose.contains(&shown), "{shown} is not in {verbose}");
+    let (_, json) = get(&address, "/readyz", "application/json").await;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert_eq!(json["status"], "warn");
+    assert_eq!(json["checks"][2]["output"], health.findings[0]);
+    server.client().engine().close().await.unwrap();
+    assert!(server.client().health().await.is_err_and(|error| error.kind() == ErrorKind::Closed));
+    assert_eq!(get(&address, "/readyz", "*/*").await.0, 503);
 }
 
 #[tokio::test]

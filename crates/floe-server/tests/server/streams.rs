@@ -81,6 +81,26 @@ async fn replies_hold_whole_batches_and_at_least_one() {
 }
 
 #[tokio::test]
+async fn an_answer_is_no_larger_than_the_server_allows_whatever_the_client_asks_for() {
+    let length = batch(&["a"]).len();
+    let mut limits = floe_server::Limits::default();
+    limits.response_bytes = 2 * length;
+    let server = TestServer::with_limits(limits).await.unwrap();
+    topic(&server, "t", 1).await;
+    let mut peer = Peer::data(&server).await;
+    for value in ["a", "b", "c", "d"] {
+        peer.produce("t", &[batch(&[value])]).await;
+    }
+    let large = batch(&[&"x".repeat(10 * length)]);
+    peer.produce("t", std::slice::from_ref(&large)).await;
+    for (offset, expected) in [(0, 2), (2, 2), (3, 1), (4, 1)] {
+        let id = peer.open("t", offset, i32::MAX).await;
+        let reply = peer.pushed(id).await;
+        assert_eq!(records(&reply.partition.records).len(), expected, "from {offset}");
+    }
+}
+
+#[tokio::test]
 async fn streams_of_one_connection_do_not_wait_for_each_other() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "one", 1).await;

@@ -1,6 +1,9 @@
 //! TLS: who is let in, and that everything works behind it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use floe::{Client, ErrorKind, TopicSpec, consumer::StartAt};
 use floe_server::{ServeOptions, ServerTls, testkit::TestServer};
@@ -121,6 +124,19 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
         let line =
             format!("floe_server_errors_total{{listener=\"{listener}\",error=\"handshake_failed\"}} 1");
         assert!(answer.contains(&line), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_never_ends_is_given_up() {
+    let mut options = ServeOptions::default();
+    options.tls = Some(Authority::new().server(None));
+    options.limits.handshake_timeout = Duration::from_millis(50);
+    let server = TestServer::with("memory:", options).await.unwrap();
+    for begun in [&[][..], &[0x16, 3, 1]] {
+        let mut peer = Peer::data(&server).await;
+        peer.send_bytes(begun).await;
+        peer.is_closed().await;
     }
 }
 
