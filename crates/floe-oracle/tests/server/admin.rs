@@ -6,15 +6,16 @@ use fluvio::{
     dataplane::link::ErrorCode,
     metadata::{
         customspu::{CustomSpuKey, CustomSpuSpec},
+        objects::{CommonCreateRequest, ListFilter, ListRequest},
         partition::PartitionSpec,
         smartmodule::{SmartModuleSpec, SmartModuleWasm},
+        spg::SpuGroupSpec,
         spu::SpuSpec,
-        topic::TopicSpec,
+        tableformat::TableFormatSpec,
+        topic::{AddPartition, Deduplication, PartitionMap, TopicSpec, UpdateTopicAction},
     },
 };
-use fluvio_controlplane_metadata::message::MsgType;
 use fluvio_sc_schema::ApiError;
-use futures_util::StreamExt as _;
 
 use crate::support::{Cluster, within};
 
@@ -124,19 +125,84 @@ async fn smartmodules_are_kept_and_listed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_watch_tells_of_topics_that_come_and_go() {
+async fn topics_get_more_partitions() {
     let cluster = Cluster::start().await;
-    let mut watch = within(cluster.admin.watch::<TopicSpec>()).await.unwrap();
-    let first = within(watch.next()).await.unwrap().unwrap().inner();
-    let names: Vec<_> = first.all.iter().map(|topic| topic.name.as_str()).collect();
-    assert_eq!(names, ["consumer-offset"], "never empty: official clients would wait for a minute");
-    cluster.topic("seen", 2).await;
-    let came = within(watch.next()).await.unwrap().unwrap().inner();
-    let names: Vec<_> = came.changes.iter().map(|change| change.content.name.as_str()).collect();
-    assert_eq!(names, ["seen"]);
-    within(cluster.admin.delete::<TopicSpec>("seen".to_owned())).await.unwrap();
-    let went = within(watch.next()).await.unwrap().unwrap().inner();
-    assert_eq!(went.changes.len(), 1);
-    assert!(went.changes[0].header == MsgType::DELETE && went.changes[0].content.name == "seen");
-    assert!(went.epoch > came.epoch && came.epoch > first.epoch);
+    cluster.topic("grows", 1).await;
+    cluster.send("grows", ["before".to_owned()]).await;
+    let add = |count| UpdateTopicAction::AddPartition(AddPartition { count });
+    within(cluster.admin.update::<TopicSpec>("grows".to_owned(), add(3))).await.unwrap();
+    let partitions = within(cluster.admin.all::<PartitionSpec>()).await.unwrap();
+    assert_eq!(partitions.len(), 4);
+    assert_eq!(cluster.values("grows", fluvio::Offset::beginning()).await, [(0, "before".to_owned())]);
+    let nothing = within(cluster.admin.update::<TopicSpec>("grows".to_owned(), add(0))).await.unwrap_err();
+    assert!(code_of(&nothing) == ErrorCode::TopicError, "{nothing:?}");
+    let missing = within(cluster.admin.update::<TopicSpec>("missing".to_owned(), add(1))).await.unwrap_err();
+    assert!(code_of(&missing) == ErrorCode::TopicNotFound, "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_filtered_and_system_topics_are_listed_and_deleted_when_asked_for() {
+    let cluster = Cluster::start().await;
+    for name in ["orders", "reorder", "invoices"] {
+        cluster.topic(name, 1).await;
+    }
+    let mut spec = TopicSpec::new_computed(1, 1, None);
+    spec.set_system(true);
+    let common = CommonCreateRequest {
+        name: "hidden".to_owned(),
+        timeout: Some(30_000),
+        ..CommonCreateRequest::default()
+    };
+    within(cluster.admin.create_with_config(common, spec)).await.unwrap();
+    let names = |topics: Vec<fluvio::metadata::objects::Metadata<TopicSpec>>| {
+        topics.into_iter().map(|topic| topic.name).collect::<BTreeSet<_>>()
+    };
+    for summary in [false, true] {
+        let found = cluster.admin.list_with_params::<TopicSpec, _>(vec!["order".to_owned()], summary);
+        assert_eq!(names(within(found).await.unwrap()), ["orders", "reorder"].map(str::to_owned).into());
+    }
+    let system = || {
+        let request = ListRequest::<TopicSpec>::new(Vec::<ListFilter>::new(), false).system(true);
+        cluster.admin.list_with_config::<TopicSpec, String>(request)
+    };
+    let listed = names(within(system()).await.unwrap());
+    assert_eq!(listed, ["consumer-offset", "hidden"].map(str::to_owned).into());
+    let refused = within(cluster.admin.delete::<TopicSpec>("hidden".to_owned())).await.unwrap_err();
+    assert!(matches!(code_of(&refused), ErrorCode::SystemSpecDeletionAttempt { .. }), "{refused:?}");
+    within(cluster.admin.force_delete::<TopicSpec>("hidden".to_owned())).await.unwrap();
+    assert_eq!(names(within(system()).await.unwrap()), ["consumer-offset".to_owned()].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_keep_what_they_were_created_with() {
+    let cluster = Cluster::start().await;
+    let replicas = |id| PartitionMap { id, replicas: vec![5001], mirror: None };
+    let spec = TopicSpec::new_assigned(vec![replicas(0), replicas(1)]);
+    cluster.create("assigned", spec).await;
+    let topics = within(cluster.admin.all::<TopicSpec>()).await.unwrap();
+    assert_eq!(topics[0].spec.partitions(), 2);
+    assert_eq!(topics[0].status.resolution.to_string(), "resolution::provisioned");
+
+    let mut spec = TopicSpec::new_computed(1, 1, None);
+    spec.set_deduplication(Some(Deduplication::default()));
+    let refused = within(cluster.admin.create("unique".to_owned(), false, spec)).await.unwrap_err();
+    assert!(code_of(&refused) == ErrorCode::DeduplicationSmartModuleNotLoaded, "{refused:?}");
+    assert!(format!("{refused:?}").contains("does not deduplicate"), "{refused:?}");
+    assert_eq!(topic_names(&cluster).await, ["assigned".to_owned()].into(), "not even without it");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn table_formats_and_groups_of_data_servers() {
+    let cluster = Cluster::start().await;
+    let spec = TableFormatSpec { name: "columns".to_owned(), ..TableFormatSpec::default() };
+    within(cluster.admin.create("columns".to_owned(), false, spec)).await.unwrap();
+    let formats = within(cluster.admin.all::<TableFormatSpec>()).await.unwrap();
+    assert_eq!((formats.len(), formats[0].name.as_str()), (1, "columns"));
+    within(cluster.admin.delete::<TableFormatSpec>("columns".to_owned())).await.unwrap();
+    assert!(within(cluster.admin.all::<TableFormatSpec>()).await.unwrap().is_empty());
+
+    assert!(within(cluster.admin.all::<SpuGroupSpec>()).await.unwrap().is_empty());
+    let group = cluster.admin.create("group".to_owned(), false, SpuGroupSpec::default());
+    let refused = within(group).await.unwrap_err();
+    assert!(format!("{refused:?}").contains("no groups of data servers"), "{refused:?}");
 }

@@ -2,7 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use fluvio::{Offset, RecordKey, consumer::ConsumerConfigExt, metadata::topic::TopicSpec};
+use fluvio::{
+    Offset, RecordKey,
+    consumer::{ConsumerConfigExt, PartitionSelectionStrategy},
+    metadata::topic::TopicSpec,
+};
 use futures_util::StreamExt as _;
 
 use crate::support::{Cluster, within};
@@ -26,6 +30,72 @@ async fn every_kind_of_start() {
         let expected: Vec<_> = (first..20).map(value).collect();
         assert_eq!(cluster.values("starts", start.clone()).await, expected, "{start:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_outside_of_the_topic_are_moved_to_its_ends() {
+    let cluster = Cluster::start().await;
+    cluster.topic("starts", 1).await;
+    cluster.send("starts", (0..5).map(|number| number.to_string())).await;
+    let offsets = async |start| -> Vec<_> {
+        cluster.values("starts", start).await.into_iter().map(|(offset, _)| offset).collect()
+    };
+    assert_eq!(offsets(Offset::from_end(99)).await, [0, 1, 2, 3, 4]);
+    assert!(offsets(Offset::from_beginning(99)).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn some_partitions_of_a_topic() {
+    let cluster = Cluster::start().await;
+    cluster.topic("chosen", 4).await;
+    let producer = cluster.producer("chosen").await;
+    for number in 0..400 {
+        within(producer.send(number.to_string(), number.to_string())).await.unwrap();
+    }
+    within(producer.flush()).await.unwrap();
+    let all = cluster.read_to_end("chosen", Offset::beginning()).await;
+    let config = ConsumerConfigExt::builder()
+        .topic("chosen")
+        .partition(1)
+        .partition(3)
+        .offset_start(Offset::beginning())
+        .disable_continuous(true)
+        .build()
+        .unwrap();
+    let stream = within(cluster.fluvio.consumer_with_config(config)).await.unwrap();
+    let mut seen = std::collections::BTreeMap::<_, Vec<_>>::new();
+    for record in within(stream.collect::<Vec<_>>()).await {
+        let record = record.unwrap();
+        seen.entry(record.partition()).or_default().push(record.value().to_vec());
+    }
+    let values =
+        |partition: u32| all[&partition].iter().map(|(_, _, value)| value.clone()).collect::<Vec<_>>();
+    assert_eq!(seen, [(1, values(1)), (3, values(3))].into());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(deprecated, reason = "applications use it still")]
+async fn the_older_ways_to_consume() {
+    let cluster = Cluster::start().await;
+    cluster.topic("old", 2).await;
+    let producer = cluster.producer("old").await;
+    for number in 0..100 {
+        within(producer.send(number.to_string(), number.to_string())).await.unwrap();
+    }
+    within(producer.flush()).await.unwrap();
+    let all = cluster.read_to_end("old", Offset::beginning()).await;
+    for partition in [0, 1] {
+        let consumer = within(cluster.fluvio.partition_consumer("old", partition)).await.unwrap();
+        let stream = within(consumer.stream(Offset::beginning())).await.unwrap();
+        let expected: Vec<_> = all[&partition].iter().map(|(_, _, value)| value.clone()).collect();
+        let seen: Vec<_> = within(stream.take(expected.len()).collect::<Vec<_>>()).await;
+        let seen: Vec<_> = seen.into_iter().map(|record| record.unwrap().value().to_vec()).collect();
+        assert_eq!(seen, expected);
+    }
+    let consumer = within(cluster.fluvio.consumer(PartitionSelectionStrategy::All("old".to_owned())));
+    let stream = within(consumer.await.unwrap().stream(Offset::beginning())).await.unwrap();
+    let seen = within(stream.take(100).collect::<Vec<_>>()).await;
+    assert_eq!(seen.into_iter().filter(Result::is_ok).count(), 100);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

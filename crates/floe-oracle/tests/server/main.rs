@@ -6,3 +6,4 @@ mod offsets;
 mod produce;
 mod smartmodules;
 mod support;
+mod watches;

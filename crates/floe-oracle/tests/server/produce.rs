@@ -1,7 +1,7 @@
 //! Producing: every codec, single and batched, keys, nulls, any bytes.
 
 use fluvio::{
-    Compression, Offset, RecordKey, TopicProducerConfigBuilder,
+    Compression, DeliverySemantic, Isolation, Offset, RecordKey, RetryPolicy, TopicProducerConfigBuilder,
     metadata::topic::{CompressionAlgorithm, TopicSpec},
 };
 
@@ -22,16 +22,42 @@ async fn single_records_are_stored_in_order_and_told_their_offsets() {
     assert_eq!(cluster.values("single", Offset::beginning()).await, expected);
 }
 
+const CODECS: [(&str, Compression); 5] = [
+    ("none", Compression::None),
+    ("gzip", Compression::Gzip),
+    ("snappy", Compression::Snappy),
+    ("lz4", Compression::Lz4),
+    ("zstd", Compression::Zstd),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_codec_comes_back_record_by_record() {
+    let cluster = Cluster::start().await;
+    for (name, codec) in CODECS {
+        cluster.topic(name, 1).await;
+        let config = TopicProducerConfigBuilder::default().compression(codec).build().unwrap();
+        let producer = within(cluster.fluvio.topic_producer_with_config(name, config)).await.unwrap();
+        let shapes: [(Option<&[u8]>, &[u8]); 4] =
+            [(None, b""), (Some(b"key"), &[0, 255, 7]), (Some(b""), b"value"), (None, &[b'x'; 5000])];
+        for (offset, (key, value)) in (0..).zip(shapes) {
+            let key = key.map_or(RecordKey::NULL, RecordKey::from);
+            let output = within(producer.send(key, value)).await.unwrap();
+            within(producer.flush()).await.unwrap();
+            assert_eq!(within(output.wait()).await.unwrap().offset(), offset);
+        }
+        let seen = cluster.read_to_end(name, Offset::beginning()).await.remove(&0).unwrap();
+        let expected: Vec<_> = (0..)
+            .zip(shapes)
+            .map(|(offset, (key, value))| (offset, key.map(<[u8]>::to_vec), value.to_vec()))
+            .collect();
+        assert_eq!(seen, expected, "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_codec_comes_back() {
     let cluster = Cluster::start().await;
-    for (name, codec) in [
-        ("none", Compression::None),
-        ("gzip", Compression::Gzip),
-        ("snappy", Compression::Snappy),
-        ("lz4", Compression::Lz4),
-        ("zstd", Compression::Zstd),
-    ] {
+    for (name, codec) in CODECS {
         cluster.topic(name, 1).await;
         let config = TopicProducerConfigBuilder::default().compression(codec).build().unwrap();
         let producer = within(cluster.fluvio.topic_producer_with_config(name, config)).await.unwrap();
@@ -120,4 +146,35 @@ async fn a_record_near_the_producers_limit_arrives_whole() {
     cluster.send("large", [value.clone(), "after".to_owned()]).await;
     let seen = cluster.values("large", Offset::beginning()).await;
     assert_eq!(seen, [(0, value), (1, "after".to_owned())]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn both_isolations_and_both_kinds_of_delivery() {
+    let cluster = Cluster::start().await;
+    cluster.topic("kinds", 1).await;
+    let mut expected = Vec::new();
+    for isolation in [Isolation::ReadUncommitted, Isolation::ReadCommitted] {
+        for delivery in [DeliverySemantic::AtMostOnce, DeliverySemantic::AtLeastOnce(RetryPolicy::default())]
+        {
+            let config = TopicProducerConfigBuilder::default()
+                .isolation(isolation)
+                .delivery_semantic(delivery)
+                .build()
+                .unwrap();
+            let producer = within(cluster.fluvio.topic_producer_with_config("kinds", config)).await.unwrap();
+            let value = format!("{isolation:?} {delivery:?}");
+            within(producer.send(RecordKey::NULL, value.clone())).await.unwrap();
+            within(producer.flush()).await.unwrap();
+            expected.push(value);
+            // One that does not wait for an answer has none here, either.
+            let arrived = async {
+                while cluster.values("kinds", Offset::beginning()).await.len() < expected.len() {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            };
+            Box::pin(within(arrived)).await;
+        }
+    }
+    let seen = cluster.values("kinds", Offset::beginning()).await;
+    assert_eq!(seen, (0..).zip(expected).collect::<Vec<_>>());
 }

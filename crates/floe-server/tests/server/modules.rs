@@ -351,3 +351,10 @@ async fn a_server_may_run_none() {
     assert_eq!(produced(&mut peer, vec![module], &[batch(&["x"])]).await.error_code, refused);
     assert_eq!(stored(server.client()).await.len(), 1);
 }
+
+/// The Python client sends a file.
+#[test]
+fn the_module_in_the_file_is_the_one_that_is_written_here() {
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upper.wasm");
+    assert!(std::fs::read(file).unwrap() == fixtures::map(), "write it anew: the bytes of `map()`");
+}
