@@ -316,21 +316,19 @@ fn a_checkpoint_that_the_catalog_refused_is_made_up_for() {
     assert_eq!(store.partition("t", 0).unwrap().bounds().end, 1);
 }
 
-/// Whatever write, growth or reading of the catalog fails, a change that failed did not happen, and the next one goes
+/// Whatever write or growth of the catalog fails, a change that failed did not happen, and the next one goes
 /// well as soon as the disk does.
 #[test]
 fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
     let faults = [
         Fault::Write(io::ErrorKind::StorageFull),
-        Fault::Full(0),
         Fault::Full(100),
         Fault::Full(1000),
         Fault::Write(io::ErrorKind::Other),
         Fault::SetLen,
-        Fault::Read,
     ];
-    let mut failures = 0;
     for fault in faults {
+        let mut failures = 0;
         for skip in 0..200 {
             let memory = MemoryDisk::new();
             let (disk, config) = faulty(&memory);
@@ -339,9 +337,10 @@ fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
             append_one(&store.partition("kept", 0).unwrap(), b"x");
             store.commit_offset("g", "kept", 0, 1, None).unwrap();
             disk.plan(fault, "meta.redb", skip, 1);
-            // Enough for the file to grow.
+            // For one fault enough for the file to grow, which takes a moment.
             let mut large = TopicConfig::new();
-            large.metadata.insert("note".to_owned(), "n".repeat(1 << 20));
+            let size = if fault == Fault::SetLen { 2 << 20 } else { 64 << 10 };
+            large.metadata.insert("note".to_owned(), "n".repeat(size));
             let outcome = store.create_topic("new", large);
             let disk_was_left_alone = disk.still_planned() > 0;
             disk.heal();
@@ -375,8 +374,8 @@ fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
             }
             failures += usize::from(outcome.is_err());
         }
+        assert!(failures > 0, "{fault:?} made no change fail");
     }
-    assert!(failures >= 10, "only {failures}");
 }
 
 #[test]
