@@ -24,6 +24,8 @@ pub(crate) enum Ended {
     Broken,
     /// A request was not complete in time.
     TooSlow,
+    /// Nothing happened for as long as a connection may be idle.
+    Idle,
     /// What came is no request.
     Malformed(WireError),
 }
@@ -32,7 +34,7 @@ impl Ended {
     /// Value of the label `error`; `None` for an end that is no error.
     pub(crate) fn label(&self) -> Option<&'static str> {
         match self {
-            Self::Closed => None,
+            Self::Closed | Self::Idle => None,
             Self::Broken => Some("connection_broken"),
             Self::TooSlow => Some("request_too_slow"),
             Self::Malformed(WireError::TooLarge { .. }) => Some("request_too_large"),
@@ -81,6 +83,28 @@ impl Incoming {
                 0 if self.received.is_empty() => return Err(Ended::Closed),
                 0 => return Err(Ended::Broken),
                 _ => {}
+            }
+        }
+    }
+
+    /// As [`Incoming::next`], but a connection that is idle for so long has ended, unless `is_busy` says that something
+    /// goes on besides.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing.
+    pub(crate) async fn next_unless_idle(
+        &mut self,
+        limit: Option<Duration>,
+        mut is_busy: impl FnMut() -> bool,
+    ) -> Result<Bytes, Ended> {
+        let Some(limit) = limit else { return self.next().await };
+        loop {
+            if let Ok(outcome) = tokio::time::timeout(limit, self.next()).await {
+                return outcome;
+            }
+            // A request that has begun has a limit of its own.
+            if self.received.is_empty() && !is_busy() {
+                return Err(Ended::Idle);
             }
         }
     }

@@ -99,6 +99,9 @@ pub struct Limits {
     pub http_timeout: Duration,
     /// Time from the first byte of a request to its last. Default: 60 seconds.
     pub frame_timeout: Duration,
+    /// Time that a connection without requests, streams and watches is kept. Default: none, for ever: the clients of
+    /// Fluvio keep connections for later, and take one that was closed for an error.
+    pub idle_timeout: Option<Duration>,
 }
 
 impl Default for Limits {
@@ -116,6 +119,7 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             http_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(60),
+            idle_timeout: None,
         }
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     let reading = answer_all(&node, &mut incoming, &outbox);
     let ended = until_end(&node, Front::Walrus, reading, &mut stop, &mut tasks).await;
     match ended {
-        Some(Ended::Broken) => return,
+        Some(Ended::Broken | Ended::Idle) => return,
         Some(Ended::Malformed(_)) => {
             // The body was not read and never will be: the two sides are out of step for good.
             let refused = Reply::Refused(Refused::new("invalid frame length"));
@@ -53,7 +53,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
 
 async fn answer_all(node: &Node, incoming: &mut Incoming, outbox: &Outbox) -> Option<Ended> {
     loop {
-        let frame = match incoming.next().await {
+        let frame = match incoming.next_unless_idle(node.limits.idle_timeout, || false).await {
             Ok(frame) => frame,
             Err(ended) => return Some(ended),
         };

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use floe_server::{Limits, testkit::TestServer};
-use floe_wire::fluvio::{ErrorCode, FetchOffsetsRequest, ProduceRequest, RecordSet};
+use floe_wire::fluvio::{
+    ErrorCode, FetchOffsetsRequest, OffsetUpdate, ProduceRequest, RecordSet, TopicSpec, UpdateOffsetsRequest,
+    WatchRequest,
+};
 use proptest::{prelude::*, test_runner::TestRunner};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -61,6 +64,42 @@ async fn a_request_that_never_ends_is_given_up() {
     let mut idle = Peer::data(&server).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(idle.offsets("well", 0).await.error_code, ErrorCode::None);
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_happens_is_closed_if_it_shall_be() {
+    let mut limits = Limits::default();
+    limits.idle_timeout = Some(Duration::from_millis(200));
+    let server = server(limits).await;
+    let client = server.client();
+    client.producer("well").start().await.unwrap().send("first").await.unwrap();
+    // On a busy machine the moment before its first request may be too long: then another try.
+    let (mut tailing, stream) = loop {
+        let mut peer = Peer::data(&server).await;
+        let id = peer.open("well", 0, 1000).await;
+        if peer.frame().await.is_some() {
+            break (peer, id);
+        }
+    };
+    let mut watching = loop {
+        let mut peer = Peer::controller(&server).await;
+        peer.send(&WatchRequest::<TopicSpec>::default()).await;
+        if peer.frame().await.is_some() {
+            break peer;
+        }
+    };
+    for mut idle in [Peer::data(&server).await, Peer::controller(&server).await] {
+        idle.is_closed().await;
+    }
+    let mut walrus = WalrusPeer::connect(&server).await;
+    assert_eq!(within(walrus.socket.read_to_end(&mut Vec::new())).await.unwrap(), 0);
+    // By now these were idle for longer, but are there for what may come.
+    let done = OffsetUpdate { offset: 1, stream_id: 1 };
+    tailing.send(&UpdateOffsetsRequest { offsets: vec![done] }).await;
+    client.producer("well").start().await.unwrap().send("second").await.unwrap();
+    while tailing.frame().await.expect("the stream goes on").0 != stream {}
+    topic(&server, "new", 1).await;
+    assert!(watching.frame().await.is_some(), "the watch goes on");
 }
 
 #[tokio::test]

@@ -54,7 +54,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
         Connection { node: Arc::clone(&node), outbox, watches: JoinSet::new(), told: Vec::new() };
     let reading = connection.read(incoming);
     let ended = until_end(&node, Front::Controller, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(Ended::Broken)) {
+    if matches!(ended, Some(Ended::Broken | Ended::Idle)) {
         return;
     }
     drop(connection);
@@ -72,7 +72,13 @@ struct Connection {
 impl Connection {
     async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
         loop {
-            let frame = match incoming.next().await {
+            let limit = self.node.limits.idle_timeout;
+            let watches = &mut self.watches;
+            let has_watches = || {
+                while watches.try_join_next().is_some() {}
+                !watches.is_empty()
+            };
+            let frame = match incoming.next_unless_idle(limit, has_watches).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };

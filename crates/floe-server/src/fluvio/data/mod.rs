@@ -66,7 +66,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     };
     let reading = connection.read(incoming);
     let ended = until_end(&node, Front::Data, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(Ended::Broken)) {
+    if matches!(ended, Some(Ended::Broken | Ended::Idle)) {
         return;
     }
     // What was received is still answered; then the last outbox goes, and with it the writer.
@@ -98,7 +98,14 @@ struct Connection {
 impl Connection {
     async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
         loop {
-            let frame = match incoming.next().await {
+            let limits = &self.node.limits;
+            let free = limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS);
+            let (running, in_flight) = (&mut self.running, &self.in_flight);
+            let is_busy = || {
+                while running.try_join_next().is_some() {}
+                !running.is_empty() || in_flight.available_permits() < free
+            };
+            let frame = match incoming.next_unless_idle(limits.idle_timeout, is_busy).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };
