@@ -2,7 +2,7 @@
 //!
 //! The same records through four clients, in turns: telemetry off; on without an exporter; with metrics and spans
 //! exported; the same inside an active span, whose context every record carries. Prints medians, and how much slower
-//! each is than off. `RECORDS`, `SIZE` and `ROUNDS` in the environment change the defaults of 1,000,000, 100 and 9;
+//! each is than off was in the same round: the median, and the quartiles. `RECORDS`, `SIZE` and `ROUNDS` in the environment change the defaults of 1,000,000, 100 and 9;
 //! `URL` the engine, `memory:`.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run shall stop")]
@@ -99,9 +99,10 @@ async fn round(
     [runs, singles, batched, single]
 }
 
-fn median(times: &mut [Duration]) -> f64 {
-    times.sort();
-    times[times.len() / 2].as_secs_f64()
+/// Quartiles; the middle one is the median.
+fn quartiles(mut values: Vec<f64>) -> [f64; 3] {
+    values.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| values[(values.len() - 1) * quarter / 4])
 }
 
 fn main() {
@@ -134,15 +135,22 @@ fn main() {
             registry.gather();
         }
     }
-    println!("{records} records of {size} B, {rounds} rounds, medians; slower than off in parentheses");
+    println!(
+        "{records} records of {size} B, {rounds} rounds, medians; slower than off in the same round, with quartiles"
+    );
     let heads =
         ["produce in runs of 64", "produce one at a time", "consume by batches", "consume one at a time"];
     for (way, head) in heads.into_iter().enumerate() {
-        let off = median(&mut times[0][way]);
+        let seconds = |variant: usize| times[variant][way].iter().map(Duration::as_secs_f64);
         for (variant, name) in variants.into_iter().enumerate() {
-            let took = median(&mut times[variant][way]);
+            let [_, took, _] = quartiles(seconds(variant).collect());
             let rate = records as f64 / took / 1e6;
-            println!("{head:<24} {name:<20} {rate:>7.2} M records/s ({:+.1} %)", (took / off - 1.0) * 100.0);
+            // Against its neighbour in time, because the machine is not the same for long.
+            let slower = seconds(variant).zip(seconds(0)).map(|(took, off)| (took / off - 1.0) * 100.0);
+            let [low, middle, high] = quartiles(slower.collect());
+            println!(
+                "{head:<24} {name:<20} {rate:>7.2} M records/s {middle:+.1} % ({low:+.1} to {high:+.1})"
+            );
         }
     }
 }

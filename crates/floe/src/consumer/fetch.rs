@@ -18,7 +18,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModuleKind, SmartModules,
     engine::{BatchReader, Capabilities, Isolation, ReadRequest, SharedEngine, Start},
-    telemetry::Telemetry,
+    telemetry::{FetchTelemetry, Telemetry},
     topic::TopicPartition,
 };
 
@@ -84,6 +84,7 @@ pub(super) struct Fetch {
     stalls: u32,
     /// With an aggregate: its last state that came.
     aggregated: Option<Bytes>,
+    told: FetchTelemetry,
 }
 
 /// Why reading ended.
@@ -108,6 +109,7 @@ impl Fetch {
         continuity: Continuity,
     ) -> Self {
         let backoff = Backoff::new(settings.reconnect.clone());
+        let told = FetchTelemetry::new(&settings.telemetry, &at);
         Self {
             engine,
             at,
@@ -119,6 +121,7 @@ impl Fetch {
             contradictions: 0,
             stalls: 0,
             aggregated: None,
+            told,
         }
     }
 
@@ -147,6 +150,7 @@ impl Fetch {
             Err(stop) => stop,
         };
         let Outlet { lanes, index, generation } = outlet;
+        self.told.flush();
         lanes.tell();
         match stop {
             Stop::Unwanted => {}
@@ -173,6 +177,9 @@ impl Fetch {
                     let mut next = reader.next();
                     // What comes without waiting is handed over without waking the consumer each time.
                     let at_once = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
+                    if at_once.is_pending() {
+                        self.told.flush();
+                    }
                     match (at_once, end) {
                         (Poll::Ready(next), _) => next,
                         (Poll::Pending, None) => {
@@ -255,12 +262,11 @@ impl Fetch {
     }
 
     async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
-        let Self { at, settings, continuity, .. } = self;
-        settings.telemetry.fetched(&at.topic, at.partition, &batch);
-        let found = continuity.accept(batch);
-        let repeats = continuity.take_repeats();
+        self.told.fetched(&batch);
+        let found = self.continuity.accept(batch);
+        let repeats = self.continuity.take_repeats();
         if repeats > 0 {
-            settings.telemetry.dropped_repeats(&at.topic, at.partition, repeats);
+            self.told.dropped_repeats(repeats);
         }
         for found in found {
             match found {

@@ -68,7 +68,7 @@ impl Consumer {
             }
             if let Some((index, batch)) = self.current.take() {
                 let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
-                self.telemetry.hands_out(batch.partition, batch.len());
+                self.telemetry.hands_out(index, batch.len());
                 self.pace.spend(batch.len());
                 self.telemetry.stands_at(index, batch.next_offset());
                 return Poll::Ready(Some(Ok(batch.with_acknowledgement(acknowledgement))));
@@ -89,7 +89,7 @@ impl Consumer {
         let ((from, next), together) = (batch.finished_with(&record), batch.place());
         let acknowledgement = self.hand_out(index, from, next);
         let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
-        self.telemetry.hands_out(partition, 1);
+        self.telemetry.hands_out(index, 1);
         self.pace.spend(1);
         Some(Message::new(topic, partition, record, acknowledgement))
     }

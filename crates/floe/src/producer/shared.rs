@@ -34,7 +34,7 @@ use crate::{
     engine::{Capabilities, SharedEngine},
     health::QueueHealth,
     random,
-    telemetry::{Queue, Telemetry},
+    telemetry::{Origin, Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
 };
 
@@ -191,16 +191,15 @@ impl Shared {
     }
 
     /// Buffers a record; waits for room as far as the configuration allows.
-    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, mut record: Record<V>) -> Result<Delivery> {
+    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: Record<V>) -> Result<Delivery> {
         let body = record.value.as_ref().len();
-        let mut origin =
-            self.telemetry.originate(&self.topic, &mut record.headers, body, self.capabilities.headers);
-        if origin.adds() && self.is_too_large(&record) {
-            origin.withdraw(&mut record.headers);
+        let origin = self.telemetry.originate(&self.topic, &record.headers, body, self.capabilities.headers);
+        let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+        let mut headers: Vec<(&str, &[u8])> = own.chain(added(&origin)).collect();
+        if headers.len() > record.headers.len() && self.is_too_large(&record, &headers) {
+            headers.truncate(record.headers.len());
             tracing::debug!(topic = %self.topic, "a record has no room for its trace context");
         }
-        let headers: Vec<(&str, &[u8])> =
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
         let parts = Parts { origin: Some(&origin), ..self.check(&record, &headers)? };
         let pushed = match self.push(&parts, record.partition, false) {
             Err(error) if error.kind() == ErrorKind::PartitionNotFound && self.capabilities.partitions => {
@@ -216,11 +215,8 @@ impl Shared {
         }
     }
 
-    #[cold]
-    fn is_too_large<V: AsRef<[u8]>>(&self, record: &Record<V>) -> bool {
-        let headers: Vec<(&str, &[u8])> =
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
-        let size = BatchBuilder::record_len(record.key.as_deref(), record.value.as_ref(), &headers);
+    fn is_too_large<V: AsRef<[u8]>>(&self, record: &Record<V>, headers: &[(&str, &[u8])]) -> bool {
+        let size = BatchBuilder::record_len(record.key.as_deref(), record.value.as_ref(), headers);
         size.saturating_add(HEADER_LEN + 4) > self.config.max_request_size
     }
 
@@ -338,18 +334,19 @@ impl Shared {
         records: &VecDeque<Record<V>>,
         deliveries: &mut Deliveries,
     ) -> (usize, bool) {
-        // Each of them gets headers, so they go one by one.
-        if self.telemetry.carries() {
+        // Where each of them gets a span, they go one by one.
+        let Some(origin) = self.telemetry.originate_all(self.capabilities.headers) else {
             return (0, false);
-        }
+        };
+        let headers: Vec<_> = added(&origin).collect();
         // Foreign code, which must not run under the lock: the partitioner, and the views of the values.
         let mut run = Vec::with_capacity(records.len());
         let mut target = None;
         let mut memory = 0;
         let now = now_millis();
         for record in records {
-            // Those with headers go one by one.
-            let Some(parts) = self.check(record, &[]).ok().filter(|_| record.headers.is_empty()) else {
+            // Those with headers of their own go one by one, and so do those without room for what they are to carry.
+            let Some(parts) = self.check(record, &headers).ok().filter(|_| record.headers.is_empty()) else {
                 break;
             };
             let Ok((index, partition)) = self.choose(&parts, record.partition) else { break };
@@ -357,7 +354,8 @@ impl Shared {
                 break;
             }
             memory += self.config.memory_of(parts.size);
-            run.push(Parts { timestamp: Some(parts.timestamp.unwrap_or(now)), ..parts });
+            let timestamp = Some(parts.timestamp.unwrap_or(now));
+            run.push(Parts { timestamp, origin: Some(&origin), ..parts });
         }
         let Some((index, partition)) = target else { return (0, false) };
         // For all at once, or else the first goes the way that waits.
@@ -624,6 +622,11 @@ impl CloseWithClient for Shared {
     fn queue(&self) -> Option<QueueHealth> {
         Some(QueueHealth::new(self.topic.clone(), self.used(), self.limit()))
     }
+}
+
+/// Headers that records get from where they come from.
+fn added(origin: &Origin) -> impl Iterator<Item = (&str, &[u8])> {
+    origin.added().iter().map(|(name, value)| (*name, value.as_ref()))
 }
 
 /// Waits for the outcome of all batches; false if the deadline came first.

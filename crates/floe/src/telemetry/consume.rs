@@ -22,12 +22,17 @@ use super::{
 use crate::{
     Topic,
     consumer::{Gap, RecordBatch},
+    topic::TopicPartition,
 };
 
 /// Records of a batch whose headers are looked at for links, at most.
 const MAX_LOOKS: usize = 1024;
 
-/// What one consumer tells.
+/// Batches after which what was counted is told even if the application never waits.
+const FLUSH_EVERY: u32 = 32;
+
+/// What one consumer tells. Records are counted here and told when that is cheap: when the application waits, after some
+/// batches, and at the end.
 #[derive(Debug)]
 pub(crate) struct ConsumerTelemetry {
     telemetry: Telemetry,
@@ -37,15 +42,37 @@ pub(crate) struct ConsumerTelemetry {
     lag: Arc<Lag>,
     /// Since when the application waits.
     waiting: Option<(Instant, SystemTime)>,
-    /// The partition that records were handed out of, and how many were not counted yet.
-    handed_out: (u32, u64),
+    /// Attributes of a wait.
+    receiving: Vec<KeyValue>,
+    /// Records handed out, by index of the partition.
+    handed_out: Vec<HandedOut>,
+    /// Which of them have some that were not told.
+    untold: Vec<usize>,
+    /// Batches since that was told.
+    batches: u32,
+}
+
+/// Records of one partition that were not told yet.
+#[derive(Debug, Default)]
+struct HandedOut {
+    records: u64,
+    /// Empty until the first is told.
+    attributes: Vec<KeyValue>,
 }
 
 impl ConsumerTelemetry {
     pub(crate) fn new(telemetry: &Telemetry, topic: Topic, group: Option<Arc<str>>, lag: Arc<Lag>) -> Self {
         let telemetry = telemetry.clone();
         telemetry.inner.gauges.watch_lag(&lag);
-        Self { telemetry, topic, group, lag, waiting: None, handed_out: (0, 0) }
+        let (handed_out, untold) = (lag.partitions().map(|_| HandedOut::default()).collect(), Vec::new());
+        let (waiting, receiving) = (None, Vec::new());
+        let mut told =
+            Self { telemetry, topic, group, lag, waiting, receiving, handed_out, untold, batches: 0 };
+        told.receiving = told.attributes([
+            KeyValue::new(attribute::OPERATION_NAME, names::RECEIVE.operation),
+            KeyValue::new(attribute::OPERATION_TYPE, names::RECEIVE.operation_type),
+        ]);
+        told
     }
 
     /// The application has to wait.
@@ -61,20 +88,20 @@ impl ConsumerTelemetry {
 
     /// A batch of the partition with this index comes into the hands of the application.
     pub(crate) fn received(&mut self, index: usize, batch: &RecordBatch) {
-        self.flush();
+        self.batches += 1;
+        if self.batches >= FLUSH_EVERY {
+            self.flush();
+        }
         let (waited, since) = match self.waiting.take() {
             Some((began, since)) => (began.elapsed(), Some(since)),
             None => (Duration::ZERO, None),
         };
         self.lag.receives(index, batch);
         if let Some(instruments) = &self.telemetry.inner.instruments {
-            let attributes = self.attributes([
-                KeyValue::new(attribute::OPERATION_NAME, names::RECEIVE.operation),
-                KeyValue::new(attribute::OPERATION_TYPE, names::RECEIVE.operation_type),
-            ]);
-            instruments.operation_duration.record(waited.as_secs_f64(), &attributes);
+            instruments.operation_duration.record(waited.as_secs_f64(), &self.receiving);
         }
-        if self.telemetry.tracer().is_some() {
+        // A batch that was there already and carries no context has nothing to tell.
+        if (since.is_some() || batch.has_headers()) && self.telemetry.tracer().is_some() {
             self.trace(batch, since);
         }
     }
@@ -101,29 +128,38 @@ impl ConsumerTelemetry {
         }
     }
 
-    /// Records were handed out; counted when it is cheap.
+    /// Records of the partition with this index were handed out.
     #[inline]
-    pub(crate) fn hands_out(&mut self, partition: u32, records: usize) {
-        if self.handed_out.0 != partition {
-            self.flush();
-            self.handed_out.0 = partition;
+    pub(crate) fn hands_out(&mut self, index: usize, records: usize) {
+        if let Some(handed_out) = self.handed_out.get_mut(index) {
+            if handed_out.records == 0 {
+                self.untold.push(index);
+            }
+            handed_out.records += records as u64;
         }
-        self.handed_out.1 += records as u64;
     }
 
-    /// Counts what was handed out.
+    /// Tells what was handed out.
     pub(crate) fn flush(&mut self) {
-        let (partition, records) = self.handed_out;
-        if records == 0 {
-            return;
-        }
-        self.handed_out.1 = 0;
-        if let Some(instruments) = &self.telemetry.inner.instruments {
+        self.batches = 0;
+        while let Some(index) = self.untold.pop() {
+            let Some(handed_out) = self.handed_out.get_mut(index) else { continue };
+            let records = std::mem::take(&mut handed_out.records);
+            let Some(instruments) = &self.telemetry.inner.instruments else { continue };
+            if let Some(handed_out) = self.handed_out.get(index).filter(|known| !known.attributes.is_empty())
+            {
+                instruments.consumed.add(records, &handed_out.attributes);
+                continue;
+            }
+            let partition = self.lag.partitions().nth(index).unwrap_or_default();
             let attributes = self.attributes([
                 KeyValue::new(attribute::OPERATION_NAME, names::RECEIVE.operation),
                 partition_id(partition),
             ]);
             instruments.consumed.add(records, &attributes);
+            if let Some(handed_out) = self.handed_out.get_mut(index) {
+                handed_out.attributes = attributes;
+            }
         }
     }
 
@@ -154,30 +190,62 @@ impl Drop for ConsumerTelemetry {
     }
 }
 
-impl Telemetry {
-    /// A batch was fetched.
-    pub(crate) fn fetched(&self, topic: &Topic, partition: u32, batch: &EncodedBatch) {
-        let Some(instruments) = &self.inner.instruments else { return };
+/// What the fetch task of one partition tells. Bytes are counted here and told when the task waits, after some batches,
+/// and at the end.
+#[derive(Debug)]
+pub(crate) struct FetchTelemetry {
+    telemetry: Telemetry,
+    /// System, topic, partition.
+    attributes: [KeyValue; 3],
+    bytes: u64,
+    batches: u32,
+}
+
+impl FetchTelemetry {
+    pub(crate) fn new(telemetry: &Telemetry, at: &TopicPartition) -> Self {
+        let telemetry = telemetry.clone();
         let attributes = [
-            KeyValue::new(attribute::SYSTEM, self.inner.system),
-            destination(topic),
-            partition_id(partition),
+            KeyValue::new(attribute::SYSTEM, telemetry.inner.system),
+            destination(&at.topic),
+            partition_id(at.partition),
         ];
+        Self { telemetry, attributes, bytes: 0, batches: 0 }
+    }
+
+    /// A batch was fetched.
+    pub(crate) fn fetched(&mut self, batch: &EncodedBatch) {
+        let Some(instruments) = &self.telemetry.inner.instruments else { return };
         let bytes = batch.len() as u64;
-        instruments.consumer_io.add(bytes, &attributes);
-        instruments.consumer_batch_size.record(bytes, &attributes[..2]);
-        instruments.consumer_batch_messages.record(u64::from(batch.header().offset_span()), &attributes[..2]);
+        let of_topic = &self.attributes[..2];
+        instruments.consumer_batch_size.record(bytes, of_topic);
+        instruments.consumer_batch_messages.record(u64::from(batch.header().offset_span()), of_topic);
+        self.bytes += bytes;
+        self.batches += 1;
+        if self.batches >= FLUSH_EVERY {
+            self.flush();
+        }
+    }
+
+    /// Tells what was counted.
+    pub(crate) fn flush(&mut self) {
+        self.batches = 0;
+        let bytes = std::mem::take(&mut self.bytes);
+        if let (1.., Some(instruments)) = (bytes, &self.telemetry.inner.instruments) {
+            instruments.consumer_io.add(bytes, &self.attributes);
+        }
     }
 
     /// Records were dropped because they had come before.
-    pub(crate) fn dropped_repeats(&self, topic: &Topic, partition: u32, records: u64) {
-        let Some(instruments) = &self.inner.instruments else { return };
-        let attributes = [
-            KeyValue::new(attribute::SYSTEM, self.inner.system),
-            destination(topic),
-            partition_id(partition),
-        ];
-        instruments.dedup_drops.add(records, &attributes);
+    pub(crate) fn dropped_repeats(&self, records: u64) {
+        if let Some(instruments) = &self.telemetry.inner.instruments {
+            instruments.dedup_drops.add(records, &self.attributes);
+        }
+    }
+}
+
+impl Drop for FetchTelemetry {
+    fn drop(&mut self) {
+        self.flush();
     }
 }
 
@@ -187,7 +255,12 @@ fn links(batch: &RecordBatch) -> Vec<Link> {
     if !batch.has_headers() {
         return links;
     }
+    let mut last = None;
     for record in batch.borrowed().take(MAX_LOOKS) {
+        // Records that were sent together carry the same bytes, which are read once.
+        if last.replace(record.headers) == Some(record.headers) {
+            continue;
+        }
         let Some(context) = TraceContext::from_headers(record.headers) else { continue };
         let context = context.to_span_context();
         if links.last().is_none_or(|last| last.span_context != context) {

@@ -1,6 +1,6 @@
 //! Contexts of OpenTelemetry from and into the headers of records.
 
-use std::{borrow::Cow, fmt::Write as _, str::FromStr as _};
+use std::{borrow::Cow, cell::RefCell, fmt::Write as _, str::FromStr as _, sync::Arc};
 
 use bytes::Bytes;
 use opentelemetry::{
@@ -50,23 +50,54 @@ pub(super) fn has_something_to_carry() -> bool {
     Context::map_current(|context| context.has_active_span() || !context.baggage().is_empty())
 }
 
-/// Adds the current span context and baggage as headers. Returns the span context, if it is valid.
-pub(super) fn inject_current(headers: &mut Vec<(String, Bytes)>) -> Option<SpanContext> {
+/// What records carry that are made in one context. Encoded once and shared by all of them.
+#[derive(Debug, Default)]
+pub(super) struct Carried {
+    /// The headers that are added.
+    pub(super) headers: Vec<(&'static str, Bytes)>,
+    /// The span, if there is a valid one.
+    pub(super) span: Option<SpanContext>,
+}
+
+thread_local! {
+    /// What was last encoded on this thread: a program that sends many records does so in few contexts.
+    static LAST: RefCell<Option<Arc<Carried>>> = const { RefCell::new(None) };
+}
+
+/// The current span context and baggage as headers.
+pub(super) fn carried_by_current() -> Arc<Carried> {
     Context::map_current(|context| {
-        let span = context.span().span_context().clone();
-        let span = span.is_valid().then_some(span);
-        if let Some(span) = &span {
-            headers.push((TRACEPARENT.to_owned(), traceparent(span).into()));
-            let state = span.trace_state().header();
-            if !state.is_empty() {
-                headers.push((TRACESTATE.to_owned(), cut_state(state).into()));
+        let span = context.span();
+        let span = span.span_context();
+        // Baggage is compared no faster than it is encoded.
+        let can_be_kept = span.is_valid() && context.baggage().is_empty();
+        LAST.with_borrow_mut(|last| match last {
+            Some(last) if can_be_kept && last.span.as_ref() == Some(span) => Arc::clone(last),
+            _ => {
+                let carried = Arc::new(encode_context(span, context.baggage()));
+                if can_be_kept {
+                    *last = Some(Arc::clone(&carried));
+                }
+                carried
             }
-        }
-        if !context.baggage().is_empty() {
-            headers.push((BAGGAGE.to_owned(), write_baggage(context.baggage()).into()));
-        }
-        span
+        })
     })
+}
+
+fn encode_context(span: &SpanContext, baggage: &Baggage) -> Carried {
+    let mut carried = Carried::default();
+    if span.is_valid() {
+        carried.headers.push((TRACEPARENT, traceparent(span).into()));
+        let state = span.trace_state().header();
+        if !state.is_empty() {
+            carried.headers.push((TRACESTATE, cut_state(state).into()));
+        }
+        carried.span = Some(span.clone());
+    }
+    if !baggage.is_empty() {
+        carried.headers.push((BAGGAGE, write_baggage(baggage).into()));
+    }
+    carried
 }
 
 /// The span context that a record to be sent carries already, from wherever the application took it.
@@ -171,11 +202,40 @@ mod tests {
 
     fn inject(context: Context) -> Vec<(String, Bytes)> {
         let _current = context.attach();
-        let mut headers = Vec::new();
-        if has_something_to_carry() {
-            inject_current(&mut headers);
+        if !has_something_to_carry() {
+            return Vec::new();
         }
-        headers
+        let carried = carried_by_current();
+        carried.headers.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect()
+    }
+
+    #[test]
+    fn what_is_shared_is_that_of_the_current_context() {
+        let parent = |number: &str| format!("00-{:032x}-{number}-01", 1);
+        let with_baggage = || Context::new().with_baggage([KeyValue::new("user", "ada")]);
+        for (context, expected) in [
+            (Context::new().with_remote_span_context(span("")), vec![parent("0000000000000002")]),
+            (Context::new().with_remote_span_context(span("")), vec![parent("0000000000000002")]),
+            (
+                Context::new().with_remote_span_context(span("a=1")),
+                vec![parent("0000000000000002"), "a=1".to_owned()],
+            ),
+            (
+                with_baggage().with_remote_span_context(span("")),
+                vec![parent("0000000000000002"), "user=ada".to_owned()],
+            ),
+            (with_baggage(), vec!["user=ada".to_owned()]),
+            (Context::new().with_remote_span_context(span("")), vec![parent("0000000000000002")]),
+        ] {
+            let values: Vec<_> = inject(context).into_iter().map(|(_, value)| value).collect();
+            assert_eq!(values, expected);
+        }
+    }
+
+    #[test]
+    fn one_context_is_encoded_once() {
+        let _current = Context::new().with_remote_span_context(span("")).attach();
+        assert!(Arc::ptr_eq(&carried_by_current(), &carried_by_current()));
     }
 
     #[test]

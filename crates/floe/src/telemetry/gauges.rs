@@ -230,6 +230,11 @@ impl Lag {
         })
     }
 
+    /// Numbers of the partitions.
+    pub(super) fn partitions(&self) -> impl Iterator<Item = u32> {
+        self.places.iter().map(|place| place.at.partition)
+    }
+
     pub(super) fn stands_at(&self, index: usize, position: i64) {
         if let Some(place) = self.places.get(index) {
             place.position.store(position, Ordering::Relaxed);

@@ -58,10 +58,12 @@ use std::sync::{
 #[cfg(not(feature = "telemetry"))]
 pub use self::off::Telemetry;
 #[cfg(not(feature = "telemetry"))]
-pub(crate) use self::off::{BatchSpan, ConsumerTelemetry, Lag, Origin, Origins, Queue, carrying};
+pub(crate) use self::off::{
+    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying,
+};
 #[cfg(feature = "telemetry")]
 pub(crate) use self::{
-    consume::ConsumerTelemetry,
+    consume::{ConsumerTelemetry, FetchTelemetry},
     context::extract,
     gauges::{Lag, Queue},
     process::carrying,

@@ -252,8 +252,8 @@ pub const RECEIVE: SpanType = SpanType {
     kind: "client",
     operation_type: "receive",
     attributes: &[attribute::PARTITION, attribute::GROUP, attribute::BATCH_COUNT, ANY_OFFSET],
-    description: "One wait for records, until a batch is handed to the application. Linked to up to 128 contexts of \
-                  its records.",
+    description: "One wait for records, until a batch is handed to the application; also a batch that was there \
+                  already, if its records carry headers. Linked to up to 128 contexts of its records.",
 };
 
 /// A record in the hands of the application.

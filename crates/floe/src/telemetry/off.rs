@@ -28,11 +28,9 @@ pub struct Telemetry {}
 pub(crate) struct Origin {}
 
 impl Origin {
-    pub(crate) fn adds(&self) -> bool {
-        false
+    pub(crate) fn added(&self) -> &[(&'static str, Bytes)] {
+        &[]
     }
-
-    pub(crate) fn withdraw(&mut self, _: &mut Vec<(String, Bytes)>) {}
 }
 
 /// See the module.
@@ -92,11 +90,27 @@ impl ConsumerTelemetry {
 
     pub(crate) fn received(&mut self, _: usize, _: &RecordBatch) {}
 
-    pub(crate) fn hands_out(&mut self, _: u32, _: usize) {}
+    pub(crate) fn hands_out(&mut self, _: usize, _: usize) {}
 
     pub(crate) fn flush(&mut self) {}
 
     pub(crate) fn misses(&self, _: &Gap) {}
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct FetchTelemetry {}
+
+impl FetchTelemetry {
+    pub(crate) fn new(_: &Telemetry, _: &TopicPartition) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn fetched(&mut self, _: &EncodedBatch) {}
+
+    pub(crate) fn flush(&mut self) {}
+
+    pub(crate) fn dropped_repeats(&self, _: u64) {}
 }
 
 impl Telemetry {
@@ -120,12 +134,12 @@ impl Telemetry {
 
     pub(crate) fn breaker_changed(&self, _: &str, _: &'static str, _: &'static str) {}
 
-    pub(crate) fn carries(&self) -> bool {
-        false
+    pub(crate) fn originate(&self, _: &Topic, _: &[(String, Bytes)], _: usize, _: bool) -> Origin {
+        Origin {}
     }
 
-    pub(crate) fn originate(&self, _: &Topic, _: &mut Vec<(String, Bytes)>, _: usize, _: bool) -> Origin {
-        Origin {}
+    pub(crate) fn originate_all(&self, _: bool) -> Option<Origin> {
+        Some(Origin {})
     }
 
     pub(crate) fn traces_sending(&self) -> bool {
@@ -148,10 +162,6 @@ impl Telemetry {
     pub(crate) fn batch_made(&self, _: &Topic, _: u32, _: usize) {}
 
     pub(crate) fn batch_done(&self, _: &Topic, _: u32, _: Option<BatchSpan>, _: &Result<Option<i64>>) {}
-
-    pub(crate) fn fetched(&self, _: &Topic, _: u32, _: &EncodedBatch) {}
-
-    pub(crate) fn dropped_repeats(&self, _: &Topic, _: u32, _: u64) {}
 
     /// Runs `work`; with the feature `telemetry` in a span, and measured.
     ///

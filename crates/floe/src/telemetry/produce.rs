@@ -1,6 +1,6 @@
 //! What producers do: the context that records carry, and the spans of records and batches.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 use opentelemetry::{
@@ -12,7 +12,7 @@ use opentelemetry::{
 
 use super::{
     Telemetry,
-    context::{carried, has_something_to_carry, inject_current},
+    context::{Carried, carried, carried_by_current, has_something_to_carry},
     instruments::{destination, partition_id},
     names::{self, SpanType, attribute},
     w3c::TRACEPARENT,
@@ -22,25 +22,28 @@ use crate::{Error, Result, Topic, TopicPartition, producer::Placed};
 /// Contexts of records that one span links to, at most.
 pub(super) const MAX_LINKS: usize = 128;
 
-/// Where a record comes from: the span context that it carries or was sent in.
+/// Where records come from: the span context that they carry or were sent in, and the headers that tell.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
-    span: Option<SpanContext>,
-    /// Headers that were added, at the end.
-    added: usize,
+    /// `None` where nothing is known.
+    context: Option<Arc<Carried>>,
+    /// Whether the headers are to be added: they are not there yet, and the engine carries headers.
+    adds: bool,
 }
 
 impl Origin {
-    /// Whether it added headers.
+    /// Headers to add to each record.
     #[inline]
-    pub(crate) fn adds(&self) -> bool {
-        self.added > 0
+    pub(crate) fn added(&self) -> &[(&'static str, Bytes)] {
+        match &self.context {
+            Some(context) if self.adds => &context.headers,
+            _ => &[],
+        }
     }
 
-    /// Takes away again the headers that were added.
-    pub(crate) fn withdraw(&mut self, headers: &mut Vec<(String, Bytes)>) {
-        headers.truncate(headers.len().saturating_sub(self.added));
-        self.added = 0;
+    #[inline]
+    fn span(&self) -> Option<&SpanContext> {
+        self.context.as_ref()?.span.as_ref()
     }
 }
 
@@ -51,7 +54,7 @@ pub(crate) struct Origins(Vec<SpanContext>);
 impl Origins {
     #[inline]
     pub(crate) fn add(&mut self, origin: &Origin) {
-        if let Some(span) = &origin.span {
+        if let Some(span) = origin.span() {
             self.push(span);
         }
     }
@@ -61,7 +64,6 @@ impl Origins {
         self.0.len()
     }
 
-    #[cold]
     fn push(&mut self, span: &SpanContext) {
         // Records that were sent in one span follow each other.
         if self.0.len() < MAX_LINKS && self.0.last() != Some(span) {
@@ -93,12 +95,13 @@ impl Telemetry {
         self.inner.propagate && has_something_to_carry()
     }
 
-    /// Lets a record carry the current context, unless it carries one already. `can_carry`: records have headers.
+    /// What a record with these headers is to carry: the current context, unless it carries one already. `can_carry`:
+    /// records have headers.
     #[inline]
     pub(crate) fn originate(
         &self,
         topic: &Topic,
-        headers: &mut Vec<(String, Bytes)>,
+        headers: &[(String, Bytes)],
         body: usize,
         can_carry: bool,
     ) -> Origin {
@@ -108,30 +111,36 @@ impl Telemetry {
         self.originate_slowly(topic, headers, body, can_carry)
     }
 
-    #[cold]
     fn originate_slowly(
         &self,
         topic: &Topic,
-        headers: &mut Vec<(String, Bytes)>,
+        headers: &[(String, Bytes)],
         body: usize,
         can_carry: bool,
     ) -> Origin {
         // The context in which a record was made must not be changed by those who pass it on.
         if headers.iter().any(|(name, _)| name == TRACEPARENT) {
-            return Origin { span: carried(headers), added: 0 };
+            let context = Carried { span: carried(headers), headers: Vec::new() };
+            return Origin { context: Some(Arc::new(context)), adds: false };
         }
         if !self.carries() {
             return Origin::default();
         }
         let create = if self.inner.create_spans { self.start_create(topic, body) } else { None };
         let _current = create.map(|span| Context::current_with_span(span).attach());
-        if !can_carry {
-            let span = Context::map_current(|context| context.span().span_context().clone());
-            return Origin { span: span.is_valid().then_some(span), added: 0 };
+        Origin { context: Some(carried_by_current()), adds: can_carry }
+    }
+
+    /// The same for all records of a call that have no headers of their own; `None` where each gets a span of its own.
+    #[inline]
+    pub(crate) fn originate_all(&self, can_carry: bool) -> Option<Origin> {
+        if !self.carries() {
+            return Some(Origin::default());
         }
-        let before = headers.len();
-        let span = inject_current(headers);
-        Origin { span, added: headers.len() - before }
+        if self.inner.create_spans {
+            return None;
+        }
+        Some(Origin { context: Some(carried_by_current()), adds: can_carry })
     }
 
     fn start_create(&self, topic: &Topic, body: usize) -> Option<BoxedSpan> {

@@ -71,9 +71,9 @@ fn links_are_bounded() {
     for number in 1..1000u64 {
         let trace = TraceContext { trace_id: 1, span_id: number, flags: 1, state: String::new() };
         let _current = Context::new().with_remote_span_context(trace.to_span_context()).attach();
-        let mut headers = Vec::new();
-        origins.add(&telemetry.originate(&topic, &mut headers, 1, true));
-        assert_eq!(headers.len(), 1);
+        let origin = telemetry.originate(&topic, &[], 1, true);
+        origins.add(&origin);
+        assert_eq!(origin.added().len(), 1);
     }
     assert_eq!(origins.len(), produce::MAX_LINKS);
 }
@@ -88,6 +88,60 @@ fn changes_of_a_breaker_are_counted() {
     assert_eq!(values(&registry, "floe_breaker_transitions_total{"), [1.0, 1.0, 1.0]);
     let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     assert!(text.contains(r#"server_address="10.0.0.1:9010""#), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_layers_do_is_counted() {
+    use crate::{RetryPolicy, layer::BreakerPolicy, layer::testing::Faulty};
+    let (registry, provider) = meters();
+    let refused = || crate::Error::new(crate::ErrorKind::ConnectionRefused, "nobody there");
+    let (faulty, calls) = Faulty::around(vec![refused(); 5]);
+    let client = Client::builder("x:")
+        .telemetry(TelemetryOptions::default().meter_provider(&provider))
+        .retry(RetryPolicy::calls())
+        .breaker(BreakerPolicy::default())
+        .over(faulty)
+        .unwrap();
+    let engine = client.engine();
+    engine.topics().await.unwrap_err();
+    let repeated =
+        r#"floe_retry_attempts_total{error_type="connection_refused",messaging_operation_name="topics""#;
+    assert_eq!((values(&registry, repeated), calls()), (vec![2.0], 3));
+    // Two more failures, and the third attempt is refused.
+    engine.topics().await.unwrap_err();
+    assert_eq!((values(&registry, repeated), calls()), (vec![4.0], 5));
+    let transition = |to: &str, from: &str| {
+        values(
+            &registry,
+            &format!(
+                "floe_breaker_transitions_total{{floe_breaker_previous_state=\"{from}\",floe_breaker_state=\"{to}\""
+            ),
+        )
+    };
+    assert_eq!((transition("open", "closed"), transition("half_open", "open")), (vec![1.0], vec![]));
+    tokio::time::advance(std::time::Duration::from_secs(30)).await;
+    for _ in 0..3 {
+        engine.topics().await.unwrap();
+    }
+    assert_eq!((transition("half_open", "open"), transition("closed", "half_open")), (vec![1.0], vec![1.0]));
+}
+
+#[test]
+fn every_setting_of_telemetry_reaches_the_client() {
+    let mut config = crate::config::Config::default();
+    for (key, value) in [
+        ("metrics", "false"),
+        ("spans", "false"),
+        ("create_spans", "true"),
+        ("propagate", "false"),
+        ("client_id", "billing"),
+    ] {
+        config.set(&format!("telemetry.{key}"), value).unwrap();
+    }
+    let TelemetryOptions { metrics, spans, create_spans, propagate, client_id, .. } =
+        config.settings().telemetry_options();
+    assert_eq!((metrics, spans, create_spans, propagate), (false, false, true, false));
+    assert_eq!(client_id.as_deref(), Some("billing"));
 }
 
 #[test]
