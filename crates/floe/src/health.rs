@@ -74,8 +74,10 @@ pub struct ClientHealth {
     pub engine: &'static str,
     /// Whether the engine can work.
     pub ready: bool,
-    /// Its servers, nodes or stores; their states say who leads.
+    /// Its servers, nodes or stores.
     pub nodes: Vec<NodeHealth>,
+    /// Name of the one that leads, where one does and it can work.
+    pub leader: Option<String>,
     /// How long ago a call of this client last had an answer that was no failure; `None` if none has yet.
     pub last_success: Option<Duration>,
     /// What waits in each producer.
@@ -95,6 +97,8 @@ impl ClientHealth {
         circuits: Vec<CircuitStatus>,
     ) -> Self {
         let Health { ready, nodes } = health;
+        let leader = nodes.iter().find(|node| node.ready && node.leads == Some(true));
+        let leader = leader.map(|node| node.name.clone());
         let mut findings = Vec::new();
         if !ready {
             findings.push("the engine is not ready".to_owned());
@@ -118,7 +122,7 @@ impl ClientHealth {
             (true, true) => Status::Pass,
             (true, false) => Status::Warn,
         };
-        Self { status, engine, ready, nodes, last_success: None, queues, circuits, findings }
+        Self { status, engine, ready, nodes, leader, last_success: None, queues, circuits, findings }
     }
 }
 
@@ -160,7 +164,18 @@ mod tests {
     };
 
     fn node(name: &str, ready: bool) -> NodeHealth {
-        NodeHealth { name: name.to_owned(), ready, state: "leader".to_owned() }
+        NodeHealth { name: name.to_owned(), ready, state: "follower".to_owned(), leads: Some(false) }
+    }
+
+    #[test]
+    fn the_leader_is_the_node_that_leads_and_can_work() {
+        let leader = |ready| NodeHealth { leads: Some(true), ..node("b", ready) };
+        let assess = |nodes| {
+            ClientHealth::assess("fake", Health { ready: true, nodes }, 0.8, Vec::new(), Vec::new()).leader
+        };
+        assert_eq!(assess(vec![node("a", true), leader(true), node("c", true)]).as_deref(), Some("b"));
+        assert_eq!(assess(vec![node("a", true), leader(false)]), None);
+        assert_eq!(assess(vec![NodeHealth { leads: None, ..node("a", true) }]), None);
     }
 
     #[test]
@@ -170,7 +185,7 @@ mod tests {
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
         assert_eq!((good.status, good.findings.len()), (Status::Pass, 0));
         let lame = assess(health(true, vec![node("a", true), node("b", false)]), Vec::new());
-        assert_eq!((lame.status, lame.findings), (Status::Warn, vec!["b is not ready: leader".to_owned()]));
+        assert_eq!((lame.status, lame.findings), (Status::Warn, vec!["b is not ready: follower".to_owned()]));
         let dead = assess(health(false, vec![node("a", false)]), Vec::new());
         assert_eq!((dead.status, dead.findings.len()), (Status::Fail, 2));
         let queue = |used| vec![QueueHealth::new("orders".into(), used, 100)];

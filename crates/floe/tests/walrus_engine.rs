@@ -273,10 +273,11 @@ async fn health_names_every_node() {
             ("n3:9091", true, "node 3, follower of 1, term 3"),
         ]
     );
+    assert_eq!(health.leader.as_deref(), Some("n1:9091"));
     cluster.set(2, walrus::server::Mode::Down);
     cluster.set_leader(None);
     let health = client.health().await.unwrap();
-    assert!(!health.ready);
+    assert_eq!((health.ready, health.leader), (false, None));
     assert!(health.nodes[1].state.contains("nobody listens"), "{}", health.nodes[1].state);
     assert_eq!(health.nodes[2].state, "node 3, follower, no leader, term 3");
     client.close().await.unwrap();

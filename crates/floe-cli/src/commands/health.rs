@@ -37,9 +37,10 @@ fn document(health: &ClientHealth) -> serde_json::Value {
         "engine": health.engine,
         "status": health.status.as_str(),
         "ready": health.ready,
+        "leader": health.leader,
         "findings": health.findings,
         "nodes": health.nodes.iter().map(|node| json!({
-            "name": node.name, "ready": node.ready, "state": node.state,
+            "name": node.name, "ready": node.ready, "leads": node.leads, "state": node.state,
         })).collect::<Vec<_>>(),
     })
 }

@@ -202,7 +202,8 @@ impl Engine for Model {
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
         Box::pin(async move {
             self.open_for_calls()?;
-            let node = NodeHealth { name: "model".to_owned(), ready: true, state: "ready".to_owned() };
+            let node =
+                NodeHealth { name: "model".to_owned(), ready: true, state: "ready".to_owned(), leads: None };
             Ok(Health { ready: true, nodes: vec![node] })
         })
     }

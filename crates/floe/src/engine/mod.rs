@@ -367,6 +367,9 @@ pub struct NodeHealth {
     pub ready: bool,
     /// State in a word or a sentence.
     pub state: String,
+    /// Whether it leads the others: of Walrus the node that orders all changes, of Fluvio the controller. `None` where
+    /// nobody leads, or nobody knows.
+    pub leads: Option<bool>,
 }
 
 /// For engines without SmartModules.

@@ -324,7 +324,7 @@ impl Engine for EmbeddedEngine {
                 return Err(LogError::Closed.into());
             }
             let state = checked.as_ref().map_or_else(ToString::to_string, |()| "open".to_owned());
-            let node = NodeHealth { name: self.location.clone(), ready: checked.is_ok(), state };
+            let node = NodeHealth { name: self.location.clone(), ready: checked.is_ok(), state, leads: None };
             Ok(Health { ready: node.ready, nodes: vec![node] })
         })
     }

@@ -143,6 +143,11 @@ impl Cluster {
         (0..count).all(|number| matches!(self.route(&topic.partition(number), false), Route::Leader(..)))
     }
 
+    /// How many partitions this data server leads.
+    pub(super) fn led_by(&self, spu: i32) -> usize {
+        self.partitions.iter().filter(|partition| partition.spec.leader == spu).count()
+    }
+
     /// Data servers with their address and whether the controller has them.
     pub(super) fn servers(&self, local: bool) -> Vec<(i32, Option<Address>, SpuStatus)> {
         self.spus

@@ -238,19 +238,25 @@ impl FluvioEngine {
                 Ok(state) => (true, state),
                 Err(error) => (false, format!("controller: {}", error.message())),
             };
-            nodes.push(NodeHealth { name, ready, state });
+            nodes.push(NodeHealth { name, ready, state, leads: ready.then_some(true) });
         }
         // One controller is enough, and one is all there is at a time.
         let controlled = nodes.iter().any(|node| node.ready);
         let settings = &self.inner.router.connector.settings;
-        let servers = self.metadata().cluster().servers(settings.spu_local);
+        let servers: Vec<_> = {
+            let cluster = self.metadata().cluster();
+            let servers = cluster.servers(settings.spu_local).into_iter();
+            servers.map(|(id, address, status)| (id, address, status, cluster.led_by(id))).collect()
+        };
         let mut serving = false;
-        for (id, address, status) in servers {
+        for (id, address, status, led) in servers {
             let ready = status == SpuStatus::Online;
             serving |= ready;
             let name =
                 address.map_or_else(|| format!("data server {id}"), |found| found.endpoint.to_string());
-            nodes.push(NodeHealth { name, ready, state: format!("data server {id}: {status:?}") });
+            let partitions = if led == 1 { "partition" } else { "partitions" };
+            let state = format!("data server {id}: {status:?}, leads {led} {partitions}");
+            nodes.push(NodeHealth { name, ready, state, leads: Some(false) });
         }
         Ok(Health { ready: controlled && serving, nodes })
     }

@@ -363,10 +363,13 @@ impl Cluster {
                 asked => asked,
             };
             match asked {
-                Ok(metrics) => {
-                    NodeHealth { name, ready: metrics.current_leader.is_some(), state: describe(&metrics) }
-                }
-                Err(error) => NodeHealth { name, ready: false, state: error.to_string() },
+                Ok(metrics) => NodeHealth {
+                    name,
+                    ready: metrics.current_leader.is_some(),
+                    state: describe(&metrics),
+                    leads: metrics.current_leader.map(|leader| leader == metrics.id),
+                },
+                Err(error) => NodeHealth { name, ready: false, state: error.to_string(), leads: None },
             }
         }))
         .await;
