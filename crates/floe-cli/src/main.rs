@@ -16,7 +16,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
-    args::{Cli, Command},
+    args::{Cli, Command, Global},
     commands::{
         bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
         quickstart, serve, smartmodule, spu, topic,
@@ -54,11 +54,18 @@ fn run(cli: Cli, name: &str) -> Outcome {
 async fn observe(cli: Cli, name: &str) -> Outcome {
     let format = cli.global.output;
     let serves = matches!(cli.command, Command::Serve(_));
-    let telemetry = Telemetry::start(&cli.global.telemetry, serves, format).await?;
+    let global = match cli.command {
+        Command::Quickstart | Command::Explain(_) | Command::Completions(_) | Command::Profile(_) => {
+            cli.global.without_sources()
+        }
+        _ => cli.global.resolve()?,
+    };
+    let settings = &global.config.settings().telemetry;
+    let telemetry = Telemetry::start(&cli.global.telemetry, serves, format, settings).await?;
     let outcome = match &cli.command {
         // One would last for ever, the other would measure its own context.
-        Command::Serve(_) | Command::Bench(_) => Box::pin(dispatch(cli, &telemetry)).await,
-        _ => Box::pin(telemetry.in_span(name, dispatch(cli, &telemetry))).await,
+        Command::Serve(_) | Command::Bench(_) => Box::pin(dispatch(cli, &global, &telemetry)).await,
+        _ => Box::pin(telemetry.in_span(name, dispatch(cli, &global, &telemetry))).await,
     };
     if let Err(problem) = telemetry.stop().await {
         exit::tell(format, "warning", &format!("telemetry was lost: {problem}"));
@@ -66,14 +73,7 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
     outcome
 }
 
-async fn dispatch(cli: Cli, telemetry: &Telemetry) -> Outcome {
-    let global = match cli.command {
-        Command::Quickstart | Command::Explain(_) | Command::Completions(_) | Command::Profile(_) => {
-            cli.global.without_sources()
-        }
-        _ => cli.global.resolve()?,
-    };
-    let global = &global;
+async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
     match cli.command {
         Command::Topic(command) => topic::run(global, command).await,
         Command::Produce(args) => produce::run(global, args).await,

@@ -55,6 +55,7 @@ mod tls;
 mod walrus;
 
 pub use listeners::{Addresses, BoundAddresses, Listeners};
+pub use metrics::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 pub use options::{Limits, MoreMetrics, ServeOptions};
 pub use server::serve;
 pub use tls::ServerTls;

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -81,51 +84,159 @@ impl Metrics {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
+    /// Every metric with its values, in the order in which they are shown.
+    fn families(&self) -> Vec<MetricFamily> {
+        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
+        let of_front = |counters: &[AtomicU64; Front::ALL.len()]| {
+            let point = |front: Front| MetricPoint {
+                labels: vec![("listener", front.name())],
+                value: counters[front as usize].load(Ordering::Relaxed),
+            };
+            Front::ALL.into_iter().map(point).collect()
+        };
+        let single = |value: &AtomicU64| {
+            vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
+        };
+        let by_label = |family: &Family, label: &'static str| {
+            let family = family.lock();
+            let point = |((front, value_of_label), value): (&(Front, &'static str), &u64)| MetricPoint {
+                labels: vec![("listener", front.name()), (label, *value_of_label)],
+                value: *value,
+            };
+            family.iter().map(point).collect()
+        };
+        vec![
+            MetricFamily {
+                name: "floe_server_connections",
+                help: "Connections that are open.",
+                kind: MetricKind::Gauge,
+                points: of_front(&self.open),
+            },
+            counter(
+                "floe_server_connections_opened_total",
+                "Connections that were accepted.",
+                of_front(&self.opened),
+            ),
+            counter(
+                "floe_server_connections_refused_total",
+                "Connections closed at once because there were too many.",
+                single(&self.refused),
+            ),
+            counter(
+                "floe_server_received_records_total",
+                "Records that clients wrote.",
+                single(&self.records_in),
+            ),
+            counter(
+                "floe_server_received_bytes_total",
+                "Bytes of batches that clients wrote.",
+                single(&self.bytes_in),
+            ),
+            counter(
+                "floe_server_sent_records_total",
+                "Records that were sent to clients.",
+                single(&self.records_out),
+            ),
+            counter(
+                "floe_server_sent_bytes_total",
+                "Bytes of batches that were sent to clients.",
+                single(&self.bytes_out),
+            ),
+            counter("floe_server_requests_total", "Requests by API.", by_label(&self.requests, "api")),
+            counter(
+                "floe_server_errors_total",
+                "Requests and connections that failed.",
+                by_label(&self.errors, "error"),
+            ),
+        ]
+    }
+
     /// The text format of Prometheus, version 0.0.4.
     pub(crate) fn to_prometheus(&self) -> String {
         let mut out = String::with_capacity(4096);
         head(&mut out, "floe_build_info", "gauge", "Always 1; the label tells the version.");
         line(&mut out, "floe_build_info", &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
-        head(&mut out, "floe_server_connections", "gauge", "Connections that are open.");
-        for front in Front::ALL {
-            let value = self.open[front as usize].load(Ordering::Relaxed);
-            line(&mut out, "floe_server_connections", &listener(front), value);
-        }
-        head(&mut out, "floe_server_connections_opened_total", "counter", "Connections that were accepted.");
-        for front in Front::ALL {
-            let value = self.opened[front as usize].load(Ordering::Relaxed);
-            line(&mut out, "floe_server_connections_opened_total", &listener(front), value);
-        }
-        for (name, help, value) in [
-            (
-                "floe_server_connections_refused_total",
-                "Connections closed at once because there were too many.",
-                &self.refused,
-            ),
-            ("floe_server_received_records_total", "Records that clients wrote.", &self.records_in),
-            ("floe_server_received_bytes_total", "Bytes of batches that clients wrote.", &self.bytes_in),
-            ("floe_server_sent_records_total", "Records that were sent to clients.", &self.records_out),
-            ("floe_server_sent_bytes_total", "Bytes of batches that were sent to clients.", &self.bytes_out),
-        ] {
-            head(&mut out, name, "counter", help);
-            line(&mut out, name, "", value.load(Ordering::Relaxed));
-        }
-        for (name, help, label, family) in [
-            ("floe_server_requests_total", "Requests by API.", "api", &self.requests),
-            ("floe_server_errors_total", "Requests and connections that failed.", "error", &self.errors),
-        ] {
-            head(&mut out, name, "counter", help);
-            for ((front, value_of_label), value) in family.lock().iter() {
-                let labels = format!("{{listener=\"{}\",{label}=\"{value_of_label}\"}}", front.name());
-                line(&mut out, name, &labels, *value);
+        for MetricFamily { name, help, kind, points } in self.families() {
+            head(&mut out, name, kind.as_str(), help);
+            for MetricPoint { labels, value } in points {
+                let labels: Vec<_> =
+                    labels.iter().map(|(name, value)| format!("{name}=\"{value}\"")).collect();
+                let labels =
+                    if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+                line(&mut out, name, &labels, value);
             }
         }
         out
     }
 }
 
-fn listener(front: Front) -> String {
-    format!("{{listener=\"{}\"}}", front.name())
+/// What a server counts, for those who pass it on. Handed to the server with
+/// [`ServeOptions::metrics`](crate::ServeOptions::metrics); clones look at the same counters.
+///
+/// ```
+/// use floe_server::{ServeOptions, ServerMetrics};
+///
+/// let metrics = ServerMetrics::default();
+/// let mut options = ServeOptions::default();
+/// options.metrics = metrics.clone();
+/// // … serve(listeners, engine, options, until) …
+/// assert!(metrics.families().iter().any(|family| family.name == "floe_server_requests_total"));
+/// ```
+#[derive(Debug, Clone, Default)]
+pub struct ServerMetrics(Arc<Metrics>);
+
+impl ServerMetrics {
+    /// Every metric with its values now. Which metrics there are never changes.
+    #[must_use]
+    pub fn families(&self) -> Vec<MetricFamily> {
+        self.0.families()
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Metrics> {
+        Arc::clone(&self.0)
+    }
+}
+
+/// One metric of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetricFamily {
+    /// Its name at `/metrics`.
+    pub name: &'static str,
+    /// What it says.
+    pub help: &'static str,
+    /// Whether it only grows.
+    pub kind: MetricKind,
+    /// Its values; of those by API or error, only what has happened.
+    pub points: Vec<MetricPoint>,
+}
+
+/// Whether a metric only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// It goes up and down.
+    Gauge,
+    /// It only grows.
+    Counter,
+}
+
+impl MetricKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Gauge => "gauge",
+            Self::Counter => "counter",
+        }
+    }
+}
+
+/// One value of a metric.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MetricPoint {
+    /// Names and values of its labels.
+    pub labels: Vec<(&'static str, &'static str)>,
+    /// The value.
+    pub value: u64,
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {

@@ -36,7 +36,7 @@ pub(crate) struct Node {
     pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Registry,
-    pub(crate) metrics: Metrics,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
     /// Whether Fluvio clients speak TLS.

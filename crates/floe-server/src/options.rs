@@ -4,7 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use floe::Client;
 
-use crate::tls::ServerTls;
+use crate::{metrics::ServerMetrics, tls::ServerTls};
 
 /// Settings of a server. Each has a default that suits a laptop and a test.
 #[derive(Debug, Clone)]
@@ -30,6 +30,8 @@ pub struct ServeOptions {
     /// Whose health `/readyz` tells: that of the program's own client, with its producers and breakers. Default: a
     /// client that knows nothing but the engine.
     pub client: Option<Client>,
+    /// What the server counts in; a clone kept back is for passing the counts on. Default: counters of its own.
+    pub metrics: ServerMetrics,
 }
 
 /// Metrics from elsewhere, for example those of the engine, as text for Prometheus.
@@ -64,6 +66,7 @@ impl Default for ServeOptions {
             limits: Limits::default(),
             more_metrics: None,
             client: None,
+            metrics: ServerMetrics::default(),
         }
     }
 }

@@ -170,7 +170,7 @@ impl Client {
         self.shared.engine.info()
     }
 
-    /// The URL that this client was connected with.
+    /// The URL that this client was connected with. It may hold a key; [`url::shown`](crate::url::shown) is for messages.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.shared.url
@@ -259,7 +259,7 @@ impl Client {
 
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Client").field("url", &self.shared.url).finish_non_exhaustive()
+        f.debug_struct("Client").field("url", &crate::url::shown(&self.shared.url)).finish_non_exhaustive()
     }
 }
 

@@ -151,7 +151,9 @@ impl FromStr for EngineUrl {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let bad = |problem: String| Error::new(ErrorKind::InvalidConfig, format!("URL {text:?}: {problem}"));
+        let bad = |problem: String| {
+            Error::new(ErrorKind::InvalidConfig, format!("URL {:?}: {problem}", masked(text)))
+        };
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(bad("no scheme; write embedded:PATH or memory:".to_owned()));
         };
@@ -186,21 +188,71 @@ impl FromStr for EngineUrl {
         }
         let mut options = BTreeMap::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
-            let (key, value) =
-                pair.split_once('=').ok_or_else(|| bad(format!("option {pair:?} has no value")))?;
+            let Some((key, value)) = pair.split_once('=') else {
+                // It may be the rest of a value with an `&`, so it is not shown.
+                let number = options.len() + 1;
+                return Err(bad(format!("option {number} has no value; an & inside a value is written %26")));
+            };
             let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
-            if let Some(earlier) = options.insert(key.clone(), value) {
-                return Err(bad(format!("option {key:?} is given twice, first as {earlier:?}")));
+            if options.insert(key.clone(), value).is_some() {
+                return Err(bad(format!("option {key:?} is given twice")));
             }
         }
         Ok(Self { scheme, path, hosts, topic, options })
     }
 }
 
+/// Stands where something was left out.
+const HIDDEN: &str = "HIDDEN";
+
+/// A URL as it may be seen: without keys, passwords and tokens. For messages, logs and `Debug`.
+///
+/// ```
+/// let url = "fluvio+tls://host?domain=fluvio.local&key=-----BEGIN%20PRIVATE%20KEY-----";
+/// assert_eq!(floe::url::shown(url), "fluvio+tls://host:9003?domain=fluvio.local&key=HIDDEN");
+/// assert_eq!(floe::url::shown("embedded:./data?durability=os"), "embedded:./data?durability=os");
+/// ```
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let Ok(mut url) = text.parse::<EngineUrl>() else { return masked(text) };
+    let mut hidden = false;
+    for (name, value) in &mut url.options {
+        if is_secret(name, value) {
+            HIDDEN.clone_into(value);
+            hidden = true;
+        }
+    }
+    if hidden { url.with_options() } else { text.to_owned() }
+}
+
+fn is_secret(name: &str, value: &str) -> bool {
+    value.contains("-----BEGIN")
+        || ["token", "secret", "passw", "headers", "auth", "credential"]
+            .iter()
+            .any(|word| name.contains(word))
+}
+
+/// What is left of a text that may be no URL: no value of any option, and no user.
+fn masked(text: &str) -> String {
+    let (place, query) = text.split_once('?').map_or((text, None), |(place, query)| (place, Some(query)));
+    let mut out = match (place.split_once("//"), place.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, rest))) => format!("{scheme}//{HIDDEN}@{rest}"),
+        _ => place.to_owned(),
+    };
+    let names = query.into_iter().flat_map(|query| query.split('&')).filter_map(|pair| pair.split_once('='));
+    for (index, (name, _)) in names.enumerate() {
+        out.push_str(&format!("{}{name}={HIDDEN}", if index == 0 { '?' } else { '&' }));
+    }
+    out
+}
+
 /// Takes `//h1:1,h2:2/topic` apart.
 fn parse_hosts(text: &str, default_port: u16) -> Result<(Vec<Endpoint>, Option<String>), String> {
     let rest = text.strip_prefix("//").ok_or("no // after the scheme")?;
     let (hosts, topic) = rest.split_once('/').map_or((rest, None), |(hosts, topic)| (hosts, Some(topic)));
+    if hosts.contains('@') {
+        return Err("a URL has no user and no password".to_owned());
+    }
     let topic = match topic {
         None | Some("") => None,
         Some(topic) => Some(decode(topic)?),
@@ -353,7 +405,8 @@ mod tests {
             ("kafka://h", "unknown scheme"),
             ("embedded:", "no path"),
             ("memory:x", "has no path"),
-            ("embedded:x?a", "has no value"),
+            ("embedded:x?a", "option 1 has no value; an & inside a value is written %26"),
+            ("walrus://ada:sesame@host", "a URL has no user and no password"),
             ("embedded:x?a=1&a=2", "twice"),
             ("embedded:%zz", "hex digits"),
         ];

@@ -4,7 +4,6 @@ use clap::{Args, Subcommand};
 use floe::config::{Entry, reference};
 use serde_json::json;
 
-use super::profile;
 use crate::{
     args::Global,
     exit::{Failure, Outcome},
@@ -37,9 +36,6 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Outcome {
 
 fn show(global: &Global, args: &ShowArgs) -> Outcome {
     let mut entries = global.config.entries();
-    for entry in entries.iter_mut().filter(|entry| entry.key == "url") {
-        entry.value = profile::shown(&entry.value);
-    }
     for name in &args.names {
         if !entries.iter().any(|entry| is_meant(entry, name)) {
             return Err(Failure::usage(format!("there is no setting {name:?}"))

@@ -2,8 +2,8 @@
 
 use clap::Subcommand;
 use floe::{
-    Client, Message,
-    consumer::{CommitPolicy, Consumer, Finish, StartAt},
+    Client, Error, ErrorKind, Message,
+    consumer::{CommitPolicy, Consumer, FetchLimit, Finish, StartAt},
     dead_letter::DeadLetter,
     producer::Delivery,
     topic::Topic,
@@ -44,16 +44,35 @@ pub(crate) enum DlqCommand {
         /// Stop after N
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<u64>,
+        /// Send just these dead letters, as `list` shows where they are; several by commas. Nothing is remembered
+        #[arg(long, value_name = "PARTITION/OFFSET", value_delimiter = ',', value_parser = parse_place,
+              conflicts_with_all = ["group", "count"])]
+        at: Vec<Place>,
     },
+}
+
+/// Where a dead letter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    partition: u32,
+    offset: i64,
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    let place = text.split_once('/').and_then(|(partition, offset)| {
+        let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
+        Some(Place { partition: partition.parse().ok()?, offset })
+    });
+    place.ok_or_else(|| "write PARTITION/OFFSET, such as 0/17".to_owned())
 }
 
 pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
     match command {
         DlqCommand::List { topic, count } => list(global, &topic, count).await,
-        DlqCommand::Replay { topic, to, group, count } => {
+        DlqCommand::Replay { topic, to, group, count, at } => {
             let interrupt = Interrupt::listen()?;
             let replay = Replay { to: to.map(Topic::from), remaining: count.unwrap_or(u64::MAX), interrupt };
-            replay.run(global, &topic, &group).await
+            replay.run(global, &topic, &group, &at).await
         }
     }
 }
@@ -62,7 +81,7 @@ async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     with_client(global, async |client| {
-        // Where reading takes records away there is no end to stop at, so that this refuses it.
+        require_offsets(client)?;
         let mut letters = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
         while rows.len() < count
             && let Some(message) = letters.try_next().await?
@@ -76,6 +95,29 @@ async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
     let headings = vec!["offset", "origin", "code", "attempts", "given up", "key", "error"];
     let text = if rows.is_empty() { String::new() } else { table(&headings, &rows) };
     print_list(global.output, &List { headings, rows, documents, text })
+}
+
+/// Without offsets a dead letter has no place, and reading it may take it away.
+fn require_offsets(client: &Client) -> Outcome {
+    let info = client.info();
+    if info.capabilities.offsets {
+        return Ok(());
+    }
+    let failure = Failure::from(Error::unsupported("dead letters that have a place", info.name));
+    Err(failure.with_hint(
+        "records have no offsets here; a Walrus cluster gives them some with the option journal=PATH",
+    ))
+}
+
+/// What was sent must be remembered, or named.
+fn require_memory(client: &Client) -> Outcome {
+    let info = client.info();
+    if info.capabilities.commit_offsets {
+        return Ok(());
+    }
+    let failure =
+        Failure::from(Error::unsupported("stored offsets, which remember what was replayed", info.name));
+    Err(failure.with_hint("name the dead letters: --at PARTITION/OFFSET,…"))
 }
 
 fn row(message: &Message) -> Vec<String> {
@@ -128,8 +170,13 @@ struct Counts {
 }
 
 impl Replay {
-    async fn run(mut self, global: &Global, topic: &str, group: &str) -> Outcome {
+    async fn run(mut self, global: &Global, topic: &str, group: &str, at: &[Place]) -> Outcome {
         let counts = with_client(global, async |client| {
+            require_offsets(client)?;
+            if !at.is_empty() {
+                return self.send_named(client, topic, at).await;
+            }
+            require_memory(client)?;
             let mut letters = client
                 .consumer(topic)
                 .group(group)
@@ -159,6 +206,35 @@ impl Replay {
         }
         print_document(global.output, &document, &text)?;
         if counts.interrupted { Err(Failure::interrupted()) } else { Ok(()) }
+    }
+
+    /// Sends the dead letters at these places. All are looked at before the first is sent.
+    async fn send_named(&mut self, client: &Client, topic: &str, at: &[Place]) -> Outcome<Counts> {
+        let mut found = Vec::with_capacity(at.len());
+        for &Place { partition, offset } in at {
+            let one = FetchLimit { records: 1, ..FetchLimit::default() };
+            let fetched = client.fetch(Topic::from(topic).partition(partition), offset, one).await?;
+            let Some(message) = fetched.into_iter().find(|message| message.offset == offset) else {
+                let message = format!("there is no record at {partition}/{offset} yet");
+                return Err(Error::new(ErrorKind::OffsetOutOfRange, message)
+                    .with_topic(&topic.into())
+                    .into());
+            };
+            found.push(message);
+        }
+        let (mut counts, mut waiting) = (Counts::default(), Vec::new());
+        for message in found {
+            if self.interrupt.is_pressed() {
+                counts.interrupted = true;
+                break;
+            }
+            match self.send(client, &message).await? {
+                Some(delivery) => waiting.push((message, delivery)),
+                None => counts.passed_over += 1,
+            }
+        }
+        finish(&mut waiting, &mut counts).await?;
+        Ok(counts)
     }
 
     async fn send_all(&mut self, client: &Client, letters: &mut Consumer, counts: &mut Counts) -> Outcome {
@@ -210,4 +286,17 @@ async fn finish(waiting: &mut Vec<(Message, Delivery)>, counts: &mut Counts) -> 
         counts.replayed += 1;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_a_partition_and_an_offset() {
+        assert_eq!(parse_place("2/17"), Ok(Place { partition: 2, offset: 17 }));
+        for bad in ["", "2", "2/", "/17", "2/-1", "2:17", "a/1", "2/17/1", "99999999999/0"] {
+            assert!(parse_place(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -9,7 +9,7 @@ use clap::{Subcommand, ValueEnum};
 use floe::{
     config::{ConfigFile, Settings, user_file},
     engine::fluvio::profile::ProfileFile,
-    url::{EngineUrl, nearest},
+    url::{EngineUrl, nearest, shown},
 };
 use serde_json::{Value, json};
 
@@ -123,17 +123,6 @@ fn unknown(name: &str, files: &[ConfigFile]) -> Failure {
         None => "`floe profile list` shows them; `floe profile add NAME URL` adds one".to_owned(),
     };
     Failure::usage(format!("there is no profile {name:?}")).with_hint(hint)
-}
-
-/// A URL as it may be seen: a PEM text in it may be a key.
-pub(super) fn shown(url: &str) -> String {
-    let Ok(mut parsed) = url.parse::<EngineUrl>() else { return url.to_owned() };
-    let mut hidden = false;
-    for value in parsed.options.values_mut().filter(|value| value.contains("-----BEGIN")) {
-        "HIDDEN".clone_into(value);
-        hidden = true;
-    }
-    if hidden { parsed.with_options() } else { url.to_owned() }
 }
 
 /// A setting as it may be seen.
@@ -289,7 +278,7 @@ fn import_fluvio(global: &GlobalArgs, file: Option<&Path>, overwrite: bool) -> O
             }
         }
         own.set_profile(name, &url.with_options())?;
-        imported.push((name.to_owned(), url.with_options()));
+        imported.push((name.to_owned(), shown(&url.with_options())));
     }
     // Last, so that a failure before leaves the profiles as they were.
     own.save()?;

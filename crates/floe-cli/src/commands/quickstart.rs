@@ -6,7 +6,7 @@ use floe::{Client, Codec, Record, TopicSpec, consumer::StartAt};
 use serde_json::json;
 
 use super::{
-    bench::{self, BenchArgs, Measurement},
+    bench::{self, Load, Measurement},
     with_client,
 };
 use crate::{
@@ -44,7 +44,7 @@ pub(crate) async fn run(global: &Global) -> Outcome {
         tell(&format!("A store in a temporary folder: {url}\n\n"))?;
         show_a_record(client, &tell).await?;
         tell("A short measurement:\n")?;
-        let args = BenchArgs {
+        let load = Load {
             records: RECORDS,
             size: 100,
             partitions: 1,
@@ -52,7 +52,7 @@ pub(crate) async fn run(global: &Global) -> Outcome {
             batch_size: 64 * 1024,
             linger: Duration::ZERO,
         };
-        bench::measure(client, &args, &interrupt).await
+        bench::measure(client, &load, &interrupt).await
     })
     .await?;
     measurement.check()?;

@@ -3,7 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use floe::url::EngineUrl;
+use floe::url::{EngineUrl, shown};
 use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
 use serde_json::json;
 
@@ -77,6 +77,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let mut options = ServeOptions::default();
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
+    telemetry.tell_of(&options.metrics);
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         options.tls = Some(ServerTls::from_pem_files(certificate, key, args.tls_client_ca.as_deref())?);
     }
@@ -91,7 +92,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
             ("http", text(bound.http)),
         ];
         let document = json!({
-            "url": url,
+            "url": shown(&url),
             "fluvio_sc": rows[0].1, "fluvio_spu": rows[1].1, "walrus": rows[2].1, "http": rows[3].1,
         });
         let rows: Vec<_> = rows

@@ -1,23 +1,30 @@
 //! Where metrics and spans of a command go: `--telemetry`.
 //!
-//! `otlp` sends them, `scrape` offers them. Both stand on the SDK of OpenTelemetry, which reads the standard variables
+//! `otlp` sends them, `scrape` offers them, `server` passes on what `floe serve` counts. Both stand on the SDK of OpenTelemetry, which reads the standard variables
 //! of the environment by itself.
 
 mod otlp;
 mod scrape;
+mod server;
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 
-use floe::telemetry::{TRACEPARENT, TraceContext};
+use floe::{
+    config::TelemetrySettings,
+    telemetry::{TRACEPARENT, TraceContext},
+};
+use floe_server::ServerMetrics;
 use opentelemetry::{
     Context, KeyValue,
     context::FutureExt as _,
     global,
+    metrics::MeterProvider as _,
     trace::{SpanBuilder, Status, TraceContextExt as _, Tracer as _},
 };
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
+use self::otlp::Headers;
 use crate::{
     exit::{self, Failure, Outcome},
     output::OutputFormat,
@@ -62,6 +69,8 @@ pub(crate) struct Telemetry {
     meters: Option<SdkMeterProvider>,
     tracers: Option<SdkTracerProvider>,
     registry: Option<Registry>,
+    /// What a server counts goes this way only: it shows the same at `/metrics` by itself.
+    server: Option<SdkMeterProvider>,
 }
 
 impl Telemetry {
@@ -69,7 +78,12 @@ impl Telemetry {
     ///
     /// # Errors
     /// An address that cannot be listened on, an endpoint that is none.
-    pub(crate) async fn start(exporters: &[Exporter], serves: bool, format: OutputFormat) -> Outcome<Self> {
+    pub(crate) async fn start(
+        exporters: &[Exporter],
+        serves: bool,
+        format: OutputFormat,
+        settings: &TelemetrySettings,
+    ) -> Outcome<Self> {
         let otlp = exporters.contains(&Exporter::Otlp);
         let scraped: Vec<_> = exporters
             .iter()
@@ -98,11 +112,16 @@ impl Telemetry {
             started.registry = Some(registry);
         }
         if otlp {
-            let client = otlp::client()?;
-            meters = meters.with_reader(otlp::metrics(Arc::clone(&client))?);
+            let (client, headers) = (otlp::client()?, Headers::of(settings));
+            meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
+            if serves {
+                let reader = otlp::metrics(Arc::clone(&client), &headers)?;
+                let provider = SdkMeterProvider::builder().with_resource(resource()).with_reader(reader);
+                started.server = Some(provider.build());
+            }
             let tracers = SdkTracerProvider::builder()
                 .with_resource(resource())
-                .with_batch_exporter(otlp::spans(client)?)
+                .with_batch_exporter(otlp::spans(client, &headers)?)
                 .build();
             global::set_tracer_provider(tracers.clone());
             started.tracers = Some(tracers);
@@ -117,6 +136,13 @@ impl Telemetry {
     pub(crate) fn text(&self) -> Option<impl Fn() -> String + Send + Sync + 'static> {
         let registry = self.registry.clone()?;
         Some(move || exposition(&registry))
+    }
+
+    /// Passes on what a server counts, where somebody asked for it.
+    pub(crate) fn tell_of(&self, metrics: &ServerMetrics) {
+        if let Some(provider) = &self.server {
+            server::pass_on(metrics, &provider.meter("floe-server"));
+        }
     }
 
     /// Runs a command in a span of its own, so that the records that it writes carry it. The environment may name the
@@ -143,12 +169,13 @@ impl Telemetry {
     /// # Errors
     /// What kept it from being delivered.
     pub(crate) async fn stop(self) -> Result<(), String> {
-        let Self { meters, tracers, .. } = self;
+        let Self { meters, tracers, server, .. } = self;
         // The exporters wait for the network, which the threads of the runtime must not.
         let delivered = tokio::task::spawn_blocking(move || {
             let spans = tracers.map_or(Ok(()), |tracers| tracers.shutdown());
             let metrics = meters.map_or(Ok(()), |meters| meters.shutdown());
-            spans.and(metrics).map_err(|error| error.to_string())
+            let server = server.map_or(Ok(()), |meters| meters.shutdown());
+            spans.and(metrics).and(server).map_err(|error| error.to_string())
         });
         match tokio::time::timeout(LAST_WORDS, delivered).await {
             Ok(Ok(outcome)) => outcome,

@@ -1,8 +1,9 @@
 //! Metrics and spans sent by OTLP over HTTP with protobuf.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use floe::config::{Secret, TelemetrySettings};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -67,8 +68,12 @@ pub(super) fn client() -> Outcome<Arc<dyn HttpClient>> {
 ///
 /// # Errors
 /// When the environment has an endpoint that is none, or asks for a protocol that is not spoken.
-pub(super) fn metrics(client: Arc<dyn HttpClient>) -> Outcome<PeriodicReader<MetricExporter>> {
-    let exporter = MetricExporter::builder().with_http().with_shared_http_client(client).build();
+pub(super) fn metrics(
+    client: Arc<dyn HttpClient>,
+    headers: &Headers,
+) -> Outcome<PeriodicReader<MetricExporter>> {
+    let exporter = MetricExporter::builder().with_http().with_headers(headers.0.clone());
+    let exporter = exporter.with_shared_http_client(client).build();
     Ok(PeriodicReader::builder(exporter.map_err(unusable)?).build())
 }
 
@@ -76,8 +81,21 @@ pub(super) fn metrics(client: Arc<dyn HttpClient>) -> Outcome<PeriodicReader<Met
 ///
 /// # Errors
 /// As [`metrics`].
-pub(super) fn spans(client: Arc<dyn HttpClient>) -> Outcome<SpanExporter> {
-    SpanExporter::builder().with_http().with_shared_http_client(client).build().map_err(unusable)
+pub(super) fn spans(client: Arc<dyn HttpClient>, headers: &Headers) -> Outcome<SpanExporter> {
+    let exporter = SpanExporter::builder().with_http().with_headers(headers.0.clone());
+    exporter.with_shared_http_client(client).build().map_err(unusable)
+}
+
+/// Sent with every request; those in the environment, `OTEL_EXPORTER_OTLP_HEADERS`, go before them.
+pub(super) struct Headers(HashMap<String, String>);
+
+impl Headers {
+    /// Those of the setting `telemetry.otlp_headers`.
+    pub(super) fn of(settings: &TelemetrySettings) -> Self {
+        let pairs = settings.otlp_headers.as_ref().and_then(Secret::pairs).unwrap_or_default();
+        // The exporter decodes `%XX`, as in the variable; what is in a setting is meant as it is written.
+        Self(pairs.into_iter().map(|(name, value)| (name.to_owned(), value.replace('%', "%25"))).collect())
+    }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]

@@ -48,6 +48,23 @@ fn the_json_of_a_bench_is_the_contract() {
 }
 
 #[test]
+fn a_bench_measures_with_the_settings_in_force() {
+    let dir = Dir::new();
+    dir.file(
+        "floe.toml",
+        b"[producer]\nbatch_size = \"4KiB\"\nlinger = \"2ms\"\n[compression]\ncodec = \"lz4\"\n",
+    );
+    let args = ["bench", "--records", "100", "--url", "memory:", "-o", "json"];
+    let inputs = dir.run(&args).ok().json()["inputs"].clone();
+    assert_eq!((&inputs["batch_size"], &inputs["linger_ms"]), (&4096.into(), &2.0.into()));
+    assert_eq!(inputs["compression"], "lz4");
+    let flags = ["--batch-size", "8KiB", "--compression", "none", "--linger", "0ms"];
+    let inputs = dir.run(&[&args[..], &flags].concat()).ok().json()["inputs"].clone();
+    assert_eq!((&inputs["batch_size"], &inputs["linger_ms"]), (&8192.into(), &0.0.into()));
+    assert_eq!(inputs["compression"], "none");
+}
+
+#[test]
 fn a_bench_for_people_and_one_in_memory() {
     let dir = Dir::new();
     let text = dir.run(&["bench", "--records", "1000", "--url", "memory:"]).ok().text();

@@ -39,7 +39,12 @@ impl Cluster {
     }
 
     pub(crate) fn walrus_url(&self) -> String {
-        format!("walrus://{}?connect-timeout=60s&timeout=60s", self.server.walrus_address())
+        format!("walrus://{}?connect-timeout=60s&timeout=60s", self.walrus_address())
+    }
+
+    /// `HOST:PORT` of the Walrus front-end.
+    pub(crate) fn walrus_address(&self) -> String {
+        self.server.walrus_address()
     }
 
     /// Runs the binary against the cluster.

@@ -26,6 +26,8 @@ struct Received {
     traces: Vec<ExportTraceServiceRequest>,
     metrics: Vec<ExportMetricsServiceRequest>,
     problems: Vec<String>,
+    /// Of every request, in lower case.
+    heads: Vec<String>,
 }
 
 impl Collector {
@@ -49,6 +51,11 @@ impl Collector {
         &self.address
     }
 
+    /// The heads of all requests so far, in lower case.
+    pub(crate) fn heads(&self) -> Vec<String> {
+        self.received.lock().unwrap().heads.clone()
+    }
+
     /// All spans so far.
     #[track_caller]
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -62,7 +69,8 @@ impl Collector {
     #[track_caller]
     pub(crate) fn sum(&self, name: &str, (key, value): (&str, &str)) -> f64 {
         let received = self.received.lock().unwrap();
-        let last = received.metrics.last().expect("metrics were sent");
+        let with_it = received.metrics.iter().rfind(|request| names(request).any(|found| found == name));
+        let last = with_it.unwrap_or_else(|| panic!("{name} was not sent"));
         let scopes = last.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
         let metrics = scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == name);
         let points = metrics.flat_map(|metric| match &metric.data {
@@ -96,6 +104,12 @@ impl Collector {
     }
 }
 
+/// Names of the metrics in a request.
+fn names(request: &ExportMetricsServiceRequest) -> impl Iterator<Item = &str> {
+    let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
+    scopes.flat_map(|scope| &scope.metrics).map(|metric| metric.name.as_str())
+}
+
 /// The text of an attribute, whatever its type.
 pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
@@ -111,6 +125,7 @@ fn serve(socket: TcpStream, received: &Mutex<Received>) {
     let mut reader = BufReader::new(socket);
     while let Some((path, head, body)) = request(&mut reader) {
         let mut received = received.lock().unwrap();
+        received.heads.push(head.clone());
         if !head.contains("content-type: application/x-protobuf") {
             received.problems.push(format!("{path}: {head}"));
         }

@@ -2,7 +2,7 @@
 
 use floe::{Client, consumer::StartAt, payload::OnUndecodable};
 
-use crate::support::Dir;
+use crate::{cluster::Cluster, support::Dir};
 
 /// A topic with three records of which the second is no number, and its dead letters in `counts-dead`.
 fn with_dead_letters() -> Dir {
@@ -64,4 +64,35 @@ fn what_is_no_dead_letter_is_passed_over() {
     let run = dir.run(&["dlq", "replay", "plain"]).ok();
     run.prints("replayed 0 records\npassed over 2 records: no dead letters\n");
     assert_eq!(dir.read("plain"), b"a\nb\n");
+}
+
+#[test]
+fn dead_letters_are_replayed_by_their_place() {
+    let dir = with_dead_letters();
+    dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0"]).ok().prints("replayed 1 record\n");
+    dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0,0/0"]).ok().prints("replayed 2 records\n");
+    assert_eq!(dir.read("counts"), b"1\ntwo\n3\ntwo\ntwo\ntwo\n");
+    // Nothing was remembered, so a replay by group begins at the first.
+    dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 1 record\n");
+
+    for missing in ["0/1", "0/7", "3/0"] {
+        dir.run(&["dlq", "replay", "counts-dead", "--at", &format!("0/0,{missing}")]).code(3);
+    }
+    assert_eq!(dir.read("counts").iter().filter(|byte| **byte == b'\n').count(), 7, "all or nothing");
+    dir.run(&["dlq", "replay", "counts", "--at", "0/0"])
+        .ok()
+        .prints("replayed 0 records\npassed over 1 record: no dead letters\n");
+    dir.run(&["dlq", "replay", "counts-dead", "--at", "0"]).code(2).mentions("write PARTITION/OFFSET");
+    dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0", "--group", "g"]).code(2);
+}
+
+#[test]
+fn without_offsets_it_is_said_what_is_missing() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let url = cluster.walrus_url();
+    dir.run(&["topic", "create", "dead", "--url", &url]).ok();
+    for args in [&["list"][..], &["replay"], &["replay", "--at", "0/0"]] {
+        let args = [&["dlq", args[0], "dead", "--url", &url][..], &args[1..]].concat();
+        dir.run(&args).code(1).mentions("unsupported").mentions("journal=PATH");
+    }
 }

@@ -5,7 +5,6 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    process::Child,
 };
 
 use floe::{
@@ -17,7 +16,7 @@ use futures_util::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::support::Dir;
+use crate::support::{Dir, Running};
 
 const FREE: [&str; 8] = [
     "--fluvio-sc",
@@ -31,15 +30,20 @@ const FREE: [&str; 8] = [
 ];
 
 /// Starts a server on free ports and reads the addresses that it prints.
-pub(crate) fn start(dir: &Dir, args: &[&str]) -> (Child, Value) {
+pub(crate) fn start(dir: &Dir, args: &[&str]) -> (Running, Value) {
+    start_with(dir, args, &[])
+}
+
+/// As [`start`], with these variables.
+pub(crate) fn start_with(dir: &Dir, args: &[&str], variables: &[(&str, &str)]) -> (Running, Value) {
     let args = [&["serve", "-o", "jsonl"][..], &FREE, args].concat();
-    let mut child = dir.start(&args);
+    let mut child = dir.start_with(&args, variables);
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     (child, serde_json::from_str(&line).unwrap())
 }
 
-pub(crate) fn end(mut child: Child, signal: Signal) -> Option<i32> {
+pub(crate) fn end(mut child: Running, signal: Signal) -> Option<i32> {
     kill_process(Pid::from_child(&child), signal).unwrap();
     child.wait().unwrap().code()
 }
@@ -88,7 +92,7 @@ fn what_was_acknowledged_survives_a_kill() {
 
 /// Sends records until so many of them were acknowledged, kills the server in the middle of it, and returns what was
 /// acknowledged: partition and offset with the value.
-async fn load_and_kill(url: &str, mut child: Child, round: u32) -> Vec<((u32, i64), String)> {
+async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, i64), String)> {
     let client = Client::connect(url).await.unwrap();
     if round == 0 {
         client.admin().create_topic(TopicSpec::new("t").partitions(2)).await.unwrap();

@@ -2,6 +2,7 @@
 
 use std::{
     io::Write as _,
+    ops::{Deref, DerefMut},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
 };
@@ -12,6 +13,57 @@ use tempfile::TempDir;
 /// A folder of its own for each test; the default store lies in it.
 pub(crate) struct Dir {
     folder: TempDir,
+}
+
+/// A process that does not outlive the test, not even one that panics.
+#[derive(Debug)]
+pub(crate) struct Running(Option<Child>);
+
+impl Running {
+    /// As [`Child::wait_with_output`].
+    pub(crate) fn wait_with_output(mut self) -> std::io::Result<Output> {
+        self.0.take().expect("it is taken only here and when dropped").wait_with_output()
+    }
+}
+
+impl Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        self.0.as_ref().expect("it is taken only by what ends it")
+    }
+}
+
+impl DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        self.0.as_mut().expect("it is taken only by what ends it")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // One that has ended already is no longer there to be killed.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[test]
+fn a_process_ends_with_the_test_that_started_it() {
+    let dir = Dir::with_topics(&["t"]);
+    let mut child = dir.start(&["consume", "t"]);
+    let mut stdout = child.stdout.take().unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _guarded = child;
+        std::panic::resume_unwind(Box::new("as a failed assertion does"));
+    }));
+    assert!(panicked.is_err());
+    // The pipe ends when the last process that holds it does.
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
+    assert_eq!(rest, "");
 }
 
 /// How a run ended.
@@ -86,13 +138,21 @@ impl Dir {
     }
 
     /// Starts with all three streams as pipes.
-    pub(crate) fn start(&self, args: &[&str]) -> Child {
-        self.command(args)
+    pub(crate) fn start(&self, args: &[&str]) -> Running {
+        self.start_with(args, &[])
+    }
+
+    /// As [`Dir::start`], with these variables.
+    pub(crate) fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
+        let child = self
+            .command(args)
+            .envs(variables.iter().copied())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap()
+            .unwrap();
+        Running(Some(child))
     }
 
     /// Everything in a topic, as `-e` prints it.

@@ -113,6 +113,55 @@ fn one_trace_goes_through_a_server() {
 }
 
 #[test]
+fn headers_of_the_settings_are_sent_and_never_shown() {
+    let dir = Dir::with_topics(&["orders"]);
+    dir.file("floe.toml", b"[telemetry]\notlp_headers = \"api-key=hush%20hush, x-scope=a=b\"\n");
+    let collector = Collector::start();
+    observed(&dir, &collector, &["produce", "orders", "floe.toml"]).ok();
+    let heads = collector.heads();
+    assert!(heads.len() >= 2, "spans and metrics: {heads:?}");
+    for head in heads {
+        assert!(
+            head.contains("\r\napi-key: hush%20hush\r\n") && head.contains("\r\nx-scope: a=b\r\n"),
+            "{head}"
+        );
+    }
+    // The environment goes before the settings.
+    let collector = Collector::start();
+    let mut command = dir.command(&["topic", "list", "--telemetry", "otlp"]);
+    command
+        .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.address())
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "api-key=other");
+    Run::from(command.output().unwrap()).ok();
+    assert!(collector.heads().iter().all(|head| head.contains("\r\napi-key: other\r\n")));
+    let shown = dir.run(&["config", "show", "telemetry"]).ok();
+    assert!(shown.text().contains("***") && !shown.text().contains("hush"), "{}", shown.text());
+    dir.file("floe.toml", b"[telemetry]\notlp_headers = \"hush\"\n");
+    let refused = dir.run(&["topic", "list", "--telemetry", "otlp"]).code(2);
+    assert!(!refused.stderr.contains("hush"), "{}", refused.stderr);
+    refused.mentions("floe.toml:2: telemetry.otlp_headers = ***: write name=value,name=value");
+}
+
+#[test]
+fn what_a_server_counts_reaches_a_collector() {
+    let dir = Dir::new();
+    let collector = Collector::start();
+    let endpoint = collector.address().to_owned();
+    let args = ["--url", "memory:", "--telemetry", "otlp"];
+    let (child, addresses) = serve::start_with(&dir, &args, &[("OTEL_EXPORTER_OTLP_ENDPOINT", &endpoint)]);
+    serve::ask_walrus(&addresses, "REGISTER orders");
+    for _ in 0..3 {
+        assert_eq!(serve::ask_walrus(&addresses, "PUT orders coffee"), "OK");
+    }
+    // What is left to tell is sent at the end.
+    assert_eq!(serve::end(child, rustix::process::Signal::TERM), Some(0));
+    assert_eq!(collector.sum("floe.server.requests", ("api", "PUT")) as i64, 3);
+    assert_eq!(collector.sum("floe.server.connections.opened", ("listener", "walrus")) as i64, 4);
+    let of_topic = ("messaging.destination.name", "orders");
+    assert_eq!(collector.sum("messaging.client.sent.messages", of_topic) as i64, 3);
+}
+
+#[test]
 fn a_collector_that_is_not_there_keeps_nobody_from_working() {
     let dir = Dir::with_topics(&["orders"]);
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

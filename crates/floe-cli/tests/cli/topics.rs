@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::Dir;
+use crate::{cluster::Cluster, support::Dir};
 
 #[test]
 fn create_list_describe_delete() {
@@ -196,4 +196,35 @@ fn health() {
     let json = dir.run(&["health", "-o", "json"]).ok().json();
     assert_eq!(json["ready"], true);
     assert_eq!(json["nodes"][0]["ready"], true);
+    assert_eq!(json["leader"], serde_json::Value::Null, "nobody leads a store");
+}
+
+#[test]
+fn health_for_monitoring() {
+    let dir = Dir::new();
+    dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n").tells("");
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+
+    let cluster = Cluster::start();
+    let one_down = format!("{},{closed}?connect-timeout=60s&timeout=60s", cluster.walrus_address());
+    let warned = dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).tells("");
+    let expected = format!("WARNING - {closed} is not ready: ");
+    assert!(warned.text().starts_with(&expected) && warned.text().lines().count() == 1, "{}", warned.text());
+
+    let down = dir.run(&["health", "--check", "--url", &format!("fluvio://{closed}")]).code(2).tells("");
+    assert!(down.text().starts_with("CRITICAL - "), "{}", down.text());
+    let unknown = dir.run(&["health", "--check", "--url", "embedded:x?durabilty=os"]).code(3).tells("");
+    assert!(unknown.text().starts_with("UNKNOWN - "), "{}", unknown.text());
+}
+
+#[test]
+fn health_names_the_leader_of_a_cluster() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let fluvio = cluster.run(&dir, &["health", "-o", "json"]).ok().json();
+    assert_eq!(fluvio["leader"], cluster.address(), "the controller: {fluvio}");
+    assert_eq!(fluvio["nodes"][1]["leads"], false, "{fluvio}");
+    let state = fluvio["nodes"][1]["state"].as_str().unwrap();
+    assert!(state.contains(": Online, leads "), "{state}");
+    let walrus = dir.run(&["health", "-o", "json", "--url", &cluster.walrus_url()]).ok().json();
+    assert_eq!(walrus["leader"], cluster.walrus_address(), "{walrus}");
 }

@@ -178,7 +178,10 @@ impl ClientBuilder {
 
 impl fmt::Debug for ClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientBuilder").field("url", &self.url).field("layers", &self.user.len()).finish()
+        f.debug_struct("ClientBuilder")
+            .field("url", &crate::url::shown(&self.url))
+            .field("layers", &self.user.len())
+            .finish_non_exhaustive()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs, io,
+    fmt, fs, io,
     io::Write as _,
     path::{Path, PathBuf},
 };
@@ -28,7 +28,7 @@ use crate::{Error, ErrorKind, Result};
 /// url = "fluvio://sc.staging:9003"
 /// producer.linger = "5ms"
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigFile {
     path: PathBuf,
     text: String,
@@ -36,6 +36,13 @@ pub struct ConfigFile {
     pub(super) plain: Vec<Raw>,
     pub(super) profiles: BTreeMap<String, Vec<Raw>>,
     current: Option<String>,
+}
+
+/// The text may hold secrets, so it is not shown.
+impl fmt::Debug for ConfigFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConfigFile").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl ConfigFile {

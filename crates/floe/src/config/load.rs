@@ -1,6 +1,9 @@
 //! Puts the sources of a configuration over each other.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     Config,
@@ -27,7 +30,7 @@ const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LO
 /// assert_eq!(config.origin("compression.codec").to_string(), "flag --compression");
 /// # Ok::<(), floe::Error>(())
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use]
 pub struct Sources {
     variables: Vec<(String, String)>,
@@ -35,6 +38,20 @@ pub struct Sources {
     user: Option<PathBuf>,
     profile: Option<String>,
     flags: Vec<Raw>,
+}
+
+/// Values may be secrets, so only names are shown.
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Sources")
+            .field("variables", &names)
+            .field("project", &self.project)
+            .field("user", &self.user)
+            .field("profile", &self.profile)
+            .field("flags", &self.flags)
+            .finish()
+    }
 }
 
 impl Sources {

@@ -41,7 +41,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 pub(crate) use apply::{bytes, count};
 pub use file::ConfigFile;
@@ -59,12 +59,23 @@ use self::{load::invalid, raw::Raw, sections::NAMES};
 use crate::Result;
 
 /// Settings, and where each came from.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct Config {
     settings: Settings,
     url: Option<String>,
     profile: Option<String>,
     origins: BTreeMap<String, Origin>,
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("settings", &self.settings)
+            .field("url", &self.url.as_deref().map(crate::url::shown))
+            .field("profile", &self.profile)
+            .field("origins", &self.origins)
+            .finish()
+    }
 }
 
 /// One setting as it is in force.
@@ -119,7 +130,7 @@ impl Config {
     /// The URL and every setting, with values and origins.
     #[must_use]
     pub fn entries(&self) -> Vec<Entry> {
-        let url = self.url.as_ref().map(|url| ("url", url.clone()));
+        let url = self.url.as_ref().map(|url| ("url", crate::url::shown(url)));
         let settings = NAMES.iter().filter_map(|name| Some((*name, self.settings.show(name)?)));
         url.into_iter()
             .chain(settings)

@@ -27,6 +27,28 @@ impl Secret {
         &self.0
     }
 
+    /// The value as pairs, written `name=value,name=value`, names as headers of HTTP have them. `None` if it is not
+    /// written so.
+    ///
+    /// ```
+    /// # use floe::config::Secret;
+    /// assert_eq!(Secret::new("api-key=a=b, x=y").pairs(), Some(vec![("api-key", "a=b"), ("x", "y")]));
+    /// assert_eq!(Secret::new("no pair").pairs(), None);
+    /// ```
+    #[must_use]
+    pub fn pairs(&self) -> Option<Vec<(&str, &str)>> {
+        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let pairs = self.0.split(',').map(|pair| {
+            let (name, value) = pair.split_once('=')?;
+            let (name, value) = (name.trim(), value.trim());
+            let is_name = !name.is_empty() && name.bytes().all(token);
+            let is_value =
+                !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+            (is_name && is_value).then_some((name, value))
+        });
+        pairs.collect()
+    }
+
     /// Reads a value as it is written in a source.
     pub(super) fn resolve(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {

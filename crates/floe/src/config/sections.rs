@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     secret::Secret,
-    value::{Setting, Switch, any, at_least_one, positive, positive_if_some, share},
+    value::{Setting, Switch, any, at_least_one, pairs_if_some, positive, positive_if_some, share},
 };
 use crate::{
     Codec,
@@ -230,8 +230,8 @@ settings! {
         propagate: bool = true, any;
         /// Tells the clients of a process apart.
         client_id: Option<String> = None, any;
-        /// Headers for the exporter, as `name=value,name=value`.
-        otlp_headers: Option<Secret> = None, any;
+        /// Headers that the command line sends with OTLP, as `name=value,name=value`.
+        otlp_headers: Option<Secret> = None, pairs_if_some;
     }
     /// When the client counts as healthy.
     health: HealthSettings {

@@ -132,6 +132,10 @@ fn mistakes_name_the_setting_the_value_the_place_and_what_was_meant() {
         ("[retry]\nmultiplier = 0.5\n", "it must be at least 1"),
         ("[health]\nqueue_warning = 2\n", "from 0 to 1"),
         ("[pool]\nmin = 5\nmax = 4\n", "floe.toml:2) and pool.max ("),
+        (
+            "[telemetry]\notlp_headers = \"hush\"\n",
+            "telemetry.otlp_headers = ***: write name=value,name=value",
+        ),
         ("[profiles.unused]\nlinger = 1\n", "unknown setting \"linger\""),
     ];
     for (project, expected) in table {

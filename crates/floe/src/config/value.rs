@@ -315,6 +315,12 @@ pub(super) fn positive<T: Default + PartialEq>(value: &T) -> Option<&'static str
     (*value == T::default()).then_some("it must be more than 0")
 }
 
+/// Pairs, if there are some.
+pub(super) fn pairs_if_some(value: &Option<Secret>) -> Option<&'static str> {
+    let value = value.as_ref()?;
+    value.pairs().is_none().then_some("write name=value,name=value")
+}
+
 /// Not 0, if there is one.
 pub(super) fn positive_if_some<T: Default + PartialEq>(value: &Option<T>) -> Option<&'static str> {
     value.as_ref().and_then(positive)

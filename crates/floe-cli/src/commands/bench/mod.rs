@@ -14,7 +14,7 @@ use std::{
 };
 
 use clap::Args;
-use floe::{Client, Codec, TopicSpec, consumer::StartAt, units};
+use floe::{Client, Codec, TopicSpec, config::Settings, consumer::StartAt, units, url};
 
 pub(crate) use self::report::{Measured, Measurement};
 use self::{latency::LatencySampler, payload::Payload, verify::Verifier};
@@ -50,14 +50,43 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "P", default_value_t = 1)]
     pub(crate) partitions: u32,
     /// Compress batches with none, gzip, snappy, lz4 or zstd; the values are then compressible text, else random bytes
-    #[arg(long, value_name = "CODEC", default_value = "none")]
+    /// [default: setting compression.codec, or none]
+    #[arg(long, value_name = "CODEC")]
+    pub(crate) compression: Option<Codec>,
+    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or 64KiB]
+    #[arg(long, value_name = "SIZE", value_parser = super::parse_batch_size)]
+    pub(crate) batch_size: Option<usize>,
+    /// Wait this long for a batch to fill [default: setting producer.linger, or 0ms]
+    #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
+    pub(crate) linger: Option<Duration>,
+}
+
+/// What is measured, once it is known what the settings say.
+#[derive(Debug, Clone)]
+pub(crate) struct Load {
+    pub(crate) records: u64,
+    pub(crate) size: usize,
+    pub(crate) partitions: u32,
     pub(crate) compression: Codec,
-    /// Size at which a batch is sent, before compression
-    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = super::parse_batch_size)]
     pub(crate) batch_size: usize,
-    /// Wait this long for a batch to fill
-    #[arg(long, value_name = "DURATION", default_value = "0ms", value_parser = units::parse_duration)]
     pub(crate) linger: Duration,
+}
+
+impl BenchArgs {
+    /// Takes from the settings what the flags leave open.
+    fn load(&self, settings: &Settings) -> Load {
+        let compression = &settings.compression;
+        let configured = if compression.enabled { compression.codec } else { Codec::None };
+        let batch_size = usize::try_from(settings.producer.batch_size).unwrap_or(usize::MAX);
+        Load {
+            records: self.records,
+            size: self.size,
+            partitions: self.partitions,
+            compression: self.compression.unwrap_or(configured),
+            batch_size: self.batch_size.unwrap_or(batch_size),
+            linger: self.linger.unwrap_or(settings.producer.linger),
+        }
+    }
 }
 
 fn parse_record_size(text: &str) -> Result<usize, String> {
@@ -73,17 +102,15 @@ fn parse_record_size(text: &str) -> Result<usize, String> {
 
 pub(crate) async fn run(global: &Global, args: BenchArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let measurement = with_client(global, async |client| measure(client, &args, &interrupt).await).await?;
+    let measurement =
+        with_client(global, async |client| measure(client, &args.load(client.settings()), &interrupt).await)
+            .await?;
     print_document(global.output, &measurement.to_json(), &measurement.to_text())?;
     measurement.check()
 }
 
 /// Measures in a topic of its own, which is deleted whatever comes of it, where the engine can.
-pub(crate) async fn measure(
-    client: &Client,
-    args: &BenchArgs,
-    interrupt: &Interrupt,
-) -> Outcome<Measurement> {
+pub(crate) async fn measure(client: &Client, load: &Load, interrupt: &Interrupt) -> Outcome<Measurement> {
     let capabilities = client.info().capabilities;
     if !capabilities.binary {
         // The number and the filler of a value are bytes that such an engine would refuse or change.
@@ -91,9 +118,9 @@ pub(crate) async fn measure(
             .with_hint("on Walrus, use framing=packed, which is the default"));
     }
     let topic = temporary_name();
-    client.admin().create_topic(TopicSpec::new(topic.as_str()).partitions(args.partitions)).await?;
+    client.admin().create_topic(TopicSpec::new(topic.as_str()).partitions(load.partitions)).await?;
     let outcome = tokio::select! {
-        outcome = measure_in(client, args, &topic) => outcome,
+        outcome = measure_in(client, load, &topic) => outcome,
         () = interrupt.pressed() => Err(Failure::interrupted()),
     };
     if !capabilities.delete_topic {
@@ -113,14 +140,14 @@ fn temporary_name() -> String {
     format!("floe-bench-{}-{:x}", process::id(), now.as_nanos() & 0xffff_ffff_ffff)
 }
 
-async fn measure_in(client: &Client, args: &BenchArgs, topic: &str) -> Outcome<Measurement> {
-    let payload = Payload::new(args.size, args.compression != Codec::None);
-    let (produce, latency) = produce(client, args, topic, &payload).await?;
-    let mut verifier = Verifier::new(args.records, &payload);
+async fn measure_in(client: &Client, load: &Load, topic: &str) -> Outcome<Measurement> {
+    let payload = Payload::new(load.size, load.compression != Codec::None);
+    let (produce, latency) = produce(client, load, topic, &payload).await?;
+    let mut verifier = Verifier::new(load.records, &payload);
     let consume = consume(client, topic, &mut verifier).await?;
     Ok(Measurement {
-        args: args.clone(),
-        url: client.url().to_owned(),
+        load: load.clone(),
+        url: url::shown(client.url()),
         engine: client.info().name,
         produce,
         latency,
@@ -131,30 +158,30 @@ async fn measure_in(client: &Client, args: &BenchArgs, topic: &str) -> Outcome<M
 
 async fn produce(
     client: &Client,
-    args: &BenchArgs,
+    load: &Load,
     topic: &str,
     payload: &Payload,
 ) -> Outcome<(Measured, hdrhistogram::Histogram<u64>)> {
     let producer = client
         .producer(topic)
-        .linger(args.linger)
-        .batch_size(args.batch_size)
-        .compression(args.compression)
+        .linger(load.linger)
+        .batch_size(load.batch_size)
+        .compression(load.compression)
         .start()
         .await?;
-    let mut latency = LatencySampler::start(args.records.div_ceil(RUN))?;
-    let mut values = vec![0; args.size * RUN as usize];
+    let mut latency = LatencySampler::start(load.records.div_ceil(RUN))?;
+    let mut values = vec![0; load.size * RUN as usize];
     let begun = Instant::now();
-    for run in 0..args.records.div_ceil(RUN) {
-        let numbers = run * RUN..args.records.min((run + 1) * RUN);
+    for run in 0..load.records.div_ceil(RUN) {
+        let numbers = run * RUN..load.records.min((run + 1) * RUN);
         let mut filled = 0;
-        for (number, value) in numbers.zip(values.chunks_exact_mut(args.size)) {
+        for (number, value) in numbers.zip(values.chunks_exact_mut(load.size)) {
             payload.fill(number, value);
             filled += value.len();
         }
         // Taken before the records are handed over: waiting for room is part of what a caller waits for.
         let handed_over = latency.wants(run).then(Instant::now);
-        let deliveries = producer.enqueue_all(values[..filled].chunks_exact(args.size)).await?;
+        let deliveries = producer.enqueue_all(values[..filled].chunks_exact(load.size)).await?;
         match handed_over {
             Some(handed_over) => latency.watch(handed_over, deliveries).await,
             None => drop(deliveries),
@@ -167,7 +194,7 @@ async fn produce(
     if let Some(undelivered) = report.undelivered.first() {
         return Err(undelivered.error.clone().into());
     }
-    Ok((Measured { records: args.records, bytes: args.records * args.size as u64, time }, latency))
+    Ok((Measured { records: load.records, bytes: load.records * load.size as u64, time }, latency))
 }
 
 async fn consume(client: &Client, topic: &str, verifier: &mut Verifier<'_>) -> Outcome<Measured> {

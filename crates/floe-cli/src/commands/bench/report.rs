@@ -5,7 +5,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde_json::{Value, json};
 
-use super::{BenchArgs, payload, verify::Verdict};
+use super::{Load, payload, verify::Verdict};
 use crate::{
     exit::{Failure, Outcome},
     output::amount,
@@ -33,7 +33,7 @@ impl Measured {
 /// The outcome of one run.
 #[derive(Debug)]
 pub(crate) struct Measurement {
-    pub(super) args: BenchArgs,
+    pub(super) load: Load,
     pub(super) url: String,
     pub(super) engine: &'static str,
     pub(super) produce: Measured,
@@ -65,13 +65,13 @@ impl Measurement {
             "inputs": {
                 "url": self.url,
                 "engine": self.engine,
-                "records": self.args.records,
-                "size": self.args.size,
-                "payload": payload::describe(self.args.compression),
-                "partitions": self.args.partitions,
-                "compression": self.args.compression.name(),
-                "batch_size": self.args.batch_size,
-                "linger_ms": self.args.linger.as_secs_f64() * 1e3,
+                "records": self.load.records,
+                "size": self.load.size,
+                "payload": payload::describe(self.load.compression),
+                "partitions": self.load.partitions,
+                "compression": self.load.compression.name(),
+                "batch_size": self.load.batch_size,
+                "linger_ms": self.load.linger.as_secs_f64() * 1e3,
             },
             "produce": {
                 "records_per_second": self.produce.records_per_second(),
@@ -107,11 +107,11 @@ impl Measurement {
         let Verdict { lost, duplicated, out_of_order, .. } = self.verdict;
         format!(
             "{} of {} B ({} bytes, compression {}) in {} on {}\n{}         latency p50 {}, p99 {}, p99.9 {}, max {} (enqueue to acknowledgement, {} samples)\n{}checked  {} lost, {} duplicated, {} out of order\n",
-            amount::count(self.args.records, "record"),
-            self.args.size,
-            payload::describe(self.args.compression),
-            self.args.compression.name(),
-            amount::count(self.args.partitions.into(), "partition"),
+            amount::count(self.load.records, "record"),
+            self.load.size,
+            payload::describe(self.load.compression),
+            self.load.compression.name(),
+            amount::count(self.load.partitions.into(), "partition"),
             self.url,
             rate("produce", self.produce),
             quantile(0.5),
@@ -146,7 +146,7 @@ mod tests {
         latency.record(5000).unwrap();
         let measured = Measured { records: 100, bytes: 10_000, time: Duration::from_millis(100) };
         Measurement {
-            args: BenchArgs {
+            load: Load {
                 records: 100,
                 size: 100,
                 partitions: 2,
