@@ -51,6 +51,8 @@ pub(super) struct Batch {
     pub(super) attempts: u32,
     /// An attempt may have appended it although no acknowledgement came.
     pub(super) uncertain: bool,
+    /// It may be there because of an attempt before the latest one, which nothing has settled since.
+    uncertain_before: bool,
     /// Why the last attempt failed.
     pub(super) last_error: Option<Error>,
     origins: Origins,
@@ -79,6 +81,7 @@ impl Batch {
             deadline: closed.deadline,
             attempts: 0,
             uncertain: false,
+            uncertain_before: false,
             last_error: None,
             origins: closed.origins,
             span: None,
@@ -119,6 +122,7 @@ impl Batch {
     /// Counts an attempt that begins now.
     pub(super) fn begin_attempt(&mut self, target: &TopicPartition) {
         self.attempts += 1;
+        self.uncertain_before = self.uncertain;
         self.uncertain = true;
         let telemetry = &self.shared.telemetry;
         if self.span.is_none() {
@@ -132,6 +136,18 @@ impl Batch {
         }
     }
 
+    /// The attempt ended with an error. That this attempt did nothing says nothing of those before it.
+    pub(super) fn attempt_failed(&mut self, error: Error) {
+        self.uncertain = self.uncertain_before || error.effect() == Effect::Unknown;
+        self.last_error = Some(error);
+    }
+
+    /// The partition was looked through, and no attempt has left it there.
+    pub(super) fn is_not_there(&mut self) {
+        self.uncertain = false;
+        self.uncertain_before = false;
+    }
+
     /// Acknowledged.
     pub(super) fn succeed(mut self, base_offset: Option<i64>) {
         self.finish(Ok(base_offset));
@@ -139,6 +155,7 @@ impl Batch {
 
     /// Given up.
     pub(super) fn fail(mut self, error: Error) {
+        let error = if self.uncertain_before { error.with_effect(Effect::Unknown) } else { error };
         self.finish(Err(error));
     }
 

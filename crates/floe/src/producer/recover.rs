@@ -28,8 +28,7 @@ impl Sender<'_> {
                     batch.fail(error);
                 }
                 Some(Err(error)) if self.shared.config.retries.should_retry.accepts(&error) => {
-                    batch.uncertain = error.effect() == Effect::Unknown;
-                    batch.last_error = Some(error);
+                    batch.attempt_failed(error);
                     failed.push_back(batch);
                 }
                 Some(Err(error)) => batch.fail(error),
@@ -151,7 +150,9 @@ impl Sender<'_> {
             match places.next().flatten() {
                 Some(base_offset) => self.acknowledge(batch, Some(base_offset), true),
                 None => {
-                    batch.uncertain = !believe;
+                    if believe {
+                        batch.is_not_there();
+                    }
                     missing |= !believe;
                     failed.push_back(batch);
                 }

@@ -106,6 +106,25 @@ async fn an_engine_without_offsets_gets_it_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_later_attempt_that_did_nothing_takes_no_doubt_away() {
+    let mut capabilities = Capabilities::FULL;
+    capabilities.offsets = false;
+    for last in [refused(), rejected()] {
+        let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
+        engine.fail_appends([Fault::LoseAnswer(lost())]);
+        engine.fail_appends(vec![Fault::Refuse(last.clone()); 1000]);
+        let orders = builder.timeout(Duration::from_secs(9)).start().await.unwrap();
+        let error = orders.send("a").await.unwrap_err();
+        assert_eq!((error.effect(), values(&engine, 0).len()), (Effect::Unknown, 1), "{last}");
+    }
+    // Where the partition can be looked through, there is no doubt left.
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Refuse(lost()), Fault::Refuse(rejected())]);
+    let error = builder.start().await.unwrap().send("a").await.unwrap_err();
+    assert_eq!((error.effect(), values(&engine, 0).len()), (Effect::None, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_can_never_succeed_fails_at_once_and_alone() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Pass, Fault::Refuse(rejected())]);
