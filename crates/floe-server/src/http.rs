@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use floe::health::Status;
+use floe::{health::Status, net::Stream};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -30,7 +30,11 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Serves one connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
     // Health and metrics are never encrypted.
-    let Socket::Plain(socket) = socket else { return };
+    let socket: Box<dyn Stream> = match socket {
+        Socket::Plain(socket) => Box::new(socket),
+        Socket::Other(socket) => socket,
+        Socket::Encrypted(_) => return,
+    };
     let limit = node.limits.http_timeout;
     let service = TowerToHyperService::new(router(Arc::clone(&node)));
     let connection = http1::Builder::new()
@@ -40,6 +44,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
         .serve_connection(TokioIo::new(socket), service);
     let mut connection = pin!(connection);
     let outcome = tokio::select! {
+        biased;
         outcome = connection.as_mut() => outcome,
         () = told(&mut stop) => {
             connection.as_mut().graceful_shutdown();

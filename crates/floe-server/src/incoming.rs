@@ -133,6 +133,7 @@ pub(crate) async fn until_end(
     tasks: &mut JoinSet<()>,
 ) -> Option<Ended> {
     let ended = tokio::select! {
+        biased;
         ended = reading => ended,
         () = told(stop) => None,
         _ = tasks.join_next() => Some(Ended::Broken),

@@ -54,7 +54,7 @@ pub mod testkit;
 mod tls;
 mod walrus;
 
-pub use listeners::{Addresses, BoundAddresses, Listeners};
+pub use listeners::{Accept, Addresses, BoundAddresses, Listener, Listeners};
 pub use metrics::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 pub use options::{Limits, MoreMetrics, ServeOptions};
 pub use server::serve;

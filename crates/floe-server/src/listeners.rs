@@ -1,11 +1,13 @@
 //! Sockets that are bound before the server starts, so that whoever starts it knows the ports.
 
 use std::{
-    io,
+    fmt, io,
     net::{Ipv4Addr, SocketAddr},
 };
 
-use tokio::net::{TcpListener, lookup_host};
+use floe::net::Stream;
+use futures_util::future::BoxFuture;
+use tokio::net::{TcpListener, TcpStream, lookup_host};
 
 /// Port of the Fluvio controller, as in a real cluster.
 const FLUVIO_SC_PORT: u16 = 9003;
@@ -67,15 +69,72 @@ impl Addresses {
     }
 }
 
+/// Connections from elsewhere than TCP, for example a tunnel, or a network inside a test. Dropping it stops listening.
+pub trait Accept: fmt::Debug + Send + Sync + 'static {
+    /// The next connection. Errors are taken for passing ones: it is asked again a little later.
+    ///
+    /// # Cancel safety
+    /// Dropping the future must lose no connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
+
+    /// The address that clients reach it at, as far as it has one in those terms.
+    ///
+    /// # Errors
+    /// When it has none.
+    fn local_addr(&self) -> io::Result<SocketAddr>;
+}
+
+/// Where one protocol listens.
+#[derive(Debug)]
+pub enum Listener {
+    /// At a TCP port.
+    Tcp(TcpListener),
+    /// Elsewhere. TLS, if there is to be any, is up to it: [`ServeOptions::tls`](crate::ServeOptions::tls) has no effect on
+    /// its connections.
+    Other(Box<dyn Accept>),
+}
+
+impl Listener {
+    pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => listener.accept().await.map(|(socket, _)| Accepted::Tcp(socket)),
+            Self::Other(listener) => listener.accept().await.map(Accepted::Other),
+        }
+    }
+
+    /// The address that was bound.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match self {
+            Self::Tcp(listener) => listener.local_addr(),
+            Self::Other(listener) => listener.local_addr(),
+        }
+    }
+}
+
+impl From<TcpListener> for Listener {
+    fn from(listener: TcpListener) -> Self {
+        Self::Tcp(listener)
+    }
+}
+
+/// A connection that nobody has spoken on.
+pub(crate) enum Accepted {
+    Tcp(TcpStream),
+    Other(Box<dyn Stream>),
+}
+
 /// Bound sockets. Connections queue up in them until [`serve`](crate::serve) is called.
 #[derive(Debug)]
 pub struct Listeners {
     /// Controller and data server of Fluvio; one makes no sense without the other.
-    pub fluvio: Option<(TcpListener, TcpListener)>,
+    pub fluvio: Option<(Listener, Listener)>,
     /// Walrus.
-    pub walrus: Option<TcpListener>,
+    pub walrus: Option<Listener>,
     /// Health and metrics.
-    pub http: Option<TcpListener>,
+    pub http: Option<Listener>,
 }
 
 impl Listeners {
@@ -111,7 +170,7 @@ impl Listeners {
     /// # Errors
     /// The operating system's.
     pub fn addresses(&self) -> io::Result<BoundAddresses> {
-        let local = |listener: Option<&TcpListener>| listener.map(TcpListener::local_addr).transpose();
+        let local = |listener: Option<&Listener>| listener.map(Listener::local_addr).transpose();
         let (controller, data) = self.fluvio.as_ref().map(|(controller, data)| (controller, data)).unzip();
         Ok(BoundAddresses {
             fluvio_sc: local(controller)?,
@@ -135,8 +194,8 @@ pub struct BoundAddresses {
     pub http: Option<SocketAddr>,
 }
 
-async fn bind(address: &str) -> io::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| named(address, &error))
+async fn bind(address: &str) -> io::Result<Listener> {
+    TcpListener::bind(address).await.map(Listener::Tcp).map_err(|error| named(address, &error))
 }
 
 fn named(address: &str, error: &io::Error) -> io::Error {

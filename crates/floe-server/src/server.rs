@@ -14,7 +14,7 @@ use std::{
 use floe::{Client, Error, ErrorKind, Result, engine::SharedEngine};
 use futures_util::future::BoxFuture;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     sync::{Semaphore, watch},
     task::JoinSet,
 };
@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     catalog::Catalog,
     fluvio, http,
-    listeners::Listeners,
+    listeners::{Accepted, Listener, Listeners},
     metrics::Front,
     node::{Node, PublicAddress, told},
     options::ServeOptions,
@@ -72,7 +72,7 @@ pub async fn serve(
         stopping: stopping.clone(),
         deadline: options.shutdown_deadline,
     };
-    let mut accept = |listener: TcpListener, front: Front, handler: Handler| {
+    let mut accept = |listener: Listener, front: Front, handler: Handler| {
         tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
@@ -106,10 +106,13 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let refuse =
         |error: io::Error| Error::new(ErrorKind::StorageError, "the server cannot start").with_source(error);
     let folder = options.registry.clone();
-    let registry = tokio::task::spawn_blocking(move || Registry::open(folder.as_deref()))
-        .await
-        .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?
-        .map_err(refuse)?;
+    let registry = match folder {
+        None => Registry::open(None),
+        Some(folder) => tokio::task::spawn_blocking(move || Registry::open(Some(&folder)))
+            .await
+            .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?,
+    };
+    let registry = registry.map_err(refuse)?;
     let data_server = match &listeners.fluvio {
         Some((_, data)) => {
             let bound = data.local_addr().map_err(refuse)?;
@@ -173,7 +176,7 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    async fn run(mut self, listener: TcpListener) {
+    async fn run(mut self, mut listener: Listener) {
         let mut open = JoinSet::new();
         let mut stopping = self.stopping.clone();
         let mut stopped = pin!(told(&mut stopping));
@@ -182,7 +185,7 @@ impl Acceptor {
                 biased;
                 () = &mut stopped => break,
                 accepted = listener.accept() => match accepted {
-                    Ok((socket, _)) => self.take(socket, &mut open),
+                    Ok(socket) => self.take(socket, &mut open),
                     Err(error) => {
                         tracing::warn!(%error, listener = self.front.name(), "cannot accept a connection");
                         tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -203,12 +206,11 @@ impl Acceptor {
         }
     }
 
-    fn take(&mut self, socket: TcpStream, open: &mut JoinSet<()>) {
+    fn take(&mut self, socket: Accepted, open: &mut JoinSet<()>) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.node.metrics.connection_refused();
             return;
         };
-        configure(&socket);
         let (node, stop, handler, front) =
             (Arc::clone(&self.node), self.stopping.clone(), self.handler, self.front);
         let counted = Counted::new(Arc::clone(&self.node), self.front);
@@ -223,7 +225,12 @@ impl Acceptor {
 }
 
 /// The connection after the handshake of TLS, if there is to be one; `None` if it failed.
-async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: TcpStream) -> Option<Socket> {
+async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: Accepted) -> Option<Socket> {
+    let socket = match socket {
+        Accepted::Tcp(socket) => socket,
+        Accepted::Other(socket) => return Some(Socket::Other(socket)),
+    };
+    configure(&socket);
     let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
     match tokio::time::timeout(node.limits.handshake_timeout, tls.accept(socket)).await {
         Ok(Ok(socket)) => Some(Socket::Encrypted(Box::new(socket))),

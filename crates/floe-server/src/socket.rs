@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use floe::net::Stream;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWrite, ReadHalf, WriteHalf},
     net::{
@@ -27,6 +28,8 @@ const IDLE_ROOM: usize = 512;
 pub(crate) enum Socket {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
+    /// From elsewhere than TCP.
+    Other(Box<dyn Stream>),
 }
 
 impl Socket {
@@ -40,6 +43,10 @@ impl Socket {
                 let (reading, writing) = tokio::io::split(socket);
                 (Reading::Encrypted(reading), Writing::Encrypted(writing))
             }
+            Self::Other(socket) => {
+                let (reading, writing) = tokio::io::split(socket);
+                (Reading::Other(reading), Writing::Other(writing))
+            }
         }
     }
 }
@@ -49,6 +56,7 @@ impl Socket {
 pub(crate) enum Reading {
     Plain(OwnedReadHalf),
     Encrypted(ReadHalf<Box<TlsStream<TcpStream>>>),
+    Other(ReadHalf<Box<dyn Stream>>),
 }
 
 impl Reading {
@@ -71,6 +79,10 @@ impl Reading {
                 make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
                 socket.read_buf(received).await
             }
+            Self::Other(socket) => {
+                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+                socket.read_buf(received).await
+            }
         }
     }
 }
@@ -88,6 +100,7 @@ fn make_room(received: &mut BytesMut, least: usize) {
 pub(crate) enum Writing {
     Plain(OwnedWriteHalf),
     Encrypted(WriteHalf<Box<TlsStream<TcpStream>>>),
+    Other(WriteHalf<Box<dyn Stream>>),
 }
 
 impl AsyncWrite for Writing {
@@ -95,6 +108,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Self::Encrypted(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Other(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
@@ -106,6 +120,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Self::Encrypted(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Self::Other(socket) => Pin::new(socket).poll_write_vectored(context, slices),
         }
     }
 
@@ -113,6 +128,7 @@ impl AsyncWrite for Writing {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Encrypted(socket) => socket.is_write_vectored(),
+            Self::Other(socket) => socket.is_write_vectored(),
         }
     }
 
@@ -120,6 +136,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_flush(context),
+            Self::Other(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
@@ -127,6 +144,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Other(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

@@ -42,6 +42,12 @@ pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
+impl fmt::Debug for dyn Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream")
+    }
+}
+
 /// Opens connections. Engines take the one that they are given, so that a proxy, a tunnel or a scripted peer can take
 /// the place of TCP.
 pub trait Dial: fmt::Debug + Send + Sync + 'static {
