@@ -52,6 +52,8 @@ pub mod producer;
 mod random;
 pub mod record;
 pub mod retry;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod smartmodule;
 pub mod telemetry;
 pub mod topic;

@@ -5,6 +5,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 /// Random bits. The standard library seeds its hash maps from the operating system; that is random enough here, and
 /// needs no further crate.
 pub(crate) fn bits() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(bits) = crate::simulation::bits() {
+        return bits;
+    }
     RandomState::new().build_hasher().finish()
 }
 

@@ -217,15 +217,8 @@ impl Driver {
             let deadline = self.waiting.front().map(|waiting| waiting.job.deadline);
             self.input.reserve(READ_SIZE);
             tokio::select! {
-                job = self.jobs.recv(), if open && room => match job {
-                    Some(job) => self.take(job),
-                    None => open = false,
-                },
-                written = write.write_buf(&mut self.out), if !self.out.is_empty() => match written {
-                    Ok(0) => return End::Io(io::ErrorKind::WriteZero.into()),
-                    Ok(count) => self.written += count as u64,
-                    Err(error) => return End::Io(error),
-                },
+                // An answer that is there counts, also in the moment of its deadline.
+                biased;
                 received = read.read_buf(&mut self.input) => match received {
                     // Idle connections that the other side closes are no failure of any request.
                     Ok(0) if self.waiting.is_empty() => return End::Unneeded,
@@ -233,6 +226,15 @@ impl Driver {
                     Ok(_) => if let Err(end) = self.answer() {
                         return end;
                     },
+                    Err(error) => return End::Io(error),
+                },
+                job = self.jobs.recv(), if open && room => match job {
+                    Some(job) => self.take(job),
+                    None => open = false,
+                },
+                written = write.write_buf(&mut self.out), if !self.out.is_empty() => match written {
+                    Ok(0) => return End::Io(io::ErrorKind::WriteZero.into()),
+                    Ok(count) => self.written += count as u64,
                     Err(error) => return End::Io(error),
                 },
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => return End::Late,

@@ -13,7 +13,7 @@
 //! does not tell a quiet peer from a dead one.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map},
+    collections::{BTreeMap, VecDeque, btree_map},
     fmt, io,
     marker::PhantomData,
     sync::{
@@ -97,7 +97,8 @@ struct State {
 
 #[derive(Debug, Default)]
 struct Pending {
-    waiting: HashMap<i32, Waiting>,
+    /// In the order of their numbers, so that a broken connection is told to callers in the order in which they asked.
+    waiting: BTreeMap<i32, Waiting>,
     /// Until when the watchdog sleeps.
     wakes_at: Option<Instant>,
     last_read: Option<Instant>,
@@ -492,10 +493,10 @@ async fn hand_out(frame: Bytes, state: &State) -> Result<()> {
     let stream = {
         let mut pending = state.pending.lock();
         match pending.waiting.entry(id) {
-            hash_map::Entry::Vacant(_) => {
+            btree_map::Entry::Vacant(_) => {
                 return Err(out_of_step(format!("a reply to request {id}, which was not sent")));
             }
-            hash_map::Entry::Occupied(entry) => match entry.get() {
+            btree_map::Entry::Occupied(entry) => match entry.get() {
                 Waiting::Stream { to } => to.clone(),
                 Waiting::Reply { .. } => {
                     if let Waiting::Reply { to, .. } = entry.remove() {
@@ -568,12 +569,14 @@ async fn watch_over(state: &State, prober: &Prober) -> Error {
             let patience = now + prober.settings.patience;
             state.pending.lock().wakes_at = Some(patience);
             tokio::select! {
+                biased;
                 () = sleep_until(patience) => {}
                 () = state.earlier.notified() => {}
             }
             continue;
         }
         tokio::select! {
+            biased;
             () = sleep_until(wakes_at) => {}
             () = state.earlier.notified() => {}
         }

@@ -1,9 +1,6 @@
 //! Whether a node is up, and when to try it again.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    time::Duration,
-};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -39,8 +36,7 @@ impl NodeState {
 
     /// The node failed.
     pub(crate) fn failed(&self, error: &crate::Error) {
-        let noise = RandomState::new().hash_one(0u8) >> 32;
-        self.failed_with(error, noise as f64 / f64::from(u32::MAX));
+        self.failed_with(error, crate::random::fraction());
     }
 
     fn failed_with(&self, error: &crate::Error, random: f64) {

@@ -217,8 +217,9 @@ impl Dial for Cluster {
             alive.borrow_and_update();
             tokio::spawn(async move {
                 tokio::select! {
-                    _ = server.run() => {}
+                    biased;
                     _ = alive.changed() => {}
+                    _ = server.run() => {}
                 }
             });
             Ok(Box::new(near) as Box<dyn Stream>)
@@ -263,6 +264,7 @@ impl Connection {
                 }
             }
             tokio::select! {
+                biased;
                 count = self.socket.read_buf(&mut received) => match count {
                     Ok(0) | Err(_) => return None,
                     Ok(_) => {}

@@ -349,6 +349,7 @@ impl Metadata {
         let mut fresh = [true; 3];
         loop {
             tokio::select! {
+                biased;
                 reply = spus.next() => {
                     let reply = reply?;
                     let mut cluster = self.cluster.write();

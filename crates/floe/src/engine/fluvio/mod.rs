@@ -138,9 +138,10 @@ impl FluvioEngine {
         let following = Arc::clone(&metadata).follow(Some(link));
         tokio::spawn(async move {
             tokio::select! {
-                () = following => {}
+                biased;
                 // An engine that was dropped counts as closed.
                 _ = ended.wait_for(|closed| *closed) => {}
+                () = following => {}
             }
         });
         if !metadata.wait_for(cluster::Cluster::is_complete).await {

@@ -4,7 +4,7 @@
 //! for each group and partition that nothing is read from. Listing and deleting goes to the data server that leads the
 //! one partition of the system topic in which the cluster keeps the offsets.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_wire::fluvio::{
     ConsumerOffset, ConsumerOffsetFilter, DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest,
@@ -42,7 +42,7 @@ type Key = (Arc<str>, TopicPartition);
 
 /// Connections over which offsets are stored.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<Key, Kept>>);
+pub(super) struct Sessions(Mutex<BTreeMap<Key, Kept>>);
 
 #[derive(Debug)]
 struct Kept {

@@ -1,7 +1,7 @@
 //! Which data server to ask about a partition, and the connections to it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, OnceLock},
 };
 
@@ -34,9 +34,9 @@ pub(super) struct Spu {
 pub(super) struct Router {
     pub(super) metadata: Arc<Metadata>,
     pub(super) connector: Arc<Connector>,
-    spus: Mutex<HashMap<i32, Arc<Spu>>>,
-    /// Leaders, as of a generation of the metadata.
+    /// Leaders, as of a generation of the metadata. Before the data servers, so that those are dropped in their order.
     leaders: Mutex<(u64, HashMap<TopicPartition, Arc<Spu>>)>,
+    spus: Mutex<BTreeMap<i32, Arc<Spu>>>,
     closed: watch::Receiver<bool>,
 }
 
@@ -169,9 +169,10 @@ impl Routes for AppendRoutes {
             let mut closed = router.closed.clone();
             tokio::spawn(async move {
                 tokio::select! {
-                    () = working => {}
+                    biased;
                     // An engine that was dropped counts as closed.
                     _ = closed.wait_for(|closed| *closed) => {}
+                    () = working => {}
                 }
             });
             outbox

@@ -297,7 +297,9 @@ impl WalrusEngine {
         self.lanes.lock().clear();
         let intakes = std::mem::take(&mut *self.intakes.lock());
         if self.journal.is_none() {
-            for (topic, intake) in &intakes {
+            let mut intakes: Vec<_> = intakes.iter().collect();
+            intakes.sort_by_key(|(topic, _)| *topic);
+            for (topic, intake) in intakes {
                 let batches = intake.left().await;
                 if batches > 0 {
                     tracing::warn!(%topic, batches, "taken from the cluster and never read: these are lost");
