@@ -1,0 +1,232 @@
+//! Those who read.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use floe::{
+    Client, Consumer, Message,
+    consumer::{Finish, StartAt},
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use crate::{plan::GroupPlan, produce::name, rng::Rng, store::Handled, trace::Trace};
+
+/// How long everything may take that is there to be read.
+const CATCH_UP: Duration = Duration::from_secs(180);
+
+/// How long a call of a consumer may take while things go wrong, over all its own attempts.
+const CALL: Duration = Duration::from_secs(120);
+
+/// What was read: offsets and values by partition.
+pub type Read = BTreeMap<u32, Vec<(i64, String)>>;
+
+/// Until where to read: the offset after the last record, by partition. Unknown until everything was sent.
+pub type Goal = Option<BTreeMap<u32, i64>>;
+
+/// A reader that reads everything once.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) topic: &'static str,
+    pub(crate) goal: watch::Receiver<Goal>,
+    pub(crate) trace: Trace,
+    /// Without offsets there is no telling where the end is; then silence for so long ends it.
+    pub(crate) silence: Option<Duration>,
+}
+
+impl Reading {
+    /// Reads up to the goal.
+    pub(crate) async fn run(self, client: Client) -> Result<Read, String> {
+        let mut consumer =
+            start(&client, &self.trace, || client.consumer(self.topic).from(StartAt::Beginning)).await?;
+        let mut read = Read::new();
+        let mut goal = self.goal.clone();
+        let mut known: Goal = None;
+        let mut give_up_at = None;
+        loop {
+            if let (Some(known), None) = (&known, self.silence)
+                && known.iter().all(|(partition, end)| consumer.position(*partition).unwrap_or(0) >= *end)
+            {
+                break;
+            }
+            let wait = match (&known, self.silence) {
+                (Some(_), Some(silence)) => silence,
+                _ => CALL,
+            };
+            let next = tokio::select! {
+                biased;
+                changed = goal.changed(), if known.is_none() => {
+                    changed.map_err(|_| "the run ended before its reader".to_owned())?;
+                    known = goal.borrow_and_update().clone();
+                    give_up_at = Some(Instant::now() + CATCH_UP);
+                    continue;
+                }
+                next = timeout(wait, consumer.try_next()) => next,
+            };
+            match next {
+                Ok(Ok(Some(message))) => take(&mut read, &message, &self.trace)?,
+                Ok(Ok(None)) => return Err("the reader ended, and the topic is there".to_owned()),
+                Ok(Err(error)) => return Err(format!("the reader failed: {error:?}")),
+                Err(_) if known.is_some() && self.silence.is_some() => break,
+                Err(_) => {}
+            }
+            if give_up_at.is_some_and(|at| Instant::now() > at) {
+                let at: Vec<_> =
+                    read.keys().map(|partition| (*partition, consumer.position(*partition))).collect();
+                return Err(format!("the reader hangs at {at:?} and is to reach {known:?}"));
+            }
+        }
+        match timeout(CALL, consumer.close()).await {
+            Ok(Ok(())) => Ok(read),
+            Ok(Err(error)) => Err(format!("the reader cannot be closed: {error}")),
+            Err(_) => Err("closing the reader hangs".to_owned()),
+        }
+    }
+}
+
+/// Starts a consumer, however often it takes.
+async fn start(
+    client: &Client,
+    trace: &Trace,
+    builder: impl Fn() -> floe::consumer::ConsumerBuilder,
+) -> Result<Consumer, String> {
+    let begun = Instant::now();
+    let _ = client;
+    loop {
+        match timeout(CALL, builder().start()).await {
+            Ok(Ok(consumer)) => return Ok(consumer),
+            Ok(Err(error)) if error.is_retriable() && begun.elapsed() < CALL => {
+                trace.note(format_args!("a consumer cannot start: {error}"));
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            Ok(Err(error)) => return Err(format!("a consumer cannot start: {error:?}")),
+            Err(_) => return Err("starting a consumer hangs".to_owned()),
+        }
+    }
+}
+
+fn take(read: &mut Read, message: &Message, trace: &Trace) -> Result<(), String> {
+    let value =
+        String::from_utf8(message.value.to_vec()).map_err(|_| "a value is not what was sent".to_owned())?;
+    trace.note(format_args!("read {}/{} {}", message.partition, message.offset, name(&value)));
+    read.entry(message.partition).or_default().push((message.offset, value));
+    Ok(())
+}
+
+/// A member of a group that crashes and comes back.
+#[derive(Debug)]
+pub(crate) struct Grouped {
+    pub(crate) topic: &'static str,
+    pub(crate) group: &'static str,
+    pub(crate) plan: GroupPlan,
+    pub(crate) goal: watch::Receiver<Goal>,
+    pub(crate) handled: Handled,
+    pub(crate) rng: Rng,
+    pub(crate) trace: Trace,
+}
+
+/// How a life of a member ended.
+enum Life {
+    Crashed,
+    /// Everything is handled, and it was closed.
+    Done,
+}
+
+impl Grouped {
+    /// Handles everything up to the goal, over as many lives as it takes.
+    pub(crate) async fn run(mut self, client: Client) -> Result<Read, String> {
+        let mut read = Read::new();
+        let mut crashes_left = 8;
+        loop {
+            match self.live(&client, &mut read, crashes_left > 0).await? {
+                Life::Done => return Ok(read),
+                Life::Crashed => crashes_left -= 1,
+            }
+        }
+    }
+
+    async fn live(&mut self, client: &Client, read: &mut Read, may_crash: bool) -> Result<Life, String> {
+        let plan = self.plan.clone();
+        let mut consumer = start(client, &self.trace, || {
+            client
+                .consumer(self.topic)
+                .group(self.group)
+                .from(StartAt::StoredOrBeginning)
+                .commit(plan.commit)
+                .finish(plan.finish)
+        })
+        .await?;
+        let mut previous = BTreeMap::new();
+        let mut give_up_at = None;
+        let mut goal = self.goal.clone();
+        loop {
+            let known = goal.borrow_and_update().clone();
+            if let Some(known) = &known {
+                let at = give_up_at.get_or_insert_with(|| Instant::now() + CATCH_UP);
+                let has_all = |(partition, end): (&u32, &i64)| {
+                    // What a crash left unstored comes again first.
+                    let position = consumer.position(*partition).unwrap_or(0);
+                    position.min(self.handled.next(self.group, *partition)) >= *end
+                };
+                if known.iter().all(has_all) {
+                    break;
+                }
+                if Instant::now() > *at {
+                    return Err(format!("the group hangs, and is to reach {known:?}"));
+                }
+            }
+            let next = tokio::select! {
+                biased;
+                _ = goal.changed(), if known.is_none() => continue,
+                next = timeout(CALL, consumer.try_next()) => next,
+            };
+            let message = match next {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Err("the group's consumer ended, and the topic is there".to_owned()),
+                // Storing failed, and is tried again with the next record.
+                Ok(Err(error)) if error.operation() == Some("commit") && error.is_retriable() => {
+                    self.trace.note(format_args!("the group cannot store: {error}"));
+                    continue;
+                }
+                Ok(Err(error)) => return Err(format!("the group's consumer failed: {error:?}")),
+                Err(_) => continue,
+            };
+            let (partition, offset) = (message.partition, message.offset);
+            let handled = self.handled.next(self.group, partition);
+            let expected = previous.insert(partition, offset).map(|before| before + 1);
+            match expected {
+                // What was handled and not stored comes again; what was not handled must come.
+                None if offset > handled => {
+                    return Err(format!(
+                        "the group goes on at {partition}/{offset}, and has handled up to {handled}"
+                    ));
+                }
+                Some(expected) if offset != expected => {
+                    return Err(format!("the group got {partition}/{offset} and expected {expected}"));
+                }
+                _ => {}
+            }
+            let is_new = offset >= handled;
+            tokio::time::sleep(self.rng.millis(0..=plan.pause)).await;
+            if may_crash && self.rng.bits() % 1000 < plan.crashes {
+                self.trace.note(format_args!("the group crashes at {partition}/{offset}"));
+                drop(consumer);
+                return Ok(Life::Crashed);
+            }
+            self.handled.record(self.group, partition, offset);
+            if plan.finish == Finish::OnAck {
+                message.ack();
+            }
+            if is_new {
+                take(read, &message, &self.trace)?;
+            }
+        }
+        // Nothing goes wrong any more by now, so what was handled must be stored.
+        match timeout(CALL, consumer.close()).await {
+            Ok(Ok(())) => Ok(Life::Done),
+            Ok(Err(error)) => Err(format!("the group's consumer cannot be closed: {error}")),
+            Err(_) => Err("closing the group's consumer hangs".to_owned()),
+        }
+    }
+}

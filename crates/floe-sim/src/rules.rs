@@ -1,0 +1,253 @@
+//! What must hold after every run, judged from what was stored, what was said to those who sent, and what those who
+//! read got. None of floe's own counters is asked.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use floe_wire::batch::EncodedBatch;
+
+use crate::{
+    consume::Read,
+    produce::{Outcome, Sent, name},
+    run::Kind,
+};
+
+/// What a partition holds: batches of offsets and values.
+pub(crate) type Log = BTreeMap<u32, Vec<Vec<(i64, String)>>>;
+
+/// Everything that is known after a run.
+#[derive(Debug)]
+pub(crate) struct Facts {
+    pub(crate) kind: Kind,
+    /// By producer, in the order of sending.
+    pub(crate) sent: Vec<Vec<Sent>>,
+    pub(crate) log: Log,
+    pub(crate) read: Read,
+    /// What the group handled, where there is one.
+    pub(crate) grouped: Option<Read>,
+    /// Stored offsets of the group.
+    pub(crate) stored: BTreeMap<u32, Option<i64>>,
+    /// Batches that may be lost while being read, because reading takes them away.
+    pub(crate) losses: u64,
+}
+
+/// The records of batches.
+pub(crate) fn records(batches: &[EncodedBatch]) -> Result<Vec<Vec<(i64, String)>>, String> {
+    let wrong = |what: &str| format!("the log holds {what}");
+    batches
+        .iter()
+        .map(|batch| {
+            let records = batch.records().map_err(|error| wrong(&error.to_string()))?;
+            records
+                .map(|record| {
+                    let record = record.map_err(|error| wrong(&error.to_string()))?;
+                    let value =
+                        String::from_utf8(record.value.to_vec()).map_err(|_| wrong("another value"))?;
+                    Ok((record.offset, value))
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// What does not hold.
+pub(crate) fn violations(facts: &Facts) -> Vec<String> {
+    let mut wrong = Vec::new();
+    stored_as_told(facts, &mut wrong);
+    stored_in_order(facts, &mut wrong);
+    match facts.kind {
+        Kind::Fluvio | Kind::Leaders => read_exactly(facts, "the reader", &facts.read, &mut wrong),
+        Kind::Walrus => read_at_most_once(facts, &mut wrong),
+    }
+    if let Some(grouped) = &facts.grouped {
+        read_exactly(facts, "the group", grouped, &mut wrong);
+        for (partition, batches) in &facts.log {
+            let end = batches.iter().flatten().last().map(|(offset, _)| offset + 1);
+            let stored = facts.stored.get(partition).copied().flatten();
+            if end.is_some() && stored != end {
+                wrong.push(format!(
+                    "the group closed with {stored:?} stored for {partition}, which ends at {end:?}"
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// What was acknowledged is there once, at its offset; what was refused is not; nothing is there that was not sent.
+fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
+    let mut places: BTreeMap<&str, Vec<(u32, i64)>> = BTreeMap::new();
+    for (partition, batches) in &facts.log {
+        for (offset, value) in batches.iter().flatten() {
+            places.entry(value).or_default().push((*partition, *offset));
+        }
+    }
+    // Without offsets nobody can look whether a batch is there, so it may come twice; readers drop the second.
+    let repeats = facts.kind == Kind::Walrus;
+    for sent in facts.sent.iter().flatten() {
+        let places = places.remove(sent.value.as_str()).unwrap_or_default();
+        let told = &sent.outcome;
+        let complain = |what: &str| format!("{} {what}: {told:?}, at {places:?}", name(&sent.value));
+        if places.iter().any(|(partition, _)| *partition != sent.partition) {
+            wrong.push(complain("is in another partition than asked for"));
+        }
+        if places.len() > 1 && !repeats {
+            wrong.push(complain("is there more than once"));
+        }
+        match told {
+            Outcome::Acknowledged(_) if places.is_empty() => {
+                wrong.push(complain("was acknowledged and is lost"))
+            }
+            Outcome::Acknowledged(Some(offset)) if places.iter().all(|(_, at)| at != offset) => {
+                wrong.push(complain("is not where the acknowledgement says"));
+            }
+            Outcome::Refused(_) if !places.is_empty() => {
+                wrong.push(complain("was told not to be there and is"));
+            }
+            Outcome::Acknowledged(_) | Outcome::Refused(_) | Outcome::Unknown(_) => {}
+        }
+    }
+    for (value, places) in places {
+        wrong.push(format!("{} was never sent, and is at {places:?}", name(value)));
+    }
+}
+
+/// In a partition, the records of a producer are in the order in which it sent them.
+fn stored_in_order(facts: &Facts, wrong: &mut Vec<String>) {
+    for (partition, batches) in &facts.log {
+        let mut last: BTreeMap<&str, u32> = BTreeMap::new();
+        let mut seen = BTreeSet::new();
+        for (offset, value) in batches.iter().flatten() {
+            let Some((producer, sequence)) = name(value).split_once('.') else { continue };
+            let Ok(sequence) = sequence.parse::<u32>() else { continue };
+            // What comes again was complained about, if that is wrong.
+            if !seen.insert(value) {
+                continue;
+            }
+            if let Some(before) = last.insert(producer, sequence)
+                && before > sequence
+            {
+                wrong.push(format!(
+                    "{} at {partition}/{offset} stands behind {producer}.{before}",
+                    name(value)
+                ));
+            }
+        }
+    }
+}
+
+/// Every record that is stored was read once, in order.
+fn read_exactly(facts: &Facts, who: &str, read: &Read, wrong: &mut Vec<String>) {
+    let none = Vec::new();
+    for (partition, batches) in &facts.log {
+        let got = read.get(partition).unwrap_or(&none);
+        let stored: Vec<_> = batches.iter().flatten().collect();
+        let same = got.iter().zip(&stored).take_while(|(got, stored)| got == *stored).count();
+        if same < got.len() || same < stored.len() {
+            let tell =
+                |at: Option<&(i64, String)>| at.map(|(offset, value)| format!("{offset} {}", name(value)));
+            wrong.push(format!(
+                "{who} got {:?} in place of {:?} of partition {partition}",
+                tell(got.get(same)),
+                tell(stored.get(same).copied())
+            ));
+        }
+    }
+    for partition in read.keys().filter(|partition| !facts.log.contains_key(partition)) {
+        wrong.push(format!("{who} read partition {partition}, which is not there"));
+    }
+}
+
+/// Nothing was read twice or out of order, and no more is missing than connections took with them.
+fn read_at_most_once(facts: &Facts, wrong: &mut Vec<String>) {
+    let mut first = BTreeSet::new();
+    let stored: Vec<&String> = facts
+        .log
+        .values()
+        .flatten()
+        .flatten()
+        .map(|(_, value)| value)
+        .filter(|value| first.insert(*value))
+        .collect();
+    let got: Vec<&String> = facts.read.values().flatten().map(|(_, value)| value).collect();
+    let mut rest = stored.iter();
+    for value in &got {
+        if !rest.any(|stored| stored == value) {
+            wrong.push(format!("the reader got {} twice, out of order, or from nowhere", name(value)));
+        }
+    }
+    let got: BTreeSet<_> = got.into_iter().collect();
+    let mut missing = BTreeSet::new();
+    for batch in facts.log.values().flatten() {
+        if batch.iter().any(|(_, value)| !got.contains(value)) {
+            missing.insert(batch.iter().map(|(_, value)| name(value)).collect::<Vec<_>>());
+        }
+    }
+    if missing.len() as u64 > facts.losses {
+        wrong.push(format!(
+            "the reader never got {} batches, and {} can have been lost: {missing:?}",
+            missing.len(),
+            facts.losses
+        ));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use floe::ErrorKind;
+
+    use super::*;
+
+    fn sent(value: &str, outcome: Outcome) -> Sent {
+        Sent { value: format!("{value}."), partition: 0, outcome }
+    }
+
+    fn facts(outcomes: &[(&str, Outcome)], log: &[&str], read: &[&str]) -> Facts {
+        let numbered = |values: &[&str]| -> Vec<(i64, String)> {
+            (0..).zip(values.iter().map(|value| format!("{value}."))).collect()
+        };
+        Facts {
+            kind: Kind::Fluvio,
+            sent: vec![outcomes.iter().map(|(value, outcome)| sent(value, outcome.clone())).collect()],
+            log: BTreeMap::from([(0, vec![numbered(log)])]),
+            read: BTreeMap::from([(0, numbered(read))]),
+            grouped: None,
+            stored: BTreeMap::new(),
+            losses: 0,
+        }
+    }
+
+    #[test]
+    fn each_rule_is_broken_by_something() {
+        let (there, not) = (Outcome::Acknowledged, Outcome::Refused(ErrorKind::NotLeader));
+        let unknown = Outcome::Unknown(ErrorKind::NetworkError);
+        let two = [("0.0", there(Some(0))), ("0.1", there(Some(1)))];
+        let rules: [(Facts, &str); 8] = [
+            (facts(&two, &["0.0"], &["0.0"]), "is lost"),
+            (facts(&two, &["0.0", "0.1", "0.0"], &["0.0", "0.1", "0.0"]), "more than once"),
+            (facts(&two, &["0.1", "0.0"], &["0.1", "0.0"]), "stands behind"),
+            (facts(&[("0.0", there(Some(7)))], &["0.0"], &["0.0"]), "not where"),
+            (facts(&[("0.0", not)], &["0.0"], &["0.0"]), "told not to be there"),
+            (facts(&[("0.0", unknown)], &["0.0", "0.0"], &["0.0", "0.0"]), "more than once"),
+            (facts(&two, &["0.0", "0.1"], &["0.0"]), "the reader got None"),
+            (facts(&[], &["0.0"], &["0.0"]), "never sent"),
+        ];
+        for (facts, expected) in rules {
+            let wrong = violations(&facts);
+            assert!(wrong.iter().any(|wrong| wrong.contains(expected)), "{expected}: {wrong:?}");
+        }
+        assert!(violations(&facts(&two, &["0.0", "0.1"], &["0.0", "0.1"])).is_empty());
+    }
+
+    #[test]
+    fn where_reading_takes_away_less_may_come_and_never_twice() {
+        let two = [("0.0", Outcome::Acknowledged(None)), ("0.1", Outcome::Acknowledged(None))];
+        let taken = |log: &[&str], read: &[&str], losses| {
+            violations(&Facts { kind: Kind::Walrus, losses, ..facts(&two, log, read) })
+        };
+        assert!(taken(&["0.0", "0.1", "0.1"], &["0.0", "0.1"], 0).is_empty());
+        assert!(taken(&["0.0", "0.1"], &["0.1"], 1).is_empty());
+        assert_eq!(taken(&["0.0", "0.1"], &["0.1"], 0).len(), 1);
+        assert_eq!(taken(&["0.0", "0.1", "0.1"], &["0.0", "0.1", "0.1"], 0).len(), 1);
+        assert_eq!(taken(&["0.0", "0.1"], &["0.1", "0.0"], 9).len(), 1);
+    }
+}

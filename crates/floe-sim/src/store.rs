@@ -1,0 +1,283 @@
+//! What lies behind the simulated servers: a log that outlives them, and, to prove the rules, one that lies.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use floe::{
+    Result, Topic, TopicPartition, TopicSpec,
+    engine::{
+        AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, ReadRequest,
+        Start, Watermarks,
+    },
+    topic::{TopicEvent, TopicInfo},
+};
+use floe_conformance::Model;
+use floe_wire::batch::EncodedBatch;
+use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
+use parking_lot::Mutex;
+
+use crate::{rng::Rng, trace::Trace};
+
+/// What a server does wrong, so that the rules have something to catch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Nothing.
+    None,
+    /// Every fifth batch is acknowledged and not written.
+    AckWithoutWrite,
+    /// Every fifth batch is written twice.
+    WriteTwice,
+    /// Every fifth batch changes places with the one after it.
+    Swap,
+    /// Readers never get every fifth batch.
+    LoseOnRead,
+    /// Stored offsets are one too high.
+    CommitAhead,
+    /// The seventh append is never answered, nor is any after it.
+    NeverAnswer,
+}
+
+/// What consumers have finished with, by group and partition: the offset after it.
+#[derive(Debug, Clone, Default)]
+pub struct Handled(Arc<Mutex<Audit>>);
+
+#[derive(Debug, Default)]
+struct Audit {
+    next: BTreeMap<(String, u32), i64>,
+    violations: Vec<String>,
+}
+
+impl Handled {
+    /// A record was handled.
+    pub fn record(&self, group: &str, partition: u32, offset: i64) {
+        let mut audit = self.0.lock();
+        let next = audit.next.entry((group.to_owned(), partition)).or_default();
+        *next = (*next).max(offset + 1);
+    }
+
+    /// The offset after the last record that was handled.
+    #[must_use]
+    pub fn next(&self, group: &str, partition: u32) -> i64 {
+        self.0.lock().next.get(&(group.to_owned(), partition)).copied().unwrap_or(0)
+    }
+
+    /// Stored offsets that ran ahead.
+    #[must_use]
+    pub fn violations(&self) -> Vec<String> {
+        self.0.lock().violations.clone()
+    }
+
+    fn check(&self, group: &str, positions: &[(TopicPartition, i64)]) {
+        for (at, next) in positions {
+            let handled = self.next(group, at.partition);
+            if *next > handled {
+                let violation =
+                    format!("group {group} stored {next} for {at}, and has handled up to {handled}");
+                self.0.lock().violations.push(violation);
+            }
+        }
+    }
+}
+
+/// The engine that the simulated servers serve: the model of the contract, which lives on no thread but the test's.
+#[derive(Debug, Clone)]
+pub struct Store {
+    model: Model,
+    lie: Lie,
+    trace: Trace,
+    handled: Handled,
+    appends: Arc<AtomicUsize>,
+    swapped: Arc<Mutex<Option<AppendRequest>>>,
+    rng: Arc<Mutex<Rng>>,
+    /// Most milliseconds that an acknowledgement takes.
+    slowness: u64,
+}
+
+impl Store {
+    /// An empty store.
+    #[must_use]
+    pub fn new(lie: Lie, slowness: u64, rng: Rng, trace: Trace, handled: Handled) -> Self {
+        Self {
+            model: Model::new(),
+            lie,
+            trace,
+            handled,
+            appends: Arc::default(),
+            swapped: Arc::default(),
+            rng: Arc::new(Mutex::new(rng)),
+            slowness,
+        }
+    }
+
+    /// All batches of a partition that are stored.
+    ///
+    /// # Errors
+    /// When there is no such partition.
+    pub async fn batches(&self, at: &TopicPartition) -> Result<Vec<EncodedBatch>> {
+        let mut reader = self.model.open(ReadRequest::new(at.clone(), Start::Earliest)).await?;
+        let mut batches = Vec::new();
+        while let Some(batch) = reader.next().now_or_never() {
+            match batch? {
+                Some(batch) => batches.push(batch),
+                None => break,
+            }
+        }
+        Ok(batches)
+    }
+
+    /// The stored offset of a group.
+    ///
+    /// # Errors
+    /// None of the model's.
+    pub async fn stored_offset(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
+        self.model.committed(Arc::from(group), at.clone()).await
+    }
+
+    async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        let number = self.appends.fetch_add(1, Ordering::Relaxed) + 1;
+        let fifth = number.is_multiple_of(5);
+        let at = request.target.clone();
+        let outcome = match self.lie {
+            Lie::AckWithoutWrite if fifth => {
+                let high = self.model.watermarks(at.clone()).await?.high;
+                Ok(AppendAck { base_offset: Some(high) })
+            }
+            Lie::WriteTwice if fifth => {
+                self.model.append(request.clone()).await?;
+                self.model.append(request).await
+            }
+            Lie::Swap if fifth && self.swapped.lock().is_none() => {
+                let high = self.model.watermarks(at.clone()).await?.high;
+                *self.swapped.lock() = Some(request);
+                Ok(AppendAck { base_offset: Some(high) })
+            }
+            Lie::Swap => {
+                let outcome = self.model.append(request).await;
+                let held_back = self.swapped.lock().take();
+                if let Some(held_back) = held_back {
+                    self.model.append(held_back).await?;
+                }
+                outcome
+            }
+            Lie::NeverAnswer if number >= 7 => std::future::pending().await,
+            _ => self.model.append(request).await,
+        };
+        self.trace.note(format_args!("append {number} to {at}: {outcome:?}"));
+        let pause = if self.slowness == 0 { None } else { Some(self.rng.lock().millis(0..=self.slowness)) };
+        // After the batch has its place, so that the order stays that of the calls.
+        if let Some(pause) = pause {
+            tokio::time::sleep(pause).await;
+        }
+        outcome
+    }
+}
+
+impl Engine for Store {
+    fn info(&self) -> EngineInfo {
+        self.model.info()
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch(request))
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(async move {
+            let reader = self.model.open(request).await?;
+            Ok(match self.lie {
+                Lie::LoseOnRead => Box::new(Forgetful { reader, count: 0 }),
+                _ => reader,
+            })
+        })
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        self.model.watermarks(of)
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        self.model.offset_for_time(of, timestamp)
+    }
+
+    fn commit(
+        &self,
+        group: Arc<str>,
+        mut positions: Vec<(TopicPartition, i64)>,
+    ) -> BoxFuture<'_, Result<()>> {
+        // Positions of the server's own are none of a consumer's.
+        if !group.starts_with("__") {
+            self.trace.note(format_args!("{group} stores {positions:?}"));
+            self.handled.check(&group, &positions);
+            if self.lie == Lie::CommitAhead {
+                positions.iter_mut().for_each(|(_, next)| *next += 1);
+            }
+        }
+        self.model.commit(group, positions)
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        self.model.committed(group, at)
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        self.model.list_committed(group)
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        self.model.forget(group, at)
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        self.model.topics()
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        self.model.topic(name)
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        self.model.create_topic(spec)
+    }
+
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        self.model.delete_topic(name)
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        self.model.watch()
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        self.model.health()
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        self.model.close()
+    }
+}
+
+/// [`Lie::LoseOnRead`].
+#[derive(Debug)]
+struct Forgetful {
+    reader: Box<dyn BatchReader>,
+    count: usize,
+}
+
+impl BatchReader for Forgetful {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move {
+            loop {
+                let batch = self.reader.next().await?;
+                self.count += 1;
+                if batch.is_none() || !self.count.is_multiple_of(5) {
+                    return Ok(batch);
+                }
+            }
+        })
+    }
+}
