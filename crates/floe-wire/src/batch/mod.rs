@@ -15,6 +15,7 @@ mod builder;
 mod encoded;
 mod header;
 mod records;
+mod reissue;
 mod renumber;
 mod section;
 mod split;

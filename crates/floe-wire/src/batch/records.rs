@@ -111,6 +111,8 @@ pub struct Records {
 #[derive(Debug, Clone, Copy)]
 struct BatchFacts {
     count: u32,
+    /// From the first to the largest time; the format keeps no more than 32 bits of it.
+    max_time_delta: i32,
     base_offset: i64,
     first_timestamp: i64,
 }
@@ -146,12 +148,31 @@ impl Records {
             next_index: 0,
             batch: BatchFacts {
                 count,
+                max_time_delta: i32::try_from(header.max_timestamp.saturating_sub(header.first_timestamp))
+                    .unwrap_or(i32::MAX),
                 base_offset: header.base_offset,
                 first_timestamp: header.first_timestamp,
             },
             trailer,
             section,
         })
+    }
+
+    /// Whether no record was taken yet.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.next_index == 0
+    }
+
+    /// The first and the largest time of the batch, as its header says.
+    pub(super) fn times(&self) -> (i64, i64) {
+        let BatchFacts { first_timestamp, max_time_delta, .. } = self.batch;
+        (first_timestamp, first_timestamp.saturating_add(i64::from(max_time_delta)))
+    }
+
+    /// Offset of the first record of the batch, taken or not.
+    #[must_use]
+    pub fn base_offset(&self) -> i64 {
+        self.batch.base_offset
     }
 
     /// How many records the batch says it has. Do not allocate by it: it comes from whoever wrote the batch.
