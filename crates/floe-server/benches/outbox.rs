@@ -1,38 +1,48 @@
 //! What an outbox costs while the cluster is up: `cargo bench -p floe-server --bench outbox`.
 //!
 //! Records of 100 bytes to a Fluvio front-end in this process, over TCP: straight, and through an outbox on disk until
-//! all are in the topic. Both alternate; the last line is the ratio of the medians.
+//! all are in the topic. Both alternate, and are compared within a round: the medians are printed, with their quartiles.
 
 use std::time::Instant;
 
 use floe::{Client, TopicSpec};
 use floe_server::testkit::TestServer;
 
-const RECORDS: u32 = 500_000;
-const ROUNDS: usize = 5;
+const RECORDS: u32 = 1_000_000;
+const ROUNDS: usize = 9;
 const VALUE: [u8; 100] = [b'x'; 100];
 
 fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         tokio::spawn(async {
-            let (mut straight, mut through) = (Vec::new(), Vec::new());
-            for _ in 0..ROUNDS {
-                straight.push(send_straight().await?);
-                through.push(send_through_outbox().await?);
+            let (mut straight, mut through, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
+            for round in 0..ROUNDS {
+                // Neither is always the first.
+                let (one, other) = if round % 2 == 0 {
+                    let one = send_straight().await?;
+                    (one, send_through_outbox().await?)
+                } else {
+                    let other = send_through_outbox().await?;
+                    (send_straight().await?, other)
+                };
+                straight.push(one);
+                through.push(other);
+                ratios.push(other / one * 100.0);
             }
-            let (straight, through) = (median(straight), median(through));
-            println!("straight        {straight:>10.0} records/s");
-            println!("through outbox  {through:>10.0} records/s, {:.1} %", through / straight * 100.0);
+            print("straight", straight, "records/s");
+            print("through outbox", through, "records/s");
+            print("ratio", ratios, "%");
             Ok(())
         })
         .await?
     })
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates[rates.len() / 2]
+fn print(what: &str, mut values: Vec<f64>, unit: &str) {
+    values.sort_by(f64::total_cmp);
+    let at = |part: usize| values.get(values.len() * part / 4).copied().unwrap_or_default();
+    println!("{what:<16}{:>12.1} {unit} ({:.1} to {:.1})", at(2), at(1), at(3));
 }
 
 async fn cluster() -> floe::Result<(TestServer, Client)> {

@@ -228,8 +228,18 @@ impl RecordBatch {
         self.records.borrowed().take(self.count).map_while(Result::ok)
     }
 
+    /// Offset of the first record of the batch that it is a part of.
+    pub(crate) fn base_offset(&self) -> i64 {
+        self.records.base_offset()
+    }
+
+    /// The records, if they are all that the batch had.
+    pub(crate) fn whole(&self) -> Option<&Records> {
+        let all = u32::try_from(self.count).is_ok_and(|count| count == self.records.record_count());
+        Some(&self.records).filter(|_| all && self.together.is_none() && self.taken == 0)
+    }
+
     /// Whether any of its records may have headers.
-    #[cfg(feature = "telemetry")]
     pub(crate) fn has_headers(&self) -> bool {
         self.records.trailer_state() != floe_wire::batch::TrailerState::Absent
     }

@@ -24,6 +24,12 @@ use crate::{
 /// Largest record accepted by default.
 const MAX_RECORD: usize = 16 * 1024 * 1024;
 
+/// Bytes of a batch of the local log, where those of the producer behind it are not known.
+const BATCH_SIZE: usize = 64 * 1024;
+
+/// Most bytes of a batch of the local log, so that the log can be freed in small steps.
+const MAX_BATCH_SIZE: usize = 1 << 20;
+
 /// What happens to a record that finds no room in the outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenOutboxFull {
@@ -54,6 +60,7 @@ pub struct OutboxBuilder {
     partitioner: Arc<dyn Partitioner>,
     max_bytes: u64,
     max_record: usize,
+    batch_size: usize,
     when_full: WhenOutboxFull,
     durability: Durability,
     store: StoreConfig,
@@ -66,7 +73,8 @@ impl ProducerBuilder {
     pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder {
         let (topic, client) = (self.topic().clone(), self.client().clone());
         let max_record = client.info().capabilities.max_batch_bytes.min(MAX_RECORD);
-        let partitioner = self.chosen_partitioner();
+        let (partitioner, batch_size) =
+            (self.chosen_partitioner(), self.chosen_batch_size().min(MAX_BATCH_SIZE));
         let connect: Connect = Arc::new(move || {
             let builder = self.clone();
             Box::pin(async move { Ok(builder) })
@@ -75,6 +83,7 @@ impl ProducerBuilder {
             client: Some(client),
             partitioner,
             max_record,
+            batch_size,
             ..OutboxBuilder::new(topic, path.as_ref(), connect, OwnClient::default())
         }
     }
@@ -122,6 +131,7 @@ impl OutboxBuilder {
             partitioner: Arc::new(crate::producer::KeyHash),
             max_bytes: 1 << 30,
             max_record: MAX_RECORD,
+            batch_size: BATCH_SIZE,
             when_full: WhenOutboxFull::default(),
             durability: Durability::Os,
             store: StoreConfig::at(path),
@@ -185,6 +195,7 @@ impl OutboxBuilder {
             durability: self.durability,
             segment_bytes: (self.max_bytes / 8).min(64 << 20),
             max_record: self.max_record,
+            batch_size: self.batch_size,
             retries: retries(self.when_full, &disk_full),
         };
         let local = Local::open(options).await?;

@@ -5,7 +5,7 @@ use std::{
     pin::pin,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{
     builder::{Connect, OwnClient},
     local::{self, Local},
     session::{self, Ended},
-    state::{State, advance, partition_of},
+    state::{Places, State, advance},
 };
 use crate::{
     Error, ErrorKind, Producer, Record, Result, RetryPolicy,
@@ -32,6 +32,9 @@ use crate::{
     producer::{Delivery, Partitioner},
     topic::Topic,
 };
+
+/// Bytes that records may take before the room is looked at again, as long as there is plenty.
+const GRANT: u64 = 64 * 1024;
 
 /// How long the batches of a session that ends may take to get their answer.
 const GRACE: Duration = Duration::from_secs(2);
@@ -83,6 +86,10 @@ pub(super) struct Shared {
     pub(super) progress: watch::Sender<Progress>,
     pub(super) stop: watch::Sender<Stop>,
     room: Notify,
+    /// Bytes that may be accepted without a look at the room.
+    granted: AtomicU64,
+    /// No more records are accepted.
+    closed: AtomicBool,
     pub(super) delivered: AtomicU64,
     pub(super) last_error: parking_lot::Mutex<Option<Error>>,
     /// The producer of the session that runs.
@@ -122,6 +129,8 @@ impl Shared {
             progress: watch::Sender::new(progress),
             stop: watch::Sender::new(Stop::No),
             room: Notify::new(),
+            granted: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
             delivered: AtomicU64::new(0),
             last_error: parking_lot::Mutex::default(),
             active: parking_lot::Mutex::default(),
@@ -141,19 +150,39 @@ impl Shared {
                 format!("a record of about {size} bytes; the outbox holds {}", self.settings.max_bytes);
             return Err(Error::new(ErrorKind::RecordTooLarge, message).with_topic(&self.topic));
         }
-        self.make_room(size).await?;
+        if !self.is_granted(size) {
+            self.make_room(size).await?;
+        }
         self.local.append(record).await.map_err(|error| error.with_topic(&self.topic))
     }
 
+    /// Takes from what was granted. Never for one that is closed.
+    fn is_granted(&self, size: u64) -> bool {
+        let take = |granted: u64| granted.checked_sub(size);
+        !self.closed.load(Ordering::Relaxed)
+            && self.granted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
+    }
+
+    #[cold]
     async fn make_room(&self, size: u64) -> Result<()> {
         loop {
-            if *self.stop.borrow() != Stop::No {
+            if self.closed.load(Ordering::Relaxed) {
                 return Err(closed("outbox").with_topic(&self.topic));
+            }
+            let fits = |used: u64| used.saturating_add(size) <= self.settings.max_bytes;
+            let used = self.local.used();
+            if fits(used) {
+                // Only where what others do meanwhile does not matter.
+                if used < self.settings.max_bytes / 2 {
+                    self.granted.store(GRANT.min(self.settings.max_bytes / 8), Ordering::Relaxed);
+                }
+                return Ok(());
             }
             let mut room = pin!(self.room.notified());
             room.as_mut().enable();
+            // Room that was made in between woke nobody.
             let used = self.local.used();
-            if used.saturating_add(size) <= self.settings.max_bytes {
+            if fits(used) {
                 return Ok(());
             }
             match self.settings.when_full {
@@ -205,19 +234,24 @@ impl Shared {
 
     /// Passes over the records of a batch.
     fn give_up(&self, state: &mut State, batch: &RecordBatch) -> u64 {
-        for record in batch.records() {
-            self.count_as_sent(state, &session::message_of(batch, record));
+        for record in batch.borrowed() {
+            let place = (batch.base_offset(), local::fixed_partition(record.headers));
+            self.count_as_sent(state, place, (record.key, record.value));
         }
         state.position = batch.next_offset();
         batch.len() as u64
     }
 
-    /// A record that is passed over keeps its number.
-    pub(super) fn count_as_sent(&self, state: &mut State, message: &crate::Message) {
+    /// A record that is passed over keeps its number. As [`Places::partition_of`].
+    pub(super) fn count_as_sent(
+        &self,
+        state: &mut State,
+        place: (i64, Option<u32>),
+        contents: (Option<&[u8]>, &[u8]),
+    ) {
         let count = state.partitions.len() as u32;
-        let place = (message.offset, local::fixed_partition(message));
-        let contents = (message.key.as_deref(), &message.value[..]);
-        let partition = partition_of(&*self.settings.partitioner, count, place, contents);
+        let partition =
+            Places { partitioner: &*self.settings.partitioner, count }.partition_of(place, contents);
         if let Some(place) = partition.and_then(|partition| state.partitions.get_mut(partition as usize)) {
             place.sequence = advance(place.sequence, 1);
         }
@@ -315,6 +349,7 @@ impl Shared {
 
     async fn finish(&self) -> Result<()> {
         // Whoever waits for room must not hold up the flush.
+        self.closed.store(true, Ordering::Relaxed);
         self.stop.send_if_modified(|stop| std::mem::replace(stop, Stop::Now) == Stop::No);
         self.room.notify_waiters();
         let mut kept = self.kept.lock().await;
@@ -335,6 +370,7 @@ impl Shared {
     }
 
     pub(super) fn stop_now(&self) {
+        self.closed.store(true, Ordering::Relaxed);
         self.stop.send_replace(Stop::Now);
         self.room.notify_waiters();
     }
@@ -359,6 +395,7 @@ impl Shared {
         if let Some(report) = *report {
             return Ok(report);
         }
+        self.closed.store(true, Ordering::Relaxed);
         self.stop.send_if_modified(|stop| {
             let begins = *stop == Stop::No;
             if begins {

@@ -4,6 +4,7 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use floe_log::{Partition, Store, StoreConfig, TopicConfig};
+use floe_wire::batch::BorrowedHeaders;
 
 use super::state::State;
 use crate::{
@@ -35,6 +36,8 @@ pub(super) struct Options {
     pub(super) durability: Durability,
     pub(super) segment_bytes: u64,
     pub(super) max_record: usize,
+    /// Of the batches of the producer behind it, so that they can be sent on as they are.
+    pub(super) batch_size: usize,
     pub(super) retries: RetryPolicy,
 }
 
@@ -64,7 +67,7 @@ impl Local {
         let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
         let producer = client
             .producer(RECORDS)
-            .batch_size(128 * 1024)
+            .batch_size(options.batch_size)
             .max_request_size(options.max_record)
             .timeout(FOREVER)
             .retries(options.retries)
@@ -157,8 +160,8 @@ impl Local {
 }
 
 /// The partition that the program asked for.
-pub(super) fn fixed_partition(message: &Message) -> Option<u32> {
-    str::from_utf8(message.headers.get(PARTITION)?).ok()?.parse().ok()
+pub(super) fn fixed_partition(headers: BorrowedHeaders<'_>) -> Option<u32> {
+    str::from_utf8(headers.get(PARTITION)?).ok()?.parse().ok()
 }
 
 /// The record as it was accepted, without a partition.

@@ -6,20 +6,20 @@ use std::{
     time::Duration,
 };
 
-use floe_wire::batch::RecordView;
+use floe_wire::batch::{BorrowedRecord, RecordView, Records};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     drain::{Shared, Stop},
     local,
-    state::{Delivered, State, advance, partition_of},
+    state::{Delivered, MODULUS, Places, State, advance},
 };
 use crate::{
-    Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy,
+    Error, ErrorKind, Message, Producer, Result, RetryPolicy,
     consumer::RecordBatch,
     engine::SharedEngine,
-    producer::{Deliveries, DeliveryMode, Identity, written},
+    producer::{Deliveries, DeliveryMode, Identity, Relayed, written},
 };
 
 /// Bytes read from the local log and not acknowledged yet.
@@ -62,7 +62,14 @@ enum Barrier {
     /// The producer refused a record of a run.
     Careful,
     /// This record can never be sent.
-    Reject(Box<Message>, Error),
+    Reject(Box<Rejected>),
+}
+
+struct Rejected {
+    message: Message,
+    /// First number of its batch.
+    turn: i64,
+    error: Error,
 }
 
 struct Session<'a> {
@@ -178,7 +185,12 @@ async fn look(shared: &Shared, engine: &SharedEngine, at: &State) -> Result<Vec<
     Ok(delivered)
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    fn places(&self) -> Places<'a> {
+        let partitioner = &*self.shared.settings.partitioner;
+        Places { partitioner, count: self.at.partitions.len() as u32 }
+    }
+
     async fn run(mut self) -> Result<Ended> {
         let mut reader = self.shared.local.read(self.at.position, false).await?;
         let mut stop = self.shared.stop.subscribe();
@@ -195,15 +207,14 @@ impl Session<'_> {
             let reads = self.barrier.is_none() && self.in_flight < MAX_IN_FLIGHT;
             let acknowledged = async {
                 match self.sent.front_mut() {
-                    Some(chunk) => (&mut chunk.deliveries).await,
+                    Some(chunk) => chunk.deliveries.ends().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
                 biased;
                 outcome = acknowledged => {
-                    let placed = outcome?;
-                    self.acknowledged(&placed).await?;
+                    self.acknowledged(&outcome?).await?;
                 }
                 batch = reader.next_batch(), if reads => match batch {
                     Ok(Some(batch)) => self.send(&batch).await?,
@@ -224,13 +235,92 @@ impl Session<'_> {
 
     /// Sends the records of a batch that are not there yet, as far as nothing is in the way.
     async fn send(&mut self, batch: &RecordBatch) -> Result<()> {
-        let (mut chunk, to_send) = self.plan(batch);
+        // Headers say where a record goes, and what it is a part of, so such records go one by one.
+        let relays = !self.careful && !batch.has_headers() && self.producer.relays();
+        let sent = if !relays {
+            self.send_each(batch).await?
+        } else if let Some(chunk) = self.send_whole(batch).await? {
+            Some(chunk)
+        } else {
+            self.relay(batch).await?
+        };
+        if let Some(chunk) = sent {
+            self.in_flight += chunk.memory;
+            self.sent.push_back(chunk);
+        }
+        Ok(())
+    }
+
+    /// Sends a batch as it lies in the log, if it is worth that, goes to one partition, and nothing of it is there.
+    async fn send_whole(&mut self, batch: &RecordBatch) -> Result<Option<Chunk>> {
+        let worth = |records: &&Records| self.producer.relays_whole(records.section_len());
+        let Some(records) = batch.whole().filter(worth) else { return Ok(None) };
+        let Some(partition) = self.places().of_all(batch) else { return Ok(None) };
+        let (index, count) = (partition as usize, batch.len() as u32);
+        let mut chunk = self.chunk(batch);
+        let (Some(base), Some(read), Some(delivered), Some(counted)) = (
+            self.base.get(index),
+            self.read.get_mut(index),
+            self.delivered.get(index),
+            chunk.counts.get_mut(index),
+        ) else {
+            return Ok(None);
+        };
+        let distance = read.wrapping_sub(*base) & (i32::MAX as u32);
+        if distance < delivered.end() {
+            return Ok(None);
+        }
+        (*read, *counted, chunk.records) = (advance(*read, count), count, u64::from(count));
+        chunk.deliveries = self.producer.relay_whole(partition, records.clone()).await?;
+        Ok(Some(chunk))
+    }
+
+    /// Sends records as they lie in their batch, gathered by partition.
+    async fn relay(&mut self, batch: &RecordBatch) -> Result<Option<Chunk>> {
+        let mut groups: Vec<Vec<Relayed<'_>>> = Vec::new();
+        groups.resize_with(self.at.partitions.len(), Vec::new);
+        let mut largest = 0;
+        let mut chunk = self.plan(batch, |record, partition| {
+            let record = Relayed::new(record);
+            largest = largest.max(record.size());
+            if let Some(group) = groups.get_mut(partition as usize) {
+                group.push(record);
+            }
+        });
+        if self.producer.is_too_large(largest) {
+            // Which one, and what of this batch is sent before it, the next session finds out.
+            self.barrier = Some(Barrier::Careful);
+            return Ok(None);
+        }
+        for (partition, group) in (0..).zip(&groups).filter(|(_, group)| !group.is_empty()) {
+            self.producer.relay(partition, group, &mut chunk.deliveries).await?;
+        }
+        Ok(Some(chunk))
+    }
+
+    /// Sends records one by one.
+    async fn send_each(&mut self, batch: &RecordBatch) -> Result<Option<Chunk>> {
+        let mut wanted = VecDeque::new();
+        let mut chunk = self.plan(batch, |record, partition| wanted.push_back((record.offset, partition)));
+        let mut to_send = Vec::with_capacity(wanted.len());
+        for record in batch.records() {
+            match wanted.front() {
+                Some((offset, partition)) if *offset == record.offset => {
+                    let message = message_of(batch, record);
+                    let record = local::restore(&message).partition(*partition);
+                    to_send.push((message, record));
+                    wanted.pop_front();
+                }
+                Some(_) => {}
+                None => break,
+            }
+        }
         if self.careful {
             for (message, record) in to_send {
                 match self.producer.enqueue(record).await {
                     Ok(delivery) => chunk.deliveries.push_one(&delivery),
                     Err(error) if refuses_the_record(&error) => {
-                        self.barrier = Some(Barrier::Reject(Box::new(message), error));
+                        self.reject(batch, message, error);
                         self.cut(&mut chunk, batch);
                         break;
                     }
@@ -238,24 +328,21 @@ impl Session<'_> {
                 }
             }
         } else if !to_send.is_empty() {
-            let records: Vec<_> = to_send.into_iter().map(|(_, record)| record).collect();
-            match self.producer.enqueue_all(records).await {
+            match self.producer.enqueue_all(to_send.into_iter().map(|(_, record)| record)).await {
                 Ok(deliveries) => chunk.deliveries = deliveries,
                 // Which one it was, and so what of this chunk was sent, the next session finds out.
                 Err(error) if refuses_the_record(&error) => {
                     self.barrier = Some(Barrier::Careful);
-                    return self.producer.flush().await;
+                    return self.producer.flush().await.map(|()| None);
                 }
                 Err(error) => return Err(error),
             }
         }
-        self.in_flight += chunk.memory;
-        self.sent.push_back(chunk);
-        Ok(())
+        Ok(Some(chunk))
     }
 
     /// Finds the partitions of records, and which of them have to be sent.
-    fn plan(&mut self, batch: &RecordBatch) -> (Chunk, Vec<(Message, Record)>) {
+    fn plan<'b>(&mut self, batch: &'b RecordBatch, mut send: impl FnMut(&BorrowedRecord<'b>, u32)) -> Chunk {
         let mut chunk = Chunk {
             next: batch.next_offset(),
             records: 0,
@@ -263,13 +350,15 @@ impl Session<'_> {
             counts: vec![0; self.at.partitions.len()],
             deliveries: Deliveries::default(),
         };
-        let mut to_send = Vec::new();
-        for record in batch.records() {
-            let message = message_of(batch, record);
-            let Some(partition) = self.partition_of(&message) else {
+        let places =
+            Places { partitioner: &*self.shared.settings.partitioner, count: chunk.counts.len() as u32 };
+        for record in batch.borrowed() {
+            let Some(partition) = places.of(batch, &record) else {
                 let error = Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition");
-                chunk.next = message.offset;
-                self.barrier = Some(Barrier::Reject(Box::new(message), error));
+                chunk.next = record.offset;
+                if let Some(message) = message_at(batch, record.offset) {
+                    self.reject(batch, message, error);
+                }
                 break;
             };
             let index = partition as usize;
@@ -284,34 +373,45 @@ impl Session<'_> {
             let distance = read.wrapping_sub(*base) & (i32::MAX as u32);
             if distance >= delivered.prefix() {
                 if delivered.contains(distance) {
-                    chunk.next = message.offset;
+                    chunk.next = record.offset;
                     self.barrier = Some(Barrier::Restart);
                     break;
                 }
-                let record = local::restore(&message).partition(partition);
-                to_send.push((message, record));
+                send(&record, partition);
             }
             *read = advance(*read, 1);
             *counted += 1;
             chunk.records += 1;
         }
-        (chunk, to_send)
+        chunk
     }
 
-    fn partition_of(&self, message: &Message) -> Option<u32> {
-        let count = self.at.partitions.len() as u32;
-        let place = (message.offset, local::fixed_partition(message));
-        let contents = (message.key.as_deref(), &message.value[..]);
-        partition_of(&*self.shared.settings.partitioner, count, place, contents)
+    /// A chunk for a batch, with no record in it so far.
+    fn chunk(&self, batch: &RecordBatch) -> Chunk {
+        Chunk {
+            next: batch.next_offset(),
+            records: 0,
+            memory: batch.memory(),
+            counts: vec![0; self.at.partitions.len()],
+            deliveries: Deliveries::default(),
+        }
+    }
+
+    fn reject(&mut self, batch: &RecordBatch, message: Message, error: Error) {
+        self.barrier =
+            Some(Barrier::Reject(Box::new(Rejected { message, turn: batch.base_offset(), error })));
     }
 
     /// Ends a chunk before the record that is to be rejected.
     fn cut(&self, chunk: &mut Chunk, batch: &RecordBatch) {
-        let Some(Barrier::Reject(rejected, _)) = &self.barrier else { return };
-        (chunk.next, chunk.records) = (rejected.offset, 0);
+        let Some(Barrier::Reject(rejected)) = &self.barrier else { return };
+        let first = rejected.message.offset;
+        (chunk.next, chunk.records) = (first, 0);
         chunk.counts.fill(0);
-        for record in batch.records().take_while(|record| record.offset < rejected.offset) {
-            let partition = self.partition_of(&message_of(batch, record));
+        let places =
+            Places { partitioner: &*self.shared.settings.partitioner, count: chunk.counts.len() as u32 };
+        for record in batch.borrowed().take_while(|record| record.offset < first) {
+            let partition = places.of(batch, &record);
             if let Some(count) = partition.and_then(|one| chunk.counts.get_mut(one as usize)) {
                 *count += 1;
                 chunk.records += 1;
@@ -320,18 +420,20 @@ impl Session<'_> {
     }
 
     /// The oldest chunk is in the topic.
-    async fn acknowledged(&mut self, placed: &[crate::producer::Placed]) -> Result<()> {
+    async fn acknowledged(&mut self, ends: &[(u32, Option<i64>)]) -> Result<()> {
         let Some(chunk) = self.sent.pop_front() else { return Ok(()) };
         self.in_flight -= chunk.memory;
         self.trimmed += chunk.memory;
         for (place, records) in self.at.partitions.iter_mut().zip(&chunk.counts) {
             place.sequence = advance(place.sequence, *records);
         }
-        for placed in placed {
-            if let (Some(place), Some(offset)) =
-                (self.at.partitions.get_mut(placed.partition as usize), placed.offset)
-            {
-                place.settled = place.settled.max(Some(offset.saturating_add(1)));
+        for (partition, end) in ends {
+            let index = *partition as usize;
+            let (Some(place), Some(end)) = (self.at.partitions.get_mut(index), end) else { continue };
+            // As long as records are behind those that are there already, they must be found again.
+            let passed = place.sequence.wrapping_sub(self.base.get(index).copied().unwrap_or(0)) % MODULUS;
+            if self.delivered.get(index).is_none_or(|delivered| passed >= delivered.end()) {
+                place.settled = place.settled.max(Some(*end));
             }
         }
         self.at.position = chunk.next;
@@ -380,12 +482,15 @@ impl Session<'_> {
         match barrier {
             Barrier::Restart => Ok(Ended::Again),
             Barrier::Careful => Ok(Ended::Carefully),
-            Barrier::Reject(message, error) => {
+            Barrier::Reject(rejected) => {
+                let Rejected { message, turn, error } = *rejected;
                 tracing::error!(topic = %self.shared.topic, %error, "a record can never be delivered; it is put aside");
                 self.shared.local.reject(&message, &error).await?;
                 // Unless it was given up meanwhile.
                 if kept.state.position == message.offset {
-                    self.shared.count_as_sent(&mut kept.state, &message);
+                    let contents = (message.key.as_deref(), &message.value[..]);
+                    let place = (turn, local::fixed_partition(message.headers.borrowed()));
+                    self.shared.count_as_sent(&mut kept.state, place, contents);
                     kept.state.position = message.offset + 1;
                 }
                 kept.state.rejected += 1;
@@ -399,6 +504,11 @@ impl Session<'_> {
 /// A record of the local log as a message.
 pub(super) fn message_of(batch: &RecordBatch, record: RecordView) -> Message {
     Message::of_record(batch.topic.clone(), batch.partition, record)
+}
+
+/// The record at an offset, as a message.
+fn message_at(batch: &RecordBatch, offset: i64) -> Option<Message> {
+    batch.records().find(|record| record.offset == offset).map(|record| message_of(batch, record))
 }
 
 /// Whether the producer refused a record for what it is, so that trying again is useless.

@@ -4,17 +4,21 @@
 //! log, and the state says where the count stands at `position`. An old state is as good as a new one, as long as the
 //! log still has the records after its position: what was delivered since is found at the ends of the partitions.
 
+use floe_wire::batch::BorrowedRecord;
 use serde::{Deserialize, Serialize};
 
+use super::local;
 use crate::{
+    consumer::RecordBatch,
     engine::Watermarks,
     producer::{Choice, Identity, Partitioner, Written},
 };
 
 /// Numbers of records wrap within so many.
-const MODULUS: u32 = 1 << 31;
+pub(super) const MODULUS: u32 = 1 << 31;
 
-/// Records without a key that go to one partition before it is the turn of the next.
+/// A batch of the local log goes to one partition, as far as its records have no key; and so do all batches that begin
+/// in one stretch of so many numbers, since batches may be small.
 const RUN: i64 = 256;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,22 +71,53 @@ impl State {
     }
 }
 
-/// The partition of a record; `None` if there is none. The same on every call, so that a later process finds the same
-/// numbers.
-pub(super) fn partition_of(
-    partitioner: &dyn Partitioner,
-    count: u32,
-    (number, fixed): (i64, Option<u32>),
-    (key, value): (Option<&[u8]>, &[u8]),
-) -> Option<u32> {
-    let partition = match fixed {
-        Some(partition) => partition,
-        None => match partitioner.partition(key, value, count) {
-            Choice::Partition(partition) => partition,
-            Choice::Any => u32::try_from((number / RUN).rem_euclid(i64::from(count.max(1)))).unwrap_or(0),
-        },
-    };
-    (partition < count).then_some(partition)
+/// Finds the partitions of records. The same on every call, so that a later process finds the same numbers.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Places<'a> {
+    pub(super) partitioner: &'a dyn Partitioner,
+    /// How many partitions there are.
+    pub(super) count: u32,
+}
+
+impl Places<'_> {
+    /// The partition of a record of the local log; `None` if there is none.
+    pub(super) fn of(self, batch: &RecordBatch, record: &BorrowedRecord<'_>) -> Option<u32> {
+        let place = (batch.base_offset(), local::fixed_partition(record.headers));
+        self.partition_of(place, (record.key, record.value))
+    }
+
+    /// The partition that all records of a batch without headers go to, if there is one.
+    pub(super) fn of_all(self, batch: &RecordBatch) -> Option<u32> {
+        let of = |record: &BorrowedRecord<'_>| {
+            self.partition_of((batch.base_offset(), None), (record.key, record.value))
+        };
+        let mut records = batch.borrowed();
+        let first = of(&records.next()?)?;
+        records.all(|record| of(&record) == Some(first)).then_some(first)
+    }
+
+    /// `turn`: the first number of the batch that the record is in.
+    pub(super) fn partition_of(
+        self,
+        (turn, fixed): (i64, Option<u32>),
+        (key, value): (Option<&[u8]>, &[u8]),
+    ) -> Option<u32> {
+        let partition = match fixed {
+            Some(partition) => partition,
+            None => match self.partitioner.partition(key, value, self.count) {
+                Choice::Partition(partition) => partition,
+                Choice::Any => spread(turn / RUN, self.count),
+            },
+        };
+        (partition < self.count).then_some(partition)
+    }
+}
+
+/// Spreads numbers evenly, whatever their distances.
+fn spread(number: i64, count: u32) -> u32 {
+    // The golden ratio: its multiples lie as far from each other as can be.
+    let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((mixed * u64::from(count)) >> 32) as u32
 }
 
 /// The number after so many records.
@@ -129,6 +164,11 @@ impl Delivered {
         self.runs.first().filter(|first| first.0 == 0).map_or(0, |first| first.1)
     }
 
+    /// From this distance on nothing is there.
+    pub(super) fn end(&self) -> u32 {
+        self.runs.last().map_or(0, |last| last.1)
+    }
+
     /// Whether the record at this distance is there.
     pub(super) fn contains(&self, distance: u32) -> bool {
         self.runs.iter().any(|(start, end)| (*start..*end).contains(&distance))
@@ -147,10 +187,11 @@ mod tests {
     #[test]
     fn what_was_written_is_found_whatever_the_batches() {
         let delivered = Delivered::new(100, &[written(110, 5), written(90, 12), written(102, 3)]);
-        assert_eq!(delivered.prefix(), 5);
+        assert_eq!((delivered.prefix(), delivered.end()), (5, 15));
         let there: Vec<_> = (0..20).filter(|distance| delivered.contains(*distance)).collect();
         assert_eq!(there, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
         assert_eq!(Delivered::new(100, &[written(80, 20), written(-1, 5)]), Delivered::default());
+        assert_eq!(Delivered::default().end(), 0);
     }
 
     #[test]
@@ -164,11 +205,18 @@ mod tests {
 
     #[test]
     fn records_without_a_key_take_turns_in_runs() {
-        let place =
-            |number, key: Option<&[u8]>, fixed| partition_of(&KeyHash, 3, (number, fixed), (key, b"value"));
-        assert_eq!([place(0, None, None), place(RUN - 1, None, None)], [Some(0), Some(0)]);
-        assert_eq!([place(RUN, None, None), place(RUN * 3, None, None)], [Some(1), Some(0)]);
-        assert_eq!(place(5, Some(b"k"), None), place(6, Some(b"k"), None));
+        let places = Places { partitioner: &KeyHash, count: 3 };
+        let place = |turn, key: Option<&[u8]>, fixed| places.partition_of((turn, fixed), (key, b"value"));
+        assert_eq!(place(0, None, None), place(RUN - 1, None, None));
+        assert_eq!(place(5, Some(b"k"), None), place(6_000, Some(b"k"), None));
         assert_eq!([place(5, None, Some(2)), place(5, None, Some(3))], [Some(2), None]);
+        // Whatever the size of the batches, all partitions get about as much.
+        for batch in [RUN, 2 * RUN, 3 * RUN, 517, 4096] {
+            let mut counts = [0; 3];
+            for number in 0..300 {
+                counts[place(number * batch, None, None).unwrap() as usize] += 1;
+            }
+            assert!(counts.iter().all(|count| (80..=120).contains(count)), "{batch}: {counts:?}");
+        }
     }
 }

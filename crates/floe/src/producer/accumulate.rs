@@ -1,8 +1,15 @@
 //! Where records of one partition gather until they are sent.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
-use floe_wire::{WireError, batch::BatchBuilder};
+use floe_wire::{
+    WireError,
+    batch::{BatchBuilder, EncodedBatch, FinishOptions, Records},
+};
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
@@ -24,6 +31,8 @@ pub(super) struct Partition {
     pub(super) work: Notify,
     /// Wakes those who wait for room in the queue of closed batches.
     pub(super) room: Notify,
+    /// A batch failed for good, and those behind it are not to be sent; see [`Config::in_order_only`].
+    pub(super) halted: AtomicBool,
 }
 
 /// Records that no sender has taken yet.
@@ -68,7 +77,7 @@ struct OpenBatch {
 /// A batch that takes no more records, not encoded to the end yet.
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
-    pub(super) builder: BatchBuilder,
+    pub(super) contents: Gathered,
     pub(super) state: Arc<BatchState>,
     /// Bytes taken from the producer's memory.
     pub(super) memory: usize,
@@ -76,6 +85,31 @@ pub(super) struct ClosedBatch {
     pub(super) deadline: Instant,
     /// Where its records come from.
     pub(super) origins: Origins,
+}
+
+/// The records of a batch before it has its identity.
+#[derive(Debug)]
+pub(super) enum Gathered {
+    /// They were encoded one by one.
+    Built(BatchBuilder),
+    /// Somebody encoded them as a batch before.
+    Whole(Records),
+}
+
+impl Gathered {
+    pub(super) fn count(&self) -> u32 {
+        match self {
+            Self::Built(builder) => builder.count(),
+            Self::Whole(records) => records.record_count(),
+        }
+    }
+
+    pub(super) fn finish(self, options: FinishOptions) -> Result<EncodedBatch, WireError> {
+        match self {
+            Self::Built(builder) => builder.finish(options),
+            Self::Whole(records) => records.reissued(options),
+        }
+    }
 }
 
 /// A record with what is known about it before it is placed.
@@ -129,7 +163,13 @@ impl Partition {
             started: false,
             capacity: FIRST_CAPACITY,
         };
-        Self { index, accumulator: Mutex::new(accumulator), work: Notify::new(), room: Notify::new() }
+        Self {
+            index,
+            accumulator: Mutex::new(accumulator),
+            work: Notify::new(),
+            room: Notify::new(),
+            halted: AtomicBool::new(false),
+        }
     }
 
     /// Closes the open batch, so that it is sent without waiting for more, and returns what has no outcome yet.
@@ -282,6 +322,30 @@ impl Accumulator {
         Offered::Taken { index: at, timestamp }
     }
 
+    /// Queues a batch that is whole already, behind the open one. `None` if no more records are taken.
+    pub(super) fn offer_whole(
+        &mut self,
+        index: u32,
+        config: &Config,
+        (records, memory): (Records, usize),
+        ledger: &Arc<Ledger>,
+    ) -> Option<Arc<BatchState>> {
+        if self.closed {
+            return None;
+        }
+        self.close_open(config);
+        let state = Arc::new(BatchState::new(index, Arc::clone(ledger)));
+        self.unfinished.push_back((Arc::clone(&state), records.record_count()));
+        self.queue.push_back(ClosedBatch {
+            contents: Gathered::Whole(records),
+            state: Arc::clone(&state),
+            memory,
+            deadline: Instant::now() + config.timeout,
+            origins: Origins::default(),
+        });
+        Some(state)
+    }
+
     /// The batch that took the last record, as long as the lock is held since.
     #[inline]
     pub(super) fn latest(&self) -> Option<&Arc<BatchState>> {
@@ -301,7 +365,7 @@ impl Accumulator {
             linger => Instant::now().min(open.opened_at + linger),
         };
         self.queue.push_back(ClosedBatch {
-            builder: open.builder,
+            contents: Gathered::Built(open.builder),
             state: open.state,
             memory: open.memory,
             deadline: closed_at + config.timeout,

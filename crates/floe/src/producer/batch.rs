@@ -5,11 +5,11 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity};
+use floe_wire::batch::{EncodedBatch, FinishOptions, ProducerIdentity};
 use tokio::time::Instant;
 
 use super::{
-    accumulate::{ClosedBatch, Partition},
+    accumulate::{ClosedBatch, Gathered, Partition},
     delivery::BatchState,
     shared::Shared,
 };
@@ -63,7 +63,7 @@ pub(super) struct Batch {
 
 #[derive(Debug)]
 enum Contents {
-    Open(BatchBuilder),
+    Open(Gathered),
     Encoded(EncodedBatch),
     /// Encoding failed; the batch has its outcome.
     Gone,
@@ -75,8 +75,8 @@ impl Batch {
             shared: Arc::clone(shared),
             partition: Arc::clone(partition),
             state: closed.state,
-            records: closed.builder.count(),
-            contents: Contents::Open(closed.builder),
+            records: closed.contents.count(),
+            contents: Contents::Open(closed.contents),
             memory: closed.memory,
             deadline: closed.deadline,
             attempts: 0,
@@ -105,9 +105,9 @@ impl Batch {
     /// the same bytes.
     pub(super) fn encode(&mut self, producer: ProducerIdentity) -> Result<()> {
         match std::mem::replace(&mut self.contents, Contents::Gone) {
-            Contents::Open(builder) => {
+            Contents::Open(gathered) => {
                 let options = FinishOptions { compression: self.shared.config.compression, producer };
-                let encoded = builder.finish(options).map_err(|error| {
+                let encoded = gathered.finish(options).map_err(|error| {
                     Error::new(ErrorKind::SerializationError, "the batch cannot be encoded")
                         .with_source(error)
                 })?;
@@ -159,6 +159,16 @@ impl Batch {
         self.finish(Err(error));
     }
 
+    /// Given up because one before it was.
+    pub(super) fn halt(mut self) {
+        let message = "a batch before it was not delivered, and the order is to be kept";
+        let mut error = Error::new(ErrorKind::Closed, message).with_effect(self.effect());
+        if let Some(cause) = self.last_error.take() {
+            error = error.with_source(cause);
+        }
+        self.fail(error);
+    }
+
     /// Given up because its time is over.
     pub(super) fn expire(self) {
         let limit = self.shared.config.timeout;
@@ -197,6 +207,9 @@ impl Batch {
         self.shared.telemetry.batch_done(&target.topic, self.records, span, &result);
         self.shared.counters.count(self.records, bytes, result.is_ok());
         if let Err(error) = &result {
+            if self.shared.config.in_order_only() {
+                self.partition.halted.store(true, Ordering::Relaxed);
+            }
             tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");
             self.shared.ledger.enter(&self.state, self.records, error);
         }

@@ -84,6 +84,12 @@ pub(super) struct Config {
 }
 
 impl Config {
+    /// Whether nothing may be sent behind a batch that failed for good: whoever names the producer sends the failed records
+    /// again, and before those behind them.
+    pub(super) fn in_order_only(&self) -> bool {
+        self.identity.is_some()
+    }
+
     /// Bytes that a record of this size takes from the memory: a record larger than all of it gets all of it.
     pub(super) fn memory_of(&self, size: usize) -> usize {
         size.min(self.buffer_memory)
@@ -190,6 +196,10 @@ impl ProducerBuilder {
 
     pub(crate) fn topic(&self) -> &Topic {
         &self.topic
+    }
+
+    pub(crate) fn chosen_batch_size(&self) -> usize {
+        self.batch_size
     }
 
     pub(crate) fn chosen_partitioner(&self) -> Arc<dyn Partitioner> {

@@ -157,6 +157,9 @@ impl Future for Delivery {
     }
 }
 
+/// A partition, and the offset after the last record of some, where records have offsets.
+pub(crate) type End = (u32, Option<i64>);
+
 /// The outcomes of many records, to be awaited or not, in the order in which the records were given.
 ///
 /// Dropping it takes nothing back, as with [`Delivery`].
@@ -172,6 +175,8 @@ pub struct Deliveries {
     /// Those without an outcome so far.
     waiting: VecDeque<Run>,
     placed: Vec<Placed>,
+    /// See [`Deliveries::ends`].
+    ends: Vec<End>,
     failed: Option<crate::Error>,
     len: usize,
 }
@@ -208,6 +213,38 @@ impl Deliveries {
 
     pub(super) fn add(&mut self, one: &Delivery) {
         self.push(&one.state, one.index, one.timestamp);
+    }
+
+    /// Adds the records of a batch that was buffered as a whole.
+    pub(super) fn push_whole(&mut self, state: Arc<BatchState>, count: u32) {
+        self.len += count as usize;
+        self.waiting.push_back(Run { state, first: 0, count, timestamp: -1 });
+    }
+
+    /// Waits for all of them as the future does, and tells for each batch its partition and the offset after its last
+    /// record here, where records have offsets. Can be given up and taken up again.
+    pub(crate) async fn ends(&mut self) -> Result<Vec<End>> {
+        std::future::poll_fn(|context| self.poll_ends(context)).await
+    }
+
+    fn poll_ends(&mut self, context: &mut Context<'_>) -> Poll<Result<Vec<End>>> {
+        while let Some(run) = self.waiting.front() {
+            match std::task::ready!(run.state.poll_done(context)) {
+                Ok(base) => {
+                    let after = i64::from(run.first) + i64::from(run.count);
+                    self.ends.push((run.state.partition, base.map(|base| base.saturating_add(after))));
+                }
+                Err(error) => {
+                    run.state.ledger.observe(&run.state, run.count);
+                    self.failed.get_or_insert_with(|| error.clone());
+                }
+            }
+            self.waiting.pop_front();
+        }
+        Poll::Ready(match self.failed.take() {
+            Some(error) => Err(error),
+            None => Ok(std::mem::take(&mut self.ends)),
+        })
     }
 
     /// How many records they are of.

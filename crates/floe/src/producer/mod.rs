@@ -39,6 +39,7 @@ mod partitioner;
 mod partitions;
 mod pool;
 mod recover;
+mod relay;
 mod resolve;
 mod sender;
 mod shared;
@@ -48,7 +49,9 @@ mod tests;
 use std::{
     collections::VecDeque,
     fmt,
+    future::poll_fn,
     sync::{Arc, Weak},
+    task::Poll,
     time::Duration,
 };
 
@@ -61,6 +64,7 @@ pub use delivery::{Deliveries, Delivery, Placed};
 pub use ledger::Undelivered;
 pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
 pub use pool::ProducerPool;
+pub(crate) use relay::Relayed;
 pub(crate) use resolve::{Written, written};
 pub use shared::{CloseReport, ProducerStats};
 
@@ -112,6 +116,20 @@ impl Drop for ProducerHandle {
         }
         self.shared.begin_close();
     }
+}
+
+/// Lets other tasks run, and first those that were woken before. Unlike [`tokio::task::yield_now`], it does not wait for a
+/// look at the network, and leaves the task where another thread of the runtime can take it up at once.
+async fn step_back() {
+    let mut stepped = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut stepped, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 /// Takes up new partitions until the producer is gone.
@@ -230,7 +248,7 @@ impl Producer {
             waiting.drain(..taken);
             if rolled {
                 // Lets the sender run.
-                tokio::task::yield_now().await;
+                step_back().await;
                 continue;
             }
             // The first that was not taken in passing; the one way that waits, refuses and changes the partition.

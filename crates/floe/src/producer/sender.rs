@@ -6,7 +6,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
 
@@ -190,6 +190,10 @@ impl<'a> Sender<'a> {
                     Found::Finished => break,
                 },
             };
+            if self.partition.halted.load(Ordering::Relaxed) {
+                batch.halt();
+                continue;
+            }
             if batch.deadline <= Instant::now() {
                 batch.expire();
                 continue;

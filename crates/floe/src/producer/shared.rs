@@ -58,7 +58,7 @@ pub(super) struct Shared {
     /// The partition that takes records which may go anywhere.
     current: AtomicU32,
     /// Bytes that may still be buffered.
-    budget: Semaphore,
+    pub(super) budget: Semaphore,
     pub(super) ledger: Arc<Ledger>,
     pub(super) counters: Counters,
     runtime: Handle,
@@ -276,7 +276,7 @@ impl Shared {
     }
 
     #[cold]
-    fn no_such_partition(&self, partition: u32) -> Error {
+    pub(super) fn no_such_partition(&self, partition: u32) -> Error {
         Error::new(
             ErrorKind::PartitionNotFound,
             format!("partition {partition} of a topic with {}", self.partitions.count()),
@@ -365,9 +365,26 @@ impl Shared {
             return (0, false);
         };
         permit.forget();
+        let (taken, stopped) = self.push_paid((index, partition), &run, memory, deliveries);
+        let rolled = matches!(stopped, Some(Offered::Rolled));
+        if rolled {
+            self.leave(index);
+        }
+        (taken, rolled)
+    }
+
+    /// Buffers records under one lock, for which `memory` was taken; what is not needed of it is given back. Returns how
+    /// many, and what stopped it before the end.
+    pub(super) fn push_paid(
+        self: &Arc<Self>,
+        (index, partition): (u32, &Arc<Partition>),
+        run: &[Parts<'_>],
+        mut memory: usize,
+        deliveries: &mut Deliveries,
+    ) -> (usize, Option<Offered>) {
         let mut accumulator = partition.accumulator.lock();
-        let (mut taken, mut rolled) = (0, false);
-        for parts in &run {
+        let (mut taken, mut stopped) = (0, None);
+        for parts in run {
             match accumulator.offer(index, &self.config, parts, &self.ledger) {
                 Offered::Taken { index: at, timestamp } => {
                     if let Some(batch) = accumulator.latest() {
@@ -375,7 +392,7 @@ impl Shared {
                     }
                 }
                 other => {
-                    rolled = matches!(other, Offered::Rolled);
+                    stopped = Some(other);
                     break;
                 }
             }
@@ -386,15 +403,12 @@ impl Shared {
         if memory > 0 {
             self.give_back(memory);
         }
-        if rolled {
-            self.leave(index);
-        }
-        (taken, rolled)
+        (taken, stopped)
     }
 
     /// Starts or wakes the sender of a partition that was offered records.
     #[inline]
-    fn after_offer(
+    pub(super) fn after_offer(
         self: &Arc<Self>,
         partition: &Arc<Partition>,
         mut accumulator: MutexGuard<'_, Accumulator>,
@@ -455,7 +469,7 @@ impl Shared {
                     return Ok(delivery);
                 }
                 // A batch was closed: lets the sender run, which a tight loop on one thread would keep from it.
-                Pushed::Rolled => tokio::task::yield_now().await,
+                Pushed::Rolled => super::step_back().await,
                 Pushed::NoMemory(_) | Pushed::QueueFull(_) if !may_wait => {
                     return Err(self.full("no room"));
                 }
@@ -469,7 +483,7 @@ impl Shared {
         }
     }
 
-    async fn wait_for_queue(&self, index: u32) -> Result<()> {
+    pub(super) async fn wait_for_queue(&self, index: u32) -> Result<()> {
         let Some(partition) = self.partitions.get(index) else {
             return Err(self.no_such_partition(index));
         };
@@ -495,7 +509,7 @@ impl Shared {
     }
 
     #[cold]
-    fn closed(&self) -> Error {
+    pub(super) fn closed(&self) -> Error {
         closed("producer").with_topic(&self.topic)
     }
 
