@@ -25,6 +25,8 @@
 //! What is not here can be had through [`Client::wait`], which runs any future of the async API to its end.
 
 mod consumer;
+mod outbox;
+mod processor;
 mod producer;
 #[cfg(test)]
 mod tests;
@@ -34,6 +36,8 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use consumer::{Consumer, ConsumerBuilder};
+pub use outbox::{Outbox, OutboxBuilder};
+pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Delivery, Producer, ProducerBuilder};
 
 use crate::{
@@ -98,6 +102,11 @@ impl Client {
     /// A consumer of a topic, to be configured and started.
     pub fn consumer(&self, topic: impl Into<Topic>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.inner.consumer(topic), Arc::clone(&self.runtime))
+    }
+
+    /// A processor that reads `from` and writes to `to`, to be configured and run.
+    pub fn processor(&self, from: impl Into<Topic>, to: impl Into<Topic>) -> ProcessorBuilder {
+        ProcessorBuilder::new(self.inner.processor(from, to), Arc::clone(&self.runtime))
     }
 
     /// Creates a topic.

@@ -1,8 +1,8 @@
 //! Sending records, without async.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
-use super::Background;
+use super::{Background, OutboxBuilder};
 use crate::{
     IntoRecord, Result,
     payload::forward_producer_settings,
@@ -23,6 +23,12 @@ impl ProducerBuilder {
     }
 
     forward_producer_settings!();
+
+    /// Accepts records into a log at `path`, which survives a crash, and delivers them from there; as
+    /// [`producer::ProducerBuilder::outbox`].
+    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder {
+        OutboxBuilder::new(self.inner.outbox(path), self.runtime)
+    }
 
     /// Asks the engine for the topic, and starts.
     ///
@@ -63,7 +69,7 @@ impl Producer {
     /// As [`producer::Producer::enqueue`].
     pub fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
         let inner = self.runtime.wait(self.inner.enqueue(record))??;
-        Ok(Delivery { inner, runtime: Arc::clone(&self.runtime) })
+        Ok(Delivery::new(inner, &self.runtime))
     }
 
     /// Sends many records and waits until all have their outcome.
@@ -129,6 +135,10 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    pub(super) fn new(inner: producer::Delivery, runtime: &Arc<Background>) -> Self {
+        Self { inner, runtime: Arc::clone(runtime) }
+    }
+
     /// Waits for the outcome.
     ///
     /// # Errors

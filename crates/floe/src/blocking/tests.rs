@@ -2,10 +2,11 @@
 
 use std::{thread, time::Duration};
 
-use super::Client;
+use super::{Client, OutboxBuilder};
 use crate::{
-    ErrorKind, Record, TopicSpec,
+    ErrorKind, Record, RetryPolicy, TopicSpec,
     consumer::{CommitPolicy, StartAt},
+    payload::Text,
 };
 
 fn client() -> Client {
@@ -91,4 +92,68 @@ fn inside_of_a_runtime_it_is_refused_and_not_a_panic() {
         // Dropping the last of a client is not refused.
         drop((orders, client));
     });
+}
+
+#[test]
+fn an_outbox_delivers_without_async() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = client();
+    let outbox = client.producer("orders").outbox(folder.path().join("outbox")).start().unwrap();
+    assert_eq!(outbox.send("tea").unwrap(), 0);
+    assert_eq!(outbox.enqueue("milk").unwrap().wait().unwrap().offset, Some(1));
+    outbox.send_all(["a", "b"]).unwrap();
+    assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
+    let report = outbox.close().unwrap();
+    assert_eq!((report.delivered, report.waiting), (4, 0));
+    let inbox = client.consumer("orders").from(StartAt::Beginning).stop_at_end().start().unwrap();
+    let values: Vec<_> = inbox.map(|message| message.unwrap().value).collect();
+    assert_eq!(values, ["tea", "milk", "a", "b"]);
+}
+
+#[test]
+fn an_outbox_waits_for_a_cluster_without_async() {
+    let folder = tempfile::tempdir().unwrap();
+    // Nobody listens there.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("fluvio://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let outbox = OutboxBuilder::to(&url, "orders", folder.path().join("outbox")).unwrap().start().unwrap();
+    outbox.send("tea").unwrap();
+    assert!(!outbox.drained_within(Duration::ZERO).unwrap());
+    let report = outbox.close_within(Duration::ZERO).unwrap();
+    assert_eq!((report.delivered, report.waiting), (0, 1));
+}
+
+#[test]
+fn a_processor_runs_plain_functions() {
+    let client = client();
+    client.create_topic(TopicSpec::new("lengths")).unwrap();
+    client.producer("orders").start().unwrap().send_all(["a", "bb", "poison", "dddd"]).unwrap();
+    let processor = |client: &Client| {
+        client.processor("orders", "lengths").payloads(Text, Text).retries(RetryPolicy::never())
+    };
+    let report = processor(&client)
+        .stop_at_end()
+        .map(|message| {
+            assert!(message.value != "poison", "it cannot be handled");
+            Ok(Record::new(message.value.len().to_string()))
+        })
+        .run()
+        .unwrap();
+    assert_eq!((report.handled, report.dead_letters), (3, 1));
+    let lengths = client.consumer("lengths").from(StartAt::Beginning).stop_at_end().start().unwrap();
+    let values: Vec<_> = lengths.map(|message| message.unwrap().value).collect();
+    assert_eq!(values, ["1", "2", "4"]);
+
+    let (seen, saw) = std::sync::mpsc::channel();
+    let running = processor(&client)
+        .map(move |message| {
+            seen.send(message.value).unwrap();
+            Ok(())
+        })
+        .start()
+        .unwrap();
+    client.producer("orders").start().unwrap().send("late").unwrap();
+    assert_eq!(saw.recv_timeout(Duration::from_secs(60)).unwrap(), "late");
+    assert_eq!(running.stop().unwrap().handled, 1);
 }

@@ -36,6 +36,7 @@ pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;
+mod outbox;
 mod producer;
 #[cfg(test)]
 mod tests;
@@ -44,14 +45,17 @@ mod undecodable;
 use bytes::Bytes;
 
 pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
-pub(crate) use forward::{forward_consumer_settings, forward_producer_settings};
+pub(crate) use forward::{
+    forward_consumer_settings, forward_outbox_settings, forward_processor_settings, forward_producer_settings,
+};
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
+pub use outbox::{TypedOutbox, TypedOutboxBuilder};
 pub use producer::{TypedProducer, TypedProducerBuilder};
 pub use undecodable::Undecodable;
 
-use crate::{Error, ErrorKind, Record, Result};
+use crate::{Error, ErrorKind, Record, Result, topic::Topic};
 
 /// Why a value could not be encoded or decoded.
 pub type PayloadError = Box<dyn std::error::Error + Send + Sync>;
@@ -119,6 +123,20 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
         let record = record.into();
         let bytes = self.encode(&record.value).map_err(cannot_encode::<Self>)?;
         Ok(record.map(|_| bytes))
+    }
+}
+
+/// A record with the bytes of its value, on its way to a topic.
+#[inline]
+fn encode<C: PayloadCodec>(
+    codec: &C,
+    record: impl Into<Record<C::Value>>,
+    topic: &Topic,
+) -> Result<Record<Vec<u8>>> {
+    let record = record.into();
+    match codec.encode_to_vec(&record.value) {
+        Ok(bytes) => Ok(record.map(|_| bytes)),
+        Err(problem) => Err(cannot_encode::<C>(problem).with_operation("produce").with_topic(topic)),
     }
 }
 

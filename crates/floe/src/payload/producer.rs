@@ -41,8 +41,8 @@ impl ProducerBuilder {
 /// Configures a typed producer before it starts; from [`ProducerBuilder::json`] and its neighbours.
 #[must_use = "a builder does nothing until start"]
 pub struct TypedProducerBuilder<C> {
-    inner: ProducerBuilder,
-    codec: C,
+    pub(super) inner: ProducerBuilder,
+    pub(super) codec: C,
 }
 
 impl<C: PayloadCodec> TypedProducerBuilder<C> {
@@ -151,13 +151,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
 
     #[inline]
     fn encode(&self, record: impl Into<Record<C::Value>>) -> Result<Record<Vec<u8>>> {
-        let record = record.into();
-        match self.codec.encode_to_vec(&record.value) {
-            Ok(bytes) => Ok(record.map(|_| bytes)),
-            Err(problem) => {
-                Err(super::cannot_encode::<C>(problem).with_operation("produce").with_topic(self.topic()))
-            }
-        }
+        super::encode(&self.codec, record, self.inner.topic())
     }
 
     /// As [`Producer::flush`].

@@ -188,3 +188,23 @@ async fn tasks_can_send_and_read_values() {
     });
     assert_eq!(task.await.unwrap().unwrap(), [1, 2, 3, 4, 5]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_outbox_takes_values() {
+    let (_engine, client) = client();
+    let outbox = client.producer("orders").payload(Even).outbox("/outbox");
+    let outbox = outbox.store(floe_log::StoreConfig::memory()).start().await.unwrap();
+    outbox.send(2).await.unwrap();
+    let error = outbox.send_all([4, 5, 6]).await.unwrap_err();
+    assert_eq!((error.kind(), error.topic().unwrap().as_str()), (ErrorKind::SerializationError, "orders"));
+    outbox.enqueue(Record::keyed("k", 8)).await.unwrap().await.unwrap();
+    let report = outbox.close().await.unwrap();
+    assert_eq!((report.delivered, report.waiting), (3, 0));
+    let mut inbox =
+        client.consumer("orders").payload(Even).from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    let mut read = Vec::new();
+    while let Some(message) = inbox.try_next().await.unwrap() {
+        read.push(message.value);
+    }
+    assert_eq!(read, [2, 4, 8]);
+}
