@@ -1,15 +1,17 @@
 //! What the layers for applications cost: `cargo bench -p floe --bench applications`.
 //!
 //! Typed payloads against the same serializer by hand, and a processor that keeps the order of keys against one that
-//! keeps none, on the engine `memory:`. Both sides alternate; the last line of each is the ratio of the medians.
+//! keeps none, on the engine `memory:`. All variants run once in each round, the first of a round another one each time;
+//! what is compared is compared within a round, and the medians over the rounds are printed, with their quartiles.
 
 use std::time::Instant;
 
 use floe::{Client, Message, Record, TopicSpec, consumer::StartAt, processor::Order as Keeping};
+use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
-const RECORDS: u32 = 300_000;
-const ROUNDS: usize = 5;
+const RECORDS: u32 = 200_000;
+const ROUNDS: usize = 15;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Order {
@@ -34,9 +36,17 @@ fn main() -> floe::Result<()> {
         .map_err(|error| floe::Error::new(floe::ErrorKind::InvalidConfig, "no runtime").with_source(error))?;
     let run = async {
         tokio::spawn(async {
-            compare("send, by hand", "send, typed", send_by_hand, send_typed).await?;
-            compare("read, by hand", "read, typed", read_by_hand, read_typed).await?;
-            compare("processor, no order", "processor, order of keys", unordered, ordered).await
+            let sent = rounds([send_raw, send_by_hand, send_typed]).await?;
+            typed_cost("send", &sent);
+            let read = rounds([read_raw, read_by_hand, read_typed]).await?;
+            typed_cost("read", &read);
+            let processed = rounds([unordered, ordered]).await?;
+            let name = "processor, 8 at once";
+            print(name, "no order", &column(&processed, 0), "ns a record");
+            print(name, "order of keys", &column(&processed, 1), "ns a record");
+            let rates = processed.iter().map(|[none, keys]| none / keys * 100.0);
+            print(name, "rate with order", &rates.collect::<Vec<_>>(), "% of that without");
+            Ok(())
         })
         .await
     };
@@ -45,32 +55,46 @@ fn main() -> floe::Result<()> {
     })?
 }
 
-/// Runs both in turns; each returns the nanoseconds of one record.
-async fn compare<A, B>(
-    name: &str,
-    other: &str,
-    first: fn(Client) -> A,
-    second: fn(Client) -> B,
-) -> floe::Result<()>
-where
-    A: Future<Output = floe::Result<f64>>,
-    B: Future<Output = floe::Result<f64>>,
-{
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        ours.push(first(client().await?).await?);
-        theirs.push(second(client().await?).await?);
+/// Takes a client with topics that are empty, or hold the records if it reads; gives the nanoseconds of one record.
+type Variant = fn(Client) -> BoxFuture<'static, floe::Result<f64>>;
+
+/// The times of each variant in each round.
+async fn rounds<const N: usize>(variants: [Variant; N]) -> floe::Result<Vec<[f64; N]>> {
+    let mut all = Vec::new();
+    for round in 0..ROUNDS {
+        let mut times = [0.0; N];
+        for step in 0..N {
+            let index = (round + step) % N;
+            let (Some(time), Some(variant)) = (times.get_mut(index), variants.get(index)) else { continue };
+            let client = client().await?;
+            *time = variant(client.clone()).await?;
+            client.close().await?;
+        }
+        all.push(times);
     }
-    let (one, two) = (median(ours), median(theirs));
-    println!("{name:<26} {one:>8.1} ns a record");
-    println!("{other:<26} {two:>8.1} ns a record");
-    println!("rate of the second         {:>8.1} % of the first\n", one / two * 100.0);
-    Ok(())
+    Ok(all)
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
+/// Prints what a typed payload costs besides its serializer, in percent of what raw bytes cost.
+fn typed_cost(name: &str, times: &[[f64; 3]]) {
+    for (index, variant) in ["raw bytes", "by hand", "typed"].into_iter().enumerate() {
+        print(name, variant, &column(times, index), "ns a record");
+    }
+    let beyond = times.iter().map(|[raw, hand, typed]| (typed - hand) / raw * 100.0);
+    print(name, "beyond serializer", &beyond.collect::<Vec<_>>(), "% of raw bytes");
+    let over = times.iter().map(|[_, hand, typed]| (typed / hand - 1.0) * 100.0);
+    print(name, "over by hand", &over.collect::<Vec<_>>(), "%");
+}
+
+fn column<const N: usize>(times: &[[f64; N]], index: usize) -> Vec<f64> {
+    times.iter().filter_map(|round| round.get(index).copied()).collect()
+}
+
+fn print(name: &str, what: &str, values: &[f64], unit: &str) {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let at = |part: usize| sorted.get(sorted.len() * part / 4).copied().unwrap_or_default();
+    println!("{name:<22}{what:<20}{:>9.1} {unit} ({:.1} to {:.1})", at(2), at(1), at(3));
 }
 
 fn per_record(began: Instant) -> f64 {
@@ -84,21 +108,36 @@ async fn client() -> floe::Result<Client> {
     Ok(client)
 }
 
-async fn send_by_hand(client: Client) -> floe::Result<f64> {
-    let orders: Vec<_> = (0..RECORDS).map(order).collect();
-    let producer = client.producer("orders").start().await?;
-    let began = Instant::now();
-    let sent = orders.into_iter().map(|order: Order| serde_json::to_vec(&order).unwrap_or_default());
-    producer.enqueue_all(sent).await?.await?;
-    Ok(per_record(began))
+fn send_raw(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        let encoded = |id| serde_json::to_vec(&order(id)).unwrap_or_default();
+        let orders: Vec<_> = (0..RECORDS).map(encoded).collect();
+        let producer = client.producer("orders").start().await?;
+        let began = Instant::now();
+        producer.enqueue_all(orders).await?.await?;
+        Ok(per_record(began))
+    })
 }
 
-async fn send_typed(client: Client) -> floe::Result<f64> {
-    let orders: Vec<_> = (0..RECORDS).map(order).collect();
-    let producer = client.producer("orders").json::<Order>().start().await?;
-    let began = Instant::now();
-    producer.enqueue_all(orders).await?.await?;
-    Ok(per_record(began))
+fn send_by_hand(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        let orders: Vec<_> = (0..RECORDS).map(order).collect();
+        let producer = client.producer("orders").start().await?;
+        let began = Instant::now();
+        let sent = orders.into_iter().map(|order: Order| serde_json::to_vec(&order).unwrap_or_default());
+        producer.enqueue_all(sent).await?.await?;
+        Ok(per_record(began))
+    })
+}
+
+fn send_typed(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        let orders: Vec<_> = (0..RECORDS).map(order).collect();
+        let producer = client.producer("orders").json::<Order>().start().await?;
+        let began = Instant::now();
+        producer.enqueue_all(orders).await?.await?;
+        Ok(per_record(began))
+    })
 }
 
 async fn fill(client: &Client) -> floe::Result<()> {
@@ -108,37 +147,56 @@ async fn fill(client: &Client) -> floe::Result<()> {
     Ok(())
 }
 
-async fn read_by_hand(client: Client) -> floe::Result<f64> {
-    fill(&client).await?;
-    let began = Instant::now();
-    let mut consumer = client.consumer("orders").from(StartAt::Beginning).stop_at_end().start().await?;
-    let mut sum = 0;
-    while let Some(message) = consumer.try_next().await? {
-        sum += serde_json::from_slice::<Order>(&message.value).map_or(0, |order| u64::from(order.count));
-    }
-    assert!(sum > 0);
-    Ok(per_record(began))
+fn read_raw(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        fill(&client).await?;
+        let began = Instant::now();
+        let mut consumer = client.consumer("orders").from(StartAt::Beginning).stop_at_end().start().await?;
+        let mut sum = 0;
+        while let Some(message) = consumer.try_next().await? {
+            sum += message.value.len();
+        }
+        assert!(sum > 0);
+        Ok(per_record(began))
+    })
 }
 
-async fn read_typed(client: Client) -> floe::Result<f64> {
-    fill(&client).await?;
-    let began = Instant::now();
-    let consumer = client.consumer("orders").json::<Order>();
-    let mut consumer = consumer.from(StartAt::Beginning).stop_at_end().start().await?;
-    let mut sum = 0;
-    while let Some(message) = consumer.try_next().await? {
-        sum += u64::from(message.value.count);
-    }
-    assert!(sum > 0);
-    Ok(per_record(began))
+fn read_by_hand(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        fill(&client).await?;
+        let began = Instant::now();
+        let mut consumer = client.consumer("orders").from(StartAt::Beginning).stop_at_end().start().await?;
+        let mut sum = 0;
+        while let Some(message) = consumer.try_next().await? {
+            let order = serde_json::from_slice::<Order>(&message.value);
+            sum += order.map_or(0, |order| u64::from(order.count));
+        }
+        assert!(sum > 0);
+        Ok(per_record(began))
+    })
 }
 
-async fn unordered(client: Client) -> floe::Result<f64> {
-    process(client, Keeping::Unordered).await
+fn read_typed(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(async move {
+        fill(&client).await?;
+        let began = Instant::now();
+        let consumer = client.consumer("orders").json::<Order>();
+        let mut consumer = consumer.from(StartAt::Beginning).stop_at_end().start().await?;
+        let mut sum = 0;
+        while let Some(message) = consumer.try_next().await? {
+            sum += u64::from(message.value.count);
+        }
+        assert!(sum > 0);
+        Ok(per_record(began))
+    })
 }
 
-async fn ordered(client: Client) -> floe::Result<f64> {
-    process(client, Keeping::PerKey).await
+fn unordered(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(process(client, Keeping::Unordered))
+}
+
+fn ordered(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(process(client, Keeping::PerKey))
 }
 
 /// A handler that awaits once, as one that asks somebody does.
