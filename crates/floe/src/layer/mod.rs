@@ -92,6 +92,11 @@ impl Operation {
         self.name == "open"
     }
 
+    /// Where a partition begins or ends is asked: what a producer or a reader that recovers does before it goes on.
+    pub(crate) fn is_lookup(&self) -> bool {
+        matches!(self.name, "watermarks" | "log_end")
+    }
+
     /// It is asked how the engine is.
     pub(crate) fn is_health(&self) -> bool {
         self.name == "health"

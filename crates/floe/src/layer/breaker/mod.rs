@@ -4,9 +4,10 @@
 //! bad server does not keep calls from the others. Else there is one for each partition, and one for everything that
 //! concerns no partition.
 //!
-//! Appends and the opening of readers are counted like everything else. Those who make them wait between their attempts
-//! already, and if they were refused for long, a short outage would become a long one, and records would time out. One of
-//! them each second may therefore try an open circuit, and the first that works ends it.
+//! Appends, the opening of readers and questions for the ends of a partition are counted like everything else. Those who
+//! make them wait between their attempts already, and if they were refused for long, a short outage would become a long
+//! one, and records would time out: also those that a producer looks for before it sends them again. One of them each
+//! second may therefore try an open circuit, and the first that works ends it.
 
 mod circuit;
 
@@ -191,7 +192,7 @@ impl Breakers {
         if !self.shared.circuits.lock().contains_key(&key) {
             return Ok(None);
         }
-        let paced = operation.ordered || operation.is_open();
+        let paced = operation.ordered || operation.is_open() || operation.is_lookup();
         let policy = &self.shared.policy;
         match self.update(&key, |circuit| circuit.admit(policy, Instant::now(), paced)) {
             Ok(pass) => Ok(Some(Ticket { breakers: self, key, pass: Some(pass) })),

@@ -1,16 +1,17 @@
 //! Appends that fail: draining, order, backing off, looking for lost answers, giving up.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
 use super::{counts, enqueue_all, lost, orders, over, refused, rejected, settle, values};
 use crate::{
-    Effect, Error, ErrorKind, RetryPolicy,
+    Client, Effect, Error, ErrorKind, RetryPolicy,
     engine::{
         Capabilities,
         fake::{FakeEngine, Fault},
     },
+    layer::{Breaker, BreakerPolicy, BreakerState},
 };
 
 #[tokio::test(start_paused = true)]
@@ -152,6 +153,22 @@ async fn all_records_of_a_failed_batch_learn_why() {
     }
     assert_eq!(orders.stats().failed, 3);
     orders.flush().await.expect("each failure was seen");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_whose_answer_was_lost_is_looked_for_while_a_breaker_is_open() {
+    let engine = FakeEngine::with_topic("orders", 1);
+    let policy = BreakerPolicy::default();
+    let (guarded, breakers) = Breaker::around(policy, Arc::new(engine.clone()));
+    let orders = Client::over(guarded).producer("orders").start().await.unwrap();
+    let refusals = (1..policy.failures).map(|_| Fault::Refuse(lost().with_effect(Effect::None)));
+    engine.fail_appends(refusals.chain([Fault::LoseAnswer(lost())]));
+    let began = Instant::now();
+    orders.send("x").await.unwrap();
+    assert!(began.elapsed() < policy.open_for, "{:?}", began.elapsed());
+    assert_eq!(values(&engine, 0), ["x"]);
+    assert_eq!(orders.stats().retries, u64::from(policy.failures - 1), "it was found, not sent again");
+    assert!(breakers.troubled().iter().all(|circuit| circuit.state != BreakerState::Open), "{breakers:?}");
 }
 
 #[tokio::test(start_paused = true)]
