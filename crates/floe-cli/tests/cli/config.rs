@@ -7,7 +7,7 @@ fn every_value_says_where_it_comes_from() {
     let dir = Dir::new();
     dir.file("floe.toml", b"[producer]\nlinger = \"5ms\"\n");
     let show = ["config", "show", "--origin", "producer.linger", "producer.batch_size"];
-    dir.run(&show).ok().prints("producer.linger = 5ms\tfloe.toml:2\nproducer.batch_size = 64KiB\tdefault\n");
+    dir.run(&show).ok().prints("producer.linger = 5ms\tfloe.toml:2\nproducer.batch_size = none\tdefault\n");
     let mut command = dir.command(&["--url", "memory:?producer.linger=7ms", "config", "show", "--origin"]);
     let output = command.env("FLOE_PRODUCER__BATCH_SIZE", "1KiB").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

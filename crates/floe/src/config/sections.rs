@@ -121,8 +121,9 @@ settings! {
     producer: ProducerSettings {
         /// How long a batch may wait for more records.
         linger: Duration = Duration::ZERO, any;
-        /// Size, before compression, at which a batch is closed.
-        batch_size: u64 = 64 * 1024, positive;
+        /// Size, before compression, at which a batch is closed; `none` is what suits the engine: 256 KiB on Fluvio,
+        /// 64 KiB elsewhere.
+        batch_size: Option<u64> = None, positive_if_some;
         /// Largest record or batch accepted; `none` is what the engine takes, at most 16 MiB.
         max_request_size: Option<u64> = None, positive_if_some;
         /// Bytes of records that may wait for their acknowledgement.

@@ -183,6 +183,8 @@ pub struct Capabilities {
     pub append_window: usize,
     /// Largest batch in bytes.
     pub max_batch_bytes: usize,
+    /// Bytes, before compression, at which a producer closes a batch unless it is told otherwise.
+    pub batch_bytes: usize,
 }
 
 impl Capabilities {
@@ -203,6 +205,7 @@ impl Capabilities {
         sparse_batches: false,
         append_window: 1,
         max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
+        batch_bytes: 64 * 1024,
     };
 
     /// Names of the abilities that are yes or no, with their values, for tables.

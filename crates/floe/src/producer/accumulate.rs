@@ -221,6 +221,11 @@ impl Partition {
         found
     }
 
+    /// Whether closed batches wait.
+    pub(super) fn has_closed(&self) -> bool {
+        !self.accumulator.lock().queue.is_empty()
+    }
+
     /// Takes the oldest batch if it is late, and otherwise says when it will be.
     pub(super) fn take_late(&self, config: &Config, now: Instant) -> Result<ClosedBatch, Option<Instant>> {
         let mut accumulator = self.accumulator.lock();

@@ -65,7 +65,7 @@ pub(super) struct Batch {
 enum Contents {
     Open(Gathered),
     Encoded(EncodedBatch),
-    /// Encoding failed; the batch has its outcome.
+    /// Being encoded by another thread; or encoding failed, and the batch has its outcome.
     Gone,
 }
 
@@ -103,20 +103,41 @@ impl Batch {
 
     /// Encodes to the end: compression, checksum, identity. Once done it stays as it is, so that every attempt sends
     /// the same bytes.
-    pub(super) fn encode(&mut self, producer: ProducerIdentity) -> Result<()> {
-        match std::mem::replace(&mut self.contents, Contents::Gone) {
-            Contents::Open(gathered) => {
-                let options = FinishOptions { compression: self.shared.config.compression, producer };
-                let encoded = gathered.finish(options).map_err(|error| {
-                    Error::new(ErrorKind::SerializationError, "the batch cannot be encoded")
-                        .with_source(error)
-                })?;
+    pub(super) fn encode(&mut self, producer: ProducerIdentity) {
+        if let Some(work) = self.encoding(producer) {
+            self.set_encoded(work());
+        }
+    }
+
+    /// What remains to be done to encode the batch, for any thread to do; the result goes to [`Batch::set_encoded`].
+    pub(super) fn encoding(
+        &mut self,
+        producer: ProducerIdentity,
+    ) -> Option<impl FnOnce() -> Result<EncodedBatch> + Send + 'static> {
+        let gathered = match std::mem::replace(&mut self.contents, Contents::Gone) {
+            Contents::Open(gathered) => gathered,
+            done => {
+                self.contents = done;
+                return None;
+            }
+        };
+        let options = FinishOptions { compression: self.shared.config.compression, producer };
+        Some(move || {
+            gathered.finish(options).map_err(|error| {
+                Error::new(ErrorKind::SerializationError, "the batch cannot be encoded").with_source(error)
+            })
+        })
+    }
+
+    /// A batch that cannot be encoded has its outcome then.
+    pub(super) fn set_encoded(&mut self, outcome: Result<EncodedBatch>) {
+        match outcome {
+            Ok(encoded) => {
                 self.shared.telemetry.batch_made(&self.shared.topic, self.records, encoded.len());
                 self.contents = Contents::Encoded(encoded);
             }
-            done => self.contents = done,
+            Err(error) => self.finish(Err(error)),
         }
-        Ok(())
     }
 
     /// Counts an attempt that begins now.

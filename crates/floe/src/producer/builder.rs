@@ -15,7 +15,7 @@ use super::{
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
     config::{bytes, count},
-    engine::{Acks, EngineInfo},
+    engine::{Acks, Capabilities, EngineInfo},
     smartmodule,
     topic::Topic,
 };
@@ -135,7 +135,7 @@ pub struct ProducerBuilder {
     client: Client,
     topic: Topic,
     linger: Duration,
-    batch_size: usize,
+    batch_size: Option<usize>,
     max_request_size: Option<usize>,
     buffer_memory: usize,
     batch_queue: usize,
@@ -164,7 +164,7 @@ impl ProducerBuilder {
         };
         Self {
             linger: producer.linger,
-            batch_size: bytes(producer.batch_size),
+            batch_size: producer.batch_size.map(bytes),
             max_request_size: producer.max_request_size.map(bytes),
             buffer_memory: bytes(producer.buffer_memory),
             batch_queue: count(producer.batch_queue),
@@ -199,7 +199,7 @@ impl ProducerBuilder {
     }
 
     pub(crate) fn chosen_batch_size(&self) -> usize {
-        self.batch_size
+        self.batch_size.unwrap_or_else(|| self.client.info().capabilities.batch_bytes)
     }
 
     pub(crate) fn chosen_partitioner(&self) -> Arc<dyn Partitioner> {
@@ -213,10 +213,12 @@ impl ProducerBuilder {
         self
     }
 
-    /// Size in bytes, before compression, at which a batch is closed. Default: 64 KiB, beyond which larger batches gain
-    /// little. A record that is larger goes alone.
+    /// Size in bytes, before compression, at which a batch is closed. Default: what suits the engine
+    /// ([`Capabilities::batch_bytes`](crate::engine::Capabilities::batch_bytes)): 64 KiB, beyond which larger batches
+    /// gain little; 256 KiB on Fluvio, whose servers spend most of their time on each batch whatever its size. A record
+    /// that is larger goes alone.
     pub fn batch_size(mut self, bytes: usize) -> Self {
-        self.batch_size = bytes;
+        self.batch_size = Some(bytes);
         self
     }
 
@@ -342,7 +344,7 @@ impl ProducerBuilder {
             .map_err(|error| error.with_topic(&self.topic))?;
         let topic = self.topic.clone();
         let client = self.client.clone();
-        let config = self.into_config(capabilities.max_batch_bytes)?;
+        let config = self.into_config(capabilities)?;
         let info = engine.topic(topic.clone()).await.map_err(|error| error.with_topic(&topic))?;
         if info.partitions == 0 {
             return Err(
@@ -352,8 +354,9 @@ impl ProducerBuilder {
         Ok(Producer::start(&client, topic, info.partitions, config))
     }
 
-    fn into_config(self, engine_limit: usize) -> Result<Config> {
-        let engine_limit = engine_limit.min(floe_wire::batch::MAX_BATCH_LEN);
+    fn into_config(self, capabilities: Capabilities) -> Result<Config> {
+        let engine_limit = capabilities.max_batch_bytes.min(floe_wire::batch::MAX_BATCH_LEN);
+        let batch_size = self.batch_size.unwrap_or(capabilities.batch_bytes);
         let max_request_size = self.max_request_size.unwrap_or(DEFAULT_MAX_REQUEST).min(engine_limit);
         // An empty record must fit.
         let least = HEADER_LEN + 4 + BatchBuilder::record_len(None, &[], &[]);
@@ -363,7 +366,7 @@ impl ProducerBuilder {
         });
         let problem = if max_request_size < least {
             Some(format!("max_request_size is {max_request_size} bytes: the least is {least}"))
-        } else if self.batch_size == 0 {
+        } else if batch_size == 0 {
             Some("batch_size is 0: it must be at least 1 byte".to_owned())
         } else if self.buffer_memory == 0 || self.buffer_memory > u32::MAX as usize {
             Some(format!("buffer_memory is {} bytes: it must be 1 to {}", self.buffer_memory, u32::MAX))
@@ -386,7 +389,7 @@ impl ProducerBuilder {
         Ok(Config {
             // Beyond some years a deadline could no longer be computed.
             linger: self.linger.min(LONGEST),
-            batch_size: self.batch_size.clamp(least, max_request_size),
+            batch_size: batch_size.clamp(least, max_request_size),
             max_request_size,
             buffer_memory: self.buffer_memory,
             batch_queue: self.batch_queue,

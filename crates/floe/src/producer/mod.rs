@@ -31,6 +31,7 @@
 //! What is buffered lives in memory: it is lost if the process dies before it is acknowledged.
 
 mod accumulate;
+mod ahead;
 mod batch;
 mod builder;
 mod delivery;

@@ -1,7 +1,7 @@
 //! Sends the batches of one partition.
 //!
-//! One task for each partition in use. It keeps a window of appends in flight, started in order. What happens when one
-//! of them fails is in `recover.rs`.
+//! One task for each partition in use. It keeps a window of appends in flight, started in order; `ahead.rs` has what
+//! follows them compressed. What happens when one of them fails is in `recover.rs`.
 
 use std::{
     collections::VecDeque,
@@ -10,12 +10,13 @@ use std::{
     task::{Context, Poll},
 };
 
-use floe_wire::batch::ProducerIdentity;
+use floe_wire::{batch::ProducerIdentity, compress::Codec};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     accumulate::{ClosedBatch, Found, Partition},
+    ahead::{self, Ahead, Hand},
     batch::Batch,
     builder::DeliveryMode,
     shared::Shared,
@@ -66,6 +67,8 @@ pub(super) struct Sender<'a> {
     pub(super) window: VecDeque<InFlight<'a>>,
     /// Failed and to be sent again before anything new, in order.
     pub(super) again: VecDeque<Batch>,
+    /// Taken and not sent yet.
+    ahead: Ahead,
     /// Most appends in flight.
     limit: usize,
     next_sequence: i32,
@@ -110,6 +113,14 @@ enum Next {
     End,
 }
 
+/// Why there is nothing to send.
+enum Nothing {
+    /// Before this time, unless something happens.
+    Until(Option<Instant>),
+    /// Ever.
+    Ever,
+}
+
 impl<'a> Sender<'a> {
     fn new(shared: Arc<Shared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
         let config = &shared.config;
@@ -129,6 +140,7 @@ impl<'a> Sender<'a> {
             target: shared.topic.partition(partition.index),
             window: VecDeque::new(),
             again: VecDeque::new(),
+            ahead: Ahead::default(),
             limit,
             next_sequence,
             settled,
@@ -172,22 +184,14 @@ impl<'a> Sender<'a> {
 
     /// Starts appends until the window is full, or nothing more is to be sent now.
     async fn fill(&mut self) -> Next {
-        let mut wait = None;
         while self.window.len() < self.limit {
             let batch = match self.again.pop_front() {
                 Some(batch) => batch,
-                None => match self.partition.take(&self.shared.config, self.window.is_empty()) {
-                    Found::Batch(closed) => self.adopt(closed),
-                    Found::Open(closed) => {
-                        self.shared.leave(self.partition.index);
-                        self.adopt(closed)
-                    }
-                    Found::NothingUntil(until) => {
-                        wait = until;
-                        break;
-                    }
-                    Found::Finished if self.window.is_empty() => return Next::End,
-                    Found::Finished => break,
+                None => match self.upcoming() {
+                    Ok(batch) => batch,
+                    Err(Nothing::Until(until)) => return Next::Wait(until),
+                    Err(Nothing::Ever) if self.window.is_empty() => return Next::End,
+                    Err(Nothing::Ever) => return Next::Wait(None),
                 },
             };
             if self.partition.halted.load(Ordering::Relaxed) {
@@ -201,14 +205,60 @@ impl<'a> Sender<'a> {
             if self.settled == Settled::Unasked && self.can_look() {
                 self.ask_end(batch.deadline).await;
             }
-            if let Some(batch) = self.encode(batch) {
-                self.start(batch).await;
-                if self.settle() {
-                    return Next::Recover;
-                }
+            self.start(batch).await;
+            if self.settle() {
+                return Next::Recover;
             }
         }
-        Next::Wait(wait)
+        Next::Wait(None)
+    }
+
+    /// The next batch in order, encoded. Those behind it are being encoded as far as threads are free.
+    fn upcoming(&mut self) -> Result<Batch, Nothing> {
+        let until = loop {
+            let hand = self.hand();
+            if hand.is_none() && !self.ahead.is_empty() {
+                break None;
+            }
+            let idle = self.window.is_empty() && self.ahead.is_empty();
+            let closed = match self.partition.take(&self.shared.config, idle) {
+                Found::Batch(closed) => closed,
+                Found::Open(closed) => {
+                    self.shared.leave(self.partition.index);
+                    closed
+                }
+                Found::NothingUntil(until) => break until,
+                Found::Finished if self.ahead.is_empty() => return Err(Nothing::Ever),
+                Found::Finished => break None,
+            };
+            let mut batch = self.adopt(closed);
+            if batch.deadline <= Instant::now() {
+                batch.expire();
+                continue;
+            }
+            let identity = self.identify(&batch);
+            let alone = self.ahead.is_empty() && !self.partition.has_closed();
+            match hand.filter(|_| !alone) {
+                Some(hand) => {
+                    if let Some(work) = batch.encoding(identity) {
+                        self.ahead.push(batch, hand, work);
+                    }
+                }
+                None => {
+                    // Nothing is ahead: it would have been left in the queue otherwise.
+                    batch.encode(identity);
+                    return Ok(batch);
+                }
+            }
+        };
+        self.ahead.take(Instant::now()).ok_or(Nothing::Until(until))
+    }
+
+    /// Leave to have a batch encoded by another thread.
+    fn hand(&self) -> Option<Hand> {
+        let config = &self.shared.config;
+        let compresses = config.compression.codec != Codec::None;
+        compresses.then(|| ahead::hand(&self.shared.runtime, config.batch_size)).flatten()
     }
 
     fn adopt(&self, closed: ClosedBatch) -> Batch {
@@ -225,22 +275,11 @@ impl<'a> Sender<'a> {
         };
     }
 
-    fn encode(&mut self, mut batch: Batch) -> Option<Batch> {
-        if batch.encoded().is_some() {
-            return Some(batch);
-        }
+    /// Gives the records of a batch their numbers.
+    fn identify(&mut self, batch: &Batch) -> ProducerIdentity {
         let first_sequence = self.next_sequence;
-        let identity = ProducerIdentity { id: self.shared.producer_id, epoch: 0, first_sequence };
-        match batch.encode(identity) {
-            Ok(()) => {
-                self.next_sequence = sequence_after(first_sequence, batch.records());
-                Some(batch)
-            }
-            Err(error) => {
-                batch.fail(error);
-                None
-            }
-        }
+        self.next_sequence = sequence_after(first_sequence, batch.records());
+        ProducerIdentity { id: self.shared.producer_id, epoch: 0, first_sequence }
     }
 
     /// Starts an append. The engine orders appends by their first poll, so that happens here.
@@ -271,13 +310,19 @@ impl<'a> Sender<'a> {
             }
             Err(due) => due,
         };
-        let deadline = [until, oldest, late].into_iter().flatten().min();
+        let full = self.window.len() >= self.limit;
+        let takes = for_work && !full;
+        let ahead = self.ahead.deadline().filter(|_| takes);
+        let deadline = [until, oldest, late, ahead].into_iter().flatten().min();
         let window = &mut self.window;
         let answer = poll_fn(|context| poll_window(window, context));
+        let ahead = &mut self.ahead;
+        let encoded = poll_fn(|context| ahead.poll_ready(context));
         let work = self.partition.work.notified();
         tokio::select! {
             biased;
             () = answer => {}
+            () = encoded, if takes => {}
             () = work, if for_work => {}
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
         }

@@ -61,7 +61,7 @@ pub(super) struct Shared {
     pub(super) budget: Semaphore,
     pub(super) ledger: Arc<Ledger>,
     pub(super) counters: Counters,
-    runtime: Handle,
+    pub(super) runtime: Handle,
     /// The senders that were started.
     senders: Mutex<Vec<JoinHandle<()>>>,
     /// The report of the first close; later ones return the same.

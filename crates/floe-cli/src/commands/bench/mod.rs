@@ -77,7 +77,9 @@ impl BenchArgs {
     fn load(&self, settings: &Settings) -> Load {
         let compression = &settings.compression;
         let configured = if compression.enabled { compression.codec } else { Codec::None };
-        let batch_size = usize::try_from(settings.producer.batch_size).unwrap_or(usize::MAX);
+        // The same on every engine unless it is set, so that results compare.
+        let batch_size = settings.producer.batch_size.unwrap_or(64 * 1024);
+        let batch_size = usize::try_from(batch_size).unwrap_or(usize::MAX);
         Load {
             records: self.records,
             size: self.size,

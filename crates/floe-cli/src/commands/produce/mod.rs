@@ -66,7 +66,7 @@ pub(crate) struct ProduceArgs {
     /// Wait this long for a batch to fill, such as 5ms [default: setting producer.linger, or 0ms]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     linger: Option<Duration>,
-    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or 64KiB]
+    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or what suits the engine]
     #[arg(long, value_name = "SIZE", value_parser = super::parse_batch_size)]
     batch_size: Option<usize>,
     #[command(flatten)]

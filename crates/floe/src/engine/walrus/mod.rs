@@ -170,6 +170,7 @@ impl WalrusEngine {
             sparse_batches: false,
             append_window: if packed { LANE_DEPTH } else { 1 },
             max_batch_bytes: if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH },
+            ..Capabilities::FULL
         }
     }
 

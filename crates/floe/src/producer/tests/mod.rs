@@ -4,6 +4,7 @@ mod at_most_once;
 mod batching;
 mod chaos;
 mod closing;
+mod compressing;
 mod configuration;
 mod failures;
 mod growth;
