@@ -212,22 +212,19 @@ impl Mux {
         Ok(pending)
     }
 
-    /// As [`Mux::begin`], without waiting for room in the queue.
+    /// As [`Mux::begin`]; `None`, and nothing is sent, if there is no room in the queue.
     pub(crate) fn try_begin<R: Request>(
         &self,
         request: &R,
         version: i16,
         limit: Duration,
-    ) -> Result<PendingReply<R>> {
+    ) -> Result<Option<PendingReply<R>>> {
         let (command, pending) = self.command(request, version, limit)?;
-        self.commands.try_send(command).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Closed(_) => self.state.unsent(),
-            mpsc::error::TrySendError::Full(_) => {
-                Error::new(ErrorKind::NetworkError, "the peer takes no more requests")
-                    .with_effect(Effect::None)
-            }
-        })?;
-        Ok(pending)
+        match self.commands.try_send(command) {
+            Ok(()) => Ok(Some(pending)),
+            Err(mpsc::error::TrySendError::Full(_)) => Ok(None),
+            Err(mpsc::error::TrySendError::Closed(_)) => Err(self.state.unsent()),
+        }
     }
 
     /// Sends a request that gets any number of replies.

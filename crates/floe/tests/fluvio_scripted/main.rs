@@ -7,6 +7,7 @@ mod modules;
 mod peer;
 mod reads;
 mod replicas;
+mod sharing;
 
 use std::sync::Arc;
 

@@ -64,6 +64,8 @@ pub(crate) struct State {
     pub(crate) faults: VecDeque<(u16, Fault)>,
     /// Codes for the next entries of produce requests.
     pub(crate) refusals: VecDeque<ErrorCode>,
+    /// Ports of all connections so far.
+    pub(crate) dialled: Vec<u16>,
     /// Ports that refuse connections.
     pub(crate) down: Vec<u16>,
     /// Entries of each produce request.
@@ -109,6 +111,7 @@ impl Cluster {
             platform: "0.18.2",
             faults: VecDeque::new(),
             refusals: VecDeque::new(),
+            dialled: Vec::new(),
             down: Vec::new(),
             produced: Vec::new(),
             pushed: 0,
@@ -202,6 +205,7 @@ impl State {
 impl Dial for Cluster {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
         Box::pin(async move {
+            self.state.lock().dialled.push(to.port);
             if self.state.lock().down.contains(&to.port) {
                 return Err(Error::new(ErrorKind::ConnectionRefused, "no connection"));
             }

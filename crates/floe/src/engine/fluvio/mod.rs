@@ -7,6 +7,7 @@
 //! | `router` | which data server to ask about a partition |
 //! | `produce` | appends: the order of a partition, requests shared by many |
 //! | `reader` | one partition, pushed slice by slice |
+//! | `streams` | the connections that readers share |
 //! | `log_end` | where the leader's log ends, above what replicas have |
 //! | `by_time` | the first record since a time |
 //! | `offsets` | stored consumer offsets |
@@ -32,6 +33,7 @@ mod reader;
 mod router;
 mod server;
 mod smartmodules;
+mod streams;
 mod topics;
 mod watch;
 
@@ -306,8 +308,13 @@ impl fmt::Debug for FluvioEngine {
 
 impl Engine for FluvioEngine {
     fn info(&self) -> EngineInfo {
-        let capabilities =
-            Capabilities { append_window: self.inner.window, sparse_batches: true, ..Capabilities::FULL };
+        let capabilities = Capabilities {
+            append_window: self.inner.window,
+            sparse_batches: true,
+            // A data server spends more on each batch than on the bytes in it.
+            batch_bytes: 256 * 1024,
+            ..Capabilities::FULL
+        };
         EngineInfo::new("fluvio", capabilities)
     }
 

@@ -1,4 +1,4 @@
-//! Reads one partition over a stream of its own.
+//! Reads one partition over a stream of its own, on a connection that it may share.
 //!
 //! The data server pushes one slice of the log and waits until it is told where to go on. It is told as soon as the
 //! slice was looked through, while the batches in it are still being handed out, so that the next slice is on its way.
@@ -26,12 +26,13 @@ use super::{
     errors,
     router::{Router, Spu},
     server::choose,
+    streams::Seat,
 };
 use crate::{
     Error, ErrorKind, Result,
     client::closed,
     engine::{BatchReader, Isolation},
-    net::mux::{Mux, PendingReply, Replies},
+    net::mux::{PendingReply, Replies},
     topic::TopicPartition,
 };
 
@@ -46,6 +47,9 @@ const MODULE_WAIT: Duration = Duration::from_secs(5);
 
 /// How often it is asked for meanwhile.
 const MODULE_POLL: Duration = Duration::from_millis(250);
+
+/// Version of acknowledgements.
+const UPDATE_OFFSETS: i16 = 0;
 
 /// A frame around a slice.
 const FRAME_EXTRA: usize = 1024 * 1024;
@@ -86,13 +90,15 @@ enum Ending {
     Failed(Error),
 }
 
-/// A stream that is open, on a connection of its own: there is no other way to end a stream than to end its connection.
+/// A stream that is open.
 #[derive(Debug)]
 struct Stream {
-    mux: Mux,
+    seat: Seat,
     replies: Replies<StreamFetchRequest>,
     /// The answer to the last acknowledgement, until it came.
     acknowledged: Option<PendingReply<UpdateOffsetsRequest>>,
+    /// An acknowledgement for which the connection had no room yet.
+    unsent: Option<UpdateOffsetsRequest>,
 }
 
 impl StreamReader {
@@ -126,7 +132,8 @@ impl StreamReader {
         };
         let version = choose::<StreamFetchRequest>(&versions)?;
         let max_bytes = self.slice_bytes();
-        let mux = self.spu.server.open_plain(MAX_BATCH_LEN.max(max_bytes) + FRAME_EXTRA).await?;
+        // Whoever shares the connection may need room for the largest batch.
+        let seat = self.spu.streams.join(&self.spu.server, MAX_BATCH_LEN + FRAME_EXTRA).await?;
         let request = StreamFetchRequest {
             topic: self.at.source.topic.to_string(),
             partition: self.at.source.partition,
@@ -139,8 +146,8 @@ impl StreamReader {
             smartmodules: self.at.smartmodules.clone(),
             ..StreamFetchRequest::default()
         };
-        let replies = mux.stream(&request, version).await?;
-        Ok(Stream { mux, replies, acknowledged: None })
+        let replies = seat.mux.stream(&request, version).await?;
+        Ok(Stream { seat, replies, acknowledged: None, unsent: None })
     }
 
     /// Most bytes in a slice.
@@ -205,8 +212,13 @@ impl StreamReader {
 
     /// The next push, or nothing where something else was dealt with. Loses nothing when it is dropped.
     async fn receive(&mut self) -> Result<Option<StreamFetchReply>> {
+        let limit = self.spu.server.settings().request_timeout;
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let Stream { replies, acknowledged, .. } = stream;
+        let Stream { seat, replies, acknowledged, unsent } = stream;
+        if let Some(request) = unsent {
+            *acknowledged = Some(seat.mux.begin(request, UPDATE_OFFSETS, limit).await?);
+            *unsent = None;
+        }
         let answer = async {
             match acknowledged {
                 Some(pending) => pending.wait().await,
@@ -312,8 +324,9 @@ impl StreamReader {
         let Some(stream) = &mut self.stream else { return };
         let request =
             UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
-        match stream.mux.try_begin(&request, 0, limit) {
-            Ok(pending) => stream.acknowledged = Some(pending),
+        match stream.seat.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
+            Ok(Some(pending)) => stream.acknowledged = Some(pending),
+            Ok(None) => stream.unsent = Some(request),
             Err(error) => self.end(error),
         }
     }

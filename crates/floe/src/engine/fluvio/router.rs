@@ -15,6 +15,7 @@ use super::{
     metadata::{Metadata, not_found},
     produce::{Outbox, Routes},
     server::{Address, Connector, Server, Slot},
+    streams::Streams,
 };
 use crate::{Error, ErrorKind, Result, engine::Acks, topic::TopicPartition};
 
@@ -24,6 +25,8 @@ pub(super) struct Spu {
     pub(super) server: Arc<Server>,
     /// For short questions, so that they never wait behind records.
     pub(super) control: Slot,
+    /// For those who read.
+    pub(super) streams: Arc<Streams>,
     appends: OnceLock<Arc<Outbox>>,
     /// Apart from the others: the server holds such a request until the replicas have the records.
     committed_appends: OnceLock<Arc<Outbox>>,
@@ -76,6 +79,7 @@ impl Router {
         let spu = Arc::new(Spu {
             control: Slot::new(Arc::clone(&server)),
             server,
+            streams: Arc::default(),
             appends: OnceLock::new(),
             committed_appends: OnceLock::new(),
         });
