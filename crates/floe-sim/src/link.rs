@@ -317,8 +317,8 @@ impl AsyncWrite for End {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if !state.open[1 - side] && !state.held && !state.stalled {
-            // Nobody is there: the answer to these bytes is a reset.
-            let at = now + state.delay();
+            // Nobody is there: the answer to these bytes is a reset, behind what came from there before.
+            let at = state.arrival(1 - side);
             state.die(side, at);
             return Poll::Ready(Ok(bytes.len()));
         }

@@ -53,3 +53,13 @@ fn what_is_lost_on_the_way_out_is_missed() {
 fn offsets_that_run_ahead_are_noticed() {
     is_caught(Kind::Fluvio, Lie::CommitAhead, "the group");
 }
+
+#[test]
+fn who_is_never_answered_does_not_wait_for_ever() {
+    for kind in [Kind::Fluvio, Kind::Walrus] {
+        for seed in 0..6 {
+            let report = Simulation { lie: Lie::NeverAnswer, ..Simulation::new(kind, seed) }.run();
+            assert_eq!(report.violations.as_slice(), &[] as &[String], "{kind:?} {seed}");
+        }
+    }
+}
