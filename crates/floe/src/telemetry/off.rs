@@ -126,6 +126,10 @@ impl Telemetry {
         engine
     }
 
+    pub(crate) fn carries(&self) -> bool {
+        false
+    }
+
     pub(crate) fn watch_queue(&self, _: Weak<dyn Queue>) {}
 
     pub(crate) fn retried(&self, _: &'static str, _: Option<&Topic>, _: &Error) {}
