@@ -21,11 +21,22 @@ const MAX_GAPS: usize = 1000;
 
 impl Consumer {
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
+        self.poll_message_as(cx, |message| message)
+    }
+
+    /// As [`Consumer::poll_message`], with what is made of the message where it comes into being: a message is large,
+    /// and moving it costs more than most of what is done with it.
+    #[inline]
+    pub(crate) fn poll_message_as<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut make: impl FnMut(Message) -> T,
+    ) -> Poll<Option<Result<T>>> {
         if let Some(left) = self.chunk.take_first() {
             self.finish_handed_out();
             return Poll::Ready(Some(left.map(|(place, message)| {
                 self.handed_out = Some(place);
-                message
+                make(message)
             })));
         }
         loop {
@@ -34,8 +45,8 @@ impl Consumer {
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_message() {
-                return Poll::Ready(Some(Ok(message)));
+            if let Some(made) = self.take_message(&mut make) {
+                return Poll::Ready(Some(Ok(made)));
             }
         }
     }
@@ -49,7 +60,7 @@ impl Consumer {
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_message() {
+            if let Some(message) = self.take_message(|message| message) {
                 return Poll::Ready(Some(Ok(message)));
             }
         }
@@ -76,7 +87,8 @@ impl Consumer {
         }
     }
 
-    fn take_message(&mut self) -> Option<Message> {
+    #[inline]
+    fn take_message<T>(&mut self, make: impl FnOnce(Message) -> T) -> Option<T> {
         let (index, batch) = self.current.as_mut()?;
         let index = *index;
         let Some(record) = batch.pop() else {
@@ -91,7 +103,7 @@ impl Consumer {
         let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
         self.telemetry.hands_out(index, 1);
         self.pace.spend(1);
-        Some(Message::new(topic, partition, record, acknowledgement))
+        Some(make(Message::new(topic, partition, record, acknowledgement)))
     }
 
     /// Notes that the records from `from` up to `next` go to the application.

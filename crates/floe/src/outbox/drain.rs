@@ -26,11 +26,8 @@ use super::{
     state::{Places, State, advance},
 };
 use crate::{
-    Error, ErrorKind, Producer, Record, Result, RetryPolicy,
-    client::closed,
-    consumer::RecordBatch,
-    producer::{Delivery, Partitioner},
-    topic::Topic,
+    Error, ErrorKind, Producer, Record, Result, RetryPolicy, client::closed, consumer::RecordBatch,
+    producer::Partitioner, topic::Topic,
 };
 
 /// Bytes that records may take before the room is looked at again, as long as there is plenty.
@@ -143,28 +140,21 @@ impl Shared {
     }
 
     /// Appends a record to the local log as soon as there is room.
-    pub(super) async fn accept<V: AsRef<[u8]>>(&self, record: Record<V>) -> Result<Delivery> {
-        let size = size_of(&record);
-        if size > self.settings.max_bytes {
-            let message =
-                format!("a record of about {size} bytes; the outbox holds {}", self.settings.max_bytes);
-            return Err(Error::new(ErrorKind::RecordTooLarge, message).with_topic(&self.topic));
-        }
-        if !self.is_granted(size) {
-            self.make_room(size).await?;
-        }
-        self.local.append(record).await.map_err(|error| error.with_topic(&self.topic))
-    }
-
-    /// Takes from what was granted. Never for one that is closed.
-    fn is_granted(&self, size: u64) -> bool {
+    /// Takes from what was granted. Never for one that is closed, or more than it ever holds.
+    pub(super) fn is_granted(&self, size: u64) -> bool {
         let take = |granted: u64| granted.checked_sub(size);
         !self.closed.load(Ordering::Relaxed)
             && self.granted.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_ok()
     }
 
+    /// Waits for, or makes, room for a record, as was asked for.
     #[cold]
-    async fn make_room(&self, size: u64) -> Result<()> {
+    pub(super) async fn make_room(&self, size: u64) -> Result<()> {
+        if size > self.settings.max_bytes {
+            let message =
+                format!("a record of about {size} bytes; the outbox holds {}", self.settings.max_bytes);
+            return Err(Error::new(ErrorKind::RecordTooLarge, message).with_topic(&self.topic));
+        }
         loop {
             if self.closed.load(Ordering::Relaxed) {
                 return Err(closed("outbox").with_topic(&self.topic));
@@ -434,7 +424,7 @@ impl Shared {
 }
 
 /// Bytes that a record may take in the log.
-fn size_of<V: AsRef<[u8]>>(record: &Record<V>) -> u64 {
+pub(super) fn size_of<V: AsRef<[u8]>>(record: &Record<V>) -> u64 {
     let headers: Vec<_> =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
     BatchBuilder::record_len(record.key.as_deref(), record.value.as_ref(), &headers) as u64

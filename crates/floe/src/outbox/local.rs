@@ -93,11 +93,12 @@ impl Local {
         blocking(move || store.commit_offset(GROUP, RECORDS, 0, position, Some(&text))).await
     }
 
-    pub(super) async fn append<V: AsRef<[u8]>>(&self, mut record: Record<V>) -> Result<Delivery> {
-        if let Some(partition) = record.partition.take() {
-            record = record.header(PARTITION, partition.to_string());
-        }
-        self.producer.enqueue(record).await
+    /// Puts a record that was [addressed](address) into the log.
+    pub(super) fn append<V: AsRef<[u8]>>(
+        &self,
+        record: &Record<V>,
+    ) -> impl Future<Output = Result<Delivery>> {
+        self.producer.offer(record)
     }
 
     /// Waits until everything appended before is in the log.
@@ -156,6 +157,13 @@ impl Local {
     /// What errors of the local log are about.
     pub(super) fn place(&self) -> TopicPartition {
         Topic::from(RECORDS).partition(0)
+    }
+}
+
+/// Notes the partition that the program asked for: the log has only one.
+pub(super) fn address<V>(record: &mut Record<V>) {
+    if let Some(partition) = record.partition.take() {
+        record.headers.push((PARTITION.to_owned(), Bytes::from(partition.to_string())));
     }
 }
 

@@ -116,7 +116,15 @@ impl Outbox {
     /// # Cancel safety
     /// As [`Outbox::send`].
     pub async fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
-        self.shared().accept(record.into_record()).await
+        let mut record = record.into_record();
+        let shared = self.shared();
+        let size = drain::size_of(&record);
+        if !shared.is_granted(size) {
+            shared.make_room(size).await?;
+        }
+        local::address(&mut record);
+        let accepted = shared.local.append(&record).await;
+        accepted.map_err(|error| error.with_topic(&shared.topic))
     }
 
     /// Accepts many records: done when all are in the local log.

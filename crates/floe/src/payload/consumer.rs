@@ -1,11 +1,6 @@
 //! Reading values.
 
-use std::{
-    fmt,
-    future::poll_fn,
-    pin::Pin,
-    task::{Poll, ready},
-};
+use std::{fmt, future::poll_fn};
 
 use futures_core::Stream;
 use futures_util::stream;
@@ -142,16 +137,12 @@ impl<C: PayloadCodec> TypedConsumer<C> {
             if self.dead.is_some() {
                 self.bury().await?;
             }
-            // Decoded where it comes out, before it is moved.
             let (inner, codec) = (&mut self.inner, &self.codec);
             let next = poll_fn(|cx| {
-                let next = ready!(Pin::new(&mut *inner).poll_next(cx));
-                Poll::Ready(next.map(|message| {
-                    message.map(|message| match codec.decode(&message.value) {
-                        Ok(value) => Ok(message.map(|_| value)),
-                        Err(problem) => Err(Box::new(Undecodable::new(message, C::NAME, problem))),
-                    })
-                }))
+                inner.poll_message_as(cx, |message| match codec.decode(&message.value) {
+                    Ok(value) => Ok(message.map(|_| value)),
+                    Err(problem) => Err(Box::new(Undecodable::new(message, C::NAME, problem))),
+                })
             });
             let bad = match next.await {
                 None => return Ok(None),

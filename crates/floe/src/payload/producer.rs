@@ -81,7 +81,8 @@ impl<C: PayloadCodec> TypedProducer<C> {
     /// # Cancel safety
     /// As [`Producer::send`].
     pub async fn send(&self, record: impl Into<Record<C::Value>>) -> Result<Placed> {
-        self.enqueue(record).await?.await
+        let record = self.encode(record)?;
+        self.inner.offer(&record).await?.await
     }
 
     /// Buffers a value, and returns a future of its outcome.
@@ -94,7 +95,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
     /// As [`Producer::enqueue`].
     pub async fn enqueue(&self, record: impl Into<Record<C::Value>>) -> Result<Delivery> {
         let record = self.encode(record)?;
-        self.inner.enqueue(record).await
+        self.inner.offer(&record).await
     }
 
     /// Sends many values and waits until all have their outcome.

@@ -70,7 +70,7 @@ pub(crate) use resolve::{Written, written};
 pub use shared::{CloseReport, ProducerStats};
 
 use self::{builder::Config, shared::Shared};
-use crate::{Client, Error, IntoRecord, Result, client::CloseWithClient, topic::Topic};
+use crate::{Client, Error, IntoRecord, Record, Result, client::CloseWithClient, topic::Topic};
 
 /// How long [`Producer::close`] waits for deliveries.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -176,10 +176,10 @@ impl Producer {
         let shared = self.shared();
         if shared.telemetry.traces_sending() {
             let body = record.value.as_ref().len();
-            let sending = async { shared.enqueue(record).await?.await };
+            let sending = async { shared.enqueue(&record).await?.await };
             return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending)).await;
         }
-        shared.enqueue(record).await?.await
+        shared.enqueue(&record).await?.await
     }
 
     /// Buffers a record, and returns a future of its outcome, which need not be awaited. Waits for room in memory only,
@@ -193,7 +193,14 @@ impl Producer {
     /// # Cancel safety
     /// If the future is dropped, the record is sent once or not at all.
     pub async fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
-        self.shared().enqueue(record.into_record()).await
+        let record = record.into_record();
+        self.offer(&record).await
+    }
+
+    /// As [`enqueue`](Self::enqueue), for who has the record already: moving it from future to future costs as much as
+    /// the rest.
+    pub(crate) fn offer<V: AsRef<[u8]>>(&self, record: &Record<V>) -> impl Future<Output = Result<Delivery>> {
+        self.shared().enqueue(record)
     }
 
     /// Sends many records and waits until all have their outcome. Their order is kept within a partition.
@@ -259,7 +266,7 @@ impl Producer {
                 }
                 continue;
             };
-            match self.shared().enqueue(record).await {
+            match self.offer(&record).await {
                 Ok(delivery) => deliveries.add(&delivery),
                 Err(error) => return (deliveries, Some(error)),
             }

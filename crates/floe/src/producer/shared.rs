@@ -191,16 +191,16 @@ impl Shared {
     }
 
     /// Buffers a record; waits for room as far as the configuration allows.
-    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: Record<V>) -> Result<Delivery> {
+    pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: &Record<V>) -> Result<Delivery> {
         let body = record.value.as_ref().len();
         let origin = self.telemetry.originate(&self.topic, &record.headers, body, self.capabilities.headers);
         let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
         let mut headers: Vec<(&str, &[u8])> = own.chain(added(&origin)).collect();
-        if headers.len() > record.headers.len() && self.is_too_large(&record, &headers) {
+        if headers.len() > record.headers.len() && self.is_too_large(record, &headers) {
             headers.truncate(record.headers.len());
             tracing::debug!(topic = %self.topic, "a record has no room for its trace context");
         }
-        let parts = Parts { origin: Some(&origin), ..self.check(&record, &headers)? };
+        let parts = Parts { origin: Some(&origin), ..self.check(record, &headers)? };
         let pushed = match self.push(&parts, record.partition, false) {
             Err(error) if error.kind() == ErrorKind::PartitionNotFound && self.capabilities.partitions => {
                 // It may be newer than what is known here.
