@@ -195,17 +195,9 @@ impl BatchBuilder {
             attributes |= Attributes::TRAILER;
         }
         put_at(&mut buffer, HEADER_LEN..RECORDS_START, &count.to_be_bytes());
-        let header = BatchHeader {
-            base_offset: 0,
-            batch_len: 0,
-            leader_epoch: -1,
-            checksum: 0,
-            attributes: Attributes(attributes),
-            last_offset_delta,
-            first_timestamp,
-            max_timestamp,
-            producer: options.producer,
-        };
+        let times = (first_timestamp, max_timestamp);
+        let header =
+            BatchHeader::unsealed(Attributes(attributes), last_offset_delta, times, options.producer);
         seal(header, buffer, options.compression)
     }
 

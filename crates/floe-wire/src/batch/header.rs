@@ -102,6 +102,26 @@ pub struct BatchHeader {
 }
 
 impl BatchHeader {
+    /// Of a batch that begins at offset 0 and has no leader yet; length and checksum come when it is sealed.
+    pub(super) fn unsealed(
+        attributes: Attributes,
+        last_offset_delta: i32,
+        (first_timestamp, max_timestamp): (i64, i64),
+        producer: ProducerIdentity,
+    ) -> Self {
+        Self {
+            base_offset: 0,
+            batch_len: 0,
+            leader_epoch: -1,
+            checksum: 0,
+            attributes,
+            last_offset_delta,
+            first_timestamp,
+            max_timestamp,
+            producer,
+        }
+    }
+
     /// Decodes the header at the start of `input` without looking at what follows it.
     ///
     /// # Errors

@@ -55,20 +55,10 @@ impl Records {
         let mut buffer = Vec::with_capacity(size);
         buffer.resize(HEADER_LEN, 0);
         buffer.extend_from_slice(section);
-        let (first_timestamp, max_timestamp) = self.times();
         let last_offset_delta =
             i32::try_from(self.record_count() - 1).map_err(|_| malformed("it has too many records"))?;
-        let header = BatchHeader {
-            base_offset: 0,
-            batch_len: 0,
-            leader_epoch: -1,
-            checksum: 0,
-            attributes: Attributes(attributes),
-            last_offset_delta,
-            first_timestamp,
-            max_timestamp,
-            producer: options.producer,
-        };
+        let attributes = Attributes(attributes);
+        let header = BatchHeader::unsealed(attributes, last_offset_delta, self.times(), options.producer);
         seal(header, buffer, options.compression)
     }
 }
