@@ -343,15 +343,8 @@ impl<'a> Session<'a> {
 
     /// Finds the partitions of records, and which of them have to be sent.
     fn plan<'b>(&mut self, batch: &'b RecordBatch, mut send: impl FnMut(&BorrowedRecord<'b>, u32)) -> Chunk {
-        let mut chunk = Chunk {
-            next: batch.next_offset(),
-            records: 0,
-            memory: batch.memory(),
-            counts: vec![0; self.at.partitions.len()],
-            deliveries: Deliveries::default(),
-        };
-        let places =
-            Places { partitioner: &*self.shared.settings.partitioner, count: chunk.counts.len() as u32 };
+        let mut chunk = self.chunk(batch);
+        let places = self.places();
         for record in batch.borrowed() {
             let Some(partition) = places.of(batch, &record) else {
                 let error = Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition");
@@ -408,8 +401,7 @@ impl<'a> Session<'a> {
         let first = rejected.message.offset;
         (chunk.next, chunk.records) = (first, 0);
         chunk.counts.fill(0);
-        let places =
-            Places { partitioner: &*self.shared.settings.partitioner, count: chunk.counts.len() as u32 };
+        let places = self.places();
         for record in batch.borrowed().take_while(|record| record.offset < first) {
             let partition = places.of(batch, &record);
             if let Some(count) = partition.and_then(|one| chunk.counts.get_mut(one as usize)) {
