@@ -10,7 +10,6 @@ use std::{
 };
 
 use floe_wire::batch::{BatchBuilder, HEADER_LEN};
-use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::{
     runtime::Handle,
@@ -22,17 +21,17 @@ use tokio::{
 use super::{
     accumulate::{Accumulator, Offered, Partition, Parts, now_millis},
     builder::{Config, Identity, WhenFull},
-    delivery::{BatchState, Deliveries, Delivery},
-    ledger::{Ledger, Undelivered},
+    closing::CloseReport,
+    delivery::{Deliveries, Delivery},
+    ledger::Ledger,
     partitioner::Choice,
     partitions::Partitions,
     sender,
 };
 use crate::{
     Client, Error, ErrorKind, Record, Result,
-    client::{CloseWithClient, closed},
+    client::closed,
     engine::{Capabilities, SharedEngine},
-    health::QueueHealth,
     random,
     telemetry::{Origin, Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
@@ -54,7 +53,7 @@ pub(super) struct Shared {
     pub(super) producer_id: i64,
     pub(super) partitions: Partitions,
     /// When the number of partitions was last asked for; held while some are added, and by a close.
-    growth: Mutex<Option<Instant>>,
+    pub(super) growth: Mutex<Option<Instant>>,
     /// The partition that takes records which may go anywhere.
     current: AtomicU32,
     /// Bytes that may still be buffered.
@@ -63,9 +62,9 @@ pub(super) struct Shared {
     pub(super) counters: Counters,
     pub(super) runtime: Handle,
     /// The senders that were started.
-    senders: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) senders: Mutex<Vec<JoinHandle<()>>>,
     /// The report of the first close; later ones return the same.
-    report: tokio::sync::Mutex<Option<CloseReport>>,
+    pub(super) report: tokio::sync::Mutex<Option<CloseReport>>,
 }
 
 /// What a producer has done so far.
@@ -88,7 +87,7 @@ pub struct ProducerStats {
 
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    records: AtomicU64,
+    pub(super) records: AtomicU64,
     batches: AtomicU64,
     bytes: AtomicU64,
     pub(super) retries: AtomicU64,
@@ -104,27 +103,6 @@ impl Counters {
         } else {
             self.failed.fetch_add(u64::from(records), Ordering::Relaxed);
         }
-    }
-}
-
-/// How a producer ended.
-#[derive(Debug, Clone)]
-#[must_use = "it says what was not delivered"]
-#[non_exhaustive]
-pub struct CloseReport {
-    /// Records acknowledged over the whole life of the producer.
-    pub delivered: u64,
-    /// Records that were not, by partition: those given up by the close, and earlier failures that nobody looked at.
-    pub undelivered: Vec<Undelivered>,
-}
-
-impl CloseReport {
-    /// An error if anything was not delivered.
-    ///
-    /// # Errors
-    /// How many records of which partitions, with the first cause as source.
-    pub fn into_result(self, topic: &Topic) -> Result<()> {
-        undelivered_error(topic, &self.undelivered).map_or(Ok(()), Err)
     }
 }
 
@@ -539,72 +517,6 @@ impl Shared {
             Err(error) => tracing::debug!(topic = %self.topic, %error, "partitions are not known"),
         }
     }
-
-    /// Sends everything that was buffered before, and waits for the outcomes until the deadline.
-    pub(super) async fn flush(&self, limit: Option<Duration>) -> Result<()> {
-        let unfinished = self.close_batches();
-        let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
-        let all_done = wait_until(&unfinished, deadline).await;
-        let undelivered = self.ledger.report(&unfinished);
-        if let Some(error) = undelivered_error(&self.topic, &undelivered) {
-            return Err(error.with_engine(self.engine_name));
-        }
-        if all_done {
-            return Ok(());
-        }
-        let pending: Vec<_> = unfinished.iter().filter(|(state, _)| !state.is_done()).collect();
-        let records: u64 = pending.iter().map(|(_, records)| u64::from(*records)).sum();
-        let message = format!(
-            "{} still waiting for an answer after {:?}",
-            describe(records, pending.iter().map(|(state, _)| state.partition)),
-            limit.unwrap_or_default()
-        );
-        Err(Error::new(ErrorKind::RequestTimeout, message)
-            .with_engine(self.engine_name)
-            .with_operation("flush")
-            .with_topic(&self.topic))
-    }
-
-    fn close_batches(&self) -> Vec<(Arc<BatchState>, u32)> {
-        self.partitions.iter().flat_map(|partition| partition.close_batch(&self.config)).collect()
-    }
-
-    /// Takes no more records. What is buffered is still sent, and then the senders end.
-    pub(super) fn begin_close(&self) {
-        let _nothing_is_added = self.growth.lock();
-        self.budget.close();
-        for partition in self.partitions.iter() {
-            partition.close(&self.config);
-        }
-    }
-
-    /// Closes: sends what is buffered until the deadline, then gives the rest up.
-    pub(super) async fn close(&self, deadline: Instant) -> Result<CloseReport> {
-        let Ok(mut report) = tokio::time::timeout_at(deadline, self.report.lock()).await else {
-            let message = "another close of this producer still waits for deliveries";
-            return Err(Error::new(ErrorKind::RequestTimeout, message)
-                .with_operation("close")
-                .with_topic(&self.topic));
-        };
-        if let Some(report) = &*report {
-            return Ok(report.clone());
-        }
-        self.begin_close();
-        let unfinished = self.close_batches();
-        if !wait_until(&unfinished, Some(deadline)).await {
-            for sender in &*self.senders.lock() {
-                sender.abort();
-            }
-            // A sender that is stopped fails what it holds; see `Batch` and `sender::run`.
-            wait_until(&unfinished, None).await;
-        }
-        let done = CloseReport {
-            delivered: self.counters.records.load(Ordering::Relaxed),
-            undelivered: self.ledger.report(&unfinished),
-        };
-        *report = Some(done.clone());
-        Ok(done)
-    }
 }
 
 impl Queue for Shared {
@@ -625,66 +537,7 @@ impl Queue for Shared {
     }
 }
 
-impl CloseWithClient for Shared {
-    fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let report = self.close(deadline).await?;
-            report.into_result(&self.topic).map_err(|error| error.with_engine(self.engine_name))
-        })
-    }
-
-    fn queue(&self) -> Option<QueueHealth> {
-        Some(QueueHealth::new(self.topic.clone(), self.used(), self.limit()))
-    }
-}
-
 /// Headers that records get from where they come from.
 fn added(origin: &Origin) -> impl Iterator<Item = (&str, &[u8])> {
     origin.added().iter().map(|(name, value)| (*name, value.as_ref()))
-}
-
-/// Waits for the outcome of all batches; false if the deadline came first.
-async fn wait_until(batches: &[(Arc<BatchState>, u32)], deadline: Option<Instant>) -> bool {
-    let all = async {
-        for (state, _) in batches {
-            // What the outcome is, is looked at later.
-            let _ = state.done().await;
-        }
-    };
-    match deadline {
-        None => {
-            all.await;
-            true
-        }
-        Some(deadline) => tokio::time::timeout_at(deadline, all).await.is_ok(),
-    }
-}
-
-fn undelivered_error(topic: &Topic, undelivered: &[Undelivered]) -> Option<Error> {
-    let first = undelivered.first()?;
-    let records = undelivered.iter().map(|one| one.records).sum();
-    let whom = describe(records, undelivered.iter().map(|one| one.partition));
-    let cause = &first.error;
-    let error = Error::new(cause.kind(), format!("{whom} not delivered: {}", cause.message()))
-        .with_retriable(cause.is_retriable())
-        .with_effect(cause.effect())
-        .with_operation("flush")
-        .with_topic(topic)
-        .with_source(cause.clone());
-    Some(error)
-}
-
-/// `3 records of partitions 0, 2 are`.
-fn describe(records: u64, partitions: impl Iterator<Item = u32>) -> String {
-    let mut partitions: Vec<_> = partitions.collect();
-    partitions.sort_unstable();
-    partitions.dedup();
-    let mut names: Vec<_> = partitions.iter().take(8).map(u32::to_string).collect();
-    if partitions.len() > names.len() {
-        names.push("…".to_owned());
-    }
-    let verb = if records == 1 { "record" } else { "records" };
-    let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
-    let be = if records == 1 { "is" } else { "are" };
-    format!("{records} {verb} of {noun} {} {be}", names.join(", "))
 }
