@@ -8,11 +8,13 @@
 //! | `pool` | the connections to one node: least, most, idle time, health |
 //! | `state` | whether a node is up, and when to try it again |
 //! | `tls` | TLS: whom to trust, and who we are |
+//! | `buffers` | memory to receive frames in, used again |
 //! | `balance` | which node to ask |
 //!
 //! Only dialling is public: whoever needs a proxy, a tunnel or a scripted peer implements [`Dial`].
 
 pub(crate) mod balance;
+mod buffers;
 mod dial;
 pub(crate) mod lockstep;
 pub(crate) mod mux;

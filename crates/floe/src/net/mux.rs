@@ -35,7 +35,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{Stream, broken, tls};
+use super::{Stream, broken, buffers::Buffers, tls};
 use crate::{Effect, Error, ErrorKind, Result};
 
 /// Requests that may wait to be written before callers wait themselves.
@@ -47,8 +47,8 @@ const WRITE_AT_ONCE: usize = 256 * 1024;
 /// How long to read on after a write failed.
 const LAST_WORDS: Duration = Duration::from_millis(100);
 
-/// Room made for reading at once. What a peer says of a frame's size never makes it more.
-const READ_AT_ONCE: usize = 1024 * 1024;
+/// How long memory for frames is kept while none come.
+const KEEPS_MEMORY: Duration = Duration::from_secs(1);
 
 /// Pushes of one stream that may wait for their reader. Data servers send one at a time.
 const STREAM_QUEUE: usize = 4;
@@ -438,31 +438,40 @@ fn answer(waiting: Waiting, error: Error) {
 
 /// Reads frames and hands them out, until something is wrong.
 async fn read(mut from: ReadHalf<Box<dyn Stream>>, state: &State, settings: &MuxSettings) -> Error {
-    let mut received = BytesMut::with_capacity(16 * 1024);
+    let mut buffers = Buffers::default();
     loop {
         loop {
-            match frame::split_frame(&mut received, settings.frame_limit) {
+            match frame::split_frame(&mut buffers.filling, settings.frame_limit) {
                 Ok(Some(frame)) => {
+                    buffers.handed_out(frame.len());
                     if let Err(error) = hand_out(frame, state).await {
                         return error;
                     }
                 }
                 Ok(None) => break,
-                Err(problem) if received.first_chunk().is_some_and(|start| tls::is_alert(*start)) => {
+                Err(problem) if buffers.filling.first_chunk().is_some_and(|start| tls::is_alert(*start)) => {
                     return spoken_to_in_tls(problem);
                 }
                 Err(problem) => return out_of_step(problem),
             }
         }
-        received.reserve(room(&received));
-        let outcome = if received.is_empty() {
-            from.read_buf(&mut received).await
-        } else {
+        buffers.make_room(missing(&buffers.filling));
+        let outcome = if !buffers.filling.is_empty() {
             // Within a frame there is no reason to pause for long.
-            match timeout(settings.patience, from.read_buf(&mut received)).await {
+            match timeout(settings.patience, from.read_buf(&mut buffers.filling)).await {
                 Ok(outcome) => outcome,
                 Err(_) => return out_of_step(format!("a frame stopped for {:?}", settings.patience)),
             }
+        } else if buffers.is_rich() {
+            match timeout(KEEPS_MEMORY, from.read_buf(&mut buffers.filling)).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    buffers.release();
+                    continue;
+                }
+            }
+        } else {
+            from.read_buf(&mut buffers.filling).await
         };
         match outcome {
             Ok(0) => return broken(&io::Error::other("closed by the peer"), true),
@@ -474,14 +483,11 @@ async fn read(mut from: ReadHalf<Box<dyn Stream>>, state: &State, settings: &Mux
     }
 }
 
-/// How much room to make for what is missing of the frame.
-fn room(received: &BytesMut) -> usize {
-    let size = received.first_chunk::<{ frame::SIZE_LEN }>();
-    let missing = size.map_or(0, |size| {
-        let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(0);
-        size.saturating_add(frame::SIZE_LEN).saturating_sub(received.len())
-    });
-    missing.clamp(16 * 1024, READ_AT_ONCE)
+/// How many bytes of the frame have not come, as far as its length is known.
+fn missing(received: &BytesMut) -> Option<usize> {
+    let size = received.first_chunk::<{ frame::SIZE_LEN }>()?;
+    let size = usize::try_from(i32::from_be_bytes(*size)).unwrap_or(0);
+    Some(size.saturating_add(frame::SIZE_LEN).saturating_sub(received.len()))
 }
 
 async fn hand_out(frame: Bytes, state: &State) -> Result<()> {

@@ -1,5 +1,7 @@
 //! Streams: cut batches, batches larger than a slice, cut connections, slow readers, deleted topics.
 
+use std::time::Duration;
+
 use floe::{
     ErrorKind,
     consumer::StartAt,
@@ -137,5 +139,38 @@ async fn offsets_that_are_not_there_are_refused() {
         let request = floe::engine::ReadRequest::new(super::at(0), Start::Offset(offset)).max_bytes(100);
         let error = engine.open(request).await.err().unwrap();
         assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange, "{offset}");
+    }
+}
+
+/// The memory of slices is used again, and given back in pauses: neither may touch records that somebody holds.
+#[tokio::test(start_paused = true)]
+async fn records_that_are_held_stay_as_they_are_while_memory_is_used_again() {
+    let (cluster, mut expected) = filled(40, 10_000);
+    let engine = connect(&cluster).await;
+    let mut reader = open(&engine, Start::Earliest, 256 * 1024).await;
+    let mut held = Vec::new();
+    let mut found = Vec::new();
+    for round in 0..3 {
+        while found.len() < expected.len() {
+            let batch = reader.next().await.unwrap().unwrap();
+            found.extend(values(&batch));
+            if found.len() % 70 == 0 {
+                held.push(batch);
+            }
+        }
+        assert_eq!(found, expected);
+        // Longer than memory is kept, with the reader at the end of the log.
+        assert!(tokio::time::timeout(Duration::from_secs(5), reader.next()).await.is_err());
+        let texts: Vec<_> = (0..10).map(|record| format!("{round}:{record} {}", "y".repeat(9_000))).collect();
+        for _ in 0..20 {
+            cluster.append(0, batch(&texts.iter().map(String::as_str).collect::<Vec<_>>()));
+            expected.extend(texts.iter().cloned());
+        }
+    }
+    assert!(held.len() > 5, "{}", held.len());
+    for batch in held {
+        let values = values(&batch);
+        let from = usize::try_from(batch.base_offset()).unwrap();
+        assert_eq!(values, expected[from..from + values.len()]);
     }
 }
