@@ -7,30 +7,19 @@
 //! Decompression is bounded: the output grows as data arrives, never beyond the caller's limit, and sizes claimed in
 //! the input are not used to allocate.
 
-use std::{cell::RefCell, fmt, io::Read, io::Write, ops::RangeInclusive, str::FromStr};
+use std::{cell::RefCell, fmt, io::Write, ops::RangeInclusive, str::FromStr};
 
-use bytes::Bytes;
-use zstd::stream::raw::{CParameter, DParameter, InBuffer, Operation, OutBuffer};
+use zstd::stream::raw::CParameter;
 
 use crate::WireError;
+pub use crate::decompress::{Decompressor, decompress};
 
 /// Level of Zstandard when none is given: the one that the official client uses.
 const DEFAULT_ZSTD_LEVEL: i32 = 1;
 
-/// Largest Zstandard window accepted, as a power of two: 32 MiB, the largest batch. The decoder allocates the window
-/// that the frame asks for, so it must not be left to the sender.
-const MAX_ZSTD_WINDOW: u32 = 25;
-
-/// Output buffers start no larger than this.
-const FIRST_OUTPUT: usize = 64 * 1024;
-
 /// Zstandard encoders of higher levels are not kept for the next batch of this thread: their tables take tens of
 /// megabytes and more.
 const KEEP_ENCODER_UP_TO: i32 = 6;
-
-/// A Zstandard decoder kept for the next batch of this thread has decoded no more than this, so that a few large
-/// batches do not pin large windows.
-const KEEP_DECODER_BELOW: usize = 8 * 1024 * 1024;
 
 /// How the record section of a batch is compressed. Numbers as in the batch attributes of Fluvio 0.18 (they differ
 /// from the numbers in a Fluvio topic spec).
@@ -197,23 +186,6 @@ pub fn compress(codec: Codec, level: Option<i32>, input: &[u8], out: &mut Vec<u8
     }
 }
 
-/// Decompresses `input`, one unit as [`compress`] makes it, to at most `limit` bytes.
-///
-/// # Errors
-/// [`WireError::TooLarge`] when there is more than `limit`; nothing beyond it is kept. [`WireError::Compression`] when
-/// the bytes are not what the codec writes, or end early.
-pub fn decompress(codec: Codec, input: &[u8], limit: usize) -> Result<Bytes, WireError> {
-    match codec {
-        Codec::None if input.len() > limit => Err(too_large(limit)),
-        Codec::None => Ok(Bytes::copy_from_slice(input)),
-        Codec::Gzip => read_bounded(codec, flate2::read::MultiGzDecoder::new(input), input.len(), limit),
-        Codec::Snappy => read_bounded(codec, snap::read::FrameDecoder::new(input), input.len(), limit),
-        Codec::Lz4 if !is_whole_lz4(input) => Err(failed(codec, &"the frame ends early")),
-        Codec::Lz4 => read_bounded(codec, lz4_flex::frame::FrameDecoder::new(input), input.len(), limit),
-        Codec::Zstd => decompress_zstd(input, limit),
-    }
-}
-
 fn check_level(codec: Codec, level: Option<i32>) -> Result<(), WireError> {
     let Some(level) = level else { return Ok(()) };
     match codec.levels() {
@@ -225,56 +197,9 @@ fn check_level(codec: Codec, level: Option<i32>) -> Result<(), WireError> {
     }
 }
 
-/// Reads to the end or to the limit. The buffer starts from the size of the input, which is really there, and grows
-/// with what the decoder yields.
-fn read_bounded(
-    codec: Codec,
-    decoder: impl Read,
-    available: usize,
-    limit: usize,
-) -> Result<Bytes, WireError> {
-    let mut out = Vec::with_capacity(first_capacity(available, limit));
-    let bound = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    decoder.take(bound).read_to_end(&mut out).map_err(|error| failed(codec, &error))?;
-    if out.len() > limit {
-        return Err(too_large(limit));
-    }
-    Ok(Bytes::from(out))
-}
-
-/// Whether the LZ4 frame at the start of `input` goes on to its end mark. The decoder takes a frame that stops between
-/// two blocks for a finished one, and would lose what follows in silence. Skippable frames, which no writer of batches
-/// uses, are refused.
-fn is_whole_lz4(input: &[u8]) -> bool {
-    const CONTENT_SIZE: u8 = 1 << 3;
-    const DICTIONARY: u8 = 1;
-    const BLOCK_CHECKSUMS: u8 = 1 << 4;
-    const STORED: u32 = 1 << 31;
-    // Magic, flags, block size; then what the flags say; then the header's checksum.
-    let Some((&[_, _, _, _, flags, _], rest)) = input.split_first_chunk::<6>() else { return false };
-    let optional =
-        if flags & CONTENT_SIZE != 0 { 8 } else { 0 } + if flags & DICTIONARY != 0 { 4 } else { 0 };
-    let after_block = if flags & BLOCK_CHECKSUMS != 0 { 4 } else { 0 };
-    let mut rest = rest.get(optional + 1..).unwrap_or_default();
-    while let Some((length, after)) = rest.split_first_chunk::<4>() {
-        let length = (u32::from_le_bytes(*length) & !STORED) as usize;
-        if length == 0 {
-            return true;
-        }
-        rest = after.get(length.saturating_add(after_block)..).unwrap_or_default();
-    }
-    false
-}
-
-fn first_capacity(available: usize, limit: usize) -> usize {
-    available.saturating_mul(4).min(FIRST_OUTPUT.max(available)).min(limit)
-}
-
 thread_local! {
-    /// Zstandard contexts hold tables of hundreds of kilobytes; making one per batch would cost more than compressing
-    /// it.
+    /// It holds tables of hundreds of kilobytes; making one per batch would cost more than compressing it.
     static ZSTD_ENCODER: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
-    static ZSTD_DECODER: RefCell<Option<zstd::stream::raw::Decoder<'static>>> = const { RefCell::new(None) };
 }
 
 fn compress_zstd(level: i32, input: &[u8], out: &mut Vec<u8>) -> Result<(), WireError> {
@@ -301,61 +226,8 @@ fn compress_zstd(level: i32, input: &[u8], out: &mut Vec<u8>) -> Result<(), Wire
     Ok(())
 }
 
-fn decompress_zstd(input: &[u8], limit: usize) -> Result<Bytes, WireError> {
-    let error = |error: std::io::Error| failed(Codec::Zstd, &error);
-    // A decoder that failed is not put back: the next batch starts with a fresh one.
-    let mut decoder = match ZSTD_DECODER.take() {
-        Some(decoder) => decoder,
-        None => {
-            let mut decoder = zstd::stream::raw::Decoder::new().map_err(error)?;
-            decoder.set_parameter(DParameter::WindowLogMax(MAX_ZSTD_WINDOW)).map_err(error)?;
-            decoder
-        }
-    };
-    let mut out: Vec<u8> = Vec::with_capacity(first_capacity(input.len(), limit));
-    let mut source = InBuffer::around(input);
-    loop {
-        if out.len() == out.capacity() {
-            // One byte beyond the limit is enough to notice that there is more.
-            let room = limit.saturating_add(1).saturating_sub(out.len());
-            out.reserve_exact(room.min(out.len().max(FIRST_OUTPUT)));
-        }
-        let written = out.len();
-        let taken = source.pos();
-        let mut target = OutBuffer::around_pos(&mut out, written);
-        let pending = decoder.run(&mut source, &mut target).map_err(error)?;
-        if out.len() > limit {
-            return Err(too_large(limit));
-        }
-        if source.pos() == input.len() {
-            // Zero: a frame ended here and is written out. Else the decoder either holds output back for want of room,
-            // or wants input that is not there.
-            if pending == 0 {
-                break;
-            }
-            if out.len() < out.capacity() {
-                return Err(failed(Codec::Zstd, &"the frame ends early"));
-            }
-        }
-        if source.pos() == taken && out.len() == written {
-            return Err(failed(Codec::Zstd, &"the decoder makes no progress"));
-        }
-    }
-    if input.is_empty() {
-        return Err(failed(Codec::Zstd, &"empty input"));
-    }
-    if out.len() <= KEEP_DECODER_BELOW && decoder.reinit().is_ok() {
-        ZSTD_DECODER.set(Some(decoder));
-    }
-    Ok(Bytes::from(out))
-}
-
-fn failed(codec: Codec, problem: &dyn fmt::Display) -> WireError {
+pub(crate) fn failed(codec: Codec, problem: &dyn fmt::Display) -> WireError {
     WireError::Compression { codec: codec.name(), problem: problem.to_string() }
-}
-
-fn too_large(limit: usize) -> WireError {
-    WireError::TooLarge { what: "decompressed data", size: limit.saturating_add(1), limit }
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@
 
 pub mod batch;
 pub mod compress;
+mod decompress;
 pub mod error;
 pub mod fluvio;
 pub mod varint;

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     WireError,
-    compress::{Codec, decompress},
+    compress::{Codec, Decompressor},
     varint,
 };
 
@@ -42,6 +42,15 @@ impl EncodedBatch {
     /// [`WireError::Malformed`] for an unknown codec or an impossible count; [`WireError::Truncated`] without a count.
     /// The header, and so the offset of the next batch, stays usable.
     pub fn records_with_limit(&self, limit: usize) -> Result<Records, WireError> {
+        self.records_by(&mut Decompressor::default(), limit)
+    }
+
+    /// As [`EncodedBatch::records_with_limit`], for those who read many batches: the memory of compressed ones is used
+    /// again.
+    ///
+    /// # Errors
+    /// As [`EncodedBatch::records_with_limit`].
+    pub fn records_by(&self, decompressor: &mut Decompressor, limit: usize) -> Result<Records, WireError> {
         let header = self.header();
         let start = HEADER_LEN + if header.attributes.has_schema() { SCHEMA_LEN } else { 0 };
         if self.raw().len() < start {
@@ -53,7 +62,7 @@ impl EncodedBatch {
         }
         let section = match header.attributes.codec()? {
             Codec::None => self.raw().slice(start..),
-            codec => decompress(codec, self.raw().get(start..).unwrap_or_default(), limit)?,
+            codec => decompressor.decompress(codec, self.raw().get(start..).unwrap_or_default(), limit)?,
         };
         Records::new(header, section)
     }

@@ -5,7 +5,10 @@ use std::{
     ops::Range,
 };
 
-use floe_wire::batch::{EncodedBatch, ProducerIdentity, Records, Renumbered};
+use floe_wire::{
+    batch::{EncodedBatch, MAX_SECTION_LEN, ProducerIdentity, Records, Renumbered},
+    compress::Decompressor,
+};
 
 use super::{GapReason, message::Part};
 use crate::engine::Capabilities;
@@ -87,12 +90,14 @@ pub(super) struct Continuity {
     repeated: u64,
     /// Where the last damaged batch began, while no good one followed: its header may have lied about where it ends.
     damaged_from: Option<i64>,
+    decompressor: Decompressor,
 }
 
 impl Continuity {
     /// For an engine with offsets.
     pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
-        Self { expected, end, holes, repeats: None, repeated: 0, damaged_from: None }
+        let decompressor = Decompressor::default();
+        Self { expected, end, holes, repeats: None, repeated: 0, damaged_from: None, decompressor }
     }
 
     /// For an engine without offsets.
@@ -127,6 +132,11 @@ impl Continuity {
         std::mem::take(&mut self.repeated)
     }
 
+    /// Memory for the records of compressed batches that is kept for the next ones.
+    pub(super) fn decompressor(&mut self) -> &mut Decompressor {
+        &mut self.decompressor
+    }
+
     /// Takes back a part of a gap that was too long.
     pub(super) fn return_to(&mut self, offset: i64) {
         self.expected = self.expected.min(offset);
@@ -155,7 +165,9 @@ impl Continuity {
             let missing = self.skip_to(base, GapReason::Missing);
             found.extend(missing.filter(|_| !self.holes.between_batches()));
         }
-        let Ok(records) = batch.verify_checksum().and_then(|()| batch.records()) else {
+        let records = batch.verify_checksum();
+        let records = records.and_then(|()| batch.records_by(&mut self.decompressor, MAX_SECTION_LEN));
+        let Ok(records) = records else {
             let from = self.expected;
             found.extend(self.skip_to(next, GapReason::Corrupt));
             self.damaged_from = Some(from);

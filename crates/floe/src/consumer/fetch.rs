@@ -28,6 +28,9 @@ const MAX_CONTRADICTIONS: u32 = 5;
 /// How long to wait for records that the engine said it has.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
+/// How long memory for decompressed records is kept while none come.
+const KEEPS_MEMORY: Duration = Duration::from_secs(1);
+
 /// How to read, the same for all partitions of a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct FetchSettings {
@@ -184,7 +187,18 @@ impl Fetch {
                         (Poll::Ready(next), _) => next,
                         (Poll::Pending, None) => {
                             outlet.lanes.tell();
-                            next.await
+                            let decompressor = self.continuity.decompressor();
+                            let soon = match decompressor.keeps_memory() {
+                                true => timeout(KEEPS_MEMORY, &mut next).await.ok(),
+                                false => None,
+                            };
+                            match soon {
+                                Some(next) => next,
+                                None => {
+                                    decompressor.release();
+                                    next.await
+                                }
+                            }
                         }
                         (Poll::Pending, Some(end)) => {
                             outlet.lanes.tell();
