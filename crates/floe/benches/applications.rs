@@ -3,6 +3,7 @@
 //! Typed payloads against the same serializer by hand, and a processor that keeps the order of keys against one that
 //! keeps none, on the engine `memory:`. All variants run once in each round, the first of a round another one each time;
 //! what is compared is compared within a round, and the medians over the rounds are printed, with their quartiles.
+//! `-- send`, `-- read` and `-- processor` run one part alone.
 
 use std::time::Instant;
 
@@ -11,7 +12,7 @@ use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
 const RECORDS: u32 = 200_000;
-const ROUNDS: usize = 15;
+const ROUNDS: usize = 31;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Order {
@@ -36,16 +37,15 @@ fn main() -> floe::Result<()> {
         .map_err(|error| floe::Error::new(floe::ErrorKind::InvalidConfig, "no runtime").with_source(error))?;
     let run = async {
         tokio::spawn(async {
-            let sent = rounds([send_raw, send_by_hand, send_typed]).await?;
-            typed_cost("send", &sent);
-            let read = rounds([read_raw, read_by_hand, read_typed]).await?;
-            typed_cost("read", &read);
-            let processed = rounds([unordered, ordered]).await?;
-            let name = "processor, 8 at once";
-            print(name, "no order", &column(&processed, 0), "ns a record");
-            print(name, "order of keys", &column(&processed, 1), "ns a record");
-            let rates = processed.iter().map(|[none, keys]| none / keys * 100.0);
-            print(name, "rate with order", &rates.collect::<Vec<_>>(), "% of that without");
+            if is_wanted("send") {
+                typed_cost("send", &rounds([send_raw, send_by_hand, send_typed]).await?);
+            }
+            if is_wanted("read") {
+                typed_cost("read", &rounds([read_raw, read_by_hand, read_typed]).await?);
+            }
+            if is_wanted("processor") {
+                cost_of_order(&rounds([unordered, ordered]).await?);
+            }
             Ok(())
         })
         .await
@@ -84,6 +84,21 @@ fn typed_cost(name: &str, times: &[[f64; 3]]) {
     print(name, "beyond serializer", &beyond.collect::<Vec<_>>(), "% of raw bytes");
     let over = times.iter().map(|[_, hand, typed]| (typed / hand - 1.0) * 100.0);
     print(name, "over by hand", &over.collect::<Vec<_>>(), "%");
+}
+
+/// Prints at what rate a processor keeps the order of keys.
+fn cost_of_order(times: &[[f64; 2]]) {
+    let name = "processor, 8 at once";
+    print(name, "no order", &column(times, 0), "ns a record");
+    print(name, "order of keys", &column(times, 1), "ns a record");
+    let rates = times.iter().map(|[none, keys]| none / keys * 100.0);
+    print(name, "rate with order", &rates.collect::<Vec<_>>(), "% of that without");
+}
+
+/// Whether the command line names this part, or none.
+fn is_wanted(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).peekable();
+    named.peek().is_none() || named.any(|name| name == part)
 }
 
 fn column<const N: usize>(times: &[[f64; N]], index: usize) -> Vec<f64> {

@@ -3,6 +3,13 @@
 //! `cargo run -p floe --example blocking`
 
 use floe::{ErrorKind, Record, TopicSpec, blocking::Client, consumer::StartAt};
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize, Deserialize)]
+struct Order {
+    item: String,
+    count: u32,
+}
 
 /// Writes and reads from plain threads.
 pub fn main() -> floe::Result<()> {
@@ -18,10 +25,11 @@ pub fn main() -> floe::Result<()> {
             .map(|worker| {
                 let client = client.clone();
                 scope.spawn(move || {
-                    let orders = client.producer("plain-orders").start()?;
-                    orders.send_all(
-                        (0..25).map(|n| Record::keyed(format!("worker {worker}"), format!("order {n}"))),
-                    )
+                    let orders = client.producer("plain-orders").json::<Order>().start()?;
+                    orders.send_all((0..25).map(|count| {
+                        let order = Order { item: "tea".to_owned(), count };
+                        Record::keyed(format!("worker {worker}"), order)
+                    }))
                 })
             })
             .collect();
@@ -31,12 +39,14 @@ pub fn main() -> floe::Result<()> {
         })
     })?;
 
-    let inbox = client.consumer("plain-orders").from(StartAt::Beginning).stop_at_end().start()?;
-    let mut count = 0;
-    for message in inbox {
-        message?;
-        count += 1;
+    let inbox = client.consumer("plain-orders").json::<Order>();
+    let (mut orders, mut cups) = (0, 0);
+    for order in inbox.from(StartAt::Beginning).stop_at_end().start()? {
+        let order = order?.value;
+        orders += 1;
+        cups += order.count;
+        assert_eq!(order.item, "tea");
     }
-    println!("{count} orders");
+    println!("{orders} orders, {cups} cups of tea");
     client.close()
 }

@@ -6,20 +6,27 @@ use crate::{cluster::Cluster, support::Dir};
 
 /// A topic with three records of which the second is no number, and its dead letters in `counts-dead`.
 fn with_dead_letters() -> Dir {
-    let dir = Dir::with_topics(&["counts"]);
-    dir.feed(&["produce", "counts"], b"1\ntwo\n3\n").ok();
+    let dir = Dir::new();
     let url = format!("embedded:{}", dir.path().join("floe-data").display());
+    fill(&dir, &url);
+    dir
+}
+
+fn fill(dir: &Dir, url: &str) {
+    dir.run(&["topic", "create", "counts", "--url", url]).ok();
+    dir.feed(&["produce", "counts", "--url", url], b"1\ntwo\n3\n").ok();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::connect(&url).await.unwrap();
+        let client = Client::connect(url).await.unwrap();
         let policy = OnUndecodable::DeadLetter("counts-dead".into());
         let reader = client.consumer("counts").json::<u32>().on_undecodable(policy);
-        let mut reader = reader.from(StartAt::Beginning).stop_at_end().start().await.unwrap();
-        while reader.try_next().await.unwrap().is_some() {}
+        let mut reader = reader.from(StartAt::Beginning).start().await.unwrap();
+        for expected in [1, 3] {
+            assert_eq!(reader.try_next().await.unwrap().unwrap().value, expected);
+        }
         reader.close().await.unwrap();
         client.close().await.unwrap();
     });
-    dir
 }
 
 #[test]
@@ -84,6 +91,31 @@ fn dead_letters_are_replayed_by_their_place() {
         .prints("replayed 0 records\npassed over 1 record: no dead letters\n");
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0"]).code(2).mentions("write PARTITION/OFFSET");
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0", "--group", "g"]).code(2);
+}
+
+/// Lists, replays, and reads what came of it, on a cluster.
+fn list_and_replay(dir: &Dir, url: &str) {
+    fill(dir, url);
+    let rows = dir.run(&["dlq", "list", "counts-dead", "-o", "jsonl", "--url", url]).ok().json_lines();
+    assert_eq!(rows.len(), 1);
+    assert_eq!((rows[0]["origin"].as_str(), rows[0]["value"].as_str()), (Some("counts/0/1"), Some("two")));
+    dir.run(&["dlq", "replay", "counts-dead", "--url", url]).ok().prints("replayed 1 record\n");
+    dir.run(&["dlq", "replay", "counts-dead", "--url", url]).ok().prints("replayed 0 records\n");
+    let read = dir.run(&["consume", "counts", "--from", "beginning", "-n", "4", "--url", url]).ok();
+    assert_eq!(read.text(), "1\ntwo\n3\ntwo\n");
+}
+
+#[test]
+fn dead_letters_of_a_fluvio_cluster_are_listed_and_replayed() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    list_and_replay(&dir, &cluster.url());
+}
+
+#[test]
+fn dead_letters_of_a_walrus_cluster_with_a_journal_are_listed_and_replayed() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let url = format!("{}&journal={}", cluster.walrus_url(), dir.path().join("journal").display());
+    list_and_replay(&dir, &url);
 }
 
 #[test]

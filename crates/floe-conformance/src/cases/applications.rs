@@ -28,6 +28,19 @@ pub(crate) async fn typed_values_come_back(c: &Context) -> Outcome {
         check_eq!(message.map(|message| message.value), Some(expected), "next value");
     }
     consumer.close().await?;
+
+    // Bytes that are no text, in another format.
+    let topic = c.topic().await?;
+    let producer = c.client().producer(&topic).message_pack::<(i64, String)>().start().await?;
+    let values = [(-1, "minus one".to_owned()), (i64::MAX, String::new())];
+    producer.send_all(values.clone()).await?;
+    let consumer = c.client().consumer(&topic).message_pack::<(i64, String)>();
+    let mut consumer = consumer.from(StartAt::Beginning).start().await?;
+    for expected in values {
+        let message = consumer.try_next().await?;
+        check_eq!(message.map(|message| message.value), Some(expected), "next value as MessagePack");
+    }
+    consumer.close().await?;
     Ok(())
 }
 

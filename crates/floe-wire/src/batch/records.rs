@@ -70,15 +70,15 @@ impl EncodedBatch {
 
 /// One record. Key and value are slices of the batch and keep it in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RecordView {
+pub struct RecordView<V = Bytes> {
     /// Offset in the partition, once the batch has its base offset.
     pub offset: i64,
     /// Milliseconds since the Unix epoch, if the batch has times.
     pub timestamp: Option<i64>,
     /// The key, if there is one; may be empty.
     pub key: Option<Bytes>,
-    /// The value.
-    pub value: Bytes,
+    /// The value, or what [`Records::next_as`] made of it.
+    pub value: V,
     /// The headers.
     pub headers: Headers,
 }
@@ -227,29 +227,40 @@ impl Records {
             batch: self.batch,
         }
     }
-}
 
-impl Iterator for Records {
-    type Item = Result<RecordView, WireError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// As [`Iterator::next`], with what `make` makes of the value. It gets the bytes borrowed, and the section that they
+    /// lie in, of which they can be sliced: what is decoded at once needs no share of the batch.
+    #[inline]
+    pub fn next_as<T>(
+        &mut self,
+        make: impl FnOnce(&[u8], &Bytes) -> T,
+    ) -> Option<Result<RecordView<T>, WireError>> {
         let mut cursor = self.borrowed();
         let record = cursor.next()?;
+        let position = self.section.len() - cursor.rest.len();
+        let entries_start = self.entries.end - cursor.entries.rest.len();
+        let (next_index, next_entry_index) = (cursor.next_index, cursor.entries.next_index);
         let view = record.map(|record| RecordView {
             offset: record.offset,
             timestamp: record.timestamp,
             key: record.key.map(|key| self.section.slice_ref(key)),
-            value: self.section.slice_ref(record.value),
+            value: make(record.value, &self.section),
             headers: Headers::slice_of(&self.section, record.headers),
         });
-        let position = self.section.len() - cursor.rest.len();
-        let entries_start = self.entries.end - cursor.entries.rest.len();
-        let (next_index, next_entry_index) = (cursor.next_index, cursor.entries.next_index);
         self.position = position;
         self.entries.start = entries_start;
         self.next_index = next_index;
         self.next_entry_index = next_entry_index;
         Some(view)
+    }
+}
+
+impl Iterator for Records {
+    type Item = Result<RecordView, WireError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_as(|value, section| section.slice_ref(value))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {

@@ -244,6 +244,7 @@ impl Headers {
     }
 
     /// Takes `headers`, found inside `whole`, without copying.
+    #[inline]
     pub(super) fn slice_of(whole: &Bytes, headers: BorrowedHeaders<'_>) -> Self {
         let found = !headers.block.is_empty();
         Self { block: found.then(|| whole.slice_ref(headers.block)) }

@@ -12,8 +12,8 @@ use crate::{
 /// Configures a consumer before it starts; from [`Client::consumer`](super::Client::consumer).
 #[must_use = "a builder does nothing until start"]
 pub struct ConsumerBuilder {
-    inner: consumer::ConsumerBuilder,
-    runtime: Arc<Background>,
+    pub(super) inner: consumer::ConsumerBuilder,
+    pub(super) runtime: Arc<Background>,
 }
 
 impl ConsumerBuilder {
@@ -61,9 +61,15 @@ impl Consumer {
     /// # Errors
     /// As [`consumer::Consumer::try_next`].
     pub fn next_within(&mut self, limit: Duration) -> Result<Option<Message>> {
-        let next = self.inner.try_next();
-        // Made inside, where there is a clock.
-        self.runtime.wait(async { tokio::time::timeout(limit, next).await })?.unwrap_or(Ok(None))
+        self.runtime.wait_within(limit, self.inner.try_next())?.unwrap_or(Ok(None))
+    }
+
+    /// The next records, at most `max`, gathered for at most `wait` after the first one. Empty when nothing more comes.
+    ///
+    /// # Errors
+    /// As [`consumer::Consumer::next_chunk`].
+    pub fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message>> {
+        self.runtime.wait(self.inner.next_chunk(max, wait))?
     }
 
     /// The next records as they were stored together; waits for some. Much faster than single records.

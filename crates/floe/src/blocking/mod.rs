@@ -21,6 +21,24 @@
 //! # }
 //! ```
 //!
+//! Producers, consumers and outboxes of values are made as in the async API, with `.json::<T>()` and its neighbours:
+//!
+//! ```
+//! use floe::{Record, TopicSpec, blocking::Client, consumer::CommitPolicy};
+//!
+//! # fn main() -> floe::Result<()> {
+//! let client = Client::connect("memory:")?;
+//! client.create_topic(TopicSpec::new("counts"))?;
+//! client.producer("counts").json::<u32>().start()?.send(Record::keyed("ada", 2))?;
+//!
+//! let mut counts =
+//!     client.consumer("counts").json::<u32>().group("sums").commit(CommitPolicy::Manual).start()?;
+//! assert_eq!(counts.try_next()?.map(|count| count.value), Some(2));
+//! counts.commit()?;
+//! client.close()
+//! # }
+//! ```
+//!
 //! Inside of an async runtime these calls are refused with [`ErrorKind::InvalidCommand`]: they would hold up its threads.
 //! What is not here can be had through [`Client::wait`], which runs any future of the async API to its end.
 
@@ -30,6 +48,7 @@ mod processor;
 mod producer;
 #[cfg(test)]
 mod tests;
+mod typed;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -39,6 +58,9 @@ pub use consumer::{Consumer, ConsumerBuilder};
 pub use outbox::{Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Delivery, Producer, ProducerBuilder};
+pub use typed::{
+    TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder,
+};
 
 use crate::{
     Error, ErrorKind, Result,
@@ -180,6 +202,12 @@ impl Background {
             ));
         }
         Ok(self.handle.block_on(future))
+    }
+
+    /// As [`Background::wait`], for so long at most; `None` if the time was over first.
+    fn wait_within<F: Future>(&self, limit: Duration, future: F) -> Result<Option<F::Output>> {
+        // Made inside, where there is a clock.
+        self.wait(async { tokio::time::timeout(limit, future).await.ok() })
     }
 }
 

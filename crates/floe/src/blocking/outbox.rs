@@ -13,8 +13,8 @@ use crate::{
 /// Configures an outbox; from [`ProducerBuilder::outbox`](super::ProducerBuilder::outbox) or [`OutboxBuilder::to`].
 #[must_use = "a builder does nothing until start"]
 pub struct OutboxBuilder {
-    inner: outbox::OutboxBuilder,
-    runtime: Arc<Background>,
+    pub(super) inner: outbox::OutboxBuilder,
+    pub(super) runtime: Arc<Background>,
 }
 
 impl OutboxBuilder {
@@ -92,12 +92,7 @@ impl Outbox {
     /// # Errors
     /// As [`outbox::Outbox::drained`].
     pub fn drained_within(&self, limit: Duration) -> Result<bool> {
-        let drained = self.inner.drained();
-        // Made inside, where there is a clock.
-        match self.runtime.wait(async { tokio::time::timeout(limit, drained).await })? {
-            Ok(outcome) => outcome.map(|()| true),
-            Err(_) => Ok(false),
-        }
+        self.runtime.wait_within(limit, self.inner.drained())?.map_or(Ok(false), |done| done.map(|()| true))
     }
 
     /// What it has done so far, and why it does not deliver, if it does not.

@@ -13,8 +13,8 @@ use crate::{
 /// Configures a producer before it starts; from [`Client::producer`](super::Client::producer).
 #[must_use = "a builder does nothing until start"]
 pub struct ProducerBuilder {
-    inner: producer::ProducerBuilder,
-    runtime: Arc<Background>,
+    pub(super) inner: producer::ProducerBuilder,
+    pub(super) runtime: Arc<Background>,
 }
 
 impl ProducerBuilder {

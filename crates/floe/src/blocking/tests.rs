@@ -6,7 +6,7 @@ use super::{Client, OutboxBuilder};
 use crate::{
     ErrorKind, Record, RetryPolicy, TopicSpec,
     consumer::{CommitPolicy, StartAt},
-    payload::Text,
+    payload::{OnUndecodable, Text},
 };
 
 fn client() -> Client {
@@ -156,4 +156,76 @@ fn a_processor_runs_plain_functions() {
     client.producer("orders").start().unwrap().send("late").unwrap();
     assert_eq!(saw.recv_timeout(Duration::from_secs(60)).unwrap(), "late");
     assert_eq!(running.stop().unwrap().handled, 1);
+}
+
+#[test]
+fn values_go_in_and_out() {
+    let client = client();
+    let orders = client.producer("orders").json::<(String, u32)>().start().unwrap();
+    assert_eq!(orders.send(Record::keyed("ada", ("tea".to_owned(), 2))).unwrap().offset, Some(0));
+    assert_eq!(orders.enqueue(("milk".to_owned(), 1)).unwrap().wait().unwrap().offset, Some(1));
+    client.producer("orders").start().unwrap().send("poison").unwrap();
+    assert_eq!(orders.send_all([("a".to_owned(), 3), ("b".to_owned(), 4)]).unwrap().len(), 2);
+    assert_eq!((orders.stats().records, orders.topic().as_str()), (4, "orders"));
+    assert_eq!(orders.close().unwrap().delivered, 4);
+
+    let reader = || client.consumer("orders").json::<(String, u32)>().from(StartAt::Beginning).stop_at_end();
+    let inbox = reader().start().unwrap();
+    let counts: Vec<_> =
+        inbox.map(|message| message.map(|m| m.value.1).map_err(|error| error.kind())).collect();
+    assert_eq!(counts, [Ok(2), Ok(1), Err(ErrorKind::DeserializationError), Ok(3), Ok(4)]);
+
+    let mut inbox = reader().on_undecodable(OnUndecodable::Skip).start().unwrap();
+    let chunk = inbox.next_chunk(10, Duration::from_secs(60)).unwrap();
+    assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [0, 1]);
+    let chunk = inbox.next_chunk(10, Duration::from_secs(60)).unwrap();
+    assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [3, 4]);
+    assert_eq!(inbox.undecodable(), 1);
+}
+
+#[test]
+fn offsets_of_values_are_stored_and_moved() {
+    let client = client();
+    client.producer("orders").text().start().unwrap().send_all(["a", "b", "c"].map(String::from)).unwrap();
+    let group = || client.consumer("orders").text().group("g").commit(CommitPolicy::Manual).start().unwrap();
+    let mut inbox = group();
+    inbox.try_next().unwrap();
+    inbox.commit().unwrap();
+    inbox.try_next().unwrap();
+    inbox.close().unwrap();
+    let mut inbox = group();
+    assert_eq!(inbox.next_within(Duration::from_secs(60)).unwrap().unwrap().value, "b");
+    inbox.seek(0, StartAt::Beginning).unwrap();
+    assert_eq!(inbox.next_chunk(2, Duration::from_secs(60)).unwrap().len(), 2);
+    assert_eq!(inbox.raw().position(0), Some(2));
+}
+
+#[test]
+fn an_outbox_takes_values_without_async() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = client();
+    let outbox = client.producer("orders").payload(Text).outbox(folder.path().join("outbox"));
+    let outbox = outbox.start().unwrap();
+    assert_eq!(outbox.send("tea".to_owned()).unwrap(), 0);
+    outbox.send_all(["a", "b"].map(String::from)).unwrap();
+    assert_eq!(
+        outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().offset,
+        Some(3)
+    );
+    assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
+    let report = outbox.close().unwrap();
+    assert_eq!((report.delivered, report.waiting), (4, 0));
+    let inbox = client.consumer("orders").text().from(StartAt::Beginning).stop_at_end().start().unwrap();
+    let values: Vec<_> = inbox.map(|message| message.unwrap().value).collect();
+    assert_eq!(values, ["tea", "a", "b", "milk"]);
+}
+
+#[test]
+fn chunks_come_without_async() {
+    let client = client();
+    client.producer("orders").start().unwrap().send_all(["a", "b", "c"]).unwrap();
+    let mut inbox = client.consumer("orders").from(StartAt::Beginning).stop_at_end().start().unwrap();
+    let wait = Duration::from_secs(60);
+    let sizes: Vec<_> = (0..3).map(|_| inbox.next_chunk(2, wait).unwrap().len()).collect();
+    assert_eq!(sizes, [2, 1, 0]);
 }

@@ -6,6 +6,7 @@ use super::{
     Gap, Message, RecordBatch,
     continuity::{Continuity, Found, Holes},
     fetch::{STALL, stalled},
+    hand_out::share,
     start::out_of_range,
 };
 use crate::{
@@ -64,7 +65,7 @@ pub(crate) async fn fetch(
                 Found::Gap(from, to, reason) => return Err(Gap { at, from, to, reason }.into_error()),
             };
             let mut batch = RecordBatch::new(at.topic.clone(), at.partition, part);
-            while let Some(record) = batch.pop() {
+            while let Some(record) = batch.pop_as(share) {
                 let size = record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len();
                 if !messages.is_empty() && bytes + size > limit.bytes {
                     return Ok(messages);

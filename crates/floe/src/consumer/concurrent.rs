@@ -46,44 +46,64 @@ impl Consumer {
     ///
     /// # Cancel safety
     /// If the future is dropped, the handlers are as well, and their records are not acknowledged.
-    pub async fn handle_each<F, Fut, E>(&mut self, max_concurrency: usize, mut handle: F) -> Result<(), E>
+    pub async fn handle_each<F, Fut, E>(&mut self, max_concurrency: usize, handle: F) -> Result<(), E>
     where
         F: FnMut(Message) -> Fut,
         Fut: Future<Output = Result<(), E>>,
         E: From<Error>,
     {
-        if self.settings.finish != Finish::OnAck {
-            let message = "records handled at once need Finish::OnAck: any of them may be done first";
-            return Err(Error::new(ErrorKind::InvalidCommand, message).into());
-        }
-        let mut running = FuturesUnordered::new();
-        let mut failed = None;
-        let mut reads = true;
-        while reads || !running.is_empty() {
-            tokio::select! {
-                biased;
-                Some(outcome) = running.next() => if let Err(error) = outcome {
-                    failed.get_or_insert(error);
-                    reads = false;
-                },
-                next = self.try_next(), if reads && running.len() < max_concurrency.max(1) => match next {
-                    Ok(Some(message)) => {
-                        let acknowledged = message.clone();
-                        let handling = handle(message);
-                        running.push(async move {
-                            handling.await?;
-                            acknowledged.ack();
-                            Ok(())
-                        });
-                    }
-                    Ok(None) => reads = false,
-                    Err(error) => {
-                        failed.get_or_insert(error.into());
-                        reads = false;
-                    }
-                },
-            }
-        }
-        failed.map_or(Ok(()), Err)
+        self.check_acknowledges()?;
+        handle_each(async || self.try_next().await, max_concurrency, handle).await
     }
+
+    /// Whether records are acknowledged one by one.
+    pub(crate) fn check_acknowledges(&self) -> crate::Result<()> {
+        if self.settings.finish == Finish::OnAck {
+            return Ok(());
+        }
+        let message = "records handled at once need Finish::OnAck: any of them may be done first";
+        Err(Error::new(ErrorKind::InvalidCommand, message))
+    }
+}
+
+/// Handles what `next` gives, at most `max_concurrency` of it at once. The future of `next` may be dropped and made anew.
+pub(crate) async fn handle_each<V, F, Fut, E>(
+    mut next: impl AsyncFnMut() -> crate::Result<Option<Message<V>>>,
+    max_concurrency: usize,
+    mut handle: F,
+) -> Result<(), E>
+where
+    F: FnMut(Message<V>) -> Fut,
+    Fut: Future<Output = Result<(), E>>,
+    E: From<Error>,
+{
+    let mut running = FuturesUnordered::new();
+    let mut failed = None;
+    let mut reads = true;
+    while reads || !running.is_empty() {
+        tokio::select! {
+            biased;
+            Some(outcome) = running.next() => if let Err(error) = outcome {
+                failed.get_or_insert(error);
+                reads = false;
+            },
+            next = next(), if reads && running.len() < max_concurrency.max(1) => match next {
+                Ok(Some(message)) => {
+                    let receipt = message.receipt();
+                    let handling = handle(message);
+                    running.push(async move {
+                        handling.await?;
+                        receipt.ack();
+                        Ok(())
+                    });
+                }
+                Ok(None) => reads = false,
+                Err(error) => {
+                    failed.get_or_insert(error.into());
+                    reads = false;
+                }
+            },
+        }
+    }
+    failed.map_or(Ok(()), Err)
 }

@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use bytes::Bytes;
+
 use super::{
     CommitPolicy, Consumer, Gap, GapPolicy, Message, RecordBatch,
     commit::Asked,
@@ -21,34 +23,44 @@ const MAX_GAPS: usize = 1000;
 
 impl Consumer {
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
-        self.poll_message_as(cx, |message| message)
-    }
-
-    /// As [`Consumer::poll_message`], with what is made of the message where it comes into being: a message is large,
-    /// and moving it costs more than most of what is done with it.
-    #[inline]
-    pub(crate) fn poll_message_as<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut make: impl FnMut(Message) -> T,
-    ) -> Poll<Option<Result<T>>> {
-        if let Some(left) = self.chunk.take_first() {
-            self.finish_handed_out();
-            return Poll::Ready(Some(left.map(|(place, message)| {
-                self.handed_out = Some(place);
-                make(message)
-            })));
-        }
         loop {
-            match ready!(self.poll_current(cx)) {
+            match ready!(self.poll_record(cx)) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(made) = self.take_message(&mut make) {
-                return Poll::Ready(Some(Ok(made)));
+            if let Some(message) = self.take_record(share) {
+                return Poll::Ready(Some(Ok(message)));
             }
         }
+    }
+
+    /// Waits until [`Consumer::take_record`] may have a record, and finishes the one before; `false` at the end.
+    ///
+    /// Waiting and taking are apart because a message is large: made where it is wanted, it is not moved through the
+    /// results of futures, which would cost more than most of what is done with it.
+    #[inline]
+    pub(crate) fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        if self.chunk.is_empty() { self.poll_current(cx) } else { Poll::Ready(self.first_of_chunk()) }
+    }
+
+    /// What a chunk that was given up has left comes first.
+    #[cold]
+    fn first_of_chunk(&mut self) -> Result<bool> {
+        self.finish_handed_out();
+        self.chunk.take_error().map_or(Ok(true), Err)
+    }
+
+    /// Takes the record that [`Consumer::poll_record`] waited for, with what `make` makes of its value; see
+    /// [`floe_wire::batch::Records::next_as`]. `None` if it has to wait once more.
+    #[inline]
+    pub(crate) fn take_record<T>(&mut self, make: impl FnOnce(&[u8], &Bytes) -> T) -> Option<Message<T>> {
+        if !self.chunk.is_empty() {
+            let (place, message) = self.chunk.take_first()?;
+            self.handed_out = Some(place);
+            return Some(message.map(|value| make(&value, &value)));
+        }
+        self.take_from_batch(make)
     }
 
     /// As [`Consumer::poll_message`], for one more record of a chunk: those before it are not finished yet.
@@ -60,7 +72,7 @@ impl Consumer {
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_message(|message| message) {
+            if let Some(message) = self.take_from_batch(share) {
                 return Poll::Ready(Some(Ok(message)));
             }
         }
@@ -88,25 +100,26 @@ impl Consumer {
     }
 
     #[inline]
-    fn take_message<T>(&mut self, make: impl FnOnce(Message) -> T) -> Option<T> {
+    fn take_from_batch<T>(&mut self, make: impl FnOnce(&[u8], &Bytes) -> T) -> Option<Message<T>> {
         let (index, batch) = self.current.as_mut()?;
         let index = *index;
-        let Some(record) = batch.pop() else {
+        let Some(record) = batch.pop_as(make) else {
             self.telemetry.stands_at(index, batch.next_offset());
             self.current = None;
             return None;
         };
         let topic = batch.topic.clone();
         let partition = batch.partition;
-        let ((from, next), together) = (batch.finished_with(&record), batch.place());
+        let ((from, next), together) = (batch.finished_with(record.offset), batch.place());
         let acknowledgement = self.hand_out(index, from, next);
         let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
         self.telemetry.hands_out(index, 1);
         self.pace.spend(1);
-        Some(make(Message::new(topic, partition, record, acknowledgement)))
+        Some(Message::new(topic, partition, record, acknowledgement))
     }
 
     /// Notes that the records from `from` up to `next` go to the application.
+    #[inline]
     fn hand_out(&mut self, index: usize, from: i64, next: i64) -> Option<Acknowledgement> {
         let partition = self.partitions.get_mut(index)?;
         partition.position = next;
@@ -226,6 +239,12 @@ impl Consumer {
             GapPolicy::Report | GapPolicy::Skip => Ok(()),
         }
     }
+}
+
+/// A value as it is: its share of the batch.
+#[inline]
+pub(super) fn share(value: &[u8], section: &Bytes) -> Bytes {
+    section.slice_ref(value)
 }
 
 fn too_many_unacknowledged(at: &crate::TopicPartition) -> Error {

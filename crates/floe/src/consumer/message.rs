@@ -34,18 +34,6 @@ pub struct Message<V = Bytes> {
 }
 
 impl Message {
-    pub(super) fn new(
-        topic: Topic,
-        partition: u32,
-        record: RecordView,
-        acknowledgement: Option<Acknowledgement>,
-    ) -> Self {
-        let RecordView { offset, timestamp, key, value, headers } = record;
-        Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
-    }
-}
-
-impl Message {
     /// A record without an acknowledgement, for code of this crate that reads batches.
     pub(crate) fn of_record(topic: Topic, partition: u32, record: RecordView) -> Self {
         Self::new(topic, partition, record, None)
@@ -53,12 +41,31 @@ impl Message {
 }
 
 impl<V> Message<V> {
+    #[inline]
+    pub(super) fn new(
+        topic: Topic,
+        partition: u32,
+        record: RecordView<V>,
+        acknowledgement: Option<Acknowledgement>,
+    ) -> Self {
+        let RecordView { offset, timestamp, key, value, headers } = record;
+        Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
+    }
+
     /// The same message with another value, such as a decoded one.
     #[must_use]
+    #[inline]
     pub fn map<T>(self, change: impl FnOnce(V) -> T) -> Message<T> {
         let Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement } = self;
         let value = change(value);
         Message { topic, partition, offset, timestamp, key, value, headers, acknowledgement }
+    }
+
+    /// The value, and the message without it.
+    #[inline]
+    pub(crate) fn split(self) -> (Message<()>, V) {
+        let Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement } = self;
+        (Message { topic, partition, offset, timestamp, key, value: (), headers, acknowledgement }, value)
     }
 
     /// The trace and the span in which the record was made, if its headers tell.
@@ -75,10 +82,30 @@ impl<V> Message<V> {
         crate::telemetry::extract(self.headers.borrowed())
     }
 
+    /// What [`Message::ack`] does, without the message.
+    pub(crate) fn receipt(&self) -> Receipt {
+        Receipt { acknowledgement: self.acknowledgement.clone(), offset: self.offset }
+    }
+
     /// Marks the record as finished, for [`Finish::OnAck`](super::Finish::OnAck). Messages may be acknowledged in any
     /// order, from any task, more than once; stored offsets follow the oldest that is not. Does nothing where records
     /// finish otherwise, and after a seek of the partition.
     pub fn ack(&self) {
+        if let Some(acknowledgement) = &self.acknowledgement {
+            acknowledgement.give_one(self.offset);
+        }
+    }
+}
+
+/// Acknowledges one record.
+pub(crate) struct Receipt {
+    acknowledgement: Option<Acknowledgement>,
+    offset: i64,
+}
+
+impl Receipt {
+    /// As [`Message::ack`].
+    pub(crate) fn ack(&self) {
         if let Some(acknowledgement) = &self.acknowledgement {
             acknowledgement.give_one(self.offset);
         }
@@ -251,13 +278,13 @@ impl RecordBatch {
         }
     }
 
-    /// Takes the next record out.
+    /// Takes the next record out, with what `make` makes of its value; see [`Records::next_as`].
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<RecordView> {
+    pub(super) fn pop_as<T>(&mut self, make: impl FnOnce(&[u8], &Bytes) -> T) -> Option<RecordView<T>> {
         if self.count == 0 {
             return None;
         }
-        let record = self.records.next()?.ok()?;
+        let record = self.records.next_as(make)?.ok()?;
         self.count -= 1;
         self.taken += 1;
         if self.together.is_none() {
@@ -266,13 +293,13 @@ impl RecordBatch {
         Some(record)
     }
 
-    /// The offsets that are finished when the record taken last is, and those before it.
+    /// The offsets that are finished when the record taken last is, which has this one, and those before it.
     #[inline]
-    pub(super) fn finished_with(&self, record: &RecordView) -> (i64, i64) {
+    pub(super) fn finished_with(&self, offset: i64) -> (i64, i64) {
         match (&self.together, self.count) {
             // Offsets that the batch occupies without records end with its last record.
-            (None, 0) => (record.offset, self.next),
-            (None, _) => (record.offset, record.offset + 1),
+            (None, 0) => (offset, self.next),
+            (None, _) => (offset, offset + 1),
             (Some(_), 0) => (self.from, self.next),
             (Some(_), _) => (self.from, self.from),
         }

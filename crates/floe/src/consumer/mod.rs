@@ -73,6 +73,7 @@ use self::{
     commit::{Asked, Commits},
     continuity::Continuity,
     fetch::{Fetch, Outlet, Task},
+    hand_out::share,
     merge::{Item, Lanes},
     offsets::Progress,
     pace::Pace,
@@ -87,6 +88,7 @@ use crate::{
 };
 
 pub(crate) use by_offset::fetch as fetch_by_offset;
+pub(crate) use concurrent::handle_each;
 
 /// Partitions asked at the same time for [`Consumer::lag`].
 const LOOKUPS: usize = 64;
@@ -218,7 +220,12 @@ impl Consumer {
     /// # Cancel safety
     /// Dropping the future loses no record and repeats none.
     pub async fn try_next(&mut self) -> Result<Option<Message>> {
-        poll_fn(|cx| self.poll_message(cx)).await.transpose()
+        while poll_fn(|cx| self.poll_record(cx)).await? {
+            if let Some(message) = self.take_record(share) {
+                return Ok(Some(message));
+            }
+        }
+        Ok(None)
     }
 
     /// The next records as they were stored together; waits for some. Much faster than single records. Mixes with

@@ -1,15 +1,17 @@
 //! Reading values.
 
-use std::{fmt, future::poll_fn};
+use std::{fmt, future::poll_fn, time::Duration};
 
+use bytes::Bytes;
 use futures_core::Stream;
 use futures_util::stream;
 
-use super::{Json, PayloadCodec, Text, Undecodable, forward_consumer_settings};
+use super::{PayloadCodec, PayloadError, Undecodable, formats, forward_consumer_settings};
 use crate::{
-    Client, Message, Result,
-    consumer::{Consumer, ConsumerBuilder},
+    Client, Error, Message, Result,
+    consumer::{Consumer, ConsumerBuilder, handle_each},
     dead_letter::{DeadLetterWriter, Reason},
+    producer::Delivery,
     topic::Topic,
 };
 
@@ -28,27 +30,7 @@ pub enum OnUndecodable {
 }
 
 impl ConsumerBuilder {
-    /// Reads values from JSON.
-    pub fn json<T>(self) -> TypedConsumerBuilder<Json<T>>
-    where
-        Json<T>: PayloadCodec,
-    {
-        self.payload(Json::new())
-    }
-
-    /// Reads values from UTF-8 text.
-    pub fn text(self) -> TypedConsumerBuilder<Text> {
-        self.payload(Text)
-    }
-
-    /// Reads values from MessagePack.
-    #[cfg(feature = "messagepack")]
-    pub fn message_pack<T>(self) -> TypedConsumerBuilder<super::MessagePack<T>>
-    where
-        super::MessagePack<T>: PayloadCodec,
-    {
-        self.payload(super::MessagePack::new())
-    }
+    formats!(TypedConsumerBuilder);
 
     /// Reads values in a format of the program's own.
     pub fn payload<C: PayloadCodec>(self, codec: C) -> TypedConsumerBuilder<C> {
@@ -110,6 +92,13 @@ impl<C> fmt::Debug for TypedConsumerBuilder<C> {
     }
 }
 
+/// A record on its way to the dead-letter topic.
+struct Dead {
+    bad: Undecodable,
+    /// Set once the letter is sent. A call that is dropped while waiting leaves it to the next one.
+    delivery: Option<Delivery>,
+}
+
 /// Reads values of one type from one topic.
 pub struct TypedConsumer<C> {
     inner: Consumer,
@@ -117,7 +106,7 @@ pub struct TypedConsumer<C> {
     skips: bool,
     writer: Option<DeadLetterWriter>,
     /// On its way to the dead-letter topic; kept until it is there.
-    dead: Option<Undecodable>,
+    dead: Option<Dead>,
     undecodable: u64,
 }
 
@@ -130,50 +119,104 @@ impl<C: PayloadCodec> TypedConsumer<C> {
     /// as [`Consumer::try_next`].
     ///
     /// # Cancel safety
-    /// Dropping the future loses no record. A record that was on its way to the dead-letter topic may get there twice,
-    /// with the same coordinates.
+    /// Dropping the future loses no record and repeats none.
     pub async fn try_next(&mut self) -> Result<Option<Message<C::Value>>> {
         loop {
             if self.dead.is_some() {
                 self.bury().await?;
             }
-            let (inner, codec) = (&mut self.inner, &self.codec);
-            let next = poll_fn(|cx| {
-                inner.poll_message_as(cx, |message| match codec.decode(&message.value) {
-                    Ok(value) => Ok(message.map(|_| value)),
-                    Err(problem) => Err(Box::new(Undecodable::new(message, C::NAME, problem))),
-                })
-            });
-            let bad = match next.await {
-                None => return Ok(None),
-                Some(Err(error)) => return Err(error),
-                Some(Ok(Ok(message))) => return Ok(Some(message)),
-                Some(Ok(Err(bad))) => *bad,
-            };
-            self.undecodable += 1;
-            if self.writer.is_some() {
-                self.dead = Some(bad);
+            let Self { inner, codec, .. } = &mut *self;
+            if !poll_fn(|cx| inner.poll_record(cx)).await? {
+                return Ok(None);
+            }
+            let Some(message) = inner.take_record(|value, section| decode(codec, value, section)) else {
                 continue;
-            }
-            // Nobody will be able to acknowledge it.
-            bad.message.ack();
-            if !self.skips {
-                return Err(bad.into_error());
-            }
-            let error = bad.into_error();
-            tracing::warn!(%error, "a record was left out");
+            };
+            let (message, value) = message.split();
+            let (bytes, problem) = match value {
+                Ok(value) => return Ok(Some(message.map(|()| value))),
+                Err(bad) => *bad,
+            };
+            self.meet(message.map(|()| bytes), problem)?;
         }
+    }
+
+    /// The next values, at most `max`, gathered for at most `wait` after the first one, for which it waits as long as it
+    /// takes. Empty when nothing more comes. As [`Consumer::next_chunk`], but a chunk ends before a record that does not
+    /// decode.
+    ///
+    /// # Errors
+    /// As [`TypedConsumer::try_next`]; values gathered before the error come first.
+    ///
+    /// # Cancel safety
+    /// As [`Consumer::next_chunk`].
+    pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message<C::Value>>> {
+        loop {
+            self.bury().await?;
+            let Self { inner, codec, .. } = &mut *self;
+            let decode = |message: Message| match codec.decode(&message.value) {
+                Ok(value) => Ok(message.map(|_| value)),
+                Err(problem) => Err(Box::new((message, problem))),
+            };
+            match inner.next_chunk_as(max, wait, decode).await? {
+                Ok(values) => return Ok(values),
+                Err(refused) => self.meet(refused.0, refused.1)?,
+            }
+        }
+    }
+
+    /// Calls `handle` for each value, with at most `max_concurrency` being handled at once, and acknowledges each when its
+    /// handler is done; as [`Consumer::handle_each`].
+    ///
+    /// # Errors
+    /// As [`Consumer::handle_each`], and [`TypedConsumer::try_next`].
+    ///
+    /// # Cancel safety
+    /// As [`Consumer::handle_each`].
+    pub async fn handle_each<F, Fut, E>(&mut self, max_concurrency: usize, handle: F) -> Result<(), E>
+    where
+        F: FnMut(Message<C::Value>) -> Fut,
+        Fut: Future<Output = Result<(), E>>,
+        E: From<Error>,
+    {
+        self.inner.check_acknowledges()?;
+        handle_each(async || self.try_next().await, max_concurrency, handle).await
+    }
+
+    /// Does with a record that does not decode what the policy says; what it cannot do at once waits in `dead`.
+    fn meet(&mut self, message: Message, problem: PayloadError) -> Result<()> {
+        self.undecodable += 1;
+        let bad = Undecodable::new(message, C::NAME, problem);
+        if self.writer.is_some() {
+            self.dead = Some(Dead { bad, delivery: None });
+            return Ok(());
+        }
+        // Nobody will be able to acknowledge it.
+        bad.message.ack();
+        let error = bad.into_error();
+        if self.skips {
+            tracing::warn!(%error, "a record was left out");
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// Sends the undecodable record that waits, if there is one, to the dead-letter topic.
     async fn bury(&mut self) -> Result<()> {
-        if let (Some(writer), Some(bad)) = (&self.writer, &self.dead) {
-            let error = bad.clone().into_error();
-            let reason = Reason { code: error.kind().as_str(), text: error.message(), attempts: 1 };
-            writer.enqueue(&bad.message, &reason).await?.await?;
-            bad.message.ack();
-            self.dead = None;
-        }
+        let (Some(writer), Some(dead)) = (&self.writer, &mut self.dead) else { return Ok(()) };
+        let delivery = match &mut dead.delivery {
+            Some(delivery) => delivery,
+            none => {
+                let error = dead.bad.clone().into_error();
+                let reason = Reason { code: error.kind().as_str(), text: error.message(), attempts: 1 };
+                none.insert(writer.enqueue(&dead.bad.message, &reason).await?)
+            }
+        };
+        let delivered = delivery.await;
+        dead.delivery = None;
+        delivered?;
+        dead.bad.message.ack();
+        self.dead = None;
         Ok(())
     }
 
@@ -216,6 +259,19 @@ impl<C: PayloadCodec> TypedConsumer<C> {
     pub fn raw(&mut self) -> &mut Consumer {
         &mut self.inner
     }
+}
+
+/// What is wrong with bytes, and the bytes.
+type Bad = Box<(Bytes, PayloadError)>;
+
+/// The value of some bytes, which lie in `section`.
+#[inline]
+fn decode<C: PayloadCodec>(codec: &C, bytes: &[u8], section: &Bytes) -> Result<C::Value, Bad> {
+    let decoded = match codec.decode_slice(bytes) {
+        Some(decoded) => decoded,
+        None => codec.decode(&section.slice_ref(bytes)),
+    };
+    decoded.map_err(|problem| Box::new((section.slice_ref(bytes), problem)))
 }
 
 impl<C> fmt::Debug for TypedConsumer<C> {

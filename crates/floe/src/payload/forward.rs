@@ -1,4 +1,32 @@
-//! Settings that builders around a builder pass on to it, written once.
+//! What several builders have in common, written once: the formats of payloads, and the settings that a builder around a
+//! builder passes on to it.
+
+/// The formats that come with floe, for a builder whose method `payload` makes it a `$typed`.
+macro_rules! formats {
+    ($typed:ident) => {
+        /// Values as JSON.
+        pub fn json<T>(self) -> $typed<crate::payload::Json<T>>
+        where
+            crate::payload::Json<T>: crate::payload::PayloadCodec,
+        {
+            self.payload(crate::payload::Json::new())
+        }
+
+        /// Values as UTF-8 text.
+        pub fn text(self) -> $typed<crate::payload::Text> {
+            self.payload(crate::payload::Text)
+        }
+
+        /// Values as MessagePack.
+        #[cfg(feature = "messagepack")]
+        pub fn message_pack<T>(self) -> $typed<crate::payload::MessagePack<T>>
+        where
+            crate::payload::MessagePack<T>: crate::payload::PayloadCodec,
+        {
+            self.payload(crate::payload::MessagePack::new())
+        }
+    };
+}
 
 /// The settings of [`crate::producer::ProducerBuilder`] for a builder that holds one in `self.inner`.
 macro_rules! forward_producer_settings {
@@ -103,7 +131,7 @@ macro_rules! forward {
 }
 
 pub(crate) use {
-    forward, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
+    formats, forward, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
     forward_producer_settings,
 };
 

@@ -60,4 +60,9 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> PayloadCodec for Json<T> 
     fn decode(&self, bytes: &Bytes) -> Result<T, PayloadError> {
         Ok(serde_json::from_slice(bytes)?)
     }
+
+    #[inline]
+    fn decode_slice(&self, bytes: &[u8]) -> Option<Result<T, PayloadError>> {
+        Some(serde_json::from_slice(bytes).map_err(Into::into))
+    }
 }

@@ -60,4 +60,8 @@ impl<T: Serialize + DeserializeOwned + Send + 'static> PayloadCodec for MessageP
     fn decode(&self, bytes: &Bytes) -> Result<T, PayloadError> {
         Ok(rmp_serde::from_slice(bytes)?)
     }
+
+    fn decode_slice(&self, bytes: &[u8]) -> Option<Result<T, PayloadError>> {
+        Some(rmp_serde::from_slice(bytes).map_err(Into::into))
+    }
 }

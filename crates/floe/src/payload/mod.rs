@@ -46,7 +46,8 @@ use bytes::Bytes;
 
 pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
 pub(crate) use forward::{
-    forward_consumer_settings, forward_outbox_settings, forward_processor_settings, forward_producer_settings,
+    formats, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
+    forward_producer_settings,
 };
 pub use json::Json;
 #[cfg(feature = "messagepack")]
@@ -105,6 +106,15 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
     /// # Errors
     /// Whatever is wrong with the bytes.
     fn decode(&self, bytes: &Bytes) -> Result<Self::Value, PayloadError>;
+
+    /// As [`PayloadCodec::decode`], for bytes that are only borrowed; `None` for a format whose values keep the bytes.
+    /// Worth writing for one whose values do not: a share of the batch would be made and dropped again for each record.
+    ///
+    /// # Errors
+    /// As [`PayloadCodec::decode`].
+    fn decode_slice(&self, _bytes: &[u8]) -> Option<Result<Self::Value, PayloadError>> {
+        None
+    }
 
     /// As [`PayloadCodec::encode`], for bytes that are copied into a batch at once. Worth writing for a format whose
     /// writer gives a vector: shared bytes would cost one more allocation a record.
@@ -177,5 +187,9 @@ impl PayloadCodec for Text {
 
     fn decode(&self, bytes: &Bytes) -> Result<String, PayloadError> {
         Ok(str::from_utf8(bytes)?.to_owned())
+    }
+
+    fn decode_slice(&self, bytes: &[u8]) -> Option<Result<String, PayloadError>> {
+        Some(str::from_utf8(bytes).map(str::to_owned).map_err(Into::into))
     }
 }

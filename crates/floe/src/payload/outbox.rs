@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use super::{Json, PayloadCodec, Text, TypedProducerBuilder, forward_outbox_settings};
+use super::{PayloadCodec, TypedProducerBuilder, formats, forward_outbox_settings};
 use crate::{
     Record, Result,
     outbox::{Outbox, OutboxBuilder, OutboxReport, OutboxStats},
@@ -37,27 +37,7 @@ impl<C: PayloadCodec> TypedProducerBuilder<C> {
 }
 
 impl OutboxBuilder {
-    /// Sends values as JSON.
-    pub fn json<T>(self) -> TypedOutboxBuilder<Json<T>>
-    where
-        Json<T>: PayloadCodec,
-    {
-        self.payload(Json::new())
-    }
-
-    /// Sends values as UTF-8 text.
-    pub fn text(self) -> TypedOutboxBuilder<Text> {
-        self.payload(Text)
-    }
-
-    /// Sends values as MessagePack.
-    #[cfg(feature = "messagepack")]
-    pub fn message_pack<T>(self) -> TypedOutboxBuilder<super::MessagePack<T>>
-    where
-        super::MessagePack<T>: PayloadCodec,
-    {
-        self.payload(super::MessagePack::new())
-    }
+    formats!(TypedOutboxBuilder);
 
     /// Sends values in a format of the program's own.
     pub fn payload<C: PayloadCodec>(self, codec: C) -> TypedOutboxBuilder<C> {

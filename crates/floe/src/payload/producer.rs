@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::{Json, PayloadCodec, Text, forward_producer_settings};
+use super::{PayloadCodec, formats, forward_producer_settings};
 use crate::{
     Error, Record, Result,
     producer::{CloseReport, Deliveries, Delivery, Placed, Producer, ProducerBuilder, ProducerStats},
@@ -10,27 +10,7 @@ use crate::{
 };
 
 impl ProducerBuilder {
-    /// Sends values as JSON.
-    pub fn json<T>(self) -> TypedProducerBuilder<Json<T>>
-    where
-        Json<T>: PayloadCodec,
-    {
-        self.payload(Json::new())
-    }
-
-    /// Sends values as UTF-8 text.
-    pub fn text(self) -> TypedProducerBuilder<Text> {
-        self.payload(Text)
-    }
-
-    /// Sends values as MessagePack.
-    #[cfg(feature = "messagepack")]
-    pub fn message_pack<T>(self) -> TypedProducerBuilder<super::MessagePack<T>>
-    where
-        super::MessagePack<T>: PayloadCodec,
-    {
-        self.payload(super::MessagePack::new())
-    }
+    formats!(TypedProducerBuilder);
 
     /// Sends values in a format of the program's own.
     pub fn payload<C: PayloadCodec>(self, codec: C) -> TypedProducerBuilder<C> {

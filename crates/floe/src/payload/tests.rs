@@ -1,14 +1,20 @@
 //! Typed payloads over an engine that keeps batches in memory.
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 
 use super::*;
 use crate::{
-    Client, Effect,
-    consumer::{CommitPolicy, StartAt},
+    Client, Effect, Message,
+    consumer::{CommitPolicy, Finish, StartAt},
     dead_letter::DeadLetter,
     engine::{
         Capabilities,
@@ -207,4 +213,97 @@ async fn an_outbox_takes_values() {
         read.push(message.value);
     }
     assert_eq!(read, [2, 4, 8]);
+}
+
+fn from_beginning(client: &Client) -> TypedConsumerBuilder<Json<Order>> {
+    client.consumer("orders").json::<Order>().from(StartAt::Beginning).stop_at_end()
+}
+
+fn counts(chunk: Result<Vec<Message<Order>>>) -> Result<Vec<u32>, ErrorKind> {
+    chunk.map(|chunk| chunk.iter().map(|message| message.value.count).collect()).map_err(|error| error.kind())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_ends_before_what_does_not_decode() {
+    let (_engine, client) = client();
+    with_poison(&client).await;
+    let wait = Duration::from_secs(1);
+    let mut inbox = from_beginning(&client).start().await.unwrap();
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![1]));
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Err(ErrorKind::DeserializationError));
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![2]));
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![]));
+    // What is left of a chunk comes one by one as well.
+    let mut inbox = from_beginning(&client).start().await.unwrap();
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![1]));
+    let error = inbox.try_next().await.unwrap_err();
+    assert_eq!(Undecodable::of(&error).map(|bad| bad.message.offset), Some(1));
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 2);
+    assert!(inbox.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_chunk_leaves_is_not_finished() {
+    let (engine, client) = client();
+    with_poison(&client).await;
+    let group = || client.consumer("orders").json::<Order>().group("g").commit(CommitPolicy::Manual);
+    let dead = || group().on_undecodable(OnUndecodable::DeadLetter("dead".into()));
+    let wait = Duration::from_secs(1);
+    let mut inbox = dead().start().await.unwrap();
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![1]));
+    inbox.commit().await.unwrap();
+    drop(inbox);
+    let mut inbox = dead().start().await.unwrap();
+    assert_eq!(inbox.raw().position(0), Some(1), "what was not handed out comes again");
+    engine.fail_appends([Fault::Refuse(Error::new(ErrorKind::AuthFailed, "read only"))]);
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Err(ErrorKind::AuthFailed));
+    assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![2]));
+    inbox.close().await.unwrap();
+    let mut dead = client.consumer("dead").from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    assert_eq!(dead.try_next().await.unwrap().unwrap().value, "poison");
+    assert!(dead.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_writes_no_second_dead_letter() {
+    let (engine, client) = client();
+    with_poison(&client).await;
+    let inbox = from_beginning(&client).on_undecodable(OnUndecodable::DeadLetter("dead".into()));
+    let mut inbox = inbox.start().await.unwrap();
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 1);
+    engine.fail_appends([Fault::Hold]);
+    for _ in 0..5 {
+        assert!(tokio::time::timeout(Duration::from_secs(1), inbox.try_next()).await.is_err());
+    }
+    engine.release(1);
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 2);
+    let mut dead = client.consumer("dead").from(StartAt::Beginning).stop_at_end().start().await.unwrap();
+    assert_eq!(dead.try_next().await.unwrap().unwrap().value, "poison");
+    assert!(dead.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn values_are_handled_at_once_and_acknowledged_when_done() {
+    let (_engine, client) = client();
+    let orders = client.producer("orders").json::<Order>().start().await.unwrap();
+    orders.send_all((0..6).map(|count| order("tea", count))).await.unwrap();
+    let group = || client.consumer("orders").json::<Order>().group("g").finish(Finish::OnAck).stop_at_end();
+    let mut inbox = group().start().await.unwrap();
+    let (running, most) = (AtomicU32::new(0), AtomicU32::new(0));
+    let outcome = inbox
+        .handle_each(3, async |message| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            if message.value.count == 4 { Err(Error::new(ErrorKind::ServerError, "four")) } else { Ok(()) }
+        })
+        .await;
+    assert_eq!((outcome.unwrap_err().message(), most.into_inner()), ("four", 3));
+    inbox.close().await.unwrap();
+    let mut inbox = group().start().await.unwrap();
+    assert_eq!(inbox.try_next().await.unwrap().unwrap().value.count, 4);
+    drop(inbox);
+    let mut inbox = from_beginning(&client).start().await.unwrap();
+    let outcome = inbox.handle_each(3, async |_| Ok::<_, Error>(())).await;
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::InvalidCommand);
 }

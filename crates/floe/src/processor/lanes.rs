@@ -8,7 +8,7 @@ use std::{
 use super::Order;
 use crate::{Message, retry::Retries};
 
-/// A record on its way through the processor.
+/// A record on its way through the processor. Boxed, since it is large and moves from queue to queue.
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) message: Message,
@@ -25,9 +25,9 @@ pub(super) struct Job {
 pub(super) struct Lanes {
     order: Order,
     hasher: std::hash::RandomState,
-    busy: HashMap<u64, VecDeque<Job>>,
+    busy: HashMap<u64, VecDeque<Box<Job>>>,
     /// May begin.
-    ready: VecDeque<Job>,
+    ready: VecDeque<Box<Job>>,
 }
 
 impl Lanes {
@@ -38,7 +38,7 @@ impl Lanes {
     /// Takes in a record that was just read.
     pub(super) fn admit(&mut self, message: Message) {
         let lane = self.lane_of(&message);
-        let job = Job { message, attempts: 0, lane, retries: None };
+        let job = Box::new(Job { message, attempts: 0, lane, retries: None });
         let Some(lane) = lane else {
             self.ready.push_back(job);
             return;
@@ -62,12 +62,12 @@ impl Lanes {
     }
 
     /// The next record that may begin.
-    pub(super) fn next(&mut self) -> Option<Job> {
+    pub(super) fn next(&mut self) -> Option<Box<Job>> {
         self.ready.pop_front()
     }
 
     /// A record that had to wait is due: before those that have not begun.
-    pub(super) fn again(&mut self, job: Job) {
+    pub(super) fn again(&mut self, job: Box<Job>) {
         self.ready.push_front(job);
     }
 

@@ -79,7 +79,7 @@ enum Attempted {
 }
 
 /// A record with how many records made from it were acknowledged, and whether they are a dead letter.
-type Delivered = (Message, Result<(u64, bool)>);
+type Delivered = (Box<Job>, Result<(u64, bool)>);
 
 struct Coordinator<'a> {
     consumer: Consumer,
@@ -89,8 +89,8 @@ struct Coordinator<'a> {
     lanes: Lanes,
     /// Records read and not done.
     held: usize,
-    attempts: FuturesUnordered<BoxFuture<'static, (Job, Attempted)>>,
-    backing_off: FuturesUnordered<BoxFuture<'static, Job>>,
+    attempts: FuturesUnordered<BoxFuture<'static, (Box<Job>, Attempted)>>,
+    backing_off: FuturesUnordered<BoxFuture<'static, Box<Job>>>,
     deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
     reads: bool,
     /// When a drain gives up.
@@ -146,11 +146,11 @@ impl Coordinator<'_> {
                         self.attempted(job, outcome);
                     }
                 }
-                Some((message, outcome)) = self.deliveries.next() => {
-                    self.delivered(&message, outcome);
+                Some((job, outcome)) = self.deliveries.next() => {
+                    self.delivered(&job.message, outcome);
                     for _ in 0..TURN {
-                        let Some(Some((message, outcome))) = self.deliveries.next().now_or_never() else { break };
-                        self.delivered(&message, outcome);
+                        let Some(Some((job, outcome))) = self.deliveries.next().now_or_never() else { break };
+                        self.delivered(&job.message, outcome);
                     }
                 }
                 Some(job) = self.backing_off.next() => self.lanes.again(job),
@@ -200,7 +200,7 @@ impl Coordinator<'_> {
         }
     }
 
-    fn attempted(&mut self, job: Job, outcome: Attempted) {
+    fn attempted(&mut self, job: Box<Job>, outcome: Attempted) {
         match outcome {
             Attempted::Made { deliveries, dead } => {
                 // The next of the lane comes behind it in the producer.
@@ -213,11 +213,11 @@ impl Coordinator<'_> {
                     let mut count = 0;
                     for delivery in deliveries {
                         if let Err(error) = delivery.await {
-                            return (job.message, Err(error));
+                            return (job, Err(error));
                         }
                         count += 1;
                     }
-                    (job.message, Ok((count, dead)))
+                    (job, Ok((count, dead)))
                 }));
             }
             Attempted::Again(delay) => self.backing_off.push(Box::pin(async move {
