@@ -14,6 +14,8 @@ mod outbox;
 mod processor;
 #[path = "../examples/produce.rs"]
 mod produce;
+#[path = "../examples/word_count.rs"]
+mod word_count;
 
 #[test]
 fn produce_runs() {
@@ -43,4 +45,9 @@ fn outbox_runs() {
 #[test]
 fn blocking_runs() {
     blocking::main().unwrap();
+}
+
+#[test]
+fn word_count_runs() {
+    word_count::main().unwrap();
 }
