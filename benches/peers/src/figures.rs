@@ -13,6 +13,8 @@ pub(crate) struct Figures {
     pub(crate) growth: i64,
     /// Records that were acknowledged or received.
     pub(crate) records: u64,
+    /// Bytes of all batches, as far as they are known.
+    pub(crate) bytes: u64,
     pub(crate) lost: u64,
     pub(crate) doubled: u64,
     pub(crate) out_of_order: u64,

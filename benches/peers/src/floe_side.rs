@@ -32,6 +32,7 @@ pub(crate) async fn run(job: Job) -> Outcome<Figures> {
         Work::Consume { max_bytes, by_batch } => tokio::spawn(consume(client, job, max_bytes, by_batch)),
         Work::Latency { size } => tokio::spawn(latency(client, job, size)),
         Work::Stall { seconds } => tokio::spawn(stall(client, job, seconds)),
+        Work::Encode { .. } => return Err("only without a client".into()),
     };
     work.await?
 }

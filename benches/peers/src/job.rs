@@ -11,6 +11,8 @@ use crate::Outcome;
 pub(crate) enum Side {
     Official,
     Floe,
+    /// No client: what is left of the work without one.
+    Bare,
 }
 
 impl Side {
@@ -24,6 +26,7 @@ impl FromStr for Side {
         match name {
             "official" => Ok(Self::Official),
             "floe" => Ok(Self::Floe),
+            "bare" => Ok(Self::Bare),
             other => Err(format!("there is no client {other:?}")),
         }
     }
@@ -34,6 +37,7 @@ impl fmt::Display for Side {
         f.pad(match self {
             Self::Official => "official",
             Self::Floe => "floe",
+            Self::Bare => "bare",
         })
     }
 }
@@ -69,6 +73,8 @@ impl fmt::Display for Codec {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Job {
     pub(crate) sc: String,
+    /// `HOST:PORT`, for those who know no controller.
+    pub(crate) data_server: Option<String>,
     pub(crate) topic: String,
     pub(crate) records: u64,
     pub(crate) work: Work,
@@ -80,6 +86,8 @@ pub(crate) enum Work {
     Produce { size: usize, batch: Option<usize>, codec: Codec },
     /// Reads the backlog record by record, or batch by batch where the client can.
     Consume { max_bytes: Option<i32>, by_batch: bool },
+    /// Makes batches and sends none.
+    Encode { size: usize, batch: Option<usize>, codec: Codec },
     /// One record at a time, each after the acknowledgement of the one before, without linger.
     Latency { size: usize },
     /// Reads one record of a long backlog and no other for `seconds`.

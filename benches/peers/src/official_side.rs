@@ -33,6 +33,7 @@ pub(crate) async fn run(job: Job) -> Outcome<Figures> {
         Work::Consume { max_bytes, .. } => consume(&client, &job, max_bytes).await,
         Work::Latency { size } => latency(&client, &job, size).await,
         Work::Stall { seconds } => stall(&client, &job, seconds).await,
+        Work::Encode { .. } => Err("only without a client".into()),
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct Settings {
     codecs: Vec<Codec>,
     batches: Vec<Option<usize>>,
     servers: Vec<u32>,
+    data_server: Option<String>,
 }
 
 impl Settings {
@@ -37,6 +38,7 @@ impl Settings {
             codecs: vec![Codec::None, Codec::Lz4, Codec::Zstd],
             batches: vec![None, Some(1_000_000)],
             servers: Vec::new(),
+            data_server: None,
         };
         for pair in arguments.chunks(2) {
             let [name, value] = pair else { return Err(format!("{:?} has no value", pair[0]).into()) };
@@ -58,6 +60,7 @@ impl Settings {
                         .collect::<Result<_, _>>()?;
                 }
                 "--servers" => settings.servers = list().map(str::parse).collect::<Result<_, _>>()?,
+                "--data-server" => settings.data_server = Some(value.clone()),
                 other => return Err(format!("there is no option {other:?}").into()),
             }
         }
@@ -70,11 +73,21 @@ impl Settings {
     fn wants(&self, what: &str) -> bool {
         self.only.iter().any(|only| only == what)
     }
+
+    fn reads(&self) -> bool {
+        self.wants("consume") || self.wants("consume-tuned")
+    }
 }
 
 /// One measurement of a child process, and the processor time of the servers meanwhile.
 fn measure(settings: &Settings, side: Side, topic: &str, records: u64, work: Work) -> Outcome<table::Sample> {
-    let job = Job { sc: settings.sc.clone(), topic: topic.to_owned(), records, work };
+    let job = Job {
+        sc: settings.sc.clone(),
+        data_server: settings.data_server.clone(),
+        topic: topic.to_owned(),
+        records,
+        work,
+    };
     let before = usage::cpu_of(&settings.servers);
     let output = Command::new(std::env::current_exe()?)
         .args(["child", &side.to_string(), &serde_json::to_string(&job)?])
@@ -114,7 +127,7 @@ impl Topics {
 pub(crate) async fn run(settings: &Settings) -> Outcome<()> {
     let mut topics = Topics { client: floe_side::connect(&settings.sc).await?, made: 0 };
     println!("{} rounds, the clients take turns; medians\n", settings.rounds);
-    if settings.wants("produce") || settings.wants("consume") {
+    if settings.wants("produce") || settings.reads() {
         for (size, records) in settings.records {
             for batch in &settings.batches {
                 for codec in &settings.codecs {
@@ -140,36 +153,50 @@ async fn cell(
     (size, records): (usize, u64),
     (batch, codec): (Option<usize>, Codec),
 ) -> Outcome<()> {
-    let mut written = table::Rows::new(&["official", "floe"]);
-    let mut read = table::Rows::new(&["official", "official, 64 MB", "floe", "floe, batches"]);
+    let bare = settings.data_server.is_some();
+    let mut written = table::Rows::new(&["official", "floe", "bare", "encoding only"]);
+    let mut read =
+        table::Rows::new(&["official", "official, 64 MB", "floe", "floe, batches", "bare", "bare, 64 MB"]);
     for round in 0..settings.rounds {
         let mut of_official = None;
-        for turn in 0..Side::BOTH.len() {
-            let side = Side::BOTH[(turn + round) % Side::BOTH.len()];
-            if side == Side::Floe && !settings.wants("produce") {
-                continue;
-            }
+        let writers: &[Side] = match (settings.wants("produce"), bare) {
+            (false, _) => &[Side::Official],
+            (true, false) => &[Side::Official, Side::Floe],
+            (true, true) => &[Side::Official, Side::Floe, Side::Bare],
+        };
+        for turn in 0..writers.len() {
+            let row = (turn + round) % writers.len();
+            let side = writers[row];
             let topic = topics.create().await?;
             let mut sample = measure(settings, side, &topic, records, Work::Produce { size, batch, codec })?;
             let stored = topics.stored(&topic).await?;
             sample.figures.lost = records.saturating_sub(stored);
             sample.figures.doubled = stored.saturating_sub(records);
-            written.add(if side == Side::Official { 0 } else { 1 }, sample);
-            if side == Side::Official && settings.wants("consume") {
+            written.add(row, sample);
+            if side == Side::Official && settings.reads() {
                 of_official = Some(topic);
             } else {
                 topics.delete(topic).await?;
             }
         }
-        // Both read what the official client wrote.
+        if bare && settings.wants("produce") {
+            written.add(3, measure(settings, Side::Bare, "", records, Work::Encode { size, batch, codec })?);
+        }
+        // All read what the official client wrote.
         let Some(topic) = of_official else { continue };
-        for turn in 0..4 {
-            let row = (turn + round) % 4;
+        let readers = if bare { 6 } else { 4 };
+        for turn in 0..readers {
+            let row = (turn + round) % readers;
+            if row == 0 && !settings.wants("consume") {
+                continue;
+            }
             let (side, max_bytes, by_batch) = match row {
                 0 => (Side::Official, None, false),
                 1 => (Side::Official, Some(LARGE_ANSWERS), false),
                 2 => (Side::Floe, None, false),
-                _ => (Side::Floe, None, true),
+                3 => (Side::Floe, None, true),
+                4 => (Side::Bare, None, false),
+                _ => (Side::Bare, Some(LARGE_ANSWERS), false),
             };
             read.add(row, measure(settings, side, &topic, records, Work::Consume { max_bytes, by_batch })?);
         }
@@ -180,7 +207,7 @@ async fn cell(
     if settings.wants("produce") {
         written.print(&format!("produce, {what}"));
     }
-    if settings.wants("consume") {
+    if settings.reads() {
         read.print(&format!("consume, {what}"));
     }
     Ok(())

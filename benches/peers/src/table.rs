@@ -9,7 +9,7 @@ pub(crate) struct Sample {
     pub(crate) server_cpu: f64,
 }
 
-/// The runs of one measurement, by who made them. The first row is what the others are compared with.
+/// The runs of one measurement, by who made them. The first row with runs is what the others are compared with.
 #[derive(Debug)]
 pub(crate) struct Rows(Vec<(&'static str, Vec<Sample>)>);
 
@@ -27,14 +27,28 @@ impl Rows {
     pub(crate) fn print(&self, title: &str) {
         println!("{title}");
         println!(
-            "{:<16} {:>10} {:>6} {:>9} {:>6} {:>9} {:>8} {:>8} {:>7} {:>7}",
-            "", "records/s", "ratio", "cpu s/M", "ratio", "server s", "peak MB", "lost", "double", "errors"
+            "{:<16} {:>10} {:>6} {:>9} {:>6} {:>9} {:>8} {:>8} {:>7} {:>7} {:>7}",
+            "",
+            "records/s",
+            "ratio",
+            "cpu s/M",
+            "ratio",
+            "server s",
+            "peak MB",
+            "lost",
+            "double",
+            "errors",
+            "MB"
         );
+        let base = self.0.iter().position(|(_, samples)| !samples.is_empty()).unwrap_or(0);
         let (base_rate, base_cpu) = (
-            self.median(0, |sample| sample.figures.rate()),
-            self.median(0, |sample| sample.figures.cpu_per_million()),
+            self.median(base, |sample| sample.figures.rate()),
+            self.median(base, |sample| sample.figures.cpu_per_million()),
         );
         for (row, (name, samples)) in self.0.iter().enumerate() {
+            if samples.is_empty() {
+                continue;
+            }
             let rate = self.median(row, |sample| sample.figures.rate());
             let cpu = self.median(row, |sample| sample.figures.cpu_per_million());
             let server = self.median(row, |sample| sample.server_cpu);
@@ -42,12 +56,16 @@ impl Rows {
             let most =
                 |of: fn(&Figures) -> u64| samples.iter().map(|sample| of(&sample.figures)).max().unwrap_or(0);
             println!(
-                "{name:<16} {rate:>10.0} {:>6.2} {cpu:>9.3} {:>6.2} {server:>9.2} {peak:>8.0} {:>8} {:>7} {:>7}",
+                "{name:<16} {rate:>10.0} {:>6.2} {cpu:>9.3} {:>6.2} {server:>9.2} {peak:>8.0} {:>8} {:>7} {:>7} {:>7}",
                 rate / base_rate,
                 base_cpu / cpu,
                 most(|figures| figures.lost),
                 most(|figures| figures.doubled + figures.out_of_order),
                 most(|figures| figures.errors),
+                match most(|figures| figures.bytes) {
+                    0 => String::new(),
+                    bytes => (bytes / 1_000_000).to_string(),
+                },
             );
         }
         println!();
