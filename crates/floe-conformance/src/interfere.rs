@@ -31,6 +31,10 @@ impl BatchReader for Forwarding {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
         self.0.next()
     }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.0.looked_up_to()
+    }
 }
 
 /// Counts the calls that reach the engine.
@@ -87,6 +91,10 @@ impl BatchReader for CountingReader {
             self.bytes.fetch_add(batch.as_ref().map_or(0, EncodedBatch::len), Ordering::SeqCst);
             Ok(batch)
         })
+    }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.reader.looked_up_to()
     }
 }
 

@@ -7,7 +7,10 @@ mod fixtures;
 use std::time::Duration;
 
 use bytes::Bytes;
-use floe::{Client, consumer::FetchLimit};
+use floe::{
+    Client, SmartModule,
+    consumer::{FetchLimit, StartAt},
+};
 use floe_server::{Limits, ServeOptions, testkit::TestServer};
 use floe_wire::{
     batch::EncodedBatch,
@@ -20,7 +23,7 @@ use floe_wire::{
     },
 };
 
-use crate::peer::{Peer, batch, compressed, numbered, produce, records, stream, topic};
+use crate::peer::{Peer, batch, compressed, numbered, produce, records, stream, topic, within};
 
 fn sent(wasm: &[u8]) -> SmartModuleInvocation {
     let mut gzipped = Vec::new();
@@ -357,4 +360,53 @@ async fn a_server_may_run_none() {
 fn the_module_in_the_file_is_the_one_that_is_written_here() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upper.wasm");
     assert!(std::fs::read(file).unwrap() == fixtures::map(), "write it anew: the bytes of `map()`");
+}
+
+/// A client asks for its end by an offset that cannot be. It is told so after what modules made of the rest.
+#[tokio::test]
+async fn an_offset_that_cannot_be_is_refused_once_everything_was_looked_at() {
+    let server = TestServer::start().await.unwrap();
+    let batches: Vec<_> =
+        (0..40).map(|_| batch(&["bee"])).chain([batch(&["ant"]), batch(&["bee"])]).collect();
+    let mut peer = filled(&server, &batches).await;
+    let nowhere = |stream_id| vec![OffsetUpdate { offset: -3, stream_id }];
+    let ended = ErrorCode::OffsetEvicted { offset: -3, next_available: 0 };
+
+    let id = peer.send(&through(vec![sent(&fixtures::filter())], 0)).await;
+    let made = after(&mut peer, id, nowhere(1)).await;
+    assert_eq!(records(&made.records), [(40, "ant".to_owned())]);
+    assert_eq!(peer.pushed(id).await.partition.error_code, ended);
+
+    let id = peer.send(&through(vec![sent(&fixtures::filter())], 41)).await;
+    assert_eq!(after(&mut peer, id, nowhere(2)).await.error_code, ended);
+}
+
+/// The end comes without a long wait, whatever modules drop before it.
+#[tokio::test]
+async fn a_consumer_ends_where_modules_drop_everything_or_the_tail() {
+    let server = TestServer::start().await.unwrap();
+    let mut batches: Vec<_> = (0..30).map(|_| batch(&["ant", "bee", "cat"])).collect();
+    batches.extend((0..30).map(|_| batch(&["cat", "dog"])));
+    filled(&server, &batches).await;
+    let client = Client::connect(&format!("fluvio://{}", server.fluvio_address())).await.unwrap();
+    let wanted = |first: &str| SmartModule::wasm(fixtures::filter()).param("first", first);
+    for (modules, from, expected) in [
+        (vec![wanted("z")], StartAt::Beginning, 0),
+        (vec![wanted("a")], StartAt::Beginning, 30),
+        (vec![wanted("a")], StartAt::Offset(91), 0),
+        (vec![wanted("d")], StartAt::Offset(91), 30),
+        (vec![wanted("b"), SmartModule::wasm(fixtures::aggregate()).aggregate("0")], StartAt::Beginning, 30),
+    ] {
+        let mut consumer = client.consumer("t").from(from).stop_at_end();
+        for module in modules {
+            consumer = consumer.smartmodule(module);
+        }
+        let mut consumer = within(consumer.start()).await.unwrap();
+        let mut found = 0;
+        while within(consumer.try_next()).await.unwrap().is_some() {
+            found += 1;
+        }
+        assert_eq!(found, expected, "from {from:?}");
+    }
+    client.close().await.unwrap();
 }

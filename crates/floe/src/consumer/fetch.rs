@@ -31,6 +31,10 @@ pub(super) const STALL: Duration = Duration::from_secs(30);
 /// How long memory for decompressed records is kept while none come.
 const KEEPS_MEMORY: Duration = Duration::from_secs(1);
 
+/// As [`STALL`], where modules work on the records and the reader tells when nothing more can come: modules may take
+/// long for a large segment of which they pass nothing.
+const MODULES_STALL: Duration = Duration::from_secs(600);
+
 /// How to read, the same for all partitions of a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct FetchSettings {
@@ -177,6 +181,8 @@ impl Fetch {
             }
             let next = match (&mut self.reader, self.continuity.end()) {
                 (Some(reader), end) => {
+                    let tells_its_end =
+                        self.settings.smartmodules.is_some() && reader.looked_up_to().is_some();
                     let mut next = reader.next();
                     // What comes without waiting is handed over without waking the consumer each time.
                     let at_once = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
@@ -202,10 +208,11 @@ impl Fetch {
                         }
                         (Poll::Pending, Some(end)) => {
                             outlet.lanes.tell();
-                            match timeout(STALL, next).await {
+                            let stall = if tells_its_end { MODULES_STALL } else { STALL };
+                            match timeout(stall, next).await {
                                 Ok(next) => next,
                                 Err(_) => {
-                                    self.after_stall(end)?;
+                                    self.after_stall(end, tells_its_end)?;
                                     continue;
                                 }
                             }
@@ -229,7 +236,10 @@ impl Fetch {
                 }
                 Ok(None) => {
                     outlet.lanes.tell();
-                    self.reader = None;
+                    let looked_up_to = self.reader.take().and_then(|reader| reader.looked_up_to());
+                    if looked_up_to.zip(self.continuity.end()).is_some_and(|(looked, end)| looked >= end) {
+                        return Err(Stop::Complete);
+                    }
                     self.after_close().await?;
                 }
                 Err(error) => {
@@ -254,6 +264,7 @@ impl Fetch {
         let FetchSettings { fetch_bytes, isolation, .. } = self.settings;
         let mut request = ReadRequest::new(self.at.clone(), from).max_bytes(fetch_bytes).isolation(isolation);
         request.smartmodules = self.smartmodules();
+        request.until = self.continuity.end();
         self.reader = Some(self.engine.open(request).await?);
         self.backoff.opened();
         Ok(())
@@ -325,10 +336,10 @@ impl Fetch {
     }
 
     /// Nothing came, although the end was not reached: perhaps the reader is stuck, so another one gets a chance.
-    fn after_stall(&mut self, end: i64) -> Result<(), Stop> {
+    fn after_stall(&mut self, end: i64, tells_its_end: bool) -> Result<(), Stop> {
         self.reader = None;
-        if self.settings.smartmodules.is_some() {
-            // Servers do not tell when modules dropped everything up to the end.
+        if self.settings.smartmodules.is_some() && !tells_its_end {
+            // Perhaps modules dropped everything up to the end.
             return Err(Stop::Complete);
         }
         self.stalls += 1;

@@ -130,6 +130,12 @@ pub trait BatchReader: fmt::Debug + Send + 'static {
     /// # Cancel safety
     /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>>;
+
+    /// Once [`BatchReader::next`] gave `None`: everything before this offset was handed out, or dropped by SmartModules.
+    /// Always `None` from readers that do not tell. A layer that wraps readers passes it on.
+    fn looked_up_to(&self) -> Option<i64> {
+        None
+    }
 }
 
 /// Name and abilities of an engine.
@@ -304,13 +310,23 @@ pub struct ReadRequest {
     pub isolation: Isolation,
     /// Modules that the records go through before they come here. Only with [`Capabilities::smartmodules`].
     pub smartmodules: Option<SmartModules>,
+    /// Nothing from this offset on is wanted. With modules, which may drop everything before it, a reader then ends when
+    /// nothing more can come; see [`BatchReader::looked_up_to`].
+    pub until: Option<i64>,
 }
 
 impl ReadRequest {
     /// A read of what every reader may see, about 1 MiB at once, without SmartModules.
     #[must_use]
     pub fn new(source: TopicPartition, from: Start) -> Self {
-        Self { source, from, max_bytes: 1024 * 1024, isolation: Isolation::default(), smartmodules: None }
+        Self {
+            source,
+            from,
+            max_bytes: 1024 * 1024,
+            isolation: Isolation::default(),
+            smartmodules: None,
+            until: None,
+        }
     }
 
     /// Fetches about so many bytes at once.
@@ -324,6 +340,13 @@ impl ReadRequest {
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
+        self
+    }
+
+    /// Reads nothing from this offset on.
+    #[must_use]
+    pub fn until(mut self, offset: Option<i64>) -> Self {
+        self.until = offset;
         self
     }
 }

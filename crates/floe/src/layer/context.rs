@@ -59,4 +59,8 @@ impl BatchReader for ReaderWithContext {
             }
         })
     }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.reader.looked_up_to()
+    }
 }

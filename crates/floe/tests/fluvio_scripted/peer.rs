@@ -87,6 +87,8 @@ pub(crate) struct State {
     pub(crate) endings: VecDeque<ErrorCode>,
     /// What modules make of the log, reply by reply.
     pub(crate) made: VecDeque<PartitionRecords>,
+    /// Modules work: their streams neither push nor look at acknowledgements.
+    pub(crate) busy: bool,
     /// Modules of every stream and every produce request that has some, with the offset that a stream begins at.
     pub(crate) invocations: Vec<(Option<i64>, Vec<SmartModuleInvocation>)>,
     /// The next produce request is not answered, and applied after so many questions for offsets.
@@ -123,6 +125,7 @@ impl Cluster {
             followers: Vec::new(),
             endings: VecDeque::new(),
             made: VecDeque::new(),
+            busy: false,
             invocations: Vec::new(),
             late: None,
         };
@@ -247,6 +250,8 @@ struct OpenStream {
     next: i64,
     /// It was told where to go on, and has not sent anything since.
     free: bool,
+    /// The latest acknowledgement, which came while modules worked.
+    later: Option<i64>,
 }
 
 impl Connection {
@@ -392,7 +397,7 @@ impl Connection {
                         state.invocations.push((Some(next), request.smartmodules.clone()));
                     }
                 }
-                self.streams.push(OpenStream { header, request: *request, next, free: true });
+                self.streams.push(OpenStream { header, request: *request, next, free: true, later: None });
                 self.push_all().await
             }
             SpuRequest::UpdateOffsets(request) => {
@@ -400,7 +405,11 @@ impl Connection {
                 for update in request.offsets {
                     let stream =
                         self.streams.get_mut(usize::try_from(update.stream_id).unwrap() - 1).unwrap();
-                    (stream.next, stream.free) = (update.offset, true);
+                    if self.cluster.state.lock().busy {
+                        stream.later = Some(update.offset);
+                    } else {
+                        (stream.next, stream.free) = (update.offset, true);
+                    }
                     results.push(OffsetUpdateResult {
                         stream_id: update.stream_id,
                         error_code: ErrorCode::None,
@@ -501,9 +510,20 @@ impl Connection {
         let mut slices = Vec::new();
         {
             let mut state = self.cluster.state.lock();
-            for (index, stream) in self.streams.iter_mut().enumerate() {
+            // Twice: an acknowledgement that came meanwhile is looked at after the push.
+            let streams = self.streams.len();
+            for index in (0..streams).chain(0..streams) {
+                let stream = &mut self.streams[index];
                 let StreamFetchRequest { topic, partition, max_bytes, .. } = &stream.request;
                 let mut records = PartitionRecords { partition: *partition, ..PartitionRecords::default() };
+                if state.busy && !stream.request.smartmodules.is_empty() {
+                    continue;
+                }
+                if !stream.free
+                    && let Some(later) = stream.later.take()
+                {
+                    (stream.next, stream.free) = (later, true);
+                }
                 if state.deleted {
                     records.error_code = ErrorCode::TopicDeleted;
                 } else if stream.free && stream.next < state.start {

@@ -72,6 +72,10 @@ impl From<ErrorCode> for End {
     }
 }
 
+/// From here to -1, what clients acknowledge means nothing: they may have nothing to acknowledge yet, and real servers
+/// use -2 among themselves.
+const MEANS_NOTHING: i64 = -2;
+
 /// One stream.
 pub(super) struct Stream {
     node: Arc<Node>,
@@ -90,6 +94,9 @@ pub(super) struct Stream {
     told: i64,
     /// Read, and not fitting into the last reply.
     waiting: Option<EncodedBatch>,
+    /// The client wants to go on at this offset, which cannot be: it is told so once everything there is was looked at.
+    /// Clients ask in this way whether modules dropped all the rest.
+    nowhere: Option<i64>,
 }
 
 impl Stream {
@@ -115,6 +122,7 @@ impl Stream {
             gone,
             acknowledgements,
             waiting: None,
+            nowhere: None,
         }
     }
 
@@ -185,6 +193,12 @@ impl Stream {
     ) -> Result<Option<EncodedBatch>, ErrorCode> {
         if let Some(batch) = self.waiting.take() {
             return Ok(Some(batch));
+        }
+        if let Some(offset) = self.nowhere {
+            let marks = self.watermarks().await?;
+            if self.position >= marks.high {
+                return check_start(offset, marks).map(|()| None);
+            }
         }
         let outcome = tokio::select! {
             biased;
@@ -296,6 +310,9 @@ impl Stream {
     /// Waits until the client has taken the last reply.
     async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
         loop {
+            if let Some(offset) = self.nowhere {
+                check_start(offset, self.watermarks().await?)?;
+            }
             tokio::select! {
                 biased;
                 () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
@@ -311,6 +328,7 @@ impl Stream {
     async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
         let next = *self.acknowledgements.borrow_and_update();
         if next < 0 {
+            self.nowhere = Some(next).filter(|next| *next < MEANS_NOTHING);
             return Ok(false);
         }
         if next != self.position && next != self.told {

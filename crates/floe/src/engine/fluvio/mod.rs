@@ -198,7 +198,7 @@ impl FluvioEngine {
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
         self.check_open()?;
-        let ReadRequest { source, from, max_bytes, isolation, smartmodules } = request;
+        let ReadRequest { source, from, max_bytes, isolation, smartmodules, until } = request;
         let smartmodules = smartmodules::invocations(smartmodules.as_deref().unwrap_or_default())?;
         let router = &self.inner.router;
         let spu = router.leader(&source).await?;
@@ -219,7 +219,9 @@ impl FluvioEngine {
             }
             Start::Offset(offset) => offset,
         };
-        let at = Position { source, next, max_bytes, isolation, smartmodules };
+        // What the leader does not have yet is no end that it could be asked for.
+        let until = until.filter(|until| *until <= marks.high && !smartmodules.is_empty());
+        let at = Position { source, next, max_bytes, isolation, smartmodules, until };
         let reader = StreamReader::open(Arc::clone(router), spu, at, self.inner.closed.subscribe()).await?;
         Ok(Box::new(reader))
     }

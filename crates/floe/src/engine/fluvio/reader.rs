@@ -6,14 +6,18 @@
 //!
 //! Slices are cut at a number of bytes, within a batch if need be. Whole batches are kept, the cut one comes again whole
 //! in the next slice. A batch larger than a slice is fetched over another stream with larger slices.
+//!
+//! Of records that modules drop a server says nothing. A reader with an end therefore asks, after a silence, whether it
+//! is reached: it tells the stream to go on at an offset that cannot be. A server looks at that once it is through with
+//! everything there is, and answers that there is no such offset.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
 use floe_wire::{
     batch::{EncodedBatch, MAX_BATCH_LEN, Tail},
     fluvio::{
-        ErrorCode, Isolation as WireIsolation, OffsetUpdate, SmartModuleInvocation, StreamFetchReply,
-        StreamFetchRequest, UpdateOffsetsRequest,
+        ErrorCode, Isolation as WireIsolation, OffsetUpdate, SmartModuleInvocation, SmartModuleKind,
+        StreamFetchReply, StreamFetchRequest, UpdateOffsetsRequest,
     },
 };
 use futures_util::future::BoxFuture;
@@ -48,6 +52,18 @@ const MODULE_WAIT: Duration = Duration::from_secs(5);
 /// How often it is asked for meanwhile.
 const MODULE_POLL: Duration = Duration::from_millis(250);
 
+/// An offset that no partition has, for which servers have no other meaning (-1 and -2 have one).
+const NOWHERE: i64 = -3;
+
+/// How long a stream with modules is silent before it is asked whether it is at its end, at least.
+const SILENCE: Duration = Duration::from_millis(500);
+
+/// The same, at most: modules that take long to pass anything get more time from slice to slice.
+const MOST_SILENCE: Duration = Duration::from_secs(10);
+
+/// What servers call the first stream of a connection.
+const FIRST_STREAM: u32 = 1;
+
 /// Version of acknowledgements.
 const UPDATE_OFFSETS: i16 = 0;
 
@@ -63,6 +79,8 @@ pub(super) struct Position {
     pub(super) isolation: Isolation,
     /// What the records go through on their way.
     pub(super) smartmodules: Vec<SmartModuleInvocation>,
+    /// With modules: nothing from here on is wanted, and the partition reaches at least so far.
+    pub(super) until: Option<i64>,
 }
 
 /// See the module.
@@ -76,6 +94,8 @@ pub(super) struct StreamReader {
     /// What comes after the batches in `ready`.
     ending: Option<Ending>,
     idle_slices: u32,
+    /// How long a silence is put up with before the end is asked for.
+    silence: Duration,
     opened_at: Instant,
     /// Not before this is another stream opened.
     rests_until: Option<Instant>,
@@ -99,6 +119,10 @@ struct Stream {
     acknowledged: Option<PendingReply<UpdateOffsetsRequest>>,
     /// An acknowledgement for which the connection had no room yet.
     unsent: Option<UpdateOffsetsRequest>,
+    /// Since when nothing came.
+    silent_since: Instant,
+    /// Whether it was asked for its end.
+    asked: bool,
 }
 
 impl StreamReader {
@@ -117,6 +141,7 @@ impl StreamReader {
             stream: None,
             ending: None,
             idle_slices: 0,
+            silence: SILENCE,
             opened_at: Instant::now(),
             rests_until: None,
             closed,
@@ -133,7 +158,12 @@ impl StreamReader {
         let version = choose::<StreamFetchRequest>(&versions)?;
         let max_bytes = self.slice_bytes();
         // Whoever shares the connection may need room for the largest batch.
-        let seat = self.spu.streams.join(&self.spu.server, MAX_BATCH_LEN + FRAME_EXTRA).await?;
+        let frame_limit = MAX_BATCH_LEN + FRAME_EXTRA;
+        let seat = match self.at.until {
+            None => self.spu.streams.join(&self.spu.server, frame_limit).await?,
+            // Asking for the end takes the number of the stream, which the first slice would tell.
+            Some(_) => self.spu.streams.alone(&self.spu.server, frame_limit).await?,
+        };
         let request = StreamFetchRequest {
             topic: self.at.source.topic.to_string(),
             partition: self.at.source.partition,
@@ -147,7 +177,8 @@ impl StreamReader {
             ..StreamFetchRequest::default()
         };
         let replies = seat.mux.stream(&request, version).await?;
-        Ok(Stream { seat, replies, acknowledged: None, unsent: None })
+        let silent_since = Instant::now();
+        Ok(Stream { seat, replies, acknowledged: None, unsent: None, silent_since, asked: false })
     }
 
     /// Most bytes in a slice.
@@ -214,11 +245,14 @@ impl StreamReader {
     async fn receive(&mut self) -> Result<Option<StreamFetchReply>> {
         let limit = self.spu.server.settings().request_timeout;
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let Stream { seat, replies, acknowledged, unsent } = stream;
+        let Stream { seat, replies, acknowledged, unsent, silent_since, asked } = stream;
         if let Some(request) = unsent {
             *acknowledged = Some(seat.mux.begin(request, UPDATE_OFFSETS, limit).await?);
             *unsent = None;
         }
+        // An acknowledgement that is under way might be overtaken, and what it asks for never be looked at.
+        let asks = self.at.until.is_some() && !*asked && acknowledged.is_none();
+        let ask_at = *silent_since + self.silence;
         let answer = async {
             match acknowledged {
                 Some(pending) => pending.wait().await,
@@ -230,13 +264,22 @@ impl StreamReader {
             _ = self.closed.wait_for(|closed| *closed) => Err(closed("engine")),
             answer = answer => {
                 *acknowledged = None;
+                *silent_since = Instant::now();
                 let refused = answer?.results.into_iter().find(|result| !result.error_code.is_success());
                 match refused {
+                    // A server that counts its streams in another way cannot be asked.
+                    Some(_) if *asked => Ok(None),
                     Some(result) => Err(errors::error(&result.error_code)),
                     None => Ok(None),
                 }
             }
             reply = replies.next() => reply.map(Some),
+            () = sleep_until(ask_at), if asks => {
+                *asked = true;
+                let offsets = vec![OffsetUpdate { offset: NOWHERE, stream_id: FIRST_STREAM }];
+                *unsent = Some(UpdateOffsetsRequest { offsets });
+                Ok(None)
+            }
         }
     }
 
@@ -244,6 +287,9 @@ impl StreamReader {
     fn take(&mut self, reply: StreamFetchReply) {
         let stream_id = reply.stream_id;
         let slice = reply.partition;
+        if self.answers_for_the_end(&slice.error_code) {
+            return;
+        }
         let before = self.at.next;
         let mut split = slice.records.split();
         for batch in split.by_ref() {
@@ -285,6 +331,10 @@ impl StreamReader {
             // Modules were at work: what is left out was looked at.
             self.at.next = self.at.next.max(slice.next_filter_offset);
         }
+        if self.stream.as_ref().is_some_and(|stream| stream.asked) {
+            self.leave_asked_stream();
+            return;
+        }
         if self.at.next > before {
             self.idle_slices = 0;
             self.acknowledge(stream_id);
@@ -305,6 +355,33 @@ impl StreamReader {
         }
     }
 
+    /// Whether this is the answer to the question for the end: the server is through with what there is, and nothing
+    /// came of it.
+    fn answers_for_the_end(&mut self, code: &ErrorCode) -> bool {
+        let asked = self.stream.as_ref().is_some_and(|stream| stream.asked);
+        let (Some(until), true) = (self.at.until, asked) else { return false };
+        let answers = matches!(code, ErrorCode::OffsetEvicted { offset: NOWHERE, .. });
+        if answers {
+            self.at.next = self.at.next.max(until);
+            self.ending = Some(Ending::Over);
+        }
+        answers
+    }
+
+    /// A slice came after all, and then the stream ends: another one goes on.
+    fn leave_asked_stream(&mut self) {
+        self.learn_silence();
+        self.stream = None;
+        let aggregates =
+            |module: &SmartModuleInvocation| matches!(module.kind, SmartModuleKind::Aggregate { .. });
+        if self.at.smartmodules.iter().any(aggregates) {
+            // The state of the module went with the stream. Whoever opens another reader has it.
+            let message = "the stream ended while modules worked on it";
+            let error = Error::new(ErrorKind::NetworkError, message).with_retriable(true);
+            self.ending = Some(Ending::Failed(error));
+        }
+    }
+
     /// Not one whole batch came: the next one is larger than a slice.
     fn grow(&mut self, needed: Option<usize>) {
         let current = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
@@ -321,6 +398,7 @@ impl StreamReader {
 
     fn acknowledge(&mut self, stream_id: u32) {
         let limit = self.spu.server.settings().request_timeout;
+        self.learn_silence();
         let Some(stream) = &mut self.stream else { return };
         let request =
             UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
@@ -330,11 +408,23 @@ impl StreamReader {
             Err(error) => self.end(error),
         }
     }
+
+    /// A slice came: the next one may take as long.
+    fn learn_silence(&mut self) {
+        if let Some(stream) = &mut self.stream {
+            self.silence = self.silence.max(stream.silent_since.elapsed() * 2).min(MOST_SILENCE);
+            stream.silent_since = Instant::now();
+        }
+    }
 }
 
 impl BatchReader for StreamReader {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
         Box::pin(self.next_batch())
+    }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.at.until.map(|_| self.at.next)
     }
 }
 

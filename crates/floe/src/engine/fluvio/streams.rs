@@ -67,7 +67,17 @@ impl Streams {
     /// # Cancel safety
     /// Dropping the future gives the place back.
     pub(super) async fn join(self: &Arc<Self>, server: &Arc<Server>, frame_limit: usize) -> Result<Seat> {
-        let (number, opening) = self.choose(server, frame_limit);
+        let chosen = self.choose(server, frame_limit);
+        self.sit(chosen).await
+    }
+
+    /// As [`Streams::join`], on a connection that carries nothing else: the stream is the first one on it.
+    pub(super) async fn alone(self: &Arc<Self>, server: &Arc<Server>, frame_limit: usize) -> Result<Seat> {
+        let chosen = self.0.lock().connect(server, frame_limit, LEFT_BEHIND);
+        self.sit(chosen).await
+    }
+
+    async fn sit(self: &Arc<Self>, (number, opening): (u64, Opening)) -> Result<Seat> {
         let place = Place { streams: Arc::clone(self), number };
         let mux = opening.await?;
         Ok(Seat { mux, _place: place })
@@ -75,7 +85,7 @@ impl Streams {
 
     fn choose(&self, server: &Arc<Server>, frame_limit: usize) -> (u64, Opening) {
         let mut connections = self.0.lock();
-        let Connections { open, next_number } = &mut *connections;
+        let open = &mut connections.open;
         let apart = open.iter().filter(|connection| connection.takes_more()).count() < APART;
         let emptiest = open
             .iter_mut()
@@ -85,12 +95,19 @@ impl Streams {
             connection.readers += 1;
             return (connection.number, connection.opening.clone());
         }
+        connections.connect(server, frame_limit, 0)
+    }
+}
+
+impl Connections {
+    /// A new connection, with one reader.
+    fn connect(&mut self, server: &Arc<Server>, frame_limit: usize, left_behind: usize) -> (u64, Opening) {
         let server = Arc::clone(server);
         let opening: Opening =
             async move { server.open_plain(frame_limit).await.map(Arc::new) }.boxed().shared();
-        let number = *next_number;
-        *next_number += 1;
-        open.push(Connection { number, opening: opening.clone(), readers: 1, left_behind: 0 });
+        let number = self.next_number;
+        self.next_number += 1;
+        self.open.push(Connection { number, opening: opening.clone(), readers: 1, left_behind });
         (number, opening)
     }
 }

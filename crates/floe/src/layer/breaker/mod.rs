@@ -372,6 +372,10 @@ impl BatchReader for CountedReader {
             outcome
         })
     }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.reader.looked_up_to()
+    }
 }
 
 #[cfg(test)]
