@@ -84,6 +84,7 @@ lies! {
     nothing_added: AddNothing => partitions_are_added;
     unordered_list: ListBackwards => topics_are_listed_by_name;
     silent_watch: SilentWatch => watch_reports_changes;
+    growth_unnoticed: SilentWatch => added_partitions_are_read;
     never_ready: NeverReady => health_is_reported;
     works_after_close: WorkAfterClose => closed_client_refuses_everything;
 }

@@ -75,6 +75,7 @@ const SKIPPED: &[(&str, &str)] = &[
     ("stopping_at_the_end", "offsets"),
     ("one_stream_of_all_partitions", "partitions"),
     ("only_the_chosen_partitions", "partitions"),
+    ("added_partitions_are_read", "partitions"),
     ("paused_partitions_wait", "partitions"),
     ("seeking_moves_the_reader", "offsets"),
     ("fetching_by_offset", "offsets"),

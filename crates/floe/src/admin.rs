@@ -58,8 +58,8 @@ impl Admin {
 
     /// Gives a topic more partitions, up to `total` of them. Records can be sent to them as soon as this returns;
     /// producers that were started before take them up within 5 minutes, or when a record is sent to one by its number,
-    /// and consumers keep to the partitions that they know. Asking for as many as there are is success, so the call can
-    /// be repeated.
+    /// and consumers of all partitions as soon as they hear of it. Asking for as many as there are is success, so the call
+    /// can be repeated.
     ///
     /// The records that are there stay where they are, so a key may from now on go to another partition than its
     /// earlier records.

@@ -103,3 +103,33 @@ async fn a_client_takes_any_limit_for_its_close() -> Result<()> {
     assert_eq!(producer.stats().records, 1);
     Ok(())
 }
+
+/// What a group has read of a partition that the topic got meanwhile is stored as well, and telemetry and lag know of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_commits_in_partitions_that_were_added() -> Result<()> {
+    let client = client_with_topic().await?;
+    let mut consumer = client
+        .consumer("orders")
+        .group("g")
+        .from(StartAt::StoredOrEnd)
+        .commit(CommitPolicy::Manual)
+        .start()
+        .await?;
+    client.admin().add_partitions("orders", PARTITIONS + 1).await?;
+    let producer = client.producer("orders").start().await?;
+    producer.send_all(["a", "b", "c"].map(|value| Record::new(value).partition(PARTITIONS))).await?;
+    for expected in ["a", "b"] {
+        assert_eq!(consumer.try_next().await?.unwrap().value, expected);
+    }
+    assert_eq!(consumer.lag().await?, 1);
+    consumer.commit().await?;
+    let stored = client.admin().committed_offsets(Some("g")).await?;
+    let new: Vec<_> =
+        stored.iter().filter(|row| row.at.partition == PARTITIONS).map(|row| row.next).collect();
+    assert_eq!(new, [2]);
+    drop(consumer);
+    // The next one of the group finds it among its partitions, or is told of it, with the same place.
+    let mut next = client.consumer("orders").group("g").start().await?;
+    assert_eq!(next.try_next().await?.unwrap().value, "c");
+    client.close().await
+}

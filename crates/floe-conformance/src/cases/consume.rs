@@ -10,7 +10,7 @@ use floe::{
 
 use crate::{
     Context, Failure, Outcome,
-    context::{drain, eventually, numbered, offsets, poll_once, take, text, texts},
+    context::{batch, drain, eventually, numbered, offsets, poll_once, take, text, texts},
     failure::{check, check_eq, check_refused},
 };
 
@@ -268,6 +268,29 @@ pub(crate) async fn only_the_chosen_partitions(c: &Context) -> Outcome {
     check_eq!(read.len(), 20, "records in two of four partitions");
     let strangers: Vec<_> = read.iter().filter(|message| message.partition % 2 == 0).collect();
     check!(strangers.is_empty(), "records of other partitions: {strangers:?}");
+    Ok(())
+}
+
+pub(crate) async fn added_partitions_are_read(c: &Context) -> Outcome {
+    let topic = c.topic_with(1).await?;
+    let mut consumer = c.client().consumer(&topic).start().await?;
+    let mut chosen = c.client().consumer(&topic).partition(0).start().await?;
+    c.send(&topic, ["before".to_owned()]).await?;
+    check_eq!(texts(&take(&mut consumer, 1).await?), ["before"], "records before");
+    c.client().admin().add_partitions(&topic, 3).await?;
+    // What is in a new partition before the consumer knows of it came after its start all the same.
+    c.append(&topic.partition(2), batch(&["first", "second"])?).await?;
+    let new = take(&mut consumer, 2).await?;
+    check_eq!(texts(&new), ["first", "second"], "records of a new partition");
+    check_eq!((new[0].partition, offsets(&new)), (2, vec![0, 1]), "where they are from");
+    check_eq!(consumer.position(2), Some(2), "position in the new partition");
+    consumer.seek(2, StartAt::Offset(1)).await?;
+    check_eq!(texts(&take(&mut consumer, 1).await?), ["second"], "after a seek in the new partition");
+    c.append(&topic.partition(0), batch(&["old"])?).await?;
+    check_eq!(texts(&take(&mut consumer, 1).await?), ["old"], "records of the old partition");
+    let of_chosen = texts(&take(&mut chosen, 2).await?);
+    check_eq!(of_chosen, ["before", "old"], "records of a consumer of one partition");
+    check_eq!(chosen.position(2), None, "position of a consumer of one partition");
     Ok(())
 }
 

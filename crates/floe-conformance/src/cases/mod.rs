@@ -72,6 +72,7 @@ macro_rules! with_every_case {
                 stopping_at_the_end: offsets;
                 one_stream_of_all_partitions: partitions offsets;
                 only_the_chosen_partitions: partitions offsets;
+                added_partitions_are_read: partitions offsets list_topics;
                 paused_partitions_wait: partitions offsets;
                 seeking_moves_the_reader: offsets;
                 fetching_by_offset: offsets;

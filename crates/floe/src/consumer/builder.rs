@@ -10,12 +10,12 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    Consumer, Gap, GapReason, Partition, Shared, StartAt,
+    Consumer, Partition, Shared, StartAt,
     chunk::Chunk,
     commit::Commits,
-    continuity::Continuity,
     fetch::{Fetch, FetchSettings, Outlet, Task},
-    merge::{Item, Lanes},
+    follow::Opener,
+    merge::Lanes,
     offsets::Progress,
     pace::Pace,
     start::{Place, resolve},
@@ -23,7 +23,7 @@ use super::{
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
     config::{bytes, count},
-    engine::{Capabilities, EngineInfo, Isolation, Watermarks},
+    engine::{Capabilities, EngineInfo, Isolation},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
     topic::{Topic, TopicInfo},
@@ -345,28 +345,30 @@ impl ConsumerBuilder {
         places: Vec<Place>,
         capabilities: Capabilities,
     ) -> Result<Consumer> {
-        let holes = self.settings.fetch.holes(capabilities);
-        let engine = self.client.engine();
-        let lanes = Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
+        let opener = Opener {
+            engine: Arc::clone(self.client.engine()),
+            lanes: Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records),
+            topic: self.topic.clone(),
+            fetch: self.settings.fetch.clone(),
+            finish: self.settings.finish,
+        };
         let mut partitions = Vec::with_capacity(numbers.len());
         let mut stored = Vec::with_capacity(numbers.len());
         for (index, (&number, place)) in numbers.iter().zip(places).enumerate() {
-            let at = self.topic.partition(number);
-            let Place { next, wanted, bounds: Watermarks { high, .. }, .. } = place;
             stored.push(place.stored);
-            if let Some(from) = wanted {
-                let gap = Gap { at: at.clone(), from, to: next, reason: GapReason::Evicted };
-                lanes.push(index, 0, Item::Gap(gap));
+            if let Some(gap) = opener.gap_before(number, &place) {
+                opener.lanes.push(index, 0, gap);
             }
-            let end = self.stop_at_end.then_some(high);
-            let continuity = Continuity::new(next, end, holes);
-            let fetch = Fetch::new(Arc::clone(engine), at.clone(), self.settings.fetch.clone(), continuity);
-            let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
-            let progress = Arc::new(Progress::new(self.settings.finish, next));
-            let task = Task::spawn(fetch.run(outlet));
-            partitions.push(Partition { at, position: next, end, progress, task });
+            let end = self.stop_at_end.then_some(place.bounds.high);
+            partitions.push(opener.open(index, number, place.next, end));
         }
-        Ok(self.assemble(lanes, partitions, stored))
+        let lanes = Arc::clone(&opener.lanes);
+        let reads_all = self.partitions.is_none() && self.mirror.is_none() && !self.stop_at_end;
+        let follower = (reads_all && capabilities.partitions).then(|| {
+            let known = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+            Task::spawn(opener.follow(known, self.group.clone()))
+        });
+        Ok(self.assemble(lanes, partitions, stored, follower))
     }
 
     async fn start_unnumbered(self, numbers: &[u32], start: StartAt, name: &'static str) -> Result<Consumer> {
@@ -383,10 +385,16 @@ impl ConsumerBuilder {
             let task = Task::spawn(fetch.run(outlet));
             partitions.push(Partition { at, position: 0, end: None, progress, task });
         }
-        Ok(self.assemble(lanes, partitions, Vec::new()))
+        Ok(self.assemble(lanes, partitions, Vec::new(), None))
     }
 
-    fn assemble(self, lanes: Arc<Lanes>, partitions: Vec<Partition>, stored: Vec<Option<i64>>) -> Consumer {
+    fn assemble(
+        self,
+        lanes: Arc<Lanes>,
+        partitions: Vec<Partition>,
+        stored: Vec<Option<i64>>,
+        follower: Option<Task>,
+    ) -> Consumer {
         let engine = Arc::clone(self.client.engine());
         let commits = self.group.as_ref().map(|group| {
             let progress = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.progress))).collect();
@@ -427,6 +435,7 @@ impl ConsumerBuilder {
             deleted: false,
             telemetry,
             _committer: committer,
+            _follower: follower,
             _lag: lag_task,
         }
     }

@@ -25,7 +25,7 @@ pub(super) enum Asked {
 pub(super) struct Commits {
     engine: SharedEngine,
     group: Arc<str>,
-    partitions: Vec<(TopicPartition, Arc<Progress>)>,
+    partitions: parking_lot::Mutex<Vec<(TopicPartition, Arc<Progress>)>>,
     /// What the engine has stored, as far as this consumer knows. The lock also keeps commits in order: an older one
     /// must not land after a newer one.
     stored: Mutex<Vec<Option<i64>>>,
@@ -38,7 +38,13 @@ impl Commits {
         partitions: Vec<(TopicPartition, Arc<Progress>)>,
         stored: Vec<Option<i64>>,
     ) -> Self {
+        let partitions = parking_lot::Mutex::new(partitions);
         Self { engine, group, partitions, stored: Mutex::new(stored) }
+    }
+
+    /// The consumer reads one more partition.
+    pub(super) fn join(&self, at: TopicPartition, progress: Arc<Progress>) {
+        self.partitions.lock().push((at, progress));
     }
 
     /// Stores what changed since the last time.
@@ -49,7 +55,10 @@ impl Commits {
         let mut stored = self.stored.lock().await;
         let mut indexes = Vec::new();
         let mut positions = Vec::new();
-        for (index, ((at, progress), stored)) in self.partitions.iter().zip(stored.iter()).enumerate() {
+        // Cloned, lest the lock be held while the engine stores.
+        let partitions = self.partitions.lock().clone();
+        stored.resize(partitions.len(), None);
+        for (index, ((at, progress), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
             let due = match asked {
                 Asked::ByPolicy => progress.finished().filter(|next| stored.is_none_or(|old| *next > old)),
                 Asked::ByApplication => {
@@ -83,7 +92,7 @@ impl Commits {
         }
     }
 
-    fn topic(&self) -> Option<&Topic> {
-        self.partitions.first().map(|(at, _)| &at.topic)
+    fn topic(&self) -> Option<Topic> {
+        self.partitions.lock().first().map(|(at, _)| at.topic.clone())
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    CommitPolicy, Consumer, Gap, GapPolicy, Message, RecordBatch,
+    CommitPolicy, Consumer, Gap, GapPolicy, Message, Partition, RecordBatch,
     commit::Asked,
     continuity::Found,
     merge::{Item, Merged},
@@ -169,6 +169,7 @@ impl Consumer {
                     }
                     Err(found) => self.put_back(index, found),
                 },
+                Merged::Joined(partition) => self.join(partition),
                 Merged::Item(index, Item::Gap(gap)) => self.pass(index, gap)?,
                 Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
                 Merged::Deleted(error) => {
@@ -184,6 +185,16 @@ impl Consumer {
                 Merged::Closed => {}
             }
         }
+    }
+
+    /// Takes in a partition that the topic got meanwhile.
+    fn join(&mut self, partition: Partition) {
+        if let Some(commits) = &self.shared.commits {
+            commits.join(partition.at.clone(), Arc::clone(&partition.progress));
+        }
+        self.telemetry.joins(partition.at.clone(), partition.position);
+        self.indexes.insert(partition.at.partition, self.partitions.len());
+        self.partitions.push(partition);
     }
 
     /// Puts into the queue what a batch turned out to be.

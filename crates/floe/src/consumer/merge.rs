@@ -16,7 +16,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Gap, RecordBatch};
+use super::{Gap, Partition, RecordBatch};
 use crate::Error;
 
 /// Bytes in the queues at which the consumer is woken while fetch tasks are still busy.
@@ -35,6 +35,8 @@ pub(super) enum Item {
 pub(super) enum Merged {
     /// From the partition with this index.
     Item(usize, Item),
+    /// The topic has one more partition, which takes the next index.
+    Joined(Partition),
     /// The topic was deleted; nothing more comes.
     Deleted(Error),
     /// Every partition has ended.
@@ -47,8 +49,6 @@ pub(super) enum Merged {
 #[derive(Debug)]
 pub(super) struct Lanes {
     state: Mutex<State>,
-    /// Wakes the fetch task of a partition when there may be room.
-    room: Vec<Notify>,
     max_bytes: usize,
     max_records: usize,
     /// Set with `State::closed`; read without the lock.
@@ -58,6 +58,8 @@ pub(super) struct Lanes {
 #[derive(Debug, Default)]
 struct State {
     lanes: Vec<Lane>,
+    /// Partitions that the consumer does not know of yet. Their lanes are there.
+    joined: VecDeque<Partition>,
     /// Partitions with something to hand out that are not paused, the next one first.
     ready: VecDeque<usize>,
     /// Partitions whose fetch tasks wait for room.
@@ -73,6 +75,8 @@ struct State {
 #[derive(Debug, Default)]
 struct Lane {
     queue: VecDeque<Item>,
+    /// Wakes the fetch task when there may be room.
+    room: Arc<Notify>,
     /// Batches in the queue.
     batches: usize,
     /// Raised by a seek; what comes for an older one is dropped.
@@ -88,18 +92,33 @@ impl Lanes {
         let lanes = (0..count).map(|_| Lane::default()).collect();
         Arc::new(Self {
             state: Mutex::new(State { lanes, ..State::default() }),
-            room: (0..count).map(|_| Notify::new()).collect(),
             max_bytes,
             max_records,
             closed: AtomicBool::new(false),
         })
     }
 
+    /// Opens the queue of one more partition, with what comes first in it. `make` gets its index. Nothing happens once
+    /// nothing more is wanted.
+    pub(super) fn join(&self, first: Option<Item>, make: impl FnOnce(usize) -> Partition) {
+        let mut state = self.state.lock();
+        if state.closed {
+            return;
+        }
+        let index = state.lanes.len();
+        let is_ready = first.is_some();
+        state.lanes.push(Lane { queue: first.into_iter().collect(), is_ready, ..Lane::default() });
+        if is_ready {
+            state.ready.push_back(index);
+        }
+        state.joined.push_back(make(index));
+        wake(&mut state.waker);
+    }
+
     /// For fetch tasks: waits until there is room. `false` means that nothing more is wanted.
     pub(super) async fn room(&self, index: usize, generation: u64) -> bool {
-        let Some(room) = self.room.get(index) else { return false };
         loop {
-            {
+            let room = {
                 let mut state = self.state.lock();
                 let has_room = self.has_room(&state);
                 let closed = state.closed;
@@ -117,9 +136,13 @@ impl Lanes {
                 // A paused partition is woken by `resume` alone.
                 if !lane.paused && !lane.is_waiting {
                     lane.is_waiting = true;
+                    let room = Arc::clone(&lane.room);
                     state.waiting.push(index);
+                    room
+                } else {
+                    Arc::clone(&lane.room)
                 }
-            }
+            };
             room.notified().await;
         }
     }
@@ -184,6 +207,9 @@ impl Lanes {
         let state = &mut *state;
         if state.closed {
             return Poll::Ready(Merged::Closed);
+        }
+        if let Some(partition) = state.joined.pop_front() {
+            return Poll::Ready(Merged::Joined(partition));
         }
         while let Some(index) = state.ready.pop_front() {
             let Some(lane) = state.lanes.get_mut(index) else { continue };
@@ -257,10 +283,8 @@ impl Lanes {
             lane.is_ready = true;
             state.ready.push_back(index);
         }
+        lane.room.notify_one();
         wake(&mut state.waker);
-        if let Some(room) = self.room.get(index) {
-            room.notify_one();
-        }
     }
 
     /// Drops what the partition holds and opens it anew. Returns the generation of the next fetch task.
@@ -291,15 +315,14 @@ impl Lanes {
         state.closed = true;
         self.closed.store(true, Ordering::Release);
         state.ready.clear();
+        state.joined.clear();
         for lane in &mut state.lanes {
             lane.queue.clear();
             lane.batches = 0;
+            lane.room.notify_one();
         }
         (state.bytes, state.records) = (0, 0);
         wake(&mut state.waker);
-        for room in &self.room {
-            room.notify_one();
-        }
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -315,16 +338,16 @@ impl Lanes {
         if self.has_room(state) {
             // Each of them reads one batch or waits for records, so nobody is woken for nothing more than once a batch.
             for waiting in state.waiting.drain(..) {
-                if let (Some(lane), Some(room)) = (state.lanes.get_mut(waiting), self.room.get(waiting)) {
+                if let Some(lane) = state.lanes.get_mut(waiting) {
                     lane.is_waiting = false;
-                    room.notify_one();
+                    lane.room.notify_one();
                 }
             }
-        } else if let (Some(lane), Some(room)) = (state.lanes.get(index), self.room.get(index))
+        } else if let Some(lane) = state.lanes.get(index)
             && lane.batches == 0
             && lane.is_waiting
         {
-            room.notify_one();
+            lane.room.notify_one();
         }
     }
 

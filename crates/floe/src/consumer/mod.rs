@@ -23,6 +23,10 @@
 //!   are dropped, and there are no groups. Where reading takes records away, records read ahead and not handed out are
 //!   lost with the consumer.
 //!
+//! # Growing topics
+//! A consumer of all partitions takes up those that are added to the topic, from their beginning (or from what its group
+//! has stored). With [`ConsumerBuilder::partitions`] or [`ConsumerBuilder::stop_at_end`] it keeps to what there was.
+//!
 //! # Endings
 //! [`Consumer::try_next`] gives `None`, again and again, when all partitions have ended: at the end with
 //! [`ConsumerBuilder::stop_at_end`], after an error that does not pass (handed out once; the other partitions go on),
@@ -36,6 +40,7 @@ mod commit;
 mod concurrent;
 mod continuity;
 mod fetch;
+mod follow;
 mod gap;
 mod hand_out;
 mod merge;
@@ -139,6 +144,8 @@ pub struct Consumer {
     telemetry: ConsumerTelemetry,
     /// Commits on the interval, until dropped.
     _committer: Option<Task>,
+    /// Takes up new partitions, until dropped.
+    _follower: Option<Task>,
     /// Looks up how far behind the consumer is, until dropped.
     _lag: Task,
 }

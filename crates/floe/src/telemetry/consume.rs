@@ -64,7 +64,7 @@ impl ConsumerTelemetry {
     pub(crate) fn new(telemetry: &Telemetry, topic: Topic, group: Option<Arc<str>>, lag: Arc<Lag>) -> Self {
         let telemetry = telemetry.clone();
         telemetry.inner.gauges.watch_lag(&lag);
-        let (handed_out, untold) = (lag.partitions().map(|_| HandedOut::default()).collect(), Vec::new());
+        let (handed_out, untold) = ((0..lag.len()).map(|_| HandedOut::default()).collect(), Vec::new());
         let (waiting, receiving) = (None, Vec::new());
         let mut told =
             Self { telemetry, topic, group, lag, waiting, receiving, handed_out, untold, batches: 0 };
@@ -79,6 +79,12 @@ impl ConsumerTelemetry {
     pub(crate) fn waits(&mut self) {
         self.flush();
         self.waiting.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
+    }
+
+    /// The consumer reads one more partition, from this offset on.
+    pub(crate) fn joins(&mut self, at: TopicPartition, position: i64) {
+        self.lag.joins(at, position);
+        self.handed_out.push(HandedOut::default());
     }
 
     /// The application stands here in the partition with this index.
@@ -151,7 +157,7 @@ impl ConsumerTelemetry {
                 instruments.consumed.add(records, &handed_out.attributes);
                 continue;
             }
-            let partition = self.lag.partitions().nth(index).unwrap_or_default();
+            let partition = self.lag.partition(index);
             let attributes = self.attributes([
                 KeyValue::new(attribute::OPERATION_NAME, names::RECEIVE.operation),
                 partition_id(partition),

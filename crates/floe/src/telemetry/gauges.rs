@@ -19,7 +19,7 @@ use opentelemetry::{
     KeyValue,
     metrics::{AsyncInstrument, Meter},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::Notify;
 
 use super::{
@@ -101,7 +101,7 @@ impl Gauges {
         let lags: Vec<_> = self.lags.lock().iter().filter_map(Weak::upgrade).collect();
         for lag in lags {
             lag.collected();
-            for place in &lag.places {
+            for place in &lag.places() {
                 let Some(records) = place.lag() else { continue };
                 let mut attributes = vec![
                     KeyValue::new(attribute::SYSTEM, self.system),
@@ -173,7 +173,8 @@ pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
 pub(crate) struct Lag {
     engine: SharedEngine,
     group: Option<Arc<str>>,
-    places: Vec<Place>,
+    /// As many as the consumer has partitions: topics grow.
+    places: RwLock<Vec<Arc<Place>>>,
     /// Looks that are left until somebody collects again.
     looks: AtomicU32,
     wanted: Notify,
@@ -191,6 +192,11 @@ struct Place {
 }
 
 impl Place {
+    fn new(at: TopicPartition, position: i64) -> Self {
+        let (end, time) = (AtomicI64::new(UNKNOWN), AtomicI64::new(UNKNOWN));
+        Self { at, position: AtomicI64::new(position), end, time }
+    }
+
     fn lag(&self) -> Option<u64> {
         let end = self.end.load(Ordering::Relaxed);
         let behind = end.saturating_sub(self.position.load(Ordering::Relaxed));
@@ -215,34 +221,44 @@ impl Lag {
         group: Option<Arc<str>>,
         partitions: impl Iterator<Item = (TopicPartition, i64)>,
     ) -> Arc<Self> {
-        let places = partitions.map(|(at, position)| Place {
-            at,
-            position: AtomicI64::new(position),
-            end: AtomicI64::new(UNKNOWN),
-            time: AtomicI64::new(UNKNOWN),
-        });
+        let places = partitions.map(|(at, position)| Arc::new(Place::new(at, position)));
         Arc::new(Self {
             engine: Arc::clone(engine),
             group,
-            places: places.collect(),
+            places: RwLock::new(places.collect()),
             looks: AtomicU32::new(0),
             wanted: Notify::new(),
         })
     }
 
-    /// Numbers of the partitions.
-    pub(super) fn partitions(&self) -> impl Iterator<Item = u32> {
-        self.places.iter().map(|place| place.at.partition)
+    /// Number of the partition with this index.
+    pub(super) fn partition(&self, index: usize) -> u32 {
+        self.places.read().get(index).map_or(0, |place| place.at.partition)
+    }
+
+    /// How many partitions there are.
+    pub(super) fn len(&self) -> usize {
+        self.places.read().len()
+    }
+
+    /// The consumer reads one more partition.
+    pub(super) fn joins(&self, at: TopicPartition, position: i64) {
+        self.places.write().push(Arc::new(Place::new(at, position)));
+    }
+
+    fn places(&self) -> Vec<Arc<Place>> {
+        self.places.read().clone()
     }
 
     pub(super) fn stands_at(&self, index: usize, position: i64) {
-        if let Some(place) = self.places.get(index) {
+        if let Some(place) = self.places.read().get(index) {
             place.position.store(position, Ordering::Relaxed);
         }
     }
 
     pub(super) fn receives(&self, index: usize, batch: &RecordBatch) {
-        let Some(place) = self.places.get(index) else { return };
+        let places = self.places.read();
+        let Some(place) = places.get(index) else { return };
         place.position.store(batch.first_offset(), Ordering::Relaxed);
         let time = batch.borrowed().next().and_then(|record| record.timestamp).unwrap_or(UNKNOWN);
         place.time.store(time, Ordering::Relaxed);
@@ -265,14 +281,14 @@ impl Lag {
                 self.look().await;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            for place in &self.places {
+            for place in &self.places() {
                 place.end.store(UNKNOWN, Ordering::Relaxed);
             }
         }
     }
 
     async fn look(&self) {
-        stream::iter(&self.places)
+        stream::iter(self.places())
             .for_each_concurrent(LOOKUPS, |place| async move {
                 let end = match self.engine.watermarks(place.at.clone()).await {
                     Ok(marks) => marks.high,

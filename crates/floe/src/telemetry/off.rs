@@ -86,6 +86,8 @@ impl ConsumerTelemetry {
 
     pub(crate) fn waits(&mut self) {}
 
+    pub(crate) fn joins(&mut self, _: TopicPartition, _: i64) {}
+
     pub(crate) fn stands_at(&self, _: usize, _: i64) {}
 
     pub(crate) fn received(&mut self, _: usize, _: &RecordBatch) {}
