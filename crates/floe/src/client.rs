@@ -27,7 +27,7 @@ use crate::{
     admin::Admin,
     config::Settings,
     consumer::{self, ConsumerBuilder, FetchLimit, Message},
-    engine::{EngineInfo, SharedEngine},
+    engine::{EngineInfo, SharedEngine, fluvio::FluvioAdmin},
     health::{ClientHealth, LastSuccess, QueueHealth},
     layer::{Breakers, Context, Layer},
     producer::{Producer, ProducerBuilder, ProducerPool},
@@ -61,6 +61,8 @@ pub struct Client {
 
 struct Shared {
     engine: SharedEngine,
+    /// Administration of the Fluvio cluster that the client was connected to.
+    fluvio: Option<FluvioAdmin>,
     telemetry: Telemetry,
     breakers: Option<Breakers>,
     last_success: LastSuccess,
@@ -111,7 +113,8 @@ impl Client {
         let last_success = LastSuccess::new();
         let engine = telemetry.around(Context(last_success.clone()).layer(engine));
         let (settings, open, pool) = (Settings::default(), Mutex::default(), ProducerPool::default());
-        Self::new(Shared { engine, telemetry, breakers: None, last_success, settings, url, open, pool })
+        let (fluvio, breakers) = (None, None);
+        Self::new(Shared { engine, fluvio, telemetry, breakers, last_success, settings, url, open, pool })
     }
 
     fn new(shared: Shared) -> Self {
@@ -162,6 +165,29 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.clone())
+    }
+
+    /// What only a Fluvio cluster has: data servers, SmartModules, all settings of topics. Calls are tried again by the
+    /// policy of this client, those that change something only if they had no effect.
+    ///
+    /// ```no_run
+    /// # async fn example() -> floe::Result<()> {
+    /// use floe::engine::fluvio::objects::SpuSpec;
+    ///
+    /// let client = floe::Client::connect("fluvio://localhost:9003").await?;
+    /// for spu in client.fluvio()?.list::<SpuSpec>(&[]).await? {
+    ///     println!("{} {:?}", spu.name, spu.status);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] on other engines, and for a client over an engine of the caller's own, which has its own
+    /// [`FluvioEngine::admin`](crate::engine::FluvioEngine::admin).
+    pub fn fluvio(&self) -> Result<&FluvioAdmin> {
+        let missing = || Error::unsupported("administration of a Fluvio cluster", self.info().name);
+        self.shared.fluvio.as_ref().ok_or_else(missing)
     }
 
     /// Name and abilities of the engine.

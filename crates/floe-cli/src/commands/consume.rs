@@ -84,7 +84,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     if args.mirror.is_some() {
         fluvio::require(&global.url, "mirrors")?;
     }
-    let modules = args.smartmodules.load(&global.url).await?;
+    let modules = args.smartmodules.load(global).await?;
     let interrupt = Interrupt::listen()?;
     with_client(global, async |client| {
         let consumer = open(client, &args, (start, modules)).await?;

@@ -2,26 +2,22 @@
 
 use floe::{
     Error,
-    engine::{FluvioEngine, fluvio::FluvioAdmin},
+    engine::fluvio::FluvioAdmin,
     url::{EngineUrl, Scheme},
 };
 
-use crate::exit::Outcome;
+use super::with_client;
+use crate::{args::Global, exit::Outcome};
 
-/// Runs a command against the cluster at `url` and closes the connections, whatever comes of the command. Engines other
-/// than Fluvio are refused before anything is opened; `ability` says what they lack.
+/// Runs a command against the cluster and closes the connections, whatever comes of the command. Engines other than Fluvio
+/// are refused before anything is opened; `ability` says what they lack.
 pub(super) async fn with_admin<T>(
-    url: &str,
+    global: &Global,
     ability: &'static str,
     command: impl AsyncFnOnce(&FluvioAdmin) -> Outcome<T>,
 ) -> Outcome<T> {
-    require(url, ability)?;
-    let engine = FluvioEngine::connect(url).await?;
-    let outcome = command(&engine.admin()).await;
-    let closed = floe::engine::Engine::close(&engine).await;
-    let done = outcome?;
-    closed?;
-    Ok(done)
+    require(&global.url, ability)?;
+    with_client(global, async |client| command(client.fluvio()?).await).await
 }
 
 /// Fails unless `url` names a Fluvio cluster.

@@ -29,7 +29,7 @@ pub(crate) async fn run(global: &Global, command: PartitionCommand) -> Outcome {
 }
 
 async fn list(global: &Global, topic: Option<&str>) -> Outcome {
-    let found = with_admin(&global.url, "data servers of partitions", async |admin| {
+    let found = with_admin(global, "data servers of partitions", async |admin| {
         Ok(admin.list::<PartitionSpec>(&[]).await?)
     })
     .await?;

@@ -54,7 +54,7 @@ async fn create(global: &Global, name: &str, wasm: &Path) -> Outcome {
     super::fluvio::require(&global.url, ABILITY)?;
     let module = read_wasm(wasm)?;
     let size = module.len() as u64;
-    let stored = with_admin(&global.url, ABILITY, async |admin| {
+    let stored = with_admin(global, ABILITY, async |admin| {
         admin
             .create_smartmodule(name, &module)
             .await
@@ -69,7 +69,7 @@ async fn create(global: &Global, name: &str, wasm: &Path) -> Outcome {
 
 async fn list(global: &Global) -> Outcome {
     let modules =
-        with_admin(&global.url, ABILITY, async |admin| Ok(admin.list::<SmartModuleSpec>(&[]).await?)).await?;
+        with_admin(global, ABILITY, async |admin| Ok(admin.list::<SmartModuleSpec>(&[]).await?)).await?;
     let list = List {
         headings: vec!["name", "package", "version", "visibility", "stored size"],
         rows: modules.iter().map(row).collect(),
@@ -122,7 +122,7 @@ fn document(module: &Metadata<SmartModuleSpec>) -> Value {
 async fn delete(global: &Global, name: String, yes: bool) -> Outcome {
     super::fluvio::require(&global.url, ABILITY)?;
     confirm(yes, &format!("deleting SmartModule {name}"))?;
-    with_admin(&global.url, ABILITY, async |admin| Ok(admin.delete::<SmartModuleSpec>(name.clone()).await?))
+    with_admin(global, ABILITY, async |admin| Ok(admin.delete::<SmartModuleSpec>(name.clone()).await?))
         .await?;
     print_document(global.output, &json!({ "deleted": name }), &format!("deleted SmartModule {name}\n"))
 }

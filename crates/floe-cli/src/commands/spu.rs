@@ -103,7 +103,7 @@ pub(crate) async fn run(global: &Global, command: SpuCommand) -> Outcome {
 
 async fn list(global: &Global) -> Outcome {
     let mut servers =
-        fluvio::with_admin(&global.url, ABILITY, async |admin| Ok(admin.list::<SpuSpec>(&[]).await?)).await?;
+        fluvio::with_admin(global, ABILITY, async |admin| Ok(admin.list::<SpuSpec>(&[]).await?)).await?;
     servers.sort_by_key(|server| server.spec.id);
     let headings = vec!["id", "name", "kind", "status", "public", "private", "rack"];
     let rows: Vec<_> = servers.iter().map(row).collect();
@@ -174,7 +174,7 @@ async fn register(global: &Global, args: RegisterArgs) -> Outcome {
         rack,
         public_endpoint_local: public_local.map(Into::into),
     };
-    fluvio::with_admin(&global.url, ABILITY, async |admin| Ok(admin.create(&name, spec).await?)).await?;
+    fluvio::with_admin(global, ABILITY, async |admin| Ok(admin.create(&name, spec).await?)).await?;
     let text = format!("registered data server {id} as {name}\n");
     print_document(global.output, &json!({ "registered": id, "name": name }), &text)
 }
@@ -182,7 +182,7 @@ async fn register(global: &Global, args: RegisterArgs) -> Outcome {
 async fn unregister(global: &Global, id: i32, yes: bool) -> Outcome {
     fluvio::require(&global.url, ABILITY)?;
     confirm(yes, &format!("taking data server {id} out of the cluster"))?;
-    fluvio::with_admin(&global.url, ABILITY, async |admin| {
+    fluvio::with_admin(global, ABILITY, async |admin| {
         Ok(admin.delete::<CustomSpuSpec>(CustomSpuKey::Id(id)).await?)
     })
     .await?;

@@ -13,7 +13,10 @@ use floe::{
 };
 
 use super::{fluvio, parse_param, smartmodule::read_wasm};
-use crate::exit::{Failure, Outcome};
+use crate::{
+    args::Global,
+    exit::{Failure, Outcome},
+};
 
 const ABILITY: &str = "SmartModules";
 
@@ -129,19 +132,19 @@ fn collect<T: Clone + Send + Sync + 'static>(
 }
 
 impl SmartModuleArgs {
-    /// The modules, read from their files. Fails before that if the engine at `url` has none, and after it if the cluster
-    /// there does not know one of them.
-    pub(super) async fn load(&self, url: &str) -> Outcome<Vec<SmartModule>> {
+    /// The modules, read from their files. Fails before that if the engine has none, and after it if the cluster does not
+    /// know one of them.
+    pub(super) async fn load(&self, global: &Global) -> Outcome<Vec<SmartModule>> {
         if self.chain.is_empty() {
             return Ok(Vec::new());
         }
-        fluvio::require(url, ABILITY)?;
+        fluvio::require(&global.url, ABILITY)?;
         let modules = self.chain.iter().map(Step::load).collect::<Outcome<Vec<_>>>()?;
         let named: Vec<_> = modules.iter().filter_map(SmartModule::name).collect();
         if !named.is_empty() {
             // Data servers learn of a new module a moment late, so a request for one that they do not know is repeated.
             // With a slip of the finger that would go on for ever.
-            fluvio::with_admin(url, ABILITY, async |admin| {
+            fluvio::with_admin(global, ABILITY, async |admin| {
                 for name in named {
                     let found = admin.list::<SmartModuleSpec>(&[name]).await?;
                     if !found.iter().any(|module| is_called(module, name)) {
@@ -199,8 +202,10 @@ impl Step {
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use floe::config::Config;
 
     use super::*;
+    use crate::output::OutputFormat;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -257,10 +262,15 @@ mod tests {
 
     #[tokio::test]
     async fn engines_without_modules_and_files_that_are_not_there() {
+        let at = |url: &str| Global {
+            url: url.to_owned(),
+            output: OutputFormat::default(),
+            config: Config::default(),
+        };
         let none = parse(&[]).unwrap();
-        assert_eq!(none.load("memory:").await.unwrap(), []);
+        assert_eq!(none.load(&at("memory:")).await.unwrap(), []);
         let one = parse(&["--smartmodule-path=/no/such.wasm"]).unwrap();
-        assert_eq!(one.load("walrus://h").await.unwrap_err().code(), "unsupported");
-        assert_eq!(one.load("fluvio://h").await.unwrap_err().exit_code(), 3);
+        assert_eq!(one.load(&at("walrus://h")).await.unwrap_err().code(), "unsupported");
+        assert_eq!(one.load(&at("fluvio://h")).await.unwrap_err().exit_code(), 3);
     }
 }

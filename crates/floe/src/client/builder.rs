@@ -8,9 +8,9 @@ use super::{Client, Shared};
 use crate::{
     Error, ErrorKind, Result, RetryPolicy,
     config::Config,
-    engine::{self, SharedEngine},
+    engine::{self, SharedEngine, fluvio::FluvioAdmin},
     health::LastSuccess,
-    layer::{BreakerPolicy, Layer, Limits, PutAround, Stack},
+    layer::{BreakerPolicy, Layer, Limits, PutAround, Retry, Stack},
     producer::ProducerPool,
     telemetry::{Telemetry, TelemetryOptions},
     url::EngineUrl,
@@ -120,8 +120,12 @@ impl ClientBuilder {
         self.config.take_options(&mut url)?;
         self.config.give_options(&mut url);
         let stack = self.stack(url.scheme.as_str(), url.scheme.is_network())?;
-        let engine = engine::open(&url, &stack.telemetry).await?;
-        Ok(self.finish(stack, engine))
+        let (engine, fluvio) = engine::open(&url, &stack.telemetry).await?;
+        let fluvio = fluvio.map(|admin| match &stack.retry {
+            Some(policy) => admin.retrying(Retry::observed(policy.clone(), stack.telemetry.clone())),
+            None => admin,
+        });
+        Ok(self.finish(stack, engine, fluvio))
     }
 
     /// A client over an engine of the caller's own, which counts as one inside the process. The URL has no effect.
@@ -132,7 +136,7 @@ impl ClientBuilder {
         let name = engine.info().name;
         self.url = format!("{name}:");
         let stack = self.stack(name, false)?;
-        Ok(self.finish(stack, engine))
+        Ok(self.finish(stack, engine, None))
     }
 
     /// What to put around the engine.
@@ -166,13 +170,13 @@ impl ClientBuilder {
         }
     }
 
-    fn finish(self, stack: Stack, engine: SharedEngine) -> Client {
+    fn finish(self, stack: Stack, engine: SharedEngine, fluvio: Option<FluvioAdmin>) -> Client {
         let (telemetry, last_success) = (stack.telemetry.clone(), stack.last_success.clone());
         let (engine, breakers) = stack.around(engine);
         let settings = self.config.into_settings();
         let (open, pool) = (Mutex::default(), ProducerPool::default());
         let url = self.url;
-        Client::new(Shared { engine, telemetry, breakers, last_success, settings, url, open, pool })
+        Client::new(Shared { engine, fluvio, telemetry, breakers, last_success, settings, url, open, pool })
     }
 }
 

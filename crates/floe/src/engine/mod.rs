@@ -23,6 +23,8 @@ pub(crate) mod fake;
 pub mod fluvio;
 mod walrus;
 
+use fluvio::FluvioAdmin;
+
 pub use embedded::EmbeddedEngine;
 pub(crate) use embedded::durability_to_log;
 pub use fluvio::FluvioEngine;
@@ -420,16 +422,23 @@ pub(crate) fn check_text(value: &[u8]) -> Result<()> {
 }
 
 /// Opens the engine that a URL names.
-pub(crate) async fn open(url: &EngineUrl, telemetry: &Telemetry) -> Result<SharedEngine> {
+///
+/// Of a Fluvio cluster also the administration, without any layers around it.
+pub(crate) async fn open(
+    url: &EngineUrl,
+    telemetry: &Telemetry,
+) -> Result<(SharedEngine, Option<FluvioAdmin>)> {
     match url.scheme {
-        Scheme::Embedded | Scheme::Memory => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        Scheme::Embedded | Scheme::Memory => Ok((Arc::new(EmbeddedEngine::open(url).await?), None)),
         Scheme::Fluvio | Scheme::FluvioTls => {
-            Ok(Arc::new(FluvioEngine::open(url, telemetry.dial(FluvioEngine::tcp())).await?))
+            let engine = FluvioEngine::open(url, telemetry.dial(FluvioEngine::tcp())).await?;
+            let admin = engine.admin();
+            Ok((Arc::new(engine), Some(admin)))
         }
         Scheme::Walrus => {
             // As [`WalrusEngine::connect`] does it.
             let dial = telemetry.dial(TcpDial::default().quick_ack(true));
-            Ok(Arc::new(WalrusEngine::connect_with(url, dial).await?))
+            Ok((Arc::new(WalrusEngine::connect_with(url, dial).await?), None))
         }
     }
 }

@@ -71,6 +71,7 @@ impl Operation {
                 | "topic"
                 | "watch"
                 | "health"
+                | "list_objects"
         )
     }
 

@@ -5,9 +5,13 @@ use std::time::Duration;
 use floe::{
     ErrorKind, RetryPolicy,
     consumer::{Gap, GapPolicy, GapReason, StartAt},
-    engine::{Engine, Start},
+    engine::{
+        Engine, Start,
+        fluvio::{ConnectionState, ObjectEvent},
+    },
 };
-use floe_wire::fluvio::ErrorCode;
+use floe_wire::fluvio::{ErrorCode, PartitionSpec, SpuSpec};
+use futures_util::StreamExt;
 use tokio::time::Instant;
 
 use super::{
@@ -18,6 +22,7 @@ use super::{
 
 const WATCH: u16 = 1004;
 const FETCH_OFFSETS: u16 = 1002;
+const LIST: u16 = 1003;
 
 #[tokio::test(start_paused = true)]
 async fn a_topic_deleted_under_a_producer_fails_its_records() {
@@ -121,6 +126,70 @@ async fn an_answer_about_offsets_cut_at_any_byte_is_an_error_that_passes() {
         tokio::time::sleep(Duration::from_secs(30)).await;
         assert_eq!(engine.watermarks(super::at(0)).await.unwrap().high, 0);
     }
+}
+
+/// What only Fluvio has goes over the controller, whose connection may break like any other.
+#[tokio::test(start_paused = true)]
+async fn administration_is_tried_again_where_that_is_wanted() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let once = engine.admin();
+    let again = engine.admin().retry(RetryPolicy::calls());
+    for cut in [0, 5, 17] {
+        for (admin, succeeds) in [(&once, false), (&again, true)] {
+            cluster.change(|state| state.faults.push_back((LIST, Fault::CutAfter(cut))));
+            let outcome = admin.list::<SpuSpec>(&[]).await;
+            assert_eq!(outcome.is_ok(), succeeds, "cut at {cut}: {outcome:?}");
+            assert!(cluster.state.lock().faults.is_empty());
+            if let Err(error) = outcome {
+                assert!(error.is_retriable(), "{error}");
+                assert_eq!(error.operation(), Some("list_objects"));
+            }
+        }
+    }
+}
+
+/// What changed while the connection was broken is told as soon as there is another one.
+#[tokio::test(start_paused = true)]
+async fn a_watch_of_objects_tells_every_change_over_broken_connections() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let mut partitions = engine.admin().watch::<PartitionSpec>();
+    let leader = |event: ObjectEvent<PartitionSpec>| match event {
+        ObjectEvent::Updated(partition) => (partition.name, Some(partition.spec.leader)),
+        ObjectEvent::Deleted(name) => (name, None),
+        other => panic!("{other:?}"),
+    };
+    let name = format!("{TOPIC}-0");
+    assert_eq!(leader(partitions.next().await.unwrap().unwrap()), (name.clone(), Some(1)));
+    cluster.change(|state| {
+        state.leaders.insert(0, 2);
+    });
+    assert_eq!(leader(partitions.next().await.unwrap().unwrap()), (name.clone(), Some(2)));
+    cluster.hang_up();
+    cluster.change(|state| state.topic_exists = false);
+    assert_eq!(leader(partitions.next().await.unwrap().unwrap()), (name, None));
+    engine.close().await.unwrap();
+    assert_eq!(partitions.next().await.unwrap().unwrap_err().kind(), ErrorKind::Closed);
+    assert!(partitions.next().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connections_of_all_servers_can_be_watched() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let admin = engine.admin();
+    assert_eq!(admin.connections().len(), 1, "the controller only");
+    engine.append(request(0, "x")).await.unwrap();
+    let mut connections = admin.connections();
+    assert_eq!(connections.len(), 2);
+    let (address, state) = &mut connections[1];
+    assert!(address.starts_with("spu:"), "{address}");
+    assert_eq!(*state.borrow_and_update(), ConnectionState::Connected);
+    cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
+    cluster.hang_up();
+    state.wait_for(|state| *state == ConnectionState::Reconnecting).await.unwrap();
+    engine.close().await.unwrap();
 }
 
 /// The error, after how many seconds, of a consumer whose data server is gone for good.

@@ -109,7 +109,7 @@ struct Progress {
 
 pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let modules = args.smartmodules.load(&global.url).await?;
+    let modules = args.smartmodules.load(global).await?;
     with_client(global, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
 }
 

@@ -146,7 +146,7 @@ async fn on_fluvio(global: &Global, args: CreateArgs) -> Outcome<(String, u32)> 
         ReplicaAssignment::Assigned(assigned) => u32::try_from(assigned.len()).unwrap_or(u32::MAX),
         ReplicaAssignment::Mirror(_) => u32::try_from(args.fluvio.mirror.len()).unwrap_or(u32::MAX),
     };
-    fluvio::with_admin(&global.url, ABILITY, async |admin| {
+    fluvio::with_admin(global, ABILITY, async |admin| {
         Ok(admin.create_topic(args.name.as_str(), spec).await?)
     })
     .await?;

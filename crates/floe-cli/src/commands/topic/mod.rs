@@ -127,7 +127,7 @@ async fn describe(global: &Global, name: String) -> Outcome {
 
 /// The settings of a topic that only Fluvio has.
 async fn fluvio_spec(global: &Global, name: &str) -> Outcome<Option<FluvioSpec>> {
-    fluvio::with_admin(&global.url, "settings of topics", async |admin| {
+    fluvio::with_admin(global, "settings of topics", async |admin| {
         // A part of the name is enough for the controller.
         let found: Vec<Metadata<FluvioSpec>> = admin.list(&[name]).await?;
         Ok(found.into_iter().find(|topic| topic.name == name).map(|topic| topic.spec))
@@ -145,8 +145,7 @@ async fn add_mirror(global: &Global, name: &str, remote: String, home_to_remote:
     let document = json!({ "name": name, "remote_cluster": remote });
     let text = format!("topic {name} is mirrored with {remote}\n");
     let action = TopicUpdate::AddMirror(AddMirror { remote_cluster: remote, home_to_mirror: home_to_remote });
-    fluvio::with_admin(&global.url, "mirrors", async |admin| Ok(admin.update_topic(name, action).await?))
-        .await?;
+    fluvio::with_admin(global, "mirrors", async |admin| Ok(admin.update_topic(name, action).await?)).await?;
     print_document(global.output, &document, &text)
 }
 

@@ -41,15 +41,15 @@ pub use topic::{
 use super::wire::Wire;
 
 /// A kind of object, named by its specification.
-pub trait Object: Wire + Debug + Clone + PartialEq + Eq {
+pub trait Object: Wire + Debug + Clone + PartialEq + Eq + Send + Sync + 'static {
     /// Name of the kind on the wire; case matters.
     const LABEL: &'static str;
 
     /// What the controller reports of an object.
-    type Status: Wire + Debug + Clone + PartialEq + Eq;
+    type Status: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 
     /// What names an object that is to be deleted.
-    type DeleteKey: Wire + Debug + Clone + PartialEq + Eq;
+    type DeleteKey: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 }
 
 macro_rules! objects {

@@ -3,7 +3,7 @@
 //! The objects are those of the protocol, from [`objects`](super::objects): `TopicSpec`, `PartitionSpec`, `SpuSpec`,
 //! `CustomSpuSpec`, `SmartModuleSpec`, `SpuGroupSpec`, `TableFormatSpec`, `MirrorSpec`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use floe_wire::{
@@ -14,20 +14,31 @@ use floe_wire::{
     },
 };
 
-use super::{FluvioEngine, metadata::not_found, topics};
-use crate::{Error, ErrorKind, Result, topic::Topic};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use tokio::sync::watch;
+
+use super::{ConnectionState, FluvioEngine, ObjectEvent, metadata::not_found, object_watch, topics};
+use crate::{
+    Error, ErrorKind, Result, RetryPolicy,
+    layer::{Layer, Operation, Retry},
+    topic::Topic,
+};
 
 /// How long the controller may take to create something; groups of data servers take longest.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Administration of a Fluvio cluster beyond topics as every engine has them. From [`FluvioEngine::admin`].
+/// Administration of a Fluvio cluster beyond topics as every engine has them.
+///
+/// From [`Client::fluvio`](crate::Client::fluvio), which tries calls again that failed, or from [`FluvioEngine::admin`],
+/// where every call is tried once unless [`FluvioAdmin::retry`] says otherwise.
 #[derive(Debug, Clone)]
 pub struct FluvioAdmin {
     engine: FluvioEngine,
+    retry: Option<Arc<Retry>>,
 }
 
 impl FluvioEngine {
-    /// Administration of what only Fluvio has.
+    /// Administration of what only Fluvio has. Nothing is tried again.
     ///
     /// ```no_run
     /// # async fn example() -> floe::Result<()> {
@@ -43,21 +54,93 @@ impl FluvioEngine {
     /// ```
     #[must_use]
     pub fn admin(&self) -> FluvioAdmin {
-        FluvioAdmin { engine: self.clone() }
+        FluvioAdmin { engine: self.clone(), retry: None }
     }
 }
 
 impl FluvioAdmin {
+    /// Tries calls again that failed, by this policy; those that change something only if they had no effect.
+    #[must_use]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        self.retrying(Retry::new(policy))
+    }
+
+    /// As [`FluvioAdmin::retry`].
+    pub(crate) fn retrying(self, retry: Retry) -> Self {
+        Self { retry: Some(Arc::new(retry)), ..self }
+    }
+
+    async fn call<'a, T: Send>(
+        &'a self,
+        name: &'static str,
+        repeatable: bool,
+        topic: Option<&Topic>,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    ) -> Result<T> {
+        self.engine.check_open()?;
+        let operation = Operation {
+            engine: "fluvio",
+            name,
+            repeatable,
+            ordered: false,
+            topic: topic.cloned(),
+            partition: None,
+            bytes: 0,
+            records: 0,
+        };
+        let outcome = match &self.retry {
+            Some(retry) => retry.around(&operation, attempt).await,
+            None => attempt().await,
+        };
+        outcome.map_err(|error| operation.locate(error))
+    }
+
     /// Objects of one kind whose names match any of `names`, or all if there are none. System topics and partitions are
     /// left out. How names match is the controller's business: for most kinds a part of the name is enough.
     ///
     /// # Errors
     /// Whatever kept the controller from answering; [`ErrorKind::Closed`]. What the caller may not see is left out.
     pub async fn list<O: Object>(&self, names: &[&str]) -> Result<Vec<Described<O>>> {
-        self.engine.check_open()?;
-        let names = names.iter().map(|name| (*name).to_owned()).collect();
-        // Modules without their code, which may be megabytes each.
-        self.engine.metadata().list(ListRequest::new(names).summary(true)).await
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = &names;
+        let ask = move || -> BoxFuture<'_, _> {
+            // Modules without their code, which may be megabytes each.
+            Box::pin(self.engine.metadata().list(ListRequest::new(names.clone()).summary(true)))
+        };
+        self.call("list_objects", true, None, ask).await
+    }
+
+    /// The objects of one kind as they are now, then every change, also over connections that break: topics, partitions,
+    /// data servers, groups of them, SmartModules, table formats. System objects are among them. An error is the last item.
+    ///
+    /// ```no_run
+    /// # async fn example(client: floe::Client) -> floe::Result<()> {
+    /// use floe::engine::fluvio::{ObjectEvent, objects::SpuSpec};
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut servers = client.fluvio()?.watch::<SpuSpec>();
+    /// while let Some(event) = servers.try_next().await? {
+    ///     if let ObjectEvent::Updated(server) = event {
+    ///         println!("{}: {:?}", server.name, server.status);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn watch<O: Object>(&self) -> BoxStream<'static, Result<ObjectEvent<O>>> {
+        object_watch::watch(self.engine.clone())
+    }
+
+    /// The servers that were needed so far, by their addresses, with the states of their connections, to be watched: the
+    /// controllers first, then data servers.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(String, watch::Receiver<ConnectionState>)> {
+        let controllers = self.engine.metadata().controllers.iter().map(|slot| &slot.server);
+        let data_servers = self.engine.inner.router.known_spus();
+        let data_servers = data_servers.iter().map(|(_, spu)| &spu.server);
+        let servers = controllers.chain(data_servers);
+        servers.map(|server| (server.address.endpoint.to_string(), server.state())).collect()
     }
 
     /// Creates an object and returns the name under which it is stored.
@@ -67,12 +150,16 @@ impl FluvioAdmin {
     /// # Errors
     /// [`ErrorKind::InvalidCommand`] if the controller refuses it, with its reason; [`ErrorKind::AuthFailed`].
     pub async fn create<O: Object>(&self, name: &str, spec: O) -> Result<String> {
-        self.engine.check_open()?;
-        let request = CreateRequest { name: name.to_owned(), dry_run: false, timeout_ms: None, spec };
-        let link = self.engine.metadata().new_controller_link().await?;
-        let status: Status = link.call(&request, CREATE_TIMEOUT).await?;
-        topics::done(&status)?;
-        Ok(status.name)
+        let request = &CreateRequest { name: name.to_owned(), dry_run: false, timeout_ms: None, spec };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let link = self.engine.metadata().new_controller_link().await?;
+                let status: Status = link.call(request, CREATE_TIMEOUT).await?;
+                topics::done(&status)?;
+                Ok(status.name)
+            })
+        };
+        self.call("create_object", false, None, ask).await
     }
 
     /// Deletes an object. It may be visible for a moment after this returns. For topics use
@@ -81,10 +168,14 @@ impl FluvioAdmin {
     /// # Errors
     /// [`ErrorKind::InvalidCommand`] if there is none; [`ErrorKind::AuthFailed`].
     pub async fn delete<O: Object>(&self, key: O::DeleteKey) -> Result<()> {
-        self.engine.check_open()?;
-        let request = DeleteRequest::<O> { key, force: false };
-        let metadata = self.engine.metadata();
-        topics::done(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)
+        let request = &DeleteRequest::<O> { key, force: false };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let metadata = self.engine.metadata();
+                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+            })
+        };
+        self.call("delete_object", false, None, ask).await
     }
 
     /// Creates a topic with all the settings that Fluvio has, and waits until its partitions can be used: replica
@@ -93,10 +184,12 @@ impl FluvioAdmin {
     /// # Errors
     /// As [`crate::admin::Admin::create_topic`].
     pub async fn create_topic(&self, name: impl Into<Topic>, spec: WireTopicSpec) -> Result<()> {
-        self.engine.check_open()?;
-        let name = name.into();
+        let (name, spec) = (&name.into(), &spec);
         name.validate()?;
-        topics::create_wire(&self.engine.inner.router, &name, spec).await
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(topics::create_wire(&self.engine.inner.router, name, spec.clone()))
+        };
+        self.call("create_topic", false, Some(name), ask).await
     }
 
     /// A topic with all its settings, and what the controller made of them.
@@ -104,9 +197,13 @@ impl FluvioAdmin {
     /// # Errors
     /// [`ErrorKind::TopicNotFound`]; whatever kept the controller from answering.
     pub async fn describe_topic(&self, name: impl Into<Topic>) -> Result<Described<WireTopicSpec>> {
-        self.engine.check_open()?;
-        let name = name.into();
-        self.engine.metadata().ask_topic(&name).await?.ok_or_else(|| not_found(&name))
+        let name = &name.into();
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(
+                async move { self.engine.metadata().ask_topic(name).await?.ok_or_else(|| not_found(name)) },
+            )
+        };
+        self.call("topic", true, Some(name), ask).await
     }
 
     /// Changes a topic: more partitions, or one more remote cluster. Returns before new partitions can be used.
@@ -114,10 +211,15 @@ impl FluvioAdmin {
     /// # Errors
     /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::InvalidCommand`] if the topic is of a kind that cannot be changed so.
     pub async fn update_topic(&self, name: impl Into<Topic>, action: TopicUpdate) -> Result<()> {
-        self.engine.check_open()?;
-        let request = UpdateTopicRequest { key: name.into().to_string(), action };
-        let metadata = self.engine.metadata();
-        topics::done(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)
+        let name = name.into();
+        let request = &UpdateTopicRequest { key: name.to_string(), action };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let metadata = self.engine.metadata();
+                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+            })
+        };
+        self.call("update_topic", false, Some(&name), ask).await
     }
 
     /// Deletes a topic; with `force` also one that belongs to the system.
@@ -125,8 +227,11 @@ impl FluvioAdmin {
     /// # Errors
     /// As [`crate::admin::Admin::delete_topic`].
     pub async fn delete_topic(&self, name: impl Into<Topic>, force: bool) -> Result<()> {
-        self.engine.check_open()?;
-        topics::delete_forced(self.engine.metadata(), &name.into(), force).await
+        let name = &name.into();
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(topics::delete_forced(self.engine.metadata(), name, force))
+        };
+        self.call("delete_topic", false, Some(name), ask).await
     }
 
     /// Stores a SmartModule under a name, in place of one that is there. `wasm` is the module as compiled. Data servers

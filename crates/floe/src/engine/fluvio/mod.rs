@@ -14,7 +14,7 @@
 //! | `topics`, `watch` | topics, and what changes among them |
 //! | `profile` | Fluvio's own profile file |
 //! | `smartmodules` | SmartModules as requests carry them |
-//! | `admin` | what only Fluvio has: data servers, SmartModules, all settings of topics |
+//! | `admin`, `object_watch` | what only Fluvio has: data servers, SmartModules, all settings of topics |
 //! | `errors` | what the error codes of servers mean |
 //!
 //! Data servers do not need the controller: while it is gone, reading and writing goes on with what is known.
@@ -25,6 +25,7 @@ mod cluster;
 mod errors;
 mod log_end;
 mod metadata;
+mod object_watch;
 mod offsets;
 mod options;
 mod produce;
@@ -48,6 +49,7 @@ use futures_util::{
     stream::BoxStream,
 };
 use metadata::Metadata;
+pub use object_watch::ObjectEvent;
 use offsets::Sessions;
 use options::Settings;
 use produce::Lanes;
