@@ -47,8 +47,8 @@ fn print(what: &str, mut values: Vec<f64>, unit: &str) {
 
 async fn cluster() -> floe::Result<(TestServer, Client)> {
     let server = TestServer::start().await?;
-    server.client().admin().create_topic(TopicSpec::new("bench")).await?;
     let client = Client::connect(&format!("fluvio://{}", server.fluvio_address())).await?;
+    client.admin().create_topic(TopicSpec::new("bench")).await?;
     Ok((server, client))
 }
 

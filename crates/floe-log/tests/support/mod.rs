@@ -40,7 +40,7 @@ pub fn producer_batch(
 
 /// What [`batch`] put in place of the records.
 pub fn body(batch: &EncodedBatch) -> Bytes {
-    batch.rest().slice(41..)
+    batch.rest()
 }
 
 /// Appends and waits for the answer.

@@ -5,6 +5,7 @@
 
 mod outbox;
 mod processor;
+mod straight;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -31,6 +32,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     match std::env::var(ROLE).as_deref() {
         Ok("outbox") => runtime.block_on(outbox::process()),
+        Ok("straight") => runtime.block_on(straight::process()),
         Ok("processor") => runtime.block_on(processor::process()),
         Ok(other) => panic!("no role {other}"),
         // Whoever asks for a list of tests gets none.
@@ -38,6 +40,10 @@ fn main() {
         Err(_) => {
             runtime.block_on(outbox::test());
             println!("an outbox killed while it drains loses nothing and doubles nothing ... ok");
+            runtime.block_on(straight::test());
+            println!(
+                "an outbox killed while records go straight loses nothing accepted and doubles nothing ... ok"
+            );
             runtime.block_on(processor::test());
             println!("a processor killed between delivery and commit skips nothing ... ok");
         }

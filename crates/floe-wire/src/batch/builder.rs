@@ -198,7 +198,7 @@ impl BatchBuilder {
         let times = (first_timestamp, max_timestamp);
         let header =
             BatchHeader::unsealed(Attributes(attributes), last_offset_delta, times, options.producer);
-        seal(header, buffer, options.compression)
+        Ok(seal(header, buffer, options.compression)?.dense())
     }
 
     #[inline]

@@ -2,28 +2,30 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::header::{BatchHeader, CHECKSUM_START};
+use super::header::{BatchHeader, HEADER_LEN};
 use crate::WireError;
 
-/// Bytes at the start of a batch that lie outside its checksum and may be replaced: base offset, length, leader
-/// epoch.
-pub const PREFIX_LEN: usize = 16;
+/// Bytes at the start of a batch that may differ from those it was received or encoded with: the header.
+pub const PREFIX_LEN: usize = HEADER_LEN;
 
 /// One complete record batch: its bytes and its decoded header. Cloning copies pointers, never records.
 ///
-/// The header may carry another base offset than the bytes: [`EncodedBatch::with_base_offset`] changes only the
-/// header. Write [`EncodedBatch::prefix`] followed by [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
+/// The header may say something else than the bytes: [`EncodedBatch::with_base_offset`] and
+/// [`Records::reissued`](super::Records::reissued) replace only the header. Write [`EncodedBatch::prefix`] followed by
+/// [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {
     header: BatchHeader,
     bytes: Bytes,
     /// The checksum was computed from these very bytes in this process: computing it again would tell nothing.
     verified: bool,
+    /// This process has given the records one offset each, or has seen that they have: looking would tell nothing.
+    dense: bool,
 }
 
 impl PartialEq for EncodedBatch {
     fn eq(&self, other: &Self) -> bool {
-        self.header == other.header && self.bytes == other.bytes
+        self.header == other.header && self.bytes.get(PREFIX_LEN..) == other.bytes.get(PREFIX_LEN..)
     }
 }
 
@@ -47,17 +49,32 @@ impl EncodedBatch {
                 format!("{} bytes follow its end", bytes.len() - total),
             ));
         }
-        Ok(Self { header, bytes, verified: false })
+        Ok(Self { header, bytes, verified: false, dense: false })
     }
 
     /// For one complete batch whose header was decoded already.
     pub(super) fn from_parts(header: BatchHeader, bytes: Bytes) -> Self {
-        Self { header, bytes, verified: false }
+        Self { header, bytes, verified: false, dense: false }
     }
 
     /// For bytes that were encoded just now, with their checksum.
     pub(super) fn built(header: BatchHeader, bytes: Bytes) -> Self {
-        Self { header, bytes, verified: true }
+        Self { header, bytes, verified: true, dense: false }
+    }
+
+    /// For records that occupy one offset each.
+    pub(super) fn dense(self) -> Self {
+        Self { dense: true, ..self }
+    }
+
+    /// The same batch with another header, whose checksum is right.
+    pub(super) fn with_header(self, header: BatchHeader) -> Self {
+        Self { header, ..self }
+    }
+
+    /// Whether the records are known to occupy one offset each.
+    pub(super) fn is_dense(&self) -> bool {
+        self.dense
     }
 
     /// The decoded header, with the base offset as assigned.
@@ -102,12 +119,7 @@ impl EncodedBatch {
     /// The first [`PREFIX_LEN`] bytes, with the base offset and leader epoch as assigned.
     #[must_use]
     pub fn prefix(&self) -> [u8; PREFIX_LEN] {
-        let mut out = [0u8; PREFIX_LEN];
-        let mut rest = &mut out[..];
-        rest.put_i64(self.header.base_offset);
-        rest.put_i32(self.header.batch_len);
-        rest.put_i32(self.header.leader_epoch);
-        out
+        self.header.encode()
     }
 
     /// Everything after the prefix.
@@ -138,7 +150,7 @@ impl EncodedBatch {
         if self.verified {
             return Ok(());
         }
-        let computed = crc32c::crc32c(self.bytes.get(CHECKSUM_START..).unwrap_or_default());
+        let computed = self.header.checksum_before(self.bytes.get(PREFIX_LEN..).unwrap_or_default());
         if computed == self.header.checksum {
             return Ok(());
         }
@@ -168,7 +180,7 @@ impl EncodedBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{BatchBuilder, FinishOptions, HEADER_LEN};
+    use crate::batch::{BatchBuilder, FinishOptions};
 
     fn batch() -> EncodedBatch {
         let mut builder = BatchBuilder::new(128);
@@ -183,7 +195,8 @@ mod tests {
         let moved = batch.clone().with_base_offset(0x0102_0304).with_leader_epoch(9);
         assert_eq!((moved.base_offset(), moved.next_offset()), (0x0102_0304, 0x0102_0306));
         assert_eq!(moved.prefix()[..8], [0, 0, 0, 0, 1, 2, 3, 4]);
-        assert_eq!(moved.prefix()[12..], [0, 0, 0, 9]);
+        assert_eq!(moved.prefix()[12..16], [0, 0, 0, 9]);
+        assert_eq!(moved.prefix()[16..], batch.to_bytes()[16..PREFIX_LEN]);
         assert_eq!(moved.rest().as_ptr(), batch.rest().as_ptr(), "nothing is copied");
         let bytes = moved.to_bytes();
         assert_eq!(bytes, [&moved.prefix()[..], &moved.rest()].concat());

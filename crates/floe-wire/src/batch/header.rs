@@ -188,6 +188,22 @@ impl BatchHeader {
         (i64::from(self.last_offset_delta.max(-1)) + 1).unsigned_abs().try_into().unwrap_or(u32::MAX)
     }
 
+    /// The checksum of a batch of this header and what follows it; the one in the header is not looked at.
+    pub(super) fn checksum_before(&self, rest: &[u8]) -> u32 {
+        let header = self.encode();
+        let covered = header.get(CHECKSUM_START..).unwrap_or_default();
+        crc32c::crc32c_append(crc32c::crc32c(covered), rest)
+    }
+
+    /// As [`BatchHeader::checksum_before`], for `len` bytes that follow `other` with a right checksum: they need not be
+    /// read again.
+    pub(super) fn checksum_instead_of(&self, other: &Self, len: usize) -> u32 {
+        // The checksum of two pieces is the sum of what each comes to alone, the first one moved on by the length of the
+        // second. So the difference of two first pieces, moved on, is the difference of the whole.
+        let difference = self.checksum_before(&[]) ^ other.checksum_before(&[]);
+        other.checksum ^ crc32c::crc32c_combine(difference, 0, len)
+    }
+
     pub(crate) fn encode(&self) -> [u8; HEADER_LEN] {
         let mut out = [0u8; HEADER_LEN];
         let mut rest = &mut out[..];

@@ -64,7 +64,7 @@ impl EncodedBatch {
             Codec::None => self.raw().slice(start..),
             codec => decompressor.decompress(codec, self.raw().get(start..).unwrap_or_default(), limit)?,
         };
-        Records::new(header, section)
+        Ok(Records { dense: self.is_dense(), ..Records::new(header, section)? })
     }
 }
 
@@ -114,6 +114,8 @@ pub struct Records {
     next_index: u32,
     batch: BatchFacts,
     trailer: TrailerState,
+    /// Known to be dense: see [`Records::is_dense`].
+    dense: bool,
 }
 
 /// What records need to know about their batch.
@@ -164,6 +166,7 @@ impl Records {
             },
             trailer,
             section,
+            dense: false,
         })
     }
 
@@ -204,14 +207,19 @@ impl Records {
     }
 
     /// Whether every record decodes and the records occupy one offset each, from the base offset on without a hole.
-    /// Costs less than reading them. Meant for records of which none was taken.
+    /// Costs less than reading them, and nothing where this process has encoded them. Meant for records of which none was
+    /// taken.
     #[must_use]
     pub fn is_dense(&self) -> bool {
+        let ends = self.batch.base_offset.checked_add(i64::from(self.batch.count)).is_some();
+        if self.dense {
+            return ends && self.is_untouched();
+        }
         let mut rest = self.section.get(self.position..).unwrap_or_default();
         let dense = (0..self.batch.count).all(|index| {
             take_bytes(&mut rest).is_some_and(|body| body.len() >= LEAST_BODY_LEN && is_at(body, index))
         });
-        dense && self.batch.base_offset.checked_add(i64::from(self.batch.count)).is_some()
+        dense && ends
     }
 
     /// The records not taken yet, borrowed: the fast way to read them.

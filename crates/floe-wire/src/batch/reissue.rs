@@ -7,11 +7,12 @@ use super::{
     records::Records,
     trailer::TrailerState,
 };
-use crate::WireError;
+use crate::{WireError, compress::Codec};
 
-impl Records {
-    /// The batch that these records are of, as somebody else sends it: base offset 0, and the producer and compression
-    /// that the options say. The bytes of the records stay as they are, so this costs a copy and a checksum.
+impl EncodedBatch {
+    /// This batch as somebody else sends it: base offset 0, and the producer and compression that the options say. The
+    /// bytes of the records stay as they are. If neither this batch nor the new one is compressed, they are shared and not
+    /// even read: a checksum that is wrong here is wrong there.
     ///
     /// ```
     /// use floe_wire::batch::{BatchBuilder, FinishOptions, ProducerIdentity};
@@ -21,46 +22,67 @@ impl Records {
     /// let received = builder.finish(FinishOptions::default())?.with_base_offset(40);
     ///
     /// let producer = ProducerIdentity { id: 7, epoch: 0, first_sequence: 12 };
-    /// let options = FinishOptions { producer, ..FinishOptions::default() };
-    /// let sent_on = received.records()?.reissued(options)?;
+    /// let sent_on = received.reissued(FinishOptions { producer, ..FinishOptions::default() })?;
     /// assert_eq!((sent_on.base_offset(), sent_on.header().producer), (0, producer));
     /// assert_eq!(sent_on.verify_checksum(), Ok(()));
     /// # Ok::<(), floe_wire::WireError>(())
     /// ```
     ///
     /// # Errors
-    /// [`WireError::Malformed`] if the batch has no records, or holes in its offsets, or some of its records were taken,
-    /// or it has a trailer that could not be read; [`WireError::TooLarge`] above [`MAX_BATCH_LEN`];
-    /// [`WireError::Compression`] if the codec has no such level.
-    pub fn reissued(&self, options: FinishOptions) -> Result<EncodedBatch, WireError> {
+    /// As [`EncodedBatch::records`]; [`WireError::Malformed`] if the batch has no records, or holes in its offsets, or a
+    /// trailer that cannot be read; [`WireError::TooLarge`] above [`MAX_BATCH_LEN`]; [`WireError::Compression`] if the
+    /// codec has no such level.
+    pub fn reissued(&self, options: FinishOptions) -> Result<Self, WireError> {
+        let FinishOptions { compression, producer } = options;
         let malformed = |problem: &str| WireError::malformed("record batch to send on", problem);
-        if !self.is_untouched() {
-            return Err(malformed("records were taken from it"));
-        }
-        if self.record_count() == 0 || !self.is_dense() {
+        let records = self.records()?;
+        if records.record_count() == 0 || !records.is_dense() {
             return Err(malformed("its records do not occupy one offset each"));
         }
-        let attributes = match self.trailer_state() {
+        let attributes = match records.trailer_state() {
             TrailerState::Absent => 0,
             TrailerState::Read => Attributes::TRAILER,
             TrailerState::UnknownVersion(_) | TrailerState::Damaged => {
                 return Err(malformed("its trailer cannot be read"));
             }
         };
-        let section = self.section();
-        let size = HEADER_LEN.saturating_add(section.len());
-        if size > MAX_BATCH_LEN {
-            return Err(WireError::TooLarge { what: "record batch", size, limit: MAX_BATCH_LEN });
-        }
-        let mut buffer = Vec::with_capacity(size);
-        buffer.resize(HEADER_LEN, 0);
-        buffer.extend_from_slice(section);
         let last_offset_delta =
-            i32::try_from(self.record_count() - 1).map_err(|_| malformed("it has too many records"))?;
-        let attributes = Attributes(attributes);
-        let header = BatchHeader::unsealed(attributes, last_offset_delta, self.times(), options.producer);
-        seal(header, buffer, options.compression)
+            i32::try_from(records.record_count() - 1).map_err(|_| malformed("it has too many records"))?;
+        let header =
+            BatchHeader::unsealed(Attributes(attributes), last_offset_delta, records.times(), producer);
+        let compresses = compression.codec != Codec::None && records.section_len() >= compression.threshold;
+        if !compresses && self.is_plain() {
+            return Ok(self.with_other_header(header));
+        }
+        Ok(seal(header, buffer_of(&records)?, compression)?.dense())
     }
+
+    /// Whether only the records follow the header, as they are.
+    fn is_plain(&self) -> bool {
+        let attributes = self.header().attributes;
+        attributes.codec() == Ok(Codec::None) && !attributes.has_schema()
+    }
+
+    /// Shares the bytes of the records, which are as many as before.
+    fn with_other_header(&self, header: BatchHeader) -> Self {
+        let own = self.header();
+        let mut header = BatchHeader { batch_len: own.batch_len, ..header };
+        header.checksum = header.checksum_instead_of(own, self.len() - HEADER_LEN);
+        self.clone().with_header(header).dense()
+    }
+}
+
+/// The records in plain, with room for a header.
+fn buffer_of(records: &Records) -> Result<Vec<u8>, WireError> {
+    let section = records.section();
+    let size = HEADER_LEN.saturating_add(section.len());
+    if size > MAX_BATCH_LEN {
+        return Err(WireError::TooLarge { what: "record batch", size, limit: MAX_BATCH_LEN });
+    }
+    let mut buffer = Vec::with_capacity(size);
+    buffer.resize(HEADER_LEN, 0);
+    buffer.extend_from_slice(section);
+    Ok(buffer)
 }
 
 #[cfg(test)]
@@ -96,22 +118,44 @@ mod tests {
         ] {
             let received = built(FinishOptions { producer: ProducerIdentity::NONE, ..as_another(from) });
             let received = EncodedBatch::parse(received.with_base_offset(77).to_bytes()).unwrap();
-            let sent_on = received.records().unwrap().reissued(as_another(to)).unwrap();
-            assert_eq!(sent_on, built(as_another(to)), "{from:?} to {to:?}");
+            let sent_on = received.reissued(as_another(to)).unwrap();
+            let expected = built(as_another(to));
+            assert_eq!(sent_on.to_bytes(), expected.to_bytes(), "{from:?} to {to:?}");
+            assert_eq!(EncodedBatch::parse(sent_on.to_bytes()), Ok(expected));
         }
     }
 
     #[test]
-    fn what_is_not_a_whole_batch_is_refused() {
-        let mut records = built(FinishOptions::default()).records().unwrap();
-        records.next();
-        assert!(matches!(records.reissued(FinishOptions::default()), Err(WireError::Malformed { .. })));
+    fn records_in_plain_are_shared_and_damage_stays_visible() {
+        let options = || as_another(Codec::None);
+        let received = built(FinishOptions { producer: ProducerIdentity::NONE, ..options() });
+        let sent_on = received.reissued(options()).unwrap();
+        assert_eq!(sent_on.rest().as_ptr(), received.rest().as_ptr());
+        let again = sent_on.with_base_offset(5).reissued(options()).unwrap();
+        assert_eq!(again.rest().as_ptr(), received.rest().as_ptr());
 
+        let mut bytes = received.to_bytes().to_vec();
+        let in_a_value = bytes.windows(3).position(|window| window == b"one").unwrap();
+        bytes[in_a_value] ^= 1;
+        let damaged = EncodedBatch::parse(bytes.into()).unwrap().reissued(options()).unwrap();
+        assert!(matches!(damaged.verify_checksum(), Err(WireError::Checksum { .. })));
+    }
+
+    #[test]
+    fn what_is_not_a_whole_batch_is_refused() {
         let mut bytes = built(FinishOptions::default()).to_bytes().to_vec();
         // Of the trailer's magic.
         *bytes.last_mut().unwrap() ^= 0xff;
-        let damaged = EncodedBatch::parse(bytes.into()).unwrap().records().unwrap();
-        assert_eq!(damaged.trailer_state(), TrailerState::Damaged);
+        let damaged = EncodedBatch::parse(bytes.into()).unwrap();
+        assert_eq!(damaged.records().unwrap().trailer_state(), TrailerState::Damaged);
         assert!(matches!(damaged.reissued(FinishOptions::default()), Err(WireError::Malformed { .. })));
+
+        let mut builder = BatchBuilder::new(64);
+        builder.append(T0, None, b"one", &[]).unwrap();
+        let mut bytes = builder.finish(FinishOptions::default()).unwrap().to_bytes().to_vec();
+        // The distance of the offset, behind count, length, attributes and time.
+        bytes[HEADER_LEN + 7] = 2;
+        let holed = EncodedBatch::parse(bytes.into()).unwrap();
+        assert!(matches!(holed.reissued(FinishOptions::default()), Err(WireError::Malformed { .. })));
     }
 }

@@ -57,11 +57,13 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Accepts a record: done when it is in the local log. Returns its number there.
+    /// Accepts a record: done when it is in the local log, or with
+    /// [`OutboxMode::WhenUnreachable`](crate::outbox::OutboxMode::WhenUnreachable) in the cluster. Returns its number in the
+    /// local log, if it is there.
     ///
     /// # Errors
     /// As [`outbox::Outbox::send`].
-    pub fn send(&self, record: impl IntoRecord) -> Result<i64> {
+    pub fn send(&self, record: impl IntoRecord) -> Result<Option<i64>> {
         self.runtime.wait(self.inner.send(record))?
     }
 
@@ -74,7 +76,7 @@ impl Outbox {
         Ok(Delivery::new(inner, &self.runtime))
     }
 
-    /// Accepts many records: done when all are in the local log.
+    /// Accepts many records: done when all are accepted.
     ///
     /// # Errors
     /// As [`outbox::Outbox::send_all`].

@@ -260,10 +260,15 @@ impl RecordBatch {
         self.records.base_offset()
     }
 
-    /// The records, if they are all that the batch had.
-    pub(crate) fn whole(&self) -> Option<&Records> {
+    /// Whether it is all that was stored together.
+    pub(crate) fn is_whole(&self) -> bool {
         let all = u32::try_from(self.count).is_ok_and(|count| count == self.records.record_count());
-        Some(&self.records).filter(|_| all && self.together.is_none() && self.taken == 0)
+        all && self.together.is_none() && self.taken == 0
+    }
+
+    /// Bytes of the records of the batch that it is a part of, uncompressed.
+    pub(crate) fn section_len(&self) -> usize {
+        self.records.section_len()
     }
 
     /// Whether any of its records may have headers.

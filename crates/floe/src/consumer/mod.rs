@@ -51,6 +51,7 @@ mod resume;
 mod start;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -94,6 +95,7 @@ use crate::{
 
 pub(crate) use by_offset::fetch as fetch_by_offset;
 pub(crate) use concurrent::handle_each;
+pub(crate) use whole::WholeBatches;
 
 /// Partitions asked at the same time for [`Consumer::lag`].
 const LOOKUPS: usize = 64;

@@ -4,6 +4,7 @@ use std::{
     fmt,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use floe_log::StoreConfig;
@@ -42,6 +43,22 @@ pub enum WhenOutboxFull {
     DropOldest,
 }
 
+/// Which records go through the local log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OutboxMode {
+    /// All of them: a record is accepted when it is in the log, whatever the cluster does.
+    #[default]
+    Always,
+    /// Those that the cluster does not take. While it answers, records go straight to it, and are accepted when it has
+    /// them. What it has not acknowledged within this time goes into the log, and so does everything after it until all
+    /// in the log is delivered. Order and numbers stay the same whichever way a record goes.
+    ///
+    /// Until the cluster was reached for the first time, records go through the log. A record that was on its way straight
+    /// when the process was killed is in no log: as with a producer, whoever sent it was not told that it was accepted,
+    /// and it may have arrived or not.
+    WhenUnreachable(Duration),
+}
+
 /// How the builder of the producer behind an outbox is made, each time it connects.
 pub(super) type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<ProducerBuilder>> + Send + Sync>;
 
@@ -62,6 +79,7 @@ pub struct OutboxBuilder {
     max_record: usize,
     batch_size: usize,
     when_full: WhenOutboxFull,
+    mode: OutboxMode,
     durability: Durability,
     store: StoreConfig,
 }
@@ -133,6 +151,7 @@ impl OutboxBuilder {
             max_record: MAX_RECORD,
             batch_size: BATCH_SIZE,
             when_full: WhenOutboxFull::default(),
+            mode: OutboxMode::default(),
             durability: Durability::Os,
             store: StoreConfig::at(path),
         }
@@ -157,7 +176,14 @@ impl OutboxBuilder {
         self
     }
 
-    /// When a record counts as accepted. Default: [`Durability::Os`], after which it survives the death of the process,
+    /// Which records go through the local log. Default: [`OutboxMode::Always`], because then sending takes as long as the
+    /// disk takes, and a crash loses nothing that was sent.
+    pub fn mode(mut self, mode: OutboxMode) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// When a record in the local log counts as accepted. Default: [`Durability::Os`], after which it survives the death of the process,
     /// not a loss of power.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
@@ -197,6 +223,10 @@ impl OutboxBuilder {
             max_record: self.max_record,
             batch_size: self.batch_size,
             retries: retries(self.when_full, &disk_full),
+            patience: match self.mode {
+                OutboxMode::Always => None,
+                OutboxMode::WhenUnreachable(patience) => Some(patience),
+            },
         };
         let local = Local::open(options).await?;
         let settings = Settings {
@@ -221,7 +251,7 @@ const LEAST_BYTES: u64 = 64 * 1024;
 
 /// How writes to the local log are tried again when the disk is full.
 fn retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
-    let policy = RetryPolicy { max_delay: std::time::Duration::from_secs(1), ..RetryPolicy::default() };
+    let policy = RetryPolicy { max_delay: Duration::from_secs(1), ..RetryPolicy::default() };
     match when_full {
         WhenOutboxFull::Wait => policy,
         WhenOutboxFull::Fail => RetryPolicy::never(),
@@ -244,6 +274,7 @@ impl fmt::Debug for OutboxBuilder {
             .field("path", &self.path)
             .field("max_bytes", &self.max_bytes)
             .field("when_full", &self.when_full)
+            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,7 @@
 //! What the handles of an outbox and its deliveries share: room, progress, and the end.
 
 use std::{
+    convert::Infallible,
     fmt,
     pin::pin,
     sync::{
@@ -24,6 +25,7 @@ use super::{
     local::{self, Local},
     session::{self, Ended},
     state::{Places, State, advance},
+    ways::Ways,
 };
 use crate::{
     Error, ErrorKind, Producer, Record, Result, RetryPolicy, client::closed, consumer::RecordBatch,
@@ -105,6 +107,13 @@ impl Shared {
         }
         // Only a loss of power takes the end of the log away.
         state.position = state.position.min(local.end());
+        if std::mem::take(&mut state.straight) {
+            if state.position < local.end() {
+                tracing::warn!(%topic, "some of the records of the outbox may be there twice");
+            }
+            // What went straight is known to whoever sent it, and its numbers to nobody.
+            state.partitions.clear();
+        }
         if state.position < local.start() {
             tracing::error!(%topic, from = state.position, to = local.start(), "records of the outbox are missing");
             state.position = local.start();
@@ -139,7 +148,6 @@ impl Shared {
         Ok(shared)
     }
 
-    /// Appends a record to the local log as soon as there is room.
     /// Takes from what was granted. Never for one that is closed, or more than it ever holds.
     pub(super) fn is_granted(&self, size: u64) -> bool {
         let take = |granted: u64| granted.checked_sub(size);
@@ -159,9 +167,20 @@ impl Shared {
             if self.closed.load(Ordering::Relaxed) {
                 return Err(closed("outbox").with_topic(&self.topic));
             }
+            let stuck = self.local.ways().and_then(Ways::stuck);
+            if let Some(error) = stuck.filter(|_| self.settings.when_full == WhenOutboxFull::Fail) {
+                let message = "what is on its way to the cluster must be written down first, and cannot be";
+                return Err(Error::new(ErrorKind::BufferFull, message)
+                    .with_topic(&self.topic)
+                    .with_source(error));
+            }
             let fits = |used: u64| used.saturating_add(size) <= self.settings.max_bytes;
             let used = self.local.used();
             if fits(used) {
+                if self.local.is_ahead(self.progress.borrow().position) {
+                    // Lets the deliveries keep up: from memory they cost half as much as from disk.
+                    tokio::task::yield_now().await;
+                }
                 // Only where what others do meanwhile does not matter.
                 if used < self.settings.max_bytes / 2 {
                     self.granted.store(GRANT.min(self.settings.max_bytes / 8), Ordering::Relaxed);
@@ -197,7 +216,7 @@ impl Shared {
         let mut kept = self.kept.lock().await;
         let before = self.local.used();
         let goal = self.settings.max_bytes / 8;
-        let mut reader = self.local.read(kept.state.position, true).await?;
+        let mut reader = self.local.read(kept.state.position).await?;
         let (mut read, mut dropped) = (0, 0);
         loop {
             let batch = reader.next_batch().await?;
@@ -225,7 +244,7 @@ impl Shared {
     /// Passes over the records of a batch.
     fn give_up(&self, state: &mut State, batch: &RecordBatch) -> u64 {
         for record in batch.borrowed() {
-            let place = (batch.base_offset(), local::fixed_partition(record.headers));
+            let place = self.places(state).turn_of(batch, record.headers);
             self.count_as_sent(state, place, (record.key, record.value));
         }
         state.position = batch.next_offset();
@@ -239,12 +258,15 @@ impl Shared {
         place: (i64, Option<u32>),
         contents: (Option<&[u8]>, &[u8]),
     ) {
-        let count = state.partitions.len() as u32;
-        let partition =
-            Places { partitioner: &*self.settings.partitioner, count }.partition_of(place, contents);
+        let partition = self.places(state).partition_of(place, contents);
         if let Some(place) = partition.and_then(|partition| state.partitions.get_mut(partition as usize)) {
             place.sequence = advance(place.sequence, 1);
         }
+    }
+
+    fn places(&self, state: &State) -> Places<'_> {
+        let partitioner = &*self.settings.partitioner;
+        Places { partitioner, count: state.partitions.len() as u32, ahead: state.ahead }
     }
 
     /// Writes the state to disk, and tells how far it is.
@@ -274,20 +296,20 @@ impl Shared {
     async fn run(self: Arc<Self>, disk_full: Arc<Notify>) -> Result<()> {
         let mut failures = 0;
         let policy = RetryPolicy::default();
-        let mut careful = false;
+        let mut careful_until = 0;
         let mut stop = self.stop.subscribe();
         loop {
             let outcome = tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                () = self.drop_when(&disk_full) => continue,
-                outcome = session::run(&self, careful) => outcome,
+                never = self.drop_when(&disk_full) => match never {},
+                outcome = session::run(&self, careful_until) => outcome,
             };
             self.end_session().await;
-            careful = false;
+            self.leave_straight_way(&mut stop, &disk_full).await;
             match outcome {
                 Ok(Ended::Again) => failures = 0,
-                Ok(Ended::Carefully) => careful = true,
+                Ok(Ended::Carefully(until)) => careful_until = until,
                 Ok(Ended::Done) => break,
                 Err(error) => {
                     if self.clears_failures(&error) {
@@ -301,7 +323,7 @@ impl Shared {
                     tokio::select! {
                         biased;
                         () = stopped(&mut stop) => break,
-                        () = self.drop_when(&disk_full) => {}
+                        never = self.drop_when(&disk_full) => match never {},
                         () = sleep_until(until) => {}
                     }
                 }
@@ -311,17 +333,63 @@ impl Shared {
         self.finish().await
     }
 
+    /// Has records go through the log, if they do not; tries until the disk takes those on their way.
+    async fn leave_straight_way(&self, stop: &mut watch::Receiver<Stop>, disk_full: &Notify) {
+        let policy = RetryPolicy::default();
+        let mut failures = 0;
+        while let Err(error) = self.write_down().await {
+            failures += 1;
+            tracing::error!(topic = %self.topic, %error, "the outbox cannot write to its log; it tries again");
+            let delay = policy.delay(failures, Some(&error));
+            if local::is_disk_full(&error) && self.settings.when_full == WhenOutboxFull::DropOldest {
+                disk_full.notify_one();
+            }
+            *self.last_error.lock() = Some(error);
+            // Whether there is room must be looked at.
+            self.granted.store(0, Ordering::Relaxed);
+            let until = Instant::now().checked_add(delay).unwrap_or_else(Instant::now);
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return,
+                never = self.drop_when(disk_full) => match never {},
+                () = sleep_until(until) => {}
+            }
+        }
+    }
+
+    /// Writes to the log what is on its way straight, behind a state that knows its numbers.
+    async fn write_down(&self) -> Result<()> {
+        let Some(ways) = self.local.ways().filter(|ways| ways.is_straight()) else { return Ok(()) };
+        let turn = ways.turn().await;
+        {
+            let mut kept = self.kept.lock().await;
+            if kept.state.straight {
+                kept.state.position = self.local.end();
+                kept.state.ahead = ways.first().saturating_sub(kept.state.position);
+                kept.state.straight = false;
+                if let Err(error) = self.store(&mut kept).await {
+                    kept.state.straight = true;
+                    ways.stick(&error);
+                    return Err(error);
+                }
+            }
+        }
+        ways.write_down(&turn).await
+    }
+
     /// Whether something was delivered since the last failure.
     fn clears_failures(&self, _error: &Error) -> bool {
         self.last_error.lock().is_none()
     }
 
-    /// Makes room each time the disk is found to be full.
-    fn drop_when<'a>(&'a self, disk_full: &'a Notify) -> BoxFuture<'a, ()> {
+    /// Makes room each time the disk is found to be full. A session finds out by itself what was given up.
+    fn drop_when<'a>(&'a self, disk_full: &'a Notify) -> BoxFuture<'a, Infallible> {
         Box::pin(async move {
-            disk_full.notified().await;
-            if let Err(error) = self.drop_oldest().await {
-                tracing::error!(topic = %self.topic, %error, "no room could be made on the full disk");
+            loop {
+                disk_full.notified().await;
+                if let Err(error) = self.drop_oldest().await {
+                    tracing::error!(topic = %self.topic, %error, "no room could be made on the full disk");
+                }
             }
         })
     }
@@ -342,8 +410,14 @@ impl Shared {
         self.closed.store(true, Ordering::Relaxed);
         self.stop.send_if_modified(|stop| std::mem::replace(stop, Stop::Now) == Stop::No);
         self.room.notify_waiters();
+        let written = self.write_down().await;
         let mut kept = self.kept.lock().await;
-        let stored = self.store(&mut kept).await;
+        if let (Err(error), Some(ways)) = (&written, self.local.ways()) {
+            ways.give_up(error);
+            // Some of the numbers in the log are in use for records that were given up.
+            kept.state.partitions.clear();
+        }
+        let stored = written.and(self.store(&mut kept).await);
         if stored.is_ok()
             && let Err(error) = self.trim(&kept).await
         {
@@ -411,10 +485,11 @@ impl Shared {
 
     pub(super) fn stats(&self) -> OutboxStats {
         let progress = *self.progress.borrow();
+        let held = self.local.ways().map_or(0, Ways::records);
         OutboxStats {
             accepted: self.local.appended(),
             delivered: self.delivered.load(Ordering::Relaxed),
-            waiting: u64::try_from(self.local.end() - progress.position).unwrap_or(0),
+            waiting: u64::try_from(self.local.end() - progress.position).unwrap_or(0) + held,
             bytes: self.local.used(),
             dropped: progress.dropped,
             rejected: progress.rejected,
@@ -425,9 +500,13 @@ impl Shared {
 
 /// Bytes that a record may take in the log.
 pub(super) fn size_of<V: AsRef<[u8]>>(record: &Record<V>) -> u64 {
+    let (key, value) = (record.key.as_deref(), record.value.as_ref());
+    if record.headers.is_empty() {
+        return BatchBuilder::record_len(key, value, &[]) as u64;
+    }
     let headers: Vec<_> =
         record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
-    BatchBuilder::record_len(record.key.as_deref(), record.value.as_ref(), &headers) as u64
+    BatchBuilder::record_len(key, value, &headers) as u64
 }
 
 /// Ready when the deliveries must end, whatever waits.

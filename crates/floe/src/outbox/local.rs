@@ -6,11 +6,11 @@ use bytes::Bytes;
 use floe_log::{Partition, Store, StoreConfig, TopicConfig};
 use floe_wire::batch::BorrowedHeaders;
 
-use super::state::State;
+use super::{state::State, ways::Ways};
 use crate::{
     Client, Durability, Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy, Topic,
     TopicPartition,
-    consumer::{Consumer, GapPolicy, StartAt},
+    consumer::{Consumer, GapPolicy, StartAt, WholeBatches},
     engine::EmbeddedEngine,
     producer::Delivery,
 };
@@ -29,6 +29,12 @@ const PARTITION: &str = "floe-outbox-partition";
 /// As good as for ever: what was accepted must not fail because the disk was full for long.
 const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// Bytes of the log that are kept in memory while they are delivered: what is delivered soon is never read from disk.
+const TAIL_BYTES: usize = 16 << 20;
+
+/// Batches that wait for the cluster at once while they go straight: several times as many as it is sent at once.
+const WINDOW: usize = 16;
+
 /// How the local log is opened.
 pub(super) struct Options {
     pub(super) path: PathBuf,
@@ -39,6 +45,8 @@ pub(super) struct Options {
     /// Of the batches of the producer behind it, so that they can be sent on as they are.
     pub(super) batch_size: usize,
     pub(super) retries: RetryPolicy,
+    /// Set where records go into the log only when the cluster takes longer than this.
+    pub(super) patience: Option<Duration>,
 }
 
 pub(super) struct Local {
@@ -46,12 +54,13 @@ pub(super) struct Local {
     store: Arc<Store>,
     partition: Arc<Partition>,
     producer: Producer,
+    ways: Option<Arc<Ways>>,
 }
 
 impl Local {
     pub(super) async fn open(options: Options) -> Result<Self> {
         let location = options.path.display().to_string();
-        let config = options.store.segment_bytes(options.segment_bytes).tail_bytes(4 << 20);
+        let config = options.store.segment_bytes(options.segment_bytes).tail_bytes(TAIL_BYTES);
         let topic = TopicConfig::new().durability(crate::engine::durability_to_log(options.durability));
         let opened = blocking(move || {
             let store = Store::open(config)?;
@@ -65,15 +74,24 @@ impl Local {
         });
         let (store, partition) = opened.await?;
         let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
-        let producer = client
-            .producer(RECORDS)
+        let ways = options.patience.map(|patience| Arc::new(Ways::new(Arc::clone(&partition), patience)));
+        let mut producer = client.producer(RECORDS);
+        if let Some(ways) = &ways {
+            producer = producer.detour(Arc::clone(ways) as _).max_in_flight(WINDOW);
+        }
+        let producer = producer
             .batch_size(options.batch_size)
             .max_request_size(options.max_record)
             .timeout(FOREVER)
             .retries(options.retries)
             .start()
             .await?;
-        Ok(Self { client, store, partition, producer })
+        Ok(Self { client, store, partition, producer, ways })
+    }
+
+    /// Present where records may go straight.
+    pub(super) fn ways(&self) -> Option<&Ways> {
+        self.ways.as_deref()
     }
 
     /// What an earlier process, or this one, stored last.
@@ -111,6 +129,14 @@ impl Local {
         self.partition.size_bytes().saturating_add(self.producer.stats().buffered_bytes)
     }
 
+    /// Whether more was appended behind this record than half of what is kept in memory.
+    pub(super) fn is_ahead(&self, position: i64) -> bool {
+        let (start, end) = (self.start(), self.end());
+        let (behind, all) = ((end - position).max(0) as u64, (end - start).max(1) as u64);
+        // About as many bytes as their part of the records; exact counts would cost more than they are worth.
+        self.partition.size_bytes() / all * behind > TAIL_BYTES as u64 / 2
+    }
+
     /// Records written by this process.
     pub(super) fn appended(&self) -> u64 {
         self.producer.stats().records
@@ -124,12 +150,15 @@ impl Local {
         self.partition.readable_end()
     }
 
-    /// Reads from a record on. Ends at the present end if asked to.
-    pub(super) async fn read(&self, from: i64, stop_at_end: bool) -> Result<Consumer> {
+    /// Reads from a record on, up to the present end.
+    pub(super) async fn read(&self, from: i64) -> Result<Consumer> {
         let from = StartAt::Offset(from.max(self.start()));
-        let reader = self.client.consumer(RECORDS).from(from).on_gap(GapPolicy::Fail);
-        let reader = reader.prefetch_bytes(4 << 20).fetch_bytes(1 << 20);
-        if stop_at_end { reader.stop_at_end().start().await } else { reader.start().await }
+        self.client.consumer(RECORDS).from(from).on_gap(GapPolicy::Fail).stop_at_end().start().await
+    }
+
+    /// Reads from a record on, and goes on with what is appended.
+    pub(super) async fn follow(&self, from: i64) -> Result<WholeBatches> {
+        WholeBatches::open(self.client.engine(), self.place(), from.max(self.start())).await
     }
 
     /// Gives up everything before a record.

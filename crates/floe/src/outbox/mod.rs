@@ -27,6 +27,8 @@
 //! A program that must start while the cluster is away uses [`OutboxBuilder::to`], which connects in the background and
 //! tries again until it can.
 //!
+//! With [`OutboxMode::WhenUnreachable`] records go past the local log while the cluster answers.
+//!
 //! # Guarantees
 //! - What was accepted is delivered, by this process or a later one that opens the same path, in the order in which it
 //!   was accepted: per partition, for records that name their partition, by key, or in runs for records without a key.
@@ -44,17 +46,20 @@ mod builder;
 mod drain;
 mod local;
 mod session;
+mod source;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod turning;
+mod ways;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-pub use builder::{OutboxBuilder, WhenOutboxFull};
+pub use builder::{OutboxBuilder, OutboxMode, WhenOutboxFull};
 pub use status::{OutboxReport, OutboxStats};
 
 use self::drain::Shared;
@@ -93,7 +98,8 @@ impl Outbox {
         &self.handle.0
     }
 
-    /// Accepts a record: done when it is in the local log. Returns its number there.
+    /// Accepts a record: done when it is in the local log, or with [`OutboxMode::WhenUnreachable`] in the cluster.
+    /// Returns its number in the local log, if it is there.
     ///
     /// # Errors
     /// [`ErrorKind::BufferFull`] when there is no room, with [`WhenOutboxFull::Fail`]; [`ErrorKind::RecordTooLarge`];
@@ -101,14 +107,14 @@ impl Outbox {
     ///
     /// # Cancel safety
     /// If the future is dropped, the record is accepted once or not at all.
-    pub async fn send(&self, record: impl IntoRecord) -> Result<i64> {
+    pub async fn send(&self, record: impl IntoRecord) -> Result<Option<i64>> {
         let delivery = self.enqueue(record).await?;
         let placed = delivery.await.map_err(full_disk)?;
-        Ok(placed.offset.unwrap_or_default())
+        Ok(placed.offset)
     }
 
-    /// As [`Outbox::send`], but returns as soon as the record waits to be written. The delivery tells when it is in the
-    /// local log; its offset is the number there.
+    /// As [`Outbox::send`], but returns as soon as the record waits to be written. The delivery tells when it is
+    /// accepted; its offset is the number in the local log, if it is there.
     ///
     /// # Errors
     /// As [`Outbox::send`].
@@ -127,7 +133,7 @@ impl Outbox {
         accepted.map_err(|error| error.with_topic(&shared.topic))
     }
 
-    /// Accepts many records: done when all are in the local log.
+    /// Accepts many records: done when all are accepted.
     ///
     /// # Errors
     /// As [`Outbox::send`], for the first record that was refused; those before it are accepted.

@@ -6,14 +6,17 @@ use std::{
     time::Duration,
 };
 
-use floe_wire::batch::{BorrowedRecord, RecordView, Records};
+use floe_wire::batch::{BorrowedRecord, EncodedBatch, RecordView};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
     drain::{Shared, Stop},
     local,
+    source::Source,
     state::{Delivered, MODULUS, Places, State, advance},
+    turning::{Turning, turn_of},
+    ways::Ways,
 };
 use crate::{
     Error, ErrorKind, Message, Producer, Result, RetryPolicy,
@@ -38,8 +41,8 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 pub(super) enum Ended {
     /// Another one goes on.
     Again,
-    /// The producer refused a record: the next session tells which, one by one.
-    Carefully,
+    /// The producer refused a record before this one: the next session tells which, one by one.
+    Carefully(i64),
     /// Nothing waits, and nothing will come.
     Done,
 }
@@ -56,27 +59,27 @@ struct Chunk {
 }
 
 /// Why nothing more is read from the log before everything sent is acknowledged.
-enum Barrier {
+pub(super) enum Barrier {
     /// Go on with a new count: records are in the partition already, behind others that are not.
     Restart,
-    /// The producer refused a record of a run.
-    Careful,
+    /// The producer refused a record of a run, which ends before this one.
+    Careful(i64),
     /// This record can never be sent.
     Reject(Box<Rejected>),
 }
 
-struct Rejected {
+pub(super) struct Rejected {
     message: Message,
-    /// First number of its batch.
-    turn: i64,
+    /// See [`Places::turn_of`].
+    turn: (i64, Option<u32>),
     error: Error,
 }
 
-struct Session<'a> {
-    shared: &'a Shared,
+pub(super) struct Session<'a> {
+    pub(super) shared: &'a Shared,
     producer: Producer,
     /// Where the count stands at the last acknowledged record.
-    at: State,
+    pub(super) at: State,
     /// Where it stood at the beginning.
     base: Vec<u32>,
     /// Where it stands at the last record read.
@@ -84,21 +87,27 @@ struct Session<'a> {
     delivered: Vec<Delivered>,
     sent: VecDeque<Chunk>,
     in_flight: usize,
-    careful: bool,
-    barrier: Option<Barrier>,
+    /// Records before this one are sent one by one: one of them may be refused.
+    careful_until: i64,
+    pub(super) barrier: Option<Barrier>,
     /// When the state is to be stored.
-    store_at: Option<Instant>,
+    pub(super) store_at: Option<Instant>,
     trimmed: usize,
     /// One request at a time is remembered where nothing can be looked up.
     can_look: bool,
+    /// Number of the record after the last one read.
+    pub(super) read_to: i64,
+    /// Present where records may go straight.
+    pub(super) ways: Option<&'a Ways>,
+    pub(super) turning: Turning,
 }
 
 /// Boxed, since the compiler cannot see through it that the task around it may move between threads.
-pub(super) fn run(shared: &Shared, careful: bool) -> BoxFuture<'_, Result<Ended>> {
-    Box::pin(open(shared, careful))
+pub(super) fn run(shared: &Shared, careful_until: i64) -> BoxFuture<'_, Result<Ended>> {
+    Box::pin(open(shared, careful_until))
 }
 
-async fn open(shared: &Shared, careful: bool) -> Result<Ended> {
+async fn open(shared: &Shared, careful_until: i64) -> Result<Ended> {
     let builder = (shared.settings.connect)().await?;
     let engine = Arc::clone(builder.client().engine());
     let at = begin(shared, &engine).await?;
@@ -125,17 +134,20 @@ async fn open(shared: &Shared, careful: bool) -> Result<Ended> {
     let session = Session {
         shared,
         producer,
+        read_to: at.position,
         read: base.clone(),
         base,
         at,
         delivered,
         sent: VecDeque::new(),
         in_flight: 0,
-        careful,
+        careful_until,
         barrier: None,
         store_at: None,
         trimmed: 0,
         can_look,
+        ways: shared.local.ways(),
+        turning: Turning::begin(),
     };
     session.run().await
 }
@@ -188,11 +200,13 @@ async fn look(shared: &Shared, engine: &SharedEngine, at: &State) -> Result<Vec<
 impl<'a> Session<'a> {
     fn places(&self) -> Places<'a> {
         let partitioner = &*self.shared.settings.partitioner;
-        Places { partitioner, count: self.at.partitions.len() as u32 }
+        // What goes straight has numbers that count everything.
+        let ahead = if self.is_straight() { 0 } else { self.at.ahead };
+        Places { partitioner, count: self.at.partitions.len() as u32, ahead }
     }
 
     async fn run(mut self) -> Result<Ended> {
-        let mut reader = self.shared.local.read(self.at.position, false).await?;
+        let mut source = Source::Log(Box::new(self.shared.local.follow(self.at.position).await?));
         let mut stop = self.shared.stop.subscribe();
         loop {
             if self.sent.is_empty() {
@@ -200,10 +214,15 @@ impl<'a> Session<'a> {
                     return self.pass(barrier).await;
                 }
                 let ends = *stop.borrow_and_update() != Stop::No;
-                if ends && self.at.position >= self.shared.local.end() {
+                if ends && self.is_idle() {
                     return Ok(Ended::Done);
                 }
+                if let Some(straight) = self.go_straight().await? {
+                    source = straight;
+                }
             }
+            self.ask_for_turn();
+            let patience = self.patience();
             let reads = self.barrier.is_none() && self.in_flight < MAX_IN_FLIGHT;
             let acknowledged = async {
                 match self.sent.front_mut() {
@@ -216,15 +235,22 @@ impl<'a> Session<'a> {
                 outcome = acknowledged => {
                     self.acknowledged(&outcome?).await?;
                 }
-                batch = reader.next_batch(), if reads => match batch {
-                    Ok(Some(batch)) => self.send(&batch).await?,
+                turn = turn_of(&mut self.turning) => {
+                    self.turning = Turning::alone(turn);
+                }
+                batch = source.next(), if reads => match batch {
+                    Ok((batch, of)) => self.send(&batch, of).await?,
                     // Records were given up to make room; those that are left begin elsewhere.
-                    Err(error) if error.kind() == ErrorKind::Gap => self.barrier = Some(Barrier::Restart),
+                    Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::OffsetOutOfRange) => {
+                        self.barrier = Some(Barrier::Restart);
+                    }
                     Err(error) => return Err(error),
-                    Ok(None) => return Err(crate::client::closed("local log")),
                 },
                 () = sleep_until(self.store_at.unwrap_or_else(Instant::now)), if self.store_at.is_some() => {
                     self.store().await;
+                }
+                () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
+                    self.lose_patience()?;
                 }
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Ended::Done);
@@ -233,28 +259,38 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Sends the records of a batch that are not there yet, as far as nothing is in the way.
-    async fn send(&mut self, batch: &RecordBatch) -> Result<()> {
+    /// Sends the records of a batch that are not there yet, as far as nothing is in the way. `of`: where they lie.
+    async fn send(&mut self, batch: &RecordBatch, of: EncodedBatch) -> Result<()> {
         // Headers say where a record goes, and what it is a part of, so such records go one by one.
-        let relays = !self.careful && !batch.has_headers() && self.producer.relays();
+        let relays = !self.is_careful(batch) && !batch.has_headers() && self.producer.relays();
         let sent = if !relays {
             self.send_each(batch).await?
-        } else if let Some(chunk) = self.send_whole(batch).await? {
+        } else if let Some(chunk) = self.send_whole(batch, of).await? {
             Some(chunk)
         } else {
             self.relay(batch).await?
         };
-        if let Some(chunk) = sent {
+        self.read_to = batch.next_offset();
+        // What went straight is written down as whole batches, so that it is not counted in parts.
+        if let Some(chunk) = sent
+            && !(self.is_straight() && self.barrier.is_some())
+        {
             self.in_flight += chunk.memory;
             self.sent.push_back(chunk);
         }
         Ok(())
     }
 
+    /// Whether a record of this batch may be refused.
+    fn is_careful(&self, batch: &RecordBatch) -> bool {
+        batch.first_offset().saturating_add(self.places().ahead) < self.careful_until
+    }
+
     /// Sends a batch as it lies in the log, if it is worth that, goes to one partition, and nothing of it is there.
-    async fn send_whole(&mut self, batch: &RecordBatch) -> Result<Option<Chunk>> {
-        let worth = |records: &&Records| self.producer.relays_whole(records.section_len());
-        let Some(records) = batch.whole().filter(worth) else { return Ok(None) };
+    async fn send_whole(&mut self, batch: &RecordBatch, of: EncodedBatch) -> Result<Option<Chunk>> {
+        if !batch.is_whole() || !self.producer.relays_whole(batch.section_len()) {
+            return Ok(None);
+        }
         let Some(partition) = self.places().of_all(batch) else { return Ok(None) };
         let (index, count) = (partition as usize, batch.len() as u32);
         let mut chunk = self.chunk(batch);
@@ -271,7 +307,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         (*read, *counted, chunk.records) = (advance(*read, count), count, u64::from(count));
-        chunk.deliveries = self.producer.relay_whole(partition, records.clone()).await?;
+        chunk.deliveries = self.producer.relay_whole(partition, of).await?;
         Ok(Some(chunk))
     }
 
@@ -289,7 +325,7 @@ impl<'a> Session<'a> {
         });
         if self.producer.is_too_large(largest) {
             // Which one, and what of this batch is sent before it, the next session finds out.
-            self.barrier = Some(Barrier::Careful);
+            self.barrier = Some(self.careful(batch));
             return Ok(None);
         }
         for (partition, group) in (0..).zip(&groups).filter(|(_, group)| !group.is_empty()) {
@@ -315,7 +351,7 @@ impl<'a> Session<'a> {
                 None => break,
             }
         }
-        if self.careful {
+        if self.is_careful(batch) {
             for (message, record) in to_send {
                 match self.producer.enqueue(record).await {
                     Ok(delivery) => chunk.deliveries.push_one(&delivery),
@@ -332,7 +368,7 @@ impl<'a> Session<'a> {
                 Ok(deliveries) => chunk.deliveries = deliveries,
                 // Which one it was, and so what of this chunk was sent, the next session finds out.
                 Err(error) if refuses_the_record(&error) => {
-                    self.barrier = Some(Barrier::Careful);
+                    self.barrier = Some(self.careful(batch));
                     return self.producer.flush().await.map(|()| None);
                 }
                 Err(error) => return Err(error),
@@ -390,9 +426,18 @@ impl<'a> Session<'a> {
         }
     }
 
+    fn careful(&self, batch: &RecordBatch) -> Barrier {
+        Barrier::Careful(batch.next_offset().saturating_add(self.places().ahead))
+    }
+
     fn reject(&mut self, batch: &RecordBatch, message: Message, error: Error) {
-        self.barrier =
-            Some(Barrier::Reject(Box::new(Rejected { message, turn: batch.base_offset(), error })));
+        if self.is_straight() {
+            // From the log it can be put aside.
+            self.barrier = Some(self.careful(batch));
+            return;
+        }
+        let turn = self.places().turn_of(batch, message.headers.borrowed());
+        self.barrier = Some(Barrier::Reject(Box::new(Rejected { message, turn, error })));
     }
 
     /// Ends a chunk before the record that is to be rejected.
@@ -428,9 +473,16 @@ impl<'a> Session<'a> {
                 place.settled = place.settled.max(Some(*end));
             }
         }
-        self.at.position = chunk.next;
         self.shared.delivered.fetch_add(chunk.records, Ordering::Relaxed);
         *self.shared.last_error.lock() = None;
+        if let Some(ways) = self.ways.filter(|_| self.is_straight()) {
+            let mut kept = self.shared.kept.lock().await;
+            // At once: what is held begins where the count stands.
+            kept.state.partitions.clone_from(&self.at.partitions);
+            ways.delivered(chunk.next);
+            return Ok(());
+        }
+        self.at.position = chunk.next;
         let is_idle = self.sent.is_empty() && self.at.position >= self.shared.local.end();
         {
             let mut kept = self.shared.kept.lock().await;
@@ -473,7 +525,7 @@ impl<'a> Session<'a> {
         let mut kept = self.shared.kept.lock().await;
         match barrier {
             Barrier::Restart => Ok(Ended::Again),
-            Barrier::Careful => Ok(Ended::Carefully),
+            Barrier::Careful(until) => Ok(Ended::Carefully(until)),
             Barrier::Reject(rejected) => {
                 let Rejected { message, turn, error } = *rejected;
                 tracing::error!(topic = %self.shared.topic, %error, "a record can never be delivered; it is put aside");
@@ -481,13 +533,13 @@ impl<'a> Session<'a> {
                 // Unless it was given up meanwhile.
                 if kept.state.position == message.offset {
                     let contents = (message.key.as_deref(), &message.value[..]);
-                    let place = (turn, local::fixed_partition(message.headers.borrowed()));
-                    self.shared.count_as_sent(&mut kept.state, place, contents);
+                    self.shared.count_as_sent(&mut kept.state, turn, contents);
                     kept.state.position = message.offset + 1;
                 }
                 kept.state.rejected += 1;
                 self.shared.store(&mut kept).await?;
-                Ok(Ended::Carefully)
+                // There may be more of them in what was to be looked at.
+                Ok(Ended::Carefully(self.careful_until))
             }
         }
     }

@@ -1,6 +1,8 @@
 //! The outbox over an engine that keeps batches in memory and a disk that is killed and filled on demand, its clock
 //! paused.
 
+mod straight;
+
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use floe_log::{
@@ -8,7 +10,7 @@ use floe_log::{
     disk::{Fault as DiskFault, FaultyDisk, MemoryDisk},
 };
 
-use super::{Outbox, OutboxBuilder, WhenOutboxFull};
+use super::{Outbox, OutboxBuilder, OutboxMode, WhenOutboxFull};
 use crate::{
     Client, Codec, Error, ErrorKind, Record, TopicSpec,
     engine::{
@@ -71,7 +73,7 @@ async fn records_are_accepted_and_delivered_in_order() {
         drop(outbox.enqueue(Record::keyed(key.clone(), format!("{key} {number}"))).await.unwrap());
     }
     let placed = outbox.send(Record::new("chosen").header("a", "b").partition(2).timestamp(7)).await.unwrap();
-    assert_eq!(placed, 300);
+    assert_eq!(placed, Some(300));
     drained(&outbox).await;
     let all = delivered(&engine, 3);
     assert_eq!(all.values().map(Vec::len).sum::<usize>(), 301);
@@ -355,10 +357,17 @@ async fn a_full_outbox_gives_up_the_oldest_and_counts_them() {
 
 /// An outbox on a disk on which the next writes find no room.
 async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
+    on_full_disk_with(when_full, OutboxMode::Always).await
+}
+
+async fn on_full_disk_with(
+    when_full: WhenOutboxFull,
+    mode: OutboxMode,
+) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
     let client = Client::over(Arc::new(engine.clone()));
-    let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
+    let outbox = client.producer("orders").outbox(PATH).when_full(when_full).mode(mode);
     let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send("before").await.unwrap();
     (engine, disk, outbox)
@@ -432,6 +441,30 @@ async fn what_can_never_be_sent_is_put_aside() {
         (all.as_slice(), outbox.stats().rejected),
         (["one", "two", "three", "four"].map(String::from).as_slice(), 2)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn behind_a_record_that_was_put_aside_batches_go_on_as_they_are() {
+    let engine = FakeEngine::with_topic("orders", 1)
+        .with_capabilities(Capabilities { max_batch_bytes: 100_000, ..Capabilities::FULL });
+    let outbox = builder(&engine, &Arc::default()).max_record_bytes(1_000_000).start().await.unwrap();
+    outbox.send("x".repeat(200_000)).await.unwrap();
+    drained(&outbox).await;
+    assert_eq!(outbox.stats().rejected, 1);
+    engine.fail_appends([Fault::Hold]);
+    outbox.send(padded(0)).await.unwrap();
+    for burst in 0..2 {
+        for number in 0..40 {
+            drop(outbox.enqueue(padded(1 + burst * 40 + number)).await.unwrap());
+        }
+        // One batch of the log each.
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    engine.release(1);
+    drained(&outbox).await;
+    // One by one, they would have been gathered into full batches while the first one was held.
+    let counts: Vec<_> = batches(&engine).into_iter().map(|(_, count, _)| count).collect();
+    assert_eq!(counts, [1, 40, 40]);
 }
 
 #[tokio::test(start_paused = true)]

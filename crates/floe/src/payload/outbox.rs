@@ -86,14 +86,16 @@ pub struct TypedOutbox<C> {
 }
 
 impl<C: PayloadCodec> TypedOutbox<C> {
-    /// Accepts a value: done when it is in the local log. Returns its number there.
+    /// Accepts a value: done when it is in the local log, or with
+    /// [`OutboxMode::WhenUnreachable`](crate::outbox::OutboxMode::WhenUnreachable) in the cluster. Returns its number in the
+    /// local log, if it is there.
     ///
     /// # Errors
     /// [`crate::ErrorKind::SerializationError`] for a value that cannot be encoded; otherwise as [`Outbox::send`].
     ///
     /// # Cancel safety
     /// As [`Outbox::send`].
-    pub async fn send(&self, record: impl Into<Record<C::Value>>) -> Result<i64> {
+    pub async fn send(&self, record: impl Into<Record<C::Value>>) -> Result<Option<i64>> {
         self.inner.send(self.encode(record)?).await
     }
 
@@ -108,7 +110,7 @@ impl<C: PayloadCodec> TypedOutbox<C> {
         self.inner.enqueue(self.encode(record)?).await
     }
 
-    /// Accepts many values: done when all are in the local log.
+    /// Accepts many values: done when all are accepted.
     ///
     /// # Errors
     /// As [`TypedOutbox::send`], for the first value that was refused; those before it are accepted.

@@ -8,7 +8,7 @@ use std::{
 
 use floe_wire::{
     WireError,
-    batch::{BatchBuilder, EncodedBatch, FinishOptions, Records},
+    batch::{BatchBuilder, EncodedBatch, FinishOptions},
 };
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
@@ -93,21 +93,21 @@ pub(super) enum Gathered {
     /// They were encoded one by one.
     Built(BatchBuilder),
     /// Somebody encoded them as a batch before.
-    Whole(Records),
+    Whole(EncodedBatch),
 }
 
 impl Gathered {
     pub(super) fn count(&self) -> u32 {
         match self {
             Self::Built(builder) => builder.count(),
-            Self::Whole(records) => records.record_count(),
+            Self::Whole(batch) => batch.header().offset_span(),
         }
     }
 
     pub(super) fn finish(self, options: FinishOptions) -> Result<EncodedBatch, WireError> {
         match self {
             Self::Built(builder) => builder.finish(options),
-            Self::Whole(records) => records.reissued(options),
+            Self::Whole(batch) => batch.reissued(options),
         }
     }
 }
@@ -332,7 +332,7 @@ impl Accumulator {
         &mut self,
         index: u32,
         config: &Config,
-        (records, memory): (Records, usize),
+        (batch, memory): (EncodedBatch, usize),
         ledger: &Arc<Ledger>,
     ) -> Option<Arc<BatchState>> {
         if self.closed {
@@ -340,9 +340,10 @@ impl Accumulator {
         }
         self.close_open(config);
         let state = Arc::new(BatchState::new(index, Arc::clone(ledger)));
-        self.unfinished.push_back((Arc::clone(&state), records.record_count()));
+        let contents = Gathered::Whole(batch);
+        self.unfinished.push_back((Arc::clone(&state), contents.count()));
         self.queue.push_back(ClosedBatch {
-            contents: Gathered::Whole(records),
+            contents,
             state: Arc::clone(&state),
             memory,
             deadline: Instant::now() + config.timeout,

@@ -3,9 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use floe_wire::{
-    batch::{BatchBuilder, HEADER_LEN},
+    batch::{BatchBuilder, EncodedBatch, HEADER_LEN},
     compress::{Codec, Compression},
 };
+use futures_util::future::BoxFuture;
 
 use super::{
     Producer,
@@ -15,7 +16,7 @@ use super::{
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
     config::{bytes, count},
-    engine::{Acks, Capabilities, EngineInfo},
+    engine::{Acks, AppendAck, Capabilities, EngineInfo},
     smartmodule,
     topic::Topic,
 };
@@ -80,7 +81,14 @@ pub(super) struct Config {
     pub(super) acks: Acks,
     pub(super) on_delivery: Option<Callback>,
     pub(super) identity: Option<Identity>,
+    pub(super) detour: Option<Arc<dyn Detour>>,
     pub(super) smartmodules: Option<SmartModules>,
+}
+
+/// Takes the batches of a producer in place of the engine, under the same contract as
+/// [`Engine::append`](crate::engine::Engine::append); any number may be in flight.
+pub(crate) trait Detour: fmt::Debug + Send + Sync {
+    fn append(&self, batch: EncodedBatch) -> BoxFuture<'_, Result<AppendAck>>;
 }
 
 impl Config {
@@ -149,6 +157,7 @@ pub struct ProducerBuilder {
     acks: Acks,
     on_delivery: Option<Callback>,
     identity: Option<Identity>,
+    detour: Option<Arc<dyn Detour>>,
     smartmodules: Vec<SmartModule>,
 }
 
@@ -180,6 +189,7 @@ impl ProducerBuilder {
             topic,
             on_delivery: None,
             identity: None,
+            detour: None,
             smartmodules: Vec::new(),
         }
     }
@@ -187,6 +197,12 @@ impl ProducerBuilder {
     /// Goes on as a producer that wrote to this topic before.
     pub(crate) fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
+        self
+    }
+
+    /// Gives the batches to somebody else than the engine.
+    pub(crate) fn detour(mut self, detour: Arc<dyn Detour>) -> Self {
+        self.detour = Some(detour);
         self
     }
 
@@ -403,6 +419,7 @@ impl ProducerBuilder {
             acks: self.acks,
             on_delivery: self.on_delivery,
             identity: self.identity,
+            detour: self.detour,
             smartmodules: (!self.smartmodules.is_empty()).then(|| self.smartmodules.into()),
         })
     }

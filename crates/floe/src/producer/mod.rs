@@ -60,8 +60,8 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 pub use batch::BatchOutcome;
-pub(crate) use builder::Identity;
 pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
+pub(crate) use builder::{Detour, Identity};
 pub use closing::CloseReport;
 pub use delivery::{Deliveries, Delivery, Placed};
 pub use ledger::Undelivered;

@@ -1,6 +1,6 @@
 //! Records that lie in a batch already and are sent on: no record is made of them in between.
 
-use floe_wire::batch::{BatchBuilder, BorrowedRecord, HEADER_LEN, Records};
+use floe_wire::batch::{BatchBuilder, BorrowedRecord, EncodedBatch, HEADER_LEN};
 
 use super::{
     Producer,
@@ -51,15 +51,15 @@ impl Producer {
         (limit / WORTH..=limit).contains(&bytes)
     }
 
-    /// Buffers a batch as a whole. Waits for room in memory.
-    pub(crate) async fn relay_whole(&self, partition: u32, records: Records) -> Result<Deliveries> {
+    /// Buffers a batch as a whole, of which each record has one offset. Waits for room in memory.
+    pub(crate) async fn relay_whole(&self, partition: u32, batch: EncodedBatch) -> Result<Deliveries> {
         let shared = self.shared();
         let at = shared.partitions.get(partition).ok_or_else(|| shared.no_such_partition(partition))?;
-        let (memory, count) = (shared.config.memory_of(records.section_len()), records.record_count());
+        let (memory, count) = (shared.config.memory_of(batch.len()), batch.header().offset_span());
         let permit = shared.budget.acquire_many(u32::try_from(memory).unwrap_or(u32::MAX)).await;
         permit.map_err(|_| shared.closed())?.forget();
         let mut accumulator = at.accumulator.lock();
-        let state = accumulator.offer_whole(partition, &shared.config, (records, memory), &shared.ledger);
+        let state = accumulator.offer_whole(partition, &shared.config, (batch, memory), &shared.ledger);
         let taken = state.is_some();
         shared.after_offer(at, accumulator, taken);
         let Some(state) = state else {

@@ -59,11 +59,13 @@ pub struct TypedOutbox<C> {
 }
 
 impl<C: PayloadCodec> TypedOutbox<C> {
-    /// Accepts a value: done when it is in the local log. Returns its number there.
+    /// Accepts a value: done when it is in the local log, or with
+    /// [`OutboxMode::WhenUnreachable`](crate::outbox::OutboxMode::WhenUnreachable) in the cluster. Returns its number in the
+    /// local log, if it is there.
     ///
     /// # Errors
     /// As [`payload::TypedOutbox::send`].
-    pub fn send(&self, record: impl Into<Record<C::Value>>) -> Result<i64> {
+    pub fn send(&self, record: impl Into<Record<C::Value>>) -> Result<Option<i64>> {
         self.runtime.wait(self.inner.send(record))?
     }
 
@@ -76,7 +78,7 @@ impl<C: PayloadCodec> TypedOutbox<C> {
         Ok(Delivery::new(inner, &self.runtime))
     }
 
-    /// Accepts many values: done when all are in the local log.
+    /// Accepts many values: done when all are accepted.
     ///
     /// # Errors
     /// As [`payload::TypedOutbox::send_all`].
