@@ -17,6 +17,11 @@ pub use crate::decompress::{Decompressor, decompress};
 /// Level of Zstandard when none is given: the one that the official client uses.
 const DEFAULT_ZSTD_LEVEL: i32 = 1;
 
+/// Shortest repetition, in bytes, that the default level looks for: what that level has for contents of more than 256 KiB,
+/// and so the official client, which does not tell the encoder how much there will be. For shorter contents the encoder
+/// would look for 6, which is slower by 5 to 35 % for contents of 64 to 256 KiB, and packs text of events less well.
+const LEAST_MATCH: u32 = 7;
+
 /// Zstandard encoders of higher levels are not kept for the next batch of this thread: their tables take tens of
 /// megabytes and more.
 const KEEP_ENCODER_UP_TO: i32 = 6;
@@ -210,6 +215,9 @@ fn compress_zstd(level: i32, input: &[u8], out: &mut Vec<u8>) -> Result<(), Wire
         None => {
             let mut encoder = zstd::bulk::Compressor::new(level).map_err(error)?;
             encoder.set_parameter(CParameter::ContentSizeFlag(false)).map_err(error)?;
+            if level == DEFAULT_ZSTD_LEVEL {
+                encoder.set_parameter(CParameter::MinMatch(LEAST_MATCH)).map_err(error)?;
+            }
             encoder
         }
     };
