@@ -56,6 +56,19 @@ async fn lists_are_filtered_as_on_a_real_controller() {
     assert!(names::<MirrorSpec>(&mut peer, ListRequest::default()).await.is_empty());
 }
 
+/// On several threads, where the server's watch and the question run side by side.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_that_was_just_made_elsewhere_is_found_by_name() {
+    let server = TestServer::start().await.unwrap();
+    let mut peer = Peer::controller(&server).await;
+    for round in 0..300 {
+        let name = format!("topic-{round}");
+        server.client().admin().create_topic(floe::TopicSpec::new(name.as_str())).await.unwrap();
+        assert_eq!(names::<TopicSpec>(&mut peer, filtered(&name)).await, [name.as_str()]);
+        server.client().admin().delete_topic(name).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn partitions_are_led_by_the_data_server_and_tell_their_offsets() {
     let server = TestServer::start().await.unwrap();

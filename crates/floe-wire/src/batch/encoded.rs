@@ -11,7 +11,7 @@ pub const PREFIX_LEN: usize = HEADER_LEN;
 /// One complete record batch: its bytes and its decoded header. Cloning copies pointers, never records.
 ///
 /// The header may say something else than the bytes: [`EncodedBatch::with_base_offset`] and
-/// [`Records::reissued`](super::Records::reissued) replace only the header. Write [`EncodedBatch::prefix`] followed by
+/// [`EncodedBatch::reissued`] replace only the header. Write [`EncodedBatch::prefix`] followed by
 /// [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {

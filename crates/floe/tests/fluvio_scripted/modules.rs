@@ -151,6 +151,11 @@ async fn a_silent_stream_is_asked_whether_modules_dropped_the_rest() {
     assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(1), "{took:?}");
 }
 
+/// Where the streams with modules began.
+fn starts(cluster: &Cluster) -> Vec<i64> {
+    cluster.state.lock().invocations.iter().map(|(from, _)| from.unwrap()).collect()
+}
+
 /// Modules that work for long: nothing of what they make is lost, and the question does not end them early.
 #[tokio::test(start_paused = true)]
 async fn what_modules_make_after_the_question_still_comes() {
@@ -170,9 +175,30 @@ async fn what_modules_make_after_the_question_still_comes() {
         found.push(message.value);
     }
     assert_eq!(found, ["3", "11"]);
-    // The first stream was asked and ended; another one went on behind what it had sent.
-    let starts: Vec<_> = cluster.state.lock().invocations.iter().map(|(from, _)| from.unwrap()).collect();
-    assert_eq!(starts, [0, 10]);
+    // The first stream was asked and ended; another one went on behind what it had sent, and a third one was asked.
+    assert_eq!(starts(&cluster), [0, 10, 15]);
+}
+
+/// A server that has not yet looked at where to go on is not told anything else: the tail would be left out.
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_was_told_where_to_go_on_is_not_asked() {
+    let cluster = filled(20);
+    let engine = connect(&cluster).await;
+    cluster.change(|state| {
+        state.busy_after_push = true;
+        state.made.push_back(made(0, 10, &[(3, "3")]));
+    });
+    let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
+    let mut consumer = consumer.smartmodule(SmartModule::named("slow")).start().await.unwrap();
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "3");
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    cluster.change(|state| {
+        (state.busy, state.busy_after_push) = (false, false);
+        state.made.push_back(made(10, 5, &[(1, "11")]));
+    });
+    assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "11");
+    assert!(consumer.try_next().await.unwrap().is_none());
+    assert_eq!(starts(&cluster), [0, 10, 15]);
 }
 
 /// An aggregate whose stream was asked in vain goes on with its state.

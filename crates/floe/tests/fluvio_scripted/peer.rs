@@ -89,6 +89,8 @@ pub(crate) struct State {
     pub(crate) made: VecDeque<PartitionRecords>,
     /// Modules work: their streams neither push nor look at acknowledgements.
     pub(crate) busy: bool,
+    /// They begin to once something was pushed.
+    pub(crate) busy_after_push: bool,
     /// Modules of every stream and every produce request that has some, with the offset that a stream begins at.
     pub(crate) invocations: Vec<(Option<i64>, Vec<SmartModuleInvocation>)>,
     /// The next produce request is not answered, and applied after so many questions for offsets.
@@ -126,6 +128,7 @@ impl Cluster {
             endings: VecDeque::new(),
             made: VecDeque::new(),
             busy: false,
+            busy_after_push: false,
             invocations: Vec::new(),
             late: None,
         };
@@ -537,6 +540,7 @@ impl Connection {
                 } else if !stream.request.smartmodules.is_empty() {
                     let Some(made) = state.made.pop_front() else { continue };
                     records = made;
+                    state.busy |= state.busy_after_push;
                 } else {
                     let limit = usize::try_from(*max_bytes).unwrap();
                     let slice = state.slice(*partition, stream.next, limit);

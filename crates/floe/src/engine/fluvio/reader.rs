@@ -8,8 +8,9 @@
 //! in the next slice. A batch larger than a slice is fetched over another stream with larger slices.
 //!
 //! Of records that modules drop a server says nothing. A reader with an end therefore asks, after a silence, whether it
-//! is reached: it tells the stream to go on at an offset that cannot be. A server looks at that once it is through with
-//! everything there is, and answers that there is no such offset.
+//! is reached: it tells a stream to go on at an offset that cannot be. A server looks at that once it is through with
+//! everything there is, and answers that there is no such offset. It keeps only the last of what it was told, so a stream
+//! that was told anything before is not asked, but a new one.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
@@ -96,6 +97,8 @@ pub(super) struct StreamReader {
     idle_slices: u32,
     /// How long a silence is put up with before the end is asked for.
     silence: Duration,
+    /// Whether the next stream is asked as soon as it is open.
+    asks_at_once: bool,
     opened_at: Instant,
     /// Not before this is another stream opened.
     rests_until: Option<Instant>,
@@ -121,6 +124,8 @@ struct Stream {
     unsent: Option<UpdateOffsetsRequest>,
     /// Since when nothing came.
     silent_since: Instant,
+    /// Whether it was told where to go on.
+    was_acknowledged: bool,
     /// Whether it was asked for its end.
     asked: bool,
 }
@@ -142,6 +147,7 @@ impl StreamReader {
             ending: None,
             idle_slices: 0,
             silence: SILENCE,
+            asks_at_once: false,
             opened_at: Instant::now(),
             rests_until: None,
             closed,
@@ -177,8 +183,16 @@ impl StreamReader {
             ..StreamFetchRequest::default()
         };
         let replies = seat.mux.stream(&request, version).await?;
-        let silent_since = Instant::now();
-        Ok(Stream { seat, replies, acknowledged: None, unsent: None, silent_since, asked: false })
+        let asked = self.asks_at_once && self.at.until.is_some();
+        Ok(Stream {
+            seat,
+            replies,
+            acknowledged: None,
+            unsent: asked.then(question),
+            silent_since: Instant::now(),
+            was_acknowledged: false,
+            asked,
+        })
     }
 
     /// Most bytes in a slice.
@@ -222,7 +236,10 @@ impl StreamReader {
                     self.rests_until = None;
                 }
                 match self.open_stream().await {
-                    Ok(stream) => self.stream = Some(stream),
+                    Ok(stream) => {
+                        self.stream = Some(stream);
+                        self.asks_at_once = false;
+                    }
                     Err(error) => self.end(error),
                 }
                 continue;
@@ -244,13 +261,13 @@ impl StreamReader {
     /// The next push, or nothing where something else was dealt with. Loses nothing when it is dropped.
     async fn receive(&mut self) -> Result<Option<StreamFetchReply>> {
         let limit = self.spu.server.settings().request_timeout;
+        let aggregates = self.aggregates();
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let Stream { seat, replies, acknowledged, unsent, silent_since, asked } = stream;
+        let Stream { seat, replies, acknowledged, unsent, silent_since, was_acknowledged, asked } = stream;
         if let Some(request) = unsent {
             *acknowledged = Some(seat.mux.begin(request, UPDATE_OFFSETS, limit).await?);
             *unsent = None;
         }
-        // An acknowledgement that is under way might be overtaken, and what it asks for never be looked at.
         let asks = self.at.until.is_some() && !*asked && acknowledged.is_none();
         let ask_at = *silent_since + self.silence;
         let answer = async {
@@ -259,7 +276,8 @@ impl StreamReader {
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let mut asks_another = false;
+        let received = tokio::select! {
             biased;
             _ = self.closed.wait_for(|closed| *closed) => Err(closed("engine")),
             answer = answer => {
@@ -275,12 +293,26 @@ impl StreamReader {
             }
             reply = replies.next() => reply.map(Some),
             () = sleep_until(ask_at), if asks => {
-                *asked = true;
-                let offsets = vec![OffsetUpdate { offset: NOWHERE, stream_id: FIRST_STREAM }];
-                *unsent = Some(UpdateOffsetsRequest { offsets });
+                // What an aggregate has come to would go with the stream. Such a one is asked all the same: the server
+                // had all of the silence to see what it was told before.
+                asks_another = *was_acknowledged && !aggregates;
+                if !asks_another {
+                    *asked = true;
+                    *unsent = Some(question());
+                }
                 Ok(None)
             }
+        };
+        if asks_another {
+            self.asks_at_once = true;
+            self.stream = None;
         }
+        received
+    }
+
+    fn aggregates(&self) -> bool {
+        let mut kinds = self.at.smartmodules.iter().map(|module| &module.kind);
+        kinds.any(|kind| matches!(kind, SmartModuleKind::Aggregate { .. }))
     }
 
     /// Keeps the whole batches of a slice, and asks for the next one.
@@ -372,9 +404,7 @@ impl StreamReader {
     fn leave_asked_stream(&mut self) {
         self.learn_silence();
         self.stream = None;
-        let aggregates =
-            |module: &SmartModuleInvocation| matches!(module.kind, SmartModuleKind::Aggregate { .. });
-        if self.at.smartmodules.iter().any(aggregates) {
+        if self.aggregates() {
             // The state of the module went with the stream. Whoever opens another reader has it.
             let message = "the stream ended while modules worked on it";
             let error = Error::new(ErrorKind::NetworkError, message).with_retriable(true);
@@ -400,6 +430,7 @@ impl StreamReader {
         let limit = self.spu.server.settings().request_timeout;
         self.learn_silence();
         let Some(stream) = &mut self.stream else { return };
+        stream.was_acknowledged = true;
         let request =
             UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
         match stream.seat.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
@@ -416,6 +447,11 @@ impl StreamReader {
             stream.silent_since = Instant::now();
         }
     }
+}
+
+/// Asks the only stream of a connection for its end.
+fn question() -> UpdateOffsetsRequest {
+    UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: NOWHERE, stream_id: FIRST_STREAM }] }
 }
 
 impl BatchReader for StreamReader {
