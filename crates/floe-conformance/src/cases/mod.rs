@@ -154,6 +154,7 @@ macro_rules! with_every_case {
             }
             applications {
                 typed_values_come_back:;
+                binary_typed_values_come_back: binary;
                 undecodable_record_is_one_error:;
                 undecodable_records_become_dead_letters: headers;
                 processor_transforms_every_record:;

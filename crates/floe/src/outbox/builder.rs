@@ -51,7 +51,8 @@ pub enum OutboxMode {
     Always,
     /// Those that the cluster does not take. While it answers, records go straight to it, and are accepted when it has
     /// them. What it has not acknowledged within this time goes into the log, and so does everything after it until all
-    /// in the log is delivered. Order and numbers stay the same whichever way a record goes.
+    /// in the log is delivered. Order and numbers stay the same whichever way a record goes. On an engine whose records have
+    /// no offsets (Walrus) what was on its way when that time ended may come twice.
     ///
     /// Until the cluster was reached for the first time, records go through the log. A record that was on its way straight
     /// when the process was killed is in no log: as with a producer, whoever sent it was not told that it was accepted,
