@@ -103,6 +103,9 @@ impl Places<'_> {
 
     /// The partition that all records of a batch without headers go to, if there is one.
     pub(super) fn of_all(self, batch: &RecordBatch) -> Option<u32> {
+        if let Some(Choice::Partition(partition)) = self.partitioner.choice_for_all(self.count) {
+            return (partition < self.count).then_some(partition);
+        }
         let of = |record: &BorrowedRecord<'_>| {
             self.partition_of(
                 (batch.base_offset().saturating_add(self.ahead), None),

@@ -35,6 +35,13 @@ pub enum Choice {
 pub trait Partitioner: fmt::Debug + Send + Sync + 'static {
     /// Chooses one of `partitions` partitions, of which there is at least one.
     fn partition(&self, key: Option<&[u8]>, value: &[u8], partitions: u32) -> Choice;
+
+    /// What it chooses of so many partitions whatever the record is, if that is known: whole batches need no look at
+    /// their records then. `None`, which is always right, unless it is implemented.
+    fn choice_for_all(&self, partitions: u32) -> Option<Choice> {
+        let _ = partitions;
+        None
+    }
 }
 
 /// Places keys as the official Fluvio client does, so that both put a key into the same partition: SipHash-2-4 with
@@ -56,6 +63,10 @@ impl Partitioner for KeyHash {
         // The remainder is below a u32.
         Choice::Partition((hasher.finish() % u64::from(partitions)) as u32)
     }
+
+    fn choice_for_all(&self, partitions: u32) -> Option<Choice> {
+        (partitions == 1).then_some(Choice::Partition(0))
+    }
 }
 
 /// Everything goes to one partition.
@@ -65,6 +76,10 @@ pub struct Specific(pub u32);
 impl Partitioner for Specific {
     fn partition(&self, _key: Option<&[u8]>, _value: &[u8], _partitions: u32) -> Choice {
         Choice::Partition(self.0)
+    }
+
+    fn choice_for_all(&self, _partitions: u32) -> Option<Choice> {
+        Some(Choice::Partition(self.0))
     }
 }
 
@@ -99,5 +114,12 @@ mod tests {
     fn records_without_a_key_may_go_anywhere() {
         assert_eq!(KeyHash.partition(None, b"a", 10), Choice::Any);
         assert_eq!(Specific(3).partition(Some(b"a"), b"", 10), Choice::Partition(3));
+    }
+
+    #[test]
+    fn a_choice_for_all_is_told_only_where_no_record_has_another() {
+        assert_eq!(KeyHash.choice_for_all(1), Some(KeyHash.partition(Some(b"a"), b"", 1)));
+        assert_eq!(KeyHash.choice_for_all(2), None);
+        assert_eq!(Specific(3).choice_for_all(10), Some(Specific(3).partition(None, b"", 10)));
     }
 }
