@@ -5,7 +5,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
     Context, Failure, Outcome,
-    context::{numbered, texts},
+    context::{eventually, numbered, texts},
     failure::{check, check_eq, check_refused},
 };
 
@@ -176,7 +176,12 @@ pub(crate) async fn deletion_removes_stored_offsets(c: &Context) -> Outcome {
     admin.set_committed_offset(&group, topic.partition(0), 3).await?;
     admin.set_committed_offset(&group, kept.partition(0), 2).await?;
     admin.delete_topic(&topic).await?;
-    check_eq!(c.stored(&group, &topic.partition(0)).await?, None, "stored offset of the deleted topic");
+    // The data servers of a cluster learn of it a moment after the controller has answered.
+    let (group_name, gone) = (&group, &topic.partition(0));
+    eventually("the stored offset of the deleted topic is gone", || async move {
+        Ok(c.stored(group_name, gone).await?.is_none())
+    })
+    .await?;
     check_eq!(c.stored(&group, &kept.partition(0)).await?, Some(2), "stored offset of another topic");
     admin.create_topic(TopicSpec::new(&topic)).await?;
     check_eq!(c.stored(&group, &topic.partition(0)).await?, None, "stored offset of the new topic");
