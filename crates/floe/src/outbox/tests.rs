@@ -64,6 +64,18 @@ fn number_of(value: &str) -> usize {
     value.split(' ').next().unwrap().parse().unwrap()
 }
 
+/// The numbers of all records delivered, sorted. Those of each partition must be in order there.
+fn numbers_in_order(engine: &FakeEngine, partitions: u32, when: &str) -> Vec<usize> {
+    let mut all = Vec::new();
+    for values in delivered(engine, partitions).values() {
+        let numbers: Vec<_> = values.iter().map(|value| number_of(value)).collect();
+        assert!(numbers.is_sorted(), "{when}: {numbers:?}");
+        all.extend(numbers);
+    }
+    all.sort_unstable();
+    all
+}
+
 #[tokio::test(start_paused = true)]
 async fn records_are_accepted_and_delivered_in_order() {
     let engine = FakeEngine::with_topic("orders", 3);
@@ -201,13 +213,7 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
         }
         let outbox = open(&engine, &disk).await;
         drained(&outbox).await;
-        let mut all: Vec<usize> = Vec::new();
-        for values in delivered(&engine, partitions).values() {
-            let numbers: Vec<_> = values.iter().map(|value| number_of(value)).collect();
-            assert!(numbers.is_sorted(), "round {round}: {numbers:?}");
-            all.extend(numbers);
-        }
-        all.sort_unstable();
+        let all = numbers_in_order(&engine, partitions, &format!("round {round}"));
         assert_eq!(all, (0..sent).collect::<Vec<_>>(), "round {round}");
         outbox.close().await.unwrap();
     }

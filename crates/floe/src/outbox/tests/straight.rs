@@ -120,13 +120,7 @@ async fn under_load_it_turns_both_ways_in_order() {
     stop.send_replace(true);
     let (went_straight, sent) = sender.await.unwrap();
     drained(&outbox).await;
-    let mut all = Vec::new();
-    for values in delivered(&engine, 2).values() {
-        let numbers: Vec<_> = values.iter().map(|value| number_of(value)).collect();
-        assert!(numbers.is_sorted(), "{numbers:?}");
-        all.extend(numbers);
-    }
-    all.sort_unstable();
+    let all = numbers_in_order(&engine, 2, "under load");
     assert_eq!(all, (0..sent).collect::<Vec<_>>());
     // There and back, and there again.
     let turns = went_straight.windows(2).filter(|pair| pair[1] > pair[0] + 20).count();
@@ -188,13 +182,7 @@ async fn chaos_loses_nothing_that_was_accepted() {
         }
         let outbox = open(&engine, &disk).await;
         drained(&outbox).await;
-        let mut all: Vec<usize> = Vec::new();
-        for values in delivered(&engine, partitions).values() {
-            let numbers: Vec<_> = values.iter().map(|value| number_of(value)).collect();
-            assert!(numbers.is_sorted(), "round {round}: {numbers:?}");
-            all.extend(numbers);
-        }
-        all.sort_unstable();
+        let all = numbers_in_order(&engine, partitions, &format!("round {round}"));
         assert!(all.windows(2).all(|pair| pair[0] != pair[1]), "round {round}: {all:?}");
         let lost: Vec<_> = accepted.iter().filter(|number| all.binary_search(number).is_err()).collect();
         assert!(lost.is_empty(), "round {round}: {lost:?} were accepted");
