@@ -121,7 +121,7 @@ impl Layer for Gate {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name == "append" {
+        if operation.kind.as_str() == "append" {
             let _ = self.permits.acquire().await;
         }
         attempt().await
@@ -182,7 +182,7 @@ impl Layer for FailAppends {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name != "append" {
+        if operation.kind.as_str() != "append" {
             return attempt().await;
         }
         if self.failing.load(Ordering::SeqCst) {
@@ -214,7 +214,7 @@ impl Layer for RefuseAll {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name == "append" {
+        if operation.kind.as_str() == "append" {
             return Err(Error::new(ErrorKind::AuthFailed, "made to fail: not allowed"));
         }
         attempt().await

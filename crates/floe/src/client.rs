@@ -22,12 +22,14 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+#[cfg(feature = "fluvio")]
+use crate::engine::fluvio::FluvioAdmin;
 use crate::{
     Error, ErrorKind, Result,
     admin::Admin,
     config::Settings,
     consumer::{self, ConsumerBuilder, FetchLimit, Message},
-    engine::{EngineInfo, SharedEngine, fluvio::FluvioAdmin},
+    engine::{EngineInfo, SharedEngine},
     health::{ClientHealth, LastSuccess, QueueHealth},
     layer::{Breakers, Context, Layer},
     producer::{Producer, ProducerBuilder, ProducerPool},
@@ -62,6 +64,7 @@ pub struct Client {
 struct Shared {
     engine: SharedEngine,
     /// Administration of the Fluvio cluster that the client was connected to.
+    #[cfg(feature = "fluvio")]
     fluvio: Option<FluvioAdmin>,
     telemetry: Telemetry,
     breakers: Option<Breakers>,
@@ -113,8 +116,18 @@ impl Client {
         let last_success = LastSuccess::new();
         let engine = telemetry.around(Context(last_success.clone()).layer(engine));
         let (settings, open, pool) = (Settings::default(), Mutex::default(), ProducerPool::default());
-        let (fluvio, breakers) = (None, None);
-        Self::new(Shared { engine, fluvio, telemetry, breakers, last_success, settings, url, open, pool })
+        Self::new(Shared {
+            engine,
+            #[cfg(feature = "fluvio")]
+            fluvio: None,
+            telemetry,
+            breakers: None,
+            last_success,
+            settings,
+            url,
+            open,
+            pool,
+        })
     }
 
     fn new(shared: Shared) -> Self {
@@ -185,6 +198,7 @@ impl Client {
     /// # Errors
     /// [`ErrorKind::Unsupported`] on other engines, and for a client over an engine of the caller's own, which has its own
     /// [`FluvioEngine::admin`](crate::engine::FluvioEngine::admin).
+    #[cfg(feature = "fluvio")]
     pub fn fluvio(&self) -> Result<&FluvioAdmin> {
         let missing = || Error::unsupported("administration of a Fluvio cluster", self.info().name);
         self.shared.fluvio.as_ref().ok_or_else(missing)
@@ -287,9 +301,4 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("url", &crate::url::shown(&self.shared.url)).finish_non_exhaustive()
     }
-}
-
-/// What every call on something closed returns.
-pub(crate) fn closed(what: &'static str) -> Error {
-    Error::new(ErrorKind::Closed, format!("the {what} is closed"))
 }

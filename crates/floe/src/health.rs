@@ -159,7 +159,7 @@ mod tests {
     use super::*;
     use crate::{
         Client, Error, ErrorKind,
-        engine::fake::{FakeEngine, Fault},
+        fake_engine::{FakeEngine, Fault},
         layer::BreakerPolicy,
     };
 

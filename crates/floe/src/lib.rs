@@ -41,36 +41,30 @@ pub mod config;
 pub mod consumer;
 pub mod dead_letter;
 pub mod engine;
-pub mod error;
+#[cfg(test)]
+mod fake_engine;
 pub mod health;
 pub mod layer;
-pub mod net;
+#[cfg(feature = "embedded")]
 pub mod outbox;
 pub mod payload;
 pub mod processor;
 pub mod producer;
-mod random;
-pub mod record;
-pub mod retry;
-#[cfg(feature = "simulation")]
-pub mod simulation;
-mod smartmodule;
 pub mod telemetry;
-pub mod topic;
-pub mod units;
-pub mod url;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, Message};
-pub use error::{Effect, Error, ErrorKind, Result};
+#[cfg(feature = "simulation")]
+pub use floe_core::simulation;
+pub use floe_core::{
+    Durability, Effect, Error, ErrorKind, IntoRecord, Lookback, Record, Result, RetryPolicy, SmartModule,
+    SmartModuleKind, SmartModules, Topic, TopicPartition, TopicSpec, dial as net, error, record, retry,
+    smartmodule, topic, units, url,
+};
 pub use floe_wire::compress::Codec;
 pub use producer::Producer;
-pub use record::{IntoRecord, Record};
-pub use retry::RetryPolicy;
-pub use smartmodule::{Lookback, SmartModule, SmartModuleKind, SmartModules};
 pub use telemetry::Telemetry;
-pub use topic::{Durability, Topic, TopicPartition, TopicSpec};
 
 /// Compiles the example of the readme.
 #[cfg(doctest)]

@@ -16,7 +16,7 @@ impl Layer for Fails {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name == "watermarks" && operation.partition == Some(self.0) {
+        if operation.kind.as_str() == "watermarks" && operation.partition == Some(self.0) {
             return Err(Error::new(self.1, "by order of the test"));
         }
         attempt().await

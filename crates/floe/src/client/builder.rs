@@ -8,9 +8,9 @@ use super::{Client, Shared};
 use crate::{
     Error, ErrorKind, Result, RetryPolicy,
     config::Config,
-    engine::{self, SharedEngine, fluvio::FluvioAdmin},
+    engine::{self, OpenedEngine, SharedEngine},
     health::LastSuccess,
-    layer::{BreakerPolicy, Layer, Limits, PutAround, Retry, Stack},
+    layer::{BreakerPolicy, Layer, Limits, PutAround, Stack},
     producer::ProducerPool,
     telemetry::{Telemetry, TelemetryOptions},
     url::EngineUrl,
@@ -120,12 +120,8 @@ impl ClientBuilder {
         self.config.take_options(&mut url)?;
         self.config.give_options(&mut url);
         let stack = self.stack(url.scheme.as_str(), url.scheme.is_network())?;
-        let (engine, fluvio) = engine::open(&url, &stack.telemetry).await?;
-        let fluvio = fluvio.map(|admin| match &stack.retry {
-            Some(policy) => admin.retrying(Retry::observed(policy.clone(), stack.telemetry.clone())),
-            None => admin,
-        });
-        Ok(self.finish(stack, engine, fluvio))
+        let opened = engine::open(&url, |tcp| stack.telemetry.dial(tcp)).await?;
+        Ok(self.finish(stack, opened))
     }
 
     /// A client over an engine of the caller's own, which counts as one inside the process. The URL has no effect.
@@ -136,7 +132,14 @@ impl ClientBuilder {
         let name = engine.info().name;
         self.url = format!("{name}:");
         let stack = self.stack(name, false)?;
-        Ok(self.finish(stack, engine, None))
+        Ok(self.finish(
+            stack,
+            OpenedEngine {
+                engine,
+                #[cfg(feature = "fluvio")]
+                fluvio: None,
+            },
+        ))
     }
 
     /// What to put around the engine.
@@ -170,13 +173,26 @@ impl ClientBuilder {
         }
     }
 
-    fn finish(self, stack: Stack, engine: SharedEngine, fluvio: Option<FluvioAdmin>) -> Client {
+    fn finish(self, stack: Stack, opened: OpenedEngine) -> Client {
+        #[cfg(feature = "fluvio")]
+        let fluvio = opened.fluvio.map(|admin| match &stack.retry {
+            Some(policy) => admin.retry(policy.clone()).on_retry(stack.retry_observer()),
+            None => admin,
+        });
         let (telemetry, last_success) = (stack.telemetry.clone(), stack.last_success.clone());
-        let (engine, breakers) = stack.around(engine);
-        let settings = self.config.into_settings();
-        let (open, pool) = (Mutex::default(), ProducerPool::default());
-        let url = self.url;
-        Client::new(Shared { engine, fluvio, telemetry, breakers, last_success, settings, url, open, pool })
+        let (engine, breakers) = stack.around(opened.engine);
+        Client::new(Shared {
+            engine,
+            #[cfg(feature = "fluvio")]
+            fluvio,
+            telemetry,
+            breakers,
+            last_success,
+            settings: self.config.into_settings(),
+            url: self.url,
+            open: Mutex::default(),
+            pool: ProducerPool::default(),
+        })
     }
 }
 
@@ -194,7 +210,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::engine::fake::FakeEngine;
+    use crate::fake_engine::FakeEngine;
 
     fn drawn(builder: ClientBuilder, network: bool) -> String {
         let mut builder = builder;

@@ -108,13 +108,3 @@ impl Settings {
         }
     }
 }
-
-/// A size in memory. Sizes that memory cannot hold are refused when they are read.
-pub(crate) fn bytes(size: u64) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX)
-}
-
-/// A count of things in memory.
-pub(crate) fn count(number: u32) -> usize {
-    usize::try_from(number).unwrap_or(usize::MAX)
-}

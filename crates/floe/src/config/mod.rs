@@ -43,7 +43,6 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
-pub(crate) use apply::{bytes, count};
 pub use file::ConfigFile;
 pub use load::{Sources, user_file};
 pub use origin::Origin;

@@ -22,11 +22,11 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
-    config::{bytes, count},
     engine::{Capabilities, EngineInfo, Isolation},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
     topic::{Topic, TopicInfo},
+    units::{bytes, count},
 };
 
 /// Partitions whose start is looked up at the same time.

@@ -16,7 +16,7 @@ use super::{
     message::Acknowledgement,
     offsets::MAX_RUNS,
 };
-use crate::{Error, ErrorKind, Result, client::closed};
+use crate::{Error, ErrorKind, Result};
 
 /// Gaps that [`Consumer::gaps`] remembers.
 const MAX_GAPS: usize = 1000;
@@ -147,7 +147,7 @@ impl Consumer {
         loop {
             if self.shared.lanes.is_closed() {
                 self.ended = true;
-                return Poll::Ready(Err(closed("consumer")));
+                return Poll::Ready(Err(Error::closed("consumer")));
             }
             if let Some((index, batch)) = &self.current {
                 if !batch.is_empty() {
@@ -222,7 +222,7 @@ impl Consumer {
         });
         let outcome = ready!(Pin::new(committing).poll(cx));
         self.committing = None;
-        let outcome = outcome.unwrap_or_else(|_| Err(closed("runtime")));
+        let outcome = outcome.unwrap_or_else(|_| Err(Error::closed("runtime")));
         self.commit_due = outcome.is_err();
         Poll::Ready(outcome)
     }

@@ -87,7 +87,7 @@ use self::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    client::{CloseWithClient, closed},
+    client::CloseWithClient,
     engine::SharedEngine,
     telemetry::{ConsumerTelemetry, Queue},
     topic::{Topic, TopicPartition},
@@ -322,7 +322,7 @@ impl Consumer {
             ));
         };
         if self.shared.lanes.is_closed() {
-            return Err(closed("consumer"));
+            return Err(Error::closed("consumer"));
         }
         let at = moved.at.clone();
         self.shared.commit_by_policy().await?;

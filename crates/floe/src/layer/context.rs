@@ -3,7 +3,7 @@
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
-use super::{Layer, Operation};
+use super::{Layer, Operation, OperationKind};
 use crate::{Result, engine::BatchReader, health::LastSuccess};
 
 /// The innermost layer: adds engine, operation, topic and partition to errors that lack them, and notes when a call last
@@ -20,7 +20,7 @@ impl Layer for Context {
         match attempt().await {
             Ok(done) => {
                 // That the engine says how it is does not mean that it works.
-                if !operation.is_health() {
+                if operation.kind != OperationKind::Health {
                     self.0.note();
                 }
                 Ok(done)
@@ -31,7 +31,7 @@ impl Layer for Context {
 
     fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         Box::new(ReaderWithContext {
-            operation: Operation { name: "read", ..operation.clone() },
+            operation: operation.with_kind(OperationKind::Read),
             reader,
             last_success: self.0.clone(),
         })

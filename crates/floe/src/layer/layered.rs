@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
-use super::{Layer, Operation};
+use super::{Layer, Operation, OperationKind};
 use crate::{
     Result,
     engine::{
@@ -30,25 +30,16 @@ impl<L: Layer> Layered<L> {
         Self { layer, inner, name }
     }
 
-    fn call(&self, name: &'static str, repeatable: bool) -> Operation {
-        Operation {
-            engine: self.name,
-            name,
-            repeatable,
-            ordered: false,
-            topic: None,
-            partition: None,
-            bytes: 0,
-            records: 0,
-        }
+    fn call(&self, kind: OperationKind) -> Operation {
+        Operation::new(self.name, kind)
     }
 
-    fn on_topic(&self, name: &'static str, repeatable: bool, topic: &Topic) -> Operation {
-        Operation { topic: Some(topic.clone()), ..self.call(name, repeatable) }
+    fn on_topic(&self, kind: OperationKind, topic: &Topic) -> Operation {
+        self.call(kind).with_topic(topic)
     }
 
-    fn on_partition(&self, name: &'static str, at: &TopicPartition) -> Operation {
-        Operation { partition: Some(at.partition), ..self.on_topic(name, true, &at.topic) }
+    fn on_partition(&self, kind: OperationKind, at: &TopicPartition) -> Operation {
+        self.on_topic(kind, &at.topic).with_partition(at.partition)
     }
 
     fn run<'a, T, F>(&'a self, operation: Operation, attempt: F) -> BoxFuture<'a, Result<T>>
@@ -71,18 +62,14 @@ impl<L: Layer> Engine for Layered<L> {
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
-        let operation = Operation {
-            repeatable: false,
-            ordered: true,
-            bytes: request.batch.len(),
-            records: request.batch.header().offset_span(),
-            ..self.on_partition("append", &request.target)
-        };
+        let operation = self
+            .on_partition(OperationKind::Append, &request.target)
+            .with_payload(request.batch.len(), request.batch.header().offset_span());
         self.run(operation, move || self.inner.append(request.clone()))
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
-        let operation = self.on_partition("open", &request.source);
+        let operation = self.on_partition(OperationKind::Open, &request.source);
         Box::pin(async move {
             let reader = self.layer.around(&operation, move || self.inner.open(request.clone())).await?;
             Ok(self.layer.wrap_reader(&operation, reader))
@@ -90,75 +77,79 @@ impl<L: Layer> Engine for Layered<L> {
     }
 
     fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
-        self.run(self.on_partition("watermarks", &of), move || self.inner.watermarks(of.clone()))
+        self.run(self.on_partition(OperationKind::Watermarks, &of), move || self.inner.watermarks(of.clone()))
     }
 
     fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
-        self.run(self.on_partition("log_end", &of), move || self.inner.log_end(of.clone()))
+        self.run(self.on_partition(OperationKind::LogEnd, &of), move || self.inner.log_end(of.clone()))
     }
 
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
-        self.run(self.on_partition("offset_for_time", &of), move || {
+        self.run(self.on_partition(OperationKind::OffsetForTime, &of), move || {
             self.inner.offset_for_time(of.clone(), timestamp)
         })
     }
 
     fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
         let operation = match positions.as_slice() {
-            [(only, _)] => self.on_partition("commit", only),
-            [(first, _), ..] => self.on_topic("commit", true, &first.topic),
-            [] => self.call("commit", true),
+            [(only, _)] => self.on_partition(OperationKind::Commit, only),
+            [(first, _), ..] => self.on_topic(OperationKind::Commit, &first.topic),
+            [] => self.call(OperationKind::Commit),
         };
         self.run(operation, move || self.inner.commit(Arc::clone(&group), positions.clone()))
     }
 
     fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
-        self.run(self.on_partition("committed", &at), move || {
+        self.run(self.on_partition(OperationKind::Committed, &at), move || {
             self.inner.committed(Arc::clone(&group), at.clone())
         })
     }
 
     fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
-        self.run(self.call("list_committed", true), move || self.inner.list_committed(group.clone()))
+        self.run(self.call(OperationKind::ListCommitted), move || self.inner.list_committed(group.clone()))
     }
 
     fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
-        self.run(self.on_partition("forget", &at), move || self.inner.forget(Arc::clone(&group), at.clone()))
+        self.run(self.on_partition(OperationKind::Forget, &at), move || {
+            self.inner.forget(Arc::clone(&group), at.clone())
+        })
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        self.run(self.call("topics", true), move || self.inner.topics())
+        self.run(self.call(OperationKind::Topics), move || self.inner.topics())
     }
 
     fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
-        self.run(self.on_topic("topic", true, &name), move || self.inner.topic(name.clone()))
+        self.run(self.on_topic(OperationKind::Topic, &name), move || self.inner.topic(name.clone()))
     }
 
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
-        self.run(self.on_topic("create_topic", false, &spec.name), move || {
+        self.run(self.on_topic(OperationKind::CreateTopic, &spec.name), move || {
             self.inner.create_topic(spec.clone())
         })
     }
 
     fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
-        self.run(self.on_topic("add_partitions", true, &name), move || {
+        self.run(self.on_topic(OperationKind::AddPartitions, &name), move || {
             self.inner.add_partitions(name.clone(), total)
         })
     }
 
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
-        self.run(self.on_topic("delete_topic", false, &name), move || self.inner.delete_topic(name.clone()))
+        self.run(self.on_topic(OperationKind::DeleteTopic, &name), move || {
+            self.inner.delete_topic(name.clone())
+        })
     }
 
     fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
-        self.run(self.call("watch", true), move || self.inner.watch())
+        self.run(self.call(OperationKind::Watch), move || self.inner.watch())
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
-        self.run(self.call("health", true), move || self.inner.health())
+        self.run(self.call(OperationKind::Health), move || self.inner.health())
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
-        self.run(self.call("close", true), move || self.inner.close())
+        self.run(self.call(OperationKind::Close), move || self.inner.close())
     }
 }

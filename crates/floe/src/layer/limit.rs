@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Layer, Operation, first_poll::after_first_poll};
+use super::{Layer, Operation, OperationKind, first_poll::after_first_poll};
 use crate::{Error, ErrorKind, Result};
 
 /// How much may be asked of an engine.
@@ -81,10 +81,10 @@ impl Layer for Limit {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.is_close() || operation.is_health() {
+        if matches!(operation.kind, OperationKind::Close | OperationKind::Health) {
             return attempt().await;
         }
-        if !operation.ordered {
+        if operation.kind != OperationKind::Append {
             let _permit = self.turn().await?;
             return attempt().await;
         }
@@ -125,7 +125,7 @@ impl Rate {
 mod tests {
     use super::*;
     use crate::{
-        engine::fake::{FakeEngine, Fault},
+        fake_engine::{FakeEngine, Fault},
         layer::testing::{append, engine_of, hang_topics},
     };
 

@@ -17,6 +17,8 @@ mod timeout;
 
 use std::{fmt, sync::Arc};
 
+pub use floe_core::operation::{Operation, OperationKind, OperationTarget};
+
 pub use breaker::{Breaker, BreakerChange, BreakerPolicy, BreakerState, Breakers, CircuitStatus};
 pub(crate) use context::Context;
 use futures_util::future::BoxFuture;
@@ -27,92 +29,14 @@ pub(crate) use stack::{PutAround, Stack};
 pub use timeout::Timeout;
 
 use crate::{
-    Error, Result,
+    Result,
     engine::{BatchReader, Engine, SharedEngine},
-    topic::Topic,
 };
-
-/// What is being attempted: labels for observers, facts for deciders.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Operation {
-    /// Name of the engine.
-    pub engine: &'static str,
-    /// Name of the call, such as `append`.
-    pub name: &'static str,
-    /// Whether the call can be repeated without harm even if it may have happened.
-    pub repeatable: bool,
-    /// Whether the caller keeps an order among calls and repeats them itself, as the producer does with appends. A
-    /// layer must not repeat such a call.
-    pub ordered: bool,
-    /// The topic concerned.
-    pub topic: Option<Topic>,
-    /// The partition concerned.
-    pub partition: Option<u32>,
-    /// Bytes sent with the call.
-    pub bytes: usize,
-    /// Records sent with the call.
-    pub records: u32,
-}
-
-impl Operation {
-    /// Whether the call only looks: it changes nothing, so that it cannot have happened by half.
-    #[must_use]
-    pub fn reads(&self) -> bool {
-        matches!(
-            self.name,
-            "open"
-                | "read"
-                | "watermarks"
-                | "offset_for_time"
-                | "committed"
-                | "list_committed"
-                | "topics"
-                | "topic"
-                | "watch"
-                | "health"
-                | "list_objects"
-        )
-    }
-
-    /// Adds to an error what is known about the call, where the error does not say it.
-    #[must_use]
-    pub fn locate(&self, error: Error) -> Error {
-        let mut error = error.with_engine(self.engine).with_operation(self.name);
-        if let Some(topic) = &self.topic {
-            error = error.with_topic(topic);
-        }
-        if let Some(partition) = self.partition {
-            error = error.with_partition(partition);
-        }
-        error
-    }
-
-    /// A reader is opened.
-    pub(crate) fn is_open(&self) -> bool {
-        self.name == "open"
-    }
-
-    /// Where a partition begins or ends is asked: what a producer or a reader that recovers does before it goes on.
-    pub(crate) fn is_lookup(&self) -> bool {
-        matches!(self.name, "watermarks" | "log_end")
-    }
-
-    /// It is asked how the engine is.
-    pub(crate) fn is_health(&self) -> bool {
-        self.name == "health"
-    }
-
-    /// Everything is released, whatever the state.
-    pub(crate) fn is_close(&self) -> bool {
-        self.name == "close"
-    }
-}
 
 /// One behaviour around every engine call.
 ///
 /// ```
-/// use floe::{Error, ErrorKind, Result, layer::{Layer, Operation}};
+/// use floe::{Error, ErrorKind, Result, layer::{Layer, Operation, OperationKind}};
 /// use futures_util::future::BoxFuture;
 ///
 /// /// Refuses every append.
@@ -125,7 +49,7 @@ impl Operation {
 ///         T: Send,
 ///         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
 ///     {
-///         if operation.name == "append" {
+///         if operation.kind == OperationKind::Append {
 ///             return Err(Error::new(ErrorKind::AuthFailed, "read only"));
 ///         }
 ///         attempt().await

@@ -1,31 +1,43 @@
-//! Repeats failed calls.
+//! Retries failed calls.
+
+use std::fmt;
 
 use futures_util::future::BoxFuture;
 
+#[cfg(doc)]
+use super::OperationKind;
 use super::{Layer, Operation};
-use crate::{Effect, Error, ErrorKind, Result, RetryPolicy, retry::Retries, telemetry::Telemetry};
+use crate::{
+    Result, RetryPolicy,
+    retry::{RetryObserver, retry_call},
+};
 
-/// Repeats calls that failed and are worth it, by a [`RetryPolicy`].
+/// Retries failed calls by a [`RetryPolicy`].
 ///
-/// A call that must not happen twice, such as creating a topic, is repeated only after errors that say that it did not
-/// happen. Left alone are appends, which the producer repeats itself because only it can keep their order; opening a
-/// reader, which the consumer does at the next offset; health checks, which tell how it is now; and closing.
-#[derive(Debug)]
+/// A call that is not idempotent, such as creating a topic, is retried only after errors without effect. The layer
+/// passes on the calls that their caller retries; see [`OperationKind::is_retried_by_caller`].
 pub struct Retry {
     policy: RetryPolicy,
-    telemetry: Option<Telemetry>,
+    observer: Option<RetryObserver>,
 }
 
 impl Retry {
-    /// Repeats by this policy.
+    /// Retries by this policy.
     #[must_use]
     pub fn new(policy: RetryPolicy) -> Self {
-        Self { policy, telemetry: None }
+        Self { policy, observer: None }
     }
 
-    /// Tells about every repetition.
-    pub(crate) fn observed(policy: RetryPolicy, telemetry: Telemetry) -> Self {
-        Self { policy, telemetry: Some(telemetry) }
+    /// Has every retry observed.
+    #[must_use]
+    pub fn on_retry(self, observer: RetryObserver) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+}
+
+impl fmt::Debug for Retry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retry").field("policy", &self.policy).finish_non_exhaustive()
     }
 }
 
@@ -35,54 +47,11 @@ impl Layer for Retry {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.ordered || operation.is_open() || operation.is_health() || operation.is_close() {
+        if operation.kind.is_retried_by_caller() {
             return attempt().await;
         }
-        let mut retries = Retries::new(self.policy.clone());
-        let mut cause: Option<Error> = None;
-        loop {
-            let outcome = match retries.time_left() {
-                None => attempt().await,
-                Some(left) => match tokio::time::timeout(left, attempt()).await {
-                    Ok(outcome) => outcome,
-                    Err(_) => {
-                        let error = out_of_time(operation, cause).with_attempts(retries.attempts() + 1);
-                        return Err(error);
-                    }
-                },
-            };
-            let error = match outcome {
-                Ok(done) => return Ok(done),
-                Err(error) => error,
-            };
-            let wait =
-                if operation.repeatable { retries.after(&error) } else { retries.after_unrepeatable(&error) };
-            let Some(wait) = wait else { return Err(error.with_attempts(retries.attempts())) };
-            tracing::debug!(
-                operation = operation.name,
-                attempt = retries.attempts(),
-                delay_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
-                %error,
-                "call failed; it is repeated"
-            );
-            if let Some(telemetry) = &self.telemetry {
-                telemetry.retried(operation.name, operation.topic.as_ref(), &error);
-            }
-            tokio::time::sleep(wait).await;
-            cause = Some(error);
-        }
+        retry_call(&self.policy, operation, self.observer.as_ref(), attempt).await
     }
-}
-
-fn out_of_time(operation: &Operation, cause: Option<Error>) -> Error {
-    let effect = if operation.reads() { Effect::None } else { Effect::Unknown };
-    let error =
-        Error::new(ErrorKind::RequestTimeout, "the time for all attempts is over").with_effect(effect);
-    let error = match cause {
-        Some(cause) => error.with_source(cause),
-        None => error,
-    };
-    operation.locate(error)
 }
 
 #[cfg(test)]
@@ -93,8 +62,8 @@ mod tests {
 
     use super::*;
     use crate::{
-        TopicSpec,
-        engine::fake::FakeEngine,
+        Effect, Error, ErrorKind, TopicSpec,
+        fake_engine::FakeEngine,
         layer::testing::{Faulty, append, engine_of, hang_topics},
     };
 

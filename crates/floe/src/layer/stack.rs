@@ -9,7 +9,7 @@
 //! - A call waits for its turn once, not for every attempt, and holds it while it waits to be tried again.
 //! - Retry owns the time of all attempts; the breaker sees each of them, the timeout ends each of them.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::{
     Context, Layer,
@@ -18,7 +18,9 @@ use super::{
     retry::Retry,
     timeout::Timeout,
 };
-use crate::{RetryPolicy, engine::SharedEngine, health::LastSuccess, telemetry::Telemetry};
+use crate::{
+    RetryPolicy, engine::SharedEngine, health::LastSuccess, retry::RetryObserver, telemetry::Telemetry,
+};
 
 /// Puts one layer around an engine.
 pub(crate) type PutAround = Box<dyn FnOnce(SharedEngine) -> SharedEngine + Send>;
@@ -36,6 +38,12 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
+    /// Observes the retries of calls that do not pass the stack.
+    #[cfg(feature = "fluvio")]
+    pub(crate) fn retry_observer(&self) -> RetryObserver {
+        retry_observer(&self.telemetry)
+    }
+
     /// Puts everything around `engine`.
     pub(crate) fn around(self, engine: SharedEngine) -> (SharedEngine, Option<Breakers>) {
         let Self { telemetry, last_success, user, limits, retry, breaker, attempt_timeout } = self;
@@ -48,7 +56,7 @@ impl Stack {
             engine = Breaker::with(breakers.clone(), engine);
         }
         if let Some(policy) = retry {
-            engine = Retry::observed(policy, telemetry.clone()).layer(engine);
+            engine = Retry::new(policy).on_retry(retry_observer(&telemetry)).layer(engine);
         }
         if !limits.is_empty() {
             engine = Limit::new(limits).layer(engine);
@@ -58,6 +66,14 @@ impl Stack {
         }
         (telemetry.around(engine), breakers)
     }
+}
+
+/// Counts retries in the telemetry of a client.
+fn retry_observer(telemetry: &Telemetry) -> RetryObserver {
+    let telemetry = telemetry.clone();
+    Arc::new(move |operation, cause| {
+        telemetry.retried(operation.kind.as_str(), operation.topic.as_ref(), cause);
+    })
 }
 
 #[cfg(test)]
@@ -76,7 +92,7 @@ mod tests {
     use super::*;
     use crate::{
         Error, ErrorKind, Result,
-        engine::fake::FakeEngine,
+        fake_engine::FakeEngine,
         layer::{
             BreakerState, Operation,
             testing::{Faulty, engine_of, hang_topics},

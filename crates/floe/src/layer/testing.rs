@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use super::{Layer, Operation};
 use crate::{
     Error, Result, Topic,
-    engine::{Acks, AppendAck, AppendRequest, SharedEngine, fake::FakeEngine},
+    engine::{Acks, AppendAck, AppendRequest, SharedEngine},
+    fake_engine::FakeEngine,
 };
 
 pub(crate) fn engine_of(fake: &FakeEngine) -> SharedEngine {
@@ -74,7 +75,7 @@ impl Layer for Hang {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name == self.0 {
+        if operation.kind.as_str() == self.0 {
             std::future::pending::<()>().await;
         }
         attempt().await

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
-use super::{Layer, Operation};
+use super::{Layer, Operation, OperationKind};
 use crate::{Effect, Error, ErrorKind, Result};
 
 /// Gives up attempts that take too long, with [`ErrorKind::RequestTimeout`].
@@ -30,14 +30,14 @@ impl Layer for Timeout {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.ordered || operation.is_close() {
+        if matches!(operation.kind, OperationKind::Append | OperationKind::Close) {
             return attempt().await;
         }
         match tokio::time::timeout(self.per_attempt, attempt()).await {
             Ok(outcome) => outcome,
             Err(_) => {
                 let message = format!("no answer within {:?}", self.per_attempt);
-                let effect = if operation.reads() { Effect::None } else { Effect::Unknown };
+                let effect = if operation.kind.is_read() { Effect::None } else { Effect::Unknown };
                 Err(operation.locate(Error::new(ErrorKind::RequestTimeout, message).with_effect(effect)))
             }
         }
@@ -52,7 +52,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        engine::fake::{FakeEngine, Fault},
+        fake_engine::{FakeEngine, Fault},
         layer::testing::{append, engine_of, hang_topics},
     };
 

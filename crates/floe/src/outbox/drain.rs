@@ -28,8 +28,8 @@ use super::{
     ways::Ways,
 };
 use crate::{
-    Error, ErrorKind, Producer, Record, Result, RetryPolicy, client::closed, consumer::RecordBatch,
-    producer::Partitioner, topic::Topic,
+    Error, ErrorKind, Producer, Record, Result, RetryPolicy, consumer::RecordBatch, producer::Partitioner,
+    topic::Topic,
 };
 
 /// Bytes that records may take before the room is looked at again, as long as there is plenty.
@@ -165,7 +165,7 @@ impl Shared {
         }
         loop {
             if self.closed.load(Ordering::Relaxed) {
-                return Err(closed("outbox").with_topic(&self.topic));
+                return Err(Error::closed("outbox").with_topic(&self.topic));
             }
             let stuck = self.local.ways().and_then(Ways::stuck);
             if let Some(error) = stuck.filter(|_| self.settings.when_full == WhenOutboxFull::Fail) {
@@ -450,7 +450,7 @@ impl Shared {
         let reached = progress.wait_for(|progress| progress.position >= goal || progress.ended).await;
         match reached {
             Ok(progress) if progress.position >= goal => Ok(()),
-            Ok(_) | Err(_) => Err(closed("outbox").with_topic(&self.topic)),
+            Ok(_) | Err(_) => Err(Error::closed("outbox").with_topic(&self.topic)),
         }
     }
 
@@ -469,7 +469,7 @@ impl Shared {
         });
         self.room.notify_waiters();
         let ended = match self.task.lock().await.take() {
-            Some(task) => task.await.unwrap_or_else(|_| Err(closed("runtime"))),
+            Some(task) => task.await.unwrap_or_else(|_| Err(Error::closed("runtime"))),
             None => Ok(()),
         };
         let stats = self.stats();

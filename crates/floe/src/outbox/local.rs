@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use floe_embedded::log_error;
 use floe_log::{Partition, Store, StoreConfig, TopicConfig};
 use floe_wire::batch::BorrowedHeaders;
 
@@ -61,7 +62,7 @@ impl Local {
     pub(super) async fn open(options: Options) -> Result<Self> {
         let location = options.path.display().to_string();
         let config = options.store.segment_bytes(options.segment_bytes).tail_bytes(TAIL_BYTES);
-        let topic = TopicConfig::new().durability(crate::engine::durability_to_log(options.durability));
+        let topic = TopicConfig::new().durability(floe_embedded::durability_to_log(options.durability));
         let opened = blocking(move || {
             let store = Store::open(config)?;
             for name in [RECORDS, REJECTED] {
@@ -230,7 +231,7 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, floe_log::LogError> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
-        Ok(outcome) => outcome.map_err(Error::from),
+        Ok(outcome) => outcome.map_err(log_error),
         Err(stopped) => {
             Err(Error::new(ErrorKind::Closed, "the runtime stopped before the local log answered")
                 .with_source(stopped))

@@ -13,10 +13,8 @@ use floe_log::{
 use super::{Outbox, OutboxBuilder, OutboxMode, WhenOutboxFull};
 use crate::{
     Client, Codec, Error, ErrorKind, Record, TopicSpec,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
 };
 
 const PATH: &str = "/outbox";
@@ -425,7 +423,7 @@ async fn a_full_disk_gives_up_the_oldest() {
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_sent_is_put_aside() {
     let engine = FakeEngine::with_topic("orders", 2)
-        .with_capabilities(Capabilities { max_batch_bytes: 4096, ..Capabilities::FULL });
+        .with_capabilities(Capabilities::FULL.with(|it| it.max_batch_bytes = 4096));
     let disk = Arc::default();
     let outbox = builder(&engine, &disk).max_record_bytes(100_000).start().await.unwrap();
     drop(outbox.enqueue(Record::keyed("k", "one")).await.unwrap());
@@ -452,7 +450,7 @@ async fn what_can_never_be_sent_is_put_aside() {
 #[tokio::test(start_paused = true)]
 async fn behind_a_record_that_was_put_aside_batches_go_on_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1)
-        .with_capabilities(Capabilities { max_batch_bytes: 100_000, ..Capabilities::FULL });
+        .with_capabilities(Capabilities::FULL.with(|it| it.max_batch_bytes = 100_000));
     let outbox = builder(&engine, &Arc::default()).max_record_bytes(1_000_000).start().await.unwrap();
     outbox.send("x".repeat(200_000)).await.unwrap();
     drained(&outbox).await;

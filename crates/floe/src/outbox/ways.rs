@@ -245,7 +245,7 @@ async fn write(log: &Arc<Partition>, batch: EncodedBatch) -> Result<AppendAck> {
     log.submit(batch, move |result| drop(done.send(result)));
     match outcome.await {
         Ok(Ok(appended)) => Ok(AppendAck { base_offset: Some(appended.base_offset) }),
-        Ok(Err(error)) => Err(error.into()),
+        Ok(Err(error)) => Err(floe_embedded::log_error(error)),
         Err(_) => Err(lost()),
     }
 }

@@ -16,10 +16,8 @@ use crate::{
     Client, Effect, Message,
     consumer::{CommitPolicy, Finish, StartAt},
     dead_letter::DeadLetter,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -115,7 +113,7 @@ async fn dead_letters_are_written_before_the_offset_moves_on() {
 #[tokio::test(start_paused = true)]
 async fn dead_letters_need_headers() {
     let engine = FakeEngine::with_topic("orders", 1)
-        .with_capabilities(Capabilities { headers: false, ..Capabilities::FULL });
+        .with_capabilities(Capabilities::FULL.with(|it| it.headers = false));
     let client = Client::over(Arc::new(engine));
     let inbox = client.consumer("orders").text().on_undecodable(OnUndecodable::DeadLetter("dead".into()));
     let error = inbox.start().await.unwrap_err();

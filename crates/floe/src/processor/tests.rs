@@ -17,10 +17,8 @@ use crate::{
     Client, Error, ErrorKind, Message, Record, TopicSpec,
     consumer::StartAt,
     dead_letter::{DeadLetter, Origin},
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
     topic::Topic,
 };
 
@@ -426,7 +424,7 @@ async fn dropping_the_handle_stops_it() {
 #[tokio::test(start_paused = true)]
 async fn engines_without_stored_offsets_are_refused_unless_that_is_wanted() {
     let engine = FakeEngine::with_topic("orders", 1)
-        .with_capabilities(Capabilities { commit_offsets: false, ..Capabilities::FULL });
+        .with_capabilities(Capabilities::FULL.with(|it| it.commit_offsets = false));
     let client = Client::over(Arc::new(engine));
     client.admin().create_topic(TopicSpec::new("invoices")).await.unwrap();
     fill(&client, &["a"], 3).await;

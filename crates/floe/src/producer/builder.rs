@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
-    config::{bytes, count},
     engine::{Acks, AppendAck, Capabilities, EngineInfo},
     smartmodule,
     topic::Topic,
+    units::{bytes, count},
 };
 
 /// Largest record or batch accepted by default, where the engine takes more.
@@ -58,7 +58,7 @@ pub(crate) struct Identity {
 impl Identity {
     /// A name that nobody else has.
     pub(crate) fn new_id() -> i64 {
-        i64::try_from(crate::random::bits() >> 1).unwrap_or(i64::MAX)
+        i64::try_from(floe_core::random::bits() >> 1).unwrap_or(i64::MAX)
     }
 }
 

@@ -30,9 +30,7 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Record, Result,
-    client::closed,
     engine::{Capabilities, SharedEngine},
-    random,
     telemetry::{Origin, Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
 };
@@ -118,15 +116,14 @@ impl Shared {
     pub(super) fn new(client: &Client, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
         let engine = client.engine();
         let info = engine.info();
+        let mut capabilities = info.capabilities;
+        // Servers drop the headers of records that pass through modules.
+        capabilities.headers &= config.smartmodules.is_none();
         Arc::new(Self {
             engine: Arc::clone(engine),
             telemetry: client.telemetry().clone(),
             engine_name: info.name,
-            // What servers make of records with modules has no headers.
-            capabilities: Capabilities {
-                headers: info.capabilities.headers && config.smartmodules.is_none(),
-                ..info.capabilities
-            },
+            capabilities,
             topic,
             budget: Semaphore::new(config.buffer_memory),
             producer_id: config.identity.as_ref().map_or_else(Identity::new_id, |known| known.producer_id),
@@ -134,7 +131,7 @@ impl Shared {
             partitions: Partitions::new(partitions),
             growth: Mutex::default(),
             // Many short-lived producers must not all write to the first partition.
-            current: AtomicU32::new((random::bits() % u64::from(partitions)) as u32),
+            current: AtomicU32::new((floe_core::random::bits() % u64::from(partitions)) as u32),
             ledger: Arc::default(),
             counters: Counters::default(),
             runtime: Handle::current(),
@@ -488,7 +485,7 @@ impl Shared {
 
     #[cold]
     pub(super) fn closed(&self) -> Error {
-        closed("producer").with_topic(&self.topic)
+        Error::closed("producer").with_topic(&self.topic)
     }
 
     pub(super) fn is_closed(&self) -> bool {

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Error, Result,
-    layer::{Layer, Operation},
+    layer::{Layer, Operation, OperationKind},
 };
 
 /// Value of `error.type` for a call that its caller gave up.
@@ -40,7 +40,7 @@ impl Layer for Observe {
             "floe.call",
             call = self.0.inner.calls.fetch_add(1, Ordering::Relaxed),
             client = &*self.0.inner.client_id,
-            operation = operation.name,
+            operation = operation.kind.as_str(),
             topic = operation.topic.as_ref().map(crate::Topic::as_str),
             partition = operation.partition,
         );
@@ -73,8 +73,8 @@ struct Call<'a> {
 
 impl<'a> Call<'a> {
     fn begin(telemetry: &'a Telemetry, operation: &'a Operation) -> Self {
-        let span = match (operation.name, &operation.topic) {
-            ("commit", Some(topic)) => {
+        let span = match (operation.kind, &operation.topic) {
+            (OperationKind::Commit, Some(topic)) => {
                 let builder = || {
                     let builder = telemetry.span(names::COMMIT, SpanKind::Client, topic);
                     with(builder, operation.partition.map(partition_id))
@@ -101,13 +101,13 @@ impl<'a> Call<'a> {
     fn record(&self, error: Option<&'static str>) {
         let Some(instruments) = &self.telemetry.inner.instruments else { return };
         let operation = self.operation;
-        let (name, kind) = names_of(operation.name);
+        let (name, kind) = names_of(operation.kind);
         let mut attributes = Vec::with_capacity(6);
         attributes.push(KeyValue::new(attribute::SYSTEM, self.telemetry.inner.system));
         attributes.push(KeyValue::new(attribute::OPERATION_NAME, name));
         attributes.extend(operation.topic.as_ref().map(destination));
         attributes.extend(error.map(|error| KeyValue::new(attribute::ERROR_TYPE, error)));
-        if operation.name == "append" {
+        if operation.kind == OperationKind::Append {
             record_append(instruments, operation, &mut attributes);
         }
         attributes.extend(kind.map(|kind| KeyValue::new(attribute::OPERATION_TYPE, kind)));
@@ -132,10 +132,10 @@ impl Drop for Call<'_> {
 }
 
 /// Name and type of an operation in the words of the conventions.
-fn names_of(call: &'static str) -> (&'static str, Option<&'static str>) {
-    match call {
-        "append" => ("send", Some("send")),
-        "commit" => ("commit", Some("settle")),
-        other => (other, None),
+fn names_of(kind: OperationKind) -> (&'static str, Option<&'static str>) {
+    match kind {
+        OperationKind::Append => ("send", Some("send")),
+        OperationKind::Commit => ("commit", Some("settle")),
+        other => (other.as_str(), None),
     }
 }

@@ -11,7 +11,8 @@ use super::*;
 use crate::{
     Client,
     consumer::StartAt,
-    engine::{Acks, AppendRequest, Capabilities, Engine as _, fake::FakeEngine},
+    engine::{Acks, AppendRequest, Capabilities, Engine as _},
+    fake_engine::FakeEngine,
 };
 
 fn meters() -> (Registry, SdkMeterProvider) {
@@ -30,7 +31,10 @@ fn values(registry: &Registry, beginning: &str) -> Vec<f64> {
 #[tokio::test(start_paused = true)]
 async fn dropped_repeats_are_counted() {
     let (registry, provider) = meters();
-    let without_offsets = Capabilities { offsets: false, dense_offsets: false, ..Capabilities::FULL };
+    let without_offsets = Capabilities::FULL.with(|it| {
+        it.offsets = false;
+        it.dense_offsets = false;
+    });
     let engine = FakeEngine::with_topic("orders", 1).with_capabilities(without_offsets);
     let mut builder = BatchBuilder::new(64);
     for value in ["a", "b", "c"] {

@@ -92,7 +92,7 @@ impl Layer for Failing {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.name == "append" {
+        if operation.kind.as_str() == "append" {
             let next = self.0.lock().pop();
             if let Some(kind) = next {
                 return Err(floe::Error::new(kind, "as the test asks").with_effect(floe::Effect::None));

@@ -53,7 +53,7 @@ async fn records_before_a_gap_come_and_then_the_gap() {
 
 #[tokio::test(start_paused = true)]
 async fn an_engine_without_offsets_is_refused() {
-    let capabilities = crate::engine::Capabilities { offsets: false, ..crate::engine::Capabilities::FULL };
+    let capabilities = crate::engine::Capabilities::FULL.with(|it| it.offsets = false);
     let engine = ten().await.with_capabilities(capabilities);
     assert_eq!(fetch(&engine, 0, 1, 1).await.unwrap_err().kind(), ErrorKind::Unsupported);
 }

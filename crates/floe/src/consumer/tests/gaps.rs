@@ -63,8 +63,7 @@ async fn each_policy_on_a_lost_batch() {
 
 #[tokio::test(start_paused = true)]
 async fn holes_are_fine_where_the_engine_has_them() {
-    let capabilities =
-        crate::engine::Capabilities { dense_offsets: false, ..crate::engine::Capabilities::FULL };
+    let capabilities = crate::engine::Capabilities::FULL.with(|it| it.dense_offsets = false);
     let engine = ten().await.with_capabilities(capabilities);
     engine.lose_batch(TOPIC, 0, 1);
     let mut consumer = with_policy(&engine, GapPolicy::Fail).await;

@@ -19,7 +19,8 @@ use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 use super::*;
 use crate::{
     Client,
-    engine::{Acks, AppendRequest, Engine, fake::FakeEngine},
+    engine::{Acks, AppendRequest, Engine},
+    fake_engine::FakeEngine,
     topic::Topic,
 };
 

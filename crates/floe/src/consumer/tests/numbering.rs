@@ -6,12 +6,11 @@ use super::*;
 use crate::engine::Capabilities;
 
 fn without_offsets() -> FakeEngine {
-    FakeEngine::with_topic(TOPIC, 1).with_capabilities(Capabilities {
-        offsets: false,
-        dense_offsets: false,
-        commit_offsets: false,
-        ..Capabilities::FULL
-    })
+    FakeEngine::with_topic(TOPIC, 1).with_capabilities(Capabilities::FULL.with(|it| {
+        it.offsets = false;
+        it.dense_offsets = false;
+        it.commit_offsets = false;
+    }))
 }
 
 fn from_producer(id: i64, epoch: i16, first_sequence: i32, values: &[&str]) -> EncodedBatch {

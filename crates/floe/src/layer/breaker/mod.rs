@@ -21,7 +21,7 @@ use futures_util::{future::BoxFuture, stream};
 use parking_lot::Mutex;
 use tokio::{sync::broadcast, time::Instant};
 
-use super::{Layer, Operation};
+use super::{Layer, Operation, OperationKind, OperationTarget};
 use crate::{
     Error, ErrorKind, Result,
     engine::{BatchReader, Engine, SharedEngine},
@@ -192,7 +192,7 @@ impl Breakers {
         if !self.shared.circuits.lock().contains_key(&key) {
             return Ok(None);
         }
-        let paced = operation.ordered || operation.is_open() || operation.is_lookup();
+        let paced = operation.kind.is_recovery();
         let policy = &self.shared.policy;
         match self.update(&key, |circuit| circuit.admit(policy, Instant::now(), paced)) {
             Ok(pass) => Ok(Some(Ticket { breakers: self, key, pass: Some(pass) })),
@@ -262,9 +262,9 @@ impl Breaker {
 }
 
 fn key_of(engine: &dyn Engine, operation: &Operation) -> Key {
-    match (operation.name, &operation.topic, operation.partition) {
-        ("commit" | "committed" | "list_committed" | "forget", ..) => Key::Offsets,
-        ("append" | "open" | "read" | "watermarks" | "offset_for_time", Some(topic), Some(partition)) => {
+    match (operation.kind.target(), &operation.topic, operation.partition) {
+        (OperationTarget::Offsets, ..) => Key::Offsets,
+        (OperationTarget::Leader, Some(topic), Some(partition)) => {
             let at = topic.partition(partition);
             engine.endpoint(Some(&at)).map_or(Key::Partition(at), Key::Endpoint)
         }
@@ -306,7 +306,7 @@ impl Layer for Breaker {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.is_close() || operation.is_health() {
+        if matches!(operation.kind, OperationKind::Close | OperationKind::Health) {
             return attempt().await;
         }
         let ticket = self.breakers.admit(|| key_of(&*self.engine, operation), operation)?;
@@ -339,7 +339,7 @@ impl Layer for Breaker {
     }
 
     fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
-        let operation = Operation { name: "read", ..operation.clone() };
+        let operation = operation.with_kind(OperationKind::Read);
         Box::new(CountedReader {
             breakers: self.breakers.clone(),
             engine: Arc::clone(&self.engine),

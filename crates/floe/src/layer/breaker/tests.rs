@@ -5,10 +5,8 @@ use futures_util::StreamExt;
 use super::*;
 use crate::{
     Topic,
-    engine::{
-        ReadRequest, Start,
-        fake::{FakeEngine, Fault},
-    },
+    engine::{ReadRequest, Start},
+    fake_engine::{FakeEngine, Fault},
     layer::testing::{Faulty, append, append_to, engine_of},
 };
 

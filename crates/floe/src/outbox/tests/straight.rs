@@ -229,7 +229,7 @@ async fn what_was_on_its_way_when_it_is_closed_waits_in_the_log() {
 #[tokio::test(start_paused = true)]
 async fn what_can_never_be_sent_is_put_aside_and_the_rest_goes_straight_again() {
     let engine = FakeEngine::with_topic("orders", 2)
-        .with_capabilities(Capabilities { max_batch_bytes: 4096, ..Capabilities::FULL });
+        .with_capabilities(Capabilities::FULL.with(|it| it.max_batch_bytes = 4096));
     let outbox = builder(&engine, &Arc::default()).max_record_bytes(100_000).mode(mode());
     let outbox = outbox.start().await.unwrap();
     a_while().await;

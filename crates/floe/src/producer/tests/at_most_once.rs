@@ -7,10 +7,8 @@ use tokio::time::Instant;
 use super::{enqueue_all, lost, orders, over, refused, settle, values};
 use crate::{
     ErrorKind,
-    engine::{
-        Acks, Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::{Acks, Capabilities},
+    fake_engine::{FakeEngine, Fault},
     producer::DeliveryMode,
 };
 

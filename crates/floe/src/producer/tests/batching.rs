@@ -7,10 +7,8 @@ use tokio::time::Instant;
 use super::{counts, enqueue_all, orders, settle, values};
 use crate::{
     Codec, Record,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
 };
 
 const LINGER: Duration = Duration::from_millis(20);

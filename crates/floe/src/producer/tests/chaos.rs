@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use super::{lost, refused, values};
 use crate::{
     Client, Record, Result,
-    engine::fake::FakeEngine,
+    fake_engine::FakeEngine,
     layer::{Layer, Operation},
 };
 
@@ -112,7 +112,7 @@ impl Layer for Chaos {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        match (operation.name, operation.partition) {
+        match (operation.kind.as_str(), operation.partition) {
             ("append", Some(partition)) => self.append(partition as usize, attempt).await,
             ("open" | "watermarks", _) if self.roll(4) == 0 => Err(lost()),
             _ => attempt().await,

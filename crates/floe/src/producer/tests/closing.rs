@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{assert_at_orders, enqueue_all, orders, over, rejected, settle, values};
 use crate::{
     Client, Effect, ErrorKind, Record,
-    engine::fake::{FakeEngine, Fault},
+    fake_engine::{FakeEngine, Fault},
     producer::BatchOutcome,
 };
 

@@ -7,10 +7,8 @@ use tokio::time::timeout;
 use super::{enqueue_all, lost, orders, over, refused, values};
 use crate::{
     Codec, ErrorKind,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
     producer::ahead,
 };
 
@@ -94,7 +92,7 @@ async fn a_runtime_of_one_thread_gets_no_other() {
 #[tokio::test(start_paused = true)]
 async fn the_engine_says_how_large_batches_are_unless_the_program_does() {
     for (own, expected) in [(None, 1), (Some(150), 3)] {
-        let capabilities = Capabilities { batch_bytes: 100_000, ..Capabilities::FULL };
+        let capabilities = Capabilities::FULL.with(|it| it.batch_bytes = 100_000);
         let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
         let builder = builder.linger(Duration::from_secs(1));
         let builder = match own {

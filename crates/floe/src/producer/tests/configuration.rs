@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{orders, over};
 use crate::{
     Codec, Error, ErrorKind, RetryPolicy,
-    engine::{Acks, fake::FakeEngine},
+    engine::Acks,
+    fake_engine::FakeEngine,
     producer::{DeliveryMode, ProducerBuilder},
 };
 

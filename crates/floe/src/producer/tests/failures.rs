@@ -7,10 +7,8 @@ use tokio::time::Instant;
 use super::{counts, enqueue_all, lost, orders, over, refused, rejected, settle, values};
 use crate::{
     Client, Effect, Error, ErrorKind, RetryPolicy,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
     layer::{Breaker, BreakerPolicy, BreakerState},
 };
 

@@ -3,10 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{over, values};
-use crate::{
-    ErrorKind, Record,
-    engine::{Capabilities, fake::FakeEngine},
-};
+use crate::{ErrorKind, Record, engine::Capabilities, fake_engine::FakeEngine};
 
 #[tokio::test(start_paused = true)]
 async fn new_partitions_are_taken_up_within_five_minutes() {
@@ -73,7 +70,7 @@ async fn what_is_buffered_for_new_partitions_is_flushed_and_closed_too() {
 
 #[tokio::test(start_paused = true)]
 async fn engines_with_one_partition_are_not_asked() {
-    let one = Capabilities { partitions: false, ..Capabilities::FULL };
+    let one = Capabilities::FULL.with(|it| it.partitions = false);
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(one));
     let orders = builder.start().await.unwrap();
     engine.grow("orders", 2);

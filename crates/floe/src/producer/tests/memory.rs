@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{enqueue_all, orders, settle, values};
-use crate::{ErrorKind, engine::fake::Fault, producer::WhenFull};
+use crate::{ErrorKind, fake_engine::Fault, producer::WhenFull};
 
 const VALUE: [u8; 100] = [b'x'; 100];
 
@@ -85,7 +85,7 @@ async fn a_record_larger_than_the_memory_goes_when_all_of_it_is_free() {
 
 #[tokio::test(start_paused = true)]
 async fn the_queue_of_closed_batches_is_bounded_for_each_partition() {
-    let (engine, builder) = super::over(crate::engine::fake::FakeEngine::with_topic("orders", 2));
+    let (engine, builder) = super::over(crate::fake_engine::FakeEngine::with_topic("orders", 2));
     engine.fail_appends(vec![Fault::Hold; 1]);
     let orders = builder
         .batch_size(200)

@@ -14,7 +14,7 @@ mod sending;
 use std::sync::Arc;
 
 use super::{Producer, ProducerBuilder};
-use crate::{Client, Effect, Error, ErrorKind, engine::fake::FakeEngine, topic::Topic};
+use crate::{Client, Effect, Error, ErrorKind, fake_engine::FakeEngine, topic::Topic};
 
 /// A builder over an engine, with a topic of one partition.
 fn orders() -> (FakeEngine, ProducerBuilder) {

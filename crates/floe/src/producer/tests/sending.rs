@@ -7,10 +7,8 @@ use futures_util::FutureExt as _;
 use super::{orders, over, rejected, settle, values};
 use crate::{
     Client, ErrorKind, Record,
-    engine::{
-        Capabilities,
-        fake::{FakeEngine, Fault},
-    },
+    engine::Capabilities,
+    fake_engine::{FakeEngine, Fault},
     producer::{Choice, Partitioner, Specific},
 };
 
@@ -290,7 +288,7 @@ async fn two_threads_of_tasks_lose_and_double_nothing() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_send_leaves_one_copy_or_none() {
     let (engine, builder) = orders();
-    engine.fail_appends([crate::engine::fake::Fault::Hold]);
+    engine.fail_appends([crate::fake_engine::Fault::Hold]);
     let orders = builder.start().await.unwrap();
     {
         let sending = orders.send("given up");

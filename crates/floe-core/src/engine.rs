@@ -1,0 +1,422 @@
+//! The contract between the client and the places where topics live.
+//!
+//! Applications do not call engines; they use `floe::Client`. This module is for authors of engines and layers.
+
+use std::{fmt, sync::Arc};
+
+use floe_wire::batch::EncodedBatch;
+use futures_util::{future::BoxFuture, stream::BoxStream};
+
+use crate::{
+    Result,
+    smartmodule::SmartModules,
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+};
+
+/// How engines are shared.
+pub type SharedEngine = Arc<dyn Engine>;
+
+/// A place where batches can be appended and read back.
+///
+/// # Contract
+/// - Implementers: report capabilities honestly. What is missing returns [`crate::ErrorKind::Unsupported`] before any
+///   IO, never a silent no-op. Set kind, retriability and effect of errors; operation, topic and partition are added
+///   by the client.
+/// - Wrappers: implement `floe::layer::Layer`, not this trait.
+/// - Every method may be called concurrently. Any returned future may be dropped at any await point; an append that
+///   was dropped is in the log once or not at all.
+/// - After [`Engine::close`] every call fails with [`crate::ErrorKind::Closed`].
+pub trait Engine: fmt::Debug + Send + Sync + 'static {
+    /// Name and abilities. No IO.
+    fn info(&self) -> EngineInfo;
+
+    /// Address of the server that would be asked about a partition now, or about what concerns no partition, where that is
+    /// known without IO and is always one server. It tells which calls fail together.
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        let _ = at;
+        None
+    }
+
+    /// Appends one batch to one partition.
+    ///
+    /// Appends to one partition are applied in the order in which their futures were first polled. As many as
+    /// [`Capabilities::append_window`] may be in flight; when one of them fails, those started after it and before
+    /// its failure was reported fail as well, so that resending all of them in order keeps the order.
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>>;
+
+    /// Opens a read position.
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>>;
+
+    /// First and next offset of a partition.
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>>;
+
+    /// Offset that the next record will get, whether or not readers may see those before it: at or above the high
+    /// watermark. Engines that know of no difference leave this as it is.
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move { Ok(self.watermarks(of).await?.high) })
+    }
+
+    /// Offset of the first record whose time is at or after `timestamp` (milliseconds since the Unix epoch); `None`
+    /// when there is no such record yet.
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>>;
+
+    /// Stores, for a group, the offsets of the next records to read. Durable when it returns.
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>>;
+
+    /// The stored offset of the next record to read.
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>>;
+
+    /// Stored offsets of one group, or of all groups.
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>>;
+
+    /// Forgets a stored offset. Forgetting what is not there is success.
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>>;
+
+    /// All topics, ordered by name.
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>>;
+
+    /// One topic.
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>>;
+
+    /// Creates a topic; records can be appended as soon as this returns.
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>>;
+
+    /// Gives a topic more partitions, up to `total` of them; records can be appended to them as soon as this returns.
+    /// As many as it has is success, fewer is [`crate::ErrorKind::InvalidCommand`]. Records stay where they are.
+    ///
+    /// Engines whose topics have a fixed number of partitions leave this as it is.
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        let _ = total;
+        let refused = crate::Error::unsupported("way to add partitions", self.info().name).with_topic(&name);
+        Box::pin(std::future::ready(Err(refused)))
+    }
+
+    /// Deletes a topic with its records and the offsets stored for it.
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>>;
+
+    /// The topics now, then every change to them.
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>>;
+
+    /// Whether the engine can work, and what it is made of.
+    fn health(&self) -> BoxFuture<'_, Result<Health>>;
+
+    /// Releases everything. Calling it again is success.
+    fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+/// An open read position. Nothing is fetched that is not asked for.
+pub trait BatchReader: fmt::Debug + Send + 'static {
+    /// The next batch; pending while there is none. `None` means that the engine closed the position for good, for
+    /// example because the topic was deleted.
+    ///
+    /// The first batch may begin below the offset asked for; the caller drops those records. After an error the
+    /// reader is of no further use: open another one.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>>;
+
+    /// Once [`BatchReader::next`] gave `None`: everything before this offset was handed out, or dropped by SmartModules.
+    /// Always `None` from readers that do not tell. A layer that wraps readers passes it on.
+    fn looked_up_to(&self) -> Option<i64> {
+        None
+    }
+}
+
+/// Name and abilities of an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineInfo {
+    /// Short name used in messages, logs and metrics, such as `embedded`.
+    pub name: &'static str,
+    /// What the engine can do.
+    pub capabilities: Capabilities,
+}
+
+impl EngineInfo {
+    /// Puts name and abilities together.
+    #[must_use]
+    pub fn new(name: &'static str, capabilities: Capabilities) -> Self {
+        Self { name, capabilities }
+    }
+}
+
+/// What an engine can do. Few, because each changes what a caller may ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// A topic can have more than one partition.
+    pub partitions: bool,
+    /// Records have offsets: a read can start anywhere, and watermarks are known.
+    pub offsets: bool,
+    /// Offsets of a partition have no holes: a missing one means a missing record.
+    pub dense_offsets: bool,
+    /// Offsets can be stored for a group.
+    pub commit_offsets: bool,
+    /// The topics can be listed and watched.
+    pub list_topics: bool,
+    /// Topics can be deleted.
+    pub delete_topic: bool,
+    /// Records keep their keys.
+    pub keys: bool,
+    /// Records keep their headers.
+    pub headers: bool,
+    /// Values may be any bytes. Otherwise they must be text that is not empty and does not end in white space.
+    pub binary: bool,
+    /// A read takes the record away from every other reader.
+    pub consuming_reads: bool,
+    /// Records can go through SmartModules on their way in and out.
+    pub smartmodules: bool,
+    /// A batch may have been stored without some of its records, by a module that dropped them: a hole within a whole
+    /// batch is no loss, even with `dense_offsets`.
+    pub sparse_batches: bool,
+    /// Appends to one partition that may be in flight at once without losing their order; at least 1.
+    pub append_window: usize,
+    /// Largest batch in bytes.
+    pub max_batch_bytes: usize,
+    /// Bytes, before compression, at which a producer closes a batch unless it is told otherwise.
+    pub batch_bytes: usize,
+}
+
+impl Capabilities {
+    /// Everything that floe knows, with one append in flight and the largest batch that the format allows. Engines
+    /// take away what they lack.
+    pub const FULL: Self = Self {
+        partitions: true,
+        offsets: true,
+        dense_offsets: true,
+        commit_offsets: true,
+        list_topics: true,
+        delete_topic: true,
+        keys: true,
+        headers: true,
+        binary: true,
+        consuming_reads: false,
+        smartmodules: true,
+        sparse_batches: false,
+        append_window: 1,
+        max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
+        batch_bytes: 64 * 1024,
+    };
+
+    /// The same abilities with some of them changed.
+    ///
+    /// ```
+    /// use floe_core::engine::Capabilities;
+    ///
+    /// let capabilities = Capabilities::FULL.with(|it| it.smartmodules = false);
+    /// assert!(capabilities.keys && !capabilities.smartmodules);
+    /// ```
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    /// Names of the abilities that are yes or no, with their values, for tables.
+    #[must_use]
+    pub fn flags(&self) -> [(&'static str, bool); 11] {
+        [
+            ("partitions", self.partitions),
+            ("offsets", self.offsets),
+            ("dense_offsets", self.dense_offsets),
+            ("commit_offsets", self.commit_offsets),
+            ("list_topics", self.list_topics),
+            ("delete_topic", self.delete_topic),
+            ("keys", self.keys),
+            ("headers", self.headers),
+            ("binary", self.binary),
+            ("consuming_reads", self.consuming_reads),
+            ("smartmodules", self.smartmodules),
+        ]
+    }
+}
+
+/// When an append counts as done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Acks {
+    /// Do not wait for an answer; losses are possible.
+    None,
+    /// The leader has it.
+    #[default]
+    Leader,
+    /// All in-sync replicas have it.
+    Committed,
+}
+
+/// What a reader may see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Isolation {
+    /// Everything that the leader has.
+    #[default]
+    ReadUncommitted,
+    /// Only what all in-sync replicas have.
+    ReadCommitted,
+}
+
+/// A batch to append.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct AppendRequest {
+    /// Where to.
+    pub target: TopicPartition,
+    /// The batch; its base offset is assigned by the engine.
+    pub batch: EncodedBatch,
+    /// When it counts as done.
+    pub acks: Acks,
+    /// Modules that its records go through before they are stored. Only with [`Capabilities::smartmodules`].
+    pub smartmodules: Option<SmartModules>,
+}
+
+impl AppendRequest {
+    /// A batch for a partition, without SmartModules.
+    #[must_use]
+    pub fn new(target: TopicPartition, batch: EncodedBatch, acks: Acks) -> Self {
+        Self { target, batch, acks, smartmodules: None }
+    }
+}
+
+/// A batch was appended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AppendAck {
+    /// Offset of the first record; `None` where records have no offsets, nothing was waited for, or SmartModules decided
+    /// what was stored.
+    pub base_offset: Option<i64>,
+}
+
+/// Where a read begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Start {
+    /// At the oldest record that is still there.
+    Earliest,
+    /// After the newest record: only what comes from now on.
+    Latest,
+    /// At this offset.
+    Offset(i64),
+}
+
+/// A read position to open.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct ReadRequest {
+    /// What to read.
+    pub source: TopicPartition,
+    /// Where to begin.
+    pub from: Start,
+    /// About how many bytes to fetch at once. A larger batch is fetched whole all the same.
+    pub max_bytes: usize,
+    /// What to see.
+    pub isolation: Isolation,
+    /// Modules that the records go through before they come here. Only with [`Capabilities::smartmodules`].
+    pub smartmodules: Option<SmartModules>,
+    /// Nothing from this offset on is wanted. With modules, which may drop everything before it, a reader then ends when
+    /// nothing more can come; see [`BatchReader::looked_up_to`].
+    pub until: Option<i64>,
+}
+
+impl ReadRequest {
+    /// A read of what every reader may see, about 1 MiB at once, without SmartModules.
+    #[must_use]
+    pub fn new(source: TopicPartition, from: Start) -> Self {
+        Self {
+            source,
+            from,
+            max_bytes: 1024 * 1024,
+            isolation: Isolation::default(),
+            smartmodules: None,
+            until: None,
+        }
+    }
+
+    /// Fetches about so many bytes at once.
+    #[must_use]
+    pub fn max_bytes(mut self, bytes: usize) -> Self {
+        self.max_bytes = bytes;
+        self
+    }
+
+    /// Chooses what to see.
+    #[must_use]
+    pub fn isolation(mut self, isolation: Isolation) -> Self {
+        self.isolation = isolation;
+        self
+    }
+
+    /// Reads nothing from this offset on.
+    #[must_use]
+    pub fn until(mut self, offset: Option<i64>) -> Self {
+        self.until = offset;
+        self
+    }
+}
+
+/// First and next offset of a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Offset of the oldest record that is still there.
+    pub start: i64,
+    /// High watermark: offset that the next record will get, as far as readers may see.
+    pub high: i64,
+    /// Bytes stored, where the engine knows.
+    pub size_bytes: Option<u64>,
+}
+
+/// A stored consumer offset.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommittedOffset {
+    /// The group that stored it.
+    pub group: Arc<str>,
+    /// The partition it belongs to.
+    pub at: TopicPartition,
+    /// Offset of the next record to read.
+    pub next: i64,
+    /// When it was stored, milliseconds since the Unix epoch, where the engine knows.
+    pub modified_at: Option<i64>,
+}
+
+/// How an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Whether it can work.
+    pub ready: bool,
+    /// Its servers, nodes or stores.
+    pub nodes: Vec<NodeHealth>,
+}
+
+/// How one server, node or store of an engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeHealth {
+    /// Address or path.
+    pub name: String,
+    /// Whether it can work.
+    pub ready: bool,
+    /// State in a word or a sentence.
+    pub state: String,
+    /// Whether it leads the others: of Walrus the node that orders all changes, of Fluvio the controller. `None` where
+    /// nobody leads, or nobody knows.
+    pub leads: Option<bool>,
+}
+
+/// For engines without SmartModules.
+///
+/// # Errors
+/// [`crate::ErrorKind::Unsupported`] if there are some.
+pub fn refuse_smartmodules(modules: Option<&SmartModules>, engine: &'static str) -> Result<()> {
+    modules.map_or(Ok(()), |modules| crate::smartmodule::check(modules, engine, false))
+}
+
+/// Checks a value for engines that carry text only: it must be UTF-8, not empty, and not end in white space.
+///
+/// # Errors
+/// [`crate::ErrorKind::InvalidCommand`] that names the rule.
+pub fn check_text(value: &[u8]) -> Result<()> {
+    let rule = match std::str::from_utf8(value) {
+        Err(_) => "the value is not UTF-8; the engine carries text only",
+        Ok("") => "the value is empty; the engine carries no empty values",
+        Ok(text) if text.ends_with(char::is_whitespace) => {
+            "the value ends in white space, which the engine would drop"
+        }
+        Ok(_) => return Ok(()),
+    };
+    Err(crate::Error::new(crate::ErrorKind::InvalidCommand, rule))
+}

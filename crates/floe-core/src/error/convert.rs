@@ -1,0 +1,15 @@
+//! Converts errors of the wire format.
+
+use floe_wire::WireError;
+
+use super::{Error, ErrorKind};
+
+impl From<WireError> for Error {
+    fn from(error: WireError) -> Self {
+        let kind = match &error {
+            WireError::TooLarge { .. } => ErrorKind::RecordTooLarge,
+            _ => ErrorKind::CorruptData,
+        };
+        Self::new(kind, error.to_string())
+    }
+}

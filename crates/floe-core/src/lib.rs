@@ -1,0 +1,42 @@
+//! The contract between floe and its engines.
+//!
+//! Programs use the crate [`floe`](https://docs.rs/floe), which re-exports these types. This crate is for authors of
+//! engines: implement [`engine::Engine`], hand the engine to `floe::Client`, and test it with `floe-conformance`.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`engine`] | [`Engine`](engine::Engine), [`BatchReader`](engine::BatchReader), requests, capabilities |
+//! | [`operation`] | the kinds of engine calls, as layers see them |
+//! | [`error`] | [`Error`], its kinds, and whether a retry makes sense |
+//! | [`topic`], [`record`] | topics, partitions, records |
+//! | [`retry`] | [`RetryPolicy`]: how often and how soon to retry |
+//! | [`url`], [`units`] | engine URLs; durations and sizes as people write them |
+//! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
+//! | [`smartmodule`] | SmartModules, for engines that run them |
+//! | [`random`] | random bits, seedable under the feature `simulation` |
+
+pub mod dial;
+pub mod engine;
+pub mod error;
+mod invariant;
+pub mod node_backoff;
+pub mod operation;
+pub mod random;
+pub mod record;
+pub mod retry;
+#[cfg(feature = "simulation")]
+pub mod simulation;
+pub mod smartmodule;
+pub mod topic;
+pub mod units;
+pub mod url;
+
+#[doc(hidden)]
+pub use tracing as __tracing;
+
+pub use error::{Effect, Error, ErrorKind, Result};
+pub use operation::{Operation, OperationKind, OperationTarget};
+pub use record::{IntoRecord, Record};
+pub use retry::RetryPolicy;
+pub use smartmodule::{Lookback, SmartModule, SmartModuleKind, SmartModules};
+pub use topic::{Durability, Topic, TopicPartition, TopicSpec};

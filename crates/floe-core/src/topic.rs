@@ -1,0 +1,302 @@
+//! Topics and partitions: their names, what a new topic shall be like, and what an existing one is like.
+
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+
+use crate::{Error, ErrorKind, Result, units::parse_duration};
+
+/// Longest topic name in bytes (Fluvio 0.18).
+pub const MAX_NAME_LEN: usize = 63;
+
+/// Name of a topic. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Topic(Arc<str>);
+
+impl Topic {
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name as text that can be kept without copying it.
+    #[must_use]
+    pub fn shared(&self) -> Arc<str> {
+        Arc::clone(&self.0)
+    }
+
+    /// Checks the rules for a new topic: 1 to 63 bytes, `a-z`, `0-9` and `-`, no `-` at either end. They are Fluvio's
+    /// rules and hold on every engine, so that a topic can move.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] that names the rule broken.
+    pub fn validate(&self) -> Result<()> {
+        let problem = if self.0.is_empty() {
+            "is empty"
+        } else if self.0.len() > MAX_NAME_LEN {
+            "is longer than 63 bytes"
+        } else if self.0.starts_with('-') || self.0.ends_with('-') {
+            "starts or ends with '-'"
+        } else if !self.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+            "has characters other than a-z, 0-9 and '-'"
+        } else {
+            return Ok(());
+        };
+        Err(Error::new(
+            ErrorKind::InvalidCommand,
+            format!("topic name {:?} {problem}: use 1 to 63 of a-z, 0-9 and '-', not at the ends", &*self.0),
+        ))
+    }
+
+    /// One partition of this topic.
+    #[must_use]
+    pub fn partition(&self, partition: u32) -> TopicPartition {
+        TopicPartition { topic: self.clone(), partition }
+    }
+}
+
+impl fmt::Display for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", &*self.0)
+    }
+}
+
+impl From<&str> for Topic {
+    fn from(name: &str) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
+impl From<String> for Topic {
+    fn from(name: String) -> Self {
+        Self(Arc::from(name))
+    }
+}
+
+impl From<&Self> for Topic {
+    fn from(topic: &Self) -> Self {
+        topic.clone()
+    }
+}
+
+/// One partition of a topic.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TopicPartition {
+    /// The topic.
+    pub topic: Topic,
+    /// Number of the partition, from 0.
+    pub partition: u32,
+}
+
+impl fmt::Display for TopicPartition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.topic, self.partition)
+    }
+}
+
+/// When an append to the embedded log is acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// After the operating system has the bytes: survives the death of the process, not a power loss.
+    Os,
+    /// As [`Durability::Os`], with a sync at least this often: a power loss takes at most this much.
+    Interval(Duration),
+    /// After the disk has the bytes: survives a power loss.
+    Always,
+}
+
+/// As written in a URL or on the command line: `os`, `always`, `interval:100ms`.
+impl FromStr for Durability {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text.split_once(':') {
+            None if text == "os" => Ok(Self::Os),
+            None if text == "always" => Ok(Self::Always),
+            Some(("interval", wait)) => Ok(Self::Interval(parse_duration(wait)?)),
+            _ => Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("durability {text:?}: write os, always, or interval:100ms"),
+            )),
+        }
+    }
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Os => f.write_str("os"),
+            Self::Always => f.write_str("always"),
+            Self::Interval(wait) => write!(f, "interval:{}ms", wait.as_millis()),
+        }
+    }
+}
+
+/// What a new topic shall be like.
+///
+/// ```
+/// use floe_core::TopicSpec;
+/// let spec = TopicSpec::new("orders").partitions(3);
+/// assert!(spec.validate().is_ok());
+/// assert!(TopicSpec::new("No Spaces").validate().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicSpec {
+    /// Name of the topic.
+    pub name: Topic,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// When an append is acknowledged; the engine's default where `None`.
+    pub durability: Option<Durability>,
+    /// Records older than this may go; `None` keeps them for ever (embedded) or as the server does by default.
+    pub retention_age: Option<Duration>,
+    /// The oldest records of a partition go when it grows beyond this many bytes.
+    pub retention_bytes: Option<u64>,
+    /// Size of a segment in bytes.
+    pub segment_bytes: Option<u64>,
+}
+
+impl TopicSpec {
+    /// A topic with one partition and the engine's defaults.
+    #[must_use]
+    pub fn new(name: impl Into<Topic>) -> Self {
+        Self {
+            name: name.into(),
+            partitions: 1,
+            durability: None,
+            retention_age: None,
+            retention_bytes: None,
+            segment_bytes: None,
+        }
+    }
+
+    /// Sets the number of partitions. Default 1.
+    #[must_use]
+    pub fn partitions(mut self, partitions: u32) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Sets when an append is acknowledged. Default: [`Durability::Os`] on the embedded engine.
+    #[must_use]
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = Some(durability);
+        self
+    }
+
+    /// Lets records go when they are older than this. Default: never.
+    #[must_use]
+    pub fn retention_age(mut self, age: Duration) -> Self {
+        self.retention_age = Some(age);
+        self
+    }
+
+    /// Lets the oldest records of a partition go when it grows beyond this many bytes. Default: never.
+    #[must_use]
+    pub fn retention_bytes(mut self, bytes: u64) -> Self {
+        self.retention_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the size of a segment. Default 256 MiB on the embedded engine.
+    #[must_use]
+    pub fn segment_bytes(mut self, bytes: u64) -> Self {
+        self.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Checks the name and the number of partitions.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] that says what is wrong.
+    pub fn validate(&self) -> Result<()> {
+        self.name.validate()?;
+        if self.partitions == 0 || self.partitions > MAX_PARTITIONS {
+            return Err(Error::new(
+                ErrorKind::InvalidCommand,
+                format!("{} partitions: a topic has 1 to {MAX_PARTITIONS}", self.partitions),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Most partitions that floe creates for one topic. No protocol sets a limit; this one keeps a slip of the finger
+/// from creating millions of folders.
+pub const MAX_PARTITIONS: u32 = 10_000;
+
+/// What an existing topic is like.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TopicInfo {
+    /// Name of the topic.
+    pub name: Topic,
+    /// Number of partitions.
+    pub partitions: u32,
+    /// When it was created, milliseconds since the Unix epoch, where the engine knows.
+    pub created_at: Option<i64>,
+    /// When an append is acknowledged, where the engine knows.
+    pub durability: Option<Durability>,
+    /// Age at which records may go.
+    pub retention_age: Option<Duration>,
+    /// Size of a partition at which its oldest records go.
+    pub retention_bytes: Option<u64>,
+    /// For a topic that is mirrored between clusters: the other cluster of each partition, in their order. Empty for
+    /// any other topic.
+    pub mirrors: Vec<Arc<str>>,
+}
+
+impl TopicInfo {
+    /// A topic of which only the name and the number of partitions are known.
+    #[must_use]
+    pub fn new(name: impl Into<Topic>, partitions: u32) -> Self {
+        Self {
+            name: name.into(),
+            partitions,
+            created_at: None,
+            durability: None,
+            retention_age: None,
+            retention_bytes: None,
+            mirrors: Vec::new(),
+        }
+    }
+}
+
+/// A change to the topics of an engine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TopicEvent {
+    /// The topic exists now, or is now like this. A watch begins with one such event for each existing topic.
+    Updated(TopicInfo),
+    /// The topic is gone.
+    Deleted(Topic),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_rules() {
+        for good in ["a", "orders", "0", "a-b-c", &"x".repeat(63)] {
+            assert!(Topic::from(good).validate().is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", &"x".repeat(64)] {
+            let error = Topic::from(bad).validate().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidCommand, "{bad}");
+        }
+    }
+
+    #[test]
+    fn partitions_are_bounded() {
+        assert!(TopicSpec::new("a").partitions(0).validate().is_err());
+        assert!(TopicSpec::new("a").partitions(MAX_PARTITIONS).validate().is_ok());
+        assert!(TopicSpec::new("a").partitions(MAX_PARTITIONS + 1).validate().is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! Converts errors of the log.
+
+use std::io;
+
+use floe_core::{Effect, Error, ErrorKind};
+use floe_log::LogError;
+
+/// Converts an error of the log. A function and not `From`, because both types are foreign here.
+#[must_use]
+pub fn log_error(error: LogError) -> Error {
+    let message = error.to_string();
+    match error {
+        LogError::Locked { .. } => Error::new(ErrorKind::StoreInUse, message),
+        LogError::TopicNotFound { .. } => Error::new(ErrorKind::TopicNotFound, message),
+        LogError::TopicExists { .. } => Error::new(ErrorKind::TopicAlreadyExists, message),
+        LogError::PartitionNotFound { .. } => Error::new(ErrorKind::PartitionNotFound, message),
+        LogError::OutOfRange { .. } => Error::new(ErrorKind::OffsetOutOfRange, message),
+        LogError::TooLarge { .. } => Error::new(ErrorKind::RecordTooLarge, message),
+        LogError::BadBatch { .. } => Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None),
+        LogError::Corrupt { .. } => Error::new(ErrorKind::CorruptData, message),
+        LogError::CatalogMissing { .. } => {
+            Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None)
+        }
+        // The write was undone, and room may be made while the producer waits.
+        LogError::DiskFull { .. } => Error::new(ErrorKind::StorageError, message)
+            .with_retriable(true)
+            .with_effect(Effect::None)
+            .with_source(io::Error::from(io::ErrorKind::StorageFull)),
+        LogError::Io { path, operation, source } => {
+            Error::new(ErrorKind::StorageError, format!("cannot {operation} {}", path.display()))
+                .with_source(source)
+        }
+        LogError::Closed => Error::new(ErrorKind::Closed, message),
+        LogError::InvalidConfig { .. } => Error::new(ErrorKind::InvalidConfig, message),
+        LogError::Format { .. } => Error::new(ErrorKind::StorageError, message).with_effect(Effect::None),
+        _ => Error::new(ErrorKind::StorageError, message),
+    }
+}

@@ -1,0 +1,119 @@
+//! The options in the URL of an embedded log.
+
+use floe_core::{Durability, Result, topic::TopicSpec, units::parse_size, url::EngineUrl};
+use floe_log::{StoreConfig, TopicConfig};
+
+/// Names of the options.
+const KNOWN: &[&str] = &["durability", "namespace", "segment-bytes"];
+
+/// What the URL asks for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// Durability of new topics that name none.
+    durability: Option<Durability>,
+    /// One of several stores under one directory.
+    namespace: Option<String>,
+    /// Size of a segment of topics that name none.
+    segment_bytes: Option<u64>,
+}
+
+impl Options {
+    pub(crate) fn parse(url: &EngineUrl) -> Result<Self> {
+        url.check_options(KNOWN)?;
+        let mut options = Self { namespace: url.options.get("namespace").cloned(), ..Self::default() };
+        if let Some(text) = url.options.get("durability") {
+            options.durability = Some(text.parse()?);
+        }
+        if let Some(text) = url.options.get("segment-bytes") {
+            options.segment_bytes = Some(parse_size(text)?);
+        }
+        Ok(options)
+    }
+
+    pub(crate) fn apply(&self, config: StoreConfig) -> StoreConfig {
+        let config = config.namespace(self.namespace.clone());
+        match self.segment_bytes {
+            Some(bytes) => config.segment_bytes(bytes),
+            None => config,
+        }
+    }
+
+    /// What the log is asked for when this topic is created.
+    pub(crate) fn topic_config(&self, spec: &TopicSpec) -> TopicConfig {
+        let durability = spec.durability.or(self.durability).unwrap_or(Durability::Os);
+        TopicConfig::new()
+            .partitions(spec.partitions)
+            .durability(durability_to_log(durability))
+            .retention_age(spec.retention_age)
+            .retention_bytes(spec.retention_bytes)
+            .segment_bytes(spec.segment_bytes)
+    }
+}
+
+/// The durability of floe in the terms of the log.
+#[must_use]
+pub fn durability_to_log(durability: Durability) -> floe_log::Durability {
+    match durability {
+        Durability::Os => floe_log::Durability::Os,
+        Durability::Always => floe_log::Durability::Always,
+        Durability::Interval(wait) => {
+            floe_log::Durability::Interval(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))
+        }
+    }
+}
+
+pub(crate) fn durability_from_log(durability: floe_log::Durability) -> Durability {
+    match durability {
+        floe_log::Durability::Os => Durability::Os,
+        floe_log::Durability::Always => Durability::Always,
+        floe_log::Durability::Interval(milliseconds) => {
+            Durability::Interval(std::time::Duration::from_millis(milliseconds))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use floe_core::ErrorKind;
+
+    use super::*;
+
+    fn parse(text: &str) -> Result<Options> {
+        Options::parse(&text.parse()?)
+    }
+
+    #[test]
+    fn all_options() {
+        let options = parse("embedded:x?durability=interval:100ms&namespace=a&segment-bytes=1MiB").unwrap();
+        assert_eq!(options.durability, Some(Durability::Interval(Duration::from_millis(100))));
+        assert_eq!(options.namespace.as_deref(), Some("a"));
+        assert_eq!(options.segment_bytes, Some(1 << 20));
+    }
+
+    #[test]
+    fn bad_options_are_refused() {
+        for url in ["embedded:x?durability=never", "embedded:x?segment-bytes=big", "embedded:x?what=1"] {
+            assert_eq!(parse(url).unwrap_err().kind(), ErrorKind::InvalidConfig, "{url}");
+        }
+    }
+
+    #[test]
+    fn durability_survives_the_way_to_the_log_and_back() {
+        for text in ["os", "always", "interval:250ms"] {
+            let durability: Durability = text.parse().unwrap();
+            assert_eq!(durability_from_log(durability_to_log(durability)), durability);
+            assert_eq!(durability.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn a_topic_overrides_the_store() {
+        let options = parse("embedded:x?durability=always").unwrap();
+        let config = options.topic_config(&TopicSpec::new("a"));
+        assert_eq!(config.durability, floe_log::Durability::Always);
+        let config = options.topic_config(&TopicSpec::new("a").durability(Durability::Os));
+        assert_eq!(config.durability, floe_log::Durability::Os);
+    }
+}

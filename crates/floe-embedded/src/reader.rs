@@ -1,0 +1,127 @@
+//! Reads a partition of the log without blocking the runtime.
+
+use std::{collections::VecDeque, fmt, future::poll_fn};
+
+use floe_core::{Error, ErrorKind, Result, engine::BatchReader};
+use floe_log::{Chunk, LogError, Reader, TryChunk};
+use floe_wire::batch::EncodedBatch;
+use futures_util::future::BoxFuture;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::errors::log_error;
+
+/// A position in a partition, and the batches already read from there.
+pub(crate) struct LogReader {
+    ready: VecDeque<EncodedBatch>,
+    source: Source,
+    max_bytes: usize,
+}
+
+/// Where the reader is. It travels to a blocking thread and back; keeping the thread's handle here is what makes
+/// [`BatchReader::next`] safe to cancel.
+enum Source {
+    Here(Box<Reader>),
+    Reading(JoinHandle<(Box<Reader>, Result<Chunk, LogError>)>),
+    /// After an error, or after the partition was closed.
+    Ended,
+}
+
+impl LogReader {
+    pub(crate) fn new(reader: Reader, max_bytes: usize) -> Self {
+        Self { ready: VecDeque::new(), source: Source::Here(Box::new(reader)), max_bytes }
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
+        loop {
+            if let Some(batch) = self.ready.pop_front() {
+                return Ok(Some(batch));
+            }
+            match &mut self.source {
+                // Said before, by the error that ended it.
+                Source::Ended => return Ok(None),
+                Source::Reading(thread) => {
+                    let outcome = thread.await;
+                    let (reader, chunk) = outcome.map_err(|stopped| {
+                        self.source = Source::Ended;
+                        Error::new(ErrorKind::Closed, "the runtime stopped before the log answered")
+                            .with_source(stopped)
+                    })?;
+                    self.source = Source::Here(reader);
+                    self.keep(chunk)?;
+                }
+                Source::Here(reader) => match reader.try_next_chunk(self.max_bytes) {
+                    Ok(TryChunk::Ready(chunk)) if chunk.batches.is_empty() => {
+                        if let Err(error) = poll_fn(|cx| reader.poll_beyond(cx)).await {
+                            return self.end(error);
+                        }
+                    }
+                    Ok(TryChunk::Ready(chunk)) => self.ready.extend(chunk.batches),
+                    Ok(TryChunk::WouldBlock) => self.read_on_a_thread(),
+                    Err(error) => return self.end(error),
+                },
+            }
+        }
+    }
+
+    fn keep(&mut self, chunk: Result<Chunk, LogError>) -> Result<()> {
+        match chunk {
+            Ok(chunk) => {
+                self.ready.extend(chunk.batches);
+                Ok(())
+            }
+            Err(error) => self.end(error).map(drop),
+        }
+    }
+
+    /// Also a deleted topic is an error: a quiet end would have the reader opened again, on a new topic of that name
+    /// if there is one by then, in the middle of other records.
+    fn end(&mut self, error: LogError) -> Result<Option<EncodedBatch>> {
+        self.source = Source::Ended;
+        Err(log_error(error))
+    }
+
+    fn read_on_a_thread(&mut self) {
+        let max_bytes = self.max_bytes;
+        if let Source::Here(mut reader) = std::mem::replace(&mut self.source, Source::Ended) {
+            self.source = Source::Reading(spawn_blocking(move || {
+                let chunk = reader.next_chunk(max_bytes);
+                (reader, chunk)
+            }));
+        }
+    }
+}
+
+impl BatchReader for LogReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(self.next_batch())
+    }
+}
+
+impl fmt::Debug for LogReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LogReader").field("ready", &self.ready.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::EmbeddedEngine;
+    use floe_core::{
+        ErrorKind,
+        engine::{Engine as _, ReadRequest, Start},
+        topic::{Topic, TopicSpec},
+    };
+
+    #[tokio::test]
+    async fn a_topic_made_anew_is_not_taken_for_the_one_that_was_deleted() {
+        let engine = EmbeddedEngine::open(&"memory:".parse().unwrap()).await.unwrap();
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        let request = ReadRequest::new(Topic::from("t").partition(0), Start::Earliest).max_bytes(1000);
+        let mut reader = engine.open(request).await.unwrap();
+        engine.delete_topic(Topic::from("t")).await.unwrap();
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        // Whoever asks the engine now finds a topic of this name; only the reader knows that it is another one.
+        assert_eq!(reader.next().await.unwrap_err().kind(), ErrorKind::TopicNotFound);
+        assert!(reader.next().await.unwrap().is_none());
+    }
+}

@@ -1,0 +1,259 @@
+//! What only Fluvio has: objects of the controller with all their settings.
+//!
+//! The objects are those of the protocol, from [`objects`](super::objects): `TopicSpec`, `PartitionSpec`, `SpuSpec`,
+//! `CustomSpuSpec`, `SmartModuleSpec`, `SpuGroupSpec`, `TableFormatSpec`, `MirrorSpec`.
+
+use std::{fmt, time::Duration};
+
+use bytes::Bytes;
+use floe_core::{
+    Error, ErrorKind, Operation, OperationKind, Result, RetryPolicy,
+    retry::{RetryObserver, retry_call},
+    topic::Topic,
+};
+use floe_wire::{
+    compress::{Codec, compress},
+    fluvio::{
+        CreateRequest, DeleteRequest, ListRequest, Metadata as Described, Object, SmartModuleSpec, Status,
+        TopicSpec as WireTopicSpec, TopicUpdate, UpdateTopicRequest,
+    },
+};
+
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use tokio::sync::watch;
+
+use super::{ConnectionState, FluvioEngine, ObjectEvent, metadata::not_found, object_watch, topics};
+
+/// How long the controller may take to create something; groups of data servers take longest.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Administration of a Fluvio cluster beyond topics as every engine has them.
+///
+/// From `floe::Client::fluvio`, which retries failed calls, or from [`FluvioEngine::admin`],
+/// where every call is tried once unless [`FluvioAdmin::retry`] says otherwise.
+#[derive(Clone)]
+pub struct FluvioAdmin {
+    engine: FluvioEngine,
+    retry: Option<RetryPolicy>,
+    observer: Option<RetryObserver>,
+}
+
+impl fmt::Debug for FluvioAdmin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FluvioAdmin")
+            .field("engine", &self.engine)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FluvioEngine {
+    /// Administration of what only Fluvio has. Nothing is tried again.
+    ///
+    /// ```no_run
+    /// # async fn example() -> floe_core::Result<()> {
+    /// use floe_fluvio::FluvioEngine;
+    /// use floe_fluvio::objects::SpuSpec;
+    ///
+    /// let fluvio = FluvioEngine::connect("fluvio://localhost:9003").await?;
+    /// for spu in fluvio.admin().list::<SpuSpec>(&[]).await? {
+    ///     println!("{} {} {:?}", spu.spec.id, spu.name, spu.status);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn admin(&self) -> FluvioAdmin {
+        FluvioAdmin { engine: self.clone(), retry: None, observer: None }
+    }
+}
+
+impl FluvioAdmin {
+    /// Retries calls that failed, by this policy; those that change something only after errors without effect.
+    #[must_use]
+    pub fn retry(self, policy: RetryPolicy) -> Self {
+        Self { retry: Some(policy), ..self }
+    }
+
+    /// Has every retry observed.
+    #[must_use]
+    pub fn on_retry(self, observer: RetryObserver) -> Self {
+        Self { observer: Some(observer), ..self }
+    }
+
+    async fn call<'a, T: Send>(
+        &'a self,
+        kind: OperationKind,
+        topic: Option<&Topic>,
+        attempt: impl Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    ) -> Result<T> {
+        self.engine.check_open()?;
+        let operation = Operation::new("fluvio", kind);
+        let operation = topic.into_iter().fold(operation, Operation::with_topic);
+        let outcome = match &self.retry {
+            Some(policy) => retry_call(policy, &operation, self.observer.as_ref(), attempt).await,
+            None => attempt().await,
+        };
+        outcome.map_err(|error| operation.locate(error))
+    }
+
+    /// Objects of one kind whose names match any of `names`, or all if there are none. System topics and partitions are
+    /// left out. How names match is the controller's business: for most kinds a part of the name is enough.
+    ///
+    /// # Errors
+    /// Whatever kept the controller from answering; [`ErrorKind::Closed`]. What the caller may not see is left out.
+    pub async fn list<O: Object>(&self, names: &[&str]) -> Result<Vec<Described<O>>> {
+        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
+        let names = &names;
+        let ask = move || -> BoxFuture<'_, _> {
+            // Modules without their code, which may be megabytes each.
+            Box::pin(self.engine.metadata().list(ListRequest::new(names.clone()).summary(true)))
+        };
+        self.call(OperationKind::ListObjects, None, ask).await
+    }
+
+    /// The objects of one kind as they are now, then every change, also over connections that break: topics, partitions,
+    /// data servers, groups of them, SmartModules, table formats. System objects are among them. An error is the last item.
+    ///
+    /// ```no_run
+    /// # async fn example(admin: floe_fluvio::FluvioAdmin) -> floe_core::Result<()> {
+    /// use floe_fluvio::{ObjectEvent, objects::SpuSpec};
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut servers = admin.watch::<SpuSpec>();
+    /// while let Some(event) = servers.try_next().await? {
+    ///     if let ObjectEvent::Updated(server) = event {
+    ///         println!("{}: {:?}", server.name, server.status);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn watch<O: Object>(&self) -> BoxStream<'static, Result<ObjectEvent<O>>> {
+        object_watch::watch(self.engine.clone())
+    }
+
+    /// The servers that were needed so far, by their addresses, with the states of their connections, to be watched: the
+    /// controllers first, then data servers.
+    #[must_use]
+    pub fn connections(&self) -> Vec<(String, watch::Receiver<ConnectionState>)> {
+        let controllers = self.engine.metadata().controllers.iter().map(|slot| &slot.server);
+        let data_servers = self.engine.inner.router.known_spus();
+        let data_servers = data_servers.iter().map(|(_, spu)| &spu.server);
+        let servers = controllers.chain(data_servers);
+        servers.map(|server| (server.address.endpoint.to_string(), server.state())).collect()
+    }
+
+    /// Creates an object and returns the name under which it is stored.
+    ///
+    /// Existing SmartModules and home mirrors are replaced. For topics use [`FluvioAdmin::create_topic`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] if the controller refuses it, with its reason; [`ErrorKind::AuthFailed`].
+    pub async fn create<O: Object>(&self, name: &str, spec: O) -> Result<String> {
+        let request = &CreateRequest { name: name.to_owned(), dry_run: false, timeout_ms: None, spec };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let link = self.engine.metadata().new_controller_link().await?;
+                let status: Status = link.call(request, CREATE_TIMEOUT).await?;
+                topics::done(&status)?;
+                Ok(status.name)
+            })
+        };
+        self.call(OperationKind::CreateObject, None, ask).await
+    }
+
+    /// Deletes an object. It may be visible for a moment after this returns. For topics use
+    /// [`FluvioAdmin::delete_topic`].
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] if there is none; [`ErrorKind::AuthFailed`].
+    pub async fn delete<O: Object>(&self, key: O::DeleteKey) -> Result<()> {
+        let request = &DeleteRequest::<O> { key, force: false };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let metadata = self.engine.metadata();
+                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+            })
+        };
+        self.call(OperationKind::DeleteObject, None, ask).await
+    }
+
+    /// Creates a topic with all the settings that Fluvio has, and waits until its partitions can be used: replica
+    /// assignment, retention, storage, compression, deduplication, mirrors.
+    ///
+    /// # Errors
+    /// As `floe::admin::Admin::create_topic`.
+    pub async fn create_topic(&self, name: impl Into<Topic>, spec: WireTopicSpec) -> Result<()> {
+        let (name, spec) = (&name.into(), &spec);
+        name.validate()?;
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(topics::create_wire(&self.engine.inner.router, name, spec.clone()))
+        };
+        self.call(OperationKind::CreateTopic, Some(name), ask).await
+    }
+
+    /// A topic with all its settings, and what the controller made of them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`]; whatever kept the controller from answering.
+    pub async fn describe_topic(&self, name: impl Into<Topic>) -> Result<Described<WireTopicSpec>> {
+        let name = &name.into();
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(
+                async move { self.engine.metadata().ask_topic(name).await?.ok_or_else(|| not_found(name)) },
+            )
+        };
+        self.call(OperationKind::Topic, Some(name), ask).await
+    }
+
+    /// Changes a topic: more partitions, or one more remote cluster. Returns before new partitions can be used.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::InvalidCommand`] if the topic is of a kind that cannot be changed so.
+    pub async fn update_topic(&self, name: impl Into<Topic>, action: TopicUpdate) -> Result<()> {
+        let name = name.into();
+        let request = &UpdateTopicRequest { key: name.to_string(), action };
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(async move {
+                let metadata = self.engine.metadata();
+                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+            })
+        };
+        self.call(OperationKind::UpdateTopic, Some(&name), ask).await
+    }
+
+    /// Deletes a topic; with `force` also one that belongs to the system.
+    ///
+    /// # Errors
+    /// As `floe::admin::Admin::delete_topic`.
+    pub async fn delete_topic(&self, name: impl Into<Topic>, force: bool) -> Result<()> {
+        let name = &name.into();
+        let ask = move || -> BoxFuture<'_, _> {
+            Box::pin(topics::delete_forced(self.engine.metadata(), name, force))
+        };
+        self.call(OperationKind::DeleteTopic, Some(name), ask).await
+    }
+
+    /// Stores a SmartModule under a name, in place of one that is there. `wasm` is the module as compiled. Data servers
+    /// know it a moment after this returns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidCommand`] if it is no WebAssembly module.
+    pub async fn create_smartmodule(&self, name: &str, wasm: &[u8]) -> Result<String> {
+        if !wasm.starts_with(b"\0asm") {
+            let message = format!("SmartModule {name:?}: this is no WebAssembly module");
+            return Err(Error::new(ErrorKind::InvalidCommand, message));
+        }
+        let spec = SmartModuleSpec { payload: gzip(wasm)?, ..SmartModuleSpec::default() };
+        self.create(name, spec).await
+    }
+}
+
+/// Servers take modules compressed.
+fn gzip(bytes: &[u8]) -> Result<Bytes> {
+    let mut packed = Vec::new();
+    compress(Codec::Gzip, None, bytes, &mut packed)?;
+    Ok(packed.into())
+}

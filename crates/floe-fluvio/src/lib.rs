@@ -1,0 +1,459 @@
+//! The engine of `fluvio://`: a Fluvio cluster, reached directly over its own protocol.
+//!
+//! | file | what it holds |
+//! | --- | --- |
+//! | `server` | one server: connections, handshake, connection state |
+//! | `cluster`, `metadata` | topics, partitions and data servers as the controller tells of them, kept current |
+//! | `router` | which data server to ask about a partition |
+//! | `produce` | appends: the order of a partition, requests shared by many |
+//! | `reader` | one partition, pushed slice by slice |
+//! | `streams` | the connections that readers share |
+//! | `log_end` | where the leader's log ends, above what replicas have |
+//! | `offset_for_time` | the first record since a time |
+//! | `offsets` | stored consumer offsets |
+//! | `topics`, `watch` | topics, and what changes among them |
+//! | `profile` | Fluvio's own profile file |
+//! | `smartmodules` | SmartModules as requests carry them |
+//! | `admin`, `object_watch` | what only Fluvio has: data servers, SmartModules, all settings of topics |
+//! | `errors` | what the error codes of servers mean |
+//!
+//! Data servers do not need the controller: while it is gone, reading and writing goes on with what is known.
+
+mod admin;
+mod append;
+mod cluster;
+mod errors;
+mod log_end;
+mod metadata;
+mod mux;
+mod object_watch;
+mod offset_for_time;
+mod offsets;
+mod options;
+pub mod profile;
+mod reader;
+mod recv_buffers;
+mod router;
+mod server;
+mod smartmodules;
+mod stream_pool;
+mod tls;
+mod topic_watch;
+mod topics;
+
+use std::{fmt, sync::Arc};
+
+pub use admin::FluvioAdmin;
+use append::Lanes;
+use floe_core::{
+    Error, ErrorKind, Result,
+    dial::{Dial, TcpDial},
+    engine::{
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        Isolation, NodeHealth, ReadRequest, Start, Watermarks,
+    },
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    url::EngineUrl,
+};
+/// The objects of a Fluvio controller, for [`FluvioAdmin`].
+pub use floe_wire::fluvio as objects;
+use floe_wire::fluvio::{FetchOffsetsRequest, SpuStatus};
+use futures_util::{
+    future::{BoxFuture, try_join_all},
+    stream::BoxStream,
+};
+use metadata::Metadata;
+pub use object_watch::ObjectEvent;
+use offsets::Sessions;
+use options::Settings;
+use reader::{Position, StreamReader};
+use router::{AppendRoutes, Router};
+pub use server::ConnectionState;
+use server::{Address, Connector, Server};
+use tokio::sync::watch as channel;
+
+use crate::tls::Tls;
+
+/// Topics in a Fluvio cluster. Cheap to clone; all clones share their connections.
+///
+/// Applications reach it through `floe::Client`. Opened by itself, it gives access to what only Fluvio has;
+/// `floe::Client::over` makes a client of it.
+#[derive(Clone)]
+pub struct FluvioEngine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    name: String,
+    window: usize,
+    router: Arc<Router>,
+    routes: Arc<AppendRoutes>,
+    lanes: Lanes,
+    sessions: Sessions,
+    /// Dropped or true: everything ends.
+    closed: channel::Sender<bool>,
+}
+
+impl FluvioEngine {
+    /// Connects to the controller that a `fluvio:` URL names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for an option that makes no sense; [`ErrorKind::ConnectionRefused`],
+    /// [`ErrorKind::ConnectionTimeout`] or [`ErrorKind::NetworkError`] if there is no controller;
+    /// [`ErrorKind::Unsupported`] if the cluster is too old or too new.
+    pub async fn connect(url: &str) -> Result<Self> {
+        Self::open(&url.parse()?, Arc::new(Self::tcp())).await
+    }
+
+    /// How servers are reached. Data servers write a slice of the log in many segments with Nagle's algorithm on: without
+    /// an acknowledgement at once, the last segment of every other slice would be 40 ms late.
+    #[must_use]
+    pub fn tcp() -> TcpDial {
+        TcpDial::default().quick_ack(true)
+    }
+
+    /// As [`FluvioEngine::connect`], over connections of the caller's own.
+    ///
+    /// # Errors
+    /// As [`FluvioEngine::connect`].
+    pub async fn connect_over(url: &str, dial: Arc<dyn Dial>) -> Result<Self> {
+        Self::open(&url.parse()?, dial).await
+    }
+
+    /// As [`FluvioEngine::connect_over`], for a URL that was parsed before.
+    ///
+    /// # Errors
+    /// As [`FluvioEngine::connect`].
+    pub async fn open(url: &EngineUrl, dial: Arc<dyn Dial>) -> Result<Self> {
+        let url = &*profile::resolve(url)?;
+        let settings = Settings::parse(url)?;
+        if url.hosts.is_empty() || url.topic.is_some() {
+            let message = format!("{url}: write fluvio://HOST:PORT of the controller, without a topic");
+            return Err(Error::new(ErrorKind::InvalidConfig, message));
+        }
+        let window = settings.window;
+        let connector =
+            Arc::new(Connector { dial, tls: settings.tls.as_ref().map(Tls::new).transpose()?, settings });
+        let controllers = url
+            .hosts
+            .iter()
+            .map(|endpoint| {
+                let address = Address { endpoint: endpoint.clone(), name: None };
+                Server::new(address, Arc::clone(&connector))
+            })
+            .collect();
+        let metadata = Arc::new(Metadata::new(controllers));
+        let link = metadata.new_controller_link().await?;
+        tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
+        let (closed, was_closed) = channel::channel(false);
+        let mut ended = was_closed.clone();
+        let following = Arc::clone(&metadata).follow(Some(link));
+        tokio::spawn(async move {
+            tokio::select! {
+                biased;
+                // An engine that was dropped counts as closed.
+                _ = ended.wait_for(|closed| *closed) => {}
+                () = following => {}
+            }
+        });
+        if !metadata.wait_for(cluster::Cluster::is_complete).await {
+            // Topics are asked for by name then.
+            tracing::warn!("the controller has not told of its cluster yet");
+        }
+        let router = Router::new(metadata, connector, was_closed);
+        let inner = Inner {
+            name: url.to_string(),
+            window,
+            routes: Arc::new(AppendRoutes(Arc::clone(&router))),
+            router,
+            lanes: Lanes::default(),
+            sessions: Sessions::default(),
+            closed,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if *self.inner.closed.borrow() { Err(Error::closed("engine")) } else { Ok(()) }
+    }
+
+    fn metadata(&self) -> &Arc<Metadata> {
+        &self.inner.router.metadata
+    }
+
+    /// The state of the connections to the controller, to be watched.
+    ///
+    /// With several addresses of the controller in the URL, the first one's.
+    #[must_use]
+    pub fn connection_state(&self) -> channel::Receiver<ConnectionState> {
+        match self.metadata().controllers.first() {
+            Some(slot) => slot.server.state(),
+            None => channel::channel(ConnectionState::Disconnected).1,
+        }
+    }
+
+    async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        self.check_open()?;
+        check(&request.batch)?;
+        let lane = self.inner.lanes.get(&request.target);
+        // Up to here nothing was awaited: the first poll decides about the order.
+        let outcome = lane.submit(request, &self.inner.routes)?.outcome().await;
+        if let Err(error) = &outcome
+            && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
+        {
+            self.inner.lanes.forget(&lane);
+        }
+        outcome
+    }
+
+    async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        self.check_open()?;
+        let ReadRequest { source, from, max_bytes, isolation, smartmodules, until, .. } = request;
+        let smartmodules = smartmodules::invocations(smartmodules.as_deref().unwrap_or_default())?;
+        let router = &self.inner.router;
+        let spu = router.leader(&source).await?;
+        let marks = watermarks(router, &source).await?;
+        let next = match from {
+            Start::Earliest => marks.start,
+            Start::Latest => marks.high,
+            Start::Offset(offset) if offset < marks.start => return Err(out_of_range(offset, marks)),
+            Start::Offset(offset) if offset > marks.high => {
+                // With replicas, the leader may have more than it tells of, and is asked.
+                let replicated = self.metadata().cluster().replicas(&source) > 1;
+                match isolation {
+                    Isolation::ReadUncommitted if replicated => offset,
+                    Isolation::ReadUncommitted | Isolation::ReadCommitted => {
+                        return Err(out_of_range(offset, marks));
+                    }
+                }
+            }
+            Start::Offset(offset) => offset,
+        };
+        // What the leader does not have yet is no end that it could be asked for.
+        let until = until.filter(|until| *until <= marks.high && !smartmodules.is_empty());
+        let at = Position { source, next, max_bytes, isolation, smartmodules, until };
+        let reader = StreamReader::open(Arc::clone(router), spu, at, self.inner.closed.subscribe()).await?;
+        Ok(Box::new(reader))
+    }
+
+    async fn check_health(&self) -> Result<Health> {
+        self.check_open()?;
+        let mut nodes = Vec::new();
+        for slot in &self.metadata().controllers {
+            let asked = match slot.link().await {
+                Ok(link) => {
+                    let state = format!("controller, platform {}", link.versions.platform());
+                    let request = crate::mux::handshake_request();
+                    link.call(&request, slot.server.settings().connect_timeout).await.map(|_| state)
+                }
+                Err(error) => Err(error),
+            };
+            let name = slot.server.address.endpoint.to_string();
+            let (ready, state) = match asked {
+                Ok(state) => (true, state),
+                Err(error) => (false, format!("controller: {}", error.message())),
+            };
+            nodes.push(NodeHealth { name, ready, state, leads: ready.then_some(true) });
+        }
+        // One controller is enough, and one is all there is at a time.
+        let controlled = nodes.iter().any(|node| node.ready);
+        let settings = &self.inner.router.connector.settings;
+        let servers: Vec<_> = {
+            let cluster = self.metadata().cluster();
+            let servers = cluster.servers(settings.spu_local).into_iter();
+            servers.map(|(id, address, status)| (id, address, status, cluster.led_by(id))).collect()
+        };
+        let mut serving = false;
+        for (id, address, status, led) in servers {
+            let ready = status == SpuStatus::Online;
+            serving |= ready;
+            let name =
+                address.map_or_else(|| format!("data server {id}"), |found| found.endpoint.to_string());
+            let partitions = if led == 1 { "partition" } else { "partitions" };
+            let state = format!("data server {id}: {status:?}, leads {led} {partitions}");
+            nodes.push(NodeHealth { name, ready, state, leads: Some(false) });
+        }
+        Ok(Health { ready: controlled && serving, nodes })
+    }
+}
+
+/// First and next offset of a partition, as its leader tells.
+async fn watermarks(router: &Arc<Router>, of: &TopicPartition) -> Result<Watermarks> {
+    let request = FetchOffsetsRequest::of_partition(of.topic.as_str(), of.partition);
+    let reply = router.call(of, &request).await?;
+    let found = reply.topics.into_iter().flat_map(|topic| topic.partitions).next();
+    let found = found.filter(|offsets| offsets.partition == of.partition).ok_or_else(|| {
+        Error::new(ErrorKind::ProtocolError, "the server answered without the partition asked for")
+    })?;
+    router.learn(of, errors::check(found.error_code))?;
+    let size_bytes = router.metadata.cluster().size_bytes(of);
+    Ok(Watermarks { start: found.start_offset, high: found.last_stable_offset, size_bytes })
+}
+
+fn out_of_range(offset: i64, marks: Watermarks) -> Error {
+    let message = format!("offset {offset}: the partition holds {} up to {}", marks.start, marks.high);
+    Error::new(ErrorKind::OffsetOutOfRange, message)
+}
+
+/// Refuses what would harm the server: it stops writing to a partition after an empty batch, and crashes on a schema id.
+fn check(batch: &floe_wire::batch::EncodedBatch) -> Result<()> {
+    let header = batch.header();
+    let problem = if header.last_offset_delta < 0 {
+        "a batch without records"
+    } else if header.attributes.has_schema() {
+        "a batch with a schema id"
+    } else if batch.len() > floe_wire::batch::MAX_BATCH_LEN {
+        let message =
+            format!("{} bytes in a batch: at most {}", batch.len(), floe_wire::batch::MAX_BATCH_LEN);
+        return Err(Error::new(ErrorKind::RecordTooLarge, message));
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::InvalidCommand, format!("{problem} cannot be appended")))
+}
+
+impl fmt::Debug for FluvioEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FluvioEngine").field("cluster", &self.inner.name).finish_non_exhaustive()
+    }
+}
+
+impl Engine for FluvioEngine {
+    fn info(&self) -> EngineInfo {
+        let mut capabilities = Capabilities::FULL;
+        capabilities.append_window = self.inner.window;
+        capabilities.sparse_batches = true;
+        // A data server spends more on each batch than on the bytes in it.
+        capabilities.batch_bytes = 256 * 1024;
+        EngineInfo::new("fluvio", capabilities)
+    }
+
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        self.inner.router.endpoint(at)
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch(request))
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(self.open_reader(request))
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        Box::pin(async move {
+            self.check_open()?;
+            watermarks(&self.inner.router, &of).await
+        })
+    }
+
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let router = &self.inner.router;
+            let high = watermarks(router, &of).await?.high;
+            // What is on one server only is committed at once.
+            if self.metadata().cluster().replicas(&of) <= 1 {
+                return Ok(high);
+            }
+            log_end::find(router, &of, high).await
+        })
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let marks = watermarks(&self.inner.router, &of).await?;
+            offset_for_time::find(&self.inner.router, &of, marks, timestamp).await
+        })
+    }
+
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let Inner { sessions, router, .. } = &*self.inner;
+            let commits = positions.iter().map(|(at, next)| sessions.commit(router, &group, at, *next));
+            try_join_all(commits).await.map(drop)
+        })
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            let found = offsets::list(&self.inner.router, Some(&group), Some(&at)).await?;
+            Ok(found.first().map(|row| row.next))
+        })
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            offsets::list(&self.inner.router, group.as_deref(), None).await
+        })
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            offsets::forget(&self.inner.router, &group, &at).await
+        })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::list(self.metadata()).await
+        })
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::describe(self.metadata(), &name).await
+        })
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::create(&self.inner.router, spec).await
+        })
+    }
+
+    fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::add_partitions(&self.inner.router, &name, total).await
+        })
+    }
+
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.check_open()?;
+            topics::delete(self.metadata(), &name).await
+        })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        Box::pin(async move {
+            self.check_open()?;
+            Ok(topic_watch::watch(Arc::clone(self.metadata()), self.inner.closed.subscribe()))
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        Box::pin(self.check_health())
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.inner.closed.send_replace(true);
+            self.inner.sessions.close();
+            self.inner.router.close().await;
+            for slot in &self.metadata().controllers {
+                slot.close().await;
+            }
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,396 @@
+//! Keeps what is known of the cluster current.
+//!
+//! One task watches topics, partitions and data servers over a connection to the controller, and opens it again when it
+//! breaks. Meanwhile everybody goes on with what is known: data servers do not need the controller. What is missing is
+//! asked for by name, so that a topic is found before the watch tells of it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use floe_core::{
+    Effect, Error, ErrorKind, Result,
+    topic::{Topic, TopicPartition},
+};
+use floe_wire::fluvio::{
+    ListRequest, Metadata as Described, Object, PartitionSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest,
+    names::CONSUMER_OFFSET_TOPIC,
+};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use tokio::{
+    sync::{Notify, watch},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    cluster::{Cluster, Route, partitions},
+    server::{Address, Link, Server, Slot, too_different},
+};
+use crate::mux::Replies;
+
+/// How long to wait for the watch before the controller is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+
+/// How long the watch rests at least after a failure that does not pass.
+const REST: Duration = Duration::from_secs(30);
+
+/// What is known of the cluster, and the controller to ask for more.
+#[derive(Debug)]
+pub(super) struct Metadata {
+    cluster: RwLock<Cluster>,
+    /// Counts changes of leaders and addresses.
+    routes: watch::Sender<u64>,
+    /// Counts changes of topics.
+    topics: watch::Sender<u64>,
+    /// Candidates for the controller; the first that answers is used.
+    pub(super) controllers: Vec<Slot>,
+    /// Somebody met a data server that does not lead what it should.
+    doubt: Notify,
+    /// Topics of which that was: perhaps they are gone.
+    doubted: Mutex<BTreeSet<Topic>>,
+    /// Whether the watch is connected.
+    watching: watch::Sender<bool>,
+}
+
+impl Metadata {
+    pub(super) fn new(controllers: Vec<Arc<Server>>) -> Self {
+        Self {
+            cluster: RwLock::default(),
+            routes: watch::channel(0).0,
+            topics: watch::channel(0).0,
+            controllers: controllers.into_iter().map(Slot::new).collect(),
+            doubt: Notify::new(),
+            doubted: Mutex::default(),
+            watching: watch::channel(false).0,
+        }
+    }
+
+    pub(super) fn cluster(&self) -> RwLockReadGuard<'_, Cluster> {
+        self.cluster.read()
+    }
+
+    /// A number that rises when leaders or addresses change.
+    pub(super) fn generation(&self) -> u64 {
+        *self.routes.borrow()
+    }
+
+    pub(super) fn watch_topics(&self) -> watch::Receiver<u64> {
+        self.topics.subscribe()
+    }
+
+    /// Whether changes arrive by themselves at the moment.
+    pub(super) fn is_watching(&self) -> bool {
+        *self.watching.borrow()
+    }
+
+    /// A data server said that it does not lead a partition of this topic: look again soon.
+    pub(super) fn doubt(&self, topic: &Topic) {
+        self.doubted.lock().insert(topic.clone());
+        self.doubt.notify_one();
+    }
+
+    /// Looks again. Data servers say the same of a topic that moved and of one that is gone.
+    async fn look_again(&self) -> Result<()> {
+        let doubted = std::mem::take(&mut *self.doubted.lock());
+        for topic in doubted {
+            if self.ask_topic(&topic).await?.is_none() {
+                self.forget(&topic);
+            }
+        }
+        self.refresh().await
+    }
+
+    fn local(&self) -> bool {
+        self.controllers.first().is_some_and(|slot| slot.server.settings().spu_local)
+    }
+
+    pub(super) fn route(&self, at: &TopicPartition) -> Route {
+        self.cluster().route(at, self.local())
+    }
+
+    /// The connection to the controller for short requests.
+    pub(super) async fn controller(&self) -> Result<Arc<Link>> {
+        let mut last = None;
+        for slot in &self.controllers {
+            match slot.link().await {
+                Ok(link) => {
+                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    return Ok(link);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+    }
+
+    /// A connection to the controller for one purpose only.
+    pub(super) async fn new_controller_link(&self) -> Result<Link> {
+        let mut last = None;
+        for slot in &self.controllers {
+            match slot.server.connect().await {
+                Ok(link) => {
+                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    return Ok(link);
+                }
+                Err(error) => last = Some(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+    }
+
+    pub(super) fn request_timeout(&self) -> Duration {
+        self.controllers
+            .first()
+            .map_or(Duration::from_secs(10), |slot| slot.server.settings().request_timeout)
+    }
+
+    fn metadata_timeout(&self) -> Duration {
+        self.controllers
+            .first()
+            .map_or(Duration::from_secs(15), |slot| slot.server.settings().metadata_timeout)
+    }
+
+    /// Asks the controller for objects of one kind.
+    pub(super) async fn list<O: Object>(&self, request: ListRequest<O>) -> Result<Vec<Described<O>>> {
+        let link = self.controller().await?;
+        Ok(link.call(&request, self.request_timeout()).await?.objects)
+    }
+
+    /// Asks the controller for one topic; `None` if there is none of this name.
+    pub(super) async fn ask_topic(&self, name: &Topic) -> Result<Option<Described<TopicSpec>>> {
+        // The filter matches parts of names.
+        let filter = vec![name.to_string()];
+        let system = name.as_str() == CONSUMER_OFFSET_TOPIC;
+        let found = self.list(ListRequest::new(filter.clone()).system(system)).await?;
+        if let Some(topic) = found.into_iter().find(|topic| topic.name == name.as_str()) {
+            return Ok(Some(topic));
+        }
+        let found = self.list(ListRequest::new(filter).system(!system)).await?;
+        Ok(found.into_iter().find(|topic| topic.name == name.as_str()))
+    }
+
+    /// The leader of a partition. Asks and waits if it is not known.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`]; [`ErrorKind::NotLeader`] if there is no leader
+    /// in time; whatever kept the controller from answering.
+    pub(super) async fn leader(&self, at: &TopicPartition) -> Result<(i32, Address)> {
+        let deadline = Instant::now() + self.metadata_timeout();
+        let mut routes = self.routes.subscribe();
+        loop {
+            routes.borrow_and_update();
+            match self.route(at) {
+                Route::Leader(id, address) => return Ok((id, address)),
+                Route::NoPartition(_) | Route::Unknown => {}
+            }
+            let Some(topic) =
+                self.ask_topic(&at.topic).await.map_err(|error| error.with_effect(Effect::None))?
+            else {
+                self.forget(&at.topic);
+                return Err(not_found(&at.topic));
+            };
+            let count = partitions(&topic.spec);
+            if at.partition >= count {
+                let message = format!("the topic has {count} partitions, numbered from 0");
+                return Err(Error::new(ErrorKind::PartitionNotFound, message));
+            }
+            self.put_topic(topic);
+            self.refresh().await.map_err(|error| error.with_effect(Effect::None))?;
+            if let Route::Leader(id, address) = self.route(at) {
+                return Ok((id, address));
+            }
+            if Instant::now() >= deadline {
+                let message = format!("no leader of {at} is known after {:?}", self.metadata_timeout());
+                return Err(Error::new(ErrorKind::NotLeader, message));
+            }
+            let until = deadline.min(Instant::now() + ASK_AGAIN);
+            // Whether it changed or the time is over, the next round looks again.
+            let _ = timeout_at(until, routes.changed()).await;
+        }
+    }
+
+    /// Asks the controller for all partitions and data servers.
+    pub(super) async fn refresh(&self) -> Result<()> {
+        let mut all = self.list(ListRequest::<PartitionSpec>::default()).await?;
+        all.extend(self.list(ListRequest::<PartitionSpec>::default().system(true)).await?);
+        let spus = self.list(ListRequest::<SpuSpec>::default()).await?;
+        let changed = {
+            let mut cluster = self.cluster.write();
+            // Only what was found: the watch may already know of more.
+            let mut changed = false;
+            for partition in all {
+                changed |= cluster.partitions.put(partition);
+            }
+            for spu in spus {
+                changed |= cluster.spus.put(spu);
+            }
+            changed
+        };
+        if changed {
+            self.routes.send_modify(|count| *count += 1);
+        }
+        Ok(())
+    }
+
+    fn put_topic(&self, topic: Described<TopicSpec>) {
+        if self.cluster.write().topics.put(topic) {
+            self.topics_changed();
+        }
+    }
+
+    fn topics_changed(&self) {
+        self.topics.send_modify(|count| *count += 1);
+        self.routes.send_modify(|count| *count += 1);
+    }
+
+    /// The controller says that there is no such topic.
+    fn forget(&self, topic: &Topic) {
+        let gone = |name: &str| WatchReply::<TopicSpec> {
+            epoch: 0,
+            changes: vec![floe_wire::fluvio::Change {
+                kind: floe_wire::fluvio::ChangeKind::Delete,
+                object: Described {
+                    name: name.to_owned(),
+                    spec: TopicSpec::default(),
+                    status: floe_wire::fluvio::TopicStatus::default(),
+                },
+            }],
+            all: Vec::new(),
+        };
+        let changed = {
+            let mut cluster = self.cluster.write();
+            // Before the first snapshot there is nothing to forget.
+            cluster.topics.complete && cluster.topics.apply(gone(topic.as_str()))
+        };
+        if changed {
+            self.topics_changed();
+        }
+    }
+
+    /// Whether the controller says that there is no such topic. Not, where it cannot be asked.
+    pub(super) async fn is_gone(&self, topic: &Topic) -> bool {
+        let is_gone = matches!(self.ask_topic(topic).await, Ok(None));
+        if is_gone {
+            self.forget(topic);
+        }
+        is_gone
+    }
+
+    /// Waits until a topic that was deleted is out of sight.
+    pub(super) async fn gone(&self, topic: &Topic) {
+        // The controller deletes after it answered. What it still lists would be found again.
+        let deadline = Instant::now() + self.metadata_timeout();
+        while Instant::now() < deadline {
+            match self.ask_topic(topic).await {
+                Ok(Some(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+                Ok(None) | Err(_) => break,
+            }
+        }
+        self.forget(topic);
+    }
+
+    /// Waits until what is known satisfies `wanted`; false if it does not in time.
+    pub(super) async fn wait_for(&self, wanted: impl Fn(&Cluster) -> bool) -> bool {
+        let deadline = Instant::now() + self.metadata_timeout();
+        let mut routes = self.routes.subscribe();
+        loop {
+            routes.borrow_and_update();
+            if wanted(&self.cluster()) {
+                return true;
+            }
+            if !matches!(timeout_at(deadline, routes.changed()).await, Ok(Ok(()))) {
+                return wanted(&self.cluster());
+            }
+        }
+    }
+
+    /// Follows the controller until the engine is closed.
+    pub(super) async fn follow(self: Arc<Self>, mut first: Option<Link>) {
+        let mut failures = 0_u32;
+        loop {
+            let outcome = match first.take() {
+                Some(link) => self.watch(&link).await,
+                None => match self.new_controller_link().await {
+                    Ok(link) => {
+                        failures = 0;
+                        self.watch(&link).await
+                    }
+                    Err(error) => error,
+                },
+            };
+            self.watching.send_replace(false);
+            failures = failures.saturating_add(1);
+            tracing::warn!(error = %outcome, "the watch of the cluster ended; data goes on with what is known");
+            // How long a server that failed is left alone is decided, with jitter, where it is connected.
+            let wait = match outcome.retry_after() {
+                Some(wait) => wait,
+                None if outcome.is_retriable() => Duration::from_millis(50),
+                None => REST,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Watches over one connection until it breaks.
+    async fn watch(&self, link: &Link) -> Error {
+        match self.watch_all(link).await {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    async fn watch_all(&self, link: &Link) -> Result<std::convert::Infallible> {
+        let version = link.choose::<WatchRequest<TopicSpec>>()?;
+        let mut spus: Replies<WatchRequest<SpuSpec>> =
+            link.mux.stream(&WatchRequest::default(), version).await?;
+        let mut partitions: Replies<WatchRequest<PartitionSpec>> =
+            link.mux.stream(&WatchRequest::default(), version).await?;
+        let mut topics: Replies<WatchRequest<TopicSpec>> =
+            link.mux.stream(&WatchRequest::default(), version).await?;
+        // After a pause what is known may be wrong in any way, so the first pushes replace it, even empty ones.
+        let mut fresh = [true; 3];
+        loop {
+            tokio::select! {
+                biased;
+                reply = spus.next() => {
+                    let reply = reply?;
+                    let mut cluster = self.cluster.write();
+                    cluster.spus.complete &= !std::mem::take(&mut fresh[0]);
+                    if cluster.spus.apply(reply) {
+                        drop(cluster);
+                        self.routes.send_modify(|count| *count += 1);
+                    }
+                }
+                reply = partitions.next() => {
+                    let reply = reply?;
+                    let mut cluster = self.cluster.write();
+                    cluster.partitions.complete &= !std::mem::take(&mut fresh[1]);
+                    if cluster.partitions.apply(reply) {
+                        drop(cluster);
+                        self.routes.send_modify(|count| *count += 1);
+                    }
+                }
+                reply = topics.next() => {
+                    let reply = reply?;
+                    let mut cluster = self.cluster.write();
+                    cluster.topics.complete &= !std::mem::take(&mut fresh[2]);
+                    if cluster.topics.apply(reply) {
+                        drop(cluster);
+                        self.topics_changed();
+                    }
+                }
+                () = self.doubt.notified() => {
+                    // The watch will tell as well; this is for the time until then.
+                    if let Err(error) = self.look_again().await {
+                        tracing::debug!(%error, "the cluster cannot be listed");
+                    }
+                }
+            }
+            if !fresh.contains(&true) {
+                self.watching.send_if_modified(|watching| !std::mem::replace(watching, true));
+            }
+        }
+    }
+}
+
+pub(super) fn not_found(topic: &Topic) -> Error {
+    Error::new(ErrorKind::TopicNotFound, format!("there is no topic {:?}", topic.as_str()))
+}

@@ -1,0 +1,390 @@
+//! Fluvio's own profile file, read as it is.
+//!
+//! The official tools keep the addresses of clusters in `~/.fluvio/config`, or wherever `FLV_PROFILE_PATH` says. A URL
+//! without a host takes the cluster from there: `fluvio://` that of the current profile, `fluvio://?profile=NAME` that
+//! of another one. The profile says whether TLS is used. Other options may follow, `fluvio://?profile=NAME&window=4`.
+//!
+//! | in the file | in the URL |
+//! | --- | --- |
+//! | `endpoint` (or `addr`) | the host |
+//! | `use_spu_local_address` | `spu-local` |
+//! | `tls_policy = "disabled"` | `fluvio://` |
+//! | `tls_policy = "anonymous"` | `fluvio+tls://` with `verify=no` |
+//! | `tls_policy = "verified"` with `domain`, `ca_cert`, `cert`, `key` | `fluvio+tls://` with `domain`, `ca`, `cert`, `key` |
+//!
+//! What else is in the file means nothing to floe and is passed over.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    env, fmt,
+    path::{Path, PathBuf},
+};
+
+use floe_core::{
+    Error, ErrorKind, Result,
+    url::{EngineUrl, Scheme, nearest, parse_controller},
+};
+use serde::Deserialize;
+
+/// The option that names a profile.
+const PROFILE: &str = "profile";
+
+/// Names the file, if it is not where it usually is.
+const PATH_VARIABLE: &str = "FLV_PROFILE_PATH";
+
+/// The profiles of a file.
+#[derive(Clone)]
+pub struct ProfileFile {
+    path: PathBuf,
+    content: Content,
+}
+
+#[derive(Clone, Deserialize)]
+struct Content {
+    current_profile: Option<String>,
+    #[serde(default)]
+    profile: BTreeMap<String, Profile>,
+    #[serde(default)]
+    cluster: BTreeMap<String, Cluster>,
+}
+
+#[derive(Clone, Deserialize)]
+struct Profile {
+    cluster: String,
+}
+
+#[derive(Clone, Deserialize)]
+struct Cluster {
+    #[serde(alias = "addr")]
+    endpoint: String,
+    #[serde(default)]
+    use_spu_local_address: bool,
+    tls: Option<TlsPolicy>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "tls_policy")]
+enum TlsPolicy {
+    #[serde(rename = "disabled", alias = "disable")]
+    Disabled,
+    #[serde(rename = "anonymous")]
+    Anonymous,
+    #[serde(rename = "verified", alias = "verify")]
+    Verified(Certificates),
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(tag = "tls_source", content = "certs")]
+enum Certificates {
+    #[serde(rename = "inline")]
+    Inline(Identity),
+    #[serde(rename = "files", alias = "file")]
+    Files(Identity),
+}
+
+/// Who the server must be, and who we are: PEM texts, or paths to them.
+#[derive(Clone, Deserialize)]
+struct Identity {
+    domain: String,
+    key: String,
+    cert: String,
+    ca_cert: String,
+}
+
+impl ProfileFile {
+    /// Where the file is: what `FLV_PROFILE_PATH` says, or `.fluvio/config` in the home folder. `None` without either.
+    #[must_use]
+    pub fn default_path() -> Option<PathBuf> {
+        match env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()) {
+            Some(path) => Some(path.into()),
+            None => Some(env::home_dir()?.join(".fluvio/config")),
+        }
+    }
+
+    /// Reads the file at [`ProfileFile::default_path`].
+    ///
+    /// # Errors
+    /// As [`ProfileFile::load`].
+    pub fn load_default() -> Result<Self> {
+        match Self::default_path() {
+            Some(path) => Self::load(&path),
+            None => Err(invalid(format!("there is no home folder; {PATH_VARIABLE} names the profile file"))),
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if it is not there, is no TOML, or lacks what it must have. What it holds is never
+    /// quoted, since it may be a key.
+    pub fn load(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            invalid(format!("the Fluvio profile file {} cannot be read: {error}", path.display()))
+                .with_source(error)
+        })?;
+        let content = toml::from_str(&text).map_err(|error| {
+            let line =
+                error.span().and_then(|span| text.get(..span.start)).map(|before| before.lines().count());
+            let line = line.map_or_else(String::new, |line| format!(", line {}", line.max(1)));
+            invalid(format!("the Fluvio profile file {}{line}: {}", path.display(), error.message()))
+        })?;
+        Ok(Self { path: path.to_owned(), content })
+    }
+
+    /// Where it was read from.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Names of the profiles, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.content.profile.keys().map(String::as_str)
+    }
+
+    /// Name of the profile that is used where none is named.
+    #[must_use]
+    pub fn current(&self) -> Option<&str> {
+        self.content.current_profile.as_deref()
+    }
+
+    /// The URL that a profile, or the current one, stands for. Its options may hold a key.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] if there is no such profile, or its cluster is missing or has an address that makes
+    /// no sense.
+    pub fn url(&self, name: Option<&str>) -> Result<EngineUrl> {
+        let bad =
+            |problem: String| invalid(format!("the Fluvio profile file {}: {problem}", self.path.display()));
+        let Some(name) = name.or(self.current()) else {
+            return Err(bad("no profile is current; name one with fluvio://?profile=NAME".to_owned()));
+        };
+        let Some(profile) = self.content.profile.get(name) else {
+            let names: Vec<_> = self.names().collect();
+            let hint = match nearest(name, &names) {
+                Some(near) => format!("; did you mean {near:?}?"),
+                None if names.is_empty() => String::new(),
+                None => format!("; there are {}", names.join(", ")),
+            };
+            return Err(bad(format!("there is no profile {name:?}{hint}")));
+        };
+        let Some(cluster) = self.content.cluster.get(&profile.cluster) else {
+            return Err(bad(format!(
+                "profile {name:?} is for cluster {:?}, which is missing",
+                profile.cluster
+            )));
+        };
+        let host = parse_controller(&cluster.endpoint)
+            .map_err(|problem| bad(format!("the endpoint of cluster {:?}: {problem}", profile.cluster)))?;
+        let mut options = BTreeMap::new();
+        let mut set = |key: &str, value: &str| options.insert(key.to_owned(), value.to_owned());
+        if cluster.use_spu_local_address {
+            set("spu-local", "true");
+        }
+        let scheme = match &cluster.tls {
+            None | Some(TlsPolicy::Disabled) => Scheme::Fluvio,
+            Some(TlsPolicy::Anonymous) => {
+                set("verify", "no");
+                Scheme::FluvioTls
+            }
+            Some(TlsPolicy::Verified(Certificates::Inline(identity) | Certificates::Files(identity))) => {
+                for (key, value) in [
+                    ("domain", &identity.domain),
+                    ("ca", &identity.ca_cert),
+                    ("cert", &identity.cert),
+                    ("key", &identity.key),
+                ] {
+                    set(key, value);
+                }
+                Scheme::FluvioTls
+            }
+        };
+        Ok(EngineUrl { scheme, path: String::new(), hosts: vec![host], topic: None, options })
+    }
+
+    /// As [`ProfileFile::url`] of the profile that the options of `asked` name, with its other options added.
+    fn expand(&self, asked: &EngineUrl) -> Result<EngineUrl> {
+        let mut options = asked.options.clone();
+        let name = options.remove(PROFILE);
+        let mut url = self.url(name.as_deref())?;
+        url.topic.clone_from(&asked.topic);
+        url.options.extend(options);
+        Ok(url)
+    }
+}
+
+/// Keys are never shown.
+impl fmt::Debug for ProfileFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.names().collect();
+        f.debug_struct("ProfileFile")
+            .field("path", &self.path)
+            .field("profiles", &names)
+            .field("current", &self.current())
+            .finish()
+    }
+}
+
+/// The URL itself, or what it stands for if it leaves the host to a profile.
+pub(super) fn resolve(url: &EngineUrl) -> Result<Cow<'_, EngineUrl>> {
+    if url.hosts.is_empty() {
+        return ProfileFile::load_default()?.expand(url).map(Cow::Owned);
+    }
+    if url.options.contains_key(PROFILE) {
+        return Err(invalid(format!(
+            "{url} names a host, so it takes none from a profile: write fluvio://?profile=NAME"
+        )));
+    }
+    Ok(Cow::Borrowed(url))
+}
+
+fn invalid(problem: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+version = "2.0"
+current_profile = "local"
+client_id = "me"
+
+[profile.local]
+cluster = "local"
+
+[profile.far]
+cluster = "cloud"
+topic = "orders"
+
+[profile.inline]
+cluster = "inline"
+
+[profile.anybody]
+cluster = "anybody"
+
+[profile.lost]
+cluster = "gone"
+
+[profile.odd]
+cluster = "odd"
+
+[cluster.local]
+endpoint = "127.0.0.1:9103"
+
+[cluster.cloud]
+addr = "sc.example"
+use_spu_local_address = true
+
+[cluster.cloud.tls]
+tls_policy = "verified"
+tls_source = "files"
+
+[cluster.cloud.tls.certs]
+domain = "fluvio.example"
+key = "/secret/key.pem"
+cert = "/secret/cert.pem"
+ca_cert = "/ca.pem"
+
+[cluster.cloud.metadata.installation]
+type = "cloud"
+
+[cluster.inline]
+endpoint = "sc.example:9003"
+
+[cluster.inline.tls]
+tls_policy = "verify"
+tls_source = "inline"
+
+[cluster.inline.tls.certs]
+domain = "fluvio.example"
+key = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
+cert = "-----BEGIN CERTIFICATE-----\nus\n-----END CERTIFICATE-----\n"
+ca_cert = "-----BEGIN CERTIFICATE-----\nthem\n-----END CERTIFICATE-----\n"
+
+[cluster.anybody]
+endpoint = "[::1]:9003"
+tls = { tls_policy = "anonymous" }
+
+[cluster.odd]
+endpoint = "h:port"
+"#;
+
+    fn load(text: &str) -> Result<ProfileFile> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config");
+        std::fs::write(&path, text).unwrap();
+        ProfileFile::load(&path)
+    }
+
+    #[test]
+    fn every_kind_of_cluster_becomes_a_url() {
+        let file = load(FILE).unwrap();
+        let names: Vec<_> = file.names().collect();
+        assert_eq!(names, ["anybody", "far", "inline", "local", "lost", "odd"]);
+        assert_eq!(file.current(), Some("local"));
+        for (name, expected) in [
+            (None, "fluvio://127.0.0.1:9103"),
+            (Some("local"), "fluvio://127.0.0.1:9103"),
+            (Some("anybody"), "fluvio+tls://[::1]:9003?verify=no"),
+            (
+                Some("far"),
+                "fluvio+tls://sc.example:9003?ca=/ca.pem&cert=/secret/cert.pem&domain=fluvio.example\
+                 &key=/secret/key.pem&spu-local=true",
+            ),
+        ] {
+            assert_eq!(file.url(name).unwrap().with_options(), expected);
+        }
+        let inline = file.url(Some("inline")).unwrap();
+        assert!(inline.options["key"].starts_with("-----BEGIN PRIVATE KEY-----\n"));
+        assert!(inline.options["ca"].contains("them"));
+        assert!(!format!("{file:?} {inline:?}").contains("secret\n"), "{file:?} {inline:?}");
+    }
+
+    #[test]
+    fn a_url_may_add_options() {
+        let file = load(FILE).unwrap();
+        let asked = "fluvio://?profile=far&window=3&spu-local=false".parse().unwrap();
+        let url = file.expand(&asked).unwrap();
+        assert_eq!((url.scheme, url.hosts[0].port), (Scheme::FluvioTls, 9003));
+        assert_eq!((url.options["window"].as_str(), url.options["spu-local"].as_str()), ("3", "false"));
+        assert!(!url.options.contains_key(PROFILE));
+        let error = resolve(&"fluvio://h?profile=far".parse().unwrap()).unwrap_err();
+        assert!(error.message().contains("names a host"), "{error}");
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let file = load(FILE).unwrap();
+        for (name, expected) in [
+            ("locl", "did you mean \"local\"?"),
+            ("something-else", "there are anybody, far, inline"),
+            ("lost", "cluster \"gone\", which is missing"),
+            ("odd", "port \"port\" is not a number"),
+        ] {
+            let error = file.url(Some(name)).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.message().contains(expected), "{error}");
+        }
+        let error = load("version = \"2.0\"").unwrap().url(None).unwrap_err();
+        assert!(error.message().contains("no profile is current"), "{error}");
+        let error = ProfileFile::load(Path::new("/no/such/file")).unwrap_err();
+        assert!(error.message().contains("/no/such/file cannot be read"), "{error}");
+    }
+
+    #[test]
+    fn a_damaged_file_is_told_with_its_line_and_without_its_text() {
+        for (text, line) in [
+            ("version = \"2.0\"\n[cluster.a]\nkey = \"top secret", ", line 3"),
+            ("[cluster.a]\nendpoint = 7\n", ", line 2"),
+            ("[cluster.a]\nendpoint = \"h\"\ntls = { tls_policy = \"trust me\" }\n", ": "),
+        ] {
+            let error = load(text).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.message().contains(line), "{error}");
+            assert!(!error.message().contains("top secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! Topics: create, delete, list, describe.
+
+use std::{ops::Range, sync::Arc, time::Duration};
+
+use floe_core::{
+    Error, ErrorKind, Result,
+    topic::{Topic, TopicInfo, TopicSpec},
+};
+use floe_wire::fluvio::{
+    CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
+    TopicSpec as WireSpec, TopicStorage, TopicUpdate, UpdateTopicRequest,
+};
+
+use super::{
+    cluster::{partitions, topic_info},
+    errors,
+    metadata::{Metadata, not_found},
+    router::Router,
+};
+
+/// How long the controller may take to create a topic; it gives up by itself after 90 s.
+const CREATE_TIMEOUT: Duration = Duration::from_secs(100);
+
+/// How long to rely on the controller alone. It refuses within milliseconds and is done within half a second.
+const CREATE_PATIENCE: Duration = Duration::from_millis(750);
+
+/// How often data servers are asked for a new partition then.
+const CREATE_POLL: Duration = Duration::from_millis(250);
+
+/// `Ok` if the controller did it.
+pub(super) fn done(status: &Status) -> Result<()> {
+    if status.error_code.is_success() {
+        return Ok(());
+    }
+    Err(errors::explained(&status.error_code, status.error_message.as_deref()))
+}
+
+/// What the controller is asked for.
+fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
+    let too_much =
+        |what: &str| Error::new(ErrorKind::InvalidCommand, format!("{what} is more than Fluvio can store"));
+    if spec.durability.is_some() {
+        return Err(Error::unsupported("choice of durability for a topic", "fluvio"));
+    }
+    let cleanup_policy = match spec.retention_age {
+        None => None,
+        Some(age) => Some(CleanupPolicy::Segment {
+            time_in_seconds: u32::try_from(age.as_secs()).map_err(|_| too_much("the retention age"))?,
+        }),
+    };
+    let segment_size = match spec.segment_bytes {
+        None => None,
+        Some(bytes) => Some(u32::try_from(bytes).map_err(|_| too_much("the segment size"))?),
+    };
+    let storage = (segment_size.is_some() || spec.retention_bytes.is_some())
+        .then_some(TopicStorage { segment_size, max_partition_size: spec.retention_bytes });
+    Ok(WireSpec {
+        replicas: ReplicaAssignment::Computed {
+            partitions: spec.partitions,
+            replication_factor: 1,
+            ignore_rack: false,
+        },
+        cleanup_policy,
+        storage,
+        compression: TopicCompression::Any,
+        deduplication: None,
+        system: false,
+    })
+}
+
+/// Creates a topic and waits until its partitions can be used.
+pub(super) async fn create(router: &Arc<Router>, spec: TopicSpec) -> Result<()> {
+    spec.validate()?;
+    let wire = wire_spec(&spec)?;
+    create_wire(router, &spec.name, wire).await
+}
+
+/// As [`create`], with everything that Fluvio knows.
+///
+/// Controllers of platform 0.18 sometimes miss that a new partition is up, and answer only after their next look around,
+/// up to a minute later. So when the answer takes long, the data servers are asked: once they lead every partition, the
+/// topic is there.
+pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSpec) -> Result<()> {
+    let metadata = &router.metadata;
+    let count = partitions(&spec);
+    // Lest the one that is there be taken for the new one, should the answer be late.
+    if metadata.ask_topic(name).await?.is_some() {
+        return Err(Error::new(
+            ErrorKind::TopicAlreadyExists,
+            format!("there is a topic {:?}", name.as_str()),
+        ));
+    }
+    let request = CreateRequest { name: name.to_string(), dry_run: false, timeout_ms: None, spec };
+    // On a connection of its own: the controller does nothing else on it until all partitions are up.
+    let link = metadata.new_controller_link().await?;
+    tokio::select! {
+        biased;
+        status = link.call(&request, CREATE_TIMEOUT) => done(&status?)?,
+        () = created(router, name, count) => {}
+    }
+    if metadata.is_watching() {
+        // Whoever created a topic expects to find it. If it takes too long, appends ask for it themselves.
+        metadata.wait_for(|cluster| cluster.is_ready(name, count)).await;
+    }
+    Ok(())
+}
+
+/// Adds the partitions that are missing, and waits until they can be used.
+pub(super) async fn add_partitions(router: &Arc<Router>, name: &Topic, total: u32) -> Result<()> {
+    let metadata = &router.metadata;
+    let topic = metadata.ask_topic(name).await?.ok_or_else(|| not_found(name))?;
+    let present = partitions(&topic.spec);
+    let Some(count) = total.checked_sub(present) else {
+        let message = format!("topic {name} has {present} partitions, and partitions cannot be removed");
+        return Err(Error::new(ErrorKind::InvalidCommand, message));
+    };
+    if count > 0 {
+        let request =
+            UpdateTopicRequest { key: name.to_string(), action: TopicUpdate::AddPartition { count } };
+        done(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)?;
+    }
+    // The controller answers before the partitions can be used.
+    if tokio::time::timeout(CREATE_TIMEOUT, served(router, name, present..total)).await.is_err() {
+        let message = format!("the controller added {count} partitions, but no data server leads them yet");
+        return Err(Error::new(ErrorKind::RequestTimeout, message));
+    }
+    if metadata.is_watching() {
+        metadata.wait_for(|cluster| cluster.is_ready(name, total)).await;
+    }
+    Ok(())
+}
+
+/// Ends when data servers lead all partitions of a topic that is being created. Does not look before the controller had
+/// time enough to refuse, for example because there is another topic of this name.
+async fn created(router: &Arc<Router>, name: &Topic, count: u32) {
+    tokio::time::sleep(CREATE_PATIENCE).await;
+    served(router, name, 0..count).await;
+    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is there");
+}
+
+/// Ends when data servers lead these partitions.
+async fn served(router: &Arc<Router>, name: &Topic, numbers: Range<u32>) {
+    for number in numbers {
+        let at = name.partition(number);
+        while let Err(error) = super::watermarks(router, &at).await {
+            tracing::debug!(%at, %error, "a new partition is not there yet");
+            tokio::time::sleep(CREATE_POLL).await;
+        }
+    }
+}
+
+/// Deletes a topic and waits until it is out of sight.
+pub(super) async fn delete(metadata: &Metadata, name: &Topic) -> Result<()> {
+    delete_forced(metadata, name, false).await
+}
+
+/// As [`delete`]; with `force` also what belongs to the system.
+pub(super) async fn delete_forced(metadata: &Metadata, name: &Topic, force: bool) -> Result<()> {
+    let request = DeleteRequest::<WireSpec> { key: name.to_string(), force };
+    let link = metadata.controller().await?;
+    let timeout = metadata.request_timeout();
+    done(&link.call(&request, timeout).await?)?;
+    metadata.gone(name).await;
+    Ok(())
+}
+
+/// One topic.
+pub(super) async fn describe(metadata: &Metadata, name: &Topic) -> Result<TopicInfo> {
+    match metadata.ask_topic(name).await {
+        Ok(Some(topic)) => Ok(topic_info(&topic.name, &topic.spec)),
+        Ok(None) => Err(not_found(name)),
+        // Without the controller, what is known has to do.
+        Err(error) if error.is_retriable() => {
+            let cluster = metadata.cluster();
+            let known = cluster.topics.get(name.as_str());
+            known.map(|topic| topic_info(&topic.name, &topic.spec)).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// All topics but the system's, by name.
+pub(super) async fn list(metadata: &Metadata) -> Result<Vec<TopicInfo>> {
+    match metadata.list(ListRequest::<WireSpec>::default()).await {
+        Ok(topics) => {
+            let mut found: Vec<_> = topics.iter().map(|topic| topic_info(&topic.name, &topic.spec)).collect();
+            found.sort_by(|left, right| left.name.cmp(&right.name));
+            Ok(found)
+        }
+        Err(error) if error.is_retriable() => {
+            let cluster = metadata.cluster();
+            if cluster.topics.complete {
+                Ok(cluster.topic_infos().into_values().collect())
+            } else {
+                Err(error)
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_a_topic_are_translated() {
+        let spec =
+            TopicSpec::new("a").partitions(3).retention_age(Duration::from_secs(60)).segment_bytes(4096);
+        let wire = wire_spec(&spec).unwrap();
+        assert_eq!(partitions(&wire), 3);
+        assert_eq!(wire.cleanup_policy, Some(CleanupPolicy::Segment { time_in_seconds: 60 }));
+        assert_eq!(wire.storage, Some(TopicStorage { segment_size: Some(4096), max_partition_size: None }));
+        assert_eq!(wire_spec(&TopicSpec::new("a")).unwrap().storage, None);
+        for refused in [
+            TopicSpec::new("a").segment_bytes(1 << 33),
+            TopicSpec::new("a").retention_age(Duration::from_secs(1 << 33)),
+            TopicSpec::new("a").durability(floe_core::Durability::Always),
+        ] {
+            assert!(wire_spec(&refused).is_err(), "{refused:?}");
+        }
+    }
+}

@@ -1,0 +1,441 @@
+//! The nodes of a cluster: which one to ask, and what is known about them.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use floe_core::{
+    Effect, Error, ErrorKind, Result,
+    dial::{Dial, Endpoint},
+    engine::{Health, NodeHealth},
+    node_backoff::NodeState,
+};
+use floe_wire::walrus::{NodeMetrics, Refusal, ReplyError, Request, TopicState, parse_done, parse_state};
+use futures_util::future::join_all;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{
+    errors,
+    link::{NodeManager, encode},
+    options::{Options, WriteTo},
+};
+use crate::{
+    balance::{Balance, Balancer, Candidate},
+    pool::{Lease, Pool},
+};
+
+/// How long the leader of a topic is believed. Segments move between nodes when they roll over; asking the wrong node
+/// costs a hop and nothing else.
+const LEADER_AGE: Duration = Duration::from_secs(10);
+
+/// Topics whose leader is remembered.
+const MAX_LEADERS: usize = 4096;
+
+/// How long nodes get to learn of a topic that is there.
+const CATCH_UP: Duration = Duration::from_secs(5);
+
+/// Topics that are remembered as known.
+const MAX_KNOWN: usize = 65_536;
+
+pub(super) type NodeLease = Lease<NodeManager>;
+
+#[derive(Debug)]
+pub(super) struct Cluster {
+    nodes: Vec<Arc<Pool<NodeManager>>>,
+    balancer: Balancer,
+    options: Arc<Options>,
+    /// Id of the leading node of a topic, and when it was asked for.
+    leaders: Mutex<HashMap<Arc<str>, (u64, Instant)>>,
+    /// Topics that a node has known.
+    known: Mutex<HashSet<Arc<str>>>,
+}
+
+impl Cluster {
+    pub(super) fn new(hosts: &[Endpoint], dial: &Arc<dyn Dial>, options: &Arc<Options>) -> Self {
+        let nodes = hosts
+            .iter()
+            .map(|host| {
+                let manager = NodeManager::new(host.clone(), Arc::clone(dial), Arc::clone(options));
+                Pool::new(manager, options.pool, Arc::new(NodeState::default()))
+            })
+            .collect();
+        Self {
+            nodes,
+            balancer: Balancer::default(),
+            options: Arc::clone(options),
+            leaders: Mutex::default(),
+            known: Mutex::default(),
+        }
+    }
+
+    /// Connects to the first node that answers.
+    pub(super) async fn connect(&self) -> Result<()> {
+        let order: Vec<usize> = (0..self.nodes.len()).collect();
+        self.lease(&order).await.map(drop)
+    }
+
+    pub(super) fn node(&self, index: usize) -> Option<&Arc<Pool<NodeManager>>> {
+        self.nodes.get(index)
+    }
+
+    /// The nodes in the order in which they are to be asked.
+    pub(super) fn order(&self, balance: Balance, topic: &str) -> Vec<usize> {
+        let candidates: Vec<_> = self
+            .nodes
+            .iter()
+            .map(|node| Candidate {
+                name: node.manager().name(),
+                in_flight: node.manager().in_flight(),
+                up: node.state().down_for().is_none(),
+            })
+            .collect();
+        self.balancer.order(balance, topic, &candidates)
+    }
+
+    /// A connection for writing to this topic.
+    pub(super) async fn lease_for_write(&self, topic: &Arc<str>) -> Result<NodeLease> {
+        let order = match self.options.write_to {
+            WriteTo::Balanced(balance) => self.order(balance, topic),
+            WriteTo::Leader => self.leader_first(Balance::RoundRobin, topic).await,
+        };
+        self.lease(&order).await.map(|(_, lease)| lease)
+    }
+
+    /// Where reading a topic begins: at its leader, which gives twice as many entries a second as a node that has to
+    /// ask it, or at the node that the topic hashes to.
+    pub(super) async fn read_order(&self, topic: &Arc<str>) -> Vec<usize> {
+        let mut order = match self.options.write_to {
+            WriteTo::Balanced(_) => self.order(Balance::TopicHash, topic),
+            WriteTo::Leader => self.leader_first(Balance::TopicHash, topic).await,
+        };
+        // Reading from a node that sees no leader would have to wait.
+        order.sort_by_key(|index| {
+            let metrics = self.nodes.get(*index).and_then(|node| node.manager().metrics());
+            metrics.is_some_and(|metrics| metrics.current_leader.is_none())
+        });
+        order
+    }
+
+    async fn leader_first(&self, balance: Balance, topic: &Arc<str>) -> Vec<usize> {
+        let mut order = self.order(balance, topic);
+        if let Some(leader) = self.leader_of(topic).await
+            && let Some(at) = order.iter().position(|index| *index == leader)
+            && self.nodes.get(leader).is_some_and(|node| node.state().down_for().is_none())
+        {
+            order.remove(at);
+            order.insert(0, leader);
+        }
+        order
+    }
+
+    /// A connection to the first of these nodes that can be reached, and its index. Nodes that are down are left alone
+    /// as long as others are up.
+    pub(super) async fn lease(&self, order: &[usize]) -> Result<(usize, NodeLease)> {
+        let mut last = None;
+        for index in order {
+            let Some(node) = self.nodes.get(*index) else { continue };
+            if node.state().down_for().is_some() {
+                continue;
+            }
+            match node.lease().await {
+                Ok(lease) => return Ok((*index, lease)),
+                Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
+                Err(error) => {
+                    let name = node.manager().name();
+                    tracing::debug!(node = %name, %error, "node cannot be used");
+                    last = Some(error.with_endpoint(Arc::clone(name)));
+                }
+            }
+        }
+        let known = || self.nodes.iter().find_map(|node| node.state().last_error());
+        let soonest = self.nodes.iter().filter_map(|node| node.state().down_for()).min();
+        let error = last
+            .or_else(known)
+            .unwrap_or_else(|| Error::new(ErrorKind::ConnectionRefused, "no node can be asked"))
+            .with_effect(Effect::None)
+            .with_retriable(true);
+        Err(match soonest {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
+        })
+    }
+
+    /// Asks one node after the other until one answers; only for requests that may be repeated. That a topic is unknown
+    /// counts as the answer if no node knows it: one that was just started learns of the topics later.
+    async fn call(&self, order: &[usize], frame: &Bytes) -> Result<Bytes> {
+        let mut left = order.to_vec();
+        let mut broke_at = None;
+        let mut unknown = None;
+        loop {
+            let (index, lease) = match self.lease(&left).await {
+                Ok(leased) => leased,
+                Err(error) => return unknown.ok_or(error),
+            };
+            match exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await {
+                Ok(reply) if left.len() > 1 && reply.starts_with(b"ERR unknown topic") => {
+                    left.retain(|other| *other != index);
+                    unknown = Some(reply);
+                }
+                Ok(reply) => return Ok(reply),
+                // A connection that was idle may have broken unnoticed: the node gets a second chance with a new one.
+                Err(error) if error.kind() == ErrorKind::NetworkError && broke_at != Some(index) => {
+                    broke_at = Some(index);
+                    left.retain(|other| *other != index);
+                    left.insert(0, index);
+                }
+                Err(error) => {
+                    left.retain(|other| *other != index);
+                    if left.is_empty() {
+                        return unknown.ok_or(error);
+                    }
+                    tracing::debug!(%error, "asking the next node");
+                }
+            }
+        }
+    }
+
+    /// `REGISTER`
+    pub(super) async fn register(&self, topic: &str) -> Result<()> {
+        let frame = encode(&Request::Register { topic })?;
+        let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
+        parse_done(&reply).map_err(errors::reply)?;
+        self.remember(topic);
+        // A follower answers OK when the leader has the topic, and knows it only a little later itself.
+        let known = join_all(self.nodes.iter().map(|node| self.wait_for_topic(node, topic)));
+        let _ = tokio::time::timeout(CATCH_UP, known).await;
+        Ok(())
+    }
+
+    /// Waits until a node knows a topic, unless it cannot be asked.
+    async fn wait_for_topic(&self, node: &Arc<Pool<NodeManager>>, topic: &str) {
+        let Ok(frame) = encode(&Request::State { topic }) else { return };
+        let mut pause = Duration::from_millis(2);
+        while node.state().down_for().is_none() {
+            let Ok(lease) = node.lease().await else { return };
+            let asked = exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await;
+            drop(lease);
+            match asked.map(|reply| parse_state(&reply)) {
+                Ok(Err(ReplyError::Refused(refused))) if refused.refusal == Refusal::UnknownTopic => {}
+                _ => return,
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_millis(100));
+        }
+    }
+
+    fn remember(&self, topic: &str) {
+        let mut known = self.known.lock();
+        if known.len() >= MAX_KNOWN {
+            known.clear();
+        }
+        if !known.contains(topic) {
+            known.insert(Arc::from(topic));
+        }
+    }
+
+    /// `STATE`
+    pub(super) async fn state_of(&self, topic: &Arc<str>) -> Result<TopicState> {
+        let give_up_at = Instant::now() + CATCH_UP;
+        loop {
+            match self.ask_state(topic).await {
+                // The topic is there, and no node that answers has caught up.
+                Err(error) if error.kind() == ErrorKind::NotLeader && Instant::now() < give_up_at => {
+                    tokio::time::sleep(error.retry_after().unwrap_or(Duration::from_millis(100))).await;
+                }
+                asked => return asked,
+            }
+        }
+    }
+
+    async fn ask_state(&self, topic: &Arc<str>) -> Result<TopicState> {
+        let frame = encode(&Request::State { topic })?;
+        let reply = self.call(&self.order(Balance::TopicHash, topic), &frame).await?;
+        let state = parse_state(&reply).map_err(|error| self.doubt(topic, error))?;
+        self.remember(topic);
+        let mut leaders = self.leaders.lock();
+        if leaders.len() >= MAX_LEADERS {
+            leaders.clear();
+        }
+        leaders.insert(Arc::clone(topic), (state.leader_node, Instant::now()));
+        Ok(state)
+    }
+
+    /// Index of the node that leads the topic, if it is one of ours and known.
+    async fn leader_of(&self, topic: &Arc<str>) -> Option<usize> {
+        if self.nodes.len() < 2 {
+            return None;
+        }
+        let known = self.leaders.lock().get(topic).copied();
+        let id = match known {
+            Some((id, at)) if at.elapsed() < LEADER_AGE => id,
+            _ => self.state_of(topic).await.ok()?.leader_node,
+        };
+        let id_of = |node: &Arc<Pool<NodeManager>>| node.manager().metrics().map(|metrics| metrics.id);
+        self.nodes.iter().position(|node| id_of(node) == Some(id))
+    }
+
+    /// The error of an answer, with the node that gave it. A connection out of step is dropped.
+    pub(super) fn refuse(&self, topic: &str, lease: &NodeLease, error: ReplyError) -> Error {
+        let Some(link) = lease.link() else { return self.doubt(topic, error) };
+        if errors::poisons(&error) {
+            link.abort();
+        }
+        let error = self.doubt(topic, error).with_endpoint(Arc::clone(link.endpoint()));
+        if error.kind() == ErrorKind::NotLeader {
+            self.forget_leader(topic);
+        }
+        error
+    }
+
+    /// Walrus never deletes a topic. A node that does not know one that was there has just been started and not caught
+    /// up yet.
+    fn doubt(&self, topic: &str, error: ReplyError) -> Error {
+        match &error {
+            ReplyError::Refused(refused)
+                if refused.refusal == Refusal::UnknownTopic && self.known.lock().contains(topic) =>
+            {
+                errors::behind(refused)
+            }
+            _ => errors::reply(error),
+        }
+    }
+
+    /// The leader that was believed in did not feel like one.
+    pub(super) fn forget_leader(&self, topic: &str) {
+        self.leaders.lock().remove(topic);
+    }
+
+    /// Waits until the node of this connection knows a leader. Without one it may pass over entries that nobody has read.
+    pub(super) async fn wait_for_leader(&self, index: usize, lease: &NodeLease) -> Result<()> {
+        let Some(node) = self.nodes.get(index) else { return Ok(()) };
+        let manager = node.manager();
+        let has_leader = |metrics: &NodeMetrics| metrics.current_leader.is_some();
+        if manager.metrics().as_ref().is_some_and(has_leader) {
+            return Ok(());
+        }
+        let give_up_at = Instant::now() + self.options.leader_wait;
+        let mut pause = Duration::from_millis(50);
+        loop {
+            let Some(link) = lease.link() else { return Ok(()) };
+            let metrics = manager.ask_metrics(link, Instant::now() + self.options.timeout).await?;
+            if has_leader(&metrics) {
+                return Ok(());
+            }
+            if Instant::now() + pause >= give_up_at {
+                let message = format!(
+                    "node {} has seen no leader for {:?}; reading now could lose records",
+                    metrics.id, self.options.leader_wait
+                );
+                return Err(
+                    Error::new(ErrorKind::NotLeader, message).with_endpoint(Arc::clone(manager.name()))
+                );
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(Duration::from_secs(1));
+        }
+    }
+
+    /// Keeps the pools as they are to be, for ever.
+    pub(super) async fn maintain(self: Arc<Self>) {
+        loop {
+            join_all(self.nodes.iter().map(Pool::maintain)).await;
+            tokio::time::sleep(self.options.health_interval).await;
+        }
+    }
+
+    /// Asks every node at once.
+    pub(super) async fn health(&self) -> Health {
+        let nodes: Vec<NodeHealth> = join_all(self.nodes.iter().map(|node| async move {
+            let name = node.manager().name().to_string();
+            let deadline = Instant::now() + self.options.connect_timeout;
+            let ask = || async {
+                let lease = node.lease().await?;
+                let Some(link) = lease.link() else { return Err(Error::closed("connection")) };
+                node.manager().ask_metrics(link, deadline).await
+            };
+            let asked = match ask().await {
+                // As in `call`.
+                Err(error) if error.kind() == ErrorKind::NetworkError => ask().await,
+                asked => asked,
+            };
+            match asked {
+                Ok(metrics) => NodeHealth {
+                    name,
+                    ready: metrics.current_leader.is_some(),
+                    state: describe(&metrics),
+                    leads: metrics.current_leader.map(|leader| leader == metrics.id),
+                },
+                Err(error) => NodeHealth { name, ready: false, state: error.to_string(), leads: None },
+            }
+        }))
+        .await;
+        Health { ready: nodes.iter().any(|node| node.ready), nodes }
+    }
+
+    pub(super) fn close(&self) {
+        for node in &self.nodes {
+            node.close();
+        }
+    }
+}
+
+/// Marks a node that does not answer as down. A connection that broke proves nothing: the next one will show.
+pub(super) fn blame(lease: &NodeLease, error: &Error) {
+    if error.kind() == ErrorKind::RequestTimeout {
+        lease.state().failed(error);
+    }
+}
+
+/// One request and its answer.
+pub(super) async fn exchange(lease: &NodeLease, frame: Bytes, deadline: Instant) -> Result<Bytes> {
+    let Some(link) = lease.link() else { return Err(Error::closed("connection")) };
+    let outcome = async { link.send(frame, deadline).await?.await };
+    match outcome.await {
+        Ok(reply) => {
+            lease.state().worked();
+            Ok(reply)
+        }
+        Err(error) => {
+            blame(lease, &error);
+            Err(error)
+        }
+    }
+}
+
+/// `node 2, follower of 1, term 3`
+fn describe(metrics: &NodeMetrics) -> String {
+    let state = metrics.state.to_lowercase();
+    let role = match metrics.current_leader {
+        Some(leader) if leader != metrics.id => format!("{state} of {leader}"),
+        Some(_) => state,
+        None => format!("{state}, no leader"),
+    };
+    format!("node {}, {role}, term {}", metrics.id, metrics.current_term)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_are_described() {
+        let mut metrics = NodeMetrics {
+            id: 2,
+            state: "Follower".to_owned(),
+            current_leader: Some(1),
+            current_term: 3,
+            last_log_index: None,
+        };
+        assert_eq!(describe(&metrics), "node 2, follower of 1, term 3");
+        metrics.current_leader = Some(2);
+        metrics.state = "Leader".to_owned();
+        assert_eq!(describe(&metrics), "node 2, leader, term 3");
+        metrics.current_leader = None;
+        metrics.state = "Candidate".to_owned();
+        assert_eq!(describe(&metrics), "node 2, candidate, no leader, term 3");
+    }
+}

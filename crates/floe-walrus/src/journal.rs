@@ -1,0 +1,94 @@
+//! The journal of reads: what was taken from the cluster is written to a local log before anybody gets it.
+//!
+//! Walrus forgets an entry when it hands it out. With a journal a program that dies while it works on a record finds
+//! the record again: reading goes on at the offset that its group has stored. What all groups have finished with is
+//! removed. Offsets are those of the journal, counted on this machine; the cluster knows nothing of them.
+
+use std::sync::Arc;
+
+use floe_core::{
+    Error, ErrorKind, Result,
+    engine::{Acks, AppendRequest, BatchReader, Engine, ReadRequest},
+    topic::{Topic, TopicPartition, TopicSpec},
+    url::EngineUrl,
+};
+use floe_embedded::{EmbeddedEngine, log_error};
+use floe_wire::batch::EncodedBatch;
+
+#[derive(Debug)]
+pub(super) struct Journal {
+    log: EmbeddedEngine,
+}
+
+impl Journal {
+    /// Opens the journal in this folder, creating it where there is none.
+    pub(super) async fn open(path: &str) -> Result<Arc<Self>> {
+        let mut url: EngineUrl = "embedded:journal".parse()?;
+        path.clone_into(&mut url.path);
+        // A record must not be lost with the machine either: the server has forgotten it.
+        url.options.insert("durability".to_owned(), "always".to_owned());
+        let log = EmbeddedEngine::open(&url).await.map_err(|error| {
+            Error::new(error.kind(), format!("the journal {path:?} cannot be opened: {}", error.message()))
+                .with_source(error)
+        })?;
+        Ok(Arc::new(Self { log }))
+    }
+
+    /// The engine that the journal is.
+    pub(super) fn log(&self) -> &dyn Engine {
+        &self.log
+    }
+
+    /// Whether the journal has ever had records of this topic.
+    pub(super) fn knows(&self, topic: &Topic) -> bool {
+        self.log.store().topic(topic.as_str()).is_some()
+    }
+
+    /// Makes room for a topic that the cluster has.
+    pub(super) async fn add(&self, topic: &Topic) -> Result<()> {
+        if self.knows(topic) {
+            return Ok(());
+        }
+        match self.log.create_topic(TopicSpec::new(topic)).await {
+            Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Durable when it returns.
+    pub(super) async fn append(&self, topic: &str, batch: EncodedBatch) -> Result<()> {
+        let target = Topic::from(topic).partition(0);
+        self.log.append(AppendRequest::new(target, batch, Acks::Leader)).await.map(drop)
+    }
+
+    pub(super) async fn read(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        self.log.open(request).await
+    }
+
+    /// Stores the offsets of a group, and removes what every group has finished with.
+    pub(super) async fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> Result<()> {
+        let topics: Vec<Topic> = positions.iter().map(|(at, _)| at.topic.clone()).collect();
+        self.log.commit(group, positions).await?;
+        for topic in topics {
+            if let Err(error) = self.trim(&topic).await {
+                tracing::warn!(%topic, %error, "finished records stay in the journal");
+            }
+        }
+        Ok(())
+    }
+
+    async fn trim(&self, topic: &Topic) -> Result<()> {
+        let store = self.log.store();
+        let stored = store.committed_all(None);
+        let finished = stored.iter().filter(|row| row.topic == topic.as_str()).map(|row| row.offset).min();
+        let Some(finished) = finished else { return Ok(()) };
+        let partition = store.partition(topic.as_str(), 0).map_err(log_error)?;
+        if finished <= partition.bounds().start {
+            return Ok(());
+        }
+        match tokio::task::spawn_blocking(move || partition.delete_before(finished)).await {
+            Ok(done) => done.map_err(log_error),
+            Err(stopped) => Err(Error::closed("client").with_source(stopped)),
+        }
+    }
+}

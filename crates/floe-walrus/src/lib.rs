@@ -1,0 +1,409 @@
+//! The engine of `walrus://`: a cluster of distributed Walrus nodes.
+//!
+//! ```text
+//!  append ─► lane of the topic ─► pool of a node ─► connection      one entry after the other
+//!  next   ─► intake of the topic ─► pool of a node ─► connection    what was taken and not delivered stays here
+//!                 └─► journal (a local log), if the URL names one
+//! ```
+//!
+//! What Walrus cannot do is told by the [`Capabilities`], not hidden: a topic is one sequence without partitions,
+//! offsets or replay, reading takes an entry away from every other reader, and topics can be neither listed nor
+//! deleted.
+
+mod append;
+mod balance;
+mod cluster;
+mod dedup;
+mod errors;
+#[cfg_attr(not(feature = "journal"), path = "journal_absent.rs")]
+mod journal;
+mod link;
+mod options;
+mod pipelined;
+mod plain_framing;
+mod pool;
+mod reader;
+mod topic_fetcher;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use floe_core::{
+    Error, ErrorKind, Result,
+    dial::{Dial, TcpDial},
+    engine::{
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        ReadRequest, Start, Watermarks, refuse_smartmodules,
+    },
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    url::EngineUrl,
+};
+use floe_wire::walrus::{MAX_TOPIC_LEN, max_packed_batch};
+use futures_util::{future::BoxFuture, stream::BoxStream};
+use parking_lot::Mutex;
+use tokio::{sync::watch, task::AbortHandle};
+
+use self::{
+    append::{LANE_DEPTH, Lane},
+    cluster::Cluster,
+    journal::Journal,
+    options::{Framing, Options},
+    reader::{JournaledReader, WalrusReader},
+    topic_fetcher::Intake,
+};
+
+/// Name of the engine.
+const NAME: &str = "walrus";
+
+/// Largest batch of the plain framing; its records are sent one by one.
+const MAX_PLAIN_BATCH: usize = 64 * 1024;
+
+/// Lanes and intakes that are kept although nobody uses them.
+const MAX_IDLE_TOPICS: usize = 1024;
+
+/// Topics in a cluster of distributed Walrus nodes. Connect with `floe::Client::connect`, or with
+/// [`WalrusEngine::connect_with`] and `floe::Client::over` to choose how connections are opened.
+pub struct WalrusEngine {
+    cluster: Arc<Cluster>,
+    options: Arc<Options>,
+    journal: Option<Arc<Journal>>,
+    lanes: Mutex<HashMap<Topic, Arc<Lane>>>,
+    intakes: Mutex<HashMap<Topic, Arc<Intake>>>,
+    counters: Arc<WalrusCounters>,
+    closing: watch::Sender<bool>,
+    closed: AtomicBool,
+    upkeep: AbortHandle,
+}
+
+/// What reading has shown so far.
+#[derive(Debug, Default)]
+struct WalrusCounters {
+    unanswered_reads: AtomicU64,
+    missing_records: AtomicU64,
+    repeated_batches: AtomicU64,
+    late_batches: AtomicU64,
+}
+
+/// What reading has shown so far; see [`WalrusEngine::stats`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct WalrusStats {
+    /// Reads whose answer never came. Each may have taken an entry, which is lost then.
+    pub unanswered_reads: u64,
+    /// Records that are missing between two batches of one producer: taken by a reader elsewhere, or passed over by the
+    /// server.
+    pub missing_records: u64,
+    /// Batches that came again and were dropped, by the consumer or before the journal.
+    pub repeated_batches: u64,
+    /// Batches that came after later ones of the same producer.
+    pub late_batches: u64,
+}
+
+impl WalrusEngine {
+    /// The dialler that suits Walrus nodes: they answer in several segments with Nagle's algorithm on.
+    #[must_use]
+    pub fn tcp() -> TcpDial {
+        TcpDial::default().quick_ack(true)
+    }
+
+    /// Connects over TCP to the cluster that the URL names. One node that answers is enough.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for options that make no sense; [`ErrorKind::ConnectionRefused`],
+    /// [`ErrorKind::ConnectionTimeout`] and the like when no node can be reached; whatever keeps the journal from being
+    /// opened.
+    pub async fn connect(url: &EngineUrl) -> Result<Self> {
+        // Without quick acknowledgements every answer takes 40 ms: the server sends it in two small segments.
+        Self::connect_with(url, Arc::new(Self::tcp())).await
+    }
+
+    /// As [`WalrusEngine::connect`], with connections opened by `dial`.
+    ///
+    /// # Errors
+    /// As [`WalrusEngine::connect`].
+    pub async fn connect_with(url: &EngineUrl, dial: Arc<dyn Dial>) -> Result<Self> {
+        let options = Arc::new(Options::parse(url)?);
+        let journal = match &options.journal {
+            Some(path) => Some(Journal::open(path).await?),
+            None => None,
+        };
+        let cluster = Arc::new(Cluster::new(&url.hosts, &dial, &options));
+        cluster.connect().await.map_err(|error| error.with_engine(NAME).with_operation("connect"))?;
+        let upkeep = tokio::spawn(Arc::clone(&cluster).maintain()).abort_handle();
+        Ok(Self {
+            cluster,
+            options,
+            journal,
+            lanes: Mutex::default(),
+            intakes: Mutex::default(),
+            counters: Arc::default(),
+            closing: watch::Sender::new(false),
+            closed: AtomicBool::new(false),
+            upkeep,
+        })
+    }
+
+    /// What reading has shown so far.
+    #[must_use]
+    pub fn stats(&self) -> WalrusStats {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        WalrusStats {
+            unanswered_reads: of(&self.counters.unanswered_reads),
+            missing_records: of(&self.counters.missing_records),
+            repeated_batches: of(&self.counters.repeated_batches),
+            late_batches: of(&self.counters.late_batches),
+        }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let packed = self.options.framing == Framing::Packed;
+        let journaled = self.journal.is_some();
+        let mut capabilities = Capabilities::FULL;
+        capabilities.partitions = false;
+        capabilities.offsets = journaled;
+        capabilities.dense_offsets = journaled;
+        capabilities.commit_offsets = journaled;
+        capabilities.list_topics = false;
+        capabilities.delete_topic = false;
+        capabilities.keys = packed;
+        capabilities.headers = packed;
+        capabilities.binary = packed;
+        capabilities.consuming_reads = true;
+        capabilities.smartmodules = false;
+        capabilities.sparse_batches = false;
+        capabilities.append_window = if packed { LANE_DEPTH } else { 1 };
+        capabilities.max_batch_bytes = if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH };
+        capabilities
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) { Err(Error::closed("client")) } else { Ok(()) }
+    }
+
+    /// Checks what can be checked without asking.
+    fn check_place(&self, at: &TopicPartition) -> Result<()> {
+        self.check_open()?;
+        floe_wire::walrus::check_topic(at.topic.as_str()).map_err(errors::request)?;
+        if at.partition == 0 {
+            return Ok(());
+        }
+        Err(Error::new(ErrorKind::PartitionNotFound, "a Walrus topic has only partition 0"))
+    }
+
+    async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+        refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
+        self.check_place(&request.target)?;
+        let lane = self.lane(&request.target.topic)?;
+        lane.append(&request, self.options.framing).await?;
+        Ok(AppendAck { base_offset: None })
+    }
+
+    fn lane(&self, topic: &Topic) -> Result<Arc<Lane>> {
+        let mut lanes = self.lanes.lock();
+        // Checked under the lock, so that a close cannot miss a lane.
+        self.check_open()?;
+        if let Some(lane) = lanes.get(topic) {
+            return Ok(Arc::clone(lane));
+        }
+        if lanes.len() >= MAX_IDLE_TOPICS {
+            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        }
+        let name = Arc::from(topic.as_str());
+        let lane = Lane::start(Arc::clone(&self.cluster), Arc::clone(&self.options), name);
+        lanes.insert(topic.clone(), Arc::clone(&lane));
+        Ok(lane)
+    }
+
+    fn intake(&self, topic: &Topic) -> Arc<Intake> {
+        let mut intakes = self.intakes.lock();
+        let new = || {
+            Intake::new(
+                Arc::from(topic.as_str()),
+                Arc::clone(&self.cluster),
+                Arc::clone(&self.options),
+                Arc::clone(&self.counters),
+                self.closing.subscribe(),
+            )
+        };
+        Arc::clone(intakes.entry(topic.clone()).or_insert_with(new))
+    }
+
+    async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
+        refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
+        self.check_place(&request.source)?;
+        let topic = request.source.topic.clone();
+        let Some(journal) = &self.journal else {
+            if let Start::Offset(_) = request.from {
+                return Err(Error::unsupported("offsets", NAME));
+            }
+            self.cluster.state_of(&Arc::from(topic.as_str())).await?;
+            return Ok(Box::new(WalrusReader::new(self.intake(&topic), request.max_bytes)));
+        };
+        self.journal_of(&topic).await?;
+        let max_bytes = request.max_bytes;
+        let log = journal.read(request).await?;
+        let reader = JournaledReader::new(log, Arc::clone(journal), self.intake(&topic), max_bytes);
+        Ok(Box::new(reader))
+    }
+
+    /// The journal, with a place for a topic that the cluster has.
+    async fn journal_of(&self, topic: &Topic) -> Result<&Journal> {
+        let Some(journal) = &self.journal else { return Err(Error::unsupported("offsets", NAME)) };
+        self.check_open()?;
+        if !journal.knows(topic) {
+            self.cluster.state_of(&Arc::from(topic.as_str())).await?;
+            journal.add(topic).await?;
+        }
+        Ok(journal)
+    }
+
+    /// The journal, for what concerns stored offsets.
+    fn offsets(&self) -> Result<&Journal> {
+        self.journal.as_deref().ok_or_else(|| Error::unsupported("stored consumer offsets", NAME))
+    }
+
+    async fn describe(&self, name: Topic) -> Result<TopicInfo> {
+        self.check_place(&name.partition(0))?;
+        self.cluster.state_of(&Arc::from(name.as_str())).await?;
+        Ok(TopicInfo::new(name, 1))
+    }
+
+    async fn create(&self, spec: TopicSpec) -> Result<()> {
+        self.check_open()?;
+        spec.validate()?;
+        if spec.partitions > 1 {
+            return Err(Error::unsupported("partitions", NAME));
+        }
+        if spec.durability.is_some() {
+            return Err(Error::unsupported("choice of durability", NAME));
+        }
+        if spec.retention_age.is_some() || spec.retention_bytes.is_some() || spec.segment_bytes.is_some() {
+            return Err(Error::unsupported("retention or segment size for a topic", NAME));
+        }
+        // REGISTER says OK for a topic that is there.
+        match self.cluster.state_of(&Arc::from(spec.name.as_str())).await {
+            Ok(_) => {
+                return Err(Error::new(ErrorKind::TopicAlreadyExists, format!("{} exists", spec.name)));
+            }
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => {}
+            Err(error) => return Err(error),
+        }
+        self.cluster.register(spec.name.as_str()).await
+    }
+
+    async fn shut_down(&self) -> Result<()> {
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        self.closing.send_replace(true);
+        self.upkeep.abort();
+        self.lanes.lock().clear();
+        let intakes = std::mem::take(&mut *self.intakes.lock());
+        if self.journal.is_none() {
+            let mut intakes: Vec<_> = intakes.iter().collect();
+            intakes.sort_by_key(|(topic, _)| *topic);
+            for (topic, intake) in intakes {
+                let batches = intake.left().await;
+                if batches > 0 {
+                    tracing::warn!(%topic, batches, "taken from the cluster and never read: these are lost");
+                }
+            }
+        }
+        drop(intakes);
+        self.cluster.close();
+        match &self.journal {
+            Some(journal) => journal.log().close().await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for WalrusEngine {
+    fn drop(&mut self) {
+        self.upkeep.abort();
+    }
+}
+
+impl fmt::Debug for WalrusEngine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalrusEngine")
+            .field("framing", &self.options.framing)
+            .field("stats", &self.stats())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine for WalrusEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo::new(NAME, self.capabilities())
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch(request))
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(self.open_reader(request))
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        Box::pin(async move { self.journal_of(&of.topic).await?.log().watermarks(of).await })
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move { self.journal_of(&of.topic).await?.log().offset_for_time(of, timestamp).await })
+    }
+
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.offsets()?.commit(group, positions).await })
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move { self.offsets()?.log().committed(group, at).await })
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        Box::pin(async move { self.offsets()?.log().list_committed(group).await })
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { self.offsets()?.log().forget(group, at).await })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        Box::pin(async move { Err(Error::unsupported("list of topics", NAME)) })
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        Box::pin(self.describe(name))
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.create(spec))
+    }
+
+    fn delete_topic(&self, _name: Topic) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { Err(Error::unsupported("deletion of topics", NAME)) })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        Box::pin(async move { Err(Error::unsupported("list of topics", NAME)) })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        Box::pin(async move {
+            self.check_open()?;
+            Ok(self.cluster.health().await)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(self.shut_down())
+    }
+}

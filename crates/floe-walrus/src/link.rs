@@ -1,0 +1,164 @@
+//! One connection to a node, ready for requests.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use bytes::{Bytes, BytesMut};
+use floe_core::{
+    Effect, Error, ErrorKind, Result,
+    dial::{Dial, Endpoint, dial_within},
+};
+use floe_wire::walrus::{
+    MAX_REPLY_LEN, NodeMetrics, Refusal, ReplyError, Request, parse_done, parse_metrics,
+};
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use super::{errors, options::Options};
+use crate::{
+    pipelined::{Answer, Lockstep, LockstepSettings},
+    pool::Manage,
+};
+
+/// Most requests without an answer on one connection, of whatever kind.
+const CONNECTION_WINDOW: usize = 256;
+
+/// A connection, and what its server knows.
+#[derive(Debug)]
+pub(super) struct Link {
+    lockstep: Lockstep,
+    in_flight: Arc<AtomicUsize>,
+    /// The server understands `BATCH_PUT` and `BATCH_GET`.
+    pub(super) knows_batches: bool,
+}
+
+impl Link {
+    /// Sends an encoded request; see [`Lockstep::send`].
+    pub(super) async fn send(&self, frame: Bytes, deadline: Instant) -> Result<Answer> {
+        self.lockstep.send(frame, deadline, &self.in_flight).await
+    }
+
+    /// Drops the connection at once.
+    pub(super) fn abort(&self) {
+        self.lockstep.abort();
+    }
+
+    pub(super) fn endpoint(&self) -> &Arc<str> {
+        self.lockstep.endpoint()
+    }
+}
+
+/// Encodes a request that is short by nature.
+pub(super) fn encode(request: &Request<'_>) -> Result<Bytes> {
+    let mut out = BytesMut::new();
+    request.encode(&mut out).map_err(errors::request)?;
+    Ok(out.freeze())
+}
+
+/// Opens and checks the connections to one node, and remembers what it said about itself.
+#[derive(Debug)]
+pub(super) struct NodeManager {
+    endpoint: Endpoint,
+    name: Arc<str>,
+    dial: Arc<dyn Dial>,
+    options: Arc<Options>,
+    in_flight: Arc<AtomicUsize>,
+    metrics: Mutex<Option<NodeMetrics>>,
+}
+
+impl NodeManager {
+    pub(super) fn new(endpoint: Endpoint, dial: Arc<dyn Dial>, options: Arc<Options>) -> Self {
+        let name = Arc::from(endpoint.to_string());
+        Self { endpoint, name, dial, options, in_flight: Arc::default(), metrics: Mutex::default() }
+    }
+
+    pub(super) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// Requests without an answer.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// What the node said last.
+    pub(super) fn metrics(&self) -> Option<NodeMetrics> {
+        self.metrics.lock().clone()
+    }
+
+    /// Asks the node for its state over this connection.
+    pub(super) async fn ask_metrics(&self, link: &Link, deadline: Instant) -> Result<NodeMetrics> {
+        let answer = link.send(encode(&Request::Metrics)?, deadline).await?;
+        let metrics = self.keep(&answer.await?);
+        if metrics.is_err() {
+            link.abort();
+        }
+        metrics
+    }
+
+    fn keep(&self, reply: &[u8]) -> Result<NodeMetrics> {
+        let metrics = parse_metrics(reply)
+            .map_err(|error| errors::reply(error).with_endpoint(Arc::clone(&self.name)))?;
+        *self.metrics.lock() = Some(metrics.clone());
+        Ok(metrics)
+    }
+
+    async fn open(&self) -> Result<Link> {
+        let limit = self.options.connect_timeout;
+        let stream = dial_within(&*self.dial, &self.endpoint, limit).await?;
+        let settings = LockstepSettings { window: CONNECTION_WINDOW, max_reply: MAX_REPLY_LEN };
+        let lockstep = Lockstep::start(stream, Arc::clone(&self.name), settings);
+        let mut link = Link { lockstep, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
+        let deadline = Instant::now() + limit;
+        // Both at once: a handshake that costs one round trip.
+        let metrics = link.send(encode(&Request::Metrics)?, deadline).await?;
+        let probe = link.send(encode(&Request::ProbeBatch)?, deadline).await?;
+        let metrics = metrics.await.map_err(|error| self.no_handshake(error))?;
+        if let Err(error) = self.keep(&metrics) {
+            link.abort();
+            return Err(error.with_effect(Effect::None));
+        }
+        let probe = probe.await.map_err(|error| self.no_handshake(error))?;
+        link.knows_batches = match parse_done(&probe) {
+            Err(ReplyError::Refused(refused)) => refused.refusal != Refusal::UnknownCommand,
+            Ok(()) | Err(ReplyError::Malformed(_)) => {
+                link.abort();
+                let message = "the server answers an incomplete command as if it were complete";
+                return Err(Error::new(ErrorKind::ProtocolError, message)
+                    .with_effect(Effect::None)
+                    .with_endpoint(Arc::clone(&self.name)));
+            }
+        };
+        Ok(link)
+    }
+
+    /// A node that takes connections and does not answer is as good as one that does not take them.
+    fn no_handshake(&self, error: Error) -> Error {
+        if error.kind() == ErrorKind::RequestTimeout {
+            let message = format!("connected, but no answer within {:?}", self.options.connect_timeout);
+            return Error::new(ErrorKind::ConnectionTimeout, message).with_endpoint(Arc::clone(&self.name));
+        }
+        error.with_effect(Effect::None)
+    }
+}
+
+impl Manage for NodeManager {
+    type Link = Link;
+
+    fn connect(&self) -> BoxFuture<'_, Result<Link>> {
+        Box::pin(self.open())
+    }
+
+    fn is_usable(&self, link: &Link) -> bool {
+        link.lockstep.is_usable()
+    }
+
+    fn check<'a>(&'a self, link: &'a Link) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            self.ask_metrics(link, Instant::now() + self.options.connect_timeout).await.map(drop)
+        })
+    }
+}

@@ -1,0 +1,74 @@
+//! A read position: there is only one for each topic, so a reader is a window on its intake.
+
+use std::{fmt, sync::Arc};
+
+use floe_core::{Result, engine::BatchReader};
+use floe_wire::batch::EncodedBatch;
+use futures_util::future::BoxFuture;
+
+use super::{journal::Journal, topic_fetcher::Intake};
+
+pub(super) struct WalrusReader {
+    intake: Arc<Intake>,
+    max_bytes: usize,
+}
+
+impl WalrusReader {
+    pub(super) fn new(intake: Arc<Intake>, max_bytes: usize) -> Self {
+        Self { intake, max_bytes }
+    }
+}
+
+impl BatchReader for WalrusReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move { self.intake.next(self.max_bytes).await.map(Some) })
+    }
+}
+
+impl fmt::Debug for WalrusReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WalrusReader").finish_non_exhaustive()
+    }
+}
+
+/// A read position in the journal, which takes more from the cluster at its end.
+pub(super) struct JournaledReader {
+    log: Box<dyn BatchReader>,
+    journal: Arc<Journal>,
+    intake: Arc<Intake>,
+    max_bytes: usize,
+}
+
+impl JournaledReader {
+    pub(super) fn new(
+        log: Box<dyn BatchReader>,
+        journal: Arc<Journal>,
+        intake: Arc<Intake>,
+        max_bytes: usize,
+    ) -> Self {
+        Self { log, journal, intake, max_bytes }
+    }
+
+    async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
+        loop {
+            tokio::select! {
+                // What is in the journal comes first.
+                biased;
+                batch = self.log.next() => return batch,
+                moved = self.intake.next_to_journal(&self.journal, self.max_bytes) => moved?,
+            }
+        }
+    }
+}
+
+impl BatchReader for JournaledReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(self.next_batch())
+    }
+}
+
+impl fmt::Debug for JournaledReader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JournaledReader").finish_non_exhaustive()
+    }
+}

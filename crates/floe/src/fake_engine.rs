@@ -1,0 +1,452 @@
+//! An engine for unit tests: batches in memory, and faults on demand.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+};
+
+use floe_wire::batch::EncodedBatch;
+use futures_util::{
+    StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::engine::{
+    AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+    ReadRequest, Start, Watermarks,
+};
+use crate::{
+    Error, ErrorKind, Result,
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+};
+
+/// What happens to an append.
+#[derive(Debug, Clone)]
+pub(crate) enum Fault {
+    /// Fails without having happened.
+    Refuse(Error),
+    /// Happens, and fails all the same.
+    LoseAnswer(Error),
+    /// Waits for [`FakeEngine::release`] and then goes on.
+    Hold,
+    /// Nothing is wrong.
+    Pass,
+}
+
+#[derive(Debug, Default)]
+struct Log {
+    start: i64,
+    end: i64,
+    batches: Vec<EncodedBatch>,
+}
+
+/// The server of a partition.
+type Endpoints = fn(Option<&TopicPartition>) -> Option<&'static str>;
+
+#[derive(Debug, Default)]
+struct State {
+    endpoints: Option<Endpoints>,
+    topics: BTreeMap<Topic, Vec<Log>>,
+    committed: BTreeMap<(Arc<str>, TopicPartition), i64>,
+    append_faults: VecDeque<Fault>,
+    read_faults: VecDeque<Error>,
+    commit_faults: VecDeque<Error>,
+    open_faults: VecDeque<Error>,
+    partition_faults: BTreeMap<u32, VecDeque<Error>>,
+    closed_reads: usize,
+    opened_at: Vec<tokio::time::Instant>,
+    appends: usize,
+    commits: usize,
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub(crate) struct FakeEngine {
+    state: Arc<Mutex<State>>,
+    changed: Arc<Notify>,
+    released: Arc<tokio::sync::Semaphore>,
+    capabilities: Capabilities,
+}
+
+impl FakeEngine {
+    /// One topic with so many partitions.
+    pub(crate) fn with_topic(name: &str, partitions: u32) -> Self {
+        let engine = Self {
+            state: Arc::default(),
+            changed: Arc::default(),
+            released: Arc::new(tokio::sync::Semaphore::new(0)),
+            capabilities: Capabilities::FULL.with(|it| {
+                it.append_window = 4;
+                it.smartmodules = false;
+            }),
+        };
+        engine
+            .state
+            .lock()
+            .topics
+            .insert(Topic::from(name), (0..partitions).map(|_| Log::default()).collect());
+        engine
+    }
+
+    /// Gives a topic so many partitions.
+    pub(crate) fn grow(&self, name: &str, partitions: usize) {
+        let mut state = self.state.lock();
+        state.topics.get_mut(&Topic::from(name)).unwrap().resize_with(partitions, Log::default);
+    }
+
+    pub(crate) fn with_capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// Says which server leads what.
+    pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
+        self.state.lock().endpoints = Some(endpoints);
+    }
+
+    /// Faults of the next appends, one each, in order.
+    pub(crate) fn fail_appends(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().append_faults.extend(faults);
+    }
+
+    /// Nothing is wrong with the next appends after all.
+    pub(crate) fn forget_append_faults(&self) {
+        self.state.lock().append_faults.clear();
+    }
+
+    /// Errors of the next reads that would return a batch, one each, in order.
+    pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().read_faults.extend(errors);
+        self.changed.notify_waiters();
+    }
+
+    /// Errors of the next reads of one partition, one each, in order.
+    pub(crate) fn fail_reads_of(&self, partition: u32, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().partition_faults.entry(partition).or_default().extend(errors);
+        self.changed.notify_waiters();
+    }
+
+    /// The next reads find that the engine has closed the reader, without a reason.
+    pub(crate) fn close_reads(&self, count: usize) {
+        self.state.lock().closed_reads += count;
+        self.changed.notify_waiters();
+    }
+
+    /// Errors of the next readers to be opened, one each, in order.
+    pub(crate) fn fail_opens(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().open_faults.extend(errors);
+    }
+
+    /// When readers were opened, or should have been.
+    pub(crate) fn opened_at(&self) -> Vec<tokio::time::Instant> {
+        self.state.lock().opened_at.clone()
+    }
+
+    /// Puts another batch in the place of one, as a failing disk does.
+    pub(crate) fn replace_batch(
+        &self,
+        topic: &str,
+        partition: u32,
+        index: usize,
+        change: impl FnOnce(EncodedBatch) -> EncodedBatch,
+    ) {
+        let mut state = self.state.lock();
+        let batches = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize].batches;
+        batches[index] = change(batches[index].clone());
+    }
+
+    /// Cuts everything from `offset` on, as a leader does that had not replicated.
+    pub(crate) fn truncate(&self, topic: &str, partition: u32, offset: i64) {
+        let mut state = self.state.lock();
+        let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
+        log.batches.retain(|batch| batch.next_offset() <= offset);
+        log.end = offset;
+    }
+
+    /// Errors of the next commits, one each, in order.
+    pub(crate) fn fail_commits(&self, errors: impl IntoIterator<Item = Error>) {
+        self.state.lock().commit_faults.extend(errors);
+    }
+
+    /// Lets `count` held appends go on.
+    pub(crate) fn release(&self, count: usize) {
+        self.released.add_permits(count);
+    }
+
+    /// How often an append was tried.
+    pub(crate) fn appends(&self) -> usize {
+        self.state.lock().appends
+    }
+
+    /// How often offsets were committed.
+    pub(crate) fn commits(&self) -> usize {
+        self.state.lock().commits
+    }
+
+    /// The batches of a partition.
+    pub(crate) fn batches(&self, topic: &str, partition: u32) -> Vec<EncodedBatch> {
+        let state = self.state.lock();
+        state.topics[&Topic::from(topic)][partition as usize].batches.clone()
+    }
+
+    /// Drops everything below `offset`, as retention does.
+    pub(crate) fn evict(&self, topic: &str, partition: u32, offset: i64) {
+        let mut state = self.state.lock();
+        let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
+        log.batches.retain(|batch| batch.next_offset() > offset);
+        log.start = offset;
+    }
+
+    /// Takes one batch out of the middle, as a careless server does.
+    pub(crate) fn lose_batch(&self, topic: &str, partition: u32, index: usize) {
+        let mut state = self.state.lock();
+        state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize].batches.remove(index);
+    }
+
+    fn with_log<T>(&self, at: &TopicPartition, act: impl FnOnce(&mut Log) -> T) -> Result<T> {
+        let mut state = self.state.lock();
+        let logs = state
+            .topics
+            .get_mut(&at.topic)
+            .ok_or_else(|| Error::new(ErrorKind::TopicNotFound, "no such topic"))?;
+        let log = logs
+            .get_mut(at.partition as usize)
+            .ok_or_else(|| Error::new(ErrorKind::PartitionNotFound, "no such partition"))?;
+        Ok(act(log))
+    }
+
+    fn store(&self, request: AppendRequest) -> Result<AppendAck> {
+        let base = self.with_log(&request.target, |log| {
+            let base = log.end;
+            let batch = request.batch.with_base_offset(base);
+            log.end = batch.next_offset();
+            log.batches.push(batch);
+            base
+        })?;
+        self.changed.notify_waiters();
+        Ok(AppendAck { base_offset: Some(base) })
+    }
+}
+
+#[derive(Debug)]
+struct FakeReader {
+    engine: FakeEngine,
+    at: TopicPartition,
+    next: i64,
+}
+
+impl FakeReader {
+    fn take(&mut self) -> Result<Option<EncodedBatch>> {
+        {
+            let mut state = self.engine.state.lock();
+            if let Some(error) = state.read_faults.pop_front() {
+                return Err(error);
+            }
+            let own = state.partition_faults.get_mut(&self.at.partition);
+            if let Some(error) = own.and_then(VecDeque::pop_front) {
+                return Err(error);
+            }
+            if state.closed_reads > 0 {
+                state.closed_reads -= 1;
+                return Err(Error::new(ErrorKind::TopicNotFound, "closed"));
+            }
+        }
+        let (start, batch) = self.engine.with_log(&self.at, |log| {
+            (log.start, log.batches.iter().find(|batch| batch.next_offset() > self.next).cloned())
+        })?;
+        if self.next < start {
+            return Err(out_of_range(self.next));
+        }
+        if let Some(batch) = &batch {
+            self.next = batch.next_offset();
+        }
+        Ok(batch)
+    }
+}
+
+impl BatchReader for FakeReader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move {
+            loop {
+                let changed = Arc::clone(&self.engine.changed);
+                let mut waiting = std::pin::pin!(changed.notified());
+                waiting.as_mut().enable();
+                match self.take() {
+                    Ok(Some(batch)) => return Ok(Some(batch)),
+                    Ok(None) => waiting.await,
+                    Err(error) if error.kind() == ErrorKind::TopicNotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+        })
+    }
+}
+
+fn out_of_range(offset: i64) -> Error {
+    Error::new(ErrorKind::OffsetOutOfRange, format!("offset {offset} is not there"))
+}
+
+impl Engine for FakeEngine {
+    fn info(&self) -> EngineInfo {
+        EngineInfo::new("fake", self.capabilities)
+    }
+
+    fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
+        let endpoints = self.state.lock().endpoints?;
+        endpoints(at).map(Arc::from)
+    }
+
+    fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move {
+            let fault = {
+                let mut state = self.state.lock();
+                state.appends += 1;
+                state.append_faults.pop_front().unwrap_or(Fault::Pass)
+            };
+            match fault {
+                Fault::Pass => self.store(request),
+                Fault::Refuse(error) => Err(error),
+                Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
+                Fault::Hold => {
+                    self.released.acquire().await.unwrap().forget();
+                    self.store(request)
+                }
+            }
+        })
+    }
+
+    fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
+        Box::pin(async move {
+            {
+                let mut state = self.state.lock();
+                state.opened_at.push(tokio::time::Instant::now());
+                if let Some(error) = state.open_faults.pop_front() {
+                    return Err(error);
+                }
+            }
+            let (start, end) = self.with_log(&request.source, |log| (log.start, log.end))?;
+            let next = match request.from {
+                Start::Earliest => start,
+                Start::Latest => end,
+                Start::Offset(offset) if offset < start || offset > end => return Err(out_of_range(offset)),
+                Start::Offset(offset) => offset,
+            };
+            let reader: Box<dyn BatchReader> =
+                Box::new(FakeReader { engine: self.clone(), at: request.source, next });
+            Ok(reader)
+        })
+    }
+
+    fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
+        Box::pin(async move {
+            self.with_log(&of, |log| Watermarks { start: log.start, high: log.end, size_bytes: None })
+        })
+    }
+
+    fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move {
+            self.with_log(&of, |log| {
+                let batch = log.batches.iter().find(|batch| batch.header().max_timestamp >= timestamp);
+                batch.map(EncodedBatch::base_offset)
+            })
+        })
+    }
+
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let mut state = self.state.lock();
+            state.commits += 1;
+            if let Some(error) = state.commit_faults.pop_front() {
+                return Err(error);
+            }
+            for (at, next) in positions {
+                state.committed.insert((Arc::clone(&group), at), next);
+            }
+            Ok(())
+        })
+    }
+
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        Box::pin(async move { Ok(self.state.lock().committed.get(&(group, at)).copied()) })
+    }
+
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        Box::pin(async move {
+            let state = self.state.lock();
+            let rows =
+                state.committed.iter().filter(|((name, _), _)| group.as_ref().is_none_or(|g| g == name));
+            Ok(rows
+                .map(|((group, at), next)| CommittedOffset {
+                    group: Arc::clone(group),
+                    at: at.clone(),
+                    next: *next,
+                    modified_at: None,
+                })
+                .collect())
+        })
+    }
+
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.state.lock().committed.remove(&(group, at));
+            Ok(())
+        })
+    }
+
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        Box::pin(async move {
+            let state = self.state.lock();
+            Ok(state.topics.iter().map(|(name, logs)| TopicInfo::new(name, logs.len() as u32)).collect())
+        })
+    }
+
+    fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
+        Box::pin(async move {
+            let state = self.state.lock();
+            let logs = state
+                .topics
+                .get(&name)
+                .ok_or_else(|| Error::new(ErrorKind::TopicNotFound, "no such topic"))?;
+            Ok(TopicInfo::new(name, logs.len() as u32))
+        })
+    }
+
+    fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let logs = (0..spec.partitions).map(|_| Log::default()).collect();
+            match self.state.lock().topics.insert(spec.name, logs) {
+                None => Ok(()),
+                Some(_) => Err(Error::new(ErrorKind::TopicAlreadyExists, "it exists")),
+            }
+        })
+    }
+
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            self.state.lock().topics.remove(&name);
+            self.changed.notify_waiters();
+            Ok(())
+        })
+    }
+
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        Box::pin(async move {
+            let topics = self.topics().await?;
+            Ok(stream::iter(topics)
+                .map(|info| Ok(TopicEvent::Updated(info)))
+                .chain(stream::pending())
+                .boxed())
+        })
+    }
+
+    fn health(&self) -> BoxFuture<'_, Result<Health>> {
+        Box::pin(async move { Ok(Health { ready: true, nodes: Vec::new() }) })
+    }
+
+    fn close(&self) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move { Ok(()) })
+    }
+}
