@@ -11,7 +11,7 @@ use super::local;
 use crate::{
     consumer::RecordBatch,
     engine::Watermarks,
-    producer::{Choice, Identity, Partitioner, Written},
+    producer::{Identity, PartitionChoice, Partitioner, Written},
 };
 
 /// Numbers of records wrap within so many.
@@ -103,7 +103,7 @@ impl Places<'_> {
 
     /// The partition that all records of a batch without headers go to, if there is one.
     pub(super) fn of_all(self, batch: &RecordBatch) -> Option<u32> {
-        if let Some(Choice::Partition(partition)) = self.partitioner.choice_for_all(self.count) {
+        if let Some(PartitionChoice::Partition(partition)) = self.partitioner.choice_for_all(self.count) {
             return (partition < self.count).then_some(partition);
         }
         let of = |record: &BorrowedRecord<'_>| {
@@ -126,8 +126,8 @@ impl Places<'_> {
         let partition = match fixed {
             Some(partition) => partition,
             None => match self.partitioner.partition(key, value, self.count) {
-                Choice::Partition(partition) => partition,
-                Choice::Any => spread(turn / RUN, self.count),
+                PartitionChoice::Partition(partition) => partition,
+                PartitionChoice::Any => spread(turn / RUN, self.count),
             },
         };
         (partition < self.count).then_some(partition)
