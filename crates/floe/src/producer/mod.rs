@@ -61,7 +61,7 @@ use tokio::{task::AbortHandle, time::Instant};
 
 pub use batch::BatchOutcome;
 pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
-pub(crate) use builder::{Detour, Identity};
+pub(crate) use builder::Identity;
 pub use closing::CloseReport;
 pub use delivery::{Deliveries, Delivery, Placed};
 pub use ledger::Undelivered;
