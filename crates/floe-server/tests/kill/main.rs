@@ -4,8 +4,8 @@
 //! here depends on speed.
 
 mod outbox;
+mod outbox_sends;
 mod processor;
-mod straight;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -32,17 +32,17 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     match std::env::var(ROLE).as_deref() {
         Ok("outbox") => runtime.block_on(outbox::process()),
-        Ok("straight") => runtime.block_on(straight::process()),
+        Ok("outbox_sends") => runtime.block_on(outbox_sends::process()),
         Ok("processor") => runtime.block_on(processor::process()),
         Ok(other) => panic!("no role {other}"),
         // Whoever asks for a list of tests gets none.
         Err(_) if std::env::args().any(|argument| argument == "--list") => {}
         Err(_) => {
             runtime.block_on(outbox::test());
-            println!("an outbox killed while it drains loses nothing and doubles nothing ... ok");
-            runtime.block_on(straight::test());
+            println!("an outbox killed while it drains loses nothing and duplicates nothing ... ok");
+            runtime.block_on(outbox_sends::test());
             println!(
-                "an outbox killed while records go straight loses nothing accepted and doubles nothing ... ok"
+                "an outbox killed while it accepts records loses none of them and duplicates none ... ok"
             );
             runtime.block_on(processor::test());
             println!("a processor killed between delivery and commit skips nothing ... ok");

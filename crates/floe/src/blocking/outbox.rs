@@ -57,9 +57,7 @@ pub struct Outbox {
 }
 
 impl Outbox {
-    /// Accepts a record: done when it is in the local log, or with
-    /// [`OutboxMode::WhenUnreachable`](crate::outbox::OutboxMode::WhenUnreachable) in the cluster. Returns its number in the
-    /// local log, if it is there.
+    /// Accepts a record: done when it is in the local log. Returns its number there.
     ///
     /// # Errors
     /// As [`outbox::Outbox::send`].

@@ -43,23 +43,6 @@ pub enum WhenOutboxFull {
     DropOldest,
 }
 
-/// Which records go through the local log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutboxMode {
-    /// All of them: a record is accepted when it is in the log, whatever the cluster does.
-    #[default]
-    Always,
-    /// Those that the cluster does not take. While it answers, records go straight to it, and are accepted when it has
-    /// them. What it has not acknowledged within this time goes into the log, and so does everything after it until all
-    /// in the log is delivered. Order and numbers stay the same whichever way a record goes. On an engine whose records have
-    /// no offsets (Walrus) what was on its way when that time ended may come twice.
-    ///
-    /// Until the cluster was reached for the first time, records go through the log. A record that was on its way straight
-    /// when the process was killed is in no log: as with a producer, whoever sent it was not told that it was accepted,
-    /// and it may have arrived or not.
-    WhenUnreachable(Duration),
-}
-
 /// How the builder of the producer behind an outbox is made, each time it connects.
 pub(super) type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<ProducerBuilder>> + Send + Sync>;
 
@@ -80,7 +63,6 @@ pub struct OutboxBuilder {
     max_record: usize,
     batch_size: usize,
     when_full: WhenOutboxFull,
-    mode: OutboxMode,
     durability: Durability,
     store: StoreConfig,
 }
@@ -152,7 +134,6 @@ impl OutboxBuilder {
             max_record: MAX_RECORD,
             batch_size: BATCH_SIZE,
             when_full: WhenOutboxFull::default(),
-            mode: OutboxMode::default(),
             durability: Durability::Os,
             store: StoreConfig::at(path),
         }
@@ -174,13 +155,6 @@ impl OutboxBuilder {
     /// Default: [`WhenOutboxFull::Wait`], because an outbox is there to lose nothing.
     pub fn when_full(mut self, when_full: WhenOutboxFull) -> Self {
         self.when_full = when_full;
-        self
-    }
-
-    /// Which records go through the local log. Default: [`OutboxMode::Always`], because then sending takes as long as the
-    /// disk takes, and a crash loses nothing that was sent.
-    pub fn mode(mut self, mode: OutboxMode) -> Self {
-        self.mode = mode;
         self
     }
 
@@ -224,10 +198,6 @@ impl OutboxBuilder {
             max_record: self.max_record,
             batch_size: self.batch_size,
             retries: retries(self.when_full, &disk_full),
-            patience: match self.mode {
-                OutboxMode::Always => None,
-                OutboxMode::WhenUnreachable(patience) => Some(patience),
-            },
         };
         let local = Local::open(options).await?;
         let settings = Settings {
@@ -275,7 +245,6 @@ impl fmt::Debug for OutboxBuilder {
             .field("path", &self.path)
             .field("max_bytes", &self.max_bytes)
             .field("when_full", &self.when_full)
-            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }

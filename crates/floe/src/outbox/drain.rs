@@ -25,7 +25,6 @@ use super::{
     local::{self, Local},
     session::{self, Ended},
     state::{Places, State, advance},
-    ways::Ways,
 };
 use crate::{
     Error, ErrorKind, Producer, Record, Result, RetryPolicy, consumer::RecordBatch, producer::Partitioner,
@@ -107,13 +106,6 @@ impl Shared {
         }
         // Only a loss of power takes the end of the log away.
         state.position = state.position.min(local.end());
-        if std::mem::take(&mut state.straight) {
-            if state.position < local.end() {
-                tracing::warn!(%topic, "some of the records of the outbox may be there twice");
-            }
-            // What went straight is known to whoever sent it, and its numbers to nobody.
-            state.partitions.clear();
-        }
         if state.position < local.start() {
             tracing::error!(%topic, from = state.position, to = local.start(), "records of the outbox are missing");
             state.position = local.start();
@@ -166,13 +158,6 @@ impl Shared {
         loop {
             if self.closed.load(Ordering::Relaxed) {
                 return Err(Error::closed("outbox").with_topic(&self.topic));
-            }
-            let stuck = self.local.ways().and_then(Ways::stuck);
-            if let Some(error) = stuck.filter(|_| self.settings.when_full == WhenOutboxFull::Fail) {
-                let message = "what is on its way to the cluster must be written down first, and cannot be";
-                return Err(Error::new(ErrorKind::BufferFull, message)
-                    .with_topic(&self.topic)
-                    .with_source(error));
             }
             let fits = |used: u64| used.saturating_add(size) <= self.settings.max_bytes;
             let used = self.local.used();
@@ -266,7 +251,7 @@ impl Shared {
 
     fn places(&self, state: &State) -> Places<'_> {
         let partitioner = &*self.settings.partitioner;
-        Places { partitioner, count: state.partitions.len() as u32, ahead: state.ahead }
+        Places { partitioner, count: state.partitions.len() as u32 }
     }
 
     /// Writes the state to disk, and tells how far it is.
@@ -306,7 +291,6 @@ impl Shared {
                 outcome = session::run(&self, careful_until) => outcome,
             };
             self.end_session().await;
-            self.leave_straight_way(&mut stop, &disk_full).await;
             match outcome {
                 Ok(Ended::Again) => failures = 0,
                 Ok(Ended::Carefully(until)) => careful_until = until,
@@ -331,50 +315,6 @@ impl Shared {
         }
         self.end_session().await;
         self.finish().await
-    }
-
-    /// Has records go through the log, if they do not; tries until the disk takes those on their way.
-    async fn leave_straight_way(&self, stop: &mut watch::Receiver<Stop>, disk_full: &Notify) {
-        let policy = RetryPolicy::default();
-        let mut failures = 0;
-        while let Err(error) = self.write_down().await {
-            failures += 1;
-            tracing::error!(topic = %self.topic, %error, "the outbox cannot write to its log; it tries again");
-            let delay = policy.delay(failures, Some(&error));
-            if local::is_disk_full(&error) && self.settings.when_full == WhenOutboxFull::DropOldest {
-                disk_full.notify_one();
-            }
-            *self.last_error.lock() = Some(error);
-            // Whether there is room must be looked at.
-            self.granted.store(0, Ordering::Relaxed);
-            let until = Instant::now().checked_add(delay).unwrap_or_else(Instant::now);
-            tokio::select! {
-                biased;
-                () = stopped(stop) => return,
-                never = self.drop_when(disk_full) => match never {},
-                () = sleep_until(until) => {}
-            }
-        }
-    }
-
-    /// Writes to the log what is on its way straight, behind a state that knows its numbers.
-    async fn write_down(&self) -> Result<()> {
-        let Some(ways) = self.local.ways().filter(|ways| ways.is_straight()) else { return Ok(()) };
-        let turn = ways.turn().await;
-        {
-            let mut kept = self.kept.lock().await;
-            if kept.state.straight {
-                kept.state.position = self.local.end();
-                kept.state.ahead = ways.first().saturating_sub(kept.state.position);
-                kept.state.straight = false;
-                if let Err(error) = self.store(&mut kept).await {
-                    kept.state.straight = true;
-                    ways.stick(&error);
-                    return Err(error);
-                }
-            }
-        }
-        ways.write_down(&turn).await
     }
 
     /// Whether something was delivered since the last failure.
@@ -410,14 +350,8 @@ impl Shared {
         self.closed.store(true, Ordering::Relaxed);
         self.stop.send_if_modified(|stop| std::mem::replace(stop, Stop::Now) == Stop::No);
         self.room.notify_waiters();
-        let written = self.write_down().await;
         let mut kept = self.kept.lock().await;
-        if let (Err(error), Some(ways)) = (&written, self.local.ways()) {
-            ways.give_up(error);
-            // Some of the numbers in the log are in use for records that were given up.
-            kept.state.partitions.clear();
-        }
-        let stored = written.and(self.store(&mut kept).await);
+        let stored = self.store(&mut kept).await;
         if stored.is_ok()
             && let Err(error) = self.trim(&kept).await
         {
@@ -485,11 +419,10 @@ impl Shared {
 
     pub(super) fn stats(&self) -> OutboxStats {
         let progress = *self.progress.borrow();
-        let held = self.local.ways().map_or(0, Ways::records);
         OutboxStats {
             accepted: self.local.appended(),
             delivered: self.delivered.load(Ordering::Relaxed),
-            waiting: u64::try_from(self.local.end() - progress.position).unwrap_or(0) + held,
+            waiting: u64::try_from(self.local.end() - progress.position).unwrap_or(0),
             bytes: self.local.used(),
             dropped: progress.dropped,
             rejected: progress.rejected,

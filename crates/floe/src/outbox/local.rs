@@ -7,7 +7,7 @@ use floe_embedded::log_error;
 use floe_log::{Partition, Store, StoreConfig, TopicConfig};
 use floe_wire::batch::BorrowedHeaders;
 
-use super::{state::State, ways::Ways};
+use super::state::State;
 use crate::{
     Client, Durability, Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy, Topic,
     TopicPartition,
@@ -33,9 +33,6 @@ const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes of the log that are kept in memory while they are delivered: what is delivered soon is never read from disk.
 const TAIL_BYTES: usize = 16 << 20;
 
-/// Batches that wait for the cluster at once while they go straight: several times as many as it is sent at once.
-const WINDOW: usize = 16;
-
 /// How the local log is opened.
 pub(super) struct Options {
     pub(super) path: PathBuf,
@@ -46,8 +43,6 @@ pub(super) struct Options {
     /// Of the batches of the producer behind it, so that they can be sent on as they are.
     pub(super) batch_size: usize,
     pub(super) retries: RetryPolicy,
-    /// Set where records go into the log only when the cluster takes longer than this.
-    pub(super) patience: Option<Duration>,
 }
 
 pub(super) struct Local {
@@ -55,7 +50,6 @@ pub(super) struct Local {
     store: Arc<Store>,
     partition: Arc<Partition>,
     producer: Producer,
-    ways: Option<Arc<Ways>>,
 }
 
 impl Local {
@@ -75,24 +69,15 @@ impl Local {
         });
         let (store, partition) = opened.await?;
         let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
-        let ways = options.patience.map(|patience| Arc::new(Ways::new(Arc::clone(&partition), patience)));
-        let mut producer = client.producer(RECORDS);
-        if let Some(ways) = &ways {
-            producer = producer.detour(Arc::clone(ways) as _).max_in_flight(WINDOW);
-        }
-        let producer = producer
+        let producer = client
+            .producer(RECORDS)
             .batch_size(options.batch_size)
             .max_request_size(options.max_record)
             .timeout(FOREVER)
             .retries(options.retries)
             .start()
             .await?;
-        Ok(Self { client, store, partition, producer, ways })
-    }
-
-    /// Present where records may go straight.
-    pub(super) fn ways(&self) -> Option<&Ways> {
-        self.ways.as_deref()
+        Ok(Self { client, store, partition, producer })
     }
 
     /// What an earlier process, or this one, stored last.

@@ -27,8 +27,6 @@
 //! A program that must start while the cluster is away uses [`OutboxBuilder::to`], which connects in the background and
 //! tries again until it can.
 //!
-//! With [`OutboxMode::WhenUnreachable`] records go past the local log while the cluster answers.
-//!
 //! # Guarantees
 //! - What was accepted is delivered, by this process or a later one that opens the same path, in the order in which it
 //!   was accepted: per partition, for records that name their partition, by key, or in runs for records without a key.
@@ -46,20 +44,17 @@ mod builder;
 mod drain;
 mod local;
 mod session;
-mod source;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
-mod turning;
-mod ways;
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-pub use builder::{OutboxBuilder, OutboxMode, WhenOutboxFull};
+pub use builder::{OutboxBuilder, WhenOutboxFull};
 pub use status::{OutboxReport, OutboxStats};
 
 use self::drain::Shared;
@@ -98,8 +93,7 @@ impl Outbox {
         &self.handle.0
     }
 
-    /// Accepts a record: done when it is in the local log, or with [`OutboxMode::WhenUnreachable`] in the cluster.
-    /// Returns its number in the local log, if it is there.
+    /// Accepts a record: done when it is in the local log. Returns its number there.
     ///
     /// # Errors
     /// [`ErrorKind::BufferFull`] when there is no room, with [`WhenOutboxFull::Fail`]; [`ErrorKind::RecordTooLarge`];
@@ -114,7 +108,7 @@ impl Outbox {
     }
 
     /// As [`Outbox::send`], but returns as soon as the record waits to be written. The delivery tells when it is
-    /// accepted; its offset is the number in the local log, if it is there.
+    /// accepted; its offset is the number in the local log.
     ///
     /// # Errors
     /// As [`Outbox::send`].

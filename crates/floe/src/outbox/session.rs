@@ -13,10 +13,7 @@ use tokio::time::{Instant, sleep_until};
 use super::{
     drain::{Shared, Stop},
     local,
-    source::Source,
     state::{Delivered, MODULUS, Places, State, advance},
-    turning::{Turning, turn_of},
-    ways::Ways,
 };
 use crate::{
     Error, ErrorKind, Message, Producer, Result, RetryPolicy,
@@ -95,11 +92,6 @@ pub(super) struct Session<'a> {
     trimmed: usize,
     /// One request at a time is remembered where nothing can be looked up.
     can_look: bool,
-    /// Number of the record after the last one read.
-    pub(super) read_to: i64,
-    /// Present where records may go straight.
-    pub(super) ways: Option<&'a Ways>,
-    pub(super) turning: Turning,
 }
 
 /// Boxed, since the compiler cannot see through it that the task around it may move between threads.
@@ -134,7 +126,6 @@ async fn open(shared: &Shared, careful_until: i64) -> Result<Ended> {
     let session = Session {
         shared,
         producer,
-        read_to: at.position,
         read: base.clone(),
         base,
         at,
@@ -146,8 +137,6 @@ async fn open(shared: &Shared, careful_until: i64) -> Result<Ended> {
         store_at: None,
         trimmed: 0,
         can_look,
-        ways: shared.local.ways(),
-        turning: Turning::begin(),
     };
     session.run().await
 }
@@ -200,13 +189,11 @@ async fn look(shared: &Shared, engine: &SharedEngine, at: &State) -> Result<Vec<
 impl<'a> Session<'a> {
     fn places(&self) -> Places<'a> {
         let partitioner = &*self.shared.settings.partitioner;
-        // What goes straight has numbers that count everything.
-        let ahead = if self.is_straight() { 0 } else { self.at.ahead };
-        Places { partitioner, count: self.at.partitions.len() as u32, ahead }
+        Places { partitioner, count: self.at.partitions.len() as u32 }
     }
 
     async fn run(mut self) -> Result<Ended> {
-        let mut source = Source::Log(Box::new(self.shared.local.follow(self.at.position).await?));
+        let mut spooled = self.shared.local.follow(self.at.position).await?;
         let mut stop = self.shared.stop.subscribe();
         loop {
             if self.sent.is_empty() {
@@ -214,15 +201,10 @@ impl<'a> Session<'a> {
                     return self.pass(barrier).await;
                 }
                 let ends = *stop.borrow_and_update() != Stop::No;
-                if ends && self.is_idle() {
+                if ends && self.at.position >= self.shared.local.end() {
                     return Ok(Ended::Done);
                 }
-                if let Some(straight) = self.go_straight().await? {
-                    source = straight;
-                }
             }
-            self.ask_for_turn();
-            let patience = self.patience();
             let reads = self.barrier.is_none() && self.in_flight < MAX_IN_FLIGHT;
             let acknowledged = async {
                 match self.sent.front_mut() {
@@ -235,10 +217,7 @@ impl<'a> Session<'a> {
                 outcome = acknowledged => {
                     self.acknowledged(&outcome?).await?;
                 }
-                turn = turn_of(&mut self.turning) => {
-                    self.turning = Turning::alone(turn);
-                }
-                batch = source.next(), if reads => match batch {
+                batch = spooled.next(), if reads => match batch {
                     Ok((batch, of)) => self.send(&batch, of).await?,
                     // Records were given up to make room; those that are left begin elsewhere.
                     Err(error) if matches!(error.kind(), ErrorKind::Gap | ErrorKind::OffsetOutOfRange) => {
@@ -248,9 +227,6 @@ impl<'a> Session<'a> {
                 },
                 () = sleep_until(self.store_at.unwrap_or_else(Instant::now)), if self.store_at.is_some() => {
                     self.store().await;
-                }
-                () = sleep_until(patience.unwrap_or_else(Instant::now)), if patience.is_some() => {
-                    self.lose_patience()?;
                 }
                 changed = stop.changed() => if changed.is_err() {
                     return Ok(Ended::Done);
@@ -270,11 +246,7 @@ impl<'a> Session<'a> {
         } else {
             self.relay(batch).await?
         };
-        self.read_to = batch.next_offset();
-        // What went straight is written down as whole batches, so that it is not counted in parts.
-        if let Some(chunk) = sent
-            && !(self.is_straight() && self.barrier.is_some())
-        {
+        if let Some(chunk) = sent {
             self.in_flight += chunk.memory;
             self.sent.push_back(chunk);
         }
@@ -283,7 +255,7 @@ impl<'a> Session<'a> {
 
     /// Whether a record of this batch may be refused.
     fn is_careful(&self, batch: &RecordBatch) -> bool {
-        batch.first_offset().saturating_add(self.places().ahead) < self.careful_until
+        batch.first_offset() < self.careful_until
     }
 
     /// Sends a batch as it lies in the log, if it is worth that, goes to one partition, and nothing of it is there.
@@ -325,7 +297,7 @@ impl<'a> Session<'a> {
         });
         if self.producer.is_too_large(largest) {
             // Which one, and what of this batch is sent before it, the next session finds out.
-            self.barrier = Some(self.careful(batch));
+            self.barrier = Some(Barrier::Careful(batch.next_offset()));
             return Ok(None);
         }
         for (partition, group) in (0..).zip(&groups).filter(|(_, group)| !group.is_empty()) {
@@ -368,7 +340,7 @@ impl<'a> Session<'a> {
                 Ok(deliveries) => chunk.deliveries = deliveries,
                 // Which one it was, and so what of this chunk was sent, the next session finds out.
                 Err(error) if refuses_the_record(&error) => {
-                    self.barrier = Some(self.careful(batch));
+                    self.barrier = Some(Barrier::Careful(batch.next_offset()));
                     return self.producer.flush().await.map(|()| None);
                 }
                 Err(error) => return Err(error),
@@ -426,16 +398,7 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn careful(&self, batch: &RecordBatch) -> Barrier {
-        Barrier::Careful(batch.next_offset().saturating_add(self.places().ahead))
-    }
-
     fn reject(&mut self, batch: &RecordBatch, message: Message, error: Error) {
-        if self.is_straight() {
-            // From the log it can be put aside.
-            self.barrier = Some(self.careful(batch));
-            return;
-        }
         let turn = self.places().turn_of(batch, message.headers.borrowed());
         self.barrier = Some(Barrier::Reject(Box::new(Rejected { message, turn, error })));
     }
@@ -475,13 +438,6 @@ impl<'a> Session<'a> {
         }
         self.shared.delivered.fetch_add(chunk.records, Ordering::Relaxed);
         *self.shared.last_error.lock() = None;
-        if let Some(ways) = self.ways.filter(|_| self.is_straight()) {
-            let mut kept = self.shared.kept.lock().await;
-            // At once: what is held begins where the count stands.
-            kept.state.partitions.clone_from(&self.at.partitions);
-            ways.delivered(chunk.next);
-            return Ok(());
-        }
         self.at.position = chunk.next;
         let is_idle = self.sent.is_empty() && self.at.position >= self.shared.local.end();
         {

@@ -30,13 +30,6 @@ pub(super) struct State {
     pub(super) position: i64,
     /// Empty before the first contact.
     pub(super) partitions: Vec<Place>,
-    /// Records that went straight to the cluster and so have no number in the log: what lies in the log counts from here
-    /// where records without a key take turns.
-    #[serde(default)]
-    pub(super) ahead: i64,
-    /// Records go straight to the cluster, and what the partitions count is not kept: who opens the log begins anew.
-    #[serde(default)]
-    pub(super) straight: bool,
     pub(super) dropped: u64,
     pub(super) rejected: u64,
 }
@@ -58,8 +51,6 @@ impl State {
             producer_id: Identity::new_id(),
             position: 0,
             partitions: Vec::new(),
-            ahead: 0,
-            straight: false,
             dropped: 0,
             rejected: 0,
         }
@@ -86,8 +77,6 @@ pub(super) struct Places<'a> {
     pub(super) partitioner: &'a dyn Partitioner,
     /// How many partitions there are.
     pub(super) count: u32,
-    /// See [`State::ahead`]; none for records that are on their way straight.
-    pub(super) ahead: i64,
 }
 
 impl Places<'_> {
@@ -98,7 +87,7 @@ impl Places<'_> {
 
     /// What decides the partition of a record, besides its contents.
     pub(super) fn turn_of(self, batch: &RecordBatch, headers: BorrowedHeaders<'_>) -> (i64, Option<u32>) {
-        (batch.base_offset().saturating_add(self.ahead), local::fixed_partition(headers))
+        (batch.base_offset(), local::fixed_partition(headers))
     }
 
     /// The partition that all records of a batch without headers go to, if there is one.
@@ -107,17 +96,14 @@ impl Places<'_> {
             return (partition < self.count).then_some(partition);
         }
         let of = |record: &BorrowedRecord<'_>| {
-            self.partition_of(
-                (batch.base_offset().saturating_add(self.ahead), None),
-                (record.key, record.value),
-            )
+            self.partition_of((batch.base_offset(), None), (record.key, record.value))
         };
         let mut records = batch.borrowed();
         let first = of(&records.next()?)?;
         records.all(|record| of(&record) == Some(first)).then_some(first)
     }
 
-    /// `turn`: the first number of the batch that the record is in, those counted that went straight.
+    /// `turn`: the first number of the batch that the record is in.
     pub(super) fn partition_of(
         self,
         (turn, fixed): (i64, Option<u32>),
@@ -226,7 +212,7 @@ mod tests {
 
     #[test]
     fn records_without_a_key_take_turns_in_runs() {
-        let places = Places { partitioner: &KeyHash, count: 3, ahead: 0 };
+        let places = Places { partitioner: &KeyHash, count: 3 };
         let place = |turn, key: Option<&[u8]>, fixed| places.partition_of((turn, fixed), (key, b"value"));
         assert_eq!(place(0, None, None), place(RUN - 1, None, None));
         assert_eq!(place(5, Some(b"k"), None), place(6_000, Some(b"k"), None));

@@ -1,7 +1,7 @@
 //! The outbox over an engine that keeps batches in memory and a disk that is killed and filled on demand, its clock
 //! paused.
 
-mod straight;
+mod outages;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use floe_log::{
     disk::{Fault as DiskFault, FaultyDisk, MemoryDisk},
 };
 
-use super::{Outbox, OutboxBuilder, OutboxMode, WhenOutboxFull};
+use super::{Outbox, OutboxBuilder, WhenOutboxFull};
 use crate::{
     Client, Codec, Error, ErrorKind, Record, TopicSpec,
     engine::Capabilities,
@@ -361,17 +361,10 @@ async fn a_full_outbox_gives_up_the_oldest_and_counts_them() {
 
 /// An outbox on a disk on which the next writes find no room.
 async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
-    on_full_disk_with(when_full, OutboxMode::Always).await
-}
-
-async fn on_full_disk_with(
-    when_full: WhenOutboxFull,
-    mode: OutboxMode,
-) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
     let client = Client::over(Arc::new(engine.clone()));
-    let outbox = client.producer("orders").outbox(PATH).when_full(when_full).mode(mode);
+    let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
     let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send("before").await.unwrap();
     (engine, disk, outbox)

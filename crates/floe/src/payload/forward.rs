@@ -84,7 +84,6 @@ macro_rules! forward_outbox_settings {
             max_bytes(bytes: u64);
             max_record_bytes(bytes: usize);
             when_full(when_full: crate::outbox::WhenOutboxFull);
-            mode(mode: crate::outbox::OutboxMode);
             durability(durability: crate::Durability);
             partitioner(partitioner: impl crate::producer::Partitioner);
         }

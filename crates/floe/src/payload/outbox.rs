@@ -86,9 +86,7 @@ pub struct TypedOutbox<C> {
 }
 
 impl<C: PayloadCodec> TypedOutbox<C> {
-    /// Accepts a value: done when it is in the local log, or with
-    /// [`OutboxMode::WhenUnreachable`](crate::outbox::OutboxMode::WhenUnreachable) in the cluster. Returns its number in the
-    /// local log, if it is there.
+    /// Accepts a value: done when it is in the local log. Returns its number there.
     ///
     /// # Errors
     /// [`crate::ErrorKind::SerializationError`] for a value that cannot be encoded; otherwise as [`Outbox::send`].

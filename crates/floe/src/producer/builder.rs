@@ -3,10 +3,9 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use floe_wire::{
-    batch::{BatchBuilder, EncodedBatch, HEADER_LEN},
+    batch::{BatchBuilder, HEADER_LEN},
     compress::{Codec, Compression},
 };
-use futures_util::future::BoxFuture;
 
 use super::{
     Producer,
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
-    engine::{Acks, AppendAck, Capabilities, EngineInfo},
+    engine::{Acks, Capabilities, EngineInfo},
     smartmodule,
     topic::Topic,
     units::{bytes, count},
@@ -81,14 +80,7 @@ pub(super) struct Config {
     pub(super) acks: Acks,
     pub(super) on_delivery: Option<Callback>,
     pub(super) identity: Option<Identity>,
-    pub(super) detour: Option<Arc<dyn Detour>>,
     pub(super) smartmodules: Option<SmartModules>,
-}
-
-/// Takes the batches of a producer in place of the engine, under the same contract as
-/// [`Engine::append`](crate::engine::Engine::append); any number may be in flight.
-pub(crate) trait Detour: fmt::Debug + Send + Sync {
-    fn append(&self, batch: EncodedBatch) -> BoxFuture<'_, Result<AppendAck>>;
 }
 
 impl Config {
@@ -157,7 +149,6 @@ pub struct ProducerBuilder {
     acks: Acks,
     on_delivery: Option<Callback>,
     identity: Option<Identity>,
-    detour: Option<Arc<dyn Detour>>,
     smartmodules: Vec<SmartModule>,
 }
 
@@ -189,7 +180,6 @@ impl ProducerBuilder {
             topic,
             on_delivery: None,
             identity: None,
-            detour: None,
             smartmodules: Vec::new(),
         }
     }
@@ -197,12 +187,6 @@ impl ProducerBuilder {
     /// Goes on as a producer that wrote to this topic before.
     pub(crate) fn identity(mut self, identity: Identity) -> Self {
         self.identity = Some(identity);
-        self
-    }
-
-    /// Gives the batches to somebody else than the engine.
-    pub(crate) fn detour(mut self, detour: Arc<dyn Detour>) -> Self {
-        self.detour = Some(detour);
         self
     }
 
@@ -419,7 +403,6 @@ impl ProducerBuilder {
             acks: self.acks,
             on_delivery: self.on_delivery,
             identity: self.identity,
-            detour: self.detour,
             smartmodules: (!self.smartmodules.is_empty()).then(|| self.smartmodules.into()),
         })
     }

@@ -60,8 +60,8 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 pub use batch::BatchOutcome;
+pub(crate) use builder::Identity;
 pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
-pub(crate) use builder::{Detour, Identity};
 pub use delivery::{Deliveries, Delivery, RecordMetadata};
 pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
 pub(crate) use passthrough::Relayed;

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::{
     accumulator::{ClosedBatch, Found, Partition},
     batch::Batch,
-    builder::{DeliveryMode, Detour},
+    builder::DeliveryMode,
     parallel_encode::{self, EncodePermit, EncodeQueue},
     shared::ProducerShared,
 };
@@ -35,8 +35,8 @@ pub(super) fn run(
     // Made here and not inside: a runtime that shuts down drops the future without ever polling it.
     let leftovers = Leftovers { shared: Arc::clone(&shared), partition: Arc::clone(&partition) };
     async move {
-        let (engine, detour) = (Arc::clone(&shared.engine), shared.config.detour.clone());
-        let mut sender = Sender::new(shared, partition, (&*engine, detour.as_deref()));
+        let engine = Arc::clone(&shared.engine);
+        let mut sender = Sender::new(shared, partition, &*engine);
         sender.run().await;
         drop(leftovers);
     }
@@ -62,7 +62,6 @@ pub(super) struct Sender<'a> {
     pub(super) shared: Arc<ProducerShared>,
     pub(super) partition: Arc<Partition>,
     pub(super) engine: &'a dyn Engine,
-    detour: Option<&'a dyn Detour>,
     pub(super) target: TopicPartition,
     /// In flight, in order.
     pub(super) window: VecDeque<InFlight<'a>>,
@@ -123,14 +122,9 @@ enum Nothing {
 }
 
 impl<'a> Sender<'a> {
-    fn new(
-        shared: Arc<ProducerShared>,
-        partition: Arc<Partition>,
-        (engine, detour): (&'a dyn Engine, Option<&'a dyn Detour>),
-    ) -> Self {
+    fn new(shared: Arc<ProducerShared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
         let config = &shared.config;
         let limit = match config.delivery {
-            DeliveryMode::AtLeastOnce if config.detour.is_some() => config.max_in_flight,
             DeliveryMode::AtLeastOnce => config.max_in_flight.min(shared.capabilities.append_window.max(1)),
             // Nothing is sent again, so there is no order to lose.
             DeliveryMode::AtMostOnce => config.max_in_flight,
@@ -143,7 +137,6 @@ impl<'a> Sender<'a> {
         };
         Self {
             engine,
-            detour,
             target: shared.topic.partition(partition.index),
             window: VecDeque::new(),
             again: VecDeque::new(),
@@ -292,14 +285,10 @@ impl<'a> Sender<'a> {
     /// Starts an append. The engine orders appends by their first poll, so that happens here.
     async fn start(&mut self, mut batch: Batch) {
         let Some(encoded) = batch.encoded() else { return };
-        let append = if let Some(detour) = self.detour {
-            detour.append(encoded.clone())
-        } else {
-            let config = &self.shared.config;
-            let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
-            request.smartmodules.clone_from(&config.smartmodules);
-            self.engine.append(request)
-        };
+        let config = &self.shared.config;
+        let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
+        request.smartmodules.clone_from(&config.smartmodules);
+        let append = self.engine.append(request);
         batch.begin_attempt(&self.target);
         let mut entry = InFlight { batch, append: Some(append), result: None };
         poll_fn(|context| {
