@@ -43,6 +43,7 @@
 //! What is not here can be had through [`Client::wait`], which runs any future of the async API to its end.
 
 mod consumer;
+mod macros;
 mod outbox;
 mod processor;
 mod producer;
@@ -57,10 +58,8 @@ use tokio::runtime::{Builder, Handle, Runtime};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use outbox::{Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
-pub use producer::{Delivery, Producer, ProducerBuilder};
-pub use typed::{
-    TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder,
-};
+pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};
+pub use typed::{TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder};
 
 use crate::{
     Error, ErrorKind, Result,

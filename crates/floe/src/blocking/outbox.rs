@@ -71,7 +71,7 @@ impl Outbox {
     /// As [`outbox::Outbox::enqueue`].
     pub fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
         let inner = self.runtime.wait(self.inner.enqueue(record))??;
-        Ok(Delivery::new(inner, &self.runtime))
+        Ok(Delivery::new(inner, Arc::clone(&self.runtime)))
     }
 
     /// Accepts many records: done when all are accepted.

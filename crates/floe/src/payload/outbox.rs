@@ -2,17 +2,17 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use super::{PayloadCodec, TypedProducerBuilder, formats, forward_outbox_settings};
+use super::{PayloadCodec, RecordEncoder, formats, forward_outbox_settings};
 use crate::{
     Record, Result,
     outbox::{Outbox, OutboxBuilder, OutboxReport, OutboxStats},
-    producer::Delivery,
+    producer::{Delivery, ProducerBuilder},
     topic::Topic,
 };
 
-impl<C: PayloadCodec> TypedProducerBuilder<C> {
+impl<C: PayloadCodec> ProducerBuilder<C> {
     /// Accepts values into a log at `path`, which survives a crash, and delivers them from there; as
-    /// [`ProducerBuilder::outbox`](crate::producer::ProducerBuilder::outbox).
+    /// [`outbox`](Self::outbox).
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -32,7 +32,8 @@ impl<C: PayloadCodec> TypedProducerBuilder<C> {
     /// # }
     /// ```
     pub fn outbox(self, path: impl AsRef<Path>) -> TypedOutboxBuilder<C> {
-        self.inner.outbox(path).payload(self.codec)
+        let (builder, codec) = self.into_untyped();
+        builder.outbox(path).payload(codec)
     }
 }
 
@@ -45,7 +46,7 @@ impl OutboxBuilder {
     }
 }
 
-/// Configures a typed outbox; from [`TypedProducerBuilder::outbox`] and [`OutboxBuilder::json`] and its neighbours.
+/// Configures a typed outbox; from [`ProducerBuilder::outbox`] and [`OutboxBuilder::json`] and its neighbours.
 #[must_use = "a builder does nothing until start"]
 pub struct TypedOutboxBuilder<C> {
     inner: OutboxBuilder,
@@ -133,7 +134,7 @@ impl<C: PayloadCodec> TypedOutbox<C> {
     }
 
     fn encode(&self, record: impl Into<Record<C::Value>>) -> Result<Record<Vec<u8>>> {
-        super::encode(&self.codec, record, self.inner.topic())
+        self.codec.encode_record(record.into(), self.inner.topic())
     }
 
     /// As [`Outbox::drained`].

@@ -2,8 +2,6 @@
 
 mod consumer;
 mod outbox;
-mod producer;
 
 pub use consumer::{TypedConsumer, TypedConsumerBuilder};
 pub use outbox::{TypedOutbox, TypedOutboxBuilder};
-pub use producer::{TypedProducer, TypedProducerBuilder};

@@ -19,7 +19,7 @@ impl OutboxBuilder {
     }
 }
 
-/// Configures a typed outbox; from [`TypedProducerBuilder::outbox`](super::TypedProducerBuilder::outbox), and from
+/// Configures a typed outbox; from [`ProducerBuilder::outbox`](crate::blocking::ProducerBuilder::outbox), and from
 /// [`OutboxBuilder::json`] and its neighbours.
 #[must_use = "a builder does nothing until start"]
 pub struct TypedOutboxBuilder<C> {
@@ -28,7 +28,7 @@ pub struct TypedOutboxBuilder<C> {
 }
 
 impl<C: PayloadCodec> TypedOutboxBuilder<C> {
-    pub(super) fn new(inner: payload::TypedOutboxBuilder<C>, runtime: Arc<Background>) -> Self {
+    pub(in crate::blocking) fn new(inner: payload::TypedOutboxBuilder<C>, runtime: Arc<Background>) -> Self {
         Self { inner, runtime }
     }
 
@@ -73,7 +73,7 @@ impl<C: PayloadCodec> TypedOutbox<C> {
     /// As [`payload::TypedOutbox::enqueue`].
     pub fn enqueue(&self, record: impl Into<Record<C::Value>>) -> Result<Delivery> {
         let inner = self.runtime.wait(self.inner.enqueue(record))??;
-        Ok(Delivery::new(inner, &self.runtime))
+        Ok(Delivery::new(inner, Arc::clone(&self.runtime)))
     }
 
     /// Accepts many values: done when all are accepted.
