@@ -100,3 +100,50 @@ macro_rules! outcome {
 }
 
 pub(super) use {method, methods, outcome, wrapper};
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    /// The names of the public methods in the source of an async client.
+    fn methods_in(source: &str) -> BTreeSet<&str> {
+        let items = source.split("\n    pub ").skip(1);
+        let functions =
+            items.filter_map(|item| item.strip_prefix("async ").unwrap_or(item).strip_prefix("fn "));
+        functions.filter_map(|function| function.split(['(', '<']).next()).collect()
+    }
+
+    /// The names in the rows of the table for `client`.
+    fn rows_in<'a>(source: &'a str, client: &str) -> BTreeSet<&'a str> {
+        let (_, rest) = source.split_once(&format!("methods! {{ {client}:\n")).unwrap();
+        let (table, _) = rest.split_once("\n    }\n").unwrap();
+        let rows = table.lines().filter_map(|line| line.strip_prefix("        "));
+        let calls =
+            rows.filter_map(|row| ["wait ", "wrap ", "get "].iter().find_map(|verb| row.strip_prefix(verb)));
+        calls.filter_map(|call| call.split(['(', '<']).next()).collect()
+    }
+
+    #[test]
+    fn every_async_method_has_a_blocking_one() {
+        for (client, asynchronous, blocking, only_async) in [
+            (
+                "crate::producer::Producer",
+                include_str!("../producer/mod.rs"),
+                include_str!("producer.rs"),
+                // Reached through `inner`.
+                vec!["raw"],
+            ),
+            (
+                "crate::processor::RunningProcessor",
+                include_str!("../processor/running.rs"),
+                include_str!("processor.rs"),
+                vec![],
+            ),
+        ] {
+            let mut rows = rows_in(blocking, client);
+            assert!(rows.len() >= 4, "{client}: the rows were not found: {rows:?}");
+            rows.extend(only_async);
+            assert_eq!(rows, methods_in(asynchronous), "{client} and its table differ");
+        }
+    }
+}

@@ -5,7 +5,7 @@ use floe_core::IntoRecord;
 use super::{PayloadCodec, Untyped, cannot_encode};
 use crate::{Record, Result, topic::Topic};
 
-/// Turns records of type `R` into records of bytes.
+/// An encoder of records of type `R`.
 ///
 /// The codec of a producer, `C` in [`Producer<C>`](crate::producer::Producer), decides which records the producer takes:
 /// [`Untyped`] takes everything that holds bytes, and a [`PayloadCodec`] takes its values, alone or in a [`Record`]. Both

@@ -1,25 +1,24 @@
-//! What several builders have in common, written once: the formats of payloads, and the settings that a builder around a
-//! builder passes on to it.
+//! Macros for builders: the methods that choose a codec, and the settings that a blocking builder passes on.
 
-/// The formats that come with floe, for a builder whose method `payload` makes it a `$typed`.
+/// Defines the methods that choose a codec of floe, for a builder whose method `payload` changes its parameter.
 macro_rules! formats {
-    ($typed:ident) => {
-        /// Values as JSON.
-        pub fn json<T>(self) -> $typed<crate::payload::Json<T>>
+    ($builder:ident) => {
+        /// Sends or reads values as JSON.
+        pub fn json<T>(self) -> $builder<crate::payload::Json<T>>
         where
             crate::payload::Json<T>: crate::payload::PayloadCodec,
         {
             self.payload(crate::payload::Json::new())
         }
 
-        /// Values as UTF-8 text.
-        pub fn text(self) -> $typed<crate::payload::Text> {
+        /// Sends or reads values as UTF-8 text.
+        pub fn text(self) -> $builder<crate::payload::Text> {
             self.payload(crate::payload::Text)
         }
 
-        /// Values as MessagePack.
+        /// Sends or reads values as MessagePack.
         #[cfg(feature = "messagepack")]
-        pub fn message_pack<T>(self) -> $typed<crate::payload::MessagePack<T>>
+        pub fn message_pack<T>(self) -> $builder<crate::payload::MessagePack<T>>
         where
             crate::payload::MessagePack<T>: crate::payload::PayloadCodec,
         {
@@ -139,7 +138,7 @@ pub(crate) use {
 mod tests {
     use std::collections::BTreeSet;
 
-    /// The public setters in the source of a builder: what takes the builder and gives it back.
+    /// The public setters in the source of a builder: methods that take the builder and return it.
     fn setters(source: &str) -> BTreeSet<&str> {
         let functions = source.split("\n    pub fn ").skip(1);
         let signatures = functions.filter_map(|function| function.split_once('{')).map(|(head, _)| head);
@@ -149,7 +148,7 @@ mod tests {
             .collect()
     }
 
-    /// The setters that a macro of this file passes on.
+    /// The setters that a macro of this file forwards.
     fn forwarded(name: &str) -> BTreeSet<&'static str> {
         let start = format!("macro_rules! {name} {{");
         let (_, rest) = include_str!("forward.rs").split_once(&start).unwrap();
@@ -162,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn every_setting_is_passed_on() {
+    fn every_setting_is_forwarded() {
         for (builder, name) in [
             (include_str!("../producer/builder.rs"), "forward_producer_settings"),
             (include_str!("../consumer/builder.rs"), "forward_consumer_settings"),

@@ -17,7 +17,7 @@ use tokio::{sync::Notify, time::Instant};
 use super::{config::Config, delivery::BatchState, unreported_failures::UnreportedFailures};
 use crate::telemetry::{Origin, Origins};
 
-/// Capacity of the first batch of a partition; later ones are made about as large as those before them.
+/// Capacity of the first batch of a partition; the capacity of later ones follows the size of the batch before.
 const FIRST_CAPACITY: usize = 1024;
 
 /// Low-water mark: blocked producers wake once this many slots of the batch queue are free, or a quarter of a short

@@ -120,20 +120,20 @@ impl<C> ProducerBuilder<C> {
         Arc::clone(&self.config.partitioner)
     }
 
-    /// The builder without its codec, and the codec.
+    /// Splits the builder from its codec.
     pub(crate) fn into_untyped(self) -> (ProducerBuilder, C) {
         let Self { client, topic, codec, config, smartmodules } = self;
         (ProducerBuilder { client, topic, codec: Untyped, config, smartmodules }, codec)
     }
 
-    /// How long a batch may wait for more records before it is sent. Default: 0, a batch is sent as soon as the
+    /// Sets how long a batch may wait for more records before it is sent. Default: 0, a batch is sent as soon as the
     /// partition has nothing in flight; records gather meanwhile, so that batches grow with the load.
     pub fn linger(mut self, linger: Duration) -> Self {
         self.config.linger = linger;
         self
     }
 
-    /// Size in bytes, before compression, at which a batch is closed. Default: a size that suits the engine
+    /// Sets the size in bytes, before compression, at which a batch is closed. Default: a size that suits the engine
     /// ([`Capabilities::batch_bytes`](crate::engine::Capabilities::batch_bytes)): 64 KiB, beyond which larger batches
     /// gain little; 256 KiB on Fluvio, whose servers spend most of their time on each batch whatever its size. A larger
     /// record is sent in a batch of its own.
@@ -142,34 +142,34 @@ impl<C> ProducerBuilder<C> {
         self
     }
 
-    /// Size in bytes, before compression, of the largest record or batch accepted; larger records are refused with
+    /// Sets the size in bytes, before compression, of the largest record or batch accepted; larger records are refused with
     /// [`ErrorKind::RecordTooLarge`] before anything is buffered. Default: the limit of the engine, at most 16 MiB.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.config.max_request_size = bytes;
         self
     }
 
-    /// Bytes of records that may wait for their acknowledgement, over all partitions. Default: 32 MiB, enough for some
+    /// Limits the bytes of records that wait for their acknowledgement, over all partitions. Default: 32 MiB, enough for some
     /// hundred batches in flight.
     pub fn buffer_memory(mut self, bytes: usize) -> Self {
         self.config.buffer_memory = bytes;
         self
     }
 
-    /// How many closed batches of one partition may wait to be sent. Default: 100, so that one slow partition cannot
+    /// Limits the closed batches of one partition that wait to be sent. Default: 100, so that one slow partition cannot
     /// take the memory of all the others.
     pub fn batch_queue(mut self, batches: usize) -> Self {
         self.config.batch_queue = batches;
         self
     }
 
-    /// What happens to a record that finds no room. Default: [`WhenFull::Wait`], backpressure on the program.
+    /// Sets the policy for records that find no room. Default: [`WhenFull::Wait`], backpressure on the program.
     pub fn when_full(mut self, when_full: WhenFull) -> Self {
         self.config.when_full = when_full;
         self
     }
 
-    /// How long a batch may take from its closing to its acknowledgement, all retries included; then its records fail
+    /// Sets how long a batch may take from its closing to its acknowledgement, all retries included; then its records fail
     /// with [`ErrorKind::RequestTimeout`]. Default: 30 s, longer than most leader elections. With the default linger
     /// the time counts from the first record of the batch.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -177,21 +177,21 @@ impl<C> ProducerBuilder<C> {
         self
     }
 
-    /// How often and how soon failed batches are retried. Default: until the timeout, see [`RetryPolicy`]. A deadline
+    /// Sets how often and how soon failed batches are retried. Default: until the timeout, see [`RetryPolicy`]. A deadline
     /// of the policy that is shorter than [`ProducerBuilder::timeout`] replaces the timeout.
     pub fn retries(mut self, policy: RetryPolicy) -> Self {
         self.config.retries = policy;
         self
     }
 
-    /// How many batches of one partition may be in flight at once. Default: 5, which hides the round trip. With
+    /// Limits the batches of one partition in flight. Default: 5, which hides the round trip. With
     /// [`DeliveryMode::AtLeastOnce`] an engine that keeps the order of fewer gets fewer.
     pub fn max_in_flight(mut self, batches: usize) -> Self {
         self.config.max_in_flight = batches;
         self
     }
 
-    /// Decides the partition of records that do not name one. Default: [`KeyHash`], which keeps the records of a key
+    /// Sets the partitioner of records that do not name a partition. Default: [`KeyHash`], which keeps the records of a key
     /// in order and agrees with the official Fluvio client.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
         self.config.partitioner = Arc::new(partitioner);
@@ -205,26 +205,26 @@ impl<C> ProducerBuilder<C> {
         self
     }
 
-    /// Level of the codec: gzip 0 to 9, zstd 1 to 22. Default: the one that the official Fluvio client uses (6 and 1).
+    /// Sets the level of the codec: gzip 0 to 9, zstd 1 to 22. Default: the one that the official Fluvio client uses (6 and 1).
     pub fn compression_level(mut self, level: i32) -> Self {
         self.config.compression.level = Some(level);
         self
     }
 
-    /// Batches of fewer bytes than this stay plain. Default: 1024, below which the codecs gain little.
+    /// Sets the size in bytes below which batches stay uncompressed. Default: 1024, below which the codecs gain little.
     pub fn compression_threshold(mut self, bytes: usize) -> Self {
         self.config.compression.threshold = bytes;
         self
     }
 
-    /// The delivery guarantee. Default: [`DeliveryMode::AtLeastOnce`], which loses no acknowledged or pending record; with
+    /// Sets the delivery guarantee. Default: [`DeliveryMode::AtLeastOnce`], which loses no acknowledged or pending record; with
     /// [`Acks::None`], where failures stay unknown, [`DeliveryMode::AtMostOnce`].
     pub fn delivery(mut self, mode: DeliveryMode) -> Self {
         self.config.delivery = Some(mode);
         self
     }
 
-    /// When the engine acknowledges an append. Default: [`Acks::Leader`], as in the official Fluvio client.
+    /// Sets when the engine acknowledges an append. Default: [`Acks::Leader`], as in the official Fluvio client.
     pub fn acks(mut self, acks: Acks) -> Self {
         self.config.acks = acks;
         self

@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Bytes of a batch with one record, apart from that record.
 const BATCH_OVERHEAD: usize = HEADER_LEN + 4;
 
-/// What happens to a record that finds no room in the producer's memory.
+/// The policy for records that find no room in the producer's memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenFull {
     /// The call waits. Not forever: batches that cannot be sent fail by [`ProducerBuilder::timeout`], and free memory.
@@ -85,7 +85,7 @@ pub(super) struct Config {
 }
 
 impl Config {
-    /// Checks the settings, and limits sizes and times to what the engine and the clock take.
+    /// Checks the settings, and caps sizes and durations at the limits of the engine and the clock.
     ///
     /// # Errors
     /// A message that names the setting and the values it accepts.

@@ -150,7 +150,7 @@ impl Delivery {
         Self { state, index, timestamp, observed: false }
     }
 
-    /// The partition that the record goes to.
+    /// Returns the partition that the record goes to.
     #[must_use]
     pub fn partition(&self) -> u32 {
         self.state.partition
@@ -253,13 +253,13 @@ impl Deliveries {
         .await
     }
 
-    /// How many records they are of.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether they are of no record at all.
+    /// Returns whether there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0

@@ -327,7 +327,7 @@ impl<C> Producer<C> {
         self.shared().close(deadline).await
     }
 
-    /// Whether the producer was closed, by itself or with its client.
+    /// Returns whether the producer was closed, by itself or with its client.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared().is_closed()
@@ -337,20 +337,20 @@ impl<C> Producer<C> {
         &self.shared().telemetry
     }
 
-    /// The topic that it sends to.
+    /// Returns the topic that the producer sends to.
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.shared().topic
     }
 
-    /// The known number of partitions. The producer refreshes it every 5 minutes, and when a record names a partition
+    /// Returns the known number of partitions. The producer refreshes it every 5 minutes, and when a record names a partition
     /// that it does not know.
     #[must_use]
     pub fn partitions(&self) -> u32 {
         self.shared().partitions.count()
     }
 
-    /// Counters since the start.
+    /// Returns the counters since the start.
     #[must_use]
     pub fn stats(&self) -> ProducerStats {
         self.shared().stats()
@@ -358,7 +358,7 @@ impl<C> Producer<C> {
 }
 
 impl<C: PayloadCodec> Producer<C> {
-    /// The same producer for bytes: it shares batches, memory and settings with this one.
+    /// Returns the same producer for bytes: it shares batches, memory and settings with this one.
     #[must_use]
     pub fn raw(&self) -> Producer {
         Producer { handle: Arc::clone(&self.handle), codec: Untyped }

@@ -75,7 +75,7 @@ pub(super) struct Sender<'a> {
     pub(super) settled: Settled,
 }
 
-/// Offset up to which the fate of this producer's batches is known.
+/// The offset up to which every batch of this producer is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settled {
     /// The end of the partition was not requested yet.
@@ -318,13 +318,13 @@ impl<'a> Sender<'a> {
         let encoding = self.encoding.deadline().filter(|_| takes);
         let deadline = [until, oldest, late, encoding].into_iter().flatten().min();
         let window = &mut self.window;
-        let answer = poll_fn(|context| poll_window(window, context));
+        let result = poll_fn(|context| poll_window(window, context));
         let encoding = &mut self.encoding;
         let encoded = poll_fn(|context| encoding.poll_ready(context));
         let work = self.partition.work.notified();
         tokio::select! {
             biased;
-            () = answer => {}
+            () = result => {}
             () = encoded, if takes => {}
             () = work, if for_work => {}
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
@@ -377,13 +377,13 @@ impl<'a> Sender<'a> {
 
 /// Polls all appends; ready when one of them completes.
 fn poll_window(window: &mut VecDeque<InFlight<'_>>, context: &mut Context<'_>) -> Poll<()> {
-    let mut answered = false;
+    let mut completed = false;
     for entry in window {
         if entry.append.is_some() {
-            answered |= entry.poll(context).is_ready();
+            completed |= entry.poll(context).is_ready();
         }
     }
-    if answered { Poll::Ready(()) } else { Poll::Pending }
+    if completed { Poll::Ready(()) } else { Poll::Pending }
 }
 
 /// Returns the sequence after a batch. Sequences count records and wrap within the positive half of an i32.

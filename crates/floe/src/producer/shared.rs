@@ -26,7 +26,7 @@ use crate::{
 /// Interval at which a producer refreshes the number of partitions.
 const REFRESH: Duration = Duration::from_secs(300);
 
-/// What the handles and senders of a producer share.
+/// The state that the handles and senders of a producer share.
 #[derive(Debug)]
 pub(super) struct ProducerShared {
     pub(super) engine: SharedEngine,
@@ -180,7 +180,7 @@ impl ProducerShared {
         self.budget.is_closed()
     }
 
-    /// Accepts no more records. The senders send what is buffered, and end.
+    /// Accepts no more records. The senders send the buffered ones, and end.
     pub(super) fn begin_close(&self) {
         // No partition may be added between the two steps.
         let _growth = self.growth.lock();

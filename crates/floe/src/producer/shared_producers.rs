@@ -19,7 +19,7 @@ pub struct SharedProducers {
 }
 
 impl SharedProducers {
-    /// The producer for `topic`, started with default settings if there is none yet.
+    /// Returns the producer for `topic`, started with default settings if there is none yet.
     pub(crate) async fn get(&self, client: &Client, topic: &Topic) -> Result<Producer> {
         // The outer lock is not held across the start: a topic that is slow to start must not block the others.
         let slot = Arc::clone(self.slots.lock().entry(topic.clone()).or_default());
@@ -38,7 +38,7 @@ impl SharedProducers {
         }
     }
 
-    /// Topics that have an open shared producer now, ordered by name.
+    /// Returns the topics that have an open shared producer, ordered by name.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
         let slots = self.slots.lock();
