@@ -124,6 +124,8 @@ pub(super) struct RecordParts<'a> {
     pub(super) value: &'a [u8],
     pub(super) headers: &'a [(&'a str, &'a [u8])],
     pub(super) timestamp: Option<i64>,
+    /// The partition that the record names.
+    pub(super) partition: Option<u32>,
     /// Upper bound of its bytes in a batch.
     pub(super) size: usize,
     pub(super) origin: Option<&'a Origin>,

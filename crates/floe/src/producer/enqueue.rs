@@ -65,17 +65,17 @@ impl ProducerShared {
         }
         let parts = RecordParts { origin: Some(&origin), ..self.check(record, &headers)? };
         let mut reserved = None;
-        let attempt = match self.try_enqueue(&parts, record.partition, &mut reserved) {
+        let attempt = match self.try_enqueue(&parts, &mut reserved) {
             Err(error) if error.kind() == ErrorKind::PartitionNotFound && self.capabilities.partitions => {
                 // The partition may be newer than the last refresh.
                 Box::pin(self.refresh_partitions(REFRESH_PAUSE)).await;
-                self.try_enqueue(&parts, record.partition, &mut reserved)
+                self.try_enqueue(&parts, &mut reserved)
             }
             attempt => attempt,
         };
         match attempt? {
             Attempt::Buffered(delivery) => Ok(delivery),
-            other => self.enqueue_when_room(&parts, record.partition, other, reserved).await,
+            other => self.enqueue_when_room(&parts, other, reserved).await,
         }
     }
 
@@ -104,7 +104,8 @@ impl ProducerShared {
         if self.config.is_too_large(size) {
             return Err(self.too_large(size));
         }
-        Ok(RecordParts { key, value, headers, timestamp: record.timestamp, size, origin: None })
+        let (timestamp, partition) = (record.timestamp, record.partition);
+        Ok(RecordParts { key, value, headers, timestamp, partition, size, origin: None })
     }
 
     #[cold]
@@ -115,8 +116,8 @@ impl ProducerShared {
     }
 
     #[inline]
-    fn choose(&self, parts: &RecordParts<'_>, fixed: Option<u32>) -> Result<&Arc<Partition>> {
-        let choice = match fixed {
+    fn choose(&self, parts: &RecordParts<'_>) -> Result<&Arc<Partition>> {
+        let choice = match parts.partition {
             Some(partition) => PartitionChoice::Partition(partition),
             None => self.config.partitioner.partition(parts.key, parts.value, self.partitions.count()),
         };
@@ -205,10 +206,9 @@ impl ProducerShared {
     fn try_enqueue<'a>(
         self: &'a Arc<Self>,
         parts: &RecordParts<'_>,
-        fixed: Option<u32>,
         reserved: &mut Option<Reservation<'a>>,
     ) -> Result<Attempt> {
-        let partition = self.choose(parts, fixed)?;
+        let partition = self.choose(parts)?;
         let memory = self.config.memory_of(parts.size) as u32;
         let reservation = match reserved.as_mut() {
             Some(reservation) => reservation,
@@ -265,7 +265,7 @@ impl ProducerShared {
             let Some(parts) = self.check(record, &headers).ok().filter(|_| record.headers.is_empty()) else {
                 break;
             };
-            let Ok(partition) = self.choose(&parts, record.partition) else { break };
+            let Ok(partition) = self.choose(&parts) else { break };
             if partition.index != target.get_or_insert(partition).index {
                 break;
             }
@@ -293,15 +293,14 @@ impl ProducerShared {
     async fn enqueue_when_room<'a>(
         self: &'a Arc<Self>,
         parts: &RecordParts<'_>,
-        fixed: Option<u32>,
         first: Attempt,
         reserved: Option<Reservation<'a>>,
     ) -> Result<Delivery> {
         match self.config.when_full {
-            WhenFull::Wait => self.wait_for_room(parts, fixed, first, reserved, true).await,
-            WhenFull::Fail => self.wait_for_room(parts, fixed, first, reserved, false).await,
+            WhenFull::Wait => self.wait_for_room(parts, first, reserved, true).await,
+            WhenFull::Fail => self.wait_for_room(parts, first, reserved, false).await,
             WhenFull::WaitUpTo(limit) => {
-                let waiting = self.wait_for_room(parts, fixed, first, reserved, true);
+                let waiting = self.wait_for_room(parts, first, reserved, true);
                 match tokio::time::timeout(limit, waiting).await {
                     Ok(done) => done,
                     Err(_) => Err(self.full(&format!("no room within {limit:?}"))),
@@ -314,7 +313,6 @@ impl ProducerShared {
     async fn wait_for_room<'a>(
         self: &'a Arc<Self>,
         parts: &RecordParts<'_>,
-        fixed: Option<u32>,
         first: Attempt,
         mut reserved: Option<Reservation<'a>>,
         may_wait: bool,
@@ -331,7 +329,7 @@ impl ProducerShared {
                 Attempt::NoMemory(memory) => reserved = Some(self.reserve(memory as usize).await?),
                 Attempt::QueueFull(index) => self.wait_for_queue(self.partition(index)?).await,
             }
-            attempt = self.try_enqueue(parts, fixed, &mut reserved)?;
+            attempt = self.try_enqueue(parts, &mut reserved)?;
         }
     }
 

@@ -25,7 +25,8 @@ impl<'a> Relayed<'a> {
     pub(crate) fn new(record: &BorrowedRecord<'a>) -> Self {
         let (key, value) = (record.key, record.value);
         let size = BatchBuilder::record_len(key, value, &[]);
-        Self(RecordParts { key, value, headers: &[], timestamp: record.timestamp, size, origin: None })
+        let timestamp = record.timestamp;
+        Self(RecordParts { key, value, headers: &[], timestamp, partition: None, size, origin: None })
     }
 
     /// Upper bound of its bytes in a batch.
