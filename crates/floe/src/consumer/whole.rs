@@ -20,22 +20,6 @@ use crate::{
 /// How much is read at once.
 const FETCH_BYTES: usize = 1 << 20;
 
-impl RecordBatch {
-    /// The records of a whole batch.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gap`] for a batch that is damaged.
-    pub(crate) fn of(at: &TopicPartition, batch: EncodedBatch) -> Result<Self> {
-        let mut continuity = Continuity::new(batch.base_offset(), None, Holes::None);
-        let found = continuity.accept(batch).into_iter().flat_map(Found::settled).next();
-        match found {
-            Some(Found::Records(part)) => Ok(Self::new(at.topic.clone(), at.partition, part)),
-            Some(Found::Gap(from, to, reason)) => Err(Gap { at: at.clone(), from, to, reason }.into_error()),
-            None => Err(Error::new(ErrorKind::CorruptData, "the batch has no place")),
-        }
-    }
-}
-
 /// The batches of a partition of an engine with offsets, from one record on.
 #[derive(Debug)]
 pub(crate) struct WholeBatches {
