@@ -10,7 +10,7 @@ use std::{
 use floe::{
     Client, TopicSpec,
     consumer::StartAt,
-    producer::{Delivery, Placed},
+    producer::{Delivery, RecordMetadata},
 };
 use futures_util::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process};
@@ -99,7 +99,7 @@ async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, 
     }
     let producer = client.producer("t").batch_size(4096).start().await.unwrap();
     let (mut waiting, mut acknowledged) = (VecDeque::new(), Vec::new());
-    let at = |placed: Placed| (placed.partition, placed.offset.unwrap());
+    let at = |placed: RecordMetadata| (placed.partition, placed.offset.unwrap());
     for number in 0.. {
         let value = format!("record {number} of round {round}");
         waiting.push_back((producer.enqueue(value.clone()).await.unwrap(), value));

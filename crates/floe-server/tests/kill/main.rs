@@ -41,7 +41,9 @@ fn main() {
             runtime.block_on(outbox::test());
             println!("an outbox killed while it drains loses nothing and duplicates nothing ... ok");
             runtime.block_on(outbox_sends::test());
-            println!("an outbox killed while it accepts records loses none of them and duplicates none ... ok");
+            println!(
+                "an outbox killed while it accepts records loses none of them and duplicates none ... ok"
+            );
             runtime.block_on(processor::test());
             println!("a processor killed between delivery and commit skips nothing ... ok");
         }

@@ -6,7 +6,7 @@ use super::{Background, OutboxBuilder};
 use crate::{
     IntoRecord, Result,
     payload::forward_producer_settings,
-    producer::{self, CloseReport, Placed, ProducerStats},
+    producer::{self, CloseReport, ProducerStats, RecordMetadata},
     topic::Topic,
 };
 
@@ -59,7 +59,7 @@ impl Producer {
     ///
     /// # Errors
     /// As [`producer::Producer::send`].
-    pub fn send(&self, record: impl IntoRecord) -> Result<Placed> {
+    pub fn send(&self, record: impl IntoRecord) -> Result<RecordMetadata> {
         self.runtime.wait(self.inner.send(record))?
     }
 
@@ -76,7 +76,7 @@ impl Producer {
     ///
     /// # Errors
     /// As [`producer::Producer::send_all`].
-    pub fn send_all<I>(&self, records: I) -> Result<Vec<Placed>>
+    pub fn send_all<I>(&self, records: I) -> Result<Vec<RecordMetadata>>
     where
         I: IntoIterator,
         I::Item: IntoRecord,
@@ -143,7 +143,7 @@ impl Delivery {
     ///
     /// # Errors
     /// Why the record was not acknowledged; see [`producer::Producer::send`].
-    pub fn wait(self) -> Result<Placed> {
+    pub fn wait(self) -> Result<RecordMetadata> {
         self.runtime.wait(self.inner)?
     }
 }

@@ -9,7 +9,7 @@ use floe_wire::batch::{BorrowedHeaders, BorrowedRecord};
 use crate::{
     Message, Record,
     consumer::RecordBatch,
-    producer::{Choice, Partitioner},
+    producer::{PartitionChoice, Partitioner},
 };
 
 /// Header that holds the partition chosen by the program. The spool has one partition only.
@@ -50,7 +50,7 @@ impl Router<'_> {
 
     /// Returns the partition that all records of a batch without headers go to, if there is one.
     pub(super) fn of_all(self, batch: &RecordBatch) -> Option<u32> {
-        if let Some(Choice::Partition(partition)) = self.partitioner.choice_for_all(self.partitions) {
+        if let Some(PartitionChoice::Partition(partition)) = self.partitioner.choice_for_all(self.partitions) {
             return (partition < self.partitions).then_some(partition);
         }
         let hint = RouteHint { batch: batch.base_offset(), fixed: None };
@@ -65,8 +65,8 @@ impl Router<'_> {
         let partition = match hint.fixed {
             Some(partition) => partition,
             None => match self.partitioner.partition(key, value, self.partitions) {
-                Choice::Partition(partition) => partition,
-                Choice::Any => spread(hint.batch / STRETCH, self.partitions),
+                PartitionChoice::Partition(partition) => partition,
+                PartitionChoice::Any => spread(hint.batch / STRETCH, self.partitions),
             },
         };
         (partition < self.partitions).then_some(partition)

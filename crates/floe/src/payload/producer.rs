@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::{PayloadCodec, formats, forward_producer_settings};
 use crate::{
     Error, Record, Result,
-    producer::{CloseReport, Deliveries, Delivery, Placed, Producer, ProducerBuilder, ProducerStats},
+    producer::{CloseReport, Deliveries, Delivery, Producer, ProducerBuilder, ProducerStats, RecordMetadata},
     topic::Topic,
 };
 
@@ -60,7 +60,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
     ///
     /// # Cancel safety
     /// As [`Producer::send`].
-    pub async fn send(&self, record: impl Into<Record<C::Value>>) -> Result<Placed> {
+    pub async fn send(&self, record: impl Into<Record<C::Value>>) -> Result<RecordMetadata> {
         let record = self.encode(record)?;
         self.inner.offer(&record).await?.await
     }
@@ -85,7 +85,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
     ///
     /// # Cancel safety
     /// As [`Producer::send_all`].
-    pub async fn send_all<R>(&self, records: impl IntoIterator<Item = R>) -> Result<Vec<Placed>>
+    pub async fn send_all<R>(&self, records: impl IntoIterator<Item = R>) -> Result<Vec<RecordMetadata>>
     where
         R: Into<Record<C::Value>>,
     {

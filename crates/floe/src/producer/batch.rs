@@ -9,9 +9,9 @@ use floe_wire::batch::{EncodedBatch, FinishOptions, ProducerIdentity};
 use tokio::time::Instant;
 
 use super::{
-    accumulate::{ClosedBatch, Gathered, Partition},
+    accumulator::{ClosedBatch, Gathered, Partition},
     delivery::BatchState,
-    shared::Shared,
+    shared::ProducerShared,
 };
 use crate::{
     Effect, Error, ErrorKind, Result,
@@ -39,7 +39,7 @@ pub struct BatchOutcome {
 /// left waiting, whatever happens to the sender.
 #[derive(Debug)]
 pub(super) struct Batch {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
     state: Arc<BatchState>,
     contents: Contents,
@@ -70,7 +70,7 @@ enum Contents {
 }
 
 impl Batch {
-    pub(super) fn new(shared: &Arc<Shared>, partition: &Arc<Partition>, closed: ClosedBatch) -> Self {
+    pub(super) fn new(shared: &Arc<ProducerShared>, partition: &Arc<Partition>, closed: ClosedBatch) -> Self {
         Self {
             shared: Arc::clone(shared),
             partition: Arc::clone(partition),
@@ -232,7 +232,7 @@ impl Batch {
                 self.partition.halted.store(true, Ordering::Relaxed);
             }
             tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");
-            self.shared.ledger.enter(&self.state, self.records, error);
+            self.shared.unreported.enter(&self.state, self.records, error);
         }
         if let Some(callback) = &self.shared.config.on_delivery {
             let outcome = BatchOutcome {

@@ -321,11 +321,11 @@ impl ProducerBuilder {
     /// Has the records go through a SmartModule before they are stored; called again, through one after the other.
     /// Default: none.
     ///
-    /// What is stored is the modules' business, which has a price: records have no headers, [`Placed::offset`] is
+    /// What is stored is the modules' business, which has a price: records have no headers, [`RecordMetadata::offset`] is
     /// `None`, and a batch whose answer was lost cannot be looked for. It fails with [`Effect::Unknown`] and is not sent
     /// again, so that nothing is stored twice unnoticed.
     ///
-    /// [`Placed::offset`]: super::Placed::offset
+    /// [`RecordMetadata::offset`]: super::RecordMetadata::offset
     /// [`Effect::Unknown`]: crate::Effect::Unknown
     pub fn smartmodule(mut self, module: SmartModule) -> Self {
         self.smartmodules.push(module);

@@ -11,12 +11,12 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::ledger::Ledger;
+use super::unreported_failures::UnreportedFailures;
 use crate::Result;
 
 /// Where a record is now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Placed {
+pub struct RecordMetadata {
     /// The partition it was appended to.
     pub partition: u32,
     /// Its offset there; `None` where records have no offsets, or no answer was asked for.
@@ -32,25 +32,25 @@ pub(super) struct BatchState {
     /// The base offset, once acknowledged, or why it was not.
     outcome: OnceLock<Result<Option<i64>>>,
     waiting: Mutex<Vec<Waker>>,
-    ledger: Arc<Ledger>,
-    /// The page of the ledger that the failure was entered on, and how many records were seen to have failed.
-    pub(super) entry: Mutex<Entry>,
+    unreported: Arc<UnreportedFailures>,
+    /// The page of the unreported that the failure was entered on, and how many records were seen to have failed.
+    pub(super) entry: Mutex<FailureEntry>,
 }
 
-/// See [`BatchState::entry`]; changed only by the ledger, under its lock.
+/// See [`BatchState::entry`]; changed only by the unreported, under its lock.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Entry {
+pub(super) struct FailureEntry {
     pub(super) page: Option<u64>,
     pub(super) observed: u64,
 }
 
 impl BatchState {
-    pub(super) fn new(partition: u32, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(partition: u32, unreported: Arc<UnreportedFailures>) -> Self {
         Self {
             partition,
             outcome: OnceLock::new(),
             waiting: Mutex::default(),
-            ledger,
+            unreported,
             entry: Mutex::default(),
         }
     }
@@ -136,20 +136,20 @@ impl Delivery {
 }
 
 impl Future for Delivery {
-    type Output = Result<Placed>;
+    type Output = Result<RecordMetadata>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let outcome = std::task::ready!(this.state.poll_done(context));
         Poll::Ready(match outcome {
-            Ok(base_offset) => Ok(Placed {
+            Ok(base_offset) => Ok(RecordMetadata {
                 partition: this.state.partition,
                 offset: base_offset.map(|base| base.saturating_add(i64::from(this.index))),
                 timestamp: this.timestamp,
             }),
             Err(error) => {
                 if !std::mem::replace(&mut this.observed, true) {
-                    this.state.ledger.observe(&this.state, 1);
+                    this.state.unreported.observe(&this.state, 1);
                 }
                 Err(error.clone())
             }
@@ -174,7 +174,7 @@ pub(crate) type End = (u32, Option<i64>);
 pub struct Deliveries {
     /// Those without an outcome so far.
     waiting: VecDeque<Run>,
-    placed: Vec<Placed>,
+    placed: Vec<RecordMetadata>,
     /// See [`Deliveries::ends`].
     ends: Vec<End>,
     failed: Option<crate::Error>,
@@ -235,7 +235,7 @@ impl Deliveries {
                     self.ends.push((run.state.partition, base.map(|base| base.saturating_add(after))));
                 }
                 Err(error) => {
-                    run.state.ledger.observe(&run.state, run.count);
+                    run.state.unreported.observe(&run.state, run.count);
                     self.failed.get_or_insert_with(|| error.clone());
                 }
             }
@@ -261,9 +261,9 @@ impl Deliveries {
 }
 
 impl Run {
-    fn placed(&self, base_offset: Option<i64>) -> impl Iterator<Item = Placed> {
+    fn placed(&self, base_offset: Option<i64>) -> impl Iterator<Item = RecordMetadata> {
         let (partition, timestamp) = (self.state.partition, self.timestamp);
-        (self.first..self.first + self.count).map(move |index| Placed {
+        (self.first..self.first + self.count).map(move |index| RecordMetadata {
             partition,
             offset: base_offset.map(|base| base.saturating_add(i64::from(index))),
             timestamp,
@@ -272,7 +272,7 @@ impl Run {
 }
 
 impl Future for Deliveries {
-    type Output = Result<Vec<Placed>>;
+    type Output = Result<Vec<RecordMetadata>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
@@ -280,7 +280,7 @@ impl Future for Deliveries {
             match std::task::ready!(run.state.poll_done(context)) {
                 Ok(base_offset) => this.placed.extend(run.placed(*base_offset)),
                 Err(error) => {
-                    run.state.ledger.observe(&run.state, run.count);
+                    run.state.unreported.observe(&run.state, run.count);
                     this.failed.get_or_insert_with(|| error.clone());
                 }
             }

@@ -30,23 +30,23 @@
 //!
 //! What is buffered lives in memory: it is lost if the process dies before it is acknowledged.
 
-mod accumulate;
-mod ahead;
+mod accumulator;
 mod batch;
 mod builder;
-mod closing;
 mod delivery;
-mod ledger;
+mod parallel_encode;
 mod partitioner;
 mod partitions;
-mod pool;
-mod recover;
-mod relay;
-mod resolve;
+mod passthrough;
+mod resend;
 mod sender;
 mod shared;
+mod shared_producers;
+mod shutdown;
+mod tail_lookup;
 #[cfg(test)]
 mod tests;
+mod unreported_failures;
 
 use std::{
     collections::VecDeque,
@@ -60,18 +60,18 @@ use std::{
 use tokio::{task::AbortHandle, time::Instant};
 
 pub use batch::BatchOutcome;
-pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
 pub(crate) use builder::Identity;
-pub use closing::CloseReport;
-pub use delivery::{Deliveries, Delivery, Placed};
-pub use ledger::Undelivered;
-pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
-pub use pool::ProducerPool;
-pub(crate) use relay::Relayed;
-pub(crate) use resolve::{Written, written};
+pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
+pub use delivery::{Deliveries, Delivery, RecordMetadata};
+pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
+pub(crate) use passthrough::Relayed;
 pub use shared::ProducerStats;
+pub use shared_producers::SharedProducers;
+pub use shutdown::CloseReport;
+pub(crate) use tail_lookup::{Written, written};
+pub use unreported_failures::Undelivered;
 
-use self::{builder::Config, shared::Shared};
+use self::{builder::Config, shared::ProducerShared};
 use crate::{Client, Error, IntoRecord, Record, Result, client::CloseWithClient, topic::Topic};
 
 /// How long [`Producer::close`] waits for deliveries.
@@ -107,7 +107,7 @@ pub struct Producer {
 
 /// Ends the producer when the last clone is gone; the senders themselves keep only what is shared.
 struct ProducerHandle {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     /// Looks for new partitions, where topics can have several.
     refresh: Option<AbortHandle>,
 }
@@ -136,7 +136,7 @@ async fn step_back() {
 }
 
 /// Takes up new partitions until the producer is gone.
-async fn refresh(shared: Weak<Shared>) {
+async fn refresh(shared: Weak<ProducerShared>) {
     loop {
         tokio::time::sleep(REFRESH).await;
         let Some(shared) = shared.upgrade().filter(|shared| !shared.is_closed()) else { return };
@@ -146,8 +146,8 @@ async fn refresh(shared: Weak<Shared>) {
 
 impl Producer {
     fn start(client: &Client, topic: Topic, partitions: u32, config: Config) -> Self {
-        let shared = Shared::new(client, topic, partitions, config);
-        let weak: Weak<Shared> = Arc::downgrade(&shared);
+        let shared = ProducerShared::new(client, topic, partitions, config);
+        let weak: Weak<ProducerShared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue(weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
         let refresh = shared.capabilities.partitions.then(|| {
@@ -157,7 +157,7 @@ impl Producer {
         Self { handle: Arc::new(ProducerHandle { shared, refresh }) }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<ProducerShared> {
         &self.handle.shared
     }
 
@@ -173,7 +173,7 @@ impl Producer {
     ///
     /// # Cancel safety
     /// If the future is dropped, the record is sent once or not at all.
-    pub async fn send(&self, record: impl IntoRecord) -> Result<Placed> {
+    pub async fn send(&self, record: impl IntoRecord) -> Result<RecordMetadata> {
         let record = record.into_record();
         let shared = self.shared();
         if shared.telemetry.traces_sending() {
@@ -213,7 +213,7 @@ impl Producer {
     ///
     /// # Cancel safety
     /// If the future is dropped, each record is sent once or not at all, and those sent are the first ones.
-    pub async fn send_all<I>(&self, records: I) -> Result<Vec<Placed>>
+    pub async fn send_all<I>(&self, records: I) -> Result<Vec<RecordMetadata>>
     where
         I: IntoIterator,
         I::Item: IntoRecord,

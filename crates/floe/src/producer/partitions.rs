@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicU32, Ordering},
 };
 
-use super::accumulate::Partition;
+use super::accumulator::Partition;
 
 /// A list that only grows, read without a lock: every record looks up its partition.
 #[derive(Debug)]

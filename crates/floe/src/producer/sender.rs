@@ -1,7 +1,7 @@
 //! Sends the batches of one partition.
 //!
-//! One task for each partition in use. It keeps a window of appends in flight, started in order; `ahead.rs` has what
-//! follows them compressed. What happens when one of them fails is in `recover.rs`.
+//! One task for each partition in use. It keeps a window of appends in flight, started in order; `parallel_encode.rs` has what
+//! follows them compressed. What happens when one of them fails is in `resend.rs`.
 
 use std::{
     collections::VecDeque,
@@ -15,11 +15,11 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
-    accumulate::{ClosedBatch, Found, Partition},
-    ahead::{self, Ahead, Hand},
+    accumulator::{ClosedBatch, Found, Partition},
     batch::Batch,
     builder::DeliveryMode,
-    shared::Shared,
+    parallel_encode::{self, EncodePermit, EncodeQueue},
+    shared::ProducerShared,
 };
 use crate::{
     Result,
@@ -29,7 +29,7 @@ use crate::{
 
 /// Sends until the producer is closed and nothing is left.
 pub(super) fn run(
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
 ) -> impl Future<Output = ()> + Send + 'static {
     // Made here and not inside: a runtime that shuts down drops the future without ever polling it.
@@ -44,7 +44,7 @@ pub(super) fn run(
 
 /// Fails what was never taken, if the sender is stopped before its time or panics; after a normal end there is nothing.
 struct Leftovers {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
 }
 
@@ -59,7 +59,7 @@ impl Drop for Leftovers {
 }
 
 pub(super) struct Sender<'a> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ProducerShared>,
     pub(super) partition: Arc<Partition>,
     pub(super) engine: &'a dyn Engine,
     pub(super) target: TopicPartition,
@@ -68,11 +68,11 @@ pub(super) struct Sender<'a> {
     /// Failed and to be sent again before anything new, in order.
     pub(super) again: VecDeque<Batch>,
     /// Taken and not sent yet.
-    ahead: Ahead,
+    ahead: EncodeQueue,
     /// Most appends in flight.
     limit: usize,
     next_sequence: i32,
-    /// None of the batches without an answer lies before this offset; see [`super::resolve`].
+    /// None of the batches without an answer lies before this offset; see [`super::tail_lookup`].
     pub(super) settled: Settled,
 }
 
@@ -122,7 +122,7 @@ enum Nothing {
 }
 
 impl<'a> Sender<'a> {
-    fn new(shared: Arc<Shared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
+    fn new(shared: Arc<ProducerShared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
         let config = &shared.config;
         let limit = match config.delivery {
             DeliveryMode::AtLeastOnce => config.max_in_flight.min(shared.capabilities.append_window.max(1)),
@@ -140,7 +140,7 @@ impl<'a> Sender<'a> {
             target: shared.topic.partition(partition.index),
             window: VecDeque::new(),
             again: VecDeque::new(),
-            ahead: Ahead::default(),
+            ahead: EncodeQueue::default(),
             limit,
             next_sequence,
             settled,
@@ -255,10 +255,10 @@ impl<'a> Sender<'a> {
     }
 
     /// Leave to have a batch encoded by another thread.
-    fn hand(&self) -> Option<Hand> {
+    fn hand(&self) -> Option<EncodePermit> {
         let config = &self.shared.config;
         let compresses = config.compression.codec != Codec::None;
-        compresses.then(|| ahead::hand(&self.shared.runtime, config.batch_size)).flatten()
+        compresses.then(|| parallel_encode::permit(&self.shared.runtime, config.batch_size)).flatten()
     }
 
     fn adopt(&self, closed: ClosedBatch) -> Batch {

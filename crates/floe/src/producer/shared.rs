@@ -19,14 +19,14 @@ use tokio::{
 };
 
 use super::{
-    accumulate::{Accumulator, Offered, Partition, Parts, now_millis},
+    accumulator::{Accumulator, Offered, Partition, Parts, now_millis},
     builder::{Config, Identity, WhenFull},
-    closing::CloseReport,
     delivery::{Deliveries, Delivery},
-    ledger::Ledger,
-    partitioner::Choice,
+    partitioner::PartitionChoice,
     partitions::Partitions,
     sender,
+    shutdown::CloseReport,
+    unreported_failures::UnreportedFailures,
 };
 use crate::{
     Client, Error, ErrorKind, Record, Result,
@@ -40,7 +40,7 @@ const SOON: Duration = Duration::from_secs(1);
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Shared {
+pub(super) struct ProducerShared {
     pub(super) engine: SharedEngine,
     pub(super) telemetry: Telemetry,
     pub(super) engine_name: &'static str,
@@ -56,7 +56,7 @@ pub(super) struct Shared {
     current: AtomicU32,
     /// Bytes that may still be buffered.
     pub(super) budget: Semaphore,
-    pub(super) ledger: Arc<Ledger>,
+    pub(super) unreported: Arc<UnreportedFailures>,
     pub(super) counters: Counters,
     pub(super) runtime: Handle,
     /// The senders that were started.
@@ -112,7 +112,7 @@ enum Pushed {
     QueueFull(u32),
 }
 
-impl Shared {
+impl ProducerShared {
     pub(super) fn new(client: &Client, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
         let engine = client.engine();
         let info = engine.info();
@@ -132,7 +132,7 @@ impl Shared {
             growth: Mutex::default(),
             // Many short-lived producers must not all write to the first partition.
             current: AtomicU32::new((floe_core::random::bits() % u64::from(partitions)) as u32),
-            ledger: Arc::default(),
+            unreported: Arc::default(),
             counters: Counters::default(),
             runtime: Handle::current(),
             senders: Mutex::default(),
@@ -237,12 +237,12 @@ impl Shared {
     #[inline]
     fn choose(&self, parts: &Parts<'_>, fixed: Option<u32>) -> Result<(u32, &Arc<Partition>)> {
         let choice = match fixed {
-            Some(partition) => Choice::Partition(partition),
+            Some(partition) => PartitionChoice::Partition(partition),
             None => self.config.partitioner.partition(parts.key, parts.value, self.partitions.count()),
         };
         let index = match choice {
-            Choice::Partition(partition) => partition,
-            Choice::Any => self.current.load(Ordering::Relaxed),
+            PartitionChoice::Partition(partition) => partition,
+            PartitionChoice::Any => self.current.load(Ordering::Relaxed),
         };
         match self.partitions.get(index) {
             Some(partition) => Ok((index, partition)),
@@ -277,7 +277,7 @@ impl Shared {
             }
         };
         let mut accumulator = partition.accumulator.lock();
-        let offered = accumulator.offer(index, &self.config, parts, &self.ledger);
+        let offered = accumulator.offer(index, &self.config, parts, &self.unreported);
         let taken = matches!(offered, Offered::Taken { .. });
         let batch = accumulator.latest().filter(|_| taken).cloned();
         self.after_offer(partition, accumulator, taken);
@@ -360,7 +360,7 @@ impl Shared {
         let mut accumulator = partition.accumulator.lock();
         let (mut taken, mut stopped) = (0, None);
         for parts in run {
-            match accumulator.offer(index, &self.config, parts, &self.ledger) {
+            match accumulator.offer(index, &self.config, parts, &self.unreported) {
                 Offered::Taken { index: at, timestamp } => {
                     if let Some(batch) = accumulator.latest() {
                         deliveries.push(batch, at, timestamp);
@@ -516,7 +516,7 @@ impl Shared {
     }
 }
 
-impl Queue for Shared {
+impl Queue for ProducerShared {
     fn name(&self) -> &'static str {
         "producer"
     }

@@ -15,7 +15,7 @@ use crate::{
     consumer::{Gap, Message, RecordBatch},
     engine::SharedEngine,
     net::Dial,
-    producer::Placed,
+    producer::RecordMetadata,
     topic::TopicPartition,
 };
 
@@ -156,8 +156,8 @@ impl Telemetry {
         &self,
         _: &Topic,
         _: usize,
-        sending: impl Future<Output = Result<Placed>>,
-    ) -> Result<Placed> {
+        sending: impl Future<Output = Result<RecordMetadata>>,
+    ) -> Result<RecordMetadata> {
         sending.await
     }
 

@@ -7,7 +7,7 @@ use crate::{
     Record, Result,
     blocking::{Background, Delivery, ProducerBuilder},
     payload::{self, PayloadCodec, formats, forward_producer_settings},
-    producer::{CloseReport, Placed, ProducerStats},
+    producer::{CloseReport, ProducerStats, RecordMetadata},
     topic::Topic,
 };
 
@@ -67,7 +67,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
     ///
     /// # Errors
     /// As [`payload::TypedProducer::send`].
-    pub fn send(&self, record: impl Into<Record<C::Value>>) -> Result<Placed> {
+    pub fn send(&self, record: impl Into<Record<C::Value>>) -> Result<RecordMetadata> {
         self.runtime.wait(self.inner.send(record))?
     }
 
@@ -84,7 +84,7 @@ impl<C: PayloadCodec> TypedProducer<C> {
     ///
     /// # Errors
     /// As [`payload::TypedProducer::send_all`].
-    pub fn send_all<R>(&self, records: impl IntoIterator<Item = R>) -> Result<Vec<Placed>>
+    pub fn send_all<R>(&self, records: impl IntoIterator<Item = R>) -> Result<Vec<RecordMetadata>>
     where
         R: Into<Record<C::Value>>,
     {

@@ -9,7 +9,7 @@ use crate::{
     Codec, ErrorKind,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
-    producer::ahead,
+    producer::parallel_encode,
 };
 
 /// Far longer than anything here takes; only so that a hang is a failure.
@@ -67,13 +67,13 @@ async fn an_append_that_fails_keeps_the_order_of_what_was_compressed_behind_it()
 async fn several_hands_are_there_and_are_given_back() {
     let processors = available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Handle::current();
-    let small = ahead::hand(&runtime, 1024);
+    let small = parallel_encode::permit(&runtime, 1024);
     assert!(small.is_none(), "small batches are not worth it");
     if processors > 1 {
         // Other tests of this process take hands, too, and give them back.
         let taken = timeout(PATIENCE, async {
             loop {
-                match ahead::hand(&runtime, 64 * 1024) {
+                match parallel_encode::permit(&runtime, 64 * 1024) {
                     Some(hand) => return hand,
                     None => tokio::task::yield_now().await,
                 }
@@ -86,7 +86,7 @@ async fn several_hands_are_there_and_are_given_back() {
 #[tokio::test]
 async fn a_runtime_of_one_thread_gets_no_other() {
     let runtime = tokio::runtime::Handle::current();
-    assert!(ahead::hand(&runtime, 64 * 1024).is_none());
+    assert!(parallel_encode::permit(&runtime, 64 * 1024).is_none());
 }
 
 #[tokio::test(start_paused = true)]

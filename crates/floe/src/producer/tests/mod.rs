@@ -3,13 +3,13 @@
 mod at_most_once;
 mod batching;
 mod chaos;
-mod closing;
 mod compressing;
 mod configuration;
 mod failures;
 mod growth;
 mod memory;
 mod sending;
+mod shutdown;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use crate::{
     Client, ErrorKind, Record,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
-    producer::{Choice, Partitioner, Specific},
+    producer::{FixedPartition, PartitionChoice, Partitioner},
 };
 
 #[tokio::test(start_paused = true)]
@@ -76,7 +76,7 @@ async fn records_without_a_key_fill_a_batch_before_they_move_on() {
 #[tokio::test(start_paused = true)]
 async fn the_record_decides_over_the_partitioner() {
     let (_, builder) = over(FakeEngine::with_topic("orders", 3));
-    let orders = builder.partitioner(Specific(2)).start().await.unwrap();
+    let orders = builder.partitioner(FixedPartition(2)).start().await.unwrap();
     assert_eq!(orders.send(Record::keyed("a", "x")).await.unwrap().partition, 2);
     assert_eq!(orders.send(Record::keyed("a", "x").partition(1)).await.unwrap().partition, 1);
 }
@@ -85,8 +85,8 @@ async fn the_record_decides_over_the_partitioner() {
 struct ByLength;
 
 impl Partitioner for ByLength {
-    fn partition(&self, _key: Option<&[u8]>, value: &[u8], _partitions: u32) -> Choice {
-        Choice::Partition(value.len() as u32)
+    fn partition(&self, _key: Option<&[u8]>, value: &[u8], _partitions: u32) -> PartitionChoice {
+        PartitionChoice::Partition(value.len() as u32)
     }
 }
 

@@ -30,22 +30,22 @@ use crate::{Error, ErrorKind, Result};
 const WORTH_A_THREAD: usize = 16 * 1024;
 
 /// The right to compress on another thread.
-pub(super) type Hand = OwnedSemaphorePermit;
+pub(super) type EncodePermit = OwnedSemaphorePermit;
 
 /// The batches of one sender that were taken and not sent yet, in order.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
-    queue: VecDeque<Entry>,
+pub(super) struct EncodeQueue {
+    queue: VecDeque<EncodingBatch>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct EncodingBatch {
     batch: Batch,
     /// `None` once it is compressed.
     work: Option<JoinHandle<Result<EncodedBatch>>>,
 }
 
-impl Entry {
+impl EncodingBatch {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(work) = &mut self.work {
             let outcome = std::task::ready!(Pin::new(work).poll(context));
@@ -56,7 +56,7 @@ impl Entry {
     }
 }
 
-impl Ahead {
+impl EncodeQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -65,7 +65,7 @@ impl Ahead {
     pub(super) fn push(
         &mut self,
         batch: Batch,
-        hand: Hand,
+        hand: EncodePermit,
         work: impl FnOnce() -> Result<EncodedBatch> + Send + 'static,
     ) {
         let work = tokio::task::spawn_blocking(move || {
@@ -73,7 +73,7 @@ impl Ahead {
             drop(hand);
             outcome
         });
-        self.queue.push_back(Entry { batch, work: Some(work) });
+        self.queue.push_back(EncodingBatch { batch, work: Some(work) });
     }
 
     /// The first batch, if it is compressed or its time is over.
@@ -83,7 +83,7 @@ impl Ahead {
         if !ready && first.batch.deadline > now {
             return None;
         }
-        let Entry { batch, work } = self.queue.pop_front()?;
+        let EncodingBatch { batch, work } = self.queue.pop_front()?;
         if let Some(work) = work {
             work.abort();
         }
@@ -107,7 +107,7 @@ impl Ahead {
 /// Leave to compress on another thread, if one is free and it is worth it for batches of this size.
 ///
 /// Never on a runtime of one thread: who chose that wants one thing to happen after the other.
-pub(super) fn hand(runtime: &Handle, batch_bytes: usize) -> Option<Hand> {
+pub(super) fn permit(runtime: &Handle, batch_bytes: usize) -> Option<EncodePermit> {
     static HANDS: OnceLock<Arc<Semaphore>> = OnceLock::new();
     if batch_bytes < WORTH_A_THREAD || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
         return None;

@@ -14,11 +14,11 @@ type Slot = Arc<tokio::sync::Mutex<Option<Producer>>>;
 /// Sharing fills batches better than many producers would. A shared producer lives until the client is closed or
 /// dropped, or somebody closes it; then the next one who asks gets a new one.
 #[derive(Debug, Default)]
-pub struct ProducerPool {
+pub struct SharedProducers {
     slots: Mutex<HashMap<Topic, Slot>>,
 }
 
-impl ProducerPool {
+impl SharedProducers {
     /// The producer for `topic`, started with default settings if there is none yet.
     pub(crate) async fn get(&self, client: &Client, topic: &Topic) -> Result<Producer> {
         // The outer lock is held for a moment only: a topic that is slow to start must not hold up the others.

@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{delivery::BatchState, ledger::Undelivered, shared::Shared};
+use super::{delivery::BatchState, shared::ProducerShared, unreported_failures::Undelivered};
 use crate::{
     Error, ErrorKind, Result, client::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
     topic::Topic,
@@ -35,13 +35,13 @@ impl CloseReport {
     }
 }
 
-impl Shared {
+impl ProducerShared {
     /// Sends everything that was buffered before, and waits for the outcomes until the deadline.
     pub(super) async fn flush(&self, limit: Option<Duration>) -> Result<()> {
         let unfinished = self.close_batches();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let all_done = wait_until(&unfinished, deadline).await;
-        let undelivered = self.ledger.report(&unfinished);
+        let undelivered = self.unreported.report(&unfinished);
         if let Some(error) = undelivered_error(&self.topic, &undelivered) {
             return Err(error.with_engine(self.engine_name));
         }
@@ -96,14 +96,14 @@ impl Shared {
         }
         let done = CloseReport {
             delivered: self.counters.records.load(Ordering::Relaxed),
-            undelivered: self.ledger.report(&unfinished),
+            undelivered: self.unreported.report(&unfinished),
         };
         *report = Some(done.clone());
         Ok(done)
     }
 }
 
-impl CloseWithClient for Shared {
+impl CloseWithClient for ProducerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let report = self.close(deadline).await?;

@@ -1,6 +1,6 @@
 //! Failures that nobody has looked at yet.
 //!
-//! A record whose [`super::Delivery`] was dropped may fail without anybody noticing. The ledger counts such records, so
+//! A record whose [`super::Delivery`] was dropped may fail without anybody noticing. The unreported counts such records, so
 //! that the next flush or close reports them. Each report turns the page; a failure seen later through its delivery
 //! is then not subtracted from a page it is not on.
 
@@ -24,7 +24,7 @@ pub struct Undelivered {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Ledger {
+pub(super) struct UnreportedFailures {
     page: Mutex<Page>,
 }
 
@@ -34,7 +34,7 @@ struct Page {
     failed: BTreeMap<u32, Undelivered>,
 }
 
-impl Ledger {
+impl UnreportedFailures {
     /// Enters a batch that failed. Call before the outcome is published: a delivery may be looked at right after.
     pub(super) fn enter(&self, state: &BatchState, records: u32, error: &Error) {
         let mut page = self.page.lock();
@@ -92,10 +92,10 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    fn failed_batch(ledger: &Arc<Ledger>, partition: u32, records: u32) -> Arc<BatchState> {
-        let state = Arc::new(BatchState::new(partition, Arc::clone(ledger)));
+    fn failed_batch(unreported: &Arc<UnreportedFailures>, partition: u32, records: u32) -> Arc<BatchState> {
+        let state = Arc::new(BatchState::new(partition, Arc::clone(unreported)));
         let error = Error::new(ErrorKind::ServerError, "no");
-        ledger.enter(&state, records, &error);
+        unreported.enter(&state, records, &error);
         state.complete(Err(error));
         state
     }
@@ -106,32 +106,32 @@ mod tests {
 
     #[test]
     fn what_nobody_saw_is_reported_once() {
-        let ledger = Arc::new(Ledger::default());
-        let state = failed_batch(&ledger, 1, 3);
-        failed_batch(&ledger, 2, 1);
-        ledger.observe(&state, 1);
-        assert_eq!(counts(&ledger.report(&[])), [(1, 2), (2, 1)]);
-        assert_eq!(counts(&ledger.report(&[])), []);
+        let unreported = Arc::new(UnreportedFailures::default());
+        let state = failed_batch(&unreported, 1, 3);
+        failed_batch(&unreported, 2, 1);
+        unreported.observe(&state, 1);
+        assert_eq!(counts(&unreported.report(&[])), [(1, 2), (2, 1)]);
+        assert_eq!(counts(&unreported.report(&[])), []);
     }
 
     #[test]
     fn a_late_look_does_not_disturb_the_next_page() {
-        let ledger = Arc::new(Ledger::default());
-        let old = failed_batch(&ledger, 1, 3);
-        ledger.report(&[]);
-        failed_batch(&ledger, 1, 5);
-        ledger.observe(&old, 1);
-        assert_eq!(counts(&ledger.report(&[])), [(1, 5)]);
+        let unreported = Arc::new(UnreportedFailures::default());
+        let old = failed_batch(&unreported, 1, 3);
+        unreported.report(&[]);
+        failed_batch(&unreported, 1, 5);
+        unreported.observe(&old, 1);
+        assert_eq!(counts(&unreported.report(&[])), [(1, 5)]);
     }
 
     #[test]
     fn batches_waited_for_count_whole_whoever_saw_them() {
-        let ledger = Arc::new(Ledger::default());
-        let state = failed_batch(&ledger, 1, 3);
-        ledger.observe(&state, 1);
+        let unreported = Arc::new(UnreportedFailures::default());
+        let state = failed_batch(&unreported, 1, 3);
+        unreported.observe(&state, 1);
         let waited = [(state, 3)];
-        assert_eq!(counts(&ledger.report(&waited)), [(1, 3)]);
+        assert_eq!(counts(&unreported.report(&waited)), [(1, 3)]);
         // Another flush that waited for the same batch reports it as well.
-        assert_eq!(counts(&ledger.report(&waited)), [(1, 3)]);
+        assert_eq!(counts(&unreported.report(&waited)), [(1, 3)]);
     }
 }

@@ -13,7 +13,7 @@ use floe_wire::{
 use parking_lot::Mutex;
 use tokio::{sync::Notify, time::Instant};
 
-use super::{builder::Config, delivery::BatchState, ledger::Ledger};
+use super::{builder::Config, delivery::BatchState, unreported_failures::UnreportedFailures};
 use crate::telemetry::{Origin, Origins};
 
 /// Room for the first batch of a partition; later ones are made about as large as those before them.
@@ -279,7 +279,7 @@ impl Accumulator {
         index: u32,
         config: &Config,
         parts: &Parts<'_>,
-        ledger: &Arc<Ledger>,
+        unreported: &Arc<UnreportedFailures>,
     ) -> Offered {
         if self.closed {
             return Offered::Closed;
@@ -302,7 +302,7 @@ impl Accumulator {
         let capacity = self.capacity.max(parts.size);
         let open = self.open.get_or_insert_with(|| OpenBatch {
             builder: BatchBuilder::new(capacity),
-            state: Arc::new(BatchState::new(index, Arc::clone(ledger))),
+            state: Arc::new(BatchState::new(index, Arc::clone(unreported))),
             opened_at: Instant::now(),
             memory: 0,
             timed: timestamp > 0,
@@ -333,13 +333,13 @@ impl Accumulator {
         index: u32,
         config: &Config,
         (batch, memory): (EncodedBatch, usize),
-        ledger: &Arc<Ledger>,
+        unreported: &Arc<UnreportedFailures>,
     ) -> Option<Arc<BatchState>> {
         if self.closed {
             return None;
         }
         self.close_open(config);
-        let state = Arc::new(BatchState::new(index, Arc::clone(ledger)));
+        let state = Arc::new(BatchState::new(index, Arc::clone(unreported)));
         let contents = Gathered::Whole(batch);
         self.unfinished.push_back((Arc::clone(&state), contents.count()));
         self.queue.push_back(ClosedBatch {

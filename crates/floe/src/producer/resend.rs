@@ -10,8 +10,8 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
     batch::Batch,
-    resolve,
     sender::{Sender, Settled},
+    tail_lookup,
 };
 use crate::{Effect, Error, ErrorKind};
 
@@ -114,7 +114,7 @@ impl Sender<'_> {
             Settled::Before(offset) => Some(offset),
             Settled::Unasked | Settled::Unknown => None,
         };
-        let looking = resolve::find(self.engine, &self.target, from, &wanted);
+        let looking = tail_lookup::find(self.engine, &self.target, from, &wanted);
         let places = match timeout_at(deadline, looking).await {
             Ok(Ok(places)) => places,
             Ok(Err(error)) => {

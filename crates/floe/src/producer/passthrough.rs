@@ -4,7 +4,7 @@ use floe_wire::batch::{BatchBuilder, BorrowedRecord, EncodedBatch, HEADER_LEN};
 
 use super::{
     Producer,
-    accumulate::{Offered, Parts, now_millis},
+    accumulator::{Offered, Parts, now_millis},
     delivery::Deliveries,
     step_back,
 };
@@ -59,7 +59,7 @@ impl Producer {
         let permit = shared.budget.acquire_many(u32::try_from(memory).unwrap_or(u32::MAX)).await;
         permit.map_err(|_| shared.closed())?.forget();
         let mut accumulator = at.accumulator.lock();
-        let state = accumulator.offer_whole(partition, &shared.config, (batch, memory), &shared.ledger);
+        let state = accumulator.offer_whole(partition, &shared.config, (batch, memory), &shared.unreported);
         let taken = state.is_some();
         shared.after_offer(at, accumulator, taken);
         let Some(state) = state else {
