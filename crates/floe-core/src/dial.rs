@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
 };
 
-use crate::{Effect, Error, ErrorKind, Result};
+use crate::{Effect, Error, ErrorKind, Result, platform};
 
 /// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,7 +113,7 @@ impl TcpDial {
         let mut last = None;
         for address in addresses {
             match self.connect_to(address).await {
-                Ok(stream) if self.quick_ack => return Ok(quick_ack::wrap(stream)),
+                Ok(stream) if self.quick_ack => return Ok(platform::quick_ack(stream)),
                 Ok(stream) => return Ok(Box::new(stream)),
                 Err(error) => last = Some(error),
             }
@@ -128,14 +128,7 @@ impl TcpDial {
 
     async fn connect_to(self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_keepalive(true)?;
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::net::sockopt;
-            sockopt::set_tcp_keepidle(&socket, self.keepalive.max(Duration::from_secs(1)))?;
-            sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(5))?;
-            sockopt::set_tcp_keepcnt(&socket, 3)?;
-        }
+        platform::keepalive(&socket, self.keepalive)?;
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -154,83 +147,6 @@ fn refused(cause: io::Error) -> Error {
 impl Dial for TcpDial {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
         Box::pin(self.connect(to))
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod quick_ack {
-    use std::{
-        io,
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use rustix::net::sockopt::set_tcp_quickack;
-    use tokio::{
-        io::{AsyncRead, AsyncWrite, ReadBuf},
-        net::TcpStream,
-    };
-
-    use super::Stream;
-
-    /// A connection that acknowledges at once.
-    struct QuickAck(TcpStream);
-
-    pub(super) fn wrap(stream: TcpStream) -> Box<dyn Stream> {
-        // Failing costs speed and nothing else.
-        let _ = set_tcp_quickack(&stream, true);
-        Box::new(QuickAck(stream))
-    }
-
-    impl AsyncRead for QuickAck {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let read = Pin::new(&mut self.0).poll_read(cx, buf);
-            if read.is_ready() {
-                let _ = set_tcp_quickack(&self.0, true);
-            }
-            read
-        }
-    }
-
-    impl AsyncWrite for QuickAck {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write(cx, buf)
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bufs: &[io::IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            self.0.is_write_vectored()
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(cx)
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod quick_ack {
-    use tokio::net::TcpStream;
-
-    use super::Stream;
-
-    pub(super) fn wrap(stream: TcpStream) -> Box<dyn Stream> {
-        Box::new(stream)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     Client, Consumer, Message,
-    consumer::{Finish, StartAt},
+    consumer::{AckMode, StartAt},
 };
 use tokio::{
     sync::watch,
@@ -154,7 +154,7 @@ impl Grouped {
                 .group(self.group)
                 .from(StartAt::StoredOrBeginning)
                 .commit(plan.commit)
-                .finish(plan.finish)
+                .ack_mode(plan.ack_mode)
         })
         .await?;
         let mut previous = BTreeMap::new();
@@ -215,7 +215,7 @@ impl Grouped {
                 return Ok(Life::Crashed);
             }
             self.handled.record(self.group, partition, offset);
-            if plan.finish == Finish::OnAck {
+            if plan.ack_mode == AckMode::Explicit {
                 message.ack();
             }
             if is_new {

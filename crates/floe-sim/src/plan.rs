@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floe::{
     Codec,
-    consumer::{CommitPolicy, Finish},
+    consumer::{AckMode, CommitPolicy},
 };
 
 use crate::{network::Weather, rng::Rng};
@@ -55,7 +55,7 @@ pub struct GroupPlan {
     /// When it stores its offsets.
     pub commit: CommitPolicy,
     /// When a record counts as finished.
-    pub finish: Finish,
+    pub ack_mode: AckMode,
     /// Most milliseconds that it takes for a record.
     pub pause: u64,
     /// Of a thousand records, after how many it crashes.
@@ -142,7 +142,7 @@ impl GroupPlan {
                 CommitPolicy::Interval(Duration::from_millis(100)),
                 CommitPolicy::Interval(Duration::from_secs(5)),
             ]),
-            finish: rng.pick(&[Finish::OnNext, Finish::OnAck]),
+            ack_mode: rng.pick(&[AckMode::Auto, AckMode::Explicit]),
             pause: rng.pick(&[0, 20, 300]),
             crashes: rng.pick(&[0, 20, 100]),
         }

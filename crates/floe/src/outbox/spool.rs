@@ -9,7 +9,7 @@ use floe_log::{Partition, Store, StoreConfig, TopicConfig};
 use super::{checkpoint::Checkpoint, routing, settings::SpoolOptions};
 use crate::{
     Client, Error, ErrorKind, Message, Producer, Record, Result, Topic, TopicPartition,
-    consumer::{Consumer, GapPolicy, StartAt, WholeBatches},
+    consumer::{Consumer, GapPolicy, StartAt, RawBatchReader},
     engine::EmbeddedEngine,
     producer::Delivery,
 };
@@ -134,8 +134,8 @@ impl Spool {
     }
 
     /// Reads from an offset on, and waits for records at the end.
-    pub(super) async fn follow(&self, from: i64) -> Result<WholeBatches> {
-        WholeBatches::open(self.client.engine(), self.location(), from.max(self.start())).await
+    pub(super) async fn follow(&self, from: i64) -> Result<RawBatchReader> {
+        RawBatchReader::open(self.client.engine(), self.location(), from.max(self.start())).await
     }
 
     /// Deletes all records before an offset, in whole segments.

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use super::{checkpoint::Checkpoint, settings::SpoolOptions};
 use crate::{
     Error, ErrorKind, Message, Record, Result, TopicPartition,
-    consumer::{Consumer, WholeBatches},
+    consumer::{Consumer, RawBatchReader},
     producer::Delivery,
 };
 
@@ -59,7 +59,7 @@ impl Spool {
         match self.0 {}
     }
 
-    pub(super) async fn follow(&self, _: i64) -> Result<WholeBatches> {
+    pub(super) async fn follow(&self, _: i64) -> Result<RawBatchReader> {
         match self.0 {}
     }
 

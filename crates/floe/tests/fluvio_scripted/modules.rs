@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floe::{
     Effect, ErrorKind, Lookback, Record, SmartModule, SmartModuleKind,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
     engine::{Engine, ReadRequest, Start},
 };
 use floe_wire::{
@@ -228,7 +228,7 @@ async fn an_aggregate_that_was_asked_in_vain_keeps_its_state() {
 /// One record becomes three, all with the same place: none of them is done with before all are.
 #[tokio::test(start_paused = true)]
 async fn what_is_made_of_whole_batches_is_finished_as_a_whole() {
-    for finish in [Finish::OnNext, Finish::OnAck] {
+    for mode in [AckMode::Auto, AckMode::Explicit] {
         let cluster = filled(20);
         let engine = connect(&cluster).await;
         cluster.change(|state| {
@@ -237,7 +237,7 @@ async fn what_is_made_of_whole_batches_is_finished_as_a_whole() {
             state.made.push_back(made(10, 10, &[(0, "last")]));
         });
         let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).commit(CommitPolicy::Manual);
-        let consumer = consumer.finish(finish).smartmodule(SmartModule::named("triple"));
+        let consumer = consumer.ack_mode(mode).smartmodule(SmartModule::named("triple"));
         let mut consumer = consumer.start().await.unwrap();
         let mut kept = Vec::new();
         for number in 0..30 {

@@ -1,10 +1,6 @@
-//! TLS for connections: who the server must be, and who we are.
+//! TLS over rustls.
 
-use std::{
-    fmt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fmt, sync::Arc};
 
 use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream};
 use rustls_native_certs::{CertificateResult, load_native_certs};
@@ -18,69 +14,9 @@ use tokio_rustls::{
     },
 };
 
-/// Where a PEM text comes from.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Pem {
-    /// A file that holds it.
-    File(PathBuf),
-    /// The text itself.
-    Inline(String),
-}
+use super::{Pem, TlsOptions, invalid};
 
-impl Pem {
-    fn read(&self, what: &str) -> Result<Vec<u8>> {
-        match self {
-            Self::Inline(text) => Ok(text.clone().into_bytes()),
-            Self::File(path) => std::fs::read(path).map_err(|error| {
-                invalid(format!("the {what} {} cannot be read: {error}", path.display())).with_source(error)
-            }),
-        }
-    }
-}
-
-impl From<&str> for Pem {
-    /// A text that begins like PEM is one; anything else is a path.
-    fn from(text: &str) -> Self {
-        if text.trim_start().starts_with("-----BEGIN") {
-            Self::Inline(text.to_owned())
-        } else {
-            Self::File(Path::new(text).to_owned())
-        }
-    }
-}
-
-/// Texts may be keys, so they are never shown.
-impl fmt::Debug for Pem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "{}", path.display()),
-            Self::Inline(_) => f.write_str("(inline)"),
-        }
-    }
-}
-
-/// How to use TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TlsOptions {
-    /// Certificates of the authorities that may vouch for the server; those that the system trusts if `None`.
-    pub(crate) ca: Option<Pem>,
-    /// Our certificate, with `key`.
-    pub(crate) cert: Option<Pem>,
-    /// Key of our certificate.
-    pub(crate) key: Option<Pem>,
-    /// Name that the controller's certificate shows, in place of the host's. Data servers show `<name>.<domain>`.
-    pub(crate) domain: Option<String>,
-    /// Whether the server must prove who it is. Without, anyone in between can read and change everything.
-    pub(crate) verify: bool,
-}
-
-impl Default for TlsOptions {
-    fn default() -> Self {
-        Self { ca: None, cert: None, key: None, domain: None, verify: true }
-    }
-}
-
-/// Makes connections out of plain ones.
+/// Wraps plain connections in TLS.
 #[derive(Clone)]
 pub(crate) struct Tls {
     connector: TlsConnector,
@@ -103,7 +39,9 @@ impl Tls {
                 config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
             }
             (None, true) => config.with_root_certificates(system_authorities(load_native_certs())?),
-            (Some(_), false) => return Err(invalid("ca makes no sense with verify=no".to_owned())),
+            (Some(_), false) => {
+                return Err(invalid("ca has no effect with verify=no: leave out one of them".to_owned()));
+            }
         };
         let config = match (&options.cert, &options.key) {
             (None, None) => config.with_no_client_auth(),
@@ -121,8 +59,8 @@ impl Tls {
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), domain })
     }
 
-    /// Shakes hands with a server. `host` is where it was reached, `object` its name within the domain, if it has one.
-    /// Put a deadline around it: a plain server waits for more bytes for ever.
+    /// Does the handshake with a server. `host` is the address that was dialled, `object` the server's name within the
+    /// domain, if it has one. The caller sets a deadline: a plain server would wait for more bytes for ever.
     ///
     /// # Errors
     /// [`ErrorKind::TlsFailed`], without effect.
@@ -152,13 +90,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// Whether bytes that should begin a plain answer begin a TLS alert: what a TLS port says to a plain client.
-pub(crate) fn is_alert(start: [u8; 4]) -> bool {
-    matches!(start, [0x15, 3, 0..=4, 0])
-}
-
-/// What a broken connection means if the peer broke it because it does not trust us. It tells only after our side of
-/// the handshake is done.
+/// The error of a connection that the server closed because it rejects the client's certificate. A server rejects only
+/// after the client's side of the handshake is done.
 pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
     use rustls::AlertDescription as Alert;
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())?;
@@ -175,7 +108,7 @@ pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
         | Alert::UnknownCA
         | Alert::AccessDenied
         | Alert::DecryptError
-        | Alert::HandshakeFailure => format!("the server does not trust this client: {cause}"),
+        | Alert::HandshakeFailure => format!("the server rejected the client certificate: {cause}"),
         _ => return None,
     };
     Some(Error::new(ErrorKind::TlsFailed, message))
@@ -183,12 +116,12 @@ pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
 
 fn failed(name: &str, error: std::io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    // A connection that just ends may be a server that restarts; a certificate does not get better.
+    // A connection that only ends may belong to a server that restarts; a rejected certificate stays rejected.
     let (message, passes) = match cause {
         Some(rustls::Error::InvalidMessage(problem)) => {
-            (format!("{name} does not speak TLS ({problem:?}); is it a plain port?"), false)
+            (format!("{name} does not speak TLS ({problem:?}); is it a plaintext port?"), false)
         }
-        Some(cause) => (format!("no trust between {name} and this client: {cause}"), false),
+        Some(cause) => (format!("TLS certificate verification failed for {name}: {cause}"), false),
         None => (format!("the connection to {name} ended within the TLS handshake: {error}"), true),
     };
     Error::new(ErrorKind::TlsFailed, message)
@@ -217,18 +150,22 @@ fn authorities(pem: &Pem) -> Result<RootCertStore> {
     Ok(store)
 }
 
-/// The authorities that the operating system trusts. Some of them may be unreadable or odd; that is no reason to trust
-/// none.
+/// The certificate authorities that the operating system trusts. Unreadable ones are left out.
 fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let (_, refused) = store.add_parsable_certificates(found.certs);
     let problem = found.errors.into_iter().next();
     if !store.is_empty() {
-        tracing::debug!(trusted = store.len(), refused, ?problem, "trusting the authorities of the system");
+        tracing::debug!(
+            trusted = store.len(),
+            refused,
+            ?problem,
+            "loaded the system's certificate authorities"
+        );
         return Ok(store);
     }
     let error = invalid(
-        "this system has no certificate authorities to trust: give ca=FILE, or verify=no to trust anybody"
+        "this system has no certificate authorities to trust: give ca=FILE, or verify=no to accept any certificate"
             .to_owned(),
     );
     Err(match problem {
@@ -237,11 +174,7 @@ fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
     })
 }
 
-fn invalid(problem: String) -> Error {
-    Error::new(ErrorKind::InvalidConfig, problem)
-}
-
-/// Lets any server in, as asked for with `verify=no`. Signatures are checked all the same.
+/// Accepts any certificate, for `verify=no`. Handshake signatures are still checked.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
@@ -293,7 +226,7 @@ mod tests {
         rustls::{ServerConfig, server::WebPkiClientVerifier},
     };
 
-    use super::*;
+    use super::{super::is_alert, *};
 
     struct Authority(CertifiedIssuer<'static, KeyPair>);
 
