@@ -36,7 +36,6 @@ pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;
-mod outbox;
 mod producer;
 #[cfg(test)]
 mod tests;
@@ -52,7 +51,6 @@ pub(crate) use forward::{
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
-pub use outbox::{TypedOutbox, TypedOutboxBuilder};
 pub use producer::{TypedProducer, TypedProducerBuilder};
 pub use undecodable::Undecodable;
 

@@ -1,59 +1,64 @@
-//! Which records must wait for others: those of a lane are handled one after the other.
+//! Queues of records that are handled one after the other: one queue for each key or partition in use.
 
 use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
+    collections::{HashMap, VecDeque, hash_map},
     hash::BuildHasher,
 };
 
-use super::Order;
+use super::settings::Order;
 use crate::{Message, retry::Retries};
 
-/// A record on its way through the processor. Boxed, since it is large and moves from queue to queue.
+/// A record that was read and is not done. Boxed, because it is large and moves between queues.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct PendingRecord {
     pub(super) message: Message,
     /// Attempts begun.
     pub(super) attempts: u32,
-    /// What it keeps others waiting in.
-    pub(super) lane: Option<u64>,
-    /// Once it failed.
+    /// Queue that the record blocks until its attempts end.
+    pub(super) queue: Option<u64>,
+    /// Present after the first failure.
     pub(super) retries: Option<Retries>,
 }
 
-/// Records that wait. A lane is there as long as one of its records is being handled.
+/// Records that wait for an attempt. A queue exists as long as one of its records is being handled.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct KeyQueues {
     order: Order,
     hasher: std::hash::RandomState,
-    busy: HashMap<u64, VecDeque<Box<Job>>>,
-    /// May begin.
-    ready: VecDeque<Box<Job>>,
+    blocked: HashMap<u64, VecDeque<Box<PendingRecord>>>,
+    /// Records that no other record blocks.
+    ready: VecDeque<Box<PendingRecord>>,
 }
 
-impl Lanes {
+impl KeyQueues {
     pub(super) fn new(order: Order) -> Self {
-        Self { order, hasher: std::hash::RandomState::new(), busy: HashMap::new(), ready: VecDeque::new() }
+        Self {
+            order,
+            hasher: std::hash::RandomState::new(),
+            blocked: HashMap::new(),
+            ready: VecDeque::new(),
+        }
     }
 
-    /// Takes in a record that was just read.
-    pub(super) fn admit(&mut self, message: Message) {
-        let lane = self.lane_of(&message);
-        let job = Box::new(Job { message, attempts: 0, lane, retries: None });
-        let Some(lane) = lane else {
-            self.ready.push_back(job);
+    /// Adds a record that was just read.
+    pub(super) fn push(&mut self, message: Message) {
+        let queue = self.queue_of(&message);
+        let record = Box::new(PendingRecord { message, attempts: 0, queue, retries: None });
+        let Some(queue) = queue else {
+            self.ready.push_back(record);
             return;
         };
-        match self.busy.entry(lane) {
-            Entry::Occupied(mut waiting) => waiting.get_mut().push_back(job),
-            Entry::Vacant(free) => {
+        match self.blocked.entry(queue) {
+            hash_map::Entry::Occupied(mut waiting) => waiting.get_mut().push_back(record),
+            hash_map::Entry::Vacant(free) => {
                 free.insert(VecDeque::new());
-                self.ready.push_back(job);
+                self.ready.push_back(record);
             }
         }
     }
 
-    /// Two keys may share a lane if their hashes are equal; then they wait for each other, which harms nobody.
-    fn lane_of(&self, message: &Message) -> Option<u64> {
+    /// Returns the queue of a record. Keys with equal hashes share a queue and wait for each other, which is harmless.
+    fn queue_of(&self, message: &Message) -> Option<u64> {
         match (self.order, &message.key) {
             (Order::PerKey, Some(key)) => Some(self.hasher.hash_one((message.partition, key))),
             (Order::PerPartition, _) => Some(u64::from(message.partition)),
@@ -61,20 +66,20 @@ impl Lanes {
         }
     }
 
-    /// The next record that may begin.
-    pub(super) fn next(&mut self) -> Option<Box<Job>> {
+    /// Removes the next record that may begin.
+    pub(super) fn pop(&mut self) -> Option<Box<PendingRecord>> {
         self.ready.pop_front()
     }
 
-    /// A record that had to wait is due: before those that have not begun.
-    pub(super) fn again(&mut self, job: Box<Job>) {
-        self.ready.push_front(job);
+    /// Adds a record whose retry is due, before the records that have not begun.
+    pub(super) fn push_retry(&mut self, record: Box<PendingRecord>) {
+        self.ready.push_front(record);
     }
 
-    /// The next record of a lane may begin.
-    pub(super) fn release(&mut self, lane: Option<u64>) {
-        let Some(lane) = lane else { return };
-        let Entry::Occupied(mut waiting) = self.busy.entry(lane) else { return };
+    /// Unblocks the next record of a queue.
+    pub(super) fn release(&mut self, queue: Option<u64>) {
+        let Some(queue) = queue else { return };
+        let hash_map::Entry::Occupied(mut waiting) = self.blocked.entry(queue) else { return };
         match waiting.get_mut().pop_front() {
             Some(next) => self.ready.push_back(next),
             None => drop(waiting.remove()),
