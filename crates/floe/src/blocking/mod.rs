@@ -43,6 +43,7 @@
 //! What is not here can be had through [`Client::wait`], which runs any future of the async API to its end.
 
 mod consumer;
+mod macros;
 mod outbox;
 mod processor;
 mod producer;
@@ -55,12 +56,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use consumer::{Consumer, ConsumerBuilder};
-pub use outbox::{Outbox, OutboxBuilder};
+pub use outbox::{Acceptance, Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
-pub use producer::{Delivery, Producer, ProducerBuilder};
-pub use typed::{
-    TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder,
-};
+pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};
+pub use typed::{TypedConsumer, TypedConsumerBuilder};
 
 use crate::{
     Error, ErrorKind, Result,

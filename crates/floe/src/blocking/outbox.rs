@@ -56,7 +56,7 @@ impl<C> Outbox<C> {
     methods! { crate::outbox::Outbox:
         wait send<R>(&self, record: R) -> Accepted where C: RecordEncoder<R>;
         wrap enqueue<R>(&self, record: R) -> Acceptance where C: RecordEncoder<R>;
-        wait send_all<I>(&self, records: I) where I: IntoIterator, C: RecordEncoder<I::Item>;
+        wait send_all<I>(&self, records: I) -> () where I: IntoIterator, C: RecordEncoder<I::Item>;
         wait close(&self) -> OutboxReport;
         wait close_within(&self, limit: Duration) -> OutboxReport;
         get topic(&self) -> &Topic;

@@ -1,4 +1,4 @@
-//! Where records of one partition gather until they are sent.
+//! Gathers the records of one partition into batches until the sender takes them.
 
 use std::{
     collections::VecDeque,
@@ -6,61 +6,66 @@ use std::{
     time::Duration,
 };
 
+use floe_core::invariant;
 use floe_wire::{
     WireError,
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{builder::Config, delivery::BatchState, unreported_failures::UnreportedFailures};
+use super::{config::Config, delivery::BatchState, unreported_failures::UnreportedFailures};
 use crate::telemetry::{Origin, Origins};
 
-/// Room for the first batch of a partition; later ones are made about as large as those before them.
+/// Capacity of the first batch of a partition; later ones are made about as large as those before them.
 const FIRST_CAPACITY: usize = 1024;
 
-/// Free places in a queue that was full at which those who wait for one are woken, unless the queue is short.
+/// Low-water mark: blocked producers wake once this many slots of the batch queue are free, or a quarter of a short
+/// queue.
 const WAKE_FOR: usize = 8;
 
-/// One partition: its records, and what its sender and those who enqueue tell each other.
+/// One partition: its records, and the notifications between its sender and the tasks that enqueue.
 #[derive(Debug)]
 pub(super) struct Partition {
     pub(super) index: u32,
     pub(super) accumulator: Mutex<Accumulator>,
     /// Wakes the sender.
     pub(super) work: Notify,
-    /// Wakes those who wait for room in the queue of closed batches.
+    /// Wakes tasks that wait for a slot in the queue of closed batches.
     pub(super) room: Notify,
-    /// A batch failed for good, and those behind it are not to be sent; see [`Config::in_order_only`].
+    /// A batch failed for good, and the batches behind it must not be sent; see [`Config::in_order_only`].
     pub(super) halted: AtomicBool,
 }
 
-/// Records that no sender has taken yet.
+/// Records that the sender has not taken yet.
 #[derive(Debug)]
 pub(super) struct Accumulator {
+    partition: u32,
+    unreported: Arc<UnreportedFailures>,
     open: Option<OpenBatch>,
     /// Closed batches, oldest first.
     queue: VecDeque<ClosedBatch>,
-    /// Every closed batch without an outcome, taken by the sender or not, with its number of records.
-    unfinished: VecDeque<(Arc<BatchState>, u32)>,
-    /// What the sender sleeps for.
-    pub(super) sleeping: Sleeping,
-    /// No more records are taken.
+    /// Every closed batch without an outcome, taken by the sender or not.
+    unfinished: VecDeque<UnfinishedBatch>,
+    sender_wait: SenderWait,
+    /// No more records are accepted.
     closed: bool,
     /// The sender was started.
-    pub(super) started: bool,
+    started: bool,
     capacity: usize,
 }
 
-/// What a sender waits for, so that it is not woken for nothing.
+/// A closed batch without an outcome, and its number of records.
+pub(super) type UnfinishedBatch = (Arc<BatchState>, u32);
+
+/// The condition under which the sender is woken, so that it is not woken for nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sleeping {
-    /// Nothing: it is busy, and will look by itself.
-    No,
-    /// A closed batch; the open one has to wait.
-    UntilClosed,
-    /// Any record.
-    UntilAny,
+enum SenderWait {
+    /// The sender runs, and will look for batches by itself.
+    Awake,
+    /// The open batch has to wait; the sender needs a closed one.
+    ForClosedBatch,
+    ForAnyRecord,
 }
 
 #[derive(Debug)]
@@ -69,96 +74,99 @@ struct OpenBatch {
     state: Arc<BatchState>,
     opened_at: Instant,
     memory: usize,
-    /// A batch whose first record has a positive time gives all its records a time, any other gives none.
+    /// A batch whose first record has a positive timestamp gives all its records a timestamp, any other gives none.
     timed: bool,
     origins: Origins,
 }
 
-/// A batch that takes no more records, not encoded to the end yet.
+/// A batch that takes no more records, before compression and checksum.
 #[derive(Debug)]
 pub(super) struct ClosedBatch {
-    pub(super) contents: Gathered,
+    pub(super) contents: ClosedContents,
     pub(super) state: Arc<BatchState>,
     /// Bytes taken from the producer's memory.
     pub(super) memory: usize,
     /// When it must be acknowledged.
     pub(super) deadline: Instant,
-    /// Where its records come from.
+    /// Trace contexts of its records.
     pub(super) origins: Origins,
 }
 
-/// The records of a batch before it has its identity.
+/// The records of a batch before it gets its producer id and sequence.
 #[derive(Debug)]
-pub(super) enum Gathered {
-    /// They were encoded one by one.
-    Built(BatchBuilder),
-    /// Somebody encoded them as a batch before.
-    Whole(EncodedBatch),
+pub(super) enum ClosedContents {
+    /// Records encoded one by one.
+    Records(BatchBuilder),
+    /// A batch that was encoded before and is passed through.
+    Encoded(EncodedBatch),
 }
 
-impl Gathered {
+impl ClosedContents {
     pub(super) fn count(&self) -> u32 {
         match self {
-            Self::Built(builder) => builder.count(),
-            Self::Whole(batch) => batch.header().offset_span(),
+            Self::Records(builder) => builder.count(),
+            Self::Encoded(batch) => batch.header().offset_span(),
         }
     }
 
     pub(super) fn finish(self, options: FinishOptions) -> Result<EncodedBatch, WireError> {
         match self {
-            Self::Built(builder) => builder.finish(options),
-            Self::Whole(batch) => batch.reissued(options),
+            Self::Records(builder) => builder.finish(options),
+            Self::Encoded(batch) => batch.reissued(options),
         }
     }
 }
 
-/// A record with what is known about it before it is placed.
+/// A record, checked and ready to be encoded.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Parts<'a> {
+pub(super) struct RecordParts<'a> {
     pub(super) key: Option<&'a [u8]>,
     pub(super) value: &'a [u8],
     pub(super) headers: &'a [(&'a str, &'a [u8])],
     pub(super) timestamp: Option<i64>,
-    /// Bytes it may take in a batch, at most.
+    /// Upper bound of its bytes in a batch.
     pub(super) size: usize,
     pub(super) origin: Option<&'a Origin>,
 }
 
-/// What came of offering a record.
+/// The batch that took a record, the index of the record in it, and its timestamp.
+type Slot<'a> = (&'a Arc<BatchState>, u32, i64);
+
+/// Why the accumulator did not take a record.
 #[derive(Debug)]
-pub(super) enum Offered {
-    /// It is in the latest batch.
-    Taken { index: u32, timestamp: i64 },
-    /// The open batch had no room and was closed; the next one may be another partition's.
+pub(super) enum NotTaken {
+    /// The open batch had no room and was closed; the next one may belong to another partition.
     Rolled,
-    /// Too many closed batches wait.
+    /// The queue of closed batches is full.
     QueueFull,
-    /// No batch can hold it.
+    /// The record does not fit into any batch.
     Refused(WireError),
-    /// No more records are taken.
+    /// The producer is closed.
     Closed,
 }
 
-/// What a sender finds.
+/// The answer to a sender that asks for the next batch.
 #[derive(Debug)]
-pub(super) enum Found {
-    /// A batch to send.
-    Batch(ClosedBatch),
-    /// A batch to send, closed just now.
-    Open(ClosedBatch),
-    /// Nothing before this time, unless it is woken.
-    NothingUntil(Option<Instant>),
-    /// Nothing, and nothing will come.
+pub(super) enum NextBatch {
+    /// The oldest closed batch.
+    Closed(ClosedBatch),
+    /// The open batch, closed for this call.
+    ClosedNow(ClosedBatch),
+    /// No batch before this time, unless the sender is woken.
+    NotBefore(Option<Instant>),
+    /// The producer is closed and nothing is left.
     Finished,
 }
 
 impl Partition {
-    pub(super) fn new(index: u32) -> Self {
+    pub(super) fn new(index: u32, unreported: &Arc<UnreportedFailures>) -> Self {
         let accumulator = Accumulator {
+            partition: index,
+            unreported: Arc::clone(unreported),
             open: None,
             queue: VecDeque::new(),
             unfinished: VecDeque::new(),
-            sleeping: Sleeping::No,
+            sender_wait: SenderWait::Awake,
             closed: false,
             started: false,
             capacity: FIRST_CAPACITY,
@@ -172,8 +180,9 @@ impl Partition {
         }
     }
 
-    /// Closes the open batch, so that it is sent without waiting for more, and returns what has no outcome yet.
-    pub(super) fn close_batch(&self, config: &Config) -> Vec<(Arc<BatchState>, u32)> {
+    /// Closes the open batch, so that it is sent without waiting for more records, and returns the batches without an
+    /// outcome.
+    pub(super) fn close_batch(&self, config: &Config) -> Vec<UnfinishedBatch> {
         let mut accumulator = self.accumulator.lock();
         accumulator.close_open(config);
         let unfinished = accumulator.unfinished.iter().cloned().collect();
@@ -181,26 +190,26 @@ impl Partition {
         unfinished
     }
 
-    /// Takes no more records, and sends those that are there.
+    /// Accepts no more records. Buffered records are still sent.
     pub(super) fn close(&self, config: &Config) {
         let mut accumulator = self.accumulator.lock();
         accumulator.closed = true;
         accumulator.close_open(config);
-        accumulator.sleeping = Sleeping::No;
+        accumulator.sender_wait = SenderWait::Awake;
         drop(accumulator);
         self.work.notify_one();
         self.room.notify_waiters();
     }
 
-    /// Wakes the sender if it sleeps, after the lock is gone.
-    pub(super) fn wake_sender(&self, mut accumulator: parking_lot::MutexGuard<'_, Accumulator>) {
-        let wake = match accumulator.sleeping {
-            Sleeping::No => false,
-            Sleeping::UntilClosed => !accumulator.queue.is_empty(),
-            Sleeping::UntilAny => accumulator.open.is_some() || !accumulator.queue.is_empty(),
+    /// Wakes the sender, if its condition holds, after releasing the lock.
+    pub(super) fn wake_sender(&self, mut accumulator: MutexGuard<'_, Accumulator>) {
+        let wake = match accumulator.sender_wait {
+            SenderWait::Awake => false,
+            SenderWait::ForClosedBatch => !accumulator.queue.is_empty(),
+            SenderWait::ForAnyRecord => accumulator.open.is_some() || !accumulator.queue.is_empty(),
         };
         if wake {
-            accumulator.sleeping = Sleeping::No;
+            accumulator.sender_wait = SenderWait::Awake;
         }
         drop(accumulator);
         if wake {
@@ -209,16 +218,16 @@ impl Partition {
     }
 
     /// Takes the next batch to send. `idle`: the sender has nothing in flight.
-    pub(super) fn take(&self, config: &Config, idle: bool) -> Found {
+    pub(super) fn take(&self, config: &Config, idle: bool) -> NextBatch {
         let mut accumulator = self.accumulator.lock();
-        let found = accumulator.take(config, idle);
-        // Not at the first place that becomes free: waking another thread for each batch would cost as much as the batch.
+        let next = accumulator.take(config, idle);
+        // Not at the first free slot: waking another thread for each batch would cost as much as the batch.
         let room = accumulator.queue.len() + (config.batch_queue / 4).min(WAKE_FOR) <= config.batch_queue;
         drop(accumulator);
-        if room && matches!(found, Found::Batch(_) | Found::Open(_)) {
+        if room && matches!(next, NextBatch::Closed(_) | NextBatch::ClosedNow(_)) {
             self.room.notify_waiters();
         }
-        found
+        next
     }
 
     /// Whether closed batches wait.
@@ -226,7 +235,10 @@ impl Partition {
         !self.accumulator.lock().queue.is_empty()
     }
 
-    /// Takes the oldest batch if it is late, and otherwise says when it will be.
+    /// Takes the oldest batch if its deadline has passed.
+    ///
+    /// # Errors
+    /// The deadline of the oldest batch, if there is one.
     pub(super) fn take_late(&self, config: &Config, now: Instant) -> Result<ClosedBatch, Option<Instant>> {
         let mut accumulator = self.accumulator.lock();
         if accumulator.queue.is_empty() {
@@ -246,7 +258,7 @@ impl Partition {
         late
     }
 
-    /// Takes everything and closes; for a sender that ends before its time.
+    /// Takes all batches and closes; for a sender that was stopped.
     pub(super) fn take_all(&self, config: &Config) -> VecDeque<ClosedBatch> {
         let mut accumulator = self.accumulator.lock();
         accumulator.closed = true;
@@ -267,22 +279,23 @@ impl Partition {
 }
 
 impl Accumulator {
-    /// Whether a record may find room in the queue of closed batches.
+    /// Whether a record may find a slot in the queue of closed batches.
     pub(super) fn has_room(&self, config: &Config) -> bool {
         self.closed || self.queue.len() < config.batch_queue
     }
 
+    /// Marks the sender as started if there is something to send; true if it was not started before.
+    pub(super) fn needs_sender(&mut self) -> bool {
+        let needed = !self.started && (self.open.is_some() || !self.queue.is_empty());
+        self.started |= needed;
+        needed
+    }
+
     /// Encodes a record into the open batch.
     #[inline]
-    pub(super) fn offer(
-        &mut self,
-        index: u32,
-        config: &Config,
-        parts: &Parts<'_>,
-        unreported: &Arc<UnreportedFailures>,
-    ) -> Offered {
+    pub(super) fn append(&mut self, config: &Config, parts: &RecordParts<'_>) -> Result<Slot<'_>, NotTaken> {
         if self.closed {
-            return Offered::Closed;
+            return Err(NotTaken::Closed);
         }
         let timestamp = parts.timestamp.unwrap_or_else(now_millis);
         if let Some(open) = &self.open {
@@ -291,30 +304,30 @@ impl Accumulator {
                 && open.builder.accepts_timestamp(timestamp);
             if !fits {
                 if self.queue.len() >= config.batch_queue {
-                    return Offered::QueueFull;
+                    return Err(NotTaken::QueueFull);
                 }
                 self.close_open(config);
-                return Offered::Rolled;
+                return Err(NotTaken::Rolled);
             }
         } else if self.queue.len() >= config.batch_queue {
-            return Offered::QueueFull;
+            return Err(NotTaken::QueueFull);
         }
         let capacity = self.capacity.max(parts.size);
         let open = self.open.get_or_insert_with(|| OpenBatch {
             builder: BatchBuilder::new(capacity),
-            state: Arc::new(BatchState::new(index, Arc::clone(unreported))),
+            state: Arc::new(BatchState::new(self.partition, Arc::clone(&self.unreported))),
             opened_at: Instant::now(),
             memory: 0,
             timed: timestamp > 0,
             origins: Origins::default(),
         });
-        let at = match open.builder.append(timestamp, parts.key, parts.value, parts.headers) {
-            Ok(at) => at,
+        let index = match open.builder.append(timestamp, parts.key, parts.value, parts.headers) {
+            Ok(index) => index,
             Err(error) => {
                 if open.builder.is_empty() {
                     self.open = None;
                 }
-                return Offered::Refused(error);
+                return Err(NotTaken::Refused(error));
             }
         };
         open.memory += config.memory_of(parts.size);
@@ -324,54 +337,56 @@ impl Accumulator {
         if open.builder.len() >= config.batch_size {
             self.close_open(config);
         }
-        Offered::Taken { index: at, timestamp }
+        Ok((self.latest()?, index, timestamp))
     }
 
-    /// Queues a batch that is whole already, behind the open one. `None` if no more records are taken.
-    pub(super) fn offer_whole(
+    /// Queues an encoded batch behind the open one. `memory`: bytes reserved for it.
+    pub(super) fn append_encoded(
         &mut self,
-        index: u32,
         config: &Config,
-        (batch, memory): (EncodedBatch, usize),
-        unreported: &Arc<UnreportedFailures>,
-    ) -> Option<Arc<BatchState>> {
+        batch: EncodedBatch,
+        memory: usize,
+    ) -> Result<&Arc<BatchState>, NotTaken> {
         if self.closed {
-            return None;
+            return Err(NotTaken::Closed);
         }
         self.close_open(config);
-        let state = Arc::new(BatchState::new(index, Arc::clone(unreported)));
-        let contents = Gathered::Whole(batch);
-        self.unfinished.push_back((Arc::clone(&state), contents.count()));
-        self.queue.push_back(ClosedBatch {
-            contents,
-            state: Arc::clone(&state),
+        let state = Arc::new(BatchState::new(self.partition, Arc::clone(&self.unreported)));
+        self.close_batch(ClosedBatch {
+            contents: ClosedContents::Encoded(batch),
+            state,
             memory,
             deadline: Instant::now() + config.timeout,
             origins: Origins::default(),
         });
-        Some(state)
+        self.latest()
     }
 
-    /// The batch that took the last record, as long as the lock is held since.
+    /// The batch that took the latest record, under the lock under which the record was appended.
     #[inline]
-    pub(super) fn latest(&self) -> Option<&Arc<BatchState>> {
-        self.open.as_ref().map(|open| &open.state).or_else(|| self.queue.back().map(|closed| &closed.state))
+    fn latest(&self) -> Result<&Arc<BatchState>, NotTaken> {
+        let open = self.open.as_ref().map(|open| &open.state);
+        let latest = open.or_else(|| self.queue.back().map(|closed| &closed.state));
+        invariant!(
+            latest.is_some(),
+            "a record that was appended is in the open batch or in the last closed one"
+        );
+        latest.ok_or(NotTaken::Closed)
     }
 
     fn close_open(&mut self, config: &Config) {
         let Some(open) = self.open.take() else { return };
-        // About as much room as this one took, so that neither large batches grow step by step nor small ones hold
-        // a whole batch of memory.
+        // About the size of this batch: large batches need not grow step by step, and small ones do not hold the memory
+        // of a full one.
         self.capacity =
             (open.builder.len() + open.builder.len() / 8).max(FIRST_CAPACITY).min(config.batch_size);
-        self.unfinished.push_back((Arc::clone(&open.state), open.builder.count()));
-        // The clock starts when the batch could have been sent at the latest.
+        // The timeout starts at the latest time at which the batch could have been sent.
         let closed_at = match config.linger {
             Duration::ZERO => open.opened_at,
             linger => Instant::now().min(open.opened_at + linger),
         };
-        self.queue.push_back(ClosedBatch {
-            contents: Gathered::Built(open.builder),
+        self.close_batch(ClosedBatch {
+            contents: ClosedContents::Records(open.builder),
             state: open.state,
             memory: open.memory,
             deadline: closed_at + config.timeout,
@@ -379,31 +394,38 @@ impl Accumulator {
         });
     }
 
-    fn take(&mut self, config: &Config, idle: bool) -> Found {
-        self.sleeping = Sleeping::No;
+    fn close_batch(&mut self, batch: ClosedBatch) {
+        self.unfinished.push_back((Arc::clone(&batch.state), batch.contents.count()));
+        self.queue.push_back(batch);
+    }
+
+    fn take(&mut self, config: &Config, idle: bool) -> NextBatch {
+        self.sender_wait = SenderWait::Awake;
         if let Some(batch) = self.queue.pop_front() {
-            return Found::Batch(batch);
+            return NextBatch::Closed(batch);
         }
         let Some(open) = &self.open else {
             if self.closed {
-                return Found::Finished;
+                return NextBatch::Finished;
             }
-            self.sleeping = Sleeping::UntilAny;
-            return Found::NothingUntil(None);
+            self.sender_wait = SenderWait::ForAnyRecord;
+            return NextBatch::NotBefore(None);
         };
         let due = open.opened_at + config.linger;
         if config.linger.is_zero() {
             // Records gather while something is in flight.
             if !idle {
-                self.sleeping = Sleeping::UntilClosed;
-                return Found::NothingUntil(None);
+                self.sender_wait = SenderWait::ForClosedBatch;
+                return NextBatch::NotBefore(None);
             }
         } else if Instant::now() < due {
-            self.sleeping = Sleeping::UntilClosed;
-            return Found::NothingUntil(Some(due));
+            self.sender_wait = SenderWait::ForClosedBatch;
+            return NextBatch::NotBefore(Some(due));
         }
         self.close_open(config);
-        self.queue.pop_front().map_or(Found::NothingUntil(None), Found::Open)
+        let closed = self.queue.pop_front();
+        invariant!(closed.is_some(), "an open batch is queued when it is closed");
+        closed.map_or(NextBatch::NotBefore(None), NextBatch::ClosedNow)
     }
 }
 

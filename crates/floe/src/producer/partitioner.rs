@@ -1,23 +1,22 @@
-//! Which partition a record goes to.
+//! Chooses the partition of a record.
 
 use std::{fmt, hash::Hasher};
 
 use siphasher::sip::SipHasher24;
 
-/// What a [`Partitioner`] decided.
+/// The choice of a [`Partitioner`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PartitionChoice {
-    /// This partition, and no other. One that does not exist is refused with
-    /// [`crate::ErrorKind::PartitionNotFound`].
+    /// This partition. The record is refused with [`crate::ErrorKind::PartitionNotFound`] if it does not exist.
     Partition(u32),
-    /// Any: the producer stays with one partition until its batch is full or sent, then takes the next, so that
-    /// batches fill and all partitions get their share.
+    /// Any partition: the producer stays with one until its batch is full or sent, then takes the next, so that batches
+    /// fill and all partitions get their share.
     Any,
 }
 
-/// Decides which partition a record goes to, unless [`crate::Record::partition`] says so already.
+/// Chooses the partition of records that do not name one in [`crate::Record::partition`].
 ///
-/// Called once or a few times for each record, on the task that sends it: keep it short.
+/// It is called once or a few times for each record, on the task that sends it: keep it short.
 ///
 /// ```
 /// use floe::producer::{PartitionChoice, Partitioner};
@@ -36,17 +35,17 @@ pub trait Partitioner: fmt::Debug + Send + Sync + 'static {
     /// Chooses one of `partitions` partitions, of which there is at least one.
     fn partition(&self, key: Option<&[u8]>, value: &[u8], partitions: u32) -> PartitionChoice;
 
-    /// What it chooses of so many partitions whatever the record is, if that is known: whole batches need no look at
-    /// their records then. `None`, which is always right, unless it is implemented.
+    /// Returns the choice among `partitions` partitions, if it is the same for all records: whole batches need not be
+    /// decoded then. The default, `None`, is always correct.
     fn choice_for_all(&self, partitions: u32) -> Option<PartitionChoice> {
         let _ = partitions;
         None
     }
 }
 
-/// Places keys as the official Fluvio client does, so that both put a key into the same partition: SipHash-2-4 with
-/// zero keys over the length of the key (8 bytes, little endian) and the key, modulo the number of partitions. Records
-/// without a key go to [`PartitionChoice::Any`].
+/// Hashes keys as the official Fluvio client does, so that both choose the same partition for a key: SipHash-2-4 with zero
+/// keys over the length of the key (8 bytes, little endian) and the key, modulo the number of partitions. Records without
+/// a key go to [`PartitionChoice::Any`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyHash;
 
@@ -69,7 +68,7 @@ impl Partitioner for KeyHash {
     }
 }
 
-/// Everything goes to one partition.
+/// Sends all records to one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FixedPartition(pub u32);
 
@@ -88,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keys_go_where_the_official_client_puts_them() {
+    fn keys_get_the_partition_of_the_official_client() {
         let vectors = [
             ("a", 7),
             ("b", 0),
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_choice_for_all_is_told_only_where_no_record_has_another() {
+    fn a_choice_for_all_holds_for_every_record() {
         assert_eq!(KeyHash.choice_for_all(1), Some(KeyHash.partition(Some(b"a"), b"", 1)));
         assert_eq!(KeyHash.choice_for_all(2), None);
         assert_eq!(FixedPartition(3).choice_for_all(10), Some(FixedPartition(3).partition(None, b"", 10)));

@@ -1,7 +1,7 @@
-//! What a sender does after an append failed: drain, wait, look, send again.
+//! Retries failed appends: drain the window, back off, look up, resend.
 //!
-//! Nothing new is started until every append of the window has its answer or is out of time. Those that failed are
-//! then dealt with in order. One whose answer was lost is looked for in the partition before it is sent again.
+//! No append is started until every append of the window has a result or is past its deadline. The failed ones are then
+//! handled in order. A batch whose acknowledgement was lost is looked up in the partition before it is resent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -16,14 +16,14 @@ use super::{
 use crate::{Effect, Error, ErrorKind};
 
 impl Sender<'_> {
-    /// Leaves what is to be sent again in `self.again`, in order; everything else of the window has its outcome.
-    pub(super) async fn recover(&mut self) {
+    /// Leaves the batches to resend in `self.resend`, in order; all others of the window have their outcome.
+    pub(super) async fn resend_failed(&mut self) {
         self.drain().await;
         let mut failed: VecDeque<Batch> = VecDeque::new();
         for entry in std::mem::take(&mut self.window) {
             let mut batch = entry.batch;
             match entry.result {
-                // Modules leave nothing to recognise a batch by: it may be there, and would be there twice.
+                // SmartModules leave nothing to recognise a batch by, so a retry could store a duplicate.
                 Some(Err(error)) if self.through_modules() && error.effect() == Effect::Unknown => {
                     batch.fail(error);
                 }
@@ -32,14 +32,15 @@ impl Sender<'_> {
                     failed.push_back(batch);
                 }
                 Some(Err(error)) => batch.fail(error),
-                // Drained: these have their outcome already.
-                Some(Ok(_)) | None => {}
+                Some(Ok(_)) | None => {
+                    floe_core::invariant!(false, "a drained window holds failed appends only");
+                }
             }
         }
-        // What was waiting to be sent again when this failed comes after it.
-        failed.append(&mut self.again);
+        // Batches that already waited to be resent come after them.
+        failed.append(&mut self.resend);
         self.prepare(&mut failed).await;
-        self.again = failed;
+        self.resend = failed;
     }
 
     async fn drain(&mut self) {
@@ -52,32 +53,32 @@ impl Sender<'_> {
         }
     }
 
-    /// Backs off, finds out what was appended after all, and gives up what was tried often enough.
+    /// Backs off, looks up uncertain batches, and fails those without attempts left.
     async fn prepare(&mut self, failed: &mut VecDeque<Batch>) {
         let mut failures = failed.front().map_or(0, |batch| batch.attempts);
-        let mut looked = false;
+        let mut looked_up = false;
         loop {
-            let look = self.can_look() && failed.iter().any(|batch| batch.uncertain);
-            if !look {
-                self.give_up_exhausted(failed);
+            let look_up = self.can_look_up() && failed.iter().any(|batch| batch.uncertain);
+            if !look_up {
+                self.fail_exhausted(failed);
             }
             let Some(oldest) = failed.front() else { return };
-            // How long an engine asks to wait is not for it to overflow the clock with.
+            // An engine may suggest a delay that overflows the clock.
             let until = Instant::now().checked_add(self.delay(oldest.last_error.as_ref(), failures));
             sleep_until(until.map_or(oldest.deadline, |until| until.min(oldest.deadline))).await;
             expire(failed);
-            let believe = looked || !failed.iter().any(may_be_late);
-            if !look || failed.is_empty() {
-                self.give_up_exhausted(failed);
+            let conclusive = looked_up || !failed.iter().any(may_be_late);
+            if !look_up || failed.is_empty() {
+                self.fail_exhausted(failed);
                 return;
             }
-            match self.look(failed, believe).await {
-                Looked::Done => {
-                    self.give_up_exhausted(failed);
+            match self.look_up(failed, conclusive).await {
+                Lookup::Complete => {
+                    self.fail_exhausted(failed);
                     return;
                 }
-                Looked::Once => looked = true,
-                Looked::InVain => {}
+                Lookup::Inconclusive => looked_up = true,
+                Lookup::Failed => {}
             }
             failures = failures.saturating_add(1);
         }
@@ -87,10 +88,9 @@ impl Sender<'_> {
         self.shared.config.retries.delay(failures, error)
     }
 
-    fn give_up_exhausted(&self, failed: &mut VecDeque<Batch>) {
+    fn fail_exhausted(&self, failed: &mut VecDeque<Batch>) {
         let policy = &self.shared.config.retries;
         for mut batch in std::mem::take(failed) {
-            // Those sent only once more than never were stopped by another's failure.
             if policy.allows_after(batch.attempts) {
                 failed.push_back(batch);
                 continue;
@@ -102,85 +102,90 @@ impl Sender<'_> {
         }
     }
 
-    /// Looks for batches without an answer. Unless `believe`, those that are not there stay uncertain.
-    async fn look(&mut self, failed: &mut VecDeque<Batch>, believe: bool) -> Looked {
-        let Some(deadline) = failed.front().map(|batch| batch.deadline) else { return Looked::Done };
+    /// Looks up uncertain batches in the partition. Unless `conclusive`, batches that are not found stay uncertain.
+    async fn look_up(&mut self, failed: &mut VecDeque<Batch>, conclusive: bool) -> Lookup {
+        let Some(deadline) = failed.front().map(|batch| batch.deadline) else { return Lookup::Complete };
         let wanted: Vec<ProducerIdentity> = failed
             .iter()
             .filter(|batch| batch.uncertain)
             .filter_map(|batch| Some(batch.encoded()?.header().producer))
             .collect();
+        let uncertain = failed.iter().filter(|batch| batch.uncertain).count();
+        floe_core::invariant!(wanted.len() == uncertain, "a batch that was sent is encoded");
         let from = match self.settled {
             Settled::Before(offset) => Some(offset),
             Settled::Unasked | Settled::Unknown => None,
         };
-        let looking = tail_lookup::find(self.engine, &self.target, from, &wanted);
-        let places = match timeout_at(deadline, looking).await {
-            Ok(Ok(places)) => places,
+        let lookup = tail_lookup::find(self.engine, &self.target, from, &wanted);
+        let offsets = match timeout_at(deadline, lookup).await {
+            Ok(Ok(offsets)) => offsets,
             Ok(Err(error)) => {
                 tracing::debug!(target = %self.target, %error, "the tail of the partition cannot be read");
-                let hopeless = matches!(
-                    error.kind(),
-                    ErrorKind::Closed | ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound
-                );
-                for mut batch in std::mem::take(failed) {
-                    if hopeless && batch.uncertain {
-                        batch.fail(error.clone().with_effect(Effect::Unknown));
-                        continue;
-                    }
-                    if batch.uncertain {
-                        batch.last_error = Some(error.clone());
-                    }
-                    failed.push_back(batch);
-                }
-                return Looked::InVain;
+                lookup_failed(failed, &error);
+                return Lookup::Failed;
             }
             Err(_) => {
                 expire(failed);
-                return Looked::InVain;
+                return Lookup::Failed;
             }
         };
-        let mut places = places.into_iter();
+        let mut offsets = offsets.into_iter();
         let mut missing = false;
         for mut batch in std::mem::take(failed) {
             if !batch.uncertain {
                 failed.push_back(batch);
                 continue;
             }
-            match places.next().flatten() {
+            match offsets.next().flatten() {
                 Some(base_offset) => self.acknowledge(batch, Some(base_offset), true),
                 None => {
-                    if believe {
-                        batch.is_not_there();
+                    if conclusive {
+                        batch.was_not_found();
                     }
-                    missing |= !believe;
+                    missing |= !conclusive;
                     failed.push_back(batch);
                 }
             }
         }
-        if missing { Looked::Once } else { Looked::Done }
+        if missing { Lookup::Inconclusive } else { Lookup::Complete }
     }
 }
 
-/// What came of looking for batches.
+/// Result of a lookup.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looked {
-    /// All that can be known is known.
-    Done,
-    /// Some are not there, which is to be believed when they are not there the next time either.
-    Once,
-    /// The partition could not be read, and it is worth trying again.
-    InVain,
+enum Lookup {
+    /// Every batch was found, or is certainly not in the partition.
+    Complete,
+    /// Some batches were not found; a second lookup decides.
+    Inconclusive,
+    /// The partition could not be read; the lookup is retried.
+    Failed,
 }
 
-/// Whether a server may still append the batch: it was given up on this side, so the server may have its request before
-/// it. After a connection that the server ended, nothing more comes of it.
+/// Keeps the error of a lookup for the uncertain batches, or fails them if a retry of the lookup is pointless.
+fn lookup_failed(failed: &mut VecDeque<Batch>, error: &Error) {
+    let permanent =
+        matches!(error.kind(), ErrorKind::Closed | ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound);
+    for mut batch in std::mem::take(failed) {
+        if permanent && batch.uncertain {
+            batch.fail(error.clone().with_effect(Effect::Unknown));
+            continue;
+        }
+        if batch.uncertain {
+            batch.last_error = Some(error.clone());
+        }
+        failed.push_back(batch);
+    }
+}
+
+/// Whether the server may still append the batch: the client abandoned the attempt, so the request may still wait in the
+/// server. A connection that the server closed leaves no such request.
 fn may_be_late(batch: &Batch) -> bool {
     let error = batch.last_error.as_ref();
     batch.uncertain && error.is_some_and(|error| error.kind() != ErrorKind::NetworkError)
 }
 
-/// Fails the batches whose time is over. The oldest are in front.
+/// Fails the batches that are past their deadline. The oldest are in front.
 fn expire(failed: &mut VecDeque<Batch>) {
     let now = Instant::now();
     while failed.front().is_some_and(|batch| batch.deadline <= now) {

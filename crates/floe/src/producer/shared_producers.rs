@@ -1,4 +1,4 @@
-//! One shared producer for each topic.
+//! Shares one producer per topic among the users of a client.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,7 +12,7 @@ type Slot = Arc<tokio::sync::Mutex<Option<Producer>>>;
 /// The producers that a client shares among its users; see [`Client::shared_producer`].
 ///
 /// Sharing fills batches better than many producers would. A shared producer lives until the client is closed or
-/// dropped, or somebody closes it; then the next one who asks gets a new one.
+/// dropped, or a user closes the producer; the next request starts a new one.
 #[derive(Debug, Default)]
 pub struct SharedProducers {
     slots: Mutex<HashMap<Topic, Slot>>,
@@ -21,7 +21,7 @@ pub struct SharedProducers {
 impl SharedProducers {
     /// The producer for `topic`, started with default settings if there is none yet.
     pub(crate) async fn get(&self, client: &Client, topic: &Topic) -> Result<Producer> {
-        // The outer lock is held for a moment only: a topic that is slow to start must not hold up the others.
+        // The outer lock is not held across the start: a topic that is slow to start must not block the others.
         let slot = Arc::clone(self.slots.lock().entry(topic.clone()).or_default());
         let mut producer = slot.lock().await;
         if let Some(open) = producer.as_ref().filter(|producer| !producer.is_closed()) {

@@ -1,14 +1,13 @@
-//! Failures that nobody has looked at yet.
+//! Counts failed records whose failure no caller has observed.
 //!
-//! A record whose [`super::Delivery`] was dropped may fail without anybody noticing. The unreported counts such records, so
-//! that the next flush or close reports them. Each report turns the page; a failure seen later through its delivery
-//! is then not subtracted from a page it is not on.
+//! The failure of a record whose [`super::Delivery`] was dropped would stay unnoticed, so the next flush or close reports
+//! it. Each report starts a new period; a failure of an earlier period that is observed later is not subtracted from the
+//! current one.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
 
-use super::delivery::BatchState;
 use crate::Error;
 
 /// Records of one partition that were not delivered.
@@ -17,62 +16,82 @@ use crate::Error;
 pub struct Undelivered {
     /// The partition they were meant for.
     pub partition: u32,
-    /// How many.
+    /// Number of records.
     pub records: u64,
-    /// Why the first of them was not.
+    /// Error of the first of them.
     pub error: Error,
 }
 
 #[derive(Debug, Default)]
 pub(super) struct UnreportedFailures {
-    page: Mutex<Page>,
+    period: Mutex<ReportPeriod>,
 }
 
 #[derive(Debug, Default)]
-struct Page {
+struct ReportPeriod {
     number: u64,
     failed: BTreeMap<u32, Undelivered>,
 }
 
+/// How much of a failed batch was reported or observed. Only [`UnreportedFailures`] changes it, under its own lock.
+#[derive(Debug, Default)]
+pub(super) struct FailureProgress(Mutex<Progress>);
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Progress {
+    /// Period in which the batch failed.
+    period: Option<u64>,
+    observed: u64,
+}
+
+/// A batch that failed.
+#[derive(Clone, Copy)]
+pub(super) struct FailedBatch<'a> {
+    pub(super) partition: u32,
+    pub(super) records: u32,
+    pub(super) error: &'a Error,
+    pub(super) progress: &'a FailureProgress,
+}
+
 impl UnreportedFailures {
-    /// Enters a batch that failed. Call before the outcome is published: a delivery may be looked at right after.
-    pub(super) fn enter(&self, state: &BatchState, records: u32, error: &Error) {
-        let mut page = self.page.lock();
-        state.entry.lock().page = Some(page.number);
-        add(&mut page.failed, state.partition, u64::from(records), error);
+    /// Counts a batch that failed. Call before the outcome is published: a delivery may be observed right after.
+    pub(super) fn add(&self, batch: FailedBatch<'_>) {
+        let mut period = self.period.lock();
+        batch.progress.0.lock().period = Some(period.number);
+        add(&mut period.failed, batch.partition, u64::from(batch.records), batch.error);
     }
 
-    /// The owner of so many deliveries was told that they failed.
-    pub(super) fn observe(&self, state: &BatchState, records: u32) {
+    /// Subtracts records whose failure was handed to the owner of their delivery.
+    pub(super) fn observe(&self, partition: u32, progress: &FailureProgress, records: u32) {
         let records = u64::from(records);
-        let mut page = self.page.lock();
-        let mut entry = state.entry.lock();
-        entry.observed += records;
-        if entry.page != Some(page.number) {
+        let mut period = self.period.lock();
+        let mut progress = progress.0.lock();
+        progress.observed += records;
+        if progress.period != Some(period.number) {
             return;
         }
-        if let Some(failed) = page.failed.get_mut(&state.partition) {
+        if let Some(failed) = period.failed.get_mut(&partition) {
             failed.records = failed.records.saturating_sub(records);
             if failed.records == 0 {
-                page.failed.remove(&state.partition);
+                period.failed.remove(&partition);
             }
         }
     }
 
-    /// Takes everything that nobody has seen, adds what failed among the batches given whether seen or not, and turns
-    /// the page.
-    pub(super) fn report(&self, waited_for: &[(Arc<BatchState>, u32)]) -> Vec<Undelivered> {
-        let mut page = self.page.lock();
-        let number = page.number;
-        page.number += 1;
-        let mut failed = std::mem::take(&mut page.failed);
-        for (state, records) in waited_for {
-            let Some(Err(error)) = state.outcome() else { continue };
-            let entry = *state.entry.lock();
-            // What is on this page already and unseen must not be counted twice.
-            let missing = if entry.page == Some(number) { entry.observed } else { u64::from(*records) };
+    /// Takes all unobserved failures, adds every record of the batches in `waited_for`, observed or not, and starts the
+    /// next period.
+    pub(super) fn report<'a>(&self, waited_for: impl Iterator<Item = FailedBatch<'a>>) -> Vec<Undelivered> {
+        let mut period = self.period.lock();
+        let number = period.number;
+        period.number += 1;
+        let mut failed = std::mem::take(&mut period.failed);
+        for batch in waited_for {
+            let progress = *batch.progress.0.lock();
+            // The unobserved records of this period are in `failed` already.
+            let missing =
+                if progress.period == Some(number) { progress.observed } else { u64::from(batch.records) };
             if missing > 0 {
-                add(&mut failed, state.partition, missing, error);
+                add(&mut failed, batch.partition, missing, batch.error);
             }
         }
         failed.into_values().collect()
@@ -92,12 +111,30 @@ mod tests {
     use super::*;
     use crate::ErrorKind;
 
-    fn failed_batch(unreported: &Arc<UnreportedFailures>, partition: u32, records: u32) -> Arc<BatchState> {
-        let state = Arc::new(BatchState::new(partition, Arc::clone(unreported)));
-        let error = Error::new(ErrorKind::ServerError, "no");
-        unreported.enter(&state, records, &error);
-        state.complete(Err(error));
-        state
+    /// A failed batch with all that outlives the report of it.
+    struct Failure {
+        partition: u32,
+        records: u32,
+        error: Error,
+        progress: FailureProgress,
+    }
+
+    impl Failure {
+        fn added_to(failures: &UnreportedFailures, partition: u32, records: u32) -> Self {
+            let error = Error::new(ErrorKind::ServerError, "no");
+            let failure = Self { partition, records, error, progress: FailureProgress::default() };
+            failures.add(failure.batch());
+            failure
+        }
+
+        fn batch(&self) -> FailedBatch<'_> {
+            let Self { partition, records, error, progress } = self;
+            FailedBatch { partition: *partition, records: *records, error, progress }
+        }
+
+        fn observe(&self, failures: &UnreportedFailures, records: u32) {
+            failures.observe(self.partition, &self.progress, records);
+        }
     }
 
     fn counts(report: &[Undelivered]) -> Vec<(u32, u64)> {
@@ -105,33 +142,33 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_saw_is_reported_once() {
-        let unreported = Arc::new(UnreportedFailures::default());
-        let state = failed_batch(&unreported, 1, 3);
-        failed_batch(&unreported, 2, 1);
-        unreported.observe(&state, 1);
-        assert_eq!(counts(&unreported.report(&[])), [(1, 2), (2, 1)]);
-        assert_eq!(counts(&unreported.report(&[])), []);
+    fn unobserved_failures_are_reported_once() {
+        let failures = UnreportedFailures::default();
+        let failure = Failure::added_to(&failures, 1, 3);
+        Failure::added_to(&failures, 2, 1);
+        failure.observe(&failures, 1);
+        assert_eq!(counts(&failures.report(std::iter::empty())), [(1, 2), (2, 1)]);
+        assert_eq!(counts(&failures.report(std::iter::empty())), []);
     }
 
     #[test]
-    fn a_late_look_does_not_disturb_the_next_page() {
-        let unreported = Arc::new(UnreportedFailures::default());
-        let old = failed_batch(&unreported, 1, 3);
-        unreported.report(&[]);
-        failed_batch(&unreported, 1, 5);
-        unreported.observe(&old, 1);
-        assert_eq!(counts(&unreported.report(&[])), [(1, 5)]);
+    fn failures_observed_late_do_not_change_the_next_report() {
+        let failures = UnreportedFailures::default();
+        let old = Failure::added_to(&failures, 1, 3);
+        let _ = failures.report(std::iter::empty());
+        Failure::added_to(&failures, 1, 5);
+        old.observe(&failures, 1);
+        assert_eq!(counts(&failures.report(std::iter::empty())), [(1, 5)]);
     }
 
     #[test]
-    fn batches_waited_for_count_whole_whoever_saw_them() {
-        let unreported = Arc::new(UnreportedFailures::default());
-        let state = failed_batch(&unreported, 1, 3);
-        unreported.observe(&state, 1);
-        let waited = [(state, 3)];
-        assert_eq!(counts(&unreported.report(&waited)), [(1, 3)]);
-        // Another flush that waited for the same batch reports it as well.
-        assert_eq!(counts(&unreported.report(&waited)), [(1, 3)]);
+    fn batches_waited_for_count_as_a_whole() {
+        let failures = UnreportedFailures::default();
+        let failure = Failure::added_to(&failures, 1, 3);
+        failure.observe(&failures, 1);
+        let waited_for = || [failure.batch()].into_iter();
+        assert_eq!(counts(&failures.report(waited_for())), [(1, 3)]);
+        // A concurrent flush that waited for the same batch reports it as well.
+        assert_eq!(counts(&failures.report(waited_for())), [(1, 3)]);
     }
 }
