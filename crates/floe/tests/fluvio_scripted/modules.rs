@@ -243,7 +243,7 @@ async fn what_is_made_of_whole_batches_is_finished_as_a_whole() {
         for number in 0..30 {
             kept.push(consumer.try_next().await.unwrap().unwrap());
             let position = consumer.position(0).unwrap();
-            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{finish:?}, record {number}");
+            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{mode:?}, record {number}");
         }
         kept.iter().rev().for_each(floe::Message::ack);
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "last");
