@@ -1,17 +1,17 @@
 //! The kinds of error, and what follows from each, as one table.
 
-/// May a failed operation have happened all the same?
+/// Whether a failed operation may have taken effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// It did not happen: trying again cannot double it.
+    /// The operation had no effect: a retry creates no duplicate.
     None,
-    /// Nobody knows.
+    /// The operation may have taken effect: the answer was lost.
     Unknown,
 }
 
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $retriable:literal, $effect:ident, $exit:literal;)*) => {
-        /// What went wrong.
+        /// The kind of failure.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -28,19 +28,19 @@ macro_rules! kinds {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// What it means, in one sentence.
+            /// Meaning of the kind, in one sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
-            /// Whether an error of this kind is worth trying again, unless it says otherwise.
+            /// Whether an error of this kind is retriable, unless the error says otherwise.
             #[must_use]
             pub fn is_retriable(self) -> bool {
                 match self { $(Self::$name => $retriable,)* }
             }
 
-            /// Whether an operation that failed with this kind may have happened, unless the error says otherwise.
+            /// Effect of an operation that failed with this kind, unless the error says otherwise.
             #[must_use]
             pub fn default_effect(self) -> Effect {
                 match self { $(Self::$name => Effect::$effect,)* }
@@ -59,11 +59,11 @@ macro_rules! kinds {
 kinds! {
     /// No connection within the time allowed.
     ConnectionTimeout = "connection_timeout", true, None, 4;
-    /// The other side refused the connection.
+    /// The server refused the connection.
     ConnectionRefused = "connection_refused", true, None, 4;
     /// The connection broke.
     NetworkError = "network_error", true, Unknown, 4;
-    /// No trusted, encrypted connection could be made.
+    /// The TLS handshake failed.
     TlsFailed = "tls_failed", false, None, 5;
     /// The server does not allow this.
     AuthFailed = "auth_failed", false, None, 5;
@@ -71,13 +71,13 @@ kinds! {
     RequestTimeout = "request_timeout", true, Unknown, 4;
     /// The server reported a failure of its own.
     ServerError = "server_error", false, Unknown, 1;
-    /// The other side sent bytes that break the protocol.
+    /// The peer sent bytes that violate the protocol.
     ProtocolError = "protocol_error", false, Unknown, 1;
     /// The server asked does not lead the partition.
     NotLeader = "not_leader", true, None, 4;
-    /// Too many requests; wait and try again.
+    /// The server or a limit of the client throttles requests; retry after a wait.
     RateLimited = "rate_limited", true, None, 4;
-    /// Recent calls failed, so this one was not tried.
+    /// The circuit breaker is open after recent failures; the call was not attempted.
     CircuitOpen = "circuit_open", true, None, 4;
     /// There is no such topic.
     TopicNotFound = "topic_not_found", false, None, 3;
@@ -91,19 +91,19 @@ kinds! {
     Gap = "gap", false, None, 7;
     /// A record or batch is larger than allowed.
     RecordTooLarge = "record_too_large", false, None, 1;
-    /// What was asked for makes no sense.
+    /// The request is invalid.
     InvalidCommand = "invalid_command", false, None, 2;
-    /// A setting is missing, unknown or impossible.
+    /// A setting is missing, unknown or invalid.
     InvalidConfig = "invalid_config", false, None, 2;
-    /// This engine has no such ability.
+    /// The engine lacks the capability.
     Unsupported = "unsupported", false, None, 1;
-    /// There was no room in the producer's memory.
+    /// The producer's buffer memory was full.
     BufferFull = "buffer_full", true, None, 4;
-    /// A value could not be turned into bytes.
+    /// A value could not be serialized.
     SerializationError = "serialization_error", false, None, 1;
-    /// Bytes could not be turned into a value.
+    /// Bytes could not be deserialized.
     DeserializationError = "deserialization_error", false, None, 1;
-    /// The handler of a processor could not handle a record.
+    /// The handler of a processor failed on a record.
     HandlerFailed = "handler_failed", true, None, 1;
     /// Stored or received data is damaged.
     CorruptData = "corrupt_data", false, Unknown, 6;
