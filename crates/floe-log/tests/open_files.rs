@@ -1,4 +1,6 @@
-//! Files are opened when needed and few stay open. Alone in its process, since it counts the process's files.
+//! The store opens segment files on demand and keeps few of them open. Alone in its process, since the test counts the
+//! open files of the process. Linux only: it counts them in `/proc`.
+#![cfg(target_os = "linux")]
 
 mod support;
 

@@ -5,6 +5,7 @@
 
 mod faulty;
 mod memory;
+mod platform;
 mod real;
 
 use std::{
