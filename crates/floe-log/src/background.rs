@@ -4,10 +4,11 @@ use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Instant};
 
 use crate::{
     LogError,
+    clock::{self, deadline_after},
     offsets::Offsets,
     partition::Partition,
-    recovery::Findings,
-    shared::{Shared, later},
+    recovery::RecoveryFindings,
+    store_shared::StoreShared,
     topics::Topics,
 };
 
@@ -15,7 +16,7 @@ use crate::{
 const SYNC_THREADS: usize = 4;
 
 pub(crate) fn start(
-    shared: &Arc<Shared>,
+    shared: &Arc<StoreShared>,
     topics: &Arc<Topics>,
     offsets: &Arc<Offsets>,
 ) -> Result<Vec<JoinHandle<()>>, LogError> {
@@ -38,13 +39,9 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<
         .map_err(|error| LogError::io(name, "start thread", error))
 }
 
-fn sync_loop(shared: &Shared) {
-    while let Some(partition) = shared.work.next_sync() {
-        if let Err(error) = partition.sync().and_then(|()| partition.note_full_segments()) {
-            tracing::error!(topic = partition.topic(), partition = partition.number(), %error, "sync failed");
-        }
-        // A producer that has drained for long leaves the rest to this thread.
-        partition.drain_queue();
+fn sync_loop(shared: &StoreShared) {
+    while let Some(target) = shared.syncs.next_sync() {
+        target.run_sync();
     }
 }
 
@@ -61,29 +58,29 @@ pub(crate) fn sync_side_by_side(partitions: &[Arc<Partition>]) -> Result<(), Log
     })
 }
 
-fn house_loop(shared: &Arc<Shared>, topics: &Topics) {
+fn house_loop(shared: &Arc<StoreShared>, topics: &Topics) {
     let (checkpoints, retention) = (shared.config.checkpoint_interval, shared.config.retention_interval);
-    let mut next_checkpoint = later(checkpoints);
-    let mut next_retention = later(retention);
-    while shared.work.wait_until(next_checkpoint.min(next_retention)) {
+    let mut next_checkpoint = deadline_after(checkpoints);
+    let mut next_retention = deadline_after(retention);
+    while shared.syncs.wait_until(next_checkpoint.min(next_retention)) {
         let now = Instant::now();
         if now >= next_checkpoint {
             if let Err(error) = checkpoint(shared, topics) {
                 tracing::warn!(%error, "no checkpoint: opening after a crash will take longer");
             }
-            next_checkpoint = later(checkpoints);
+            next_checkpoint = deadline_after(checkpoints);
         }
         if now >= next_retention {
-            if let Err(error) = enforce_retention(shared, topics, crate::clock::now_ms()) {
+            if let Err(error) = enforce_retention(shared, topics, clock::now_ms()) {
                 tracing::warn!(%error, "retention could not remove everything");
             }
-            next_retention = later(retention);
+            next_retention = deadline_after(retention);
         }
     }
 }
 
 /// Notes in the catalog how far everything is synced.
-pub(crate) fn checkpoint(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
+pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
     let partitions: Vec<Arc<Partition>> = topics.all().iter().flat_map(|topic| topic.opened()).collect();
     let points: Vec<_> = partitions
         .iter()
@@ -97,13 +94,17 @@ pub(crate) fn checkpoint(shared: &Shared, topics: &Topics) -> Result<(), LogErro
 
 /// Removes what the topics' retention does not keep. All new starts go into one transaction, before any file goes:
 /// a missing file is then never a surprise.
-pub(crate) fn enforce_retention(shared: &Arc<Shared>, topics: &Topics, now_ms: i64) -> Result<(), LogError> {
+pub(crate) fn enforce_retention(
+    shared: &Arc<StoreShared>,
+    topics: &Topics,
+    now_ms: i64,
+) -> Result<(), LogError> {
     let mut starts = HashMap::new();
     let mut segments = Vec::new();
     for topic in topics.all().iter().filter(|topic| topic.has_retention()) {
         for number in 0..topic.partition_count() {
             let retired = topic
-                .open(shared, number, &mut Findings::default())
+                .open(shared, number, &mut RecoveryFindings::default())
                 .and_then(|partition| Ok((partition.retire_expired(now_ms)?, partition)));
             match retired {
                 Ok((Some(retired), partition)) => {

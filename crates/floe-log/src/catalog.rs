@@ -79,11 +79,11 @@ pub(crate) struct StoredOffset {
 pub(crate) struct Catalog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<DatabaseState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum DatabaseState {
     Open(OpenDatabase),
     /// An operation on the file failed, after which redb refuses everything. The next change opens the file again.
     Failed {
@@ -144,7 +144,7 @@ impl OpenDatabase {
 
 impl Catalog {
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, LogError> {
-        let state = State::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
+        let state = DatabaseState::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
         let catalog = Self { disk, path: path.to_path_buf(), state: Mutex::new(state) };
         catalog
             .write(|transaction| {
@@ -194,8 +194,8 @@ impl Catalog {
     }
 
     /// The database, opened again if it failed before.
-    fn database<'s>(&self, state: &'s mut State) -> Result<&'s OpenDatabase, LogError> {
-        if let State::Failed { doubtful } = state {
+    fn database<'s>(&self, state: &'s mut DatabaseState) -> Result<&'s OpenDatabase, LogError> {
+        if let DatabaseState::Failed { doubtful } = state {
             let (open, changes) = self.reopen()?;
             // The change was stored although the store was told that it was not: what it knows and what is stored are
             // in step again only when all is read anew.
@@ -203,11 +203,11 @@ impl Catalog {
                 return Err(LogError::catalog(redb::Error::PreviousIo));
             }
             tracing::info!(path = %self.path.display(), "the catalog is open again after an error of the disk");
-            *state = State::Open(open);
+            *state = DatabaseState::Open(open);
         }
         match state {
-            State::Open(open) => Ok(open),
-            State::Failed { .. } | State::Closed => Err(LogError::Closed),
+            DatabaseState::Open(open) => Ok(open),
+            DatabaseState::Failed { .. } | DatabaseState::Closed => Err(LogError::Closed),
         }
     }
 
@@ -222,14 +222,14 @@ impl Catalog {
 
     /// Looks whether a change that failed is stored, which is so if the last write failed after it had done its work.
     /// Then one more transaction sees to it that it stays.
-    fn is_stored_all_the_same(&self, state: &mut State, number: Option<u64>) -> bool {
-        let (State::Failed { .. }, Some(number)) = (&*state, number) else { return false };
+    fn is_stored_all_the_same(&self, state: &mut DatabaseState, number: Option<u64>) -> bool {
+        let (DatabaseState::Failed { .. }, Some(number)) = (&*state, number) else { return false };
         let Ok((open, changes)) = self.reopen() else { return false };
         let is_stored = changes >= number;
         if is_stored && open.write(&mut Attempt { number: None, result: None }, |_| Ok(())).is_err() {
             return false;
         }
-        *state = State::Open(open);
+        *state = DatabaseState::Open(open);
         is_stored
     }
 
@@ -237,20 +237,20 @@ impl Catalog {
     /// not, which nobody can find out by reading the file again.
     fn note_failure<T>(
         &self,
-        state: &mut State,
+        state: &mut DatabaseState,
         doubtful: Option<u64>,
         result: Result<T, redb::Error>,
     ) -> Result<T, LogError> {
-        let State::Open(open) = state else { return Err(LogError::Closed) };
+        let DatabaseState::Open(open) = state else { return Err(LogError::Closed) };
         let failure = open.failure.get().copied();
         if failure.is_some_and(|failure| !failure.is_sync) {
-            *state = State::Failed { doubtful };
+            *state = DatabaseState::Failed { doubtful };
         }
         result.map_err(|error| catalog_error(&self.path, error, failure.as_ref()))
     }
 
     pub(crate) fn close(&self) {
-        *self.state.lock() = State::Closed;
+        *self.state.lock() = DatabaseState::Closed;
     }
 
     pub(crate) fn topics(&self) -> Result<Vec<StoredTopic>, LogError> {

@@ -13,7 +13,7 @@ use crate::{
     LogError,
     catalog::{OffsetChange, StoredOffset},
     clock,
-    shared::Shared,
+    store_shared::StoreShared,
     topics::Topics,
 };
 
@@ -39,15 +39,15 @@ type Positions = BTreeMap<(u64, u32), Committed>;
 
 type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
-struct Job {
+struct CommitRequest {
     /// With the topic's name, for the copy in memory.
     changes: Vec<(Arc<str>, OffsetChange)>,
     done: Done,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
+struct CommitQueue {
+    jobs: Vec<CommitRequest>,
     stopped: bool,
 }
 
@@ -55,7 +55,7 @@ pub(crate) struct Offsets {
     committed: RwLock<HashMap<String, Positions>>,
     /// Ids of deleted topics: commits on their way when the topic went must not bring anything back.
     deleted: Mutex<HashSet<u64>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<CommitQueue>,
     wake: Condvar,
 }
 
@@ -100,13 +100,13 @@ impl Offsets {
             done(Err(LogError::Closed));
             return;
         }
-        queue.jobs.push(Job { changes, done: Box::new(done) });
+        queue.jobs.push(CommitRequest { changes, done: Box::new(done) });
         drop(queue);
         self.wake.notify_one();
     }
 
     /// The writer thread; ends once the store stops and everything queued is written.
-    pub(crate) fn run(&self, shared: &Shared) {
+    pub(crate) fn run(&self, shared: &StoreShared) {
         loop {
             let mut queue = self.queue.lock();
             while queue.jobs.is_empty() {
@@ -121,7 +121,7 @@ impl Offsets {
         }
     }
 
-    fn write(&self, shared: &Shared, mut jobs: Vec<Job>) {
+    fn write(&self, shared: &StoreShared, mut jobs: Vec<CommitRequest>) {
         {
             let deleted = self.deleted.lock();
             for job in &mut jobs {
@@ -195,7 +195,7 @@ impl Offsets {
 
     /// Moves positions behind the end of their partition back to it. Those records were lost with the power, and what
     /// is appended in their place would be skipped. Returns what was moved, as it was.
-    pub(crate) fn rewind(&self, shared: &Shared, topics: &Topics) -> Result<Vec<Committed>, LogError> {
+    pub(crate) fn rewind(&self, shared: &StoreShared, topics: &Topics) -> Result<Vec<Committed>, LogError> {
         let mut rewound = Vec::new();
         let mut changes = Vec::new();
         for committed in self.all(None) {

@@ -7,34 +7,15 @@
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    Committed, LogError,
+    LogError,
     catalog::{DurablePoint, StoredLog},
     disk::{DiskFile, Open, read_all},
-    frames::{FrameError, Frames, Step, StepLimits},
+    frame_reader::{FrameError, FrameReader, Step, StepLimits},
     index::{self, IndexBuilder, IndexEntry},
-    partition::{Appended, Identity},
-    producers::Producers,
+    partition::{Appended, OpenedLog, PartitionIdentity, Producers},
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentState, base_of, file_name},
-    shared::Shared,
+    store_shared::StoreShared,
 };
-
-/// What opening a store found after it was not closed properly.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RecoveryReport {
-    /// Whether the store was closed properly before; then nothing was searched.
-    pub was_clean: bool,
-    /// Incomplete ends that were cut off. What was cut had not been acknowledged as durable.
-    pub cuts: Vec<Cut>,
-    /// Batches that are damaged while everything around them is whole. They stay where they are: a reader meets them
-    /// with a wrong checksum.
-    pub damaged: Vec<LogError>,
-    /// Partitions that cannot be used: they, and only they, answer with this error.
-    pub corrupt: Vec<LogError>,
-    /// Committed offsets, as they were, that lay behind the end of a partition and were moved back to it: the power
-    /// was lost before the records were synced.
-    pub rewound: Vec<Committed>,
-}
 
 /// An incomplete end that was cut off.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,35 +36,22 @@ pub struct Cut {
 
 /// What opening a log found beside it.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
+pub(crate) struct RecoveryFindings {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) damaged: Vec<LogError>,
 }
 
-/// A partition's log, ready for use.
-#[derive(Debug)]
-pub(crate) struct OpenedLog {
-    pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-    pub(crate) producers: Producers,
-    pub(crate) last_append_ms: i64,
-    pub(crate) durable: Option<DurablePoint>,
-    /// The catalog knows the durable point already.
-    pub(crate) is_noted: bool,
-}
-
-struct Recovery<'a> {
-    shared: &'a Arc<Shared>,
-    identity: &'a Identity,
+struct LogRecovery<'a> {
+    shared: &'a Arc<StoreShared>,
+    identity: &'a PartitionIdentity,
     directory: PathBuf,
     stored: StoredLog,
-    found: &'a mut Findings,
+    found: &'a mut RecoveryFindings,
     producers: Producers,
 }
 
 /// How one segment came out.
-enum Outcome {
+enum SegmentOutcome {
     Whole(Arc<Segment>),
     /// Cut: what follows does not belong to the log any more.
     Cut(Option<Arc<Segment>>),
@@ -91,16 +59,16 @@ enum Outcome {
 
 /// Opens the log of a partition, cutting an incomplete end.
 pub(crate) fn open_log(
-    shared: &Arc<Shared>,
-    identity: &Identity,
+    shared: &Arc<StoreShared>,
+    identity: &PartitionIdentity,
     stored: StoredLog,
-    found: &mut Findings,
+    found: &mut RecoveryFindings,
 ) -> Result<OpenedLog, LogError> {
     let directory = shared.logs_directory().join(stored.id.to_string());
-    Recovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
+    LogRecovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
 }
 
-impl Recovery<'_> {
+impl LogRecovery<'_> {
     fn run(mut self) -> Result<OpenedLog, LogError> {
         let names = self.io("list", self.shared.disk.list(&self.directory))?;
         let mut bases: Vec<i64> = names.iter().filter_map(|name| base_of(name)).collect();
@@ -129,11 +97,11 @@ impl Recovery<'_> {
             }
             let is_last = remaining.len() == 0;
             match self.open_segment(base, is_last)? {
-                Outcome::Whole(segment) => {
+                SegmentOutcome::Whole(segment) => {
                     expected = segment.end();
                     segments.push(segment);
                 }
-                Outcome::Cut(segment) => {
+                SegmentOutcome::Cut(segment) => {
                     expected = segment.as_ref().map_or(base, |segment| segment.end());
                     segments.extend(segment);
                     self.cut_files(expected, remaining, "it follows a cut")?;
@@ -201,7 +169,7 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn open_segment(&mut self, base: i64, is_last: bool) -> Result<Outcome, LogError> {
+    fn open_segment(&mut self, base: i64, is_last: bool) -> Result<SegmentOutcome, LogError> {
         let path = self.directory.join(file_name(base));
         let file = self.io("open", self.shared.disk.open(&path, Open::Write))?;
         let size = self.io("measure", file.size())?;
@@ -216,7 +184,7 @@ impl Recovery<'_> {
                     .unwrap_or_else(|| format!("the header does not belong to {}", path.display()));
                 self.not_before_durable(durable, &path, 0, &problem)?;
                 self.cut_files(base, std::iter::once(base), &problem)?;
-                return Ok(Outcome::Cut(None));
+                return Ok(SegmentOutcome::Cut(None));
             }
         };
         let index_path = path.with_extension("idx");
@@ -233,7 +201,7 @@ impl Recovery<'_> {
                 last_append_ms: summary.last_append_ms,
                 index: None,
             };
-            return Ok(Outcome::Whole(Segment::new(&self.shared.files, path, state)));
+            return Ok(SegmentOutcome::Whole(Segment::new(&self.shared.files, path, state)));
         }
         let entries = self.trusted_entries(base, durable, size);
         let place = (header, size, durable, is_last);
@@ -266,13 +234,13 @@ impl Recovery<'_> {
         file: &Arc<dyn DiskFile>,
         (header, size, durable, is_last): (SegmentHeader, u64, u64, bool),
         entries: Vec<IndexEntry>,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<SegmentOutcome, LogError> {
         let base = header.base;
         let (position, offset) = entries.last().map_or((SEGMENT_HEADER_LEN, base), |last| {
             (u64::from(last.position), base + i64::from(last.delta))
         });
         let mut index = IndexBuilder::continuing(base, entries);
-        let mut frames = Frames::new(Arc::clone(file), position, offset, size);
+        let mut frames = FrameReader::new(Arc::clone(file), position, offset, size);
         let modified_ms = file.modified_ms();
         let mut damaged = Vec::new();
         let problem = loop {
@@ -326,7 +294,11 @@ impl Recovery<'_> {
         if !is_last {
             segment.write_index().unwrap_or_else(|error| tracing::warn!(%error, "an index was not written"));
         }
-        Ok(if problem.is_some() { Outcome::Cut(Some(segment)) } else { Outcome::Whole(segment) })
+        Ok(if problem.is_some() {
+            SegmentOutcome::Cut(Some(segment))
+        } else {
+            SegmentOutcome::Whole(segment)
+        })
     }
 
     /// Removes whole segment files behind a cut.

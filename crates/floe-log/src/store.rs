@@ -17,8 +17,8 @@ use crate::{
     clock,
     disk::{Disk, DiskLock, Open, write_all_at},
     offsets::{self, Offsets},
-    recovery::Findings,
-    shared::Shared,
+    recovery::RecoveryFindings,
+    store_shared::StoreShared,
     topics::{Topic, Topics},
 };
 
@@ -29,7 +29,7 @@ const MAX_NAME_LEN: usize = 1024;
 /// file IO, but none waits for a producer or a consumer.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     topics: Arc<Topics>,
     offsets: Arc<Offsets>,
     report: RecoveryReport,
@@ -61,7 +61,7 @@ impl Store {
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
-        let shared = Shared::new(config, catalog);
+        let shared = StoreShared::new(config, catalog);
         let topics = Topics::new(stored);
         remove_orphans(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
@@ -191,7 +191,7 @@ impl Store {
         if self.shared.is_closed() {
             return Err(LogError::Closed);
         }
-        let partition = self.find(topic)?.open(&self.shared, number, &mut Findings::default())?;
+        let partition = self.find(topic)?.open(&self.shared, number, &mut RecoveryFindings::default())?;
         // Deleted while it was being opened.
         partition.check_alive()?;
         Ok(partition)
@@ -343,7 +343,7 @@ impl Store {
 
     fn stop_threads(&self) {
         self.offsets.stop();
-        self.shared.work.stop();
+        self.shared.syncs.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
@@ -448,7 +448,7 @@ fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
 }
 
 /// Removes logs that no topic has: of a topic that was being deleted.
-fn remove_orphans(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
+fn remove_orphans(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
     let logs = shared.logs_directory();
     let known: HashSet<String> =
         topics.all().iter().flat_map(|topic| topic.log_ids()).map(|id| id.to_string()).collect();
@@ -464,7 +464,7 @@ fn remove_orphans(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
 }
 
 /// Opens all partitions, on several threads.
-fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
+fn recover(shared: &Arc<StoreShared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
     let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
     for topic in topics.all() {
         all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
@@ -478,7 +478,7 @@ fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogE
             scope.spawn(|| {
                 while failed.lock().is_none() {
                     let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut found = Findings::default();
+                    let mut found = RecoveryFindings::default();
                     let result = topic.open(shared, number, &mut found);
                     let mut report = report.lock();
                     report.cuts.append(&mut found.cuts);
@@ -511,7 +511,7 @@ mod tests {
         store.create_topic("t", TopicConfig::new()).unwrap();
         let topic = store.find("t").unwrap();
         store.delete_topic("t").unwrap();
-        let opened = topic.open(&store.shared, 0, &mut Findings::default());
+        let opened = topic.open(&store.shared, 0, &mut RecoveryFindings::default());
         assert!(matches!(opened, Err(LogError::TopicNotFound { .. })), "{opened:?}");
     }
 

@@ -14,10 +14,10 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     LogError, Partition, TopicConfig,
     catalog::{StoredLog, StoredTopic},
-    partition::Identity,
-    recovery::{self, Findings},
-    shared::Shared,
-    tail::Waiters,
+    partition::PartitionIdentity,
+    recovery::{self, RecoveryFindings},
+    store_shared::StoreShared,
+    waiters::Waiters,
 };
 
 /// A topic, described.
@@ -42,20 +42,20 @@ pub(crate) struct Topic {
     pub(crate) id: u64,
     pub(crate) created_ms: i64,
     config: TopicConfig,
-    slots: RwLock<Vec<Arc<Slot>>>,
+    slots: RwLock<Vec<Arc<PartitionSlot>>>,
     deleted: AtomicBool,
 }
 
 /// A partition that is opened when it is first asked for.
 #[derive(Debug)]
-struct Slot {
+struct PartitionSlot {
     log: StoredLog,
     opened: Mutex<Option<Result<Arc<Partition>, LogError>>>,
 }
 
 impl Topic {
     pub(crate) fn new(stored: StoredTopic) -> Arc<Self> {
-        let slots = stored.logs.into_iter().map(Slot::new).collect();
+        let slots = stored.logs.into_iter().map(PartitionSlot::new).collect();
         Arc::new(Self {
             name: stored.name.into(),
             id: stored.id,
@@ -97,15 +97,15 @@ impl Topic {
     }
 
     pub(crate) fn add(&self, logs: Vec<StoredLog>) {
-        self.slots.write().extend(logs.into_iter().map(Slot::new));
+        self.slots.write().extend(logs.into_iter().map(PartitionSlot::new));
     }
 
     /// The partition, opened now if it was not; what was cut or is damaged goes to `found`.
     pub(crate) fn open(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<StoreShared>,
         number: u32,
-        found: &mut Findings,
+        found: &mut RecoveryFindings,
     ) -> Result<Arc<Partition>, LogError> {
         let slot = usize::try_from(number).ok().and_then(|at| self.slots.read().get(at).cloned());
         let Some(slot) = slot else {
@@ -119,8 +119,12 @@ impl Topic {
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.name.to_string() });
         }
-        let identity =
-            Identity { topic: Arc::clone(&self.name), topic_id: self.id, number, log_id: slot.log.id };
+        let identity = PartitionIdentity {
+            topic: Arc::clone(&self.name),
+            topic_id: self.id,
+            number,
+            log_id: slot.log.id,
+        };
         let result = recovery::open_log(shared, &identity, slot.log, found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
         // Damage stays; a disk that could not be read may be better the next time.
@@ -144,7 +148,7 @@ impl Topic {
     }
 }
 
-impl Slot {
+impl PartitionSlot {
     fn new(log: StoredLog) -> Arc<Self> {
         Arc::new(Self { log, opened: Mutex::default() })
     }
@@ -192,7 +196,7 @@ impl Topics {
 #[derive(Debug)]
 pub struct TopicWatch {
     pub(crate) topics: Arc<Topics>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<StoreShared>,
     pub(crate) id: u64,
 }
 

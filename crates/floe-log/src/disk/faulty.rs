@@ -37,11 +37,11 @@ pub enum Fault {
 #[derive(Debug, Clone)]
 pub struct FaultyDisk {
     inner: Arc<dyn Disk>,
-    plans: Arc<Mutex<Vec<Plan>>>,
+    plans: Arc<Mutex<Vec<FaultPlan>>>,
 }
 
 #[derive(Debug)]
-struct Plan {
+struct FaultPlan {
     fault: Fault,
     suffix: String,
     /// Calls that still go well.
@@ -59,7 +59,7 @@ impl FaultyDisk {
 
     /// Lets `fault` happen on files whose name ends with `suffix`: `skip` calls go well, the next `times` fail.
     pub fn plan(&self, fault: Fault, suffix: &str, skip: u64, times: u64) {
-        self.plans.lock().push(Plan { fault, suffix: suffix.to_owned(), skip, times });
+        self.plans.lock().push(FaultPlan { fault, suffix: suffix.to_owned(), skip, times });
     }
 
     /// How many calls are still to fail.
@@ -78,7 +78,7 @@ impl FaultyDisk {
     }
 }
 
-fn hit(plans: &Mutex<Vec<Plan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+fn hit(plans: &Mutex<Vec<FaultPlan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
     let name = path.to_string_lossy();
     for plan in plans.lock().iter_mut() {
         if plan.times == 0 || !concerns(plan.fault) || !name.ends_with(&plan.suffix) {
@@ -142,7 +142,7 @@ impl Disk for FaultyDisk {
 struct FaultyFile {
     inner: Arc<dyn DiskFile>,
     path: Box<Path>,
-    plans: Arc<Mutex<Vec<Plan>>>,
+    plans: Arc<Mutex<Vec<FaultPlan>>>,
 }
 
 impl FaultyFile {

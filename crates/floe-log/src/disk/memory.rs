@@ -24,7 +24,7 @@ const PAGE: usize = 4096;
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk {
     names: Arc<Mutex<Names>>,
-    /// Held for reading by whoever changes something, so that a copy is the disk at one instant.
+    /// MemoryLock for reading by whoever changes something, so that a copy is the disk at one instant.
     changes: Arc<RwLock<()>>,
     /// Whether synced contents are kept apart, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
@@ -222,7 +222,7 @@ impl Disk for MemoryDisk {
             let owner = self.contents(path).unwrap_or_default();
             return Ok(Err(String::from_utf8_lossy(&owner).into_owned()));
         }
-        let held = Held { disk: self.clone(), path: path.to_path_buf() };
+        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf() };
         self.put(path, contents.as_bytes());
         Ok(Ok(Box::new(held)))
     }
@@ -230,12 +230,12 @@ impl Disk for MemoryDisk {
 
 /// Releases a lock when dropped.
 #[derive(Debug)]
-struct Held {
+struct MemoryLock {
     disk: MemoryDisk,
     path: PathBuf,
 }
 
-impl Drop for Held {
+impl Drop for MemoryLock {
     fn drop(&mut self) {
         self.disk.names.lock().locked.remove(&self.path);
     }

@@ -19,12 +19,11 @@ use floe_wire::{
     batch::{EncodedBatch, MAX_BATCH_LEN},
 };
 
-use super::{Appended, Partition};
+use super::{Appended, Partition, Producers};
 use crate::{
     Durability, LogError, clock,
     disk::DiskFile,
-    frames::LEADER_EPOCH,
-    producers::Producers,
+    frame_reader::LEADER_EPOCH,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
 
@@ -37,14 +36,14 @@ const MAX_DRAINS: usize = 64;
 pub(super) type Done = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
 
 /// An append that waits for its turn.
-pub(super) struct Pending {
+pub(super) struct PendingAppend {
     batch: EncodedBatch,
     done: Done,
 }
 
-impl std::fmt::Debug for Pending {
+impl std::fmt::Debug for PendingAppend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("bytes", &self.batch.len()).finish_non_exhaustive()
+        f.debug_struct("PendingAppend").field("bytes", &self.batch.len()).finish_non_exhaustive()
     }
 }
 
@@ -65,7 +64,7 @@ impl Writer {
 }
 
 /// A batch with its place.
-struct Placed {
+struct AssignedBatch {
     batch: EncodedBatch,
     done: Done,
     /// It is here already: where.
@@ -95,7 +94,7 @@ impl Partition {
             done(Err(error));
             return;
         }
-        self.queue.lock().push_back(Pending { batch, done: Box::new(done) });
+        self.queue.lock().push_back(PendingAppend { batch, done: Box::new(done) });
         self.drain_queue();
     }
 
@@ -166,7 +165,7 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    fn take_run(&self) -> Vec<Pending> {
+    fn take_run(&self) -> Vec<PendingAppend> {
         let mut queue = self.queue.lock();
         let count = queue.len().min(MAX_RUN);
         queue.drain(..count).collect()
@@ -181,7 +180,7 @@ impl Partition {
         self.fail_waiting(error);
     }
 
-    fn append_run(self: &Arc<Self>, writer: &mut Writer, run: Vec<Pending>) {
+    fn append_run(self: &Arc<Self>, writer: &mut Writer, run: Vec<PendingAppend>) {
         let mut waiting = VecDeque::from(run);
         while !waiting.is_empty() {
             if let Err(error) = self.append_some(writer, &mut waiting) {
@@ -199,7 +198,7 @@ impl Partition {
     fn append_some(
         self: &Arc<Self>,
         writer: &mut Writer,
-        waiting: &mut VecDeque<Pending>,
+        waiting: &mut VecDeque<PendingAppend>,
     ) -> Result<(), LogError> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.topic.to_string() });
@@ -221,7 +220,7 @@ impl Partition {
             if position + len > self.segment_bytes && position > SEGMENT_HEADER_LEN {
                 break;
             }
-            let Some(Pending { batch, done }) = waiting.pop_front() else { break };
+            let Some(PendingAppend { batch, done }) = waiting.pop_front() else { break };
             let duplicate_of = writer.producers.find(batch.header());
             let batch = batch.with_base_offset(writer.next).with_leader_epoch(LEADER_EPOCH);
             if duplicate_of.is_none() {
@@ -230,7 +229,7 @@ impl Partition {
                 writer.next = batch.next_offset();
                 position += len;
             }
-            placed.push(Placed { batch, done, duplicate_of });
+            placed.push(AssignedBatch { batch, done, duplicate_of });
         }
 
         if let Err(error) = self.write(&segment, first_position, &placed) {
@@ -249,7 +248,7 @@ impl Partition {
         Ok(())
     }
 
-    fn write(&self, segment: &Arc<Segment>, position: u64, placed: &[Placed]) -> Result<(), LogError> {
+    fn write(&self, segment: &Arc<Segment>, position: u64, placed: &[AssignedBatch]) -> Result<(), LogError> {
         let prefixes: Vec<_> = stored(placed).map(|batch| (batch.prefix(), batch.rest())).collect();
         if prefixes.is_empty() {
             return Ok(());
@@ -279,7 +278,7 @@ impl Partition {
         segment: &Arc<Segment>,
         (first_position, end_position): (u64, u64),
         (next, now_ms): (i64, i64),
-        placed: Vec<Placed>,
+        placed: Vec<AssignedBatch>,
     ) {
         if end_position > first_position {
             let mut position = first_position;
@@ -376,7 +375,7 @@ impl Partition {
     }
 }
 
-fn stored(placed: &[Placed]) -> impl Iterator<Item = &EncodedBatch> {
+fn stored(placed: &[AssignedBatch]) -> impl Iterator<Item = &EncodedBatch> {
     placed.iter().filter(|one| one.duplicate_of.is_none()).map(|one| &one.batch)
 }
 

@@ -1,7 +1,9 @@
 //! One partition: append, bounds, waiting, lookup.
 
 mod append;
-mod retire;
+mod producers;
+mod reader;
+mod retention;
 mod sync;
 
 use std::{
@@ -17,14 +19,17 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Durability, LogError, Reader, TopicConfig,
-    frames::{FrameError, Frames, MIN_READ, Step, StepLimits},
-    recovery::OpenedLog,
+    Durability, LogError, TopicConfig,
+    catalog::DurablePoint,
+    frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
     segment::Segment,
-    shared::Shared,
-    tail::{Tail, Waiters},
+    store_shared::StoreShared,
+    tail_cache::TailCache,
+    waiters::Waiters,
 };
-use append::{Pending, Writer};
+use append::{PendingAppend, Writer};
+pub(crate) use producers::Producers;
+pub use reader::{Chunk, Reader, TryChunk};
 use sync::SyncState;
 
 /// Where an appended batch went.
@@ -50,7 +55,7 @@ pub struct Bounds {
 /// One partition of a topic.
 #[derive(Debug)]
 pub struct Partition {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<StoreShared>,
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
@@ -61,7 +66,7 @@ pub struct Partition {
     pub(crate) retention_ms: Option<i64>,
     pub(crate) retention_bytes: Option<u64>,
 
-    queue: Mutex<VecDeque<Pending>>,
+    queue: Mutex<VecDeque<PendingAppend>>,
     writer: Mutex<Writer>,
     sync: SyncState,
     /// Ordered by base offset; the last one is appended to.
@@ -70,13 +75,26 @@ pub struct Partition {
     end: AtomicI64,
     durable_end: AtomicI64,
     deleted: AtomicBool,
-    pub(crate) tail: Tail,
+    pub(crate) tail: TailCache,
     pub(crate) waiters: Waiters,
+}
+
+/// A partition's log, ready for use.
+#[derive(Debug)]
+pub(crate) struct OpenedLog {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) producers: Producers,
+    pub(crate) last_append_ms: i64,
+    pub(crate) durable: Option<DurablePoint>,
+    /// The catalog knows the durable point already.
+    pub(crate) is_noted: bool,
 }
 
 /// Which partition, for [`Partition::new`].
 #[derive(Debug, Clone)]
-pub(crate) struct Identity {
+pub(crate) struct PartitionIdentity {
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
@@ -85,8 +103,8 @@ pub(crate) struct Identity {
 
 impl Partition {
     pub(crate) fn new(
-        shared: &Arc<Shared>,
-        identity: Identity,
+        shared: &Arc<StoreShared>,
+        identity: PartitionIdentity,
         config: &TopicConfig,
         log: OpenedLog,
     ) -> Arc<Self> {
@@ -109,7 +127,7 @@ impl Partition {
             end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
             deleted: AtomicBool::new(false),
-            tail: Tail::new(shared.config.tail_bytes, &shared.tail_budget),
+            tail: TailCache::new(shared.config.tail_bytes, &shared.tail_budget),
             waiters: Waiters::default(),
             shared: Arc::clone(shared),
         })
@@ -223,7 +241,7 @@ impl Partition {
                 continue;
             }
             let (position, offset) = segment.position_before_time(time_ms);
-            let mut frames = Frames::new(segment.file()?, position, offset, segment.len());
+            let mut frames = FrameReader::new(segment.file()?, position, offset, segment.len());
             let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
             while let Step::Batch(batch, _) =
                 frames.step(limits).map_err(|error| self.frame_error(&segment, error))?

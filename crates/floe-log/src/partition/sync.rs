@@ -13,14 +13,14 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
-use crate::{Durability, LogError, catalog::DurablePoint, segment::Segment};
+use crate::{Durability, LogError, catalog::DurablePoint, segment::Segment, sync_queue::SyncTarget};
 
 /// What of a partition is not synced yet.
 #[derive(Debug)]
 pub(super) struct SyncState {
     dirty: Mutex<Dirty>,
     /// Acknowledgements that wait for a sync, in the order of their ends.
-    waiting: Mutex<VecDeque<Waiting>>,
+    waiting: Mutex<VecDeque<PendingAck>>,
     /// One sync at a time; the next one covers whoever came meanwhile.
     running: Mutex<()>,
     /// Already handed to a sync thread that has not looked yet.
@@ -50,15 +50,15 @@ enum Created {
     Directory,
 }
 
-struct Waiting {
+struct PendingAck {
     end: i64,
     appended: Appended,
     done: Done,
 }
 
-impl std::fmt::Debug for Waiting {
+impl std::fmt::Debug for PendingAck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("PendingAck").field("end", &self.end).finish_non_exhaustive()
     }
 }
 
@@ -101,14 +101,9 @@ impl Partition {
             };
             // One that is planned already comes sooner.
             if !self.sync.planned.swap(true, Ordering::AcqRel) {
-                self.shared.work.sync_later(self, delay);
+                self.shared.syncs.sync_later(Arc::clone(self) as _, delay);
             }
         }
-    }
-
-    /// A planned sync was handed to a thread: what becomes dirty from now on plans the next one.
-    pub(crate) fn sync_is_due(&self) {
-        self.sync.planned.store(false, Ordering::Release);
     }
 
     /// Notes that a file was created, and the directory with it if it is the first one.
@@ -119,13 +114,13 @@ impl Partition {
 
     /// Acknowledges `done` once everything before `end` is durable.
     pub(super) fn when_durable(&self, end: i64, appended: Appended, done: Done) {
-        self.sync.waiting.lock().push_back(Waiting { end, appended, done });
+        self.sync.waiting.lock().push_back(PendingAck { end, appended, done });
     }
 
     /// Has a background thread sync this partition soon.
     pub(crate) fn request_sync(self: &Arc<Self>) {
         if !self.sync.queued.swap(true, Ordering::AcqRel) {
-            self.shared.work.sync_now(self);
+            self.shared.syncs.sync_now(Arc::clone(self) as _);
         }
     }
 
@@ -246,6 +241,20 @@ impl Partition {
             tracing::warn!(%error, "an index was not written");
         }
         Some(point)
+    }
+}
+
+impl SyncTarget for Partition {
+    fn note_sync_is_due(&self) {
+        self.sync.planned.store(false, Ordering::Release);
+    }
+
+    fn run_sync(self: Arc<Self>) {
+        if let Err(error) = self.sync().and_then(|()| self.note_full_segments()) {
+            tracing::error!(topic = %self.topic, partition = self.number, %error, "sync failed");
+        }
+        // An appender that has drained the queue for long leaves the rest to this thread.
+        self.drain_queue();
     }
 }
 

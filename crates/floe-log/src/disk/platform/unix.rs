@@ -21,7 +21,11 @@ pub(in crate::disk) fn raise_file_limit() {
     }
     let raise = |current| setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum });
     let raised = raise(limit.maximum).or_else(|error| {
-        if limit.current.is_some_and(|current| current < OPEN_MAX) { raise(Some(OPEN_MAX)) } else { Err(error) }
+        if limit.current.is_some_and(|current| current < OPEN_MAX) {
+            raise(Some(OPEN_MAX))
+        } else {
+            Err(error)
+        }
     });
     // Best effort: with few open files the store only works slower.
     if let Err(error) = raised {

@@ -21,7 +21,7 @@ pub(crate) const LEADER_EPOCH: i32 = -1;
 
 /// A place in a segment file, with what was read ahead of it.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct FrameReader {
     file: Arc<dyn DiskFile>,
     /// Bytes of the file from `position` on.
     ahead: Bytes,
@@ -76,7 +76,7 @@ impl StepLimits {
         Self { max_len: usize::MAX, readable: i64::MAX, read_size: MAX_READ, may_wait: true };
 }
 
-impl Frames {
+impl FrameReader {
     pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
         Self { file, ahead: Bytes::new(), position, buffers: VecDeque::new(), expected, limit }
     }

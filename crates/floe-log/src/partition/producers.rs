@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use floe_wire::batch::BatchHeader;
 
-use crate::Appended;
+use super::Appended;
 
 /// Batches remembered for each producer: at least as many as a producer keeps in flight.
 const BATCHES: usize = 8;
@@ -13,19 +13,19 @@ const PRODUCERS: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
-    known: HashMap<i64, Recent>,
+    known: HashMap<i64, RecentBatches>,
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Recent {
+struct RecentBatches {
     epoch: i16,
     used: u64,
-    batches: VecDeque<Seen>,
+    batches: VecDeque<SeenBatch>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct SeenBatch {
     first_sequence: i32,
     span: u32,
     checksum: u32,
@@ -43,7 +43,7 @@ impl Producers {
             return None;
         }
         let recent = self.known.get(&header.producer.id).filter(|r| r.epoch == header.producer.epoch)?;
-        let same = |seen: &&Seen| {
+        let same = |seen: &&SeenBatch| {
             seen.first_sequence == header.producer.first_sequence
                 && seen.span == header.offset_span()
                 && seen.checksum == header.checksum
@@ -60,7 +60,7 @@ impl Producers {
         if self.known.len() >= PRODUCERS && !self.known.contains_key(&header.producer.id) {
             self.forget_idlest();
         }
-        let recent = self.known.entry(header.producer.id).or_insert_with(|| Recent {
+        let recent = self.known.entry(header.producer.id).or_insert_with(|| RecentBatches {
             epoch: header.producer.epoch,
             used: 0,
             batches: VecDeque::new(),
@@ -73,7 +73,7 @@ impl Producers {
         if recent.batches.len() >= BATCHES {
             recent.batches.pop_front();
         }
-        recent.batches.push_back(Seen {
+        recent.batches.push_back(SeenBatch {
             first_sequence: header.producer.first_sequence,
             span: header.offset_span(),
             checksum: header.checksum,

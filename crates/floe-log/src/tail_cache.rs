@@ -1,19 +1,15 @@
 //! The newest batches in memory, and the readers that wait for more.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::Waker,
 };
 
 use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
-
-/// Wakers that belong to nobody in particular; beyond this many all are woken, and who still cares registers again.
-const MAX_LOOSE_WAKERS: usize = 1024;
 
 /// The bytes that all tails of a store may hold together.
 #[derive(Debug)]
@@ -40,7 +36,7 @@ impl TailBudget {
 /// The newest batches of one partition, without a gap: the producers' own bytes, shared by all readers at the end.
 /// Filled only while somebody reads the partition.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub(crate) struct TailCache {
     ring: Mutex<Ring>,
     readers: AtomicUsize,
     limit: usize,
@@ -53,7 +49,7 @@ struct Ring {
     bytes: usize,
 }
 
-impl Tail {
+impl TailCache {
     pub(crate) fn new(limit: usize, budget: &Arc<TailBudget>) -> Self {
         Self { ring: Mutex::default(), readers: AtomicUsize::new(0), limit, budget: Arc::clone(budget) }
     }
@@ -115,84 +111,11 @@ impl Tail {
     }
 }
 
-/// Those who wait for the readable end to move.
-#[derive(Debug, Default)]
-pub(crate) struct Waiters {
-    inner: Mutex<WaiterLists>,
-}
-
-#[derive(Debug, Default)]
-struct WaiterLists {
-    /// One slot for each reader: leaves with it.
-    readers: HashMap<u64, Waker>,
-    loose: Vec<Waker>,
-}
-
-impl Waiters {
-    /// Registers a reader; replaces what it registered before.
-    pub(crate) fn register(&self, reader: u64, waker: &Waker) {
-        let mut lists = self.inner.lock();
-        match lists.readers.get_mut(&reader) {
-            Some(present) => present.clone_from(waker),
-            None => {
-                lists.readers.insert(reader, waker.clone());
-            }
-        }
-    }
-
-    pub(crate) fn unregister(&self, reader: u64) {
-        self.inner.lock().readers.remove(&reader);
-    }
-
-    /// Registers a waker that no reader owns.
-    pub(crate) fn register_loose(&self, waker: &Waker) {
-        let mut lists = self.inner.lock();
-        if lists.loose.iter().any(|present| present.will_wake(waker)) {
-            return;
-        }
-        let crowd =
-            if lists.loose.len() >= MAX_LOOSE_WAKERS { std::mem::take(&mut lists.loose) } else { Vec::new() };
-        lists.loose.push(waker.clone());
-        drop(lists);
-        crowd.into_iter().for_each(Waker::wake);
-    }
-
-    pub(crate) fn wake_all(&self) {
-        let mut lists = self.inner.lock();
-        if lists.readers.is_empty() && lists.loose.is_empty() {
-            return;
-        }
-        let woken: Vec<_> = lists.readers.drain().map(|(_, waker)| waker).collect();
-        let loose = std::mem::take(&mut lists.loose);
-        drop(lists);
-        woken.into_iter().chain(loose).for_each(Waker::wake);
-    }
-
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        let lists = self.inner.lock();
-        lists.readers.len() + lists.loose.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::atomic::AtomicUsize,
-        task::{Wake, Waker},
-    };
-
     use bytes::Bytes;
 
     use super::*;
-
-    struct Count(AtomicUsize);
-
-    impl Wake for Count {
-        fn wake(self: Arc<Self>) {
-            self.0.fetch_add(1, Ordering::SeqCst);
-        }
-    }
 
     fn batch(base_offset: i64, len: usize) -> EncodedBatch {
         let mut bytes = vec![0u8; len];
@@ -204,7 +127,7 @@ mod tests {
     #[test]
     fn a_tail_is_kept_for_readers_only_and_within_both_limits() {
         let budget = TailBudget::new(1_500);
-        let (tail, other) = (Tail::new(1_000, &budget), Tail::new(1_000, &budget));
+        let (tail, other) = (TailCache::new(1_000, &budget), TailCache::new(1_000, &budget));
         tail.push([batch(0, 100)].into_iter());
         assert_eq!((tail.read(0, 1, 1_000).len(), budget.used()), (0, 0), "nobody reads");
         tail.add_reader();
@@ -225,31 +148,10 @@ mod tests {
 
     #[test]
     fn a_tail_never_has_a_hole() {
-        let tail = Tail::new(1_000, &TailBudget::new(1_000));
+        let tail = TailCache::new(1_000, &TailBudget::new(1_000));
         tail.add_reader();
         tail.push([batch(0, 100), batch(5, 100)].into_iter());
         assert!(tail.read(0, 6, 1_000).is_empty());
         assert_eq!(tail.read(5, 6, 1_000).len(), 1);
-    }
-
-    #[test]
-    fn wakers_that_nobody_waits_for_any_more_do_not_pile_up() {
-        let waiters = Waiters::default();
-        let counts: Vec<_> =
-            (0..3 * MAX_LOOSE_WAKERS).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
-        for count in &counts {
-            waiters.register_loose(&Waker::from(Arc::clone(count)));
-            waiters.register_loose(&Waker::from(Arc::clone(count)));
-            assert!(waiters.count() <= MAX_LOOSE_WAKERS);
-        }
-        waiters.wake_all();
-        assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1), "nobody is forgotten");
-        for reader in 0..100 {
-            waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));
-            waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));
-        }
-        assert_eq!(waiters.count(), 100);
-        (0..100).for_each(|reader| waiters.unregister(reader));
-        assert_eq!(waiters.count(), 0);
     }
 }

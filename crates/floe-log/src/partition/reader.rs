@@ -8,9 +8,10 @@ use std::{
 
 use floe_wire::batch::EncodedBatch;
 
+use super::Partition;
 use crate::{
-    LogError, Partition,
-    frames::{Frames, MAX_READ, MIN_READ, Step, StepLimits},
+    LogError,
+    frame_reader::{FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
     segment::Segment,
 };
 
@@ -37,7 +38,7 @@ pub struct Reader {
     next: i64,
     verifies: bool,
     /// Where in a segment file the next batch is, if known.
-    place: Option<(Arc<Segment>, Frames)>,
+    place: Option<(Arc<Segment>, FrameReader)>,
 }
 
 impl fmt::Debug for Reader {
@@ -225,7 +226,7 @@ impl Reader {
         self.finish(batches)
     }
 
-    fn find_place(&self) -> Result<(Arc<Segment>, Frames), LogError> {
+    fn find_place(&self) -> Result<(Arc<Segment>, FrameReader), LogError> {
         let Some(segment) = self.partition.segment_for(self.next) else {
             // Retention was faster.
             let start = self.partition.start();
@@ -244,7 +245,7 @@ impl Reader {
                 return Err(error);
             }
         };
-        let frames = Frames::new(file, position, offset, segment.len());
+        let frames = FrameReader::new(file, position, offset, segment.len());
         Ok((segment, frames))
     }
 }

@@ -1,0 +1,88 @@
+//! What a store and its partitions have in common.
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use parking_lot::Mutex;
+
+use crate::{
+    LogError, StoreConfig, catalog::Catalog, disk::Disk, segment::OpenFiles, sync_queue::SyncQueue,
+    tail_cache::TailBudget,
+};
+
+#[derive(Debug)]
+pub(crate) struct StoreShared {
+    pub(crate) config: StoreConfig,
+    pub(crate) directory: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) files: Arc<OpenFiles>,
+    pub(crate) catalog: Catalog,
+    pub(crate) tail_budget: Arc<TailBudget>,
+    pub(crate) syncs: SyncQueue,
+    pub(crate) next_reader: AtomicU64,
+    closed: AtomicBool,
+    poisoned: AtomicBool,
+    poison: Mutex<Option<Arc<io::Error>>>,
+}
+
+impl StoreShared {
+    pub(crate) fn new(config: StoreConfig, catalog: Catalog) -> Arc<Self> {
+        Arc::new(Self {
+            directory: config.directory(),
+            disk: Arc::clone(&config.disk),
+            files: OpenFiles::new(Arc::clone(&config.disk), config.open_files),
+            tail_budget: TailBudget::new(config.tail_budget),
+            config,
+            catalog,
+            syncs: SyncQueue::default(),
+            next_reader: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            poisoned: AtomicBool::new(false),
+            poison: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn logs_directory(&self) -> PathBuf {
+        self.directory.join("logs")
+    }
+
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// A failed sync: nothing is acknowledged any more.
+    pub(crate) fn poison(&self, error: io::Error) -> LogError {
+        tracing::error!(%error, directory = %self.directory.display(), "a sync failed: the store stops");
+        let source = Arc::clone(self.poison.lock().get_or_insert_with(|| Arc::new(error)));
+        self.poisoned.store(true, Ordering::Release);
+        LogError::Poisoned { source }
+    }
+
+    /// Fails once the store cannot acknowledge anything any more.
+    pub(crate) fn check_health(&self) -> Result<(), LogError> {
+        if self.poisoned.load(Ordering::Acquire)
+            && let Some(source) = &*self.poison.lock()
+        {
+            return Err(LogError::Poisoned { source: Arc::clone(source) });
+        }
+        Ok(())
+    }
+
+    /// Fails once the store is closed or poisoned.
+    pub(crate) fn check_open(&self) -> Result<(), LogError> {
+        if self.is_closed() {
+            return Err(LogError::Closed);
+        }
+        self.check_health()
+    }
+}
