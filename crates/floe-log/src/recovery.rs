@@ -1,8 +1,8 @@
-//! Opening a partition's files: what is there, what is torn, what is corrupt.
+//! Recovery of a partition's files.
 //!
-//! Everything before the durable point must be there and whole; if it is not, the partition is reported as corrupt
-//! and its files are left alone. Behind that point the log ends at the first batch that is not whole, and what
-//! follows is cut off and reported.
+//! All bytes before the durable point must be intact; otherwise the partition is reported as corrupt and its files stay
+//! untouched. Behind that point the log ends at the first batch that is not intact, and the rest is truncated and
+//! reported.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -17,24 +17,24 @@ use crate::{
     store_shared::StoreShared,
 };
 
-/// An incomplete end that was cut off.
+/// Torn end of a log that was truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// The topic.
+    /// Topic.
     pub topic: String,
-    /// The partition.
+    /// Partition.
     pub partition: u32,
-    /// Offset at which the partition now ends.
+    /// Offset at which the partition ends now.
     pub offset: i64,
-    /// The file.
+    /// Truncated or removed file.
     pub path: PathBuf,
-    /// How many bytes were cut from it.
+    /// Number of bytes removed from it.
     pub bytes: u64,
-    /// What was wrong with them.
+    /// Problem with these bytes.
     pub problem: String,
 }
 
-/// What opening a log found beside it.
+/// Torn ends and damaged batches found in a log.
 #[derive(Debug, Default)]
 pub(crate) struct RecoveryFindings {
     pub(crate) cuts: Vec<Cut>,
@@ -50,14 +50,14 @@ struct LogRecovery<'a> {
     producers: Producers,
 }
 
-/// How one segment came out.
+/// Result of opening one segment.
 enum SegmentOutcome {
     Whole(Arc<Segment>),
-    /// Cut: what follows does not belong to the log any more.
+    /// Truncated or removed: later segments do not belong to the log.
     Cut(Option<Arc<Segment>>),
 }
 
-/// Opens the log of a partition, cutting an incomplete end.
+/// Opens the log of a partition and truncates a torn end.
 pub(crate) fn open_log(
     shared: &Arc<StoreShared>,
     identity: &PartitionIdentity,
@@ -78,7 +78,7 @@ impl LogRecovery<'_> {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         let mut expected = bases.first().copied().unwrap_or(self.stored.start);
         if expected > self.stored.start {
-            // The segment that holds the start is missing.
+            // The segment with the start is missing.
             if self.durable_next() > self.stored.start {
                 let problem = format!("the segment that holds offset {} is missing", self.stored.start);
                 return Err(self.corrupt(self.directory.join(file_name(self.stored.start)), 0, problem));
@@ -88,7 +88,7 @@ impl LogRecovery<'_> {
         let mut remaining = bases.iter().copied();
         while let Some(base) = remaining.next() {
             if base != expected {
-                let problem = format!("a segment at offset {base} where {expected} belongs");
+                let problem = format!("a segment at offset {base} instead of {expected}");
                 let path = self.directory.join(file_name(base));
                 self.not_before_durable(self.durable_bytes(base), &path, 0, &problem)?;
                 self.not_before_durable_end(expected, path, 0, &problem)?;
@@ -104,7 +104,7 @@ impl LogRecovery<'_> {
                 SegmentOutcome::Cut(segment) => {
                     expected = segment.as_ref().map_or(base, |segment| segment.end());
                     segments.extend(segment);
-                    self.cut_files(expected, remaining, "it follows a cut")?;
+                    self.cut_files(expected, remaining, "it follows a truncated segment")?;
                     break;
                 }
             }
@@ -122,7 +122,7 @@ impl LogRecovery<'_> {
             segment.seal();
         }
         if expected < self.stored.start {
-            // Everything that is left was deleted by the user, and what followed was never synced.
+            // The user deleted all remaining records, and later ones were never synced.
             segments.drain(..).try_for_each(|segment| segment.remove())?;
         }
         let end = expected.max(self.stored.start);
@@ -146,7 +146,7 @@ impl LogRecovery<'_> {
         self.stored.durable.map_or(i64::MIN, |point| point.next)
     }
 
-    /// How many bytes of this segment must be whole.
+    /// Returns the number of bytes of this segment that must be intact.
     fn durable_bytes(&self, base: i64) -> u64 {
         match self.stored.durable {
             Some(point) if base < point.segment => u64::MAX,
@@ -155,7 +155,7 @@ impl LogRecovery<'_> {
         }
     }
 
-    /// Removes segments that end at or before the start: retention was interrupted.
+    /// Removes segments that end at or before the start, left by an interrupted retention.
     fn remove_expired(&self, bases: &mut Vec<i64>) -> Result<(), LogError> {
         while let [first, second, ..] = bases.as_slice() {
             if *second > self.stored.start {
@@ -172,7 +172,7 @@ impl LogRecovery<'_> {
     fn open_segment(&mut self, base: i64, is_last: bool) -> Result<SegmentOutcome, LogError> {
         let path = self.directory.join(file_name(base));
         let file = self.io("open", self.shared.disk.open(&path, Open::Write))?;
-        let size = self.io("measure", file.size())?;
+        let size = self.io("get the size of", file.size())?;
         let durable = self.durable_bytes(base);
 
         let head = self.io("read", read_all(&*file, 64))?;
@@ -204,18 +204,18 @@ impl LogRecovery<'_> {
             return Ok(SegmentOutcome::Whole(Segment::new(&self.shared.files, path, state)));
         }
         let entries = self.trusted_entries(base, durable, size);
-        let place = (header, size, durable, is_last);
+        let scope = (header, size, durable, is_last);
         if !entries.is_empty() {
-            match self.scan_segment(&path, &file, place, entries) {
-                // Perhaps it is the index that lies: one of before a power loss may have come back.
+            match self.scan_segment(&path, &file, scope, entries) {
+                // The index may be stale: a power loss can bring back an older file.
                 Err(LogError::Corrupt { .. }) => {}
                 done => return done,
             }
         }
-        self.scan_segment(&path, &file, place, Vec::new())
+        self.scan_segment(&path, &file, scope, Vec::new())
     }
 
-    /// Index entries up to the durable point; behind it, the file may have lost what they point at.
+    /// Reads the index entries before the durable point; bytes behind it may be lost.
     fn trusted_entries(&self, base: i64, durable: u64, size: u64) -> Vec<IndexEntry> {
         let path = self.directory.join(file_name(base)).with_extension("idx");
         let Some((summary, mut entries)) = index::read(&*self.shared.disk, &path, size) else {
@@ -252,7 +252,7 @@ impl LogRecovery<'_> {
                         if end > durable || (end == durable && frames.expected() != self.durable_next()) {
                             break Some((start, expected, error.to_string()));
                         }
-                        // Not torn but rotten. What follows is where it belongs, or the next step finds otherwise.
+                        // Bit rot rather than a torn end. The next step verifies that the following batch is in place.
                         index.note(expected, at, 0);
                         damaged.push(self.corrupt(path.to_path_buf(), at, error.to_string()));
                         continue;
@@ -272,27 +272,29 @@ impl LogRecovery<'_> {
         };
         if let Some((position, _, problem)) = &problem {
             self.not_before_durable(durable, path, *position, problem)?;
-            self.io("cut", file.set_len(*position))?;
+            self.io("truncate", file.set_len(*position))?;
             self.note_cut(end, path.to_path_buf(), size - position, problem);
         }
         if len > durable.min(size) || problem.is_some() {
-            // What is served from here on, and acknowledged again as durable, has to be.
+            // Bytes that are served and acknowledged as durable from here on must be synced.
             file.sync().map_err(|error| self.shared.poison(error))?;
             self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
             if self.stored.durable.is_none() {
-                // Nothing of it was ever synced, so the names of the folders may not be either.
+                // Nothing of the log was ever synced, so the names of its directories may be lost too.
                 self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
                 self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
             }
         }
         for error in &damaged {
-            tracing::error!(%error, "a batch is damaged; the rest of the partition can be used");
+            tracing::error!(%error, "a batch is damaged; the rest of the partition is usable");
         }
         self.found.damaged.append(&mut damaged);
         let state = SegmentState { header, len, end, last_append_ms: modified_ms, index: Some(index) };
         let segment = Segment::new(&self.shared.files, path.to_path_buf(), state);
         if !is_last {
-            segment.write_index().unwrap_or_else(|error| tracing::warn!(%error, "an index was not written"));
+            segment
+                .write_index()
+                .unwrap_or_else(|error| tracing::warn!(%error, "the index file was not written"));
         }
         Ok(if problem.is_some() {
             SegmentOutcome::Cut(Some(segment))
@@ -301,7 +303,7 @@ impl LogRecovery<'_> {
         })
     }
 
-    /// Removes whole segment files behind a cut.
+    /// Removes whole segment files behind a torn end.
     fn cut_files(
         &mut self,
         end: i64,
@@ -311,7 +313,7 @@ impl LogRecovery<'_> {
         for base in bases {
             let path = self.directory.join(file_name(base));
             let file = self.io("open", self.shared.disk.open(&path, Open::Read))?;
-            let bytes = self.io("measure", file.size())?;
+            let bytes = self.io("get the size of", file.size())?;
             self.io("remove", self.shared.disk.remove_file(&path.with_extension("idx")))?;
             self.io("remove", self.shared.disk.remove_file(&path))?;
             self.note_cut(end, path, bytes, problem);
@@ -321,11 +323,11 @@ impl LogRecovery<'_> {
 
     fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str) {
         if bytes == 0 {
-            // The file of a segment that was just begun, and nothing written to it reached the disk.
+            // A new segment of which no write reached the disk.
             return;
         }
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
-            path = %path.display(), problem, "cut an incomplete end");
+            path = %path.display(), problem, "truncated a torn end");
         self.found.cuts.push(Cut {
             topic: self.identity.topic.to_string(),
             partition: self.identity.number,

@@ -2,20 +2,20 @@
 
 use crate::{LogError, offsets::Committed, recovery::Cut};
 
-/// What opening a store found after it was not closed properly.
+/// Report of what opening a store found after it was not closed.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RecoveryReport {
-    /// Whether the store was closed properly before; then nothing was searched.
+    /// Whether the store was closed before; recovery then did not run.
     pub was_clean: bool,
-    /// Incomplete ends that were cut off. What was cut had not been acknowledged as durable.
+    /// Torn ends that were truncated. The truncated bytes had not been acknowledged as durable.
     pub cuts: Vec<Cut>,
-    /// Batches that are damaged while everything around them is whole. They stay where they are: a reader meets them
-    /// with a wrong checksum.
+    /// Damaged batches between intact ones. They remain in the log: a reader returns them with a checksum that does not
+    /// match.
     pub damaged: Vec<LogError>,
-    /// Partitions that cannot be used: they, and only they, answer with this error.
+    /// Errors of corrupt partitions. Only these partitions are unusable, and they return this error.
     pub corrupt: Vec<LogError>,
-    /// Committed offsets, as they were, that lay behind the end of a partition and were moved back to it: the power
-    /// was lost before the records were synced.
+    /// Committed offsets, with their previous values, that lay beyond the end of a partition and were moved back to it:
+    /// a power loss took the records before they were synced.
     pub rewound: Vec<Committed>,
 }

@@ -1,4 +1,4 @@
-//! What a store and its partitions have in common.
+//! State that a store shares with its partitions and threads.
 
 use std::{
     io,
@@ -52,6 +52,7 @@ impl StoreShared {
         self.directory.join("logs")
     }
 
+    /// Marks the store as closed; false if it already was.
     pub(crate) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)
     }
@@ -60,15 +61,15 @@ impl StoreShared {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// A failed sync: nothing is acknowledged any more.
+    /// Stops acknowledgements after a failed sync, and returns the error for the callers.
     pub(crate) fn poison(&self, error: io::Error) -> LogError {
-        tracing::error!(%error, directory = %self.directory.display(), "a sync failed: the store stops");
+        tracing::error!(%error, directory = %self.directory.display(), "a sync failed; the store stops");
         let source = Arc::clone(self.poison.lock().get_or_insert_with(|| Arc::new(error)));
         self.poisoned.store(true, Ordering::Release);
         LogError::Poisoned { source }
     }
 
-    /// Fails once the store cannot acknowledge anything any more.
+    /// Fails once a sync has failed.
     pub(crate) fn check_health(&self) -> Result<(), LogError> {
         if self.poisoned.load(Ordering::Acquire)
             && let Some(source) = &*self.poison.lock()
@@ -78,7 +79,7 @@ impl StoreShared {
         Ok(())
     }
 
-    /// Fails once the store is closed or poisoned.
+    /// Fails once the store is closed or a sync has failed.
     pub(crate) fn check_open(&self) -> Result<(), LogError> {
         if self.is_closed() {
             return Err(LogError::Closed);

@@ -1,4 +1,4 @@
-//! Syncs that partitions have asked for, and the timer that makes planned ones due.
+//! Queue of requested syncs, and the timer of planned ones.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::clock::deadline_after;
 
-/// Something that a background thread syncs: a partition.
+/// Target of a background sync; implemented by the partition.
 pub(crate) trait SyncTarget: fmt::Debug + Send + Sync {
     /// Notes that the planned sync is about to run, so that later writes plan the next one.
     fn note_sync_is_due(&self);
@@ -20,7 +20,7 @@ pub(crate) trait SyncTarget: fmt::Debug + Send + Sync {
     fn run_sync(self: Arc<Self>);
 }
 
-/// What the background threads are asked to do.
+/// Queue between partitions, which request syncs, and the threads that run them.
 #[derive(Debug, Default)]
 pub(crate) struct SyncQueue {
     queue: Mutex<QueuedSyncs>,
@@ -31,8 +31,9 @@ pub(crate) struct SyncQueue {
 #[derive(Debug, Default)]
 struct QueuedSyncs {
     to_sync: VecDeque<Arc<dyn SyncTarget>>,
-    /// Syncs that are due later, one for each partition. Few different delays exist, so this is nearly sorted; it is searched, not sorted.
-    later: Vec<(Instant, Arc<dyn SyncTarget>)>,
+    /// Planned syncs with their due times, at most one per partition. Not sorted: the list is short and searched only
+    /// when a sync is due.
+    planned: Vec<(Instant, Arc<dyn SyncTarget>)>,
     stopped: bool,
 }
 
@@ -42,18 +43,18 @@ impl SyncQueue {
         self.to_sync.notify_one();
     }
 
-    /// Called once for each partition until [`SyncTarget::note_sync_is_due`] says that it was handed out.
+    /// Plans a sync. A target may plan its next one only after [`SyncTarget::note_sync_is_due`].
     pub(crate) fn sync_later(&self, target: Arc<dyn SyncTarget>, delay: Duration) {
-        self.queue.lock().later.push((deadline_after(delay), target));
+        self.queue.lock().planned.push((deadline_after(delay), target));
         self.timer.notify_one();
     }
 
-    /// The next partition to sync; waits for one. None when the store stops.
+    /// Waits for the next target to sync and returns it; None once the store stops.
     pub(crate) fn next_sync(&self) -> Option<Arc<dyn SyncTarget>> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(partition) = queue.to_sync.pop_front() {
-                return Some(partition);
+            if let Some(target) = queue.to_sync.pop_front() {
+                return Some(target);
             }
             if queue.stopped {
                 return None;
@@ -62,7 +63,7 @@ impl SyncQueue {
         }
     }
 
-    /// Hands out syncs that have become due, until `deadline`; false when the store stops.
+    /// Queues planned syncs as they become due, until `deadline`; returns false once the store stops.
     pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
         let mut queue = self.queue.lock();
         loop {
@@ -70,19 +71,19 @@ impl SyncQueue {
                 return false;
             }
             let now = Instant::now();
-            let due: Vec<_> = queue.later.extract_if(.., |(at, _)| *at <= now).collect();
-            let handed_out = !due.is_empty();
-            queue.to_sync.extend(due.into_iter().map(|(_, partition)| {
-                partition.note_sync_is_due();
-                partition
+            let due: Vec<_> = queue.planned.extract_if(.., |(at, _)| *at <= now).collect();
+            let any_due = !due.is_empty();
+            queue.to_sync.extend(due.into_iter().map(|(_, target)| {
+                target.note_sync_is_due();
+                target
             }));
-            if handed_out {
+            if any_due {
                 self.to_sync.notify_all();
             }
             if now >= deadline {
                 return true;
             }
-            let next = queue.later.iter().map(|(at, _)| *at).min().map_or(deadline, |at| at.min(deadline));
+            let next = queue.planned.iter().map(|(at, _)| *at).min().map_or(deadline, |at| at.min(deadline));
             self.timer.wait_until(&mut queue, next);
         }
     }
@@ -90,7 +91,7 @@ impl SyncQueue {
     pub(crate) fn stop(&self) {
         let mut queue = self.queue.lock();
         queue.stopped = true;
-        queue.later.clear();
+        queue.planned.clear();
         self.to_sync.notify_all();
         self.timer.notify_all();
     }

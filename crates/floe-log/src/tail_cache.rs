@@ -1,4 +1,4 @@
-//! The newest batches in memory, and the readers that wait for more.
+//! Cache of the newest batches of a partition.
 
 use std::{
     collections::VecDeque,
@@ -11,7 +11,7 @@ use std::{
 use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
 
-/// The bytes that all tails of a store may hold together.
+/// Limit for the bytes in all tail caches of a store together.
 #[derive(Debug)]
 pub(crate) struct TailBudget {
     used: AtomicUsize,
@@ -33,8 +33,8 @@ impl TailBudget {
     }
 }
 
-/// The newest batches of one partition, without a gap: the producers' own bytes, shared by all readers at the end.
-/// Filled only while somebody reads the partition.
+/// Newest batches of one partition, without a gap. Readers at the end share the producers' own bytes. Filled only while
+/// the partition has readers.
 #[derive(Debug)]
 pub(crate) struct TailCache {
     ring: Mutex<Ring>,
@@ -70,10 +70,10 @@ impl TailCache {
         *ring = Ring::default();
     }
 
-    /// Adds appended batches; called in the order of their offsets.
+    /// Adds appended batches, in the order of their offsets.
     pub(crate) fn push(&self, batches: impl Iterator<Item = EncodedBatch>) {
         let mut ring = self.ring.lock();
-        // Under the lock, so that a reader that leaves now finds the ring as it will stay.
+        // Checked under the lock, so that the last reader to leave clears everything that was added.
         if self.readers.load(Ordering::Acquire) == 0 {
             return;
         }
@@ -93,8 +93,8 @@ impl TailCache {
         }
     }
 
-    /// Batches from the one that holds `from` on, as long as they end at or before `readable` and fit into
-    /// `max_bytes` (the first always fits). Empty if the tail does not reach back to `from`.
+    /// Returns batches from the one that holds `from` on, as long as they end at or before `readable` and fit into
+    /// `max_bytes` (the first always fits). Empty if the cache does not reach back to `from`.
     pub(crate) fn read(&self, from: i64, readable: i64, max_bytes: usize) -> Vec<EncodedBatch> {
         let ring = self.ring.lock();
         if ring.batches.front().is_none_or(|first| first.base_offset() > from) {
@@ -125,11 +125,11 @@ mod tests {
     }
 
     #[test]
-    fn a_tail_is_kept_for_readers_only_and_within_both_limits() {
+    fn batches_are_cached_for_readers_only_and_within_both_limits() {
         let budget = TailBudget::new(1_500);
         let (tail, other) = (TailCache::new(1_000, &budget), TailCache::new(1_000, &budget));
         tail.push([batch(0, 100)].into_iter());
-        assert_eq!((tail.read(0, 1, 1_000).len(), budget.used()), (0, 0), "nobody reads");
+        assert_eq!((tail.read(0, 1, 1_000).len(), budget.used()), (0, 0), "no reader");
         tail.add_reader();
         tail.push((1..21).map(|offset| batch(offset, 100)));
         assert_eq!(budget.used(), 1_000);
@@ -140,14 +140,14 @@ mod tests {
         assert_eq!(tail.read(15, 21, 1).len(), 1, "one always");
         other.add_reader();
         other.push((0..10).map(|offset| batch(offset, 100)));
-        assert_eq!(budget.used(), 1_500, "the newcomer gets what is left");
+        assert_eq!(budget.used(), 1_500, "the second cache gets the rest of the budget");
         assert_eq!(other.read(5, 10, 10_000).len(), 5);
         tail.remove_reader();
         assert_eq!(budget.used(), 500);
     }
 
     #[test]
-    fn a_tail_never_has_a_hole() {
+    fn gap_clears_the_cache() {
         let tail = TailCache::new(1_000, &TailBudget::new(1_000));
         tail.add_reader();
         tail.push([batch(0, 100), batch(5, 100)].into_iter());

@@ -1,4 +1,4 @@
-//! The topics of a store, and the news of their coming and going.
+//! Topics of a store, and notifications of their changes.
 
 use std::{
     collections::BTreeMap,
@@ -20,19 +20,19 @@ use crate::{
     waiters::Waiters,
 };
 
-/// A topic, described.
+/// Description of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicDescription {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Unique within the store, never used again.
+    /// Id, unique within the store and never reused.
     pub id: u64,
-    /// How many partitions it has.
+    /// Number of partitions.
     pub partitions: u32,
-    /// What it was created with; `config.partitions` is the present number.
+    /// Configuration at creation, except that `config.partitions` is the current number.
     pub config: TopicConfig,
-    /// When it was created, milliseconds since the Unix epoch.
+    /// Creation time, milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
 
@@ -46,7 +46,7 @@ pub(crate) struct Topic {
     deleted: AtomicBool,
 }
 
-/// A partition that is opened when it is first asked for.
+/// Partition that is opened on first use.
 #[derive(Debug)]
 struct PartitionSlot {
     log: StoredLog,
@@ -66,7 +66,7 @@ impl Topic {
         })
     }
 
-    /// From now on no partition is opened any more; those that are open are in [`Topic::opened`].
+    /// Prevents partitions from being opened; [`Topic::opened`] returns those that are.
     pub(crate) fn mark_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
     }
@@ -100,7 +100,7 @@ impl Topic {
         self.slots.write().extend(logs.into_iter().map(PartitionSlot::new));
     }
 
-    /// The partition, opened now if it was not; what was cut or is damaged goes to `found`.
+    /// Returns the partition and opens it on first use; truncated and damaged batches are added to `found`.
     pub(crate) fn open(
         &self,
         shared: &Arc<StoreShared>,
@@ -115,7 +115,7 @@ impl Topic {
         if let Some(result) = &*opened {
             return result.clone();
         }
-        // Looked at under the lock of the slot: whoever deletes waits for it and finds what was opened before.
+        // Checked under the lock of the slot: a concurrent deletion waits for it and then finds the open partition.
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.name.to_string() });
         }
@@ -127,21 +127,21 @@ impl Topic {
         };
         let result = recovery::open_log(shared, &identity, slot.log, found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
-        // Damage stays; a disk that could not be read may be better the next time.
+        // Damage is permanent; after an IO error the next call retries.
         if matches!(&result, Ok(_) | Err(LogError::Corrupt { .. })) {
             *opened = Some(result.clone());
         }
         result
     }
 
-    /// The partition, if it is open and nobody is opening it at this moment.
+    /// Returns the partition if it is open; None while another thread opens it.
     pub(crate) fn opened_at(&self, number: u32) -> Option<Arc<Partition>> {
         let slots = self.slots.read();
         let opened = slots.get(usize::try_from(number).ok()?)?.opened.try_lock()?;
         opened.as_ref()?.as_ref().ok().cloned()
     }
 
-    /// The partitions that are open.
+    /// Returns the open partitions.
     pub(crate) fn opened(&self) -> Vec<Arc<Partition>> {
         let slots = self.slots.read().clone();
         slots.iter().filter_map(|slot| slot.opened.lock().as_ref()?.as_ref().ok().cloned()).collect()
@@ -192,7 +192,7 @@ impl Topics {
     }
 }
 
-/// Tells when topics are created, deleted or extended.
+/// Subscription to creation, deletion and extension of topics.
 #[derive(Debug)]
 pub struct TopicWatch {
     pub(crate) topics: Arc<Topics>,
@@ -201,15 +201,15 @@ pub struct TopicWatch {
 }
 
 impl TopicWatch {
-    /// A number that changes with every change of the topics. Read it before listing the topics: then no change after
-    /// the listing is missed.
+    /// Returns a number that every change of the topics increases. Read it before listing the topics, so that no change
+    /// after the listing is missed.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.topics.generation.load(Ordering::Acquire)
     }
 
-    /// Ready with the present generation once it differs from `seen`; registers the waker otherwise. The waker is
-    /// forgotten when the watch is dropped.
+    /// Resolves to the current generation once it differs from `seen`; registers the waker otherwise. Dropping the
+    /// watch removes the waker.
     ///
     /// # Errors
     /// [`LogError::Closed`] once the store is closed.

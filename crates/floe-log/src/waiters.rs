@@ -4,26 +4,26 @@ use std::{collections::HashMap, task::Waker};
 
 use parking_lot::Mutex;
 
-/// Wakers that belong to nobody in particular; beyond this many all are woken, and who still cares registers again.
+/// Limit for wakers without a reader. Beyond it all are woken, and tasks that still wait register again.
 const MAX_LOOSE_WAKERS: usize = 1024;
 
-/// Those who wait for the readable end to move.
+/// Wakers of tasks that wait for the readable end to move.
 #[derive(Debug, Default)]
 pub(crate) struct Waiters {
-    inner: Mutex<WaiterLists>,
+    lists: Mutex<WaiterLists>,
 }
 
 #[derive(Debug, Default)]
 struct WaiterLists {
-    /// One slot for each reader: leaves with it.
+    /// At most one waker per reader; removed with the reader.
     readers: HashMap<u64, Waker>,
     loose: Vec<Waker>,
 }
 
 impl Waiters {
-    /// Registers a reader; replaces what it registered before.
+    /// Registers the waker of a reader and replaces its previous one.
     pub(crate) fn register(&self, reader: u64, waker: &Waker) {
-        let mut lists = self.inner.lock();
+        let mut lists = self.lists.lock();
         match lists.readers.get_mut(&reader) {
             Some(present) => present.clone_from(waker),
             None => {
@@ -33,24 +33,24 @@ impl Waiters {
     }
 
     pub(crate) fn unregister(&self, reader: u64) {
-        self.inner.lock().readers.remove(&reader);
+        self.lists.lock().readers.remove(&reader);
     }
 
-    /// Registers a waker that no reader owns.
+    /// Registers a waker without a reader.
     pub(crate) fn register_loose(&self, waker: &Waker) {
-        let mut lists = self.inner.lock();
+        let mut lists = self.lists.lock();
         if lists.loose.iter().any(|present| present.will_wake(waker)) {
             return;
         }
-        let crowd =
+        let evicted =
             if lists.loose.len() >= MAX_LOOSE_WAKERS { std::mem::take(&mut lists.loose) } else { Vec::new() };
         lists.loose.push(waker.clone());
         drop(lists);
-        crowd.into_iter().for_each(Waker::wake);
+        evicted.into_iter().for_each(Waker::wake);
     }
 
     pub(crate) fn wake_all(&self) {
-        let mut lists = self.inner.lock();
+        let mut lists = self.lists.lock();
         if lists.readers.is_empty() && lists.loose.is_empty() {
             return;
         }
@@ -62,7 +62,7 @@ impl Waiters {
 
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
-        let lists = self.inner.lock();
+        let lists = self.lists.lock();
         lists.readers.len() + lists.loose.len()
     }
 }
@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn wakers_that_nobody_waits_for_any_more_do_not_pile_up() {
+    fn abandoned_wakers_do_not_accumulate() {
         let waiters = Waiters::default();
         let counts: Vec<_> =
             (0..3 * MAX_LOOSE_WAKERS).map(|_| Arc::new(Count(AtomicUsize::new(0)))).collect();
@@ -98,7 +98,7 @@ mod tests {
             assert!(waiters.count() <= MAX_LOOSE_WAKERS);
         }
         waiters.wake_all();
-        assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1), "nobody is forgotten");
+        assert!(counts.iter().all(|count| count.0.load(Ordering::SeqCst) == 1), "every waker is woken once");
         for reader in 0..100 {
             waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));
             waiters.register(reader, &Waker::from(Arc::clone(&counts[0])));

@@ -1,4 +1,4 @@
-//! The disk of this machine.
+//! Disk backed by the file system of this machine.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
