@@ -5,6 +5,7 @@ use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Instant};
 use crate::{
     LogError,
     clock::{self, deadline_after},
+    invariant::invariant,
     offsets::Offsets,
     partition::Partition,
     recovery::RecoveryFindings,
@@ -54,7 +55,12 @@ pub(crate) fn sync_in_parallel(partitions: &[Arc<Partition>]) -> Result<(), LogE
             .chunks(share)
             .map(|chunk| scope.spawn(move || chunk.iter().try_for_each(|partition| partition.sync())))
             .collect();
-        threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Err(LogError::Closed)))
+        threads.into_iter().try_for_each(|thread| {
+            thread.join().unwrap_or_else(|_| {
+                invariant!(false, "a sync never panics");
+                Err(LogError::Closed)
+            })
+        })
     })
 }
 

@@ -17,6 +17,7 @@ use crate::{
     Durability, LogError, TopicConfig,
     database_file::{DatabaseFile, Failure},
     disk::{Disk, Open},
+    invariant::invariant,
 };
 
 /// Version of the data directory's format.
@@ -184,7 +185,7 @@ impl Catalog {
         {
             return Err(error);
         }
-        // A stored change has a result.
+        invariant!(attempt.result.is_some(), "a stored change has a result");
         attempt.result.ok_or(LogError::Closed)
     }
 
@@ -242,7 +243,10 @@ impl Catalog {
         doubtful: Option<u64>,
         result: Result<T, redb::Error>,
     ) -> Result<T, LogError> {
-        let DatabaseState::Open(open) = state else { return Err(LogError::Closed) };
+        let DatabaseState::Open(open) = state else {
+            invariant!(false, "an operation runs on an open database");
+            return Err(LogError::Closed);
+        };
         let failure = open.failure.get().copied();
         if failure.is_some_and(|failure| !failure.is_sync) {
             *state = DatabaseState::Failed { doubtful };

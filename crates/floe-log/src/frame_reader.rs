@@ -5,7 +5,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use bytes::{Buf, Bytes};
 use floe_wire::batch::{BatchHeader, EncodedBatch, HEADER_LEN};
 
-use crate::disk::DiskFile;
+use crate::{disk::DiskFile, invariant::invariant};
 
 /// Smallest read. Measured to cost as little per byte as sendfile.
 pub(crate) const MIN_READ: usize = 256 << 10;
@@ -59,7 +59,7 @@ pub(crate) enum FrameError {
     },
 }
 
-/// What a step may take.
+/// Limits of [`FrameReader::step`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepLimits {
     pub(crate) max_len: usize,
@@ -135,6 +135,7 @@ impl FrameReader {
         let want = limits.read_size.max(needed).min(left);
         let mut buffer = self.room(want);
         let mut len = self.ahead.len();
+        invariant!(buffer.len() >= want, "a read buffer holds the requested bytes");
         let into = buffer.get_mut(..want).unwrap_or_default();
         let filled = self.read(into, &mut len, needed, limits.may_wait);
         // Also after a failure: the buffer begins with the bytes that were ahead before.

@@ -57,6 +57,7 @@ pub mod disk;
 mod error;
 mod frame_reader;
 mod index;
+mod invariant;
 mod offsets;
 mod partition;
 mod recovery;
@@ -77,3 +78,8 @@ pub use recovery::Cut;
 pub use recovery_report::RecoveryReport;
 pub use store::Store;
 pub use topics::{TopicDescription, TopicWatch};
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

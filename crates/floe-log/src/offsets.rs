@@ -13,6 +13,7 @@ use crate::{
     LogError,
     catalog::{OffsetChange, StoredOffset},
     clock,
+    invariant::invariant,
     store_shared::StoreShared,
     topics::Topics,
 };
@@ -201,7 +202,10 @@ impl Offsets {
         let mut rewound = Vec::new();
         let mut changes = Vec::new();
         for committed in self.all(None) {
-            let Some(topic) = topics.get(&committed.topic) else { continue };
+            let Some(topic) = topics.get(&committed.topic) else {
+                invariant!(false, "committed offsets belong to existing topics");
+                continue;
+            };
             let Some(partition) = topic.opened_at(committed.partition) else { continue };
             let end = partition.bounds().end;
             if committed.offset > end {

@@ -17,6 +17,7 @@ use crate::{
     LogError,
     disk::{Disk, DiskFile, Open, write_all_at},
     index::{self, IndexBuilder, IndexEntry, IndexSummary},
+    invariant::invariant,
 };
 
 /// Size of the header: the position of the first batch.
@@ -206,6 +207,7 @@ impl Segment {
                 index.note(base_offset, position, max_timestamp);
             }
         }
+        invariant!(len > self.len() && end > self.end(), "an append makes its segment longer");
         self.last_append_ms.store(now_ms, Ordering::Relaxed);
         self.len.store(len, Ordering::Release);
         self.end.store(end, Ordering::Release);

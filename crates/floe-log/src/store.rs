@@ -16,6 +16,7 @@ use crate::{
     catalog::{Catalog, OffsetChange},
     clock,
     disk::{Disk, DiskLock, Open, write_all_at},
+    invariant::invariant,
     offsets::{self, Offsets},
     recovery::RecoveryFindings,
     store_shared::StoreShared,
@@ -284,7 +285,10 @@ impl Store {
             // The receiver outlives the call: this thread waits for it.
             drop(answer.send(result));
         });
-        answered.recv().unwrap_or(Err(LogError::Closed))
+        answered.recv().unwrap_or_else(|_| {
+            invariant!(false, "every commit is completed");
+            Err(LogError::Closed)
+        })
     }
 
     /// Applies retention as of `now_ms` (milliseconds since the Unix epoch); a background thread does so at intervals.

@@ -11,6 +11,8 @@ use std::{
 use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
 
+use crate::invariant::invariant;
+
 /// Limit for the bytes in all tail caches of a store together.
 #[derive(Debug)]
 pub(crate) struct TailBudget {
@@ -87,7 +89,11 @@ impl TailCache {
             ring.batches.push_back(batch);
         }
         while ring.bytes > self.limit || self.budget.is_over() {
-            let Some(oldest) = ring.batches.pop_front() else { break };
+            let Some(oldest) = ring.batches.pop_front() else {
+                // The other caches of the store use up the budget.
+                invariant!(ring.bytes == 0, "an empty tail cache counts no bytes");
+                break;
+            };
             ring.bytes -= oldest.len();
             self.budget.used.fetch_sub(oldest.len(), Ordering::Relaxed);
         }

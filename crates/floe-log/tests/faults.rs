@@ -130,7 +130,7 @@ fn a_write_that_cannot_be_undone_stops_the_partition_and_recovery_repairs_it() {
     disk.plan(Fault::Full(70), ".seg", 0, 1);
     disk.plan(Fault::SetLen, ".seg", 0, 1);
     assert!(matches!(append(&partition, batch(1, 1, &[1; 90])), Err(LogError::DiskFull { .. })));
-    assert!(matches!(append(&partition, batch(1, 1, b"x")), Err(LogError::Io { operation: "cut", .. })));
+    assert!(matches!(append(&partition, batch(1, 1, b"x")), Err(LogError::Io { operation: "truncate", .. })));
     assert_eq!(read_all(&partition, 0).unwrap().len(), 1, "what is there can be read");
     append_one(&store.partition("t", 1).unwrap(), b"the others go on");
     drop((partition, store));

@@ -24,6 +24,7 @@ use crate::{
     Durability, LogError, clock,
     disk::DiskFile,
     frame_reader::LEADER_EPOCH,
+    invariant::invariant,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
 
@@ -213,6 +214,7 @@ impl Partition {
         let segment = self.segment_for_append(writer, first_len, now_ms)?;
 
         let first_offset = writer.next;
+        invariant!(segment.end() == first_offset, "appends continue at the end of the last segment");
         let first_position = segment.len();
         let mut position = first_position;
         let mut assigned = Vec::with_capacity(waiting.len());

@@ -12,6 +12,7 @@ use super::Partition;
 use crate::{
     LogError,
     frame_reader::{FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
+    invariant::invariant,
     segment::Segment,
 };
 
@@ -105,8 +106,10 @@ impl Reader {
     pub fn next_chunk(&mut self, max_bytes: usize) -> Result<Chunk, LogError> {
         match self.read(max_bytes, true)? {
             TryChunk::Ready(chunk) => Ok(chunk),
-            // Cannot be: waiting was allowed.
-            TryChunk::WouldBlock => Ok(Chunk::default()),
+            TryChunk::WouldBlock => {
+                invariant!(false, "a read that may wait never reports WouldBlock");
+                Ok(Chunk::default())
+            }
         }
     }
 

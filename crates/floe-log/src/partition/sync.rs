@@ -13,7 +13,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
-use crate::{Durability, LogError, catalog::DurablePoint, segment::Segment, sync_queue::SyncTarget};
+use crate::{
+    Durability, LogError, catalog::DurablePoint, invariant::invariant, segment::Segment,
+    sync_queue::SyncTarget,
+};
 
 /// Sync state of a partition.
 #[derive(Debug)]
@@ -167,7 +170,11 @@ impl Partition {
             }
         }
         let Some(point) = point else { return Ok(()) };
-        *self.sync.durable.lock() = Some(point);
+        let previous = self.sync.durable.lock().replace(point);
+        invariant!(
+            previous.is_none_or(|previous| previous.next <= point.next),
+            "the durable point never moves back"
+        );
         self.sync.unnoted.store(true, Ordering::Release);
         if segments.first().is_some_and(|first| first.base != point.segment) {
             self.sync.rolled.store(true, Ordering::Release);
