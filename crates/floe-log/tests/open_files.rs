@@ -15,7 +15,7 @@ fn open_files() -> usize {
 }
 
 #[test]
-fn closed_segments_are_opened_when_needed_and_closed_again() {
+fn segment_files_are_opened_on_demand_and_evicted() {
     let directory = TempDir::new().unwrap();
     let before = open_files();
     let config = StoreConfig::at(directory.path()).segment_bytes(300).open_files(4);
