@@ -20,7 +20,8 @@ pub(super) use unix::{raise_file_limit, read_at, read_cached_at, sync_dir, write
 #[cfg(windows)]
 pub(super) use windows::{raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at};
 
-#[cfg(all(test, unix))]
+#[cfg(test)]
+#[cfg(unix)]
 mod tests {
     use std::{
         fs::File,

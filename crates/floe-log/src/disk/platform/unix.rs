@@ -53,7 +53,6 @@ pub(in crate::disk) fn read_at(file: &File, into: &mut [u8], position: u64) -> i
 
 /// Returns None: there is no read that is certain not to wait for the device.
 #[cfg(any(test, not(target_os = "linux")))]
-#[expect(clippy::unnecessary_wraps, reason = "the signature that every platform has")]
 pub(in crate::disk) fn read_cached_at(
     _file: &File,
     _into: &mut [u8],
