@@ -87,6 +87,7 @@ fn maintenance_loop(shared: &Arc<StoreShared>, topics: &Topics) {
 
 /// Stores the durable point of every partition in the catalog.
 pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
+    let _one = shared.checkpointing.lock();
     let partitions: Vec<Arc<Partition>> = topics.all().iter().flat_map(|topic| topic.opened()).collect();
     let points: Vec<_> = partitions
         .iter()

@@ -109,15 +109,7 @@ impl LogRecovery<'_> {
                 }
             }
         }
-        if expected < self.durable_next() {
-            let durable = self.durable_next();
-            let problem =
-                format!("the log ends at offset {expected}, but reached {durable} when it was last synced");
-            let (path, len) = segments
-                .last()
-                .map_or_else(|| (self.directory.clone(), 0), |last| (last.path().to_path_buf(), last.len()));
-            return Err(self.corrupt(path, len, problem));
-        }
+        self.check_reaches_durable(&segments, expected)?;
         for segment in segments.iter().rev().skip(1) {
             segment.seal();
         }
@@ -140,6 +132,19 @@ impl LogRecovery<'_> {
             segments,
             producers: self.producers,
         })
+    }
+
+    /// Fails if the log ends at `end`, before the durable point.
+    fn check_reaches_durable(&self, segments: &[Arc<Segment>], end: i64) -> Result<(), LogError> {
+        let durable = self.durable_next();
+        if end >= durable {
+            return Ok(());
+        }
+        let problem = format!("the log ends at offset {end}, but reached {durable} when it was last synced");
+        let (path, len) = segments
+            .last()
+            .map_or_else(|| (self.directory.clone(), 0), |last| (last.path().to_path_buf(), last.len()));
+        Err(self.corrupt(path, len, problem))
     }
 
     fn durable_next(&self) -> i64 {
@@ -276,14 +281,7 @@ impl LogRecovery<'_> {
             self.note_cut(end, path.to_path_buf(), size - position, problem);
         }
         if len > durable.min(size) || problem.is_some() {
-            // Bytes that are served and acknowledged as durable from here on must be synced.
-            file.sync().map_err(|error| self.shared.poison(error))?;
-            self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
-            if self.stored.durable.is_none() {
-                // Nothing of the log was ever synced, so the names of its directories may be lost too.
-                self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
-                self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
-            }
+            self.sync_recovered(file)?;
         }
         for error in &damaged {
             tracing::error!(%error, "a batch is damaged; the rest of the partition is usable");
@@ -301,6 +299,18 @@ impl LogRecovery<'_> {
         } else {
             SegmentOutcome::Whole(segment)
         })
+    }
+
+    /// Syncs recovered bytes and their names: the store serves them from here on and acknowledges them as durable.
+    fn sync_recovered(&self, file: &Arc<dyn DiskFile>) -> Result<(), LogError> {
+        file.sync().map_err(|error| self.shared.poison(error))?;
+        self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
+        if self.stored.durable.is_none() {
+            // Nothing of the log was ever synced, so the names of its directories may be lost too.
+            self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
+            self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
+        }
+        Ok(())
     }
 
     /// Removes whole segment files behind a torn end.

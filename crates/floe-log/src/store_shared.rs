@@ -26,6 +26,9 @@ pub(crate) struct StoreShared {
     pub(crate) tail_budget: Arc<TailBudget>,
     pub(crate) syncs: SyncQueue,
     pub(crate) next_reader: AtomicU64,
+    /// Held while durable points are taken from partitions and stored in the catalog, so that a flush waits for a
+    /// concurrent checkpoint, and no older point replaces a newer one.
+    pub(crate) checkpointing: Mutex<()>,
     closed: AtomicBool,
     poisoned: AtomicBool,
     poison: Mutex<Option<Arc<io::Error>>>,
@@ -42,6 +45,7 @@ impl StoreShared {
             catalog,
             syncs: SyncQueue::default(),
             next_reader: AtomicU64::new(0),
+            checkpointing: Mutex::default(),
             closed: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             poison: Mutex::default(),

@@ -234,6 +234,29 @@ fn bit_rot_in_a_full_segment_affects_one_batch() {
 }
 
 #[test]
+fn flushed_bytes_are_behind_the_recovery_point_when_flush_returns() {
+    // Many rounds, because a sync thread stores durable points of full segments concurrently.
+    for round in 0..20 {
+        let disk = MemoryDisk::new();
+        let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
+        store.create_topic("t", TopicConfig::new()).unwrap();
+        let partition = store.partition("t", 0).unwrap();
+        for _ in 0..20 {
+            append_one(&partition, &[1; 100]);
+        }
+        store.flush().unwrap();
+        let damaged = disk.after_kill();
+        let path = Path::new("/logs/2/00000000000000000018.seg");
+        let mut bytes = damaged.contents(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        damaged.put(path, &bytes);
+        let store = Store::open(on(&damaged)).unwrap();
+        let report = store.recovery_report();
+        assert_eq!((report.cuts.len(), report.damaged.len()), (0, 1), "round {round}: {report:?}");
+    }
+}
+
+#[test]
 fn stale_index_from_before_a_power_loss_is_harmless() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();

@@ -225,6 +225,7 @@ impl Partition {
         if !self.sync.rolled.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        let _one = self.shared.checkpointing.lock();
         let points: Vec<_> =
             self.take_unnoted_point().map(|point| (self.log_id, point)).into_iter().collect();
         self.shared.catalog.set_durable(&points).inspect_err(|_| self.keep_unnoted())
