@@ -1,7 +1,7 @@
 //! The calls of [`RealDisk`](super::RealDisk) that differ between operating systems, one file for each.
 //!
 //! Every file offers the same five functions. Linux has vectored writes and reads that never wait for the device. The
-//! other systems write through [`gather`] and have no cached read, so a reader takes the path that may block. Unit
+//! other systems write through `gather` and have no cached read, so a reader takes the path that may block. Unit
 //! tests on Linux run the Unix implementation and the native one against the same cases.
 
 #[cfg(any(test, not(target_os = "linux")))]
