@@ -1,82 +1,82 @@
-//! Walking through the batches of a segment file with few, large reads.
+//! Sequential reader of the batches in a segment file, with few, large reads.
 
 use std::{collections::VecDeque, io, sync::Arc};
 
 use bytes::{Buf, Bytes};
 use floe_wire::batch::{BatchHeader, EncodedBatch, HEADER_LEN};
 
-use crate::disk::DiskFile;
+use crate::{disk::DiskFile, invariant::invariant};
 
-/// Smallest read: as cheap per byte as sendfile, by measurement.
+/// Smallest read. Measured to cost as little per byte as sendfile.
 pub(crate) const MIN_READ: usize = 256 << 10;
 /// Largest read, unless one batch is larger.
 pub(crate) const MAX_READ: usize = 1 << 20;
 
-/// Buffers that are remembered to be filled again: about as many as a consumer's prefetching holds.
+/// Number of buffers kept for reuse: about as many as a consumer's prefetching holds.
 const MAX_BUFFERS: usize = 12;
 
-/// Leader epoch of every stored batch. One node has no leaders to tell apart, and a fixed value lets damage to these
-/// bytes be seen, which lie outside the checksum.
+/// Leader epoch of every stored batch. A single node has no leader changes, and a fixed value makes damage to these
+/// bytes visible, which lie outside the checksum.
 pub(crate) const LEADER_EPOCH: i32 = -1;
 
-/// A place in a segment file, with what was read ahead of it.
+/// Position in a segment file, with the bytes read ahead of it.
 #[derive(Debug)]
-pub(crate) struct Frames {
+pub(crate) struct FrameReader {
     file: Arc<dyn DiskFile>,
     /// Bytes of the file from `position` on.
     ahead: Bytes,
     position: u64,
-    /// The buffers filled before, oldest first; `ahead` is the end of the last one. Each is filled again once nobody
-    /// holds a batch of it: fresh memory costs a page fault every 4 KiB, more than reading into it does.
+    /// Buffers filled so far, oldest first; `ahead` is the end of the last one. A buffer is reused once the last batch
+    /// that points into it is dropped: fresh memory costs a page fault per 4 KiB, more than the read itself.
     buffers: VecDeque<Arc<Vec<u8>>>,
-    /// Base offset that the next batch must have: base offset and length lie outside a batch's checksum.
+    /// Base offset that the next batch must have. Checked because base offset and length lie outside the checksum.
     expected: i64,
-    /// Where the readable part of the file ends.
+    /// End of the readable part of the file.
     pub(crate) limit: u64,
 }
 
-/// What the next step met.
+/// Result of [`FrameReader::step`].
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// A batch, and where it starts.
+    /// The next batch and its position.
     Batch(EncodedBatch, u64),
-    /// The limit.
+    /// The end of the readable part.
     End,
-    /// The next batch does not fit, or is not readable yet. It stays the next one.
+    /// The next batch exceeds the size limit or is not readable yet. It stays the next one.
     Stop,
-    /// The next bytes are not in memory and waiting was not allowed.
+    /// The next bytes are not cached, and the step must not wait for the device.
     WouldBlock,
 }
 
-/// Why a step failed.
+/// Error of [`FrameReader::step`].
 #[derive(Debug)]
 pub(crate) enum FrameError {
     Io(io::Error),
-    /// The bytes at `position` are no batch that belongs there.
+    /// The bytes at `position` are not the batch that belongs there.
     Bad {
         position: u64,
         problem: String,
     },
 }
 
-/// What a step may take.
+/// Limits of [`FrameReader::step`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StepLimits {
     pub(crate) max_len: usize,
-    /// Batches end at or before this offset.
+    /// Offset at or before which returned batches end.
     pub(crate) readable: i64,
-    /// How much to read when something must be read.
+    /// Bytes to request when a read is necessary.
     pub(crate) read_size: usize,
     pub(crate) may_wait: bool,
 }
 
 impl StepLimits {
-    /// Everything, in large reads.
+    /// No limits, with large reads.
     pub(crate) const ALL: Self =
         Self { max_len: usize::MAX, readable: i64::MAX, read_size: MAX_READ, may_wait: true };
 }
 
-impl Frames {
+impl FrameReader {
     pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
         Self { file, ahead: Bytes::new(), position, buffers: VecDeque::new(), expected, limit }
     }
@@ -99,7 +99,7 @@ impl Frames {
         let header = BatchHeader::decode(&self.ahead).map_err(|error| self.bad(error.to_string()))?;
         if header.base_offset != self.expected {
             let found = header.base_offset;
-            return Err(self.bad(format!("a batch at offset {found} where {} belongs", self.expected)));
+            return Err(self.bad(format!("a batch at offset {found} instead of {}", self.expected)));
         }
         if header.leader_epoch != LEADER_EPOCH {
             return Err(self.bad(format!("a batch with leader epoch {}", header.leader_epoch)));
@@ -110,7 +110,7 @@ impl Frames {
         let len = header.total_len().map_err(|error| self.bad(error.to_string()))?;
         if len as u64 > self.limit - self.position {
             let left = self.limit - self.position;
-            return Err(self.bad(format!("a batch of {len} bytes where only {left} follow")));
+            return Err(self.bad(format!("a batch of {len} bytes, but only {left} bytes follow")));
         }
         if header.next_offset() > limits.readable || len > limits.max_len {
             return Ok(Step::Stop);
@@ -126,7 +126,7 @@ impl Frames {
         Ok(Step::Batch(batch, start))
     }
 
-    /// Reads until `needed` bytes are ahead; false if that would have to wait and may not.
+    /// Reads until `needed` bytes are ahead; returns false if that requires waiting and the limits forbid it.
     fn fill(&mut self, needed: usize, limits: StepLimits) -> Result<bool, FrameError> {
         if self.ahead.remaining() >= needed {
             return Ok(true);
@@ -135,9 +135,10 @@ impl Frames {
         let want = limits.read_size.max(needed).min(left);
         let mut buffer = self.room(want);
         let mut len = self.ahead.len();
+        invariant!(buffer.len() >= want, "a read buffer holds the requested bytes");
         let into = buffer.get_mut(..want).unwrap_or_default();
         let filled = self.read(into, &mut len, needed, limits.may_wait);
-        // Also after a failure: what was there before is still the start of it.
+        // Also after a failure: the buffer begins with the bytes that were ahead before.
         let buffer = Arc::new(buffer);
         self.ahead = Bytes::from_owner(Filled { buffer: Arc::clone(&buffer), len });
         if self.buffers.len() == MAX_BUFFERS {
@@ -147,15 +148,15 @@ impl Frames {
         filled
     }
 
-    /// Gives the memory back: a reader that waits at the end of a quiet partition needs none.
-    pub(crate) fn rest(&mut self) {
+    /// Frees the buffers: a reader that waits at the end of a quiet partition needs none.
+    pub(crate) fn release_buffers(&mut self) {
         if self.ahead.is_empty() {
             self.ahead = Bytes::new();
             self.buffers.clear();
         }
     }
 
-    /// Memory for at least `want` bytes that begins with what is ahead.
+    /// Returns a buffer of at least `want` bytes that begins with the bytes ahead.
     fn room(&mut self, want: usize) -> Vec<u8> {
         let fits = |buffer: &Vec<u8>| buffer.len() >= want && buffer.len() <= want.max(MAX_READ) * 2;
         let mut room = self.free_buffer().filter(fits).unwrap_or_else(|| vec![0; want]);
@@ -165,7 +166,7 @@ impl Frames {
         room
     }
 
-    /// A buffer that nobody holds a batch of. One more is kept; the memory of the others is given back.
+    /// Returns a buffer that no batch points into. Keeps one more such buffer and frees the others.
     fn free_buffer(&mut self) -> Option<Vec<u8>> {
         let mut found = None;
         let mut spare = 1;
@@ -183,7 +184,7 @@ impl Frames {
         found
     }
 
-    /// Reads into `into`, of which `len` bytes are there, until `needed` are.
+    /// Reads until `needed` bytes of `into` are filled; `len` counts the filled ones.
     fn read(
         &self,
         into: &mut [u8],
@@ -216,7 +217,7 @@ impl Frames {
     }
 }
 
-/// The part of a buffer that was read. Keeps the buffer from being filled again.
+/// Filled part of a buffer. Keeps the buffer from being reused.
 #[derive(Debug)]
 struct Filled {
     buffer: Arc<Vec<u8>>,

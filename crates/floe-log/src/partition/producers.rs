@@ -1,31 +1,31 @@
-//! Which batches of which producers a partition holds, so that a repeated one is not stored twice.
+//! Recent batches of every producer of a partition: makes retried appends idempotent.
 
 use std::collections::{HashMap, VecDeque};
 
 use floe_wire::batch::BatchHeader;
 
-use crate::Appended;
+use super::Appended;
 
-/// Batches remembered for each producer: at least as many as a producer keeps in flight.
+/// Batches kept per producer: at least as many as a producer keeps in flight.
 const BATCHES: usize = 8;
-/// Producers remembered for each partition.
+/// Producers kept per partition.
 const PRODUCERS: usize = 10_000;
 
 #[derive(Debug, Default)]
 pub(crate) struct Producers {
-    known: HashMap<i64, Recent>,
+    known: HashMap<i64, RecentBatches>,
     clock: u64,
 }
 
 #[derive(Debug)]
-struct Recent {
+struct RecentBatches {
     epoch: i16,
     used: u64,
-    batches: VecDeque<Seen>,
+    batches: VecDeque<SeenBatch>,
 }
 
 #[derive(Debug)]
-struct Seen {
+struct SeenBatch {
     first_sequence: i32,
     span: u32,
     checksum: u32,
@@ -37,13 +37,13 @@ fn names_producer(header: &BatchHeader) -> bool {
 }
 
 impl Producers {
-    /// Where this very batch is already stored, if it is.
+    /// Returns the position of the stored batch that this one duplicates.
     pub(crate) fn find(&self, header: &BatchHeader) -> Option<Appended> {
         if !names_producer(header) {
             return None;
         }
         let recent = self.known.get(&header.producer.id).filter(|r| r.epoch == header.producer.epoch)?;
-        let same = |seen: &&Seen| {
+        let same = |seen: &&SeenBatch| {
             seen.first_sequence == header.producer.first_sequence
                 && seen.span == header.offset_span()
                 && seen.checksum == header.checksum
@@ -51,16 +51,16 @@ impl Producers {
         recent.batches.iter().find(same).map(|seen| seen.appended)
     }
 
-    /// Remembers a batch.
+    /// Records a batch.
     pub(crate) fn note(&mut self, header: &BatchHeader, appended: Appended) {
         if !names_producer(header) {
             return;
         }
         self.clock += 1;
         if self.known.len() >= PRODUCERS && !self.known.contains_key(&header.producer.id) {
-            self.forget_idlest();
+            self.evict_idle();
         }
-        let recent = self.known.entry(header.producer.id).or_insert_with(|| Recent {
+        let recent = self.known.entry(header.producer.id).or_insert_with(|| RecentBatches {
             epoch: header.producer.epoch,
             used: 0,
             batches: VecDeque::new(),
@@ -73,7 +73,7 @@ impl Producers {
         if recent.batches.len() >= BATCHES {
             recent.batches.pop_front();
         }
-        recent.batches.push_back(Seen {
+        recent.batches.push_back(SeenBatch {
             first_sequence: header.producer.first_sequence,
             span: header.offset_span(),
             checksum: header.checksum,
@@ -81,15 +81,15 @@ impl Producers {
         });
     }
 
-    /// Forgets what was noted at or after an offset, because it was not stored after all.
+    /// Drops the batches of a producer at or after an offset, because their write failed.
     pub(crate) fn forget_from(&mut self, header: &BatchHeader, offset: i64) {
         if let Some(recent) = self.known.get_mut(&header.producer.id) {
             recent.batches.retain(|seen| seen.appended.base_offset < offset);
         }
     }
 
-    /// Drops a tenth at once, so that the search for the idlest is paid once per thousand new producers.
-    fn forget_idlest(&mut self) {
+    /// Evicts the least recently used tenth, so that the search runs once per thousand new producers.
+    fn evict_idle(&mut self) {
         let mut ages: Vec<u64> = self.known.values().map(|recent| recent.used).collect();
         let (_, oldest_kept, _) = ages.select_nth_unstable(PRODUCERS / 10);
         let oldest_kept = *oldest_kept;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_same_batch_and_no_other() {
+    fn only_an_identical_batch_is_a_duplicate() {
         let mut producers = Producers::default();
         producers.note(&header(1, 0, 0), at(10));
         producers.note(&header(1, 0, 1), at(11));
@@ -129,11 +129,11 @@ mod tests {
         assert_eq!(producers.find(&header(2, 0, 0)), None);
         let mut other = header(1, 0, 0);
         other.checksum ^= 1;
-        assert_eq!(producers.find(&other), None, "same sequence, other contents");
+        assert_eq!(producers.find(&other), None, "same sequence, different contents");
     }
 
     #[test]
-    fn forgets_what_failed_what_is_old_and_what_is_idle() {
+    fn failed_old_and_idle_batches_are_dropped() {
         let mut producers = Producers::default();
         for sequence in 0..20 {
             producers.note(&header(7, 0, sequence), at(i64::from(sequence)));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_without_a_producer_are_never_the_same() {
+    fn batches_without_a_producer_are_never_duplicates() {
         let mut producers = Producers::default();
         producers.note(&header(-1, -1, -1), at(1));
         producers.note(&header(3, 0, -1), at(1));

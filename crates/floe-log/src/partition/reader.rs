@@ -1,4 +1,4 @@
-//! Reading a partition: from memory at the end, in large reads behind it.
+//! Reader of a partition: from the tail cache at the end, in large reads from segment files before it.
 
 use std::{
     fmt,
@@ -8,36 +8,39 @@ use std::{
 
 use floe_wire::batch::EncodedBatch;
 
+use super::Partition;
 use crate::{
-    LogError, Partition,
-    frames::{Frames, MAX_READ, MIN_READ, Step, StepLimits},
+    LogError,
+    frame_reader::{FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
+    invariant::invariant,
     segment::Segment,
 };
 
-/// Whole batches, in order, without a gap.
+/// Consecutive whole batches.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Chunk {
-    /// The batches; empty at the end of the partition. The first one may start before the offset asked for.
+    /// Batches in order, without a gap; empty at the end of the partition. The first one may start before the requested
+    /// offset.
     pub batches: Vec<EncodedBatch>,
 }
 
-/// What [`Reader::try_next_chunk`] found.
+/// Result of [`Reader::try_next_chunk`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TryChunk {
-    /// Batches, or none at the end.
+    /// Batches; none at the end of the partition.
     Ready(Chunk),
-    /// The next bytes must be read from the device: call [`Reader::next_chunk`] where waiting is allowed.
+    /// The next bytes are not cached: call [`Reader::next_chunk`] where blocking is allowed.
     WouldBlock,
 }
 
-/// A position in a partition. Any number of readers work side by side and beside appends.
+/// Reader with a position in a partition. Any number of readers run concurrently with each other and with appends.
 pub struct Reader {
     partition: Arc<Partition>,
     id: u64,
     next: i64,
     verifies: bool,
-    /// Where in a segment file the next batch is, if known.
-    place: Option<(Arc<Segment>, Frames)>,
+    /// Segment and file position of the next batch, if known.
+    location: Option<(Arc<Segment>, FrameReader)>,
 }
 
 impl fmt::Debug for Reader {
@@ -60,55 +63,57 @@ impl Reader {
             id: partition.shared.next_reader.fetch_add(1, Ordering::Relaxed),
             next: from,
             verifies: false,
-            place: None,
+            location: None,
         })
     }
 
-    /// Whether to check the checksum of every batch; off by default, since the consumer checks it.
+    /// Sets whether the reader verifies the checksum of every batch; off by default, since the consumer does.
     #[must_use]
     pub fn verify(mut self, verifies: bool) -> Self {
         self.verifies = verifies;
         self
     }
 
-    /// The offset that comes next.
+    /// Returns the next offset.
     #[must_use]
     pub fn position(&self) -> i64 {
         self.next
     }
 
-    /// The partition that is read.
+    /// Returns the partition.
     #[must_use]
     pub fn partition(&self) -> &Arc<Partition> {
         &self.partition
     }
 
-    /// Goes to another offset.
+    /// Moves to another offset.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`]; the reader then stays where it was.
+    /// [`LogError::OutOfRange`]; the position is then unchanged.
     pub fn seek(&mut self, offset: i64) -> Result<(), LogError> {
         self.partition.check_range(offset)?;
         self.next = offset;
-        self.place = None;
+        self.location = None;
         Ok(())
     }
 
-    /// The next batches: at most `max_bytes` of them, but at least one if there is any. Empty at the end. May wait
-    /// for the device, never for a producer.
+    /// Returns the next batches: at most `max_bytes`, but at least one batch if there is any; empty at the end. May
+    /// block on the device, but never on a producer.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`] if retention removed what comes next; [`LogError::Corrupt`]; [`LogError::Io`];
+    /// [`LogError::OutOfRange`] if retention removed the next batch; [`LogError::Corrupt`]; [`LogError::Io`];
     /// [`LogError::TopicNotFound`] once the topic is deleted; [`LogError::Closed`].
     pub fn next_chunk(&mut self, max_bytes: usize) -> Result<Chunk, LogError> {
         match self.read(max_bytes, true)? {
             TryChunk::Ready(chunk) => Ok(chunk),
-            // Cannot be: waiting was allowed.
-            TryChunk::WouldBlock => Ok(Chunk::default()),
+            TryChunk::WouldBlock => {
+                invariant!(false, "a read that may wait never reports WouldBlock");
+                Ok(Chunk::default())
+            }
         }
     }
 
-    /// As [`Reader::next_chunk`], but takes only what is in memory already.
+    /// Returns the next batches like [`Reader::next_chunk`], but only if that needs no waiting for the device.
     ///
     /// # Errors
     /// As [`Reader::next_chunk`].
@@ -116,8 +121,8 @@ impl Reader {
         self.read(max_bytes, false)
     }
 
-    /// Ready with the readable end once there is something to read at this reader's position; registers the waker
-    /// otherwise. The waker is forgotten when the reader is dropped.
+    /// Resolves to the readable end once there is a batch at this reader's position; registers the waker otherwise.
+    /// Dropping the reader removes the waker.
     ///
     /// # Errors
     /// [`LogError::TopicNotFound`] once the topic is deleted; [`LogError::Closed`].
@@ -138,7 +143,7 @@ impl Reader {
         let from_memory = self.partition.tail.read(self.next, readable, max_bytes);
         if let Some(last) = from_memory.last() {
             self.next = last.next_offset();
-            self.place = None;
+            self.location = None;
             return self.finish(from_memory);
         }
         self.read_files(readable, max_bytes, may_wait)
@@ -167,11 +172,11 @@ impl Reader {
         let mut batches = Vec::new();
         let mut bytes = 0;
         while self.next < readable {
-            let (segment, mut frames) = match self.place.take() {
-                Some(place) => place,
-                None => self.find_place()?,
+            let (segment, mut frames) = match self.location.take() {
+                Some(location) => location,
+                None => self.find_location()?,
             };
-            // Appends since the last read.
+            // Includes appends since the last read.
             frames.limit = segment.len();
             let limits = StepLimits {
                 max_len: if bytes == 0 { usize::MAX } else { max_bytes.saturating_sub(bytes) },
@@ -181,26 +186,26 @@ impl Reader {
             };
             match frames.step(limits).map_err(|error| self.partition.frame_error(&segment, error))? {
                 Step::Batch(batch, _) => {
-                    // A place found through the index may lie before the offset that is wanted.
+                    // The index may lead to a batch before the requested offset.
                     if batch.next_offset() > self.next {
                         self.next = batch.next_offset();
                         bytes += batch.len();
                         batches.push(batch);
                     }
-                    self.place = Some((segment, frames));
+                    self.location = Some((segment, frames));
                 }
                 Step::Stop => {
-                    self.place = Some((segment, frames));
+                    self.location = Some((segment, frames));
                     break;
                 }
                 Step::WouldBlock => {
-                    self.place = Some((segment, frames));
+                    self.location = Some((segment, frames));
                     if batches.is_empty() {
                         return Ok(TryChunk::WouldBlock);
                     }
                     break;
                 }
-                // The next segment starts where this one ends: found anew in the next round.
+                // The next segment starts where this one ends; the next iteration looks it up.
                 Step::End if frames.expected() >= self.next => {
                     if self.partition.segment_for(self.next).is_none_or(|next| Arc::ptr_eq(&next, &segment)) {
                         break;
@@ -218,16 +223,16 @@ impl Reader {
             }
         }
         if self.next >= readable
-            && let Some((_, frames)) = &mut self.place
+            && let Some((_, frames)) = &mut self.location
         {
-            frames.rest();
+            frames.release_buffers();
         }
         self.finish(batches)
     }
 
-    fn find_place(&self) -> Result<(Arc<Segment>, Frames), LogError> {
+    fn find_location(&self) -> Result<(Arc<Segment>, FrameReader), LogError> {
         let Some(segment) = self.partition.segment_for(self.next) else {
-            // Retention was faster.
+            // Retention removed the segment.
             let start = self.partition.start();
             return Err(LogError::OutOfRange {
                 offset: self.next,
@@ -244,7 +249,7 @@ impl Reader {
                 return Err(error);
             }
         };
-        let frames = Frames::new(file, position, offset, segment.len());
+        let frames = FrameReader::new(file, position, offset, segment.len());
         Ok((segment, frames))
     }
 }

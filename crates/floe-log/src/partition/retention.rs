@@ -1,24 +1,27 @@
-//! Giving up the oldest segments, and the whole partition.
+//! Removal of the oldest segments, and of the whole partition.
 
 use std::sync::{Arc, atomic::Ordering};
 
 use super::Partition;
 use crate::{LogError, segment::Segment};
 
-/// Segments that left the partition; their files are still there.
+/// Segments that were taken out of the partition; their files still exist.
 #[derive(Debug)]
-pub(crate) struct Retired {
+pub(crate) struct ExpiredSegments {
     pub(crate) start: i64,
     pub(crate) segments: Vec<Arc<Segment>>,
 }
 
 impl Partition {
-    /// Takes the segments out that the topic's retention does not keep.
-    pub(crate) fn retire_expired(self: &Arc<Self>, now_ms: i64) -> Result<Option<Retired>, LogError> {
+    /// Takes out the segments that the topic's retention no longer keeps; None if there are none.
+    pub(crate) fn take_expired_segments(
+        self: &Arc<Self>,
+        now_ms: i64,
+    ) -> Result<Option<ExpiredSegments>, LogError> {
         self.check_alive()?;
         let segment_age = self.shared.config.segment_age.as_millis();
         let segment_age = i64::try_from(segment_age).unwrap_or(i64::MAX);
-        // The segment that is appended to is never removed, so it must not outlive the retention.
+        // Retention never removes the segment that receives appends, so an old one is closed first.
         self.roll_if_older(segment_age.min(self.retention_ms.unwrap_or(i64::MAX)), now_ms)?;
 
         let mut segments = self.segments.write();
@@ -37,40 +40,41 @@ impl Partition {
         if expired == 0 {
             return Ok(None);
         }
-        let retired: Vec<_> = segments.drain(..expired).collect();
+        let taken: Vec<_> = segments.drain(..expired).collect();
         let start = segments.first().map_or(0, |first| first.base);
-        // Published before the files go, so that a reader learns why its next one is missing.
+        // Published before the files are removed, so that a reader behind the start gets OutOfRange.
         self.start.fetch_max(start, Ordering::AcqRel);
-        Ok(Some(Retired { start: self.start(), segments: retired }))
+        Ok(Some(ExpiredSegments { start: self.start(), segments: taken }))
     }
 
-    /// Removes everything before `offset`. Segments go as a whole; what is left of the first one is not readable.
+    /// Removes all records before `offset`. Only whole segments free space; earlier records of the first remaining
+    /// segment become unreadable.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`] outside of start and end; [`LogError::Io`]; [`LogError::Catalog`];
+    /// [`LogError::OutOfRange`] unless `offset` lies between start and end; [`LogError::Io`]; [`LogError::Catalog`];
     /// [`LogError::TopicNotFound`]; [`LogError::Closed`].
     pub fn delete_before(self: &Arc<Self>, offset: i64) -> Result<(), LogError> {
         self.check_alive()?;
         self.check_range(offset)?;
-        // What is behind the new start must be able to prove where it begins.
+        // Recovery rejects a start behind the durable point, so all records before the new start are synced first.
         self.sync()?;
         if offset == self.end.load(Ordering::Acquire) {
             self.roll_if_older(i64::MIN, crate::clock::now_ms())?;
         }
         let mut segments = self.segments.write();
-        let gone = segments
+        let removed = segments
             .iter()
             .take(segments.len().saturating_sub(1))
             .take_while(|segment| segment.end() <= offset)
             .count();
-        let retired: Vec<_> = segments.drain(..gone).collect();
+        let taken: Vec<_> = segments.drain(..removed).collect();
         self.start.fetch_max(offset, Ordering::AcqRel);
         drop(segments);
         self.shared.catalog.set_starts(&[(self.topic_id, self.number, self.log_id, self.start())])?;
-        retired.iter().try_for_each(|segment| segment.remove())
+        taken.iter().try_for_each(|segment| segment.remove())
     }
 
-    /// The topic is gone: nothing more is appended or read.
+    /// Ends appends and reads of a deleted topic.
     pub(crate) fn mark_deleted(self: &Arc<Self>) {
         self.deleted.store(true, Ordering::Release);
         let error = LogError::TopicNotFound { topic: self.topic.to_string() };
@@ -81,7 +85,7 @@ impl Partition {
 
     /// Removes the files of a deleted topic.
     pub(crate) fn remove_files(self: &Arc<Self>) -> Result<(), LogError> {
-        // Nobody is creating a segment once the writer is idle.
+        // An idle writer creates no segment.
         self.with_writer_idle(|| {
             for segment in self.segments.read().iter() {
                 segment.remove()?;
