@@ -30,7 +30,7 @@ impl NodeState {
     pub fn worked(&self) {
         let mut inner = self.inner.lock();
         if inner.failures > 0 || inner.down_until.is_some() {
-            *inner = Inner::default();
+            *inner = NodeFailures::default();
         }
     }
 
