@@ -56,6 +56,12 @@ pub enum WireError {
         /// The greatest value that fits.
         max: i64,
     },
+    /// The codec's Cargo feature is off in this build.
+    #[error("compression codec {codec:?} is not compiled in: enable the feature {codec:?} of floe")]
+    CodecNotCompiled {
+        /// Name of the codec, and of the feature.
+        codec: &'static str,
+    },
     /// A compressed section could not be (de)compressed.
     #[error("{codec}: {problem}")]
     Compression {

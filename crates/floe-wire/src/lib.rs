@@ -17,10 +17,11 @@
 
 pub mod batch;
 pub mod compress;
-mod decompress;
 pub mod error;
+#[cfg(feature = "fluvio")]
 pub mod fluvio;
 pub mod varint;
+#[cfg(feature = "walrus")]
 pub mod walrus;
 
 pub use error::WireError;

@@ -368,6 +368,7 @@ mod tests {
         assert!(!extreme.accepts_timestamp(i64::MAX), "the difference does not wrap");
     }
 
+    #[cfg(feature = "zstd")]
     #[test]
     fn short_and_incompressible_batches_stay_plain() {
         let finish = |value: &[u8], threshold| {
@@ -394,6 +395,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "zstd")]
     #[test]
     fn a_level_that_the_codec_lacks_is_refused() {
         let mut builder = BatchBuilder::new(64);

@@ -553,6 +553,7 @@ mod tests {
         assert!(read[1..].iter().all(|record| record.headers.is_empty()));
     }
 
+    #[cfg(feature = "gzip")]
     #[test]
     fn compressed_records_are_cut_at_the_limit() {
         let mut compressed = Vec::new();

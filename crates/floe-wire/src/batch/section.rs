@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn a_section_makes_the_same_batch_again() {
-        for codec in Codec::ALL {
+        for codec in Codec::ALL.into_iter().filter(|codec| codec.is_compiled_in()) {
             let batch = batch(codec);
             let section = batch.record_section(MAX_SECTION_LEN).unwrap();
             assert_eq!(section_len(&section), Ok(section.len()));
@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn some_records_count_from_another_offset() {
-        let batch = batch(Codec::Lz4);
+        let codec = if Codec::Lz4.is_compiled_in() { Codec::Lz4 } else { Codec::None };
+        let batch = batch(codec);
         let section = batch.record_section_of(1024, 41, |record| record.offset >= 41).unwrap();
         let place =
             SectionPlace { base_offset: 41, last_offset_delta: 1, ..SectionPlace::of(batch.header()) };
