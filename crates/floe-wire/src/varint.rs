@@ -76,7 +76,7 @@ fn take_long(input: &mut &[u8]) -> Result<i64, WireError> {
 ///
 /// Gathers bytes in a register and stores eight at a time. Storing them one by one and copying them from there, or
 /// growing the batch byte by byte, costs about twice the time of encoding a small record.
-pub(crate) struct Head<'a> {
+pub(crate) struct HeadWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Bytes not stored yet, the first one lowest.
     word: u64,
@@ -84,7 +84,7 @@ pub(crate) struct Head<'a> {
     len: usize,
 }
 
-impl<'a> Head<'a> {
+impl<'a> HeadWriter<'a> {
     /// Room to reserve beyond what is written: whole words are stored and the excess is cut.
     pub(crate) const EXCESS: usize = 8;
 
@@ -224,7 +224,7 @@ mod tests {
             fields in proptest::collection::vec((any::<i64>(), 0u32..64, any::<Option<u8>>()), 0..12),
         ) {
             let (mut written, mut expected) = (vec![7], vec![7]);
-            let mut head = Head::new(&mut written);
+            let mut head = HeadWriter::new(&mut written);
             for (value, shift, byte) in fields {
                 head.varint(value >> shift);
                 expected.extend(encoded(value >> shift));

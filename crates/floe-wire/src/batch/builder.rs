@@ -12,7 +12,7 @@ use super::{
 use crate::{
     WireError,
     compress::{Codec, Compression, compress},
-    varint::{self, Head},
+    varint::{self, HeadWriter},
 };
 
 /// Where the records begin: after the header and the count.
@@ -67,7 +67,8 @@ impl BatchBuilder {
     /// An empty batch with room for `capacity` bytes, header included. It grows when needed.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(capacity.clamp(RECORDS_START, MAX_BATCH_LEN) + Head::EXCESS);
+        let mut buffer =
+            Vec::with_capacity(capacity.clamp(RECORDS_START, MAX_BATCH_LEN) + HeadWriter::EXCESS);
         buffer.resize(RECORDS_START, 0);
         Self { buffer, trailer: TrailerBuilder::default(), count: 0, first_timestamp: -1, max_timestamp: -1 }
     }
@@ -105,8 +106,8 @@ impl BatchBuilder {
             return Err(WireError::TooLarge { what: "record batch", size, limit: MAX_BATCH_LEN });
         }
 
-        self.buffer.reserve(record + Head::EXCESS);
-        let mut head = Head::new(&mut self.buffer);
+        self.buffer.reserve(record + HeadWriter::EXCESS);
+        let mut head = HeadWriter::new(&mut self.buffer);
         head.varint(len_of(body));
         head.byte(0);
         head.varint(delta);

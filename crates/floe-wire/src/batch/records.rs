@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     encoded::EncodedBatch,
     header::{BatchHeader, HEADER_LEN},
-    trailer::{self, BorrowedHeaders, Entries, Headers, TrailerState},
+    trailer::{self, BorrowedHeaders, HeaderEntries, Headers, TrailerState},
 };
 use crate::{
     WireError,
@@ -227,7 +227,7 @@ impl Records {
     pub fn borrowed(&self) -> BorrowedRecords<'_> {
         BorrowedRecords {
             rest: self.section.get(self.position..).unwrap_or_default(),
-            entries: Entries {
+            entries: HeaderEntries {
                 rest: self.section.get(self.entries.clone()).unwrap_or_default(),
                 next_index: self.next_entry_index,
             },
@@ -282,7 +282,7 @@ impl std::iter::FusedIterator for Records {}
 #[derive(Debug, Clone)]
 pub struct BorrowedRecords<'a> {
     rest: &'a [u8],
-    entries: Entries<'a>,
+    entries: HeaderEntries<'a>,
     next_index: u32,
     batch: BatchFacts,
 }

@@ -64,7 +64,7 @@ impl EncodedBatch {
 }
 
 /// A record as far as its numbers go.
-struct Numbered<'a> {
+struct NumberedRecord<'a> {
     attributes: u8,
     time: i64,
     delta: i64,
@@ -72,7 +72,7 @@ struct Numbered<'a> {
     contents: &'a [u8],
 }
 
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Numbered<'a>> {
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<NumberedRecord<'a>> {
     let mut input = *rest;
     let length = usize::try_from(varint::take(&mut input).ok()?).ok()?;
     let (body, after) = input.split_at_checked(length)?;
@@ -80,7 +80,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Numbered<'a>> {
     let time = varint::take(&mut body).ok()?;
     let delta = varint::take(&mut body).ok()?;
     *rest = after;
-    Some(Numbered { attributes: *attributes, time, delta, contents: body })
+    Some(NumberedRecord { attributes: *attributes, time, delta, contents: body })
 }
 
 #[cfg(test)]

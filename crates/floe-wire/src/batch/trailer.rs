@@ -175,11 +175,11 @@ fn parse(section: &[u8]) -> Result<Range<usize>, TrailerState> {
 }
 
 fn well_formed(entries: &[u8]) -> bool {
-    let mut cursor = Entries { rest: entries, next_index: 0 };
+    let mut cursor = HeaderEntries { rest: entries, next_index: 0 };
     while !cursor.rest.is_empty() {
         match cursor.peek() {
             Some((_, block, _)) if !BorrowedHeaders::is_well_formed(block) => return false,
-            Some((index, _, rest)) => cursor = Entries { rest, next_index: index + 1 },
+            Some((index, _, rest)) => cursor = HeaderEntries { rest, next_index: index + 1 },
             None => return false,
         }
     }
@@ -188,14 +188,14 @@ fn well_formed(entries: &[u8]) -> bool {
 
 /// Walks the entries of a trailer beside the records.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entries<'a> {
+pub(super) struct HeaderEntries<'a> {
     /// What has not been handed out.
     pub(super) rest: &'a [u8],
     /// The index that the next entry's gap counts from.
     pub(super) next_index: u64,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> HeaderEntries<'a> {
     /// The headers of the record at `index`. Indexes must be asked in ascending order.
     #[inline]
     pub(super) fn take(&mut self, index: u32) -> Option<BorrowedHeaders<'a>> {

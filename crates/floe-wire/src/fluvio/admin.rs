@@ -15,7 +15,7 @@ use super::{
     },
     output::Output,
     request::{Request, SC_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_enum, wire_struct},
 };
 use crate::WireError;

@@ -1,6 +1,6 @@
 //! ApiVersions (key 18): the handshake. Optional on the wire, but the only way to learn what a server speaks.
 
-use super::{error_code::ErrorCode, request::Request, versions::VersionRange, wire::wire_struct};
+use super::{error_code::ErrorCode, request::Request, version_range::VersionRange, wire::wire_struct};
 
 wire_struct! {
     /// Who connects. Controllers demand a semantic version in `client_version` and close the connection otherwise;

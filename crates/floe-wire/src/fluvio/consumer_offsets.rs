@@ -3,7 +3,7 @@
 use super::{
     error_code::ErrorCode,
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 

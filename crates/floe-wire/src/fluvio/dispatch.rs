@@ -1,7 +1,10 @@
 //! Any request that a server may receive.
 
 use super::{
-    admin::{AnyCreate, AnyDelete, AnyList, AnyWatch, UpdateTopicRequest},
+    admin::{
+        AnyCreate, AnyDelete, AnyList, AnyWatch, CreateRequest, DeleteRequest, ListRequest,
+        UpdateTopicRequest, WatchRequest,
+    },
     api_versions::ApiVersionsRequest,
     consumer_offsets::{
         DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, UpdateConsumerOffsetRequest,
@@ -18,10 +21,7 @@ use super::{
     stream_fetch::StreamFetchRequest,
     update_offsets::UpdateOffsetsRequest,
 };
-use crate::{
-    WireError,
-    fluvio::{CreateRequest, DeleteRequest, ListRequest, WatchRequest},
-};
+use crate::WireError;
 
 /// A request to a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use super::{
     isolation::Isolation,
     record_set::RecordSet,
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 

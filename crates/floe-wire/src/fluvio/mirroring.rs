@@ -7,7 +7,7 @@ use super::{
     object::TopicSpec,
     output::Output,
     request::{Request, SC_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_struct},
 };
 use crate::WireError;

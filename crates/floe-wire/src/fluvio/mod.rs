@@ -65,6 +65,7 @@ mod smartmodule;
 mod start_mirror;
 mod stream_fetch;
 mod update_offsets;
+mod version_range;
 pub mod versions;
 mod wire;
 

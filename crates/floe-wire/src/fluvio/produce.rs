@@ -8,7 +8,7 @@ use super::{
     record_set::RecordSet,
     request::{Request, SPU_VERSIONS},
     smartmodule::SmartModuleInvocation,
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_struct},
 };
 use crate::WireError;

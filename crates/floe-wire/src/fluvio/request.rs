@@ -1,6 +1,6 @@
 //! The link between a request and its reply.
 
-use super::{versions::VersionRange, wire::Wire};
+use super::{version_range::VersionRange, wire::Wire};
 
 /// A request: its number, the versions whose layout this crate knows, and the type of its reply. Client and server
 /// code that go through this trait cannot mismatch the two.

@@ -10,7 +10,7 @@ use super::{
     isolation::Isolation,
     request::{Request, SPU_VERSIONS},
     smartmodule::{SmartModuleInvocation, SmartModuleParameters},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 

@@ -1,6 +1,6 @@
 //! UpdateOffsets (key 1005 of a data server): flow control of streams. Stores nothing.
 
-use super::{error_code::ErrorCode, request::Request, versions::VersionRange, wire::wire_struct};
+use super::{error_code::ErrorCode, request::Request, version_range::VersionRange, wire::wire_struct};
 
 wire_struct! {
     /// Lets streams of the same connection go on. A stream sends exactly one reply for each acknowledgement.

@@ -2,43 +2,8 @@
 
 use std::{collections::BTreeMap, fmt};
 
+pub use super::version_range::VersionRange;
 use super::{api_versions::ApiVersionsReply, request::Request};
-
-/// An inclusive range of versions of one API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VersionRange {
-    /// Least version.
-    pub min: i16,
-    /// Greatest version.
-    pub max: i16,
-}
-
-impl VersionRange {
-    /// `min..=max`.
-    #[must_use]
-    pub const fn new(min: i16, max: i16) -> Self {
-        Self { min, max }
-    }
-
-    /// Whether `version` lies in the range.
-    #[must_use]
-    pub const fn contains(self, version: i16) -> bool {
-        self.min <= version && version <= self.max
-    }
-
-    /// The greatest version in both ranges.
-    #[must_use]
-    pub fn greatest_common(self, other: Self) -> Option<i16> {
-        let max = if self.max < other.max { self.max } else { other.max };
-        (self.contains(max) && other.contains(max)).then_some(max)
-    }
-}
-
-impl fmt::Display for VersionRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..={}", self.min, self.max)
-    }
-}
 
 /// Why an API cannot be used with a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -257,9 +222,6 @@ mod tests {
             newer.choose::<StreamFetchRequest>().unwrap_err().to_string(),
             "the server (platform 0.99.0) does not serve StreamFetch (key 1003)"
         );
-        assert_eq!(VersionRange::new(0, 3).greatest_common(VersionRange::new(5, 9)), None);
-        assert_eq!(VersionRange::new(5, 9).greatest_common(VersionRange::new(0, 3)), None);
-        assert_eq!(VersionRange::new(9, 5).greatest_common(VersionRange::new(0, 30)), None);
     }
 
     #[test]

@@ -7,7 +7,6 @@ use base64::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{frame::MAX_FRAME_LEN, request::PUT_OVERHEAD};
 use crate::batch::EncodedBatch;
 
 /// What a packed entry begins with; base64 of one record batch follows.
@@ -21,14 +20,14 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum EntryContent {
     /// Records of floe, with all that belongs to them. The checksum is not verified.
     Batch(EncodedBatch),
     /// A value by itself, written by the plain framing or by another client.
     Text(Bytes),
 }
 
-impl Entry {
+impl EntryContent {
     /// Looks what an entry is. What begins like a packed batch and is none is text: nothing gets lost.
     #[must_use]
     pub fn parse(entry: Bytes) -> Self {
@@ -46,13 +45,6 @@ pub const fn packed_len(batch_len: usize) -> usize {
     PACKED_PREFIX.len() + batch_len.div_ceil(3) * 4
 }
 
-/// The largest batch in bytes whose packed entry fits a `PUT` to a topic whose name has `topic_len` bytes.
-#[must_use]
-pub const fn max_packed_batch(topic_len: usize) -> usize {
-    let overhead = PUT_OVERHEAD + topic_len + PACKED_PREFIX.len();
-    MAX_FRAME_LEN.saturating_sub(overhead) / 4 * 3
-}
-
 /// Appends the packed entry of a batch.
 pub fn pack_into(out: &mut BytesMut, batch: &EncodedBatch) {
     out.extend_from_slice(PACKED_PREFIX.as_bytes());
@@ -66,14 +58,11 @@ pub fn pack_into(out: &mut BytesMut, batch: &EncodedBatch) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::{
-        batch::{BatchBuilder, FinishOptions},
-        walrus::{encode_packed_put, request::MAX_TOPIC_LEN},
-    };
+    use crate::batch::{BatchBuilder, FinishOptions};
 
-    fn batch(value_len: usize) -> EncodedBatch {
+    pub(in crate::walrus) fn batch(value_len: usize) -> EncodedBatch {
         let mut builder = BatchBuilder::new(128);
         builder.append(5, Some(b"k\0"), &vec![0xff; value_len], &[("h", b"\xfe")]).unwrap();
         builder.finish(FinishOptions::default()).unwrap()
@@ -89,9 +78,9 @@ mod tests {
             assert_eq!(out.len(), packed_len(batch.len()));
             assert!(out.starts_with(b"floe1:") && out.is_ascii());
             let packed = out.freeze();
-            assert_eq!(Entry::parse(packed.clone()), Entry::Batch(batch.clone()));
+            assert_eq!(EntryContent::parse(packed.clone()), EntryContent::Batch(batch.clone()));
             let unpadded = Bytes::copy_from_slice(packed.split(|byte| *byte == b'=').next().unwrap());
-            assert_eq!(Entry::parse(unpadded), Entry::Batch(batch));
+            assert_eq!(EntryContent::parse(unpadded), EntryContent::Batch(batch));
         }
     }
 
@@ -102,24 +91,7 @@ mod tests {
         let cut = out.split_to(out.len() - 8).freeze();
         for text in [&b"hello"[..], b"", b"floe1:", b"floe1:????", b"floe1:aGk=", &cut] {
             let text = Bytes::copy_from_slice(text);
-            assert_eq!(Entry::parse(text.clone()), Entry::Text(text));
+            assert_eq!(EntryContent::parse(text.clone()), EntryContent::Text(text));
         }
-    }
-
-    #[test]
-    fn the_largest_batch_fits_exactly() {
-        for topic_len in [1, 2, 3, 63, MAX_TOPIC_LEN] {
-            let topic = "t".repeat(topic_len);
-            let limit = max_packed_batch(topic_len);
-            // All that is not the value.
-            let overhead = batch(40_000).len() - 40_000;
-            let largest = batch(limit - overhead);
-            assert_eq!(largest.len(), limit);
-            let mut out = BytesMut::new();
-            encode_packed_put(&mut out, &topic, &largest).unwrap();
-            assert!(out.len() - 4 <= MAX_FRAME_LEN && out.len() > MAX_FRAME_LEN - 4);
-            assert!(encode_packed_put(&mut out, &topic, &batch(limit - overhead + 1)).is_err());
-        }
-        assert_eq!(max_packed_batch(MAX_FRAME_LEN), 0);
     }
 }

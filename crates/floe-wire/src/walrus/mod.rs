@@ -20,7 +20,7 @@ mod reply;
 mod request;
 
 pub use cluster::{NodeMetrics, TopicState};
-pub use entry::{Entry, PACKED_PREFIX, max_packed_batch, pack_into, packed_len};
+pub use entry::{EntryContent, PACKED_PREFIX, pack_into, packed_len};
 pub use frame::{LENGTH_LEN, MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, MAX_REPLY_LEN, put_frame, take_frame};
 pub use refusal::{Refusal, Refused};
 pub use reply::{
@@ -28,6 +28,7 @@ pub use reply::{
 };
 pub use request::{
     MAX_BATCH_ENTRIES, MAX_TOPIC_LEN, PUT_OVERHEAD, Request, check_text, check_topic, encode_packed_put,
+    max_packed_batch,
 };
 
 #[cfg(test)]
@@ -44,7 +45,7 @@ mod tests {
             let frame = Bytes::from([words[word].as_bytes(), &bytes].concat());
             let _ = Request::parse(&frame);
             let _ = (parse_done(&frame), parse_get(&frame), parse_batch_put(&frame), parse_batch_get(&frame));
-            let _ = (parse_state(&frame), parse_metrics(&frame), Entry::parse(frame.clone()));
+            let _ = (parse_state(&frame), parse_metrics(&frame), EntryContent::parse(frame.clone()));
             let mut received = BytesMut::from(&frame[..]);
             while let Ok(Some(taken)) = take_frame(&mut received, MAX_FRAME_LEN) {
                 prop_assert!(!taken.is_empty());

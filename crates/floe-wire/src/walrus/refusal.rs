@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use PhrasePosition::{Anywhere, Start};
+
 /// Why a server refused a request. Walrus has no error numbers: the meaning is read from the words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -29,33 +31,33 @@ pub enum Refusal {
     Other,
 }
 
-/// Where a phrase is looked for.
+/// Position of a phrase in the text after `ERR `.
 #[derive(Clone, Copy)]
-enum Place {
+enum PhrasePosition {
     Start,
     Anywhere,
 }
 
 /// Every phrase that is understood. The first row that matches decides, so causes quoted inside of other errors come
 /// before the errors that quote them.
-const PHRASES: &[(Place, &str, Refusal)] = &[
-    (Place::Start, "unknown topic", Refusal::UnknownTopic),
-    (Place::Start, "unknown command", Refusal::UnknownCommand),
-    (Place::Start, "empty command", Refusal::UnknownCommand),
-    (Place::Start, "invalid frame length", Refusal::InvalidFrame),
-    (Place::Start, "invalid utf-8", Refusal::InvalidUtf8),
-    (Place::Start, "REGISTER ", Refusal::BadRequest),
-    (Place::Start, "PUT ", Refusal::BadRequest),
-    (Place::Start, "GET ", Refusal::BadRequest),
-    (Place::Start, "STATE ", Refusal::BadRequest),
-    (Place::Start, "BATCH_PUT ", Refusal::BadRequest),
-    (Place::Start, "BATCH_GET ", Refusal::BadRequest),
-    (Place::Anywhere, "NotLeaderForPartition", Refusal::NotLeader),
-    (Place::Anywhere, "unknown addr for", Refusal::NoLeader),
-    (Place::Anywhere, "could not resolve addr", Refusal::NoLeader),
-    (Place::Anywhere, "propose timed out", Refusal::ProposalTimedOut),
-    (Place::Start, "forward append failed", Refusal::ForwardFailed),
-    (Place::Start, "forwarded metadata failed", Refusal::ForwardFailed),
+const PHRASES: &[(PhrasePosition, &str, Refusal)] = &[
+    (Start, "unknown topic", Refusal::UnknownTopic),
+    (Start, "unknown command", Refusal::UnknownCommand),
+    (Start, "empty command", Refusal::UnknownCommand),
+    (Start, "invalid frame length", Refusal::InvalidFrame),
+    (Start, "invalid utf-8", Refusal::InvalidUtf8),
+    (Start, "REGISTER ", Refusal::BadRequest),
+    (Start, "PUT ", Refusal::BadRequest),
+    (Start, "GET ", Refusal::BadRequest),
+    (Start, "STATE ", Refusal::BadRequest),
+    (Start, "BATCH_PUT ", Refusal::BadRequest),
+    (Start, "BATCH_GET ", Refusal::BadRequest),
+    (Anywhere, "NotLeaderForPartition", Refusal::NotLeader),
+    (Anywhere, "unknown addr for", Refusal::NoLeader),
+    (Anywhere, "could not resolve addr", Refusal::NoLeader),
+    (Anywhere, "propose timed out", Refusal::ProposalTimedOut),
+    (Start, "forward append failed", Refusal::ForwardFailed),
+    (Start, "forwarded metadata failed", Refusal::ForwardFailed),
 ];
 
 impl Refusal {
@@ -64,9 +66,9 @@ impl Refusal {
     pub fn of(text: &str) -> Self {
         PHRASES
             .iter()
-            .find(|(place, phrase, _)| match place {
-                Place::Start => text.starts_with(phrase),
-                Place::Anywhere => text.contains(phrase),
+            .find(|(position, phrase, _)| match position {
+                Start => text.starts_with(phrase),
+                Anywhere => text.contains(phrase),
             })
             .map_or(Self::Other, |(_, _, refusal)| *refusal)
     }

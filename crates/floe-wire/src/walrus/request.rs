@@ -5,7 +5,7 @@ use std::str::from_utf8;
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    entry,
+    entry::{self, PACKED_PREFIX},
     frame::{MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, put_frame},
     refusal::Refused,
 };
@@ -109,6 +109,13 @@ pub fn check_text(payload: &[u8]) -> Result<&str, WireError> {
         return malformed("ends in white space, which the server would drop");
     }
     Ok(text)
+}
+
+/// Returns the largest batch, in bytes, whose packed entry fits a `PUT` to a topic whose name has `topic_len` bytes.
+#[must_use]
+pub const fn max_packed_batch(topic_len: usize) -> usize {
+    let overhead = PUT_OVERHEAD + topic_len + PACKED_PREFIX.len();
+    MAX_FRAME_LEN.saturating_sub(overhead) / 4 * 3
 }
 
 /// Writes the `PUT` of a packed batch in one go, without the checks that text needs.
@@ -285,6 +292,7 @@ fn parse_batch_put(rest: &[u8]) -> Result<Request<'_>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walrus::entry::tests::batch;
 
     fn body(request: &Request<'_>) -> Vec<u8> {
         let mut out = BytesMut::new();
@@ -347,6 +355,23 @@ mod tests {
         ] {
             assert_eq!(Request::parse(frame).unwrap_err().text, answer, "{frame:?}");
         }
+    }
+
+    #[test]
+    fn the_largest_batch_fits_exactly() {
+        for topic_len in [1, 2, 3, 63, MAX_TOPIC_LEN] {
+            let topic = "t".repeat(topic_len);
+            let limit = max_packed_batch(topic_len);
+            // All that is not the value.
+            let overhead = batch(40_000).len() - 40_000;
+            let largest = batch(limit - overhead);
+            assert_eq!(largest.len(), limit);
+            let mut out = BytesMut::new();
+            encode_packed_put(&mut out, &topic, &largest).unwrap();
+            assert!(out.len() - 4 <= MAX_FRAME_LEN && out.len() > MAX_FRAME_LEN - 4);
+            assert!(encode_packed_put(&mut out, &topic, &batch(limit - overhead + 1)).is_err());
+        }
+        assert_eq!(max_packed_batch(MAX_FRAME_LEN), 0);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Objects of the controller: topics, partitions, data servers and so on, each with a specification (what is wanted)
 //! and a status (what is).
 
+mod assignment;
 mod mirror;
 mod partition;
 mod smartmodule;
@@ -11,12 +12,14 @@ mod topic;
 
 use std::fmt::Debug;
 
+pub use assignment::{
+    HomeAssignment, HomePartition, HomeSpu, MirrorAssignment, PartitionAssignment, PartitionMirror,
+    RemoteAssignment, RemotePartition, ReplicaAssignment,
+};
 pub use mirror::{
     ClientTls, ConnectionStatus, HomeCluster, MirrorSpec, MirrorStatus, PairingStatus, RemoteCluster,
 };
-pub use partition::{
-    PartitionMirror, PartitionResolution, PartitionSpec, PartitionStatus, RemotePartition, ReplicaStatus,
-};
+pub use partition::{PartitionResolution, PartitionSpec, PartitionStatus, ReplicaStatus};
 pub use smartmodule::{
     SmartModuleMetadata, SmartModulePackage, SmartModuleParameter, SmartModuleSpec, SmartModuleSummary,
     SmartModuleVisibility, WasmFormat,
@@ -33,9 +36,8 @@ pub use table_format::{
     TableFormatStatus,
 };
 pub use topic::{
-    AddMirror, CleanupPolicy, Deduplication, HomeAssignment, HomePartition, HomeSpu, MirrorAssignment,
-    PartitionAssignment, RemoteAssignment, ReplicaAssignment, TopicCompression, TopicResolution, TopicSpec,
-    TopicStatus, TopicStorage, TopicUpdate,
+    AddMirror, CleanupPolicy, Deduplication, TopicCompression, TopicResolution, TopicSpec, TopicStatus,
+    TopicStorage, TopicUpdate,
 };
 
 use super::wire::Wire;

@@ -1,7 +1,10 @@
 //! Partitions. The object's name is `<topic>-<number>`: see [`PartitionName`](crate::fluvio::names::PartitionName).
 
-use super::topic::{CleanupPolicy, Deduplication, HomePartition, TopicCompression, TopicStorage};
-use crate::fluvio::wire::{wire_enum, wire_open_enum, wire_struct};
+use super::{
+    assignment::PartitionMirror,
+    topic::{CleanupPolicy, Deduplication, TopicCompression, TopicStorage},
+};
+use crate::fluvio::wire::{wire_open_enum, wire_struct};
 
 wire_struct! {
     /// What a partition is to be. **Route by `leader`**: the status lags.
@@ -23,33 +26,6 @@ wire_struct! {
         pub system: bool [13..],
         /// If the partition is mirrored, where.
         pub mirror: Option<PartitionMirror> [14..],
-    }
-}
-
-wire_enum! {
-    /// Which end of a mirror a partition is.
-    pub enum PartitionMirror {
-        /// The far end.
-        0 => Remote(remote: RemotePartition),
-        /// The near end.
-        1 => Home(home: HomePartition),
-    }
-}
-
-wire_struct! {
-    /// The far end of one mirrored partition.
-    #[derive(Default)]
-    pub struct RemotePartition {
-        /// Id of the home cluster.
-        pub home_cluster: String,
-        /// Name of the home data server.
-        pub home_spu_key: String,
-        /// Id of the home data server.
-        pub home_spu_id: i32,
-        /// Address of the home data server.
-        pub home_spu_endpoint: String,
-        /// Whether records flow from home to here.
-        pub target: bool [18..],
     }
 }
 
