@@ -139,8 +139,8 @@ impl Compression {
     /// Checks codec and level. Options that pass fail neither check when the first batch closes.
     ///
     /// # Errors
-    /// [`WireError::CodecNotCompiled`] if the codec's Cargo feature is off; [`WireError::Compression`] if the codec has
-    /// no such level.
+    /// [`WireError::CodecNotCompiled`] if the codec's Cargo feature is off; [`WireError::Compression`] if the codec
+    /// has no such level.
     pub fn validate(&self) -> Result<(), WireError> {
         check(self.codec, self.level)
     }

@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::compress::tests::{compiled_codecs, compressed, text};
 
-    /// All but gzip, which takes seconds for megabytes in a debug build.
+    /// Returns all codecs but gzip, which takes seconds for megabytes in a debug build.
     fn quick_codecs() -> impl Iterator<Item = Codec> {
         compiled_codecs().filter(|codec| *codec != Codec::Gzip)
     }
@@ -203,7 +203,7 @@ mod tests {
                 (0..12).map(|_| decompressor.decompress(codec, &small, input.len()).unwrap()).collect();
             assert!((MAX_KEPT / 2..=MAX_KEPT).contains(&decompressor.lent_bytes), "{codec}");
             assert!(outputs.iter().all(|output| *output == input));
-            // An output beyond the limit as a whole is not kept.
+            // An output larger than the limit is not kept.
             let large = vec![0; MAX_KEPT + 1];
             let compressed = compressed(codec, &large);
             assert_eq!(decompressor.decompress(codec, &compressed, large.len()).unwrap(), large);

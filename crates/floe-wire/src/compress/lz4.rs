@@ -38,8 +38,8 @@ pub(super) fn decompress(
     }
 }
 
-/// Returns the blocks of a frame of independent blocks without checksums and sizes, the kind that floe and the official
-/// client write, with the largest length that a block may have. Returns `None` for frames of other kinds.
+/// Returns the blocks of a frame of independent blocks without checksums and sizes, the kind that floe and the
+/// official client write, with the largest length that a block may have. Returns `None` for frames of other kinds.
 fn independent_blocks(input: &[u8]) -> Option<(&[u8], usize)> {
     const START: [u8; 5] = [0x04, 0x22, 0x4d, 0x18, 0x60];
     let (start, rest) = input.split_first_chunk::<5>()?;
@@ -116,9 +116,9 @@ fn decompress_block(
     lz4_flex::block::decompress_into(block, room)
 }
 
-/// Returns whether the frame at the start of `input` reaches its end mark. The frame decoder of `lz4_flex` takes a frame
-/// that stops between two blocks for a complete one, and would lose the remaining blocks silently. Skippable frames,
-/// which no writer of batches uses, are refused.
+/// Returns whether the frame at the start of `input` reaches its end mark. The frame decoder of `lz4_flex` takes a
+/// frame that stops between two blocks for a complete one, and would lose the remaining blocks silently. Skippable
+/// frames, which no writer of batches uses, are refused.
 fn has_end_mark(input: &[u8]) -> bool {
     const CONTENT_SIZE: u8 = 1 << 3;
     const DICTIONARY: u8 = 1;

@@ -1,8 +1,8 @@
 //! Compression of record batches: four codecs, each behind a Cargo feature of its name.
 //!
 //! The output of each codec is what a Fluvio SPU and its official client expect: gzip as an RFC 1952 stream, snappy in
-//! its framing format (not a raw block), LZ4 as a frame of independent 64 KiB blocks without checksums or content size,
-//! Zstandard as a frame without content size.
+//! its framing format (not a raw block), LZ4 as a frame of independent 64 KiB blocks without checksums or content
+//! size, Zstandard as a frame without content size.
 //!
 //! Decompression is bounded: the output grows as data arrives, never beyond the caller's limit, and sizes claimed in
 //! the input are not used to allocate.
@@ -65,7 +65,7 @@ mod tests {
         out
     }
 
-    /// Text of this length that compresses well.
+    /// Returns text of this length that compresses well.
     pub(super) fn text(len: usize) -> Vec<u8> {
         let stock: Vec<u8> = (0..1000).flat_map(|n| format!("line {n} of a log; ").into_bytes()).collect();
         let mut text = stock.repeat(len / stock.len() + 1);

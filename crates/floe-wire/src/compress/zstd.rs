@@ -14,27 +14,27 @@ use crate::WireError;
 const DEFAULT_LEVEL: i32 = 1;
 
 /// Shortest match in bytes at the default level. Zstandard uses 7 at this level for contents of more than 256 KiB, and
-/// so does the official client, which does not tell the encoder the content size. For shorter contents the encoder would
-/// choose 6, which is slower by 5 to 35 % for contents of 64 to 256 KiB and compresses text of events less well.
+/// so does the official client, which does not tell the encoder the content size. For shorter contents the encoder
+/// would choose 6, which is slower by 5 to 35 % for contents of 64 to 256 KiB and compresses text of events less well.
 const LEAST_MATCH: u32 = 7;
 
 /// Highest level whose encoder the thread keeps. The tables of higher levels take tens of megabytes and more.
 const KEEP_ENCODER_UP_TO: i32 = 6;
 
-/// Largest window accepted, as a power of two: 32 MiB, the largest batch. The decoder allocates the window that the frame
-/// header asks for, so the sender must not choose it.
+/// Largest window accepted, as a power of two: 32 MiB, the largest batch. The decoder allocates the window that the
+/// frame header asks for, so the sender must not choose it.
 const MAX_WINDOW_LOG: u32 = 25;
 
 /// Largest output after which the thread keeps its decoder, in bytes: a few large batches must not pin large windows.
 const KEEP_DECODER_BELOW: usize = 8 * 1024 * 1024;
 
 thread_local! {
-    /// The encoder of this thread. Its tables take hundreds of kilobytes: allocating them for each batch would cost more
-    /// than compressing it.
+    /// The encoder of this thread. Its tables take hundreds of kilobytes: allocating them for each batch would cost
+    /// more than compressing it.
     static ENCODER: RefCell<Option<(i32, zstd::bulk::Compressor<'static>)>> = const { RefCell::new(None) };
 
-    /// The decoder of this thread. Its tables take hundreds of kilobytes: allocating them for each batch would cost more
-    /// than decompressing it.
+    /// The decoder of this thread. Its tables take hundreds of kilobytes: allocating them for each batch would cost
+    /// more than decompressing it.
     static DECODER: RefCell<Option<zstd::stream::raw::Decoder<'static>>> = const { RefCell::new(None) };
 }
 

@@ -1,4 +1,4 @@
-//! Any request that a server may receive.
+//! Decoding of any request that a server may receive.
 
 use super::{
     admin::{
@@ -40,8 +40,8 @@ impl ScRequest {
     /// Decodes the body that follows `header`.
     ///
     /// # Errors
-    /// [`WireError::Truncated`], [`WireError::Malformed`], also for an unknown API key; [`WireError::OutOfRange`] for a
-    /// version that this crate does not know. Servers close the connection then: there is no reply for it.
+    /// [`WireError::Truncated`], [`WireError::Malformed`], also for an unknown API key; [`WireError::OutOfRange`] for
+    /// a version that this crate does not know. Servers then close the connection: the protocol has no reply for it.
     pub fn decode(header: &RequestHeader, mut body: Input) -> Result<Self, WireError> {
         const CREATE: u16 = CreateRequest::<TopicSpec>::KEY;
         const DELETE: u16 = DeleteRequest::<TopicSpec>::KEY;
@@ -94,7 +94,7 @@ impl SpuRequest {
     /// Decodes the body that follows `header`.
     ///
     /// # Errors
-    /// As [`ScRequest::decode`].
+    /// The errors of [`ScRequest::decode`].
     pub fn decode(header: &RequestHeader, body: Input) -> Result<Self, WireError> {
         let version = header.version;
         match header.api_key {
@@ -116,5 +116,5 @@ impl SpuRequest {
 }
 
 fn unknown_key(key: u16) -> WireError {
-    WireError::malformed("request header", format!("no API has the key {key}"))
+    WireError::malformed("request header", format!("unknown API key {key}"))
 }

@@ -1,4 +1,4 @@
-//! One entry of a topic: a packed record batch, or text.
+//! Content of a topic's entry: a packed record batch, or text.
 
 use base64::{
     Engine,
@@ -9,26 +9,26 @@ use bytes::{Bytes, BytesMut};
 
 use crate::batch::EncodedBatch;
 
-/// What a packed entry begins with; base64 of one record batch follows.
+/// Start of a packed entry; the base64 text of one record batch follows.
 pub const PACKED_PREFIX: &str = "floe1:";
 
-/// Written with padding; read with or without.
+/// Base64 written with padding, and read with or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What an entry is.
+/// Content of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryContent {
-    /// Records of floe, with all that belongs to them. The checksum is not verified.
+    /// A record batch, with keys, headers and times. The checksum is not verified.
     Batch(EncodedBatch),
-    /// A value by itself, written by the plain framing or by another client.
+    /// One bare value, written with the plain framing or by another client.
     Text(Bytes),
 }
 
 impl EntryContent {
-    /// Looks what an entry is. What begins like a packed batch and is none is text: nothing gets lost.
+    /// Decodes an entry. A malformed packed batch is returned as text, so that no data is lost.
     #[must_use]
     pub fn parse(entry: Bytes) -> Self {
         let unpacked = entry
@@ -39,7 +39,7 @@ impl EntryContent {
     }
 }
 
-/// Length of the packed entry of a batch of `batch_len` bytes.
+/// Returns the length of the packed entry of a batch of `batch_len` bytes.
 #[must_use]
 pub const fn packed_len(batch_len: usize) -> usize {
     PACKED_PREFIX.len() + batch_len.div_ceil(3) * 4
@@ -51,7 +51,7 @@ pub fn pack_into(out: &mut BytesMut, batch: &EncodedBatch) {
     let start = out.len();
     out.resize(start + batch.len().div_ceil(3) * 4, 0);
     let bytes = batch.to_bytes();
-    // The room is exactly what padded base64 takes.
+    // `room` has exactly the length of padded base64.
     let room = out.get_mut(start..).unwrap_or_default();
     let written = BASE64.encode_slice(&bytes, room).unwrap_or_default();
     out.truncate(start + written);
@@ -69,7 +69,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn batches_come_out_as_they_went_in() {
+    fn batches_round_trip() {
         for value_len in 0..9 {
             let moved = batch(value_len).with_base_offset(7);
             let batch = EncodedBatch::parse(moved.to_bytes()).unwrap();
@@ -85,7 +85,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn everything_else_is_text() {
+    fn malformed_batches_are_text() {
         let mut out = BytesMut::new();
         pack_into(&mut out, &batch(3));
         let cut = out.split_to(out.len() - 8).freeze();

@@ -1,16 +1,16 @@
 //! The text protocol of distributed Walrus (0.3), both directions, and its batch extension.
 //!
-//! | file | what it holds |
+//! | file | holds |
 //! | --- | --- |
 //! | `frame` | the length before every message |
 //! | `request` | the commands: what clients write and servers read |
 //! | `reply` | the answers: what servers write and clients read |
-//! | `refusal` | the phrases after `ERR` and what they mean |
-//! | `entry` | one entry of a topic: a packed record batch, or text |
-//! | `cluster` | what `STATE` and `METRICS` say, as JSON |
+//! | `refusal` | the phrases after `ERR` and their meaning |
+//! | `entry` | the content of a topic's entry: a packed record batch, or text |
+//! | `cluster` | the JSON answers to `STATE` and `METRICS` |
 //!
 //! A message is a length (four bytes, little endian) and that many bytes of UTF-8. A server answers the requests of a
-//! connection one after the other and in order. There is no handshake.
+//! connection one at a time, in order. The protocol has no handshake.
 
 mod cluster;
 mod entry;
@@ -40,7 +40,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), word in 0usize..8) {
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), word in 0usize..8) {
             let words = ["", "OK ", "ERR ", "BATCH_PUT t ", "BATCH_GET t ", "PUT t ", "floe1:", "OK 2 "];
             let frame = Bytes::from([words[word].as_bytes(), &bytes].concat());
             let _ = Request::parse(&frame);

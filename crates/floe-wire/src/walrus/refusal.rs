@@ -1,33 +1,33 @@
-//! The phrases after `ERR` and what they mean.
+//! Meaning of the phrases after `ERR`.
 
 use std::fmt;
 
 use PhrasePosition::{Anywhere, Start};
 
-/// Why a server refused a request. Walrus has no error numbers: the meaning is read from the words.
+/// Reason why a server refuses a request. Walrus has no error numbers: floe derives the reason from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// There is no such topic.
+    /// The topic does not exist.
     UnknownTopic,
-    /// The server has no such command; also how a server without the batch extension answers its commands.
+    /// The server does not know the command; also the answer of a server without the batch extension to its commands.
     UnknownCommand,
-    /// The request lacks a part, or a part makes no sense.
+    /// A part of the request is missing or invalid.
     BadRequest,
-    /// The request was too long or empty, and its body was not read: the connection is out of step.
+    /// The request was too long or empty, and the server did not read its body: the connection is desynchronized.
     InvalidFrame,
     /// The request was not UTF-8; the connection stays usable.
     InvalidUtf8,
-    /// The node does not hold the lease of the segment: it is being rolled over, or its leader has changed. Nothing was
-    /// appended; trying again a little later helps.
+    /// The node does not hold the lease of the segment: it is being rolled over, or its leader has changed. Nothing
+    /// was appended; a retry after a short delay usually succeeds.
     NotLeader,
     /// The node could not find the leader. Nothing was appended.
     NoLeader,
-    /// The cluster did not agree in time; the change may still happen.
+    /// The cluster did not reach consensus in time; the change may still happen.
     ProposalTimedOut,
-    /// The node passed the request on to the leader, and that failed; it may have been done all the same.
+    /// The node forwarded the request to the leader, and that failed. The leader may have executed it.
     ForwardFailed,
-    /// Words that mean nothing to us.
+    /// Text unknown to floe.
     Other,
 }
 
@@ -38,8 +38,8 @@ enum PhrasePosition {
     Anywhere,
 }
 
-/// Every phrase that is understood. The first row that matches decides, so causes quoted inside of other errors come
-/// before the errors that quote them.
+/// Every known phrase. The first row that matches decides, so causes quoted inside other errors come before the errors
+/// that quote them.
 const PHRASES: &[(PhrasePosition, &str, Refusal)] = &[
     (Start, "unknown topic", Refusal::UnknownTopic),
     (Start, "unknown command", Refusal::UnknownCommand),
@@ -61,7 +61,7 @@ const PHRASES: &[(PhrasePosition, &str, Refusal)] = &[
 ];
 
 impl Refusal {
-    /// What the text after `ERR ` means.
+    /// Returns the meaning of the text after `ERR `.
     #[must_use]
     pub fn of(text: &str) -> Self {
         PHRASES
@@ -74,17 +74,17 @@ impl Refusal {
     }
 }
 
-/// A refusal with the words of the server.
+/// A refusal with the server's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What the words mean.
+    /// Meaning of the text.
     pub refusal: Refusal,
-    /// The words after `ERR `.
+    /// The text after `ERR `.
     pub text: String,
 }
 
 impl Refused {
-    /// A refusal in the server's words.
+    /// Creates a refusal from the server's text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
@@ -103,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_phrase_is_understood() {
+    fn every_phrase_has_its_meaning() {
         let table = [
             ("unknown topic orders", Refusal::UnknownTopic),
             ("unknown topic PUT requires NotLeaderForPartition", Refusal::UnknownTopic),

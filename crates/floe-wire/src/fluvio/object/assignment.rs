@@ -3,20 +3,20 @@
 use crate::fluvio::wire::{wire_enum, wire_struct};
 
 wire_enum! {
-    /// How replicas of a topic are assigned to data servers.
+    /// Assignment of a topic's replicas to data servers.
     pub enum ReplicaAssignment {
-        /// By the creator, partition by partition.
+        /// Assigned by the creator, partition by partition.
         0 => Assigned(partitions: Vec<PartitionAssignment>),
-        /// By the controller.
+        /// Assigned by the controller.
         1 => Computed {
-            /// How many partitions.
+            /// Number of partitions.
             partitions: u32,
-            /// How many replicas of each.
+            /// Number of replicas of each partition.
             replication_factor: u32,
-            /// Whether all replicas may share a rack.
+            /// Whether the replicas of a partition may share a rack.
             ignore_rack: bool,
         },
-        /// As a copy between clusters.
+        /// Mirrored between clusters.
         2 => Mirror(assignment: MirrorAssignment),
     }
 }
@@ -35,30 +35,30 @@ wire_struct! {
         pub id: u32,
         /// Ids of data servers; the first is preferred as leader.
         pub replicas: Vec<i32>,
-        /// If the partition is mirrored, where.
+        /// Other end of the partition, if it is mirrored.
         pub mirror: Option<PartitionMirror> [14..],
     }
 }
 
 wire_enum! {
-    /// Which end of a mirror this cluster is.
+    /// Role of this cluster in a mirrored topic.
     pub enum MirrorAssignment {
-        /// The far end.
+        /// Remote cluster.
         0 => Remote(remote: RemoteAssignment),
-        /// The near end.
+        /// Home cluster.
         1 => Home(home: HomeAssignment),
     }
 }
 
 wire_struct! {
-    /// The far end of a mirrored topic.
+    /// Mirrored topic on a remote cluster.
     #[derive(Default)]
     pub struct RemoteAssignment {
         /// Id of the home cluster.
         pub home_cluster: String,
         /// The home cluster's data servers, one for each partition.
         pub home_spus: Vec<HomeSpu>,
-        /// Whether records flow from home to here.
+        /// Whether records flow from the home cluster to this one.
         pub target: bool [18..],
     }
 }
@@ -67,51 +67,51 @@ wire_struct! {
     /// A data server of a home cluster.
     #[derive(Default)]
     pub struct HomeSpu {
-        /// Its id.
+        /// Id of the data server.
         pub id: i32,
-        /// Its name.
+        /// Name of the data server.
         pub key: String,
-        /// Its address.
+        /// Address of the data server.
         pub endpoint: String,
     }
 }
 
 wire_struct! {
-    /// The near end of a mirrored topic.
+    /// Mirrored topic on its home cluster.
     #[derive(Default)]
     pub struct HomeAssignment {
-        /// One for each remote cluster.
+        /// Mirrored partitions, one for each remote cluster.
         pub partitions: Vec<HomePartition>,
-        /// Whether records flow from here to the remote clusters.
+        /// Whether records flow from this cluster to the remote clusters.
         pub source: bool [18..],
     }
 }
 
 wire_struct! {
-    /// The near end of one mirrored partition.
+    /// One mirrored partition on its home cluster.
     #[derive(Default)]
     pub struct HomePartition {
         /// Id of the remote cluster.
         pub remote_cluster: String,
-        /// Partition there, as `<topic>-<number>`.
+        /// Partition on the remote cluster, as `<topic>-<number>`.
         pub remote_replica: String,
-        /// Whether records flow from here to there.
+        /// Whether records flow from this cluster to the remote one.
         pub source: bool [18..],
     }
 }
 
 wire_enum! {
-    /// Which end of a mirror a partition is.
+    /// Role of a mirrored partition.
     pub enum PartitionMirror {
-        /// The far end.
+        /// Partition of a remote cluster.
         0 => Remote(remote: RemotePartition),
-        /// The near end.
+        /// Partition of the home cluster.
         1 => Home(home: HomePartition),
     }
 }
 
 wire_struct! {
-    /// The far end of one mirrored partition.
+    /// One mirrored partition on a remote cluster.
     #[derive(Default)]
     pub struct RemotePartition {
         /// Id of the home cluster.
@@ -122,7 +122,7 @@ wire_struct! {
         pub home_spu_id: i32,
         /// Address of the home data server.
         pub home_spu_endpoint: String,
-        /// Whether records flow from home to here.
+        /// Whether records flow from the home cluster to this one.
         pub target: bool [18..],
     }
 }

@@ -1,5 +1,5 @@
-//! Objects of the controller: topics, partitions, data servers and so on, each with a specification (what is wanted)
-//! and a status (what is).
+//! Objects of the controller: topics, partitions, data servers and so on, each with a specification (the desired
+//! state) and a status (the observed state).
 
 mod assignment;
 mod mirror;
@@ -47,10 +47,10 @@ pub trait Object: Wire + Debug + Clone + PartialEq + Eq + Send + Sync + 'static 
     /// Name of the kind on the wire; case matters.
     const LABEL: &'static str;
 
-    /// What the controller reports of an object.
+    /// Observed state of an object.
     type Status: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 
-    /// What names an object that is to be deleted.
+    /// Key of an object in a delete request.
     type DeleteKey: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 }
 
