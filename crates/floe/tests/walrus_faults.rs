@@ -10,7 +10,7 @@ use floe::{
 };
 use floe_wire::{
     batch::{BatchBuilder, FinishOptions},
-    walrus::Entry,
+    walrus::EntryContent,
 };
 use tokio::time::Instant;
 use walrus::{
@@ -23,9 +23,9 @@ use walrus::{
 fn stored(cluster: &Cluster, topic: &str) -> Vec<String> {
     let mut values = Vec::new();
     for entry in cluster.entries(topic) {
-        match Entry::parse(entry.into()) {
-            Entry::Text(text) => values.push(String::from_utf8(text.to_vec()).unwrap()),
-            Entry::Batch(batch) => values.extend(
+        match EntryContent::parse(entry.into()) {
+            EntryContent::Text(text) => values.push(String::from_utf8(text.to_vec()).unwrap()),
+            EntryContent::Batch(batch) => values.extend(
                 batch.records().unwrap().map(|one| String::from_utf8(one.unwrap().value.to_vec()).unwrap()),
             ),
         }

@@ -13,7 +13,7 @@ use floe::{
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
-    walrus::{Entry, NodeMetrics, Refused, Reply, Request, TopicState},
+    walrus::{EntryContent, NodeMetrics, Refused, Reply, Request, TopicState},
 };
 use futures_util::future::join_all;
 
@@ -101,12 +101,12 @@ fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
     let mut texts = None;
     let now = now_ms();
     for entry in entries {
-        match Entry::parse(Bytes::copy_from_slice(entry)) {
-            Entry::Text(text) => {
+        match EntryContent::parse(Bytes::copy_from_slice(entry)) {
+            EntryContent::Text(text) => {
                 let open = texts.get_or_insert_with(|| BatchBuilder::new(text.len() + 128));
                 open.append(now, None, &text, &[]).map_err(|error| Refused::new(error.to_string()))?;
             }
-            Entry::Batch(batch) => {
+            EntryContent::Batch(batch) => {
                 batches.extend(close(texts.take())?);
                 let marked = packed::mark(&batch).map_err(|error| Refused::new(error.to_string()))?;
                 batches.push(marked);
