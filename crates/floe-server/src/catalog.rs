@@ -12,19 +12,19 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 
 /// How long to wait before a watch that broke is opened again.
-const WATCH_AGAIN: Duration = Duration::from_secs(1);
+const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// One topic. Made anew when the topic is deleted and created again.
 #[derive(Debug)]
 pub(crate) struct TopicEntry {
     pub(crate) info: TopicInfo,
-    gone: watch::Sender<bool>,
+    deletion: watch::Sender<bool>,
 }
 
 impl TopicEntry {
     /// Becomes true when the topic is deleted.
-    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
-        self.gone.subscribe()
+    pub(crate) fn deletion(&self) -> watch::Receiver<bool> {
+        self.deletion.subscribe()
     }
 }
 
@@ -56,7 +56,7 @@ impl Catalog {
                     while let Some(event) = events.next().await {
                         match event {
                             Ok(TopicEvent::Updated(info)) => drop(self.insert(info)),
-                            Ok(TopicEvent::Deleted(name)) => self.check(&name).await,
+                            Ok(TopicEvent::Deleted(name)) => self.refresh(&name).await,
                             Ok(_) => {}
                             Err(error) => {
                                 tracing::warn!(%error, "the watch of the engine's topics broke");
@@ -68,7 +68,7 @@ impl Catalog {
                 Err(error) if error.kind() == ErrorKind::Unsupported => return,
                 Err(error) => tracing::warn!(%error, "the engine's topics cannot be watched"),
             }
-            tokio::time::sleep(WATCH_AGAIN).await;
+            tokio::time::sleep(WATCH_RETRY_DELAY).await;
         }
     }
 
@@ -90,7 +90,7 @@ impl Catalog {
     }
 
     /// Brings one topic up to date after a change, so that the one who made it sees it at once.
-    pub(crate) async fn check(&self, name: &Topic) {
+    pub(crate) async fn refresh(&self, name: &Topic) {
         match self.engine.topic(name.clone()).await {
             Ok(info) => drop(self.insert(info)),
             Err(error) if error.kind() == ErrorKind::TopicNotFound => self.remove(name.as_str()),
@@ -99,7 +99,7 @@ impl Catalog {
     }
 
     /// Tells watchers that something changed that they show together with topics.
-    pub(crate) fn changed(&self) {
+    pub(crate) fn notify_changed(&self) {
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
@@ -111,28 +111,28 @@ impl Catalog {
     fn insert(&self, info: TopicInfo) -> Arc<TopicEntry> {
         let mut topics = self.topics.write();
         let known = topics.get(info.name.as_str());
-        let gone = match known {
+        let deletion = match known {
             Some(known) if known.info == info => return Arc::clone(known),
             // A change to the same topic; its streams go on.
-            Some(known) if known.info.created_at == info.created_at => known.gone.clone(),
+            Some(known) if known.info.created_at == info.created_at => known.deletion.clone(),
             Some(other) => {
-                other.gone.send_replace(true);
+                other.deletion.send_replace(true);
                 watch::Sender::new(false)
             }
             None => watch::Sender::new(false),
         };
-        let entry = Arc::new(TopicEntry { gone, info });
+        let entry = Arc::new(TopicEntry { deletion, info });
         topics.insert(entry.info.name.to_string(), Arc::clone(&entry));
         drop(topics);
-        self.changed();
+        self.notify_changed();
         entry
     }
 
     fn remove(&self, name: &str) {
         let removed = self.topics.write().remove(name);
         if let Some(entry) = removed {
-            entry.gone.send_replace(true);
-            self.changed();
+            entry.deletion.send_replace(true);
+            self.notify_changed();
         }
     }
 }
@@ -164,10 +164,10 @@ mod tests {
             async move { catalog.follow().await }
         });
         assert_eq!(names(&catalog), ["a", "b"]);
-        let mut gone = catalog.find("a").await.unwrap().unwrap().gone();
+        let mut deletion = catalog.find("a").await.unwrap().unwrap().deletion();
         let mut epoch = catalog.epoch();
         client.admin().delete_topic("a").await.unwrap();
-        gone.wait_for(|gone| *gone).await.unwrap();
+        deletion.wait_for(|deleted| *deleted).await.unwrap();
         epoch.wait_for(|_| names(&catalog) == ["b"]).await.unwrap();
         client.admin().create_topic(TopicSpec::new("c")).await.unwrap();
         epoch.wait_for(|_| names(&catalog) == ["b", "c"]).await.unwrap();
@@ -187,12 +187,12 @@ mod tests {
         let (client, catalog) = catalog(&["a"]).await;
         let old = catalog.find("a").await.unwrap().unwrap();
         client.admin().delete_topic("a").await.unwrap();
-        catalog.check(&"a".into()).await;
-        assert!(*old.gone().borrow());
+        catalog.refresh(&"a".into()).await;
+        assert!(*old.deletion().borrow());
         assert!(names(&catalog).is_empty());
         client.admin().create_topic(TopicSpec::new("a")).await.unwrap();
-        catalog.check(&"a".into()).await;
+        catalog.refresh(&"a".into()).await;
         let new = catalog.find("a").await.unwrap().unwrap();
-        assert!(!*new.gone().borrow());
+        assert!(!*new.deletion().borrow());
     }
 }

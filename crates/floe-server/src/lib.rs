@@ -27,7 +27,7 @@
 //! | `node` | what all connections share |
 //! | `catalog` | the engine's topics, kept current by its watch |
 //! | `registry` | what engines have no place for, kept in a file |
-//! | `incoming`, `outbox` | the two halves of a connection, both bounded |
+//! | `reader`, `responses` | the two halves of a connection, both bounded |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
 //! | `smartmodule` | WebAssembly functions that records go through (feature `smartengine`) |
 //! | `socket`, `tls` | connections, plain or encrypted |
@@ -39,13 +39,13 @@
 mod catalog;
 mod fluvio;
 mod http;
-mod incoming;
 mod listeners;
 mod metrics;
 mod node;
 mod options;
-mod outbox;
 mod registry;
+mod request_reader;
+mod response_writer;
 mod server;
 mod smartmodule;
 mod socket;

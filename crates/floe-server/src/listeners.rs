@@ -95,10 +95,10 @@ pub enum Listener {
 }
 
 impl Listener {
-    pub(crate) async fn accept(&mut self) -> io::Result<Accepted> {
+    pub(crate) async fn accept(&mut self) -> io::Result<AcceptedSocket> {
         match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(socket, _)| Accepted::Tcp(socket)),
-            Self::Other(listener) => listener.accept().await.map(Accepted::Other),
+            Self::Tcp(listener) => listener.accept().await.map(|(socket, _)| AcceptedSocket::Tcp(socket)),
+            Self::Other(listener) => listener.accept().await.map(AcceptedSocket::Other),
         }
     }
 
@@ -121,7 +121,7 @@ impl From<TcpListener> for Listener {
 }
 
 /// A connection that nobody has spoken on.
-pub(crate) enum Accepted {
+pub(crate) enum AcceptedSocket {
     Tcp(TcpStream),
     Other(Box<dyn Stream>),
 }

@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 
 /// Who was asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Front {
+pub(crate) enum Frontend {
     Controller,
     Data,
     Walrus,
     Http,
 }
 
-impl Front {
+impl Frontend {
     const ALL: [Self; 4] = [Self::Controller, Self::Data, Self::Walrus, Self::Http];
 
     /// Value of the label `listener`.
@@ -36,13 +36,13 @@ impl Front {
 
 /// A value for each combination of two labels. Both come from the code, never from a client: a client must not be able
 /// to make this grow.
-type Family = Mutex<BTreeMap<(Front, &'static str), u64>>;
+type Family = Mutex<BTreeMap<(Frontend, &'static str), u64>>;
 
 /// Everything that is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    open: [AtomicU64; Front::ALL.len()],
-    opened: [AtomicU64; Front::ALL.len()],
+    open: [AtomicU64; Frontend::ALL.len()],
+    opened: [AtomicU64; Frontend::ALL.len()],
     refused: AtomicU64,
     requests: Family,
     errors: Family,
@@ -53,12 +53,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn connection_opened(&self, front: Front) {
+    pub(crate) fn connection_opened(&self, front: Frontend) {
         self.opened[front as usize].fetch_add(1, Ordering::Relaxed);
         self.open[front as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn connection_closed(&self, front: Front) {
+    pub(crate) fn connection_closed(&self, front: Frontend) {
         self.open[front as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -66,11 +66,11 @@ impl Metrics {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn request(&self, front: Front, api: &'static str) {
+    pub(crate) fn request(&self, front: Frontend, api: &'static str) {
         *self.requests.lock().entry((front, api)).or_default() += 1;
     }
 
-    pub(crate) fn error(&self, front: Front, error: &'static str) {
+    pub(crate) fn error(&self, front: Frontend, error: &'static str) {
         *self.errors.lock().entry((front, error)).or_default() += 1;
     }
 
@@ -87,19 +87,19 @@ impl Metrics {
     /// Every metric with its values, in the order in which they are shown.
     fn families(&self) -> Vec<MetricFamily> {
         let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
-        let of_front = |counters: &[AtomicU64; Front::ALL.len()]| {
-            let point = |front: Front| MetricPoint {
+        let of_front = |counters: &[AtomicU64; Frontend::ALL.len()]| {
+            let point = |front: Frontend| MetricPoint {
                 labels: vec![("listener", front.name())],
                 value: counters[front as usize].load(Ordering::Relaxed),
             };
-            Front::ALL.into_iter().map(point).collect()
+            Frontend::ALL.into_iter().map(point).collect()
         };
         let single = |value: &AtomicU64| {
             vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
         };
         let by_label = |family: &Family, label: &'static str| {
             let family = family.lock();
-            let point = |((front, value_of_label), value): (&(Front, &'static str), &u64)| MetricPoint {
+            let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
                 labels: vec![("listener", front.name()), (label, *value_of_label)],
                 value: *value,
             };
@@ -240,7 +240,7 @@ pub struct MetricPoint {
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
+    // SocketWriter to a string cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
@@ -255,12 +255,12 @@ mod tests {
     #[test]
     fn counters_come_out_with_their_labels() {
         let metrics = Metrics::default();
-        metrics.connection_opened(Front::Data);
-        metrics.connection_opened(Front::Data);
-        metrics.connection_closed(Front::Data);
-        metrics.request(Front::Data, "Produce");
-        metrics.request(Front::Data, "Produce");
-        metrics.error(Front::Walrus, "invalid_frame");
+        metrics.connection_opened(Frontend::Data);
+        metrics.connection_opened(Frontend::Data);
+        metrics.connection_closed(Frontend::Data);
+        metrics.request(Frontend::Data, "Produce");
+        metrics.request(Frontend::Data, "Produce");
+        metrics.error(Frontend::Walrus, "invalid_frame");
         metrics.received(7, 900);
         metrics.sent(3, 400);
         let text = metrics.to_prometheus();

@@ -13,6 +13,7 @@ use crate::{
     metrics::Metrics,
     options::{Limits, MoreMetrics},
     registry::Registry,
+    smartmodule::SmartModules,
 };
 
 /// Id of the only data server. Real clusters number theirs from here, too.
@@ -35,19 +36,15 @@ pub(crate) struct Node {
     /// Whose health is told.
     pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
     /// Whether Fluvio clients speak TLS.
     pub(crate) is_encrypted: bool,
-    /// Whether clients may send records through modules.
-    pub(crate) runs_smartmodules: bool,
-    #[cfg(feature = "smartengine")]
-    pub(crate) modules: Arc<crate::smartmodule::Modules>,
+    pub(crate) smartmodules: SmartModules,
     /// `None` when Fluvio is not served.
     pub(crate) data_server: Option<PublicAddress>,
-    pub(crate) cursors: crate::walrus::Cursors,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -62,7 +59,7 @@ impl Node {
 ///
 /// # Cancel safety
 /// Dropping the future loses nothing.
-pub(crate) async fn told(flag: &mut watch::Receiver<bool>) {
+pub(crate) async fn until_set(flag: &mut watch::Receiver<bool>) {
     // The guard that this returns must not live on: it is no thing to carry over a wait.
     let _ = flag.wait_for(|told| *told).await;
 }

@@ -22,18 +22,19 @@ use tokio::{
 use crate::{
     catalog::Catalog,
     fluvio, http,
-    listeners::{Accepted, Listener, Listeners},
-    metrics::Front,
-    node::{Node, PublicAddress, told},
+    listeners::{AcceptedSocket, Listener, Listeners},
+    metrics::Frontend,
+    node::{Node, PublicAddress, until_set},
     options::ServeOptions,
     registry::Registry,
+    smartmodule::SmartModules,
     socket::Socket,
     tls::ServerTls,
     walrus,
 };
 
 /// How long to wait when the operating system has no more sockets for us.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// How long `/readyz` says no before the listeners close, if it is served: a balancer must have a chance to see it.
 /// Part of the shutdown deadline.
@@ -63,32 +64,38 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(options.limits.connections));
 
     let has_http = listeners.http.is_some();
-    let acceptor = |front: Front, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
+    let acceptor = |front: Frontend, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
         node: Arc::clone(&node),
         connections: Arc::clone(&connections),
-        tls: options.tls.clone().filter(|_| matches!(front, Front::Controller | Front::Data)),
+        tls: options.tls.clone().filter(|_| matches!(front, Frontend::Controller | Frontend::Data)),
         front,
         handler,
         stopping: stopping.clone(),
         deadline: options.shutdown_deadline,
     };
-    let mut accept = |listener: Listener, front: Front, handler: Handler| {
+    let mut accept = |listener: Listener, front: Frontend, handler: Handler| {
         tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
-        accept(controller, Front::Controller, |node, socket, stop| {
-            Box::pin(fluvio::controller::serve(node, socket, stop))
-        });
-        accept(data, Front::Data, |node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+        let handler: Handler =
+            Arc::new(|node, socket, stop| Box::pin(fluvio::controller::serve(node, socket, stop)));
+        accept(controller, Frontend::Controller, handler);
+        let handler: Handler =
+            Arc::new(|node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+        accept(data, Frontend::Data, handler);
     }
     if let Some(listener) = listeners.walrus {
-        accept(listener, Front::Walrus, |node, socket, stop| Box::pin(walrus::serve(node, socket, stop)));
+        let cursors = Arc::new(walrus::SharedCursors::default());
+        let handler: Handler = Arc::new(move |node, socket, stop| {
+            Box::pin(walrus::serve(node, Arc::clone(&cursors), socket, stop))
+        });
+        accept(listener, Frontend::Walrus, handler);
     }
     // Health must be told until the very end, so HTTP ends last.
     let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
-        let handler: Handler = |node, socket, stop| Box::pin(http::serve(node, socket, stop));
-        background.spawn(acceptor(Front::Http, &stopping_http, handler).run(listener));
+        let handler: Handler = Arc::new(|node, socket, stop| Box::pin(http::serve(node, socket, stop)));
+        background.spawn(acceptor(Frontend::Http, &stopping_http, handler).run(listener));
     }
 
     shutdown.await;
@@ -112,7 +119,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
             .await
             .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?,
     };
-    let registry = registry.map_err(refuse)?;
+    let registry = Arc::new(registry.map_err(refuse)?);
     let data_server = match &listeners.fluvio {
         Some((_, data)) => {
             let bound = data.local_addr().map_err(refuse)?;
@@ -123,6 +130,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
     forget_lost_topics(&registry, &catalog).map_err(refuse)?;
     let client = options.client.clone().unwrap_or_else(|| Client::over(Arc::clone(&engine)));
+    let smartmodules =
+        SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
     Ok(Arc::new(Node {
         engine,
         client,
@@ -131,12 +140,9 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         metrics: options.metrics.counters(),
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
-        runs_smartmodules: options.smartmodules,
+        smartmodules,
         is_encrypted: options.tls.is_some(),
-        #[cfg(feature = "smartengine")]
-        modules: Arc::new(crate::smartmodule::Modules::new(&options.limits)),
         data_server,
-        cursors: walrus::Cursors::default(),
         stopping: AtomicBool::new(false),
     }))
 }
@@ -163,13 +169,13 @@ fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> 
 
 /// Serves one connection until it ends, or until the receiver says that the server stops and all requests that were
 /// received are answered.
-type Handler = fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+type Handler = Arc<dyn Fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 struct Acceptor {
     node: Arc<Node>,
     connections: Arc<Semaphore>,
     tls: Option<ServerTls>,
-    front: Front,
+    front: Frontend,
     handler: Handler,
     stopping: watch::Receiver<bool>,
     deadline: Duration,
@@ -179,7 +185,7 @@ impl Acceptor {
     async fn run(mut self, mut listener: Listener) {
         let mut open = JoinSet::new();
         let mut stopping = self.stopping.clone();
-        let mut stopped = pin!(told(&mut stopping));
+        let mut stopped = pin!(until_set(&mut stopping));
         loop {
             tokio::select! {
                 biased;
@@ -188,7 +194,7 @@ impl Acceptor {
                     Ok(socket) => self.take(socket, &mut open),
                     Err(error) => {
                         tracing::warn!(%error, listener = self.front.name(), "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
                 Some(_) = open.join_next(), if !open.is_empty() => {}
@@ -206,14 +212,14 @@ impl Acceptor {
         }
     }
 
-    fn take(&mut self, socket: Accepted, open: &mut JoinSet<()>) {
+    fn take(&mut self, socket: AcceptedSocket, open: &mut JoinSet<()>) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.node.metrics.connection_refused();
             return;
         };
         let (node, stop, handler, front) =
-            (Arc::clone(&self.node), self.stopping.clone(), self.handler, self.front);
-        let counted = Counted::new(Arc::clone(&self.node), self.front);
+            (Arc::clone(&self.node), self.stopping.clone(), Arc::clone(&self.handler), self.front);
+        let counted = ConnectionCount::new(Arc::clone(&self.node), self.front);
         let tls = self.tls.clone();
         open.spawn(async move {
             if let Some(socket) = secured(&node, front, tls, socket).await {
@@ -225,10 +231,15 @@ impl Acceptor {
 }
 
 /// The connection after the handshake of TLS, if there is to be one; `None` if it failed.
-async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: Accepted) -> Option<Socket> {
+async fn secured(
+    node: &Node,
+    front: Frontend,
+    tls: Option<ServerTls>,
+    socket: AcceptedSocket,
+) -> Option<Socket> {
     let socket = match socket {
-        Accepted::Tcp(socket) => socket,
-        Accepted::Other(socket) => return Some(Socket::Other(socket)),
+        AcceptedSocket::Tcp(socket) => socket,
+        AcceptedSocket::Other(socket) => return Some(Socket::Other(socket)),
     };
     configure(&socket);
     let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
@@ -255,27 +266,27 @@ fn configure(socket: &TcpStream) {
 }
 
 /// Counts a connection as open while it lives, also if its task is cancelled.
-struct Counted {
+struct ConnectionCount {
     node: Arc<Node>,
-    front: Front,
+    front: Frontend,
 }
 
-impl Counted {
-    fn new(node: Arc<Node>, front: Front) -> Self {
+impl ConnectionCount {
+    fn new(node: Arc<Node>, front: Frontend) -> Self {
         node.metrics.connection_opened(front);
         Self { node, front }
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.node.metrics.connection_closed(self.front);
     }
 }
 
-impl fmt::Debug for Counted {
+impl fmt::Debug for ConnectionCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counted").field("front", &self.front).finish_non_exhaustive()
+        f.debug_struct("ConnectionCount").field("front", &self.front).finish_non_exhaustive()
     }
 }
 

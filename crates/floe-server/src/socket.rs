@@ -17,11 +17,11 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Room that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
-const ROOM: usize = 32 * 1024;
+/// Reservation that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
+const READ_RESERVE: usize = 32 * 1024;
 
-/// Room for the first bytes of an encrypted connection, which must be there before anybody knows that something comes.
-const IDLE_ROOM: usize = 512;
+/// Reservation for the first bytes of an encrypted connection, which must be there before anybody knows that something comes.
+const IDLE_READ_RESERVE: usize = 512;
 
 /// A connection that was accepted.
 #[derive(Debug)]
@@ -33,19 +33,19 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    pub(crate) fn into_split(self) -> (Reading, Writing) {
+    pub(crate) fn into_split(self) -> (SocketReader, SocketWriter) {
         match self {
             Self::Plain(socket) => {
                 let (reading, writing) = socket.into_split();
-                (Reading::Plain(reading), Writing::Plain(writing))
+                (SocketReader::Plain(reading), SocketWriter::Plain(writing))
             }
             Self::Encrypted(socket) => {
                 let (reading, writing) = tokio::io::split(socket);
-                (Reading::Encrypted(reading), Writing::Encrypted(writing))
+                (SocketReader::Encrypted(reading), SocketWriter::Encrypted(writing))
             }
             Self::Other(socket) => {
                 let (reading, writing) = tokio::io::split(socket);
-                (Reading::Other(reading), Writing::Other(writing))
+                (SocketReader::Other(reading), SocketWriter::Other(writing))
             }
         }
     }
@@ -53,13 +53,13 @@ impl Socket {
 
 /// The half that requests come from.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum SocketReader {
     Plain(OwnedReadHalf),
     Encrypted(ReadHalf<Box<TlsStream<TcpStream>>>),
     Other(ReadHalf<Box<dyn Stream>>),
 }
 
-impl Reading {
+impl SocketReader {
     /// Waits for bytes and puts them behind those in `received`; 0 is the end. A plain connection takes no memory while it
     /// is idle.
     ///
@@ -69,18 +69,24 @@ impl Reading {
         match self {
             Self::Plain(socket) => loop {
                 socket.readable().await?;
-                make_room(received, ROOM);
+                reserve_for_read(received, READ_RESERVE);
                 match socket.try_read_buf(received) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     outcome => return outcome,
                 }
             },
             Self::Encrypted(socket) => {
-                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+                reserve_for_read(
+                    received,
+                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
+                );
                 socket.read_buf(received).await
             }
             Self::Other(socket) => {
-                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+                reserve_for_read(
+                    received,
+                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
+                );
                 socket.read_buf(received).await
             }
         }
@@ -88,7 +94,7 @@ impl Reading {
 }
 
 /// Doubles what has really come: a length that a client merely claims takes no memory.
-fn make_room(received: &mut BytesMut, least: usize) {
+fn reserve_for_read(received: &mut BytesMut, least: usize) {
     let room = received.len().max(least);
     if received.capacity() - received.len() < least / 8 {
         received.reserve(room);
@@ -97,13 +103,13 @@ fn make_room(received: &mut BytesMut, least: usize) {
 
 /// The half that answers go to.
 #[derive(Debug)]
-pub(crate) enum Writing {
+pub(crate) enum SocketWriter {
     Plain(OwnedWriteHalf),
     Encrypted(WriteHalf<Box<TlsStream<TcpStream>>>),
     Other(WriteHalf<Box<dyn Stream>>),
 }
 
-impl AsyncWrite for Writing {
+impl AsyncWrite for SocketWriter {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),

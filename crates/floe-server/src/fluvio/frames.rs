@@ -9,7 +9,7 @@ use floe_wire::{
     },
 };
 
-use crate::outbox::{Gone, Outbox};
+use crate::response_writer::{Disconnected, ResponseSender};
 
 /// Takes a frame off what was received.
 pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
@@ -17,21 +17,24 @@ pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Byte
 }
 
 /// The reply to a request, encoded. A reply that cannot be encoded ends the connection: there is no way to say so.
-pub(super) fn pieces<R: Request>(header: &RequestHeader, reply: &R::Reply) -> Result<Vec<Bytes>, Gone> {
+pub(super) fn pieces<R: Request>(
+    header: &RequestHeader,
+    reply: &R::Reply,
+) -> Result<Vec<Bytes>, Disconnected> {
     match encode_reply::<R>(reply, header.version, header.correlation_id) {
         Ok(frame) => Ok(frame.pieces()),
         Err(error) => {
             tracing::error!(%error, api = R::NAME, "a reply cannot be encoded");
-            Err(Gone)
+            Err(Disconnected)
         }
     }
 }
 
 /// Sends the reply to a request.
 pub(super) async fn reply<R: Request>(
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     reply: &R::Reply,
-) -> Result<(), Gone> {
-    outbox.send(pieces::<R>(header, reply)?).await
+) -> Result<(), Disconnected> {
+    responses.send(pieces::<R>(header, reply)?).await
 }

@@ -3,7 +3,6 @@
 use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use bytes::Bytes;
-use floe::TopicPartition;
 use floe_wire::{
     WireError,
     batch::{EncodedBatch, SectionPlace},
@@ -16,11 +15,10 @@ use wasmi::Module;
 
 use super::{
     Transformed,
-    instance::{Allowance, Broken, Instance, Section},
-    lookback,
+    instance::{CallLimits, Instance, ModuleError, Section},
     sandbox::{self, MemoryRefused},
 };
-use crate::{node::Node, options::Limits};
+use crate::options::Limits;
 
 /// Compiled modules that are kept: producers send theirs with every request.
 const KEPT: usize = 16;
@@ -29,24 +27,24 @@ const KEPT: usize = 16;
 pub(super) const MAX_SECTION_LEN: usize = 64 << 20;
 
 /// What all modules of a server share.
-pub(crate) struct Modules {
-    allowance: Allowance,
+pub(super) struct ModulePool {
+    call_limits: CallLimits,
     /// What was compiled, by the bytes that were sent; the latest first.
     compiled: Mutex<VecDeque<(Bytes, Module)>>,
-    /// Modules at work, no more than there are processors: the rest of the server must not wait for them.
+    /// ModulePool at work, no more than there are processors: the rest of the server must not wait for them.
     workers: Arc<Semaphore>,
 }
 
-impl fmt::Debug for Modules {
+impl fmt::Debug for ModulePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Modules").field("allowance", &self.allowance).finish_non_exhaustive()
+        f.debug_struct("ModulePool").field("call_limits", &self.call_limits).finish_non_exhaustive()
     }
 }
 
-impl Modules {
-    pub(crate) fn new(limits: &Limits) -> Self {
+impl ModulePool {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            allowance: Allowance {
+            call_limits: CallLimits {
                 memory: limits.smartmodule_memory,
                 fuel: limits.smartmodule_fuel,
                 fuel_per_byte: limits.smartmodule_fuel_per_byte,
@@ -105,30 +103,26 @@ fn unpacked(sent: &Bytes) -> Result<Bytes, ErrorCode> {
 /// The modules of one stream, or of one entry of a produce request.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    modules: Arc<Modules>,
+    pool: Arc<ModulePool>,
     instances: Vec<Instance>,
 }
 
 impl Chain {
-    /// Makes the modules ready and lets them look back.
-    pub(super) async fn open(
-        node: &Node,
+    /// Starts the modules of a request.
+    pub(super) async fn start(
+        pool: Arc<ModulePool>,
         sources: Vec<(SmartModuleInvocation, Bytes)>,
-        at: &TopicPartition,
         version: i16,
     ) -> Result<Self, ErrorCode> {
-        let modules = Arc::clone(&node.modules);
-        let started = Arc::clone(&modules).run(move |modules| {
+        let started = Arc::clone(&pool).run(move |pool| {
             let start = |(invocation, sent): (SmartModuleInvocation, Bytes)| {
-                let module = modules.module(&sent)?;
-                Instance::start(&module, &invocation, version, modules.allowance).map_err(init_code)
+                let module = pool.module(&sent)?;
+                Instance::start(&module, &invocation, version, pool.call_limits).map_err(init_code)
             };
             sources.into_iter().map(start).collect::<Result<Vec<_>, _>>()
         });
         let instances = started.await.map_err(ErrorCode::SmartModuleChainInitError)??;
-        let mut chain = Self { modules, instances };
-        lookback::run(node, &mut chain, at).await.map_err(ErrorCode::SmartModuleLookBackError)?;
-        Ok(chain)
+        Ok(Self { pool, instances })
     }
 
     pub(super) fn instances(&self) -> &[Instance] {
@@ -141,7 +135,7 @@ impl Chain {
         work: impl FnOnce(&mut [Instance]) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
         let mut instances = mem::take(&mut self.instances);
-        let called = Arc::clone(&self.modules).run(move |_| {
+        let called = Arc::clone(&self.pool).run(move |_| {
             let outcome = work(&mut instances);
             (outcome, instances)
         });
@@ -193,11 +187,11 @@ fn transform(instances: &mut [Instance], batch: &EncodedBatch, from: i64) -> Res
     Ok(Transformed { batch, failure })
 }
 
-fn init_code(broken: Broken) -> ErrorCode {
+fn init_code(broken: ModuleError) -> ErrorCode {
     match broken {
-        Broken::Memory(MemoryRefused { requested, max }) => {
+        ModuleError::Memory(MemoryRefused { requested, max }) => {
             ErrorCode::SmartModuleMemoryLimitExceeded { requested, max }
         }
-        Broken::Other(problem) => ErrorCode::SmartModuleChainInitError(problem),
+        ModuleError::Other(problem) => ErrorCode::SmartModuleChainInitError(problem),
     }
 }

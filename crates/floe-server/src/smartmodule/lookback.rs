@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use floe::{
     Error, TopicPartition,
-    engine::{Isolation, ReadRequest, Start, Watermarks},
+    engine::{Isolation, ReadRequest, SharedEngine, Start, Watermarks},
 };
 use floe_wire::{batch::EncodedBatch, fluvio::Lookback};
 
@@ -12,24 +12,23 @@ use super::{
     chain::{Chain, MAX_SECTION_LEN},
     instance::Section,
 };
-use crate::node::Node;
 
 /// Bytes to read at once.
 const READ_BYTES: usize = 1 << 20;
 
 /// Shows each module of the chain the records that it asked for, batch by batch.
-pub(super) async fn run(node: &Node, chain: &mut Chain, at: &TopicPartition) -> Result<(), String> {
+pub(super) async fn run(engine: &SharedEngine, chain: &mut Chain, at: &TopicPartition) -> Result<(), String> {
     for index in 0..chain.instances().len() {
         let Some(lookback) = chain.instances().get(index).and_then(|instance| instance.lookback) else {
             continue;
         };
         let text = |error: Error| error.to_string();
-        let marks = node.engine.watermarks(at.clone()).await.map_err(text)?;
-        let Some(range) = Range::of(node, at, lookback, marks).await.map_err(text)? else { continue };
+        let marks = engine.watermarks(at.clone()).await.map_err(text)?;
+        let Some(range) = Range::of(engine, at, lookback, marks).await.map_err(text)? else { continue };
         let request = ReadRequest::new(at.clone(), Start::Offset(range.from))
             .max_bytes(READ_BYTES)
             .isolation(Isolation::ReadCommitted);
-        let mut reader = node.engine.open(request).await.map_err(text)?;
+        let mut reader = engine.open(request).await.map_err(text)?;
         let mut next = range.from;
         while next < range.end {
             let Some(batch) = reader.next().await.map_err(text)? else { break };
@@ -56,7 +55,7 @@ struct Range {
 
 impl Range {
     async fn of(
-        node: &Node,
+        engine: &SharedEngine,
         at: &TopicPartition,
         lookback: Lookback,
         marks: Watermarks,
@@ -69,7 +68,7 @@ impl Range {
         });
         let from = match since {
             // Any number of records, as long as they are young enough.
-            Some(since) if last == 0 => match node.engine.offset_for_time(at.clone(), since).await? {
+            Some(since) if last == 0 => match engine.offset_for_time(at.clone(), since).await? {
                 Some(from) => from,
                 None => return Ok(None),
             },

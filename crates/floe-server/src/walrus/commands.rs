@@ -17,8 +17,11 @@ use floe_wire::{
 };
 use futures_util::future::join_all;
 
-use super::{cursor::Limit, packed};
-use crate::{metrics::Front, node::Node};
+use super::{
+    cursor::{SharedCursors, TakeLimit},
+    packed,
+};
+use crate::{metrics::Frontend, node::Node};
 
 /// This process, as the only node of its cluster.
 const NODE_ID: u64 = 1;
@@ -27,24 +30,26 @@ const NODE_ID: u64 = 1;
 const MAX_BATCH_GET: usize = 4 << 20;
 
 /// The answer to one request.
-pub(super) async fn answer(node: &Node, frame: &Bytes) -> Reply {
+pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
     let request = match Request::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
-            node.metrics.error(Front::Walrus, "bad_request");
+            node.metrics.error(Frontend::Walrus, "bad_request");
             return Reply::Refused(refused);
         }
     };
-    node.metrics.request(Front::Walrus, name(&request));
+    node.metrics.request(Frontend::Walrus, name(&request));
     let outcome = match request {
         Request::Register { topic } => register(node, topic).await,
-        Request::Put { topic, payload } => put(node, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done),
-        Request::BatchPut { topic, entries } => put(node, topic, &entries).await.map(Reply::Count),
-        Request::Get { topic } => get(node, topic, Limit { entries: 1, bytes: MAX_BATCH_GET })
+        Request::Put { topic, payload } => {
+            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
+        }
+        Request::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Request::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
             .await
             .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
         Request::BatchGet { topic, max_entries, max_bytes } => {
-            get(node, topic, Limit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
+            get(node, cursors, topic, TakeLimit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
                 .await
                 .map(|entries| if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
         }
@@ -54,7 +59,7 @@ pub(super) async fn answer(node: &Node, frame: &Bytes) -> Reply {
         Request::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
     };
     outcome.unwrap_or_else(|refused| {
-        node.metrics.error(Front::Walrus, "refused");
+        node.metrics.error(Frontend::Walrus, "refused");
         Reply::Refused(refused)
     })
 }
@@ -72,13 +77,13 @@ async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {}
         Err(error) => return Err(refused(&error, topic)),
     }
-    node.catalog.check(&Topic::from(topic)).await;
+    node.catalog.refresh(&Topic::from(topic)).await;
     Ok(Reply::Done)
 }
 
 /// Appends entries in order and returns how many. Runs of text become one batch, which is appended whole or not at all.
-async fn put(node: &Node, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
-    let partition = node.cursors.next_partition(partitions(node, topic).await?);
+async fn put(node: &Node, cursors: &SharedCursors, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
+    let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
     let batches = batches(entries)?;
     let bytes = batches.iter().map(EncodedBatch::len).sum();
@@ -122,9 +127,14 @@ fn close(open: Option<BatchBuilder>) -> Result<Option<EncodedBatch>, Refused> {
     finished.map_err(|error| Refused::new(error.to_string()))
 }
 
-async fn get(node: &Node, topic: &str, limit: Limit) -> Result<Vec<Bytes>, Refused> {
+async fn get(
+    node: &Node,
+    cursors: &SharedCursors,
+    topic: &str,
+    limit: TakeLimit,
+) -> Result<Vec<Bytes>, Refused> {
     let partitions = partitions(node, topic).await?;
-    let entries = node.cursors.take(node, (topic, partitions), limit).await;
+    let entries = cursors.take(node, (topic, partitions), limit).await;
     let entries = entries.map_err(|error| refused(&error, topic))?;
     node.metrics.sent(entries.len() as u64, entries.iter().map(Bytes::len).sum());
     Ok(entries)

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::packed;
-use crate::{metrics::Front, node::Node};
+use crate::{metrics::Frontend, node::Node};
 
 /// Under which group the positions are stored. No name that a person would choose.
 const GROUP: &str = "__walrus-cursor";
@@ -40,19 +40,19 @@ pub(crate) fn is_reserved(group: &str) -> bool {
 
 /// How much to take at once.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(super) struct TakeLimit {
     pub(super) entries: usize,
     pub(super) bytes: usize,
 }
 
 /// All positions.
 #[derive(Debug, Default)]
-pub(crate) struct Cursors {
-    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<Cursor>>>>>,
+pub(crate) struct SharedCursors {
+    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<PartitionCursor>>>>>,
     turn: AtomicU32,
 }
 
-impl Cursors {
+impl SharedCursors {
     /// The partitions take turns.
     pub(super) fn next_partition(&self, partitions: u32) -> u32 {
         self.turn.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
@@ -63,7 +63,7 @@ impl Cursors {
         &self,
         node: &Node,
         (topic, partitions): (&str, u32),
-        limit: Limit,
+        limit: TakeLimit,
     ) -> Result<Vec<Bytes>> {
         let first = self.next_partition(partitions);
         for step in 0..partitions {
@@ -76,11 +76,11 @@ impl Cursors {
         Ok(Vec::new())
     }
 
-    async fn take_of(&self, node: &Node, at: TopicPartition, limit: Limit) -> Result<Vec<Bytes>> {
+    async fn take_of(&self, node: &Node, at: TopicPartition, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
         let mut slot = slot.lock().await;
-        if slot.as_ref().is_none_or(Cursor::is_stale) {
-            *slot = Some(Cursor::open(node, at.clone()).await?);
+        if slot.as_ref().is_none_or(PartitionCursor::is_stale) {
+            *slot = Some(PartitionCursor::open(node, at.clone()).await?);
         }
         let Some(cursor) = slot.as_mut() else { return Ok(Vec::new()) };
         let outcome = cursor.take(node, limit).await;
@@ -94,38 +94,46 @@ impl Cursors {
 
 /// The position in one partition.
 #[derive(Debug)]
-struct Cursor {
+struct PartitionCursor {
     at: TopicPartition,
-    gone: watch::Receiver<bool>,
+    deletion: watch::Receiver<bool>,
     /// Offset of the next record to hand out.
     next: i64,
     /// Offset after everything that was read, which is further than what was handed out.
     read_to: i64,
     /// End of the partition when its last records turned out to be unreadable.
-    dead_end: Option<i64>,
+    unreadable_end: Option<i64>,
     reader: Option<Box<dyn BatchReader>>,
     /// Entries that were read and not handed out, each with the offset after it.
     ready: VecDeque<(i64, Bytes)>,
 }
 
-impl Cursor {
+impl PartitionCursor {
     async fn open(node: &Node, at: TopicPartition) -> Result<Self> {
-        let gone = match node.catalog.find(at.topic.as_str()).await? {
-            Some(entry) => entry.gone(),
+        let deletion = match node.catalog.find(at.topic.as_str()).await? {
+            Some(entry) => entry.deletion(),
             None => {
                 return Err(floe::Error::new(ErrorKind::TopicNotFound, "there is no such topic")
                     .with_topic(&at.topic));
             }
         };
         let next = node.engine.committed(Arc::from(GROUP), at.clone()).await?.unwrap_or(0);
-        Ok(Self { at, gone, next, read_to: next, dead_end: None, reader: None, ready: VecDeque::new() })
+        Ok(Self {
+            at,
+            deletion,
+            next,
+            read_to: next,
+            unreadable_end: None,
+            reader: None,
+            ready: VecDeque::new(),
+        })
     }
 
     fn is_stale(&self) -> bool {
-        *self.gone.borrow()
+        *self.deletion.borrow()
     }
 
-    async fn take(&mut self, node: &Node, limit: Limit) -> Result<Vec<Bytes>> {
+    async fn take(&mut self, node: &Node, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = self.next;
         while taken.len() < limit.entries {
@@ -153,7 +161,7 @@ impl Cursor {
             let marks = node.engine.watermarks(self.at.clone()).await?;
             // Retention may have taken what was not read.
             let position = self.read_to.max(marks.start);
-            if position >= marks.high || self.dead_end == Some(marks.high) {
+            if position >= marks.high || self.unreadable_end == Some(marks.high) {
                 return Ok(false);
             }
             if self.reader.is_none() {
@@ -167,7 +175,7 @@ impl Cursor {
                 Ok(Ok(Some(batch))) => batch,
                 Ok(Ok(None)) => return Ok(false),
                 Err(_) => {
-                    self.dead_end = Some(marks.high);
+                    self.unreadable_end = Some(marks.high);
                     return Ok(false);
                 }
                 Ok(Err(error)) => {
@@ -206,7 +214,7 @@ impl Cursor {
                 self.ready.extend(wanted.map(|(offset, value)| (offset + 1, value)));
             }
             Err(error) => {
-                node.metrics.error(Front::Walrus, "batch_unreadable");
+                node.metrics.error(Frontend::Walrus, "batch_unreadable");
                 tracing::error!(%error, at = %self.at, offset = batch.base_offset(), "a batch was left out");
             }
         }

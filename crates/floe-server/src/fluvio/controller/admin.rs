@@ -54,7 +54,7 @@ fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Stat
     }
     match node.registry.change(|objects| objects.custom_spus.insert(name.clone(), spec)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),
@@ -78,7 +78,7 @@ fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Sta
     };
     match node.registry.change(|objects| objects.custom_spus.remove(&name)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(shown)
         }
         Err(error) => registry_failed(shown, &error),
@@ -95,7 +95,7 @@ fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> 
     }
     match node.registry.change(|objects| objects.table_formats.insert(name.clone(), spec)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),
@@ -109,7 +109,7 @@ fn delete_table_format(node: &Node, request: DeleteRequest<TableFormatSpec>) -> 
     }
     match node.registry.change(|objects| objects.table_formats.remove(&name)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),

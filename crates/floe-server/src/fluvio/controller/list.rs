@@ -6,15 +6,15 @@ use super::objects;
 use crate::{
     fluvio::frames,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
 pub(super) async fn answer(
     node: &Node,
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     request: AnyList,
-) -> Result<(), Gone> {
+) -> Result<(), Disconnected> {
     match request {
         AnyList::Topic(request) => {
             for name in &request.name_filters {
@@ -24,7 +24,7 @@ pub(super) async fn answer(
             }
             let mut topics = named(objects::topics(node), &request.name_filters);
             topics.retain(|topic| topic.spec.system == request.system);
-            send(outbox, header, topics).await
+            send(responses, header, topics).await
         }
         AnyList::Partition(request) => {
             let mut partitions = objects::partitions(node);
@@ -32,32 +32,32 @@ pub(super) async fn answer(
             for partition in &mut partitions {
                 objects::measure(node, partition).await;
             }
-            send(outbox, header, partitions).await
+            send(responses, header, partitions).await
         }
         AnyList::Spu(request) => {
-            send(outbox, header, named(objects::spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::spus(node), &request.name_filters)).await
         }
         AnyList::CustomSpu(request) => {
-            send(outbox, header, named(objects::custom_spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::custom_spus(node), &request.name_filters)).await
         }
         AnyList::SmartModule(request) => {
-            send(outbox, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
+            send(responses, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
         }
         AnyList::TableFormat(request) => {
-            send(outbox, header, named(objects::table_formats(node), &request.name_filters)).await
+            send(responses, header, named(objects::table_formats(node), &request.name_filters)).await
         }
         // One process has neither.
-        AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(outbox, header, Vec::new()).await,
-        AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(outbox, header, Vec::new()).await,
+        AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(responses, header, Vec::new()).await,
+        AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(responses, header, Vec::new()).await,
     }
 }
 
 async fn send<O: Object>(
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     objects: Vec<Metadata<O>>,
-) -> Result<(), Gone> {
-    frames::reply::<ListRequest<O>>(outbox, header, &ListReply { objects }).await
+) -> Result<(), Disconnected> {
+    frames::reply::<ListRequest<O>>(responses, header, &ListReply { objects }).await
 }
 
 /// Those whose name contains one of `filters`, or all. A part of the name is enough, as on a real controller.

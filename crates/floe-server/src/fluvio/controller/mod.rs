@@ -21,10 +21,10 @@ use tokio::{sync::watch::Receiver, task::JoinSet};
 
 use super::frames;
 use crate::{
-    incoming::{Ended, Incoming, until_end},
-    metrics::Front,
+    metrics::Frontend,
     node::Node,
-    outbox::{Gone, Outbox, outbox},
+    request_reader::{ReadEnd, RequestReader, read_until_end},
+    response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
 
@@ -45,16 +45,16 @@ const HEAD_START: Duration = Duration::from_millis(100);
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
-    let (outbox, writer) = outbox(limits.unread_bytes);
+    let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
+    let (responses, writer) = response_queue(limits.unread_bytes);
     // Owned here, so that it ends with this connection whatever ends it.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection =
-        Connection { node: Arc::clone(&node), outbox, watches: JoinSet::new(), told: Vec::new() };
-    let reading = connection.read(incoming);
-    let ended = until_end(&node, Front::Controller, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(Ended::Broken | Ended::Idle)) {
+        Connection { node: Arc::clone(&node), responses, watches: JoinSet::new(), told: Vec::new() };
+    let reading = connection.read(reader);
+    let ended = read_until_end(&node, Frontend::Controller, reading, &mut stop, &mut tasks).await;
+    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
         return;
     }
     drop(connection);
@@ -63,14 +63,14 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
 
 struct Connection {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     watches: JoinSet<()>,
     /// The epoch up to which each watch has told everything.
     told: Vec<Receiver<i64>>,
 }
 
 impl Connection {
-    async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
+    async fn read(&mut self, mut reader: RequestReader) -> Option<ReadEnd> {
         loop {
             let limit = self.node.limits.idle_timeout;
             let watches = &mut self.watches;
@@ -78,7 +78,7 @@ impl Connection {
                 while watches.try_join_next().is_some() {}
                 !watches.is_empty()
             };
-            let frame = match incoming.next_unless_idle(limit, has_watches).await {
+            let frame = match reader.next_unless_idle(limit, has_watches).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };
@@ -89,38 +89,38 @@ impl Connection {
         }
     }
 
-    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<Ended>> {
-        let malformed = |error| Some(Ended::Malformed(error));
+    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
+        let malformed = |error| Some(ReadEnd::Malformed(error));
         let (header, body) = RequestHeader::split(frame).map_err(malformed)?;
         let request = ScRequest::decode(&header, body).map_err(malformed)?;
-        let (node, outbox) = (&*self.node, &self.outbox);
-        let count = |api| node.metrics.request(Front::Controller, api);
+        let (node, responses) = (&*self.node, &self.responses);
+        let count = |api| node.metrics.request(Frontend::Controller, api);
         let answered = match request {
             ScRequest::ApiVersions(request) => {
                 count(ApiVersionsRequest::NAME);
-                versions(outbox, &header, &request).await
+                versions(responses, &header, &request).await
             }
             ScRequest::Create(request) => {
                 count(CreateRequest::<TopicSpec>::NAME);
                 let done = admin::create(node, *request).await;
                 self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                status(node, responses, &header, done).await
             }
             ScRequest::Delete(request) => {
                 count(DeleteRequest::<TopicSpec>::NAME);
                 let done = admin::delete(node, request).await;
                 self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                status(node, responses, &header, done).await
             }
             ScRequest::Update(request) => {
                 count(UpdateTopicRequest::NAME);
                 let done = topics::update(node, request).await;
                 self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                status(node, responses, &header, done).await
             }
             ScRequest::List(request) => {
                 count(ListRequest::<TopicSpec>::NAME);
-                list::answer(node, outbox, &header, request).await
+                list::answer(node, responses, &header, request).await
             }
             ScRequest::Watch(request) => {
                 count(WatchRequest::<TopicSpec>::NAME);
@@ -134,19 +134,19 @@ impl Connection {
                     error_message: Some("this server does not mirror".to_owned()),
                     topics: Vec::new(),
                 };
-                frames::reply::<MirroringRequest>(outbox, &header, &reply).await
+                frames::reply::<MirroringRequest>(responses, &header, &reply).await
             }
         };
-        answered.map_err(|Gone| None)
+        answered.map_err(|Disconnected| None)
     }
 
-    fn watch(&mut self, header: RequestHeader, request: AnyWatch) -> Result<(), Gone> {
+    fn watch(&mut self, header: RequestHeader, request: AnyWatch) -> Result<(), Disconnected> {
         if self.watches.len() >= WATCHES {
-            return Err(Gone);
+            return Err(Disconnected);
         }
         let (tell, told) = tokio::sync::watch::channel(0);
-        let (node, outbox) = (Arc::clone(&self.node), self.outbox.clone());
-        self.watches.spawn(watch::open(node, outbox, header, request, tell).ok_or(Gone)?);
+        let (node, responses) = (Arc::clone(&self.node), self.responses.clone());
+        self.watches.spawn(watch::open(node, responses, header, request, tell).ok_or(Disconnected)?);
         self.told.push(told);
         Ok(())
     }
@@ -166,10 +166,14 @@ impl Connection {
     }
 }
 
-async fn versions(outbox: &Outbox, header: &RequestHeader, request: &ApiVersionsRequest) -> Result<(), Gone> {
+async fn versions(
+    responses: &ResponseSender,
+    header: &RequestHeader,
+    request: &ApiVersionsRequest,
+) -> Result<(), Disconnected> {
     // A real controller closes the connection of a client that does not say its version.
     if PlatformVersion::parse(&request.client_version).is_none() {
-        return Err(Gone);
+        return Err(Disconnected);
     }
     let keys = [
         CreateRequest::<TopicSpec>::KEY,
@@ -189,15 +193,20 @@ async fn versions(outbox: &Outbox, header: &RequestHeader, request: &ApiVersions
         api_keys: keys.map(range).into(),
         platform_version: PLATFORM.to_owned(),
     };
-    frames::reply::<ApiVersionsRequest>(outbox, header, &reply).await
+    frames::reply::<ApiVersionsRequest>(responses, header, &reply).await
 }
 
-async fn status(node: &Node, outbox: &Outbox, header: &RequestHeader, status: Status) -> Result<(), Gone> {
+async fn status(
+    node: &Node,
+    responses: &ResponseSender,
+    header: &RequestHeader,
+    status: Status,
+) -> Result<(), Disconnected> {
     if !status.error_code.is_success() {
-        node.metrics.error(Front::Controller, status.error_code.name());
+        node.metrics.error(Frontend::Controller, status.error_code.name());
     }
     // Create, delete and update have the same reply, and replies do not say what they answer.
-    frames::reply::<CreateRequest<TopicSpec>>(outbox, header, &status).await
+    frames::reply::<CreateRequest<TopicSpec>>(responses, header, &status).await
 }
 
 /// It was done.

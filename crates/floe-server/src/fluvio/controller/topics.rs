@@ -46,7 +46,7 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
     let outcome = node.engine.create_topic(wanted).await;
     match outcome {
         Ok(()) => {
-            node.catalog.check(&Topic::from(name.as_str())).await;
+            node.catalog.refresh(&Topic::from(name.as_str())).await;
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {
@@ -78,9 +78,9 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
     }
     match node.engine.delete_topic(Topic::from(name.as_str())).await {
         Ok(()) => {
-            node.catalog.check(&Topic::from(name.as_str())).await;
+            node.catalog.refresh(&Topic::from(name.as_str())).await;
             forget_rules(node, &name);
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {
@@ -141,7 +141,7 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
     };
     match outcome {
         Ok(()) => {
-            node.catalog.check(&topic).await;
+            node.catalog.refresh(&topic).await;
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {

@@ -13,18 +13,18 @@ use super::objects;
 use crate::{
     fluvio::frames,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
 /// The task that serves a watch; `None` for kinds that cannot be watched, for which controllers close the connection.
 pub(super) fn open(
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     header: RequestHeader,
     request: AnyWatch,
     told: watch::Sender<i64>,
 ) -> Option<BoxFuture<'static, ()>> {
-    let watch = Watch { node, outbox, header, told };
+    let watch = Watch { node, responses, header, told };
     Some(match request {
         AnyWatch::Topic(_) => Box::pin(watch.run(objects::topics)),
         AnyWatch::Partition(_) => Box::pin(watch.run(objects::partitions)),
@@ -41,7 +41,7 @@ pub(super) fn open(
 
 struct Watch {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     header: RequestHeader,
     /// The epoch up to which the client was told everything.
     told: watch::Sender<i64>,
@@ -50,13 +50,13 @@ struct Watch {
 impl Watch {
     async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
         // The connection is gone: there is nobody to tell.
-        let Err(Gone) = self.tell(snapshot).await;
+        let Err(Disconnected) = self.tell(snapshot).await;
     }
 
     async fn tell<O: Object>(
         &self,
         snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
-    ) -> Result<std::convert::Infallible, Gone> {
+    ) -> Result<std::convert::Infallible, Disconnected> {
         let mut epochs = self.node.catalog.epoch();
         // Before the look at the objects: a change in between comes once too often rather than never.
         let mut epoch = *epochs.borrow_and_update();
@@ -65,7 +65,7 @@ impl Watch {
         self.send(WatchReply { epoch, changes: Vec::new(), all }).await?;
         loop {
             self.told.send_replace(epoch);
-            epochs.changed().await.map_err(|_| Gone)?;
+            epochs.changed().await.map_err(|_| Disconnected)?;
             epoch = *epochs.borrow_and_update();
             let now = by_name(&snapshot(&self.node));
             let changes = differences(&known, &now);
@@ -76,8 +76,8 @@ impl Watch {
         }
     }
 
-    async fn send<O: Object>(&self, reply: WatchReply<O>) -> Result<(), Gone> {
-        frames::reply::<WatchRequest<O>>(&self.outbox, &self.header, &reply).await
+    async fn send<O: Object>(&self, reply: WatchReply<O>) -> Result<(), Disconnected> {
+        frames::reply::<WatchRequest<O>>(&self.responses, &self.header, &reply).await
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     super::errors,
     stream::{check_start, find},
 };
-use crate::{metrics::Front, node::Node};
+use crate::{metrics::Frontend, node::Node};
 
 pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
     // The limits of the partitions are ignored, as on a real server. The whole reply shares one.
@@ -22,7 +22,7 @@ pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
             let isolation = request.isolation;
             let records = read(node, (&topic.name, wanted.partition), wanted.fetch_offset, budget, isolation);
             let answer = records.await.unwrap_or_else(|error_code| {
-                node.metrics.error(Front::Data, error_code.name());
+                node.metrics.error(Frontend::Data, error_code.name());
                 PartitionRecords { error_code, ..PartitionRecords::default() }
             });
             budget = budget.saturating_sub(answer.records.len());

@@ -13,7 +13,7 @@ use floe_wire::fluvio::{
 };
 
 use super::{super::errors, stream::find};
-use crate::{metrics::Front, node::Node, walrus};
+use crate::{metrics::Frontend, node::Node, walrus};
 
 /// FetchOffsets.
 pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> FetchOffsetsReply {
@@ -45,7 +45,7 @@ async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> Parti
                 ErrorCode::NotLeaderForPartition => ErrorCode::PartitionNotLeader,
                 other => other,
             };
-            node.metrics.error(Front::Data, error_code.name());
+            node.metrics.error(Frontend::Data, error_code.name());
             PartitionOffsets { error_code, ..empty }
         }
     }
@@ -133,6 +133,6 @@ fn is_wanted(filter: &ConsumerOffsetFilter, consumer: &ConsumerOffset) -> bool {
 
 fn count(node: &Node, error_code: &ErrorCode) {
     if !error_code.is_success() {
-        node.metrics.error(Front::Data, error_code.name());
+        node.metrics.error(Frontend::Data, error_code.name());
     }
 }

@@ -19,22 +19,22 @@ use floe_wire::{
 use futures_util::future::join_all;
 
 use super::super::errors;
-use crate::{catalog::TopicEntry, metrics::Front, node::Node, smartmodule};
+use crate::{catalog::TopicEntry, metrics::Frontend, node::Node};
 
 /// A request whose every entry is ready to be appended or refused.
-pub(super) struct Prepared {
-    topics: Vec<(String, Vec<Entry>)>,
+pub(super) struct PreparedProduce {
+    topics: Vec<(String, Vec<PartitionAppend>)>,
     acks: Acks,
     timeout_ms: i32,
 }
 
-struct Entry {
+struct PartitionAppend {
     at: TopicPartition,
     batches: Result<Vec<EncodedBatch>, ErrorCode>,
 }
 
 /// Looks up the topics and checks the batches. Nothing is written yet.
-pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> Prepared {
+pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> PreparedProduce {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = Topic::from(topic.name.as_str());
@@ -51,7 +51,7 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
                 let whole = mem::take(whole);
                 batches = through_modules(node, (&request.smartmodules, version), &at, rules, whole).await;
             }
-            entries.push(Entry { at, batches });
+            entries.push(PartitionAppend { at, batches });
         }
         topics.push((topic.name, entries));
     }
@@ -59,12 +59,12 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
         Isolation::ReadUncommitted => Acks::Leader,
         Isolation::ReadCommitted => Acks::Committed,
     };
-    Prepared { topics, acks, timeout_ms: request.timeout_ms }
+    PreparedProduce { topics, acks, timeout_ms: request.timeout_ms }
 }
 
 /// Appends everything; entries begin in their order and overlap.
-pub(super) async fn append(node: &Node, prepared: Prepared) -> ProduceReply {
-    let Prepared { topics, acks, timeout_ms } = prepared;
+pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceReply {
+    let PreparedProduce { topics, acks, timeout_ms } = prepared;
     let topics = join_all(topics.into_iter().map(async |(name, entries)| {
         let entries = entries.into_iter().map(|entry| append_entry(node, entry, acks, timeout_ms));
         TopicProduceReply { name, partitions: join_all(entries).await }
@@ -73,13 +73,13 @@ pub(super) async fn append(node: &Node, prepared: Prepared) -> ProduceReply {
 }
 
 /// What a topic demands of its batches.
-struct Rules {
+struct TopicRules {
     entry: Arc<TopicEntry>,
     compression: TopicCompression,
     storage: Option<TopicStorage>,
 }
 
-async fn rules(node: &Node, topic: &str) -> Result<Rules, ErrorCode> {
+async fn rules(node: &Node, topic: &str) -> Result<TopicRules, ErrorCode> {
     if topic == CONSUMER_OFFSET_TOPIC {
         return Err(ErrorCode::PermissionDenied);
     }
@@ -89,11 +89,11 @@ async fn rules(node: &Node, topic: &str) -> Result<Rules, ErrorCode> {
     let (compression, storage) = node.registry.read(|objects| {
         objects.topics.get(topic).map(|spec| (spec.compression, spec.storage)).unwrap_or_default()
     });
-    Ok(Rules { entry, compression, storage })
+    Ok(TopicRules { entry, compression, storage })
 }
 
 /// The batches of an entry. If one is bad nothing of the entry is written.
-fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
+fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
     }
@@ -123,7 +123,7 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
     }
 }
 
-fn check_size(rules: &Rules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
+fn check_size(rules: &TopicRules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
     let segment = rules.storage.and_then(|storage| storage.segment_size);
     if segment.is_some_and(|segment| batch.len() > segment as usize) {
         return Err(ErrorCode::MessageTooLarge);
@@ -136,11 +136,11 @@ async fn through_modules(
     node: &Node,
     (modules, version): (&[SmartModuleInvocation], i16),
     at: &TopicPartition,
-    rules: &Rules,
+    rules: &TopicRules,
     batches: Vec<EncodedBatch>,
 ) -> Result<Vec<EncodedBatch>, ErrorCode> {
     let failed = |problem: String| ErrorCode::Other(format!("smartmodule chain failed: {problem}"));
-    let mut chain = smartmodule::open(node, modules, at, version).await?;
+    let mut chain = node.smartmodules.open(modules, at, version).await?;
     let mut outputs = Vec::with_capacity(batches.len());
     for batch in batches {
         let transformed = chain.transform(&batch, batch.base_offset()).await.map_err(failed)?;
@@ -186,7 +186,12 @@ fn allows(rule: TopicCompression, codec: Codec) -> bool {
     }
 }
 
-async fn append_entry(node: &Node, entry: Entry, acks: Acks, timeout_ms: i32) -> PartitionProduceReply {
+async fn append_entry(
+    node: &Node,
+    entry: PartitionAppend,
+    acks: Acks,
+    timeout_ms: i32,
+) -> PartitionProduceReply {
     let partition = entry.at.partition;
     let outcome = match entry.batches {
         Ok(batches) => append_batches(node, &entry.at, batches, acks, timeout_ms).await,
@@ -196,7 +201,7 @@ async fn append_entry(node: &Node, entry: Entry, acks: Acks, timeout_ms: i32) ->
     let (error_code, base_offset) = match outcome {
         Ok(base_offset) => (ErrorCode::None, base_offset),
         Err(error_code) => {
-            node.metrics.error(Front::Data, error_code.name());
+            node.metrics.error(Frontend::Data, error_code.name());
             (error_code, 0)
         }
     };

@@ -22,10 +22,10 @@ use tokio::sync::watch;
 
 use super::super::{errors, frames};
 use crate::{
-    metrics::Front,
-    node::{Node, told},
-    outbox::{Gone, Outbox},
-    smartmodule::{self, Chain},
+    metrics::Frontend,
+    node::{Node, until_set},
+    response_writer::{Disconnected, ResponseSender},
+    smartmodule::Chain,
 };
 
 /// A partition that exists.
@@ -33,7 +33,7 @@ use crate::{
 pub(super) struct Resolved {
     pub(super) at: TopicPartition,
     /// Becomes true when the topic is deleted.
-    gone: watch::Receiver<bool>,
+    deletion: watch::Receiver<bool>,
 }
 
 /// Looks up the partition that a stream shall read.
@@ -46,27 +46,27 @@ pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Res
     let entry = node.catalog.find(topic).await.map_err(|error| errors::of_read(&error))?;
     match entry {
         Some(entry) if partition < entry.info.partitions && topic != CONSUMER_OFFSET_TOPIC => {
-            Ok(Resolved { at: Topic::from(topic).partition(partition), gone: entry.gone() })
+            Ok(Resolved { at: Topic::from(topic).partition(partition), deletion: entry.deletion() })
         }
         _ => Err(ErrorCode::NotLeaderForPartition),
     }
 }
 
 /// Why a stream ended.
-enum End {
-    /// The client is to be told.
+enum StreamEnd {
+    /// The client is to be last_replied.
     Refused(ErrorCode),
     /// There is no client any more.
-    Gone,
+    Disconnected,
 }
 
-impl From<Gone> for End {
-    fn from(Gone: Gone) -> Self {
-        Self::Gone
+impl From<Disconnected> for StreamEnd {
+    fn from(_: Disconnected) -> Self {
+        Self::Disconnected
     }
 }
 
-impl From<ErrorCode> for End {
+impl From<ErrorCode> for StreamEnd {
     fn from(error_code: ErrorCode) -> Self {
         Self::Refused(error_code)
     }
@@ -74,37 +74,37 @@ impl From<ErrorCode> for End {
 
 /// From here to -1, what clients acknowledge means nothing: they may have nothing to acknowledge yet, and real servers
 /// use -2 among themselves.
-const MEANS_NOTHING: i64 = -2;
+const FIRST_IGNORED_ACK: i64 = -2;
 
 /// One stream.
-pub(super) struct Stream {
+pub(super) struct RecordStream {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     id: u32,
     header: RequestHeader,
     request: StreamFetchRequest,
     at: TopicPartition,
-    gone: watch::Receiver<bool>,
+    deletion: watch::Receiver<bool>,
     acknowledgements: watch::Receiver<i64>,
     max_bytes: usize,
     /// Offset of the next record to send.
     position: i64,
     /// The position after the last reply. It stays behind while modules drop records, and an acknowledgement of it, which
     /// a client may repeat, is no wish to go back.
-    told: i64,
+    last_replied: i64,
     /// Read, and not fitting into the last reply.
-    waiting: Option<EncodedBatch>,
-    /// The client wants to go on at this offset, which cannot be: it is told so once everything there is was looked at.
+    carried_over: Option<EncodedBatch>,
+    /// The client wants to go on at this offset, which cannot be: it is last_replied so once everything there is was looked at.
     /// Clients ask in this way whether modules dropped all the rest.
-    nowhere: Option<i64>,
+    invalid_target: Option<i64>,
 }
 
-impl Stream {
+impl RecordStream {
     pub(super) fn new(
         node: Arc<Node>,
-        outbox: Outbox,
+        responses: ResponseSender,
         (id, header, request): (u32, RequestHeader, StreamFetchRequest),
-        Resolved { at, gone }: Resolved,
+        Resolved { at, deletion }: Resolved,
         acknowledgements: watch::Receiver<i64>,
     ) -> Self {
         // A negative limit means none.
@@ -112,33 +112,33 @@ impl Stream {
         Self {
             max_bytes: wanted.min(node.limits.response_bytes),
             position: request.fetch_offset,
-            told: request.fetch_offset,
+            last_replied: request.fetch_offset,
             node,
-            outbox,
+            responses,
             id,
             header,
             request,
             at,
-            gone,
+            deletion,
             acknowledgements,
-            waiting: None,
-            nowhere: None,
+            carried_over: None,
+            invalid_target: None,
         }
     }
 
-    /// Runs until an error, which the client is told, or until the connection ends.
+    /// Runs until an error, which the client is last_replied, or until the connection ends.
     pub(super) async fn run(mut self) {
-        let Err(End::Refused(error_code)) = self.send_all().await else { return };
-        self.node.metrics.error(Front::Data, error_code.name());
+        let Err(StreamEnd::Refused(error_code)) = self.send_all().await else { return };
+        self.node.metrics.error(Frontend::Data, error_code.name());
         let partition =
             PartitionRecords { partition: self.at.partition, error_code, ..PartitionRecords::default() };
-        // If the connection is gone, there is nobody to tell.
+        // If the connection is deletion, there is nobody to tell.
         if let Ok(pieces) = self.encode(partition) {
-            let _ = self.outbox.send(pieces).await;
+            let _ = self.responses.send(pieces).await;
         }
     }
 
-    async fn send_all(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn send_all(&mut self) -> Result<std::convert::Infallible, StreamEnd> {
         let mut chain = self.chain().await?;
         let mut reader = self.open().await?;
         loop {
@@ -147,7 +147,7 @@ impl Stream {
                 None => self.send(&mut reader, first).await.map(|()| true)?,
                 Some(chain) => self.send_through(chain, &mut reader, first).await?,
             };
-            // If modules dropped everything, the client was told nothing and has nothing to acknowledge.
+            // If modules dropped everything, the client was last_replied nothing and has nothing to acknowledge.
             if !has_sent {
                 continue;
             }
@@ -165,12 +165,12 @@ impl Stream {
         if smartmodules.is_empty() {
             return Ok(None);
         }
-        smartmodule::open(&self.node, smartmodules, &self.at, self.header.version).await.map(Some)
+        self.node.smartmodules.open(smartmodules, &self.at, self.header.version).await.map(Some)
     }
 
     /// Opens the engine at the position, which must be within the partition.
     async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
-        self.waiting = None;
+        self.carried_over = None;
         let marks = self.watermarks().await?;
         check_start(self.position, marks)?;
         let isolation = match self.request.isolation {
@@ -191,10 +191,10 @@ impl Stream {
         &mut self,
         reader: &mut Box<dyn BatchReader>,
     ) -> Result<Option<EncodedBatch>, ErrorCode> {
-        if let Some(batch) = self.waiting.take() {
+        if let Some(batch) = self.carried_over.take() {
             return Ok(Some(batch));
         }
-        if let Some(offset) = self.nowhere {
+        if let Some(offset) = self.invalid_target {
             let marks = self.watermarks().await?;
             if self.position >= marks.high {
                 return check_start(offset, marks).map(|()| None);
@@ -202,7 +202,7 @@ impl Stream {
         }
         let outcome = tokio::select! {
             biased;
-            () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+            () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
             changed = self.acknowledgements.changed() => {
                 changed.map_err(|_| ErrorCode::SpuOffline)?;
                 None
@@ -221,9 +221,13 @@ impl Stream {
     }
 
     /// Sends one reply: `first`, and what else is there and fits.
-    async fn send(&mut self, reader: &mut Box<dyn BatchReader>, first: EncodedBatch) -> Result<(), End> {
-        // Room for all that may follow is taken before it is read: a client that does not read costs no memory.
-        let room = self.outbox.reserve(self.max_bytes.max(first.len())).await?;
+    async fn send(
+        &mut self,
+        reader: &mut Box<dyn BatchReader>,
+        first: EncodedBatch,
+    ) -> Result<(), StreamEnd> {
+        // Reservation for all that may follow is taken before it is read: a client that does not read costs no memory.
+        let room = self.responses.reserve(self.max_bytes.max(first.len())).await?;
         let mut bytes = first.len();
         let mut batches = vec![first];
         while let Some(batch) = self.another_batch(reader, bytes) {
@@ -234,7 +238,7 @@ impl Stream {
         let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
         if let Some(last) = batches.last() {
             self.position = last.next_offset();
-            self.told = self.position;
+            self.last_replied = self.position;
         }
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -244,7 +248,7 @@ impl Stream {
             ..PartitionRecords::default()
         })?;
         self.node.metrics.sent(records, bytes);
-        Ok(self.outbox.send_in(room, pieces).await?)
+        Ok(self.responses.send_reserved(room, pieces).await?)
     }
 
     /// Sends what modules make of `first`, and of what else is there and fits. False if they left nothing of it.
@@ -253,7 +257,7 @@ impl Stream {
         chain: &mut Chain,
         reader: &mut Box<dyn BatchReader>,
         first: EncodedBatch,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, StreamEnd> {
         let (mut bytes, mut records, mut batches, mut error_code) = (0, 0, Vec::new(), ErrorCode::None);
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -276,7 +280,7 @@ impl Stream {
             }
             next = self.another_batch(reader, bytes);
         }
-        let room = self.outbox.reserve(bytes).await?;
+        let room = self.responses.reserve(bytes).await?;
         let marks = self.watermarks().await?;
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -287,9 +291,9 @@ impl Stream {
             records: RecordSet::from_batches(&batches),
             ..PartitionRecords::default()
         })?;
-        self.told = self.position;
+        self.last_replied = self.position;
         self.node.metrics.sent(records, bytes);
-        self.outbox.send_in(room, pieces).await?;
+        self.responses.send_reserved(room, pieces).await?;
         Ok(true)
     }
 
@@ -301,7 +305,7 @@ impl Stream {
         // An error, or the end, comes again when it is asked for the next time.
         let batch = reader.next().now_or_never()?.ok()??;
         if bytes + batch.len() > self.max_bytes {
-            self.waiting = Some(batch);
+            self.carried_over = Some(batch);
             return None;
         }
         Some(batch)
@@ -310,12 +314,12 @@ impl Stream {
     /// Waits until the client has taken the last reply.
     async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
         loop {
-            if let Some(offset) = self.nowhere {
+            if let Some(offset) = self.invalid_target {
                 check_start(offset, self.watermarks().await?)?;
             }
             tokio::select! {
                 biased;
-                () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+                () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
                 changed = self.acknowledgements.changed() => changed.map_err(|_| ErrorCode::SpuOffline)?,
             }
             if self.acknowledged(reader).await? {
@@ -328,11 +332,11 @@ impl Stream {
     async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
         let next = *self.acknowledgements.borrow_and_update();
         if next < 0 {
-            self.nowhere = Some(next).filter(|next| *next < MEANS_NOTHING);
+            self.invalid_target = Some(next).filter(|next| *next < FIRST_IGNORED_ACK);
             return Ok(false);
         }
-        if next != self.position && next != self.told {
-            (self.position, self.told) = (next, next);
+        if next != self.position && next != self.last_replied {
+            (self.position, self.last_replied) = (next, next);
             *reader = self.open().await?;
         }
         Ok(true)
@@ -345,7 +349,7 @@ impl Stream {
         }
     }
 
-    /// The code for an error of the engine. That the topic is gone is told as such: the stream was open.
+    /// The code for an error of the engine. That the topic is deletion is last_replied as such: the stream was open.
     async fn code_of(&self, error: &Error) -> ErrorCode {
         match error.kind() {
             ErrorKind::TopicNotFound => ErrorCode::TopicDeleted,
@@ -360,7 +364,7 @@ impl Stream {
         }
     }
 
-    fn encode(&self, partition: PartitionRecords) -> Result<Vec<Bytes>, Gone> {
+    fn encode(&self, partition: PartitionRecords) -> Result<Vec<Bytes>, Disconnected> {
         let reply = StreamFetchReply { topic: self.at.topic.to_string(), stream_id: self.id, partition };
         frames::pieces::<StreamFetchRequest>(&self.header, &reply)
     }

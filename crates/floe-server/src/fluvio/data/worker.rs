@@ -15,7 +15,7 @@ use super::{fetch, offsets, produce};
 use crate::{
     fluvio::frames::pieces,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
 /// Produce requests of one connection that may be under way. Their bytes are bounded as well.
@@ -23,7 +23,7 @@ const APPENDS: usize = 32;
 
 /// A request that waits for the worker.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
     /// Given back when the request is answered.
@@ -42,23 +42,27 @@ pub(super) enum Request {
     ListOffsets(FetchConsumerOffsetsRequest),
 }
 
-type Answer = Result<Vec<Bytes>, Gone>;
+type Answer = Result<Vec<Bytes>, Disconnected>;
 
-/// Works until there are no more jobs, or the client is gone.
-pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: Outbox) {
+/// Works until there are no more queue, or the client is gone.
+pub(super) async fn run(
+    node: Arc<Node>,
+    mut queue: mpsc::Receiver<QueuedRequest>,
+    responses: ResponseSender,
+) {
     let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
     loop {
-        let job = tokio::select! {
+        let queued = tokio::select! {
             biased;
             Some(answer) = appends.next(), if !appends.is_empty() => {
-                if send(&outbox, answer).await.is_err() {
+                if send(&responses, answer).await.is_err() {
                     return;
                 }
                 continue;
             }
-            job = jobs.recv(), if appends.len() < APPENDS => job,
+            queued = queue.recv(), if appends.len() < APPENDS => queued,
         };
-        let Some(Job { header, request, room }) = job else { break };
+        let Some(QueuedRequest { header, request, room }) = queued else { break };
         if let Request::Produce(request) = request {
             let prepared = produce::prepare(&node, request, header.version).await;
             let node = Arc::clone(&node);
@@ -71,7 +75,7 @@ pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: 
             // Polled here once, so that appends begin in the order of their requests, whatever polls them later.
             match append.as_mut().now_or_never() {
                 Some(answer) if appends.is_empty() => {
-                    if send(&outbox, answer).await.is_err() {
+                    if send(&responses, answer).await.is_err() {
                         return;
                     }
                 }
@@ -82,18 +86,18 @@ pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: 
         }
         // Everything else sees what was written before it.
         while let Some(answer) = appends.next().await {
-            if send(&outbox, answer).await.is_err() {
+            if send(&responses, answer).await.is_err() {
                 return;
             }
         }
         let answer = answer(&node, &header, request).await;
         drop(room);
-        if send(&outbox, answer).await.is_err() {
+        if send(&responses, answer).await.is_err() {
             return;
         }
     }
     while let Some(answer) = appends.next().await {
-        if send(&outbox, answer).await.is_err() {
+        if send(&responses, answer).await.is_err() {
             return;
         }
     }
@@ -122,6 +126,6 @@ async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer
     }
 }
 
-async fn send(outbox: &Outbox, answer: Answer) -> Result<(), Gone> {
-    outbox.send(answer?).await
+async fn send(responses: &ResponseSender, answer: Answer) -> Result<(), Disconnected> {
+    responses.send(answer?).await
 }

@@ -7,9 +7,9 @@ use floe_wire::WireError;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    metrics::Front,
-    node::{Node, told},
-    socket::Reading,
+    metrics::Frontend,
+    node::{Node, until_set},
+    socket::SocketReader,
 };
 
 /// Takes one whole request off the front of what was received; `None` while there is none.
@@ -17,7 +17,7 @@ pub(crate) type Split = fn(&mut BytesMut, usize) -> Result<Option<Bytes>, WireEr
 
 /// Why there are no more requests.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum ReadEnd {
     /// The client is done: there was nothing after its last request.
     Closed,
     /// The client left within a request, or the connection broke.
@@ -30,7 +30,7 @@ pub(crate) enum Ended {
     Malformed(WireError),
 }
 
-impl Ended {
+impl ReadEnd {
     /// Value of the label `error`; `None` for an end that is no error.
     pub(crate) fn label(&self) -> Option<&'static str> {
         match self {
@@ -45,8 +45,8 @@ impl Ended {
 
 /// Reads requests from a socket.
 #[derive(Debug)]
-pub(crate) struct Incoming {
-    socket: Reading,
+pub(crate) struct RequestReader {
+    socket: SocketReader,
     received: BytesMut,
     split: Split,
     limit: usize,
@@ -55,9 +55,9 @@ pub(crate) struct Incoming {
     deadline: Option<Instant>,
 }
 
-impl Incoming {
+impl RequestReader {
     /// Reads requests of at most `limit` bytes, each of which must be complete `frame_timeout` after its first byte.
-    pub(crate) fn new(socket: Reading, split: Split, limit: usize, frame_timeout: Duration) -> Self {
+    pub(crate) fn new(socket: SocketReader, split: Split, limit: usize, frame_timeout: Duration) -> Self {
         Self { socket, received: BytesMut::new(), split, limit, frame_timeout, deadline: None }
     }
 
@@ -65,7 +65,7 @@ impl Incoming {
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(crate) async fn next(&mut self) -> Result<Bytes, Ended> {
+    pub(crate) async fn next(&mut self) -> Result<Bytes, ReadEnd> {
         loop {
             match (self.split)(&mut self.received, self.limit) {
                 Ok(Some(request)) => {
@@ -73,21 +73,21 @@ impl Incoming {
                     return Ok(request);
                 }
                 Ok(None) => {}
-                Err(error) => return Err(Ended::Malformed(error)),
+                Err(error) => return Err(ReadEnd::Malformed(error)),
             }
             if self.received.is_empty() {
                 // An idle connection holds no memory for what may come.
                 self.received = BytesMut::new();
             }
             match self.read().await? {
-                0 if self.received.is_empty() => return Err(Ended::Closed),
-                0 => return Err(Ended::Broken),
+                0 if self.received.is_empty() => return Err(ReadEnd::Closed),
+                0 => return Err(ReadEnd::Broken),
                 _ => {}
             }
         }
     }
 
-    /// As [`Incoming::next`], but a connection that is idle for so long has ended, unless `is_busy` says that something
+    /// As [`RequestReader::next`], but a connection that is idle for so long has ended, unless `is_busy` says that something
     /// goes on besides.
     ///
     /// # Cancel safety
@@ -96,7 +96,7 @@ impl Incoming {
         &mut self,
         limit: Option<Duration>,
         mut is_busy: impl FnMut() -> bool,
-    ) -> Result<Bytes, Ended> {
+    ) -> Result<Bytes, ReadEnd> {
         let Some(limit) = limit else { return self.next().await };
         loop {
             if let Ok(outcome) = tokio::time::timeout(limit, self.next()).await {
@@ -104,59 +104,59 @@ impl Incoming {
             }
             // A request that has begun has a limit of its own.
             if self.received.is_empty() && !is_busy() {
-                return Err(Ended::Idle);
+                return Err(ReadEnd::Idle);
             }
         }
     }
 
-    async fn read(&mut self) -> Result<usize, Ended> {
+    async fn read(&mut self) -> Result<usize, ReadEnd> {
         let has_begun = !self.received.is_empty();
         let reading = self.socket.read(&mut self.received);
         let outcome = if has_begun {
             let limit = self.frame_timeout;
             let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + limit);
-            tokio::time::timeout_at(deadline, reading).await.map_err(|_| Ended::TooSlow)?
+            tokio::time::timeout_at(deadline, reading).await.map_err(|_| ReadEnd::TooSlow)?
         } else {
             reading.await
         };
-        outcome.map_err(|_| Ended::Broken)
+        outcome.map_err(|_| ReadEnd::Broken)
     }
 }
 
 /// Reads until the client is done or at fault, until the server stops, or until one of the tasks that serve the
 /// connection ends: then nobody would get the answers. Counts what went wrong.
-pub(crate) async fn until_end(
+pub(crate) async fn read_until_end(
     node: &Node,
-    front: Front,
-    reading: impl Future<Output = Option<Ended>>,
+    front: Frontend,
+    reading: impl Future<Output = Option<ReadEnd>>,
     stop: &mut watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
-) -> Option<Ended> {
+) -> Option<ReadEnd> {
     let ended = tokio::select! {
         biased;
         ended = reading => ended,
-        () = told(stop) => None,
-        _ = tasks.join_next() => Some(Ended::Broken),
+        () = until_set(stop) => None,
+        _ = tasks.join_next() => Some(ReadEnd::Broken),
     };
-    if let Some(label) = ended.as_ref().and_then(Ended::label) {
+    if let Some(label) = ended.as_ref().and_then(ReadEnd::label) {
         node.metrics.error(front, label);
     }
     ended
 }
 
 /// Bytes that are read and thrown away so that a last answer reaches its client.
-const DISCARDED: usize = 1 << 20;
+const MAX_DISCARDED: usize = 1 << 20;
 
 /// How long a client may take to hang up after a last answer.
-const HANG_UP: Duration = Duration::from_secs(5);
+const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
-impl Incoming {
+impl RequestReader {
     /// Reads what the client still sends, within bounds, so that closing the socket does not reset the connection while
     /// an answer is on its way.
     pub(crate) async fn discard(&mut self) {
         let reading = async {
             let mut discarded = 0;
-            while discarded < DISCARDED {
+            while discarded < MAX_DISCARDED {
                 self.received.clear();
                 match self.socket.read(&mut self.received).await {
                     Ok(0) | Err(_) => return,
@@ -165,6 +165,6 @@ impl Incoming {
             }
         };
         // Whoever goes on sending is cut off.
-        let _ = tokio::time::timeout(HANG_UP, reading).await;
+        let _ = tokio::time::timeout(HANG_UP_TIMEOUT, reading).await;
     }
 }
