@@ -32,7 +32,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     // Health and metrics are never encrypted.
     let socket: Box<dyn Stream> = match socket {
         Socket::Plain(socket) => Box::new(socket),
-        Socket::Other(socket) => socket,
+        Socket::Custom(socket) => socket,
         Socket::Encrypted(_) => return,
     };
     let limit = node.limits.http_timeout;

@@ -43,6 +43,7 @@ mod listeners;
 mod metrics;
 mod node;
 mod options;
+mod platform;
 mod registry;
 mod request_reader;
 mod response_writer;

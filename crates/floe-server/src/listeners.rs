@@ -20,6 +20,7 @@ const HTTP_PORT: u16 = 9080;
 
 /// Where to listen: `HOST:PORT` each; port 0 lets the operating system choose. What is `None` is not served.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Addresses {
     /// Controller of Fluvio: the address that Fluvio clients are given.
     pub fluvio_sc: Option<String>,
@@ -45,7 +46,13 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Everything on 127.0.0.1, on ports that are free.
+    /// Serves nothing until an address is set.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { fluvio_sc: None, fluvio_spu: None, walrus: None, http: None }
+    }
+
+    /// Serves everything on 127.0.0.1, on ports that the operating system chooses.
     #[must_use]
     pub fn free_ports() -> Self {
         let free = || Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).to_string());
@@ -84,50 +91,65 @@ pub trait Accept: fmt::Debug + Send + Sync + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
-/// Where one protocol listens.
+/// A bound socket of one protocol.
 #[derive(Debug)]
-pub enum Listener {
-    /// At a TCP port.
+pub struct Listener(ListenerKind);
+
+#[derive(Debug)]
+enum ListenerKind {
     Tcp(TcpListener),
-    /// Elsewhere. TLS, if there is to be any, is up to it: [`ServeOptions::tls`](crate::ServeOptions::tls) has no effect on
-    /// its connections.
-    Other(Box<dyn Accept>),
+    Custom(Box<dyn Accept>),
 }
 
 impl Listener {
-    pub(crate) async fn accept(&mut self) -> io::Result<AcceptedSocket> {
-        match self {
-            Self::Tcp(listener) => listener.accept().await.map(|(socket, _)| AcceptedSocket::Tcp(socket)),
-            Self::Other(listener) => listener.accept().await.map(AcceptedSocket::Other),
-        }
-    }
-
-    /// The address that was bound.
+    /// Takes over a TCP socket that is bound and listening, for example one that a service manager passed on.
     ///
     /// # Errors
-    /// The operating system's.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        match self {
-            Self::Tcp(listener) => listener.local_addr(),
-            Self::Other(listener) => listener.local_addr(),
+    /// Returns the error of the operating system if the socket cannot be switched to non-blocking mode.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime with IO enabled.
+    pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        TcpListener::from_std(listener).map(|listener| Self(ListenerKind::Tcp(listener)))
+    }
+
+    /// Listens on another transport than TCP. That transport also brings its own encryption:
+    /// [`ServeOptions::tls`](crate::ServeOptions::tls) does not apply to its connections.
+    pub fn custom(accept: impl Accept) -> Self {
+        Self(ListenerKind::Custom(Box::new(accept)))
+    }
+
+    pub(crate) async fn accept(&mut self) -> io::Result<AcceptedSocket> {
+        match &mut self.0 {
+            ListenerKind::Tcp(listener) => {
+                listener.accept().await.map(|(socket, _)| AcceptedSocket::Tcp(socket))
+            }
+            ListenerKind::Custom(listener) => listener.accept().await.map(AcceptedSocket::Custom),
         }
     }
-}
 
-impl From<TcpListener> for Listener {
-    fn from(listener: TcpListener) -> Self {
-        Self::Tcp(listener)
+    /// Returns the address that was bound, with the real port.
+    ///
+    /// # Errors
+    /// Returns the error of the operating system, or of a custom transport without an address.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        match &self.0 {
+            ListenerKind::Tcp(listener) => listener.local_addr(),
+            ListenerKind::Custom(listener) => listener.local_addr(),
+        }
     }
 }
 
 /// A connection that nobody has spoken on.
 pub(crate) enum AcceptedSocket {
     Tcp(TcpStream),
-    Other(Box<dyn Stream>),
+    Custom(Box<dyn Stream>),
 }
 
 /// Bound sockets. Connections queue up in them until [`serve`](crate::serve) is called.
-#[derive(Debug)]
+#[derive(Debug, Default)]
+#[non_exhaustive]
 pub struct Listeners {
     /// Controller and data server of Fluvio; one makes no sense without the other.
     pub fluvio: Option<(Listener, Listener)>,
@@ -183,6 +205,7 @@ impl Listeners {
 
 /// Addresses that were bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BoundAddresses {
     /// Controller of Fluvio.
     pub fluvio_sc: Option<SocketAddr>,
@@ -195,7 +218,10 @@ pub struct BoundAddresses {
 }
 
 async fn bind(address: &str) -> io::Result<Listener> {
-    TcpListener::bind(address).await.map(Listener::Tcp).map_err(|error| named(address, &error))
+    TcpListener::bind(address)
+        .await
+        .map(|listener| Listener(ListenerKind::Tcp(listener)))
+        .map_err(|error| named(address, &error))
 }
 
 fn named(address: &str, error: &io::Error) -> io::Error {
@@ -205,6 +231,17 @@ fn named(address: &str, error: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn std_listener_is_taken_over() {
+        let bound = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = bound.local_addr().unwrap();
+        let mut listener = Listener::from_std(bound).unwrap();
+        assert_eq!(listener.local_addr().unwrap(), address);
+        let client = TcpStream::connect(address).await.unwrap();
+        let AcceptedSocket::Tcp(accepted) = listener.accept().await.unwrap() else { panic!("it is TCP") };
+        assert_eq!(accepted.peer_addr().unwrap(), client.local_addr().unwrap());
+    }
 
     #[tokio::test]
     async fn ports_that_are_free_are_told() {

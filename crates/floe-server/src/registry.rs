@@ -16,6 +16,8 @@ use floe_wire::fluvio::{CustomSpuSpec, Input, Output, SmartModuleSpec, TableForm
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::platform::sync_directory;
+
 /// Name of the file.
 pub(crate) const FILE: &str = "fluvio-registry.json";
 
@@ -104,10 +106,7 @@ impl Registry {
         file.sync_all()?;
         drop(file);
         fs::rename(&temporary, &path)?;
-        // Only then does the new name survive a power loss.
-        #[cfg(unix)]
-        fs::File::open(folder)?.sync_all()?;
-        Ok(())
+        sync_directory(folder)
     }
 }
 

@@ -13,6 +13,7 @@ use std::{
 
 use floe::{Client, Error, ErrorKind, Result, engine::SharedEngine};
 use futures_util::future::BoxFuture;
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     sync::{Semaphore, watch},
@@ -239,7 +240,7 @@ async fn secured(
 ) -> Option<Socket> {
     let socket = match socket {
         AcceptedSocket::Tcp(socket) => socket,
-        AcceptedSocket::Other(socket) => return Some(Socket::Other(socket)),
+        AcceptedSocket::Custom(socket) => return Some(Socket::Custom(socket)),
     };
     configure(&socket);
     let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
@@ -261,8 +262,7 @@ async fn secured(
 fn configure(socket: &TcpStream) {
     // A socket that refuses either works all the same.
     let _ = socket.set_nodelay(true);
-    #[cfg(unix)]
-    let _ = rustix::net::sockopt::set_socket_keepalive(socket, true);
+    let _ = SockRef::from(socket).set_keepalive(true);
 }
 
 /// Counts a connection as open while it lives, also if its task is cancelled.

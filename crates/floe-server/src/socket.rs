@@ -29,7 +29,7 @@ pub(crate) enum Socket {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
     /// From elsewhere than TCP.
-    Other(Box<dyn Stream>),
+    Custom(Box<dyn Stream>),
 }
 
 impl Socket {
@@ -43,9 +43,9 @@ impl Socket {
                 let (reading, writing) = tokio::io::split(socket);
                 (SocketReader::Encrypted(reading), SocketWriter::Encrypted(writing))
             }
-            Self::Other(socket) => {
+            Self::Custom(socket) => {
                 let (reading, writing) = tokio::io::split(socket);
-                (SocketReader::Other(reading), SocketWriter::Other(writing))
+                (SocketReader::Custom(reading), SocketWriter::Custom(writing))
             }
         }
     }
@@ -56,7 +56,7 @@ impl Socket {
 pub(crate) enum SocketReader {
     Plain(OwnedReadHalf),
     Encrypted(ReadHalf<Box<TlsStream<TcpStream>>>),
-    Other(ReadHalf<Box<dyn Stream>>),
+    Custom(ReadHalf<Box<dyn Stream>>),
 }
 
 impl SocketReader {
@@ -82,7 +82,7 @@ impl SocketReader {
                 );
                 socket.read_buf(received).await
             }
-            Self::Other(socket) => {
+            Self::Custom(socket) => {
                 reserve_for_read(
                     received,
                     if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
@@ -106,7 +106,7 @@ fn reserve_for_read(received: &mut BytesMut, least: usize) {
 pub(crate) enum SocketWriter {
     Plain(OwnedWriteHalf),
     Encrypted(WriteHalf<Box<TlsStream<TcpStream>>>),
-    Other(WriteHalf<Box<dyn Stream>>),
+    Custom(WriteHalf<Box<dyn Stream>>),
 }
 
 impl AsyncWrite for SocketWriter {
@@ -114,7 +114,7 @@ impl AsyncWrite for SocketWriter {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Self::Encrypted(socket) => Pin::new(socket).poll_write(context, bytes),
-            Self::Other(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Custom(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
@@ -126,7 +126,7 @@ impl AsyncWrite for SocketWriter {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Self::Encrypted(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Self::Other(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Self::Custom(socket) => Pin::new(socket).poll_write_vectored(context, slices),
         }
     }
 
@@ -134,7 +134,7 @@ impl AsyncWrite for SocketWriter {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Encrypted(socket) => socket.is_write_vectored(),
-            Self::Other(socket) => socket.is_write_vectored(),
+            Self::Custom(socket) => socket.is_write_vectored(),
         }
     }
 
@@ -142,7 +142,7 @@ impl AsyncWrite for SocketWriter {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_flush(context),
-            Self::Other(socket) => Pin::new(socket).poll_flush(context),
+            Self::Custom(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
@@ -150,7 +150,7 @@ impl AsyncWrite for SocketWriter {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_shutdown(context),
-            Self::Other(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Custom(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }
