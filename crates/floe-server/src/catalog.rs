@@ -1,4 +1,5 @@
-//! The engine's topics, kept current by its watch, so that requests find them without asking the engine.
+//! Topic catalog: caches the engine's topics and follows its watch, so that requests resolve topics without an engine
+//! call.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,10 +12,10 @@ use futures_util::StreamExt as _;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-/// How long to wait before a watch that broke is opened again.
+/// Delay before a broken watch is opened again.
 const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// One topic. Made anew when the topic is deleted and created again.
+/// One topic. A topic that is deleted and created again gets a new entry.
 #[derive(Debug)]
 pub(crate) struct TopicEntry {
     pub(crate) info: TopicInfo,
@@ -22,7 +23,7 @@ pub(crate) struct TopicEntry {
 }
 
 impl TopicEntry {
-    /// Becomes true when the topic is deleted.
+    /// Subscribes to the deletion of the topic: the flag turns true.
     pub(crate) fn deletion(&self) -> watch::Receiver<bool> {
         self.deletion.subscribe()
     }
@@ -37,7 +38,7 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The topics that the engine has now. Engines that cannot list are asked topic by topic.
+    /// Loads the topics that the engine lists. With engines that cannot list, entries are added on first use.
     pub(crate) async fn load(engine: SharedEngine) -> Result<Self> {
         let catalog = Self { engine, topics: RwLock::default(), epoch: watch::Sender::new(1) };
         match catalog.engine.topics().await {
@@ -72,7 +73,7 @@ impl Catalog {
         }
     }
 
-    /// A topic by its name; asks the engine when it is not known.
+    /// Returns a topic by name. A miss asks the engine.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Arc<TopicEntry>>> {
         if let Some(known) = self.topics.read().get(name) {
             return Ok(Some(Arc::clone(known)));
@@ -84,12 +85,12 @@ impl Catalog {
         }
     }
 
-    /// The topics, ordered by name.
+    /// Returns the topics, ordered by name.
     pub(crate) fn all(&self) -> Vec<Arc<TopicEntry>> {
         self.topics.read().values().cloned().collect()
     }
 
-    /// Brings one topic up to date after a change, so that the one who made it sees it at once.
+    /// Refreshes one topic after a change, so that the client that made it sees it at once.
     pub(crate) async fn refresh(&self, name: &Topic) {
         match self.engine.topic(name.clone()).await {
             Ok(info) => drop(self.insert(info)),
@@ -98,12 +99,12 @@ impl Catalog {
         }
     }
 
-    /// Tells watchers that something changed that they show together with topics.
+    /// Raises the epoch after a change to objects that are watched together with topics.
     pub(crate) fn notify_changed(&self) {
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Rises with every change.
+    /// Subscribes to the epoch, which rises with every change.
     pub(crate) fn epoch(&self) -> watch::Receiver<i64> {
         self.epoch.subscribe()
     }
@@ -113,7 +114,7 @@ impl Catalog {
         let known = topics.get(info.name.as_str());
         let deletion = match known {
             Some(known) if known.info == info => return Arc::clone(known),
-            // A change to the same topic; its streams go on.
+            // The topic was changed, not replaced: its streams go on.
             Some(known) if known.info.created_at == info.created_at => known.deletion.clone(),
             Some(other) => {
                 other.deletion.send_replace(true);
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_create_and_delete_is_seen() {
+    async fn external_changes_are_seen() {
         let (client, catalog) = catalog(&["a", "b"]).await;
         let following = tokio::spawn({
             let catalog = Arc::clone(&catalog);
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_topic_is_asked_for() {
+    async fn unknown_topic_is_looked_up() {
         let (client, catalog) = catalog(&[]).await;
         assert!(catalog.find("late").await.unwrap().is_none());
         client.admin().create_topic(TopicSpec::new("late").partitions(3)).await.unwrap();
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_topic_made_anew_ends_what_belonged_to_the_old_one() {
+    async fn recreated_topic_ends_old_subscriptions() {
         let (client, catalog) = catalog(&["a"]).await;
         let old = catalog.find("a").await.unwrap().unwrap();
         client.admin().delete_topic("a").await.unwrap();

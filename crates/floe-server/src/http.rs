@@ -24,7 +24,7 @@ use crate::{
     socket::Socket,
 };
 
-/// Largest head of a request in bytes; bodies are not read.
+/// Largest request head in bytes; bodies are not read.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves one connection until it ends.
@@ -66,7 +66,7 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-/// One thing that was looked at.
+/// Result of one check.
 struct HealthCheck {
     name: &'static str,
     status: Status,
@@ -80,13 +80,13 @@ impl HealthCheck {
     }
 }
 
-/// The process answers; nothing else is looked at.
+/// Liveness: the process answers. It checks nothing else.
 async fn livez(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     node.metrics.request(Frontend::Http, "livez");
     report(&[HealthCheck::of("process", true, "up")], query.as_deref(), &headers)
 }
 
-/// Whether new work should be sent here.
+/// Readiness: whether clients should send new work here.
 async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     node.metrics.request(Frontend::Http, "readyz");
     let stopping = node.is_stopping();
@@ -117,7 +117,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
 }
 
 fn report(checks: &[HealthCheck], query: Option<&str>, headers: &HeaderMap) -> Response {
-    // What needs a look is no reason to send work elsewhere.
+    // A warning does not take the server out of rotation.
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Pass);
     let passed = worst != Status::Fail;
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

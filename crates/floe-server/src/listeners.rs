@@ -1,4 +1,4 @@
-//! Sockets that are bound before the server starts, so that whoever starts it knows the ports.
+//! Sockets that are bound before the server starts, so that the caller knows the ports.
 
 use std::{
     fmt, io,
@@ -9,22 +9,28 @@ use floe::net::Stream;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpStream, lookup_host};
 
-/// Port of the Fluvio controller, as in a real cluster.
+/// Port of the Fluvio controller in a real cluster.
 const FLUVIO_SC_PORT: u16 = 9003;
-/// Port of the Fluvio data server, as in a real cluster.
+/// Port of the Fluvio data server in a real cluster.
 const FLUVIO_SPU_PORT: u16 = 9010;
-/// Port of Walrus, as in a real cluster.
+/// Port of a Walrus node in a real cluster.
 const WALRUS_PORT: u16 = 9091;
 /// Port of health and metrics.
 const HTTP_PORT: u16 = 9080;
 
-/// Where to listen: `HOST:PORT` each; port 0 lets the operating system choose. What is `None` is not served.
+/// Listen addresses, as `HOST:PORT`; port 0 lets the operating system choose. A protocol without an address is not
+/// served.
+///
+/// ```
+/// let mut addresses = floe_server::Addresses::none();
+/// addresses.walrus = Some("127.0.0.1:0".to_owned());
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Addresses {
-    /// Controller of Fluvio: the address that Fluvio clients are given.
+    /// Fluvio controller: the address that users configure in Fluvio clients.
     pub fluvio_sc: Option<String>,
-    /// Data server of Fluvio; clients learn it from the controller. Without it there is no controller either.
+    /// Fluvio data server; clients learn its address from the controller. Controller and data server need each other.
     pub fluvio_spu: Option<String>,
     /// Walrus.
     pub walrus: Option<String>,
@@ -33,7 +39,7 @@ pub struct Addresses {
 }
 
 impl Default for Addresses {
-    /// Everything on 127.0.0.1, on the platforms' own ports: 9003, 9010, 9091, and 9080 for HTTP.
+    /// Serves everything on 127.0.0.1, on the platforms' own ports: 9003, 9010, 9091, and 9080 for HTTP.
     fn default() -> Self {
         let local = |port: u16| Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string());
         Self {
@@ -46,7 +52,7 @@ impl Default for Addresses {
 }
 
 impl Addresses {
-    /// Serves nothing until an address is set.
+    /// Serves no protocol until an address is set.
     #[must_use]
     pub const fn none() -> Self {
         Self { fluvio_sc: None, fluvio_spu: None, walrus: None, http: None }
@@ -59,11 +65,11 @@ impl Addresses {
         Self { fluvio_sc: free(), fluvio_spu: free(), walrus: free(), http: free() }
     }
 
-    /// The addresses that machines elsewhere could reach: all that are not on the loopback interface. None of the
-    /// protocols knows passwords.
+    /// Returns the addresses that are not on the loopback interface, which other machines may reach. None of the
+    /// protocols authenticates clients.
     ///
     /// # Errors
-    /// When a host name cannot be resolved.
+    /// Returns the error of the resolver if a host name cannot be resolved.
     pub async fn beyond_loopback(&self) -> io::Result<Vec<String>> {
         let mut public = Vec::new();
         for address in [&self.fluvio_sc, &self.fluvio_spu, &self.walrus, &self.http].into_iter().flatten() {
@@ -76,18 +82,18 @@ impl Addresses {
     }
 }
 
-/// Connections from elsewhere than TCP, for example a tunnel, or a network inside a test. Dropping it stops listening.
+/// A transport other than TCP, for example a tunnel or a simulated network. Dropping it stops listening.
 pub trait Accept: fmt::Debug + Send + Sync + 'static {
-    /// The next connection. Errors are taken for passing ones: it is asked again a little later.
+    /// Waits for the next connection. The server treats errors as transient: it logs them and retries after a delay.
     ///
     /// # Cancel safety
-    /// Dropping the future must lose no connection.
+    /// Implementations must not lose a connection when the future is dropped.
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Box<dyn Stream>>>;
 
-    /// The address that clients reach it at, as far as it has one in those terms.
+    /// Returns the address under which clients reach the transport.
     ///
     /// # Errors
-    /// When it has none.
+    /// Returns an error if the transport has no such address.
     fn local_addr(&self) -> io::Result<SocketAddr>;
 }
 
@@ -141,17 +147,17 @@ impl Listener {
     }
 }
 
-/// A connection that nobody has spoken on.
+/// A new connection, before any handshake.
 pub(crate) enum AcceptedSocket {
     Tcp(TcpStream),
     Custom(Box<dyn Stream>),
 }
 
-/// Bound sockets. Connections queue up in them until [`serve`](crate::serve) is called.
+/// Bound sockets. The operating system queues connections until [`serve`](crate::serve) accepts them.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Listeners {
-    /// Controller and data server of Fluvio; one makes no sense without the other.
+    /// Fluvio controller and data server, which need each other.
     pub fluvio: Option<(Listener, Listener)>,
     /// Walrus.
     pub walrus: Option<Listener>,
@@ -160,11 +166,11 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds what `addresses` names.
+    /// Binds the given addresses.
     ///
     /// # Errors
-    /// The operating system's, with the address; [`io::ErrorKind::InvalidInput`] when only one of the two Fluvio
-    /// addresses is given.
+    /// Returns the error of the operating system with the address, or [`io::ErrorKind::InvalidInput`] if only one of
+    /// the two Fluvio addresses is given.
     pub async fn bind(addresses: &Addresses) -> io::Result<Self> {
         let fluvio = match (&addresses.fluvio_sc, &addresses.fluvio_spu) {
             (Some(controller), Some(data)) => Some((bind(controller).await?, bind(data).await?)),
@@ -187,10 +193,10 @@ impl Listeners {
         Ok(Self { fluvio, walrus, http })
     }
 
-    /// The addresses that were bound, with the real ports.
+    /// Returns the addresses that were bound, with the real ports.
     ///
     /// # Errors
-    /// The operating system's.
+    /// Returns the error of the operating system, or of a custom transport without an address.
     pub fn addresses(&self) -> io::Result<BoundAddresses> {
         let local = |listener: Option<&Listener>| listener.map(Listener::local_addr).transpose();
         let (controller, data) = self.fluvio.as_ref().map(|(controller, data)| (controller, data)).unzip();
@@ -207,9 +213,9 @@ impl Listeners {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BoundAddresses {
-    /// Controller of Fluvio.
+    /// Fluvio controller.
     pub fluvio_sc: Option<SocketAddr>,
-    /// Data server of Fluvio.
+    /// Fluvio data server.
     pub fluvio_spu: Option<SocketAddr>,
     /// Walrus.
     pub walrus: Option<SocketAddr>,
@@ -244,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn ports_that_are_free_are_told() {
+    async fn bound_ports_are_reported() {
         let listeners = Listeners::bind(&Addresses::free_ports()).await.unwrap();
         let bound = listeners.addresses().unwrap();
         for address in [bound.fluvio_sc, bound.fluvio_spu, bound.walrus, bound.http] {
@@ -253,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_port_in_use_is_named() {
+    async fn port_in_use_is_named() {
         let first = Listeners::bind(&Addresses::free_ports()).await.unwrap();
         let taken = first.addresses().unwrap().walrus.unwrap().to_string();
         let again = Addresses { walrus: Some(taken.clone()), ..Addresses::free_ports() };
@@ -262,13 +268,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn half_a_fluvio_is_refused() {
+    async fn fluvio_needs_both_addresses() {
         let half = Addresses { fluvio_spu: None, ..Addresses::free_ports() };
         assert_eq!(Listeners::bind(&half).await.unwrap_err().kind(), io::ErrorKind::InvalidInput);
     }
 
     #[tokio::test]
-    async fn what_others_could_reach_is_found() {
+    async fn addresses_beyond_loopback_are_found() {
         let open = Addresses { http: Some("0.0.0.0:0".to_owned()), ..Addresses::default() };
         assert_eq!(open.beyond_loopback().await.unwrap(), ["0.0.0.0:0"]);
         assert!(Addresses::default().beyond_loopback().await.unwrap().is_empty());

@@ -1,4 +1,4 @@
-//! Frames as both servers read and write them.
+//! Frames of both Fluvio servers.
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::{
@@ -11,12 +11,13 @@ use floe_wire::{
 
 use crate::response_writer::{Disconnected, ResponseSender};
 
-/// Takes a frame off what was received.
+/// Splits a whole frame off the received bytes.
 pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     split_frame(received, limit)
 }
 
-/// The reply to a request, encoded. A reply that cannot be encoded ends the connection: there is no way to say so.
+/// Encodes the reply to a request. A reply that cannot be encoded ends the connection, as the protocol has no way to
+/// report it.
 pub(super) fn pieces<R: Request>(
     header: &RequestHeader,
     reply: &R::Reply,

@@ -1,4 +1,4 @@
-//! Creating and deleting objects of all kinds.
+//! Creates and deletes objects of all kinds.
 
 use floe_wire::fluvio::{
     AnyCreate, AnyDelete, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, Status,
@@ -18,7 +18,7 @@ pub(super) async fn create(node: &Node, request: AnyCreate) -> Status {
             failed(request.name, "this cluster is one process: it has no groups of data servers")
         }
         AnyCreate::Mirror(request) => failed(request.name, "this server does not mirror"),
-        // Nobody creates these by hand.
+        // The controller creates these itself; clients cannot.
         AnyCreate::Partition(_) | AnyCreate::Spu(_) => failed("create error", "unknown admin object type"),
     }
 }

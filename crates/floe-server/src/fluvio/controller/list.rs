@@ -1,4 +1,4 @@
-//! Lists of objects.
+//! Lists objects.
 
 use floe_wire::fluvio::{AnyList, ListReply, ListRequest, Metadata, Object, frame::RequestHeader};
 
@@ -18,8 +18,8 @@ pub(super) async fn answer(
     match request {
         AnyList::Topic(request) => {
             for name in &request.name_filters {
-                // Made by somebody else a moment ago, it is there before the watch has told of it. A part of a name, and
-                // an engine that cannot answer, find nothing.
+                // Lookup by name finds a topic that another client has just created, before the watch reports it. A
+                // partial name or an unreachable engine adds nothing to the catalog.
                 let _ = node.catalog.find(name).await;
             }
             let mut topics = named(objects::topics(node), &request.name_filters);
@@ -46,7 +46,7 @@ pub(super) async fn answer(
         AnyList::TableFormat(request) => {
             send(responses, header, named(objects::table_formats(node), &request.name_filters)).await
         }
-        // One process has neither.
+        // A single process has no groups and no mirrors.
         AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(responses, header, Vec::new()).await,
         AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(responses, header, Vec::new()).await,
     }
@@ -60,7 +60,7 @@ async fn send<O: Object>(
     frames::reply::<ListRequest<O>>(responses, header, &ListReply { objects }).await
 }
 
-/// Those whose name contains one of `filters`, or all. A part of the name is enough, as on a real controller.
+/// Returns the objects whose name contains one of `filters`, or all without filters, as a real controller does.
 fn named<O: Object>(objects: Vec<Metadata<O>>, filters: &[String]) -> Vec<Metadata<O>> {
     let is_wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));

@@ -1,6 +1,6 @@
-//! The controller (SC): topics, partitions, data servers and modules; created, deleted, listed and watched.
+//! The controller (SC): creates, deletes, lists and watches topics, partitions, data servers and modules.
 //!
-//! Requests of a connection are answered one after the other; watches are tasks of their own.
+//! Requests of a connection are answered one after the other; each watch is a task.
 
 mod admin;
 mod list;
@@ -28,17 +28,17 @@ use crate::{
     socket::Socket,
 };
 
-/// The platform whose behaviour this server shows.
+/// Platform version that this server emulates.
 const PLATFORM: &str = "0.18.2";
 
-/// Watches that one connection may have; official clients open six.
+/// Watches per connection; official clients open six.
 const WATCHES: usize = 64;
 
-/// How long a reply waits for the watches of its connection.
+/// Longest time that a reply waits for the watches of its connection.
 const TELL_LIMIT: Duration = Duration::from_secs(1);
 
-/// How long a client with watches is given to take in what they told before it learns that a change is done. It does
-/// that on tasks of its own; a real controller takes four times as long.
+/// Delay between the watch updates and the reply to a change. Official clients apply updates on other tasks, and
+/// would use the topic before they know it; a real controller takes four times as long.
 const HEAD_START: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
@@ -47,7 +47,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
     let limits = &node.limits;
     let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
     let (responses, writer) = response_queue(limits.unread_bytes);
-    // Owned here, so that it ends with this connection whatever ends it.
+    // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection =
@@ -65,7 +65,7 @@ struct Connection {
     node: Arc<Node>,
     responses: ResponseSender,
     watches: JoinSet<()>,
-    /// The epoch up to which each watch has told everything.
+    /// Epoch up to which each watch has reported all changes.
     told: Vec<Receiver<i64>>,
 }
 
@@ -151,14 +151,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Waits until the watches of this connection have told what was changed, so that a client that creates a topic
-    /// and uses it at once knows it by then: official clients look nowhere but in what they were told.
+    /// Waits until the watches of this connection have reported the change. Official clients know only topics that a
+    /// watch reported, so one that creates a topic and uses it at once depends on this order.
     async fn tell_watches(&self) {
         let epoch = *self.node.catalog.epoch().borrow();
         let all = self.told.iter().map(async |told| {
             let _ = told.clone().wait_for(|told| *told >= epoch).await;
         });
-        // Watches of a client that does not read tell nothing; its next request must not wait for ever.
+        // A client that does not read blocks its watches; its next request must not wait for ever.
         let _ = tokio::time::timeout(TELL_LIMIT, futures_util::future::join_all(all)).await;
         if !self.told.is_empty() {
             tokio::time::sleep(HEAD_START).await;
@@ -171,7 +171,7 @@ async fn versions(
     header: &RequestHeader,
     request: &ApiVersionsRequest,
 ) -> Result<(), Disconnected> {
-    // A real controller closes the connection of a client that does not say its version.
+    // A real controller closes the connection of a client that sends no version.
     if PlatformVersion::parse(&request.client_version).is_none() {
         return Err(Disconnected);
     }
@@ -205,21 +205,21 @@ async fn status(
     if !status.error_code.is_success() {
         node.metrics.error(Frontend::Controller, status.error_code.name());
     }
-    // Create, delete and update have the same reply, and replies do not say what they answer.
+    // Create, delete and update share one reply layout, and a reply does not name its request.
     frames::reply::<CreateRequest<TopicSpec>>(responses, header, &status).await
 }
 
-/// It was done.
+/// Success.
 fn done(name: impl Into<String>) -> Status {
     Status { name: name.into(), error_code: ErrorCode::None, error_message: None }
 }
 
-/// It was not done.
+/// Refusal with a code.
 fn refused(name: impl Into<String>, error_code: ErrorCode, message: impl Into<String>) -> Status {
     Status { name: name.into(), error_code, error_message: Some(message.into()) }
 }
 
-/// It was not done, for a reason that has no code.
+/// Refusal for a reason without a code of its own.
 fn failed(name: impl Into<String>, message: impl Into<String>) -> Status {
     let message = message.into();
     refused(name, ErrorCode::Other(message.clone()), message)

@@ -1,4 +1,4 @@
-//! SmartModules that the cluster keeps: stored, listed and deleted.
+//! Stores, lists and deletes SmartModules.
 
 use floe_wire::fluvio::{
     CreateRequest, DeleteRequest, ErrorCode, SmartModuleSpec, SmartModuleSummary, Status,
@@ -8,7 +8,7 @@ use super::{done, refused, topics::registry_failed};
 use crate::{node::Node, smartmodule::ModuleReference};
 
 pub(super) fn create(node: &Node, request: CreateRequest<SmartModuleSpec>) -> Status {
-    // Real controllers create in spite of `dry_run`; one that says it does not change anything should not.
+    // A real controller ignores `dry_run` here and creates the module; this server honours it.
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
     let name = match &spec.meta {
         Some(meta) => format!("{}-{}-{}", meta.package.name, meta.package.group, meta.package.version),
@@ -49,7 +49,7 @@ pub(super) fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> S
     }
 }
 
-/// The modules that one of `filters` names, or all.
+/// Returns the modules that one of `filters` names, or all.
 pub(super) fn list(node: &Node, filters: &[String], summary: bool) -> Vec<(String, SmartModuleSpec)> {
     let filters: Vec<_> = filters.iter().map(|filter| ModuleReference::parse(filter)).collect();
     node.registry.read(|objects| {

@@ -1,4 +1,4 @@
-//! Creating, deleting and changing topics, with the checks of a real controller.
+//! Creates, deletes and changes topics, with the checks of a real controller.
 
 use std::{collections::BTreeSet, io, time::Duration};
 
@@ -39,7 +39,7 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
         return done(name);
     }
     let wanted = engine_spec(&name, partitions, &spec);
-    // The rules come first: a topic must never be there without them, whatever fails in between.
+    // The rules are stored first: whatever fails next, a topic never exists without its rules.
     if let Err(error) = node.registry.change(|objects| objects.topics.insert(name.clone(), spec)) {
         return registry_failed(name, &error);
     }
@@ -128,7 +128,7 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
         );
     }
     let topic = Topic::from(name.as_str());
-    // The engine's own word: what this server knows may be a moment old.
+    // The engine is asked because the catalog may lag behind.
     let outcome = match node.engine.topic(topic.clone()).await {
         Ok(info) => match info.partitions.checked_add(count).filter(|total| *total <= MAX_PARTITIONS) {
             Some(total) => node.engine.add_partitions(topic.clone(), total).await,
@@ -167,7 +167,7 @@ fn is_system(node: &Node, name: &str) -> bool {
 
 fn forget_rules(node: &Node, name: &str) {
     if let Err(error) = node.registry.change(|objects| objects.topics.remove(name)) {
-        // Harmless: rules without a topic are dropped at the next start, or replaced by those of the next topic.
+        // Harmless: the next start drops rules without a topic, and a new topic of the name replaces them.
         tracing::warn!(%error, topic = name, "the registry cannot be written");
     }
 }
@@ -253,7 +253,7 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
     Ok(partitions)
 }
 
-/// Checks replicas that were assigned by hand.
+/// Checks an explicit replica assignment.
 fn check_assignment(assignment: &[PartitionAssignment]) -> Result<u32, (ErrorCode, String)> {
     let refuse = |message: String| Err((ErrorCode::TopicError, message));
     if assignment.is_empty() {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn good_specifications() {
+    fn valid_specifications() {
         for (spec, partitions) in [
             (TopicSpec::default(), 1),
             (computed(12, 1), 12),
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_specifications_and_their_codes() {
+    fn invalid_specifications_and_their_codes() {
         let mirror = MirrorAssignment::Home(HomeAssignment::default());
         for (spec, code) in [
             (computed(0, 1), ErrorCode::TopicError),

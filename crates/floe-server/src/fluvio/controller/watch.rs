@@ -1,4 +1,4 @@
-//! Watches: everything at first, then what changes.
+//! Watches: a snapshot first, then changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -16,7 +16,8 @@ use crate::{
     response_writer::{Disconnected, ResponseSender},
 };
 
-/// The task that serves a watch; `None` for kinds that cannot be watched, for which controllers close the connection.
+/// Returns the task that serves a watch; `None` for kinds that cannot be watched, for which the caller closes the
+/// connection.
 pub(super) fn open(
     node: Arc<Node>,
     responses: ResponseSender,
@@ -43,13 +44,13 @@ struct Watch {
     node: Arc<Node>,
     responses: ResponseSender,
     header: RequestHeader,
-    /// The epoch up to which the client was told everything.
+    /// Epoch up to which the client has received all changes.
     told: watch::Sender<i64>,
 }
 
 impl Watch {
     async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
-        // The connection is gone: there is nobody to tell.
+        // The only end of a watch is a closed connection, which leaves no client to inform.
         let Err(Disconnected) = self.tell(snapshot).await;
     }
 
@@ -58,7 +59,7 @@ impl Watch {
         snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
     ) -> Result<std::convert::Infallible, Disconnected> {
         let mut epochs = self.node.catalog.epoch();
-        // Before the look at the objects: a change in between comes once too often rather than never.
+        // The epoch is read before the snapshot: a change in between is reported twice rather than lost.
         let mut epoch = *epochs.borrow_and_update();
         let all = snapshot(&self.node);
         let mut known = by_name(&all);
@@ -85,7 +86,7 @@ fn by_name<O: Object>(objects: &[Metadata<O>]) -> BTreeMap<String, Metadata<O>> 
     objects.iter().map(|object| (object.name.clone(), object.clone())).collect()
 }
 
-/// Updates first, then deletions, which carry the object as it last was.
+/// Returns updates, then deletions, which carry the last version of the object.
 fn differences<O: Object>(
     before: &BTreeMap<String, Metadata<O>>,
     now: &BTreeMap<String, Metadata<O>>,
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told() {
+    fn only_changes_are_reported() {
         let before = by_name(&[object("kept", "1"), object("changed", "1"), object("gone", "1")]);
         let now = by_name(&[object("kept", "1"), object("changed", "2"), object("new", "1")]);
         let told: Vec<_> = differences(&before, &now)

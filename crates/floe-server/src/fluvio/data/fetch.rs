@@ -1,4 +1,4 @@
-//! Fetch: what there is, at once.
+//! Fetch: returns what is stored, without waiting.
 
 use floe::engine::{self, ReadRequest, Start};
 use floe_wire::fluvio::{
@@ -12,7 +12,7 @@ use super::{
 use crate::{metrics::Frontend, node::Node};
 
 pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
-    // The limits of the partitions are ignored, as on a real server. The whole reply shares one.
+    // The limits per partition are ignored, as on a real server: all partitions share the limit of the reply.
     let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
     let mut budget = wanted.min(node.limits.response_bytes);
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -59,7 +59,7 @@ async fn read(
     let request = ReadRequest::new(found.at, Start::Offset(offset)).max_bytes(max_bytes).isolation(isolation);
     let mut reader = node.engine.open(request).await.map_err(of_read)?;
     let (mut batches, mut bytes, mut records) = (Vec::new(), 0, 0);
-    // Up to the end that was there at the beginning, so that this never waits for records to come.
+    // The loop stops at the high watermark taken above, so it never waits for new records.
     let mut next = offset;
     while next < marks.high {
         let Some(batch) = reader.next().await.map_err(of_read)? else { break };

@@ -1,13 +1,13 @@
-//! The data server (SPU): records in and out, and the stored offsets of consumers.
+//! The data server (SPU): appends, reads, and stored consumer offsets.
 //!
 //! ```text
-//!            ┌─ stream task ─┐ (one for each StreamFetch)
-//! socket ─► reader ─► worker ─┼─► responses ─► writer ─► socket
-//!            └─ acknowledgements of streams
+//!            ┌─ stream tasks (one per StreamFetch) ─┐
+//! socket ─► reader ─► worker ───────────────────────┴─► response queue ─► writer ─► socket
+//!            └─ acknowledgements, straight to the streams
 //! ```
 //!
-//! The reader hands acknowledgements to streams by itself, so that they never wait behind a slow request. The worker
-//! answers everything else in the order of the requests; appends overlap, in order.
+//! The reader passes acknowledgements to streams itself, so that they never queue behind a slow request. The worker
+//! answers all other requests in order; appends are pipelined, in order.
 
 mod fetch;
 mod offsets;
@@ -41,7 +41,7 @@ use crate::{
     socket::Socket,
 };
 
-/// Requests that may wait for the worker; what really bounds them are their bytes.
+/// Length of the worker's queue; the bytes in flight are the limit that matters.
 const WAITING_REQUESTS: usize = 64;
 
 /// Serves one connection until it ends.
@@ -51,7 +51,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
     let (responses, writer) = response_queue(limits.unread_bytes);
     let (queue, queued) = mpsc::channel(WAITING_REQUESTS);
-    // Owned here, so that they end with this connection whatever ends it.
+    // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     tasks.spawn(worker::run(Arc::clone(&node), queued, responses.clone()));
@@ -69,15 +69,15 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
         return;
     }
-    // What was received is still answered; then the last responses goes, and with it the writer.
+    // Requests that were received are still answered; dropping the connection then ends the worker and the writer.
     drop(connection);
     while tasks.join_next().await.is_some() {}
 }
 
-/// A stream of this connection, as the other requests see it.
+/// A stream of this connection, as other requests see it.
 #[derive(Debug)]
 struct OpenStream {
-    /// The latest acknowledgement.
+    /// Latest acknowledged offset.
     acknowledged: watch::Sender<i64>,
     at: TopicPartition,
     consumer_id: Option<String>,
@@ -89,7 +89,7 @@ struct Connection {
     responses: ResponseSender,
     queue: mpsc::Sender<QueuedRequest>,
     in_flight: Arc<Semaphore>,
-    /// Streams by their number. They stay known after their end, as on a real server.
+    /// Streams by id. An ended stream stays known, as on a real server.
     streams: HashMap<u32, OpenStream>,
     opened: u32,
     running: JoinSet<()>,
@@ -117,7 +117,7 @@ impl Connection {
         }
     }
 
-    /// Hands one request to whoever serves it.
+    /// Dispatches one request.
     async fn take(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
         let size = frame.len();
         let (header, body) = RequestHeader::split(frame).map_err(|error| Some(ReadEnd::Malformed(error)))?;
@@ -127,7 +127,7 @@ impl Connection {
             SpuRequest::UpdateOffsets(request) => self.acknowledge(&header, &request).await,
             SpuRequest::StreamFetch(request) => self.open_stream(header, *request).await,
             SpuRequest::ApiVersions(request) => versions::answer(&self.responses, &header, &request).await,
-            // What follows it is not part of the public protocol.
+            // The mirroring protocol that would follow is not public.
             SpuRequest::StartMirror(_) => Err(Disconnected),
             SpuRequest::UpdateConsumerOffset(request) => {
                 let stream = self.streams.get(&request.stream_id);
@@ -151,7 +151,7 @@ impl Connection {
         taken.map_err(|Disconnected| None)
     }
 
-    /// Waits until the connection may have so many bytes more in flight, so that the worker's queue is bounded.
+    /// Waits until `size` more bytes may be in flight on this connection, then queues the request for the worker.
     async fn hand_over(
         &mut self,
         header: RequestHeader,

@@ -1,4 +1,4 @@
-//! Produce: batches from the socket to the engine, without a copy.
+//! Produce: passes batches from the socket to the engine without a copy.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -21,7 +21,7 @@ use futures_util::future::join_all;
 use super::super::errors;
 use crate::{catalog::TopicEntry, metrics::Frontend, node::Node};
 
-/// A request whose every entry is ready to be appended or refused.
+/// A produce request whose entries are each ready to be appended or refused.
 pub(super) struct PreparedProduce {
     topics: Vec<(String, Vec<PartitionAppend>)>,
     acks: Acks,
@@ -33,12 +33,12 @@ struct PartitionAppend {
     batches: Result<Vec<EncodedBatch>, ErrorCode>,
 }
 
-/// Looks up the topics and checks the batches. Nothing is written yet.
+/// Resolves the topics and checks the batches. Writes nothing.
 pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> PreparedProduce {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = Topic::from(topic.name.as_str());
-        // Official producers send topics without partitions when there is nothing to flush.
+        // Official producers send topics without partitions when they flush an empty buffer.
         let rules =
             if topic.partitions.is_empty() { Err(ErrorCode::None) } else { rules(node, &topic.name).await };
         let mut entries = Vec::with_capacity(topic.partitions.len());
@@ -62,7 +62,7 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
     PreparedProduce { topics, acks, timeout_ms: request.timeout_ms }
 }
 
-/// Appends everything; entries begin in their order and overlap.
+/// Appends all entries; they start in order and run concurrently.
 pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceReply {
     let PreparedProduce { topics, acks, timeout_ms } = prepared;
     let topics = join_all(topics.into_iter().map(async |(name, entries)| {
@@ -72,7 +72,7 @@ pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceRep
     ProduceReply { topics: topics.await, throttle_ms: 0 }
 }
 
-/// What a topic demands of its batches.
+/// Constraints that a topic puts on its batches.
 struct TopicRules {
     entry: Arc<TopicEntry>,
     compression: TopicCompression,
@@ -92,7 +92,7 @@ async fn rules(node: &Node, topic: &str) -> Result<TopicRules, ErrorCode> {
     Ok(TopicRules { entry, compression, storage })
 }
 
-/// The batches of an entry. If one is bad nothing of the entry is written.
+/// Returns the batches of an entry. One bad batch refuses the whole entry.
 fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
@@ -104,7 +104,7 @@ fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedB
             WireError::TooLarge { .. } => ErrorCode::MessageTooLarge,
             error => ErrorCode::Other(format!("the record set is malformed: {error}")),
         })?;
-        // A batch of no records: there is nothing to write.
+        // A batch without records has nothing to write.
         if batch.header().last_offset_delta < 0 {
             continue;
         }
@@ -113,7 +113,7 @@ fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedB
         if !allows(rules.compression, codec) {
             return Err(ErrorCode::CompressionError);
         }
-        // Remembered by the batch: the log need not read it once more.
+        // `verified` records the checked checksum in the batch, so the log does not compute it again.
         batches.push(batch.verified().map_err(|error| ErrorCode::Other(error.to_string()))?);
     }
     if split.remaining().is_empty() {
@@ -131,7 +131,7 @@ fn check_size(rules: &TopicRules, batch: &EncodedBatch) -> Result<(), ErrorCode>
     Ok(())
 }
 
-/// What modules make of the batches of an entry. If they fail on a record nothing of the entry is written.
+/// Sends the batches of an entry through modules. A record that a module fails on refuses the whole entry.
 async fn through_modules(
     node: &Node,
     (modules, version): (&[SmartModuleInvocation], i16),
@@ -156,8 +156,8 @@ async fn through_modules(
     Ok(outputs)
 }
 
-/// The batch with its records numbered one after the other. What a module dropped was never written, so it takes no
-/// offsets, and what it made of one record takes as many as there are.
+/// Renumbers the records of a batch without gaps. Records that a module dropped take no offsets; records that it
+/// added take one each.
 fn renumbered(batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
     let records = batch.records()?;
     let count = records.record_count();
@@ -181,7 +181,7 @@ fn allows(rule: TopicCompression, codec: Codec) -> bool {
         TopicCompression::Snappy => codec == Codec::Snappy,
         TopicCompression::Lz4 => codec == Codec::Lz4,
         TopicCompression::Zstd => codec == Codec::Zstd,
-        // Refused when the topic is created.
+        // Topic creation refuses unknown codecs.
         TopicCompression::Unknown(_) => false,
     }
 }
@@ -245,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_that_names_a_codec_takes_that_one_only() {
+    fn codec_rule_admits_only_its_codec() {
         for codec in Codec::ALL {
             assert!(allows(TopicCompression::Any, codec));
             let table = [

@@ -1,7 +1,7 @@
-//! StreamFetch: one task that sends records and waits for their acknowledgement before it sends more.
+//! StreamFetch: one task per stream, which sends a reply and waits for its acknowledgement before the next.
 //!
-//! A stream sends whole batches only, at least one, even if it exceeds the client's limit: clients that cut batches
-//! lose records, and so none of them can here.
+//! Replies hold whole batches, at least one, even above the client's limit: official clients lose the records of a
+//! batch that is cut off.
 
 use std::sync::Arc;
 
@@ -28,20 +28,20 @@ use crate::{
     smartmodule::Chain,
 };
 
-/// A partition that exists.
+/// An existing partition.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) at: TopicPartition,
-    /// Becomes true when the topic is deleted.
+    /// Turns true when the topic is deleted.
     deletion: watch::Receiver<bool>,
 }
 
-/// Looks up the partition that a stream shall read.
+/// Resolves the partition of a stream request.
 pub(super) async fn resolve(node: &Node, request: &StreamFetchRequest) -> Result<Resolved, ErrorCode> {
     find(node, &request.topic, request.partition).await
 }
 
-/// Looks up a partition.
+/// Resolves a partition.
 pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Resolved, ErrorCode> {
     let entry = node.catalog.find(topic).await.map_err(|error| errors::of_read(&error))?;
     match entry {
@@ -54,9 +54,9 @@ pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Res
 
 /// Why a stream ended.
 enum StreamEnd {
-    /// The client is to be last_replied.
+    /// The client receives the code.
     Refused(ErrorCode),
-    /// There is no client any more.
+    /// The connection is closed.
     Disconnected,
 }
 
@@ -72,8 +72,8 @@ impl From<ErrorCode> for StreamEnd {
     }
 }
 
-/// From here to -1, what clients acknowledge means nothing: they may have nothing to acknowledge yet, and real servers
-/// use -2 among themselves.
+/// Acknowledgements from here to -1 are ignored: clients send -1 before they have read a record, and real servers use
+/// -2 among themselves.
 const FIRST_IGNORED_ACK: i64 = -2;
 
 /// One stream.
@@ -89,13 +89,13 @@ pub(super) struct RecordStream {
     max_bytes: usize,
     /// Offset of the next record to send.
     position: i64,
-    /// The position after the last reply. It stays behind while modules drop records, and an acknowledgement of it, which
-    /// a client may repeat, is no wish to go back.
+    /// Position after the last reply. It stays behind `position` while modules drop records; a duplicate
+    /// acknowledgement of it does not rewind the stream.
     last_replied: i64,
-    /// Read, and not fitting into the last reply.
+    /// A batch that was read and did not fit into the last reply.
     carried_over: Option<EncodedBatch>,
-    /// The client wants to go on at this offset, which cannot be: it is last_replied so once everything there is was looked at.
-    /// Clients ask in this way whether modules dropped all the rest.
+    /// An acknowledged offset outside the partition. The stream refuses it once it has read up to the high watermark:
+    /// clients send such an offset to learn whether modules dropped all remaining records.
     invalid_target: Option<i64>,
 }
 
@@ -126,13 +126,13 @@ impl RecordStream {
         }
     }
 
-    /// Runs until an error, which the client is last_replied, or until the connection ends.
+    /// Runs until the connection closes, or until an error, which is sent to the client.
     pub(super) async fn run(mut self) {
         let Err(StreamEnd::Refused(error_code)) = self.send_all().await else { return };
         self.node.metrics.error(Frontend::Data, error_code.name());
         let partition =
             PartitionRecords { partition: self.at.partition, error_code, ..PartitionRecords::default() };
-        // If the connection is deletion, there is nobody to tell.
+        // A closed connection leaves no client to inform.
         if let Ok(pieces) = self.encode(partition) {
             let _ = self.responses.send(pieces).await;
         }
@@ -147,7 +147,7 @@ impl RecordStream {
                 None => self.send(&mut reader, first).await.map(|()| true)?,
                 Some(chain) => self.send_through(chain, &mut reader, first).await?,
             };
-            // If modules dropped everything, the client was last_replied nothing and has nothing to acknowledge.
+            // If modules dropped all records, no reply was sent and there is nothing to acknowledge.
             if !has_sent {
                 continue;
             }
@@ -155,7 +155,7 @@ impl RecordStream {
         }
     }
 
-    /// The modules that the records go through.
+    /// Opens the chain of modules that the request names.
     async fn chain(&self) -> Result<Option<Chain>, ErrorCode> {
         let StreamFetchRequest { smartmodules, smartmodule: only, wasm_module, .. } = &self.request;
         if only.is_some() || !wasm_module.is_empty() {
@@ -168,7 +168,7 @@ impl RecordStream {
         self.node.smartmodules.open(smartmodules, &self.at, self.header.version).await.map(Some)
     }
 
-    /// Opens the engine at the position, which must be within the partition.
+    /// Opens a reader at the position, which must be within the partition.
     async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
         self.carried_over = None;
         let marks = self.watermarks().await?;
@@ -186,7 +186,7 @@ impl RecordStream {
         }
     }
 
-    /// The next batch, as soon as there is one; `None` when the client moved the position meanwhile.
+    /// Returns the next batch once there is one; `None` if the client moved the position meanwhile.
     async fn first_batch(
         &mut self,
         reader: &mut Box<dyn BatchReader>,
@@ -220,13 +220,14 @@ impl RecordStream {
         }
     }
 
-    /// Sends one reply: `first`, and what else is there and fits.
+    /// Sends one reply: `first`, and further batches that are available and fit.
     async fn send(
         &mut self,
         reader: &mut Box<dyn BatchReader>,
         first: EncodedBatch,
     ) -> Result<(), StreamEnd> {
-        // Reservation for all that may follow is taken before it is read: a client that does not read costs no memory.
+        // The reply is reserved at its largest size before more is read, so a client that does not read costs no
+        // memory.
         let room = self.responses.reserve(self.max_bytes.max(first.len())).await?;
         let mut bytes = first.len();
         let mut batches = vec![first];
@@ -251,7 +252,8 @@ impl RecordStream {
         Ok(self.responses.send_reserved(room, pieces).await?)
     }
 
-    /// Sends what modules make of `first`, and of what else is there and fits. False if they left nothing of it.
+    /// Sends `first`, and further batches that are available and fit, through the chain. Returns false if it dropped
+    /// all records.
     async fn send_through(
         &mut self,
         chain: &mut Chain,
@@ -274,7 +276,7 @@ impl RecordStream {
                 error_code = ErrorCode::SmartModuleRuntimeError(failure);
                 break;
             }
-            // Of records that are dropped no end may come: the client's acknowledgements are looked at in between.
+            // Returning between dropped batches lets the caller look at acknowledgements.
             if batches.is_empty() {
                 return Ok(false);
             }
@@ -297,12 +299,12 @@ impl RecordStream {
         Ok(true)
     }
 
-    /// A batch that is there and fits into a reply of `bytes` so far.
+    /// Returns a batch that is available and fits into a reply that holds `bytes` already.
     fn another_batch(&mut self, reader: &mut Box<dyn BatchReader>, bytes: usize) -> Option<EncodedBatch> {
         if bytes >= self.max_bytes {
             return None;
         }
-        // An error, or the end, comes again when it is asked for the next time.
+        // The reader reports an error, or the end, again on the next call.
         let batch = reader.next().now_or_never()?.ok()??;
         if bytes + batch.len() > self.max_bytes {
             self.carried_over = Some(batch);
@@ -311,7 +313,7 @@ impl RecordStream {
         Some(batch)
     }
 
-    /// Waits until the client has taken the last reply.
+    /// Waits until the client acknowledges the last reply.
     async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
         loop {
             if let Some(offset) = self.invalid_target {
@@ -328,7 +330,7 @@ impl RecordStream {
         }
     }
 
-    /// Goes where the latest acknowledgement says. False if it says nothing.
+    /// Moves to the latest acknowledged offset. Returns false if that offset is to be ignored.
     async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
         let next = *self.acknowledgements.borrow_and_update();
         if next < 0 {
@@ -349,7 +351,7 @@ impl RecordStream {
         }
     }
 
-    /// The code for an error of the engine. That the topic is deletion is last_replied as such: the stream was open.
+    /// Maps an engine error to a code. An open stream reports a missing topic as deleted.
     async fn code_of(&self, error: &Error) -> ErrorCode {
         match error.kind() {
             ErrorKind::TopicNotFound => ErrorCode::TopicDeleted,
@@ -370,7 +372,7 @@ impl RecordStream {
     }
 }
 
-/// Whether a read may begin at `offset`; the codes are those of a real server.
+/// Checks that a read may start at `offset`; the codes are those of a real server.
 pub(super) fn check_start(offset: i64, marks: Watermarks) -> Result<(), ErrorCode> {
     if offset < marks.start {
         return Err(ErrorCode::OffsetEvicted { offset, next_available: marks.start });

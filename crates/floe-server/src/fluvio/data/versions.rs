@@ -1,4 +1,4 @@
-//! What the data server says it speaks.
+//! Protocol versions that the data server announces.
 
 use floe_wire::fluvio::{
     ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsRequest, FetchRequest,
@@ -10,10 +10,10 @@ use crate::{
     response_writer::{Disconnected, ResponseSender},
 };
 
-/// Streams of clients that do not say their version keep this layout, as on a real server.
+/// Highest stream version for clients that send no version, as on a real server.
 const UNVERSIONED_STREAM_MAX: i16 = 15;
 
-/// Data servers never tell their platform version.
+/// Data servers announce no platform version.
 const PLATFORM: &str = "0.0.0";
 
 pub(super) async fn answer(

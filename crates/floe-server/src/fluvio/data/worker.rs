@@ -1,4 +1,4 @@
-//! Answers the requests of a connection, except for streams, in their order.
+//! Answers the requests of a connection in order, except for streams.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -18,25 +18,25 @@ use crate::{
     response_writer::{Disconnected, ResponseSender},
 };
 
-/// Produce requests of one connection that may be under way. Their bytes are bounded as well.
+/// Pipelined appends per connection, in addition to the limit in bytes.
 const APPENDS: usize = 32;
 
-/// A request that waits for the worker.
+/// A request in the worker's queue.
 #[derive(Debug)]
 pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
-    /// Given back when the request is answered.
+    /// Share of the bytes in flight, released with the answer.
     pub(super) room: OwnedSemaphorePermit,
 }
 
-/// The requests that are answered in order.
+/// Requests that are answered in order.
 #[derive(Debug)]
 pub(super) enum Request {
     Produce(ProduceRequest),
     Fetch(FetchRequest),
     FetchOffsets(FetchOffsetsRequest),
-    /// With the partition and the consumer of the stream, if there is such a stream.
+    /// Carries the partition and the consumer of the stream, if the stream exists.
     StoreOffset(UpdateConsumerOffsetRequest, Option<(TopicPartition, Option<String>)>),
     DeleteOffset(DeleteConsumerOffsetRequest),
     ListOffsets(FetchConsumerOffsetsRequest),
@@ -44,7 +44,7 @@ pub(super) enum Request {
 
 type Answer = Result<Vec<Bytes>, Disconnected>;
 
-/// Works until there are no more queue, or the client is gone.
+/// Runs until the queue closes or the connection does.
 pub(super) async fn run(
     node: Arc<Node>,
     mut queue: mpsc::Receiver<QueuedRequest>,
@@ -72,7 +72,7 @@ pub(super) async fn run(
                 drop(room);
                 answer
             });
-            // Polled here once, so that appends begin in the order of their requests, whatever polls them later.
+            // The first poll here starts appends in the order of their requests, whichever is polled next.
             match append.as_mut().now_or_never() {
                 Some(answer) if appends.is_empty() => {
                     if send(&responses, answer).await.is_err() {
@@ -84,7 +84,7 @@ pub(super) async fn run(
             }
             continue;
         }
-        // Everything else sees what was written before it.
+        // All other requests see the appends before them.
         while let Some(answer) = appends.next().await {
             if send(&responses, answer).await.is_err() {
                 return;
@@ -105,7 +105,7 @@ pub(super) async fn run(
 
 async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer {
     match request {
-        // Handled by the caller, which lets appends overlap.
+        // The caller pipelines appends and does not get here.
         Request::Produce(request) => {
             let reply = produce::append(node, produce::prepare(node, request, header.version).await).await;
             pieces::<ProduceRequest>(header, &reply)
