@@ -60,14 +60,14 @@ impl Catalog {
                             Ok(TopicEvent::Deleted(name)) => self.refresh(&name).await,
                             Ok(_) => {}
                             Err(error) => {
-                                tracing::warn!(%error, "the watch of the engine's topics broke");
+                                tracing::warn!(%error, "topic watch failed, retrying");
                                 break;
                             }
                         }
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Unsupported => return,
-                Err(error) => tracing::warn!(%error, "the engine's topics cannot be watched"),
+                Err(error) => tracing::warn!(%error, "cannot watch the engine's topics, retrying"),
             }
             tokio::time::sleep(WATCH_RETRY_DELAY).await;
         }
@@ -95,7 +95,7 @@ impl Catalog {
         match self.engine.topic(name.clone()).await {
             Ok(info) => drop(self.insert(info)),
             Err(error) if error.kind() == ErrorKind::TopicNotFound => self.remove(name.as_str()),
-            Err(error) => tracing::warn!(%error, topic = %name, "a topic cannot be looked up"),
+            Err(error) => tracing::warn!(%error, topic = %name, "topic lookup failed"),
         }
     }
 

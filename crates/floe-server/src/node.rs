@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! State that all connections of a server share.
 
 use std::sync::{
     Arc,
@@ -16,31 +16,31 @@ use crate::{
     smartmodule::SmartModules,
 };
 
-/// Id of the only data server. Real clusters number theirs from here, too.
+/// Id of the only data server, which is the first id of a real cluster.
 pub(crate) const SPU_ID: i32 = 5001;
 
 /// Name of the only data server.
 pub(crate) const SPU_NAME: &str = "floe-spu-5001";
 
-/// Where clients reach the data server.
+/// Address under which clients reach the data server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-/// The server, as its connections see it.
+/// The server as its connections see it.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) engine: SharedEngine,
-    /// Whose health is told.
+    /// Client whose health `/readyz` reports.
     pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
-    /// Whether Fluvio clients speak TLS.
+    /// Whether Fluvio clients use TLS.
     pub(crate) is_encrypted: bool,
     pub(crate) smartmodules: SmartModules,
     /// `None` when Fluvio is not served.
@@ -55,11 +55,11 @@ impl Node {
     }
 }
 
-/// Waits until it is said: that the server stops, or that a topic is gone. Nobody left to say it says it, too.
+/// Resolves when the flag is set (shutdown or topic deletion) or its sender is dropped.
 ///
 /// # Cancel safety
-/// Dropping the future loses nothing.
+/// Cancel safe.
 pub(crate) async fn until_set(flag: &mut watch::Receiver<bool>) {
-    // The guard that this returns must not live on: it is no thing to carry over a wait.
-    let _ = flag.wait_for(|told| *told).await;
+    // The returned guard is dropped at once: it must not be held across an await.
+    let _ = flag.wait_for(|set| *set).await;
 }

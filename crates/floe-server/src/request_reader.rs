@@ -1,4 +1,4 @@
-//! The reading half of a connection: bytes in, whole requests out.
+//! Reading half of a connection: splits received bytes into requests.
 
 use std::time::Duration;
 
@@ -12,26 +12,26 @@ use crate::{
     socket::SocketReader,
 };
 
-/// Takes one whole request off the front of what was received; `None` while there is none.
+/// Splits one whole request off the received bytes; `None` if it is incomplete.
 pub(crate) type Split = fn(&mut BytesMut, usize) -> Result<Option<Bytes>, WireError>;
 
-/// Why there are no more requests.
+/// Why a connection has no more requests.
 #[derive(Debug)]
 pub(crate) enum ReadEnd {
-    /// The client is done: there was nothing after its last request.
+    /// The client closed the connection after its last request.
     Closed,
-    /// The client left within a request, or the connection broke.
+    /// The client closed the connection within a request, or the connection broke.
     Broken,
-    /// A request was not complete in time.
+    /// A request missed its deadline.
     TooSlow,
-    /// Nothing happened for as long as a connection may be idle.
+    /// The connection exceeded its idle timeout.
     Idle,
-    /// What came is no request.
+    /// The received bytes are no request.
     Malformed(WireError),
 }
 
 impl ReadEnd {
-    /// Value of the label `error`; `None` for an end that is no error.
+    /// Value of the label `error`; `None` if the end is no error.
     pub(crate) fn label(&self) -> Option<&'static str> {
         match self {
             Self::Closed | Self::Idle => None,
@@ -51,20 +51,21 @@ pub(crate) struct RequestReader {
     split: Split,
     limit: usize,
     frame_timeout: Duration,
-    /// When the request that has begun must be complete.
+    /// Deadline of the request that has begun.
     deadline: Option<Instant>,
 }
 
 impl RequestReader {
-    /// Reads requests of at most `limit` bytes, each of which must be complete `frame_timeout` after its first byte.
+    /// Creates a reader of requests of at most `limit` bytes, each of which must be complete `frame_timeout` after
+    /// its first byte.
     pub(crate) fn new(socket: SocketReader, split: Split, limit: usize, frame_timeout: Duration) -> Self {
         Self { socket, received: BytesMut::new(), split, limit, frame_timeout, deadline: None }
     }
 
-    /// The next request, as a slice of what was received. Waits without limit for one to begin.
+    /// Returns the next request, as a slice of the receive buffer. Waits for its first byte without a limit.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Cancel safe: received bytes stay in the buffer.
     pub(crate) async fn next(&mut self) -> Result<Bytes, ReadEnd> {
         loop {
             match (self.split)(&mut self.received, self.limit) {
@@ -76,7 +77,7 @@ impl RequestReader {
                 Err(error) => return Err(ReadEnd::Malformed(error)),
             }
             if self.received.is_empty() {
-                // An idle connection holds no memory for what may come.
+                // An idle connection holds no receive buffer.
                 self.received = BytesMut::new();
             }
             match self.read().await? {
@@ -87,11 +88,11 @@ impl RequestReader {
         }
     }
 
-    /// As [`RequestReader::next`], but a connection that is idle for so long has ended, unless `is_busy` says that something
-    /// goes on besides.
+    /// Returns the next request, or [`ReadEnd::Idle`] once the connection has been idle for `limit` and `is_busy` is
+    /// false.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Cancel safe: received bytes stay in the buffer.
     pub(crate) async fn next_unless_idle(
         &mut self,
         limit: Option<Duration>,
@@ -102,7 +103,7 @@ impl RequestReader {
             if let Ok(outcome) = tokio::time::timeout(limit, self.next()).await {
                 return outcome;
             }
-            // A request that has begun has a limit of its own.
+            // A request that has begun has a deadline of its own.
             if self.received.is_empty() && !is_busy() {
                 return Err(ReadEnd::Idle);
             }
@@ -123,8 +124,8 @@ impl RequestReader {
     }
 }
 
-/// Reads until the client is done or at fault, until the server stops, or until one of the tasks that serve the
-/// connection ends: then nobody would get the answers. Counts what went wrong.
+/// Runs `reading` until it ends, the server stops, or a task of the connection ends, after which no response could be
+/// sent. Counts errors.
 pub(crate) async fn read_until_end(
     node: &Node,
     front: Frontend,
@@ -144,15 +145,15 @@ pub(crate) async fn read_until_end(
     ended
 }
 
-/// Bytes that are read and thrown away so that a last answer reaches its client.
+/// Bytes that are discarded so that the last response reaches the client.
 const MAX_DISCARDED: usize = 1 << 20;
 
-/// How long a client may take to hang up after a last answer.
+/// Time for the client to close the connection after the last response.
 const HANG_UP_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl RequestReader {
-    /// Reads what the client still sends, within bounds, so that closing the socket does not reset the connection while
-    /// an answer is on its way.
+    /// Discards what the client still sends, within bounds. Closing a socket with unread bytes resets the connection,
+    /// which could drop the last response.
     pub(crate) async fn discard(&mut self) {
         let reading = async {
             let mut discarded = 0;
@@ -164,7 +165,7 @@ impl RequestReader {
                 }
             }
         };
-        // Whoever goes on sending is cut off.
+        // A client that keeps sending past the deadline is cut off.
         let _ = tokio::time::timeout(HANG_UP_TIMEOUT, reading).await;
     }
 }

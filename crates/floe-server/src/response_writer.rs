@@ -1,4 +1,4 @@
-//! The writing half of a connection: answers in, bytes out, bounded in bytes.
+//! Writing half of a connection: a queue of responses, bounded in bytes.
 
 use std::{
     collections::VecDeque,
@@ -12,20 +12,20 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
 };
 
-/// Answers that may wait in the queue itself; what really bounds it are the bytes.
+/// Length of the queue; the limit in bytes is the one that matters.
 const QUEUE_LEN: usize = 256;
 
-/// Answers written with one call.
+/// Responses per vectored write.
 const MAX_RESPONSES_PER_WRITE: usize = 64;
 
-/// A permit stands for this many bytes: a semaphore counts to 2^29 on small machines.
+/// Bytes per permit. Tokio's semaphore counts to 2^29 on 32-bit machines.
 const PERMIT_BYTES: usize = 1024;
 
-/// The connection is gone.
+/// The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Disconnected;
 
-/// Where the tasks of a connection put their answers. Clones feed the same connection.
+/// Queues the responses of a connection. Clones feed the same connection.
 #[derive(Debug, Clone)]
 pub(crate) struct ResponseSender {
     queue: mpsc::Sender<QueuedResponse>,
@@ -33,7 +33,7 @@ pub(crate) struct ResponseSender {
     units: u32,
 }
 
-/// Reservation for an answer that does not exist yet.
+/// Reserved bytes of a response that is not encoded yet.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     permit: OwnedSemaphorePermit,
@@ -45,14 +45,14 @@ struct QueuedResponse {
     reservation: Reservation,
 }
 
-/// What [`ResponseSender`] feeds.
+/// Writes the queued responses to the socket.
 #[derive(Debug)]
 pub(crate) struct ResponseWriter {
     queue: mpsc::Receiver<QueuedResponse>,
     unread: Arc<Semaphore>,
 }
 
-/// An responses in which about `limit` bytes may wait for the client.
+/// Creates the response queue of a connection, which holds about `limit` unread bytes.
 pub(crate) fn response_queue(limit: usize) -> (ResponseSender, ResponseWriter) {
     let units = units(limit);
     let (sender, receiver) = mpsc::channel(QUEUE_LEN);
@@ -64,21 +64,23 @@ pub(crate) fn response_queue(limit: usize) -> (ResponseSender, ResponseWriter) {
 }
 
 impl ResponseSender {
-    /// Waits until `bytes` more may wait for the client. An answer that is larger than the limit waits until it is
-    /// alone.
+    /// Waits until `bytes` more may be queued. A response above the limit waits until the queue is empty.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: no bytes stay reserved.
     pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, Disconnected> {
         let wanted = units(bytes).min(self.units);
         let permit = Arc::clone(&self.unread).acquire_many_owned(wanted).await.map_err(|_| Disconnected)?;
         Ok(Reservation { permit })
     }
 
-    /// Sends an answer, waiting for room.
+    /// Queues a response, after waiting for free bytes.
     pub(crate) async fn send(&self, pieces: Vec<Bytes>) -> Result<(), Disconnected> {
         let reservation = self.reserve(pieces.iter().map(Bytes::len).sum()).await?;
         self.send_reserved(reservation, pieces).await
     }
 
-    /// Sends an answer for which there is room. Reservation for more than it needs is given back.
+    /// Queues a response whose bytes are reserved, and releases the bytes that it does not need.
     pub(crate) async fn send_reserved(
         &self,
         mut reservation: Reservation,
@@ -96,10 +98,10 @@ fn units(bytes: usize) -> u32 {
 }
 
 impl ResponseWriter {
-    /// Writes until no one is left to send, then shuts the socket down for writing.
+    /// Writes until all senders are dropped, then shuts the socket down for writing.
     ///
     /// # Errors
-    /// The socket's. Whoever sends then learns that the connection is gone.
+    /// Returns the error of the socket; senders then get [`Disconnected`].
     pub(crate) async fn run(mut self, socket: impl AsyncWrite + Unpin) -> io::Result<()> {
         let outcome = self.write_all(socket).await;
         self.unread.close();
@@ -122,7 +124,7 @@ impl ResponseWriter {
     }
 }
 
-/// Several pieces of memory as one run of bytes, so that they are written with one call and without a copy.
+/// Pieces of memory as one buffer, written with one vectored call and without a copy.
 #[derive(Debug, Default)]
 struct Pieces(VecDeque<Bytes>);
 
@@ -165,7 +167,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pieces_are_one_run_of_bytes() {
+    fn pieces_are_one_buffer() {
         let mut pieces = Pieces(["ab", "c", "defg"].map(Bytes::from).into());
         assert_eq!((pieces.remaining(), pieces.chunk()), (7, &b"ab"[..]));
         let mut slices = [IoSlice::new(&[]); 2];
@@ -177,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_client_that_does_not_read_stops_those_who_answer() {
+    async fn client_that_does_not_read_blocks_senders() {
         let (responses, writer) = response_queue(4 * PERMIT_BYTES);
         let (mut client, server) = tokio::io::duplex(1);
         let writing = tokio::spawn(writer.run(server));
@@ -196,7 +198,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_answer_above_the_limit_goes_alone_and_spare_room_returns() {
+    async fn oversize_response_is_sent_alone_and_spare_bytes_are_released() {
         let (responses, writer) = response_queue(4 * PERMIT_BYTES);
         let (mut client, server) = tokio::io::duplex(64 * PERMIT_BYTES);
         let writing = tokio::spawn(writer.run(server));
@@ -210,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn when_the_client_is_gone_everyone_learns_it() {
+    async fn senders_learn_that_the_client_disconnected() {
         let (responses, writer) = response_queue(PERMIT_BYTES);
         let (client, server) = tokio::io::duplex(1);
         drop(client);

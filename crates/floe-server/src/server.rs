@@ -1,4 +1,4 @@
-//! Accepts connections, counts them, and ends in order.
+//! Accepts and counts connections, and shuts down gracefully.
 
 use std::{
     fmt, io,
@@ -34,21 +34,24 @@ use crate::{
     walrus,
 };
 
-/// How long to wait when the operating system has no more sockets for us.
+/// Delay after a failed accept, for example when the process has no free descriptors.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How long `/readyz` says no before the listeners close, if it is served: a balancer must have a chance to see it.
-/// Part of the shutdown deadline.
+/// Time between the failing readiness and the closing of the listeners, so that load balancers see it. Part of the
+/// shutdown deadline.
 const LAME_DUCK: Duration = Duration::from_millis(200);
 
-/// Serves `engine` on `listeners` until `shutdown` is ready, then ends: `/readyz` turns to 503, no more connections are
-/// taken, requests that were received are answered, and what is still open at the deadline is closed.
+/// Serves `engine` on `listeners` until `shutdown` resolves, then shuts down gracefully: `/readyz` turns to 503, the
+/// listeners close, received requests are answered, and connections that are open at the deadline are closed.
 ///
-/// The engine is left open: closing it is the caller's.
+/// The caller closes the engine.
 ///
 /// # Errors
-/// What keeps the server from starting: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] when the
-/// registry cannot be read.
+/// Returns errors of the start: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] if the registry
+/// cannot be read.
+///
+/// # Cancel safety
+/// Dropping the future stops the server at once, without answering requests in flight.
 pub async fn serve(
     listeners: Listeners,
     engine: SharedEngine,
@@ -59,7 +62,7 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let catalog = Arc::clone(&node.catalog);
-    // Everything that runs belongs to this future, so that dropping it stops the server.
+    // All tasks belong to this future, so dropping it stops the server.
     let mut background = JoinSet::new();
     background.spawn(async move { catalog.follow().await });
     let connections = Arc::new(Semaphore::new(options.limits.connections));
@@ -92,7 +95,7 @@ pub async fn serve(
         });
         accept(listener, Frontend::Walrus, handler);
     }
-    // Health must be told until the very end, so HTTP ends last.
+    // HTTP stops last, so that health is reported until the end.
     let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
         let handler: Handler = Arc::new(|node, socket, stop| Box::pin(http::serve(node, socket, stop)));
@@ -149,7 +152,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
 }
 
 fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
-    // Nobody can connect to 0.0.0.0; without a name to advertise, only clients of this machine are served.
+    // Clients cannot connect to an unspecified address; without a name to advertise, only local clients are served.
     let host = match advertise {
         Some(host) => host.to_owned(),
         None if bound.ip().is_unspecified() => "127.0.0.1".to_owned(),
@@ -158,7 +161,8 @@ fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
     PublicAddress { host, port: bound.port() }
 }
 
-/// A topic that was deleted while no server ran must not hand its rules to the next topic of its name.
+/// Deletes rules of topics that were deleted while no server ran: they must not apply to a new topic of the same
+/// name.
 fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> {
     let topics = catalog.all();
     let exists = |name: &str| topics.iter().any(|entry| entry.info.name.as_str() == name);
@@ -168,8 +172,8 @@ fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> 
     registry.change(|objects| objects.topics.retain(|name, _| exists(name)))
 }
 
-/// Serves one connection until it ends, or until the receiver says that the server stops and all requests that were
-/// received are answered.
+/// Serves one connection until it ends, or until the flag reports the shutdown and all received requests are
+/// answered.
 type Handler = Arc<dyn Fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 struct Acceptor {
@@ -231,7 +235,7 @@ impl Acceptor {
     }
 }
 
-/// The connection after the handshake of TLS, if there is to be one; `None` if it failed.
+/// Runs the TLS handshake if the front-end is encrypted; `None` if it failed.
 async fn secured(
     node: &Node,
     front: Frontend,
@@ -247,7 +251,7 @@ async fn secured(
     match tokio::time::timeout(node.limits.handshake_timeout, tls.accept(socket)).await {
         Ok(Ok(socket)) => Some(Socket::Encrypted(Box::new(socket))),
         Ok(Err(error)) => {
-            tracing::debug!(%error, listener = front.name(), "a handshake failed");
+            tracing::debug!(%error, listener = front.name(), "TLS handshake failed");
             node.metrics.error(front, "handshake_failed");
             None
         }
@@ -258,14 +262,14 @@ async fn secured(
     }
 }
 
-/// Answers go out at once, and a client whose machine is gone is noticed some day.
+/// Turns off Nagle's algorithm, and turns on keepalive, which detects dead clients.
 fn configure(socket: &TcpStream) {
-    // A socket that refuses either works all the same.
+    // Neither option is needed for correctness.
     let _ = socket.set_nodelay(true);
     let _ = SockRef::from(socket).set_keepalive(true);
 }
 
-/// Counts a connection as open while it lives, also if its task is cancelled.
+/// Counts a connection as open until it is dropped, which covers cancelled tasks.
 struct ConnectionCount {
     node: Arc<Node>,
     front: Frontend,
@@ -295,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_sent_where_they_can_go() {
+    fn advertised_address_is_reachable() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         for (advertise, bound, host) in [
             (None, "127.0.0.1:9010", "127.0.0.1"),

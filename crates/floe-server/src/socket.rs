@@ -1,4 +1,4 @@
-//! A connection of a client, plain or encrypted, in two halves.
+//! A client connection, plain or encrypted, split in two halves.
 
 use std::{
     io::{self, IoSlice},
@@ -17,18 +17,18 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Reservation that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
+/// Bytes reserved before a read. Small requests share a buffer, large ones grow by doubling.
 const READ_RESERVE: usize = 32 * 1024;
 
-/// Reservation for the first bytes of an encrypted connection, which must be there before anybody knows that something comes.
+/// Bytes reserved for an idle encrypted connection, whose buffer must exist before readiness is known.
 const IDLE_READ_RESERVE: usize = 512;
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// From elsewhere than TCP.
+    /// A transport other than TCP.
     Custom(Box<dyn Stream>),
 }
 
@@ -51,7 +51,7 @@ impl Socket {
     }
 }
 
-/// The half that requests come from.
+/// Reading half.
 #[derive(Debug)]
 pub(crate) enum SocketReader {
     Plain(OwnedReadHalf),
@@ -60,11 +60,10 @@ pub(crate) enum SocketReader {
 }
 
 impl SocketReader {
-    /// Waits for bytes and puts them behind those in `received`; 0 is the end. A plain connection takes no memory while it
-    /// is idle.
+    /// Waits for bytes and appends them to `received`; 0 is the end. An idle plain connection holds no memory.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Cancel safe.
     pub(crate) async fn read(&mut self, received: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => loop {
@@ -93,7 +92,7 @@ impl SocketReader {
     }
 }
 
-/// Doubles what has really come: a length that a client merely claims takes no memory.
+/// Grows the buffer in proportion to the received bytes: a length that a client merely claims allocates nothing.
 fn reserve_for_read(received: &mut BytesMut, least: usize) {
     let room = received.len().max(least);
     if received.capacity() - received.len() < least / 8 {
@@ -101,7 +100,7 @@ fn reserve_for_read(received: &mut BytesMut, least: usize) {
     }
 }
 
-/// The half that answers go to.
+/// Writing half.
 #[derive(Debug)]
 pub(crate) enum SocketWriter {
     Plain(OwnedWriteHalf),

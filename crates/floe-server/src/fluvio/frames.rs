@@ -25,7 +25,7 @@ pub(super) fn pieces<R: Request>(
     match encode_reply::<R>(reply, header.version, header.correlation_id) {
         Ok(frame) => Ok(frame.pieces()),
         Err(error) => {
-            tracing::error!(%error, api = R::NAME, "a reply cannot be encoded");
+            tracing::error!(%error, api = R::NAME, "cannot encode a reply");
             Err(Disconnected)
         }
     }

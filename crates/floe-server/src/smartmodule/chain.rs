@@ -1,4 +1,4 @@
-//! The modules of one request, called one after the other on blocking threads.
+//! Runs the modules of one request, one after the other, on blocking threads.
 
 use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
@@ -20,18 +20,18 @@ use super::{
 };
 use crate::options::Limits;
 
-/// Compiled modules that are kept: producers send theirs with every request.
+/// Compiled modules in the cache: producers send their modules with every request.
 const KEPT: usize = 16;
 
-/// Bytes that a batch may have when it is unpacked for a module.
+/// Largest size of a decompressed batch in bytes.
 pub(super) const MAX_SECTION_LEN: usize = 64 << 20;
 
-/// What all modules of a server share.
+/// Cache of compiled modules, and the limit of concurrent calls.
 pub(super) struct ModulePool {
     call_limits: CallLimits,
-    /// What was compiled, by the bytes that were sent; the latest first.
+    /// Compiled modules by the bytes that clients sent, most recently used first.
     compiled: Mutex<VecDeque<(Bytes, Module)>>,
-    /// ModulePool at work, no more than there are processors: the rest of the server must not wait for them.
+    /// One permit per processor, so that modules do not starve the rest of the server.
     workers: Arc<Semaphore>,
 }
 
@@ -54,7 +54,7 @@ impl ModulePool {
         }
     }
 
-    /// Does what takes the processor where it keeps nobody waiting.
+    /// Runs CPU-bound work on a blocking thread.
     async fn run<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -62,7 +62,7 @@ impl ModulePool {
         let permit = Arc::clone(&self.workers).acquire_owned().await.map_err(|closed| closed.to_string())?;
         let worked = tokio::task::spawn_blocking(move || {
             let outcome = work(&self);
-            // Given back here and not by the caller, who may give up before the work is done.
+            // The thread releases the permit, because the caller may be cancelled before the work ends.
             drop(permit);
             outcome
         });
@@ -91,7 +91,7 @@ impl ModulePool {
     }
 }
 
-/// The module itself. Clients compress it; what is not compressed is taken as it is.
+/// Decompresses a module. Clients use gzip; an uncompressed module is taken as it is.
 fn unpacked(sent: &Bytes) -> Result<Bytes, ErrorCode> {
     let invalid = |error: WireError| ErrorCode::SmartModuleInvalid { error: error.to_string(), name: None };
     if sent.starts_with(b"\0asm") {
@@ -129,7 +129,7 @@ impl Chain {
         &self.instances
     }
 
-    /// Calls modules. After an error the chain is of no further use.
+    /// Calls modules. After an error the chain is unusable.
     pub(super) async fn call<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut [Instance]) -> Result<T, String> + Send + 'static,
@@ -144,8 +144,8 @@ impl Chain {
         outcome
     }
 
-    /// Sends the records of a batch from the offset `from` on through all modules. The answer to an error is that the
-    /// request failed: the state of the modules is unknown.
+    /// Sends the records of a batch, from the offset `from` on, through all modules. After an error the state of the
+    /// modules is unknown and the request must fail.
     pub(crate) async fn transform(&mut self, batch: &EncodedBatch, from: i64) -> Result<Transformed, String> {
         let batch = batch.clone();
         self.call(move |instances| transform(instances, &batch, from)).await
@@ -171,7 +171,7 @@ fn transform(instances: &mut [Instance], batch: &EncodedBatch, from: i64) -> Res
         let output = instance.transform(&section).map_err(|broken| broken.to_string())?;
         section.records = output.section;
         failure = output.failure;
-        // What came out of the modules before is the result.
+        // The output of the modules before it is the result.
         if failure.is_some() {
             break;
         }

@@ -1,4 +1,4 @@
-//! One module, ready to be called.
+//! One module instance, ready to be called.
 
 use std::fmt;
 
@@ -11,25 +11,26 @@ use super::{
     sandbox::{self, Host, MemoryRefused},
 };
 
-/// A function of the module: address and length of its input, and the version of the layout; negative is an error.
+/// Signature of a module function: address and length of its input, and the version of its encoding. A negative
+/// result is an error.
 type Function = TypedFunc<(i32, i32, i32), i32>;
 
-/// The kinds of transforms in the order in which they are looked for.
+/// Kinds of transforms, in lookup order.
 const SIMPLE: [&str; 4] = ["filter", "map", "filter_map", "array_map"];
 const AGGREGATE: &str = "aggregate";
 
-/// What one call may use.
+/// Limits of one call.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallLimits {
     /// Bytes of memory.
     pub(super) memory: usize,
-    /// Instructions for a call, whatever it is about.
+    /// Instructions per call.
     pub(super) fuel: u64,
-    /// Instructions for each byte of input besides.
+    /// Further instructions per byte of input.
     pub(super) fuel_per_byte: u64,
 }
 
-/// Why a module cannot go on.
+/// Why a module failed.
 #[derive(Debug, PartialEq)]
 pub(super) enum ModuleError {
     Memory(MemoryRefused),
@@ -52,7 +53,7 @@ enum Transform {
     Aggregate(Function, Bytes),
 }
 
-/// A module with its memory.
+/// An instantiated module with its memory.
 pub(super) struct Instance {
     store: Store<Host>,
     memory: Memory,
@@ -70,7 +71,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// The records that go through a module, with what they count from.
+/// A record section, with the offset and time that its records count from.
 #[derive(Debug, Clone)]
 pub(super) struct Section {
     pub(super) base_offset: i64,
@@ -79,7 +80,7 @@ pub(super) struct Section {
 }
 
 impl Instance {
-    /// Instantiates a module and tells it its parameters.
+    /// Instantiates a module and passes it its parameters.
     pub(super) fn start(
         module: &Module,
         invocation: &SmartModuleInvocation,
@@ -115,7 +116,7 @@ impl Instance {
         if let Some(init) = init {
             instance.init(&init, invocation)?;
         }
-        // Without a function to give them to, no records are looked up.
+        // A module without `look_back` needs no records read for it.
         if instance.look_back.is_none() {
             instance.lookback = None;
         }
@@ -153,8 +154,7 @@ impl Instance {
         if status < 0 {
             return Err(ModuleError::Other(interface::transform_status(status).to_owned()));
         }
-        let unreadable =
-            |error| ModuleError::Other(format!("the output of the module cannot be read: {error}"));
+        let unreadable = |error| ModuleError::Other(format!("invalid output of the module: {error}"));
         let mut output = Input::new(self.output());
         let records = interface::records_output(&mut output, self.version).map_err(unreadable)?;
         if let Transform::Aggregate(_, accumulator) = &mut self.transform {
@@ -163,7 +163,7 @@ impl Instance {
         Ok(records)
     }
 
-    /// Shows records to the module that lie before those that it will transform.
+    /// Shows the module records that lie before those it will transform.
     pub(super) fn look_back(&mut self, section: &Section) -> Result<(), ModuleError> {
         let Some(function) = self.look_back else { return Ok(()) };
         let Section { base_offset, base_timestamp, records } = section;
@@ -189,16 +189,16 @@ impl Instance {
             Ok(at) => at,
             Err(error) => return Err(module_error(&error)),
         };
-        // The module chose the place, so it is checked.
+        // The module returned the address, so the write is bounds-checked.
         if self.memory.write(&mut self.store, at.cast_unsigned() as usize, input).is_err() {
-            return Err(ModuleError::Other("the module gave no room for the records".to_owned()));
+            return Err(ModuleError::Other("the module allocated its input outside its memory".to_owned()));
         }
         function
             .call(&mut self.store, (at, length, i32::from(self.version)))
             .map_err(|error| module_error(&error))
     }
 
-    /// What the module handed over in its last call; nothing if it handed over nothing that is there.
+    /// Returns the output of the last call; empty if the module gave none, or one outside its memory.
     fn output(&self) -> Bytes {
         let handed = self.store.data().output.and_then(|(at, length)| {
             let (at, length) = (at as usize, length as usize);
@@ -208,7 +208,7 @@ impl Instance {
     }
 }
 
-/// The transform that the module exports. Of the request only the start value of an aggregate counts.
+/// Returns the transform that the module exports. The request only contributes the initial value of an aggregate.
 fn transform(
     exports: &Exports,
     store: &Store<Host>,
@@ -237,16 +237,14 @@ fn function(exports: &Exports, store: &Store<Host>, name: &str) -> Result<Option
 }
 
 fn refuel(store: &mut Store<Host>, fuel: u64) {
-    // An error means that instructions are not counted, and the engine is told to count them.
+    // Fuel metering is enabled in the configuration, which is the only condition of this call.
     let _ = store.set_fuel(fuel);
 }
 
 fn module_error(error: &Error) -> ModuleError {
     ModuleError::Other(match error.as_trap_code() {
-        Some(TrapCode::OutOfFuel) => "the module was stopped: it ran longer than it may".to_owned(),
-        Some(TrapCode::GrowthOperationLimited) => {
-            "the module was stopped: it asked for more memory than it may have".to_owned()
-        }
+        Some(TrapCode::OutOfFuel) => "the module exceeded its instruction limit".to_owned(),
+        Some(TrapCode::GrowthOperationLimited) => "the module exceeded its memory limit".to_owned(),
         _ => error.to_string(),
     })
 }

@@ -1,4 +1,4 @@
-//! The records that modules see before the first one that they transform.
+//! Look-back: shows modules the records before the first one that they transform.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -13,7 +13,7 @@ use super::{
     instance::Section,
 };
 
-/// Bytes to read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 1 << 20;
 
 /// Shows each module of the chain the records that it asked for, batch by batch.
@@ -44,12 +44,12 @@ pub(super) async fn run(engine: &SharedEngine, chain: &mut Chain, at: &TopicPart
     Ok(())
 }
 
-/// Which records to show.
+/// Range of records to show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Range {
     from: i64,
     end: i64,
-    /// Records before this time are left out, and those without a time.
+    /// Records before this time, or without a time, are left out.
     since: Option<i64>,
 }
 
@@ -67,7 +67,7 @@ impl Range {
             i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX)
         });
         let from = match since {
-            // Any number of records, as long as they are young enough.
+            // The age alone limits the number of records.
             Some(since) if last == 0 => match engine.offset_for_time(at.clone(), since).await? {
                 Some(from) => from,
                 None => return Ok(None),
@@ -77,7 +77,7 @@ impl Range {
         Ok((from < marks.high).then_some(Self { from, end: marks.high, since }))
     }
 
-    /// The records of a batch that lie in the range.
+    /// Returns the records of a batch that lie in the range.
     fn section(self, batch: &EncodedBatch) -> Result<Option<Section>, String> {
         let Self { from, end, since } = self;
         let section = batch.record_section_of(MAX_SECTION_LEN, batch.base_offset(), |record| {

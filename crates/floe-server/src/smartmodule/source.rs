@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn modules_are_named_by_package_or_by_their_stored_name() {
+    fn modules_match_by_package_or_stored_name() {
         let package = SmartModulePackage {
             name: "upper".to_owned(),
             group: "acme".to_owned(),

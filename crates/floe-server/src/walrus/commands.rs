@@ -1,4 +1,4 @@
-//! The commands.
+//! Answers Walrus commands.
 
 use std::{
     collections::BTreeMap,
@@ -23,13 +23,13 @@ use super::{
 };
 use crate::{metrics::Frontend, node::Node};
 
-/// This process, as the only node of its cluster.
+/// Id of this process, the only node of its cluster.
 const NODE_ID: u64 = 1;
 
-/// Most bytes of entries in one answer, whatever is asked for.
+/// Largest total size of the entries in one response, whatever the client requests.
 const MAX_BATCH_GET: usize = 4 << 20;
 
-/// The answer to one request.
+/// Answers one request.
 pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
     let request = match Request::parse(frame) {
         Ok(request) => request,
@@ -55,7 +55,7 @@ pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) 
         }
         Request::State { topic } => state(node, topic).await,
         Request::Metrics => Ok(metrics()),
-        // A request that ends after its first word; parsing refuses it.
+        // The parser refuses this request, which has no topic.
         Request::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
     };
     outcome.unwrap_or_else(|refused| {
@@ -73,7 +73,7 @@ async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
     }
     match node.engine.create_topic(TopicSpec::new(topic)).await {
         Ok(()) => {}
-        // Somebody was faster.
+        // Another client created it meanwhile.
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {}
         Err(error) => return Err(refused(&error, topic)),
     }
@@ -81,7 +81,8 @@ async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
     Ok(Reply::Done)
 }
 
-/// Appends entries in order and returns how many. Runs of text become one batch, which is appended whole or not at all.
+/// Appends entries in order and returns their number. A run of text entries becomes one batch, which is appended as a
+/// whole or not at all.
 async fn put(node: &Node, cursors: &SharedCursors, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
     let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
@@ -163,7 +164,7 @@ fn metrics() -> Reply {
     Reply::Json(metrics.to_json())
 }
 
-/// How many partitions a topic has; Walrus itself knows topics without partitions only.
+/// Returns the number of partitions of a topic. Walrus itself has topics without partitions only.
 async fn partitions(node: &Node, topic: &str) -> Result<u32, Refused> {
     let found = node.catalog.find(topic).await.map_err(|error| refused(&error, topic))?;
     found.map(|entry| entry.info.partitions).ok_or_else(|| unknown(topic))

@@ -1,4 +1,4 @@
-//! Walrus: the text protocol, answered as a Walrus node does, and its batch extension.
+//! Walrus front-end: the text protocol, answered as a Walrus node does, and its batch extension.
 
 mod commands;
 mod cursor;
@@ -22,7 +22,7 @@ use crate::{
     socket::Socket,
 };
 
-/// The only commands that may be longer than [`MAX_FRAME_LEN`].
+/// The only command that may be longer than [`MAX_FRAME_LEN`].
 const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
 
 /// Serves one connection until it ends.
@@ -36,7 +36,7 @@ pub(crate) async fn serve(
     let limits = &node.limits;
     let mut reader = RequestReader::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
     let (responses, writer) = response_queue(limits.unread_bytes);
-    // Owned here, so that it ends with this connection whatever ends it.
+    // The connection owns its writer, so dropping it ends the writer.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let reading = answer_all(&node, &cursors, &mut reader, &responses);
@@ -44,7 +44,7 @@ pub(crate) async fn serve(
     match ended {
         Some(ReadEnd::Broken | ReadEnd::Idle) => return,
         Some(ReadEnd::Malformed(_)) => {
-            // The body was not read and never will be: the two sides are out of step for good.
+            // The body was not read, so the next request cannot be located.
             let refused = Reply::Refused(Refused::new("invalid frame length"));
             let _ = send(&responses, &refused).await;
         }
@@ -52,7 +52,7 @@ pub(crate) async fn serve(
     }
     drop(responses);
     while tasks.join_next().await.is_some() {}
-    // A socket that is closed with unread bytes takes the answer back.
+    // Closing a socket with unread bytes would reset the connection and drop the response.
     reader.discard().await;
 }
 
@@ -74,7 +74,8 @@ async fn answer_all(
     }
 }
 
-/// Sends an answer in one piece: in two, a client that delays its acknowledgements would wait 40 ms for the second.
+/// Sends a response in one piece: with two, a client with delayed TCP acknowledgements would wait 40 ms for the
+/// second.
 async fn send(responses: &ResponseSender, reply: &Reply) -> Result<(), Disconnected> {
     let mut out = BytesMut::new();
     if let Err(error) = reply.encode(&mut out) {
@@ -84,8 +85,8 @@ async fn send(responses: &ResponseSender, reply: &Reply) -> Result<(), Disconnec
     responses.send(vec![out.freeze()]).await
 }
 
-/// Takes a request off what was received. A request above the limit of Walrus is refused at its length, unless it
-/// begins as the one command that may be longer.
+/// Splits a request off the received bytes. A request above Walrus' limit is refused at its length, unless it begins
+/// with the one command that may be longer.
 fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     let Some(length) = received.first_chunk::<LENGTH_LEN>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;

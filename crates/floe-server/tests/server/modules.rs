@@ -285,11 +285,11 @@ async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
     let mut peer = filled(&server, &[batch(&["one"])]).await;
     let many = numbered(0, &["one"]);
     for (module, words) in [
-        (fixtures::endless(), "longer than it may"),
+        (fixtures::endless(), "exceeded its instruction limit"),
         (fixtures::confused(), "failed to decode SmartModule record input"),
         (fixtures::trapping(), "unreachable"),
-        (fixtures::pointing_nowhere(), "cannot be read"),
-        (fixtures::talking_nonsense(), "cannot be read"),
+        (fixtures::pointing_nowhere(), "invalid output"),
+        (fixtures::talking_nonsense(), "invalid output"),
         (fixtures::roomless(), "no room"),
     ] {
         let ErrorCode::Other(message) = first(&mut peer, vec![sent(&module)], 0).await.error_code else {
@@ -312,7 +312,7 @@ async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
     let next = OffsetUpdate { offset: 1, stream_id: reply.stream_id };
     let code = after(&mut peer, id, vec![next]).await.error_code;
     let ErrorCode::Other(message) = code else { panic!("another error: {code:?}") };
-    assert!(message.contains("more memory than it may have"), "{message}");
+    assert!(message.contains("exceeded its memory limit"), "{message}");
 }
 
 #[tokio::test]

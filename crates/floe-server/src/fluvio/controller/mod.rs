@@ -131,7 +131,7 @@ impl Connection {
                 let reply = MirroringReply {
                     name: request.remote_id,
                     error_code: ErrorCode::MirrorNotFound,
-                    error_message: Some("this server does not mirror".to_owned()),
+                    error_message: Some("this server does not support mirroring".to_owned()),
                     topics: Vec::new(),
                 };
                 frames::reply::<MirroringRequest>(responses, &header, &reply).await

@@ -38,7 +38,7 @@ pub(super) fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> S
     });
     let Some(stored) = found else {
         let code = ErrorCode::SmartModuleNotFound { name: name.clone() };
-        return refused(name, code, format!("there is no SmartModule {name:?}"));
+        return refused(name, code, format!("SmartModule {name:?} not found"));
     };
     match node.registry.change(|objects| objects.smartmodules.remove(&stored)) {
         Ok(_) => {

@@ -28,7 +28,9 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
     }
     match exists(node, &name).await {
         Ok(false) => {}
-        Ok(true) => return refused(&name, ErrorCode::TopicAlreadyExists, format!("topic {name:?} exists")),
+        Ok(true) => {
+            return refused(&name, ErrorCode::TopicAlreadyExists, format!("topic {name:?} already exists"));
+        }
         Err(status) => return status,
     }
     let partitions = match check(&spec) {
@@ -68,7 +70,7 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
     match exists(node, &name).await {
         Ok(true) => {}
         Ok(false) => {
-            return refused(&name, ErrorCode::TopicNotFound, format!("there is no topic {name:?}"));
+            return refused(&name, ErrorCode::TopicNotFound, format!("topic {name:?} not found"));
         }
         Err(status) => return status,
     }
@@ -95,7 +97,7 @@ pub(super) async fn update(node: &Node, request: UpdateTopicRequest) -> Status {
     match exists(node, &name).await {
         Ok(true) => {}
         Ok(false) => {
-            return refused(&name, ErrorCode::TopicNotFound, format!("there is no topic {name:?}"));
+            return refused(&name, ErrorCode::TopicNotFound, format!("topic {name:?} not found"));
         }
         Err(status) => return status,
     }
@@ -107,11 +109,9 @@ pub(super) async fn update(node: &Node, request: UpdateTopicRequest) -> Status {
         objects.topics.get(&name).is_some_and(|spec| matches!(spec.replicas, ReplicaAssignment::Assigned(_)))
     });
     match action {
-        TopicUpdate::AddPartition { .. } if is_assigned => refused(
-            name,
-            ErrorCode::TopicInvalidReplicaType,
-            "the partitions of the topic were assigned by hand",
-        ),
+        TopicUpdate::AddPartition { .. } if is_assigned => {
+            refused(name, ErrorCode::TopicInvalidReplicaType, "the topic has an explicit replica assignment")
+        }
         TopicUpdate::AddPartition { count } => add_partitions(node, name, count).await,
         TopicUpdate::AddMirror(_) => {
             refused(name, ErrorCode::TopicInvalidReplicaType, "the topic is not mirrored")
@@ -133,7 +133,7 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
         Ok(info) => match info.partitions.checked_add(count).filter(|total| *total <= MAX_PARTITIONS) {
             Some(total) => node.engine.add_partitions(topic.clone(), total).await,
             None => {
-                let message = format!("{count} more partitions: a topic has at most {MAX_PARTITIONS}");
+                let message = format!("cannot add {count} partitions: a topic has at most {MAX_PARTITIONS}");
                 return refused(name, ErrorCode::TopicError, message);
             }
         },
@@ -168,12 +168,12 @@ fn is_system(node: &Node, name: &str) -> bool {
 fn forget_rules(node: &Node, name: &str) {
     if let Err(error) = node.registry.change(|objects| objects.topics.remove(name)) {
         // Harmless: the next start drops rules without a topic, and a new topic of the name replaces them.
-        tracing::warn!(%error, topic = name, "the registry cannot be written");
+        tracing::warn!(%error, topic = name, "cannot write the registry");
     }
 }
 
 pub(super) fn registry_failed(name: impl Into<String>, error: &io::Error) -> Status {
-    let message = format!("the registry of the server cannot be written: {error}");
+    let message = format!("cannot write the registry of the server: {error}");
     refused(name, ErrorCode::StorageError, message)
 }
 
@@ -203,14 +203,19 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
             if *replication_factor > 1 {
                 return Err((
                     ErrorCode::TopicNotProvisioned,
-                    format!("{replication_factor} replicas need as many data servers, this cluster has one"),
+                    format!(
+                        "replication factor {replication_factor} needs as many data servers, this cluster has one"
+                    ),
                 ));
             }
             *partitions
         }
         ReplicaAssignment::Assigned(assignment) => check_assignment(assignment)?,
         ReplicaAssignment::Mirror(_) => {
-            return Err((ErrorCode::TopicInvalidReplicaType, "this server does not mirror".to_owned()));
+            return Err((
+                ErrorCode::TopicInvalidReplicaType,
+                "this server does not support mirroring".to_owned(),
+            ));
         }
     };
     if partitions > MAX_PARTITIONS {
@@ -245,8 +250,8 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
     if spec.deduplication.is_some() {
         return Err((
             ErrorCode::DeduplicationSmartModuleNotLoaded,
-            "this server does not deduplicate topics: create it without deduplication, and filter where records are \
-             read; floe's own producers store no batch twice"
+            "this server does not support deduplication of topics: create the topic without it, and filter where \
+             records are read; floe's own producers are idempotent"
                 .to_owned(),
         ));
     }
@@ -270,10 +275,10 @@ fn check_assignment(assignment: &[PartitionAssignment]) -> Result<u32, (ErrorCod
             return refuse("all partitions must have the same number of replicas".to_owned());
         }
         if partition.replicas.iter().collect::<BTreeSet<_>>().len() != partition.replicas.len() {
-            return refuse(format!("partition {expected} names a data server twice"));
+            return refuse(format!("partition {expected} has a duplicate replica"));
         }
         if let Some(unknown) = partition.replicas.iter().find(|id| **id != SPU_ID) {
-            return refuse(format!("data server {unknown} is not here: the only one is {SPU_ID}"));
+            return refuse(format!("unknown data server {unknown}: the only one is {SPU_ID}"));
         }
     }
     u32::try_from(assignment.len()).or_else(|_| refuse("too many partitions".to_owned()))

@@ -197,7 +197,7 @@ impl Connection {
     ) -> Result<(), Disconnected> {
         let topic = match stream::resolve(&self.node, &request).await {
             Ok(_) if self.opened >= self.node.limits.streams => Err(ErrorCode::Other(format!(
-                "a connection may open {} streams; use another connection",
+                "stream limit reached: a connection may open {} streams; use another connection",
                 self.node.limits.streams
             ))),
             outcome => outcome,

@@ -102,7 +102,7 @@ fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedB
     for batch in split.by_ref() {
         let batch = batch.map_err(|error| match error {
             WireError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            error => ErrorCode::Other(format!("the record set is malformed: {error}")),
+            error => ErrorCode::Other(format!("malformed record set: {error}")),
         })?;
         // A batch without records has nothing to write.
         if batch.header().last_offset_delta < 0 {
@@ -119,7 +119,7 @@ fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedB
     if split.remaining().is_empty() {
         Ok(batches)
     } else {
-        Err(ErrorCode::Other("the record set ends within a batch".to_owned()))
+        Err(ErrorCode::Other("the record set ends inside a batch".to_owned()))
     }
 }
 

@@ -159,7 +159,8 @@ impl RecordStream {
     async fn chain(&self) -> Result<Option<Chain>, ErrorCode> {
         let StreamFetchRequest { smartmodules, smartmodule: only, wasm_module, .. } = &self.request;
         if only.is_some() || !wasm_module.is_empty() {
-            let message = "modules in the layout of versions below 18 are not run: send them in a list";
+            let message =
+                "modules in the encoding of versions below 18 are not supported: send them in the list";
             return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
         }
         if smartmodules.is_empty() {
