@@ -33,7 +33,11 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     let socket: Box<dyn Stream> = match socket {
         Socket::Plain(socket) => Box::new(socket),
         Socket::Custom(socket) => socket,
-        Socket::Encrypted(_) => return,
+        Socket::Encrypted(_) => {
+            debug_assert!(false, "the acceptor encrypts Fluvio connections only");
+            tracing::error!("closing an encrypted HTTP connection");
+            return;
+        }
     };
     let limit = node.limits.http_timeout;
     let service = TowerToHyperService::new(router(Arc::clone(&node)));

@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use floe::{Client, engine::SharedEngine};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinError};
 
 use crate::{
     catalog::Catalog,
@@ -52,6 +52,15 @@ impl Node {
     /// Whether the shutdown has begun.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+}
+
+/// Logs a task that panicked. A panic ends the connection of the task, not the server.
+pub(crate) fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the server panicked");
     }
 }
 

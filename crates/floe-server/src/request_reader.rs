@@ -8,7 +8,7 @@ use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
     metrics::Frontend,
-    node::{Node, until_set},
+    node::{Node, log_panic, until_set},
     socket::SocketReader,
 };
 
@@ -137,7 +137,10 @@ pub(crate) async fn read_until_end(
         biased;
         ended = reading => ended,
         () = until_set(stop) => None,
-        _ = tasks.join_next() => Some(ReadEnd::Broken),
+        ended = tasks.join_next() => {
+            ended.into_iter().for_each(log_panic);
+            Some(ReadEnd::Broken)
+        }
     };
     if let Some(label) = ended.as_ref().and_then(ReadEnd::label) {
         node.metrics.error(front, label);

@@ -147,6 +147,7 @@ impl Buf for Pieces {
     }
 
     fn advance(&mut self, mut count: usize) {
+        debug_assert!(count <= self.remaining(), "advanced past the end");
         while count > 0 {
             let Some(piece) = self.0.front_mut() else { return };
             if count < piece.len() {

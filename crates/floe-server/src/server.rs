@@ -25,7 +25,7 @@ use crate::{
     fluvio, http,
     listeners::{AcceptedSocket, Listener, Listeners},
     metrics::Frontend,
-    node::{Node, PublicAddress, until_set},
+    node::{Node, PublicAddress, log_panic, until_set},
     options::ServeOptions,
     registry::Registry,
     smartmodule::SmartModules,
@@ -108,7 +108,9 @@ pub async fn serve(
         tokio::time::sleep(LAME_DUCK.min(options.shutdown_deadline)).await;
     }
     stop.send_replace(true);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
     stop_http.send_replace(true);
     Ok(())
 }
@@ -202,11 +204,15 @@ impl Acceptor {
                         tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
-                Some(_) = open.join_next(), if !open.is_empty() => {}
+                Some(ended) = open.join_next(), if !open.is_empty() => log_panic(ended),
             }
         }
         drop(listener);
-        let ended = async { while open.join_next().await.is_some() {} };
+        let ended = async {
+            while let Some(ended) = open.join_next().await {
+                log_panic(ended);
+            }
+        };
         if tokio::time::timeout(self.deadline, ended).await.is_err() {
             tracing::warn!(
                 listener = self.front.name(),

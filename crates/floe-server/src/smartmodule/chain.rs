@@ -134,6 +134,7 @@ impl Chain {
         &mut self,
         work: impl FnOnce(&mut [Instance]) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
+        debug_assert!(!self.instances.is_empty(), "the chain is unusable after an error");
         let mut instances = mem::take(&mut self.instances);
         let called = Arc::clone(&self.pool).run(move |_| {
             let outcome = work(&mut instances);

@@ -35,7 +35,7 @@ pub(super) async fn run(engine: &SharedEngine, chain: &mut Chain, at: &TopicPart
             next = batch.next_offset();
             let shown = chain.call(move |instances| {
                 let Some(section) = range.section(&batch)? else { return Ok(()) };
-                let instance = instances.get_mut(index).ok_or("there is no such module")?;
+                let instance = instances.get_mut(index).ok_or("internal error: the chain lost a module")?;
                 instance.look_back(&section).map_err(|broken| broken.to_string())
             });
             shown.await?;

@@ -79,10 +79,10 @@ impl SharedCursors {
     async fn take_of(&self, node: &Node, at: TopicPartition, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
         let mut slot = slot.lock().await;
-        if slot.as_ref().is_none_or(PartitionCursor::is_stale) {
-            *slot = Some(PartitionCursor::open(node, at.clone()).await?);
-        }
-        let Some(cursor) = slot.as_mut() else { return Ok(Vec::new()) };
+        let cursor = match &mut *slot {
+            Some(cursor) if !cursor.is_stale() => cursor,
+            _ => slot.insert(PartitionCursor::open(node, at).await?),
+        };
         let outcome = cursor.take(node, limit).await;
         if outcome.is_err() {
             // After an error the cursor starts over from the committed offset: its reader may be broken, and `ready`
@@ -139,8 +139,8 @@ impl PartitionCursor {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = self.next;
         while taken.len() < limit.entries {
-            if self.ready.is_empty() && !self.read(node).await? {
-                break;
+            if self.ready.is_empty() {
+                self.read(node).await?;
             }
             let Some((after, entry)) = self.ready.front() else { break };
             if !taken.is_empty() && bytes + entry.len() > limit.bytes {
@@ -157,28 +157,30 @@ impl PartitionCursor {
         Ok(taken)
     }
 
-    /// Reads the next batch. Returns false if there is none.
-    async fn read(&mut self, node: &Node) -> Result<bool> {
+    /// Reads batches until `ready` has entries, or there are no more.
+    async fn read(&mut self, node: &Node) -> Result<()> {
         loop {
             let marks = node.engine.watermarks(self.at.clone()).await?;
             // Retention may have deleted unread records.
             let position = self.read_to.max(marks.start);
             if position >= marks.high || self.unreadable_end == Some(marks.high) {
-                return Ok(false);
+                return Ok(());
             }
-            if self.reader.is_none() {
-                let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
-                    .max_bytes(READ_AHEAD)
-                    .isolation(Isolation::ReadCommitted);
-                self.reader = Some(node.engine.open(request).await?);
-            }
-            let Some(reader) = &mut self.reader else { return Ok(false) };
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None => {
+                    let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
+                        .max_bytes(READ_AHEAD)
+                        .isolation(Isolation::ReadCommitted);
+                    self.reader.insert(node.engine.open(request).await?)
+                }
+            };
             let batch = match tokio::time::timeout(READ_LIMIT, reader.next()).await {
                 Ok(Ok(Some(batch))) => batch,
-                Ok(Ok(None)) => return Ok(false),
+                Ok(Ok(None)) => return Ok(()),
                 Err(_) => {
                     self.unreadable_end = Some(marks.high);
-                    return Ok(false);
+                    return Ok(());
                 }
                 Ok(Err(error)) => {
                     self.reader = None;
@@ -190,7 +192,7 @@ impl PartitionCursor {
             };
             self.read_to = batch.next_offset();
             if self.unpack(node, &batch, position) {
-                return Ok(true);
+                return Ok(());
             }
         }
     }

@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::JoinSet};
 pub(crate) use self::cursor::{SharedCursors, is_reserved};
 use crate::{
     metrics::Frontend,
-    node::Node,
+    node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
@@ -51,7 +51,9 @@ pub(crate) async fn serve(
         _ => {}
     }
     drop(responses);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
     // Closing a socket with unread bytes would reset the connection and drop the response.
     reader.discard().await;
 }

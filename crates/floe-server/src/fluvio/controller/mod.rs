@@ -22,7 +22,7 @@ use tokio::{sync::watch::Receiver, task::JoinSet};
 use super::frames;
 use crate::{
     metrics::Frontend,
-    node::Node,
+    node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
@@ -35,11 +35,11 @@ const PLATFORM: &str = "0.18.2";
 const WATCHES: usize = 64;
 
 /// Longest time that a reply waits for the watches of its connection.
-const TELL_LIMIT: Duration = Duration::from_secs(1);
+const WATCH_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Delay between the watch updates and the reply to a change. Official clients apply updates on other tasks, and
 /// would use the topic before they know it; a real controller takes four times as long.
-const HEAD_START: Duration = Duration::from_millis(100);
+const WATCH_APPLY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bool>) {
@@ -51,14 +51,16 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection =
-        Connection { node: Arc::clone(&node), responses, watches: JoinSet::new(), told: Vec::new() };
+        Connection { node: Arc::clone(&node), responses, watches: JoinSet::new(), flushed: Vec::new() };
     let reading = connection.read(reader);
     let ended = read_until_end(&node, Frontend::Controller, reading, &mut stop, &mut tasks).await;
     if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
         return;
     }
     drop(connection);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
 }
 
 struct Connection {
@@ -66,7 +68,7 @@ struct Connection {
     responses: ResponseSender,
     watches: JoinSet<()>,
     /// Epoch up to which each watch has reported all changes.
-    told: Vec<Receiver<i64>>,
+    flushed: Vec<Receiver<i64>>,
 }
 
 impl Connection {
@@ -75,7 +77,9 @@ impl Connection {
             let limit = self.node.limits.idle_timeout;
             let watches = &mut self.watches;
             let has_watches = || {
-                while watches.try_join_next().is_some() {}
+                while let Some(ended) = watches.try_join_next() {
+                    log_panic(ended);
+                }
                 !watches.is_empty()
             };
             let frame = match reader.next_unless_idle(limit, has_watches).await {
@@ -85,7 +89,9 @@ impl Connection {
             if let Err(ended) = self.answer(frame).await {
                 return ended;
             }
-            while self.watches.try_join_next().is_some() {}
+            while let Some(ended) = self.watches.try_join_next() {
+                log_panic(ended);
+            }
         }
     }
 
@@ -103,19 +109,19 @@ impl Connection {
             ScRequest::Create(request) => {
                 count(CreateRequest::<TopicSpec>::NAME);
                 let done = admin::create(node, *request).await;
-                self.tell_watches().await;
+                self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::Delete(request) => {
                 count(DeleteRequest::<TopicSpec>::NAME);
                 let done = admin::delete(node, request).await;
-                self.tell_watches().await;
+                self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::Update(request) => {
                 count(UpdateTopicRequest::NAME);
                 let done = topics::update(node, request).await;
-                self.tell_watches().await;
+                self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::List(request) => {
@@ -144,24 +150,24 @@ impl Connection {
         if self.watches.len() >= WATCHES {
             return Err(Disconnected);
         }
-        let (tell, told) = tokio::sync::watch::channel(0);
+        let (flush, flushed) = tokio::sync::watch::channel(0);
         let (node, responses) = (Arc::clone(&self.node), self.responses.clone());
-        self.watches.spawn(watch::open(node, responses, header, request, tell).ok_or(Disconnected)?);
-        self.told.push(told);
+        self.watches.spawn(watch::open(node, responses, header, request, flush).ok_or(Disconnected)?);
+        self.flushed.push(flushed);
         Ok(())
     }
 
     /// Waits until the watches of this connection have reported the change. Official clients know only topics that a
     /// watch reported, so one that creates a topic and uses it at once depends on this order.
-    async fn tell_watches(&self) {
+    async fn flush_watches(&self) {
         let epoch = *self.node.catalog.epoch().borrow();
-        let all = self.told.iter().map(async |told| {
-            let _ = told.clone().wait_for(|told| *told >= epoch).await;
+        let all = self.flushed.iter().map(async |flushed| {
+            let _ = flushed.clone().wait_for(|flushed| *flushed >= epoch).await;
         });
         // A client that does not read blocks its watches; its next request must not wait for ever.
-        let _ = tokio::time::timeout(TELL_LIMIT, futures_util::future::join_all(all)).await;
-        if !self.told.is_empty() {
-            tokio::time::sleep(HEAD_START).await;
+        let _ = tokio::time::timeout(WATCH_FLUSH_TIMEOUT, futures_util::future::join_all(all)).await;
+        if !self.flushed.is_empty() {
+            tokio::time::sleep(WATCH_APPLY_DELAY).await;
         }
     }
 }

@@ -101,8 +101,13 @@ pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
 
 /// Fills in the offsets and the size of a partition.
 pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>) {
-    let Ok(name) = partition.name.parse::<floe_wire::fluvio::names::PartitionName>() else { return };
+    let Ok(name) = partition.name.parse::<floe_wire::fluvio::names::PartitionName>() else {
+        debug_assert!(false, "`partitions` made the name {:?}", partition.name);
+        tracing::error!(name = partition.name, "cannot parse the name of a partition");
+        return;
+    };
     let at = floe::Topic::from(name.topic).partition(name.partition);
+    // The topic may have been deleted meanwhile.
     let Ok(marks) = node.engine.watermarks(at).await else { return };
     partition.status.leader.high_watermark = marks.high;
     partition.status.leader.log_end_offset = marks.high;

@@ -23,9 +23,9 @@ pub(super) fn open(
     responses: ResponseSender,
     header: RequestHeader,
     request: AnyWatch,
-    told: watch::Sender<i64>,
+    flushed: watch::Sender<i64>,
 ) -> Option<BoxFuture<'static, ()>> {
-    let watch = Watch { node, responses, header, told };
+    let watch = Watch { node, responses, header, flushed };
     Some(match request {
         AnyWatch::Topic(_) => Box::pin(watch.run(objects::topics)),
         AnyWatch::Partition(_) => Box::pin(watch.run(objects::partitions)),
@@ -45,16 +45,16 @@ struct Watch {
     responses: ResponseSender,
     header: RequestHeader,
     /// Epoch up to which the client has received all changes.
-    told: watch::Sender<i64>,
+    flushed: watch::Sender<i64>,
 }
 
 impl Watch {
     async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
         // The only end of a watch is a closed connection, which leaves no client to inform.
-        let Err(Disconnected) = self.tell(snapshot).await;
+        let Err(Disconnected) = self.push_changes(snapshot).await;
     }
 
-    async fn tell<O: Object>(
+    async fn push_changes<O: Object>(
         &self,
         snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
     ) -> Result<std::convert::Infallible, Disconnected> {
@@ -65,7 +65,7 @@ impl Watch {
         let mut known = by_name(&all);
         self.send(WatchReply { epoch, changes: Vec::new(), all }).await?;
         loop {
-            self.told.send_replace(epoch);
+            self.flushed.send_replace(epoch);
             epochs.changed().await.map_err(|_| Disconnected)?;
             epoch = *epochs.borrow_and_update();
             let now = by_name(&snapshot(&self.node));
@@ -113,7 +113,7 @@ mod tests {
     fn only_changes_are_reported() {
         let before = by_name(&[object("kept", "1"), object("changed", "1"), object("gone", "1")]);
         let now = by_name(&[object("kept", "1"), object("changed", "2"), object("new", "1")]);
-        let told: Vec<_> = differences(&before, &now)
+        let changes: Vec<_> = differences(&before, &now)
             .into_iter()
             .map(|change| (change.kind, change.object.name, change.object.spec.name))
             .collect();
@@ -122,7 +122,7 @@ mod tests {
             (ChangeKind::Update, "new", "1"),
             (ChangeKind::Delete, "gone", "1"),
         ];
-        assert_eq!(told, expected.map(|(kind, name, label)| (kind, name.to_owned(), label.to_owned())));
+        assert_eq!(changes, expected.map(|(kind, name, label)| (kind, name.to_owned(), label.to_owned())));
         assert!(differences(&now, &now).is_empty());
     }
 }

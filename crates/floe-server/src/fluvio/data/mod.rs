@@ -35,7 +35,7 @@ use self::{stream::RecordStream, worker::QueuedRequest};
 use super::frames;
 use crate::{
     metrics::Frontend,
-    node::Node,
+    node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
@@ -71,7 +71,9 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     }
     // Requests that were received are still answered; dropping the connection then ends the worker and the writer.
     drop(connection);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
 }
 
 /// A stream of this connection, as other requests see it.
@@ -102,23 +104,27 @@ impl Connection {
             let free = limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS);
             let (running, in_flight) = (&mut self.running, &self.in_flight);
             let is_busy = || {
-                while running.try_join_next().is_some() {}
+                while let Some(ended) = running.try_join_next() {
+                    log_panic(ended);
+                }
                 !running.is_empty() || in_flight.available_permits() < free
             };
             let frame = match reader.next_unless_idle(limits.idle_timeout, is_busy).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };
-            match self.take(frame).await {
+            match self.dispatch(frame).await {
                 Ok(()) => {}
                 Err(ended) => return ended,
             }
-            while self.running.try_join_next().is_some() {}
+            while let Some(ended) = self.running.try_join_next() {
+                log_panic(ended);
+            }
         }
     }
 
     /// Dispatches one request.
-    async fn take(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
+    async fn dispatch(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
         let size = frame.len();
         let (header, body) = RequestHeader::split(frame).map_err(|error| Some(ReadEnd::Malformed(error)))?;
         let request = SpuRequest::decode(&header, body).map_err(|error| Some(ReadEnd::Malformed(error)))?;
@@ -132,34 +138,39 @@ impl Connection {
             SpuRequest::UpdateConsumerOffset(request) => {
                 let stream = self.streams.get(&request.stream_id);
                 let stream = stream.map(|stream| (stream.at.clone(), stream.consumer_id.clone()));
-                self.hand_over(header, worker::Request::StoreOffset(request, stream), size).await
+                self.enqueue(header, worker::SerialRequest::StoreOffset(request, stream), size).await
             }
             SpuRequest::Produce(request) => {
-                self.hand_over(header, worker::Request::Produce(request), size).await
+                self.enqueue(header, worker::Request::Produce(request), size).await
             }
-            SpuRequest::Fetch(request) => self.hand_over(header, worker::Request::Fetch(request), size).await,
+            SpuRequest::Fetch(request) => {
+                self.enqueue(header, worker::SerialRequest::Fetch(request), size).await
+            }
             SpuRequest::FetchOffsets(request) => {
-                self.hand_over(header, worker::Request::FetchOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::FetchOffsets(request), size).await
             }
             SpuRequest::DeleteConsumerOffset(request) => {
-                self.hand_over(header, worker::Request::DeleteOffset(request), size).await
+                self.enqueue(header, worker::SerialRequest::DeleteOffset(request), size).await
             }
             SpuRequest::FetchConsumerOffsets(request) => {
-                self.hand_over(header, worker::Request::ListOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::ListOffsets(request), size).await
             }
         };
         taken.map_err(|Disconnected| None)
     }
 
     /// Waits until `size` more bytes may be in flight on this connection, then queues the request for the worker.
-    async fn hand_over(
+    async fn enqueue(
         &mut self,
         header: RequestHeader,
-        request: worker::Request,
+        request: impl Into<worker::Request>,
         size: usize,
     ) -> Result<(), Disconnected> {
-        let room = self.reserve(size).await?;
-        self.queue.send(QueuedRequest { header, request, room }).await.map_err(|_| Disconnected)
+        let permit = self.reserve(size).await?;
+        self.queue
+            .send(QueuedRequest { header, request: request.into(), permit })
+            .await
+            .map_err(|_| Disconnected)
     }
 
     async fn reserve(&self, size: usize) -> Result<OwnedSemaphorePermit, Disconnected> {

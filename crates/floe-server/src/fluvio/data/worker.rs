@@ -27,19 +27,32 @@ pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
     /// Share of the bytes in flight, released with the answer.
-    pub(super) room: OwnedSemaphorePermit,
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// Requests that are answered in order.
+/// A request for the worker.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// Pipelined with other appends.
     Produce(ProduceRequest),
+    Serial(SerialRequest),
+}
+
+/// Requests that are answered one at a time.
+#[derive(Debug)]
+pub(super) enum SerialRequest {
     Fetch(FetchRequest),
     FetchOffsets(FetchOffsetsRequest),
     /// Carries the partition and the consumer of the stream, if the stream exists.
     StoreOffset(UpdateConsumerOffsetRequest, Option<(TopicPartition, Option<String>)>),
     DeleteOffset(DeleteConsumerOffsetRequest),
     ListOffsets(FetchConsumerOffsetsRequest),
+}
+
+impl From<SerialRequest> for Request {
+    fn from(request: SerialRequest) -> Self {
+        Self::Serial(request)
+    }
 }
 
 type Answer = Result<Vec<Bytes>, Disconnected>;
@@ -50,77 +63,75 @@ pub(super) async fn run(
     mut queue: mpsc::Receiver<QueuedRequest>,
     responses: ResponseSender,
 ) {
+    // A closed connection leaves no client to inform.
+    let _ = answer_all(node, &mut queue, &responses).await;
+}
+
+async fn answer_all(
+    node: Arc<Node>,
+    queue: &mut mpsc::Receiver<QueuedRequest>,
+    responses: &ResponseSender,
+) -> Result<(), Disconnected> {
     let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
     loop {
         let queued = tokio::select! {
             biased;
             Some(answer) = appends.next(), if !appends.is_empty() => {
-                if send(&responses, answer).await.is_err() {
-                    return;
-                }
+                send(responses, answer).await?;
                 continue;
             }
             queued = queue.recv(), if appends.len() < APPENDS => queued,
         };
-        let Some(QueuedRequest { header, request, room }) = queued else { break };
-        if let Request::Produce(request) = request {
-            let prepared = produce::prepare(&node, request, header.version).await;
-            let node = Arc::clone(&node);
-            let mut append = Box::pin(async move {
-                let reply = produce::append(&node, prepared).await;
-                let answer = pieces::<ProduceRequest>(&header, &reply);
-                drop(room);
-                answer
-            });
-            // The first poll here starts appends in the order of their requests, whichever is polled next.
-            match append.as_mut().now_or_never() {
-                Some(answer) if appends.is_empty() => {
-                    if send(&responses, answer).await.is_err() {
-                        return;
+        let Some(QueuedRequest { header, request, permit }) = queued else { break };
+        let request = match request {
+            Request::Serial(request) => request,
+            Request::Produce(request) => {
+                let prepared = produce::prepare(&node, request, header.version).await;
+                let node = Arc::clone(&node);
+                let mut append = Box::pin(async move {
+                    let reply = produce::append(&node, prepared).await;
+                    let answer = pieces::<ProduceRequest>(&header, &reply);
+                    drop(permit);
+                    answer
+                });
+                // The first poll here starts appends in the order of their requests, whichever is polled next.
+                match append.as_mut().now_or_never() {
+                    Some(answer) if appends.is_empty() => {
+                        send(responses, answer).await?;
                     }
+                    Some(answer) => appends.push_back(Box::pin(std::future::ready(answer))),
+                    None => appends.push_back(append),
                 }
-                Some(answer) => appends.push_back(Box::pin(std::future::ready(answer))),
-                None => appends.push_back(append),
+                continue;
             }
-            continue;
-        }
+        };
         // All other requests see the appends before them.
         while let Some(answer) = appends.next().await {
-            if send(&responses, answer).await.is_err() {
-                return;
-            }
+            send(responses, answer).await?;
         }
         let answer = answer(&node, &header, request).await;
-        drop(room);
-        if send(&responses, answer).await.is_err() {
-            return;
-        }
+        drop(permit);
+        send(responses, answer).await?;
     }
     while let Some(answer) = appends.next().await {
-        if send(&responses, answer).await.is_err() {
-            return;
-        }
+        send(responses, answer).await?;
     }
+    Ok(())
 }
 
-async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer {
+async fn answer(node: &Node, header: &RequestHeader, request: SerialRequest) -> Answer {
     match request {
-        // The caller pipelines appends and does not get here.
-        Request::Produce(request) => {
-            let reply = produce::append(node, produce::prepare(node, request, header.version).await).await;
-            pieces::<ProduceRequest>(header, &reply)
-        }
-        Request::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
-        Request::FetchOffsets(request) => {
+        SerialRequest::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
+        SerialRequest::FetchOffsets(request) => {
             pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)
         }
-        Request::StoreOffset(request, stream) => {
+        SerialRequest::StoreOffset(request, stream) => {
             pieces::<UpdateConsumerOffsetRequest>(header, &offsets::store(node, &request, stream).await)
         }
-        Request::DeleteOffset(request) => {
+        SerialRequest::DeleteOffset(request) => {
             pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)
         }
-        Request::ListOffsets(request) => {
+        SerialRequest::ListOffsets(request) => {
             pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)
         }
     }
