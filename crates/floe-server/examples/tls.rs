@@ -56,8 +56,8 @@ pub(crate) async fn main() -> Outcome {
 
     // The server refuses a client without a certificate; a client refuses a server of an unknown authority.
     let ca = folder.path().join("ca.pem");
-    let nobody = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", ca.display());
-    refused(&nobody, FluvioEngine::connect(&nobody).await.err())?;
+    let anonymous = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", ca.display());
+    refused(&anonymous, FluvioEngine::connect(&anonymous).await.err())?;
     let other = folder.path().join("other.pem");
     fs::write(&other, self::authority()?.pem())?;
     let stranger = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", other.display());

@@ -218,7 +218,7 @@ mod tests {
         let (client, server) = tokio::io::duplex(1);
         drop(client);
         let writing = tokio::spawn(writer.run(server));
-        let _ = responses.send(vec![Bytes::from_static(b"to nobody")]).await;
+        let _ = responses.send(vec![Bytes::from_static(b"unread")]).await;
         assert!(writing.await.unwrap().is_err());
         assert_eq!(responses.reserve(1).await.err(), Some(Disconnected));
     }
