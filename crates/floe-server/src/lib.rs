@@ -36,6 +36,8 @@
 //! | `platform` | operating-system differences |
 //! | `testkit` | a server inside a test (feature `testkit`) |
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
 mod catalog;
 mod fluvio;
 mod http;
