@@ -291,7 +291,7 @@ async fn misbehaving_module_ends_only_its_stream() {
         (fixtures::trapping(), "unreachable"),
         (fixtures::pointing_nowhere(), "invalid output"),
         (fixtures::talking_nonsense(), "invalid output"),
-        (fixtures::roomless(), "no room"),
+        (fixtures::roomless(), "outside its memory"),
     ] {
         let ErrorCode::Other(message) = first(&mut peer, vec![sent(&module)], 0).await.error_code else {
             panic!("another error for {words}");
