@@ -61,13 +61,11 @@ impl Server {
     fn boot(&self) {
         let listen = |(host, port)| -> Listener {
             let listening: Listening = self.network.listen(host, port);
-            Listener::Other(Box::new(listening))
+            Listener::custom(listening)
         };
-        let listeners = Listeners {
-            fluvio: Some((listen(CONTROLLER), listen(DATA))),
-            walrus: Some(listen(WALRUS)),
-            http: None,
-        };
+        let mut listeners = Listeners::default();
+        listeners.fluvio = Some((listen(CONTROLLER), listen(DATA)));
+        listeners.walrus = Some(listen(WALRUS));
         let mut options = ServeOptions::default();
         options.advertise = Some(DATA.0.to_owned());
         let (stop, stopped) = oneshot::channel();

@@ -61,12 +61,11 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
         Some(folder) => format!("embedded:{}", percent_encoded(&folder.to_string_lossy())),
         None => global.url.clone(),
     };
-    let addresses = Addresses {
-        fluvio_sc: unless_off(&args.fluvio_sc),
-        fluvio_spu: unless_off(&args.fluvio_spu),
-        walrus: unless_off(&args.walrus),
-        http: unless_off(&args.http),
-    };
+    let mut addresses = Addresses::none();
+    addresses.fluvio_sc = unless_off(&args.fluvio_sc);
+    addresses.fluvio_spu = unless_off(&args.fluvio_spu);
+    addresses.walrus = unless_off(&args.walrus);
+    addresses.http = unless_off(&args.http);
     if !args.listen_public {
         refuse_public(&addresses).await?;
     }

@@ -1,4 +1,4 @@
-//! TLS: who is let in, and that everything works behind it.
+//! TLS: which clients the server admits, and that everything works over it.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,7 +26,7 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Certificate and key for these names.
+    /// Issues certificate and key for these names.
     fn vouch(&self, names: &[&str]) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -72,20 +72,20 @@ async fn round_trip(client: &Client) {
 }
 
 #[tokio::test]
-async fn records_go_in_and_out_encrypted() {
+async fn records_are_sent_and_read_encrypted() {
     let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
     let server = start(authority.server(None)).await;
     let ca = file(folder.path(), "ca.pem", &authority.0.pem());
     let client = within(Client::connect(&url(&server, &ca, ""))).await.unwrap();
     within(round_trip(&client)).await;
-    // Who trusts another authority does not talk to this server.
+    // A client that trusts another authority refuses this server.
     let other = file(folder.path(), "other.pem", &Authority::new().0.pem());
     let error = within(Client::connect(&url(&server, &other, ""))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error}");
 }
 
 #[tokio::test]
-async fn clients_show_a_certificate_if_they_must() {
+async fn client_certificates_are_verified() {
     let (ours, theirs, folder) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
     let tls = ours.server(Some(&theirs));
     assert!(tls.needs_client_certificate());
@@ -112,7 +112,7 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
         let mut peer = Peer::connect(address).await;
         peer.send_bytes(&[0, 0, 0, 20, 0, 18, 0, 2, 0, 0, 0, 1]).await;
         let mut rest = Vec::new();
-        // What comes is an alert or a reset, and then nothing.
+        // The client sees an alert or a reset, then the end.
         let _ = within(peer.socket.read_to_end(&mut rest)).await;
         assert!(rest.len() < 64, "{rest:?}");
     }
@@ -128,7 +128,7 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_given_up() {
+async fn incomplete_handshake_times_out() {
     let mut options = ServeOptions::default();
     options.tls = Some(Authority::new().server(None));
     options.limits.handshake_timeout = Duration::from_millis(50);
@@ -141,7 +141,7 @@ async fn a_handshake_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused() {
+fn mismatched_certificates_are_refused() {
     let authority = Authority::new();
     let (certificate, key) = authority.vouch(&["a.example"]);
     let (_, other_key) = authority.vouch(&["b.example"]);
