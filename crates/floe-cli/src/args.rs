@@ -1,19 +1,14 @@
 //! What can be typed.
 
-use clap::{Args, Parser, Subcommand};
-use floe::{
-    config::{Config, Sources},
-    url::EngineUrl,
-};
+use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
         bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
         serve, smartmodule, spu, topic,
     },
-    exit::Outcome,
-    output::OutputFormat,
-    telemetry::{self, Exporter},
+    exit_code,
+    global::GlobalArgs,
 };
 
 /// Durable streams from the command line.
@@ -25,7 +20,7 @@ use crate::{
     name = "floe",
     version,
     arg_required_else_help = true,
-    after_help = "Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 unreachable or timed out, 5 not allowed, 6 data damaged,\n7 records missing, 8 done in part, 130 Ctrl-C.\n\nNew here? Run `floe quickstart`."
+    after_help = format!("{}\n\nNew here? Run `floe quickstart`.", exit_code::summary()),
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -33,80 +28,6 @@ pub(crate) struct Cli {
 
     #[command(subcommand)]
     pub(crate) command: Command,
-}
-
-/// Where topics live unless something else is said.
-const DEFAULT_URL: &str = "embedded:./floe-data";
-
-/// The configuration file of a project, in the folder that a command is started in.
-pub(crate) const PROJECT_FILE: &str = "floe.toml";
-
-/// What every command understands, before or after its name.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct GlobalArgs {
-    /// Where the topics live: embedded:PATH, memory:, fluvio://HOST:PORT or walrus://HOST:PORT,… [env: FLOE_URL]
-    /// [default: that of the profile, else embedded:./floe-data]
-    #[arg(long, global = true, value_name = "URL")]
-    pub(crate) url: Option<String>,
-
-    /// The profile to use, from floe.toml or your own configuration file [env: FLOE_PROFILE]
-    #[arg(long, global = true, value_name = "NAME")]
-    pub(crate) profile: Option<String>,
-
-    /// How results are printed; with json and jsonl, errors are JSON too
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
-    pub(crate) output: OutputFormat,
-
-    /// Where metrics and spans go: off, otlp, prometheus or prometheus=HOST:PORT; several by commas
-    #[arg(
-        long,
-        global = true,
-        env = "FLOE_TELEMETRY",
-        default_value = "off",
-        value_name = "WHERE",
-        value_delimiter = ',',
-        value_parser = telemetry::parse_exporter
-    )]
-    pub(crate) telemetry: Vec<Exporter>,
-}
-
-/// What every command is told, after all sources were read.
-#[derive(Debug, Clone)]
-pub(crate) struct Global {
-    /// Where the topics live.
-    pub(crate) url: String,
-    /// How results are printed.
-    pub(crate) output: OutputFormat,
-    /// All settings, with where each came from.
-    pub(crate) config: Config,
-}
-
-impl GlobalArgs {
-    /// Puts files, variables and flags together.
-    pub(crate) fn resolve(&self) -> Outcome<Global> {
-        let mut sources = Sources::discover();
-        if let Some(profile) = &self.profile {
-            sources = sources.profile(profile);
-        }
-        if let Some(url) = &self.url {
-            sources = sources.flag("--url", "url", url);
-        }
-        let mut config = sources.load()?;
-        let mut url = config.url().unwrap_or(DEFAULT_URL).to_owned();
-        // A URL that cannot be read is reported by the command that needs it.
-        if let Ok(mut parsed) = url.parse::<EngineUrl>()
-            && parsed.options.keys().any(|option| option.contains('.'))
-        {
-            config.take_options(&mut parsed)?;
-            url = parsed.with_options();
-        }
-        Ok(Global { url, output: self.output, config })
-    }
-
-    /// For commands that open no engine, or one of their own: a mistake in a file shall not keep them from working.
-    pub(crate) fn without_sources(&self) -> Global {
-        Global { url: DEFAULT_URL.to_owned(), output: self.output, config: Config::default() }
-    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -158,6 +79,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::format::OutputFormat;
 
     fn walk(command: &clap::Command, visit: &mut impl FnMut(&clap::Command)) {
         visit(command);

@@ -4,23 +4,14 @@
 
 use std::{error::Error as _, fmt, io, io::Write as _};
 
-use floe::{Error, ErrorKind};
+use floe::Error;
 use serde_json::{Map, Value, json};
 
-use crate::{hint, output::OutputFormat};
-
-/// Something failed that has no code of its own.
-pub(crate) const FAILURE: u8 = 1;
-/// The command line, or what it asked for, makes no sense.
-pub(crate) const USAGE: u8 = 2;
-/// Data is damaged, or a check of it failed.
-pub(crate) const CORRUPTION: u8 = 6;
-/// Records are missing.
-pub(crate) const LOSS: u8 = 7;
-/// Some of it was done, some was not.
-pub(crate) const PARTIAL: u8 = 8;
-/// Ended by Ctrl-C.
-pub(crate) const INTERRUPTED: u8 = 130;
+use crate::{
+    exit_code::{self, CORRUPTION, FAILURE, INTERRUPTED, LOSS, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE, USAGE},
+    format::OutputFormat,
+    hint,
+};
 
 /// What the commands return.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
@@ -102,11 +93,7 @@ impl Failure {
 
     /// Something other than the engine could not be read or written.
     pub(crate) fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        let exit_code = if error.kind() == io::ErrorKind::NotFound {
-            ErrorKind::TopicNotFound.exit_code()
-        } else {
-            FAILURE
-        };
+        let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILURE };
         let mut failure = Self::new(exit_code, "io_error", what.to_string());
         failure.0.causes.push(error.to_string());
         failure.0.hint = hint::for_io(error).map(str::to_owned);
@@ -117,7 +104,7 @@ impl Failure {
     pub(crate) fn output(error: &io::Error) -> Self {
         let mut failure = Self::io("cannot write to standard output", error);
         if error.kind() == io::ErrorKind::BrokenPipe {
-            failure.0.exit_code = 0;
+            failure.0.exit_code = SUCCESS;
             failure.0.quiet = true;
         }
         failure
@@ -138,12 +125,12 @@ impl Failure {
 
     /// Whether standard output is gone, so that nothing more needs to be written.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.0.quiet && self.0.exit_code == 0
+        self.0.quiet && self.0.exit_code == SUCCESS
     }
 
     /// Whether nobody answered.
     pub(crate) fn is_unreachable(&self) -> bool {
-        self.0.exit_code == ErrorKind::ConnectionTimeout.exit_code()
+        self.0.exit_code == UNAVAILABLE
     }
 
     /// The code that the process ends with.
@@ -203,7 +190,7 @@ impl Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let mut failure = Self::new(error.kind().exit_code(), error.kind().as_str(), error.to_string());
+        let mut failure = Self::new(exit_code::of(error.kind()), error.kind().as_str(), error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
             failure.0.causes.push(cause.to_string());
@@ -234,7 +221,7 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use floe::Topic;
+    use floe::{ErrorKind, Topic};
 
     use super::*;
 
@@ -283,15 +270,5 @@ mod tests {
             "{}",
             lines(&failure)
         );
-    }
-
-    #[test]
-    fn the_codes_of_kinds_are_those_of_the_contract() {
-        for kind in ErrorKind::ALL {
-            assert!((1..=8).contains(&kind.exit_code()), "{kind}");
-        }
-        assert_eq!(ErrorKind::CorruptData.exit_code(), CORRUPTION);
-        assert_eq!(ErrorKind::Gap.exit_code(), LOSS);
-        assert_eq!(ErrorKind::InvalidCommand.exit_code(), USAGE);
     }
 }

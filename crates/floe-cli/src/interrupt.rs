@@ -7,7 +7,10 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::{
+    exit::{Failure, Outcome},
+    exit_code::INTERRUPTED,
+};
 
 /// Tells whether Ctrl-C was pressed. Clones tell the same.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +35,7 @@ impl Interrupt {
             state.pressed.store(true, Ordering::Relaxed);
             state.waiting.notify_waiters();
             signals.next().await;
-            std::process::exit(i32::from(exit::INTERRUPTED));
+            std::process::exit(i32::from(INTERRUPTED));
         });
         Ok(interrupt)
     }

@@ -5,6 +5,9 @@
 mod args;
 mod commands;
 mod exit;
+mod exit_code;
+mod format;
+mod global;
 mod hint;
 mod interrupt;
 mod output;
@@ -16,12 +19,13 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
-    args::{Cli, Command, Global},
+    args::{Cli, Command},
     commands::{
         bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
         quickstart, serve, smartmodule, spu, topic,
     },
     exit::{Failure, Outcome},
+    global::Global,
     telemetry::Telemetry,
 };
 
@@ -90,6 +94,6 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Health(args) => health::run(global, &args).await,
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }

@@ -5,9 +5,10 @@ use floe::config::{Entry, reference};
 use serde_json::json;
 
 use crate::{
-    args::Global,
+    format::OutputFormat,
+    global::Global,
     exit::{Failure, Outcome},
-    output::{OutputFormat, print_document, stdout, table},
+    output::{print_document, stdout, table},
 };
 
 #[derive(Debug, Subcommand)]

@@ -11,12 +11,14 @@ use futures_util::FutureExt as _;
 
 use super::{fluvio, transform::SmartModuleArgs, with_client};
 use crate::{
-    args::Global,
+    format::OutputFormat,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{
-        OutputFormat, amount,
-        record::{RecordPrinter, Row},
+        amount,
+        record::RecordPrinter,
+        row::Row,
         stdout::{Stdout, note},
         template::Template,
     },

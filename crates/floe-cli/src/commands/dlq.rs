@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::with_client;
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{List, amount, escape, print_document, print_list, table},

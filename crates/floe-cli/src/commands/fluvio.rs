@@ -7,7 +7,7 @@ use floe::{
 };
 
 use super::with_client;
-use crate::{args::Global, exit::Outcome};
+use crate::{exit::Outcome, global::Global};
 
 /// Runs a command against the cluster and closes the connections, whatever comes of the command. Engines other than Fluvio
 /// are refused before anything is opened; `ability` says what they lack.

@@ -6,9 +6,10 @@ use serde_json::json;
 
 use super::with_client;
 use crate::{
-    args::Global,
+    format::OutputFormat,
+    global::Global,
     exit::{Failure, Outcome},
-    output::{OutputFormat, print_document, stdout, table},
+    output::{print_document, stdout, table},
 };
 
 #[derive(Debug, Args)]

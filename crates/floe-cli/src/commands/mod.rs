@@ -24,7 +24,7 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use floe::Client;
 
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
 };
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{confirm, with_client};
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     output::{List, amount, print_document, print_list, table},
     position::Position,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fluvio::with_admin;
 use crate::{
-    args::Global,
+    global::Global,
     exit::Outcome,
     output::{List, amount, print_list, table},
 };

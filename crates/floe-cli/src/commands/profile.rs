@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::confirm;
 use crate::{
-    args::{GlobalArgs, PROJECT_FILE},
+    global::{GlobalArgs, PROJECT_FILE},
     exit::{Failure, Outcome},
     output::{List, amount, print_document, print_list, table},
 };

@@ -10,7 +10,7 @@ use super::{
     with_client,
 };
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{amount, print_document, stdout},

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::with_client;
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{print_document, table},

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{confirm, fluvio::with_admin};
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     output::{List, amount, print_document, print_list},
 };

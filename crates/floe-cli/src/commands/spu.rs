@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{confirm, fluvio};
 use crate::{
-    args::Global,
+    global::Global,
     exit::Outcome,
     output::{List, print_document, print_list, table},
 };

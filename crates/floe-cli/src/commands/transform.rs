@@ -14,7 +14,7 @@ use floe::{
 
 use super::{fluvio, parse_param, smartmodule::read_wasm};
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
 };
 
@@ -205,7 +205,7 @@ mod tests {
     use floe::config::Config;
 
     use super::*;
-    use crate::output::OutputFormat;
+    use crate::format::OutputFormat;
 
     #[derive(Debug, Parser)]
     struct Line {

@@ -3,35 +3,14 @@
 pub(crate) mod amount;
 pub(crate) mod escape;
 pub(crate) mod record;
+pub(crate) mod row;
 pub(crate) mod stdout;
 pub(crate) mod template;
 
-use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::exit::Outcome;
-
-/// The forms of `--output`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// For people and pipes
-    #[default]
-    Text,
-    /// One JSON document
-    Json,
-    /// One JSON object on each line
-    Jsonl,
-    /// Columns with headings
-    Table,
-}
-
-impl OutputFormat {
-    /// Whether programs read the result, so that errors are JSON too.
-    pub(crate) fn is_json(self) -> bool {
-        matches!(self, Self::Json | Self::Jsonl)
-    }
-}
+use crate::{exit::Outcome, format::OutputFormat};
 
 /// Prints a result that is one thing.
 pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {

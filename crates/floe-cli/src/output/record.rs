@@ -4,20 +4,8 @@ use std::io::{self, Write};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{OutputFormat, amount, escape, stdout::note, template::Template};
-
-/// A record as it is printed.
-#[derive(Debug)]
-pub(crate) struct Row<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: u32,
-    pub(crate) offset: i64,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: &'a [u8],
-    pub(crate) headers: Vec<(&'a str, &'a [u8])>,
-}
+use super::{amount, escape, row::Row, stdout::note, template::Template};
+use crate::format::OutputFormat;
 
 /// Prints records one after another, and what stands before, between and behind them.
 #[derive(Debug)]

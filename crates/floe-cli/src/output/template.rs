@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use floe::url::nearest;
 
-use super::{amount, escape, record::Row};
+use super::{amount, escape, row::Row};
 
 /// A field of a record, in both spellings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

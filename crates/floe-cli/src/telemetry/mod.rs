@@ -27,7 +27,7 @@ use prometheus::{Registry, TextEncoder};
 use self::otlp::Headers;
 use crate::{
     exit::{self, Failure, Outcome},
-    output::OutputFormat,
+    format::OutputFormat,
 };
 
 /// How long the last metrics and spans may take to be delivered.

@@ -20,7 +20,7 @@ pub(crate) use self::report::{Measured, Measurement};
 use self::{latency::LatencySampler, payload::Payload, verify::Verifier};
 use super::with_client;
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{print_document, stdout::note},

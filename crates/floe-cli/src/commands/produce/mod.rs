@@ -29,7 +29,7 @@ use tokio::sync::mpsc;
 use self::input::{Chunk, InputError, Lines};
 use super::{transform::SmartModuleArgs, with_client};
 use crate::{
-    args::Global,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
     output::{amount, escape::unescape, stdout::note},

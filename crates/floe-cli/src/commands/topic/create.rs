@@ -18,7 +18,7 @@ use floe::{
 use serde_json::{Value, json};
 
 use crate::{
-    args::Global,
+    global::Global,
     commands::{fluvio, parse_param, with_client},
     exit::{Failure, Outcome},
     output::{amount, print_document},

@@ -18,10 +18,11 @@ use self::show::{
 };
 use super::{confirm, fluvio, with_client};
 use crate::{
-    args::Global,
+    format::OutputFormat,
+    global::Global,
     exit::{Failure, Outcome},
     interrupt::Interrupt,
-    output::{List, OutputFormat, amount, print_document, print_list, stdout},
+    output::{List, amount, print_document, print_list, stdout},
 };
 
 #[derive(Debug, Subcommand)]
