@@ -5,14 +5,14 @@ use clap::ValueEnum;
 /// Format of results on standard output, and of errors on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// For people and pipes
+    /// Plain text
     #[default]
     Text,
     /// One JSON document
     Json,
-    /// One JSON object on each line
+    /// One JSON object per line
     Jsonl,
-    /// Columns with headings
+    /// Aligned columns with headings
     Table,
 }
 

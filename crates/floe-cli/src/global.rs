@@ -21,24 +21,25 @@ pub(crate) const PROJECT_FILE: &str = "floe.toml";
 /// Options that every command accepts, before or after its name.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GlobalArgs {
-    /// Where the topics live: embedded:PATH, memory:, fluvio://HOST:PORT or walrus://HOST:PORT,… [env: FLOE_URL]
-    /// [default: that of the profile, else embedded:./floe-data]
+    /// Engine that holds the topics: embedded:PATH, memory:, fluvio://HOST:PORT or walrus://HOST:PORT,… [env: FLOE_URL]
+    /// [default: the URL of the profile, or embedded:./floe-data]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
 
-    /// The profile to use, from floe.toml or your own configuration file [env: FLOE_PROFILE]
+    /// Profile to use, from floe.toml or the user configuration file [env: FLOE_PROFILE]
     #[arg(long, global = true, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 
-    /// How results are printed; with json and jsonl, errors are JSON too
+    /// Format of results; json and jsonl also apply to errors
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub(crate) output: OutputFormat,
 
-    /// Where metrics and spans go: off, otlp, prometheus or prometheus=HOST:PORT; several by commas
+    /// Destinations of metrics and spans, separated by commas: off, otlp, prometheus or prometheus=HOST:PORT
     #[arg(
         long,
         global = true,
         env = "FLOE_TELEMETRY",
+        hide_env_values = true,
         default_value = "off",
         value_name = "WHERE",
         value_delimiter = ',',

@@ -7,7 +7,7 @@ use crate::{exit::Outcome, output::stdout};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell to complete in
+    /// Shell to complete in
     shell: Shell,
 }
 

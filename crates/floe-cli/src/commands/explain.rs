@@ -1,19 +1,19 @@
-//! `floe explain`: what an error code means and what to do about it.
+//! `floe explain`: meaning of an error code, and how to resolve it.
 
 use clap::Args;
 use floe::{Effect, ErrorKind, url::nearest};
 use serde_json::{Value, json};
 
 use crate::{
-    global::Global,
     exit::{Failure, Outcome},
     exit_code,
+    global::Global,
     output::{List, print_document, print_list},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The code, as in the parentheses of an error message; all codes where left out
+    /// Error code, as in the parentheses of an error message [default: list all codes]
     code: Option<String>,
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn run(global: &Global, args: &ExplainArgs) -> Outcome {
                 Some(near) => format!("did you mean {near}?"),
                 None => "`floe explain` lists the codes".to_owned(),
             };
-            Err(Failure::usage(format!("there is no error code {code:?}")).with_hint(hint))
+            Err(Failure::usage(format!("unknown error code {code:?}")).with_hint(hint))
         }
     }
 }
@@ -56,10 +56,10 @@ fn all() -> List {
 }
 
 fn text(kind: ErrorKind) -> String {
-    let retry = if kind.is_retriable() { "trying again makes sense" } else { "trying again does not help" };
+    let retry = if kind.is_retriable() { "a retry may succeed" } else { "a retry does not help" };
     let effect = match kind.default_effect() {
-        Effect::None => "it did not happen",
-        Effect::Unknown => "it may have happened all the same",
+        Effect::None => "the operation had no effect",
+        Effect::Unknown => "the operation may have taken effect",
     };
     format!(
         "{kind}: {}\n\nWhat to do: {}\n\nretry:      {retry}\neffect:     {effect}\nexit code:  {}\n",
@@ -82,33 +82,87 @@ fn document(kind: ErrorKind) -> Value {
 
 /// Advice for each error kind.
 const ADVICE: &[(ErrorKind, &str)] = &[
-    (ErrorKind::ConnectionTimeout, "Check that the host in --url is correct and reachable from this machine, and that no firewall drops the packets."),
-    (ErrorKind::ConnectionRefused, "The host answered, but nothing listens on that port. Check the port in --url and that the server runs."),
+    (
+        ErrorKind::ConnectionTimeout,
+        "Check that the host in --url is correct and reachable from this machine, and that no firewall drops the packets.",
+    ),
+    (
+        ErrorKind::ConnectionRefused,
+        "The host answered, but nothing listens on that port. Check the port in --url and that the server runs.",
+    ),
     (ErrorKind::NetworkError, "Retry. If it happens often, check the network and the server's log."),
-    (ErrorKind::TlsFailed, "Check the certificate: its name, its validity dates, and that this machine trusts its authority."),
+    (
+        ErrorKind::TlsFailed,
+        "Check the certificate: its name, its validity dates, and that this machine trusts its authority.",
+    ),
     (ErrorKind::AuthFailed, "Check the user and its permissions on the server."),
-    (ErrorKind::RequestTimeout, "Retry; the first request may still have taken effect. If the server is slow, raise the deadline."),
+    (
+        ErrorKind::RequestTimeout,
+        "Retry; the first request may still have taken effect. If the server is slow, raise the deadline.",
+    ),
     (ErrorKind::ServerError, "Read the message and the server's log."),
-    (ErrorKind::ProtocolError, "Check that --url points to a server of the kind that its scheme names, in a supported version."),
+    (
+        ErrorKind::ProtocolError,
+        "Check that --url points to a server of the kind that its scheme names, in a supported version.",
+    ),
     (ErrorKind::NotLeader, "Retry: the client finds the new leader by itself."),
     (ErrorKind::RateLimited, "Wait and retry, or send fewer requests."),
-    (ErrorKind::CircuitOpen, "Fix the cause of the earlier failures. The circuit breaker lets calls through again after a while."),
-    (ErrorKind::TopicNotFound, "Run `floe topic list` to see the topics at this --url, or `floe topic create NAME` to create one."),
+    (
+        ErrorKind::CircuitOpen,
+        "Fix the cause of the earlier failures. The circuit breaker lets calls through again after a while.",
+    ),
+    (
+        ErrorKind::TopicNotFound,
+        "Run `floe topic list` to see the topics at this --url, or `floe topic create NAME` to create one.",
+    ),
     (ErrorKind::TopicAlreadyExists, "Use the topic, choose another name, or delete it first."),
-    (ErrorKind::PartitionNotFound, "Run `floe topic describe NAME` to see the partitions. The first partition is 0."),
-    (ErrorKind::OffsetOutOfRange, "Run `floe topic describe NAME` to see the offsets, or use --from beginning or --from end."),
-    (ErrorKind::Gap, "Retention or damage removed the records; reading continues after the gap. To miss none, extend the retention or read more often."),
-    (ErrorKind::RecordTooLarge, "The message names the limit. Split the record, or send a reference to data stored elsewhere."),
-    (ErrorKind::InvalidCommand, "The message says what is wrong; `floe COMMAND --help` describes the options."),
-    (ErrorKind::InvalidConfig, "The message names the setting. A URL looks like embedded:./floe-data?durability=always."),
+    (
+        ErrorKind::PartitionNotFound,
+        "Run `floe topic describe NAME` to see the partitions. The first partition is 0.",
+    ),
+    (
+        ErrorKind::OffsetOutOfRange,
+        "Run `floe topic describe NAME` to see the offsets, or use --from beginning or --from end.",
+    ),
+    (
+        ErrorKind::Gap,
+        "Retention or damage removed the records; reading continues after the gap. To miss none, extend the retention or read more often.",
+    ),
+    (
+        ErrorKind::RecordTooLarge,
+        "The message names the limit. Split the record, or send a reference to data stored elsewhere.",
+    ),
+    (
+        ErrorKind::InvalidCommand,
+        "The message says what is wrong; `floe COMMAND --help` describes the options.",
+    ),
+    (
+        ErrorKind::InvalidConfig,
+        "The message names the setting. A URL looks like embedded:./floe-data?durability=always.",
+    ),
     (ErrorKind::Unsupported, "The message names the missing capability. Choose another engine with --url."),
-    (ErrorKind::BufferFull, "Records arrive faster than the engine stores them (backpressure). Wait and retry, or send fewer at once."),
+    (
+        ErrorKind::BufferFull,
+        "Records arrive faster than the engine stores them (backpressure). Wait and retry, or send fewer at once.",
+    ),
     (ErrorKind::SerializationError, "Check the value against the format."),
     (ErrorKind::DeserializationError, "Check that the writer used the format that the reader expects."),
-    (ErrorKind::HandlerFailed, "The message names the record and the cause. Fix the handler, then run `floe dlq replay` to resend the dead letters."),
-    (ErrorKind::CorruptData, "Restore the store from a backup and check the disk. The engine cut and repaired nothing, so that readable data stays readable."),
-    (ErrorKind::StorageError, "The cause names the failure. Free disk space, or choose another directory with --url embedded:PATH."),
-    (ErrorKind::StoreInUse, "An embedded store serves one process at a time. Stop the other process, or use another store."),
+    (
+        ErrorKind::HandlerFailed,
+        "The message names the record and the cause. Fix the handler, then run `floe dlq replay` to resend the dead letters.",
+    ),
+    (
+        ErrorKind::CorruptData,
+        "Restore the store from a backup and check the disk. The engine cut and repaired nothing, so that readable data stays readable.",
+    ),
+    (
+        ErrorKind::StorageError,
+        "The cause names the failure. Free disk space, or choose another directory with --url embedded:PATH.",
+    ),
+    (
+        ErrorKind::StoreInUse,
+        "An embedded store serves one process at a time. Stop the other process, or use another store.",
+    ),
     (ErrorKind::Closed, "Open it again. If it closed by itself, an earlier error names the cause."),
 ];
 
