@@ -12,7 +12,7 @@ use crate::{
     telemetry::{self, Exporter},
 };
 
-/// URL of the engine unless a flag, a variable, or a profile names another.
+/// URL of the engine unless a flag, a variable or a profile names another.
 const DEFAULT_URL: &str = "embedded:./floe-data";
 
 /// Configuration file of a project, in the working directory of the command.
@@ -48,7 +48,7 @@ pub(crate) struct GlobalArgs {
     pub(crate) telemetry: Vec<Exporter>,
 }
 
-/// Settings in force for one command, from flags, variables, and files.
+/// Effective settings of one command, from flags, variables and files.
 #[derive(Debug, Clone)]
 pub(crate) struct Global {
     /// URL of the engine.
@@ -60,7 +60,7 @@ pub(crate) struct Global {
 }
 
 impl GlobalArgs {
-    /// Merges files, variables, and flags.
+    /// Merges files, variables and flags.
     pub(crate) fn resolve(&self) -> Outcome<Global> {
         let mut sources = Sources::discover();
         if let Some(profile) = &self.profile {

@@ -20,7 +20,7 @@ fn bench_json_has_the_documented_fields() {
             "json",
         ])
         .ok()
-        .tells("");
+        .stderr_is("");
     let json = run.json();
     for path in [
         "/produce/records_per_second",
@@ -102,7 +102,7 @@ fn failed_bench_leaves_no_topic() {
 #[test]
 fn quickstart_runs_and_leaves_no_files() {
     let dir = Dir::new();
-    let run = dir.run(&["quickstart"]).ok().tells("");
+    let run = dir.run(&["quickstart"]).ok().stderr_is("");
     let text = run.text();
     for part in [
         "in:  key=ada value=\"hello, stream\" -> acknowledged, partition 0, offset 0",

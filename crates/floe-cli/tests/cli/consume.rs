@@ -31,7 +31,7 @@ fn start_positions() {
         ("@-1h", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
         ("@2200-01-01T00:00:00Z", ""),
     ] {
-        dir.run(&["consume", "t", "-e", "--from", from]).ok().prints(expected).tells("");
+        dir.run(&["consume", "t", "-e", "--from", from]).ok().prints(expected).stderr_is("");
     }
     dir.run(&["consume", "t", "-e"]).ok().prints("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
 }
@@ -44,7 +44,7 @@ fn invalid_positions_are_rejected() {
     }
     dir.run(&["consume", "t", "--from", "stored", "-e"])
         .code(2)
-        .tells("error: --from stored needs --group: offsets are stored for a group\n");
+        .stderr_is("error: --from stored needs --group: offsets are stored for a group\n");
     dir.run(&["consume", "t", "-e", "--from", "11"])
         .code(3)
         .mentions("offset_out_of_range")
@@ -90,7 +90,7 @@ fn json_has_every_field() {
 #[test]
 fn table_has_one_line_per_record() {
     let dir = ten();
-    let run = dir.run(&["consume", "t", "-e", "-o", "table"]).ok().tells("10 records\n");
+    let run = dir.run(&["consume", "t", "-e", "-o", "table"]).ok().stderr_is("10 records\n");
     assert_eq!(run.text().lines().count(), 11);
     assert!(run.text().starts_with("PARTITION  OFFSET  "), "{}", run.text());
 }

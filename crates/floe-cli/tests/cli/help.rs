@@ -23,7 +23,7 @@ const COMMANDS: [&str; 15] = [
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let dir = Dir::new();
-    let help = dir.run(&["--help"]).ok().tells("").text();
+    let help = dir.run(&["--help"]).ok().stderr_is("").text();
     for command in COMMANDS {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
@@ -48,7 +48,7 @@ fn missing_and_unknown_commands_are_usage_errors() {
 fn completions_contain_every_command() {
     let dir = Dir::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = dir.run(&["completions", shell]).ok().tells("").text();
+        let script = dir.run(&["completions", shell]).ok().stderr_is("").text();
         for command in COMMANDS {
             assert!(script.contains(command), "{shell} does not complete {command}");
         }
@@ -72,7 +72,7 @@ fn every_error_code_is_explained() {
     assert_eq!(dir.run(&["explain"]).ok().text().lines().count(), codes.len());
     dir.run(&["explain", "topic_not_fuond"])
         .code(2)
-        .tells("error: unknown error code \"topic_not_fuond\"\nhint: did you mean topic_not_found?\n");
+        .stderr_is("error: unknown error code \"topic_not_fuond\"\nhint: did you mean topic_not_found?\n");
 }
 
 #[test]

@@ -121,7 +121,7 @@ fn profiles_of_the_official_tools_are_imported() {
     dir.file("theirs", FLUVIO.as_bytes());
     dir.run(&["profile", "add", "mine", "memory:"]).ok();
     let import = ["profile", "import", "fluvio", "--file", "theirs"];
-    let text = dir.run(&import).ok().tells("").text();
+    let text = dir.run(&import).ok().stderr_is("").text();
     assert!(text.starts_with("cloud/eu: fluvio+tls://sc.example:9003?ca="), "{text}");
     assert!(text.contains("local: fluvio://127.0.0.1:9003\nimported 2 profiles from theirs into "), "{text}");
     assert!(text.ends_with("to use one: floe profile use local\n"), "{text}");

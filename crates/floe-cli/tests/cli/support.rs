@@ -194,7 +194,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub(crate) fn tells(self, expected: &str) -> Self {
+    pub(crate) fn stderr_is(self, expected: &str) -> Self {
         assert_eq!(self.stderr, expected);
         self
     }

@@ -7,11 +7,11 @@ use crate::{cluster::Cluster, support::Dir};
 #[test]
 fn create_list_describe_delete() {
     let dir = Dir::new();
-    dir.run(&["topic", "list"]).ok().prints("").tells("");
+    dir.run(&["topic", "list"]).ok().prints("").stderr_is("");
     dir.run(&["topic", "create", "orders", "--partitions", "3"])
         .ok()
         .prints("created topic orders with 3 partitions\n")
-        .tells("");
+        .stderr_is("");
     dir.run(&["topic", "create", "audit"]).ok().prints("created topic audit with 1 partition\n");
     dir.run(&["topic", "list"]).ok().prints("audit\norders\n");
 
@@ -22,7 +22,7 @@ fn create_list_describe_delete() {
     }
     assert_eq!(described.lines().filter(|line| line.ends_with(" 0 B")).count(), 3, "{described}");
 
-    dir.run(&["topic", "delete", "audit", "--yes"]).ok().prints("deleted topic audit\n").tells("");
+    dir.run(&["topic", "delete", "audit", "--yes"]).ok().prints("deleted topic audit\n").stderr_is("");
     dir.run(&["topic", "list"]).ok().prints("orders\n");
     dir.run(&["topic", "describe", "audit"]).code(3).prints("");
 }
@@ -89,7 +89,7 @@ fn describe_counts_the_records() {
 #[test]
 fn deletion_requires_confirmation() {
     let dir = Dir::with_topics(&["t"]);
-    dir.feed(&["topic", "delete", "t"], b"y\n").code(2).prints("").tells(
+    dir.feed(&["topic", "delete", "t"], b"y\n").code(2).prints("").stderr_is(
         "error: deleting topic t with all its records cannot be undone, and there is no terminal for a confirmation\n\
          hint: add --yes to confirm\n",
     );
@@ -191,7 +191,7 @@ fn url_comes_from_the_option_or_the_environment() {
 #[test]
 fn health_reports_the_engine() {
     let dir = Dir::new();
-    let run = dir.run(&["health"]).ok().tells("");
+    let run = dir.run(&["health"]).ok().stderr_is("");
     assert!(run.text().starts_with("embedded: ready\n"), "{}", run.text());
     let json = dir.run(&["health", "-o", "json"]).ok().json();
     assert_eq!(json["ready"], true);
@@ -202,18 +202,19 @@ fn health_reports_the_engine() {
 #[test]
 fn health_check_reports_every_status() {
     let dir = Dir::new();
-    dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n").tells("");
+    dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n").stderr_is("");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
     let cluster = Cluster::start();
     let one_down = format!("{},{closed}?connect-timeout=60s&timeout=60s", cluster.walrus_address());
-    let warned = dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).tells("");
+    let warned =
+        dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).stderr_is("");
     let expected = format!("WARNING - {closed} is not ready: ");
     assert!(warned.text().starts_with(&expected) && warned.text().lines().count() == 1, "{}", warned.text());
 
-    let down = dir.run(&["health", "--check", "--url", &format!("fluvio://{closed}")]).code(2).tells("");
+    let down = dir.run(&["health", "--check", "--url", &format!("fluvio://{closed}")]).code(2).stderr_is("");
     assert!(down.text().starts_with("CRITICAL - "), "{}", down.text());
-    let unknown = dir.run(&["health", "--check", "--url", "embedded:x?durabilty=os"]).code(3).tells("");
+    let unknown = dir.run(&["health", "--check", "--url", "embedded:x?durabilty=os"]).code(3).stderr_is("");
     assert!(unknown.text().starts_with("UNKNOWN - "), "{}", unknown.text());
 }
 

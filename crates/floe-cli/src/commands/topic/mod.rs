@@ -121,7 +121,7 @@ async fn describe(global: &Global, name: String) -> Outcome {
         document["fluvio"] = fluvio_topic::settings_json(spec);
     }
     print_document(global.output, &document, &text)?;
-    // The description above may be partial, which only the exit code tells a script.
+    // The description above may be partial, which only the exit code reveals to a script.
     match described.partitions.into_iter().find_map(|one| one.watermarks.err()) {
         Some(error) => Err(error.into()),
         None => Ok(()),
