@@ -86,8 +86,8 @@ fn acknowledged_records_survive_a_kill() {
     assert_eq!(read.text().lines().collect::<Vec<_>>(), (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
-/// Sends records until so many of them were acknowledged, kills the server in the middle of it, and returns what was
-/// acknowledged: partition and offset with the value.
+/// Sends records, kills the server while records are in flight, and returns partition, offset and value of the
+/// acknowledged ones.
 async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, i64), String)> {
     let client = Client::connect(url).await.unwrap();
     if round == 0 {
