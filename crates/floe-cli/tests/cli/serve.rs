@@ -114,8 +114,10 @@ async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, 
             acknowledged.push((metadata, value));
         }
     }
-    let address = |(metadata, value)| ((metadata.partition, metadata.offset.unwrap()), value);
-    acknowledged.into_iter().map(address).collect()
+    acknowledged
+        .into_iter()
+        .map(|(metadata, value)| ((metadata.partition, metadata.offset.unwrap()), value))
+        .collect()
 }
 
 #[test]
