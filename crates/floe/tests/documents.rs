@@ -28,8 +28,7 @@ fn every_setting_is_described() {
 #[test]
 fn every_kind_of_error_is_described() {
     let mut table =
-        "| code | kind | retriable | effect | exit code | meaning |\n| --- | --- | --- | --- | --- | --- |\n"
-            .to_owned();
+        "| code | kind | retriable | effect | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for kind in ErrorKind::ALL {
         let retriable = if kind.is_retriable() { "yes" } else { "no" };
         let effect = match kind.default_effect() {
@@ -37,9 +36,8 @@ fn every_kind_of_error_is_described() {
             Effect::Unknown => "unknown",
         };
         table.push_str(&format!(
-            "| `{}` | `{kind:?}` | {retriable} | {effect} | {} | {} |\n",
+            "| `{}` | `{kind:?}` | {retriable} | {effect} | {} |\n",
             kind.as_str(),
-            kind.exit_code(),
             kind.meaning()
         ));
     }

@@ -1,4 +1,4 @@
-//! Trust, and what goes wrong with it.
+//! TLS connections, and certificate errors.
 
 use std::sync::Arc;
 
@@ -28,12 +28,12 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
     }
 
-    /// Certificate and key for a name.
-    fn vouch(&self, name: &str) -> (String, String) {
-        self.vouch_until(name, 4000)
+    /// Issues a certificate and a key for a name.
+    fn issue(&self, name: &str) -> (String, String) {
+        self.issue_until(name, 4000)
     }
 
-    fn vouch_until(&self, name: &str, year: i32) -> (String, String) {
+    fn issue_until(&self, name: &str, year: i32) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
@@ -41,7 +41,7 @@ impl Authority {
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 
-    /// A server's side, which asks for certificates of these clients.
+    /// Returns the server side, which requires client certificates of an authority where one is given.
     fn acceptor(&self, (cert, key): (String, String), clients: Option<&Self>) -> TlsAcceptor {
         let provider = Arc::new(ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -62,7 +62,7 @@ impl Authority {
     }
 }
 
-/// A cluster, an authority whose certificate lies in `ca.pem`, and a folder to run in.
+/// Cluster, certificate authority with its certificate in `ca.pem`, and working directory.
 struct Scene {
     dir: Dir,
     cluster: Cluster,
@@ -77,7 +77,7 @@ impl Scene {
         Self { dir, cluster, authority }
     }
 
-    /// Lists modules, which takes only the controller, over a TLS port with this certificate.
+    /// Lists SmartModules, which needs the controller only, over a TLS port with this certificate.
     fn list(&self, certificate: (String, String), options: &str) -> Run {
         let port = self.cluster.tls_port(self.authority.acceptor(certificate, None));
         self.dir.run(&["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}&{options}")])
@@ -85,17 +85,17 @@ impl Scene {
 }
 
 #[test]
-fn a_server_that_the_named_authority_vouches_for_is_trusted() {
+fn certificate_of_the_given_authority_is_trusted() {
     let scene = Scene::new();
-    scene.list(scene.authority.vouch("127.0.0.1"), "ca=ca.pem").ok();
-    scene.list(scene.authority.vouch("sc.example"), "ca=ca.pem&domain=sc.example").ok();
-    scene.list(Authority::named("other").vouch("127.0.0.1"), "verify=no").ok();
+    scene.list(scene.authority.issue("127.0.0.1"), "ca=ca.pem").ok();
+    scene.list(scene.authority.issue("sc.example"), "ca=ca.pem&domain=sc.example").ok();
+    scene.list(Authority::named("other").issue("127.0.0.1"), "verify=no").ok();
 }
 
 #[test]
-fn without_ca_the_authorities_of_the_system_are_asked() {
+fn system_authorities_are_the_default() {
     let scene = Scene::new();
-    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
+    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.issue("127.0.0.1"), None));
     let list = |variable: &str, file: &str| -> Run {
         let args = ["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}")];
         scene.dir.command(&args).env(variable, scene.dir.path().join(file)).output().unwrap().into()
@@ -107,12 +107,12 @@ fn without_ca_the_authorities_of_the_system_are_asked() {
 }
 
 #[test]
-fn certificates_that_prove_nothing_are_refused() {
+fn invalid_certificates_are_rejected() {
     let scene = Scene::new();
     for (certificate, reason) in [
-        (Authority::named("other").vouch("127.0.0.1"), "UnknownIssuer"),
-        (scene.authority.vouch("10.0.0.1"), "not valid for name"),
-        (scene.authority.vouch_until("127.0.0.1", 2001), "expired"),
+        (Authority::named("other").issue("127.0.0.1"), "UnknownIssuer"),
+        (scene.authority.issue("10.0.0.1"), "not valid for name"),
+        (scene.authority.issue_until("127.0.0.1", 2001), "expired"),
     ] {
         let run = scene.list(certificate, "ca=ca.pem").code(5).prints("");
         run.mentions("(tls_failed)").mentions(reason).mentions("hint: ");
@@ -120,9 +120,9 @@ fn certificates_that_prove_nothing_are_refused() {
 }
 
 #[test]
-fn a_client_certificate_is_asked_for_and_shown() {
+fn client_certificate_is_required_and_sent() {
     let scene = Scene::new();
-    let acceptor = scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), Some(&scene.authority));
+    let acceptor = scene.authority.acceptor(scene.authority.issue("127.0.0.1"), Some(&scene.authority));
     let port = scene.cluster.tls_port(acceptor);
     let list = |options: &str| {
         scene.dir.run(&[
@@ -135,7 +135,7 @@ fn a_client_certificate_is_asked_for_and_shown() {
     list("").code(5).mentions("cert=FILE and key=FILE");
     for (name, authority, code) in [("me", &scene.authority, 0), ("stranger", &Authority::named("other"), 5)]
     {
-        let (cert, key) = authority.vouch(name);
+        let (cert, key) = authority.issue(name);
         scene.dir.file(&format!("{name}.pem"), cert.as_bytes());
         scene.dir.file(&format!("{name}.key"), key.as_bytes());
         list(&format!("&cert={name}.pem&key={name}.key")).code(code);
@@ -145,11 +145,11 @@ fn a_client_certificate_is_asked_for_and_shown() {
 }
 
 #[test]
-fn a_profile_brings_its_certificates() {
+fn profile_supplies_certificates() {
     let scene = Scene::new();
-    let acceptor = scene.authority.acceptor(scene.authority.vouch("sc.example"), Some(&scene.authority));
+    let acceptor = scene.authority.acceptor(scene.authority.issue("sc.example"), Some(&scene.authority));
     let port = scene.cluster.tls_port(acceptor);
-    let (cert, key) = scene.authority.vouch("me");
+    let (cert, key) = scene.authority.issue("me");
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let profiles = format!(
         "version = \"2.0\"\ncurrent_profile = \"a\"\n[profile.a]\ncluster = \"a\"\n[cluster.a]\n\
@@ -165,29 +165,29 @@ fn a_profile_brings_its_certificates() {
 }
 
 #[test]
-fn plain_and_tls_do_not_mix() {
+fn plain_and_tls_ports_are_not_interchangeable() {
     let scene = Scene::new();
-    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
+    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.issue("127.0.0.1"), None));
     scene
         .dir
         .run(&["smartmodule", "list", "--url", &format!("fluvio://{port}?{PATIENT}")])
         .code(5)
         .mentions("write fluvio+tls:// for a TLS port");
-    // A plain server takes the greeting for the length of a request; this one hangs up, a real one waits for the rest.
+    // A plain server reads the ClientHello as a request length; this one closes the connection, a real one waits.
     let plain = format!("fluvio+tls://{}?{PATIENT}&ca=ca.pem", scene.cluster.address());
     scene.dir.run(&["smartmodule", "list", "--url", &plain]).code(5).mentions("within the TLS handshake");
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_told() {
+fn unresolvable_name_is_reported() {
     let dir = Dir::new();
     for scheme in ["fluvio", "fluvio+tls"] {
         let list = |host: &str| {
             dir.run(&["topic", "list", "--url", &format!("{scheme}://{host}:9003?connect-timeout=60s")])
         };
-        // No resolver is asked for a name with a NUL in it, so this depends on no network.
+        // A name with a NUL never reaches a resolver, so the test needs no network.
         list("sc%00.example").code(4).prints("").mentions("example\" cannot be resolved").mentions("hint: ");
-        // RFC 6761 sets this name aside: whatever the resolver does, the outcome is the same.
+        // RFC 6761 reserves this name, so every resolver fails.
         list("sc.invalid").code(4).prints("").mentions("hint: check the address");
     }
 }

@@ -1,4 +1,4 @@
-//! `floe partition`: partitions of a Fluvio cluster, with the data servers that hold them.
+//! `floe partition`: partitions of a Fluvio cluster with their replicas.
 
 use clap::Subcommand;
 use floe::{
@@ -7,18 +7,18 @@ use floe::{
 };
 use serde_json::{Value, json};
 
-use super::fluvio::with_admin;
+use super::with_admin;
 use crate::{
-    args::Global,
     exit::Outcome,
+    global::Global,
     output::{List, amount, print_list, table},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum PartitionCommand {
-    /// List partitions: who leads them, who holds copies, how far they are
+    /// List partitions with leader, replicas, offsets and size
     List {
-        /// Of this topic only
+        /// List only the partitions of this topic
         topic: Option<String>,
     },
 }
@@ -29,17 +29,15 @@ pub(crate) async fn run(global: &Global, command: PartitionCommand) -> Outcome {
 }
 
 async fn list(global: &Global, topic: Option<&str>) -> Outcome {
-    let found = with_admin(global, "data servers of partitions", async |admin| {
-        Ok(admin.list::<PartitionSpec>(&[]).await?)
-    })
-    .await?;
+    let found =
+        with_admin(global, "replicas", async |admin| Ok(admin.list::<PartitionSpec>(&[]).await?)).await?;
     let mut partitions: Vec<_> = found
         .into_iter()
         .filter_map(|one| Some((one.name.parse::<PartitionName>().ok()?, one)))
         .filter(|(name, _)| topic.is_none_or(|topic| topic == name.topic))
         .collect();
     if let (true, Some(topic)) = (partitions.is_empty(), topic) {
-        let error = Error::new(ErrorKind::TopicNotFound, "the cluster has no such topic");
+        let error = Error::new(ErrorKind::TopicNotFound, "the topic does not exist");
         return Err(error.with_topic(&Topic::from(topic)).into());
     }
     partitions.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -62,7 +60,7 @@ fn state(of: PartitionResolution) -> String {
     }
 }
 
-/// Bytes on disk, where the cluster knows.
+/// Returns the size on disk in bytes, where the cluster reports it.
 fn size(one: &Metadata<PartitionSpec>) -> Option<u64> {
     u64::try_from(one.status.size).ok()
 }

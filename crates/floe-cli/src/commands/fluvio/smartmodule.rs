@@ -1,4 +1,4 @@
-//! `floe smartmodule`: the WebAssembly modules that a Fluvio cluster stores.
+//! `floe smartmodule`: the WebAssembly modules of a Fluvio cluster.
 
 use std::path::{Path, PathBuf};
 
@@ -6,32 +6,33 @@ use clap::Subcommand;
 use floe::engine::fluvio::objects::{Metadata, SmartModuleSpec, SmartModuleVisibility};
 use serde_json::{Value, json};
 
-use super::{confirm, fluvio::with_admin};
+use super::{require, with_admin};
 use crate::{
-    args::Global,
+    commands::confirm,
     exit::{Failure, Outcome},
+    global::Global,
     output::{List, amount, print_document, print_list},
 };
 
-const ABILITY: &str = "SmartModules";
+const CAPABILITY: &str = "SmartModules";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SmartModuleCommand {
-    /// Store a module under a name, in place of one that is there
+    /// Create a SmartModule, or replace the one of that name
     Create {
-        /// Name of the module
+        /// Name of the SmartModule
         name: String,
-        /// The module as compiled (.wasm)
+        /// Compiled module (.wasm)
         #[arg(long, value_name = "FILE")]
         wasm: PathBuf,
     },
-    /// List the modules
+    /// List the SmartModules
     List,
-    /// Delete a module
+    /// Delete a SmartModule
     Delete {
-        /// Name of the module
+        /// Name of the SmartModule
         name: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -45,31 +46,31 @@ pub(crate) async fn run(global: &Global, command: SmartModuleCommand) -> Outcome
     }
 }
 
-/// Reads a module from a file.
+/// Reads a compiled module from a file.
 pub(super) fn read_wasm(path: &Path) -> Outcome<Vec<u8>> {
     std::fs::read(path).map_err(|error| Failure::io(format!("cannot read {}", path.display()), &error))
 }
 
 async fn create(global: &Global, name: &str, wasm: &Path) -> Outcome {
-    super::fluvio::require(&global.url, ABILITY)?;
+    require(&global.url, CAPABILITY)?;
     let module = read_wasm(wasm)?;
     let size = module.len() as u64;
-    let stored = with_admin(global, ABILITY, async |admin| {
+    let stored = with_admin(global, CAPABILITY, async |admin| {
         admin
             .create_smartmodule(name, &module)
             .await
             .map_err(|error| Failure::from(error).explained(format!("{} was not stored", wasm.display())))
     })
     .await?;
-    // The cluster may store a module under a name of its own.
+    // The cluster may assign another name.
     let stored = if stored.is_empty() { name.to_owned() } else { stored };
-    let text = format!("created SmartModule {stored} of {}\n", amount::bytes(size));
+    let text = format!("created SmartModule {stored} ({})\n", amount::bytes(size));
     print_document(global.output, &json!({ "created": stored, "bytes": size }), &text)
 }
 
 async fn list(global: &Global) -> Outcome {
     let modules =
-        with_admin(global, ABILITY, async |admin| Ok(admin.list::<SmartModuleSpec>(&[]).await?)).await?;
+        with_admin(global, CAPABILITY, async |admin| Ok(admin.list::<SmartModuleSpec>(&[]).await?)).await?;
     let list = List {
         headings: vec!["name", "package", "version", "visibility", "stored size"],
         rows: modules.iter().map(row).collect(),
@@ -79,7 +80,7 @@ async fn list(global: &Global) -> Outcome {
     print_list(global.output, &list)
 }
 
-/// The compressed size. Old clusters send the module itself in place of a summary.
+/// Returns the compressed size in bytes. Old clusters send the module itself in place of a summary.
 fn stored_size(module: &SmartModuleSpec) -> u64 {
     module.summary.map_or(module.payload.len() as u64, |summary| summary.wasm_length.into())
 }
@@ -120,9 +121,9 @@ fn document(module: &Metadata<SmartModuleSpec>) -> Value {
 }
 
 async fn delete(global: &Global, name: String, yes: bool) -> Outcome {
-    super::fluvio::require(&global.url, ABILITY)?;
+    require(&global.url, CAPABILITY)?;
     confirm(yes, &format!("deleting SmartModule {name}"))?;
-    with_admin(global, ABILITY, async |admin| Ok(admin.delete::<SmartModuleSpec>(name.clone()).await?))
+    with_admin(global, CAPABILITY, async |admin| Ok(admin.delete::<SmartModuleSpec>(name.clone()).await?))
         .await?;
     print_document(global.output, &json!({ "deleted": name }), &format!("deleted SmartModule {name}\n"))
 }

@@ -1,7 +1,6 @@
-//! The options of `produce` and `consume` that put SmartModules into the way of the records.
+//! SmartModule options of `produce` and `consume`.
 //!
-//! They are read in the order in which they were typed: an option that says how a module works belongs to the last
-//! module before it.
+//! Their order matters: an option that configures a module applies to the last module before it.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -12,17 +11,18 @@ use floe::{
     units,
 };
 
-use super::{fluvio, parse_param, smartmodule::read_wasm};
+use super::{require, smartmodule::read_wasm, with_admin};
 use crate::{
-    args::Global,
+    commands::parse_param,
     exit::{Failure, Outcome},
+    global::Global,
 };
 
-const ABILITY: &str = "SmartModules";
+const CAPABILITY: &str = "SmartModules";
 
-/// A chain of modules.
+/// Chain of SmartModules, in the order of the command line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SmartModuleArgs {
+pub(crate) struct SmartModuleArgs {
     chain: Vec<Step>,
 }
 
@@ -41,31 +41,31 @@ enum Source {
     File(PathBuf),
 }
 
-/// What can be typed. Only its definition is used: the values are read with their places.
+/// Declaration of the options. The derived fields stay unused: `SmartModuleArgs` reads values with their indices.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "SmartModules, Fluvio only")]
 struct Definition {
-    /// Let the records go through this SmartModule of the cluster; repeated, through one after the other
+    /// Apply this SmartModule of the cluster to the records; may be repeated to form a chain
     #[arg(long, value_name = "NAME")]
     smartmodule: Vec<String>,
-    /// Let the records go through a SmartModule that is sent along (.wasm); may be repeated and mixed with --smartmodule
+    /// Apply a SmartModule from a file (.wasm); may be repeated and mixed with --smartmodule
     #[arg(long, value_name = "FILE")]
     smartmodule_path: Vec<PathBuf>,
-    /// A parameter of the SmartModule named before; may be repeated
+    /// Set a parameter of the preceding SmartModule; may be repeated
     #[arg(long, value_name = "KEY=VALUE", visible_alias = "param", value_parser = parse_param)]
     params: Vec<(String, String)>,
-    /// The SmartModule named before is an aggregate, and this is its value before the first record
+    /// Run the preceding SmartModule as an aggregate with this initial value
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     aggregate_initial: Vec<String>,
-    /// Show the SmartModule named before the last N records, before the first that it works on
+    /// Pass the last N records to the preceding SmartModule before it starts
     #[arg(long, value_name = "N", visible_alias = "lookback-last", value_parser = clap::value_parser!(u64).range(1..))]
     lookback: Vec<u64>,
-    /// Show the SmartModule named before the records that are not older than this
+    /// Pass records up to this age to the preceding SmartModule before it starts
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     lookback_age: Vec<Duration>,
 }
 
-/// One option.
+/// One option of the command line.
 enum Typed {
     Module(Source),
     Param((String, String)),
@@ -93,7 +93,7 @@ impl FromArgMatches for SmartModuleArgs {
         collect(matches, "aggregate_initial", &mut typed, Typed::Initial);
         collect(matches, "lookback", &mut typed, Typed::Last);
         collect(matches, "lookback_age", &mut typed, Typed::Age);
-        typed.sort_by_key(|(place, _)| *place);
+        typed.sort_by_key(|(index, _)| *index);
         let mut chain: Vec<Step> = Vec::new();
         for (_, option) in typed {
             match (option, chain.last_mut()) {
@@ -101,7 +101,7 @@ impl FromArgMatches for SmartModuleArgs {
                     chain.push(Step { source, params: Vec::new(), initial: None, last: None, age: None });
                 }
                 (_, None) => {
-                    let message = "the options of a SmartModule follow --smartmodule or --smartmodule-path\n";
+                    let message = "SmartModule options must follow --smartmodule or --smartmodule-path\n";
                     return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, message));
                 }
                 (Typed::Param(param), Some(step)) => step.params.push(param),
@@ -119,38 +119,38 @@ impl FromArgMatches for SmartModuleArgs {
     }
 }
 
-/// Takes the values of an option with the places where they were typed.
+/// Collects the values of an option with their indices on the command line.
 fn collect<T: Clone + Send + Sync + 'static>(
     matches: &ArgMatches,
     id: &str,
     typed: &mut Vec<(usize, Typed)>,
     make: impl Fn(T) -> Typed,
 ) {
-    let places = matches.indices_of(id).into_iter().flatten();
+    let indices = matches.indices_of(id).into_iter().flatten();
     let values = matches.get_many::<T>(id).into_iter().flatten();
-    typed.extend(places.zip(values).map(|(place, value)| (place, make(value.clone()))));
+    typed.extend(indices.zip(values).map(|(index, value)| (index, make(value.clone()))));
 }
 
 impl SmartModuleArgs {
-    /// The modules, read from their files. Fails before that if the engine has none, and after it if the cluster does not
-    /// know one of them.
-    pub(super) async fn load(&self, global: &Global) -> Outcome<Vec<SmartModule>> {
+    /// Loads the modules. Fails before it reads a file if the engine has no SmartModules, and after that if the cluster
+    /// lacks one of them.
+    pub(crate) async fn load(&self, global: &Global) -> Outcome<Vec<SmartModule>> {
         if self.chain.is_empty() {
             return Ok(Vec::new());
         }
-        fluvio::require(&global.url, ABILITY)?;
+        require(&global.url, CAPABILITY)?;
         let modules = self.chain.iter().map(Step::load).collect::<Outcome<Vec<_>>>()?;
         let named: Vec<_> = modules.iter().filter_map(SmartModule::name).collect();
         if !named.is_empty() {
-            // Data servers learn of a new module a moment late, so a request for one that they do not know is repeated.
-            // With a slip of the finger that would go on for ever.
-            fluvio::with_admin(global, ABILITY, async |admin| {
+            // An SPU learns of a new module with a delay, so the client retries a request for an unknown one. A misspelt
+            // name would be retried forever.
+            with_admin(global, CAPABILITY, async |admin| {
                 for name in named {
                     let found = admin.list::<SmartModuleSpec>(&[name]).await?;
                     if !found.iter().any(|module| is_called(module, name)) {
-                        return Err(Failure::usage(format!("the cluster has no SmartModule {name:?}"))
+                        return Err(Failure::usage(format!("unknown SmartModule {name:?}"))
                             .with_hint(
-                                "`floe smartmodule list` shows them; --smartmodule-path sends one along",
+                                "`floe smartmodule list` lists the modules; --smartmodule-path applies one from a file",
                             ));
                     }
                 }
@@ -162,7 +162,7 @@ impl SmartModuleArgs {
     }
 }
 
-/// Whether a name may mean a module. What a name with a group or a version means is the controller's business.
+/// Whether `name` may refer to `module`. The controller resolves names with a group or a version.
 fn is_called(module: &Metadata<SmartModuleSpec>, name: &str) -> bool {
     let package = module.spec.meta.as_ref().map(|meta| meta.package.name.as_str());
     module.name == name || package == Some(name) || name.contains(['/', '@'])
@@ -191,9 +191,7 @@ impl Step {
         }
         module.validate().map_err(|error| match &self.source {
             Source::Named(_) => Failure::from(error),
-            Source::File(path) => {
-                Failure::from(error).explained(format!("{} cannot be used", path.display()))
-            }
+            Source::File(path) => Failure::from(error).explained(format!("{} is not usable", path.display())),
         })?;
         Ok(module)
     }
@@ -205,7 +203,7 @@ mod tests {
     use floe::config::Config;
 
     use super::*;
-    use crate::output::OutputFormat;
+    use crate::format::OutputFormat;
 
     #[derive(Debug, Parser)]
     struct Line {
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn options_belong_to_the_module_before_them() {
+    fn options_apply_to_the_preceding_module() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sum.wasm");
         std::fs::write(&path, b"\0asm\x01\0\0\0").unwrap();
@@ -249,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused() {
+    fn invalid_chains_are_rejected() {
         for line in [
             &["--params=a=b"][..],
             &["--lookback=3", "--smartmodule=a"],
@@ -261,7 +259,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn engines_without_modules_and_files_that_are_not_there() {
+    async fn unsupported_engines_and_missing_files_are_rejected() {
         let at = |url: &str| Global {
             url: url.to_owned(),
             output: OutputFormat::default(),

@@ -1,4 +1,4 @@
-//! `floe spu`: the data servers (SPUs) of a Fluvio cluster.
+//! `floe spu`: the streaming processing units (SPUs) of a Fluvio cluster, its data servers.
 
 use clap::{Args, Subcommand};
 use floe::engine::fluvio::objects::{
@@ -7,27 +7,28 @@ use floe::engine::fluvio::objects::{
 };
 use serde_json::{Value, json};
 
-use super::{confirm, fluvio};
+use super::{require, with_admin};
 use crate::{
-    args::Global,
+    commands::confirm,
     exit::Outcome,
+    global::Global,
     output::{List, print_document, print_list, table},
 };
 
-const ABILITY: &str = "data servers";
+const CAPABILITY: &str = "SPUs";
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpuCommand {
-    /// List the data servers and whether they are there
+    /// List the SPUs with their status
     List,
-    /// Let a data server that you run join the cluster under an id
+    /// Register a custom SPU, so that it may join the cluster
     Register(RegisterArgs),
-    /// Take a registered data server out of the cluster
+    /// Unregister a custom SPU
     Unregister {
-        /// Id of the data server
+        /// Id of the SPU
         #[arg(value_parser = clap::value_parser!(i32).range(0..))]
         id: i32,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -35,27 +36,27 @@ pub(crate) enum SpuCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct RegisterArgs {
-    /// Id of the data server, which it is started with
+    /// Id with which the SPU is started
     #[arg(value_parser = clap::value_parser!(i32).range(0..))]
     id: i32,
-    /// Where clients reach it
+    /// Address for clients
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     public: Address,
-    /// Where other servers of the cluster reach it
+    /// Address for the other servers of the cluster
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     private: Address,
-    /// Where clients inside the cluster's network reach it
+    /// Address for clients inside the network of the cluster
     #[arg(long, value_name = "HOST:PORT", value_parser = parse_address)]
     public_local: Option<Address>,
-    /// The rack it is in: replicas of a partition are kept in different racks
+    /// Rack of the SPU; the replicas of a partition go to different racks
     #[arg(long, value_name = "RACK")]
     rack: Option<String>,
-    /// Name of its object in the cluster [default: custom-spu-ID]
+    /// Name of the SPU in the cluster [default: custom-spu-ID]
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
 }
 
-/// A host and a port.
+/// Host and port.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Address {
     host: String,
@@ -79,12 +80,12 @@ fn parse_address(text: &str) -> Result<Address, String> {
     let (host, port) = text.rsplit_once(':').ok_or_else(|| format!("{text:?} has no port"))?;
     let port = match port.parse() {
         Ok(port) if port != 0 => port,
-        _ => return Err(format!("port {port:?} is not a number from 1 to 65535")),
+        _ => return Err(format!("invalid port {port:?}: use 1 to 65535")),
     };
     let host = match host.strip_prefix('[').map(|rest| rest.strip_suffix(']')) {
         Some(Some(address)) => address,
-        Some(None) => return Err(format!("a [ is not closed in {text:?}")),
-        None if host.contains(':') => return Err(format!("write the IPv6 address of {text:?} in brackets")),
+        Some(None) => return Err(format!("missing ] in {text:?}")),
+        None if host.contains(':') => return Err(format!("put the IPv6 address of {text:?} in brackets")),
         None => host,
     };
     if host.is_empty() {
@@ -103,7 +104,7 @@ pub(crate) async fn run(global: &Global, command: SpuCommand) -> Outcome {
 
 async fn list(global: &Global) -> Outcome {
     let mut servers =
-        fluvio::with_admin(global, ABILITY, async |admin| Ok(admin.list::<SpuSpec>(&[]).await?)).await?;
+        with_admin(global, CAPABILITY, async |admin| Ok(admin.list::<SpuSpec>(&[]).await?)).await?;
     servers.sort_by_key(|server| server.spec.id);
     let headings = vec!["id", "name", "kind", "status", "public", "private", "rack"];
     let rows: Vec<_> = servers.iter().map(row).collect();
@@ -174,19 +175,19 @@ async fn register(global: &Global, args: RegisterArgs) -> Outcome {
         rack,
         public_endpoint_local: public_local.map(Into::into),
     };
-    fluvio::with_admin(global, ABILITY, async |admin| Ok(admin.create(&name, spec).await?)).await?;
-    let text = format!("registered data server {id} as {name}\n");
+    with_admin(global, CAPABILITY, async |admin| Ok(admin.create(&name, spec).await?)).await?;
+    let text = format!("registered SPU {id} as {name}\n");
     print_document(global.output, &json!({ "registered": id, "name": name }), &text)
 }
 
 async fn unregister(global: &Global, id: i32, yes: bool) -> Outcome {
-    fluvio::require(&global.url, ABILITY)?;
-    confirm(yes, &format!("taking data server {id} out of the cluster"))?;
-    fluvio::with_admin(global, ABILITY, async |admin| {
+    require(&global.url, CAPABILITY)?;
+    confirm(yes, &format!("unregistering SPU {id}"))?;
+    with_admin(global, CAPABILITY, async |admin| {
         Ok(admin.delete::<CustomSpuSpec>(CustomSpuKey::Id(id)).await?)
     })
     .await?;
-    print_document(global.output, &json!({ "unregistered": id }), &format!("unregistered data server {id}\n"))
+    print_document(global.output, &json!({ "unregistered": id }), &format!("unregistered SPU {id}\n"))
 }
 
 #[cfg(test)]
@@ -194,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses() {
+    fn addresses_are_parsed() {
         for (text, host, port) in
             [("h:1", "h", 1), ("10.0.0.1:9005", "10.0.0.1", 9005), ("[::1]:9005", "::1", 9005)]
         {
