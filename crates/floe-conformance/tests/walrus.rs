@@ -3,14 +3,12 @@
 use std::sync::LazyLock;
 
 use floe_conformance::{Target, conformance_tests, run_suite};
+use floe_testkit::walrus::Cluster;
 
 #[path = "extent/mod.rs"]
 mod extent;
-#[path = "../../floe/tests/walrus/server.rs"]
-#[allow(dead_code, unreachable_pub, reason = "this test uses a part of the server")]
-mod server;
 
-static ADDRESS: LazyLock<String> = LazyLock::new(|| server::Cluster::new(1).listen());
+static ADDRESS: LazyLock<String> = LazyLock::new(|| Cluster::new(1).listen());
 
 fn target(options: &str) -> Target {
     Target::url(&format!("walrus://{}?poll-max=20ms&{options}", *ADDRESS))

@@ -1,16 +1,12 @@
 //! A small cluster of two data servers whose partitions change leaders. floe's own server is one node, so this is the
 //! scripted peer of the engine's tests, reached through the simulated network.
 
-use floe::net::{Dial, Endpoint};
 use floe_server::Accept;
+use floe_testkit::fluvio as peer;
 use floe_wire::batch::EncodedBatch;
 use tokio::{io::copy_bidirectional, task::JoinSet};
 
 use crate::{network::Network, rng::Rng, trace::Trace, world::CONTROLLER};
-
-#[allow(dead_code, reason = "the tests of the engine need more of it")]
-#[path = "../../floe/tests/fluvio_scripted/peer.rs"]
-mod peer;
 
 /// Hosts of the cluster.
 pub(crate) const HOSTS: &[&str] = &[CONTROLLER.0, "spu"];
@@ -41,10 +37,9 @@ impl Leaders {
             serving.spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok(mut from) = listening.accept().await {
-                    let to = Endpoint::new(host, port);
                     let cluster = cluster.clone();
                     connections.spawn(async move {
-                        if let Ok(mut peer) = cluster.dial(&to).await {
+                        if let Ok(mut peer) = cluster.connect(port) {
                             // However it ends, it has ended.
                             let _ = copy_bidirectional(&mut from, &mut peer).await;
                         }

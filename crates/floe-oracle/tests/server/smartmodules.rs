@@ -1,11 +1,8 @@
-//! SmartModules: sent and stored, on the way in and on the way out.
-
-#[path = "../../../floe-server/tests/fixtures/modules.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the server")]
-mod fixtures;
+//! SmartModules: ad-hoc and stored, on produce and on consume.
 
 use std::collections::BTreeMap;
 
+use floe_testkit::smartmodules as fixtures;
 use fluvio::{
     Offset, RecordKey, SmartModuleContextData, SmartModuleExtraParams, SmartModuleInvocation,
     SmartModuleInvocationWasm, SmartModuleKind, TopicProducerConfigBuilder,
@@ -34,7 +31,7 @@ fn told(wasm: &[u8], value: &str) -> SmartModuleInvocation {
     SmartModuleInvocation { params: SmartModuleExtraParams::new(values, None), ..sent(wasm) }
 }
 
-/// The first `count` values that come through these modules, or the error that comes.
+/// Returns the first `count` values after these modules, or the error.
 async fn read(
     cluster: &Cluster,
     modules: Vec<SmartModuleInvocation>,
@@ -44,7 +41,7 @@ async fn read(
         .topic("t")
         .offset_start(Offset::beginning())
         .smartmodule(modules)
-        // Otherwise the client opens its stream again whatever the error is.
+        // By default the client reopens its stream after any error.
         .retry_mode(RetryMode::Disabled)
         .build()
         .unwrap();
@@ -62,7 +59,7 @@ async fn read(
 async fn filled(values: &[&str]) -> Cluster {
     let cluster = Cluster::start().await;
     cluster.create("t", TopicSpec::new_computed(1, 1, None)).await;
-    // A batch each: modules are called for each batch.
+    // One batch per record: a module runs per batch.
     for value in values {
         cluster.send("t", [(*value).to_owned()]).await;
     }
