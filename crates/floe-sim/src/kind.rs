@@ -6,7 +6,7 @@ use crate::{
     server::{CONTROLLER, DATA, WALRUS},
 };
 
-/// What a simulation runs.
+/// Kind of a simulation: engine, server and possible faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// The Fluvio engine against floe's server.

@@ -349,8 +349,8 @@ impl AsyncWrite for End {
                     Doom::Cut => {
                         let arrived = state.arrival(side);
                         state.die(1 - side, arrived);
-                        let told = now + state.delay();
-                        state.die(side, told);
+                        let noticed = now + state.delay();
+                        state.die(side, noticed);
                     }
                 }
             }

@@ -40,8 +40,8 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn of(told: floe::Result<Placed>) -> Self {
-        match told {
+    fn of(reported: floe::Result<Placed>) -> Self {
+        match reported {
             Ok(placed) => Self::Acknowledged(placed.offset),
             Err(error) if error.effect() == Effect::None => Self::Refused(error.kind()),
             Err(error) => Self::Unknown(error.kind()),
@@ -148,11 +148,11 @@ impl Producing {
         let limit = self.plan.timeout + GRACE;
         for (index, delivery, begun) in open {
             let left = (begun + limit).saturating_duration_since(Instant::now());
-            let Ok(told) = timeout(left, delivery).await else {
+            let Ok(reported) = timeout(left, delivery).await else {
                 return Err(format!("no outcome after {limit:?} for {}", name(&sent[index].value)));
             };
-            self.trace.note(format_args!("{} {told:?}", name(&sent[index].value)));
-            sent[index].outcome = Outcome::of(told);
+            self.trace.note(format_args!("{} {reported:?}", name(&sent[index].value)));
+            sent[index].outcome = Outcome::of(reported);
         }
         Ok(())
     }

@@ -85,15 +85,15 @@ fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
     let duplicates_allowed = facts.kind == Kind::Walrus;
     for sent in facts.sent.iter().flatten() {
         let places = places.remove(sent.value.as_str()).unwrap_or_default();
-        let told = &sent.outcome;
-        let complain = |what: &str| format!("{} {what}: {told:?}, at {places:?}", name(&sent.value));
+        let reported = &sent.outcome;
+        let complain = |what: &str| format!("{} {what}: {reported:?}, at {places:?}", name(&sent.value));
         if places.iter().any(|(partition, _)| *partition != sent.partition) {
             wrong.push(complain("is in the wrong partition"));
         }
         if places.len() > 1 && !duplicates_allowed {
             wrong.push(complain("is stored more than once"));
         }
-        match told {
+        match reported {
             Outcome::Acknowledged(_) if places.is_empty() => {
                 wrong.push(complain("was acknowledged and is lost"))
             }

@@ -24,7 +24,7 @@ const SECRET: &str = "OpenSesame";
 /// Records all events and spans.
 #[derive(Debug, Clone, Default)]
 struct Notes {
-    told: Arc<Mutex<String>>,
+    recorded: Arc<Mutex<String>>,
     next: Arc<AtomicU64>,
 }
 
@@ -42,18 +42,18 @@ impl tracing::Subscriber for Notes {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut Fields(&self.told));
+        span.record(&mut Fields(&self.recorded));
         Id::from_u64(self.next.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Fields(&self.told));
+        values.record(&mut Fields(&self.recorded));
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Fields(&self.told));
+        event.record(&mut Fields(&self.recorded));
     }
 
     fn enter(&self, _: &Id) {}
@@ -127,7 +127,7 @@ async fn secrets_never_appear_in_output() {
     for seen in [all_of(&error), format!("{engine_url:?} {engine_url}"), floe::url::shown(&url)] {
         assert!(!seen.contains(line), "{seen}");
     }
-    assert!(!notes.told.lock().unwrap().contains(line), "{:?}", notes.told);
+    assert!(!notes.recorded.lock().unwrap().contains(line), "{:?}", notes.recorded);
 
     // A working client.
     let sources = Sources::none()
@@ -152,7 +152,7 @@ async fn secrets_never_appear_in_output() {
     consumer.try_next().await.unwrap().unwrap();
     hides(&format!("{client:?} {producer:?} {consumer:?} {:?}", client.settings()));
     client.close().await.unwrap();
-    let told = notes.told.lock().unwrap().clone();
-    assert!(told.contains("create_topic"), "no events were recorded: {told}");
-    hides(&told);
+    let recorded = notes.recorded.lock().unwrap().clone();
+    assert!(recorded.contains("create_topic"), "no events were recorded: {recorded}");
+    hides(&recorded);
 }

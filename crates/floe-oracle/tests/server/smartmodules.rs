@@ -26,7 +26,7 @@ fn invocation(wasm: SmartModuleInvocationWasm) -> SmartModuleInvocation {
     }
 }
 
-fn told(wasm: &[u8], value: &str) -> SmartModuleInvocation {
+fn with_parameter(wasm: &[u8], value: &str) -> SmartModuleInvocation {
     let values = BTreeMap::from([("first".to_owned(), value.to_owned())]);
     SmartModuleInvocation { params: SmartModuleExtraParams::new(values, None), ..sent(wasm) }
 }
@@ -71,12 +71,12 @@ async fn records_are_transformed_on_the_way_out() {
     let cluster = filled(&["ant", "bee", "ape", "bug", "asp"]).await;
     for (modules, expected) in [
         (vec![sent(&fixtures::filter())], vec!["ant", "ape", "asp"]),
-        (vec![told(&fixtures::filter(), "b")], vec!["bee", "bug"]),
+        (vec![with_parameter(&fixtures::filter(), "b")], vec!["bee", "bug"]),
         (vec![sent(&fixtures::map())], vec!["ANT", "BEE", "APE", "BUG", "ASP"]),
         (vec![sent(&fixtures::filter_map())], vec!["BEE", "BUG"]),
         (vec![sent(&fixtures::array_map())], vec!["ant", "ant", "bee", "bee", "ape", "ape"]),
         (vec![sent(&fixtures::aggregate())], vec!["0nt", "1ee", "2pe", "3ug", "4sp"]),
-        (vec![told(&fixtures::filter(), "b"), sent(&fixtures::map())], vec!["BEE", "BUG"]),
+        (vec![with_parameter(&fixtures::filter(), "b"), sent(&fixtures::map())], vec!["BEE", "BUG"]),
     ] {
         assert_eq!(read(&cluster, modules, expected.len()).await.unwrap(), expected);
     }
@@ -100,7 +100,7 @@ async fn a_stored_module_is_run_by_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_are_transformed_on_the_way_in() {
     let cluster = filled(&[]).await;
-    let modules = vec![told(&fixtures::filter(), "b"), sent(&fixtures::map())];
+    let modules = vec![with_parameter(&fixtures::filter(), "b"), sent(&fixtures::map())];
     let config = TopicProducerConfigBuilder::default().smartmodules(modules).build().unwrap();
     let producer = within(cluster.fluvio.topic_producer_with_config("t", config)).await.unwrap();
     for value in ["ant", "bee", "ape", "bug"] {

@@ -61,7 +61,7 @@ async fn records_go_in_and_out_encrypted() {
     let ca = file(folder.path(), "ca.pem", &authority.pem());
     let client = within(Client::connect(&url(&server, &ca, ""))).await.unwrap();
     within(round_trip(&client)).await;
-    // Who trusts another authority does not talk to this server.
+    // A client that trusts another authority refuses this server.
     let other = file(folder.path(), "other.pem", &Authority::default().pem());
     let error = within(Client::connect(&url(&server, &other, ""))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error}");
@@ -95,7 +95,7 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
         let mut peer = Peer::connect(address).await;
         peer.send_bytes(&[0, 0, 0, 20, 0, 18, 0, 2, 0, 0, 0, 1]).await;
         let mut rest = Vec::new();
-        // What comes is an alert or a reset, and then nothing.
+        // The server sends an alert or a reset, and no more.
         let _ = within(peer.socket.read_to_end(&mut rest)).await;
         assert!(rest.len() < 64, "{rest:?}");
     }

@@ -19,11 +19,11 @@ fn in_prometheus(metric: &Metric) -> String {
 }
 
 /// Every exported metric and attribute is documented.
-pub(crate) fn check(told: &Exposition) {
+pub(crate) fn check(exported: &Exposition) {
     let documented: BTreeMap<_, _> = METRICS.iter().map(|metric| (in_prometheus(metric), metric)).collect();
-    for name in told.names().filter(|name| *name != "target_info") {
+    for name in exported.names().filter(|name| *name != "target_info") {
         let metric = documented.get(name).unwrap_or_else(|| panic!("{name} is not documented"));
-        for label in told.label_names(name) {
+        for label in exported.label_names(name) {
             let known = metric.attributes.iter().any(|attribute| attribute.replace('.', "_") == label);
             assert!(known || label.starts_with("otel_scope_"), "{label} of {name} is not documented");
         }
