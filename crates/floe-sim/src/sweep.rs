@@ -2,7 +2,7 @@
 
 use std::{env, fmt::Write as _};
 
-use crate::run::{Kind, Simulation};
+use crate::{kind::Kind, run::Simulation};
 
 /// Environment variable with the number of seeds.
 const SEEDS: &str = "FLOE_SIM_SEEDS";
