@@ -3,8 +3,6 @@
 
 #[path = "collector.rs"]
 mod collector;
-#[path = "../../../floe/tests/telemetry/exposition.rs"]
-mod exposition;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,12 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use floe_testkit::exposition::Exposition;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 
-use self::{
-    collector::{Collector, attribute},
-    exposition::Exposition,
-};
+use self::collector::{Collector, attribute};
 use crate::{
     serve,
     support::{Dir, Run},

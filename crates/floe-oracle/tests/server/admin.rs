@@ -19,7 +19,7 @@ use fluvio_sc_schema::ApiError;
 
 use crate::support::{Cluster, within};
 
-/// The error code in an error of the official client.
+/// Returns the error code in an error of the official client.
 fn code_of(error: &anyhow::Error) -> ErrorCode {
     match error.downcast_ref::<ApiError>() {
         Some(ApiError::Code(code, _)) => code.clone(),
@@ -62,7 +62,7 @@ async fn a_topic_made_again_is_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_makes_no_sense_is_refused_with_its_code() {
+async fn invalid_requests_are_refused_with_their_codes() {
     let cluster = Cluster::start().await;
     cluster.topic("taken", 1).await;
     let create = async |name: &str, spec| within(cluster.admin.create(name.to_owned(), false, spec)).await;

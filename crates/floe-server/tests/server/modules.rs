@@ -1,9 +1,5 @@
 //! SmartModules: transformed records, and the errors that clients receive.
 
-#[path = "../fixtures/modules.rs"]
-#[expect(unreachable_pub, reason = "shared with the tests of another crate")]
-mod fixtures;
-
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +8,7 @@ use floe::{
     consumer::{FetchLimit, StartAt},
 };
 use floe_server::{Limits, ServeOptions, testkit::TestServer};
+use floe_testkit::smartmodules as fixtures;
 use floe_wire::{
     batch::EncodedBatch,
     compress::{Codec, compress},

@@ -1,10 +1,10 @@
-//! A strict reader of the text format of Prometheus, version 0.0.4, with the rules of `promtool check metrics`.
+//! A strict parser of the Prometheus text format 0.0.4, with the rules of `promtool check metrics`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Text that kept every rule.
+/// A scrape that passed every check.
 #[derive(Debug, Default)]
-pub(crate) struct Exposition {
+pub struct Exposition {
     families: BTreeMap<String, Family>,
 }
 
@@ -23,18 +23,18 @@ struct Sample {
 }
 
 impl Exposition {
-    /// Reads and checks.
+    /// Parses a scrape and checks it.
     ///
     /// # Errors
-    /// The first rule broken, with the line.
-    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+    /// The first violation, with the offending line or metric.
+    pub fn parse(text: &str) -> Result<Self, String> {
         if !text.is_empty() && !text.ends_with('\n') {
-            return Err("the last line has no end".to_owned());
+            return Err("the last line does not end with a newline".to_owned());
         }
         let mut all = Self::default();
         let mut current = String::new();
         for line in text.lines() {
-            all.take(line, &mut current).map_err(|problem| format!("{problem}: {line}"))?;
+            all.add_line(line, &mut current).map_err(|problem| format!("{problem}: {line}"))?;
         }
         for (name, family) in &all.families {
             family.check(name).map_err(|problem| format!("{name}: {problem}"))?;
@@ -42,18 +42,18 @@ impl Exposition {
         Ok(all)
     }
 
-    fn take(&mut self, line: &str, current: &mut String) -> Result<(), String> {
+    fn add_line(&mut self, line: &str, current: &mut String) -> Result<(), String> {
         if let Some(rest) = line.strip_prefix("# ") {
-            let (word, rest) = rest.split_once(' ').ok_or("a comment of one word")?;
-            let (name, rest) = rest.split_once(' ').ok_or("nothing after the name")?;
+            let (word, rest) = rest.split_once(' ').ok_or("a comment with a single word")?;
+            let (name, rest) = rest.split_once(' ').ok_or("no text after the name")?;
             check_name(name, true)?;
             if current != name && self.families.contains_key(name) {
-                return Err("the lines of a metric do not stand together".to_owned());
+                return Err("the lines of a metric are not contiguous".to_owned());
             }
             name.clone_into(current);
             let family = self.families.entry(name.to_owned()).or_default();
             if !family.samples.is_empty() {
-                return Err("a head after samples".to_owned());
+                return Err("HELP or TYPE after samples".to_owned());
             }
             let (slot, value) = match word {
                 "HELP" if rest.trim().is_empty() => return Err("empty help".to_owned()),
@@ -63,25 +63,25 @@ impl Exposition {
             };
             return match slot.replace(value.to_owned()) {
                 None => Ok(()),
-                Some(_) => Err("told twice".to_owned()),
+                Some(_) => Err("duplicate HELP or TYPE".to_owned()),
             };
         }
         let sample = Sample::parse(line)?;
-        let family = self.families.get_mut(current.as_str()).ok_or("a sample without a head")?;
+        let family = self.families.get_mut(current.as_str()).ok_or("a sample without HELP and TYPE")?;
         if family.base_of(&sample.name) != *current {
-            return Err(format!("a sample among those of {current}"));
+            return Err(format!("a sample of another metric inside {current}"));
         }
         family.samples.push(sample);
         Ok(())
     }
 
-    /// Names of all metrics.
-    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+    /// Returns the names of all metrics.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
         self.families.keys().map(String::as_str)
     }
 
-    /// Names of the labels that the samples of a metric have, those of histograms themselves aside.
-    pub(crate) fn label_names(&self, name: &str) -> BTreeSet<&str> {
+    /// Returns the label names of a metric's samples, without the `le` of histograms.
+    pub fn label_names(&self, name: &str) -> BTreeSet<&str> {
         let samples = self.families.get(name).into_iter().flat_map(|family| &family.samples);
         samples
             .flat_map(|sample| sample.labels.keys().map(String::as_str))
@@ -89,8 +89,8 @@ impl Exposition {
             .collect()
     }
 
-    /// The sum of the samples of this name that have all of these labels; `None` if there is no such sample.
-    pub(crate) fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
+    /// Returns the sum over the samples with this name and all of these labels, or `None` if there is none.
+    pub fn value(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let samples = self.families.values().flat_map(|family| &family.samples);
         let wanted = samples.filter(|sample| {
             sample.name == name
@@ -117,30 +117,30 @@ impl Family {
             return Err("no help".to_owned());
         }
         if (kind == "counter") != name.ends_with("_total") {
-            return Err("counters, and only they, end in _total".to_owned());
+            return Err("the suffix _total is for counters, and counters need it".to_owned());
         }
         for part in ["_bucket", "_sum", "_count"] {
-            // `floe_connection_count` is the number of connections; the conventions ask for that name.
+            // The gauge `floe_connection_count` follows OpenTelemetry's naming, which ends counts of things in `count`.
             if name.ends_with(part) && kind != "gauge" {
-                return Err(format!("ends in {part}"));
+                return Err(format!("the suffix {part} is reserved for histograms"));
             }
         }
         let words: Vec<_> = name.split('_').collect();
         for unit in ["ms", "us", "ns", "milliseconds", "kilobytes", "kb", "mb", "secs", "sec"] {
             if words.contains(&unit) {
-                return Err(format!("{unit} is no base unit"));
+                return Err(format!("{unit} is not a base unit"));
             }
         }
         let mut seen = BTreeSet::new();
         for sample in &self.samples {
             if !seen.insert((&sample.name, &sample.labels)) {
-                return Err(format!("twice: {sample:?}"));
+                return Err(format!("duplicate sample: {sample:?}"));
             }
             if kind != "gauge"
                 && !sample.name.ends_with("_sum")
                 && !(sample.value >= 0.0 && sample.value.is_finite())
             {
-                return Err(format!("not a count: {sample:?}"));
+                return Err(format!("negative or infinite: {sample:?}"));
             }
         }
         if kind == "histogram" { self.check_histogram(name) } else { Ok(()) }
@@ -164,21 +164,21 @@ impl Family {
             if let [sample] = found[..] {
                 Ok(sample.value)
             } else {
-                Err(format!("{} of {name}", found.len()))
+                Err(format!("{} samples of {name} in place of one", found.len()))
             }
         };
         for (labels, buckets) in &series {
             if !buckets.is_sorted_by(|one, next| one.0 < next.0 && one.1 <= next.1) {
-                return Err(format!("buckets do not grow: {buckets:?}"));
+                return Err(format!("bucket counts or bounds decrease: {buckets:?}"));
             }
             let (last, count) = *buckets.last().ok_or("no buckets")?;
             if last != f64::INFINITY || count != one("_count", labels)? {
-                return Err("the last bucket is not all".to_owned());
+                return Err("the +Inf bucket differs from _count".to_owned());
             }
             one("_sum", labels)?;
         }
         let counts = self.samples.iter().filter(|sample| sample.name.ends_with("_count")).count();
-        if counts == series.len() { Ok(()) } else { Err("counts without buckets".to_owned()) }
+        if counts == series.len() { Ok(()) } else { Err("_count without buckets".to_owned()) }
     }
 }
 
@@ -195,7 +195,7 @@ impl Sample {
                 check_name(label, false)?;
                 let (value, after) = quoted(after)?;
                 if labels.insert(label.to_owned(), value).is_some() {
-                    return Err(format!("label {label} twice"));
+                    return Err(format!("duplicate label {label}"));
                 }
                 if let Some(after) = after.strip_prefix('}') {
                     rest = after;
@@ -205,12 +205,12 @@ impl Sample {
             }
         }
         let value = rest.strip_prefix(' ').ok_or("no space before the value")?;
-        let value = value.parse().map_err(|_| format!("{value:?} is no number"))?;
+        let value = value.parse().map_err(|_| format!("{value:?} is not a number"))?;
         Ok(Self { name: name.to_owned(), labels, value })
     }
 }
 
-/// The text up to the closing quotation mark, and what follows.
+/// Splits `text` at the closing quotation mark into the unescaped value and the rest.
 fn quoted(text: &str) -> Result<(String, &str), String> {
     let mut value = String::new();
     let mut characters = text.char_indices();
@@ -225,7 +225,7 @@ fn quoted(text: &str) -> Result<(String, &str), String> {
             other => value.push(other),
         }
     }
-    Err("a quotation without an end".to_owned())
+    Err("no closing quotation mark".to_owned())
 }
 
 fn check_name(name: &str, may_have_colons: bool) -> Result<(), String> {
@@ -233,41 +233,46 @@ fn check_name(name: &str, may_have_colons: bool) -> Result<(), String> {
     if !name.is_empty() && name.chars().all(good) && !name.starts_with(|c: char| c.is_ascii_digit()) {
         Ok(())
     } else {
-        Err(format!("{name:?} is no name"))
+        Err(format!("{name:?} is not a valid name"))
     }
 }
 
-#[test]
-fn the_rules_are_kept() {
-    let head = |kind: &str| format!("# HELP m_total Says it.\n# TYPE m_total {kind}\n");
-    let good = format!("{}m_total{{a=\"x\\\"y\\\\\",b=\"\"}} 3\nm_total 4.5e0\n", head("counter"));
-    let read = Exposition::parse(&good).unwrap();
-    assert_eq!(read.value("m_total", &[("a", "x\"y\\")]), Some(3.0));
-    assert_eq!(read.value("m_total", &[]), Some(7.5));
-    assert_eq!(read.value("m_total", &[("a", "z")]), None);
-    let buckets = |one: &str, all: &str, count: &str| {
-        format!(
-            "# HELP h H.\n# TYPE h histogram\nh_bucket{{le=\"1\"}} {one}\nh_bucket{{le=\"+Inf\"}} {all}\nh_sum 1\nh_count {count}\n"
-        )
-    };
-    Exposition::parse(&buckets("1", "2", "2")).unwrap();
-    for bad in [
-        "m_total 1\n".to_owned(),
-        head("gauge") + "m_total 1\n",
-        head("counter") + "m_total -1\n",
-        head("counter") + "m_total 1\nm_total 1\n",
-        head("counter") + "m_total 1",
-        head("counter") + "m_total{a=\"x} 1\n",
-        head("counter") + "m_total{1a=\"x\"} 1\n",
-        head("counter") + "m_total one\n",
-        head("counter") + "other_total 1\n",
-        head("counter") + &head("counter"),
-        "# TYPE m_total counter\nm_total 1\n".to_owned(),
-        "# HELP m M.\nm 1\n".to_owned(),
-        "# HELP wait_ms M.\n# TYPE wait_ms gauge\nwait_ms 1\n".to_owned(),
-        buckets("3", "2", "2"),
-        buckets("1", "2", "3"),
-    ] {
-        assert!(Exposition::parse(&bad).is_err(), "{bad}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_are_rejected() {
+        let head = |kind: &str| format!("# HELP m_total Says it.\n# TYPE m_total {kind}\n");
+        let good = format!("{}m_total{{a=\"x\\\"y\\\\\",b=\"\"}} 3\nm_total 4.5e0\n", head("counter"));
+        let read = Exposition::parse(&good).unwrap();
+        assert_eq!(read.value("m_total", &[("a", "x\"y\\")]), Some(3.0));
+        assert_eq!(read.value("m_total", &[]), Some(7.5));
+        assert_eq!(read.value("m_total", &[("a", "z")]), None);
+        let buckets = |one: &str, all: &str, count: &str| {
+            format!(
+                "# HELP h H.\n# TYPE h histogram\nh_bucket{{le=\"1\"}} {one}\nh_bucket{{le=\"+Inf\"}} {all}\nh_sum 1\nh_count {count}\n"
+            )
+        };
+        Exposition::parse(&buckets("1", "2", "2")).unwrap();
+        for bad in [
+            "m_total 1\n".to_owned(),
+            head("gauge") + "m_total 1\n",
+            head("counter") + "m_total -1\n",
+            head("counter") + "m_total 1\nm_total 1\n",
+            head("counter") + "m_total 1",
+            head("counter") + "m_total{a=\"x} 1\n",
+            head("counter") + "m_total{1a=\"x\"} 1\n",
+            head("counter") + "m_total one\n",
+            head("counter") + "other_total 1\n",
+            head("counter") + &head("counter"),
+            "# TYPE m_total counter\nm_total 1\n".to_owned(),
+            "# HELP m M.\nm 1\n".to_owned(),
+            "# HELP wait_ms M.\n# TYPE wait_ms gauge\nwait_ms 1\n".to_owned(),
+            buckets("3", "2", "2"),
+            buckets("1", "2", "3"),
+        ] {
+            assert!(Exposition::parse(&bad).is_err(), "{bad}");
+        }
     }
 }
