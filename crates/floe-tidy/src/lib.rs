@@ -10,6 +10,7 @@ pub mod length;
 pub mod lexer;
 pub mod limits;
 pub mod links;
+pub mod manifests;
 pub mod names;
 pub mod outline;
 pub mod repository;

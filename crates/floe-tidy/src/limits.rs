@@ -3,7 +3,7 @@
 /// An exception from a rule.
 #[derive(Debug)]
 pub struct Exception {
-    /// What is excepted: a name, or the beginning of a path, as the rule says.
+    /// A name, or the beginning of a path, as the rule says.
     pub name: &'static str,
     /// Why.
     pub reason: &'static str,
@@ -18,9 +18,9 @@ const fn except(name: &'static str, reason: &'static str) -> Exception {
 pub struct Arrows {
     /// The crate.
     pub from: &'static str,
-    /// What it may depend on.
+    /// Its dependencies.
     pub to: &'static [&'static str],
-    /// What its tests may depend on besides.
+    /// Further dependencies of its tests.
     pub tests: &'static [&'static str],
 }
 
@@ -80,6 +80,10 @@ pub const SHARED_NAMES: &[Exception] = &[
 pub const FOREIGN_PATHS: &[Exception] =
     &[except("fuzz/", "targets run the checks of tests, which no crate publishes")];
 
+/// Keys that the manifest of a published crate has, by itself or by the workspace.
+pub const MANIFEST_KEYS: &[&str] =
+    &["categories", "description", "keywords", "license", "readme", "repository", "rust-version"];
+
 /// The arrows between crates.
 pub const ARROWS: &[Arrows] = &[
     Arrows { from: "floe-wire", to: &[], tests: &[] },
@@ -136,6 +140,8 @@ pub mod open {
     pub const COLLISIONS: usize = 7;
     /// `#[path]` attributes that leave their crate.
     pub const FOREIGN_PATHS: usize = 4;
+    /// Keys that manifests of published crates lack.
+    pub const MANIFESTS: usize = 20;
     /// Edges between the modules of circles.
     pub const CIRCLES: usize = 155;
 }

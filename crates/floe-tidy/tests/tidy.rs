@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::LazyLock};
 use floe_tidy::{
     Finding, Repository, arrows, graph, length,
     limits::{self, open},
-    links, names, tree, words,
+    links, manifests, names, tree, words,
 };
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."));
@@ -82,4 +82,9 @@ fn crates_depend_on_what_they_may() {
 #[test]
 fn links_in_pages_lead_somewhere() {
     check(&links::broken(&REPOSITORY, |path| ROOT.join(path).exists()), 0);
+}
+
+#[test]
+fn manifests_of_published_crates_are_complete() {
+    check(&manifests::incomplete(&REPOSITORY, limits::MANIFEST_KEYS), open::MANIFESTS);
 }
