@@ -1,4 +1,4 @@
-//! An outbox whose records go straight to the cluster, killed while they do.
+//! Kills an outbox whose records bypass the spool and go straight to the cluster.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,15 +16,15 @@ use super::{FOLDER, URL, cluster, finish, kill, read, start, text, with_moment};
 
 const KEYS: usize = 7;
 
-/// Records that go straight before a process ends by itself.
+/// Records that bypass the spool before a process ends by itself.
 const STRAIGHT: usize = 300;
 
-/// Sends until enough went straight, and writes down what was accepted, and which way it went.
+/// Sends until enough records bypassed the spool, and logs each accepted record with its path.
 pub(crate) async fn process() {
     let folder = std::path::PathBuf::from(std::env::var(FOLDER).unwrap());
     let url = std::env::var(URL).unwrap();
     let outbox = OutboxBuilder::configured(&url, "straight", folder.join("straight"), with_moment)
-        // Nothing here is to take the other way because the machine is slow.
+        // A slow machine must not divert records to the spool.
         .mode(OutboxMode::WhenUnreachable(Duration::from_secs(600)));
     let outbox = outbox.start().await.unwrap();
     let mut accepted = OpenOptions::new().create(true).append(true).open(folder.join("accepted")).unwrap();
@@ -47,7 +47,7 @@ pub(crate) async fn test() {
     }
     let of_the_killed = std::fs::read_to_string(folder.path().join("accepted")).unwrap();
     let straight = of_the_killed.lines().filter(|line| line.ends_with("true")).count();
-    assert!(straight > 0, "nothing went straight before a kill: nothing is tested");
+    assert!(straight > 0, "no record bypassed the spool before a kill, so the test proves nothing");
     finish(start("straight", &server, folder.path(), None)).await;
 
     let mut latest = BTreeMap::new();
@@ -56,7 +56,7 @@ pub(crate) async fn test() {
         let mut words = text(&message.value).split(' ');
         let run = words.next().unwrap().to_owned();
         let number: usize = words.next().unwrap().parse().unwrap();
-        assert!(arrived.insert((run.clone(), number)), "record {number} of {run} came twice");
+        assert!(arrived.insert((run.clone(), number)), "record {number} of {run} is a duplicate");
         let key = text(message.key.as_deref().unwrap()).to_owned();
         let before = latest.insert((run, key), number);
         assert!(before.is_none_or(|before| before < number), "record {number} is out of order");
