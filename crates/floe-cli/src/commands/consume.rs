@@ -135,7 +135,7 @@ async fn open(
 =======
         // A record counts as read when it has left this process, so the session acknowledges it explicitly.
         builder =
-            builder.group(group.as_str()).finish(Finish::OnAck).commit(CommitPolicy::Interval(COMMIT_EVERY));
+            builder.group(group.as_str()).ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(COMMIT_EVERY));
 >>>>>>> main
     }
     if args.exit_at_end {
