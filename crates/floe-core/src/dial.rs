@@ -37,7 +37,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Bytes both ways.
+/// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -55,10 +55,10 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
 }
 
-/// Dials and gives up after `limit`.
+/// Dials with a time limit.
 ///
 /// # Errors
-/// What the dialler says, with the endpoint; [`ErrorKind::ConnectionTimeout`] after `limit`.
+/// The error of the dialler, with the endpoint; [`ErrorKind::ConnectionTimeout`] after `limit`.
 pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Result<Box<dyn Stream>> {
     match tokio::time::timeout(limit, dial.dial(to)).await {
         Ok(dialled) => dialled.map_err(|error| error.with_endpoint(to.to_string())),
@@ -67,13 +67,13 @@ pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Res
     }
 }
 
-/// What a broken connection means for a request that may have been sent, or certainly was not.
+/// The error of a request on a broken connection. `sent`: the request may have reached the server.
 pub fn broken(cause: &io::Error, sent: bool) -> Error {
     let effect = if sent { Effect::Unknown } else { Effect::None };
     Error::new(ErrorKind::NetworkError, format!("the connection broke: {cause}")).with_effect(effect)
 }
 
-/// Connects over TCP: Nagle's algorithm off, keep-alive probes on, so that a dead peer is noticed.
+/// Dials TCP, with Nagle's algorithm off and keep-alive probes on, which detect a dead peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpDial {
     quick_ack: bool,
@@ -87,17 +87,17 @@ impl Default for TcpDial {
 }
 
 impl TcpDial {
-    /// Acknowledges what was received at once instead of up to 40 ms later (Linux; no effect elsewhere). For peers that
-    /// send one message in several segments with Nagle's algorithm on, which otherwise wait for the acknowledgement
-    /// before the last of them. Default: off. The kernel forgets the setting, so it is made again after every read.
+    /// Acknowledges received segments at once instead of up to 40 ms later (Linux; no effect elsewhere). Peers that
+    /// send one message in several segments with Nagle's algorithm on wait for the acknowledgement before the last
+    /// segment. Default: off. The kernel forgets the setting, so it is made again after every read.
     #[must_use]
     pub fn quick_ack(mut self, quick: bool) -> Self {
         self.quick_ack = quick;
         self
     }
 
-    /// How long a connection may be silent before the kernel asks whether the peer is alive (Linux; elsewhere as the
-    /// system is set). Default: 15 s.
+    /// Sets how long a connection may be silent before the kernel sends a keep-alive probe (Linux; elsewhere the
+    /// system decides). Default: 15 s.
     #[must_use]
     pub fn keepalive(mut self, idle: Duration) -> Self {
         self.keepalive = idle;
