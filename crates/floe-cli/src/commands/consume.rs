@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use clap::Args;
 use floe::{
     Client, Error, ErrorKind, SmartModule,
-    consumer::{AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Message, RecordBatch, StartAt},
+    consumer::{CommitPolicy, Consumer, ConsumerBuilder, AckMode, Gap, Message, RecordBatch, StartAt},
 };
 use futures_util::FutureExt as _;
 
@@ -126,17 +126,9 @@ async fn open(
         builder = builder.partition(partition);
     }
     if let Some(group) = &args.group {
-<<<<<<< HEAD
-        // A record is finished when it has left this process, which only the code below can know.
-        builder = builder
-            .group(group.as_str())
-            .ack_mode(AckMode::Explicit)
-            .commit(CommitPolicy::Interval(COMMIT_EVERY));
-=======
         // A record counts as read when it has left this process, so the session acknowledges it explicitly.
         builder =
             builder.group(group.as_str()).ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(COMMIT_EVERY));
->>>>>>> main
     }
     if args.exit_at_end {
         builder = builder.stop_at_end();
