@@ -208,10 +208,7 @@ fn an_outbox_takes_values_without_async() {
     let outbox = outbox.start().unwrap();
     assert_eq!(outbox.send("tea".to_owned()).unwrap().position, 0);
     outbox.send_all(["a", "b"].map(String::from)).unwrap();
-    assert_eq!(
-        outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().position,
-        3
-    );
+    assert_eq!(outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().position, 3);
     assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
     let report = outbox.close().unwrap();
     assert_eq!((report.delivered, report.waiting), (4, 0));

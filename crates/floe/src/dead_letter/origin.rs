@@ -70,7 +70,10 @@ impl FromStr for Origin {
             Some(Self { at, offset, index })
         };
         parse().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidCommand, format!("{text:?} is not an origin of the form TOPIC/PARTITION/OFFSET"))
+            Error::new(
+                ErrorKind::InvalidCommand,
+                format!("{text:?} is not an origin of the form TOPIC/PARTITION/OFFSET"),
+            )
         })
     }
 }

@@ -4,9 +4,7 @@ use std::{pin::pin, sync::atomic::Ordering};
 
 use floe_wire::batch::BatchBuilder;
 
-use super::{
-    checkpoint::Checkpoint, routing::RouteHint, settings::WhenOutboxFull, shared::OutboxShared,
-};
+use super::{checkpoint::Checkpoint, routing::RouteHint, settings::WhenOutboxFull, shared::OutboxShared};
 use crate::{Error, ErrorKind, Record, Result, consumer::RecordBatch};
 
 /// Bytes granted to records at once while the spool is less than half full.

@@ -56,8 +56,7 @@ impl Checkpoint {
     /// Adds the partitions that the topic has gained. Valid only while no record is in flight.
     pub(super) fn add_partitions(&mut self, partitions: &[Option<Watermarks>]) {
         for marks in partitions.iter().skip(self.partitions.len()) {
-            self.partitions
-                .push(PartitionCheckpoint { sequence: 0, settled: marks.map(|marks| marks.high) });
+            self.partitions.push(PartitionCheckpoint { sequence: 0, settled: marks.map(|marks| marks.high) });
         }
     }
 }
@@ -131,10 +130,7 @@ mod tests {
         assert_eq!((delivered.prefix(), delivered.end()), (5, 15));
         let there: Vec<_> = (0..20).filter(|distance| delivered.contains(*distance)).collect();
         assert_eq!(there, [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]);
-        assert_eq!(
-            DeliveredRanges::new(100, &[written(80, 20), written(-1, 5)]),
-            DeliveredRanges::default()
-        );
+        assert_eq!(DeliveredRanges::new(100, &[written(80, 20), written(-1, 5)]), DeliveredRanges::default());
         assert_eq!(DeliveredRanges::default().end(), 0);
     }
 

@@ -174,7 +174,8 @@ impl<'a> Session<'a> {
         let delivered = if reads_tails {
             let read = tokio::time::timeout(TAIL_READ_TIMEOUT, read_tails(shared, &engine, &at));
             read.await.unwrap_or_else(|_| {
-                let message = format!("reading the ends of the partitions took longer than {TAIL_READ_TIMEOUT:?}");
+                let message =
+                    format!("reading the ends of the partitions took longer than {TAIL_READ_TIMEOUT:?}");
                 Err(Error::new(ErrorKind::RequestTimeout, message).with_topic(shared.topic()))
             })?
         } else {
@@ -189,8 +190,10 @@ impl<'a> Session<'a> {
             .start()
             .await?;
         *shared.active.lock() = Some(producer.clone());
-        let numbers = at.partitions.iter().zip(delivered).map(|(partition, delivered)| {
-            PartitionNumbers { first: partition.sequence, next: partition.sequence, delivered }
+        let numbers = at.partitions.iter().zip(delivered).map(|(partition, delivered)| PartitionNumbers {
+            first: partition.sequence,
+            next: partition.sequence,
+            delivered,
         });
         Ok(Self {
             shared,
@@ -449,7 +452,8 @@ impl<'a> Session<'a> {
         }
         for (partition, end) in ends {
             let index = *partition as usize;
-            let (Some(at), Some(numbers)) = (self.at.partitions.get_mut(index), self.numbers.get(index)) else {
+            let (Some(at), Some(numbers)) = (self.at.partitions.get_mut(index), self.numbers.get(index))
+            else {
                 invariant!(false, "an acknowledgement names a known partition, not {partition}");
                 continue;
             };

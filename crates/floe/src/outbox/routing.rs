@@ -50,7 +50,8 @@ impl Router<'_> {
 
     /// Returns the partition that all records of a batch without headers go to, if there is one.
     pub(super) fn of_all(self, batch: &RecordBatch) -> Option<u32> {
-        if let Some(PartitionChoice::Partition(partition)) = self.partitioner.choice_for_all(self.partitions) {
+        if let Some(PartitionChoice::Partition(partition)) = self.partitioner.choice_for_all(self.partitions)
+        {
             return (partition < self.partitions).then_some(partition);
         }
         let hint = RouteHint { batch: batch.base_offset(), fixed: None };
@@ -111,7 +112,8 @@ mod tests {
     #[test]
     fn records_without_a_key_take_turns_in_stretches() {
         let router = Router { partitioner: &KeyHash, partitions: 3 };
-        let route = |batch, key: Option<&[u8]>, fixed| router.route(RouteHint { batch, fixed }, key, b"value");
+        let route =
+            |batch, key: Option<&[u8]>, fixed| router.route(RouteHint { batch, fixed }, key, b"value");
         assert_eq!(route(0, None, None), route(STRETCH - 1, None, None));
         assert_eq!(route(5, Some(b"k"), None), route(6_000, Some(b"k"), None));
         assert_eq!([route(5, None, Some(2)), route(5, None, Some(3))], [Some(2), None]);

@@ -9,7 +9,7 @@ use floe_log::{Partition, Store, StoreConfig, TopicConfig};
 use super::{checkpoint::Checkpoint, routing, settings::SpoolOptions};
 use crate::{
     Client, Error, ErrorKind, Message, Producer, Record, Result, Topic, TopicPartition,
-    consumer::{Consumer, GapPolicy, StartAt, RawBatchReader},
+    consumer::{Consumer, GapPolicy, RawBatchReader, StartAt},
     engine::EmbeddedEngine,
     producer::Delivery,
 };
@@ -172,10 +172,8 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(log_error),
-        Err(stopped) => {
-            Err(Error::new(ErrorKind::Closed, "the runtime stopped during a call to the spool")
-                .with_source(stopped))
-        }
+        Err(stopped) => Err(Error::new(ErrorKind::Closed, "the runtime stopped during a call to the spool")
+            .with_source(stopped)),
     }
 }
 

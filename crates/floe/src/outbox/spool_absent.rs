@@ -15,7 +15,8 @@ pub(super) struct Spool(Infallible);
 
 impl Spool {
     pub(super) async fn open(_: SpoolOptions) -> Result<Self> {
-        let message = "an outbox keeps records in an embedded log: enable the feature \"embedded\" of the crate floe";
+        let message =
+            "an outbox keeps records in an embedded log: enable the feature \"embedded\" of the crate floe";
         Err(Error::new(ErrorKind::Unsupported, message))
     }
 

@@ -32,12 +32,7 @@ pub(super) struct KeyQueues {
 
 impl KeyQueues {
     pub(super) fn new(order: Order) -> Self {
-        Self {
-            order,
-            hasher: std::hash::RandomState::new(),
-            blocked: HashMap::new(),
-            ready: VecDeque::new(),
-        }
+        Self { order, hasher: std::hash::RandomState::new(), blocked: HashMap::new(), ready: VecDeque::new() }
     }
 
     /// Adds a record that was just read.

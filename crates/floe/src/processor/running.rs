@@ -55,8 +55,10 @@ impl RunningProcessor {
     pub async fn wait(mut self) -> Result<ProcessorReport> {
         match (&mut self.task).await {
             Ok(outcome) => outcome,
-            Err(stopped) => Err(Error::new(ErrorKind::Closed, "the runtime stopped with the processor")
-                .with_source(stopped)),
+            Err(stopped) => {
+                Err(Error::new(ErrorKind::Closed, "the runtime stopped with the processor")
+                    .with_source(stopped))
+            }
         }
     }
 }
