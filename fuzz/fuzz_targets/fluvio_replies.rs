@@ -1,4 +1,4 @@
-//! Any bytes as Fluvio replies: see `fuzz_replies`.
+//! Decodes arbitrary bytes as Fluvio replies: see `fuzz_replies`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes as Fluvio requests: see `fuzz_requests`.
+//! Decodes arbitrary bytes as Fluvio requests: see `fuzz_requests`.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Any bytes to a server's Fluvio front-end: see `Victim::fluvio`.
+//! Sends arbitrary bytes to a server's Fluvio front-end: see `Victim::fluvio`.
 
 #![no_main]
 

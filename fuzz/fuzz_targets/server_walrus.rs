@@ -1,4 +1,4 @@
-//! Any bytes to a server's Walrus front-end: see `Victim::walrus`.
+//! Sends arbitrary bytes to a server's Walrus front-end: see `Victim::walrus`.
 
 #![no_main]
 

@@ -1,7 +1,7 @@
-//! No client at all: what the server, the loopback and the codecs leave to be gained.
+//! Upper bounds without a client: the speed of the server, the loopback interface and the codecs.
 //!
-//! Reading is a blocking socket and one buffer: answers are asked for and thrown away. Writing sends batches that were
-//! made before the clock starts. Encoding makes the batches of floe's size and keeps none.
+//! Reading uses a blocking socket and one buffer, and discards the replies. Writing sends batches that are encoded before the
+//! clock starts. Encoding builds batches of floe's size and discards them.
 
 use std::{
     io::{Read, Write},
@@ -24,27 +24,27 @@ use rustix::net::sockopt::set_tcp_quickack;
 use crate::{
     Outcome,
     figures::Figures,
-    job::{Codec, Job, Work},
+    job::{BenchmarkJob, Codec, Work},
     payload::Payload,
     usage::Meter,
 };
 
-/// How long the server may be silent.
+/// Read timeout.
 const SILENCE: Duration = Duration::from_secs(10);
 
-/// Batches on their way at the same time.
+/// Batches in flight.
 const WINDOW: usize = 5;
 
-/// What floe closes batches at on Fluvio, in bytes.
+/// Batch size of floe on Fluvio, in bytes.
 const DEFAULT_BATCH: usize = 256 * 1024;
 
-/// More than stands before the records of an answer.
+/// Upper bound of the bytes before the records of a reply.
 const BEFORE_RECORDS: usize = 1024;
 
 const STREAM: i32 = 1;
 const VERSION: i16 = SPU_VERSIONS.max;
 
-pub(crate) fn run(job: &Job) -> Outcome<Figures> {
+pub(crate) fn run(job: &BenchmarkJob) -> Outcome<Figures> {
     match job.work {
         Work::Produce { size, batch, codec } => write(job, size, (batch, codec)),
         Work::Consume { max_bytes, .. } => read(job, max_bytes.unwrap_or(1024 * 1024)),
@@ -53,9 +53,9 @@ pub(crate) fn run(job: &Job) -> Outcome<Figures> {
     }
 }
 
-/// Makes the batches of a job, one after the other.
+/// Encodes the batches of a job one by one.
 fn batches(
-    job: &Job,
+    job: &BenchmarkJob,
     size: usize,
     (batch, codec): (Option<usize>, Codec),
     mut take: impl FnMut(EncodedBatch),
@@ -80,14 +80,14 @@ fn batches(
     Ok(())
 }
 
-fn encode_only(job: &Job, size: usize, how: (Option<usize>, Codec)) -> Outcome<Figures> {
+fn encode_only(job: &BenchmarkJob, size: usize, how: (Option<usize>, Codec)) -> Outcome<Figures> {
     let mut bytes = 0;
     let meter = Meter::start();
     batches(job, size, how, |batch| bytes += batch.len() as u64)?;
     Ok(Figures { records: job.records, bytes, ..meter.stop() })
 }
 
-fn write(job: &Job, size: usize, how: (Option<usize>, Codec)) -> Outcome<Figures> {
+fn write(job: &BenchmarkJob, size: usize, how: (Option<usize>, Codec)) -> Outcome<Figures> {
     let mut made = Vec::new();
     batches(job, size, how, |batch| made.push(batch))?;
     let mut socket = Socket::open(job)?;
@@ -119,7 +119,7 @@ fn write(job: &Job, size: usize, how: (Option<usize>, Codec)) -> Outcome<Figures
     Ok(Figures { records: job.records, bytes, errors, ..meter.stop() })
 }
 
-fn read(job: &Job, max_bytes: i32) -> Outcome<Figures> {
+fn read(job: &BenchmarkJob, max_bytes: i32) -> Outcome<Figures> {
     let mut socket = Socket::open(job)?;
     let meter = Meter::start();
     let request = StreamFetchRequest {
@@ -156,7 +156,7 @@ fn read(job: &Job, max_bytes: i32) -> Outcome<Figures> {
             (next, slice) = (header.next_offset(), rest);
         }
         if next == before {
-            return Err("an answer without a whole batch".into());
+            return Err("a reply without a whole batch".into());
         }
         let offsets = vec![OffsetUpdate { offset: next, stream_id }];
         socket.send(&frame::encode_request(&UpdateOffsetsRequest { offsets }, 0, STREAM + 1, "bare")?)?;
@@ -170,7 +170,7 @@ struct Socket {
 }
 
 impl Socket {
-    fn open(job: &Job) -> Outcome<Self> {
+    fn open(job: &BenchmarkJob) -> Outcome<Self> {
         let address = job.data_server.as_deref().ok_or("--data-server is missing")?;
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -185,10 +185,10 @@ impl Socket {
         Ok(())
     }
 
-    /// The next frame without its size.
+    /// Reads the next frame, without its size.
     fn receive(&mut self) -> Outcome<&[u8]> {
-        // The server holds the end of an answer back until what went before is acknowledged, and the kernel forgets this
-        // setting with every request.
+        // The server delays the end of a reply until the bytes before it are acknowledged by TCP, and the kernel resets this
+        // option with every request.
         set_tcp_quickack(&self.stream, true)?;
         let mut size = [0; frame::SIZE_LEN];
         self.stream.read_exact(&mut size)?;
@@ -200,7 +200,7 @@ impl Socket {
         Ok(&self.buffer[..size])
     }
 
-    /// Errors in the next answer to a batch.
+    /// Counts the errors in the next produce reply.
     fn acknowledgement(&mut self) -> Outcome<u64> {
         let (_, body) = frame::split_reply(Bytes::copy_from_slice(self.receive()?))?;
         let reply = frame::decode_reply::<ProduceRequest>(body, VERSION)?;

@@ -1,4 +1,4 @@
-//! What a child process reports.
+//! Measurements of a child process.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,25 +7,25 @@ pub(crate) struct Figures {
     pub(crate) seconds: f64,
     /// Processor time of the process within `seconds`.
     pub(crate) cpu: f64,
-    /// Most memory that the process ever had, in bytes.
+    /// Peak resident memory of the process, in bytes.
     pub(crate) peak_memory: u64,
-    /// How much the resident memory grew within `seconds`.
+    /// Growth of resident memory within `seconds`, in bytes.
     pub(crate) growth: i64,
-    /// Records that were acknowledged or received.
+    /// Number of acknowledged or received records.
     pub(crate) records: u64,
-    /// Bytes of all batches, as far as they are known.
+    /// Size of all batches in bytes, where known.
     pub(crate) bytes: u64,
     pub(crate) lost: u64,
-    pub(crate) doubled: u64,
+    pub(crate) duplicates: u64,
     pub(crate) out_of_order: u64,
     pub(crate) errors: u64,
-    /// Microseconds from handing a record over to its acknowledgement.
+    /// Latency from send to acknowledgement, in microseconds.
     pub(crate) p50: f64,
     pub(crate) p99: f64,
 }
 
 impl Figures {
-    /// Records in a second.
+    /// Returns the rate in records per second.
     pub(crate) fn rate(&self) -> f64 {
         self.records as f64 / self.seconds
     }
@@ -47,28 +47,28 @@ impl Figures {
     }
 }
 
-/// Judges received records by the numbers they begin with.
+/// Checks received records by the numbers at their beginning.
 #[derive(Debug)]
 pub(crate) struct Audit {
     seen: Vec<bool>,
     received: u64,
-    doubled: u64,
+    duplicates: u64,
     out_of_order: u64,
     next: u64,
 }
 
 impl Audit {
     pub(crate) fn new(expected: u64) -> Self {
-        Self { seen: vec![false; expected as usize], received: 0, doubled: 0, out_of_order: 0, next: 0 }
+        Self { seen: vec![false; expected as usize], received: 0, duplicates: 0, out_of_order: 0, next: 0 }
     }
 
     pub(crate) fn received(&self) -> u64 {
         self.received
     }
 
-    /// True once every record was seen.
+    /// Returns true once every record was received.
     pub(crate) fn complete(&self) -> bool {
-        self.received - self.doubled == self.seen.len() as u64
+        self.received - self.duplicates == self.seen.len() as u64
     }
 
     pub(crate) fn record(&mut self, value: &[u8]) {
@@ -76,19 +76,19 @@ impl Audit {
         let number = crate::payload::number(value);
         match number.and_then(|number| self.seen.get_mut(number as usize).map(|seen| (number, seen))) {
             Some((number, seen)) => {
-                self.doubled += u64::from(std::mem::replace(seen, true));
+                self.duplicates += u64::from(std::mem::replace(seen, true));
                 self.out_of_order += u64::from(number < self.next);
                 self.next = self.next.max(number + 1);
             }
-            // Nobody wrote it.
-            None => self.doubled += 1,
+            // No such record was sent.
+            None => self.duplicates += 1,
         }
     }
 
     pub(crate) fn judge(&self, figures: &mut Figures) {
         figures.records = self.received;
         figures.lost = self.seen.iter().filter(|seen| !**seen).count() as u64;
-        figures.doubled = self.doubled;
+        figures.duplicates = self.duplicates;
         figures.out_of_order = self.out_of_order;
     }
 }

@@ -1,4 +1,4 @@
-//! floe.
+//! Measurements of floe.
 
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,12 @@ use tokio::{runtime::Runtime, time::timeout};
 use crate::{
     Outcome,
     figures::{Audit, Figures},
-    job::{Codec, Job, Work},
+    job::{BenchmarkJob, Codec, Work},
     payload::Payload,
     usage::Meter,
 };
 
-/// What has not come after so long a silence is lost.
+/// Time without records after which missing ones count as lost.
 const SILENCE: Duration = Duration::from_secs(3);
 
 pub(crate) fn runtime() -> Outcome<Runtime> {
@@ -24,9 +24,9 @@ pub(crate) async fn connect(sc: &str) -> Outcome<Client> {
     Ok(Client::connect(&format!("fluvio://{sc}")).await?)
 }
 
-pub(crate) async fn run(job: Job) -> Outcome<Figures> {
+pub(crate) async fn run(job: BenchmarkJob) -> Outcome<Figures> {
     let client = connect(&job.sc).await?;
-    // On a thread of the runtime, where programs run.
+    // On a thread of the runtime, as in applications.
     let work = match job.work {
         Work::Produce { size, batch, codec } => tokio::spawn(produce(client, job, size, (batch, codec))),
         Work::Consume { max_bytes, by_batch } => tokio::spawn(consume(client, job, max_bytes, by_batch)),
@@ -51,7 +51,7 @@ async fn producer(client: &Client, topic: &str, batch: Option<usize>, codec: Cod
 
 async fn produce(
     client: Client,
-    job: Job,
+    job: BenchmarkJob,
     size: usize,
     (batch, codec): (Option<usize>, Codec),
 ) -> Outcome<Figures> {
@@ -66,7 +66,12 @@ async fn produce(
     Ok(Figures { records: job.records, errors, ..meter.stop() })
 }
 
-async fn consume(client: Client, job: Job, max_bytes: Option<i32>, by_batch: bool) -> Outcome<Figures> {
+async fn consume(
+    client: Client,
+    job: BenchmarkJob,
+    max_bytes: Option<i32>,
+    by_batch: bool,
+) -> Outcome<Figures> {
     let mut audit = Audit::new(job.records);
     let mut errors = 0;
     let meter = Meter::start();
@@ -76,7 +81,7 @@ async fn consume(client: Client, job: Job, max_bytes: Option<i32>, by_batch: boo
     }
     let mut consumer = builder.start().await?;
     let mut last = Instant::now();
-    // Looked at only where the client waits, as the other side does.
+    // The deadline is checked only while the client waits, as on the other side.
     while !audit.complete() {
         let heard = audit.received();
         let ended = timeout(SILENCE, async {
@@ -114,7 +119,7 @@ async fn consume(client: Client, job: Job, max_bytes: Option<i32>, by_batch: boo
     Ok(figures)
 }
 
-async fn latency(client: Client, job: Job, size: usize) -> Outcome<Figures> {
+async fn latency(client: Client, job: BenchmarkJob, size: usize) -> Outcome<Figures> {
     let producer = producer(&client, &job.topic, None, Codec::None).await?;
     let mut payload = Payload::new(size);
     let mut times = Vec::with_capacity(job.records as usize);
@@ -128,7 +133,7 @@ async fn latency(client: Client, job: Job, size: usize) -> Outcome<Figures> {
     Ok(Figures { records: job.records, ..meter.stop() }.with_latencies(times))
 }
 
-async fn stall(client: Client, job: Job, seconds: u64) -> Outcome<Figures> {
+async fn stall(client: Client, job: BenchmarkJob, seconds: u64) -> Outcome<Figures> {
     let mut consumer = client.consumer(job.topic.as_str()).from(StartAt::Beginning).start().await?;
     let meter = Meter::start();
     consumer.try_next().await?.ok_or("there is no record")?;

@@ -1,4 +1,4 @@
-//! What one child process does.
+//! The job of a child process.
 
 use std::{fmt, str::FromStr};
 
@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::Outcome;
 
-/// Whose client runs.
+/// The client that runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Side {
     Official,
     Floe,
-    /// No client: what is left of the work without one.
+    /// No client: the upper bound.
     Bare,
 }
 
@@ -27,7 +27,7 @@ impl FromStr for Side {
             "official" => Ok(Self::Official),
             "floe" => Ok(Self::Floe),
             "bare" => Ok(Self::Bare),
-            other => Err(format!("there is no client {other:?}")),
+            other => Err(format!("unknown client {other:?}")),
         }
     }
 }
@@ -55,7 +55,7 @@ impl Codec {
             "none" => Ok(Self::None),
             "lz4" => Ok(Self::Lz4),
             "zstd" => Ok(Self::Zstd),
-            other => Err(format!("there is no codec {other:?} here").into()),
+            other => Err(format!("unknown codec {other:?}").into()),
         }
     }
 }
@@ -71,9 +71,9 @@ impl fmt::Display for Codec {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Job {
+pub(crate) struct BenchmarkJob {
     pub(crate) sc: String,
-    /// `HOST:PORT`, for those who know no controller.
+    /// `HOST:PORT` of the data server, for jobs without a client.
     pub(crate) data_server: Option<String>,
     pub(crate) topic: String,
     pub(crate) records: u64,
@@ -82,14 +82,14 @@ pub(crate) struct Job {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) enum Work {
-    /// Hands all records over, then waits until all are acknowledged.
+    /// Sends all records and waits until all are acknowledged.
     Produce { size: usize, batch: Option<usize>, codec: Codec },
-    /// Reads the backlog record by record, or batch by batch where the client can.
+    /// Reads the backlog by records, or by batches where the client supports it.
     Consume { max_bytes: Option<i32>, by_batch: bool },
-    /// Makes batches and sends none.
+    /// Encodes batches and sends none.
     Encode { size: usize, batch: Option<usize>, codec: Codec },
-    /// One record at a time, each after the acknowledgement of the one before, without linger.
+    /// Sends single records without linger, each after the acknowledgement of the previous one.
     Latency { size: usize },
-    /// Reads one record of a long backlog and no other for `seconds`.
+    /// Reads one record of a long backlog and then stalls for `seconds`.
     Stall { seconds: u64 },
 }

@@ -1,4 +1,4 @@
-//! floe and the official Fluvio client on the same cluster, one after the other. See the README beside this crate.
+//! floe and the official Fluvio client on the same cluster, in turns. See the README beside this crate.
 //!
 //! Every measurement runs in a child process, so that processor time and memory belong to one client alone.
 
@@ -12,7 +12,7 @@ mod suite;
 mod table;
 mod usage;
 
-use job::{Job, Side};
+use job::{BenchmarkJob, Side};
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -24,14 +24,14 @@ fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
     match arguments.as_slice() {
         [child, side, job] if child == "child" => {
-            let job: Job = serde_json::from_str(job)?;
+            let job: BenchmarkJob = serde_json::from_str(job)?;
             let figures = match side.parse::<Side>()? {
                 Side::Official => fluvio_future::task::run_block_on(official_side::run(job))?,
                 Side::Bare => bare_side::run(&job)?,
                 Side::Floe => floe_side::runtime()?.block_on(floe_side::run(job))?,
             };
             println!("{}", serde_json::to_string(&figures)?);
-            // The official client leaves tasks behind that would keep the process for a while.
+            // Tasks of the official client would delay the end of the process.
             std::process::exit(0)
         }
         _ => {

@@ -1,4 +1,4 @@
-//! The official client.
+//! Measurements of the official client.
 
 use std::{
     pin::pin,
@@ -18,15 +18,15 @@ use futures_util::{
 use crate::{
     Outcome,
     figures::{Audit, Figures},
-    job::{Codec, Job, Work},
+    job::{BenchmarkJob, Codec, Work},
     payload::Payload,
     usage::Meter,
 };
 
-/// What has not come after so long a silence is lost.
+/// Time without records after which missing ones count as lost.
 const SILENCE: Duration = Duration::from_secs(3);
 
-pub(crate) async fn run(job: Job) -> Outcome<Figures> {
+pub(crate) async fn run(job: BenchmarkJob) -> Outcome<Figures> {
     let client = Fluvio::connect_with_config(&FluvioClusterConfig::new(job.sc.as_str())).await?;
     match job.work {
         Work::Produce { size, batch, codec } => produce(&client, &job, size, (batch, codec)).await,
@@ -60,7 +60,7 @@ async fn producer(
 
 async fn produce(
     client: &Fluvio,
-    job: &Job,
+    job: &BenchmarkJob,
     size: usize,
     (batch, codec): (Option<usize>, Codec),
 ) -> Outcome<Figures> {
@@ -75,7 +75,7 @@ async fn produce(
     Ok(Figures { records: job.records, errors, ..meter.stop() })
 }
 
-async fn consume(client: &Fluvio, job: &Job, max_bytes: Option<i32>) -> Outcome<Figures> {
+async fn consume(client: &Fluvio, job: &BenchmarkJob, max_bytes: Option<i32>) -> Outcome<Figures> {
     let mut config = ConsumerConfigExtBuilder::default();
     config.topic(job.topic.clone()).offset_start(Offset::beginning()).isolation(Isolation::ReadUncommitted);
     if let Some(max_bytes) = max_bytes {
@@ -87,8 +87,7 @@ async fn consume(client: &Fluvio, job: &Job, max_bytes: Option<i32>) -> Outcome<
     let meter = Meter::start();
     let mut records = client.consumer_with_config(config).await?;
     let mut last = Instant::now();
-    // One timer for many records, reset now and then: a timer for each would be the official client's cost, not ours
-    // to add.
+    // One timer for many records: a timer per record would add a cost that the official client does not have.
     let mut silence = Box::pin(sleep(SILENCE));
     let mut heard = 0;
     while !audit.complete() {
@@ -117,7 +116,7 @@ async fn consume(client: &Fluvio, job: &Job, max_bytes: Option<i32>) -> Outcome<
     Ok(figures)
 }
 
-async fn latency(client: &Fluvio, job: &Job, size: usize) -> Outcome<Figures> {
+async fn latency(client: &Fluvio, job: &BenchmarkJob, size: usize) -> Outcome<Figures> {
     let producer = producer(client, &job.topic, (None, Codec::None), Some(Duration::ZERO)).await?;
     let mut payload = Payload::new(size);
     let mut times = Vec::with_capacity(job.records as usize);
@@ -131,7 +130,7 @@ async fn latency(client: &Fluvio, job: &Job, size: usize) -> Outcome<Figures> {
     Ok(Figures { records: job.records, ..meter.stop() }.with_latencies(times))
 }
 
-async fn stall(client: &Fluvio, job: &Job, seconds: u64) -> Outcome<Figures> {
+async fn stall(client: &Fluvio, job: &BenchmarkJob, seconds: u64) -> Outcome<Figures> {
     let mut config = ConsumerConfigExtBuilder::default();
     config.topic(job.topic.clone()).offset_start(Offset::beginning());
     let mut records = client.consumer_with_config(config.build()?).await?;

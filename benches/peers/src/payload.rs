@@ -1,9 +1,9 @@
-//! The records: a number, and text that compresses about as well as events in JSON do.
+//! Record payloads: a number, and text that compresses about as well as JSON events.
 
-/// Pieces of text are cut from a stock of this length.
+/// Length of the text from which payloads are cut.
 const STOCK: usize = 64 * 1024;
 
-/// Enough for every number and the space behind it.
+/// Length of the number and the space behind it.
 const NUMBER_LEN: usize = 12;
 
 const WORDS: [&str; 14] = [
@@ -43,7 +43,7 @@ impl Payload {
         Self { stock, value: vec![0; size.max(NUMBER_LEN)] }
     }
 
-    /// The record with a number, until the next call.
+    /// Returns the payload of a record; it is valid until the next call.
     pub(crate) fn record(&mut self, number: u64) -> &[u8] {
         let mut rest = number;
         for digit in self.value[..NUMBER_LEN - 1].iter_mut().rev() {
@@ -58,7 +58,7 @@ impl Payload {
     }
 }
 
-/// The number that a record begins with.
+/// Parses the number at the beginning of a payload.
 pub(crate) fn number(value: &[u8]) -> Option<u64> {
     value
         .get(..NUMBER_LEN - 1)?

@@ -1,4 +1,4 @@
-//! Which measurements are made, and in which order.
+//! The measurements and their order.
 
 use std::process::{Command, Stdio};
 
@@ -8,13 +8,13 @@ use crate::{
     Outcome,
     figures::Figures,
     floe_side,
-    job::{Codec, Job, Side, Work},
+    job::{BenchmarkJob, Codec, Side, Work},
     table, usage,
 };
 
-/// Answers of this size are where the official client reads fastest. It loses the end of every answer that was cut, so
-/// the larger they are, the less it loses, too.
-const LARGE_ANSWERS: i32 = 64_000_000;
+/// Reply size with which the official client reads fastest. It loses the end of every reply cut at the limit, so larger
+/// replies also lose less.
+const LARGE_REPLIES: i32 = 64_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Settings {
@@ -61,7 +61,7 @@ impl Settings {
                 }
                 "--servers" => settings.servers = list().map(str::parse).collect::<Result<_, _>>()?,
                 "--data-server" => settings.data_server = Some(value.clone()),
-                other => return Err(format!("there is no option {other:?}").into()),
+                other => return Err(format!("unknown option {other:?}").into()),
             }
         }
         if settings.sc.is_empty() || settings.rounds == 0 {
@@ -79,9 +79,9 @@ impl Settings {
     }
 }
 
-/// One measurement of a child process, and the processor time of the servers meanwhile.
+/// Runs one measurement in a child process, with the processor time of the servers meanwhile.
 fn measure(settings: &Settings, side: Side, topic: &str, records: u64, work: Work) -> Outcome<table::Sample> {
-    let job = Job {
+    let job = BenchmarkJob {
         sc: settings.sc.clone(),
         data_server: settings.data_server.clone(),
         topic: topic.to_owned(),
@@ -112,7 +112,7 @@ impl Topics {
         Ok(name)
     }
 
-    /// Records stored in its only partition.
+    /// Returns the number of records in the only partition of a topic.
     async fn stored(&self, name: &str) -> Outcome<u64> {
         let marks =
             self.client.admin().watermarks(TopicPartition { topic: name.into(), partition: 0 }).await?;
@@ -146,7 +146,7 @@ pub(crate) async fn run(settings: &Settings) -> Outcome<()> {
     Ok(())
 }
 
-/// Writing and reading with one kind of record, batch and codec.
+/// Measures writing and reading with one record size, batch size and codec.
 async fn cell(
     settings: &Settings,
     topics: &mut Topics,
@@ -171,7 +171,7 @@ async fn cell(
             let mut sample = measure(settings, side, &topic, records, Work::Produce { size, batch, codec })?;
             let stored = topics.stored(&topic).await?;
             sample.figures.lost = records.saturating_sub(stored);
-            sample.figures.doubled = stored.saturating_sub(records);
+            sample.figures.duplicates = stored.saturating_sub(records);
             written.add(row, sample);
             if side == Side::Official && settings.reads() {
                 of_official = Some(topic);
@@ -182,7 +182,7 @@ async fn cell(
         if bare && settings.wants("produce") {
             written.add(3, measure(settings, Side::Bare, "", records, Work::Encode { size, batch, codec })?);
         }
-        // All read what the official client wrote.
+        // Every reader reads the records of the official client.
         let Some(topic) = of_official else { continue };
         let readers = if bare { 6 } else { 4 };
         for turn in 0..readers {
@@ -192,11 +192,11 @@ async fn cell(
             }
             let (side, max_bytes, by_batch) = match row {
                 0 => (Side::Official, None, false),
-                1 => (Side::Official, Some(LARGE_ANSWERS), false),
+                1 => (Side::Official, Some(LARGE_REPLIES), false),
                 2 => (Side::Floe, None, false),
                 3 => (Side::Floe, None, true),
                 4 => (Side::Bare, None, false),
-                _ => (Side::Bare, Some(LARGE_ANSWERS), false),
+                _ => (Side::Bare, Some(LARGE_REPLIES), false),
             };
             read.add(row, measure(settings, side, &topic, records, Work::Consume { max_bytes, by_batch })?);
         }
@@ -227,7 +227,7 @@ async fn latency(settings: &Settings, topics: &mut Topics) -> Outcome<()> {
     Ok(())
 }
 
-/// A consumer that stalls with 1 GB behind it.
+/// Measures the memory of a consumer that stalls with a backlog of 1 GB.
 async fn stall(settings: &Settings, topics: &mut Topics) -> Outcome<()> {
     const RECORDS: u64 = 1_000_000;
     let mut rows = table::Rows::new(&["official", "floe"]);
@@ -241,6 +241,8 @@ async fn stall(settings: &Settings, topics: &mut Topics) -> Outcome<()> {
         }
     }
     topics.delete(topic).await?;
-    rows.print_memory("memory of a consumer that stalls with 1 GB behind it, after 2 s and after 10 s");
+    rows.print_memory(
+        "memory growth of a consumer that stalls with a backlog of 1 GB, after 2 s and after 10 s",
+    );
     Ok(())
 }

@@ -1,15 +1,15 @@
-//! Medians, as tables for people.
+//! Tables of medians.
 
 use crate::figures::Figures;
 
-/// One run of a client.
+/// Result of one run of a client.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     pub(crate) figures: Figures,
     pub(crate) server_cpu: f64,
 }
 
-/// The runs of one measurement, by who made them. The first row with runs is what the others are compared with.
+/// Runs of one measurement by client. The first row with runs is the baseline of the ratios.
 #[derive(Debug)]
 pub(crate) struct Rows(Vec<(&'static str, Vec<Sample>)>);
 
@@ -36,7 +36,7 @@ impl Rows {
             "server s",
             "peak MB",
             "lost",
-            "double",
+            "dup",
             "errors",
             "MB"
         );
@@ -60,7 +60,7 @@ impl Rows {
                 rate / base_rate,
                 base_cpu / cpu,
                 most(|figures| figures.lost),
-                most(|figures| figures.doubled + figures.out_of_order),
+                most(|figures| figures.duplicates + figures.out_of_order),
                 most(|figures| figures.errors),
                 match most(|figures| figures.bytes) {
                     0 => String::new(),

@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::figures::Figures;
 
-/// Runs from its making until [`Meter::stop`].
+/// Measures from its creation until [`Meter::stop`].
 #[derive(Debug)]
 pub(crate) struct Meter {
     began: Instant,
@@ -23,7 +23,7 @@ impl Meter {
         self.stop_at(Instant::now())
     }
 
-    /// As [`Meter::stop`], where the clock is to stop at a moment in the past.
+    /// Like [`Meter::stop`], with an end in the past.
     pub(crate) fn stop_at(&self, ended: Instant) -> Figures {
         Figures {
             seconds: ended.duration_since(self.began).as_secs_f64(),
@@ -35,20 +35,20 @@ impl Meter {
     }
 }
 
-/// Of all threads of this process, in seconds.
+/// Returns the processor time of all threads of this process, in seconds.
 fn own_cpu() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// A line of `/proc/self/status`, in bytes; 0 where there is no such file.
+/// Returns a value of `/proc/self/status` in bytes, or 0 without that file.
 fn memory(line: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let found = status.lines().find_map(|text| text.strip_prefix(line));
     found.and_then(|text| text.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()).unwrap_or(0) * 1024
 }
 
-/// Seconds of processor time that other processes used so far, in hundredths.
+/// Returns the processor time of other processes in seconds, with a resolution of 10 ms.
 pub(crate) fn cpu_of(processes: &[u32]) -> f64 {
     let ticks = |process: &u32| {
         let text = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;

@@ -1,51 +1,42 @@
-//! How a run ends: the exit codes, the failure that carries one, and how it is told.
-//!
-//! The codes are a contract with scripts, described in `docs/cli.md`.
+//! How a command ends: the failure with its exit code, and how it is reported.
 
 use std::{error::Error as _, fmt, io, io::Write as _};
 
-use floe::{Error, ErrorKind};
+use floe::Error;
 use serde_json::{Map, Value, json};
 
-use crate::{hint, output::OutputFormat};
+use crate::{
+    exit_code::{
+        self, CORRUPTION, FAILURE, INTERRUPTED, LOSS, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE, USAGE,
+    },
+    format::OutputFormat,
+    hint,
+};
 
-/// Something failed that has no code of its own.
-pub(crate) const FAILURE: u8 = 1;
-/// The command line, or what it asked for, makes no sense.
-pub(crate) const USAGE: u8 = 2;
-/// Data is damaged, or a check of it failed.
-pub(crate) const CORRUPTION: u8 = 6;
-/// Records are missing.
-pub(crate) const LOSS: u8 = 7;
-/// Some of it was done, some was not.
-pub(crate) const PARTIAL: u8 = 8;
-/// Ended by Ctrl-C.
-pub(crate) const INTERRUPTED: u8 = 130;
-
-/// What the commands return.
+/// Result of a command.
 pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 
-/// Why a command did not do all that it was asked for.
+/// Reason why a command failed, with its exit code.
 #[derive(Debug)]
-pub(crate) struct Failure(Box<Inner>);
+pub(crate) struct Failure(Box<FailureDetails>);
 
 #[derive(Debug)]
-struct Inner {
+struct FailureDetails {
     exit_code: u8,
-    /// Says to programs what kind of failure it is.
+    /// Machine-readable kind of the failure.
     code: &'static str,
     message: String,
     causes: Vec<String>,
     hint: Option<String>,
     topic: Option<String>,
     partition: Option<u32>,
-    /// Nothing is printed: whoever would read it has gone, or has been told.
+    /// Suppresses the report: the reader is gone, or the command has printed the outcome.
     quiet: bool,
 }
 
 impl Failure {
     fn new(exit_code: u8, code: &'static str, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner {
+        Self(Box::new(FailureDetails {
             exit_code,
             code,
             message: message.into(),
@@ -57,27 +48,27 @@ impl Failure {
         }))
     }
 
-    /// The command line asks for something impossible.
+    /// Rejects an invalid command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(USAGE, "usage", message)
     }
 
-    /// A check found records that are not there.
+    /// Reports records that a check did not find.
     pub(crate) fn loss(message: impl Into<String>) -> Self {
         Self::new(LOSS, "loss", message)
     }
 
-    /// A check found records that are not as they were written.
+    /// Reports records that differ from the records written.
     pub(crate) fn verification(message: impl Into<String>) -> Self {
         Self::new(CORRUPTION, "verification_failed", message)
     }
 
-    /// The engine says that it cannot work.
+    /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(FAILURE, "not_ready", message)
     }
 
-    /// Part of the work was done before `error`.
+    /// Reports work that `error` cut short.
     pub(crate) fn partial(message: impl Into<String>, error: &Error) -> Self {
         let mut failure = Self::from(error.clone());
         failure.0.causes.insert(0, failure.0.message);
@@ -86,72 +77,68 @@ impl Failure {
         failure
     }
 
-    /// The command has said what it found; the exit code says it again.
-    pub(crate) fn told(exit_code: u8) -> Self {
-        let mut failure = Self::new(exit_code, "told", "told");
+    /// Ends with an exit code and no message: the command has printed its findings.
+    pub(crate) fn silent(exit_code: u8) -> Self {
+        let mut failure = Self::new(exit_code, "reported", "reported");
         failure.0.quiet = true;
         failure
     }
 
-    /// Ctrl-C; the command has said how far it came.
+    /// Ends after Ctrl-C; the command has printed its progress.
     pub(crate) fn interrupted() -> Self {
         let mut failure = Self::new(INTERRUPTED, "interrupted", "interrupted");
         failure.0.quiet = true;
         failure
     }
 
-    /// Something other than the engine could not be read or written.
-    pub(crate) fn io(what: impl fmt::Display, error: &io::Error) -> Self {
-        let exit_code = if error.kind() == io::ErrorKind::NotFound {
-            ErrorKind::TopicNotFound.exit_code()
-        } else {
-            FAILURE
-        };
-        let mut failure = Self::new(exit_code, "io_error", what.to_string());
+    /// Reports an I/O error outside the engine.
+    pub(crate) fn io(message: impl fmt::Display, error: &io::Error) -> Self {
+        let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILURE };
+        let mut failure = Self::new(exit_code, "io_error", message.to_string());
         failure.0.causes.push(error.to_string());
         failure.0.hint = hint::for_io(error).map(str::to_owned);
         failure
     }
 
-    /// Standard output could not be written. A reader that has seen enough, such as `head`, is no failure.
+    /// Reports a write error on standard output. A closed pipe, as after `head`, counts as success.
     pub(crate) fn output(error: &io::Error) -> Self {
         let mut failure = Self::io("cannot write to standard output", error);
         if error.kind() == io::ErrorKind::BrokenPipe {
-            failure.0.exit_code = 0;
+            failure.0.exit_code = SUCCESS;
             failure.0.quiet = true;
         }
         failure
     }
 
-    /// Replaces what the engine said by what it means here; its words become the first cause.
+    /// Replaces the message by one in terms of the command; the engine's message becomes the first cause.
     pub(crate) fn explained(mut self, message: impl Into<String>) -> Self {
         let before = std::mem::replace(&mut self.0.message, message.into());
         self.0.causes.insert(0, before);
         self
     }
 
-    /// Says what to do next.
+    /// Adds advice on what to do next.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Whether standard output is gone, so that nothing more needs to be written.
+    /// Whether the reader of standard output closed the pipe.
     pub(crate) fn is_broken_pipe(&self) -> bool {
-        self.0.quiet && self.0.exit_code == 0
+        self.0.quiet && self.0.exit_code == SUCCESS
     }
 
-    /// Whether nobody answered.
+    /// Whether the server is unreachable or timed out.
     pub(crate) fn is_unreachable(&self) -> bool {
-        self.0.exit_code == ErrorKind::ConnectionTimeout.exit_code()
+        self.0.exit_code == UNAVAILABLE
     }
 
-    /// The code that the process ends with.
+    /// Exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         self.0.exit_code
     }
 
-    /// Says to programs what kind of failure it is.
+    /// Machine-readable kind of the failure.
     pub(crate) fn code(&self) -> &'static str {
         self.0.code
     }
@@ -160,7 +147,7 @@ impl Failure {
         &self.0.message
     }
 
-    /// Tells standard error: lines for people, or one JSON object for programs.
+    /// Writes the failure to standard error: lines of text, or one JSON object.
     pub(crate) fn report(&self, format: OutputFormat) {
         if self.0.quiet {
             return;
@@ -172,38 +159,38 @@ impl Failure {
         } else {
             self.write_lines(&mut text);
         }
-        // When standard error is gone there is nobody left to tell.
+        // A closed standard error leaves no channel for the report.
         let _ = io::stderr().lock().write_all(text.as_bytes());
     }
 
     fn write_lines(&self, out: &mut String) {
-        let inner = &self.0;
-        out.push_str(&format!("error: {}\n", one_line(&inner.message)));
-        for cause in &inner.causes {
+        let details = &self.0;
+        out.push_str(&format!("error: {}\n", one_line(&details.message)));
+        for cause in &details.causes {
             out.push_str(&format!("caused by: {}\n", one_line(cause)));
         }
-        if let Some(hint) = &inner.hint {
+        if let Some(hint) = &details.hint {
             out.push_str(&format!("hint: {hint}\n"));
         }
     }
 
     fn to_json(&self) -> Value {
-        let inner = &self.0;
+        let details = &self.0;
         let mut error = Map::new();
-        error.insert("code".into(), inner.code.into());
-        error.insert("message".into(), inner.message.as_str().into());
-        error.insert("topic".into(), inner.topic.as_deref().into());
-        error.insert("partition".into(), inner.partition.into());
-        error.insert("causes".into(), inner.causes.as_slice().into());
-        error.insert("hint".into(), inner.hint.as_deref().into());
-        error.insert("exit_code".into(), inner.exit_code.into());
+        error.insert("code".into(), details.code.into());
+        error.insert("message".into(), details.message.as_str().into());
+        error.insert("topic".into(), details.topic.as_deref().into());
+        error.insert("partition".into(), details.partition.into());
+        error.insert("causes".into(), details.causes.as_slice().into());
+        error.insert("hint".into(), details.hint.as_deref().into());
+        error.insert("exit_code".into(), details.exit_code.into());
         json!({ "error": error })
     }
 }
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let mut failure = Self::new(error.kind().exit_code(), error.kind().as_str(), error.to_string());
+        let mut failure = Self::new(exit_code::of(error.kind()), error.kind().as_str(), error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
             failure.0.causes.push(cause.to_string());
@@ -216,25 +203,25 @@ impl From<Error> for Failure {
     }
 }
 
-/// Tells standard error about something that changes no exit code: a `warning`, or something to know.
-pub(crate) fn tell(format: OutputFormat, what: &str, message: &str) {
+/// Writes a message that changes no exit code to standard error, under a label such as `warning`.
+pub(crate) fn notify(format: OutputFormat, label: &str, message: &str) {
     let text = if format.is_json() {
-        format!("{}\n", json!({ what: message }))
+        format!("{}\n", json!({ label: message }))
     } else {
-        format!("{what}: {}\n", one_line(message))
+        format!("{label}: {}\n", one_line(message))
     };
-    // When standard error is gone there is nobody left to tell.
+    // A closed standard error leaves no channel for the message.
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// An error is one line, so that scripts can take it apart line by line.
+/// Joins the lines of a message, so that scripts can parse errors line by line.
 fn one_line(text: &str) -> String {
     text.trim_end().replace('\n', "; ")
 }
 
 #[cfg(test)]
 mod tests {
-    use floe::Topic;
+    use floe::{ErrorKind, Topic};
 
     use super::*;
 
@@ -245,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_error_keeps_its_code_its_causes_and_its_place() {
+    fn engine_error_keeps_its_code_causes_and_topic() {
         let error = Error::new(ErrorKind::TopicNotFound, "no such topic")
             .with_topic(&Topic::from("orders"))
             .with_partition(2)
@@ -264,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_left_is_no_failure() {
+    fn broken_pipe_is_success() {
         let gone = Failure::output(&io::ErrorKind::BrokenPipe.into());
         assert!(gone.is_broken_pipe());
         assert_eq!(gone.exit_code(), 0);
@@ -274,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn a_partial_success_has_its_own_code_and_names_the_cause() {
+    fn partial_success_has_its_own_code_and_names_the_cause() {
         let error = Error::new(ErrorKind::RecordTooLarge, "17 bytes, at most 16");
         let failure = Failure::partial("3 of 4 records were sent", &error);
         assert_eq!(failure.exit_code(), PARTIAL);
@@ -283,15 +270,5 @@ mod tests {
             "{}",
             lines(&failure)
         );
-    }
-
-    #[test]
-    fn the_codes_of_kinds_are_those_of_the_contract() {
-        for kind in ErrorKind::ALL {
-            assert!((1..=8).contains(&kind.exit_code()), "{kind}");
-        }
-        assert_eq!(ErrorKind::CorruptData.exit_code(), CORRUPTION);
-        assert_eq!(ErrorKind::Gap.exit_code(), LOSS);
-        assert_eq!(ErrorKind::InvalidCommand.exit_code(), USAGE);
     }
 }

@@ -1,4 +1,4 @@
-//! What to do about an error, in one line.
+//! Advice on an error, in one line.
 
 use std::{error::Error as _, io, sync::Arc};
 
@@ -7,7 +7,7 @@ use floe::{
     consumer::{Gap, GapReason},
 };
 
-/// What to do about an error of the engine, where something can be done.
+/// Returns advice on an engine error, where there is any.
 pub(crate) fn for_error(error: &Error) -> Option<String> {
     let topic = error.topic().map_or("NAME", |topic| topic.as_str());
     let hint = match error.kind() {
@@ -18,30 +18,30 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
             return Some(format!("`floe topic describe {topic}` shows the partitions and their offsets"));
         }
         ErrorKind::TopicAlreadyExists => {
-            return Some(format!("use it, or remove it first with `floe topic delete {topic} --yes`"));
+            return Some(format!("use the topic, or delete it first with `floe topic delete {topic} --yes`"));
         }
         ErrorKind::Gap => match Gap::of(error).map(|gap| gap.reason) {
             Some(GapReason::Corrupt) => {
-                "reading goes on behind them; restore the store from a copy to get them back"
+                "reading continues after the gap; restore the store from a backup to recover the records"
             }
             Some(GapReason::Evicted) => {
-                "reading goes on behind them; read more often, or keep records longer"
+                "reading continues after the gap; read more often, or extend the retention"
             }
-            _ => "reading goes on behind them",
+            _ => "reading continues after the gap",
         },
         ErrorKind::RecordTooLarge => "split the record, or send only a reference to large data",
         ErrorKind::StoreInUse => {
-            "close the process that has the store open, or use another store with --url embedded:PATH"
+            "stop the process that has the store open, or use another store with --url embedded:PATH"
         }
         ErrorKind::CorruptData => {
-            "the data on disk is damaged and was left as it is: restore the store from a copy"
+            "the data on disk is damaged and was left unchanged: restore the store from a backup"
         }
         ErrorKind::StorageError => return io_cause(error).and_then(for_io).map(str::to_owned),
         ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
-            "check the address in --url and that the server runs"
+            "check the address in --url, and that the server runs"
         }
         ErrorKind::TlsFailed => {
-            "see `ca`, `domain`, `cert` and `key` in docs/fluvio.md; the date of this machine matters as well"
+            "see `ca`, `domain`, `cert` and `key` in docs/fluvio.md, and check the clock of this machine"
         }
         ErrorKind::InvalidConfig => "`floe --help` shows the options; a URL looks like embedded:./floe-data",
         _ => return None,
@@ -49,11 +49,11 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
     Some(hint.to_owned())
 }
 
-/// The operating system's error behind `error`.
+/// Returns the operating system's error in the causes of `error`.
 fn io_cause(error: &Error) -> Option<&io::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
-        // The log shares one among all who waited for the same write.
+        // The log shares one error among all waiters of the same write.
         let shared = || cause.downcast_ref::<Arc<io::Error>>().map(|shared| &**shared);
         if let Some(io) = cause.downcast_ref::<io::Error>().or_else(shared) {
             return Some(io);
@@ -63,20 +63,20 @@ fn io_cause(error: &Error) -> Option<&io::Error> {
     None
 }
 
-/// What to do about an error of the operating system.
+/// Returns advice on an error of the operating system, where there is any.
 pub(crate) fn for_io(error: &io::Error) -> Option<&'static str> {
     match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Some("the disk is full: make room, or set a retention on the topics that grow")
+            Some("the disk is full: free space, or set a retention on the topics that grow")
         }
-        io::ErrorKind::FileTooLarge => Some(
-            "files may not grow further here: raise the limit (`ulimit -f`), or use smaller --segment-bytes",
-        ),
+        io::ErrorKind::FileTooLarge => {
+            Some("the file size limit is reached: raise it (`ulimit -f`), or use a smaller --segment-bytes")
+        }
         io::ErrorKind::PermissionDenied
         | io::ErrorKind::ReadOnlyFilesystem
         | io::ErrorKind::NotADirectory
         | io::ErrorKind::AlreadyExists => {
-            Some("choose a folder that can be written, with --url embedded:PATH or FLOE_URL")
+            Some("choose a writable directory with --url embedded:PATH or FLOE_URL")
         }
         _ => None,
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_full_disk_is_told_from_other_storage_errors() {
+    fn full_disk_has_its_own_advice() {
         let full = Error::new(ErrorKind::StorageError, "append failed")
             .with_source(io::Error::from(io::ErrorKind::StorageFull));
         assert!(for_error(&full).unwrap().contains("disk is full"));
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_topic_can_be_created() {
+    fn unknown_topic_suggests_creating_it() {
         let error = Error::new(ErrorKind::TopicNotFound, "no such topic").with_topic(&"orders".into());
         assert!(for_error(&error).unwrap().contains("`floe topic create orders`"));
     }

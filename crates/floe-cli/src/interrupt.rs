@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks the command to finish what it has begun, the second ends the process at once.
+//! Ctrl-C: the first press lets the command finish its work in progress, the second ends the process at once.
 
 use std::sync::{
     Arc,
@@ -7,90 +7,63 @@ use std::sync::{
 
 use tokio::sync::Notify;
 
-use crate::exit::{self, Failure, Outcome};
+use crate::{
+    exit::{Failure, Outcome},
+    exit_code::INTERRUPTED,
+    platform::TerminationSignals,
+};
 
-/// Tells whether Ctrl-C was pressed. Clones tell the same.
+/// Flag that Ctrl-C or SIGTERM sets. Clones share the flag.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Interrupt {
-    state: Arc<State>,
+    flag: Arc<InterruptFlag>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    pressed: AtomicBool,
-    waiting: Notify,
+struct InterruptFlag {
+    is_set: AtomicBool,
+    waiters: Notify,
+}
+
+impl InterruptFlag {
+    fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+        self.waiters.notify_waiters();
+    }
 }
 
 impl Interrupt {
-    /// Takes Ctrl-C over from the operating system, which would end the process at the first.
+    /// Takes the termination signals over from the operating system, which would end the process at the first.
     pub(crate) fn listen() -> Outcome<Self> {
         let interrupt = Self::default();
-        let state = Arc::clone(&interrupt.state);
-        let mut signals = Signals::new().map_err(|error| Failure::io("cannot listen for Ctrl-C", &error))?;
+        let flag = Arc::clone(&interrupt.flag);
+        let mut signals =
+            TerminationSignals::listen().map_err(|error| Failure::io("cannot listen for Ctrl-C", &error))?;
         tokio::spawn(async move {
             signals.next().await;
-            state.pressed.store(true, Ordering::Relaxed);
-            state.waiting.notify_waiters();
+            flag.set();
             signals.next().await;
-            std::process::exit(i32::from(exit::INTERRUPTED));
+            std::process::exit(i32::from(INTERRUPTED));
         });
         Ok(interrupt)
     }
 
-    /// Whether it was pressed. Cheap enough to ask for each record.
+    /// Whether the flag is set. Cheap enough to check for each record.
     pub(crate) fn is_pressed(&self) -> bool {
-        self.state.pressed.load(Ordering::Relaxed)
+        self.flag.is_set.load(Ordering::Relaxed)
     }
 
-    /// Waits until it is pressed.
+    /// Resolves when the flag is set.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn pressed(&self) {
-        let notified = self.state.waiting.notified();
-        // Registered before the look at the flag, so that a press in between is not missed.
+        let notified = self.flag.waiters.notified();
+        // The waiter registers before it reads the flag, so that a signal in between wakes it.
         tokio::pin!(notified);
         notified.as_mut().enable();
         if !self.is_pressed() {
             notified.await;
-        }
-    }
-}
-
-/// The signals that mean Ctrl-C; on Unix also the polite request to end that service managers send.
-#[cfg(unix)]
-struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-}
-
-#[cfg(unix)]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(not(unix))]
-struct Signals;
-
-#[cfg(not(unix))]
-impl Signals {
-    fn new() -> std::io::Result<Self> {
-        Ok(Self)
-    }
-
-    async fn next(&mut self) {
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
         }
     }
 }
@@ -100,23 +73,22 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_press_before_the_wait_is_not_missed() {
+    async fn press_before_the_wait_is_not_missed() {
         let interrupt = Interrupt::default();
-        interrupt.state.pressed.store(true, Ordering::Relaxed);
+        interrupt.flag.set();
         interrupt.pressed().await;
         assert!(interrupt.is_pressed());
     }
 
     #[tokio::test]
-    async fn a_press_wakes_those_who_wait() {
+    async fn press_wakes_waiters() {
         let interrupt = Interrupt::default();
         let waiting = tokio::spawn({
             let interrupt = interrupt.clone();
             async move { interrupt.pressed().await }
         });
         tokio::task::yield_now().await;
-        interrupt.state.pressed.store(true, Ordering::Relaxed);
-        interrupt.state.waiting.notify_waiters();
+        interrupt.flag.set();
         waiting.await.unwrap();
     }
 }

@@ -1,13 +1,17 @@
 //! The command line of floe.
 //!
-//! `args` is what can be typed, `commands` does it, `output` prints it, `exit` says how it ended.
+//! `args` declares the command line, `commands` runs it, `output` prints results, and `exit` reports failures.
 
 mod args;
 mod commands;
 mod exit;
+mod exit_code;
+mod format;
+mod global;
 mod hint;
 mod interrupt;
 mod output;
+mod platform;
 mod position;
 mod telemetry;
 
@@ -16,12 +20,14 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use crate::{
-    args::{Cli, Command, Global},
+    args::{Cli, Command},
     commands::{
-        bench, completions, config, consume, dlq, explain, health, offsets, partition, produce, profile,
-        quickstart, serve, smartmodule, spu, topic,
+        bench, completions, config, consume, dlq, explain,
+        fluvio::{partition, smartmodule, spu},
+        health, offsets, produce, profile, quickstart, serve, topic,
     },
     exit::{Failure, Outcome},
+    global::Global,
     telemetry::Telemetry,
 };
 
@@ -43,14 +49,14 @@ fn run(cli: Cli, name: &str) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::io("cannot start", &error))?;
+        .map_err(|error| Failure::io("cannot start the async runtime", &error))?;
     let outcome = runtime.block_on(observe(cli, name));
-    // A thread may still be inside a read of standard input, which nothing can end.
+    // A thread may still block in a read of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     outcome
 }
 
-/// Runs the command, and tells what it did where that was asked for.
+/// Runs the command and exports its telemetry where --telemetry asks for it.
 async fn observe(cli: Cli, name: &str) -> Outcome {
     let format = cli.global.output;
     let serves = matches!(cli.command, Command::Serve(_));
@@ -63,12 +69,12 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
     let settings = &global.config.settings().telemetry;
     let telemetry = Telemetry::start(&cli.global.telemetry, serves, format, settings).await?;
     let outcome = match &cli.command {
-        // One would last for ever, the other would measure its own context.
+        // A span of `serve` would never end; a span of `bench` would add its context to the measured records.
         Command::Serve(_) | Command::Bench(_) => Box::pin(dispatch(cli, &global, &telemetry)).await,
         _ => Box::pin(telemetry.in_span(name, dispatch(cli, &global, &telemetry))).await,
     };
     if let Err(problem) = telemetry.stop().await {
-        exit::tell(format, "warning", &format!("telemetry was lost: {problem}"));
+        exit::notify(format, "warning", &format!("telemetry was not exported: {problem}"));
     }
     outcome
 }
@@ -90,6 +96,6 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Health(args) => health::run(global, &args).await,
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }

@@ -1,4 +1,4 @@
-//! Where to begin reading, as it is typed: `beginning`, `end`, `stored`, `N`, `+N`, `-N`, `@TIME`.
+//! Start positions on the command line: `beginning`, `end`, `stored`, `N`, `+N`, `-N`, `@TIME`.
 
 use std::{
     str::FromStr,
@@ -8,26 +8,26 @@ use std::{
 use floe::{consumer::StartAt, units};
 use jiff::Timestamp;
 
-/// Numbers from here on are milliseconds, below they are seconds. As seconds it is the year 5138, as milliseconds
-/// March 1973.
+/// Smallest Unix time read as milliseconds; smaller numbers are seconds. As seconds it is the year 5138, as
+/// milliseconds March 1973.
 const FIRST_MILLISECONDS: i64 = 100_000_000_000;
 
-/// A position as typed.
+/// Position in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Position {
-    /// At the oldest record.
+    /// Oldest record.
     Beginning,
-    /// Behind the newest record.
+    /// High watermark, after the newest record.
     End,
-    /// Where the group left off.
+    /// Stored offset of the consumer group.
     Stored,
-    /// At this offset.
+    /// This offset.
     Offset(i64),
     /// This many records after the oldest.
     AfterBeginning(u64),
     /// This many records before the end.
     BeforeEnd(u64),
-    /// At the first record of this time or later, milliseconds since the Unix epoch.
+    /// First record of this time or later, in milliseconds since the Unix epoch.
     Time(i64),
 }
 
@@ -37,7 +37,7 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || {
             format!(
-                "{text:?} is not a position: write beginning, end, stored, N, +N, -N or @TIME, such as -10 or @-1h"
+                "invalid position {text:?}: use beginning, end, stored, N, +N, -N or @TIME, such as -10 or @-1h"
             )
         };
         Ok(match text {
@@ -74,16 +74,16 @@ impl From<Position> for StartAt {
     }
 }
 
-/// A number without a sign of its own, which `parse` would accept.
+/// Parses digits only; `parse` would accept a sign.
 fn digits(text: &str) -> Option<u64> {
     text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
 }
 
-/// Reads a time: RFC 3339, Unix seconds or milliseconds, or so long ago as in `-1h`.
+/// Parses RFC 3339, Unix seconds or milliseconds, or a duration before now such as `-1h`.
 fn parse_time(text: &str) -> Result<i64, String> {
     let bad = || {
         format!(
-            "{text:?} is not a time: write RFC 3339 such as 2026-01-31T12:00:00Z, Unix seconds or milliseconds, or -1h for an hour ago"
+            "invalid time {text:?}: use RFC 3339 such as 2026-01-31T12:00:00Z, Unix seconds or milliseconds, or -1h for one hour ago"
         )
     };
     if let Some(ago) = text.strip_prefix('-') {
@@ -97,7 +97,7 @@ fn parse_time(text: &str) -> Result<i64, String> {
     text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| bad())
 }
 
-/// Milliseconds since the Unix epoch.
+/// Returns milliseconds since the Unix epoch.
 fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, milliseconds)
 }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_grammar() {
+    fn positions_are_parsed() {
         for (text, expected) in [
             ("beginning", Position::Beginning),
             ("end", Position::End),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_in_the_grammar_is_refused_with_what_is() {
+    fn invalid_positions_are_rejected_with_the_grammar() {
         for text in [
             "",
             "start",
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn an_hour_ago_is_an_hour_before_now() {
+    fn relative_time_is_before_now() {
         let before = now();
         let Position::Time(then) = "@-1h".parse().unwrap() else { panic!("not a time") };
         let after = now();

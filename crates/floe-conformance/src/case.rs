@@ -1,19 +1,19 @@
-//! One case, and the list of all of them.
+//! The type of a case, and the list of all cases.
 
 use futures_util::future::LocalBoxFuture;
 
 use crate::{Context, Outcome, needs::Offer};
 
-/// One behaviour.
+/// One case of the suite: a behaviour that an engine must show.
 #[derive(Clone, Copy)]
 pub struct Case {
-    /// The theme, which is also the file it is in.
+    /// Theme, which is also the name of the source file.
     pub theme: &'static str,
-    /// What the engine is expected to do.
+    /// Name, which states the expected behaviour.
     pub name: &'static str,
-    /// The first capability that the case needs and the target does not have.
+    /// Returns the first capability that the case needs and the target lacks.
     pub missing: fn(&Offer) -> Option<&'static str>,
-    /// Runs it.
+    /// Runs the case.
     pub run: for<'a> fn(&'a Context) -> LocalBoxFuture<'a, Outcome>,
 }
 
@@ -23,10 +23,10 @@ impl std::fmt::Debug for Case {
     }
 }
 
-/// Turns the list of cases into a constant.
+/// Expands the list of cases to a constant.
 macro_rules! constant {
     ([] $($theme:ident { $($name:ident: $($need:ident)*;)* })*) => {
-        /// Every case, in the order in which they run.
+        /// All cases, in the order in which they run.
         pub const CASES: &[Case] = &[$($(
             Case {
                 theme: stringify!($theme),
@@ -44,7 +44,7 @@ macro_rules! constant {
 
 crate::with_every_case!([constant] []);
 
-/// Turns the list of cases into tests; see [`crate::conformance_tests`].
+/// Expands the list of cases to tests; see [`crate::conformance_tests`].
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __tests {
@@ -52,7 +52,7 @@ macro_rules! __tests {
         mod $engine {
             use super::*;
 
-            /// The tests that exist here, to be compared with the suite.
+            /// Names of the tests, for a comparison with the suite.
             pub(super) const TESTS: &[&str] = &[$($(stringify!($name)),*),*];
 
             $($(
@@ -65,8 +65,8 @@ macro_rules! __tests {
     };
 }
 
-/// Makes one test for each case: `conformance_tests!(memory, Target::url("memory:"))` expands to
-/// `memory::append_assigns_dense_offsets` and so on. They need tokio with `rt-multi-thread` and `macros`.
+/// Expands to one test per case: `conformance_tests!(memory, Target::url("memory:"))` expands to
+/// `memory::append_assigns_dense_offsets` and so on. The tests need tokio with `rt-multi-thread` and `macros`.
 #[macro_export]
 macro_rules! conformance_tests {
     ($engine:ident, $target:expr) => {

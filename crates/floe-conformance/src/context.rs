@@ -1,4 +1,4 @@
-//! What a case works with: a fresh client, topics of its own, and short ways to write and read.
+//! Context of a case: a client, topics of its own, and shorthands for writing and reading.
 
 use std::{
     future::poll_fn,
@@ -21,17 +21,17 @@ use parking_lot::Mutex;
 use crate::{
     Failure, Target,
     needs::Offer,
-    target::{Connection, Place},
+    target::{CaseSite, Connection},
 };
 
-/// Sets topics of this run apart from those of others on the same cluster.
+/// Makes the names of topics and groups unique within this process.
 static TOPICS: AtomicU32 = AtomicU32::new(0);
 
-/// What a case works with.
+/// Context of a case.
 #[derive(Debug)]
 pub struct Context {
     case: &'static str,
-    place: Place,
+    site: CaseSite,
     persistent: bool,
     connection: Mutex<Connection>,
     topics: Mutex<Vec<Topic>>,
@@ -39,24 +39,24 @@ pub struct Context {
 
 impl Context {
     pub(crate) async fn new(target: &Target, case: &'static str) -> Result<Self> {
-        let place = target.prepare();
-        let connection = Mutex::new(place.connect().await?);
-        Ok(Self { case, place, persistent: target.is_persistent(), connection, topics: Mutex::default() })
+        let site = target.prepare();
+        let connection = Mutex::new(site.connect().await?);
+        Ok(Self { case, site, persistent: target.is_persistent(), connection, topics: Mutex::default() })
     }
 
-    /// The client of this case.
+    /// Returns the client of the case.
     #[must_use]
     pub fn client(&self) -> Client {
         self.connection.lock().client.clone()
     }
 
-    /// The engine below the client, for what the public face cannot show.
+    /// Returns the engine below the client.
     #[must_use]
     pub fn engine(&self) -> SharedEngine {
         SharedEngine::clone(&self.connection.lock().engine)
     }
 
-    /// What the engine says it can do.
+    /// Returns the capabilities that the engine reports.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.engine().info().capabilities
@@ -66,15 +66,15 @@ impl Context {
         Offer { capabilities: self.capabilities(), persistent: self.persistent }
     }
 
-    /// Closes the client and connects another one.
+    /// Closes the client and connects a new one.
     pub(crate) async fn reconnect(&self) -> Result<()> {
         self.client().close().await?;
-        let connection = self.place.connect().await?;
+        let connection = self.site.connect().await?;
         *self.connection.lock() = connection;
         Ok(())
     }
 
-    /// A name for a topic that nobody else uses; the topic is deleted after the case.
+    /// Returns a unique topic name; a topic of that name is deleted after the case.
     pub(crate) fn topic_name(&self) -> Topic {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
         let number = TOPICS.fetch_add(1, Ordering::Relaxed);
@@ -88,24 +88,24 @@ impl Context {
         topic
     }
 
-    /// Has a topic deleted after the case that was named by the case itself.
+    /// Registers a topic that the case named itself for deletion after the case.
     pub(crate) fn adopt(&self, topic: &Topic) {
         self.topics.lock().push(topic.clone());
     }
 
-    /// A new topic with one partition.
+    /// Creates a topic with one partition.
     pub(crate) async fn topic(&self) -> Result<Topic> {
         self.topic_with(1).await
     }
 
-    /// A new topic with so many partitions.
+    /// Creates a topic with this many partitions.
     pub(crate) async fn topic_with(&self, partitions: u32) -> Result<Topic> {
         let name = self.topic_name();
         self.client().admin().create_topic(TopicSpec::new(&name).partitions(partitions)).await?;
         Ok(name)
     }
 
-    /// Start and high watermark of every partition.
+    /// Returns start and high watermark of every partition.
     pub(crate) async fn bounds(&self, topic: &Topic) -> Result<Vec<(i64, i64)>> {
         let description = self.client().admin().describe(topic).await?;
         description
@@ -115,14 +115,14 @@ impl Context {
             .collect()
     }
 
-    /// A name for a group that nobody else uses.
+    /// Returns a unique group name.
     pub(crate) fn group(&self) -> String {
         let number = TOPICS.fetch_add(1, Ordering::Relaxed);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
         format!("group-{now:x}-{number}")
     }
 
-    /// Sends these values in one producer and waits until all are acknowledged.
+    /// Sends these values through one producer and waits until all are acknowledged.
     pub(crate) async fn send(
         &self,
         topic: &Topic,
@@ -142,44 +142,44 @@ impl Context {
         Ok(messages)
     }
 
-    /// Reads everything that is there now.
+    /// Reads up to the current end.
     pub(crate) async fn read_to_end(&self, topic: &Topic) -> Result<Vec<Message>, Failure> {
         let mut consumer =
             self.client().consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
         drain(&mut consumer).await
     }
 
-    /// The stored offset of the next record that the group reads.
+    /// Returns the committed offset of the group.
     pub(crate) async fn stored(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
         let rows = self.client().admin().committed_offsets(Some(group)).await?;
         Ok(rows.into_iter().find(|row| row.at == *at).map(|row| row.next))
     }
 
-    /// Appends one batch past the producer.
+    /// Appends one batch to the engine, without a producer.
     pub(crate) async fn append(&self, at: &TopicPartition, batch: EncodedBatch) -> Result<Option<i64>> {
         let request = AppendRequest::new(at.clone(), batch, floe::engine::Acks::Leader);
         Ok(self.engine().append(request).await?.base_offset)
     }
 
-    /// Opens a read position below the consumer.
+    /// Opens a reader of the engine, without a consumer.
     pub(crate) async fn open(&self, at: &TopicPartition, from: Start) -> Result<Box<dyn BatchReader>> {
         let request = ReadRequest::new(at.clone(), from).max_bytes(64 * 1024);
         self.engine().open(request).await
     }
 
-    /// Deletes the topics of this case where that is possible, and closes the client.
+    /// Deletes the topics of the case where the engine supports deletion, and closes the client.
     pub(crate) async fn clean_up(&self) {
         let topics = std::mem::take(&mut *self.topics.lock());
         if self.capabilities().delete_topic {
             let mut client = self.client();
             for topic in topics {
                 let deleted = client.admin().delete_topic(&topic).await;
-                // Cases about closing leave a closed client behind.
+                // Cases about closing leave a closed client.
                 if deleted.is_err_and(|error| error.kind() == ErrorKind::Closed) && self.persistent {
-                    let Ok(connection) = self.place.connect().await else { return };
+                    let Ok(connection) = self.site.connect().await else { return };
                     client = connection.client.clone();
                     *self.connection.lock() = connection;
-                    // Topics that a case names but never creates are not there: nothing to do about it.
+                    // Some cases never create the topic that they name.
                     let _ = client.admin().delete_topic(&topic).await;
                 }
             }
@@ -188,7 +188,7 @@ impl Context {
     }
 }
 
-/// The next `count` records.
+/// Reads the next `count` records.
 pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Message>, Failure> {
     let mut messages = Vec::new();
     while messages.len() < count {
@@ -203,7 +203,7 @@ pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Me
     Ok(messages)
 }
 
-/// Everything up to the end of the stream.
+/// Reads up to the end of the stream.
 pub(crate) async fn drain(consumer: &mut Consumer) -> Result<Vec<Message>, Failure> {
     let mut messages = Vec::new();
     while let Some(message) = consumer.try_next().await? {
@@ -212,27 +212,27 @@ pub(crate) async fn drain(consumer: &mut Consumer) -> Result<Vec<Message>, Failu
     Ok(messages)
 }
 
-/// The values as text; what is no text is shown escaped.
+/// Returns the values as text; bytes that are not UTF-8 are escaped.
 pub(crate) fn texts(messages: &[Message]) -> Vec<String> {
     messages.iter().map(|message| text(&message.value)).collect()
 }
 
-/// Bytes as text; what is no text is shown escaped.
+/// Returns bytes as text; bytes that are not UTF-8 are escaped.
 pub(crate) fn text(value: &[u8]) -> String {
     str::from_utf8(value).map_or_else(|_| value.escape_ascii().to_string(), ToOwned::to_owned)
 }
 
-/// The offsets.
+/// Returns the offsets.
 pub(crate) fn offsets(messages: &[Message]) -> Vec<i64> {
     messages.iter().map(|message| message.offset).collect()
 }
 
-/// `prefix-0`, `prefix-1` and so on.
+/// Returns `prefix-0`, `prefix-1` and so on.
 pub(crate) fn numbered(prefix: &str, range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("{prefix}-{number}")).collect()
 }
 
-/// A plain batch with these values.
+/// Encodes an uncompressed batch with these values.
 pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, Failure> {
     let mut builder = BatchBuilder::new(1024);
     for value in values {
@@ -241,7 +241,7 @@ pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, Failur
     Ok(builder.finish(FinishOptions::default())?)
 }
 
-/// The values in a batch.
+/// Returns the values in a batch.
 pub(crate) fn values_of(batch: &EncodedBatch) -> Result<Vec<Bytes>, Failure> {
     let mut values = Vec::new();
     for record in batch.records()? {
@@ -250,7 +250,7 @@ pub(crate) fn values_of(batch: &EncodedBatch) -> Result<Vec<Bytes>, Failure> {
     Ok(values)
 }
 
-/// Milliseconds since the Unix epoch.
+/// Returns the current time in milliseconds since the Unix epoch.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -261,8 +261,8 @@ pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Po
     poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
 
-/// Waits until `condition` holds. For what happens in the background by design; gives up long before the case would
-/// count as hanging, so that the failure says what was waited for.
+/// Waits until `condition` holds, for effects in the background. Fails long before the case would count as hanging, so that
+/// the failure names the condition.
 pub(crate) async fn eventually<F, R>(what: &str, mut condition: F) -> Result<(), Failure>
 where
     F: FnMut() -> R,
@@ -276,5 +276,5 @@ where
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(Failure::new(format!("it never came to this: {what}")))
+    Err(Failure::new(format!("this condition was never met: {what}")))
 }

@@ -1,18 +1,18 @@
-//! Why a case failed.
+//! Failures of cases, and the macros that report them.
 
 use std::fmt;
 
-/// What the cases return.
+/// Result of a case.
 pub type Outcome = Result<(), Failure>;
 
-/// Why a case failed: what was expected, what happened, and where in the suite.
+/// Failure of a case: the expected and the actual behaviour, and the location in the suite.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     message: String,
 }
 
 impl Failure {
-    /// A failure with a message of its own.
+    /// Creates a failure with this message.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
@@ -35,7 +35,7 @@ impl From<floe::Error> for Failure {
 
 impl From<floe_wire::WireError> for Failure {
     fn from(error: floe_wire::WireError) -> Self {
-        Self::new(format!("a batch is damaged: {error}"))
+        Self::new(format!("invalid batch: {error}"))
     }
 }
 
@@ -49,7 +49,7 @@ macro_rules! check {
     };
 }
 
-/// Fails the case unless both values are equal; the first is what was found.
+/// Fails the case unless both values are equal; the first one is the actual value.
 macro_rules! check_eq {
     ($found:expr, $expected:expr, $($message:tt)+) => {{
         let (found, expected) = (&$found, &$expected);
@@ -58,7 +58,7 @@ macro_rules! check_eq {
             let found = $crate::failure::shortened(found);
             let expected = $crate::failure::shortened(expected);
             return Err($crate::Failure::new(format!(
-                "{}:{}: {message}\n     found {found}\n  expected {expected}",
+                "{}:{}: {message}\n    actual {found}\n  expected {expected}",
                 file!(),
                 line!(),
             )));
@@ -72,17 +72,17 @@ macro_rules! check_refused {
         match $result {
             Err(error) => check!(
                 matches!(error.kind(), $(floe::ErrorKind::$kind)|+),
-                "{}: the error is of another kind: {error}",
+                "{}: unexpected kind of error: {error}",
                 format_args!($($message)+)
             ),
-            Ok(_) => check!(false, "{}: it was accepted", format_args!($($message)+)),
+            Ok(_) => check!(false, "{}: accepted, although it must be refused", format_args!($($message)+)),
         }
     };
 }
 
 pub(crate) use {check, check_eq, check_refused};
 
-/// Payloads may be megabytes; a failure shows their beginning.
+/// Formats a value for a failure. Payloads may be megabytes, so long values are cut.
 pub(crate) fn shortened(value: &(impl fmt::Debug + ?Sized)) -> String {
     const SHOWN: usize = 600;
     let mut text = format!("{value:?}");

@@ -1,4 +1,4 @@
-//! Layers that get in the way of a healthy engine, to see how the client takes it, and layers that watch.
+//! Layers that inject faults above a healthy engine, and layers that count.
 
 use std::sync::{
     Arc,
@@ -8,13 +8,13 @@ use std::sync::{
 use floe::{
     Error, ErrorKind, Result,
     engine::BatchReader,
-    layer::{Layer, Operation},
+    layer::{Layer, Operation, OperationKind},
 };
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-/// Adds nothing: behaviour must be the same with it and without it.
+/// Layer without effect: the behaviour must be the same with and without it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PassThrough;
 
@@ -37,7 +37,7 @@ impl BatchReader for Forwarding {
     }
 }
 
-/// Counts the calls that reach the engine.
+/// Layer that counts the calls to the engine.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CountCalls {
     calls: Arc<AtomicUsize>,
@@ -60,7 +60,7 @@ impl Layer for CountCalls {
     }
 }
 
-/// Counts the bytes that readers fetch.
+/// Layer that counts the bytes that readers fetch.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct CountFetched {
     bytes: Arc<AtomicUsize>,
@@ -98,7 +98,7 @@ impl BatchReader for CountingReader {
     }
 }
 
-/// Holds appends back until it is opened.
+/// Layer that blocks appends until the gate opens.
 #[derive(Debug, Clone)]
 pub(crate) struct Gate {
     permits: Arc<Semaphore>,
@@ -110,7 +110,7 @@ impl Gate {
     }
 
     pub(crate) fn open(&self) {
-        // A closed semaphore lets everybody through with an error, which is all that is needed.
+        // Closing the semaphore wakes every blocked append, now and later.
         self.permits.close();
     }
 }
@@ -121,29 +121,30 @@ impl Layer for Gate {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.kind.as_str() == "append" {
+        if operation.kind == OperationKind::Append {
             let _ = self.permits.acquire().await;
         }
         attempt().await
     }
 }
 
-/// How appends fail.
+/// The way in which appends fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppendFault {
-    /// Refused: nothing happened, and trying again may help.
+    /// Refused without effect; a retry may succeed.
     Refused,
-    /// It happened, but the answer is lost with the connection.
-    AnswerLost,
+    /// Appended, but the acknowledgement is lost with the connection.
+    AckLost,
 }
 
-/// Lets every n-th append fail, and with it, as the contract says, those started before its failure is known.
+/// Layer that fails every n-th append, and, as the contract demands, the appends that start before the failure is
+/// reported.
 #[derive(Debug, Clone)]
 pub(crate) struct FailAppends {
     fault: AppendFault,
     every: usize,
     appends: Arc<AtomicUsize>,
-    /// The window between a failure and its report.
+    /// True between a failure and its report.
     failing: Arc<AtomicBool>,
 }
 
@@ -152,22 +153,22 @@ impl FailAppends {
         Self { fault, every, appends: Arc::default(), failing: Arc::default() }
     }
 
-    /// How often the fault happened.
+    /// Returns the number of injected faults.
     pub(crate) fn faults(&self) -> usize {
         self.appends.load(Ordering::SeqCst) / self.every
     }
 
     fn error(&self) -> Error {
         match self.fault {
-            AppendFault::Refused => Error::new(ErrorKind::NotLeader, "made to fail: refused"),
-            AppendFault::AnswerLost => {
-                Error::new(ErrorKind::NetworkError, "made to fail: the answer is lost")
+            AppendFault::Refused => Error::new(ErrorKind::NotLeader, "injected fault: refused"),
+            AppendFault::AckLost => {
+                Error::new(ErrorKind::NetworkError, "injected fault: acknowledgement lost")
             }
         }
     }
 }
 
-/// Ends the window also when the append is dropped.
+/// Ends the window, also when the append is dropped.
 struct Failing<'a>(&'a AtomicBool);
 
 impl Drop for Failing<'_> {
@@ -182,7 +183,7 @@ impl Layer for FailAppends {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.kind.as_str() != "append" {
+        if operation.kind != OperationKind::Append {
             return attempt().await;
         }
         if self.failing.load(Ordering::SeqCst) {
@@ -194,17 +195,17 @@ impl Layer for FailAppends {
         }
         self.failing.store(true, Ordering::SeqCst);
         let _window = Failing(&self.failing);
-        if self.fault == AppendFault::AnswerLost {
+        if self.fault == AppendFault::AckLost {
             attempt().await?;
         }
-        // Gives the next appends of the window the time to start.
+        // Lets the next appends of the window start.
         tokio::task::yield_now().await;
         tokio::task::yield_now().await;
         Err(self.error())
     }
 }
 
-/// Refuses every append for good.
+/// Layer that refuses every append permanently.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RefuseAll;
 
@@ -214,8 +215,8 @@ impl Layer for RefuseAll {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        if operation.kind.as_str() == "append" {
-            return Err(Error::new(ErrorKind::AuthFailed, "made to fail: not allowed"));
+        if operation.kind == OperationKind::Append {
+            return Err(Error::new(ErrorKind::AuthFailed, "injected fault: not allowed"));
         }
         attempt().await
     }

@@ -1,11 +1,11 @@
-//! One suite of behaviours that every engine of floe must show.
+//! Conformance test suite for engines of floe.
 //!
-//! An engine promises what [`floe::engine::Engine`] says; this crate holds it to that. Most cases use the public face
-//! of `floe`, because that is what users see: a producer, a consumer, the admin. What the public face cannot show, such
-//! as a dropped read below the consumer, is asked of the engine itself.
+//! The suite checks the contract of [`floe::engine::Engine`]. Most cases use the public API of `floe` that applications
+//! use: a producer, a consumer, the admin. Cases about behaviour below that API, such as a cancelled read below the
+//! consumer, call the engine itself.
 //!
-//! # Running it on an engine of one's own
-//! One macro makes one test for each case, so that one failure does not hide the rest:
+//! # Testing your own engine
+//! One macro expands to one test per case, so that one failure does not hide the others:
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -15,7 +15,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! Or all at once, with a [`Report`] to print:
+//! A [`Report`] covers a run of many cases:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -29,21 +29,24 @@
 //! # }
 //! ```
 //!
-//! Clusters need no code: name them in `FLOE_TEST_URLS`, separated by white space or `;`, and run this crate's tests. Every case
-//! uses topics and groups of its own and deletes them where the engine can.
+//! [`Target::in_folder`] runs the cases about persistence as well. `examples/folder_engine.rs` is a complete engine in one
+//! file.
 //!
-//! # What is skipped, and what is not
-//! A case says which capabilities it needs. Where the engine lacks one, the case is reported as skipped with the name
-//! of that capability; the tests of this crate state for each engine which cases those are, so that the suite cannot
-//! shrink unnoticed. What an engine lacks it must refuse, and that is a case as well.
+//! The suite tests clusters without code: set `FLOE_TEST_URLS` to their URLs, separated by white space or `;`, and run the
+//! tests of this crate. Each case uses topics and groups of its own and deletes them where the engine supports deletion.
+//!
+//! # Skipped cases
+//! Each case declares the capabilities that it needs. If the engine lacks one, the case is reported as skipped with the
+//! name of the capability. The tests of this crate list the skipped cases of each engine, so the suite cannot shrink
+//! unnoticed. A separate case checks that the engine's missing capabilities are refused before any IO.
 //!
 //! # Time
-//! Cases wait for conditions, never for a time to pass. A case that has not ended after a minute hangs, which is a
-//! failure like any other; under tokio's paused clock that takes no time.
+//! Cases wait for conditions, never for a fixed time. A case that runs for a minute counts as hanging and fails; under
+//! tokio's paused clock that takes no real time.
 //!
-//! # Trust
-//! [`Model`] is the contract in its simplest form and passes everything. `tests/catches_bugs.rs` runs the suite on
-//! engines that lie and asserts that the case made for that lie fails.
+//! # Tests of the suite
+//! [`Model`] is the simplest engine that fulfils the contract, and passes every case. `tests/catches_bugs.rs` runs the
+//! suite on faulty engines and asserts that the case for each fault fails.
 
 mod case;
 mod cases;

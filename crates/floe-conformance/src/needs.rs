@@ -1,13 +1,13 @@
-//! What a case needs before it makes sense.
+//! Requirements of cases.
 
 use floe::engine::Capabilities;
 
-/// What a target has to offer to the cases.
+/// Abilities of a target, against which the requirements of a case are checked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Offer {
-    /// What the engine says it can do.
+    /// Capabilities that the engine reports.
     pub capabilities: Capabilities,
-    /// Whether what was written is there for the next connection.
+    /// Whether data outlives a connection.
     pub persistent: bool,
 }
 
@@ -24,13 +24,13 @@ macro_rules! needs {
 }
 
 needs! {
-    /// More than one partition.
+    /// Topics can have several partitions.
     partitions: |offer| offer.capabilities.partitions;
     /// Records have offsets.
     offsets: |offer| offer.capabilities.offsets;
     /// Records have offsets without holes.
     dense_offsets: |offer| offer.capabilities.dense_offsets;
-    /// Offsets are stored for groups.
+    /// Groups can commit offsets.
     commit_offsets: |offer| offer.capabilities.commit_offsets;
     /// Topics can be listed.
     list_topics: |offer| offer.capabilities.list_topics;
@@ -42,15 +42,15 @@ needs! {
     headers: |offer| offer.capabilities.headers;
     /// Values are any bytes.
     binary: |offer| offer.capabilities.binary;
-    /// A batch may have a mebibyte and more.
+    /// A batch may exceed 2 MiB.
     large_batches: |offer| offer.capabilities.max_batch_bytes > 2 * 1024 * 1024;
     /// Every reader sees every record.
     shared_reads: |offer| !offer.capabilities.consuming_reads;
-    /// A read takes the record away.
+    /// A read removes the record.
     consuming_reads: |offer| offer.capabilities.consuming_reads;
-    /// What was written outlives the connection.
+    /// Data outlives a connection.
     persistence: |offer| offer.persistent;
-    /// There is something to refuse.
+    /// At least one capability is missing, so there are calls to refuse.
     missing_capability: |offer| {
         let c = offer.capabilities;
         let topics = c.partitions && c.list_topics && c.delete_topic;

@@ -1,44 +1,44 @@
-//! Runs cases and says how they went.
+//! Running cases and reporting the results.
 
 use std::{fmt, time::Duration};
 
 use crate::{CASES, Case, Context, Failure, Target, needs::Offer};
 
-/// How long a case may take before it counts as hanging. Generous: cases wait for conditions, not for time.
+/// Time limit of a case. Generous, because cases wait for conditions and not for a fixed time.
 const HANG: Duration = Duration::from_secs(60);
 
-/// How one case went.
+/// Result of one case.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// As expected.
+    /// The engine showed the expected behaviour.
     Passed,
-    /// The target lacks the capability named.
+    /// The target lacks this capability.
     Skipped(&'static str),
-    /// Not as expected.
+    /// The engine violated the contract.
     Failed(Failure),
 }
 
-/// How the cases went on one target.
+/// Results of all cases on one target.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Name of the target.
     pub target: String,
-    /// Names of the cases that passed.
+    /// Names of the passed cases.
     pub passed: Vec<&'static str>,
-    /// Names of the cases that were skipped, and the capability that the target lacks.
+    /// Names of the skipped cases, each with the missing capability.
     pub skipped: Vec<(&'static str, &'static str)>,
-    /// Names of the cases that failed, and why.
+    /// Names of the failed cases, each with the failure.
     pub failed: Vec<(&'static str, Failure)>,
 }
 
 impl Report {
-    /// Whether no case failed and at least one passed.
+    /// Returns whether no case failed and at least one passed.
     #[must_use]
     pub fn is_success(&self) -> bool {
         self.failed.is_empty() && !self.passed.is_empty()
     }
 
-    /// Names of the cases that failed.
+    /// Returns the names of the failed cases.
     #[must_use]
     pub fn failures(&self) -> Vec<&'static str> {
         self.failed.iter().map(|(name, _)| *name).collect()
@@ -59,14 +59,12 @@ impl fmt::Display for Report {
     }
 }
 
-/// Runs every case on `target`, one after the other.
-///
-/// A target that cannot be connected to fails every case.
+/// Runs every case on `target`, one after another. An unreachable target fails every case.
 pub async fn run_suite(target: &Target) -> Report {
     run_cases(target, CASES).await
 }
 
-/// Runs these cases on `target`, one after the other.
+/// Runs these cases on `target`, one after another.
 pub async fn run_cases(target: &Target, cases: &[Case]) -> Report {
     let mut report = Report { target: target.name().to_owned(), ..Report::default() };
     for case in cases {
@@ -79,7 +77,7 @@ pub async fn run_cases(target: &Target, cases: &[Case]) -> Report {
     report
 }
 
-/// Runs one case with a client and topics of its own. A case that takes a minute counts as hanging and fails.
+/// Runs one case with its own client and topics. A case that takes a minute counts as hanging and fails.
 pub async fn run_case(target: &Target, case: &Case) -> Verdict {
     let context = match Context::new(target, case.name).await {
         Ok(context) => context,
@@ -90,31 +88,31 @@ pub async fn run_case(target: &Target, case: &Case) -> Verdict {
         return Verdict::Skipped(capability);
     }
     let outcome = tokio::time::timeout(HANG, (case.run)(&context)).await;
-    // Cleaning up is no part of the case, and a hanging engine may hang here as well.
+    // The result does not depend on the clean-up, in which a hanging engine may hang as well.
     let _ = tokio::time::timeout(HANG, context.clean_up()).await;
     match outcome {
         Ok(Ok(())) => Verdict::Passed,
         Ok(Err(failure)) => Verdict::Failed(failure),
-        Err(_) => Verdict::Failed(Failure::new(format!("it hangs: no end within {HANG:?}"))),
+        Err(_) => Verdict::Failed(Failure::new(format!("hangs: no result within {HANG:?}"))),
     }
 }
 
-/// Names of the cases that run on a target with this offer.
+/// Returns the names of the cases that run on a target with this offer.
 #[must_use]
 pub fn applicable(offer: &Offer) -> Vec<&'static str> {
     CASES.iter().filter(|case| (case.missing)(offer).is_none()).map(|case| case.name).collect()
 }
 
-/// The case with this name.
+/// Returns the case with this name.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Case> {
     CASES.iter().find(|case| case.name == name)
 }
 
-/// For [`crate::conformance_tests`]: runs one case and panics if it fails.
+/// Runs one case for [`crate::conformance_tests`].
 ///
 /// # Panics
-/// When the case fails or there is none of this name.
+/// Panics if the case fails or does not exist.
 #[doc(hidden)]
 pub async fn run_named(target: &Target, name: &str) {
     let Some(case) = find(name) else { panic!("the suite has no case {name}") };

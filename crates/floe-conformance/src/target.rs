@@ -1,15 +1,16 @@
-//! Where the suite runs.
+//! Engines under test, and how a case connects to one.
 
-use std::{any::Any, fmt, future::Future, sync::Arc};
+use std::{fmt, future::Future, path::PathBuf, sync::Arc};
 
 use floe::{Client, ClientBuilder, Result, engine::SharedEngine, layer::Layer};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use tempfile::TempDir;
 
-type Prepare = dyn Fn() -> Place + Send + Sync;
+type Prepare = dyn Fn() -> CaseSite + Send + Sync;
 type Connect = dyn Fn() -> BoxFuture<'static, Result<Connection>> + Send + Sync;
 
-/// An engine to run the suite on, and how a client of it is made.
+/// An engine under test: how each case gets a client of it.
 #[derive(Clone)]
 pub struct Target {
     name: String,
@@ -18,40 +19,39 @@ pub struct Target {
 }
 
 impl Target {
-    /// The engine that a URL names. Every case connects to it anew and uses topics of its own, so it may be a cluster
-    /// that others use as well.
+    /// Tests the engine that a URL names. Each case opens a connection and uses topics of its own, so the engine may be a
+    /// shared cluster.
     ///
-    /// What was written is expected to be there for the next connection, except for `memory:`.
+    /// Data must outlive a connection, except with `memory:`.
     #[must_use]
     pub fn url(url: &str) -> Self {
         Self::configured(url, |builder| builder)
     }
 
-    /// As [`Target::url`], with a client that is configured further, for example with layers.
+    /// Like [`Target::url`], with further configuration of the client, such as layers.
     #[must_use]
     pub fn configured(
         url: &str,
         configure: impl Fn(ClientBuilder) -> ClientBuilder + Send + Sync + 'static,
     ) -> Self {
-        let place = Place::at(url.to_owned(), Arc::new(configure));
+        let site = CaseSite::at(url.to_owned(), Arc::new(configure));
         Self {
             name: url.to_owned(),
             persistent: !url.starts_with("memory:"),
-            prepare: Arc::new(move || place.clone()),
+            prepare: Arc::new(move || site.clone()),
         }
     }
 
-    /// The embedded engine, in a temporary folder for each case.
+    /// Tests the embedded engine, in a temporary folder per case.
     #[must_use]
     pub fn embedded() -> Self {
         Self::embedded_configured("", |builder| builder)
     }
 
-    /// As [`Target::embedded`], with options for the URL such as `?durability=always` and a client that is configured
-    /// further.
+    /// Like [`Target::embedded`], with URL options such as `?durability=always` and further configuration of the client.
     ///
     /// # Panics
-    /// Preparing a case panics where no temporary folder can be made.
+    /// A case panics if no temporary folder can be created.
     #[must_use]
     pub fn embedded_configured(
         options: &'static str,
@@ -59,15 +59,15 @@ impl Target {
     ) -> Self {
         let configure: Arc<Configure> = Arc::new(configure);
         let prepare = move || {
-            #[expect(clippy::expect_used, reason = "without a folder there is nothing to test")]
-            let folder = tempfile::tempdir().expect("a temporary folder");
+            let folder = temporary_folder();
             let url = format!("embedded:{}{options}", folder.path().join("store").display());
-            Place { keep: Some(Arc::new(folder)), ..Place::at(url, Arc::clone(&configure)) }
+            CaseSite { folder: Some(Arc::new(folder)), ..CaseSite::at(url, Arc::clone(&configure)) }
         };
         Self { name: format!("embedded:{options}"), persistent: true, prepare: Arc::new(prepare) }
     }
 
-    /// An engine of one's own. `open` makes a new, empty one for each case.
+    /// Tests an engine of your own that keeps nothing between connections. `open` creates an empty one for each case; the
+    /// cases about persistence are skipped.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -82,31 +82,53 @@ impl Target {
         F: Fn() -> R + Clone + Send + Sync + 'static,
         R: Future<Output = Result<SharedEngine>> + Send + 'static,
     {
-        let connect: Arc<Connect> = Arc::new(move || {
-            let open = open.clone();
-            Box::pin(async move {
-                let engine = open().await?;
-                Ok(Connection { client: Client::over(Arc::clone(&engine)), engine })
-            })
-        });
-        let place = Place { connect, keep: None };
-        Self { name: name.to_owned(), persistent: false, prepare: Arc::new(move || place.clone()) }
+        let site = CaseSite { connect: connect_to(open), folder: None };
+        Self { name: name.to_owned(), persistent: false, prepare: Arc::new(move || site.clone()) }
     }
 
-    /// How reports call it.
+    /// Tests a persistent engine of your own. Each case gets a new temporary folder, and `open` opens the engine in it: again
+    /// with each connection, after the engine before it was closed.
+    ///
+    /// ```no_run
+    /// use std::{path::PathBuf, sync::Arc};
+    /// use floe_conformance::Target;
+    /// # use floe_conformance::Model as MyEngine;
+    /// # async fn open_my_engine(folder: PathBuf) -> floe::Result<MyEngine> { Ok(MyEngine::new()) }
+    ///
+    /// let target = Target::in_folder("mine", |folder| async move { Ok(Arc::new(open_my_engine(folder).await?) as _) });
+    /// assert!(target.is_persistent());
+    /// ```
+    ///
+    /// # Panics
+    /// A case panics if no temporary folder can be created.
+    #[must_use]
+    pub fn in_folder<F, R>(name: &str, open: F) -> Self
+    where
+        F: Fn(PathBuf) -> R + Clone + Send + Sync + 'static,
+        R: Future<Output = Result<SharedEngine>> + Send + 'static,
+    {
+        let prepare = move || {
+            let folder = temporary_folder();
+            let (open, path) = (open.clone(), folder.path().join("store"));
+            CaseSite { connect: connect_to(move || open(path.clone())), folder: Some(Arc::new(folder)) }
+        };
+        Self { name: name.to_owned(), persistent: true, prepare: Arc::new(prepare) }
+    }
+
+    /// Name of the target in reports.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether what was written is there for the next connection.
+    /// Whether data outlives a connection.
     #[must_use]
     pub fn is_persistent(&self) -> bool {
         self.persistent
     }
 
-    /// A place for one case.
-    pub(crate) fn prepare(&self) -> Place {
+    /// Prepares the site of one case.
+    pub(crate) fn prepare(&self) -> CaseSite {
         (self.prepare)()
     }
 }
@@ -119,15 +141,34 @@ impl fmt::Debug for Target {
 
 type Configure = dyn Fn(ClientBuilder) -> ClientBuilder + Send + Sync;
 
-/// Where one case runs; it can be connected to again and again.
-#[derive(Clone)]
-pub(crate) struct Place {
-    connect: Arc<Connect>,
-    /// What must live as long as the case, such as a temporary folder.
-    keep: Option<Arc<dyn Any + Send + Sync>>,
+fn temporary_folder() -> TempDir {
+    #[expect(clippy::expect_used, reason = "the case cannot run without a folder")]
+    tempfile::tempdir().expect("a temporary folder")
 }
 
-impl Place {
+fn connect_to<F, R>(open: F) -> Arc<Connect>
+where
+    F: Fn() -> R + Send + Sync + 'static,
+    R: Future<Output = Result<SharedEngine>> + Send + 'static,
+{
+    Arc::new(move || {
+        let opening = open();
+        Box::pin(async move {
+            let engine = opening.await?;
+            Ok(Connection { client: Client::over(Arc::clone(&engine)), engine })
+        })
+    })
+}
+
+/// Site of one case, which may connect to it several times.
+#[derive(Clone)]
+pub(crate) struct CaseSite {
+    connect: Arc<Connect>,
+    /// Deleted with the last clone.
+    folder: Option<Arc<TempDir>>,
+}
+
+impl CaseSite {
     fn at(url: String, configure: Arc<Configure>) -> Self {
         let connect: Arc<Connect> = Arc::new(move || {
             let tap = Tap::default();
@@ -140,7 +181,7 @@ impl Place {
                 Ok(Connection { client, engine })
             })
         });
-        Self { connect, keep: None }
+        Self { connect, folder: None }
     }
 
     pub(crate) async fn connect(&self) -> Result<Connection> {
@@ -148,20 +189,20 @@ impl Place {
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for CaseSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Place").field("temporary", &self.keep.is_some()).finish_non_exhaustive()
+        f.debug_struct("CaseSite").field("folder", &self.folder).finish_non_exhaustive()
     }
 }
 
-/// A client, and the engine below it.
+/// A client and the engine below it.
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) client: Client,
     pub(crate) engine: SharedEngine,
 }
 
-/// Not a layer but a look below the client: takes hold of the engine and adds nothing.
+/// Captures the engine below the client. It adds no behaviour.
 #[derive(Debug, Clone, Default)]
 struct Tap {
     engine: Arc<Mutex<Option<SharedEngine>>>,

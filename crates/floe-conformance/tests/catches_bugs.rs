@@ -1,6 +1,6 @@
-//! The suite on engines that lie: each lie must make the case fail that was made for it.
+//! The suite on faulty engines: each fault must fail the case that tests for it.
 //!
-//! The clock is paused: a case that hangs is found out as soon as nobody has anything left to do.
+//! The clock is paused, so a hanging case fails as soon as all tasks are idle.
 
 mod liar;
 
@@ -13,16 +13,16 @@ fn target(lie: Lie) -> Target {
     Target::engine("liar", move || async move { Ok(Arc::new(Liar::new(lie)) as _) })
 }
 
-/// Runs one case on an engine that lies and expects it to fail; returns why it failed.
+/// Runs one case on a faulty engine, expects it to fail, and returns the failure.
 async fn caught_by(lie: Lie, name: &str) -> String {
     let case = find(name).unwrap_or_else(|| panic!("the suite has no case {name}"));
     match run_case(&target(lie), case).await {
         Verdict::Failed(failure) => {
             let why = failure.to_string();
-            assert!(!why.contains("no connection"), "it failed for another reason: {why}");
+            assert!(!why.contains("no connection"), "failed for another reason: {why}");
             why
         }
-        verdict => panic!("{name} does not notice {lie:?}: {verdict:?}"),
+        verdict => panic!("{name} does not detect {lie:?}: {verdict:?}"),
     }
 }
 
@@ -97,7 +97,7 @@ async fn honest_engine_passes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn hanging_is_called_hanging() {
+async fn hanging_case_fails_as_hanging() {
     let why = caught_by(Lie::HangAfterFive, "small_fetches_read_everything").await;
     assert!(why.contains("hangs"), "{why}");
 }

@@ -1,4 +1,4 @@
-//! The suite on `embedded:`, in a temporary folder for each case.
+//! The suite on `embedded:`, in a temporary folder per case.
 
 use floe_conformance::{Target, conformance_tests};
 

@@ -1,4 +1,4 @@
-//! The suite on `memory:` and `embedded:` below layers that add nothing: layers change no behaviour.
+//! The suite on `memory:` and `embedded:` below layers, which must not change the behaviour.
 
 use std::{num::NonZeroU32, time::Duration};
 

@@ -1,4 +1,4 @@
-//! The suite on the model, which is the measure of the suite.
+//! The suite on the reference engine, which must pass every case.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! The suite on every engine named in `FLOE_TEST_URLS`, separated by white space or semicolons (a Walrus URL has commas
-//! between its hosts), and on one store that is opened by its URL for every case anew, as clusters are.
+//! The suite on every engine in `FLOE_TEST_URLS`, separated by white space or semicolons (a Walrus URL has commas between
+//! its hosts), and on one store that every case opens by its URL, like a cluster.
 
 use floe_conformance::{Target, run_suite};
 
@@ -41,7 +41,7 @@ async fn one_store_for_all_cases() {
 }
 
 #[tokio::test]
-async fn an_engine_that_cannot_be_reached_fails() {
+async fn unreachable_engine_fails_every_case() {
     let report = run_suite(&Target::url("embedded:/dev/null/no-folder")).await;
     assert!(!report.is_success());
     assert_eq!(report.failed.len(), floe_conformance::CASES.len(), "{report}");

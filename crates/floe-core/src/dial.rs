@@ -8,7 +8,7 @@ use tokio::{
     net::{TcpSocket, TcpStream, lookup_host},
 };
 
-use crate::{Effect, Error, ErrorKind, Result};
+use crate::{Effect, Error, ErrorKind, Result, platform};
 
 /// A host and a port.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +37,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// Bytes both ways.
+/// A byte stream in both directions.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -55,10 +55,10 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
 }
 
-/// Dials and gives up after `limit`.
+/// Dials with a time limit.
 ///
 /// # Errors
-/// What the dialler says, with the endpoint; [`ErrorKind::ConnectionTimeout`] after `limit`.
+/// The error of the dialler, with the endpoint; [`ErrorKind::ConnectionTimeout`] after `limit`.
 pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Result<Box<dyn Stream>> {
     match tokio::time::timeout(limit, dial.dial(to)).await {
         Ok(dialled) => dialled.map_err(|error| error.with_endpoint(to.to_string())),
@@ -67,13 +67,13 @@ pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Res
     }
 }
 
-/// What a broken connection means for a request that may have been sent, or certainly was not.
+/// The error of a request on a broken connection. `sent`: the request may have reached the server.
 pub fn broken(cause: &io::Error, sent: bool) -> Error {
     let effect = if sent { Effect::Unknown } else { Effect::None };
     Error::new(ErrorKind::NetworkError, format!("the connection broke: {cause}")).with_effect(effect)
 }
 
-/// Connects over TCP: Nagle's algorithm off, keep-alive probes on, so that a dead peer is noticed.
+/// Dials TCP, with Nagle's algorithm off and keep-alive probes on, which detect a dead peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TcpDial {
     quick_ack: bool,
@@ -87,17 +87,17 @@ impl Default for TcpDial {
 }
 
 impl TcpDial {
-    /// Acknowledges what was received at once instead of up to 40 ms later (Linux; no effect elsewhere). For peers that
-    /// send one message in several segments with Nagle's algorithm on, which otherwise wait for the acknowledgement
-    /// before the last of them. Default: off. The kernel forgets the setting, so it is made again after every read.
+    /// Acknowledges received segments at once instead of up to 40 ms later (Linux; no effect elsewhere). Peers that
+    /// send one message in several segments with Nagle's algorithm on wait for the acknowledgement before the last
+    /// segment. Default: off. The kernel forgets the setting, so it is made again after every read.
     #[must_use]
     pub fn quick_ack(mut self, quick: bool) -> Self {
         self.quick_ack = quick;
         self
     }
 
-    /// How long a connection may be silent before the kernel asks whether the peer is alive (Linux; elsewhere as the
-    /// system is set). Default: 15 s.
+    /// Sets how long a connection may be silent before the kernel sends a keep-alive probe (Linux; elsewhere the
+    /// system decides). Default: 15 s.
     #[must_use]
     pub fn keepalive(mut self, idle: Duration) -> Self {
         self.keepalive = idle;
@@ -113,7 +113,7 @@ impl TcpDial {
         let mut last = None;
         for address in addresses {
             match self.connect_to(address).await {
-                Ok(stream) if self.quick_ack => return Ok(quick_ack::wrap(stream)),
+                Ok(stream) if self.quick_ack => return Ok(platform::quick_ack(stream)),
                 Ok(stream) => return Ok(Box::new(stream)),
                 Err(error) => last = Some(error),
             }
@@ -128,14 +128,7 @@ impl TcpDial {
 
     async fn connect_to(self, address: SocketAddr) -> io::Result<TcpStream> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
-        socket.set_keepalive(true)?;
-        #[cfg(target_os = "linux")]
-        {
-            use rustix::net::sockopt;
-            sockopt::set_tcp_keepidle(&socket, self.keepalive.max(Duration::from_secs(1)))?;
-            sockopt::set_tcp_keepintvl(&socket, Duration::from_secs(5))?;
-            sockopt::set_tcp_keepcnt(&socket, 3)?;
-        }
+        platform::keepalive(&socket, self.keepalive)?;
         let stream = socket.connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(stream)
@@ -154,83 +147,6 @@ fn refused(cause: io::Error) -> Error {
 impl Dial for TcpDial {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
         Box::pin(self.connect(to))
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod quick_ack {
-    use std::{
-        io,
-        pin::Pin,
-        task::{Context, Poll},
-    };
-
-    use rustix::net::sockopt::set_tcp_quickack;
-    use tokio::{
-        io::{AsyncRead, AsyncWrite, ReadBuf},
-        net::TcpStream,
-    };
-
-    use super::Stream;
-
-    /// A connection that acknowledges at once.
-    struct QuickAck(TcpStream);
-
-    pub(super) fn wrap(stream: TcpStream) -> Box<dyn Stream> {
-        // Failing costs speed and nothing else.
-        let _ = set_tcp_quickack(&stream, true);
-        Box::new(QuickAck(stream))
-    }
-
-    impl AsyncRead for QuickAck {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            let read = Pin::new(&mut self.0).poll_read(cx, buf);
-            if read.is_ready() {
-                let _ = set_tcp_quickack(&self.0, true);
-            }
-            read
-        }
-    }
-
-    impl AsyncWrite for QuickAck {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write(cx, buf)
-        }
-
-        fn poll_write_vectored(
-            mut self: Pin<&mut Self>,
-            cx: &mut Context<'_>,
-            bufs: &[io::IoSlice<'_>],
-        ) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
-        }
-
-        fn is_write_vectored(&self) -> bool {
-            self.0.is_write_vectored()
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(cx)
-        }
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-mod quick_ack {
-    use tokio::net::TcpStream;
-
-    use super::Stream;
-
-    pub(super) fn wrap(stream: TcpStream) -> Box<dyn Stream> {
-        Box::new(stream)
     }
 }
 

@@ -13,25 +13,25 @@ use crate::{
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
-/// How engines are shared.
+/// A shared engine.
 pub type SharedEngine = Arc<dyn Engine>;
 
-/// A place where batches can be appended and read back.
+/// A store of record batches, local or remote.
 ///
 /// # Contract
-/// - Implementers: report capabilities honestly. What is missing returns [`crate::ErrorKind::Unsupported`] before any
-///   IO, never a silent no-op. Set kind, retriability and effect of errors; operation, topic and partition are added
+/// - Implementers: report capabilities honestly. A missing capability returns [`crate::ErrorKind::Unsupported`]
+///   before any IO, never a silent no-op. Set kind, retriability and effect of errors; operation, topic and partition are added
 ///   by the client.
 /// - Wrappers: implement `floe::layer::Layer`, not this trait.
 /// - Every method may be called concurrently. Any returned future may be dropped at any await point; an append that
 ///   was dropped is in the log once or not at all.
 /// - After [`Engine::close`] every call fails with [`crate::ErrorKind::Closed`].
 pub trait Engine: fmt::Debug + Send + Sync + 'static {
-    /// Name and abilities. No IO.
+    /// Name and capabilities. No IO.
     fn info(&self) -> EngineInfo;
 
-    /// Address of the server that would be asked about a partition now, or about what concerns no partition, where that is
-    /// known without IO and is always one server. It tells which calls fail together.
+    /// Address of the server that a call about a partition (or, with `None`, about no partition) would reach now, where it
+    /// is known without IO and is a single server. Calls with one endpoint fail together.
     fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
         let _ = at;
         None
@@ -50,8 +50,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// First and next offset of a partition.
     fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>>;
 
-    /// Offset that the next record will get, whether or not readers may see those before it: at or above the high
-    /// watermark. Engines that know of no difference leave this as it is.
+    /// Log end: the offset that the next record will get, at or above the high watermark. Engines without the distinction
+    /// keep this default.
     fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
         Box::pin(async move { Ok(self.watermarks(of).await?.high) })
     }
@@ -69,7 +69,7 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Stored offsets of one group, or of all groups.
     fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>>;
 
-    /// Forgets a stored offset. Forgetting what is not there is success.
+    /// Deletes a stored offset. Deleting a missing one succeeds.
     fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>>;
 
     /// All topics, ordered by name.
@@ -81,13 +81,14 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Creates a topic; records can be appended as soon as this returns.
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>>;
 
-    /// Gives a topic more partitions, up to `total` of them; records can be appended to them as soon as this returns.
-    /// As many as it has is success, fewer is [`crate::ErrorKind::InvalidCommand`]. Records stay where they are.
+    /// Raises the number of partitions to `total`; the new ones accept appends as soon as this returns. The present number
+    /// succeeds, a smaller one is [`crate::ErrorKind::InvalidCommand`]. Records stay in their partitions.
     ///
-    /// Engines whose topics have a fixed number of partitions leave this as it is.
+    /// Engines with a fixed number of partitions keep this default.
     fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
         let _ = total;
-        let refused = crate::Error::unsupported("way to add partitions", self.info().name).with_topic(&name);
+        let refused =
+            crate::Error::unsupported("operation that adds partitions", self.info().name).with_topic(&name);
         Box::pin(std::future::ready(Err(refused)))
     }
 
@@ -97,51 +98,51 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// The topics now, then every change to them.
     fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>>;
 
-    /// Whether the engine can work, and what it is made of.
+    /// Health of the engine and its nodes.
     fn health(&self) -> BoxFuture<'_, Result<Health>>;
 
-    /// Releases everything. Calling it again is success.
+    /// Releases all resources. A second call succeeds.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
 }
 
-/// An open read position. Nothing is fetched that is not asked for.
+/// An open read position. The reader fetches only on demand.
 pub trait BatchReader: fmt::Debug + Send + 'static {
-    /// The next batch; pending while there is none. `None` means that the engine closed the position for good, for
+    /// Returns the next batch, pending while there is none. `None` means that the engine closed the position for good, for
     /// example because the topic was deleted.
     ///
-    /// The first batch may begin below the offset asked for; the caller drops those records. After an error the
-    /// reader is of no further use: open another one.
+    /// The first batch may begin below the requested offset; the caller drops those records. After an error the caller
+    /// opens another reader.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>>;
 
-    /// Once [`BatchReader::next`] gave `None`: everything before this offset was handed out, or dropped by SmartModules.
-    /// Always `None` from readers that do not tell. A layer that wraps readers passes it on.
+    /// The end of the range that was read, once [`BatchReader::next`] returned `None`: all records before this offset were
+    /// returned, or dropped by SmartModules. `None` from readers that do not know. A layer that wraps readers passes it on.
     fn looked_up_to(&self) -> Option<i64> {
         None
     }
 }
 
-/// Name and abilities of an engine.
+/// Name and capabilities of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineInfo {
     /// Short name used in messages, logs and metrics, such as `embedded`.
     pub name: &'static str,
-    /// What the engine can do.
+    /// Capabilities of the engine.
     pub capabilities: Capabilities,
 }
 
 impl EngineInfo {
-    /// Puts name and abilities together.
+    /// Creates the description of an engine.
     #[must_use]
     pub fn new(name: &'static str, capabilities: Capabilities) -> Self {
         Self { name, capabilities }
     }
 }
 
-/// What an engine can do. Few, because each changes what a caller may ask for.
+/// Capabilities of an engine. Few, because each changes the requests that a caller may make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
@@ -179,8 +180,8 @@ pub struct Capabilities {
 }
 
 impl Capabilities {
-    /// Everything that floe knows, with one append in flight and the largest batch that the format allows. Engines
-    /// take away what they lack.
+    /// All capabilities, with one append in flight and the largest batch that the format allows. An engine switches off
+    /// those that it lacks.
     pub const FULL: Self = Self {
         partitions: true,
         offsets: true,
@@ -199,7 +200,7 @@ impl Capabilities {
         batch_bytes: 64 * 1024,
     };
 
-    /// The same abilities with some of them changed.
+    /// Returns the capabilities with some of them changed.
     ///
     /// ```
     /// use floe_core::engine::Capabilities;
@@ -213,7 +214,7 @@ impl Capabilities {
         self
     }
 
-    /// Names of the abilities that are yes or no, with their values, for tables.
+    /// Names and values of the boolean capabilities, for tables.
     #[must_use]
     pub fn flags(&self) -> [(&'static str, bool); 11] {
         [
@@ -232,25 +233,25 @@ impl Capabilities {
     }
 }
 
-/// When an append counts as done.
+/// The acknowledgement that completes an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Acks {
-    /// Do not wait for an answer; losses are possible.
+    /// No acknowledgement; losses are possible.
     None,
-    /// The leader has it.
+    /// The leader has stored the batch.
     #[default]
     Leader,
-    /// All in-sync replicas have it.
+    /// All in-sync replicas have stored the batch.
     Committed,
 }
 
-/// What a reader may see.
+/// Visibility of records to a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Isolation {
-    /// Everything that the leader has.
+    /// All records of the leader.
     #[default]
     ReadUncommitted,
-    /// Only what all in-sync replicas have.
+    /// Only records that all in-sync replicas have.
     ReadCommitted,
 }
 
@@ -258,38 +259,38 @@ pub enum Isolation {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct AppendRequest {
-    /// Where to.
+    /// The target partition.
     pub target: TopicPartition,
     /// The batch; its base offset is assigned by the engine.
     pub batch: EncodedBatch,
-    /// When it counts as done.
+    /// The acknowledgement to wait for.
     pub acks: Acks,
     /// Modules that its records go through before they are stored. Only with [`Capabilities::smartmodules`].
     pub smartmodules: Option<SmartModules>,
 }
 
 impl AppendRequest {
-    /// A batch for a partition, without SmartModules.
+    /// Creates a request without SmartModules.
     #[must_use]
     pub fn new(target: TopicPartition, batch: EncodedBatch, acks: Acks) -> Self {
         Self { target, batch, acks, smartmodules: None }
     }
 }
 
-/// A batch was appended.
+/// The acknowledgement of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AppendAck {
-    /// Offset of the first record; `None` where records have no offsets, nothing was waited for, or SmartModules decided
-    /// what was stored.
+    /// Offset of the first record; `None` on engines without offsets, with [`Acks::None`], and where SmartModules may have
+    /// dropped records.
     pub base_offset: Option<i64>,
 }
 
-/// Where a read begins.
+/// Start of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Start {
     /// At the oldest record that is still there.
     Earliest,
-    /// After the newest record: only what comes from now on.
+    /// After the newest record: only records appended from now on.
     Latest,
     /// At this offset.
     Offset(i64),
@@ -299,23 +300,23 @@ pub enum Start {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ReadRequest {
-    /// What to read.
+    /// The partition to read.
     pub source: TopicPartition,
-    /// Where to begin.
+    /// Start of the read.
     pub from: Start,
     /// About how many bytes to fetch at once. A larger batch is fetched whole all the same.
     pub max_bytes: usize,
-    /// What to see.
+    /// Visibility of records.
     pub isolation: Isolation,
     /// Modules that the records go through before they come here. Only with [`Capabilities::smartmodules`].
     pub smartmodules: Option<SmartModules>,
-    /// Nothing from this offset on is wanted. With modules, which may drop everything before it, a reader then ends when
-    /// nothing more can come; see [`BatchReader::looked_up_to`].
+    /// End of the read, exclusive. With modules, which may drop all records before it, the reader ends when no further
+    /// record can follow; see [`BatchReader::looked_up_to`].
     pub until: Option<i64>,
 }
 
 impl ReadRequest {
-    /// A read of what every reader may see, about 1 MiB at once, without SmartModules.
+    /// Creates a read of uncommitted records, about 1 MiB at once, without SmartModules.
     #[must_use]
     pub fn new(source: TopicPartition, from: Start) -> Self {
         Self {
@@ -328,21 +329,21 @@ impl ReadRequest {
         }
     }
 
-    /// Fetches about so many bytes at once.
+    /// Sets about how many bytes to fetch at once.
     #[must_use]
     pub fn max_bytes(mut self, bytes: usize) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Chooses what to see.
+    /// Sets the visibility of records.
     #[must_use]
     pub fn isolation(mut self, isolation: Isolation) -> Self {
         self.isolation = isolation;
         self
     }
 
-    /// Reads nothing from this offset on.
+    /// Sets the end of the read, exclusive.
     #[must_use]
     pub fn until(mut self, offset: Option<i64>) -> Self {
         self.until = offset;
@@ -355,7 +356,7 @@ impl ReadRequest {
 pub struct Watermarks {
     /// Offset of the oldest record that is still there.
     pub start: i64,
-    /// High watermark: offset that the next record will get, as far as readers may see.
+    /// High watermark: the end of the records that readers may see.
     pub high: i64,
     /// Bytes stored, where the engine knows.
     pub size_bytes: Option<u64>,
@@ -374,7 +375,7 @@ pub struct CommittedOffset {
     pub modified_at: Option<i64>,
 }
 
-/// How an engine is.
+/// Health of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// Whether it can work.
@@ -383,21 +384,21 @@ pub struct Health {
     pub nodes: Vec<NodeHealth>,
 }
 
-/// How one server, node or store of an engine is.
+/// Health of one server, node or store of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeHealth {
     /// Address or path.
     pub name: String,
     /// Whether it can work.
     pub ready: bool,
-    /// State in a word or a sentence.
+    /// Description of the condition.
     pub state: String,
     /// Whether it leads the others: of Walrus the node that orders all changes, of Fluvio the controller. `None` where
-    /// nobody leads, or nobody knows.
+    /// there is no leader, or the engine does not know it.
     pub leads: Option<bool>,
 }
 
-/// For engines without SmartModules.
+/// Refuses SmartModules, for engines without them.
 ///
 /// # Errors
 /// [`crate::ErrorKind::Unsupported`] if there are some.
@@ -405,7 +406,7 @@ pub fn refuse_smartmodules(modules: Option<&SmartModules>, engine: &'static str)
     modules.map_or(Ok(()), |modules| crate::smartmodule::check(modules, engine, false))
 }
 
-/// Checks a value for engines that carry text only: it must be UTF-8, not empty, and not end in white space.
+/// Checks a value for engines without [`Capabilities::binary`]: UTF-8, not empty, no white space at its end.
 ///
 /// # Errors
 /// [`crate::ErrorKind::InvalidCommand`] that names the rule.

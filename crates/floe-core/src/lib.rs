@@ -21,6 +21,7 @@ pub mod error;
 mod invariant;
 pub mod node_backoff;
 pub mod operation;
+mod platform;
 pub mod random;
 pub mod record;
 pub mod retry;

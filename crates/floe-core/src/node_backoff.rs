@@ -1,36 +1,36 @@
-//! Whether a node is up, and when to try it again.
+//! Back-off of a node that failed.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// The longest a node that failed once is left alone.
+/// Longest back-off after the first failure.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 
-/// The longest a node is ever left alone.
+/// Longest back-off.
 const MAX_DELAY: Duration = Duration::from_secs(10);
 
-/// Remembers failures of one node. A node that failed is left alone for a while, twice as long after every further
-/// failure; the waits are random between half and all of that, so that many clients do not come back together.
+/// Counts the failures of one node. The back-off grows twofold with every further failure and is random between half and
+/// all of that, so that many clients do not return in step.
 #[derive(Debug, Default)]
 pub struct NodeState {
-    inner: Mutex<Inner>,
+    inner: Mutex<NodeFailures>,
 }
 
 #[derive(Debug, Default)]
-struct Inner {
+struct NodeFailures {
     failures: u32,
     down_until: Option<Instant>,
     last_error: Option<crate::Error>,
 }
 
 impl NodeState {
-    /// The node works.
+    /// Records a success.
     pub fn worked(&self) {
         let mut inner = self.inner.lock();
         if inner.failures > 0 || inner.down_until.is_some() {
-            *inner = Inner::default();
+            *inner = NodeFailures::default();
         }
     }
 
@@ -80,7 +80,7 @@ mod tests {
             let wait = state.down_for().unwrap();
             waits.push(wait.as_millis());
             tokio::time::advance(wait).await;
-            assert_eq!(state.down_for(), None, "it may be tried again");
+            assert_eq!(state.down_for(), None, "a call is allowed again");
         }
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000]);
         assert_eq!(state.last_error().unwrap().message(), "no");

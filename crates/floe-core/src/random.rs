@@ -1,9 +1,9 @@
-//! Random bits that tell producers apart and spread retries.
+//! Random bits: ids of producers, jitter of retries.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-/// Random bits. The standard library seeds its hash maps from the operating system; that is random enough here, and
-/// needs no further crate.
+/// Random bits. The standard library seeds its hash maps from the operating system, which is random enough for ids and
+/// jitter.
 pub fn bits() -> u64 {
     #[cfg(feature = "simulation")]
     if let Some(bits) = crate::simulation::bits() {

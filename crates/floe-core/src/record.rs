@@ -1,4 +1,4 @@
-//! What a producer takes.
+//! Records to send.
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use bytes::Bytes;
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Record<V = Bytes> {
-    /// Decides the partition with the default partitioner; records of one key stay in order.
+    /// Key: the default partitioner sends equal keys to one partition, where they stay in order.
     pub key: Option<Bytes>,
     /// The payload.
     pub value: V,
@@ -21,7 +21,7 @@ pub struct Record<V = Bytes> {
     pub headers: Vec<(String, Bytes)>,
     /// Milliseconds since the Unix epoch; the time of sending where `None`.
     pub timestamp: Option<i64>,
-    /// Send to this partition, whatever the partitioner says.
+    /// Target partition, in place of the partitioner's choice.
     pub partition: Option<u32>,
 }
 
@@ -52,7 +52,7 @@ impl<V> Record<V> {
         self
     }
 
-    /// Sends to this partition, whatever the partitioner says.
+    /// Sets the target partition, in place of the partitioner's choice.
     #[must_use]
     pub fn partition(mut self, partition: u32) -> Self {
         self.partition = Some(partition);
@@ -78,7 +78,7 @@ impl<V> From<V> for Record<V> {
     }
 }
 
-/// What can be sent: a [`Record`], or a value alone, which is a record without a key.
+/// A [`Record`], or a value alone, which becomes a record without a key.
 pub trait IntoRecord {
     /// The payload, as it will be copied into a batch.
     type Value: AsRef<[u8]>;

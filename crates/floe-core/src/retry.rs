@@ -1,4 +1,4 @@
-//! How often and how soon something that failed is tried again. One policy for calls, batches and broken readers.
+//! Retries: one policy for calls, batches and broken readers.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -7,12 +7,11 @@ use tokio::time::Instant;
 
 use crate::{Effect, Error, ErrorKind, Operation, Result, random};
 
-/// When to try again. The wait before each attempt is random between nothing and an upper bound that grows with every
-/// failure ("full jitter"), so that many clients do not come back all at once. Where the other side asked to wait
-/// ([`Error::retry_after`]), the wait is at least that long.
+/// A retry policy: exponential back-off with full jitter. The wait before each attempt is random between zero and an
+/// upper bound that grows with every failure, so that many clients do not retry in step. Where the server asked for a
+/// wait ([`Error::retry_after`]), the wait is at least that long.
 ///
-/// The fields can be read and set one by one; what is left out comes from [`RetryPolicy::default`], which tries for as
-/// long as its user allows: a producer until its timeout, a consumer for ever.
+/// [`RetryPolicy::default`] retries for as long as its user allows: a producer until its timeout, a consumer for ever.
 ///
 /// ```
 /// use std::time::Duration;
@@ -25,17 +24,17 @@ use crate::{Effect, Error, ErrorKind, Operation, Result, random};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// Most attempts, the first included. Default: `None`, no limit.
+    /// Largest number of attempts, the first included. Default: `None`, no limit.
     pub max_attempts: Option<u32>,
     /// Upper bound of the wait after the first failure. Default: 100 ms.
     pub first_delay: Duration,
-    /// What the upper bound is multiplied by after every further failure. Default: 2.
+    /// Factor by which the upper bound grows with every further failure. Default: 2.
     pub multiplier: f64,
     /// Largest upper bound. Default: 5 s.
     pub max_delay: Duration,
-    /// Time for all attempts together, the waits included. Default: `None`, no limit.
+    /// Deadline for all attempts together, the waits included. Default: `None`, no limit.
     pub deadline: Option<Duration>,
-    /// Which errors are worth another attempt. Default: those that say so, see [`Error::is_retriable`].
+    /// Predicate over errors. Default: [`Error::is_retriable`].
     pub should_retry: ShouldRetry,
 }
 
@@ -65,7 +64,7 @@ impl RetryPolicy {
         Self { max_attempts: Some(1), ..Self::default() }
     }
 
-    /// Lets `predicate` decide which errors are worth another attempt.
+    /// Lets `predicate` decide which errors are retried.
     ///
     /// ```
     /// use floe_core::{ErrorKind, RetryPolicy};
@@ -78,7 +77,7 @@ impl RetryPolicy {
         self
     }
 
-    /// Longest wait after this many failures, unless the other side asks for more.
+    /// Longest wait after this many failures, unless the server asks for more.
     #[must_use]
     pub fn upper_bound(&self, failures: u32) -> Duration {
         let exponent = i32::try_from(failures.saturating_sub(1)).unwrap_or(i32::MAX);
@@ -98,13 +97,13 @@ impl RetryPolicy {
         self.upper_bound(failures).mul_f64(random.clamp(0.0, 1.0))
     }
 
-    /// Whether what was tried so often may be tried again.
+    /// Whether the policy allows another attempt after this many.
     #[must_use]
     pub fn allows_after(&self, attempts: u32) -> bool {
         self.max_attempts.is_none_or(|most| attempts < most)
     }
 
-    /// What is wrong with the numbers, if anything.
+    /// The reason why the policy cannot work, if any.
     pub fn problem(&self) -> Option<&'static str> {
         if self.max_attempts == Some(0) {
             return Some("max_attempts is 0: at least the first attempt must be allowed");
@@ -121,10 +120,10 @@ impl RetryPolicy {
 
 type Predicate = dyn Fn(&Error) -> bool + Send + Sync;
 
-/// Which errors are worth another attempt; the default is to believe [`Error::is_retriable`].
+/// Decides which errors are retried; by default [`Error::is_retriable`] does.
 ///
-/// It judges whether trying again makes sense. Whether trying again is harmless is never asked of it: what may have
-/// happened ([`Effect::Unknown`]) and must not happen twice is not repeated.
+/// The predicate judges whether a retry makes sense, never whether it is harmless: a call that is not idempotent is not
+/// retried once it may have taken effect ([`Effect::Unknown`]).
 #[derive(Clone, Default)]
 pub struct ShouldRetry(Option<Arc<Predicate>>);
 
@@ -134,13 +133,13 @@ impl ShouldRetry {
         Self(Some(Arc::new(predicate)))
     }
 
-    /// Whether `error` is worth another attempt.
+    /// Whether `error` is retried.
     #[must_use]
     pub fn accepts(&self, error: &Error) -> bool {
         self.accepts_or(error, Error::is_retriable)
     }
 
-    /// As [`ShouldRetry::accepts`], with a default of the caller's.
+    /// As [`ShouldRetry::accepts`], with the caller's default.
     pub fn accepts_or(&self, error: &Error, default: impl Fn(&Error) -> bool) -> bool {
         match &self.0 {
             Some(predicate) => predicate(error),
@@ -155,7 +154,7 @@ impl fmt::Debug for ShouldRetry {
     }
 }
 
-/// Counts the attempts of one piece of work and says how long to wait between them.
+/// Counts the attempts of one piece of work and gives the waits between them.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -189,27 +188,27 @@ pub struct Retries {
 }
 
 impl Retries {
-    /// The time for all attempts begins now.
+    /// Starts the deadline for all attempts.
     #[must_use]
     pub fn new(policy: RetryPolicy) -> Self {
         Self { policy, began: Instant::now(), failures: 0 }
     }
 
-    /// Attempts that failed so far.
+    /// Number of failed attempts.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.failures
     }
 
-    /// Notes that an attempt failed. Returns how long to wait before the next, or `None` where there should be none:
-    /// the error is not worth it, the attempts are used up, or the time is.
+    /// Counts a failed attempt. Returns the wait before the next one, or `None` if there is none: the error is not
+    /// retriable, or the attempts or the time are used up.
     pub fn after(&mut self, error: &Error) -> Option<Duration> {
         let worth_it = self.policy.should_retry.accepts(error);
         self.after_if(worth_it, error)
     }
 
-    /// As [`Retries::after`] for work that must not be done twice, which an error of unknown effect ends.
-    pub fn after_unrepeatable(&mut self, error: &Error) -> Option<Duration> {
+    /// As [`Retries::after`], for work that is not idempotent: an error of unknown effect ends it.
+    pub fn after_not_idempotent(&mut self, error: &Error) -> Option<Duration> {
         let worth_it = error.effect() == Effect::None && self.policy.should_retry.accepts(error);
         self.after_if(worth_it, error)
     }
@@ -227,13 +226,13 @@ impl Retries {
         fits.then_some(delay)
     }
 
-    /// Time left for all further attempts; `None` where there is no limit.
+    /// Time until the deadline; `None` without a deadline.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
         self.policy.deadline.map(|deadline| deadline.saturating_sub(self.began.elapsed()))
     }
 
-    /// It works: attempts and time count anew.
+    /// Resets attempts and deadline after a success.
     pub fn reset(&mut self) {
         self.failures = 0;
         self.began = Instant::now();
@@ -285,7 +284,7 @@ where
             Err(error) => error,
         };
         let idempotent = operation.kind.is_idempotent();
-        let wait = if idempotent { retries.after(&error) } else { retries.after_unrepeatable(&error) };
+        let wait = if idempotent { retries.after(&error) } else { retries.after_not_idempotent(&error) };
         let Some(wait) = wait else { return Err(error.with_attempts(retries.attempts())) };
         tracing::debug!(
             operation = operation.kind.as_str(),
@@ -408,7 +407,7 @@ mod tests {
     async fn what_may_have_happened_is_not_done_twice() {
         let happened = broken().with_effect(Effect::Unknown);
         let mut retries = Retries::new(RetryPolicy::calls().when(|_| true));
-        assert_eq!(retries.after_unrepeatable(&happened), None);
-        assert!(retries.after_unrepeatable(&broken().with_effect(Effect::None)).is_some());
+        assert_eq!(retries.after_not_idempotent(&happened), None);
+        assert!(retries.after_not_idempotent(&broken().with_effect(Effect::None)).is_some());
     }
 }

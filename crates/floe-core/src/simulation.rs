@@ -1,8 +1,8 @@
-//! Makes a thread of a test repeatable: what floe draws at random on it follows from one number.
+//! Seeded randomness: on a seeded thread, all random draws of floe follow from one number.
 //!
 //! Producer ids, the spread of retries and the first partition of records without keys are random. Together with
 //! tokio's paused clock, a runtime of one thread and [connections of the test's own](crate::dial::Dial), nothing is left
-//! to chance, so a failure can be repeated by its number. `docs/testing.md` shows how floe itself is tested so.
+//! to chance, so that a seed reproduces a failure. `docs/testing.md` shows how floe itself is tested so.
 
 use std::cell::Cell;
 
@@ -10,16 +10,16 @@ thread_local! {
     static STATE: Cell<Option<u64>> = const { Cell::new(None) };
 }
 
-/// While it lives, what is drawn on the thread that made it follows from its seed.
+/// Guard of a seed: while it lives, the random draws of its thread follow from the seed.
 #[derive(Debug)]
 #[must_use = "dropping it makes the thread random again"]
 pub struct Seeded {
     before: Option<u64>,
-    /// It belongs to its thread.
+    /// Keeps the guard on its thread.
     not_send: std::marker::PhantomData<*const ()>,
 }
 
-/// From now on, what floe draws at random on this thread follows from `seed`.
+/// Seeds the random draws of this thread until the guard is dropped.
 ///
 /// ```
 /// let draw = || {
@@ -39,7 +39,7 @@ impl Drop for Seeded {
     }
 }
 
-/// The next bits, if the thread is seeded; by SplitMix64.
+/// The next bits of a seeded thread, by SplitMix64.
 pub(crate) fn bits() -> Option<u64> {
     let state = STATE.get()?.wrapping_add(0x9e37_79b9_7f4a_7c15);
     STATE.set(Some(state));

@@ -18,7 +18,7 @@ use crate::{Error, ErrorKind, Result};
 /// SmartModules in the order in which records go through them, shared by all requests of a producer or consumer.
 pub type SmartModules = Arc<[SmartModule]>;
 
-/// One SmartModule with what it is told.
+/// One SmartModule with its parameters.
 ///
 /// ```
 /// use floe_core::SmartModule;
@@ -42,45 +42,45 @@ enum Source {
     Wasm(Arc<Wasm>),
 }
 
-/// A module that travels with the requests.
+/// A module that requests carry.
 struct Wasm {
     bytes: Bytes,
-    /// Compressed once: requests carry modules compressed.
+    /// The compressed module, made once.
     packed: OnceLock<Bytes>,
 }
 
-/// What a module makes of records. Fluvio looks at what the module exports and takes only the start value of an
-/// aggregate from here.
+/// Kind of a module. Fluvio takes the kind from the exports of the module and only the start value of an aggregate from
+/// the request.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum SmartModuleKind {
-    /// Whatever it exports.
+    /// The kind that the module exports.
     #[default]
     Any,
     /// Keeps or drops records.
     Filter,
-    /// Makes one record of one record.
+    /// Maps a record to one record.
     Map,
-    /// Makes one record of a record, or drops it.
+    /// Maps a record to one record, or drops it.
     FilterMap,
-    /// Makes any number of records of one record.
+    /// Maps a record to any number of records.
     ArrayMap,
-    /// Folds records into an accumulator; its state after each record is what comes out.
+    /// Folds records into an accumulator and emits its state after each record.
     Aggregate {
         /// Value of the accumulator before the first record.
         initial: Bytes,
     },
 }
 
-/// Which records a module sees, to find its state, before the first one that it works on.
+/// The records that a module reads to rebuild its state, before the first one that it processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lookback {
-    /// So many at most.
+    /// At most this many records.
     Last(u64),
-    /// Those that are not older than this.
+    /// Records that are not older than this.
     Age(Duration),
-    /// Those that are not older than this, so many at most.
+    /// Records that are not older than this, at most this many.
     LastWithin(u64, Duration),
 }
 
@@ -146,7 +146,7 @@ impl SmartModule {
         }
     }
 
-    /// What the module does.
+    /// Kind of the module.
     #[must_use]
     pub fn module_kind(&self) -> &SmartModuleKind {
         &self.kind

@@ -1,4 +1,4 @@
-//! Topics and partitions: their names, what a new topic shall be like, and what an existing one is like.
+//! Topics and partitions: names, the specification of a new topic, the description of an existing one.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -18,7 +18,7 @@ impl Topic {
         &self.0
     }
 
-    /// The name as text that can be kept without copying it.
+    /// The name as shared text, without a copy.
     #[must_use]
     pub fn shared(&self) -> Arc<str> {
         Arc::clone(&self.0)
@@ -28,7 +28,7 @@ impl Topic {
     /// rules and hold on every engine, so that a topic can move.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] that names the rule broken.
+    /// [`ErrorKind::InvalidCommand`] that names the broken rule.
     pub fn validate(&self) -> Result<()> {
         let problem = if self.0.is_empty() {
             "is empty"
@@ -137,7 +137,7 @@ impl fmt::Display for Durability {
     }
 }
 
-/// What a new topic shall be like.
+/// Specification of a new topic.
 ///
 /// ```
 /// use floe_core::TopicSpec;
@@ -154,9 +154,9 @@ pub struct TopicSpec {
     pub partitions: u32,
     /// When an append is acknowledged; the engine's default where `None`.
     pub durability: Option<Durability>,
-    /// Records older than this may go; `None` keeps them for ever (embedded) or as the server does by default.
+    /// Retention by age: older records may be removed. `None`: no limit (embedded), or the server's default.
     pub retention_age: Option<Duration>,
-    /// The oldest records of a partition go when it grows beyond this many bytes.
+    /// Retention by size: bytes of a partition above which its oldest records are removed.
     pub retention_bytes: Option<u64>,
     /// Size of a segment in bytes.
     pub segment_bytes: Option<u64>,
@@ -190,14 +190,14 @@ impl TopicSpec {
         self
     }
 
-    /// Lets records go when they are older than this. Default: never.
+    /// Sets the age at which retention removes records. Default: never.
     #[must_use]
     pub fn retention_age(mut self, age: Duration) -> Self {
         self.retention_age = Some(age);
         self
     }
 
-    /// Lets the oldest records of a partition go when it grows beyond this many bytes. Default: never.
+    /// Sets the size of a partition, in bytes, at which retention removes its oldest records. Default: never.
     #[must_use]
     pub fn retention_bytes(mut self, bytes: u64) -> Self {
         self.retention_bytes = Some(bytes);
@@ -214,7 +214,7 @@ impl TopicSpec {
     /// Checks the name and the number of partitions.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] that says what is wrong.
+    /// [`ErrorKind::InvalidCommand`] that names the problem.
     pub fn validate(&self) -> Result<()> {
         self.name.validate()?;
         if self.partitions == 0 || self.partitions > MAX_PARTITIONS {
@@ -227,11 +227,11 @@ impl TopicSpec {
     }
 }
 
-/// Most partitions that floe creates for one topic. No protocol sets a limit; this one keeps a slip of the finger
-/// from creating millions of folders.
+/// Largest number of partitions of a new topic. No protocol sets a limit; this one keeps a mistyped number from
+/// creating millions of folders.
 pub const MAX_PARTITIONS: u32 = 10_000;
 
-/// What an existing topic is like.
+/// Description of an existing topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicInfo {
@@ -243,9 +243,9 @@ pub struct TopicInfo {
     pub created_at: Option<i64>,
     /// When an append is acknowledged, where the engine knows.
     pub durability: Option<Durability>,
-    /// Age at which records may go.
+    /// Retention by age.
     pub retention_age: Option<Duration>,
-    /// Size of a partition at which its oldest records go.
+    /// Retention by size, in bytes of a partition.
     pub retention_bytes: Option<u64>,
     /// For a topic that is mirrored between clusters: the other cluster of each partition, in their order. Empty for
     /// any other topic.
@@ -272,9 +272,9 @@ impl TopicInfo {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TopicEvent {
-    /// The topic exists now, or is now like this. A watch begins with one such event for each existing topic.
+    /// The topic was created or changed. A watch begins with one such event for each existing topic.
     Updated(TopicInfo),
-    /// The topic is gone.
+    /// The topic was deleted.
     Deleted(Topic),
 }
 

@@ -48,13 +48,13 @@ impl Scheme {
         }
     }
 
-    /// Whether the engine is on the network, so that it may be away for a while.
+    /// Whether the engine is on the network, so that it may be unreachable for a while.
     #[must_use]
     pub fn is_network(self) -> bool {
         self.default_port().is_some()
     }
 
-    /// For engines on the network: the port when a URL names none.
+    /// Default port of an engine on the network.
     fn default_port(self) -> Option<u16> {
         match self {
             Self::Embedded | Self::Memory => None,
@@ -64,7 +64,7 @@ impl Scheme {
     }
 }
 
-/// A URL taken apart.
+/// A parsed URL.
 ///
 /// ```
 /// use floe_core::url::{EngineUrl, Scheme};
@@ -74,11 +74,11 @@ impl Scheme {
 /// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct EngineUrl {
-    /// Which engine.
+    /// The engine.
     pub scheme: Scheme,
-    /// What follows the scheme: a path for `embedded:`, nothing for the others.
+    /// Path of an `embedded:` URL; empty for the others.
     pub path: String,
-    /// The servers, for engines on the network; none where a profile is to name them.
+    /// The servers, for engines on the network; empty where a profile names them.
     pub hosts: Vec<Endpoint>,
     /// The topic after the servers, if one is named.
     pub topic: Option<String>,
@@ -87,7 +87,7 @@ pub struct EngineUrl {
 }
 
 impl EngineUrl {
-    /// Fails if an option is none of `known`.
+    /// Refuses options that are not in `known`.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] that names the option and the nearest known one.
@@ -110,8 +110,8 @@ impl EngineUrl {
 }
 
 impl EngineUrl {
-    /// The whole URL, from which the same can be parsed again. Options may hold keys, so this is not for messages; those
-    /// take `Display`, which leaves the options out.
+    /// The whole URL, from which the same can be parsed again. Options may hold private keys, so messages
+    /// use `Display`, which leaves the options out.
     #[must_use]
     pub fn with_options(&self) -> String {
         let topic = self.topic.as_deref().map(encode);
@@ -125,7 +125,7 @@ impl EngineUrl {
     }
 }
 
-/// Values of options may be keys, so only their names are shown.
+/// Shows only the names of options: their values may be private keys.
 impl fmt::Debug for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let options: Vec<_> = self.options.keys().collect();
@@ -167,7 +167,7 @@ impl FromStr for EngineUrl {
         };
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let (path, hosts, topic) = match scheme.default_port() {
-            // A profile names the host, and which one is an option.
+            // The host comes from a profile, which an option names.
             Some(_) if scheme == Scheme::Fluvio && path == "//" => (String::new(), Vec::new(), None),
             Some(port) => {
                 let (hosts, topic) = parse_hosts(path, port).map_err(|problem| {
@@ -189,7 +189,7 @@ impl FromStr for EngineUrl {
         let mut options = BTreeMap::new();
         for pair in query.into_iter().flat_map(|query| query.split('&')).filter(|pair| !pair.is_empty()) {
             let Some((key, value)) = pair.split_once('=') else {
-                // It may be the rest of a value with an `&`, so it is not shown.
+                // The text may be part of a secret value with an `&`, so the message leaves it out.
                 let number = options.len() + 1;
                 return Err(bad(format!("option {number} has no value; an & inside a value is written %26")));
             };
@@ -202,10 +202,10 @@ impl FromStr for EngineUrl {
     }
 }
 
-/// Stands where something was left out.
+/// Placeholder of a hidden value.
 const HIDDEN: &str = "HIDDEN";
 
-/// A URL as it may be seen: without keys, passwords and tokens. For messages, logs and `Debug`.
+/// Hides private keys, passwords and tokens of a URL, for messages, logs and `Debug`.
 ///
 /// ```
 /// let url = "fluvio+tls://host?domain=fluvio.local&key=-----BEGIN%20PRIVATE%20KEY-----";
@@ -232,7 +232,7 @@ fn is_secret(name: &str, value: &str) -> bool {
             .any(|word| name.contains(word))
 }
 
-/// What is left of a text that may be no URL: no value of any option, and no user.
+/// Masks a text that may be no URL: option values and the user are hidden.
 fn masked(text: &str) -> String {
     let (place, query) = text.split_once('?').map_or((text, None), |(place, query)| (place, Some(query)));
     let mut out = match (place.split_once("//"), place.rsplit_once('@')) {
@@ -246,7 +246,7 @@ fn masked(text: &str) -> String {
     out
 }
 
-/// Takes `//h1:1,h2:2/topic` apart.
+/// Parses `//h1:1,h2:2/topic`.
 fn parse_hosts(text: &str, default_port: u16) -> Result<(Vec<Endpoint>, Option<String>), String> {
     let rest = text.strip_prefix("//").ok_or("no // after the scheme")?;
     let (hosts, topic) = rest.split_once('/').map_or((rest, None), |(hosts, topic)| (hosts, Some(topic)));
@@ -313,7 +313,7 @@ fn decode(text: &str) -> Result<String, String> {
     decode_percent(text).ok_or_else(|| "a % is not followed by two hex digits".to_owned())
 }
 
-/// The opposite of [`decode`]: everything that has a meaning in a URL is written `%XX`.
+/// The inverse of [`decode`]: characters with a meaning in a URL are written `%XX`.
 fn encode(text: &str) -> String {
     text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
         match byte {
@@ -342,7 +342,7 @@ fn decode_percent(text: &str) -> Option<String> {
     String::from_utf8(out).ok()
 }
 
-/// The word in `known` that differs least from `word`, if it is near enough to be what was meant.
+/// The word in `known` nearest to `word`, if it is near enough for a suggestion.
 #[must_use]
 pub fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known

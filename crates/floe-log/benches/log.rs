@@ -1,12 +1,12 @@
-//! The log against plain `pwritev` and `pread` of the same ready-made batches, as ratios of one run; then 1,000
-//! partitions: memory, and the time to open them.
+//! Compares the log with plain vectored writes and reads of the same prepared batches, as ratios within one run. Then
+//! measures 1,000 partitions: memory, and the time to open them.
 //!
 //! `cargo bench -p floe-log`; `FLOE_BENCH_MIB` sets the bytes per measurement (512), `FLOE_BENCH_OPEN_MIB` those of
 //! the opening (5,120).
 
 use std::{
     fs::{File, OpenOptions},
-    io::{IoSlice, IoSliceMut},
+    io::{IoSlice, Read, Seek, SeekFrom, Write},
     path::Path,
     sync::Arc,
     time::Instant,
@@ -36,11 +36,11 @@ fn batch(size: usize, seed: u64) -> EncodedBatch {
     EncodedBatch::parse(Bytes::from(bytes)).expect("a valid batch")
 }
 
-/// What one measurement cost.
+/// Cost of one measurement.
 #[derive(Clone, Copy)]
 struct Cost {
     mib_per_second: f64,
-    /// Processor time of this thread: what remains meaningful on a machine that is busy with other things.
+    /// Processor time of this thread; comparable even when other programs keep the machine busy. 0 off Linux.
     cpu_per_gib: f64,
 }
 
@@ -69,7 +69,7 @@ fn thread_cpu_seconds() -> f64 {
 }
 
 fn raw_write(path: &Path, batches: &[EncodedBatch], total: usize) -> Cost {
-    let file = OpenOptions::new().create(true).truncate(true).write(true).open(path).expect("a file");
+    let mut file = OpenOptions::new().create(true).truncate(true).write(true).open(path).expect("a file");
     let watch = Watch::start();
     let mut position = 0;
     for batch in batches.iter().cycle() {
@@ -78,20 +78,21 @@ fn raw_write(path: &Path, batches: &[EncodedBatch], total: usize) -> Cost {
         }
         let (prefix, rest) = (batch.prefix(), batch.rest());
         let slices = [IoSlice::new(&prefix), IoSlice::new(&rest)];
-        let written = rustix::io::pwritev(&file, &slices, position as u64).expect("written");
+        let written = file.write_vectored(&slices).expect("written");
         assert_eq!(written, batch.len());
         position += written;
     }
     watch.stop(position)
 }
 
-/// Reads the file and checks the checksum of every batch, as the log's reader and its consumer do.
+/// Reads the file and verifies the checksum of every batch, as the log's reader and its consumer do.
 fn raw_read(path: &Path) -> Cost {
-    let file = File::open(path).expect("the file");
+    let mut file = File::open(path).expect("the file");
     let watch = Watch::start();
     let (mut position, mut buffer) = (0_u64, vec![0_u8; READ]);
     loop {
-        let read = rustix::io::preadv(&file, &mut [IoSliceMut::new(&mut buffer)], position).expect("read");
+        file.seek(SeekFrom::Start(position)).expect("a position");
+        let read = file.read(&mut buffer).expect("read");
         let mut used = 0;
         while read - used >= 57 {
             let length = i32::from_be_bytes(buffer[used + 8..used + 12].try_into().expect("four bytes"));
@@ -151,9 +152,9 @@ fn median(costs: &[Cost]) -> Cost {
     Cost { mib_per_second: middle(|c| c.mib_per_second), cpu_per_gib: middle(|c| c.cpu_per_gib) }
 }
 
-fn compare(what: &str, log: Cost, raw: Cost) {
+fn compare(operation: &str, log: Cost, raw: Cost) {
     println!(
-        "  {what}: {:>5.0} of {:>5.0} MiB/s = {:.2}; processor time {:.2} s/GiB against {:.2}",
+        "  {operation}: {:>5.0} of {:>5.0} MiB/s = {:.2}; processor time {:.2} s/GiB against {:.2}",
         log.mib_per_second,
         raw.mib_per_second,
         log.mib_per_second / raw.mib_per_second,
@@ -173,12 +174,12 @@ fn setting(name: &str, default: usize) -> usize {
 }
 
 fn one_partition(total: usize) {
-    // As odd as real batches: with whole pages the plain file, which has no header, would be page-aligned throughout.
+    // Odd sizes, like real batches: with whole pages the plain file, which has no header, would be page-aligned.
     for size in [1_051, 16_411, 262_171] {
         let batches: Vec<_> = (0..64).map(|seed| batch(size, seed)).collect();
         let (mut raw, mut log) = ((Vec::new(), Vec::new()), (Vec::new(), Vec::new()));
         for round in 0..2 * ROUNDS {
-            // In turns: who comes second finds the machine writing back what the first one left.
+            // Alternates, because the second measurement of a pair competes with the writeback of the first.
             let directory = tempfile::tempdir().expect("a directory");
             if round % 2 == 0 {
                 let file = directory.path().join("raw");
@@ -192,9 +193,9 @@ fn one_partition(total: usize) {
             log.1.push(log_read(&store, "t"));
             store.delete_topic("t").expect("deleted");
         }
-        println!("batches of {} KiB, log against plain calls", size >> 10);
-        compare("append               ", median(&log.0), median(&raw.0));
-        compare("read, checksums tested", median(&log.1), median(&raw.1));
+        println!("batches of {} KiB, log compared with plain calls", size >> 10);
+        compare("append                  ", median(&log.0), median(&raw.0));
+        compare("read, checksums verified", median(&log.1), median(&raw.1));
     }
 }
 
@@ -226,7 +227,7 @@ fn thousand_partitions(total: usize) {
         watch.stop(written).mib_per_second,
         resident_mib(),
     );
-    let open_all = |what: &str| {
+    let open_all = |situation: &str| {
         let started = Instant::now();
         let store = Store::open(config()).expect("a store");
         let opened = started.elapsed();
@@ -235,7 +236,7 @@ fn thousand_partitions(total: usize) {
             assert!(partition.bounds().end > 0);
         }
         println!(
-            "opened {what}: {:.3} s, with all partitions {:.3} s, resident {:.0} MiB",
+            "opened {situation}: {:.3} s, with all partitions {:.3} s, resident {:.0} MiB",
             opened.as_secs_f64(),
             started.elapsed().as_secs_f64(),
             resident_mib(),
@@ -247,13 +248,13 @@ fn thousand_partitions(total: usize) {
     store.close().expect("closed");
     println!("synced and closed in {:.3} s", started.elapsed().as_secs_f64());
     drop(store);
-    // Dropped without a close: the next opening recovers.
+    // Dropping without a close makes the next open recover.
     drop(open_all("after a close"));
-    open_all("after a crash behind a checkpoint").delete_topic("t").expect("deleted");
+    open_all("after a crash that followed a checkpoint").delete_topic("t").expect("deleted");
 }
 
 fn main() {
-    // `cargo test --benches` starts this too: then a little of everything is enough.
+    // `cargo test --benches` runs this as well; small sizes are enough there.
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let (total, open) = if is_bench {
         (setting("FLOE_BENCH_MIB", 512), setting("FLOE_BENCH_OPEN_MIB", 5_120))

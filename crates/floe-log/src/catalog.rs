@@ -1,4 +1,4 @@
-//! Topics, log numbers, recovery points and committed offsets: everything small, in one `redb` database.
+//! Catalog of topics, log ids, recovery points and committed offsets in one `redb` database.
 //!
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
@@ -17,15 +17,16 @@ use crate::{
     Durability, LogError, TopicConfig,
     database_file::{DatabaseFile, Failure},
     disk::{Disk, Open},
+    invariant::invariant,
 };
 
-/// Version of everything in the data directory.
+/// Version of the data directory's format.
 pub(crate) const FORMAT_VERSION: u64 = 1;
 
-/// Memory for database pages; the catalog is small, and what is read often is kept outside it.
+/// Cache size for database pages. The catalog is small, and the store keeps its contents in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
 
-/// Topic id, partitions, created ms, durability kind, durability ms, retention ms, retention bytes, segment bytes.
+/// Topic id, partitions, creation ms, durability kind, durability ms, retention ms, retention bytes, segment bytes.
 type TopicRow = (u64, u32, i64, u8, u64, Option<u64>, Option<u64>, Option<u64>);
 
 const SYSTEM: TableDefinition<'_, &str, u64> = TableDefinition::new("system");
@@ -33,12 +34,12 @@ const TOPICS: TableDefinition<'_, &str, TopicRow> = TableDefinition::new("topics
 const METADATA: TableDefinition<'_, (u64, &str), &str> = TableDefinition::new("topic_metadata");
 /// Topic id and partition to log id and log start.
 const LOGS: TableDefinition<'_, (u64, u32), (u64, i64)> = TableDefinition::new("logs");
-/// Log id to segment base, position in it, next offset: everything before is synced.
+/// Log id to segment base, position in it, next offset: all bytes before are synced.
 const RECOVERY: TableDefinition<'_, u64, (i64, u64, i64)> = TableDefinition::new("recovery");
 /// Group, topic id and partition to offset, time of the commit, metadata.
 const OFFSETS: TableDefinition<'_, (&str, u64, u32), (i64, i64, &str)> = TableDefinition::new("offsets");
 
-/// A point up to which a log is synced.
+/// Point up to which a log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DurablePoint {
     pub(crate) segment: i64,
@@ -46,7 +47,7 @@ pub(crate) struct DurablePoint {
     pub(crate) next: i64,
 }
 
-/// A topic as stored.
+/// Stored topic.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredTopic {
     pub(crate) name: String,
@@ -56,7 +57,7 @@ pub(crate) struct StoredTopic {
     pub(crate) logs: Vec<StoredLog>,
 }
 
-/// A partition's log as stored.
+/// Stored log of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct StoredLog {
     pub(crate) id: u64,
@@ -64,7 +65,7 @@ pub(crate) struct StoredLog {
     pub(crate) durable: Option<DurablePoint>,
 }
 
-/// A committed offset as stored.
+/// Stored committed offset.
 #[derive(Debug, Clone)]
 pub(crate) struct StoredOffset {
     pub(crate) group: String,
@@ -79,18 +80,19 @@ pub(crate) struct StoredOffset {
 pub(crate) struct Catalog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<DatabaseState>,
 }
 
 #[derive(Debug)]
-enum State {
+enum DatabaseState {
     Open(OpenDatabase),
-    /// An operation on the file failed, after which redb refuses everything. The next change opens the file again.
+    /// A file operation failed, after which redb refuses all operations. The next change reopens the file.
     Failed {
-        /// Number of the change that was under way.
+        /// Number of the change in flight, which may or may not be stored.
         doubtful: Option<u64>,
     },
-    /// A database that is dropped late would write into files that somebody else has open by then.
+    /// The database is dropped with the store's lock still held: later it could write into a file that another store
+    /// has open.
     Closed,
 }
 
@@ -100,12 +102,12 @@ struct OpenDatabase {
     failure: Arc<OnceLock<Failure>>,
 }
 
-/// A change that is under way.
+/// Change in flight.
 #[derive(Debug)]
 struct Attempt<T> {
-    /// Its number, as soon as there is something that could be stored.
+    /// Number of the change, once it could be stored.
     number: Option<u64>,
-    /// What it gives back once it is stored.
+    /// Return value of the change.
     result: Option<T>,
 }
 
@@ -121,7 +123,7 @@ impl OpenDatabase {
         Ok(Self { database, failure })
     }
 
-    /// One transaction. `attempt` tells how far it came.
+    /// Runs one transaction; `attempt` records how far it got.
     fn write<T>(
         &self,
         attempt: &mut Attempt<T>,
@@ -144,7 +146,7 @@ impl OpenDatabase {
 
 impl Catalog {
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, LogError> {
-        let state = State::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
+        let state = DatabaseState::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
         let catalog = Self { disk, path: path.to_path_buf(), state: Mutex::new(state) };
         catalog
             .write(|transaction| {
@@ -179,11 +181,11 @@ impl Catalog {
         let mut attempt = Attempt { number: None, result: None };
         let outcome = open.write(&mut attempt, change);
         if let Err(error) = self.note_failure(&mut state, attempt.number, outcome)
-            && !self.is_stored_all_the_same(&mut state, attempt.number)
+            && !self.is_stored_despite_failure(&mut state, attempt.number)
         {
             return Err(error);
         }
-        // A change that was stored has a result.
+        invariant!(attempt.result.is_some(), "a stored change has a result");
         attempt.result.ok_or(LogError::Closed)
     }
 
@@ -193,25 +195,25 @@ impl Catalog {
         self.note_failure(&mut state, None, result)
     }
 
-    /// The database, opened again if it failed before.
-    fn database<'s>(&self, state: &'s mut State) -> Result<&'s OpenDatabase, LogError> {
-        if let State::Failed { doubtful } = state {
+    /// Returns the database, and reopens it after a failure.
+    fn database<'s>(&self, state: &'s mut DatabaseState) -> Result<&'s OpenDatabase, LogError> {
+        if let DatabaseState::Failed { doubtful } = state {
             let (open, changes) = self.reopen()?;
-            // The change was stored although the store was told that it was not: what it knows and what is stored are
-            // in step again only when all is read anew.
+            // The change was stored although it was reported as failed: memory and database agree again only after the
+            // store is reopened.
             if doubtful.is_some_and(|doubtful| changes >= doubtful) {
                 return Err(LogError::catalog(redb::Error::PreviousIo));
             }
-            tracing::info!(path = %self.path.display(), "the catalog is open again after an error of the disk");
-            *state = State::Open(open);
+            tracing::info!(path = %self.path.display(), "the catalog was reopened after a disk error");
+            *state = DatabaseState::Open(open);
         }
         match state {
-            State::Open(open) => Ok(open),
-            State::Failed { .. } | State::Closed => Err(LogError::Closed),
+            DatabaseState::Open(open) => Ok(open),
+            DatabaseState::Failed { .. } | DatabaseState::Closed => Err(LogError::Closed),
         }
     }
 
-    /// The database anew, and how many changes are stored.
+    /// Reopens the database and returns it with the number of stored changes.
     fn reopen(&self) -> Result<(OpenDatabase, u64), LogError> {
         let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write)?;
         let changes = open
@@ -220,37 +222,40 @@ impl Catalog {
         Ok((open, changes))
     }
 
-    /// Looks whether a change that failed is stored, which is so if the last write failed after it had done its work.
-    /// Then one more transaction sees to it that it stays.
-    fn is_stored_all_the_same(&self, state: &mut State, number: Option<u64>) -> bool {
-        let (State::Failed { .. }, Some(number)) = (&*state, number) else { return false };
+    /// Returns whether a failed change is stored nevertheless, which happens if its last write failed after it took
+    /// effect. One more transaction then makes it durable.
+    fn is_stored_despite_failure(&self, state: &mut DatabaseState, number: Option<u64>) -> bool {
+        let (DatabaseState::Failed { .. }, Some(number)) = (&*state, number) else { return false };
         let Ok((open, changes)) = self.reopen() else { return false };
         let is_stored = changes >= number;
         if is_stored && open.write(&mut Attempt { number: None, result: None }, |_| Ok(())).is_err() {
             return false;
         }
-        *state = State::Open(open);
+        *state = DatabaseState::Open(open);
         is_stored
     }
 
-    /// Puts a database aside whose file failed. Not after a failed sync: what the kernel held back then is lost or
-    /// not, which nobody can find out by reading the file again.
+    /// Abandons a database whose file failed. Not after a failed sync: reading the file again cannot tell whether the
+    /// unsynced pages are lost.
     fn note_failure<T>(
         &self,
-        state: &mut State,
+        state: &mut DatabaseState,
         doubtful: Option<u64>,
         result: Result<T, redb::Error>,
     ) -> Result<T, LogError> {
-        let State::Open(open) = state else { return Err(LogError::Closed) };
+        let DatabaseState::Open(open) = state else {
+            invariant!(false, "an operation runs on an open database");
+            return Err(LogError::Closed);
+        };
         let failure = open.failure.get().copied();
         if failure.is_some_and(|failure| !failure.is_sync) {
-            *state = State::Failed { doubtful };
+            *state = DatabaseState::Failed { doubtful };
         }
         result.map_err(|error| catalog_error(&self.path, error, failure.as_ref()))
     }
 
     pub(crate) fn close(&self) {
-        *self.state.lock() = State::Closed;
+        *self.state.lock() = DatabaseState::Closed;
     }
 
     pub(crate) fn topics(&self) -> Result<Vec<StoredTopic>, LogError> {
@@ -323,7 +328,7 @@ impl Catalog {
         })
     }
 
-    /// Notes how far logs are synced, in one transaction.
+    /// Stores durable points of logs in one transaction.
     pub(crate) fn set_durable(&self, points: &[(u64, DurablePoint)]) -> Result<(), LogError> {
         if points.is_empty() {
             return Ok(());
@@ -337,7 +342,7 @@ impl Catalog {
         })
     }
 
-    /// Notes where logs start: (topic id, partition, log id, start).
+    /// Stores the starts of logs, given as (topic id, partition, log id, start), in one transaction.
     pub(crate) fn set_starts(&self, starts: &[(u64, u32, u64, i64)]) -> Result<(), LogError> {
         if starts.is_empty() {
             return Ok(());
@@ -345,8 +350,8 @@ impl Catalog {
         self.write(|transaction| {
             let mut logs = transaction.open_table(LOGS)?;
             for (topic, partition, log, start) in starts {
-                // Gone if the topic was deleted meanwhile: it must not come back. A start that somebody else moved
-                // further in between stays: what lies before it may be gone.
+                // The row is missing if the topic was deleted in the meantime; it must not return. A later start stays,
+                // since files before it may be removed.
                 let present = logs.get((*topic, *partition))?.map(|row| row.value().1);
                 if present.is_some_and(|present| present < *start) {
                     logs.insert((*topic, *partition), (*log, *start))?;
@@ -360,7 +365,7 @@ impl Catalog {
         self.read(read_offsets)
     }
 
-    /// Applies offset changes in order, in one transaction; None removes.
+    /// Applies offset changes in order, in one transaction.
     pub(crate) fn change_offsets(&self, changes: &[OffsetChange]) -> Result<(), LogError> {
         self.write(|transaction| {
             let mut offsets = transaction.open_table(OFFSETS)?;
@@ -380,17 +385,17 @@ impl Catalog {
     }
 }
 
-/// One committed offset to store or remove.
+/// Committed offset to store or remove.
 #[derive(Debug, Clone)]
 pub(crate) struct OffsetChange {
     pub(crate) group: String,
     pub(crate) topic_id: u64,
     pub(crate) partition: u32,
-    /// Offset, time of the commit, metadata.
+    /// Offset, commit time, metadata; None removes the offset.
     pub(crate) value: Option<(i64, i64, String)>,
 }
 
-/// Numbers the change, so that it can be told later whether it was stored.
+/// Numbers the change, so that the catalog can tell later whether it was stored.
 fn count_change(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     let mut system = transaction.open_table(SYSTEM)?;
     let number = changes(&system)? + 1;
@@ -398,7 +403,7 @@ fn count_change(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     Ok(number)
 }
 
-/// How many changes were stored.
+/// Returns the number of stored changes.
 fn changes(system: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::Error> {
     Ok(system.get("changes")?.map_or(0, |changes| changes.value()))
 }

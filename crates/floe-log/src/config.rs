@@ -1,4 +1,4 @@
-//! What a store and a topic can be told.
+//! Configuration of stores and topics.
 
 use std::{
     collections::BTreeMap,
@@ -12,27 +12,27 @@ use crate::{
     disk::{Disk, MemoryDisk, RealDisk},
 };
 
-/// Largest segment: positions inside a segment are stored in 32 bits, and a batch may start just below the end.
+/// Maximum segment size: positions in a segment are stored in 32 bits, and a batch may start just below the end.
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 
-/// Names of files and folders of a store, which no namespace may take.
+/// Names of files and directories of a store, which no namespace may use.
 const RESERVED_NAMES: [&str; 2] = ["logs", "journal"];
 
-/// When an append counts as done.
+/// Point at which an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// After the bytes were handed to the operating system. Survives the end of the process, `kill -9` included; a
-    /// power loss may take what was written since the last checkpoint.
+    /// After the write to the operating system. Records survive the end of the process, `kill -9` included; a power
+    /// loss may take those since the last checkpoint.
     #[default]
     Os,
-    /// As [`Durability::Os`], and synced in the background at most this many milliseconds later: a power loss takes
-    /// at most that much.
+    /// After the write to the operating system, followed by a background sync at most this many milliseconds later: a
+    /// power loss takes at most the records of that interval.
     Interval(u64),
-    /// After a sync: a power loss takes nothing that was acknowledged, and readers see only what is synced.
+    /// After a sync: acknowledged records survive a power loss, and readers see only synced records.
     Always,
 }
 
-/// How to open a store.
+/// Configuration of a store.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
     pub(crate) root: PathBuf,
@@ -48,13 +48,13 @@ pub struct StoreConfig {
 }
 
 impl StoreConfig {
-    /// A store in this directory, which is created if it is missing.
+    /// Configures a store in this directory, which is created if it is missing.
     #[must_use]
     pub fn at(path: impl AsRef<Path>) -> Self {
         Self::on(path, Arc::new(RealDisk::new()))
     }
 
-    /// A store in memory: same code, no files, gone when dropped.
+    /// Configures a store in memory, which is lost when dropped.
     #[must_use]
     pub fn memory() -> Self {
         Self::on("/", Arc::new(MemoryDisk::new()))
@@ -75,74 +75,73 @@ impl StoreConfig {
         }
     }
 
-    /// A separate store under the same root: own topics, own lock. None by default.
+    /// Sets the namespace: a separate store under the same root, with its own topics and lock. None by default.
     #[must_use]
     pub fn namespace(mut self, namespace: Option<String>) -> Self {
         self.namespace = namespace;
         self
     }
 
-    /// Where files are kept; for tests, and for storage of your own.
+    /// Sets the disk that holds the files; for tests and custom storage.
     #[must_use]
     pub fn disk(mut self, disk: Arc<dyn Disk>) -> Self {
         self.disk = disk;
         self
     }
 
-    /// A new segment is started when the current one would exceed this many bytes; 256 MiB by default. Retention
-    /// removes whole segments, so this is also its grain. A topic may set its own.
+    /// Sets the segment size in bytes; 256 MiB by default. Retention removes whole segments, so this is also its
+    /// granularity. A topic may override it.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: u64) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// A new segment is started when the current one is this old, so that an idle topic ages out too; 7 days by
-    /// default.
+    /// Sets the age at which a new segment is started, so that records of an idle topic expire too; 7 days by default.
     #[must_use]
     pub fn segment_age(mut self, age: Duration) -> Self {
         self.segment_age = age;
         self
     }
 
-    /// How many of the newest bytes of a partition that has readers stay in memory; 1 MiB by default.
+    /// Sets the size of the tail cache of a partition with readers, in bytes; 1 MiB by default.
     #[must_use]
     pub fn tail_bytes(mut self, bytes: usize) -> Self {
         self.tail_bytes = bytes;
         self
     }
 
-    /// Upper bound for all these tails together; 32 MiB by default.
+    /// Sets the limit for all tail caches together, in bytes; 32 MiB by default.
     #[must_use]
     pub fn tail_budget(mut self, bytes: usize) -> Self {
         self.tail_budget = bytes;
         self
     }
 
-    /// How often retention looks for segments to remove; 30 s by default.
+    /// Sets the interval of retention; 30 s by default.
     #[must_use]
     pub fn retention_interval(mut self, interval: Duration) -> Self {
         self.retention_interval = interval;
         self
     }
 
-    /// How often what was written is synced and noted as the point from which recovery starts; 30 s by default.
-    /// Shorter makes opening after a crash faster.
+    /// Sets the checkpoint interval; 30 s by default. A checkpoint syncs written records and moves the point from which
+    /// recovery starts. Shorter intervals make opening after a crash faster.
     #[must_use]
     pub fn checkpoint_interval(mut self, interval: Duration) -> Self {
         self.checkpoint_interval = interval;
         self
     }
 
-    /// How many segment files stay open between uses; 512 by default. Files with unsynced writes stay open beyond
-    /// that.
+    /// Sets the number of segment files that stay open between uses; 512 by default. Files with unsynced writes stay
+    /// open in addition.
     #[must_use]
     pub fn open_files(mut self, files: usize) -> Self {
         self.open_files = files;
         self
     }
 
-    /// The directory of this store: the root, or the namespace's folder in it.
+    /// Returns the directory of this store: the root, or the namespace's directory in it.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
         match &self.namespace {
@@ -160,7 +159,7 @@ impl StoreConfig {
             return Err(LogError::invalid("interval", "must be longer than zero"));
         }
         if self.open_files == 0 {
-            return Err(LogError::invalid("open_files", "at least one file must stay open"));
+            return Err(LogError::invalid("open_files", "must be at least 1"));
         }
         if let Some(namespace) = &self.namespace {
             let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -173,7 +172,7 @@ impl StoreConfig {
             if RESERVED_NAMES.contains(&namespace.as_str()) {
                 return Err(LogError::invalid(
                     "namespace",
-                    format!("{namespace:?} is a name of the store's own"),
+                    format!("{namespace:?} is reserved for the store"),
                 ));
             }
         }
@@ -181,22 +180,22 @@ impl StoreConfig {
     }
 }
 
-/// What a topic is created with.
+/// Configuration of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicConfig {
-    /// How many partitions; at least one.
+    /// Number of partitions; at least one.
     pub partitions: u32,
-    /// When an append counts as done.
+    /// Point at which an append is acknowledged.
     pub durability: Durability,
-    /// Segments whose last append is older than this are removed. None: kept for ever.
+    /// Maximum age: segments whose last append is older are removed. None keeps them forever.
     pub retention_age: Option<Duration>,
-    /// The oldest segments of a partition are removed while more bytes than this remain without them. None: no
-    /// bound.
+    /// Minimum bytes to keep per partition: the oldest segment is removed while at least this many bytes remain without
+    /// it. None keeps all segments.
     pub retention_bytes: Option<u64>,
-    /// Overrides the store's segment size.
+    /// Segment size in bytes; overrides the store's.
     pub segment_bytes: Option<u64>,
-    /// Kept and handed back, never looked at: for the server on top.
+    /// Metadata of the layer above; stored and returned unchanged.
     pub metadata: BTreeMap<String, String>,
 }
 
@@ -214,48 +213,48 @@ impl Default for TopicConfig {
 }
 
 impl TopicConfig {
-    /// One partition, durability `os`, kept for ever.
+    /// Configures one partition, [`Durability::Os`] and no retention limit.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many partitions; 1 by default.
+    /// Sets the number of partitions; 1 by default.
     #[must_use]
     pub fn partitions(mut self, partitions: u32) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// When an append counts as done; [`Durability::Os`] by default.
+    /// Sets the durability; [`Durability::Os`] by default.
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Removes segments whose last append is older than this; kept for ever by default.
+    /// Sets the maximum age of segments; no limit by default.
     #[must_use]
     pub fn retention_age(mut self, age: Option<Duration>) -> Self {
         self.retention_age = age;
         self
     }
 
-    /// Removes the oldest segments while more bytes than this remain without them; no bound by default.
+    /// Sets the bytes to keep per partition; no limit by default.
     #[must_use]
     pub fn retention_bytes(mut self, bytes: Option<u64>) -> Self {
         self.retention_bytes = bytes;
         self
     }
 
-    /// Overrides the store's segment size.
+    /// Sets the segment size in bytes; the store's by default.
     #[must_use]
     pub fn segment_bytes(mut self, bytes: Option<u64>) -> Self {
         self.segment_bytes = bytes;
         self
     }
 
-    /// Kept and handed back, never looked at.
+    /// Sets metadata that is stored and returned unchanged.
     #[must_use]
     pub fn metadata(mut self, metadata: BTreeMap<String, String>) -> Self {
         self.metadata = metadata;
@@ -264,10 +263,13 @@ impl TopicConfig {
 
     pub(crate) fn check(&self) -> Result<(), LogError> {
         if self.partitions == 0 {
-            return Err(LogError::invalid("partitions", "a topic has at least one partition"));
+            return Err(LogError::invalid("partitions", "must be at least 1"));
         }
         if self.durability == Durability::Interval(0) {
-            return Err(LogError::invalid("durability", "an interval of 0 ms is `always`: say that"));
+            return Err(LogError::invalid(
+                "durability",
+                "an interval of 0 ms is not supported; use `always`",
+            ));
         }
         self.segment_bytes.map_or(Ok(()), check_segment_bytes)
     }

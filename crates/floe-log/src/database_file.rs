@@ -1,4 +1,4 @@
-//! The catalog's database on a [`Disk`](crate::disk::Disk), so that an injected disk holds it too.
+//! Storage backend of the catalog's database on a [`Disk`](crate::disk::Disk), so that injected faults reach it too.
 
 use std::{
     io,
@@ -7,16 +7,16 @@ use std::{
 
 use crate::disk::{DiskFile, read_full_at, write_all_at};
 
-/// The first operation that failed.
+/// First failed operation of a database file.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Failure {
     pub(crate) kind: io::ErrorKind,
-    /// It was a sync: what was written before may be lost although it can be read.
+    /// Whether a sync failed: bytes written before may be lost although they can be read.
     pub(crate) is_sync: bool,
 }
 
-/// One file as redb wants it. After a failure it is not touched any more: a database that failed is put aside and
-/// opened anew, and the old one must not write when it is dropped.
+/// File of the redb database. After a failure every operation fails: the catalog abandons a failed database and opens a
+/// new one, and the old one must not write when it is dropped.
 #[derive(Debug)]
 pub(crate) struct DatabaseFile {
     pub(crate) file: Arc<dyn DiskFile>,
@@ -29,7 +29,7 @@ impl DatabaseFile {
             return Err(failure.kind.into());
         }
         work().inspect_err(|error| {
-            // A second failure at the same moment says nothing new.
+            // Only the first failure counts.
             let _ = self.failure.set(Failure { kind: error.kind(), is_sync });
         })
     }

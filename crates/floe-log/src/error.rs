@@ -1,10 +1,10 @@
-//! The one error of this crate.
+//! Error type of this crate.
 
 use std::{io, path::PathBuf, sync::Arc};
 
 use floe_wire::WireError;
 
-/// What a call on the store can fail with. Cloning is cheap: one failed write answers every producer behind it.
+/// Error of a store or partition. Cloning is cheap: one failed write completes every append of its run.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum LogError {
@@ -16,54 +16,56 @@ pub enum LogError {
     Locked {
         /// The directory.
         path: PathBuf,
-        /// Who holds it, if its lock file says so.
+        /// Process that holds the lock, if its lock file can be read.
         pid: Option<u32>,
     },
-    /// No such topic, or it was deleted meanwhile.
+    /// The topic does not exist, or was deleted in the meantime.
     #[error("topic {topic:?} does not exist")]
     TopicNotFound {
-        /// The name asked for.
+        /// Requested name.
         topic: String,
     },
-    /// The name is taken.
-    #[error("topic {topic:?} exists already")]
+    /// The topic name is taken.
+    #[error("topic {topic:?} already exists")]
     TopicExists {
-        /// The name asked for.
+        /// Requested name.
         topic: String,
     },
-    /// The topic has fewer partitions.
+    /// The topic has no partition of this number.
     #[error("topic {topic:?} has no partition {partition}")]
     PartitionNotFound {
         /// The topic.
         topic: String,
-        /// The partition asked for.
+        /// Requested partition.
         partition: u32,
     },
     /// The offset was removed by retention, or was never assigned.
-    #[error("offset {offset} is out of range: the partition holds {start} up to, not including, {end}")]
+    #[error(
+        "offset {offset} is out of range: the partition holds offsets from {start} up to, but not including, {end}"
+    )]
     OutOfRange {
-        /// The offset asked for.
+        /// Requested offset.
         offset: i64,
-        /// First offset that can be read.
+        /// First readable offset.
         start: i64,
-        /// Offset after the last one that can be read.
+        /// Offset after the last readable one.
         end: i64,
     },
-    /// The batch does not fit.
-    #[error("the batch has {size} bytes, at most {limit} fit")]
+    /// The batch exceeds the size limit.
+    #[error("the batch has {size} bytes; the limit is {limit}")]
     TooLarge {
-        /// Bytes of the batch.
+        /// Size of the batch in bytes.
         size: usize,
-        /// The limit in bytes.
+        /// Limit in bytes.
         limit: usize,
     },
-    /// The batch given to `submit` is damaged or empty; nothing was written.
-    #[error("the batch was refused: {source}")]
+    /// The submitted batch is damaged or empty; nothing was written.
+    #[error("the batch was rejected: {source}")]
     BadBatch {
-        /// What is wrong with it.
+        /// Problem with the batch.
         source: WireError,
     },
-    /// Stored bytes are not what was written. Nothing was cut or repaired: the file is left as it is.
+    /// Stored bytes differ from the written ones. The file was neither truncated nor repaired.
     #[error("topic {topic:?} partition {partition} is corrupt in {} at byte {position}: {problem}", path.display())]
     Corrupt {
         /// The topic.
@@ -72,31 +74,31 @@ pub enum LogError {
         partition: u32,
         /// The damaged file.
         path: PathBuf,
-        /// Where in the file.
+        /// Position in the file.
         position: u64,
-        /// What is wrong.
+        /// Description of the damage.
         problem: String,
     },
-    /// The disk refused an operation.
+    /// A file operation failed.
     #[error("cannot {operation} {}: {source}", path.display())]
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What was tried, as a verb.
+        /// Attempted operation, as a verb.
         operation: &'static str,
-        /// The system's answer.
+        /// The system's error.
         source: Arc<io::Error>,
     },
-    /// No space is left. The batch, or the change of topics or offsets, was not stored; all is as before and works again
-    /// once there is room.
+    /// The disk is full. The batch, or the change of topics or offsets, was not stored; the store works again once
+    /// there is space.
     #[error("no space left on the disk that holds {}; free some or shorten the retention of a topic", path.display())]
     DiskFull {
-        /// The file that could not grow.
+        /// File that could not grow.
         path: PathBuf,
     },
-    /// A sync failed earlier. What the kernel held back is lost or not, nobody can know: nothing more is
-    /// acknowledged until the store is opened again.
-    #[error("the store stopped after a failed sync ({source}); check the disk, then open the store again")]
+    /// A sync failed earlier. The unsynced bytes may be lost, and a later sync cannot tell: the store acknowledges
+    /// nothing more until it is opened again.
+    #[error("the store stopped after a failed sync ({source}); check the disk, then reopen the store")]
     Poisoned {
         /// The failed sync.
         source: Arc<io::Error>,
@@ -104,36 +106,36 @@ pub enum LogError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
-    /// The files are of a version that this release cannot read.
+    /// The data directory has a format version that this release cannot read.
     #[error("the data directory has format {found}, this release reads format {supported}")]
     Format {
-        /// Version in the files.
+        /// Version in the data directory.
         found: u64,
-        /// Version of this release.
+        /// Version that this release reads.
         supported: u64,
     },
-    /// A setting makes no sense.
+    /// A setting is invalid.
     #[error("{setting}: {problem}")]
     InvalidConfig {
-        /// Which setting.
+        /// Name of the setting.
         setting: &'static str,
-        /// What is wrong with it.
+        /// Problem with its value.
         problem: String,
     },
-    /// There are logs and no catalog that says whose they are. Nothing was changed.
+    /// The directory holds logs but no catalog that assigns them to topics. Nothing was changed.
     #[error(
-        "{} is missing or empty although there are logs beside it: put it back from a copy, or move the logs away \
-         to begin anew",
+        "{} is missing or empty, but there are logs next to it: restore it from a backup, or move the logs away to \
+         start with an empty store",
         path.display()
     )]
     CatalogMissing {
-        /// Where the catalog should be.
+        /// Expected path of the catalog.
         path: PathBuf,
     },
-    /// The catalog (`meta.redb`) refused an operation.
+    /// An operation of the catalog (`meta.redb`) failed.
     #[error("catalog: {source}")]
     Catalog {
-        /// What the database said.
+        /// The database's error.
         source: Arc<redb::Error>,
     },
 }

@@ -1,8 +1,7 @@
-//! The sparse index of a segment: offset and time to position.
+//! Sparse index of a segment: maps offset and time to a position.
 //!
-//! An entry every 64 KiB keeps the index at 1/4096 of the log. The file form (`.idx`) is a cache: everything in it can
-//! be found again by reading the segment, so a missing or damaged one costs a scan and nothing else. The byte layout
-//! is in `docs/formats/log.md`.
+//! With one entry per 64 KiB the index takes 1/4096 of the log. The file (`.idx`) is a cache: recovery can rebuild it
+//! from the segment, so a missing or damaged one costs a scan. The byte layout is in `docs/formats/log.md`.
 
 use std::{io, path::Path};
 
@@ -10,7 +9,7 @@ use bytes::{Buf, BufMut};
 
 use crate::disk::{Disk, Open, read_all, write_all_at};
 
-/// Bytes of segment between two entries.
+/// Minimum distance in bytes between the batches of two entries.
 pub(crate) const INDEX_STEP: u64 = 64 << 10;
 
 const MAGIC: &[u8; 8] = b"floe-idx";
@@ -18,18 +17,18 @@ const VERSION: u32 = 1;
 pub(crate) const INDEX_HEADER_LEN: usize = 64;
 const ENTRY_LEN: usize = 16;
 
-/// Where one batch starts.
+/// Start of one batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexEntry {
-    /// Its base offset, less the segment's.
+    /// Base offset of the batch minus that of the segment.
     pub(crate) delta: u32,
-    /// Its first byte in the file.
+    /// Position of its first byte in the file.
     pub(crate) position: u32,
     /// Largest record timestamp of the batches before it in the segment.
     pub(crate) max_time_before: i64,
 }
 
-/// What is known of a segment up to some byte.
+/// Summary of a segment up to some byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct IndexSummary {
     /// Base offset of the segment.
@@ -40,11 +39,11 @@ pub(crate) struct IndexSummary {
     pub(crate) end: i64,
     /// Largest record timestamp in those bytes; `i64::MIN` if there is none.
     pub(crate) max_time: i64,
-    /// When the last of those bytes was appended, milliseconds since the Unix epoch.
+    /// Append time of the last of those bytes, milliseconds since the Unix epoch.
     pub(crate) last_append_ms: i64,
 }
 
-/// Collects entries while batches are appended or scanned.
+/// Index in memory, built while batches are appended or scanned.
 #[derive(Debug, Clone)]
 pub(crate) struct IndexBuilder {
     pub(crate) entries: Vec<IndexEntry>,
@@ -58,13 +57,13 @@ impl IndexBuilder {
         Self { entries: Vec::new(), base, next_at: 0, max_time: i64::MIN }
     }
 
-    /// Continues after `entries`, the last of which starts at the batch that is noted next.
+    /// Continues after `entries`; the last one is dropped, since its batch is noted again.
     pub(crate) fn continuing(base: i64, mut entries: Vec<IndexEntry>) -> Self {
         let max_time = entries.pop().map_or(i64::MIN, |last| last.max_time_before);
         Self { entries, base, next_at: 0, max_time }
     }
 
-    /// Takes note of the batch that starts at `position`.
+    /// Adds the batch that starts at `position`.
     pub(crate) fn note(&mut self, base_offset: i64, position: u64, max_timestamp: i64) {
         if position >= self.next_at
             && let (Ok(delta), Ok(at)) = (u32::try_from(base_offset - self.base), u32::try_from(position))
@@ -72,13 +71,13 @@ impl IndexBuilder {
             self.entries.push(IndexEntry { delta, position: at, max_time_before: self.max_time });
             self.next_at = position + INDEX_STEP;
         }
-        // Zero and less mean that the records have no time.
+        // Timestamps of zero or less mean that the records have none.
         if max_timestamp > 0 {
             self.max_time = self.max_time.max(max_timestamp);
         }
     }
 
-    /// Forgets entries at or after `position`, and the times of what was there.
+    /// Drops entries at or after `position` and sets the largest timestamp before it.
     pub(crate) fn cut(&mut self, position: u64, max_time: i64) {
         self.entries.retain(|entry| u64::from(entry.position) < position);
         self.next_at = self.entries.last().map_or(0, |last| u64::from(last.position) + INDEX_STEP);
@@ -86,19 +85,19 @@ impl IndexBuilder {
     }
 }
 
-/// The last entry that is not behind `offset`.
+/// Returns the last entry at or before `offset`.
 pub(crate) fn entry_for_offset(entries: &[IndexEntry], base: i64, offset: i64) -> Option<IndexEntry> {
     let behind = entries.partition_point(|entry| base + i64::from(entry.delta) <= offset);
     behind.checked_sub(1).and_then(|last| entries.get(last)).copied()
 }
 
-/// The last entry before which every record is older than `time`.
+/// Returns the last entry before which every record is older than `time`.
 pub(crate) fn entry_for_time(entries: &[IndexEntry], time: i64) -> Option<IndexEntry> {
     let behind = entries.partition_point(|entry| entry.max_time_before < time);
     behind.checked_sub(1).and_then(|last| entries.get(last)).copied()
 }
 
-/// Writes the index file beside its name and puts it in place at once.
+/// Writes the index to a temporary file and renames it into place.
 pub(crate) fn write(
     disk: &dyn Disk,
     path: &Path,
@@ -122,27 +121,28 @@ pub(crate) fn write(
         bytes.put_i64(entry.max_time_before);
     }
     bytes.put_u32(crc32c::crc32c(bytes.get(INDEX_HEADER_LEN..).unwrap_or_default()));
-    let beside = path.with_extension("idx.new");
-    let file = disk.open(&beside, Open::Create)?;
+    let temporary = path.with_extension("idx.new");
+    let file = disk.open(&temporary, Open::Create)?;
     write_all_at(&*file, &bytes, 0)?;
-    disk.rename(&beside, path)
+    drop(file);
+    disk.rename(&temporary, path)
 }
 
-/// The summary of an index file; None if it is missing or damaged.
+/// Reads the summary of an index file; None if it is missing or damaged.
 pub(crate) fn read_summary(disk: &dyn Disk, path: &Path) -> Option<IndexSummary> {
     let file = disk.open(path, Open::Read).ok()?;
     let bytes = read_all(&*file, INDEX_HEADER_LEN).ok()?;
     decode_header(&bytes).map(|(summary, _)| summary)
 }
 
-/// A whole index file; None if it is missing or damaged. `segment_bytes` bounds what is read.
+/// Reads a whole index file; None if it is missing or damaged. `segment_bytes` limits the bytes read.
 pub(crate) fn read(
     disk: &dyn Disk,
     path: &Path,
     segment_bytes: u64,
 ) -> Option<(IndexSummary, Vec<IndexEntry>)> {
     let file = disk.open(path, Open::Read).ok()?;
-    // No entry is nearer to the next than a batch header is long, whatever the file says.
+    // Entries are at least one batch header (57 bytes) apart, so a larger index is invalid.
     let limit = usize::try_from(segment_bytes / 2).ok()?.saturating_add(INDEX_HEADER_LEN + ENTRY_LEN + 4);
     let bytes = read_all(&*file, limit).ok()?;
     let (summary, count) = decode_header(&bytes)?;
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_are_a_step_apart_and_come_back_from_the_file() {
+    fn entries_are_a_step_apart_and_survive_a_round_trip() {
         let (summary, entries) = sample();
         assert_eq!(entries.len(), 6);
         assert_eq!(entries[0], IndexEntry { delta: 0, position: 64, max_time_before: i64::MIN });
@@ -212,11 +212,11 @@ mod tests {
         write(&disk, path, &summary, &entries).unwrap();
         assert_eq!(read(&disk, path, 400_064), Some((summary, entries)));
         assert_eq!(read_summary(&disk, path), Some(summary));
-        assert_eq!(disk.paths(), [path], "the file beside is gone");
+        assert_eq!(disk.paths(), [path], "the temporary file is gone");
     }
 
     #[test]
-    fn any_flipped_byte_or_cut_makes_the_file_worthless_rather_than_wrong() {
+    fn damaged_or_truncated_index_is_rejected() {
         let (summary, entries) = sample();
         let disk = MemoryDisk::new();
         let path = Path::new("/00.idx");

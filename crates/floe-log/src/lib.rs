@@ -1,4 +1,4 @@
-//! The embedded log of floe: topics of partitions on one machine, stored as files of record batches.
+//! Embedded log of floe: topics with partitions on one machine, stored as files of record batches.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -26,19 +26,24 @@
 //! The stored frame is the record batch itself ([`floe_wire::batch::EncodedBatch`]): only the 16 bytes before its
 //! checksum are replaced when an offset is assigned, so disk, wire and memory hold the same bytes.
 //!
-//! # What survives what
-//! | topic durability | end of the process, `kill -9` | power loss |
+//! # Durability
+//! | topic durability | survives process exit, `kill -9` | survives power loss |
 //! | --- | --- | --- |
-//! | [`Durability::Os`] | everything acknowledged | what was there at the last checkpoint (every 30 s) |
-//! | [`Durability::Interval`] | everything acknowledged | all but the last interval |
+//! | [`Durability::Os`] | everything acknowledged | everything up to the last checkpoint (every 30 s) |
+//! | [`Durability::Interval`] | everything acknowledged | everything but the last interval |
 //! | [`Durability::Always`] | everything acknowledged | everything acknowledged |
 //!
-//! A failed sync stops the store ([`LogError::Poisoned`]): the kernel reports such an error once and forgets what it
-//! could not write. A full disk fails the appends concerned and nothing else.
+//! A failed sync stops the store ([`LogError::Poisoned`]): the kernel reports such an error once and drops the pages
+//! that it could not write. A full disk fails only the appends that do not fit.
 //!
 //! # Limits
-//! One process opens a store at a time. The crate knows no async runtime: calls block on file IO at most, completions
-//! are callbacks, and waiting at the end of a partition takes a [`std::task::Waker`].
+//! One process opens a store at a time. The crate depends on no async runtime: calls block on file IO at most,
+//! completions are callbacks, and waiting at the end of a partition takes a [`std::task::Waker`].
+//!
+//! # Platforms
+//! Linux is tested. macOS and Windows keep the same promises without two fast paths: reads that are served from the
+//! page cache only, and vectored writes. Windows has no way to sync a directory; NTFS journals changes of file names
+//! itself.
 
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests use small known numbers"))]
@@ -50,24 +55,31 @@ mod config;
 mod database_file;
 pub mod disk;
 mod error;
-mod frames;
+mod frame_reader;
 mod index;
+mod invariant;
 mod offsets;
 mod partition;
-mod producers;
-mod reader;
 mod recovery;
+mod recovery_report;
 mod segment;
-mod shared;
 mod store;
-mod tail;
+mod store_shared;
+mod sync_queue;
+mod tail_cache;
 mod topics;
+mod waiters;
 
 pub use config::{Durability, StoreConfig, TopicConfig};
 pub use error::LogError;
 pub use offsets::Committed;
-pub use partition::{Appended, Bounds, Partition};
-pub use reader::{Chunk, Reader, TryChunk};
-pub use recovery::{Cut, RecoveryReport};
+pub use partition::{Appended, Bounds, Chunk, Partition, Reader, TryChunk};
+pub use recovery::Cut;
+pub use recovery_report::RecoveryReport;
 pub use store::Store;
 pub use topics::{TopicDescription, TopicWatch};
+
+/// Runs the examples of the README as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

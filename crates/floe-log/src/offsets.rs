@@ -1,6 +1,6 @@
-//! Committed consumer offsets: in memory for reading, durable before a commit is acknowledged.
+//! Committed consumer offsets: read from memory, durable before a commit is acknowledged.
 //!
-//! One thread writes; whatever was committed while it was busy goes into the next transaction together.
+//! One thread writes; commits that arrive during a transaction share the next one.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
@@ -13,49 +13,50 @@ use crate::{
     LogError,
     catalog::{OffsetChange, StoredOffset},
     clock,
-    shared::Shared,
+    invariant::invariant,
+    store_shared::StoreShared,
     topics::Topics,
 };
 
-/// A position that a consumer group has stored.
+/// Committed position of a consumer group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committed {
-    /// The group.
+    /// Group.
     pub group: String,
-    /// The topic.
+    /// Topic.
     pub topic: String,
-    /// The partition.
+    /// Partition.
     pub partition: u32,
-    /// The next offset to read.
+    /// Next offset to read.
     pub offset: i64,
-    /// Whatever the consumer stored along; empty if nothing.
+    /// Metadata that the consumer stored with the offset; may be empty.
     pub metadata: String,
-    /// When it was stored, milliseconds since the Unix epoch.
+    /// Commit time, milliseconds since the Unix epoch.
     pub modified_ms: i64,
 }
 
-/// Of one group, by topic id and partition.
+/// Positions of one group by topic id and partition.
 type Positions = BTreeMap<(u64, u32), Committed>;
 
 type Done = Box<dyn FnOnce(Result<(), LogError>) + Send>;
 
-struct Job {
-    /// With the topic's name, for the copy in memory.
+struct CommitRequest {
+    /// Changes with the topic's name, which only the copy in memory holds.
     changes: Vec<(Arc<str>, OffsetChange)>,
     done: Done,
 }
 
 #[derive(Default)]
-struct Queue {
-    jobs: Vec<Job>,
+struct CommitQueue {
+    requests: Vec<CommitRequest>,
     stopped: bool,
 }
 
 pub(crate) struct Offsets {
     committed: RwLock<HashMap<String, Positions>>,
-    /// Ids of deleted topics: commits on their way when the topic went must not bring anything back.
+    /// Ids of deleted topics: a commit that was queued during the deletion must not restore an offset.
     deleted: Mutex<HashSet<u64>>,
-    queue: Mutex<Queue>,
+    queue: Mutex<CommitQueue>,
     wake: Condvar,
 }
 
@@ -66,7 +67,7 @@ impl std::fmt::Debug for Offsets {
 }
 
 impl Offsets {
-    /// Takes what the catalog holds; offsets of topics without a name are leftovers.
+    /// Loads the catalog's offsets; skips those of topics that no longer exist.
     pub(crate) fn new(stored: Vec<StoredOffset>, names: &HashMap<u64, Arc<str>>) -> Self {
         let mut committed: HashMap<String, Positions> = HashMap::new();
         for row in stored {
@@ -100,44 +101,46 @@ impl Offsets {
             done(Err(LogError::Closed));
             return;
         }
-        queue.jobs.push(Job { changes, done: Box::new(done) });
+        queue.requests.push(CommitRequest { changes, done: Box::new(done) });
         drop(queue);
         self.wake.notify_one();
     }
 
-    /// The writer thread; ends once the store stops and everything queued is written.
-    pub(crate) fn run(&self, shared: &Shared) {
+    /// Runs the writer thread; returns once the store stops and all queued commits are written.
+    pub(crate) fn run(&self, shared: &StoreShared) {
         loop {
             let mut queue = self.queue.lock();
-            while queue.jobs.is_empty() {
+            while queue.requests.is_empty() {
                 if queue.stopped {
                     return;
                 }
                 self.wake.wait(&mut queue);
             }
-            let jobs = std::mem::take(&mut queue.jobs);
+            let requests = std::mem::take(&mut queue.requests);
             drop(queue);
-            self.write(shared, jobs);
+            self.write(shared, requests);
         }
     }
 
-    fn write(&self, shared: &Shared, mut jobs: Vec<Job>) {
+    fn write(&self, shared: &StoreShared, mut requests: Vec<CommitRequest>) {
         {
             let deleted = self.deleted.lock();
-            for job in &mut jobs {
-                job.changes.retain(|(_, change)| !deleted.contains(&change.topic_id));
+            for request in &mut requests {
+                request.changes.retain(|(_, change)| !deleted.contains(&change.topic_id));
             }
         }
-        let changes: Vec<_> =
-            jobs.iter().flat_map(|job| job.changes.iter().map(|(_, change)| change.clone())).collect();
+        let changes: Vec<_> = requests
+            .iter()
+            .flat_map(|request| request.changes.iter().map(|(_, change)| change.clone()))
+            .collect();
         let result = shared.catalog.change_offsets(&changes);
-        for job in jobs {
+        for request in requests {
             if result.is_ok() {
-                for (topic, change) in job.changes {
+                for (topic, change) in request.changes {
                     self.apply(&topic, change);
                 }
             }
-            (job.done)(result.clone());
+            (request.done)(result.clone());
         }
     }
 
@@ -193,13 +196,16 @@ impl Offsets {
         });
     }
 
-    /// Moves positions behind the end of their partition back to it. Those records were lost with the power, and what
-    /// is appended in their place would be skipped. Returns what was moved, as it was.
-    pub(crate) fn rewind(&self, shared: &Shared, topics: &Topics) -> Result<Vec<Committed>, LogError> {
+    /// Moves positions beyond the end of their partition back to it: a power loss took those records, and the group
+    /// would skip the ones appended in their place. Returns the moved positions with their previous values.
+    pub(crate) fn rewind(&self, shared: &StoreShared, topics: &Topics) -> Result<Vec<Committed>, LogError> {
         let mut rewound = Vec::new();
         let mut changes = Vec::new();
         for committed in self.all(None) {
-            let Some(topic) = topics.get(&committed.topic) else { continue };
+            let Some(topic) = topics.get(&committed.topic) else {
+                invariant!(false, "committed offsets belong to existing topics");
+                continue;
+            };
             let Some(partition) = topic.opened_at(committed.partition) else { continue };
             let end = partition.bounds().end;
             if committed.offset > end {
@@ -225,7 +231,7 @@ impl Offsets {
     }
 }
 
-/// The change that stores an offset now.
+/// Returns the change that stores an offset with the current time, or removes it.
 pub(crate) fn change(
     group: &str,
     topic_id: u64,

@@ -1,106 +1,74 @@
-//! Opening a partition's files: what is there, what is torn, what is corrupt.
+//! Recovery of a partition's files.
 //!
-//! Everything before the durable point must be there and whole; if it is not, the partition is reported as corrupt
-//! and its files are left alone. Behind that point the log ends at the first batch that is not whole, and what
-//! follows is cut off and reported.
+//! All bytes before the durable point must be intact; otherwise the partition is reported as corrupt and its files stay
+//! untouched. Behind that point the log ends at the first batch that is not intact, and the rest is truncated and
+//! reported.
 
 use std::{path::PathBuf, sync::Arc};
 
 use crate::{
-    Committed, LogError,
+    LogError,
     catalog::{DurablePoint, StoredLog},
     disk::{DiskFile, Open, read_all},
-    frames::{FrameError, Frames, Step, StepLimits},
+    frame_reader::{FrameError, FrameReader, Step, StepLimits},
     index::{self, IndexBuilder, IndexEntry},
-    partition::{Appended, Identity},
-    producers::Producers,
+    partition::{Appended, OpenedLog, PartitionIdentity, Producers},
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentState, base_of, file_name},
-    shared::Shared,
+    store_shared::StoreShared,
 };
 
-/// What opening a store found after it was not closed properly.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct RecoveryReport {
-    /// Whether the store was closed properly before; then nothing was searched.
-    pub was_clean: bool,
-    /// Incomplete ends that were cut off. What was cut had not been acknowledged as durable.
-    pub cuts: Vec<Cut>,
-    /// Batches that are damaged while everything around them is whole. They stay where they are: a reader meets them
-    /// with a wrong checksum.
-    pub damaged: Vec<LogError>,
-    /// Partitions that cannot be used: they, and only they, answer with this error.
-    pub corrupt: Vec<LogError>,
-    /// Committed offsets, as they were, that lay behind the end of a partition and were moved back to it: the power
-    /// was lost before the records were synced.
-    pub rewound: Vec<Committed>,
-}
-
-/// An incomplete end that was cut off.
+/// Torn end of a log that was truncated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cut {
-    /// The topic.
+    /// Topic.
     pub topic: String,
-    /// The partition.
+    /// Partition.
     pub partition: u32,
-    /// Offset at which the partition now ends.
+    /// Offset at which the partition ends now.
     pub offset: i64,
-    /// The file.
+    /// Truncated or removed file.
     pub path: PathBuf,
-    /// How many bytes were cut from it.
+    /// Number of bytes removed from it.
     pub bytes: u64,
-    /// What was wrong with them.
+    /// Problem with these bytes.
     pub problem: String,
 }
 
-/// What opening a log found beside it.
+/// Torn ends and damaged batches found in a log.
 #[derive(Debug, Default)]
-pub(crate) struct Findings {
+pub(crate) struct RecoveryFindings {
     pub(crate) cuts: Vec<Cut>,
     pub(crate) damaged: Vec<LogError>,
 }
 
-/// A partition's log, ready for use.
-#[derive(Debug)]
-pub(crate) struct OpenedLog {
-    pub(crate) segments: Vec<Arc<Segment>>,
-    pub(crate) start: i64,
-    pub(crate) end: i64,
-    pub(crate) producers: Producers,
-    pub(crate) last_append_ms: i64,
-    pub(crate) durable: Option<DurablePoint>,
-    /// The catalog knows the durable point already.
-    pub(crate) is_noted: bool,
-}
-
-struct Recovery<'a> {
-    shared: &'a Arc<Shared>,
-    identity: &'a Identity,
+struct LogRecovery<'a> {
+    shared: &'a Arc<StoreShared>,
+    identity: &'a PartitionIdentity,
     directory: PathBuf,
     stored: StoredLog,
-    found: &'a mut Findings,
+    found: &'a mut RecoveryFindings,
     producers: Producers,
 }
 
-/// How one segment came out.
-enum Outcome {
+/// Result of opening one segment.
+enum SegmentOutcome {
     Whole(Arc<Segment>),
-    /// Cut: what follows does not belong to the log any more.
+    /// Truncated or removed: later segments do not belong to the log.
     Cut(Option<Arc<Segment>>),
 }
 
-/// Opens the log of a partition, cutting an incomplete end.
+/// Opens the log of a partition and truncates a torn end.
 pub(crate) fn open_log(
-    shared: &Arc<Shared>,
-    identity: &Identity,
+    shared: &Arc<StoreShared>,
+    identity: &PartitionIdentity,
     stored: StoredLog,
-    found: &mut Findings,
+    found: &mut RecoveryFindings,
 ) -> Result<OpenedLog, LogError> {
     let directory = shared.logs_directory().join(stored.id.to_string());
-    Recovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
+    LogRecovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
 }
 
-impl Recovery<'_> {
+impl LogRecovery<'_> {
     fn run(mut self) -> Result<OpenedLog, LogError> {
         let names = self.io("list", self.shared.disk.list(&self.directory))?;
         let mut bases: Vec<i64> = names.iter().filter_map(|name| base_of(name)).collect();
@@ -110,7 +78,7 @@ impl Recovery<'_> {
         let mut segments: Vec<Arc<Segment>> = Vec::new();
         let mut expected = bases.first().copied().unwrap_or(self.stored.start);
         if expected > self.stored.start {
-            // The segment that holds the start is missing.
+            // The segment with the start is missing.
             if self.durable_next() > self.stored.start {
                 let problem = format!("the segment that holds offset {} is missing", self.stored.start);
                 return Err(self.corrupt(self.directory.join(file_name(self.stored.start)), 0, problem));
@@ -120,7 +88,7 @@ impl Recovery<'_> {
         let mut remaining = bases.iter().copied();
         while let Some(base) = remaining.next() {
             if base != expected {
-                let problem = format!("a segment at offset {base} where {expected} belongs");
+                let problem = format!("a segment at offset {base} instead of {expected}");
                 let path = self.directory.join(file_name(base));
                 self.not_before_durable(self.durable_bytes(base), &path, 0, &problem)?;
                 self.not_before_durable_end(expected, path, 0, &problem)?;
@@ -129,32 +97,24 @@ impl Recovery<'_> {
             }
             let is_last = remaining.len() == 0;
             match self.open_segment(base, is_last)? {
-                Outcome::Whole(segment) => {
+                SegmentOutcome::Whole(segment) => {
                     expected = segment.end();
                     segments.push(segment);
                 }
-                Outcome::Cut(segment) => {
+                SegmentOutcome::Cut(segment) => {
                     expected = segment.as_ref().map_or(base, |segment| segment.end());
                     segments.extend(segment);
-                    self.cut_files(expected, remaining, "it follows a cut")?;
+                    self.cut_files(expected, remaining, "it follows a truncated segment")?;
                     break;
                 }
             }
         }
-        if expected < self.durable_next() {
-            let durable = self.durable_next();
-            let problem =
-                format!("the log ends at offset {expected}, but reached {durable} when it was last synced");
-            let (path, len) = segments
-                .last()
-                .map_or_else(|| (self.directory.clone(), 0), |last| (last.path().to_path_buf(), last.len()));
-            return Err(self.corrupt(path, len, problem));
-        }
+        self.check_reaches_durable(&segments, expected)?;
         for segment in segments.iter().rev().skip(1) {
             segment.seal();
         }
         if expected < self.stored.start {
-            // Everything that is left was deleted by the user, and what followed was never synced.
+            // The user deleted all remaining records, and later ones were never synced.
             segments.drain(..).try_for_each(|segment| segment.remove())?;
         }
         let end = expected.max(self.stored.start);
@@ -174,11 +134,24 @@ impl Recovery<'_> {
         })
     }
 
+    /// Fails if the log ends at `end`, before the durable point.
+    fn check_reaches_durable(&self, segments: &[Arc<Segment>], end: i64) -> Result<(), LogError> {
+        let durable = self.durable_next();
+        if end >= durable {
+            return Ok(());
+        }
+        let problem = format!("the log ends at offset {end}, but reached {durable} when it was last synced");
+        let (path, len) = segments
+            .last()
+            .map_or_else(|| (self.directory.clone(), 0), |last| (last.path().to_path_buf(), last.len()));
+        Err(self.corrupt(path, len, problem))
+    }
+
     fn durable_next(&self) -> i64 {
         self.stored.durable.map_or(i64::MIN, |point| point.next)
     }
 
-    /// How many bytes of this segment must be whole.
+    /// Returns the number of bytes of this segment that must be intact.
     fn durable_bytes(&self, base: i64) -> u64 {
         match self.stored.durable {
             Some(point) if base < point.segment => u64::MAX,
@@ -187,7 +160,7 @@ impl Recovery<'_> {
         }
     }
 
-    /// Removes segments that end at or before the start: retention was interrupted.
+    /// Removes segments that end at or before the start, left by an interrupted retention.
     fn remove_expired(&self, bases: &mut Vec<i64>) -> Result<(), LogError> {
         while let [first, second, ..] = bases.as_slice() {
             if *second > self.stored.start {
@@ -201,10 +174,10 @@ impl Recovery<'_> {
         Ok(())
     }
 
-    fn open_segment(&mut self, base: i64, is_last: bool) -> Result<Outcome, LogError> {
+    fn open_segment(&mut self, base: i64, is_last: bool) -> Result<SegmentOutcome, LogError> {
         let path = self.directory.join(file_name(base));
         let file = self.io("open", self.shared.disk.open(&path, Open::Write))?;
-        let size = self.io("measure", file.size())?;
+        let size = self.io("get the size of", file.size())?;
         let durable = self.durable_bytes(base);
 
         let head = self.io("read", read_all(&*file, 64))?;
@@ -216,7 +189,7 @@ impl Recovery<'_> {
                     .unwrap_or_else(|| format!("the header does not belong to {}", path.display()));
                 self.not_before_durable(durable, &path, 0, &problem)?;
                 self.cut_files(base, std::iter::once(base), &problem)?;
-                return Ok(Outcome::Cut(None));
+                return Ok(SegmentOutcome::Cut(None));
             }
         };
         let index_path = path.with_extension("idx");
@@ -233,21 +206,21 @@ impl Recovery<'_> {
                 last_append_ms: summary.last_append_ms,
                 index: None,
             };
-            return Ok(Outcome::Whole(Segment::new(&self.shared.files, path, state)));
+            return Ok(SegmentOutcome::Whole(Segment::new(&self.shared.files, path, state)));
         }
         let entries = self.trusted_entries(base, durable, size);
-        let place = (header, size, durable, is_last);
+        let scope = (header, size, durable, is_last);
         if !entries.is_empty() {
-            match self.scan_segment(&path, &file, place, entries) {
-                // Perhaps it is the index that lies: one of before a power loss may have come back.
+            match self.scan_segment(&path, &file, scope, entries) {
+                // The index may be stale: a power loss can bring back an older file.
                 Err(LogError::Corrupt { .. }) => {}
                 done => return done,
             }
         }
-        self.scan_segment(&path, &file, place, Vec::new())
+        self.scan_segment(&path, &file, scope, Vec::new())
     }
 
-    /// Index entries up to the durable point; behind it, the file may have lost what they point at.
+    /// Reads the index entries before the durable point; bytes behind it may be lost.
     fn trusted_entries(&self, base: i64, durable: u64, size: u64) -> Vec<IndexEntry> {
         let path = self.directory.join(file_name(base)).with_extension("idx");
         let Some((summary, mut entries)) = index::read(&*self.shared.disk, &path, size) else {
@@ -266,13 +239,13 @@ impl Recovery<'_> {
         file: &Arc<dyn DiskFile>,
         (header, size, durable, is_last): (SegmentHeader, u64, u64, bool),
         entries: Vec<IndexEntry>,
-    ) -> Result<Outcome, LogError> {
+    ) -> Result<SegmentOutcome, LogError> {
         let base = header.base;
         let (position, offset) = entries.last().map_or((SEGMENT_HEADER_LEN, base), |last| {
             (u64::from(last.position), base + i64::from(last.delta))
         });
         let mut index = IndexBuilder::continuing(base, entries);
-        let mut frames = Frames::new(Arc::clone(file), position, offset, size);
+        let mut frames = FrameReader::new(Arc::clone(file), position, offset, size);
         let modified_ms = file.modified_ms();
         let mut damaged = Vec::new();
         let problem = loop {
@@ -284,7 +257,7 @@ impl Recovery<'_> {
                         if end > durable || (end == durable && frames.expected() != self.durable_next()) {
                             break Some((start, expected, error.to_string()));
                         }
-                        // Not torn but rotten. What follows is where it belongs, or the next step finds otherwise.
+                        // Bit rot rather than a torn end. The next step verifies that the following batch is in place.
                         index.note(expected, at, 0);
                         damaged.push(self.corrupt(path.to_path_buf(), at, error.to_string()));
                         continue;
@@ -304,32 +277,43 @@ impl Recovery<'_> {
         };
         if let Some((position, _, problem)) = &problem {
             self.not_before_durable(durable, path, *position, problem)?;
-            self.io("cut", file.set_len(*position))?;
+            self.io("truncate", file.set_len(*position))?;
             self.note_cut(end, path.to_path_buf(), size - position, problem);
         }
         if len > durable.min(size) || problem.is_some() {
-            // What is served from here on, and acknowledged again as durable, has to be.
-            file.sync().map_err(|error| self.shared.poison(error))?;
-            self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
-            if self.stored.durable.is_none() {
-                // Nothing of it was ever synced, so the names of the folders may not be either.
-                self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
-                self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
-            }
+            self.sync_recovered(file)?;
         }
         for error in &damaged {
-            tracing::error!(%error, "a batch is damaged; the rest of the partition can be used");
+            tracing::error!(%error, "a batch is damaged; the rest of the partition is usable");
         }
         self.found.damaged.append(&mut damaged);
         let state = SegmentState { header, len, end, last_append_ms: modified_ms, index: Some(index) };
         let segment = Segment::new(&self.shared.files, path.to_path_buf(), state);
         if !is_last {
-            segment.write_index().unwrap_or_else(|error| tracing::warn!(%error, "an index was not written"));
+            segment
+                .write_index()
+                .unwrap_or_else(|error| tracing::warn!(%error, "the index file was not written"));
         }
-        Ok(if problem.is_some() { Outcome::Cut(Some(segment)) } else { Outcome::Whole(segment) })
+        Ok(if problem.is_some() {
+            SegmentOutcome::Cut(Some(segment))
+        } else {
+            SegmentOutcome::Whole(segment)
+        })
     }
 
-    /// Removes whole segment files behind a cut.
+    /// Syncs recovered bytes and their names: the store serves them from here on and acknowledges them as durable.
+    fn sync_recovered(&self, file: &Arc<dyn DiskFile>) -> Result<(), LogError> {
+        file.sync().map_err(|error| self.shared.poison(error))?;
+        self.io("sync", self.shared.disk.sync_dir(&self.directory))?;
+        if self.stored.durable.is_none() {
+            // Nothing of the log was ever synced, so the names of its directories may be lost too.
+            self.io("sync", self.shared.disk.sync_dir(&self.shared.logs_directory()))?;
+            self.io("sync", self.shared.disk.sync_dir(&self.shared.directory))?;
+        }
+        Ok(())
+    }
+
+    /// Removes whole segment files behind a torn end.
     fn cut_files(
         &mut self,
         end: i64,
@@ -339,7 +323,7 @@ impl Recovery<'_> {
         for base in bases {
             let path = self.directory.join(file_name(base));
             let file = self.io("open", self.shared.disk.open(&path, Open::Read))?;
-            let bytes = self.io("measure", file.size())?;
+            let bytes = self.io("get the size of", file.size())?;
             self.io("remove", self.shared.disk.remove_file(&path.with_extension("idx")))?;
             self.io("remove", self.shared.disk.remove_file(&path))?;
             self.note_cut(end, path, bytes, problem);
@@ -349,11 +333,11 @@ impl Recovery<'_> {
 
     fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str) {
         if bytes == 0 {
-            // The file of a segment that was just begun, and nothing written to it reached the disk.
+            // A new segment of which no write reached the disk.
             return;
         }
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
-            path = %path.display(), problem, "cut an incomplete end");
+            path = %path.display(), problem, "truncated a torn end");
         self.found.cuts.push(Cut {
             topic: self.identity.topic.to_string(),
             partition: self.identity.number,

@@ -1,4 +1,4 @@
-//! One file of a partition: a header, then batches back to back.
+//! Segment file of a partition: a header, then batches back to back.
 
 use std::{
     collections::VecDeque,
@@ -17,15 +17,16 @@ use crate::{
     LogError,
     disk::{Disk, DiskFile, Open, write_all_at},
     index::{self, IndexBuilder, IndexEntry, IndexSummary},
+    invariant::invariant,
 };
 
-/// Bytes before the first batch.
+/// Size of the header: the position of the first batch.
 pub(crate) const SEGMENT_HEADER_LEN: u64 = 64;
 
 const MAGIC: &[u8; 8] = b"floe-seg";
 pub(crate) const VERSION: u32 = 1;
 
-/// The first bytes of a segment file; layout in `docs/formats/log.md`.
+/// Header of a segment file; layout in `docs/formats/log.md`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) log_id: u64,
@@ -46,17 +47,17 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Decodes and checks; the problem in words otherwise.
+    /// Decodes and verifies a header; the error describes the problem.
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, String> {
         let Some(mut header) = bytes.get(..64) else {
             return Err(format!("the header has {} of 64 bytes", bytes.len()));
         };
         let (checked, mut checksum) = header.split_at_checked(60).unwrap_or_default();
         if !checked.starts_with(MAGIC) {
-            return Err("this is not a segment of floe".to_owned());
+            return Err("the file is not a floe segment".to_owned());
         }
         if crc32c::crc32c(checked) != checksum.get_u32() {
-            return Err("the checksum of the header is wrong".to_owned());
+            return Err("the checksum of the header does not match".to_owned());
         }
         header.advance(MAGIC.len());
         let version = header.get_u32();
@@ -67,18 +68,18 @@ impl SegmentHeader {
     }
 }
 
-/// File name of the segment that starts at this offset.
+/// Returns the file name of the segment that starts at this offset.
 pub(crate) fn file_name(base: i64) -> String {
     format!("{base:020}.seg")
 }
 
-/// The offset in a file name, if it is one of a segment.
+/// Returns the base offset in the file name of a segment; None for other files.
 pub(crate) fn base_of(name: &str) -> Option<i64> {
     let digits = name.strip_suffix(".seg")?;
     (digits.len() == 20).then(|| digits.parse().ok()).flatten()
 }
 
-/// One segment. The bytes up to [`Segment::len`] are complete batches and never change.
+/// Segment of a partition. The bytes up to [`Segment::len`] are complete batches and never change.
 #[derive(Debug)]
 pub(crate) struct Segment {
     pub(crate) base: i64,
@@ -86,21 +87,22 @@ pub(crate) struct Segment {
     path: PathBuf,
     files: Arc<OpenFiles>,
     file: Mutex<Option<Arc<dyn DiskFile>>>,
-    /// Used since the cache last looked.
+    /// Whether the file was used since the last eviction pass.
     touched: AtomicBool,
-    /// Has unsynced writes. Its file stays open: a sync through another descriptor might miss a write error.
+    /// Whether there are unsynced writes. The file then stays open: a sync through another descriptor might miss a
+    /// write error.
     dirty: AtomicBool,
     removed: AtomicBool,
-    /// Nothing more is appended, and the index file is complete.
+    /// Whether appends have ended and the index file is complete.
     sealed: AtomicBool,
     len: AtomicU64,
     end: AtomicI64,
     last_append_ms: AtomicI64,
-    /// None: to be loaded from its file.
+    /// None until the index is loaded from its file.
     index: RwLock<Option<IndexBuilder>>,
 }
 
-/// A segment that is being put together.
+/// Initial state of a [`Segment`].
 pub(crate) struct SegmentState {
     pub(crate) header: SegmentHeader,
     pub(crate) len: u64,
@@ -128,7 +130,7 @@ impl Segment {
         })
     }
 
-    /// Creates the file of an empty segment. A failure leaves no file behind, as far as the disk allows.
+    /// Creates the file of an empty segment. Removes the file again on failure, if the disk allows it.
     pub(crate) fn create(
         files: &Arc<OpenFiles>,
         directory: &Path,
@@ -139,7 +141,7 @@ impl Segment {
         let file = disk.open(&path, Open::Create).map_err(|e| LogError::io(&path, "create", e))?;
         if let Err(error) = write_all_at(&*file, &header.encode(), 0) {
             if let Err(error) = disk.remove_file(&path) {
-                tracing::warn!(path = %path.display(), %error, "an incomplete segment stays behind");
+                tracing::warn!(path = %path.display(), %error, "an incomplete segment file was not removed");
             }
             return Err(LogError::io(&path, "write", error));
         }
@@ -167,17 +169,17 @@ impl Segment {
         self.path.with_extension("idx")
     }
 
-    /// Bytes of complete batches, header included.
+    /// Returns the size of header and complete batches in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
     }
 
-    /// Whether no batch is in it.
+    /// Returns whether the segment holds no batch.
     pub(crate) fn is_empty(&self) -> bool {
         self.len() <= SEGMENT_HEADER_LEN
     }
 
-    /// Offset after the last one in it.
+    /// Returns the offset after the last one in the segment.
     pub(crate) fn end(&self) -> i64 {
         self.end.load(Ordering::Acquire)
     }
@@ -190,7 +192,7 @@ impl Segment {
         self.dirty.store(dirty, Ordering::Release);
     }
 
-    /// Publishes appended batches: (base offset, position, largest timestamp) of each.
+    /// Publishes appended batches, given as (base offset, position, largest timestamp).
     pub(crate) fn grow(
         &self,
         batches: impl Iterator<Item = (i64, u64, i64)>,
@@ -198,20 +200,21 @@ impl Segment {
         end: i64,
         now_ms: i64,
     ) {
-        // Held to the end, so that an index written meanwhile covers exactly the length it names.
+        // Held until the end, so that an index written concurrently covers exactly the length it names.
         let mut index = self.index.write();
         if let Some(index) = index.as_mut() {
             for (base_offset, position, max_timestamp) in batches {
                 index.note(base_offset, position, max_timestamp);
             }
         }
+        invariant!(len > self.len() && end > self.end(), "an append makes its segment longer");
         self.last_append_ms.store(now_ms, Ordering::Relaxed);
         self.len.store(len, Ordering::Release);
         self.end.store(end, Ordering::Release);
         drop(index);
     }
 
-    /// The open file; opens it again if the cache closed it.
+    /// Returns the open file; reopens it after an eviction.
     pub(crate) fn file(self: &Arc<Self>) -> Result<Arc<dyn DiskFile>, LogError> {
         self.touched.store(true, Ordering::Relaxed);
         let mut slot = self.file.lock();
@@ -226,7 +229,7 @@ impl Segment {
         Ok(file)
     }
 
-    /// Runs `look` on the index, reading it from its file first if need be; None if that file is unusable.
+    /// Runs `look` on the index and loads it from its file first if necessary; None if that file is unusable.
     fn with_index<T>(&self, look: impl FnOnce(&IndexBuilder) -> T) -> Option<T> {
         if let Some(index) = &*self.index.read() {
             return Some(look(index));
@@ -245,30 +248,30 @@ impl Segment {
         slot.as_ref().map(look)
     }
 
-    /// Position and offset of a batch at or before the one that holds `offset`.
+    /// Returns position and offset of a batch at or before the one that holds `offset`.
     pub(crate) fn position_before(&self, offset: i64) -> (u64, i64) {
         let entry = self.with_index(|index| index::entry_for_offset(&index.entries, self.base, offset));
-        self.place(entry.flatten())
+        self.position_of(entry.flatten())
     }
 
-    /// Position and offset of a batch before which every record is older than `time`.
+    /// Returns position and offset of a batch before which every record is older than `time`.
     pub(crate) fn position_before_time(&self, time: i64) -> (u64, i64) {
         let entry = self.with_index(|index| index::entry_for_time(&index.entries, time));
-        self.place(entry.flatten())
+        self.position_of(entry.flatten())
     }
 
-    fn place(&self, entry: Option<IndexEntry>) -> (u64, i64) {
+    fn position_of(&self, entry: Option<IndexEntry>) -> (u64, i64) {
         entry.map_or((SEGMENT_HEADER_LEN, self.base), |entry| {
             (u64::from(entry.position), self.base + i64::from(entry.delta))
         })
     }
 
-    /// Largest record timestamp in it; None if unknown, `i64::MIN` if no record has one.
+    /// Returns the largest record timestamp; None if unknown, `i64::MIN` if no record has one.
     pub(crate) fn max_time(&self) -> Option<i64> {
         self.with_index(|index| index.max_time)
     }
 
-    /// Writes the index file for what is in the segment now.
+    /// Writes the index file for the current contents.
     pub(crate) fn write_index(&self) -> Result<(), LogError> {
         let (summary, entries) = {
             let index = self.index.read();
@@ -286,12 +289,12 @@ impl Segment {
         index::write(&*self.files.disk, &path, &summary, &entries).map_err(|e| LogError::io(path, "write", e))
     }
 
-    /// Nothing more will be appended: the index may be dropped from memory and read back.
+    /// Ends appends: from now on the index may be evicted from memory and loaded from its file.
     pub(crate) fn seal(&self) {
         self.sealed.store(true, Ordering::Release);
     }
 
-    /// Removes the files. Who has the segment open reads on.
+    /// Removes the files. Readers that have the segment open can finish.
     pub(crate) fn remove(&self) -> Result<(), LogError> {
         self.removed.store(true, Ordering::Release);
         let disk = &self.files.disk;
@@ -301,7 +304,7 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes the bytes survive a power loss.
+    /// Syncs the file: its bytes survive a power loss.
     pub(crate) fn sync(self: &Arc<Self>) -> io::Result<()> {
         if self.removed.load(Ordering::Acquire) {
             return Ok(());
@@ -313,7 +316,7 @@ impl Segment {
         }
     }
 
-    /// Closes the file if it was not used since the last look, and says whether it did.
+    /// Closes the file unless it was used since the last call or has unsynced writes; returns whether it did.
     fn close_if_idle(&self) -> bool {
         if self.touched.swap(false, Ordering::Relaxed) || self.dirty.load(Ordering::Acquire) {
             return false;
@@ -326,12 +329,12 @@ impl Segment {
     }
 }
 
-/// The segment files that are open, so that no more than a bound stay so.
+/// Cache of open segment files with second-chance eviction.
 #[derive(Debug)]
 pub(crate) struct OpenFiles {
     pub(crate) disk: Arc<dyn Disk>,
     limit: usize,
-    /// In the order of opening; a segment that was used meanwhile gets a second chance.
+    /// Segments in the order of opening; one that was used since the last pass gets a second chance.
     queue: Mutex<VecDeque<Weak<Segment>>>,
 }
 
@@ -343,7 +346,7 @@ impl OpenFiles {
     fn opened(&self, segment: &Arc<Segment>) {
         let mut queue = self.queue.lock();
         queue.push_back(Arc::downgrade(segment));
-        // Two rounds: the first may only take away second chances.
+        // Two rounds: the first may only use up second chances.
         let mut looks = queue.len() * 2;
         while queue.len() > self.limit && looks > 0 {
             looks -= 1;

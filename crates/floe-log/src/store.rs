@@ -1,4 +1,4 @@
-//! One store: topics, partitions, offsets, and the lock on its directory.
+//! Store: topics, partitions, offsets, and the lock on its directory.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -16,32 +16,34 @@ use crate::{
     catalog::{Catalog, OffsetChange},
     clock,
     disk::{Disk, DiskLock, Open, write_all_at},
+    invariant::invariant,
     offsets::{self, Offsets},
-    recovery::Findings,
-    shared::Shared,
+    recovery::RecoveryFindings,
+    store_shared::StoreShared,
     topics::{Topic, Topics},
 };
 
-/// Longest topic name in bytes; the client on top is stricter.
+/// Maximum length of a topic name in bytes; the client above is stricter.
 const MAX_NAME_LEN: usize = 1024;
 
-/// A directory of topics, opened by one process at a time. All calls may be made from any thread; they use blocking
-/// file IO, but none waits for a producer or a consumer.
+/// Store of topics in one directory, opened by one process at a time. All methods may be called from any thread; they
+/// use blocking file IO, but none waits for a producer or a consumer.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     topics: Arc<Topics>,
     offsets: Arc<Offsets>,
     report: RecoveryReport,
-    /// One change of topics at a time.
+    /// Serializes changes of topics.
     changing: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DiskLock>>,
 }
 
 impl Store {
-    /// Opens the store, creating its directory if it is missing. After anything but a [`Store::close`] all partitions
-    /// are checked here, and [`Store::recovery_report`] says what was found; otherwise each is opened when first used.
+    /// Opens the store and creates its directory if it is missing. If the store was not closed with [`Store::close`],
+    /// this recovers all partitions, and [`Store::recovery_report`] returns the result; otherwise each opens on first
+    /// use.
     ///
     /// # Errors
     /// [`LogError::Locked`], [`LogError::Format`], [`LogError::InvalidConfig`], [`LogError::Io`],
@@ -61,7 +63,7 @@ impl Store {
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
-        let shared = Shared::new(config, catalog);
+        let shared = StoreShared::new(config, catalog);
         let topics = Topics::new(stored);
         remove_orphans(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
@@ -85,7 +87,7 @@ impl Store {
         }))
     }
 
-    /// What was found when the store was opened.
+    /// Returns the result of the recovery.
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report
@@ -111,11 +113,11 @@ impl Store {
         Ok(())
     }
 
-    /// Deletes a topic with its records and committed offsets. Readers and producers of it get
+    /// Deletes a topic with its records and committed offsets. Its readers and producers get
     /// [`LogError::TopicNotFound`].
     ///
     /// # Errors
-    /// [`LogError::TopicNotFound`]; [`LogError::Io`] if files stay behind (they go when the store is next opened);
+    /// [`LogError::TopicNotFound`]; [`LogError::Io`] if files remain (the next opening of the store removes them);
     /// [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn delete_topic(&self, name: &str) -> Result<(), LogError> {
         self.shared.check_open()?;
@@ -140,18 +142,18 @@ impl Store {
         result
     }
 
-    /// Gives a topic more partitions.
+    /// Raises the number of partitions of a topic to `total`.
     ///
     /// # Errors
-    /// [`LogError::InvalidConfig`] for fewer than it has; [`LogError::TopicNotFound`]; [`LogError::Catalog`];
-    /// [`LogError::Closed`].
+    /// [`LogError::InvalidConfig`] if `total` is lower than the current number; [`LogError::TopicNotFound`];
+    /// [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn add_partitions(&self, name: &str, total: u32) -> Result<(), LogError> {
         self.shared.check_open()?;
         let _one = self.changing.lock();
         let topic = self.find(name)?;
         let present = topic.partition_count();
         if total < present {
-            let problem = format!("topic {name:?} has {present}, and partitions cannot be removed");
+            let problem = format!("topic {name:?} has {present}; partitions cannot be removed");
             return Err(LogError::invalid("partitions", problem));
         }
         let logs = self.shared.catalog.add_partitions(name, topic.id, present, total)?;
@@ -160,19 +162,19 @@ impl Store {
         Ok(())
     }
 
-    /// All topics, by name.
+    /// Returns all topics, ordered by name.
     #[must_use]
     pub fn topics(&self) -> Vec<TopicDescription> {
         self.topics.all().iter().map(|topic| topic.describe()).collect()
     }
 
-    /// One topic.
+    /// Returns one topic; None if it does not exist.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<TopicDescription> {
         self.topics.get(name).map(|topic| topic.describe())
     }
 
-    /// News of topics being created, deleted or extended.
+    /// Subscribes to creation, deletion and extension of topics.
     #[must_use]
     pub fn subscribe_topics(&self) -> TopicWatch {
         TopicWatch {
@@ -182,7 +184,7 @@ impl Store {
         }
     }
 
-    /// A partition, opened now if this is the first use.
+    /// Returns a partition and opens it on first use.
     ///
     /// # Errors
     /// [`LogError::TopicNotFound`]; [`LogError::PartitionNotFound`]; [`LogError::Corrupt`]; [`LogError::Io`];
@@ -191,19 +193,19 @@ impl Store {
         if self.shared.is_closed() {
             return Err(LogError::Closed);
         }
-        let partition = self.find(topic)?.open(&self.shared, number, &mut Findings::default())?;
-        // Deleted while it was being opened.
+        let partition = self.find(topic)?.open(&self.shared, number, &mut RecoveryFindings::default())?;
+        // The topic may have been deleted while the partition was opened.
         partition.check_alive()?;
         Ok(partition)
     }
 
-    /// A partition that is open already; never waits for the disk.
+    /// Returns a partition if it is already open; never blocks on the disk.
     #[must_use]
     pub fn opened(&self, topic: &str, number: u32) -> Option<Arc<Partition>> {
         self.topics.get(topic)?.opened_at(number).filter(|partition| partition.check_alive().is_ok())
     }
 
-    /// Whether the store can work.
+    /// Checks that the store is open and healthy.
     ///
     /// # Errors
     /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync.
@@ -214,11 +216,8 @@ impl Store {
     /// Stores a group's position and waits until it is durable.
     ///
     /// # Errors
-    /// As [`Store::commit_offsets`].
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "all of it is one position; none can be mistaken for another"
-    )]
+    /// Same as [`Store::commit_offsets`].
+    #[expect(clippy::too_many_arguments, reason = "together they are one position, and their types differ")]
     pub fn commit_offset(
         &self,
         group: &str,
@@ -232,10 +231,11 @@ impl Store {
         self.change_offsets(vec![(Arc::clone(&topic.name), change)])
     }
 
-    /// Stores several positions of a group, all or none; `done` is called, on another thread, once they are durable.
+    /// Stores several positions of a group atomically; `done` is called on another thread once they are durable.
     /// Commits that arrive together share one transaction.
     ///
-    /// Reported to `done`: [`LogError::TopicNotFound`]; [`LogError::PartitionNotFound`]; [`LogError::Catalog`];
+    /// # Errors
+    /// Passed to `done`: [`LogError::TopicNotFound`]; [`LogError::PartitionNotFound`]; [`LogError::Catalog`];
     /// [`LogError::Closed`].
     pub fn commit_offsets(
         &self,
@@ -257,22 +257,22 @@ impl Store {
         }
     }
 
-    /// A group's stored position.
+    /// Returns a group's committed position.
     #[must_use]
     pub fn committed(&self, group: &str, topic: &str, partition: u32) -> Option<Committed> {
         self.offsets.get(group, self.topics.get(topic)?.id, partition)
     }
 
-    /// The stored positions of one group or of all, ordered by group, topic and partition.
+    /// Returns the committed positions of one group or of all, ordered by group, topic and partition.
     #[must_use]
     pub fn committed_all(&self, group: Option<&str>) -> Vec<Committed> {
         self.offsets.all(group)
     }
 
-    /// Removes a group's position and waits until that is durable. Fine if there is none.
+    /// Removes a group's position and waits until that is durable; succeeds if there is none.
     ///
     /// # Errors
-    /// As [`Store::commit_offsets`].
+    /// Same as [`Store::commit_offsets`].
     pub fn forget_offset(&self, group: &str, topic: &str, partition: u32) -> Result<(), LogError> {
         let topic = self.find_partition(topic, partition)?;
         let change = offsets::change(group, topic.id, partition, None);
@@ -282,13 +282,16 @@ impl Store {
     fn change_offsets(&self, changes: Vec<(Arc<str>, OffsetChange)>) -> Result<(), LogError> {
         let (answer, answered) = mpsc::sync_channel(1);
         self.offsets.submit(changes, move |result| {
-            // Nobody listens only if this thread is gone.
+            // The receiver outlives the call: this thread waits for it.
             drop(answer.send(result));
         });
-        answered.recv().unwrap_or(Err(LogError::Closed))
+        answered.recv().unwrap_or_else(|_| {
+            invariant!(false, "every commit is completed");
+            Err(LogError::Closed)
+        })
     }
 
-    /// Applies retention as if it were `now_ms`; the store does so by itself at intervals.
+    /// Applies retention as of `now_ms` (milliseconds since the Unix epoch); a background thread does so at intervals.
     ///
     /// # Errors
     /// [`LogError::Catalog`]; [`LogError::Io`]; [`LogError::Closed`].
@@ -297,8 +300,8 @@ impl Store {
         background::enforce_retention(&self.shared, &self.topics, now_ms)
     }
 
-    /// Makes everything appended so far survive a power loss, whatever the topics' durability, and notes that
-    /// recovery need not look at it.
+    /// Makes a checkpoint: syncs all appended records, whatever the topics' durability, and moves the point from which
+    /// recovery starts.
     ///
     /// # Errors
     /// [`LogError::Poisoned`] if a sync fails, now or earlier; [`LogError::Catalog`]; [`LogError::Closed`].
@@ -310,16 +313,17 @@ impl Store {
 
     fn sync_all(&self) -> Result<(), LogError> {
         let opened: Vec<_> = self.topics.all().iter().flat_map(|topic| topic.opened()).collect();
-        background::sync_side_by_side(&opened)?;
-        // What an earlier failed sync took along is not dirty any more, and not durable either.
+        background::sync_in_parallel(&opened)?;
+        // A failed sync leaves its segments neither dirty nor durable.
         self.shared.check_health()
     }
 
-    /// Writes what was submitted, syncs everything, and notes that the next opening needs no recovery. Everything else
-    /// then answers [`LogError::Closed`]. Closing twice is fine. Must not be called from a completion.
+    /// Writes submitted batches, syncs all partitions, and marks the directory so that the next opening needs no
+    /// recovery. Later calls return [`LogError::Closed`]; a second close succeeds. Must not be called from a
+    /// completion.
     ///
     /// # Errors
-    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed all the same.
+    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then.
     pub fn close(&self) -> Result<(), LogError> {
         if !self.shared.close() {
             return Ok(());
@@ -343,10 +347,10 @@ impl Store {
 
     fn stop_threads(&self) {
         self.offsets.stop();
-        self.shared.work.stop();
+        self.shared.syncs.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
-                tracing::error!("a thread of the store panicked");
+                tracing::error!("a store thread panicked");
             }
         }
     }
@@ -365,8 +369,8 @@ impl Store {
 }
 
 impl Drop for Store {
-    /// Without a [`Store::close`] this is what a crash of the process would be: what was appended is there, and the
-    /// next opening checks it.
+    /// Stops the threads. Without a [`Store::close`], dropping is like a crash of the process: appended batches are
+    /// stored, and the next opening recovers.
     fn drop(&mut self) {
         if self.shared.close() {
             for topic in self.topics.all() {
@@ -391,8 +395,8 @@ fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
     }
 }
 
-/// Whether the store is new. Logs without a catalog are somebody's records, and must not be taken for leftovers of
-/// deleted topics.
+/// Returns whether the store is new. Fails for logs without a catalog, which [`remove_orphans`] would otherwise take
+/// for leftovers of deleted topics.
 fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
     let path = directory.join("meta.redb");
     let size = disk.open(&path, Open::Read).and_then(|file| file.size());
@@ -411,13 +415,13 @@ fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
     Ok(true)
 }
 
-/// Makes the name of a new store's directory survive a power loss, as far as the directories above may be opened.
+/// Syncs the directories above a new store, as far as they may be opened, so that its name survives a power loss.
 fn sync_parents(disk: &dyn Disk, directory: &Path) {
     for parent in directory.ancestors().skip(1) {
-        // The parent of a relative name.
+        // The parent of a relative path.
         let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
         if let Err(error) = disk.sync_dir(parent) {
-            tracing::debug!(path = %parent.display(), %error, "a directory above the store was not synced");
+            tracing::debug!(path = %parent.display(), %error, "a parent directory of the store was not synced");
             return;
         }
     }
@@ -428,14 +432,14 @@ fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
     match disk.open(&path, Open::Read) {
         Ok(_) => {}
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // The names of a new store's own files.
+            // Syncs the names of a new store's files.
             disk.sync_dir(directory)?;
             return Ok(false);
         }
         Err(error) => return Err(error),
     }
     disk.remove_file(&path)?;
-    // Gone for good before anything is written: a crash must not find it.
+    // Synced before any write, so that no marker is left after a crash.
     disk.sync_dir(directory)?;
     Ok(true)
 }
@@ -447,14 +451,14 @@ fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
     disk.sync_dir(directory)
 }
 
-/// Removes logs that no topic has: of a topic that was being deleted.
-fn remove_orphans(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
+/// Removes logs without a topic, left by an interrupted deletion.
+fn remove_orphans(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
     let logs = shared.logs_directory();
     let known: HashSet<String> =
         topics.all().iter().flat_map(|topic| topic.log_ids()).map(|id| id.to_string()).collect();
     let names = shared.disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
     for name in names {
-        // Only what looks like a log: anything else in there is not ours to remove.
+        // Keeps names that are not log ids.
         if name.parse::<u64>().is_ok() && !known.contains(&name) {
             let path = logs.join(name);
             shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))?;
@@ -463,8 +467,8 @@ fn remove_orphans(shared: &Shared, topics: &Topics) -> Result<(), LogError> {
     Ok(())
 }
 
-/// Opens all partitions, on several threads.
-fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
+/// Recovers all partitions on several threads.
+fn recover(shared: &Arc<StoreShared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
     let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
     for topic in topics.all() {
         all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
@@ -478,7 +482,7 @@ fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogE
             scope.spawn(|| {
                 while failed.lock().is_none() {
                     let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut found = Findings::default();
+                    let mut found = RecoveryFindings::default();
                     let result = topic.open(shared, number, &mut found);
                     let mut report = report.lock();
                     report.cuts.append(&mut found.cuts);
@@ -486,7 +490,7 @@ fn recover(shared: &Arc<Shared>, topics: &Topics) -> Result<RecoveryReport, LogE
                     match result {
                         Ok(_) => {}
                         Err(error @ LogError::Corrupt { .. }) => {
-                            tracing::error!(%error, "a partition cannot be used");
+                            tracing::error!(%error, "a partition is corrupt and unusable");
                             report.corrupt.push(error);
                         }
                         Err(error) => *failed.lock() = Some(error),
@@ -506,12 +510,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_partition_of_a_deleted_topic_is_not_opened_by_somebody_who_found_the_topic_before() {
+    fn partition_of_a_deleted_topic_is_not_opened() {
         let store = Store::open(StoreConfig::memory()).unwrap();
         store.create_topic("t", TopicConfig::new()).unwrap();
         let topic = store.find("t").unwrap();
         store.delete_topic("t").unwrap();
-        let opened = topic.open(&store.shared, 0, &mut Findings::default());
+        let opened = topic.open(&store.shared, 0, &mut RecoveryFindings::default());
         assert!(matches!(opened, Err(LogError::TopicNotFound { .. })), "{opened:?}");
     }
 

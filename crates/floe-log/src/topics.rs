@@ -1,4 +1,4 @@
-//! The topics of a store, and the news of their coming and going.
+//! Topics of a store, and notifications of their changes.
 
 use std::{
     collections::BTreeMap,
@@ -14,25 +14,25 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     LogError, Partition, TopicConfig,
     catalog::{StoredLog, StoredTopic},
-    partition::Identity,
-    recovery::{self, Findings},
-    shared::Shared,
-    tail::Waiters,
+    partition::PartitionIdentity,
+    recovery::{self, RecoveryFindings},
+    store_shared::StoreShared,
+    waiters::Waiters,
 };
 
-/// A topic, described.
+/// Description of a topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TopicDescription {
-    /// Its name.
+    /// Name.
     pub name: String,
-    /// Unique within the store, never used again.
+    /// Id, unique within the store and never reused.
     pub id: u64,
-    /// How many partitions it has.
+    /// Number of partitions.
     pub partitions: u32,
-    /// What it was created with; `config.partitions` is the present number.
+    /// Configuration at creation, except that `config.partitions` is the current number.
     pub config: TopicConfig,
-    /// When it was created, milliseconds since the Unix epoch.
+    /// Creation time, milliseconds since the Unix epoch.
     pub created_ms: i64,
 }
 
@@ -42,20 +42,20 @@ pub(crate) struct Topic {
     pub(crate) id: u64,
     pub(crate) created_ms: i64,
     config: TopicConfig,
-    slots: RwLock<Vec<Arc<Slot>>>,
+    slots: RwLock<Vec<Arc<PartitionSlot>>>,
     deleted: AtomicBool,
 }
 
-/// A partition that is opened when it is first asked for.
+/// Partition that is opened on first use.
 #[derive(Debug)]
-struct Slot {
+struct PartitionSlot {
     log: StoredLog,
     opened: Mutex<Option<Result<Arc<Partition>, LogError>>>,
 }
 
 impl Topic {
     pub(crate) fn new(stored: StoredTopic) -> Arc<Self> {
-        let slots = stored.logs.into_iter().map(Slot::new).collect();
+        let slots = stored.logs.into_iter().map(PartitionSlot::new).collect();
         Arc::new(Self {
             name: stored.name.into(),
             id: stored.id,
@@ -66,7 +66,7 @@ impl Topic {
         })
     }
 
-    /// From now on no partition is opened any more; those that are open are in [`Topic::opened`].
+    /// Prevents partitions from being opened; [`Topic::opened`] returns those that are.
     pub(crate) fn mark_deleted(&self) {
         self.deleted.store(true, Ordering::Release);
     }
@@ -97,15 +97,15 @@ impl Topic {
     }
 
     pub(crate) fn add(&self, logs: Vec<StoredLog>) {
-        self.slots.write().extend(logs.into_iter().map(Slot::new));
+        self.slots.write().extend(logs.into_iter().map(PartitionSlot::new));
     }
 
-    /// The partition, opened now if it was not; what was cut or is damaged goes to `found`.
+    /// Returns the partition and opens it on first use; truncated and damaged batches are added to `found`.
     pub(crate) fn open(
         &self,
-        shared: &Arc<Shared>,
+        shared: &Arc<StoreShared>,
         number: u32,
-        found: &mut Findings,
+        found: &mut RecoveryFindings,
     ) -> Result<Arc<Partition>, LogError> {
         let slot = usize::try_from(number).ok().and_then(|at| self.slots.read().get(at).cloned());
         let Some(slot) = slot else {
@@ -115,36 +115,40 @@ impl Topic {
         if let Some(result) = &*opened {
             return result.clone();
         }
-        // Looked at under the lock of the slot: whoever deletes waits for it and finds what was opened before.
+        // Checked under the lock of the slot: a concurrent deletion waits for it and then finds the open partition.
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.name.to_string() });
         }
-        let identity =
-            Identity { topic: Arc::clone(&self.name), topic_id: self.id, number, log_id: slot.log.id };
+        let identity = PartitionIdentity {
+            topic: Arc::clone(&self.name),
+            topic_id: self.id,
+            number,
+            log_id: slot.log.id,
+        };
         let result = recovery::open_log(shared, &identity, slot.log, found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
-        // Damage stays; a disk that could not be read may be better the next time.
+        // Damage is permanent; after an IO error the next call retries.
         if matches!(&result, Ok(_) | Err(LogError::Corrupt { .. })) {
             *opened = Some(result.clone());
         }
         result
     }
 
-    /// The partition, if it is open and nobody is opening it at this moment.
+    /// Returns the partition if it is open; None while another thread opens it.
     pub(crate) fn opened_at(&self, number: u32) -> Option<Arc<Partition>> {
         let slots = self.slots.read();
         let opened = slots.get(usize::try_from(number).ok()?)?.opened.try_lock()?;
         opened.as_ref()?.as_ref().ok().cloned()
     }
 
-    /// The partitions that are open.
+    /// Returns the open partitions.
     pub(crate) fn opened(&self) -> Vec<Arc<Partition>> {
         let slots = self.slots.read().clone();
         slots.iter().filter_map(|slot| slot.opened.lock().as_ref()?.as_ref().ok().cloned()).collect()
     }
 }
 
-impl Slot {
+impl PartitionSlot {
     fn new(log: StoredLog) -> Arc<Self> {
         Arc::new(Self { log, opened: Mutex::default() })
     }
@@ -188,24 +192,24 @@ impl Topics {
     }
 }
 
-/// Tells when topics are created, deleted or extended.
+/// Subscription to creation, deletion and extension of topics.
 #[derive(Debug)]
 pub struct TopicWatch {
     pub(crate) topics: Arc<Topics>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<StoreShared>,
     pub(crate) id: u64,
 }
 
 impl TopicWatch {
-    /// A number that changes with every change of the topics. Read it before listing the topics: then no change after
-    /// the listing is missed.
+    /// Returns a number that every change of the topics increases. Read it before listing the topics, so that no change
+    /// after the listing is missed.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.topics.generation.load(Ordering::Acquire)
     }
 
-    /// Ready with the present generation once it differs from `seen`; registers the waker otherwise. The waker is
-    /// forgotten when the watch is dropped.
+    /// Resolves to the current generation once it differs from `seen`; registers the waker otherwise. Dropping the
+    /// watch removes the waker.
     ///
     /// # Errors
     /// [`LogError::Closed`] once the store is closed.

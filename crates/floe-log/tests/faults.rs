@@ -1,4 +1,4 @@
-//! A disk that is full, fails, writes half or loses power.
+//! Disk faults: full disk, failed and short writes, failed syncs, power loss.
 
 mod support;
 
@@ -20,7 +20,7 @@ fn faulty(memory: &MemoryDisk) -> (FaultyDisk, StoreConfig) {
 }
 
 #[test]
-fn a_failed_write_fails_its_batch_and_no_other() {
+fn failed_write_fails_only_its_batch() {
     let faults = [Fault::Full(0), Fault::Full(30), Fault::Full(100), Fault::Write(io::ErrorKind::Other)];
     for fault in faults {
         for durability in [Durability::Os, Durability::Always] {
@@ -41,12 +41,12 @@ fn a_failed_write_fails_its_batch_and_no_other() {
                     _ => assert!(matches!(error, LogError::Io { operation: "write", .. }), "{error}"),
                 }
             }
-            assert_eq!(append_one(&partition, b"after"), 1, "offsets have no hole");
+            assert_eq!(append_one(&partition, b"after"), 1, "offsets have no gap");
             let expected = [(0, Bytes::from_static(b"before")), (1, Bytes::from_static(b"after"))];
             assert_eq!(read_all(&partition, 0).unwrap(), expected);
             drop((partition, store));
             let store = Store::open(on(&memory)).unwrap();
-            assert!(store.recovery_report().cuts.is_empty(), "nothing torn was left");
+            assert!(store.recovery_report().cuts.is_empty(), "no torn end remains");
             assert_eq!(read_all(&store.partition("t", 0).unwrap(), 0).unwrap(), expected);
         }
     }
@@ -70,14 +70,14 @@ fn short_writes_are_continued() {
 }
 
 #[test]
-fn nothing_overtakes_a_failed_batch_of_the_same_run() {
+fn no_batch_overtakes_a_failed_one_of_the_same_run() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config.segment_bytes(400)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
     let partition = store.partition("t", 0).unwrap();
     let (answer, answered) = mpsc::channel();
-    // Queued from within a completion, so that the next drain takes all of them; they fill three segments.
+    // Queued within a completion, so that the next drain takes all of them; they fill three segments.
     let again = Arc::clone(&partition);
     let faults = disk.clone();
     partition.submit(batch(1, 1, b"first"), move |first| {
@@ -100,7 +100,7 @@ fn nothing_overtakes_a_failed_batch_of_the_same_run() {
 }
 
 #[test]
-fn a_full_disk_does_not_take_a_new_segment_and_recovers_when_there_is_room() {
+fn appends_work_again_once_a_full_disk_has_room_for_a_new_segment() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config.segment_bytes(300)).unwrap();
@@ -120,7 +120,7 @@ fn a_full_disk_does_not_take_a_new_segment_and_recovers_when_there_is_room() {
 }
 
 #[test]
-fn a_write_that_cannot_be_undone_stops_the_partition_and_recovery_repairs_it() {
+fn failed_undo_stops_the_partition_until_recovery() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
@@ -130,9 +130,9 @@ fn a_write_that_cannot_be_undone_stops_the_partition_and_recovery_repairs_it() {
     disk.plan(Fault::Full(70), ".seg", 0, 1);
     disk.plan(Fault::SetLen, ".seg", 0, 1);
     assert!(matches!(append(&partition, batch(1, 1, &[1; 90])), Err(LogError::DiskFull { .. })));
-    assert!(matches!(append(&partition, batch(1, 1, b"x")), Err(LogError::Io { operation: "cut", .. })));
-    assert_eq!(read_all(&partition, 0).unwrap().len(), 1, "what is there can be read");
-    append_one(&store.partition("t", 1).unwrap(), b"the others go on");
+    assert!(matches!(append(&partition, batch(1, 1, b"x")), Err(LogError::Io { operation: "truncate", .. })));
+    assert_eq!(read_all(&partition, 0).unwrap().len(), 1, "stored batches are readable");
+    append_one(&store.partition("t", 1).unwrap(), b"other partitions continue");
     drop((partition, store));
     let store = Store::open(on(&memory)).unwrap();
     assert_eq!(store.recovery_report().cuts[0].bytes, 70);
@@ -140,7 +140,7 @@ fn a_write_that_cannot_be_undone_stops_the_partition_and_recovery_repairs_it() {
 }
 
 #[test]
-fn a_failed_sync_is_final() {
+fn failed_sync_stops_the_store() {
     for nth in 0..4 {
         let memory = MemoryDisk::with_power_loss();
         let (disk, config) = faulty(&memory);
@@ -153,11 +153,11 @@ fn a_failed_sync_is_final() {
             assert_eq!(append_one(&partition, b"synced"), expected);
         }
         for _ in 0..2 {
-            // The disk works again, and still nothing is acknowledged.
+            // The disk works again, but the store acknowledges nothing.
             let error = append(&partition, batch(1, 1, b"lost")).unwrap_err();
             assert!(matches!(error, LogError::Poisoned { .. }), "{error}");
         }
-        assert_eq!(read_all(&partition, 0).unwrap().len(), nth as usize, "only what is synced is read");
+        assert_eq!(read_all(&partition, 0).unwrap().len(), nth as usize, "only synced batches are readable");
         let other = store.partition("os", 0).unwrap();
         assert!(matches!(append(&other, batch(1, 1, b"x")), Err(LogError::Poisoned { .. })));
         assert!(matches!(store.flush(), Err(LogError::Poisoned { .. })));
@@ -172,8 +172,8 @@ fn a_failed_sync_is_final() {
 }
 
 #[test]
-fn what_always_acknowledged_is_there_after_a_power_loss_at_any_moment() {
-    // A small generator of its own: which pages survive must differ from round to round, and be the same every run.
+fn durably_acknowledged_batches_survive_a_power_loss_at_any_moment() {
+    // A deterministic generator: the surviving pages differ between rounds but not between runs.
     let mut state = 0x2545_F491_4F6C_DD1D_u64;
     let mut random = move || {
         state ^= state << 13;
@@ -193,7 +193,7 @@ fn what_always_acknowledged_is_there_after_a_power_loss_at_any_moment() {
         let offset = append_one(&always, &body);
         acknowledged.push((offset, Bytes::from(body.clone())));
         written.push((append_one(&os, &body), Bytes::from(body)));
-        // In flight when the power goes: may or may not be there.
+        // In flight at the power loss: may or may not survive.
         always.submit(batch(1, 1, &[255; 3_000]), |_| {});
         if round == 30 {
             store.flush().unwrap();
@@ -206,11 +206,11 @@ fn what_always_acknowledged_is_there_after_a_power_loss_at_any_moment() {
         let known: Vec<_> = recovered.into_iter().filter(|(_, body)| body[0] != 255).collect();
         assert_eq!(known, acknowledged, "round {round}");
         let prefix = read_all(&reopened.partition("os", 0).unwrap(), 0).unwrap();
-        assert_eq!(prefix, written[..prefix.len()], "never a hole, never a torn batch");
+        assert_eq!(prefix, written[..prefix.len()], "no gap and no torn batch");
         if round >= 30 {
-            assert!(prefix.len() > 30, "what was flushed is there");
+            assert!(prefix.len() > 30, "flushed batches survive");
         }
-        // Waits for what was in flight, so that the next round begins with a known end.
+        // Waits for the batch in flight, so that the next round starts with a known end.
         let (answer, answered) = mpsc::channel();
         always.submit(batch(1, 1, &[255]), move |result| answer.send(result).unwrap());
         answered.recv().unwrap().unwrap();
@@ -218,7 +218,7 @@ fn what_always_acknowledged_is_there_after_a_power_loss_at_any_moment() {
 }
 
 #[test]
-fn readers_of_an_always_topic_see_only_what_is_synced() {
+fn readers_of_an_always_topic_see_only_synced_batches() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
@@ -235,7 +235,7 @@ fn readers_of_an_always_topic_see_only_what_is_synced() {
 }
 
 #[test]
-fn what_is_not_in_the_page_cache_is_left_to_a_caller_that_may_wait() {
+fn uncached_bytes_are_left_to_a_call_that_may_block() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config.tail_bytes(0)).unwrap();
@@ -245,18 +245,18 @@ fn what_is_not_in_the_page_cache_is_left_to_a_caller_that_may_wait() {
     let mut reader = partition.reader(0).unwrap();
     disk.plan(Fault::NotCached, ".seg", 0, 1);
     assert_eq!(reader.try_next_chunk(100).unwrap(), TryChunk::WouldBlock);
-    assert_eq!(reader.next_chunk(100).unwrap().batches.len(), 1, "nothing was skipped");
+    assert_eq!(reader.next_chunk(100).unwrap().batches.len(), 1, "no batch is skipped");
     append_one(&partition, b"y");
     let TryChunk::Ready(chunk) = reader.try_next_chunk(100).unwrap() else { panic!("cached") };
     assert_eq!(chunk.batches[0].base_offset(), 1);
     append_one(&partition, b"z");
     disk.plan(Fault::Read, ".seg", 0, 1);
     assert!(matches!(reader.next_chunk(100), Err(LogError::Io { operation: "read", .. })));
-    assert_eq!(reader.next_chunk(100).unwrap().batches[0].base_offset(), 2, "an error skips nothing");
+    assert_eq!(reader.next_chunk(100).unwrap().batches[0].base_offset(), 2, "an error skips no batch");
 }
 
 #[test]
-fn a_commit_of_offsets_that_the_disk_refuses_is_not_acknowledged() {
+fn failed_offset_commit_is_not_acknowledged() {
     let memory = MemoryDisk::with_power_loss();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
@@ -272,7 +272,7 @@ fn a_commit_of_offsets_that_the_disk_refuses_is_not_acknowledged() {
 }
 
 #[test]
-fn committed_offsets_do_not_outlive_the_records_that_a_power_loss_takes() {
+fn committed_offsets_move_back_to_the_end_after_a_power_loss() {
     let memory = MemoryDisk::with_power_loss();
     let store = Store::open(on(&memory)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -291,7 +291,7 @@ fn committed_offsets_do_not_outlive_the_records_that_a_power_loss_takes() {
         let rewound: Vec<_> =
             store.recovery_report().rewound.iter().map(|c| (c.group.as_str(), c.offset)).collect();
         assert_eq!(rewound, if reopened { vec![] } else { vec![("ahead", 7)] });
-        // Else the records that take the place of the lost ones would be skipped.
+        // Otherwise the group would skip the records appended in place of the lost ones.
         let found: Vec<_> = store.committed_all(None).into_iter().map(|c| (c.group, c.offset)).collect();
         assert_eq!(found, [("ahead".to_owned(), 3), ("at".to_owned(), 3), ("behind".to_owned(), 2)]);
         assert_eq!(store.committed("ahead", "t", 0).unwrap().metadata, "note");
@@ -302,7 +302,7 @@ fn committed_offsets_do_not_outlive_the_records_that_a_power_loss_takes() {
 }
 
 #[test]
-fn a_checkpoint_that_the_catalog_refused_is_made_up_for() {
+fn failed_checkpoint_is_retried() {
     let memory = MemoryDisk::with_power_loss();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
@@ -310,16 +310,16 @@ fn a_checkpoint_that_the_catalog_refused_is_made_up_for() {
     append_one(&store.partition("t", 0).unwrap(), b"x");
     disk.plan(Fault::Sync, "meta.redb", 0, u64::MAX);
     assert!(matches!(store.flush(), Err(LogError::Catalog { .. })));
-    assert!(matches!(store.close(), Err(LogError::Catalog { .. })), "the point is still not noted");
+    assert!(matches!(store.close(), Err(LogError::Catalog { .. })), "the durable point is still not stored");
     let store = Store::open(on(&memory.after_power_loss(|| false))).unwrap();
     assert!(!store.recovery_report().was_clean);
     assert_eq!(store.partition("t", 0).unwrap().bounds().end, 1);
 }
 
-/// Whatever write or growth of the catalog fails, a change that failed did not happen, and the next one goes
-/// well as soon as the disk does.
+/// Fails every write and growth of the catalog in turn: a failed change is not stored, and the next one succeeds as
+/// soon as the disk works.
 #[test]
-fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
+fn catalog_recovers_from_any_failure_except_a_failed_sync() {
     let faults = [
         Fault::Write(io::ErrorKind::StorageFull),
         Fault::Full(100),
@@ -337,12 +337,12 @@ fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
             append_one(&store.partition("kept", 0).unwrap(), b"x");
             store.commit_offset("g", "kept", 0, 1, None).unwrap();
             disk.plan(fault, "meta.redb", skip, 1);
-            // For one fault enough for the file to grow, which takes a moment.
+            // Large enough for the file to grow with `SetLen`, which is slower.
             let mut large = TopicConfig::new();
             let size = if fault == Fault::SetLen { 2 << 20 } else { 64 << 10 };
             large.metadata.insert("note".to_owned(), "n".repeat(size));
             let outcome = store.create_topic("new", large);
-            let disk_was_left_alone = disk.still_planned() > 0;
+            let fault_was_not_reached = disk.still_planned() > 0;
             disk.heal();
             let is_full = matches!(fault, Fault::Write(io::ErrorKind::StorageFull) | Fault::Full(_));
             match &outcome {
@@ -369,17 +369,17 @@ fn a_catalog_goes_on_after_any_failure_but_that_of_a_sync() {
             assert_eq!(store.committed("g", "kept", 0).unwrap().offset, 1);
             assert_eq!(store.committed("g", "later", 0).unwrap().offset, 0);
             assert_eq!(store.partition("kept", 0).unwrap().bounds().end, 2);
-            if disk_was_left_alone {
+            if fault_was_not_reached {
                 break;
             }
             failures += usize::from(outcome.is_err());
         }
-        assert!(failures > 0, "{fault:?} made no change fail");
+        assert!(failures > 0, "{fault:?} caused no failure");
     }
 }
 
 #[test]
-fn a_catalog_on_a_disk_that_stays_full_says_so_each_time() {
+fn catalog_on_a_full_disk_reports_it_on_every_change() {
     let memory = MemoryDisk::new();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();
@@ -399,7 +399,7 @@ fn a_catalog_on_a_disk_that_stays_full_says_so_each_time() {
 }
 
 #[test]
-fn a_catalog_whose_sync_failed_stays_as_it_is_until_the_store_is_opened_again() {
+fn catalog_with_a_failed_sync_stays_closed_until_the_store_is_reopened() {
     let memory = MemoryDisk::with_power_loss();
     let (disk, config) = faulty(&memory);
     let store = Store::open(config).unwrap();

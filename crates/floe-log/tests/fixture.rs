@@ -1,4 +1,4 @@
-//! A data directory written by format version 1 opens in every later release.
+//! Compatibility with format version 1: a stored directory opens in every later release.
 
 mod support;
 
@@ -12,8 +12,8 @@ fn fixture() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1"))
 }
 
-/// How the fixture was made, and a check that today's release would make the same directory. Set
-/// `FLOE_WRITE_FIXTURE` to write it anew: only for a new format version, into a new folder.
+/// Writes the fixture. `FLOE_WRITE_FIXTURE` replaces the stored one; use it only for a new format version and a new
+/// directory.
 fn write(directory: &Path) {
     let store = Store::open(StoreConfig::at(directory).segment_bytes(500)).unwrap();
     let topic = TopicConfig::new()
@@ -64,9 +64,9 @@ fn check(directory: &Path, is_clean: bool) {
     let committed = store.committed("billing", "orders", 0).unwrap();
     assert_eq!((committed.offset, committed.metadata.as_str()), (21, "note"));
     let other = store.partition("orders", 1).unwrap();
-    let repeated = append(&other, producer_batch(2, 5, b"from a producer", (77, 1, 40))).unwrap();
-    assert_eq!(repeated.base_offset, 0);
-    assert_eq!(append_one(&other, b"goes on"), 2);
+    let retried = append(&other, producer_batch(2, 5, b"from a producer", (77, 1, 40))).unwrap();
+    assert_eq!(retried.base_offset, 0);
+    assert_eq!(append_one(&other, b"continues"), 2);
     store.close().unwrap();
 }
 
@@ -81,7 +81,7 @@ fn format_1_opens() {
 }
 
 #[test]
-fn format_1_opens_as_after_a_crash_and_without_its_indexes() {
+fn format_1_recovers_without_its_indexes() {
     let directory = TempDir::new().unwrap();
     copy(fixture(), directory.path());
     std::fs::remove_file(directory.path().join("CLEAN")).unwrap();
@@ -106,7 +106,7 @@ fn this_release_writes_format_1() {
     let log = |root: &Path, name: &str| std::fs::read(root.join("logs/2").join(name)).unwrap();
     for name in ["00000000000000000009.seg", "00000000000000000027.seg"] {
         let (now, then) = (log(directory.path(), name), log(fixture(), name));
-        // All but the time of creation and the checksum over it.
+        // Excludes the creation time and the header checksum that covers it.
         assert_eq!(now[..28], then[..28]);
         assert_eq!(now[36..60], then[36..60]);
         assert_eq!(now[64..], then[64..]);

@@ -1,4 +1,4 @@
-//! Random sequences of calls, against a vector.
+//! Property test: random sequences of calls against a vector as the model.
 
 mod support;
 
@@ -55,7 +55,7 @@ impl Model {
 }
 
 fn config(disk: &MemoryDisk) -> StoreConfig {
-    // Small segments, so that everything happens within few appends; a tail that holds only some of it.
+    // Small segments, so that few appends reach all paths, and a tail cache that holds only a part.
     StoreConfig::at("/").disk(std::sync::Arc::new(disk.clone())).segment_bytes(2_500).tail_bytes(1_000)
 }
 
@@ -163,7 +163,7 @@ fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError
             }
         }
         check_bounds(&store, &model)?;
-        // One reader goes along all the time, so that the tail in memory is used too.
+        // One reader follows all appends, so that the tail cache is used too.
         if follower.position() < model.start {
             let lost = follower.next_chunk(500);
             let out_of_range = matches!(lost, Err(LogError::OutOfRange { .. }));

@@ -1,4 +1,6 @@
-//! Files are opened when needed and few stay open. Alone in its process, since it counts the process's files.
+//! The store opens segment files on demand and keeps few of them open. Alone in its process, since the test counts the
+//! open files of the process. Linux only: it counts them in `/proc`.
+#![cfg(target_os = "linux")]
 
 mod support;
 
@@ -13,7 +15,7 @@ fn open_files() -> usize {
 }
 
 #[test]
-fn closed_segments_are_opened_when_needed_and_closed_again() {
+fn segment_files_are_opened_on_demand_and_evicted() {
     let directory = TempDir::new().unwrap();
     let before = open_files();
     let config = StoreConfig::at(directory.path()).segment_bytes(300).open_files(4);

@@ -1,4 +1,4 @@
-//! Old segments go; readers learn of it.
+//! Retention: removal of old segments, and its effect on readers.
 
 mod support;
 
@@ -15,7 +15,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap()
 }
 
-/// Ten records to a segment.
+/// Creates a store with ten records per segment.
 fn store(config: TopicConfig) -> (TempDir, Arc<Store>, Arc<Partition>) {
     let directory = TempDir::new().unwrap();
     let store = Store::open(StoreConfig::at(directory.path()).segment_bytes(64 + 10 * 157)).unwrap();
@@ -35,7 +35,7 @@ fn segment_files(directory: &TempDir) -> usize {
 }
 
 #[test]
-fn by_size_the_oldest_whole_segments_go() {
+fn retention_by_size_removes_the_oldest_whole_segments() {
     let (directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(5_000)));
     assert_eq!((segment_files(&directory), partition.bounds().start), (10, 0));
     store.enforce_retention(now_ms()).unwrap();
@@ -45,7 +45,7 @@ fn by_size_the_oldest_whole_segments_go() {
     assert!(matches!(partition.reader(59), Err(LogError::OutOfRange { start: 60, end: 95, .. })));
     assert_eq!(read_all(&partition, 60).unwrap().len(), 35);
     store.enforce_retention(now_ms()).unwrap();
-    assert_eq!(partition.bounds().start, 60, "again changes nothing");
+    assert_eq!(partition.bounds().start, 60, "a second pass changes nothing");
     drop((partition, store));
     let store = Store::open(StoreConfig::at(directory.path())).unwrap();
     let partition = store.partition("t", 0).unwrap();
@@ -53,14 +53,14 @@ fn by_size_the_oldest_whole_segments_go() {
 }
 
 #[test]
-fn by_age_everything_goes_in_time_even_if_nothing_is_appended() {
+fn retention_by_age_removes_an_idle_log_completely() {
     let (directory, store, partition) =
         store(TopicConfig::new().retention_age(Some(Duration::from_secs(3_600))));
     store.enforce_retention(now_ms() + HOUR_MS / 2).unwrap();
-    assert_eq!(partition.bounds().start, 0, "young enough");
+    assert_eq!(partition.bounds().start, 0, "still within the age");
     store.enforce_retention(now_ms() + 2 * HOUR_MS).unwrap();
     store.enforce_retention(now_ms() + 4 * HOUR_MS).unwrap();
-    assert_eq!(partition.bounds().start, 95, "all of it is old");
+    assert_eq!(partition.bounds().start, 95, "all records have expired");
     assert!(read_all(&partition, 95).unwrap().is_empty());
     assert_eq!(append_one(&partition, b"new"), 95);
     store.close().unwrap();
@@ -70,14 +70,14 @@ fn by_age_everything_goes_in_time_even_if_nothing_is_appended() {
 }
 
 #[test]
-fn without_retention_everything_stays() {
+fn without_retention_all_records_stay() {
     let (_directory, store, partition) = store(TopicConfig::new());
     store.enforce_retention(now_ms() + 10_000 * HOUR_MS).unwrap();
     assert_eq!(read_all(&partition, 0).unwrap().len(), 95);
 }
 
 #[test]
-fn a_slow_reader_finishes_what_it_has_open_and_is_then_told() {
+fn slow_reader_behind_the_start_gets_out_of_range() {
     let (_directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(5_000)));
     let mut slow = partition.reader(5).unwrap();
     assert_eq!(slow.next_chunk(1).unwrap().batches[0].base_offset(), 5);
@@ -93,7 +93,7 @@ fn a_slow_reader_finishes_what_it_has_open_and_is_then_told() {
 }
 
 #[test]
-fn retention_beside_reading_and_appending_never_shows_a_hole() {
+fn concurrent_retention_never_exposes_a_gap() {
     let (_directory, store, partition) = store(TopicConfig::new().retention_bytes(Some(20_000)));
     std::thread::scope(|scope| {
         let writer = Arc::clone(&partition);
@@ -119,7 +119,7 @@ fn retention_beside_reading_and_appending_never_shows_a_hole() {
                 }
                 Err(LogError::OutOfRange { offset, start, .. }) => {
                     assert!(offset == next && start > next);
-                    // The start may have moved on meanwhile.
+                    // The start may have moved in the meantime.
                     while reader.seek(partition.bounds().start).is_err() {}
                     next = reader.position();
                 }
@@ -150,13 +150,13 @@ fn records_before_an_offset_can_be_deleted() {
 }
 
 #[test]
-fn the_store_enforces_retention_by_itself() {
+fn background_thread_enforces_retention() {
     let directory = TempDir::new().unwrap();
     let config = StoreConfig::at(directory.path()).segment_bytes(1_000);
     let store = Store::open(config.retention_interval(Duration::from_millis(1))).unwrap();
     store.create_topic("t", TopicConfig::new().retention_bytes(Some(1))).unwrap();
     let partition = store.partition("t", 0).unwrap();
-    // Ends as soon as the thread has had a turn, however long that takes.
+    // Ends once the thread has run, however long that takes.
     while partition.bounds().start == 0 {
         append_one(&partition, &[0; 100]);
     }

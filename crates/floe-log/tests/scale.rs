@@ -1,4 +1,4 @@
-//! Many partitions: written, killed, opened.
+//! Crash and recovery of a topic with many partitions.
 
 mod support;
 
@@ -7,7 +7,7 @@ use support::{append, append_one, batch, read_all};
 use tempfile::TempDir;
 
 #[test]
-fn a_thousand_partitions_are_written_crash_and_come_back() {
+fn a_thousand_partitions_recover_from_a_crash() {
     let directory = TempDir::new().unwrap();
     let config = || StoreConfig::at(directory.path()).open_files(50);
     let store = Store::open(config()).unwrap();

@@ -1,4 +1,4 @@
-//! What is left of a log whose file was cut or damaged at any byte.
+//! Recovery of a log whose file was truncated or damaged at any byte.
 
 mod support;
 
@@ -14,7 +14,7 @@ use support::{append, append_one, batch, on, read_all};
 const HEADER: usize = 64;
 const SIZES: [usize; 5] = [30, 1, 200, 77, 120];
 
-/// A store that was never closed, with five batches of three offsets; the first `durable` of them are synced.
+/// Writes a store that is never closed, with five batches of three offsets; the first `durable` of them are synced.
 fn written(durable: usize) -> (MemoryDisk, Vec<(i64, Bytes)>) {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
@@ -39,28 +39,33 @@ fn segment(disk: &MemoryDisk) -> PathBuf {
     segments.remove(0)
 }
 
-/// Where batch `number` starts.
+/// Returns the position of batch `number`.
 fn start_of(number: usize) -> usize {
     HEADER + SIZES[..number].iter().map(|size| 57 + size).sum::<usize>()
 }
 
-/// Opens a damaged disk and checks that exactly `kept` batches are there, that appends continue behind them, and that
-/// all of that is still so after a clean reopening. Returns (offset, bytes) of the cut.
-fn expect_kept(disk: &MemoryDisk, expected: &[(i64, Bytes)], kept: usize, what: &str) -> Option<(i64, u64)> {
+/// Opens a damaged disk and checks that exactly `kept` batches remain, that appends continue behind them, and that both
+/// hold after a clean reopening. Returns (offset, bytes) of the truncation.
+fn expect_kept(
+    disk: &MemoryDisk,
+    expected: &[(i64, Bytes)],
+    kept: usize,
+    damage: &str,
+) -> Option<(i64, u64)> {
     let store = Store::open(on(disk)).unwrap();
     let report = store.recovery_report().clone();
-    assert!(!report.was_clean && report.corrupt.is_empty(), "{what}: {report:?}");
-    assert!(report.cuts.len() <= 1, "{what}: {report:?}");
+    assert!(!report.was_clean && report.corrupt.is_empty(), "{damage}: {report:?}");
+    assert!(report.cuts.len() <= 1, "{damage}: {report:?}");
     let partition = store.partition("t", 0).unwrap();
-    let mut there = expected[..kept].to_vec();
-    assert_eq!(read_all(&partition, 0).unwrap(), there, "{what}");
-    assert_eq!(partition.bounds().end, kept as i64 * 3, "{what}");
-    assert_eq!(append_one(&partition, b"next"), kept as i64 * 3, "{what}");
-    there.push((kept as i64 * 3, Bytes::from_static(b"next")));
+    let mut present = expected[..kept].to_vec();
+    assert_eq!(read_all(&partition, 0).unwrap(), present, "{damage}");
+    assert_eq!(partition.bounds().end, kept as i64 * 3, "{damage}");
+    assert_eq!(append_one(&partition, b"next"), kept as i64 * 3, "{damage}");
+    present.push((kept as i64 * 3, Bytes::from_static(b"next")));
     store.close().unwrap();
     let store = Store::open(on(disk)).unwrap();
     assert!(store.recovery_report().was_clean);
-    assert_eq!(read_all(&store.partition("t", 0).unwrap(), 0).unwrap(), there, "{what}");
+    assert_eq!(read_all(&store.partition("t", 0).unwrap(), 0).unwrap(), present, "{damage}");
     report.cuts.first().map(|cut| {
         assert_eq!((cut.topic.as_str(), cut.partition), ("t", 0));
         (cut.offset, cut.bytes)
@@ -68,7 +73,7 @@ fn expect_kept(disk: &MemoryDisk, expected: &[(i64, Bytes)], kept: usize, what: 
 }
 
 #[test]
-fn cut_at_every_byte_the_whole_batches_before_it_are_kept() {
+fn truncation_at_any_byte_keeps_the_whole_batches_before_it() {
     let (disk, expected) = written(0);
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
@@ -85,7 +90,7 @@ fn cut_at_every_byte_the_whole_batches_before_it_are_kept() {
 }
 
 #[test]
-fn with_any_byte_of_the_last_batch_flipped_it_is_cut() {
+fn last_batch_is_truncated_if_any_byte_is_flipped() {
     let (disk, expected) = written(0);
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
@@ -102,7 +107,7 @@ fn with_any_byte_of_the_last_batch_flipped_it_is_cut() {
 }
 
 #[test]
-fn holes_of_zeros_repeats_and_garbage_are_cut() {
+fn zeros_duplicates_and_garbage_at_the_end_are_truncated() {
     let (disk, expected) = written(0);
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
@@ -115,23 +120,23 @@ fn holes_of_zeros_repeats_and_garbage_are_cut() {
     };
     let zeros = torn(&|bytes| bytes[start_of(3) + 60..start_of(4) + 10].fill(0));
     assert!(expect_kept(&zeros, &expected, 3, "zeros").is_some());
-    let repeat = torn(&|bytes| bytes.extend_from_within(start_of(4)..));
-    assert_eq!(expect_kept(&repeat, &expected, 5, "the last batch twice"), Some((15, 57 + 120)));
+    let duplicate = torn(&|bytes| bytes.extend_from_within(start_of(4)..));
+    assert_eq!(expect_kept(&duplicate, &expected, 5, "the last batch twice"), Some((15, 57 + 120)));
     let garbage = torn(&|bytes| bytes.extend((0..5_000_u32).map(|n| (n * 31) as u8)));
     assert_eq!(expect_kept(&garbage, &expected, 5, "garbage"), Some((15, 5_000)));
     let grown = torn(&|bytes| bytes.resize(bytes.len() + 1_000, 0));
     assert_eq!(expect_kept(&grown, &expected, 5, "zeros at the end"), Some((15, 1_000)));
 }
 
-/// Whether the header of a batch no longer says where the next one is: these bytes lie outside the checksum, or lead
-/// to an offset that does not follow.
+/// Returns whether damage to this byte hides the position of the next batch: the byte lies outside the checksum, or
+/// determines the next offset.
 fn breaks_the_chain(at: usize) -> bool {
     let within = at - (0..5).map(start_of).rfind(|start| *start <= at).unwrap();
     within < 17 || (23..27).contains(&within)
 }
 
 #[test]
-fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
+fn damage_before_the_durable_point_is_reported_and_not_truncated() {
     let (disk, expected) = written(3);
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
@@ -150,7 +155,7 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
                 bytes[at] ^= 0x40;
             }
             damaged.put(&path, &bytes);
-            // The index is only a cache, and would spare recovery the look at what it covers.
+            // With the index, recovery would not scan the bytes that it covers.
             damaged.put(&path.with_extension("idx"), b"");
             let store = Store::open(on(&damaged)).unwrap();
             store.create_topic("other", TopicConfig::new()).unwrap();
@@ -171,10 +176,10 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
             let error = store.partition("t", 0).unwrap_err();
             assert!(matches!(&error, LogError::Corrupt { path: named, .. } if named == &path), "{error}");
             store.close().unwrap();
-            assert_eq!(damaged.contents(&path).unwrap(), bytes, "the file is left as it is");
+            assert_eq!(damaged.contents(&path).unwrap(), bytes, "the file is unchanged");
         }
     }
-    // Behind the durable point it is the end of the log that is torn.
+    // Behind the durable point the damage is a torn end.
     let (disk, expected) = written(3);
     let mut bytes = whole.clone();
     bytes[start_of(3) + 30] ^= 1;
@@ -182,7 +187,7 @@ fn damage_before_the_durable_point_is_reported_and_nothing_is_cut() {
     assert!(expect_kept(&disk, &expected, 3, "behind the durable point").is_some());
 }
 
-/// Every batch comes, only the one that was hit with a wrong checksum, and appends continue behind the last.
+/// Checks that all batches are returned, only the damaged one with a wrong checksum, and that appends continue.
 fn expect_one_damaged(store: &Store, expected: &[(i64, Bytes)], hit: usize, at: usize) {
     let partition = store.partition("t", 0).unwrap();
     let mut reader = partition.reader(0).unwrap();
@@ -196,7 +201,7 @@ fn expect_one_damaged(store: &Store, expected: &[(i64, Bytes)], hit: usize, at: 
 }
 
 #[test]
-fn a_rotten_batch_in_a_full_segment_does_not_take_the_others_along() {
+fn bit_rot_in_a_full_segment_affects_one_batch() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -211,7 +216,7 @@ fn a_rotten_batch_in_a_full_segment_does_not_take_the_others_along() {
     for (at, is_readable) in [(last + 80, true), (last + 24, false)] {
         let damaged = disk.after_kill();
         let mut bytes = whole.clone();
-        bytes[at] ^= 1; // in the records of offset 5, the last of its segment; in its count of offsets
+        bytes[at] ^= 1; // the records of offset 5, the last in its segment; or its offset count
         damaged.put(path, &bytes);
         damaged.remove_file(&path.with_extension("idx")).unwrap();
         let files = damaged.paths().len();
@@ -222,14 +227,37 @@ fn a_rotten_batch_in_a_full_segment_does_not_take_the_others_along() {
         assert_eq!((report.damaged.len(), report.corrupt.len()), if is_readable { (1, 0) } else { (1, 1) });
         if is_readable {
             let partition = store.partition("t", 0).unwrap();
-            assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "what follows is there");
+            assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "later batches are readable");
             assert_eq!(partition.bounds().end, 20);
         }
     }
 }
 
 #[test]
-fn an_index_of_before_a_power_loss_does_no_harm() {
+fn flushed_bytes_are_behind_the_recovery_point_when_flush_returns() {
+    // Many rounds, because a sync thread stores durable points of full segments concurrently.
+    for round in 0..20 {
+        let disk = MemoryDisk::new();
+        let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
+        store.create_topic("t", TopicConfig::new()).unwrap();
+        let partition = store.partition("t", 0).unwrap();
+        for _ in 0..20 {
+            append_one(&partition, &[1; 100]);
+        }
+        store.flush().unwrap();
+        let damaged = disk.after_kill();
+        let path = Path::new("/logs/2/00000000000000000018.seg");
+        let mut bytes = damaged.contents(path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        damaged.put(path, &bytes);
+        let store = Store::open(on(&damaged)).unwrap();
+        let report = store.recovery_report();
+        assert_eq!((report.cuts.len(), report.damaged.len()), (0, 1), "round {round}: {report:?}");
+    }
+}
+
+#[test]
+fn stale_index_from_before_a_power_loss_is_harmless() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -241,7 +269,7 @@ fn an_index_of_before_a_power_loss_does_no_harm() {
     let index = segment(&disk).with_extension("idx");
     let stale = disk.contents(&index).unwrap();
     drop((partition, store));
-    // The same segment again, with other batches: what the index said of the lost ones is wrong for these.
+    // The same segment with other batches: the stale index points into the middle of them.
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -261,7 +289,7 @@ fn an_index_of_before_a_power_loss_does_no_harm() {
 }
 
 #[test]
-fn logs_without_a_catalog_are_not_taken_for_leftovers() {
+fn logs_without_a_catalog_are_not_removed() {
     for contents in [None, Some(b"")] {
         let (disk, _) = written(3);
         let path = segment(&disk);
@@ -273,13 +301,13 @@ fn logs_without_a_catalog_are_not_taken_for_leftovers() {
         for _ in 0..2 {
             let error = Store::open(on(&disk)).unwrap_err();
             assert!(matches!(&error, LogError::CatalogMissing { path } if path == catalog), "{error}");
-            assert!(disk.contents(&path).is_some(), "the records are left alone");
+            assert!(disk.contents(&path).is_some(), "the records remain");
         }
     }
 }
 
 #[test]
-fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
+fn damage_after_a_clean_close_is_corruption() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -287,7 +315,7 @@ fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
     store.close().unwrap();
     let path = segment(&disk);
     let whole = disk.contents(&path).unwrap();
-    // The records: only their batch is lost.
+    // Damaged records affect only their batch.
     let mut bytes = whole.clone();
     *bytes.last_mut().unwrap() ^= 1;
     disk.put(&path, &bytes);
@@ -298,7 +326,7 @@ fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
     assert_eq!(partition.bounds().end, 1);
     drop(partition);
     store.close().unwrap();
-    // The place of the next batch: what follows cannot be told.
+    // A damaged length or offset count hides the position of the next batch.
     for at in [8, 26] {
         let mut bytes = whole.clone();
         bytes[64 + at] ^= 1;
@@ -307,13 +335,13 @@ fn damage_after_a_clean_close_is_corruption_not_a_torn_end() {
         let error = store.partition("t", 0).unwrap_err();
         assert!(matches!(error, LogError::Corrupt { position: 64, .. }), "{error}");
         drop(store);
-        assert_eq!(disk.contents(&path).unwrap(), bytes, "the file is left as it is");
+        assert_eq!(disk.contents(&path).unwrap(), bytes, "the file is unchanged");
         disk.put(Path::new("/CLEAN"), b"closed\n");
     }
 }
 
 #[test]
-fn bit_rot_in_an_old_segment_is_met_by_the_reader_that_checks() {
+fn verifying_reader_detects_bit_rot() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -330,15 +358,15 @@ fn bit_rot_in_an_old_segment_is_met_by_the_reader_that_checks() {
     let partition = store.partition("t", 0).unwrap();
     assert_eq!(partition.bounds().end, 20);
     assert!(matches!(read_all(&partition, 0), Err(LogError::Corrupt { .. })));
-    assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "the rest is fine");
-    // Without the check the batch comes as it is, and the consumer finds the wrong checksum.
+    assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "the rest is readable");
+    // Without verification the reader returns the batch, and the consumer detects the wrong checksum.
     let mut reader = partition.reader(4).unwrap();
     let batch = reader.next_chunk(1).unwrap().batches.remove(0);
     assert!(batch.verify_checksum().is_err());
 }
 
 #[test]
-fn a_lost_segment_in_the_middle_is_not_skipped() {
+fn missing_segment_is_corruption() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
     store.create_topic("t", TopicConfig::new().durability(Durability::Always)).unwrap();
@@ -357,11 +385,11 @@ fn a_lost_segment_in_the_middle_is_not_skipped() {
 }
 
 #[test]
-fn segments_behind_a_cut_go_with_it() {
+fn segments_behind_a_torn_end_are_removed() {
     let (disk, expected) = written(0);
     let path = segment(&disk);
     let second = path.with_file_name("00000000000000000015.seg");
-    // A second segment by hand, as docs/formats/log.md has it.
+    // Builds a second segment after docs/formats/log.md.
     let mut bytes = disk.contents(&path).unwrap();
     bytes[20..28].copy_from_slice(&15_i64.to_be_bytes());
     let checksum = crc32c::crc32c(&bytes[..60]);
@@ -385,13 +413,13 @@ fn segments_behind_a_cut_go_with_it() {
 }
 
 #[test]
-fn a_segment_that_was_only_begun_before_the_power_failed_is_not_a_cut() {
+fn empty_segment_after_a_power_loss_is_not_reported() {
     let disk = MemoryDisk::with_power_loss();
     let store = Store::open(on(&disk)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
     let partition = store.partition("t", 0).unwrap();
     append(&partition, batch(3, 1, b"body")).unwrap();
-    // Everything goes, and the next segment has a name but no header on the disk.
+    // Removes all records; the next segment has a name but no header on the disk.
     partition.delete_before(3).unwrap();
     let after = disk.after_power_loss(|| false);
     let store = Store::open(on(&after)).unwrap();

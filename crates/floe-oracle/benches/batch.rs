@@ -19,7 +19,7 @@ const RECORDS: usize = 1_000;
 const RECORD_BYTES: usize = 100;
 const FIRST_TIMESTAMP: i64 = 1_700_000_000_000;
 
-/// Half random letters, half repeated: compresses about as well as log lines do.
+/// Generates half random, half repeated letters, which compress about as well as log lines.
 fn payloads() -> Vec<Vec<u8>> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     (0..RECORDS)
@@ -49,8 +49,8 @@ fn encode_floe(payloads: &[Vec<u8>], codec: Codec) -> EncodedBatch {
     builder.finish(options).expect("the batch has records")
 }
 
-/// The official way: records into a `Vec<Record>`, then the batch into a buffer. The payloads are already owned
-/// reference-counted bytes, so their copy is not counted.
+/// Encodes like the official producer: records into a `Vec<Record>`, then the batch into a buffer. The payloads are
+/// reference-counted bytes, so their copy is not measured.
 fn encode_official(payloads: &[RecordData], codec: Codec) -> Vec<u8> {
     let mut batch = Batch::<MemoryRecords>::default();
     for (index, payload) in payloads.iter().enumerate() {

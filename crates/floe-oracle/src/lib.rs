@@ -1,2 +1,2 @@
-//! Holds floe's encodings against the official Fluvio crates. Everything is in `tests/` and `benches/`; the official
-//! crates are dependencies of this crate's tests alone.
+//! Interoperability tests of floe with the official Fluvio crates, in `tests/` and `benches/`. The official crates are
+//! dev-dependencies of this crate alone.

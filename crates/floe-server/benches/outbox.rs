@@ -1,7 +1,8 @@
-//! What an outbox costs while the cluster is up: `cargo bench -p floe-server --bench outbox`.
+//! Throughput of an outbox while the cluster is up: `cargo bench -p floe-server --bench outbox`.
 //!
-//! Records of 100 bytes to a Fluvio front-end in this process, over TCP: straight, and through an outbox on disk until
-//! all are in the topic. Both alternate, and are compared within a round: the medians are printed, with their quartiles.
+//! Sends records of 100 bytes over TCP to a Fluvio front-end in this process: directly, and through an outbox on disk
+//! until all of them are in the topic. Both alternate and are compared within a round; the benchmark prints medians
+//! and quartiles.
 
 use std::time::Instant;
 
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         tokio::spawn(async {
             let (mut straight, mut through, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
             for round in 0..ROUNDS {
-                // Neither is always the first.
+                // Alternating the order cancels warm-up effects.
                 let (one, other) = if round % 2 == 0 {
                     let one = send_straight().await?;
                     (one, send_through_outbox().await?)

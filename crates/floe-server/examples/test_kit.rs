@@ -1,12 +1,11 @@
-//! How an application tests itself against a cluster that lives inside of its own tests: no installation, no fixed port,
-//! nothing left behind.
+//! Tests an application against a cluster inside the test: no installation, no fixed port, nothing left behind.
 //!
 //! `cargo run -p floe-server --example test_kit`
 
 use floe::{Client, Record, TopicSpec, consumer::StartAt};
 use floe_server::testkit::TestServer;
 
-/// The application: it knows a URL and nothing of tests.
+/// The application, which knows only a URL.
 async fn place_orders(url: &str, count: usize) -> floe::Result<()> {
     let client = Client::connect(url).await?;
     let orders = client.producer("orders").start().await?;
@@ -14,7 +13,7 @@ async fn place_orders(url: &str, count: usize) -> floe::Result<()> {
     client.close().await
 }
 
-/// What would be a `#[tokio::test]` in the application.
+/// In an application, this is a `#[tokio::test]`.
 #[tokio::main]
 pub async fn main() -> floe::Result<()> {
     let server = TestServer::start().await?;
@@ -22,7 +21,7 @@ pub async fn main() -> floe::Result<()> {
 
     place_orders(&format!("fluvio://{}", server.fluvio_address()), 10).await?;
 
-    // The test looks at the topic behind the back of the protocol.
+    // The test reads the topic from the engine, without a protocol in between.
     let mut seen = server.client().consumer("orders").from(StartAt::Beginning).stop_at_end().start().await?;
     let mut count = 0;
     while seen.try_next().await?.is_some() {

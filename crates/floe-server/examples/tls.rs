@@ -1,8 +1,7 @@
-//! TLS with certificates on both sides: `cargo run -p floe-server --example tls`.
+//! Mutual TLS: `cargo run -p floe-server --example tls`.
 //!
-//! A program needs only the URL that `connect` makes. The rest is here so that the example runs by itself: an authority,
-//! certificates of a server and of a client, and a Fluvio cluster, which is the server of the test kit behind a port that
-//! speaks TLS.
+//! A program needs only the URL that `connect` builds. The rest makes the example self-contained: an authority,
+//! certificates of a server and a client, and a Fluvio cluster, which is the test server behind a TLS port.
 
 use std::{fs, net::SocketAddr, path::Path, sync::Arc};
 
@@ -22,10 +21,10 @@ use tokio_rustls::{
 
 type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
 
-/// What a program does.
+/// The part that a program needs.
 async fn connect(port: SocketAddr, folder: &Path) -> floe::Result<FluvioEngine> {
-    // Without `ca`, the authorities that the system trusts would be asked. `domain` is the name in the certificate, for
-    // clusters that are reached by another one.
+    // Without `ca`, the client trusts the authorities of the system. `domain` is the name in the certificate, for
+    // clusters that are reached under another one.
     let folder = folder.display();
     let url = format!(
         "fluvio+tls://{port}?domain=fluvio.example&ca={folder}/ca.pem&cert={folder}/me.pem&key={folder}/me.key"
@@ -50,15 +49,15 @@ pub(crate) async fn main() -> Outcome {
     for spu in cluster.admin().list::<SpuSpec>(&[]).await? {
         println!("trusted: data server {} is {:?}", spu.spec.id, spu.status);
     }
-    // The engine in a client, as always.
+    // The engine inside a client.
     let client = Client::over(Arc::new(cluster));
     println!("topics: {}", client.admin().topics().await?.len());
     client.close().await?;
 
-    // The same cluster, for somebody who has no certificate, and for somebody who trusts nobody that it knows.
+    // The server refuses a client without a certificate; a client refuses a server of an unknown authority.
     let ca = folder.path().join("ca.pem");
-    let nobody = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", ca.display());
-    refused(&nobody, FluvioEngine::connect(&nobody).await.err())?;
+    let anonymous = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", ca.display());
+    refused(&anonymous, FluvioEngine::connect(&anonymous).await.err())?;
     let other = folder.path().join("other.pem");
     fs::write(&other, self::authority()?.pem())?;
     let stranger = format!("fluvio+tls://{port}?domain=fluvio.example&ca={}", other.display());
@@ -84,14 +83,14 @@ fn authority() -> Outcome<CertifiedIssuer<'static, KeyPair>> {
     Ok(CertifiedIssuer::self_signed(params, KeyPair::generate()?)?)
 }
 
-/// Certificate and key for a name, as PEM.
+/// Returns certificate and key for a name, as PEM.
 fn vouch(authority: &CertifiedIssuer<'static, KeyPair>, name: &str) -> Outcome<(String, String)> {
     let key = KeyPair::generate()?;
     let cert = CertificateParams::new(vec![name.to_owned()])?.signed_by(&key, authority)?;
     Ok((cert.pem(), key.serialize_pem()))
 }
 
-/// A port that asks clients for certificates and hands what they send to `to`, as clusters with TLS do.
+/// Opens a port that requires client certificates and forwards the decrypted bytes to `to`.
 async fn tls_port(authority: &CertifiedIssuer<'static, KeyPair>, to: String) -> Outcome<SocketAddr> {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(authority.pem().as_bytes())?)?;
@@ -113,7 +112,7 @@ async fn tls_port(authority: &CertifiedIssuer<'static, KeyPair>, to: String) -> 
         while let Ok((client, _)) = listener.accept().await {
             let (acceptor, to) = (acceptor.clone(), to.clone());
             tokio::spawn(async move {
-                // Those who are refused are what the example shows.
+                // The refused handshakes of this example end here.
                 let Ok(mut client) = acceptor.accept(client).await else { return };
                 let Ok(mut server) = TcpStream::connect(&to).await else { return };
                 let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

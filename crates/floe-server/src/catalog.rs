@@ -1,4 +1,5 @@
-//! The engine's topics, kept current by its watch, so that requests find them without asking the engine.
+//! Topic catalog: caches the engine's topics and follows its watch, so that requests resolve topics without an engine
+//! call.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,20 +12,20 @@ use futures_util::StreamExt as _;
 use parking_lot::RwLock;
 use tokio::sync::watch;
 
-/// How long to wait before a watch that broke is opened again.
-const WATCH_AGAIN: Duration = Duration::from_secs(1);
+/// Delay before a broken watch is opened again.
+const WATCH_RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// One topic. Made anew when the topic is deleted and created again.
+/// One topic. A topic that is deleted and created again gets a new entry.
 #[derive(Debug)]
 pub(crate) struct TopicEntry {
     pub(crate) info: TopicInfo,
-    gone: watch::Sender<bool>,
+    deletion: watch::Sender<bool>,
 }
 
 impl TopicEntry {
-    /// Becomes true when the topic is deleted.
-    pub(crate) fn gone(&self) -> watch::Receiver<bool> {
-        self.gone.subscribe()
+    /// Subscribes to the deletion of the topic: the flag turns true.
+    pub(crate) fn deletion(&self) -> watch::Receiver<bool> {
+        self.deletion.subscribe()
     }
 }
 
@@ -37,7 +38,7 @@ pub(crate) struct Catalog {
 }
 
 impl Catalog {
-    /// The topics that the engine has now. Engines that cannot list are asked topic by topic.
+    /// Loads the topics that the engine lists. With engines that cannot list, entries are added on first use.
     pub(crate) async fn load(engine: SharedEngine) -> Result<Self> {
         let catalog = Self { engine, topics: RwLock::default(), epoch: watch::Sender::new(1) };
         match catalog.engine.topics().await {
@@ -56,23 +57,23 @@ impl Catalog {
                     while let Some(event) = events.next().await {
                         match event {
                             Ok(TopicEvent::Updated(info)) => drop(self.insert(info)),
-                            Ok(TopicEvent::Deleted(name)) => self.check(&name).await,
+                            Ok(TopicEvent::Deleted(name)) => self.refresh(&name).await,
                             Ok(_) => {}
                             Err(error) => {
-                                tracing::warn!(%error, "the watch of the engine's topics broke");
+                                tracing::warn!(%error, "topic watch failed, retrying");
                                 break;
                             }
                         }
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::Unsupported => return,
-                Err(error) => tracing::warn!(%error, "the engine's topics cannot be watched"),
+                Err(error) => tracing::warn!(%error, "cannot watch the engine's topics, retrying"),
             }
-            tokio::time::sleep(WATCH_AGAIN).await;
+            tokio::time::sleep(WATCH_RETRY_DELAY).await;
         }
     }
 
-    /// A topic by its name; asks the engine when it is not known.
+    /// Returns a topic by name. A miss asks the engine.
     pub(crate) async fn find(&self, name: &str) -> Result<Option<Arc<TopicEntry>>> {
         if let Some(known) = self.topics.read().get(name) {
             return Ok(Some(Arc::clone(known)));
@@ -84,26 +85,26 @@ impl Catalog {
         }
     }
 
-    /// The topics, ordered by name.
+    /// Returns the topics, ordered by name.
     pub(crate) fn all(&self) -> Vec<Arc<TopicEntry>> {
         self.topics.read().values().cloned().collect()
     }
 
-    /// Brings one topic up to date after a change, so that the one who made it sees it at once.
-    pub(crate) async fn check(&self, name: &Topic) {
+    /// Refreshes one topic after a change, so that the client that made it sees it at once.
+    pub(crate) async fn refresh(&self, name: &Topic) {
         match self.engine.topic(name.clone()).await {
             Ok(info) => drop(self.insert(info)),
             Err(error) if error.kind() == ErrorKind::TopicNotFound => self.remove(name.as_str()),
-            Err(error) => tracing::warn!(%error, topic = %name, "a topic cannot be looked up"),
+            Err(error) => tracing::warn!(%error, topic = %name, "topic lookup failed"),
         }
     }
 
-    /// Tells watchers that something changed that they show together with topics.
-    pub(crate) fn changed(&self) {
+    /// Raises the epoch after a change to objects that are watched together with topics.
+    pub(crate) fn notify_changed(&self) {
         self.epoch.send_modify(|epoch| *epoch += 1);
     }
 
-    /// Rises with every change.
+    /// Subscribes to the epoch, which rises with every change.
     pub(crate) fn epoch(&self) -> watch::Receiver<i64> {
         self.epoch.subscribe()
     }
@@ -111,28 +112,28 @@ impl Catalog {
     fn insert(&self, info: TopicInfo) -> Arc<TopicEntry> {
         let mut topics = self.topics.write();
         let known = topics.get(info.name.as_str());
-        let gone = match known {
+        let deletion = match known {
             Some(known) if known.info == info => return Arc::clone(known),
-            // A change to the same topic; its streams go on.
-            Some(known) if known.info.created_at == info.created_at => known.gone.clone(),
+            // The topic was changed, not replaced: its streams go on.
+            Some(known) if known.info.created_at == info.created_at => known.deletion.clone(),
             Some(other) => {
-                other.gone.send_replace(true);
+                other.deletion.send_replace(true);
                 watch::Sender::new(false)
             }
             None => watch::Sender::new(false),
         };
-        let entry = Arc::new(TopicEntry { gone, info });
+        let entry = Arc::new(TopicEntry { deletion, info });
         topics.insert(entry.info.name.to_string(), Arc::clone(&entry));
         drop(topics);
-        self.changed();
+        self.notify_changed();
         entry
     }
 
     fn remove(&self, name: &str) {
         let removed = self.topics.write().remove(name);
         if let Some(entry) = removed {
-            entry.gone.send_replace(true);
-            self.changed();
+            entry.deletion.send_replace(true);
+            self.notify_changed();
         }
     }
 }
@@ -157,17 +158,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_others_create_and_delete_is_seen() {
+    async fn external_changes_are_seen() {
         let (client, catalog) = catalog(&["a", "b"]).await;
         let following = tokio::spawn({
             let catalog = Arc::clone(&catalog);
             async move { catalog.follow().await }
         });
         assert_eq!(names(&catalog), ["a", "b"]);
-        let mut gone = catalog.find("a").await.unwrap().unwrap().gone();
+        let mut deletion = catalog.find("a").await.unwrap().unwrap().deletion();
         let mut epoch = catalog.epoch();
         client.admin().delete_topic("a").await.unwrap();
-        gone.wait_for(|gone| *gone).await.unwrap();
+        deletion.wait_for(|deleted| *deleted).await.unwrap();
         epoch.wait_for(|_| names(&catalog) == ["b"]).await.unwrap();
         client.admin().create_topic(TopicSpec::new("c")).await.unwrap();
         epoch.wait_for(|_| names(&catalog) == ["b", "c"]).await.unwrap();
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_unknown_topic_is_asked_for() {
+    async fn unknown_topic_is_looked_up() {
         let (client, catalog) = catalog(&[]).await;
         assert!(catalog.find("late").await.unwrap().is_none());
         client.admin().create_topic(TopicSpec::new("late").partitions(3)).await.unwrap();
@@ -183,16 +184,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_topic_made_anew_ends_what_belonged_to_the_old_one() {
+    async fn recreated_topic_ends_old_subscriptions() {
         let (client, catalog) = catalog(&["a"]).await;
         let old = catalog.find("a").await.unwrap().unwrap();
         client.admin().delete_topic("a").await.unwrap();
-        catalog.check(&"a".into()).await;
-        assert!(*old.gone().borrow());
+        catalog.refresh(&"a".into()).await;
+        assert!(*old.deletion().borrow());
         assert!(names(&catalog).is_empty());
         client.admin().create_topic(TopicSpec::new("a")).await.unwrap();
-        catalog.check(&"a".into()).await;
+        catalog.refresh(&"a".into()).await;
         let new = catalog.find("a").await.unwrap().unwrap();
-        assert!(!*new.gone().borrow());
+        assert!(!*new.deletion().borrow());
     }
 }

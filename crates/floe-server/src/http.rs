@@ -19,12 +19,12 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
-    metrics::Front,
-    node::{Node, told},
+    metrics::Frontend,
+    node::{Node, until_set},
     socket::Socket,
 };
 
-/// Largest head of a request in bytes; bodies are not read.
+/// Largest request head in bytes; bodies are not read.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves one connection until it ends.
@@ -32,8 +32,12 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     // Health and metrics are never encrypted.
     let socket: Box<dyn Stream> = match socket {
         Socket::Plain(socket) => Box::new(socket),
-        Socket::Other(socket) => socket,
-        Socket::Encrypted(_) => return,
+        Socket::Custom(socket) => socket,
+        Socket::Encrypted(_) => {
+            debug_assert!(false, "the acceptor encrypts Fluvio connections only");
+            tracing::error!("closing an encrypted HTTP connection");
+            return;
+        }
     };
     let limit = node.limits.http_timeout;
     let service = TowerToHyperService::new(router(Arc::clone(&node)));
@@ -46,14 +50,14 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     let outcome = tokio::select! {
         biased;
         outcome = connection.as_mut() => outcome,
-        () = told(&mut stop) => {
+        () = until_set(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = outcome {
         let label = if error.is_timeout() { "request_too_slow" } else { "connection_broken" };
-        node.metrics.error(Front::Http, label);
+        node.metrics.error(Frontend::Http, label);
     }
 }
 
@@ -66,45 +70,49 @@ fn router(node: Arc<Node>) -> Router {
         .with_state(node)
 }
 
-/// One thing that was looked at.
-struct Check {
+/// Result of one check.
+struct HealthCheck {
     name: &'static str,
     status: Status,
     detail: String,
 }
 
-impl Check {
+impl HealthCheck {
     fn of(name: &'static str, passed: bool, detail: impl Into<String>) -> Self {
         let status = if passed { Status::Pass } else { Status::Fail };
         Self { name, status, detail: detail.into() }
     }
 }
 
-/// The process answers; nothing else is looked at.
+/// Liveness: the process answers. It checks nothing else.
 async fn livez(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    node.metrics.request(Front::Http, "livez");
-    report(&[Check::of("process", true, "up")], query.as_deref(), &headers)
+    node.metrics.request(Frontend::Http, "livez");
+    report(&[HealthCheck::of("process", true, "up")], query.as_deref(), &headers)
 }
 
-/// Whether new work should be sent here.
+/// Readiness: whether clients should send new work here.
 async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
-    node.metrics.request(Front::Http, "readyz");
+    node.metrics.request(Frontend::Http, "readyz");
     let stopping = node.is_stopping();
     let detail = if stopping { "shutting down" } else { "serving" };
-    let mut checks = vec![Check::of("server", !stopping, detail)];
+    let mut checks = vec![HealthCheck::of("server", !stopping, detail)];
     match node.client.health().await {
         Ok(health) => {
             let states = health.nodes.iter().map(|node| format!("{}: {}", node.name, node.state));
-            checks.push(Check::of("engine", health.ready, states.collect::<Vec<_>>().join(", ")));
-            checks.push(Check { name: "client", status: health.status, detail: health.findings.join("; ") });
+            checks.push(HealthCheck::of("engine", health.ready, states.collect::<Vec<_>>().join(", ")));
+            checks.push(HealthCheck {
+                name: "client",
+                status: health.status,
+                detail: health.findings.join("; "),
+            });
         }
-        Err(error) => checks.push(Check::of("engine", false, error.to_string())),
+        Err(error) => checks.push(HealthCheck::of("engine", false, error.to_string())),
     }
     report(&checks, query.as_deref(), &headers)
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
-    node.metrics.request(Front::Http, "metrics");
+    node.metrics.request(Frontend::Http, "metrics");
     let mut text = node.metrics.to_prometheus();
     if let Some(more) = &node.more_metrics {
         text.push_str(&more.text());
@@ -112,8 +120,8 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn report(checks: &[Check], query: Option<&str>, headers: &HeaderMap) -> Response {
-    // What needs a look is no reason to send work elsewhere.
+fn report(checks: &[HealthCheck], query: Option<&str>, headers: &HeaderMap) -> Response {
+    // A warning does not take the server out of rotation.
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Pass);
     let passed = worst != Status::Fail;
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

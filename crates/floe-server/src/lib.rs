@@ -1,8 +1,7 @@
-//! Any floe engine behind the protocols of Fluvio and Walrus, in one process.
+//! Serves any floe engine to clients of Fluvio and Walrus, in one process.
 //!
-//! Existing clients of both platforms work against it: a topic that a Fluvio client created and filled is read by a
-//! Walrus client and the other way round. What each protocol can do here, and where the answers differ from a real
-//! cluster's, is in `docs/server.md`.
+//! Existing clients of both platforms connect to it, and share their topics. `docs/server.md` lists what each
+//! protocol supports and where answers differ from a real cluster's on purpose.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -13,7 +12,7 @@
 //! let client = Client::connect("memory:").await?;
 //! let listeners = Listeners::bind(&Addresses::free_ports()).await?;
 //! println!("Fluvio clients connect to {:?}", listeners.addresses()?.fluvio_sc);
-//! let shutdown = async { /* until the program shall end */ };
+//! let shutdown = async { /* resolves when the program ends */ };
 //! serve(listeners, client.engine().clone(), ServeOptions::default(), shutdown).await?;
 //! # Ok(())
 //! # }
@@ -23,29 +22,33 @@
 //! | --- | --- |
 //! | `listeners` | [`Listeners`]: sockets that are bound before the server starts |
 //! | `options` | [`ServeOptions`] and [`Limits`] |
-//! | `server` | [`serve`]: accepts, counts connections, ends in order |
-//! | `node` | what all connections share |
-//! | `catalog` | the engine's topics, kept current by its watch |
-//! | `registry` | what engines have no place for, kept in a file |
-//! | `incoming`, `outbox` | the two halves of a connection, both bounded |
+//! | `server` | [`serve`]: accepts and counts connections, shuts down gracefully |
+//! | `node` | the parts that all connections share |
+//! | `catalog` | cache of the engine's topics, kept current by its watch |
+//! | `registry` | cluster objects that engines do not store, kept in a file |
+//! | `request_reader`, `response_writer` | the two halves of a connection, both bounded |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
-//! | `smartmodule` | WebAssembly functions that records go through (feature `smartengine`) |
+//! | `smartmodule` | WebAssembly functions that transform records (feature `smartengine`) |
 //! | `socket`, `tls` | connections, plain or encrypted |
-//! | `walrus` | the text protocol |
+//! | `walrus` | the text protocol of Walrus |
 //! | `http` | health and metrics |
-//! | `metrics` | the counters |
+//! | `metrics` | counters |
+//! | `platform` | operating-system differences |
 //! | `testkit` | a server inside a test (feature `testkit`) |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod catalog;
 mod fluvio;
 mod http;
-mod incoming;
 mod listeners;
 mod metrics;
 mod node;
 mod options;
-mod outbox;
+mod platform;
 mod registry;
+mod request_reader;
+mod response_writer;
 mod server;
 mod smartmodule;
 mod socket;

@@ -1,4 +1,4 @@
-//! The counters, and their text for Prometheus.
+//! Counters of the server, and their Prometheus text.
 
 use std::{
     collections::BTreeMap,
@@ -11,16 +11,16 @@ use std::{
 
 use parking_lot::Mutex;
 
-/// Who was asked.
+/// The listener that a count belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Front {
+pub(crate) enum Frontend {
     Controller,
     Data,
     Walrus,
     Http,
 }
 
-impl Front {
+impl Frontend {
     const ALL: [Self; 4] = [Self::Controller, Self::Data, Self::Walrus, Self::Http];
 
     /// Value of the label `listener`.
@@ -34,15 +34,14 @@ impl Front {
     }
 }
 
-/// A value for each combination of two labels. Both come from the code, never from a client: a client must not be able
-/// to make this grow.
-type Family = Mutex<BTreeMap<(Front, &'static str), u64>>;
+/// Counts by two labels. Labels are constants of the code, so clients cannot add series.
+type Family = Mutex<BTreeMap<(Frontend, &'static str), u64>>;
 
-/// Everything that is counted.
+/// All counters.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
-    open: [AtomicU64; Front::ALL.len()],
-    opened: [AtomicU64; Front::ALL.len()],
+    open: [AtomicU64; Frontend::ALL.len()],
+    opened: [AtomicU64; Frontend::ALL.len()],
     refused: AtomicU64,
     requests: Family,
     errors: Family,
@@ -53,12 +52,12 @@ pub(crate) struct Metrics {
 }
 
 impl Metrics {
-    pub(crate) fn connection_opened(&self, front: Front) {
+    pub(crate) fn connection_opened(&self, front: Frontend) {
         self.opened[front as usize].fetch_add(1, Ordering::Relaxed);
         self.open[front as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn connection_closed(&self, front: Front) {
+    pub(crate) fn connection_closed(&self, front: Frontend) {
         self.open[front as usize].fetch_sub(1, Ordering::Relaxed);
     }
 
@@ -66,11 +65,11 @@ impl Metrics {
         self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(crate) fn request(&self, front: Front, api: &'static str) {
+    pub(crate) fn request(&self, front: Frontend, api: &'static str) {
         *self.requests.lock().entry((front, api)).or_default() += 1;
     }
 
-    pub(crate) fn error(&self, front: Front, error: &'static str) {
+    pub(crate) fn error(&self, front: Frontend, error: &'static str) {
         *self.errors.lock().entry((front, error)).or_default() += 1;
     }
 
@@ -84,22 +83,22 @@ impl Metrics {
         self.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// Every metric with its values, in the order in which they are shown.
+    /// Returns all metrics with their values, in the order of `/metrics`.
     fn families(&self) -> Vec<MetricFamily> {
         let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
-        let of_front = |counters: &[AtomicU64; Front::ALL.len()]| {
-            let point = |front: Front| MetricPoint {
+        let of_front = |counters: &[AtomicU64; Frontend::ALL.len()]| {
+            let point = |front: Frontend| MetricPoint {
                 labels: vec![("listener", front.name())],
                 value: counters[front as usize].load(Ordering::Relaxed),
             };
-            Front::ALL.into_iter().map(point).collect()
+            Frontend::ALL.into_iter().map(point).collect()
         };
         let single = |value: &AtomicU64| {
             vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
         };
         let by_label = |family: &Family, label: &'static str| {
             let family = family.lock();
-            let point = |((front, value_of_label), value): (&(Front, &'static str), &u64)| MetricPoint {
+            let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
                 labels: vec![("listener", front.name()), (label, *value_of_label)],
                 value: *value,
             };
@@ -108,53 +107,45 @@ impl Metrics {
         vec![
             MetricFamily {
                 name: "floe_server_connections",
-                help: "Connections that are open.",
+                help: "Open connections.",
                 kind: MetricKind::Gauge,
                 points: of_front(&self.open),
             },
-            counter(
-                "floe_server_connections_opened_total",
-                "Connections that were accepted.",
-                of_front(&self.opened),
-            ),
+            counter("floe_server_connections_opened_total", "Accepted connections.", of_front(&self.opened)),
             counter(
                 "floe_server_connections_refused_total",
-                "Connections closed at once because there were too many.",
+                "Connections refused above the limit.",
                 single(&self.refused),
             ),
             counter(
                 "floe_server_received_records_total",
-                "Records that clients wrote.",
+                "Records received from clients.",
                 single(&self.records_in),
             ),
             counter(
                 "floe_server_received_bytes_total",
-                "Bytes of batches that clients wrote.",
+                "Bytes of batches received from clients.",
                 single(&self.bytes_in),
             ),
-            counter(
-                "floe_server_sent_records_total",
-                "Records that were sent to clients.",
-                single(&self.records_out),
-            ),
+            counter("floe_server_sent_records_total", "Records sent to clients.", single(&self.records_out)),
             counter(
                 "floe_server_sent_bytes_total",
-                "Bytes of batches that were sent to clients.",
+                "Bytes of batches sent to clients.",
                 single(&self.bytes_out),
             ),
             counter("floe_server_requests_total", "Requests by API.", by_label(&self.requests, "api")),
             counter(
                 "floe_server_errors_total",
-                "Requests and connections that failed.",
+                "Failed requests and connections.",
                 by_label(&self.errors, "error"),
             ),
         ]
     }
 
-    /// The text format of Prometheus, version 0.0.4.
+    /// Returns the Prometheus text format, version 0.0.4.
     pub(crate) fn to_prometheus(&self) -> String {
         let mut out = String::with_capacity(4096);
-        head(&mut out, "floe_build_info", "gauge", "Always 1; the label tells the version.");
+        head(&mut out, "floe_build_info", "gauge", "Always 1; the label holds the version.");
         line(&mut out, "floe_build_info", &format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1);
         for MetricFamily { name, help, kind, points } in self.families() {
             head(&mut out, name, kind.as_str(), help);
@@ -170,8 +161,8 @@ impl Metrics {
     }
 }
 
-/// What a server counts, for those who pass it on. Handed to the server with
-/// [`ServeOptions::metrics`](crate::ServeOptions::metrics); clones look at the same counters.
+/// Counters of a server, for programs that export them elsewhere. Pass a clone as
+/// [`ServeOptions::metrics`](crate::ServeOptions::metrics); all clones share the same counters.
 ///
 /// ```
 /// use floe_server::{ServeOptions, ServerMetrics};
@@ -179,14 +170,14 @@ impl Metrics {
 /// let metrics = ServerMetrics::default();
 /// let mut options = ServeOptions::default();
 /// options.metrics = metrics.clone();
-/// // … serve(listeners, engine, options, until) …
+/// // … serve(listeners, engine, options, shutdown) …
 /// assert!(metrics.families().iter().any(|family| family.name == "floe_server_requests_total"));
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct ServerMetrics(Arc<Metrics>);
 
 impl ServerMetrics {
-    /// Every metric with its values now. Which metrics there are never changes.
+    /// Returns all metrics with their current values. The set of metrics is fixed.
     #[must_use]
     pub fn families(&self) -> Vec<MetricFamily> {
         self.0.families()
@@ -201,22 +192,22 @@ impl ServerMetrics {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricFamily {
-    /// Its name at `/metrics`.
+    /// Name at `/metrics`.
     pub name: &'static str,
-    /// What it says.
+    /// Description.
     pub help: &'static str,
-    /// Whether it only grows.
+    /// Gauge or counter.
     pub kind: MetricKind,
-    /// Its values; of those by API or error, only what has happened.
+    /// Values. Metrics by API or by error hold only the labels that have occurred.
     pub points: Vec<MetricPoint>,
 }
 
-/// Whether a metric only grows.
+/// Kind of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MetricKind {
-    /// It goes up and down.
+    /// A value that rises and falls.
     Gauge,
-    /// It only grows.
+    /// A value that only rises.
     Counter,
 }
 
@@ -233,14 +224,14 @@ impl MetricKind {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetricPoint {
-    /// Names and values of its labels.
+    /// Names and values of the labels.
     pub labels: Vec<(&'static str, &'static str)>,
     /// The value.
     pub value: u64,
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {
-    // Writing to a string cannot fail.
+    // Writing to a `String` cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
@@ -253,14 +244,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_come_out_with_their_labels() {
+    fn counters_are_shown_with_their_labels() {
         let metrics = Metrics::default();
-        metrics.connection_opened(Front::Data);
-        metrics.connection_opened(Front::Data);
-        metrics.connection_closed(Front::Data);
-        metrics.request(Front::Data, "Produce");
-        metrics.request(Front::Data, "Produce");
-        metrics.error(Front::Walrus, "invalid_frame");
+        metrics.connection_opened(Frontend::Data);
+        metrics.connection_opened(Frontend::Data);
+        metrics.connection_closed(Frontend::Data);
+        metrics.request(Frontend::Data, "Produce");
+        metrics.request(Frontend::Data, "Produce");
+        metrics.error(Frontend::Walrus, "invalid_frame");
         metrics.received(7, 900);
         metrics.sent(3, 400);
         let text = metrics.to_prometheus();

@@ -1,4 +1,4 @@
-//! What all connections of a server share.
+//! State that all connections of a server share.
 
 use std::sync::{
     Arc,
@@ -6,48 +6,45 @@ use std::sync::{
 };
 
 use floe::{Client, engine::SharedEngine};
-use tokio::sync::watch;
+use tokio::{sync::watch, task::JoinError};
 
 use crate::{
     catalog::Catalog,
     metrics::Metrics,
     options::{Limits, MoreMetrics},
     registry::Registry,
+    smartmodule::SmartModules,
 };
 
-/// Id of the only data server. Real clusters number theirs from here, too.
+/// Id of the only data server, which is the first id of a real cluster.
 pub(crate) const SPU_ID: i32 = 5001;
 
 /// Name of the only data server.
 pub(crate) const SPU_NAME: &str = "floe-spu-5001";
 
-/// Where clients reach the data server.
+/// Address under which clients reach the data server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PublicAddress {
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
-/// The server, as its connections see it.
+/// The server as its connections see it.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) engine: SharedEngine,
-    /// Whose health is told.
+    /// Client whose health `/readyz` reports.
     pub(crate) client: Client,
     pub(crate) catalog: Arc<Catalog>,
-    pub(crate) registry: Registry,
+    pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: Limits,
     pub(crate) more_metrics: Option<MoreMetrics>,
-    /// Whether Fluvio clients speak TLS.
+    /// Whether Fluvio clients use TLS.
     pub(crate) is_encrypted: bool,
-    /// Whether clients may send records through modules.
-    pub(crate) runs_smartmodules: bool,
-    #[cfg(feature = "smartengine")]
-    pub(crate) modules: Arc<crate::smartmodule::Modules>,
+    pub(crate) smartmodules: SmartModules,
     /// `None` when Fluvio is not served.
     pub(crate) data_server: Option<PublicAddress>,
-    pub(crate) cursors: crate::walrus::Cursors,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -58,11 +55,20 @@ impl Node {
     }
 }
 
-/// Waits until it is said: that the server stops, or that a topic is gone. Nobody left to say it says it, too.
+/// Logs a task that panicked. A panic ends the connection of the task, not the server.
+pub(crate) fn log_panic(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        tracing::error!(%error, "a task of the server panicked");
+    }
+}
+
+/// Resolves when the flag is set (shutdown or topic deletion) or its sender is dropped.
 ///
 /// # Cancel safety
-/// Dropping the future loses nothing.
-pub(crate) async fn told(flag: &mut watch::Receiver<bool>) {
-    // The guard that this returns must not live on: it is no thing to carry over a wait.
-    let _ = flag.wait_for(|told| *told).await;
+/// Cancel safe.
+pub(crate) async fn until_set(flag: &mut watch::Receiver<bool>) {
+    // The returned guard is dropped at once: it must not be held across an await.
+    let _ = flag.wait_for(|set| *set).await;
 }

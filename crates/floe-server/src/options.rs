@@ -1,4 +1,4 @@
-//! How a server shall behave.
+//! Options and limits of a server.
 
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -6,40 +6,47 @@ use floe::Client;
 
 use crate::{metrics::ServerMetrics, tls::ServerTls};
 
-/// Settings of a server. Each has a default that suits a laptop and a test.
+/// Options of a server. The defaults suit a laptop and a test.
+///
+/// ```
+/// let mut options = floe_server::ServeOptions::default();
+/// options.advertise = Some("streams.example".to_owned());
+/// ```
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct ServeOptions {
-    /// Host name or address under which Fluvio clients reach the data server. Default: the address that it was bound
-    /// to, which is wrong only behind a translation of addresses or for an address such as `0.0.0.0`.
+    /// Host name or address under which Fluvio clients reach the data server. Default: the bound address, or
+    /// 127.0.0.1 for an unspecified one. Needed behind address translation, and when a server on `0.0.0.0` has remote
+    /// clients.
     pub advertise: Option<String>,
-    /// Folder for what the engine has no place for: rules of Fluvio topics, SmartModules, registered data servers.
-    /// Default: none, all of it is gone when the server ends.
+    /// Folder of the registry file, which holds cluster objects that engines do not store: rules of Fluvio topics,
+    /// SmartModules, registered data servers. Default: none, they are lost when the server ends.
     pub registry: Option<PathBuf>,
-    /// Encrypts the connections of Fluvio clients. Those of Walrus clients and HTTP are never encrypted: the protocol of
-    /// Walrus knows no TLS. Default: none.
+    /// Encrypts the connections of Fluvio clients. Connections of Walrus clients and HTTP are never encrypted: the
+    /// Walrus protocol has no TLS. Default: none.
     pub tls: Option<ServerTls>,
-    /// Whether the SmartModules that clients name or send are run, which takes the feature `smartengine`. Default: yes.
+    /// Whether clients may send records through SmartModules, which needs the feature `smartengine`. Default: true.
     pub smartmodules: bool,
-    /// How long requests may go on after the shutdown has begun. Default: 10 seconds.
+    /// Time for requests in flight after the shutdown began. Default: 10 seconds.
     pub shutdown_deadline: Duration,
-    /// What one client may take.
+    /// Limits per client and for all clients.
     pub limits: Limits,
-    /// Metrics of others, which `/metrics` shows after those of the server. Default: none.
+    /// Further metrics, which `/metrics` appends to those of the server. Default: none.
     pub more_metrics: Option<MoreMetrics>,
-    /// Whose health `/readyz` tells: that of the program's own client, with its producers and breakers. Default: a
-    /// client that knows nothing but the engine.
+    /// Client whose health `/readyz` reports, including its producers and circuit breakers. Default: a new client of
+    /// the engine.
     pub client: Option<Client>,
-    /// What the server counts in; a clone kept back is for passing the counts on. Default: counters of its own.
+    /// Counters of the server; keep a clone to export them. Default: new counters.
     pub metrics: ServerMetrics,
 }
 
-/// Metrics from elsewhere, for example those of the engine, as text for Prometheus.
+/// Metrics of other components, for example of the engine, as Prometheus text.
 #[derive(Clone)]
 pub struct MoreMetrics(Arc<dyn Fn() -> String + Send + Sync>);
 
 impl MoreMetrics {
-    /// Asks `text` whenever somebody looks. Names that begin with `floe_server_` or are `floe_build_info` are taken.
+    /// Calls `text` on every scrape. Names that begin with `floe_server_`, and `floe_build_info`, are taken by the
+    /// server.
     pub fn new(text: impl Fn() -> String + Send + Sync + 'static) -> Self {
         Self(Arc::new(text))
     }
@@ -71,39 +78,39 @@ impl Default for ServeOptions {
     }
 }
 
-/// What one client, or all of them together, may take.
+/// Limits per client and for all clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Connections at once, of all protocols together; further ones are closed at once. Default: 10,000.
+    /// Open connections of all protocols together; the server closes further ones at once. Default: 10,000.
     pub connections: usize,
-    /// Largest Fluvio request in bytes. Default: 64 MiB, so that the largest batch (32 MiB) fits.
+    /// Largest Fluvio request in bytes. Default: 64 MiB, which admits the largest batch (32 MiB).
     pub frame_bytes: usize,
-    /// Bytes of requests that one connection may have unanswered; it is read no further then. A single larger request
-    /// is taken alone. Default: 64 MiB.
+    /// Bytes of unanswered requests per connection, above which the server stops reading from it. One larger request
+    /// is served alone. Default: 64 MiB.
     pub in_flight_bytes: usize,
-    /// Bytes of answers that may wait for a client that does not read. Default: 16 MiB; one larger answer is sent alone.
+    /// Bytes of responses queued for a client that does not read. One larger response is sent alone. Default: 16 MiB.
     pub unread_bytes: usize,
-    /// Most bytes of records in one answer of a stream, whatever the client asks for. A larger batch is sent alone.
+    /// Bytes of records in one response of a stream, whatever the client requests. One larger batch is sent alone.
     /// Default: 8 MiB.
     pub response_bytes: usize,
-    /// Streams that one connection may open in its life. Default: 10,000.
+    /// Streams that a connection may open during its life. Default: 10,000.
     pub streams: u32,
-    /// Bytes of memory that a SmartModule may have. Default: 256 MiB.
+    /// Bytes of memory of a SmartModule. Default: 256 MiB.
     pub smartmodule_memory: usize,
-    /// Instructions that a SmartModule may take for a call, so that none goes on for ever. Default: 1,000 million, which
-    /// is a second or a few.
+    /// Instructions of one SmartModule call, which bounds endless loops. Default: 1,000 million, which take a few
+    /// seconds.
     pub smartmodule_fuel: u64,
-    /// Instructions that it may take besides for each byte of the batch that it is called for. Default: 1,000.
+    /// Further instructions per byte of the batch. Default: 1,000.
     pub smartmodule_fuel_per_byte: u64,
-    /// Time for the handshake of TLS. Default: 10 seconds.
+    /// Deadline of the TLS handshake. Default: 10 seconds.
     pub handshake_timeout: Duration,
-    /// Time for the head of an HTTP request, and between requests. Default: 30 seconds.
+    /// Deadline of an HTTP request head, and the idle time between requests. Default: 30 seconds.
     pub http_timeout: Duration,
-    /// Time from the first byte of a request to its last. Default: 60 seconds.
+    /// Deadline of a request, from its first byte to its last. Default: 60 seconds.
     pub frame_timeout: Duration,
-    /// Time that a connection without requests, streams and watches is kept. Default: none, for ever: the clients of
-    /// Fluvio keep connections for later, and take one that was closed for an error.
+    /// Idle time after which a connection without requests, streams and watches is closed. Default: none. Official
+    /// Fluvio clients keep idle connections, and report a closed one as an error.
     pub idle_timeout: Option<Duration>,
 }
 

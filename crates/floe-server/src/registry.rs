@@ -1,7 +1,8 @@
-//! What engines have no place for: the rules of Fluvio topics, registered data servers, SmartModules, table formats.
+//! Registry: cluster objects that engines do not store (rules of Fluvio topics, registered data servers,
+//! SmartModules, table formats).
 //!
-//! Kept in one JSON file, `fluvio-registry.json`, that is replaced as a whole. Objects are stored in their wire layout
-//! of one fixed version, so that this file needs no layouts of its own.
+//! The registry is one JSON file, `fluvio-registry.json`, replaced as a whole. Objects are stored in their wire
+//! encoding, in one fixed version, so the file needs no schema of its own.
 
 use std::{
     collections::BTreeMap,
@@ -16,13 +17,15 @@ use floe_wire::fluvio::{CustomSpuSpec, Input, Output, SmartModuleSpec, TableForm
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use crate::platform::sync_directory;
+
 /// Name of the file.
 pub(crate) const FILE: &str = "fluvio-registry.json";
 
-/// Version of the wire layouts in the file.
+/// Version of the wire encoding in the file.
 const LAYOUT: i16 = 19;
 
-/// The number that the file begins with.
+/// Format version of the file.
 const FORMAT: u32 = 1;
 
 /// The objects, by kind and name.
@@ -44,7 +47,7 @@ struct Stored {
     table_formats: BTreeMap<String, String>,
 }
 
-/// The objects and the file they are kept in.
+/// The objects and the file that holds them.
 #[derive(Debug)]
 pub(crate) struct Registry {
     folder: Option<PathBuf>,
@@ -52,7 +55,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    /// Reads the file in `folder`, if both are there.
+    /// Reads the file in `folder`, if both exist.
     pub(crate) fn open(folder: Option<&Path>) -> io::Result<Self> {
         let mut objects = Objects::default();
         if let Some(folder) = folder {
@@ -71,12 +74,12 @@ impl Registry {
         Ok(Self { folder: folder.map(Path::to_path_buf), objects: Mutex::new(objects) })
     }
 
-    /// Looks at the objects. Must not wait for anything.
+    /// Reads the objects. `look` runs under the lock and must not block.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Objects) -> T) -> T {
         look(&self.objects.lock())
     }
 
-    /// Changes the objects; the change is on the disk when this returns, and undone when it could not be written.
+    /// Changes the objects. The change is on disk when this returns; a change that cannot be written is rolled back.
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut Objects) -> T) -> io::Result<T> {
         let mut objects = self.objects.lock();
         let before = objects.clone();
@@ -104,17 +107,14 @@ impl Registry {
         file.sync_all()?;
         drop(file);
         fs::rename(&temporary, &path)?;
-        // Only then does the new name survive a power loss.
-        #[cfg(unix)]
-        fs::File::open(folder)?.sync_all()?;
-        Ok(())
+        sync_directory(folder)
     }
 }
 
 fn read(text: &[u8]) -> Result<Objects, String> {
     let stored: Stored = serde_json::from_slice(text).map_err(|error| error.to_string())?;
     if stored.format != FORMAT {
-        return Err(format!("format {}, this version reads {FORMAT}", stored.format));
+        return Err(format!("unsupported format {}, this version reads {FORMAT}", stored.format));
     }
     Ok(Objects {
         topics: decode(&stored.topics)?,
@@ -145,7 +145,7 @@ fn decode<T: Wire>(stored: &BTreeMap<String, String>) -> Result<BTreeMap<String,
             let mut input = Input::new(Bytes::from(bytes));
             let object = T::decode(&mut input, LAYOUT).map_err(|error| format!("{name:?}: {error}"))?;
             if input.remaining() > 0 {
-                return Err(format!("{name:?}: {} bytes too many", input.remaining()));
+                return Err(format!("{name:?}: {} trailing bytes", input.remaining()));
             }
             Ok((name.clone(), object))
         })
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn objects_are_there_again_after_a_restart() {
+    fn objects_survive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(Some(folder.path())).unwrap();
         let module = SmartModuleSpec { payload: Bytes::from_static(b"\0\xff"), ..SmartModuleSpec::default() };
@@ -183,10 +183,10 @@ mod tests {
     }
 
     #[test]
-    fn a_change_that_cannot_be_written_did_not_happen() {
+    fn change_that_cannot_be_written_is_rolled_back() {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::open(Some(folder.path())).unwrap();
-        // The place of the temporary file is taken by a folder.
+        // A directory blocks the temporary file.
         fs::create_dir(folder.path().join(format!("{FILE}.new"))).unwrap();
         let outcome = registry.change(|objects| objects.topics.insert("t".to_owned(), gzip_only()));
         assert!(outcome.is_err());
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_refused_with_its_path() {
+    fn damaged_file_is_refused_with_its_path() {
         let folder = tempfile::tempdir().unwrap();
         for text in [
             "",

@@ -1,4 +1,4 @@
-//! Accepts connections, counts them, and ends in order.
+//! Accepts and counts connections, and shuts down gracefully.
 
 use std::{
     fmt, io,
@@ -13,6 +13,7 @@ use std::{
 
 use floe::{Client, Error, ErrorKind, Result, engine::SharedEngine};
 use futures_util::future::BoxFuture;
+use socket2::SockRef;
 use tokio::{
     net::TcpStream,
     sync::{Semaphore, watch},
@@ -22,31 +23,35 @@ use tokio::{
 use crate::{
     catalog::Catalog,
     fluvio, http,
-    listeners::{Accepted, Listener, Listeners},
-    metrics::Front,
-    node::{Node, PublicAddress, told},
+    listeners::{AcceptedSocket, Listener, Listeners},
+    metrics::Frontend,
+    node::{Node, PublicAddress, log_panic, until_set},
     options::ServeOptions,
     registry::Registry,
+    smartmodule::SmartModules,
     socket::Socket,
     tls::ServerTls,
     walrus,
 };
 
-/// How long to wait when the operating system has no more sockets for us.
-const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+/// Delay after a failed accept, for example when the process has no free descriptors.
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// How long `/readyz` says no before the listeners close, if it is served: a balancer must have a chance to see it.
-/// Part of the shutdown deadline.
+/// Time between the failing readiness and the closing of the listeners, so that load balancers see it. Part of the
+/// shutdown deadline.
 const LAME_DUCK: Duration = Duration::from_millis(200);
 
-/// Serves `engine` on `listeners` until `shutdown` is ready, then ends: `/readyz` turns to 503, no more connections are
-/// taken, requests that were received are answered, and what is still open at the deadline is closed.
+/// Serves `engine` on `listeners` until `shutdown` resolves, then shuts down gracefully: `/readyz` turns to 503, the
+/// listeners close, received requests are answered, and connections that are open at the deadline are closed.
 ///
-/// The engine is left open: closing it is the caller's.
+/// The caller closes the engine.
 ///
 /// # Errors
-/// What keeps the server from starting: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] when the
-/// registry cannot be read.
+/// Returns errors of the start: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] if the registry
+/// cannot be read.
+///
+/// # Cancel safety
+/// Dropping the future stops the server at once, without answering requests in flight.
 pub async fn serve(
     listeners: Listeners,
     engine: SharedEngine,
@@ -57,38 +62,44 @@ pub async fn serve(
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let catalog = Arc::clone(&node.catalog);
-    // Everything that runs belongs to this future, so that dropping it stops the server.
+    // All tasks belong to this future, so dropping it stops the server.
     let mut background = JoinSet::new();
     background.spawn(async move { catalog.follow().await });
     let connections = Arc::new(Semaphore::new(options.limits.connections));
 
     let has_http = listeners.http.is_some();
-    let acceptor = |front: Front, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
+    let acceptor = |front: Frontend, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
         node: Arc::clone(&node),
         connections: Arc::clone(&connections),
-        tls: options.tls.clone().filter(|_| matches!(front, Front::Controller | Front::Data)),
+        tls: options.tls.clone().filter(|_| matches!(front, Frontend::Controller | Frontend::Data)),
         front,
         handler,
         stopping: stopping.clone(),
         deadline: options.shutdown_deadline,
     };
-    let mut accept = |listener: Listener, front: Front, handler: Handler| {
+    let mut accept = |listener: Listener, front: Frontend, handler: Handler| {
         tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
-        accept(controller, Front::Controller, |node, socket, stop| {
-            Box::pin(fluvio::controller::serve(node, socket, stop))
-        });
-        accept(data, Front::Data, |node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+        let handler: Handler =
+            Arc::new(|node, socket, stop| Box::pin(fluvio::controller::serve(node, socket, stop)));
+        accept(controller, Frontend::Controller, handler);
+        let handler: Handler =
+            Arc::new(|node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+        accept(data, Frontend::Data, handler);
     }
     if let Some(listener) = listeners.walrus {
-        accept(listener, Front::Walrus, |node, socket, stop| Box::pin(walrus::serve(node, socket, stop)));
+        let cursors = Arc::new(walrus::SharedCursors::default());
+        let handler: Handler = Arc::new(move |node, socket, stop| {
+            Box::pin(walrus::serve(node, Arc::clone(&cursors), socket, stop))
+        });
+        accept(listener, Frontend::Walrus, handler);
     }
-    // Health must be told until the very end, so HTTP ends last.
+    // HTTP stops last, so that health is reported until the end.
     let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
-        let handler: Handler = |node, socket, stop| Box::pin(http::serve(node, socket, stop));
-        background.spawn(acceptor(Front::Http, &stopping_http, handler).run(listener));
+        let handler: Handler = Arc::new(|node, socket, stop| Box::pin(http::serve(node, socket, stop)));
+        background.spawn(acceptor(Frontend::Http, &stopping_http, handler).run(listener));
     }
 
     shutdown.await;
@@ -97,7 +108,9 @@ pub async fn serve(
         tokio::time::sleep(LAME_DUCK.min(options.shutdown_deadline)).await;
     }
     stop.send_replace(true);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
     stop_http.send_replace(true);
     Ok(())
 }
@@ -112,7 +125,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
             .await
             .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?,
     };
-    let registry = registry.map_err(refuse)?;
+    let registry = Arc::new(registry.map_err(refuse)?);
     let data_server = match &listeners.fluvio {
         Some((_, data)) => {
             let bound = data.local_addr().map_err(refuse)?;
@@ -123,6 +136,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
     forget_lost_topics(&registry, &catalog).map_err(refuse)?;
     let client = options.client.clone().unwrap_or_else(|| Client::over(Arc::clone(&engine)));
+    let smartmodules =
+        SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
     Ok(Arc::new(Node {
         engine,
         client,
@@ -131,18 +146,15 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         metrics: options.metrics.counters(),
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
-        runs_smartmodules: options.smartmodules,
+        smartmodules,
         is_encrypted: options.tls.is_some(),
-        #[cfg(feature = "smartengine")]
-        modules: Arc::new(crate::smartmodule::Modules::new(&options.limits)),
         data_server,
-        cursors: walrus::Cursors::default(),
         stopping: AtomicBool::new(false),
     }))
 }
 
 fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
-    // Nobody can connect to 0.0.0.0; without a name to advertise, only clients of this machine are served.
+    // Clients cannot connect to an unspecified address; without a name to advertise, only local clients are served.
     let host = match advertise {
         Some(host) => host.to_owned(),
         None if bound.ip().is_unspecified() => "127.0.0.1".to_owned(),
@@ -151,7 +163,8 @@ fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
     PublicAddress { host, port: bound.port() }
 }
 
-/// A topic that was deleted while no server ran must not hand its rules to the next topic of its name.
+/// Deletes rules of topics that were deleted while no server ran: they must not apply to a new topic of the same
+/// name.
 fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> {
     let topics = catalog.all();
     let exists = |name: &str| topics.iter().any(|entry| entry.info.name.as_str() == name);
@@ -161,15 +174,15 @@ fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> 
     registry.change(|objects| objects.topics.retain(|name, _| exists(name)))
 }
 
-/// Serves one connection until it ends, or until the receiver says that the server stops and all requests that were
-/// received are answered.
-type Handler = fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()>;
+/// Serves one connection until it ends, or until the flag reports the shutdown and all received requests are
+/// answered.
+type Handler = Arc<dyn Fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 struct Acceptor {
     node: Arc<Node>,
     connections: Arc<Semaphore>,
     tls: Option<ServerTls>,
-    front: Front,
+    front: Frontend,
     handler: Handler,
     stopping: watch::Receiver<bool>,
     deadline: Duration,
@@ -179,7 +192,7 @@ impl Acceptor {
     async fn run(mut self, mut listener: Listener) {
         let mut open = JoinSet::new();
         let mut stopping = self.stopping.clone();
-        let mut stopped = pin!(told(&mut stopping));
+        let mut stopped = pin!(until_set(&mut stopping));
         loop {
             tokio::select! {
                 biased;
@@ -188,14 +201,18 @@ impl Acceptor {
                     Ok(socket) => self.take(socket, &mut open),
                     Err(error) => {
                         tracing::warn!(%error, listener = self.front.name(), "cannot accept a connection");
-                        tokio::time::sleep(ACCEPT_AGAIN).await;
+                        tokio::time::sleep(ACCEPT_RETRY_DELAY).await;
                     }
                 },
-                Some(_) = open.join_next(), if !open.is_empty() => {}
+                Some(ended) = open.join_next(), if !open.is_empty() => log_panic(ended),
             }
         }
         drop(listener);
-        let ended = async { while open.join_next().await.is_some() {} };
+        let ended = async {
+            while let Some(ended) = open.join_next().await {
+                log_panic(ended);
+            }
+        };
         if tokio::time::timeout(self.deadline, ended).await.is_err() {
             tracing::warn!(
                 listener = self.front.name(),
@@ -206,14 +223,14 @@ impl Acceptor {
         }
     }
 
-    fn take(&mut self, socket: Accepted, open: &mut JoinSet<()>) {
+    fn take(&mut self, socket: AcceptedSocket, open: &mut JoinSet<()>) {
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.node.metrics.connection_refused();
             return;
         };
         let (node, stop, handler, front) =
-            (Arc::clone(&self.node), self.stopping.clone(), self.handler, self.front);
-        let counted = Counted::new(Arc::clone(&self.node), self.front);
+            (Arc::clone(&self.node), self.stopping.clone(), Arc::clone(&self.handler), self.front);
+        let counted = ConnectionCount::new(Arc::clone(&self.node), self.front);
         let tls = self.tls.clone();
         open.spawn(async move {
             if let Some(socket) = secured(&node, front, tls, socket).await {
@@ -224,18 +241,23 @@ impl Acceptor {
     }
 }
 
-/// The connection after the handshake of TLS, if there is to be one; `None` if it failed.
-async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: Accepted) -> Option<Socket> {
+/// Runs the TLS handshake if the front-end is encrypted; `None` if it failed.
+async fn secured(
+    node: &Node,
+    front: Frontend,
+    tls: Option<ServerTls>,
+    socket: AcceptedSocket,
+) -> Option<Socket> {
     let socket = match socket {
-        Accepted::Tcp(socket) => socket,
-        Accepted::Other(socket) => return Some(Socket::Other(socket)),
+        AcceptedSocket::Tcp(socket) => socket,
+        AcceptedSocket::Custom(socket) => return Some(Socket::Custom(socket)),
     };
     configure(&socket);
     let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
     match tokio::time::timeout(node.limits.handshake_timeout, tls.accept(socket)).await {
         Ok(Ok(socket)) => Some(Socket::Encrypted(Box::new(socket))),
         Ok(Err(error)) => {
-            tracing::debug!(%error, listener = front.name(), "a handshake failed");
+            tracing::debug!(%error, listener = front.name(), "TLS handshake failed");
             node.metrics.error(front, "handshake_failed");
             None
         }
@@ -246,36 +268,35 @@ async fn secured(node: &Node, front: Front, tls: Option<ServerTls>, socket: Acce
     }
 }
 
-/// Answers go out at once, and a client whose machine is gone is noticed some day.
+/// Turns off Nagle's algorithm, and turns on keepalive, which detects dead clients.
 fn configure(socket: &TcpStream) {
-    // A socket that refuses either works all the same.
+    // Neither option is needed for correctness.
     let _ = socket.set_nodelay(true);
-    #[cfg(unix)]
-    let _ = rustix::net::sockopt::set_socket_keepalive(socket, true);
+    let _ = SockRef::from(socket).set_keepalive(true);
 }
 
-/// Counts a connection as open while it lives, also if its task is cancelled.
-struct Counted {
+/// Counts a connection as open until it is dropped, which covers cancelled tasks.
+struct ConnectionCount {
     node: Arc<Node>,
-    front: Front,
+    front: Frontend,
 }
 
-impl Counted {
-    fn new(node: Arc<Node>, front: Front) -> Self {
+impl ConnectionCount {
+    fn new(node: Arc<Node>, front: Frontend) -> Self {
         node.metrics.connection_opened(front);
         Self { node, front }
     }
 }
 
-impl Drop for Counted {
+impl Drop for ConnectionCount {
     fn drop(&mut self) {
         self.node.metrics.connection_closed(self.front);
     }
 }
 
-impl fmt::Debug for Counted {
+impl fmt::Debug for ConnectionCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Counted").field("front", &self.front).finish_non_exhaustive()
+        f.debug_struct("ConnectionCount").field("front", &self.front).finish_non_exhaustive()
     }
 }
 
@@ -284,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_are_sent_where_they_can_go() {
+    fn advertised_address_is_reachable() {
         let address = |text: &str| text.parse::<SocketAddr>().unwrap();
         for (advertise, bound, host) in [
             (None, "127.0.0.1:9010", "127.0.0.1"),

@@ -1,4 +1,4 @@
-//! A connection of a client, plain or encrypted, in two halves.
+//! A client connection, plain or encrypted, split in two halves.
 
 use std::{
     io::{self, IoSlice},
@@ -17,98 +17,103 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Room that is made before a read. Small requests share such a piece of memory, large ones grow by doubling.
-const ROOM: usize = 32 * 1024;
+/// Bytes reserved before a read. Small requests share a buffer, large ones grow by doubling.
+const READ_RESERVE: usize = 32 * 1024;
 
-/// Room for the first bytes of an encrypted connection, which must be there before anybody knows that something comes.
-const IDLE_ROOM: usize = 512;
+/// Bytes reserved for an idle encrypted connection, whose buffer must exist before readiness is known.
+const IDLE_READ_RESERVE: usize = 512;
 
-/// A connection that was accepted.
+/// An accepted connection.
 #[derive(Debug)]
 pub(crate) enum Socket {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
-    /// From elsewhere than TCP.
-    Other(Box<dyn Stream>),
+    /// A transport other than TCP.
+    Custom(Box<dyn Stream>),
 }
 
 impl Socket {
-    pub(crate) fn into_split(self) -> (Reading, Writing) {
+    pub(crate) fn into_split(self) -> (SocketReader, SocketWriter) {
         match self {
             Self::Plain(socket) => {
                 let (reading, writing) = socket.into_split();
-                (Reading::Plain(reading), Writing::Plain(writing))
+                (SocketReader::Plain(reading), SocketWriter::Plain(writing))
             }
             Self::Encrypted(socket) => {
                 let (reading, writing) = tokio::io::split(socket);
-                (Reading::Encrypted(reading), Writing::Encrypted(writing))
+                (SocketReader::Encrypted(reading), SocketWriter::Encrypted(writing))
             }
-            Self::Other(socket) => {
+            Self::Custom(socket) => {
                 let (reading, writing) = tokio::io::split(socket);
-                (Reading::Other(reading), Writing::Other(writing))
+                (SocketReader::Custom(reading), SocketWriter::Custom(writing))
             }
         }
     }
 }
 
-/// The half that requests come from.
+/// Reading half.
 #[derive(Debug)]
-pub(crate) enum Reading {
+pub(crate) enum SocketReader {
     Plain(OwnedReadHalf),
     Encrypted(ReadHalf<Box<TlsStream<TcpStream>>>),
-    Other(ReadHalf<Box<dyn Stream>>),
+    Custom(ReadHalf<Box<dyn Stream>>),
 }
 
-impl Reading {
-    /// Waits for bytes and puts them behind those in `received`; 0 is the end. A plain connection takes no memory while it
-    /// is idle.
+impl SocketReader {
+    /// Waits for bytes and appends them to `received`; 0 is the end. An idle plain connection holds no memory.
     ///
     /// # Cancel safety
-    /// Dropping the future loses nothing.
+    /// Cancel safe.
     pub(crate) async fn read(&mut self, received: &mut BytesMut) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => loop {
                 socket.readable().await?;
-                make_room(received, ROOM);
+                reserve_for_read(received, READ_RESERVE);
                 match socket.try_read_buf(received) {
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     outcome => return outcome,
                 }
             },
             Self::Encrypted(socket) => {
-                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+                reserve_for_read(
+                    received,
+                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
+                );
                 socket.read_buf(received).await
             }
-            Self::Other(socket) => {
-                make_room(received, if received.is_empty() { IDLE_ROOM } else { ROOM });
+            Self::Custom(socket) => {
+                reserve_for_read(
+                    received,
+                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
+                );
                 socket.read_buf(received).await
             }
         }
     }
 }
 
-/// Doubles what has really come: a length that a client merely claims takes no memory.
-fn make_room(received: &mut BytesMut, least: usize) {
+/// Grows the buffer in proportion to the received bytes: a length that a client merely claims allocates nothing.
+fn reserve_for_read(received: &mut BytesMut, least: usize) {
     let room = received.len().max(least);
     if received.capacity() - received.len() < least / 8 {
         received.reserve(room);
     }
 }
 
-/// The half that answers go to.
+/// Writing half.
 #[derive(Debug)]
-pub(crate) enum Writing {
+pub(crate) enum SocketWriter {
     Plain(OwnedWriteHalf),
     Encrypted(WriteHalf<Box<TlsStream<TcpStream>>>),
-    Other(WriteHalf<Box<dyn Stream>>),
+    Custom(WriteHalf<Box<dyn Stream>>),
 }
 
-impl AsyncWrite for Writing {
+impl AsyncWrite for SocketWriter {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write(context, bytes),
             Self::Encrypted(socket) => Pin::new(socket).poll_write(context, bytes),
-            Self::Other(socket) => Pin::new(socket).poll_write(context, bytes),
+            Self::Custom(socket) => Pin::new(socket).poll_write(context, bytes),
         }
     }
 
@@ -120,7 +125,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_write_vectored(context, slices),
             Self::Encrypted(socket) => Pin::new(socket).poll_write_vectored(context, slices),
-            Self::Other(socket) => Pin::new(socket).poll_write_vectored(context, slices),
+            Self::Custom(socket) => Pin::new(socket).poll_write_vectored(context, slices),
         }
     }
 
@@ -128,7 +133,7 @@ impl AsyncWrite for Writing {
         match self {
             Self::Plain(socket) => socket.is_write_vectored(),
             Self::Encrypted(socket) => socket.is_write_vectored(),
-            Self::Other(socket) => socket.is_write_vectored(),
+            Self::Custom(socket) => socket.is_write_vectored(),
         }
     }
 
@@ -136,7 +141,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_flush(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_flush(context),
-            Self::Other(socket) => Pin::new(socket).poll_flush(context),
+            Self::Custom(socket) => Pin::new(socket).poll_flush(context),
         }
     }
 
@@ -144,7 +149,7 @@ impl AsyncWrite for Writing {
         match self.get_mut() {
             Self::Plain(socket) => Pin::new(socket).poll_shutdown(context),
             Self::Encrypted(socket) => Pin::new(socket).poll_shutdown(context),
-            Self::Other(socket) => Pin::new(socket).poll_shutdown(context),
+            Self::Custom(socket) => Pin::new(socket).poll_shutdown(context),
         }
     }
 }

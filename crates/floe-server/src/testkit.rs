@@ -1,4 +1,4 @@
-//! A server inside a test: the way to test an application that uses Fluvio or Walrus without either.
+//! A server inside a test, for applications that use Fluvio or Walrus.
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -6,12 +6,12 @@
 //! use floe_server::testkit::TestServer;
 //!
 //! let server = TestServer::start().await?;
-//! // Give this to the Fluvio client of the application:
+//! // The application's Fluvio client connects here:
 //! let controller = server.fluvio_address();
 //! # let _ = controller;
-//! // Look into the server from outside of the protocols:
+//! // The engine behind the server, without a protocol in between:
 //! server.client().admin().create_topic(floe::TopicSpec::new("orders")).await?;
-//! // Stops here, at the latest.
+//! // The server stops on drop.
 //! # Ok(())
 //! # }
 //! ```
@@ -23,7 +23,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{Addresses, BoundAddresses, Limits, Listeners, ServeOptions, serve};
 
-/// A server on free ports of the loopback interface. Stops when it is dropped.
+/// A server on free ports of the loopback interface. It stops on drop.
 #[derive(Debug)]
 pub struct TestServer {
     client: Client,
@@ -33,28 +33,28 @@ pub struct TestServer {
 }
 
 impl TestServer {
-    /// Starts a server whose topics are in memory.
+    /// Starts a server with topics in memory.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Returns [`ErrorKind::NetworkError`] if no port can be bound.
     pub async fn start() -> Result<Self> {
         Self::with("memory:", ServeOptions::default()).await
     }
 
-    /// Starts a server whose topics are in a folder, so that they outlive it.
+    /// Starts a server with topics in a folder, which survive it.
     ///
     /// # Errors
-    /// As [`Client::connect`], and when no port is free.
+    /// As [`Client::connect`], and [`ErrorKind::NetworkError`] if no port can be bound.
     pub async fn at(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let options = ServeOptions { registry: Some(folder.join("server")), ..ServeOptions::default() };
         Self::with(&format!("embedded:{}", folder.join("topics").display()), options).await
     }
 
-    /// Starts a server whose clients may take only so much, with topics in memory.
+    /// Starts a server with the given limits, and topics in memory.
     ///
     /// # Errors
-    /// When no port is free.
+    /// Returns [`ErrorKind::NetworkError`] if no port can be bound.
     pub async fn with_limits(limits: Limits) -> Result<Self> {
         Self::with("memory:", ServeOptions { limits, ..ServeOptions::default() }).await
     }
@@ -62,15 +62,16 @@ impl TestServer {
     /// Starts a server over the engine at `url`.
     ///
     /// # Errors
-    /// As [`Client::connect`], and when no port is free.
+    /// As [`Client::connect`], and [`ErrorKind::NetworkError`] if no port can be bound.
     pub async fn with(url: &str, options: ServeOptions) -> Result<Self> {
         Self::over(Client::connect(url).await?, options).await
     }
 
-    /// Starts a server over the engine of `client`, which may be one of the caller's own: see [`Client::over`].
+    /// Starts a server over the engine of `client`, which may wrap an engine of the caller.
     ///
     /// # Errors
-    /// When the engine's topics cannot be listed, and when no port is free.
+    /// Returns [`ErrorKind::NetworkError`] if no port can be bound. [`TestServer::stop`] reports an engine whose
+    /// topics cannot be listed.
     pub async fn over(client: Client, mut options: ServeOptions) -> Result<Self> {
         let refuse =
             |error| Error::new(ErrorKind::NetworkError, "the test server cannot listen").with_source(error);
@@ -79,46 +80,46 @@ impl TestServer {
         options.client.get_or_insert_with(|| client.clone());
         let (stop, stopped) = oneshot::channel();
         let serving = tokio::spawn(serve(listeners, client.engine().clone(), options, async {
-            // A sender that was dropped means the same.
+            // A dropped sender stops the server, too.
             let _ = stopped.await;
         }));
         Ok(Self { client, addresses, stop: Some(stop), serving })
     }
 
-    /// A client of the engine behind the server.
+    /// Returns a client of the engine behind the server.
     #[must_use]
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// All addresses.
+    /// Returns all addresses.
     #[must_use]
     pub fn addresses(&self) -> BoundAddresses {
         self.addresses
     }
 
-    /// `HOST:PORT` of the controller, which is what Fluvio clients are given.
+    /// Returns `HOST:PORT` of the controller, the address that Fluvio clients connect to.
     #[must_use]
     pub fn fluvio_address(&self) -> String {
         text(self.addresses.fluvio_sc)
     }
 
-    /// `HOST:PORT` for Walrus clients.
+    /// Returns `HOST:PORT` for Walrus clients.
     #[must_use]
     pub fn walrus_address(&self) -> String {
         text(self.addresses.walrus)
     }
 
-    /// `HOST:PORT` of health and metrics.
+    /// Returns `HOST:PORT` of health and metrics.
     #[must_use]
     pub fn http_address(&self) -> String {
         text(self.addresses.http)
     }
 
-    /// Stops the server as a service manager would, and closes the engine. Dropping the server only cuts everything off.
+    /// Shuts the server down gracefully and closes the engine. Dropping the server cuts connections off instead.
     ///
     /// # Errors
-    /// What the server or the engine says at its end.
+    /// Returns the error of the server or of the engine.
     pub async fn stop(mut self) -> Result<()> {
         if let Some(stop) = self.stop.take() {
             let _ = stop.send(());

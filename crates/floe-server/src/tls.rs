@@ -1,4 +1,4 @@
-//! TLS of the Fluvio front-ends: who this server is, and whom it lets in.
+//! TLS of the Fluvio front-ends: the server's certificate, and the verification of clients.
 
 use std::{borrow::Cow, fmt, io, path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ use tokio_rustls::{
     server::TlsStream,
 };
 
-/// The certificate of a server, and the authority of its clients if they need one.
+/// Certificate and private key of a server, and optionally the authorities that client certificates must come from.
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
@@ -31,26 +31,26 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// From PEM text: the certificate with those that vouch for it, its private key, and the authorities of clients. With
-    /// authorities a client must show a certificate of one of them.
+    /// Reads PEM text: the certificate chain of the server, its private key, and the authorities of clients. With
+    /// authorities, the handshake requires a client certificate that one of them signed.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for what cannot be read or does not belong together.
+    /// Returns [`ErrorKind::InvalidConfig`] if a text cannot be parsed, or if certificate and key do not match.
     pub fn from_pem(certificates: &[u8], key: &[u8], client_authorities: Option<&[u8]>) -> Result<Self> {
         let chain = certificates_of(certificates, "the certificate of the server")?;
         let key = PrivateKeyDer::from_pem_slice(key)
-            .map_err(|error| refused("the private key of the server cannot be read").with_source(error))?;
+            .map_err(|error| refused("cannot parse the private key of the server").with_source(error))?;
         let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(|error| refused("TLS cannot be set up").with_source(error))?;
+            .map_err(|error| refused("cannot configure TLS").with_source(error))?;
         let builder = match client_authorities {
             None => builder.with_no_client_auth(),
             Some(pem) => {
                 let mut roots = RootCertStore::empty();
                 for authority in certificates_of(pem, "the authority of clients")? {
-                    roots.add(authority).map_err(|error| {
-                        refused("the authority of clients cannot be used").with_source(error)
-                    })?;
+                    roots
+                        .add(authority)
+                        .map_err(|error| refused("invalid authority of clients").with_source(error))?;
                 }
                 let verifier = WebPkiClientVerifier::builder_with_provider(
                     Arc::new(roots),
@@ -58,23 +58,23 @@ impl ServerTls {
                 );
                 let verifier = verifier
                     .build()
-                    .map_err(|error| refused("the authority of clients cannot be used").with_source(error))?;
+                    .map_err(|error| refused("invalid authority of clients").with_source(error))?;
                 builder.with_client_cert_verifier(verifier)
             }
         };
-        let config = builder.with_single_cert(chain, key).map_err(|error| {
-            refused("the certificate and the private key do not belong together").with_source(error)
-        })?;
+        let config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| refused("the certificate does not match the private key").with_source(error))?;
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
             needs_client_certificate: client_authorities.is_some(),
         })
     }
 
-    /// As [`ServerTls::from_pem`], from files.
+    /// Reads PEM files as [`ServerTls::from_pem`] does.
     ///
     /// # Errors
-    /// As there, with the path.
+    /// Returns [`ErrorKind::InvalidConfig`], also for a file that cannot be read, with its path.
     pub fn from_pem_files(
         certificates: &Path,
         key: &Path,
@@ -82,13 +82,13 @@ impl ServerTls {
     ) -> Result<Self> {
         let read = |path: &Path| {
             std::fs::read(path)
-                .map_err(|error| refused(format!("{} cannot be read", path.display())).with_source(error))
+                .map_err(|error| refused(format!("cannot read {}", path.display())).with_source(error))
         };
         let client_authorities = client_authorities.map(read).transpose()?;
         Self::from_pem(&read(certificates)?, &read(key)?, client_authorities.as_deref())
     }
 
-    /// Whether clients must show a certificate.
+    /// Whether the handshake requires a client certificate.
     #[must_use]
     pub fn needs_client_certificate(&self) -> bool {
         self.needs_client_certificate
@@ -103,8 +103,8 @@ fn certificates_of(pem: &[u8], what: &str) -> Result<Vec<CertificateDer<'static>
     let certificates = CertificateDer::pem_slice_iter(pem).collect::<std::result::Result<Vec<_>, _>>();
     match certificates {
         Ok(certificates) if !certificates.is_empty() => Ok(certificates),
-        Ok(_) => Err(refused(format!("there is no certificate in {what}"))),
-        Err(error) => Err(refused(format!("{what} cannot be read")).with_source(error)),
+        Ok(_) => Err(refused(format!("no certificate in {what}"))),
+        Err(error) => Err(refused(format!("cannot parse {what}")).with_source(error)),
     }
 }
 

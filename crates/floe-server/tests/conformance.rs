@@ -1,4 +1,4 @@
-//! The suite of behaviours over both protocols: floe's own engines against this server.
+//! Conformance suite over both protocols: floe's engines against this server.
 
 use floe_conformance::{Target, run_suite};
 use floe_server::testkit::TestServer;
@@ -18,6 +18,6 @@ async fn fluvio() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn walrus() {
     let server = TestServer::start().await.unwrap();
-    // Without records to wait for, the engine asks rarely by default.
+    // The engine polls, by default at long intervals.
     check(&format!("walrus://{}?poll-max=20ms", server.walrus_address())).await;
 }

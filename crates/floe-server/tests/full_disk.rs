@@ -1,5 +1,5 @@
-//! A disk that is full, seen by clients: a clear error for the append that did not fit, nothing lost of what was
-//! acknowledged, and work goes on as soon as there is room.
+//! A full disk as clients see it: a clear error for the append that does not fit, no acknowledged record lost, and
+//! normal operation once there is space.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -19,28 +19,28 @@ use tokio::{
     net::TcpStream,
 };
 
-/// Guards against a test that hangs, nothing else.
+/// Guards against a hanging test.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A server whose topics are on this disk.
+/// Starts a server with topics on this disk.
 async fn serve(disk: FaultyDisk) -> TestServer {
     let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk))).unwrap();
     let engine = EmbeddedEngine::over(store, "test".to_owned());
     TestServer::over(Client::over(Arc::new(engine)), ServeOptions::default()).await.unwrap()
 }
 
-/// floe's own client of the server.
+/// Connects floe's own client to the server.
 async fn client(server: &TestServer) -> Client {
     Client::connect(&format!("fluvio://{}", server.fluvio_address())).await.unwrap()
 }
 
-/// A producer that tells every failure at once.
+/// Starts a producer that reports every failure without a retry.
 async fn impatient(client: &Client, topic: &str) -> Producer {
     let once = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
     client.producer(topic).retries(once).start().await.unwrap()
 }
 
-/// The values of a topic, with their offsets.
+/// Returns the values of a topic, with their offsets.
 async fn all(client: &Client, topic: &str) -> Vec<(i64, String)> {
     let mut consumer = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await.unwrap();
     let mut found = Vec::new();
@@ -66,7 +66,7 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("no answer in time")
 }
 
-/// What the platform says when a partition takes no more: nothing was stored, and it may work later.
+/// Checks for Fluvio's "partition full": nothing was stored, and a retry may succeed.
 fn is_full(error: &Error) {
     assert_eq!(error.kind(), ErrorKind::StorageError, "{error}");
     assert!(error.to_string().contains("code 72"), "{error}");
@@ -75,7 +75,7 @@ fn is_full(error: &Error) {
 }
 
 #[tokio::test]
-async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
+async fn full_disk_refuses_only_appends_that_do_not_fit() {
     let memory = MemoryDisk::new();
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
     let server = serve(disk.clone()).await;
@@ -89,13 +89,13 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
     let mut tail = client.consumer("full").from(StartAt::Beginning).start().await.unwrap();
     assert_eq!(next(&mut tail).await, "one");
 
-    // The log's files take no more, whether a write stores nothing or half of it.
+    // The log's files are full, whether a write stores nothing or a part.
     for room in [0, 50] {
         disk.plan(Fault::Full(room), ".seg", 0, u64::MAX);
         for producer in [&full, &other] {
             is_full(&within(producer.send("does not fit")).await.unwrap_err());
         }
-        // A reader that waits, readers that begin, and metadata.
+        // A waiting reader, new readers and metadata still work.
         if room == 0 {
             assert_eq!(next(&mut tail).await, "two");
         }
@@ -106,14 +106,14 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
         disk.heal();
     }
 
-    // The same producers, the same reader, the same connections.
+    // The same producers, reader and connections recover.
     assert_eq!(full.send("three").await.unwrap().offset, Some(2), "offsets have no hole");
     assert_eq!(other.send("late").await.unwrap().offset, Some(1));
     assert_eq!(next(&mut tail).await, "three");
     assert_eq!(all(&client, "full").await, numbered(&["one", "two", "three"]));
     server.stop().await.unwrap();
 
-    // Nothing half-written is found later.
+    // No partial write appears after a restart.
     let again = serve(FaultyDisk::new(Arc::new(memory))).await;
     let client = self::client(&again).await;
     assert_eq!(all(&client, "full").await, numbered(&["one", "two", "three"]));
@@ -122,7 +122,7 @@ async fn a_full_disk_refuses_what_does_not_fit_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_producer_with_patience_waits_until_there_is_room() {
+async fn retrying_producer_waits_for_space() {
     let disk = FaultyDisk::new(Arc::new(MemoryDisk::new()));
     let server = serve(disk.clone()).await;
     let client = client(&server).await;
@@ -130,7 +130,7 @@ async fn a_producer_with_patience_waits_until_there_is_room() {
     let policy = RetryPolicy { first_delay: Duration::from_millis(1), ..RetryPolicy::default() };
     let producer = client.producer("t").retries(policy).timeout(LIMIT).start().await.unwrap();
     producer.send("first").await.unwrap();
-    // Somebody makes room after the third attempt.
+    // The disk has space again after the third attempt.
     disk.plan(Fault::Full(20), ".seg", 0, 3);
     assert_eq!(within(producer.send("second")).await.unwrap().offset, Some(1));
     assert_eq!(producer.stats().retries, 3);
@@ -138,9 +138,9 @@ async fn a_producer_with_patience_waits_until_there_is_room() {
     server.stop().await.unwrap();
 }
 
-/// The write failed half-way and could not be undone: the partition is read only until the server starts again.
+/// A partial write that could not be undone makes the partition read-only until a restart.
 #[tokio::test]
-async fn a_partition_that_stopped_is_readable_and_a_restart_repairs_it() {
+async fn failed_partition_is_readable_and_repaired_by_a_restart() {
     let memory = MemoryDisk::new();
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
     let server = serve(disk.clone()).await;
@@ -169,9 +169,9 @@ async fn a_partition_that_stopped_is_readable_and_a_restart_repairs_it() {
     again.stop().await.unwrap();
 }
 
-/// No file can grow, the catalog's neither.
+/// No file can grow, the catalog included.
 #[tokio::test]
-async fn topics_and_offsets_on_a_full_disk_are_refused_and_work_again_once_there_is_room() {
+async fn topics_and_offsets_on_a_full_disk_recover_once_there_is_space() {
     let memory = MemoryDisk::new();
     let disk = FaultyDisk::new(Arc::new(memory.clone()));
     let server = serve(disk.clone()).await;
@@ -215,7 +215,7 @@ async fn topics_and_offsets_on_a_full_disk_are_refused_and_work_again_once_there
     again.stop().await.unwrap();
 }
 
-/// What the Walrus front-end answers.
+/// Returns the answer of the Walrus front-end.
 async fn walrus(server: &TestServer, command: &str) -> String {
     let mut peer = TcpStream::connect(server.addresses().walrus.unwrap()).await.unwrap();
     let length = u32::try_from(command.len()).unwrap();

@@ -1,4 +1,4 @@
-//! A consumer that nobody reads from keeps no more in memory than it was told to, however much waits behind it.
+//! A stalled consumer buffers no more than its prefetch limit, however long the topic is.
 
 use std::{
     io,
@@ -25,7 +25,7 @@ const FETCH: usize = 64 * 1024;
 const BACKLOG: usize = 16 * 1024 * 1024;
 const VALUE: usize = 1000;
 
-/// Counts what all its connections have received.
+/// Counts the bytes that all its connections received.
 #[derive(Debug, Default, Clone)]
 struct Counting(Arc<AtomicUsize>);
 
@@ -71,7 +71,7 @@ impl AsyncWrite for Counted {
 }
 
 #[tokio::test]
-async fn a_stalled_consumer_reads_ahead_as_far_as_it_was_told() {
+async fn stalled_consumer_stops_at_its_prefetch_limit() {
     let server = TestServer::start().await.unwrap();
     server.client().admin().create_topic(TopicSpec::new("backlog")).await.unwrap();
     let producer = server.client().producer("backlog").batch_size(FETCH / 4).start().await.unwrap();
@@ -86,7 +86,7 @@ async fn a_stalled_consumer_reads_ahead_as_far_as_it_was_told() {
     let mut stalled = builder.prefetch_bytes(PREFETCH).fetch_bytes(FETCH).start().await.unwrap();
     stalled.try_next().await.unwrap().unwrap();
 
-    // In the time in which another consumer reads all there is, a reader without bounds would do the same.
+    // In the time in which another consumer reads the whole topic, an unbounded reader would do the same.
     let other = Client::connect(&url).await.unwrap();
     let builder = other.consumer("backlog").from(StartAt::Beginning).fetch_bytes(FETCH).stop_at_end();
     let mut whole = builder.start().await.unwrap();
@@ -96,12 +96,12 @@ async fn a_stalled_consumer_reads_ahead_as_far_as_it_was_told() {
     }
     assert_eq!(read, records);
 
-    // What was read ahead, a slice that was received, one on its way, and metadata.
+    // The prefetched bytes, one slice received, one in flight, and metadata.
     let received = counting.0.load(Ordering::Relaxed);
     let bound = PREFETCH + 3 * FETCH;
     assert!(received <= bound, "{received} bytes were received, {bound} expected at most");
 
-    // It stalled, and goes on where it was.
+    // The stalled consumer resumes without a gap.
     let mut rest = 1;
     while rest < records {
         stalled.try_next().await.unwrap().unwrap();

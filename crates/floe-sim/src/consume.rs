@@ -1,10 +1,10 @@
-//! Those who read.
+//! Consumers: a reader of everything, and a group member that crashes.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     Client, Consumer, Message,
-    consumer::{Finish, StartAt},
+    consumer::{AckMode, StartAt},
 };
 use tokio::{
     sync::watch,
@@ -13,25 +13,25 @@ use tokio::{
 
 use crate::{plan::GroupPlan, produce::name, rng::Rng, store::Handled, trace::Trace};
 
-/// How long everything may take that is there to be read.
+/// Time limit of a consumer for reaching the goal once faults have ended.
 const CATCH_UP: Duration = Duration::from_secs(180);
 
-/// How long a call of a consumer may take while things go wrong, over all its own attempts.
+/// Time limit of one call under faults, including its retries.
 const CALL: Duration = Duration::from_secs(120);
 
-/// What was read: offsets and values by partition.
+/// Records read: offsets and values by partition.
 pub type Read = BTreeMap<u32, Vec<(i64, String)>>;
 
-/// Until where to read: the offset after the last record, by partition. Unknown until everything was sent.
+/// End of reading by partition: the offset after the last record. `None` until all records are sent.
 pub type Goal = Option<BTreeMap<u32, i64>>;
 
-/// A reader that reads everything once.
+/// Reader that reads every record once.
 #[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) topic: &'static str,
     pub(crate) goal: watch::Receiver<Goal>,
     pub(crate) trace: Trace,
-    /// Without offsets there is no telling where the end is; then silence for so long ends it.
+    /// On engines without offsets: time without records that means the end.
     pub(crate) silence: Option<Duration>,
 }
 
@@ -39,7 +39,7 @@ impl Reading {
     /// Reads up to the goal.
     pub(crate) async fn run(self, client: Client) -> Result<Read, String> {
         let mut consumer =
-            start(&client, &self.trace, || client.consumer(self.topic).from(StartAt::Beginning)).await?;
+            start(&self.trace, || client.consumer(self.topic).from(StartAt::Beginning)).await?;
         let mut read = Read::new();
         let mut goal = self.goal.clone();
         let mut known: Goal = None;
@@ -66,7 +66,7 @@ impl Reading {
             };
             match next {
                 Ok(Ok(Some(message))) => take(&mut read, &message, &self.trace)?,
-                Ok(Ok(None)) => return Err("the reader ended, and the topic is there".to_owned()),
+                Ok(Ok(None)) => return Err("the reader ended, although the topic exists".to_owned()),
                 Ok(Err(error)) => return Err(format!("the reader failed: {error:?}")),
                 Err(_) if known.is_some() && self.silence.is_some() => break,
                 Err(_) => {}
@@ -85,14 +85,12 @@ impl Reading {
     }
 }
 
-/// Starts a consumer, however often it takes.
+/// Starts a consumer, with retries.
 async fn start(
-    client: &Client,
     trace: &Trace,
     builder: impl Fn() -> floe::consumer::ConsumerBuilder,
 ) -> Result<Consumer, String> {
     let begun = Instant::now();
-    let _ = client;
     loop {
         match timeout(CALL, builder().start()).await {
             Ok(Ok(consumer)) => return Ok(consumer),
@@ -114,7 +112,7 @@ fn take(read: &mut Read, message: &Message, trace: &Trace) -> Result<(), String>
     Ok(())
 }
 
-/// A member of a group that crashes and comes back.
+/// Group member that crashes and restarts.
 #[derive(Debug)]
 pub(crate) struct Grouped {
     pub(crate) topic: &'static str,
@@ -126,37 +124,34 @@ pub(crate) struct Grouped {
     pub(crate) trace: Trace,
 }
 
-/// How a life of a member ended.
-enum Life {
+/// The way in which one incarnation of a member ended.
+enum Incarnation {
     Crashed,
-    /// Everything is handled, and it was closed.
+    /// All records are handled, and the consumer is closed.
     Done,
 }
 
 impl Grouped {
-    /// Handles everything up to the goal, over as many lives as it takes.
+    /// Handles all records up to the goal, over any number of crashes.
     pub(crate) async fn run(mut self, client: Client) -> Result<Read, String> {
         let mut read = Read::new();
         let mut crashes_left = 8;
         loop {
             match self.live(&client, &mut read, crashes_left > 0).await? {
-                Life::Done => return Ok(read),
-                Life::Crashed => crashes_left -= 1,
+                Incarnation::Done => return Ok(read),
+                Incarnation::Crashed => crashes_left -= 1,
             }
         }
     }
 
-    async fn live(&mut self, client: &Client, read: &mut Read, may_crash: bool) -> Result<Life, String> {
+    async fn live(
+        &mut self,
+        client: &Client,
+        read: &mut Read,
+        may_crash: bool,
+    ) -> Result<Incarnation, String> {
         let plan = self.plan.clone();
-        let mut consumer = start(client, &self.trace, || {
-            client
-                .consumer(self.topic)
-                .group(self.group)
-                .from(StartAt::StoredOrBeginning)
-                .commit(plan.commit)
-                .finish(plan.finish)
-        })
-        .await?;
+        let mut consumer = self.start(client).await?;
         let mut previous = BTreeMap::new();
         let mut give_up_at = None;
         let mut goal = self.goal.clone();
@@ -165,7 +160,7 @@ impl Grouped {
             if let Some(known) = &known {
                 let at = give_up_at.get_or_insert_with(|| Instant::now() + CATCH_UP);
                 let has_all = |(partition, end): (&u32, &i64)| {
-                    // What a crash left unstored comes again first.
+                    // Records that a crash left uncommitted are redelivered first.
                     let position = consumer.position(*partition).unwrap_or(0);
                     position.min(self.handled.next(self.group, *partition)) >= *end
                 };
@@ -183,50 +178,70 @@ impl Grouped {
             };
             let message = match next {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Err("the group's consumer ended, and the topic is there".to_owned()),
-                // Storing failed, and is tried again with the next record.
+                Ok(Ok(None)) => {
+                    return Err("the group's consumer ended, although the topic exists".to_owned());
+                }
+                // The commit failed, and is retried with the next record.
                 Ok(Err(error)) if error.operation() == Some("commit") && error.is_retriable() => {
-                    self.trace.note(format_args!("the group cannot store: {error}"));
+                    self.trace.note(format_args!("the group cannot commit: {error}"));
                     continue;
                 }
                 Ok(Err(error)) => return Err(format!("the group's consumer failed: {error:?}")),
                 Err(_) => continue,
             };
             let (partition, offset) = (message.partition, message.offset);
-            let handled = self.handled.next(self.group, partition);
-            let expected = previous.insert(partition, offset).map(|before| before + 1);
-            match expected {
-                // What was handled and not stored comes again; what was not handled must come.
-                None if offset > handled => {
-                    return Err(format!(
-                        "the group goes on at {partition}/{offset}, and has handled up to {handled}"
-                    ));
-                }
-                Some(expected) if offset != expected => {
-                    return Err(format!("the group got {partition}/{offset} and expected {expected}"));
-                }
-                _ => {}
-            }
-            let is_new = offset >= handled;
+            let is_new = self.check_position(&mut previous, partition, offset)?;
             tokio::time::sleep(self.rng.millis(0..=plan.pause)).await;
             if may_crash && self.rng.bits() % 1000 < plan.crashes {
                 self.trace.note(format_args!("the group crashes at {partition}/{offset}"));
                 drop(consumer);
-                return Ok(Life::Crashed);
+                return Ok(Incarnation::Crashed);
             }
             self.handled.record(self.group, partition, offset);
-            if plan.finish == Finish::OnAck {
+            if plan.ack_mode == AckMode::Explicit {
                 message.ack();
             }
             if is_new {
                 take(read, &message, &self.trace)?;
             }
         }
-        // Nothing goes wrong any more by now, so what was handled must be stored.
+        // Faults have ended, so the close must commit all handled records.
         match timeout(CALL, consumer.close()).await {
-            Ok(Ok(())) => Ok(Life::Done),
+            Ok(Ok(())) => Ok(Incarnation::Done),
             Ok(Err(error)) => Err(format!("the group's consumer cannot be closed: {error}")),
             Err(_) => Err("closing the group's consumer hangs".to_owned()),
+        }
+    }
+
+    async fn start(&self, client: &Client) -> Result<Consumer, String> {
+        start(&self.trace, || {
+            client
+                .consumer(self.topic)
+                .group(self.group)
+                .from(StartAt::StoredOrBeginning)
+                .commit(self.plan.commit)
+                .ack_mode(self.plan.ack_mode)
+        })
+        .await
+    }
+
+    /// Checks that an offset follows the previous one of this incarnation. Returns whether the record is new to the group.
+    fn check_position(
+        &self,
+        previous: &mut BTreeMap<u32, i64>,
+        partition: u32,
+        offset: i64,
+    ) -> Result<bool, String> {
+        let handled = self.handled.next(self.group, partition);
+        match previous.insert(partition, offset).map(|before| before + 1) {
+            // Handled but uncommitted records are redelivered; unhandled records must not be skipped.
+            None if offset > handled => {
+                Err(format!("the group resumes at {partition}/{offset}, and has handled up to {handled}"))
+            }
+            Some(expected) if offset != expected => {
+                Err(format!("the group got {partition}/{offset} and expected {expected}"))
+            }
+            _ => Ok(offset >= handled),
         }
     }
 }

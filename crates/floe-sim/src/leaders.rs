@@ -1,24 +1,20 @@
-//! A small cluster of two data servers whose partitions change leaders. floe's own server is one node, so this is the
-//! scripted peer of the engine's tests, reached through the simulated network.
+//! A scripted Fluvio cluster of two data servers whose partitions change leaders, because floe's own server is a single
+//! node.
 
-use floe::net::{Dial, Endpoint};
 use floe_server::Accept;
+use floe_testkit::fluvio as peer;
 use floe_wire::batch::EncodedBatch;
 use tokio::{io::copy_bidirectional, task::JoinSet};
 
-use crate::{network::Network, rng::Rng, trace::Trace, world::CONTROLLER};
-
-#[allow(dead_code, reason = "the tests of the engine need more of it")]
-#[path = "../../floe/tests/fluvio_scripted/peer.rs"]
-mod peer;
+use crate::{network::Network, rng::Rng, server::CONTROLLER, trace::Trace};
 
 /// Hosts of the cluster.
 pub(crate) const HOSTS: &[&str] = &[CONTROLLER.0, "spu"];
 
-/// The topic that the cluster has.
+/// The topic of the cluster.
 pub(crate) const TOPIC: &str = peer::TOPIC;
 
-/// The cluster.
+/// The scripted cluster in the simulated network.
 #[derive(Debug, Clone)]
 pub(crate) struct Leaders {
     cluster: peer::Cluster,
@@ -26,12 +22,12 @@ pub(crate) struct Leaders {
 }
 
 impl Leaders {
-    /// A cluster with one topic, whose partitions are led by the first data server.
+    /// Creates a cluster with one topic, whose partitions the first data server leads.
     pub(crate) fn new(partitions: u32, trace: &Trace) -> Self {
         Self { cluster: peer::Cluster::new(partitions), trace: trace.clone() }
     }
 
-    /// Serves until the tasks are dropped.
+    /// Serves connections until the returned tasks are dropped.
     pub(crate) fn serve(&self, network: &Network) -> JoinSet<()> {
         let mut serving = JoinSet::new();
         let ports = peer::SPUS.iter().map(|(_, port)| ("spu", *port));
@@ -41,11 +37,10 @@ impl Leaders {
             serving.spawn(async move {
                 let mut connections = JoinSet::new();
                 while let Ok(mut from) = listening.accept().await {
-                    let to = Endpoint::new(host, port);
                     let cluster = cluster.clone();
                     connections.spawn(async move {
-                        if let Ok(mut peer) = cluster.dial(&to).await {
-                            // However it ends, it has ended.
+                        if let Ok(mut peer) = cluster.connect(port) {
+                            // Either side may break the connection, which ends the task.
                             let _ = copy_bidirectional(&mut from, &mut peer).await;
                         }
                     });
@@ -55,20 +50,20 @@ impl Leaders {
         serving
     }
 
-    /// Gives some partitions another leader. The old one refuses from now on; clients may know or not.
+    /// Moves some partitions to another leader. The old leader refuses requests from now on.
     pub(crate) fn move_some(&self, rng: &mut Rng) {
         self.cluster.change(|state| {
             for (partition, leader) in &mut state.leaders {
                 if rng.percent(70) {
                     let (id, _) = peer::SPUS[rng.below(peer::SPUS.len())];
                     *leader = id;
-                    self.trace.note(format_args!("{partition} is led by {id}"));
+                    self.trace.note(format_args!("{id} leads partition {partition}"));
                 }
             }
         });
     }
 
-    /// All batches of a partition that are stored.
+    /// Returns all stored batches of a partition.
     pub(crate) fn batches(&self, partition: u32) -> Vec<EncodedBatch> {
         self.cluster.state.lock().partitions.get(&partition).cloned().unwrap_or_default()
     }

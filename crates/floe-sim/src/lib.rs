@@ -1,14 +1,14 @@
-//! floe in a network that does not exist, under faults that one number decides.
+//! Deterministic simulation of floe with seeded faults.
 //!
-//! Producers and consumers of the real client talk to the real server over connections in memory. Time is tokio's
-//! paused clock, everything runs on one thread, and whatever is random comes from the seed: how long bytes take, which
-//! connections break after how many bytes, which hosts cannot be reached, when the server dies, who sends what. Hours
-//! pass in milliseconds. Built with `--cfg tokio_unstable`, as `cargo simulate` does, the same seed is the same run, event
-//! by event; otherwise the order in which tokio wakes tasks at the same moment is left to chance.
+//! The real client talks to the real server over in-memory connections. The simulation runs on one thread and tokio's paused
+//! clock, and a seed determines every random choice: latencies, which connections break after how many bytes, unreachable
+//! hosts, crashes of the server, the workload. Hours of simulated time take milliseconds. With `--cfg tokio_unstable`, which
+//! `cargo simulate` sets, a seed reproduces its run event by event; without it, tokio wakes simultaneous tasks in random
+//! order.
 //!
-//! Afterwards [rules] are checked that know nothing of floe's own counters: what was acknowledged is there once and in
-//! order, what was refused is not, readers got everything once, stored offsets never ran ahead, nothing hung, and
-//! nothing was left open.
+//! After a run the [rules] are checked, without floe's own counters: acknowledged records are stored once and in order,
+//! refused ones are not stored, readers got every record once, committed offsets never ran ahead, no call hung, and no
+//! connection or task is left.
 //!
 //! ```
 //! use floe_sim::{Kind, Simulation};
@@ -17,24 +17,28 @@
 //! println!("{} events, {} records, {:?}", report.events, report.stored, report.violations);
 //! ```
 //!
-//! `docs/testing.md` says how to use it.
+//! `docs/testing.md` describes its use.
 //!
-//! | module | what it holds |
+//! | module | holds |
 //! | --- | --- |
-//! | [`plan`] | what a seed stands for |
-//! | [`run`] | one run, from beginning to end |
-//! | [`sweep`](mod@sweep) | many runs |
-//! | [`network`], `link` | hosts and connections in memory |
-//! | `world`, `leaders` | the servers, and how they fail |
-//! | [`store`] | the log behind them, honest or lying |
-//! | [`produce`], [`consume`] | those who send and read |
-//! | `rules` | what must hold |
-//! | [`trace`] | what happened |
-//! | [`rng`] | where chance comes from |
+//! | [`kind`] | the kinds of simulation: engine, server and possible faults |
+//! | [`plan`] | workload and faults of a seed |
+//! | [`run`] | one run |
+//! | [`sweep`](mod@sweep) | runs of many seeds |
+//! | [`network`], `link` | in-memory hosts and connections |
+//! | `server`, `leaders` | the simulated servers |
+//! | `fault_injector` | execution of planned faults |
+//! | [`store`] | the log behind the servers, correct or with an injected bug |
+//! | [`produce`], [`consume`] | producers and consumers |
+//! | `rules` | invariants that must hold after a run |
+//! | [`trace`] | events of a run |
+//! | [`rng`] | the seeded random number generator |
 //!
 //! [rules]: run::Report::violations
 
 pub mod consume;
+mod fault_injector;
+pub mod kind;
 mod leaders;
 mod link;
 pub mod network;
@@ -44,11 +48,12 @@ pub mod produce;
 pub mod rng;
 mod rules;
 pub mod run;
+mod server;
 pub mod store;
 pub mod sweep;
 pub mod trace;
-mod world;
 
-pub use run::{Kind, Report, Simulation};
+pub use kind::Kind;
+pub use run::{Report, Simulation};
 pub use store::Lie;
 pub use sweep::{Sweep, sweep};

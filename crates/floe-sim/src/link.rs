@@ -1,4 +1,4 @@
-//! One connection: bytes that take their time, in both directions, until something ends them.
+//! One connection: delayed bytes in both directions, and faults.
 
 use std::{
     collections::VecDeque,
@@ -19,56 +19,56 @@ use tokio::{
 
 use crate::{rng::Rng, trace::Trace};
 
-/// Bytes on their way in one direction before the writer has to wait.
+/// Maximum number of bytes in flight in one direction.
 const WINDOW: usize = 64 * 1024;
 
-/// The two sides.
+/// Index of the client's side. The server's is the other one.
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
-/// How a connection ends that does not end well.
+/// The way in which a fault ends a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Doom {
-    /// Both sides are told.
+    /// Both sides get an error.
     Cut,
-    /// Nothing comes any more, and nobody is told.
+    /// Bytes are lost silently from now on.
     Stall,
 }
 
-/// How a connection shall be.
+/// Latency and fault of a connection.
 #[derive(Debug)]
 pub(crate) struct Fate {
-    /// Of a piece of bytes, in microseconds.
+    /// Latency of a chunk of bytes, in microseconds.
     pub(crate) latency: RangeInclusive<u64>,
-    /// The side whose bytes end it, how many get through, and how it ends.
+    /// The side whose bytes trigger the fault, the number of bytes delivered before it, and its kind.
     pub(crate) doom: Option<(usize, u64, Doom)>,
 }
 
-/// A connection as the network sees it.
+/// The network's handle to a connection.
 pub(crate) struct Link {
     pub(crate) id: u64,
     trace: Trace,
-    state: Mutex<State>,
+    state: Mutex<LinkState>,
 }
 
-struct State {
+struct LinkState {
     rng: Rng,
     latency: RangeInclusive<u64>,
-    /// By the side that writes.
+    /// Indexed by the writing side.
     pipes: [Pipe; 2],
-    /// From when on a side sees an error.
+    /// Time from which a side gets errors.
     dead: [Option<Instant>; 2],
     open: [bool; 2],
-    /// Nothing is delivered for the time being.
+    /// Delivery is paused.
     held: bool,
-    /// Nothing is ever delivered again.
+    /// Delivery has stopped for good.
     stalled: bool,
-    /// It was cut while it was held.
+    /// The connection was cut while delivery was paused.
     cut_when_released: bool,
     doom: Option<(usize, u64, Doom)>,
-    /// By the side that writes: its bytes go nowhere any more.
+    /// Indexed by the writing side: its bytes are discarded.
     lost: [bool; 2],
-    /// It was ended by force, in one way or another.
+    /// A fault ended the connection.
     broken: bool,
 }
 
@@ -76,18 +76,18 @@ struct State {
 struct Pipe {
     chunks: VecDeque<(Instant, Bytes)>,
     queued: usize,
-    /// When the last piece arrives: nothing overtakes.
+    /// Arrival of the last chunk; later chunks do not overtake it.
     last: Option<Instant>,
-    /// When the end arrives.
+    /// Arrival of the end of the stream.
     end: Option<Instant>,
     reader: Option<Waker>,
     writer: Option<Waker>,
 }
 
 impl Link {
-    /// A new connection and its two sides, the client's first.
+    /// Creates a connection and its two ends, the client's first.
     pub(crate) fn new(id: u64, fate: Fate, rng: Rng, trace: Trace) -> (Arc<Self>, End, End) {
-        let state = State {
+        let state = LinkState {
             rng,
             latency: fate.latency,
             pipes: [Pipe::default(), Pipe::default()],
@@ -107,7 +107,7 @@ impl Link {
         (link, client, server)
     }
 
-    /// Both sides see an error soon; what is not there by then never comes.
+    /// Cuts the connection: both sides get an error, and bytes in flight are lost.
     pub(crate) fn cut(&self) {
         let mut state = self.state.lock();
         if !state.broken {
@@ -125,12 +125,12 @@ impl Link {
         }
     }
 
-    /// Delivers nothing until it is released.
+    /// Pauses delivery until [`Link::release`].
     pub(crate) fn hold(&self) {
         self.state.lock().held = true;
     }
 
-    /// Goes on with what was held back.
+    /// Resumes delivery.
     pub(crate) fn release(&self) {
         let mut state = self.state.lock();
         if !std::mem::take(&mut state.held) || state.stalled {
@@ -148,23 +148,23 @@ impl Link {
         state.wake_all();
     }
 
-    /// It will not break by itself any more.
+    /// Removes the planned fault.
     pub(crate) fn spare(&self) {
         self.state.lock().doom = None;
     }
 
-    /// Which sides are open.
+    /// Returns which sides are open.
     pub(crate) fn open(&self) -> [bool; 2] {
         self.state.lock().open
     }
 
-    /// Whether it was ended by force.
+    /// Returns whether a fault ended the connection.
     pub(crate) fn is_broken(&self) -> bool {
         self.state.lock().broken
     }
 }
 
-impl State {
+impl LinkState {
     fn delay(&mut self) -> Duration {
         let latency = self.latency.clone();
         Duration::from_micros(self.rng.within(latency))
@@ -182,7 +182,7 @@ impl State {
         }
     }
 
-    /// Puts bytes on their way.
+    /// Queues bytes for delivery.
     fn push(&mut self, side: usize, bytes: &[u8]) {
         if bytes.is_empty() || self.lost[side] {
             return;
@@ -196,7 +196,7 @@ impl State {
         }
     }
 
-    /// When something that is sent now arrives.
+    /// Returns the arrival time of a chunk sent now.
     fn arrival(&mut self, side: usize) -> Instant {
         let at = Instant::now() + self.delay();
         let at = self.pipes[side].last.map_or(at, |last| last.max(at));
@@ -221,7 +221,7 @@ impl fmt::Debug for Link {
     }
 }
 
-/// One side of a connection.
+/// One end of a connection.
 #[derive(Debug)]
 pub(crate) struct End {
     link: Arc<Link>,
@@ -230,8 +230,8 @@ pub(crate) struct End {
 }
 
 impl End {
-    /// What can be read now: bytes or the end; else when to look again.
-    fn look(
+    /// Reads what has arrived: bytes, the end or an error. Otherwise returns the time of the next event, if one is known.
+    fn poll_arrived(
         &self,
         context: &Context<'_>,
         buf: &mut ReadBuf<'_>,
@@ -241,7 +241,7 @@ impl End {
         let (dead, waits) = (state.dead[self.side], state.held || state.stalled);
         let pipe = &mut state.pipes[1 - self.side];
         let mut again = dead;
-        let mut look_at = |at: Instant| again = Some(again.map_or(at, |other| other.min(at)));
+        let mut wake_at = |at: Instant| again = Some(again.map_or(at, |other| other.min(at)));
         match pipe.chunks.front_mut() {
             _ if waits => {}
             Some((at, bytes)) if *at <= now => {
@@ -257,10 +257,10 @@ impl End {
                 }
                 return Ok(Ok(count));
             }
-            Some((at, _)) => look_at(*at),
+            Some((at, _)) => wake_at(*at),
             None => match pipe.end {
                 Some(end) if end <= now => return Ok(Ok(0)),
-                Some(end) => look_at(end),
+                Some(end) => wake_at(end),
                 None => {}
             },
         }
@@ -283,7 +283,7 @@ impl AsyncRead for End {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
-            match this.look(context, buf) {
+            match this.poll_arrived(context, buf) {
                 Ok(outcome) => {
                     let side = if this.side == CLIENT { "client" } else { "server" };
                     match &outcome {
@@ -317,7 +317,7 @@ impl AsyncWrite for End {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
         if !state.open[1 - side] && !state.held && !state.stalled {
-            // Nobody is there: the answer to these bytes is a reset, behind what came from there before.
+            // The peer is closed and replies with a reset, after the bytes that it sent before.
             let at = state.arrival(1 - side);
             state.die(side, at);
             return Poll::Ready(Ok(bytes.len()));
@@ -349,8 +349,8 @@ impl AsyncWrite for End {
                     Doom::Cut => {
                         let arrived = state.arrival(side);
                         state.die(1 - side, arrived);
-                        let told = now + state.delay();
-                        state.die(side, told);
+                        let noticed = now + state.delay();
+                        state.die(side, noticed);
                     }
                 }
             }
@@ -428,10 +428,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_cut_lets_the_beginning_through_and_nothing_after_it() {
+    async fn cut_delivers_a_prefix_and_nothing_after_it() {
         let (link, mut client, mut server) = link(Some((CLIENT, 5, Doom::Cut)));
         client.write_all(b"0123456789").await.unwrap();
-        // Told late, as the bytes are, and for nothing.
+        // The error reaches the writer late, so this write may succeed.
         let _ = client.write_all(b"abc").await;
         let mut got = Vec::new();
         let error = server.read_to_end(&mut got).await.unwrap_err();
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stalled_link_is_silent_for_ever() {
+    async fn stalled_link_stays_silent() {
         let (_link, mut client, mut server) = link(Some((SERVER, 2, Doom::Stall)));
         server.write_all(b"0123").await.unwrap();
         assert!(timeout(LONG, client.read_u8()).await.is_err());
@@ -451,7 +451,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_is_held_comes_when_it_is_released() {
+    async fn held_bytes_arrive_after_release() {
         let (link, mut client, mut server) = link(None);
         link.hold();
         client.write_all(b"x").await.unwrap();
@@ -463,7 +463,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_writes_to_nobody_is_told() {
+    async fn writing_to_a_closed_peer_is_reset() {
         let (link, mut client, server) = link(None);
         drop(server);
         assert_eq!(link.open(), [true, false]);

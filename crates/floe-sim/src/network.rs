@@ -1,4 +1,4 @@
-//! A network in memory: hosts, connections between them, and what goes wrong with both.
+//! In-memory network: hosts, connections and their faults.
 
 use std::{
     collections::BTreeMap,
@@ -24,39 +24,39 @@ use crate::{
     trace::Trace,
 };
 
-/// How often somebody who cannot reach a host tries, as TCP does.
-const KNOCK: Duration = Duration::from_millis(250);
+/// Interval at which a connection attempt retries an unreachable host, as TCP does.
+const SYN_RETRY: Duration = Duration::from_millis(250);
 
-/// What goes wrong by itself.
+/// Random faults of the network.
 #[derive(Debug, Clone)]
-pub struct Weather {
-    /// Time that a piece of bytes takes, in microseconds.
+pub struct NetworkConditions {
+    /// Latency of a chunk of bytes, in microseconds.
     pub latency: RangeInclusive<u64>,
-    /// How many connections of a hundred break after some bytes.
+    /// Percentage of connections that break after some bytes.
     pub breaks: u64,
-    /// How many of a hundred that break do so in silence.
+    /// Percentage of breaking connections that stall silently.
     pub stalls: u64,
-    /// How many attempts to connect of a hundred are refused.
+    /// Percentage of connection attempts that are refused.
     pub refusals: u64,
-    /// Most bytes, as a power of two, after which a connection breaks.
+    /// Maximum number of bytes before a connection breaks, as a power of two.
     pub endurance: u64,
 }
 
-/// The network. Clones are the same one.
+/// Handle to the network; clones share it.
 #[derive(Clone)]
 pub struct Network {
     trace: Trace,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<NetworkState>>,
 }
 
-struct State {
+struct NetworkState {
     rng: Rng,
-    weather: Weather,
+    conditions: NetworkConditions,
     calm: bool,
     hosts: BTreeMap<String, Host>,
     links: Vec<(String, Arc<Link>)>,
     next_id: u64,
-    /// Connections that were broken and are gone.
+    /// Number of broken connections that were removed from `links`.
     broken: u64,
 }
 
@@ -67,20 +67,20 @@ struct Host {
     refusing: bool,
 }
 
-/// What an attempt to connect meets.
-enum Door {
-    Open(mpsc::Sender<Box<dyn Stream>>),
-    Closed,
+/// Result of a connection attempt.
+enum Attempt {
+    Accepted(mpsc::Sender<Box<dyn Stream>>),
+    Refused,
     Unreachable,
 }
 
 impl Network {
-    /// A network without hosts.
+    /// Creates a network without hosts.
     #[must_use]
-    pub fn new(rng: Rng, weather: Weather, trace: Trace) -> Self {
-        let state = State {
+    pub fn new(rng: Rng, conditions: NetworkConditions, trace: Trace) -> Self {
+        let state = NetworkState {
             rng,
-            weather,
+            conditions,
             calm: false,
             hosts: BTreeMap::new(),
             links: Vec::new(),
@@ -103,7 +103,7 @@ impl Network {
         self.to(host).iter().for_each(|link| link.cut());
     }
 
-    /// Cuts one connection, whichever it is.
+    /// Cuts one random connection.
     pub fn cut_one(&self, rng: &mut Rng) {
         let links = self.links();
         if !links.is_empty() {
@@ -111,7 +111,7 @@ impl Network {
         }
     }
 
-    /// Delivers nothing to or from a host, and opens no connection to it, until it is reachable again.
+    /// Makes a host unreachable: neither bytes nor new connections get through until it is reachable again.
     pub fn set_reachable(&self, host: &str, reachable: bool) {
         self.trace.note(format_args!("{host} reachable: {reachable}"));
         self.state.lock().hosts.entry(host.to_owned()).or_default().held = !reachable;
@@ -120,13 +120,13 @@ impl Network {
         }
     }
 
-    /// Refuses connections to a host, or takes them again.
+    /// Makes a host refuse or accept connections.
     pub fn set_refusing(&self, host: &str, refusing: bool) {
         self.trace.note(format_args!("{host} refusing: {refusing}"));
         self.state.lock().hosts.entry(host.to_owned()).or_default().refusing = refusing;
     }
 
-    /// From now on nothing goes wrong by itself, and every host can be reached. What is broken stays so.
+    /// Ends all random faults and makes every host reachable. Broken connections stay broken.
     pub fn calm(&self) {
         self.trace.note(format_args!("calm"));
         let hosts: Vec<_> = {
@@ -141,7 +141,7 @@ impl Network {
         self.links().iter().for_each(|link| link.spare());
     }
 
-    /// How many clients' and servers' sides of connections are open.
+    /// Returns the numbers of open client and server ends.
     #[must_use]
     pub fn open_ends(&self) -> [usize; 2] {
         let links = self.links();
@@ -149,7 +149,7 @@ impl Network {
         [open(0), open(1)]
     }
 
-    /// How many connections were broken by force.
+    /// Returns the number of connections broken by faults.
     #[must_use]
     pub fn broken(&self) -> u64 {
         let state = self.state.lock();
@@ -165,35 +165,35 @@ impl Network {
         state.links.iter().filter(|(to, _)| to == host).map(|(_, link)| Arc::clone(link)).collect()
     }
 
-    fn knock(&self, to: &Endpoint) -> Door {
+    fn attempt(&self, to: &Endpoint) -> Attempt {
         let mut state = self.state.lock();
-        let by_chance = !state.calm && state.weather.refusals > 0 && {
-            let refusals = state.weather.refusals;
+        let by_chance = !state.calm && state.conditions.refusals > 0 && {
+            let refusals = state.conditions.refusals;
             state.rng.percent(refusals)
         };
         match state.hosts.get(&*to.host) {
-            Some(host) if host.held => Door::Unreachable,
+            Some(host) if host.held => Attempt::Unreachable,
             Some(host) if !host.refusing && !by_chance => match host.listening.get(&to.port) {
-                Some(queue) if !queue.is_closed() => Door::Open(queue.clone()),
-                _ => Door::Closed,
+                Some(queue) if !queue.is_closed() => Attempt::Accepted(queue.clone()),
+                _ => Attempt::Refused,
             },
-            _ => Door::Closed,
+            _ => Attempt::Refused,
         }
     }
 
     fn latency(&self) -> Duration {
         let mut state = self.state.lock();
-        let latency = state.weather.latency.clone();
+        let latency = state.conditions.latency.clone();
         Duration::from_micros(state.rng.within(latency))
     }
 
     async fn connect(&self, to: &Endpoint) -> Result<Box<dyn Stream>> {
         tokio::time::sleep(self.latency()).await;
         let queue = loop {
-            match self.knock(to) {
-                Door::Open(queue) => break queue,
-                Door::Unreachable => tokio::time::sleep(KNOCK).await,
-                Door::Closed => {
+            match self.attempt(to) {
+                Attempt::Accepted(queue) => break queue,
+                Attempt::Unreachable => tokio::time::sleep(SYN_RETRY).await,
+                Attempt::Refused => {
                     self.trace.note(format_args!("{to} refuses"));
                     return Err(refused());
                 }
@@ -206,7 +206,7 @@ impl Network {
             self.trace.note(format_args!("#{} to {to} {fate:?}", state.next_id));
             let rng = state.rng.fork();
             let (link, client, server) = Link::new(state.next_id, fate, rng, self.trace.clone());
-            state.tidy();
+            state.remove_closed();
             state.links.push((to.host.to_string(), link));
             (client, server)
         };
@@ -216,21 +216,21 @@ impl Network {
     }
 }
 
-impl State {
+impl NetworkState {
     fn fate(&mut self) -> Fate {
-        let weather = self.weather.clone();
+        let conditions = self.conditions.clone();
         let rng = &mut self.rng;
-        // Drawn in any case, so that calm weather does not move what comes after.
-        let (breaks, stalls) = (rng.percent(weather.breaks), rng.percent(weather.stalls));
-        let power = rng.within(0..=weather.endurance);
+        // Drawn also without faults, so that later draws stay the same.
+        let (breaks, stalls) = (rng.percent(conditions.breaks), rng.percent(conditions.stalls));
+        let power = rng.within(0..=conditions.endurance);
         let bytes = rng.within(0..=1 << power);
         let doom = if stalls { Doom::Stall } else { Doom::Cut };
         let side = rng.below(2);
-        Fate { latency: weather.latency, doom: (breaks && !self.calm).then_some((side, bytes, doom)) }
+        Fate { latency: conditions.latency, doom: (breaks && !self.calm).then_some((side, bytes, doom)) }
     }
 
-    /// Forgets connections that are closed on both sides.
-    fn tidy(&mut self) {
+    /// Removes connections that are closed on both sides.
+    fn remove_closed(&mut self) {
         let mut broken = 0;
         self.links.retain(|(_, link)| {
             let stays = link.open() != [false; 2];
@@ -257,7 +257,7 @@ impl fmt::Debug for Network {
     }
 }
 
-/// A port of a host.
+/// Listener on a port of a host.
 pub struct Listening {
     port: u16,
     arrivals: mpsc::Receiver<Box<dyn Stream>>,
@@ -268,7 +268,7 @@ impl Accept for Listening {
         Box::pin(async {
             match self.arrivals.recv().await {
                 Some(stream) => Ok(stream),
-                // Somebody else listens on this port now.
+                // A newer listener replaced this one.
                 None => std::future::pending().await,
             }
         })

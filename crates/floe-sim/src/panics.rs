@@ -1,4 +1,4 @@
-//! Panics of tasks that nobody waits for would otherwise pass unnoticed.
+//! Detects panics of detached tasks, which would otherwise pass unnoticed.
 
 use std::{cell::Cell, panic, sync::Once};
 
@@ -8,7 +8,7 @@ thread_local! {
 
 static HOOK: Once = Once::new();
 
-/// Counts the panics on this thread from its beginning on.
+/// Counts the panics on this thread since its creation.
 #[derive(Debug)]
 pub(crate) struct Watch {
     before: usize,
@@ -17,16 +17,16 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) fn begin() -> Self {
         HOOK.call_once(|| {
-            let tell = panic::take_hook();
+            let report = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 SEEN.set(SEEN.get() + 1);
-                tell(info);
+                report(info);
             }));
         });
         Self { before: SEEN.get() }
     }
 
-    /// A violation if there were any.
+    /// Returns a violation if there were panics.
     pub(crate) fn seen(&self) -> Option<String> {
         let count = SEEN.get() - self.before;
         (count > 0).then(|| format!("{count} panics"))

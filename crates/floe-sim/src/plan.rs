@@ -1,115 +1,116 @@
-//! What a seed stands for: who sends and reads how, and what goes wrong when.
+//! The plan of a run: workload and faults, drawn from the seed.
 
 use std::time::Duration;
 
 use floe::{
     Codec,
-    consumer::{CommitPolicy, Finish},
+    consumer::{AckMode, CommitPolicy},
 };
 
-use crate::{network::Weather, rng::Rng};
+use crate::{network::NetworkConditions, rng::Rng};
 
-/// One run.
+/// Plan of one run.
 #[derive(Debug, Clone)]
 pub struct Plan {
     /// Partitions of the topic.
     pub partitions: u32,
-    /// Who sends.
+    /// Producers.
     pub producers: Vec<ProducerPlan>,
-    /// How the group reads.
+    /// The consumer group.
     pub group: GroupPlan,
-    /// What goes wrong by itself.
-    pub weather: Weather,
-    /// What goes wrong on purpose, in two lines of events, each one after the other.
-    pub troubles: Vec<Vec<Trouble>>,
-    /// Most milliseconds that a server takes to acknowledge a batch.
+    /// Random faults of the network.
+    pub conditions: NetworkConditions,
+    /// Planned faults: two concurrent lines, each in sequence.
+    pub planned_faults: Vec<Vec<PlannedFault>>,
+    /// Maximum time until a server acknowledges a batch, in milliseconds.
     pub slowness: u64,
 }
 
-/// One producer.
+/// Plan of one producer.
 #[derive(Debug, Clone)]
 pub struct ProducerPlan {
-    /// How many records.
+    /// Number of records.
     pub records: u32,
-    /// Most milliseconds between two of them.
+    /// Maximum pause between two records, in milliseconds.
     pub pause: u64,
-    /// Most bytes that a value is filled up with.
+    /// Maximum padding of a value, in bytes.
     pub filling: u64,
-    /// See [`floe::producer::ProducerBuilder`].
+    /// Linger time.
     pub linger: Duration,
-    /// Bytes.
+    /// Batch size in bytes.
     pub batch_size: usize,
-    /// Batches.
+    /// Maximum number of batches in flight.
     pub max_in_flight: usize,
-    /// Until a record counts as failed.
+    /// Delivery timeout.
     pub timeout: Duration,
-    /// How batches are compressed.
+    /// Compression.
     pub codec: Codec,
-    /// Of a hundred records, how many are waited for one by one.
+    /// Percentage of records whose outcome is awaited before the next send.
     pub waited_for: u64,
 }
 
-/// The group.
+/// Plan of the consumer group.
 #[derive(Debug, Clone)]
 pub struct GroupPlan {
-    /// When it stores its offsets.
+    /// Commit policy.
     pub commit: CommitPolicy,
-    /// When a record counts as finished.
-    pub finish: Finish,
-    /// Most milliseconds that it takes for a record.
+    /// Acknowledgement mode.
+    pub ack_mode: AckMode,
+    /// Maximum time to handle a record, in milliseconds.
     pub pause: u64,
-    /// Of a thousand records, after how many it crashes.
+    /// Crashes per thousand records.
     pub crashes: u64,
 }
 
-/// Something that goes wrong on purpose.
+/// A planned fault and its time.
 #[derive(Debug, Clone)]
-pub struct Trouble {
-    /// How long after the one before it.
+pub struct PlannedFault {
+    /// Delay after the previous fault.
     pub after: Duration,
-    /// How long it lasts.
+    /// Duration.
     pub lasts: Duration,
-    /// What it is.
-    pub what: What,
+    /// The fault.
+    pub fault: Fault,
 }
 
-/// What goes wrong.
+/// Kinds of planned faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum Fault {
     /// All connections to one host are cut.
     CutAll,
     /// One connection is cut.
     CutOne,
-    /// One host cannot be reached.
+    /// One host is unreachable.
     Partition,
     /// One host refuses connections.
     Refuse,
-    /// The server is killed, and comes back with its log.
+    /// The server crashes and restarts with its log.
     Crash,
-    /// The server is stopped and started again.
+    /// The server shuts down gracefully and restarts.
     Restart,
-    /// Partitions change their leaders, where there is more than one server.
+    /// Partitions change leaders, in clusters of several servers.
     MoveLeaders,
 }
 
 impl Plan {
-    /// The plan that these draws make.
+    /// Draws a plan.
     #[must_use]
-    pub fn draw(rng: &mut Rng, what: &[What], partitions: u32) -> Self {
+    pub fn draw(rng: &mut Rng, faults: &[Fault], partitions: u32) -> Self {
         let partitions = u32::try_from(rng.within(1..=u64::from(partitions))).unwrap_or(1);
         let producers = (0..rng.within(1..=2)).map(|_| ProducerPlan::draw(rng)).collect();
         let group = GroupPlan::draw(rng);
-        let weather = Weather::draw(rng);
-        let troubles =
-            (0..2).map(|_| (0..rng.within(0..=3)).map(|_| Trouble::draw(rng, what)).collect()).collect();
+        let conditions = NetworkConditions::draw(rng);
+        let planned_faults = (0..2)
+            .map(|_| (0..rng.within(0..=3)).map(|_| PlannedFault::draw(rng, faults)).collect())
+            .collect();
         let slowness = rng.pick(&[0, 0, 5, 50]);
-        Self { partitions, producers, group, weather, troubles, slowness }
+        Self { partitions, producers, group, conditions, planned_faults, slowness }
     }
 
-    /// Nothing goes wrong; what is slow stays slow, and nobody runs out of time.
-    pub fn calm_down(&mut self) {
-        self.troubles.clear();
-        (self.weather.breaks, self.weather.refusals) = (0, 0);
+    /// Removes all faults. Latencies stay, and timeouts become long enough for them.
+    pub fn remove_faults(&mut self) {
+        self.planned_faults.clear();
+        (self.conditions.breaks, self.conditions.refusals) = (0, 0);
         self.group.crashes = 0;
         for producer in &mut self.producers {
             producer.timeout = Duration::from_secs(60);
@@ -142,14 +143,14 @@ impl GroupPlan {
                 CommitPolicy::Interval(Duration::from_millis(100)),
                 CommitPolicy::Interval(Duration::from_secs(5)),
             ]),
-            finish: rng.pick(&[Finish::OnNext, Finish::OnAck]),
+            ack_mode: rng.pick(&[AckMode::Auto, AckMode::Explicit]),
             pause: rng.pick(&[0, 20, 300]),
             crashes: rng.pick(&[0, 20, 100]),
         }
     }
 }
 
-impl Weather {
+impl NetworkConditions {
     fn draw(rng: &mut Rng) -> Self {
         Self {
             latency: rng.pick(&[(0, 0), (100, 2_000), (500, 60_000), (20_000, 400_000)]).into_range(),
@@ -171,9 +172,9 @@ impl IntoRange for (u64, u64) {
     }
 }
 
-impl Trouble {
-    fn draw(rng: &mut Rng, what: &[What]) -> Self {
+impl PlannedFault {
+    fn draw(rng: &mut Rng, faults: &[Fault]) -> Self {
         let (after, lasts) = (rng.pick(&[20, 500, 5_000]), rng.pick(&[10, 1_000, 12_000]));
-        Self { after: rng.millis(0..=after), lasts: rng.millis(0..=lasts), what: rng.pick(what) }
+        Self { after: rng.millis(0..=after), lasts: rng.millis(0..=lasts), fault: rng.pick(faults) }
     }
 }

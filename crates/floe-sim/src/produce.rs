@@ -1,4 +1,4 @@
-//! Those who send.
+//! Producers.
 
 use std::time::Duration;
 
@@ -10,38 +10,38 @@ use tokio::time::{Instant, timeout};
 
 use crate::{plan::ProducerPlan, rng::Rng, trace::Trace};
 
-/// What an outcome may take beyond the producer's timeout: the batch is looked for, or connections are opened, when it
-/// runs out.
+/// Time that an outcome may take beyond the producer's timeout: a tail lookup or a reconnect may be in progress when the
+/// timeout expires.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// How long a producer may take to start, over all attempts.
+/// Time limit for starting a producer, including retries.
 const START: Duration = Duration::from_secs(120);
 
-/// A record that was given to a producer, and what was said of it.
+/// A record passed to a producer, and its reported outcome.
 #[derive(Debug, Clone)]
 pub struct Sent {
-    /// Its value: different for every record of a run.
+    /// Value, unique within a run.
     pub value: String,
-    /// The partition it was meant for.
+    /// Target partition.
     pub partition: u32,
-    /// What became of it, as told.
+    /// Reported outcome.
     pub outcome: Outcome,
 }
 
-/// What was said of a record.
+/// Reported outcome of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// It is there, at this offset where there are offsets.
+    /// Stored, at this offset on engines with offsets.
     Acknowledged(Option<i64>),
-    /// It is certainly not there.
+    /// Not stored.
     Refused(ErrorKind),
-    /// It may be there.
+    /// Stored or not.
     Unknown(ErrorKind),
 }
 
 impl Outcome {
-    fn of(told: floe::Result<RecordMetadata>) -> Self {
-        match told {
+    fn of(reported: floe::Result<RecordMetadata>) -> Self {
+        match reported {
             Ok(placed) => Self::Acknowledged(placed.offset),
             Err(error) if error.effect() == Effect::None => Self::Refused(error.kind()),
             Err(error) => Self::Unknown(error.kind()),
@@ -49,7 +49,7 @@ impl Outcome {
     }
 }
 
-/// Who sends what where.
+/// One producer and its workload.
 #[derive(Debug)]
 pub(crate) struct Producing {
     pub(crate) number: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Producing {
 }
 
 impl Producing {
-    /// Sends everything and closes; tells what became of every record.
+    /// Sends all records, closes, and returns the outcome of every record.
     pub(crate) async fn run(mut self, client: Client) -> Result<Vec<Sent>, String> {
         let producer = self.start(&client).await?;
         let mut sent = Vec::new();
@@ -70,16 +70,21 @@ impl Producing {
             let partition = u32::try_from(self.rng.below(self.partitions as usize)).unwrap_or(0);
             let filling = usize::try_from(self.rng.within(0..=self.plan.filling)).unwrap_or(0);
             let value = format!("{}.{sequence}.{}", self.number, "x".repeat(filling));
-            // Its own time: a clock on the wall would make batches of different sizes in two runs.
+            // A fixed timestamp: the wall clock would change batch sizes between runs.
             let record =
                 Record::new(value.clone()).partition(partition).timestamp(1_000 + i64::from(sequence));
             let wait = self.rng.percent(self.plan.waited_for);
             let limit = self.plan.timeout + GRACE;
             let begun = Instant::now();
             match timeout(limit, producer.enqueue(record)).await {
-                Err(_) => return Err(format!("{}.{sequence} waited {limit:?} for room", self.number)),
+                Err(_) => {
+                    return Err(format!(
+                        "{}.{sequence} was blocked by backpressure for {limit:?}",
+                        self.number
+                    ));
+                }
                 Ok(Err(error)) => {
-                    self.trace.note(format_args!("{}.{sequence} not taken: {error}", self.number));
+                    self.trace.note(format_args!("{}.{sequence} not accepted: {error}", self.number));
                     sent.push(Sent { value, partition, outcome: Outcome::of(Err(error)) });
                 }
                 Ok(Ok(delivery)) => {
@@ -92,7 +97,7 @@ impl Producing {
             }
             tokio::time::sleep(self.rng.millis(0..=self.plan.pause)).await;
         }
-        // Outcomes come while nobody flushes, or because of the close: both ways.
+        // Half of the runs await outcomes before the close, half get them through the close.
         if self.rng.percent(50) {
             self.settle(&mut sent, std::mem::take(&mut open)).await?;
         }
@@ -107,7 +112,7 @@ impl Producing {
             sent.iter().filter(|sent| matches!(sent.outcome, Outcome::Acknowledged(_))).count();
         if report.delivered != acknowledged as u64 {
             return Err(format!(
-                "producer {} says that {} were delivered, its records say {acknowledged}",
+                "producer {} reports {} delivered records, of which {acknowledged} were acknowledged",
                 self.number, report.delivered
             ));
         }
@@ -143,17 +148,17 @@ impl Producing {
         let limit = self.plan.timeout + GRACE;
         for (index, delivery, begun) in open {
             let left = (begun + limit).saturating_duration_since(Instant::now());
-            let Ok(told) = timeout(left, delivery).await else {
+            let Ok(reported) = timeout(left, delivery).await else {
                 return Err(format!("no outcome after {limit:?} for {}", name(&sent[index].value)));
             };
-            self.trace.note(format_args!("{} {told:?}", name(&sent[index].value)));
-            sent[index].outcome = Outcome::of(told);
+            self.trace.note(format_args!("{} {reported:?}", name(&sent[index].value)));
+            sent[index].outcome = Outcome::of(reported);
         }
         Ok(())
     }
 }
 
-/// A value without its filling.
+/// Returns a value without its padding.
 pub(crate) fn name(value: &str) -> &str {
     value.rsplit_once('.').map_or(value, |(name, _)| name)
 }

@@ -1,28 +1,29 @@
-//! Where chance comes from: SplitMix64, so that a seed means the same on every machine and with every version.
+//! Seeded random number generator: SplitMix64, so that a seed gives the same sequence on every machine and with every
+//! version.
 
 use std::{ops::RangeInclusive, time::Duration};
 
-/// A source of chance.
+/// Random number generator.
 #[derive(Debug, Clone)]
 pub struct Rng(u64);
 
 impl Rng {
-    /// Another seed, another sequence.
+    /// Creates a generator from a seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         let mut rng = Self(seed);
-        // Neighbouring seeds would begin alike.
+        // Neighbouring seeds would start with similar states.
         rng.0 = rng.bits();
         rng
     }
 
-    /// A source of its own for one part, so that what that part draws does not move the draws of others.
+    /// Creates an independent generator for one component, whose draws do not shift those of others.
     #[must_use]
     pub fn fork(&mut self) -> Self {
         Self::new(self.bits())
     }
 
-    /// Random bits.
+    /// Returns 64 random bits.
     pub fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -30,28 +31,28 @@ impl Rng {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number of the range.
+    /// Returns a number in the range.
     pub fn within(&mut self, range: RangeInclusive<u64>) -> u64 {
         let width = range.end().saturating_sub(*range.start()).saturating_add(1);
         range.start() + self.bits() % width
     }
 
-    /// An index below `count`, which is at least 1.
+    /// Returns an index below `count`, which must be at least 1.
     pub fn below(&mut self, count: usize) -> usize {
         usize::try_from(self.bits() % count.max(1) as u64).unwrap_or(0)
     }
 
-    /// True so many times out of a hundred.
+    /// Returns true with this probability in percent.
     pub fn percent(&mut self, percent: u64) -> bool {
         self.bits() % 100 < percent
     }
 
-    /// One of these.
+    /// Returns one of the values.
     pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
         of[self.below(of.len())]
     }
 
-    /// So many milliseconds.
+    /// Returns a duration of a number of milliseconds in the range.
     pub fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
         Duration::from_millis(self.within(range))
     }
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_means_the_same_for_ever() {
+    fn sequence_of_a_seed_is_fixed() {
         let mut rng = Rng::new(1);
         let drawn: Vec<_> = (0..3).map(|_| rng.within(0..=999)).collect();
         let mut again = Rng::new(1);

@@ -1,5 +1,5 @@
-//! What must hold after every run, judged from what was stored, what was said to those who sent, and what those who
-//! read got. None of floe's own counters is asked.
+//! Invariants that must hold after a run, checked against the stored records, the reported outcomes and the records read.
+//! floe's own counters are not consulted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,30 +7,30 @@ use floe_wire::batch::EncodedBatch;
 
 use crate::{
     consume::Read,
+    kind::Kind,
     produce::{Outcome, Sent, name},
-    run::Kind,
 };
 
-/// What a partition holds: batches of offsets and values.
+/// Stored log by partition: batches of offsets and values.
 pub(crate) type Log = BTreeMap<u32, Vec<Vec<(i64, String)>>>;
 
-/// Everything that is known after a run.
+/// Observations of a run.
 #[derive(Debug)]
 pub(crate) struct Facts {
     pub(crate) kind: Kind,
-    /// By producer, in the order of sending.
+    /// Records by producer, in the order of sending.
     pub(crate) sent: Vec<Vec<Sent>>,
     pub(crate) log: Log,
     pub(crate) read: Read,
-    /// What the group handled, where there is one.
+    /// Records handled by the group, if there is one.
     pub(crate) grouped: Option<Read>,
-    /// Stored offsets of the group.
+    /// Committed offsets of the group.
     pub(crate) stored: BTreeMap<u32, Option<i64>>,
-    /// Batches that may be lost while being read, because reading takes them away.
+    /// Maximum number of batches lost by consuming reads.
     pub(crate) losses: u64,
 }
 
-/// The records of batches.
+/// Decodes the records of batches.
 pub(crate) fn records(batches: &[EncodedBatch]) -> Result<Vec<Vec<(i64, String)>>, String> {
     let wrong = |what: &str| format!("the log holds {what}");
     batches
@@ -40,8 +40,8 @@ pub(crate) fn records(batches: &[EncodedBatch]) -> Result<Vec<Vec<(i64, String)>
             records
                 .map(|record| {
                     let record = record.map_err(|error| wrong(&error.to_string()))?;
-                    let value =
-                        String::from_utf8(record.value.to_vec()).map_err(|_| wrong("another value"))?;
+                    let value = String::from_utf8(record.value.to_vec())
+                        .map_err(|_| wrong("a value that was not sent"))?;
                     Ok((record.offset, value))
                 })
                 .collect()
@@ -49,7 +49,7 @@ pub(crate) fn records(batches: &[EncodedBatch]) -> Result<Vec<Vec<(i64, String)>
         .collect()
 }
 
-/// What does not hold.
+/// Returns all violations.
 pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
     stored_as_told(facts, &mut wrong);
@@ -65,7 +65,7 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
             let stored = facts.stored.get(partition).copied().flatten();
             if end.is_some() && stored != end {
                 wrong.push(format!(
-                    "the group closed with {stored:?} stored for {partition}, which ends at {end:?}"
+                    "the group closed with {stored:?} committed for partition {partition}, which ends at {end:?}"
                 ));
             }
         }
@@ -73,7 +73,7 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     wrong
 }
 
-/// What was acknowledged is there once, at its offset; what was refused is not; nothing is there that was not sent.
+/// Acknowledged records are stored once, at their offset; refused ones are not stored; no record was not sent.
 fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
     let mut places: BTreeMap<&str, Vec<(u32, i64)>> = BTreeMap::new();
     for (partition, batches) in &facts.log {
@@ -81,37 +81,37 @@ fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
             places.entry(value).or_default().push((*partition, *offset));
         }
     }
-    // Without offsets nobody can look whether a batch is there, so it may come twice; readers drop the second.
-    let repeats = facts.kind == Kind::Walrus;
+    // Without offsets the producer cannot look for a batch, so it may be stored twice; readers drop the duplicate.
+    let duplicates_allowed = facts.kind == Kind::Walrus;
     for sent in facts.sent.iter().flatten() {
         let places = places.remove(sent.value.as_str()).unwrap_or_default();
-        let told = &sent.outcome;
-        let complain = |what: &str| format!("{} {what}: {told:?}, at {places:?}", name(&sent.value));
+        let reported = &sent.outcome;
+        let complain = |what: &str| format!("{} {what}: {reported:?}, at {places:?}", name(&sent.value));
         if places.iter().any(|(partition, _)| *partition != sent.partition) {
-            wrong.push(complain("is in another partition than asked for"));
+            wrong.push(complain("is in the wrong partition"));
         }
-        if places.len() > 1 && !repeats {
-            wrong.push(complain("is there more than once"));
+        if places.len() > 1 && !duplicates_allowed {
+            wrong.push(complain("is stored more than once"));
         }
-        match told {
+        match reported {
             Outcome::Acknowledged(_) if places.is_empty() => {
                 wrong.push(complain("was acknowledged and is lost"))
             }
             Outcome::Acknowledged(Some(offset)) if places.iter().all(|(_, at)| at != offset) => {
-                wrong.push(complain("is not where the acknowledgement says"));
+                wrong.push(complain("is not at the acknowledged offset"));
             }
             Outcome::Refused(_) if !places.is_empty() => {
-                wrong.push(complain("was told not to be there and is"));
+                wrong.push(complain("was refused and is stored"));
             }
             Outcome::Acknowledged(_) | Outcome::Refused(_) | Outcome::Unknown(_) => {}
         }
     }
     for (value, places) in places {
-        wrong.push(format!("{} was never sent, and is at {places:?}", name(value)));
+        wrong.push(format!("{} was never sent, and is stored at {places:?}", name(value)));
     }
 }
 
-/// In a partition, the records of a producer are in the order in which it sent them.
+/// Within a partition, the records of a producer are in the order in which it sent them.
 fn stored_in_order(facts: &Facts, wrong: &mut Vec<String>) {
     for (partition, batches) in &facts.log {
         let mut last: BTreeMap<&str, u32> = BTreeMap::new();
@@ -119,23 +119,20 @@ fn stored_in_order(facts: &Facts, wrong: &mut Vec<String>) {
         for (offset, value) in batches.iter().flatten() {
             let Some((producer, sequence)) = name(value).split_once('.') else { continue };
             let Ok(sequence) = sequence.parse::<u32>() else { continue };
-            // What comes again was complained about, if that is wrong.
+            // Duplicates are checked elsewhere.
             if !seen.insert(value) {
                 continue;
             }
             if let Some(before) = last.insert(producer, sequence)
                 && before > sequence
             {
-                wrong.push(format!(
-                    "{} at {partition}/{offset} stands behind {producer}.{before}",
-                    name(value)
-                ));
+                wrong.push(format!("{} at {partition}/{offset} is behind {producer}.{before}", name(value)));
             }
         }
     }
 }
 
-/// Every record that is stored was read once, in order.
+/// Every stored record was read once, in order.
 fn read_exactly(facts: &Facts, who: &str, read: &Read, wrong: &mut Vec<String>) {
     let none = Vec::new();
     for (partition, batches) in &facts.log {
@@ -143,30 +140,30 @@ fn read_exactly(facts: &Facts, who: &str, read: &Read, wrong: &mut Vec<String>) 
         let stored: Vec<_> = batches.iter().flatten().collect();
         let same = got.iter().zip(&stored).take_while(|(got, stored)| got == *stored).count();
         if same < got.len() || same < stored.len() {
-            let tell =
+            let show =
                 |at: Option<&(i64, String)>| at.map(|(offset, value)| format!("{offset} {}", name(value)));
             wrong.push(format!(
                 "{who} got {:?} in place of {:?} of partition {partition}",
-                tell(got.get(same)),
-                tell(stored.get(same).copied())
+                show(got.get(same)),
+                show(stored.get(same).copied())
             ));
         }
     }
     for partition in read.keys().filter(|partition| !facts.log.contains_key(partition)) {
-        wrong.push(format!("{who} read partition {partition}, which is not there"));
+        wrong.push(format!("{who} read partition {partition}, which does not exist"));
     }
 }
 
-/// Nothing was read twice or out of order, and no more is missing than connections took with them.
+/// No record was read twice or out of order, and no more batches are missing than broken connections account for.
 fn read_at_most_once(facts: &Facts, wrong: &mut Vec<String>) {
-    // Repeats included: where a crash took the first copy with it, the reader gets a later one.
+    // Duplicates included: if a crash loses the first copy, the reader gets a later one.
     let mut rest = facts.log.values().flatten().flatten().map(|(_, value)| value);
     let mut got = BTreeSet::new();
     for (_, value) in facts.read.values().flatten() {
         if !got.insert(value) {
             wrong.push(format!("the reader got {} twice", name(value)));
         } else if !rest.any(|stored| stored == value) {
-            wrong.push(format!("the reader got {} out of order, or from nowhere", name(value)));
+            wrong.push(format!("the reader got {} out of order, or it was never stored", name(value)));
         }
     }
     let mut missing = BTreeSet::new();
@@ -210,16 +207,16 @@ mod tests {
     }
 
     #[test]
-    fn each_rule_is_broken_by_something() {
-        let (there, not) = (Outcome::Acknowledged, Outcome::Refused(ErrorKind::NotLeader));
+    fn each_rule_detects_its_violation() {
+        let (acknowledged, refused) = (Outcome::Acknowledged, Outcome::Refused(ErrorKind::NotLeader));
         let unknown = Outcome::Unknown(ErrorKind::NetworkError);
-        let two = [("0.0", there(Some(0))), ("0.1", there(Some(1)))];
+        let two = [("0.0", acknowledged(Some(0))), ("0.1", acknowledged(Some(1)))];
         let rules: [(Facts, &str); 8] = [
             (facts(&two, &["0.0"], &["0.0"]), "is lost"),
             (facts(&two, &["0.0", "0.1", "0.0"], &["0.0", "0.1", "0.0"]), "more than once"),
-            (facts(&two, &["0.1", "0.0"], &["0.1", "0.0"]), "stands behind"),
-            (facts(&[("0.0", there(Some(7)))], &["0.0"], &["0.0"]), "not where"),
-            (facts(&[("0.0", not)], &["0.0"], &["0.0"]), "told not to be there"),
+            (facts(&two, &["0.1", "0.0"], &["0.1", "0.0"]), "is behind"),
+            (facts(&[("0.0", acknowledged(Some(7)))], &["0.0"], &["0.0"]), "not at the acknowledged offset"),
+            (facts(&[("0.0", refused)], &["0.0"], &["0.0"]), "was refused and is stored"),
             (facts(&[("0.0", unknown)], &["0.0", "0.0"], &["0.0", "0.0"]), "more than once"),
             (facts(&two, &["0.0", "0.1"], &["0.0"]), "the reader got None"),
             (facts(&[], &["0.0"], &["0.0"]), "never sent"),
@@ -232,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn where_reading_takes_away_less_may_come_and_never_twice() {
+    fn consuming_reads_may_lose_but_never_duplicate() {
         let two = [("0.0", Outcome::Acknowledged(None)), ("0.1", Outcome::Acknowledged(None))];
         let taken = |log: &[&str], read: &[&str], losses| {
             violations(&Facts { kind: Kind::Walrus, losses, ..facts(&two, log, read) })

@@ -1,4 +1,4 @@
-//! One run: a plan, the world it happens in, and what is found at the end.
+//! One run: the plan, its execution, and the check of the results.
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
@@ -9,122 +9,76 @@ use floe::{
 };
 use tokio::{
     sync::watch,
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 
 use crate::{
-    consume::{Grouped, Read, Reading},
-    leaders::{self, Leaders},
+    consume::{Goal, Grouped, Read, Reading},
+    fault_injector::FaultInjector,
+    kind::Kind,
+    leaders::Leaders,
     network::Network,
     panics,
-    plan::{Plan, What},
+    plan::{Fault, Plan},
     produce::{Producing, Sent},
     rng::Rng,
     rules::{self, Facts, Log},
+    server::{CONTROLLER, Server, WALRUS},
     store::{Handled, Lie, Store},
     trace::Trace,
-    world::{CONTROLLER, DATA, Server, Troublemaker, WALRUS},
 };
 
-/// What is simulated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// The engine for Fluvio against floe's server.
-    Fluvio,
-    /// The engine for Walrus against floe's server.
-    Walrus,
-    /// The engine for Fluvio against two data servers whose partitions change leaders.
-    Leaders,
-}
-
-impl Kind {
-    /// Everything that can be simulated.
-    pub const ALL: [Self; 3] = [Self::Fluvio, Self::Walrus, Self::Leaders];
-
-    /// The name of its test.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Fluvio => "fluvio",
-            Self::Walrus => "walrus",
-            Self::Leaders => "leaders",
-        }
-    }
-
-    fn topic(self) -> &'static str {
-        if self == Self::Leaders { leaders::TOPIC } else { "orders" }
-    }
-
-    fn hosts(self) -> &'static [&'static str] {
-        const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
-        const WALRUS_ONLY: &[&str] = &[WALRUS.0];
-        match self {
-            Self::Fluvio => FLUVIO,
-            Self::Walrus => WALRUS_ONLY,
-            Self::Leaders => leaders::HOSTS,
-        }
-    }
-
-    fn troubles(self) -> &'static [What] {
-        use What::{Crash, CutAll, CutOne, MoveLeaders, Partition, Refuse, Restart};
-        match self {
-            Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
-            Self::Leaders => &[CutAll, CutOne, Partition, Refuse, MoveLeaders, MoveLeaders, MoveLeaders],
-        }
-    }
-}
-
-/// Name of the group.
+/// Name of the consumer group.
 const GROUP: &str = "billing";
 
-/// Nothing takes longer than this, or it hangs.
+/// Time limit of a run; a longer one hangs.
 const FOREVER: Duration = Duration::from_secs(3_600);
 
-/// How long the first connection may take while things go wrong.
+/// Time limit of the first connection under faults.
 const CONNECT: Duration = Duration::from_secs(300);
 
-/// How long closing a client may take, and how long its connections and tasks may outlive it.
+/// Time limit of a close, and of the connections and tasks that outlive it.
 const RELEASE: Duration = Duration::from_secs(120);
 
-/// How long something that was given up may take to arrive all the same.
+/// Time until no abandoned request can arrive any more.
 const SETTLE: Duration = Duration::from_secs(60);
 
-/// Silence after which a reader that cannot know where the end is takes it to be reached.
+/// Time without records after which a reader without offsets has reached the end.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Entries that one connection may take with it: the engine's prefetch.
+/// Maximum number of entries lost with one connection: the prefetch of the engine.
 const PREFETCH: u64 = 8;
 
-/// What came of a run.
+/// Result of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Equal for equal runs.
+    /// Hash of all events.
     pub fingerprint: u64,
-    /// How much happened.
+    /// Number of events.
     pub events: u64,
-    /// How many records were stored.
+    /// Number of stored records.
     pub stored: usize,
-    /// How many connections were broken.
+    /// Number of connections broken by faults.
     pub broken: u64,
-    /// What should not have happened.
+    /// Violations of the rules.
     pub violations: Vec<String>,
-    /// The events as text, if they were kept.
+    /// Event log, if it was kept.
     pub story: String,
 }
 
-/// One run.
+/// Configuration of one run.
 #[derive(Debug, Clone, Copy)]
 pub struct Simulation {
-    /// What is simulated.
+    /// Kind of the simulation.
     pub kind: Kind,
-    /// What decides everything.
+    /// Seed of all random choices.
     pub seed: u64,
-    /// What the server does wrong.
+    /// Injected bug of the server.
     pub lie: Lie,
-    /// Whether anything goes wrong.
+    /// Whether faults happen.
     pub faults: bool,
-    /// Whether to keep the story.
+    /// Whether to keep the event log.
     pub keep: bool,
 }
 
@@ -136,32 +90,32 @@ impl fmt::Display for Simulation {
 }
 
 impl Simulation {
-    /// A run of honest servers.
+    /// Creates a run with faults and without injected bugs.
     #[must_use]
     pub fn new(kind: Kind, seed: u64) -> Self {
         Self { kind, seed, lie: Lie::None, faults: true, keep: false }
     }
 
-    /// Runs it, in no time.
+    /// Executes the run.
     ///
     /// # Panics
-    /// When the runtime cannot be made, and when a run never ends.
+    /// Panics if the runtime cannot be created, or if events recur without progress of the clock.
     #[must_use]
     pub fn run(self) -> Report {
         let _seeded = floe::simulation::seed(self.seed);
         let panics = panics::Watch::begin();
         let mut builder = tokio::runtime::Builder::new_current_thread();
         builder.enable_time().start_paused(true);
-        // In which order tokio wakes those who watch the same value is random unless it is told.
+        // Without a seed, tokio wakes the watchers of one value in random order.
         #[cfg(tokio_unstable)]
         builder.rng_seed(tokio::runtime::RngSeed::from_bytes(&self.seed.to_le_bytes()));
-        let runtime = builder.build().expect("a runtime without IO can be made");
+        let runtime = builder.build().expect("a runtime without IO");
         let mut report = runtime.block_on(async {
             let run = Run::new(self);
             let trace = run.trace.clone();
-            let (violations, stored, broken) = match timeout(FOREVER, run.all()).await {
+            let (violations, stored, broken) = match timeout(FOREVER, run.checked()).await {
                 Ok(outcome) => outcome,
-                Err(_) => (vec![format!("it has not ended after {FOREVER:?}")], 0, 0),
+                Err(_) => (vec![format!("the run hangs: no end after {FOREVER:?}")], 0, 0),
             };
             Report {
                 fingerprint: trace.fingerprint(),
@@ -177,7 +131,13 @@ impl Simulation {
     }
 }
 
-/// A run under way.
+/// Tasks of the producers, each with its number and outcomes.
+type Producers = JoinSet<(usize, Result<Vec<Sent>, String>)>;
+
+/// Task of a consumer.
+type ReaderTask = JoinHandle<Result<Read, String>>;
+
+/// Execution of a run.
 struct Run {
     kind: Kind,
     plan: Plan,
@@ -195,20 +155,20 @@ impl Run {
         let trace = Trace::new(keep);
         let mut rng = Rng::new(seed);
         let most = if kind == Kind::Walrus { 1 } else { 3 };
-        let mut plan = Plan::draw(&mut rng.fork(), kind.troubles(), most);
+        let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
         if !faults {
-            plan.calm_down();
+            plan.remove_faults();
         }
         trace.note(format_args!("{plan:?}"));
-        let network = Network::new(rng.fork(), plan.weather.clone(), trace.clone());
+        let network = Network::new(rng.fork(), plan.conditions.clone(), trace.clone());
         let handled = Handled::default();
         let store = Store::new(lie, plan.slowness, rng.fork(), trace.clone(), handled.clone());
         let leaders = (kind == Kind::Leaders).then(|| Leaders::new(plan.partitions, &trace));
         Self { kind, plan, rng, trace, network, store, handled, leaders }
     }
 
-    /// Everything; what is wrong, how many records are stored, and how many connections were broken.
-    async fn all(mut self) -> (Vec<String>, usize, u64) {
+    /// Executes the run and checks the rules. Returns violations, number of stored records and number of broken connections.
+    async fn checked(mut self) -> (Vec<String>, usize, u64) {
         let mut violations = Vec::new();
         let outcome = self.happen().await;
         violations.extend(self.handled.violations());
@@ -228,16 +188,42 @@ impl Run {
     async fn happen(&mut self) -> Result<Facts, String> {
         let spec = TopicSpec::new(self.kind.topic()).partitions(self.plan.partitions);
         self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
-        let mut scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
+        let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
         let server = match self.kind {
             Kind::Fluvio | Kind::Walrus => {
                 Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
             }
             Kind::Leaders => None,
         };
-        let mut troubles = self.begin_troubles(server.clone());
+        let mut injecting = self.inject_faults(server.clone());
         let (sending, reading) = (self.connect().await?, self.connect().await?);
 
+        let producers = self.start_producers(&sending);
+        let (tell, goal) = watch::channel(None);
+        let (reader, grouped) = self.start_consumers(&reading, goal);
+
+        while let Some(ended) = injecting.join_next().await {
+            ended.map_err(|error| format!("the fault injector: {error}"))??;
+        }
+        self.network.calm();
+        let sent = self.outcomes(producers).await?;
+        // Abandoned requests may still be in flight.
+        tokio::time::sleep(SETTLE).await;
+        let log = self.log().await?;
+        tell.send_replace(Some(ends(&log)));
+        let read = joined(reader).await?;
+        let grouped = match grouped {
+            Some(grouped) => Some(joined(grouped).await?),
+            None => None,
+        };
+        let stored = self.stored().await?;
+        // Before the clients close, which closes healthy connections.
+        let losses = PREFETCH * (self.network.broken() + self.connections_given_up());
+        self.shut_down([sending, reading], server, scripted).await?;
+        Ok(Facts { kind: self.kind, sent, log, read, grouped, stored, losses })
+    }
+
+    fn start_producers(&mut self, client: &Client) -> Producers {
         let mut producers = JoinSet::new();
         for (number, plan) in self.plan.producers.clone().into_iter().enumerate() {
             let producing = Producing {
@@ -248,17 +234,25 @@ impl Run {
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
-            let client = sending.clone();
+            let client = client.clone();
             producers.spawn(async move { (number, producing.run(client).await) });
         }
-        let (tell, goal) = watch::channel(None);
+        producers
+    }
+
+    /// Starts the reader, and the group where the kind has one.
+    fn start_consumers(
+        &mut self,
+        client: &Client,
+        goal: watch::Receiver<Goal>,
+    ) -> (ReaderTask, Option<ReaderTask>) {
         let reader = Reading {
             topic: self.kind.topic(),
             goal: goal.clone(),
             trace: self.trace.clone(),
             silence: (self.kind == Kind::Walrus).then_some(SILENCE),
         };
-        let reader = tokio::spawn(reader.run(reading.clone()));
+        let reader = tokio::spawn(reader.run(client.clone()));
         let grouped = (self.kind == Kind::Fluvio).then(|| {
             let grouped = Grouped {
                 topic: self.kind.topic(),
@@ -269,28 +263,21 @@ impl Run {
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
-            tokio::spawn(grouped.run(reading.clone()))
+            tokio::spawn(grouped.run(client.clone()))
         });
+        (reader, grouped)
+    }
 
-        while let Some(made) = troubles.join_next().await {
-            made.map_err(|error| format!("the troublemaker: {error}"))??;
+    /// Closes the clients and stops the servers; no connection and no task may be left.
+    async fn shut_down(
+        &self,
+        clients: [Client; 2],
+        server: Option<Server>,
+        scripted: Option<JoinSet<()>>,
+    ) -> Result<(), String> {
+        for client in clients {
+            self.close(client).await?;
         }
-        self.network.calm();
-        let sent = self.outcomes(producers).await?;
-        // What was given up may still be on its way.
-        tokio::time::sleep(SETTLE).await;
-        let log = self.log().await?;
-        tell.send_replace(Some(ends(&log)));
-        let read = joined(reader).await?;
-        let grouped = match grouped {
-            Some(grouped) => Some(joined(grouped).await?),
-            None => None,
-        };
-        let stored = self.stored().await?;
-        // Before the clients are closed, which closes connections that were fine.
-        let losses = PREFETCH * (self.network.broken() + self.partings());
-        self.close(sending).await?;
-        self.close(reading).await?;
         self.wait_until("connections of closed clients are open", |run| run.network.open_ends()[0] == 0)
             .await?;
         if let Some(server) = server {
@@ -299,19 +286,18 @@ impl Run {
                 Err(_) => return Err("stopping the server hangs".to_owned()),
             }
         }
-        if let Some(scripted) = &mut scripted {
+        if let Some(mut scripted) = scripted {
             scripted.shutdown().await;
         }
         self.wait_until("connections are open at the end", |run| run.network.open_ends() == [0, 0]).await?;
         self.wait_until("tasks go on after the end", |_| {
             tokio::runtime::Handle::current().metrics().num_alive_tasks() == 0
         })
-        .await?;
-        Ok(Facts { kind: self.kind, sent, log, read, grouped, stored, losses })
+        .await
     }
 
-    fn begin_troubles(&mut self, server: Option<Server>) -> JoinSet<Result<(), String>> {
-        let maker = Troublemaker {
+    fn inject_faults(&mut self, server: Option<Server>) -> JoinSet<Result<(), String>> {
+        let injector = FaultInjector {
             network: self.network.clone(),
             hosts: self.kind.hosts(),
             server,
@@ -319,11 +305,11 @@ impl Run {
             trace: self.trace.clone(),
         };
         let mut lines = JoinSet::new();
-        for line in self.plan.troubles.clone() {
-            let (maker, mut rng) = (maker.clone(), self.rng.fork());
+        for line in self.plan.planned_faults.clone() {
+            let (injector, mut rng) = (injector.clone(), self.rng.fork());
             lines.spawn(async move {
-                for trouble in &line {
-                    maker.make(trouble, &mut rng).await?;
+                for planned in &line {
+                    injector.inject(planned, &mut rng).await?;
                 }
                 Ok(())
             });
@@ -331,10 +317,10 @@ impl Run {
         lines
     }
 
-    /// Connections that may have been given up while a host could not be reached.
-    fn partings(&self) -> u64 {
+    /// Returns the number of connections that clients may have dropped while a host was unreachable.
+    fn connections_given_up(&self) -> u64 {
         let partitions =
-            self.plan.troubles.iter().flatten().filter(|trouble| trouble.what == What::Partition);
+            self.plan.planned_faults.iter().flatten().filter(|planned| planned.fault == Fault::Partition);
         partitions.count() as u64
     }
 
@@ -356,7 +342,7 @@ impl Run {
             };
             match timeout(CONNECT, connecting).await {
                 Ok(Ok(engine)) => {
-                    // What a client of a URL has by itself.
+                    // The layers that a client of a URL has by default.
                     let client = Client::builder("")
                         .retry(RetryPolicy::calls())
                         .breaker(BreakerPolicy::default())
@@ -374,10 +360,7 @@ impl Run {
         }
     }
 
-    async fn outcomes(
-        &self,
-        mut producers: JoinSet<(usize, Result<Vec<Sent>, String>)>,
-    ) -> Result<Vec<Vec<Sent>>, String> {
+    async fn outcomes(&self, mut producers: Producers) -> Result<Vec<Vec<Sent>>, String> {
         let mut sent = BTreeMap::new();
         while let Some(ended) = producers.join_next().await {
             let (number, outcome) = ended.map_err(|error| format!("a producer: {error}"))?;
@@ -419,10 +402,10 @@ impl Run {
         }
     }
 
-    /// Waits until it is so, or complains.
-    async fn wait_until(&self, otherwise: &str, is_so: impl Fn(&Self) -> bool) -> Result<(), String> {
+    /// Waits until the condition holds. Fails with `otherwise` after a time limit.
+    async fn wait_until(&self, otherwise: &str, condition: impl Fn(&Self) -> bool) -> Result<(), String> {
         let begun = Instant::now();
-        while !is_so(self) {
+        while !condition(self) {
             if begun.elapsed() > RELEASE {
                 let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
                 let ends = self.network.open_ends();
@@ -434,7 +417,7 @@ impl Run {
     }
 }
 
-async fn joined(task: tokio::task::JoinHandle<Result<Read, String>>) -> Result<Read, String> {
+async fn joined(task: ReaderTask) -> Result<Read, String> {
     task.await.map_err(|error| format!("a reader: {error}"))?
 }
 

@@ -1,4 +1,4 @@
-//! What lies behind the simulated servers: a log that outlives them, and, to prove the rules, one that lies.
+//! Log behind the simulated servers. It survives their crashes; an injected bug proves that the rules detect it.
 
 use std::{
     collections::BTreeMap,
@@ -23,26 +23,26 @@ use parking_lot::Mutex;
 
 use crate::{rng::Rng, trace::Trace};
 
-/// What a server does wrong, so that the rules have something to catch.
+/// Injected bug of a server, which the rules must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lie {
-    /// Nothing.
+    /// No bug.
     None,
     /// Every fifth batch is acknowledged and not written.
     AckWithoutWrite,
     /// Every fifth batch is written twice.
     WriteTwice,
-    /// Every fifth batch changes places with the one after it.
+    /// Every fifth batch is swapped with the next one.
     Swap,
     /// Readers never get every fifth batch.
     LoseOnRead,
-    /// Stored offsets are one too high.
+    /// Committed offsets are one too high.
     CommitAhead,
-    /// The seventh append is never answered, nor is any after it.
+    /// The seventh append and all later ones get no reply.
     NeverAnswer,
 }
 
-/// What consumers have finished with, by group and partition: the offset after it.
+/// Offset after the last handled record, by group and partition.
 #[derive(Debug, Clone, Default)]
 pub struct Handled(Arc<Mutex<Audit>>);
 
@@ -53,20 +53,20 @@ struct Audit {
 }
 
 impl Handled {
-    /// A record was handled.
+    /// Notes that a record was handled.
     pub fn record(&self, group: &str, partition: u32, offset: i64) {
         let mut audit = self.0.lock();
         let next = audit.next.entry((group.to_owned(), partition)).or_default();
         *next = (*next).max(offset + 1);
     }
 
-    /// The offset after the last record that was handled.
+    /// Returns the offset after the last handled record.
     #[must_use]
     pub fn next(&self, group: &str, partition: u32) -> i64 {
         self.0.lock().next.get(&(group.to_owned(), partition)).copied().unwrap_or(0)
     }
 
-    /// Stored offsets that ran ahead.
+    /// Returns the commits that ran ahead of handled records.
     #[must_use]
     pub fn violations(&self) -> Vec<String> {
         self.0.lock().violations.clone()
@@ -77,14 +77,14 @@ impl Handled {
             let handled = self.next(group, at.partition);
             if *next > handled {
                 let violation =
-                    format!("group {group} stored {next} for {at}, and has handled up to {handled}");
+                    format!("group {group} committed {next} for {at}, and has handled up to {handled}");
                 self.0.lock().violations.push(violation);
             }
         }
     }
 }
 
-/// The engine that the simulated servers serve: the model of the contract, which lives on no thread but the test's.
+/// Engine of the simulated servers: the reference model, which uses no threads.
 #[derive(Debug, Clone)]
 pub struct Store {
     model: Model,
@@ -94,12 +94,12 @@ pub struct Store {
     appends: Arc<AtomicUsize>,
     swapped: Arc<Mutex<Option<AppendRequest>>>,
     rng: Arc<Mutex<Rng>>,
-    /// Most milliseconds that an acknowledgement takes.
+    /// Maximum delay of an acknowledgement, in milliseconds.
     slowness: u64,
 }
 
 impl Store {
-    /// An empty store.
+    /// Creates an empty store.
     #[must_use]
     pub fn new(lie: Lie, slowness: u64, rng: Rng, trace: Trace, handled: Handled) -> Self {
         Self {
@@ -114,10 +114,10 @@ impl Store {
         }
     }
 
-    /// All batches of a partition that are stored.
+    /// Returns all stored batches of a partition.
     ///
     /// # Errors
-    /// When there is no such partition.
+    /// The partition does not exist.
     pub async fn batches(&self, at: &TopicPartition) -> Result<Vec<EncodedBatch>> {
         let mut reader = self.model.open(ReadRequest::new(at.clone(), Start::Earliest)).await?;
         let mut batches = Vec::new();
@@ -130,10 +130,10 @@ impl Store {
         Ok(batches)
     }
 
-    /// The stored offset of a group.
+    /// Returns the committed offset of a group.
     ///
     /// # Errors
-    /// None of the model's.
+    /// Those of the model.
     pub async fn stored_offset(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
         self.model.committed(Arc::from(group), at.clone()).await
     }
@@ -169,7 +169,7 @@ impl Store {
         };
         self.trace.note(format_args!("append {number} to {at}: {outcome:?}"));
         let pause = if self.slowness == 0 { None } else { Some(self.rng.lock().millis(0..=self.slowness)) };
-        // After the batch has its place, so that the order stays that of the calls.
+        // After the batch is stored, so that the order of the calls is kept.
         if let Some(pause) = pause {
             tokio::time::sleep(pause).await;
         }
@@ -209,9 +209,9 @@ impl Engine for Store {
         group: Arc<str>,
         mut positions: Vec<(TopicPartition, i64)>,
     ) -> BoxFuture<'_, Result<()>> {
-        // Positions of the server's own are none of a consumer's.
+        // The server stores positions of its own in groups that start with `__`.
         if !group.starts_with("__") {
-            self.trace.note(format_args!("{group} stores {positions:?}"));
+            self.trace.note(format_args!("{group} commits {positions:?}"));
             self.handled.check(&group, &positions);
             if self.lie == Lie::CommitAhead {
                 positions.iter_mut().for_each(|(_, next)| *next += 1);
@@ -261,7 +261,7 @@ impl Engine for Store {
     }
 }
 
-/// [`Lie::LoseOnRead`].
+/// Reader with the bug [`Lie::LoseOnRead`].
 #[derive(Debug)]
 struct Forgetful {
     reader: Box<dyn BatchReader>,

@@ -1,29 +1,29 @@
-//! Many runs, and which of them went wrong.
+//! Runs of many seeds.
 
 use std::{env, fmt::Write as _};
 
-use crate::run::{Kind, Simulation};
+use crate::{kind::Kind, run::Simulation};
 
-/// How many runs the variable asks for.
+/// Environment variable with the number of seeds.
 const SEEDS: &str = "FLOE_SIM_SEEDS";
-/// The one run that the variable asks for.
+/// Environment variable with the only seed to run.
 const SEED: &str = "FLOE_SIM_SEED";
 
-/// What a sweep was about.
+/// Totals of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sweep {
-    /// How many runs there were.
+    /// Number of runs.
     pub runs: u64,
-    /// How many records they stored.
+    /// Number of stored records.
     pub records: u64,
-    /// How many connections were broken.
+    /// Number of connections broken by faults.
     pub broken: u64,
 }
 
-/// Runs `FLOE_SIM_SEEDS` seeds, or `by_default` of them, or only `FLOE_SIM_SEED`.
+/// Runs `FLOE_SIM_SEEDS` seeds, by default `by_default`, or only `FLOE_SIM_SEED`.
 ///
 /// # Panics
-/// With what went wrong, and how to repeat it, when a run breaks a rule.
+/// Panics if a run violates a rule; the message shows the violations and the command that reproduces them.
 #[must_use]
 pub fn sweep(kind: Kind, by_default: u64) -> Sweep {
     let (first, count) = match number(SEED) {
@@ -46,16 +46,16 @@ pub fn sweep(kind: Kind, by_default: u64) -> Sweep {
             }
             let _ = write!(wrong, "\nseed {seed}: {}\n  {simulation}\n", report.violations.join("\n  "));
             if count == 1 {
-                let told = Simulation { keep: true, ..simulation }.run();
-                let _ = write!(wrong, "{}", told.story);
+                let traced = Simulation { keep: true, ..simulation }.run();
+                let _ = write!(wrong, "{}", traced.story);
             }
         }
     }
-    assert!(failed == 0, "{failed} of {count} runs went wrong; one run alone tells its story\n{wrong}");
+    assert!(failed == 0, "{failed} of {count} runs failed; a run of one seed prints its event log\n{wrong}");
     all
 }
 
 fn number(name: &str) -> Option<u64> {
     let text = env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text}: write a number")))
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }

@@ -1,4 +1,4 @@
-//! What happened, in order: the fingerprint of a run, and its story if somebody wants to read it.
+//! Events of a run in order: their hash, and their text on request.
 
 use std::{
     fmt::{self, Write},
@@ -8,15 +8,15 @@ use std::{
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// More events than this in one run: something goes round and round without time passing.
+/// Maximum number of events in a run; more of them mean a loop without progress of the clock.
 const TOO_MANY: u64 = 2_000_000;
 
-/// Takes down what happens. Clones write into the same trace.
+/// Handle to the event log; clones share it.
 #[derive(Debug, Clone)]
-pub struct Trace(Arc<Mutex<Inner>>);
+pub struct Trace(Arc<Mutex<TraceLog>>);
 
 #[derive(Debug)]
-struct Inner {
+struct TraceLog {
     began: Instant,
     events: u64,
     hash: u64,
@@ -24,11 +24,11 @@ struct Inner {
 }
 
 impl Trace {
-    /// Begins now; keeps the text of the events only where asked to.
+    /// Starts a trace at the current time; `keep` keeps the text of the events.
     #[must_use]
     pub fn new(keep: bool) -> Self {
         let story = keep.then(String::new);
-        Self(Arc::new(Mutex::new(Inner {
+        Self(Arc::new(Mutex::new(TraceLog {
             began: Instant::now(),
             events: 0,
             hash: 0xcbf2_9ce4_8422_2325,
@@ -36,42 +36,42 @@ impl Trace {
         })))
     }
 
-    /// Takes an event down.
+    /// Adds an event.
     ///
     /// # Panics
-    /// When there are so many that the run would never end.
+    /// Panics after too many events, because the run would never end.
     pub fn note(&self, event: fmt::Arguments<'_>) {
-        let mut inner = self.0.lock();
-        inner.events += 1;
-        let at = inner.began.elapsed().as_micros();
-        assert!(inner.events < TOO_MANY, "{TOO_MANY} events at {at} us: this never ends");
-        // Neither of them can fail.
-        let _ = writeln!(Hash(&mut inner.hash), "{at} {event}");
-        if let Some(story) = &mut inner.story {
+        let mut log = self.0.lock();
+        log.events += 1;
+        let at = log.began.elapsed().as_micros();
+        assert!(log.events < TOO_MANY, "{TOO_MANY} events at {at} us: a loop without progress");
+        // Neither write can fail.
+        let _ = writeln!(Hash(&mut log.hash), "{at} {event}");
+        if let Some(story) = &mut log.story {
             let _ = writeln!(story, "{:>12.3} ms  {event}", at as f64 / 1000.0);
         }
     }
 
-    /// The fingerprint: equal for equal runs.
+    /// Returns the hash of all events and their times.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         self.0.lock().hash
     }
 
-    /// How many events there were.
+    /// Returns the number of events.
     #[must_use]
     pub fn events(&self) -> u64 {
         self.0.lock().events
     }
 
-    /// The text of the events, if it was kept.
+    /// Returns the text of the events, if it was kept.
     #[must_use]
     pub fn story(&self) -> String {
         self.0.lock().story.clone().unwrap_or_default()
     }
 }
 
-/// FNV-1a over what is written.
+/// FNV-1a hash of the written text.
 struct Hash<'a>(&'a mut u64);
 
 impl Write for Hash<'_> {
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn what_happens_and_when_makes_the_fingerprint() {
+    async fn fingerprint_depends_on_events_and_their_times() {
         let run = async |event: &str, wait: u64| {
             let trace = Trace::new(true);
             tokio::time::sleep(std::time::Duration::from_millis(wait)).await;

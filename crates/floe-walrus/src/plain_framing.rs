@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use floe_core::{Error, ErrorKind, Result};
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
-    walrus::{Entry, MAX_FRAME_LEN, PACKED_PREFIX, PUT_OVERHEAD, Request, check_text},
+    walrus::{EntryContent, MAX_FRAME_LEN, PACKED_PREFIX, PUT_OVERHEAD, Request, check_text},
 };
 
 use super::errors;
@@ -27,7 +27,7 @@ pub(super) fn check_value<'a>(topic: &str, value: &'a [u8]) -> Result<&'a str> {
     }
     let text = check_text(value).map_err(errors::request)?;
     let looks_packed = text.starts_with(PACKED_PREFIX)
-        && matches!(Entry::parse(Bytes::copy_from_slice(value)), Entry::Batch(_));
+        && matches!(EntryContent::parse(Bytes::copy_from_slice(value)), EntryContent::Batch(_));
     if looks_packed {
         let message = "the value is itself a packed batch and would be read as its records";
         return Err(Error::new(ErrorKind::InvalidCommand, message));

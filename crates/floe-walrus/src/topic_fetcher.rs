@@ -17,7 +17,7 @@ use bytes::Bytes;
 use floe_core::{Error, ErrorKind, Result};
 use floe_wire::{
     batch::EncodedBatch,
-    walrus::{Entry, MAX_BATCH_ENTRIES, Request, parse_batch_get, parse_get},
+    walrus::{EntryContent, MAX_BATCH_ENTRIES, Request, parse_batch_get, parse_get},
 };
 use futures_util::FutureExt;
 use tokio::{
@@ -321,9 +321,9 @@ impl Intake {
             state.ahead = state.ahead.saturating_mul(2).min(self.options.prefetch);
         }
         for entry in entries {
-            match Entry::parse(entry) {
-                Entry::Text(text) => texts.push(text),
-                Entry::Batch(batch) => {
+            match EntryContent::parse(entry) {
+                EntryContent::Text(text) => texts.push(text),
+                EntryContent::Batch(batch) => {
                     self.flush(state, texts)?;
                     let repeated = self.follow(state, &batch);
                     // Consumers drop repeats by themselves, but not from a journal, whose records have offsets.

@@ -1,28 +1,28 @@
-//! The one error of this crate.
+//! [`WireError`], the one error of this crate.
 
-/// Why bytes could not be decoded, or a value could not be encoded.
+/// Reason why bytes cannot be decoded, or a value cannot be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
     /// The input ended before the value did.
     #[error("{what}: {needed} bytes needed, {available} available")]
     Truncated {
-        /// What was being read.
+        /// The value being read.
         what: &'static str,
-        /// How many bytes the value needs.
+        /// Number of bytes that the value needs.
         needed: usize,
-        /// How many bytes there were.
+        /// Number of bytes in the input.
         available: usize,
     },
     /// The input breaks the format.
     #[error("{what}: {problem}")]
     Malformed {
-        /// What was being read.
+        /// The value being read.
         what: &'static str,
-        /// What is wrong with it.
+        /// Description of the fault.
         problem: String,
     },
-    /// The stored checksum is not the checksum of the bytes.
+    /// The stored checksum differs from the checksum of the bytes.
     #[error(
         "record batch at offset {base_offset}: checksum {stored:#010x} stored, {computed:#010x} computed"
     )]
@@ -34,10 +34,10 @@ pub enum WireError {
         /// The checksum of the bytes.
         computed: u32,
     },
-    /// A length or a size is over a limit.
+    /// A length or a size exceeds a limit.
     #[error("{what}: {size} bytes, at most {limit} allowed")]
     TooLarge {
-        /// What is too large.
+        /// The value that is too large.
         what: &'static str,
         /// Its size in bytes.
         size: usize,
@@ -47,27 +47,33 @@ pub enum WireError {
     /// A number does not fit its field.
     #[error("{what}: {value} is outside {min}..={max}")]
     OutOfRange {
-        /// What does not fit.
+        /// Name of the field.
         what: &'static str,
-        /// Its value.
+        /// The value that does not fit.
         value: i64,
         /// The least value that fits.
         min: i64,
         /// The greatest value that fits.
         max: i64,
     },
-    /// A compressed section could not be (de)compressed.
+    /// The codec's Cargo feature is off in this build.
+    #[error("compression codec {codec:?} is not compiled in: enable the feature {codec:?} of floe")]
+    CodecNotCompiled {
+        /// Name of the codec, and of the feature.
+        codec: &'static str,
+    },
+    /// Compression or decompression failed, or the codec has no such level.
     #[error("{codec}: {problem}")]
     Compression {
         /// Name of the codec.
         codec: &'static str,
-        /// What the codec said.
+        /// Message of the codec.
         problem: String,
     },
 }
 
 impl WireError {
-    /// Shorthand for [`WireError::Malformed`].
+    /// Creates a [`WireError::Malformed`].
     pub(crate) fn malformed(what: &'static str, problem: impl Into<String>) -> Self {
         Self::Malformed { what, problem: problem.into() }
     }

@@ -1,15 +1,15 @@
 //! Zig-zag variable-length integers: seven bits a byte, least significant group first, the high bit set on every byte
 //! but the last.
 //!
-//! Everything inside a record is written this way. Lengths and deltas of real records fit in one or two bytes, so
-//! those are decoded without a loop.
+//! Every number inside a record has this encoding. Lengths and deltas of real records fit in one or two bytes, which
+//! are decoded without a loop.
 
 use crate::WireError;
 
-/// Most bytes that one integer occupies.
+/// Largest length of one integer in bytes.
 pub const MAX_LEN: usize = 10;
 
-/// How many bytes `value` occupies.
+/// Returns the encoded length of `value` in bytes.
 #[inline]
 #[must_use]
 pub fn encoded_len(value: i64) -> usize {
@@ -32,7 +32,7 @@ pub fn put(out: &mut Vec<u8>, value: i64) {
 ///
 /// # Errors
 /// [`WireError::Truncated`] if the input ends within the integer; [`WireError::Malformed`] if it has more than
-/// [`MAX_LEN`] bytes or more than 64 bits. `input` is then left where it was.
+/// [`MAX_LEN`] bytes or more than 64 bits. `input` is then unchanged.
 #[inline]
 pub fn take(input: &mut &[u8]) -> Result<i64, WireError> {
     match *input {
@@ -74,18 +74,18 @@ fn take_long(input: &mut &[u8]) -> Result<i64, WireError> {
 
 /// Writes the small fields at the head of a record.
 ///
-/// Gathers bytes in a register and stores eight at a time. Storing them one by one and copying them from there, or
-/// growing the batch byte by byte, costs about twice the time of encoding a small record.
-pub(crate) struct Head<'a> {
+/// Gathers bytes in a register and stores eight at a time. Storing them one by one in a buffer and copying it, or
+/// growing the batch byte by byte, doubles the time of encoding a small record.
+pub(crate) struct HeadWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Bytes not stored yet, the first one lowest.
     word: u64,
-    /// How many.
+    /// Number of bytes in `word`.
     len: usize,
 }
 
-impl<'a> Head<'a> {
-    /// Room to reserve beyond what is written: whole words are stored and the excess is cut.
+impl<'a> HeadWriter<'a> {
+    /// Capacity to reserve beyond the written bytes: the writer stores whole words and truncates the excess.
     pub(crate) const EXCESS: usize = 8;
 
     #[inline]
@@ -111,7 +111,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Stores what is left.
+    /// Stores the remaining bytes.
     #[inline]
     pub(crate) fn finish(mut self) {
         self.store();
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn known_bytes() {
+    fn documented_encodings() {
         for (value, bytes) in [
             (0, &[0x00][..]),
             (-1, &[0x01]),
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_integer_that_ends_early_is_truncated_and_takes_nothing() {
+    fn a_truncated_integer_is_an_error_and_takes_nothing() {
         for bytes in [&[][..], &[0x80], &[0xff, 0xff, 0xff]] {
             let mut input = bytes;
             assert_eq!(
@@ -200,8 +200,8 @@ mod tests {
 
     #[test]
     fn an_integer_of_more_than_64_bits_is_refused() {
-        let endless = [0x80u8; 64];
-        assert!(matches!(take(&mut &endless[..]), Err(WireError::Malformed { .. })));
+        let unterminated = [0x80u8; 64];
+        assert!(matches!(take(&mut &unterminated[..]), Err(WireError::Malformed { .. })));
         let mut overflowing = [0xffu8; 10];
         overflowing[9] = 0x02;
         assert!(matches!(take(&mut &overflowing[..]), Err(WireError::Malformed { .. })));
@@ -209,7 +209,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_value_comes_back(value in any::<i64>(), shift in 0u32..64) {
+        fn every_value_round_trips(value in any::<i64>(), shift in 0u32..64) {
             let value = value >> shift;
             let mut bytes = encoded(value);
             prop_assert_eq!(bytes.len(), encoded_len(value));
@@ -220,11 +220,11 @@ mod tests {
         }
 
         #[test]
-        fn a_head_is_its_fields_one_after_the_other(
+        fn a_head_is_the_concatenation_of_its_fields(
             fields in proptest::collection::vec((any::<i64>(), 0u32..64, any::<Option<u8>>()), 0..12),
         ) {
             let (mut written, mut expected) = (vec![7], vec![7]);
-            let mut head = Head::new(&mut written);
+            let mut head = HeadWriter::new(&mut written);
             for (value, shift, byte) in fields {
                 head.varint(value >> shift);
                 expected.extend(encoded(value >> shift));

@@ -1,4 +1,4 @@
-//! Whatever bytes arrive, reading them ends without a panic and within bounds.
+//! Decoding of arbitrary bytes ends without a panic and within bounds.
 
 use bytes::Bytes;
 use floe_wire::{
@@ -10,7 +10,7 @@ use proptest::{collection::vec, prelude::*};
 
 const LIMIT: usize = 64 * 1024;
 
-/// Reads everything there is to read, and checks what must hold whatever the bytes are.
+/// Reads all records of a batch, and checks invariants that hold for any bytes.
 fn read_all(batch: &EncodedBatch) {
     let _ = batch.verify_checksum();
     let _ = batch.next_offset();
@@ -25,7 +25,7 @@ fn read_all(batch: &EncodedBatch) {
     let dense = borrowed.len() == records.record_count() as usize
         && (0..).zip(&borrowed).all(|(index, one)| one.as_ref().is_ok_and(|one| one.offset - base == index))
         && base.checked_add(i64::from(records.record_count())).is_some();
-    assert_eq!(records.is_dense(), dense, "the quick look agrees with reading");
+    assert_eq!(records.is_dense(), dense, "is_dense agrees with reading");
     let mut payload = 0;
     for (view, borrowed) in records.clone().zip(&borrowed) {
         match (view, borrowed) {
@@ -82,10 +82,11 @@ fn sample(codec: Codec, with_headers: bool) -> Vec<u8> {
 }
 
 fn any_codec() -> impl Strategy<Value = Codec> {
-    proptest::sample::select(&Codec::ALL[..])
+    let compiled: Vec<_> = Codec::ALL.into_iter().filter(|codec| codec.is_compiled_in()).collect();
+    proptest::sample::select(compiled)
 }
 
-/// A header that is accepted, in front of anything.
+/// Builds a batch of a valid header and an arbitrary section.
 fn headed(attributes: i16, section: &[u8]) -> Bytes {
     let mut bytes = sample(Codec::None, false)[..HEADER_LEN].to_vec();
     bytes.extend_from_slice(section);
@@ -175,7 +176,7 @@ proptest! {
 }
 
 #[test]
-fn a_flipped_bit_under_the_checksum_is_noticed() {
+fn a_flipped_bit_under_the_checksum_is_detected() {
     let bytes = sample(Codec::None, true);
     for at in 17..bytes.len() {
         let mut changed = bytes.clone();
@@ -186,7 +187,7 @@ fn a_flipped_bit_under_the_checksum_is_noticed() {
 }
 
 #[test]
-fn a_batch_that_claims_two_billion_records_yields_those_that_are_there() {
+fn a_batch_that_claims_two_billion_records_yields_its_records_and_an_error() {
     let mut bytes = sample(Codec::None, false);
     bytes[HEADER_LEN..HEADER_LEN + 4].copy_from_slice(&i32::MAX.to_be_bytes());
     let records = EncodedBatch::parse(Bytes::from(bytes.clone())).unwrap().records().unwrap();

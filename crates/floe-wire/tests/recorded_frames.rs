@@ -13,7 +13,7 @@ const TRUNCATED: &str = include_str!("fixtures/fluvio/fluvio-truncated.jsonl");
 const PRODUCE_KEY: u16 = 0;
 const STREAM_FETCH_KEY: u16 = 1003;
 
-/// The frames of the connections to the SPU without their size: whether the client sent it, and its bytes.
+/// Returns the frames of the connections to the SPU, without their size: whether the client sent it, and its bytes.
 fn frames(capture: &str) -> Vec<(bool, Bytes)> {
     let field = |line: &str, name: &str| -> Option<String> {
         let (_, rest) = line.split_once(&format!("\"{name}\": \""))?;
@@ -39,10 +39,10 @@ fn string(frame: &mut Bytes) -> String {
     String::from_utf8(frame.split_to(length).to_vec()).unwrap()
 }
 
-/// Topics with the record sets sent to them, or read from them.
+/// Topics, each with a record set sent to it or read from it.
 type RecordSets = Vec<(String, Bytes)>;
 
-/// The record sets of the produce entries, and of the stream replies.
+/// Returns the record sets of the produce entries, and of the stream replies.
 fn record_sets(capture: &str) -> (RecordSets, RecordSets) {
     let (mut produced, mut streamed, mut streams) = (Vec::new(), Vec::new(), Vec::new());
     for (from_client, mut frame) in frames(capture) {
@@ -120,7 +120,7 @@ fn assert_three_records(topic: &str, set: &Bytes) {
 }
 
 #[test]
-fn what_the_official_producer_sends_with_each_codec() {
+fn batches_of_the_official_producer_decode_with_each_codec() {
     let (produced, _) = record_sets(PRODUCE);
     let topics: Vec<_> = produced.iter().map(|(topic, _)| topic.as_str()).collect();
     assert_eq!(topics, ["fx-none", "fx-gzip", "fx-snappy", "fx-lz4", "fx-zstd"]);
@@ -130,7 +130,7 @@ fn what_the_official_producer_sends_with_each_codec() {
 }
 
 #[test]
-fn what_the_cluster_serves_with_each_codec() {
+fn batches_served_by_the_cluster_decode_with_each_codec() {
     let (_, streamed) = record_sets(CONSUME);
     let topics: Vec<_> = streamed.iter().map(|(topic, _)| topic.as_str()).collect();
     assert_eq!(topics, ["fx-none", "fx-gzip", "fx-snappy", "fx-lz4", "fx-zstd"]);
@@ -141,7 +141,7 @@ fn what_the_cluster_serves_with_each_codec() {
 }
 
 #[test]
-fn the_plain_batch_is_the_one_that_we_write() {
+fn floe_writes_the_same_uncompressed_batch() {
     let (produced, _) = record_sets(PRODUCE);
     let theirs = &whole(&produced[0].1)[0];
     let mut builder = floe_wire::batch::BatchBuilder::new(1024);
@@ -164,14 +164,14 @@ fn numbered(batch: &EncodedBatch, first: usize) {
 }
 
 #[test]
-fn replies_cut_within_a_batch_give_the_whole_batches_and_report_the_tail() {
+fn truncated_replies_give_their_whole_batches_and_report_the_tail() {
     let (produced, streamed) = record_sets(TRUNCATED);
     let sent: Vec<_> = produced.iter().flat_map(|(_, set)| whole(set)).collect();
     assert_eq!(sent.len(), 4);
     for (index, batch) in sent.iter().enumerate() {
         numbered(batch, 15 * index);
     }
-    // Between the two replies the official client acknowledged 30: the 15 records of the cut batch are lost to it.
+    // Between the two replies the official client acknowledged 30, and lost the 15 records of the truncated batch.
     assert_eq!(streamed.len(), 2);
     for ((_, set), base_offset) in streamed.iter().zip([0usize, 30]) {
         assert_eq!(set.len(), 1500);

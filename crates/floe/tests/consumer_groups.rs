@@ -1,10 +1,10 @@
-//! Producer and consumer together over the engine without files, with real threads.
+//! Producer and consumer groups on the memory engine, with real threads.
 
 use std::collections::HashMap;
 
 use floe::{
     Client, Record, Result, TopicSpec,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
 };
 
 const PARTITIONS: u32 = 8;
@@ -15,8 +15,8 @@ async fn client_with_topic() -> Result<Client> {
     Ok(client)
 }
 
-/// Many small batches, a bound of one batch for each partition, producers and consumer at the same time: a wake-up that
-/// is lost anywhere hangs this.
+/// Many small batches and a prefetch of one batch per partition, with concurrent producers: a lost wake-up would hang the
+/// test.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn records_written_meanwhile_come_once_and_in_order() -> Result<()> {
     const RECORDS: u64 = 400;
@@ -51,10 +51,10 @@ async fn records_written_meanwhile_come_once_and_in_order() -> Result<()> {
     client.close().await
 }
 
-/// Workers acknowledge out of order; the consumer is dropped in the middle. What comes again is at most what was not
-/// stored, and nothing is left out.
+/// Workers acknowledge out of order, and the consumer is dropped in between. Only uncommitted records are redelivered, and
+/// none is skipped.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_group_goes_on_without_leaving_anything_out() -> Result<()> {
+async fn group_resumes_without_skipping() -> Result<()> {
     const RECORDS: i64 = 500;
     let client = client_with_topic().await?;
     let producer = client.producer("orders").batch_size(300).start().await?;
@@ -65,14 +65,14 @@ async fn a_group_goes_on_without_leaving_anything_out() -> Result<()> {
 
     let mut finished = vec![false; RECORDS as usize];
     for round in 0..5 {
-        let builder = client.consumer("orders").group("g").finish(Finish::OnAck);
+        let builder = client.consumer("orders").group("g").ack_mode(AckMode::Explicit);
         let mut consumer = builder.commit(CommitPolicy::PerRecord).start().await?;
         let from = consumer.position(0).unwrap();
-        assert!(finished[..from as usize].iter().all(|done| *done), "the stored offset {from} is ahead");
+        assert!(finished[..from as usize].iter().all(|done| *done), "the committed offset {from} is ahead");
         let mut held = Vec::new();
         for _ in 0..80 {
             held.push(consumer.try_next().await?.expect("more"));
-            // Every third stays unfinished for a while, and for ever where the round ends.
+            // Every third record stays unfinished for a while, or until the round ends.
             let (now, later) =
                 held.into_iter().partition(|m| (m.offset + round) % 3 != 0 || m.offset < from + 40);
             for message in Vec::from_iter::<Vec<floe::Message>>(now) {
@@ -83,7 +83,7 @@ async fn a_group_goes_on_without_leaving_anything_out() -> Result<()> {
         }
     }
     let mut last = client.consumer("orders").group("g").stop_at_end().start().await?;
-    assert!(last.position(0).unwrap() > 100, "nothing was stored");
+    assert!(last.position(0).unwrap() > 100, "no offset was committed");
     while let Some(message) = last.try_next().await? {
         finished[message.offset as usize] = true;
     }
@@ -104,7 +104,7 @@ async fn a_client_takes_any_limit_for_its_close() -> Result<()> {
     Ok(())
 }
 
-/// What a group has read of a partition that the topic got meanwhile is stored as well, and telemetry and lag know of it.
+/// A group commits in partitions added while it runs; telemetry and lag cover them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_group_commits_in_partitions_that_were_added() -> Result<()> {
     let client = client_with_topic().await?;
@@ -128,7 +128,7 @@ async fn a_group_commits_in_partitions_that_were_added() -> Result<()> {
         stored.iter().filter(|row| row.at.partition == PARTITIONS).map(|row| row.next).collect();
     assert_eq!(new, [2]);
     drop(consumer);
-    // The next one of the group finds it among its partitions, or is told of it, with the same place.
+    // The next member finds the partition at its start or by discovery, with the same committed offset.
     let mut next = client.consumer("orders").group("g").start().await?;
     assert_eq!(next.try_next().await?.unwrap().value, "c");
     client.close().await

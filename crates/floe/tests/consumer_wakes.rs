@@ -1,4 +1,4 @@
-//! A consumer hands out what it has at once, whatever its readers wait for by then.
+//! A consumer delivers buffered records at once, also while its readers reconnect.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-/// Readers that give one batch and then break.
+/// Readers of this engine return one batch and then fail.
 #[derive(Debug)]
 struct OneEach;
 
@@ -38,7 +38,7 @@ impl BatchReader for OneOf {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_does_not_wait_for_the_reader_to_be_opened_again() -> Result<()> {
+async fn reader_reopens_promptly_for_a_new_record() -> Result<()> {
     let client = Client::builder("memory:").layer(OneEach).connect().await?;
     client.admin().create_topic(TopicSpec::new("orders")).await?;
     let producer = client.producer("orders").start().await?;
@@ -49,7 +49,7 @@ async fn a_record_does_not_wait_for_the_reader_to_be_opened_again() -> Result<()
         .reconnect(RetryPolicy { first_delay: patient, max_delay: patient, ..RetryPolicy::default() })
         .start()
         .await?;
-    // A task of its own: nothing but the consumer's own waker gets it to look.
+    // A task of its own, which only the consumer's waker polls.
     let waiting = tokio::spawn(async move {
         let message = consumer.try_next().await;
         (message, Instant::now())
@@ -59,6 +59,6 @@ async fn a_record_does_not_wait_for_the_reader_to_be_opened_again() -> Result<()
     let sent = Instant::now();
     let (message, came) = waiting.await.expect("the consumer does not panic");
     assert_eq!(message?.as_ref().map(|message| &message.value[..]), Some(&b"a"[..]));
-    assert_eq!(came - sent, Duration::ZERO, "the record waited");
+    assert_eq!(came - sent, Duration::ZERO, "the record was delayed");
     Ok(())
 }

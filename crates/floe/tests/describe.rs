@@ -1,4 +1,4 @@
-//! What a topic is like, also while a part of it cannot say.
+//! Describing a topic, also when a partition fails.
 
 use floe::{
     Client, Error, ErrorKind, Result, TopicSpec,
@@ -6,7 +6,7 @@ use floe::{
 };
 use futures_util::future::BoxFuture;
 
-/// One partition answers every question about its offsets with this kind of error.
+/// Offset queries of one partition fail with this kind of error.
 #[derive(Debug)]
 struct Fails(u32, ErrorKind);
 
@@ -45,7 +45,7 @@ async fn a_damaged_partition_hides_no_other() {
 }
 
 #[tokio::test]
-async fn a_topic_that_goes_away_meanwhile_is_not_described_by_half() {
+async fn topic_deleted_during_describe_is_an_error() {
     let error = describe_with(Fails(7, ErrorKind::TopicNotFound)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TopicNotFound);
 }

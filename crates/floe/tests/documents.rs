@@ -1,23 +1,22 @@
-//! Pages in `docs` that list what the code has. `UPDATE_DOCS=1 cargo test -p floe --test documents` writes them anew.
+//! Generated tables in `docs`. `UPDATE_DOCS=1 cargo test -p floe --test documents` updates them.
 
 use std::path::PathBuf;
 
 use floe::{Effect, ErrorKind, config::reference};
 
-/// Everything from this line on is made from the code.
+/// The generated part of a page begins after this line.
 const GENERATED: &str = "<!-- From here on made from the code: see crates/floe/tests/documents.rs -->\n";
 
 fn check(page: &str, expected: &str) {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs").join(page);
     let text = std::fs::read_to_string(&path).unwrap();
-    let (written, generated) =
-        text.split_once(GENERATED).expect("the page has a part that is made from the code");
+    let (written, generated) = text.split_once(GENERATED).expect("the page has a generated part");
     let expected = format!("\n{expected}");
     if std::env::var_os("UPDATE_DOCS").is_some() {
         std::fs::write(&path, format!("{written}{GENERATED}{expected}")).unwrap();
         return;
     }
-    assert_eq!(generated, expected, "docs/{page} does not say what the code has");
+    assert_eq!(generated, expected, "docs/{page} is out of date: run with UPDATE_DOCS=1");
 }
 
 #[test]
@@ -28,8 +27,7 @@ fn every_setting_is_described() {
 #[test]
 fn every_kind_of_error_is_described() {
     let mut table =
-        "| code | kind | retriable | effect | exit code | meaning |\n| --- | --- | --- | --- | --- | --- |\n"
-            .to_owned();
+        "| code | kind | retriable | effect | meaning |\n| --- | --- | --- | --- | --- |\n".to_owned();
     for kind in ErrorKind::ALL {
         let retriable = if kind.is_retriable() { "yes" } else { "no" };
         let effect = match kind.default_effect() {
@@ -37,18 +35,17 @@ fn every_kind_of_error_is_described() {
             Effect::Unknown => "unknown",
         };
         table.push_str(&format!(
-            "| `{}` | `{kind:?}` | {retriable} | {effect} | {} | {} |\n",
+            "| `{}` | `{kind:?}` | {retriable} | {effect} | {} |\n",
             kind.as_str(),
-            kind.exit_code(),
             kind.meaning()
         ));
     }
     check("errors.md", &table);
 }
 
-/// What the page of errors promises about messages.
+/// Checks the message format that docs/errors.md documents.
 #[test]
-fn an_error_is_one_line_for_logs_and_several_for_people() {
+fn error_display_is_one_line_and_debug_several() {
     let cause = std::io::Error::other("socket closed");
     for kind in ErrorKind::ALL {
         let error = floe::Error::new(*kind, "what happened")

@@ -1,5 +1,4 @@
-//! Runs the programs in `examples/`, each on the engine in memory. They are built a second time as programs by every
-//! `cargo test`.
+//! Runs the programs in `examples/` on the memory engine. Every `cargo test` also builds them as programs.
 #![allow(unreachable_pub, reason = "an example is a program of its own")]
 
 #[path = "../examples/blocking.rs"]

@@ -1,4 +1,4 @@
-//! The producer on a real log on disk: what was acknowledged is there, in order, after everything was closed.
+//! The producer on a log on disk: acknowledged records are there, in order, after a close.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn batches_in_flight_keep_their_order_while_the_partition_is_being_opened(
     let client = connect(folder.path()).await;
     client.admin().create_topic(TopicSpec::new("orders").partitions(40)).await.unwrap();
     client.close().await.unwrap();
-    // After a clean close a partition is opened by the first append to it, which takes a while.
+    // After a clean close the first append opens the partition, which takes a while.
     let client = connect(folder.path()).await;
     let expected: Vec<_> = (0..8).map(|n| format!("record {n}")).collect();
     let mut tasks = Vec::new();

@@ -1,6 +1,7 @@
-//! Keys, passwords and tokens are in no message, no `Debug` and no event, at whatever level.
+//! Keys, passwords and tokens appear in no message, `Debug` output or event of any level.
 //!
-//! Alone in its process: an event that a test on another thread meets first, where nobody listens, stays off for all.
+//! A test program of its own: tracing caches per process whether an event has a subscriber, so a test on another thread could
+//! disable the events.
 
 use std::{
     fmt,
@@ -17,13 +18,13 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// What must not be seen.
+/// The secret that must not appear.
 const SECRET: &str = "OpenSesame";
 
-/// Writes down everything that is told.
+/// Records all events and spans.
 #[derive(Debug, Clone, Default)]
 struct Notes {
-    told: Arc<Mutex<String>>,
+    recorded: Arc<Mutex<String>>,
     next: Arc<AtomicU64>,
 }
 
@@ -41,18 +42,18 @@ impl tracing::Subscriber for Notes {
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
-        span.record(&mut Fields(&self.told));
+        span.record(&mut Fields(&self.recorded));
         Id::from_u64(self.next.fetch_add(1, Ordering::Relaxed) + 1)
     }
 
     fn record(&self, _: &Id, values: &Record<'_>) {
-        values.record(&mut Fields(&self.told));
+        values.record(&mut Fields(&self.recorded));
     }
 
     fn record_follows_from(&self, _: &Id, _: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut Fields(&self.told));
+        event.record(&mut Fields(&self.recorded));
     }
 
     fn enter(&self, _: &Id) {}
@@ -69,7 +70,7 @@ fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
-/// Everything that an error says, causes included.
+/// Returns all texts of an error, causes included.
 fn all_of(error: &dyn std::error::Error) -> String {
     let mut text = format!("{error} {error:?}");
     let mut cause = error.source();
@@ -81,11 +82,11 @@ fn all_of(error: &dyn std::error::Error) -> String {
 }
 
 #[tokio::test]
-async fn secrets_are_seen_nowhere() {
+async fn secrets_never_appear_in_output() {
     let notes = Notes::default();
     let _current = tracing::subscriber::set_default(notes.clone());
 
-    // URLs that are refused.
+    // Invalid URLs.
     let pem = format!("-----BEGIN PRIVATE KEY-----\n{SECRET}\n-----END PRIVATE KEY-----\n");
     let pem = percent_encoded(&pem);
     for url in [
@@ -110,9 +111,8 @@ async fn secrets_are_seen_nowhere() {
         hides(&floe::url::shown(&url));
     }
 
-    // A key that is one, with nobody at the address.
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (cert, key) = (certified.cert.pem(), certified.signing_key.serialize_pem());
+    // A valid key, and a refused connection.
+    let (cert, key) = floe_testkit::certificates::Authority::default().issue(&["localhost"]);
     let line = key.lines().nth(1).unwrap();
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let url = format!(
@@ -127,9 +127,9 @@ async fn secrets_are_seen_nowhere() {
     for seen in [all_of(&error), format!("{engine_url:?} {engine_url}"), floe::url::shown(&url)] {
         assert!(!seen.contains(line), "{seen}");
     }
-    assert!(!notes.told.lock().unwrap().contains(line), "{:?}", notes.told);
+    assert!(!notes.recorded.lock().unwrap().contains(line), "{:?}", notes.recorded);
 
-    // A client that works.
+    // A working client.
     let sources = Sources::none()
         .variables([
             ("FLOE_TELEMETRY__OTLP_HEADERS", format!("api-key={SECRET}")),
@@ -144,7 +144,7 @@ async fn secrets_are_seen_nowhere() {
     hides(&format!("{builder:?}"));
     let client = builder.connect().await.unwrap();
     let headers = client.settings().telemetry.otlp_headers.as_ref().unwrap();
-    assert!(headers.expose().contains(SECRET), "it is there to be used");
+    assert!(headers.expose().contains(SECRET), "the value itself is available");
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     let producer = client.producer("orders").start().await.unwrap();
     producer.send("coffee").await.unwrap();
@@ -152,7 +152,7 @@ async fn secrets_are_seen_nowhere() {
     consumer.try_next().await.unwrap().unwrap();
     hides(&format!("{client:?} {producer:?} {consumer:?} {:?}", client.settings()));
     client.close().await.unwrap();
-    let told = notes.told.lock().unwrap().clone();
-    assert!(told.contains("create_topic"), "nothing was listened to: {told}");
-    hides(&told);
+    let recorded = notes.recorded.lock().unwrap().clone();
+    assert!(recorded.contains("create_topic"), "no events were recorded: {recorded}");
+    hides(&recorded);
 }

@@ -1,6 +1,6 @@
-//! What users await can be awaited in tasks that move between threads, with values that are only borrowed.
+//! Public futures are `Send`, also with borrowed arguments, so that spawned tasks can await them.
 //!
-//! Most of this is checked by the compiler: it cannot see that some futures are `Send` although they are.
+//! The compiler does most of the checking.
 
 use floe::{Client, Record, TopicSpec, consumer::StartAt, producer::RecordMetadata};
 

@@ -1,6 +1,7 @@
-//! Diagnostic spans number the calls of the engine, so that the events of one can be found.
+//! Diagnostic spans number the engine calls, so that the events of one call can be found.
 //!
-//! Alone in its process: a span that a test on another thread meets first, where nobody listens, stays off for all.
+//! A test program of its own: tracing caches per process whether a span has a subscriber, so a test on another thread could
+//! disable the spans.
 #![cfg(feature = "telemetry")]
 
 use std::{
@@ -18,7 +19,7 @@ use tracing::{
     span::{Attributes, Id, Record},
 };
 
-/// Writes down the spans named `floe.call`.
+/// Records the spans named `floe.call`.
 #[derive(Debug, Clone, Default)]
 struct Notes {
     calls: Arc<Mutex<Vec<String>>>,

@@ -1,4 +1,4 @@
-//! The Walrus engine on a cluster that behaves as it should.
+//! The Walrus engine on a healthy cluster.
 
 mod walrus;
 
@@ -9,7 +9,8 @@ use floe::{
     consumer::StartAt,
     engine::{AppendRequest, Engine, ReadRequest, Start},
 };
-use walrus::{client, consumer, numbered, read, server::Cluster, try_client};
+use floe_testkit::walrus::Cluster;
+use walrus::{client, consumer, numbered, read, try_client};
 
 #[tokio::test(start_paused = true)]
 async fn records_keep_all_that_belongs_to_them() {
@@ -42,7 +43,7 @@ async fn many_records_share_entries_that_fit_a_frame() {
     let cluster = Cluster::with_topic(3, "orders");
     let client = client(&cluster, "").await;
     let producer = client.producer("orders").linger(Duration::from_millis(5)).start().await.unwrap();
-    // Values that no codec makes smaller.
+    // Incompressible values.
     let values: Vec<Vec<u8>> = (0..3000u64)
         .map(|number| {
             (0..100u64)
@@ -73,7 +74,7 @@ async fn a_record_larger_than_a_frame_is_refused_with_the_limit() {
         producer.send("fine").await.unwrap();
         client.close().await.unwrap();
     }
-    assert_eq!(cluster.entries("orders").len(), 2, "the connections stayed in step");
+    assert_eq!(cluster.entries("orders").len(), 2, "the connections stayed usable");
 }
 
 #[tokio::test(start_paused = true)]
@@ -137,7 +138,7 @@ async fn readers_understand_both_framings_entry_by_entry() {
     plain.close().await.unwrap();
 }
 
-/// Polls at most so many times, with room for others between, and then drops the future.
+/// Polls at most this many times, with yields in between, and then drops the future.
 async fn poll_times<F: Future>(future: F, times: usize) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     for _ in 0..times {
@@ -188,16 +189,16 @@ fn from_the_cursor() -> ReadRequest {
 #[tokio::test(start_paused = true)]
 async fn batches_are_used_where_the_server_knows_them() {
     let cluster = Cluster::with_topic(1, "logs");
-    cluster.learn_batches();
+    cluster.enable_batches();
     let client = client(&cluster, "framing=plain").await;
     let producer = client.producer("logs").linger(Duration::from_millis(5)).start().await.unwrap();
     let values = numbered("value", 0..5000);
     producer.send_all(values.clone()).await.unwrap();
-    assert_eq!(cluster.asked(1, "PUT"), 0);
-    assert!((3..20).contains(&cluster.asked(1, "BATCH_PUT")), "{}", cluster.asked(1, "BATCH_PUT"));
+    assert_eq!(cluster.received(1, "PUT"), 0);
+    assert!((3..20).contains(&cluster.received(1, "BATCH_PUT")), "{}", cluster.received(1, "BATCH_PUT"));
     let mut consumer = consumer(&client, "logs").await;
     assert_eq!(read(&mut consumer, 5000).await, values);
-    assert_eq!(cluster.asked(1, "GET"), 0);
+    assert_eq!(cluster.received(1, "GET"), 0);
     client.close().await.unwrap();
 }
 
@@ -229,16 +230,16 @@ async fn a_created_topic_is_known_to_every_node_that_is_up() {
     let cluster = Cluster::new(3);
     let client = client(&cluster, "").await;
     client.health().await.unwrap();
-    cluster.set(3, walrus::server::Mode::Down);
-    cluster.slow(2, 6);
+    cluster.set(3, floe_testkit::walrus::Mode::Down);
+    cluster.delay_metadata(2, 6);
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
-    assert!(cluster.asked(2, "STATE") > 6, "asked until it knew");
+    assert!(cluster.received(2, "STATE") > 6, "asked until it knew");
     client.producer("orders").start().await.unwrap().send("x").await.unwrap();
     client.close().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_that_cannot_be_named_is_refused_before_anything_is_sent() {
+async fn invalid_topic_name_is_refused_before_any_request() {
     let cluster = Cluster::with_topic(1, "a");
     let client = client(&cluster, "").await;
     let before = cluster.commands(1).len();
@@ -251,7 +252,7 @@ async fn a_topic_that_cannot_be_named_is_refused_before_anything_is_sent() {
     );
     let long = "x".repeat(256);
     assert_eq!(client.admin().topic(long).await.unwrap_err().kind(), ErrorKind::InvalidCommand);
-    // Upkeep may have asked for metrics meanwhile.
+    // Background tasks may have requested metrics.
     let sent = cluster.commands(1).split_off(before);
     assert!(sent.iter().all(|word| word == "METRICS" || word == "BATCH_GET"), "{sent:?}");
     client.close().await.unwrap();
@@ -274,23 +275,23 @@ async fn health_names_every_node() {
         ]
     );
     assert_eq!(health.leader.as_deref(), Some("n1:9091"));
-    cluster.set(2, walrus::server::Mode::Down);
+    cluster.set(2, floe_testkit::walrus::Mode::Down);
     cluster.set_leader(None);
     let health = client.health().await.unwrap();
     assert_eq!((health.ready, health.leader), (false, None));
-    assert!(health.nodes[1].state.contains("nobody listens"), "{}", health.nodes[1].state);
+    assert!(health.nodes[1].state.contains("connection refused"), "{}", health.nodes[1].state);
     assert_eq!(health.nodes[2].state, "node 3, follower, no leader, term 3");
     client.close().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn idle_readers_ask_less_and_less_and_find_new_records_soon() {
+async fn idle_readers_back_off_and_find_new_records_soon() {
     let cluster = Cluster::with_topic(1, "orders");
     let client = client(&cluster, "poll-min=10ms&poll-max=1s").await;
     let mut consumer = consumer(&client, "orders").await;
     let waiting = tokio::time::timeout(Duration::from_secs(60), consumer.try_next()).await;
-    assert!(waiting.is_err(), "there is nothing");
-    let asked = cluster.asked(1, "GET");
+    assert!(waiting.is_err(), "the topic is empty");
+    let asked = cluster.received(1, "GET");
     assert!((60..=70).contains(&asked), "asked {asked} times in a minute");
     cluster.put("orders", "news");
     let found =
@@ -303,9 +304,9 @@ async fn idle_readers_ask_less_and_less_and_find_new_records_soon() {
 async fn writes_go_to_the_leader_or_as_balanced() {
     let cluster = Cluster::with_topic(3, "orders");
     cluster.set_leader(Some(3));
-    let puts = |cluster: &Cluster| [1, 2, 3].map(|node| cluster.asked(node, "PUT"));
+    let puts = |cluster: &Cluster| [1, 2, 3].map(|node| cluster.received(node, "PUT"));
     let client = client(&cluster, "balance=leader").await;
-    // The pools learn the ids of the nodes when they connect.
+    // The pools learn node ids from their first connection.
     client.health().await.unwrap();
     let producer = client.producer("orders").start().await.unwrap();
     for value in numbered("a", 0..9) {
@@ -331,7 +332,7 @@ async fn reads_of_a_topic_stay_on_one_node() {
         cluster.put("orders", &format!("entry-{round}"));
         assert_eq!(read(&mut consumer, 1).await, [format!("entry-{round}")]);
     }
-    let asked = [1, 2, 3].map(|node| cluster.asked(node, "GET"));
+    let asked = [1, 2, 3].map(|node| cluster.received(node, "GET"));
     assert_eq!(asked.iter().filter(|count| **count > 0).count(), 1, "{asked:?}");
     client.close().await.unwrap();
 }
@@ -339,7 +340,7 @@ async fn reads_of_a_topic_stay_on_one_node() {
 #[tokio::test(start_paused = true)]
 async fn reads_begin_at_the_leader_or_where_the_topic_hashes_to() {
     let cluster = Cluster::with_topic(3, "orders");
-    let gets = |cluster: &Cluster| [1, 2, 3].map(|node| cluster.asked(node, "GET"));
+    let gets = |cluster: &Cluster| [1, 2, 3].map(|node| cluster.received(node, "GET"));
     for leader in 1..=3 {
         cluster.set_leader(Some(leader));
         let before = gets(&cluster);
@@ -363,11 +364,11 @@ async fn reads_begin_at_the_leader_or_where_the_topic_hashes_to() {
         hashed.extend((1..=3).filter(|node| after[node - 1] > before[node - 1]));
         client.close().await.unwrap();
     }
-    assert_eq!(hashed.len(), 1, "whoever leads");
+    assert_eq!(hashed.len(), 1, "independent of the leader");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_walrus_lacks_is_refused_by_name_before_any_request() {
+async fn missing_capabilities_are_refused_before_any_request() {
     let cluster = Cluster::with_topic(1, "orders");
     let (client, engine) = try_client(&cluster, "").await.unwrap();
     let capabilities = engine.info().capabilities;
@@ -386,14 +387,14 @@ async fn what_walrus_lacks_is_refused_by_name_before_any_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_works_after_close() {
+async fn calls_after_close_are_refused() {
     let cluster = Cluster::with_topic(2, "orders");
     let (client, engine) = try_client(&cluster, "").await.unwrap();
     let mut waiting = consumer(&client, "orders").await;
     let mut reader = engine.open(from_the_cursor()).await.unwrap();
     let (next, closed) = tokio::join!(reader.next(), engine.close());
     closed.unwrap();
-    assert_eq!(next.unwrap_err().kind(), ErrorKind::Closed, "a reader that waits is told");
+    assert_eq!(next.unwrap_err().kind(), ErrorKind::Closed, "close ends a waiting reader");
     assert!(waiting.try_next().await.is_err());
     let mut builder = floe_wire::batch::BatchBuilder::new(64);
     builder.append(1, None, b"x", &[]).unwrap();

@@ -1,4 +1,4 @@
-//! The Walrus engine on a cluster that fails in every way.
+//! The Walrus engine on a cluster with faults.
 
 mod walrus;
 
@@ -8,24 +8,21 @@ use floe::{
     Client, Effect, ErrorKind, RetryPolicy,
     engine::{Acks, AppendRequest, Engine, ReadRequest, Start},
 };
+use floe_testkit::walrus::{Cluster, Fault, Mode};
 use floe_wire::{
     batch::{BatchBuilder, FinishOptions},
-    walrus::Entry,
+    walrus::EntryContent,
 };
 use tokio::time::Instant;
-use walrus::{
-    client, consumer, numbered, read,
-    server::{Cluster, Fault, Mode},
-    try_client,
-};
+use walrus::{client, consumer, numbered, read, try_client};
 
-/// Values of all entries that were appended, repeats included.
+/// Returns the values of all appended entries, duplicates included.
 fn stored(cluster: &Cluster, topic: &str) -> Vec<String> {
     let mut values = Vec::new();
     for entry in cluster.entries(topic) {
-        match Entry::parse(entry.into()) {
-            Entry::Text(text) => values.push(String::from_utf8(text.to_vec()).unwrap()),
-            Entry::Batch(batch) => values.extend(
+        match EntryContent::parse(entry.into()) {
+            EntryContent::Text(text) => values.push(String::from_utf8(text.to_vec()).unwrap()),
+            EntryContent::Batch(batch) => values.extend(
                 batch.records().unwrap().map(|one| String::from_utf8(one.unwrap().value.to_vec()).unwrap()),
             ),
         }
@@ -33,7 +30,7 @@ fn stored(cluster: &Cluster, topic: &str) -> Vec<String> {
     values
 }
 
-/// Reads with repeats dropped, as the consumer does.
+/// Reads through a consumer, which drops duplicates.
 async fn read_all(client: &Client, topic: &str, count: usize) -> Vec<String> {
     let mut consumer = consumer(client, topic).await;
     let values = read(&mut consumer, count).await;
@@ -43,11 +40,11 @@ async fn read_all(client: &Client, topic: &str, count: usize) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_loses_nothing_and_the_repeat_is_dropped_on_reading() {
+async fn lost_reply_loses_nothing_and_readers_drop_the_duplicate() {
     let cluster = Cluster::with_topic(3, "orders");
     let (client, engine) = try_client(&cluster, "").await.unwrap();
     let producer = client.producer("orders").start().await.unwrap();
-    cluster.faults("PUT", [Fault::Pass, Fault::LoseAnswer, Fault::Pass, Fault::LoseAnswer, Fault::Break]);
+    cluster.faults("PUT", [Fault::Pass, Fault::LoseReply, Fault::Pass, Fault::LoseReply, Fault::Break]);
     let values = numbered("value", 0..6);
     for value in &values {
         producer.send(value.clone()).await.unwrap();
@@ -67,24 +64,24 @@ async fn nodes_killed_and_restarted_under_load_lose_no_write() {
     let writer = {
         let (producer, values) = (producer.clone(), values.clone());
         tokio::spawn(async move {
-            // Each of them lingers for a millisecond, so that the faults meet writes.
+            // Each send lingers for a millisecond, so that faults hit writes.
             for chunk in values.chunks(5) {
                 producer.send_all(chunk.to_vec()).await.unwrap();
             }
         })
     };
     let mut rounds = 0;
-    // All of it takes some seconds at most, and the producer tries for thirty: the waits between its attempts are
-    // random, and the cluster is down for most of the time.
+    // The test takes a few seconds, and the producer retries for thirty: its backoff is random, and the cluster is down
+    // for most of the time.
     for round in 1..=60 {
         if writer.is_finished() {
             break;
         }
         rounds = round;
-        cluster.faults("PUT", [Fault::Pass, Fault::LoseAnswer]);
+        cluster.faults("PUT", [Fault::Pass, Fault::LoseReply]);
         cluster.restart(1 + round % 3);
         if round % 5 == 0 {
-            // All at once.
+            // All nodes at once.
             for node in 1..=3 {
                 cluster.set(node, Mode::Down);
             }
@@ -111,8 +108,8 @@ async fn reading_goes_on_after_restarts_and_says_what_went_missing() {
     for value in &values {
         producer.send(value.clone()).await.unwrap();
     }
-    // The answers to the fourth and the ninth read never come: these two entries are gone.
-    let faults = (0..9).map(|read| if read == 3 || read == 8 { Fault::LoseAnswer } else { Fault::Pass });
+    // The replies to the fourth and the ninth read are lost, and with them two entries.
+    let faults = (0..9).map(|read| if read == 3 || read == 8 { Fault::LoseReply } else { Fault::Pass });
     cluster.faults("GET", faults);
     let mut consumer = consumer(&client, "orders").await;
     let found = read(&mut consumer, 28).await;
@@ -156,7 +153,7 @@ async fn no_read_before_there_is_a_leader() {
     let mut consumer = consumer(&client, "orders").await;
     let early = tokio::time::timeout(Duration::from_secs(20), consumer.try_next()).await;
     assert!(early.is_err());
-    assert_eq!((cluster.asked(1, "GET"), cluster.unread("orders")), (0, 1), "nothing was asked for");
+    assert_eq!((cluster.received(1, "GET"), cluster.unread("orders")), (0, 1), "no read was sent");
     cluster.set_leader(Some(1));
     let found = tokio::time::timeout(Duration::from_secs(20), consumer.try_next()).await.unwrap();
     assert_eq!(found.unwrap().unwrap().value, "kept");
@@ -164,34 +161,34 @@ async fn no_read_before_there_is_a_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_sees_no_leader_is_left_for_one_that_does() {
+async fn node_without_a_leader_is_replaced_by_another() {
     let cluster = Cluster::with_topic(2, "orders");
     let client = client(&cluster, "leader-wait=2s").await;
     client.health().await.unwrap();
-    // The topic's leader, where reading would begin.
-    cluster.blind(1);
+    // The leader of the topic, which readers prefer.
+    cluster.hide_leader_from(1);
     client.health().await.unwrap();
     cluster.put("orders", "kept");
     let mut consumer = consumer(&client, "orders").await;
     let found = tokio::time::timeout(Duration::from_secs(10), consumer.try_next()).await.unwrap();
     assert_eq!(found.unwrap().unwrap().value, "kept");
-    assert_eq!((cluster.asked(1, "GET"), cluster.asked(2, "GET") > 0), (0, true));
+    assert_eq!((cluster.received(1, "GET"), cluster.received(2, "GET") > 0), (0, true));
     client.close().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_never_answers_is_left_for_another() {
+async fn unresponsive_node_is_replaced_by_another() {
     let cluster = Cluster::with_topic(3, "orders");
     let started = Instant::now();
     cluster.set(1, Mode::Silent);
     let client = client(&cluster, "connect-timeout=2s&timeout=4s").await;
-    assert_eq!(started.elapsed(), Duration::from_secs(2), "one handshake that came to nothing");
+    assert_eq!(started.elapsed(), Duration::from_secs(2), "one handshake timed out");
     let producer = client.producer("orders").start().await.unwrap();
     for value in numbered("value", 0..5) {
         producer.send(value).await.unwrap();
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
-    // A node that falls silent with connections open.
+    // A node that stops replying on open connections.
     cluster.faults("PUT", [Fault::Stall]);
     producer.send("value-5").await.unwrap();
     assert_eq!(read_all(&client, "orders", 6).await, numbered("value", 0..6));
@@ -199,7 +196,7 @@ async fn a_node_that_never_answers_is_left_for_another() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cluster_that_never_answers_is_an_error_in_time() {
+async fn unresponsive_cluster_times_out() {
     let cluster = Cluster::new(2);
     cluster.set(1, Mode::Silent);
     cluster.set(2, Mode::Silent);
@@ -216,7 +213,7 @@ async fn a_cluster_that_never_answers_is_an_error_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_in_single_bytes_are_put_together() {
+async fn replies_in_single_bytes_are_reassembled() {
     let cluster = Cluster::with_topic(2, "orders");
     for chunk in [1, 2, 3, 5] {
         cluster.set_chunk(chunk);
@@ -244,7 +241,7 @@ async fn refusals_in_the_middle_of_a_pipeline_keep_every_record() {
     let values = numbered("value", 0..100);
     producer.send_all(values.clone()).await.unwrap();
     let stored = stored(&cluster, "logs");
-    assert_eq!(stored.len(), 100, "nothing was stored twice");
+    assert_eq!(stored.len(), 100, "no duplicates");
     assert_eq!(stored.iter().collect::<BTreeSet<_>>(), values.iter().collect());
     client.close().await.unwrap();
 }
@@ -288,7 +285,7 @@ async fn appends_behind_one_that_failed_fail_as_well() {
             let error = result.as_ref().unwrap_err();
             assert!(error.is_retriable() && error.message().contains("before it failed"), "{error}");
         }
-        // Sent again, they are taken.
+        // Retries succeed.
         for value in ["b", "c", "d", "e"] {
             engine.append(batch(value)).await.unwrap();
         }
@@ -299,7 +296,7 @@ async fn appends_behind_one_that_failed_fail_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_restarted_node_that_does_not_know_the_topic_yet_is_not_believed() {
+async fn restarted_node_with_stale_metadata_is_not_trusted() {
     let cluster = Cluster::with_topic(2, "orders");
     let client = client(&cluster, "").await;
     let producer = client.producer("orders").timeout(Duration::from_secs(3)).start().await.unwrap();
@@ -309,7 +306,7 @@ async fn a_restarted_node_that_does_not_know_the_topic_yet_is_not_believed() {
     cluster.faults("GET", [unknown.clone()]);
     cluster.faults("STATE", [unknown.clone()]);
     assert_eq!(read_all(&client, "orders", 1).await, ["a"]);
-    // If it stays so, it is told in time, with what the server said.
+    // If the error persists, the send fails at its deadline with the server's message.
     cluster.faults("PUT", std::iter::repeat_n(unknown.clone(), 1000));
     let error = producer.send("b").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RequestTimeout);
@@ -317,7 +314,7 @@ async fn a_restarted_node_that_does_not_know_the_topic_yet_is_not_believed() {
         format!("{error:?}").contains("not caught up with its cluster: unknown topic orders"),
         "{error:?}"
     );
-    // One node out of two is enough to know a topic, and none is not.
+    // A topic exists if one of two nodes knows it.
     let other = walrus::client(&cluster, "").await;
     cluster.faults("STATE", [unknown]);
     assert_eq!(other.admin().topic("orders").await.unwrap().partitions, 1);
@@ -327,7 +324,7 @@ async fn a_restarted_node_that_does_not_know_the_topic_yet_is_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_is_none_drops_the_connection() {
+async fn malformed_reply_closes_the_connection() {
     let cluster = Cluster::with_topic(1, "orders");
     let client = client(&cluster, "pool-min=0").await;
     let producer = client.producer("orders").retries(RetryPolicy::never()).start().await.unwrap();
@@ -343,7 +340,7 @@ async fn an_answer_that_is_none_drops_the_connection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_plain_batch_stored_in_part_is_never_doubled() {
+async fn partly_stored_plain_batch_is_never_duplicated() {
     let cluster = Cluster::with_topic(1, "logs");
     let client = client(&cluster, "framing=plain&window=1").await;
     let producer = client.producer("logs").linger(Duration::from_millis(5)).start().await.unwrap();
@@ -364,7 +361,7 @@ async fn rollovers_under_load_lose_nothing() {
     let cluster = Cluster::with_topic(3, "orders");
     let client = client(&cluster, "").await;
     let producer = client.producer("orders").batch_size(500).start().await.unwrap();
-    // The lease moves every few entries, and the leader with it.
+    // The lease, and with it the leader, changes every few entries.
     let faults = (0..300).map(|put| match put % 9 {
         7 => Fault::Refuse("forward append failed: NotLeaderForPartition: t_orders_s_2"),
         8 => Fault::Refuse("raft propose timed out"),

@@ -1,4 +1,4 @@
-//! The journal of reads: what was taken from the cluster is not lost with the program that took it.
+//! The read journal: entries consumed from the cluster survive a crash of the consumer.
 
 mod walrus;
 
@@ -9,13 +9,14 @@ use floe::{
     consumer::{CommitPolicy, StartAt},
     engine::Engine,
 };
-use walrus::{numbered, server::Cluster, try_client};
+use floe_testkit::walrus::Cluster;
+use walrus::{numbered, try_client};
 
 async fn journaled(cluster: &Cluster, folder: &Path) -> (Client, std::sync::Arc<floe::engine::WalrusEngine>) {
     try_client(cluster, &format!("journal={}", folder.join("journal").display())).await.unwrap()
 }
 
-/// Reads and finishes some records, then dies without closing anything.
+/// Reads and finishes some records, then drops the client without closing it.
 async fn read_and_die(client: Client, count: usize, finish: usize) -> Vec<String> {
     let mut consumer = client
         .consumer("orders")
@@ -37,7 +38,7 @@ async fn read_and_die(client: Client, count: usize, finish: usize) -> Vec<String
 }
 
 #[tokio::test]
-async fn what_was_not_finished_comes_again_after_a_crash() {
+async fn uncommitted_records_are_redelivered_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::with_topic(1, "orders");
     let values = numbered("value", 0..20);
@@ -49,7 +50,7 @@ async fn what_was_not_finished_comes_again_after_a_crash() {
     assert_eq!(read, values[..12]);
     drop(engine);
 
-    // The server has forgotten at least what was read; the journal has not.
+    // The server no longer has the records read; the journal has.
     assert!(cluster.unread("orders") <= 8);
     let (client, engine) = reopened(&cluster, folder.path()).await;
     let again = read_and_die(client, 15, 10).await;
@@ -61,7 +62,7 @@ async fn what_was_not_finished_comes_again_after_a_crash() {
     assert_eq!(rest, [&values[15..], &["news".to_owned()]].concat());
 }
 
-/// The first client may still be on its way out.
+/// Opens the journal again, once the first client has released it.
 async fn reopened(cluster: &Cluster, folder: &Path) -> (Client, std::sync::Arc<floe::engine::WalrusEngine>) {
     for _ in 0..6000 {
         match try_client(cluster, &format!("journal={}", folder.join("journal").display())).await {
@@ -76,12 +77,12 @@ async fn reopened(cluster: &Cluster, folder: &Path) -> (Client, std::sync::Arc<f
 }
 
 #[tokio::test]
-async fn repeats_are_dropped_before_the_journal_and_offsets_are_dense() {
+async fn duplicates_are_dropped_before_the_journal() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::with_topic(1, "orders");
     let (client, engine) = journaled(&cluster, folder.path()).await;
     let producer = client.producer("orders").start().await.unwrap();
-    cluster.faults("PUT", [walrus::server::Fault::Pass, walrus::server::Fault::LoseAnswer]);
+    cluster.faults("PUT", [floe_testkit::walrus::Fault::Pass, floe_testkit::walrus::Fault::LoseReply]);
     for value in ["a", "b", "c"] {
         producer.send(value).await.unwrap();
     }
@@ -95,12 +96,12 @@ async fn repeats_are_dropped_before_the_journal_and_offsets_are_dense() {
     assert_eq!(found, [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())]);
     assert_eq!(engine.stats().repeated_batches, 1);
     let marks = client.admin().watermarks(floe::Topic::from("orders").partition(0)).await.unwrap();
-    assert_eq!((marks.start, marks.high), (0, 3), "what was taken");
+    assert_eq!((marks.start, marks.high), (0, 3), "the journal's watermarks");
     client.close().await.unwrap();
 }
 
 #[tokio::test]
-async fn a_journal_says_what_it_adds() {
+async fn journal_adds_capabilities() {
     let folder = tempfile::tempdir().unwrap();
     let cluster = Cluster::with_topic(1, "orders");
     let (client, engine) = journaled(&cluster, folder.path()).await;

@@ -1,23 +1,20 @@
-//! Reading from a Walrus cluster that fails meanwhile: what was not lost arrives, and what was lost is counted.
+//! Reading from a Walrus cluster with faults: surviving entries arrive, lost ones are counted.
 
 mod walrus;
 
 use std::time::Duration;
 
 use floe::{ErrorKind, consumer::StartAt};
-use walrus::{
-    client, consumer, numbered, read,
-    server::{Cluster, Fault, Mode},
-    try_client,
-};
+use floe_testkit::walrus::{Cluster, Fault, Mode};
+use walrus::{client, consumer, numbered, read, try_client};
 
-/// Numbers of the values `value-N`.
+/// Returns the numbers of the values `value-N`.
 fn numbers(values: &[String]) -> Vec<usize> {
     values.iter().map(|value| value.strip_prefix("value-").unwrap().parse().unwrap()).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn nodes_killed_and_restarted_while_reading_lose_only_what_was_on_its_way() {
+async fn node_restarts_lose_only_reads_in_flight() {
     let cluster = Cluster::with_topic(3, "orders");
     let (client, engine) = try_client(&cluster, "prefetch=4").await.unwrap();
     let producer = client.producer("orders").start().await.unwrap();
@@ -25,18 +22,18 @@ async fn nodes_killed_and_restarted_while_reading_lose_only_what_was_on_its_way(
     for value in &values {
         producer.send(value.clone()).await.unwrap();
     }
-    // Not far ahead, so that the faults meet reads.
+    // Little prefetch, so that faults hit reads.
     let mut consumer =
         client.consumer("orders").from(StartAt::Beginning).prefetch_records(5).start().await.unwrap();
     let mut found = Vec::new();
     for round in 0..1000 {
-        // Nothing within a minute: everything that is left was lost.
+        // No record within a minute: the rest was lost.
         let Ok(next) = tokio::time::timeout(Duration::from_secs(60), consumer.try_next()).await else {
             break;
         };
         found.push(String::from_utf8(next.unwrap().unwrap().value.to_vec()).unwrap());
         if round % 20 == 7 {
-            cluster.faults("GET", [Fault::Pass, Fault::LoseAnswer]);
+            cluster.faults("GET", [Fault::Pass, Fault::LoseReply]);
             cluster.restart(1 + round / 20 % 3);
         }
         if round % 100 == 50 {
@@ -54,12 +51,12 @@ async fn nodes_killed_and_restarted_while_reading_lose_only_what_was_on_its_way(
     }
     let found = numbers(&found);
     assert!(found.is_sorted_by(|a, b| a < b), "in order, each once");
-    assert_eq!(cluster.unread("orders"), 0, "reading went on to the end");
+    assert_eq!(cluster.unread("orders"), 0, "all entries were consumed");
     let stats = engine.stats();
     let lost = values.len() - found.len();
-    assert!(lost > 0, "the faults hit nothing");
+    assert!(lost > 0, "the faults lost no entry");
     assert!(stats.unanswered_reads >= lost as u64, "{lost} lost, {stats:?}");
-    // Numbers show every hole that something follows.
+    // Sequence numbers reveal every gap before the last record.
     let inner = found.last().unwrap() + 1 - found.len();
     assert_eq!(stats.missing_records, inner as u64, "{stats:?}");
     client.close().await.unwrap();
@@ -87,7 +84,7 @@ async fn refusals_among_pipelined_reads_lose_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_node_that_stops_answering_reads_is_left_for_another() {
+async fn node_that_stops_answering_reads_is_replaced() {
     let cluster = Cluster::with_topic(2, "orders");
     let (client, engine) = try_client(&cluster, "timeout=2s&prefetch=1").await.unwrap();
     for value in numbered("value", 0..3) {
@@ -95,7 +92,7 @@ async fn a_node_that_stops_answering_reads_is_left_for_another() {
     }
     let mut consumer = consumer(&client, "orders").await;
     assert_eq!(read(&mut consumer, 3).await, numbered("value", 0..3));
-    // The read that takes the next entry is never answered.
+    // The read that consumes the next entry gets no reply.
     cluster.faults("GET", [Fault::Stall]);
     for value in numbered("value", 3..10) {
         cluster.put("orders", &value);
@@ -110,7 +107,7 @@ async fn a_node_that_stops_answering_reads_is_left_for_another() {
 async fn entries_larger_than_a_request_are_read() {
     let cluster = Cluster::with_topic(1, "orders");
     let client = client(&cluster, "").await;
-    // More than any request can carry: answers are not bound by that.
+    // Replies may exceed the size limit of requests.
     cluster.put("orders", &"x".repeat(70_000));
     cluster.put("orders", "after");
     let mut consumer = consumer(&client, "orders").await;
@@ -119,7 +116,7 @@ async fn entries_larger_than_a_request_are_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_of_a_topic_that_is_not_there_is_told_at_once() {
+async fn unknown_topic_fails_at_once() {
     let cluster = Cluster::with_topic(3, "orders");
     let client = client(&cluster, "").await;
     let error = client.consumer("unheard").from(StartAt::Beginning).start().await.unwrap_err();

@@ -1,18 +1,19 @@
 //! `floe completions`: the completion script of a shell.
 
-use clap::{Args, CommandFactory as _};
+use clap::Args;
 use clap_complete::Shell;
 
-use crate::{args::Cli, exit::Outcome, output::stdout};
+use crate::{exit::Outcome, output::stdout};
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell to complete in
+    /// Shell to complete in
     shell: Shell,
 }
 
-pub(crate) fn run(args: &CompletionsArgs) -> Outcome {
+/// Prints the script that completes `cli`.
+pub(crate) fn run(args: &CompletionsArgs, cli: &mut clap::Command) -> Outcome {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "floe", &mut script);
+    clap_complete::generate(args.shell, cli, "floe", &mut script);
     stdout::print(&script)
 }

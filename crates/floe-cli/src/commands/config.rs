@@ -1,28 +1,29 @@
-//! `floe config`: the settings in force.
+//! `floe config`: the effective settings.
 
 use clap::{Args, Subcommand};
 use floe::config::{Entry, reference};
 use serde_json::json;
 
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
-    output::{OutputFormat, print_document, stdout, table},
+    format::OutputFormat,
+    global::Global,
+    output::{print_document, stdout, table},
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Print the settings in force; secrets are not shown
+    /// Print the effective settings; secrets are masked
     Show(ShowArgs),
-    /// Print what every setting means, as Markdown
+    /// Print the reference of all settings as Markdown
     Reference,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
-    /// Only these: full names such as producer.linger, or sections such as producer
+    /// Settings to print, by name such as producer.linger or by section such as producer [default: all]
     names: Vec<String>,
-    /// Say where each value comes from
+    /// Print the origin of each value
     #[arg(long)]
     origin: bool,
 }
@@ -37,12 +38,12 @@ pub(crate) fn run(global: &Global, command: &ConfigCommand) -> Outcome {
 fn show(global: &Global, args: &ShowArgs) -> Outcome {
     let mut entries = global.config.entries();
     for name in &args.names {
-        if !entries.iter().any(|entry| is_meant(entry, name)) {
-            return Err(Failure::usage(format!("there is no setting {name:?}"))
-                .with_hint("`floe config reference` lists all of them"));
+        if !entries.iter().any(|entry| is_selected(entry, name)) {
+            return Err(Failure::usage(format!("unknown setting {name:?}"))
+                .with_hint("`floe config reference` lists all settings"));
         }
     }
-    entries.retain(|entry| args.names.is_empty() || args.names.iter().any(|name| is_meant(entry, name)));
+    entries.retain(|entry| args.names.is_empty() || args.names.iter().any(|name| is_selected(entry, name)));
     let documents = entries.iter().map(
         |entry| json!({ "setting": entry.key, "value": entry.value, "origin": entry.origin.to_string() }),
     );
@@ -66,6 +67,6 @@ fn show(global: &Global, args: &ShowArgs) -> Outcome {
     print_document(global.output, &document, &text)
 }
 
-fn is_meant(entry: &Entry, name: &str) -> bool {
+fn is_selected(entry: &Entry, name: &str) -> bool {
     entry.key == name || entry.key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }

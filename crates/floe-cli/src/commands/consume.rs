@@ -5,57 +5,62 @@ use std::{io, time::Duration};
 use clap::Args;
 use floe::{
     Client, Error, ErrorKind, SmartModule,
-    consumer::{CommitPolicy, Consumer, ConsumerBuilder, Finish, Gap, Message, RecordBatch, StartAt},
+    consumer::{CommitPolicy, Consumer, ConsumerBuilder, AckMode, Gap, Message, RecordBatch, StartAt},
 };
 use futures_util::FutureExt as _;
 
-use super::{fluvio, transform::SmartModuleArgs, with_client};
+use super::{
+    fluvio::{self, smartmodule_options::SmartModuleArgs},
+    with_client,
+};
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    format::OutputFormat,
+    global::Global,
     interrupt::Interrupt,
     output::{
-        OutputFormat, amount,
-        record::{RecordPrinter, Row},
+        amount,
+        record::RecordPrinter,
+        row::Row,
         stdout::{Stdout, note},
         template::Template,
     },
     position::Position,
 };
 
-/// How often the offsets of a group are stored while it reads. A consumer that is killed prints at most so much again.
+/// Commit interval of a consumer group. A killed consumer prints at most this much again.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
-/// Records printed one by one that may wait for a flush.
+/// Most records printed one by one between two flushes.
 const UNFLUSHED: usize = 1000;
 
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
-    /// The topic to read
+    /// Topic to read
     topic: String,
-    /// Where to begin: beginning, end, stored, offset N, +N after the beginning, -N before the end, or @TIME (RFC 3339,
-    /// Unix seconds or milliseconds, or -1h for an hour ago) [default: stored with --group, beginning with
+    /// Start position: beginning, end, stored, offset N, +N after the beginning, -N before the end, or @TIME (RFC 3339,
+    /// Unix seconds or milliseconds, or -1h for one hour ago) [default: stored with --group, beginning with
     /// --exit-at-end, else end]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     from: Option<Position>,
-    /// Read this partition only [default: all]
+    /// Read only this partition [default: all]
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
-    /// Remember how far this group has read, and go on there the next time
+    /// Store offsets for this consumer group, and resume from them
     #[arg(long, value_name = "GROUP")]
     group: Option<String>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
-    /// Stop at what is the end when the command starts
+    /// Stop at the high watermark of the time when the command starts
     #[arg(short, long)]
     exit_at_end: bool,
-    /// Print each record like this: {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}, also as
-    /// {{name}} or %t %p %o %T %k %s %h; \n, \t, \xNN are understood. A newline follows unless it ends with one or with
-    /// \c
+    /// Format of a record, with the fields {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}, also
+    /// spelt {{name}} or %t %p %o %T %k %s %h, and the escapes \n, \t and \xNN. A newline follows unless the format ends
+    /// with one or with \c
     #[arg(long, value_name = "FORMAT", value_parser = Template::parse, allow_hyphen_values = true)]
     format: Option<Template>,
-    /// Read the partitions that are mirrored with this remote cluster only (Fluvio)
+    /// Read only the partitions mirrored with this remote cluster (Fluvio)
     #[arg(long, value_name = "REMOTE", conflicts_with = "partition")]
     mirror: Option<String>,
     #[command(flatten)]
@@ -78,7 +83,7 @@ impl ConsumeArgs {
 
 pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     if args.format.is_some() && global.output != OutputFormat::Text {
-        return Err(Failure::usage("--format and --output both say how records are printed: use one"));
+        return Err(Failure::usage("--format and --output both set the format of records: use one"));
     }
     let start = args.start()?;
     if args.mirror.is_some() {
@@ -121,9 +126,9 @@ async fn open(
         builder = builder.partition(partition);
     }
     if let Some(group) = &args.group {
-        // A record is finished when it has left this process, which only the code below can know.
+        // A record counts as read when it has left this process, so the session acknowledges it explicitly.
         builder =
-            builder.group(group.as_str()).finish(Finish::OnAck).commit(CommitPolicy::Interval(COMMIT_EVERY));
+            builder.group(group.as_str()).ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
     if args.exit_at_end {
         builder = builder.stop_at_end();
@@ -131,15 +136,15 @@ async fn open(
     Ok(builder.start().await?)
 }
 
-/// Why reading ended.
+/// Reason why reading ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// At the end, or after as many records as were asked for.
+    /// The end of the topic or the number of records was reached.
     Complete,
     Interrupted,
 }
 
-/// What came next.
+/// Next event of the consumer.
 enum Next {
     Batch(RecordBatch),
     Message(Message),
@@ -154,9 +159,9 @@ struct Session<'a> {
     interrupt: &'a Interrupt,
     output: OutputFormat,
     grouped: bool,
-    /// Records still to print, where there is a limit.
+    /// Number of records still to print, where there is a limit.
     remaining: Option<u64>,
-    /// Printed, and not yet handed to the operating system.
+    /// Printed messages that the buffer may still hold.
     unflushed: Vec<Message>,
     gaps: u64,
     missing: u64,
@@ -166,11 +171,11 @@ impl Session<'_> {
     async fn run(mut self) -> Outcome {
         let outcome = self.print_all().await;
         if outcome.as_ref().is_err_and(Failure::is_broken_pipe) {
-            // What was not taken is not acknowledged either, so that closing stores nothing of it.
+            // Records that the reader did not take stay unacknowledged, so closing stores no offset beyond them.
             self.consumer.close().await?;
             return outcome.map(drop);
         }
-        // Whatever happened, what was printed is complete: the array is closed, the records are finished.
+        // Even after an error the output is complete: the JSON array is closed, the printed records are acknowledged.
         let ended = self.finish();
         let closed = self.consumer.close().await;
         let end = outcome?;
@@ -195,19 +200,19 @@ impl Session<'_> {
             match self.next().await? {
                 Next::Batch(batch) => self.print_batch(&batch)?,
                 Next::Message(message) => self.print_message(message)?,
-                Next::Gap(error) => self.tell_gap(error)?,
+                Next::Gap(error) => self.report_gap(error)?,
                 Next::End(end) => return Ok(end),
             }
         }
         Ok(End::Complete)
     }
 
-    /// What comes next. Everything printed is flushed before waiting, so that it is seen at once.
+    /// Returns the next event. Flushes before it waits, so that printed records are visible at once.
     async fn next(&mut self) -> Outcome<Next> {
         if self.interrupt.is_pressed() {
             return Ok(Next::End(End::Interrupted));
         }
-        // A group that stops after a number of records must not finish the rest of a batch.
+        // With --count, a group must not acknowledge the rest of a batch.
         let singly = self.grouped && self.remaining.is_some();
         let fetched = match fetch(&mut self.consumer, singly).now_or_never() {
             Some(fetched) => fetched,
@@ -266,8 +271,8 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Says what is missing, and goes on: what lies behind it can be read.
-    fn tell_gap(&mut self, error: Error) -> Outcome {
+    /// Reports a gap; reading continues after it.
+    fn report_gap(&mut self, error: Error) -> Outcome {
         self.flush()?;
         self.gaps += 1;
         self.missing += Gap::of(&error).map_or(0, Gap::offsets);
@@ -285,8 +290,10 @@ impl Session<'_> {
     }
 }
 
+/// Returns the next message, or the next batch.
+///
 /// # Cancel safety
-/// Dropping the future loses nothing, as with the calls it makes.
+/// Dropping the future loses nothing.
 async fn fetch(consumer: &mut Consumer, singly: bool) -> floe::Result<Next> {
     let next = if singly {
         consumer.try_next().await?.map(Next::Message)
@@ -340,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn where_reading_begins() {
+    fn start_position_follows_the_options() {
         assert_eq!(start(&[]).unwrap(), StartAt::End);
         assert_eq!(start(&["-e"]).unwrap(), StartAt::Beginning);
         assert_eq!(start(&["-e", "--group", "g"]).unwrap(), StartAt::StoredOrBeginning);

@@ -1,9 +1,9 @@
-//! `floe dlq`: dead letters, which are records that could not be handled.
+//! `floe dlq`: dead letters, the records that a consumer failed to process.
 
 use clap::Subcommand;
 use floe::{
     Client, Error, ErrorKind, Message,
-    consumer::{CommitPolicy, Consumer, FetchLimit, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, Consumer, FetchLimit, StartAt},
     dead_letter::DeadLetter,
     producer::Delivery,
     topic::Topic,
@@ -12,58 +12,58 @@ use serde_json::{Value, json};
 
 use super::with_client;
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     interrupt::Interrupt,
     output::{List, amount, escape, print_document, print_list, table},
 };
 
-/// Letters sent again at the same time.
+/// Most records in flight during a replay.
 const IN_FLIGHT: usize = 1000;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
-    /// List dead letters: where each record is, and what went wrong with it
+    /// List dead letters with their origins and errors
     List {
-        /// The dead-letter topic
+        /// Dead-letter topic
         topic: String,
-        /// Show at most N, the oldest first
+        /// List at most N, oldest first
         #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
         count: usize,
     },
-    /// Send the records of dead letters again, each once, to the topics they came from
+    /// Replay dead letters: send each record once to the topic of its origin
     Replay {
-        /// The dead-letter topic
+        /// Dead-letter topic
         topic: String,
-        /// Send to this topic instead
+        /// Send the records to this topic instead
         #[arg(long, value_name = "TOPIC")]
         to: Option<String>,
-        /// Remember under this name what was replayed
+        /// Consumer group that stores the progress of the replay
         #[arg(long, value_name = "GROUP", default_value = "floe-dlq-replay")]
         group: String,
-        /// Stop after N
+        /// Stop after N records
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<u64>,
-        /// Send just these dead letters, as `list` shows where they are; several by commas. Nothing is remembered
-        #[arg(long, value_name = "PARTITION/OFFSET", value_delimiter = ',', value_parser = parse_place,
+        /// Replay only these dead letters, as listed by `floe dlq list` and separated by commas; stores no progress
+        #[arg(long, value_name = "PARTITION/OFFSET", value_delimiter = ',', value_parser = parse_address,
               conflicts_with_all = ["group", "count"])]
-        at: Vec<Place>,
+        at: Vec<LetterAddress>,
     },
 }
 
-/// Where a dead letter is.
+/// Partition and offset of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct LetterAddress {
     partition: u32,
     offset: i64,
 }
 
-fn parse_place(text: &str) -> Result<Place, String> {
-    let place = text.split_once('/').and_then(|(partition, offset)| {
+fn parse_address(text: &str) -> Result<LetterAddress, String> {
+    let address = text.split_once('/').and_then(|(partition, offset)| {
         let offset = offset.parse().ok().filter(|offset| *offset >= 0)?;
-        Some(Place { partition: partition.parse().ok()?, offset })
+        Some(LetterAddress { partition: partition.parse().ok()?, offset })
     });
-    place.ok_or_else(|| "write PARTITION/OFFSET, such as 0/17".to_owned())
+    address.ok_or_else(|| "use PARTITION/OFFSET, such as 0/17".to_owned())
 }
 
 pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
@@ -92,40 +92,38 @@ async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
         Ok(())
     })
     .await?;
-    let headings = vec!["offset", "origin", "code", "attempts", "given up", "key", "error"];
+    let headings = vec!["offset", "origin", "code", "attempts", "failed at", "key", "error"];
     let text = if rows.is_empty() { String::new() } else { table(&headings, &rows) };
     print_list(global.output, &List { headings, rows, documents, text })
 }
 
-/// Without offsets a dead letter has no place, and reading it may take it away.
+/// Fails on an engine without offsets: a dead letter has no address there, and reading may consume it.
 fn require_offsets(client: &Client) -> Outcome {
     let info = client.info();
     if info.capabilities.offsets {
         return Ok(());
     }
-    let failure = Failure::from(Error::unsupported("dead letters that have a place", info.name));
-    Err(failure.with_hint(
-        "records have no offsets here; a Walrus cluster gives them some with the option journal=PATH",
-    ))
+    let failure = Failure::from(Error::unsupported("offsets, which address dead letters", info.name));
+    Err(failure.with_hint("on Walrus, the option journal=PATH assigns offsets"))
 }
 
-/// What was sent must be remembered, or named.
-fn require_memory(client: &Client) -> Outcome {
+/// Fails on an engine that cannot store the progress of a replay.
+fn require_stored_offsets(client: &Client) -> Outcome {
     let info = client.info();
     if info.capabilities.commit_offsets {
         return Ok(());
     }
     let failure =
-        Failure::from(Error::unsupported("stored offsets, which remember what was replayed", info.name));
-    Err(failure.with_hint("name the dead letters: --at PARTITION/OFFSET,…"))
+        Failure::from(Error::unsupported("stored offsets, which hold the progress of a replay", info.name));
+    Err(failure.with_hint("select the dead letters with --at PARTITION/OFFSET,…"))
 }
 
 fn row(message: &Message) -> Vec<String> {
-    let place = format!("{}/{}", message.partition, message.offset);
+    let address = format!("{}/{}", message.partition, message.offset);
     let key = message.key.as_deref().map_or_else(|| "-".to_owned(), escape::for_cell);
     match DeadLetter::of(message) {
         Some(letter) => vec![
-            place,
+            address,
             letter.origin.to_string(),
             letter.code,
             letter.attempts.to_string(),
@@ -135,7 +133,7 @@ fn row(message: &Message) -> Vec<String> {
         ],
         None => {
             let unknown = || "-".to_owned();
-            vec![place, unknown(), unknown(), unknown(), unknown(), key, "no dead letter".to_owned()]
+            vec![address, unknown(), unknown(), unknown(), unknown(), key, "not a dead letter".to_owned()]
         }
     }
 }
@@ -161,33 +159,33 @@ struct Replay {
     interrupt: Interrupt,
 }
 
-/// What a replay has done.
+/// Outcome of a replay.
 #[derive(Debug, Default)]
 struct Counts {
     replayed: u64,
-    passed_over: u64,
+    skipped: u64,
     interrupted: bool,
 }
 
 impl Replay {
-    async fn run(mut self, global: &Global, topic: &str, group: &str, at: &[Place]) -> Outcome {
+    async fn run(mut self, global: &Global, topic: &str, group: &str, at: &[LetterAddress]) -> Outcome {
         let counts = with_client(global, async |client| {
             require_offsets(client)?;
             if !at.is_empty() {
-                return self.send_named(client, topic, at).await;
+                return self.send_selected(client, topic, at).await;
             }
-            require_memory(client)?;
+            require_stored_offsets(client)?;
             let mut letters = client
                 .consumer(topic)
                 .group(group)
-                .finish(Finish::OnAck)
+                .ack_mode(AckMode::Explicit)
                 .commit(CommitPolicy::Manual)
                 .stop_at_end()
                 .start()
                 .await?;
             let mut counts = Counts::default();
             let outcome = self.send_all(client, &mut letters, &mut counts).await;
-            // Those sent again before something went wrong must not be sent a third time.
+            // Records sent before an error must not be sent again by the next replay.
             letters.commit().await?;
             outcome?;
             Ok(counts)
@@ -196,26 +194,25 @@ impl Replay {
         let document = json!({
             "topic": topic,
             "replayed": counts.replayed,
-            "passed_over": counts.passed_over,
+            "passed_over": counts.skipped,
             "interrupted": counts.interrupted,
         });
         let mut text = format!("replayed {}\n", amount::count(counts.replayed, "record"));
-        if counts.passed_over > 0 {
-            text +=
-                &format!("passed over {}: no dead letters\n", amount::count(counts.passed_over, "record"));
+        if counts.skipped > 0 {
+            text += &format!("skipped {}: not dead letters\n", amount::count(counts.skipped, "record"));
         }
         print_document(global.output, &document, &text)?;
         if counts.interrupted { Err(Failure::interrupted()) } else { Ok(()) }
     }
 
-    /// Sends the dead letters at these places. All are looked at before the first is sent.
-    async fn send_named(&mut self, client: &Client, topic: &str, at: &[Place]) -> Outcome<Counts> {
+    /// Replays the dead letters at these addresses. Fetches all of them before it sends the first.
+    async fn send_selected(&mut self, client: &Client, topic: &str, at: &[LetterAddress]) -> Outcome<Counts> {
         let mut found = Vec::with_capacity(at.len());
-        for &Place { partition, offset } in at {
+        for &LetterAddress { partition, offset } in at {
             let one = FetchLimit { records: 1, ..FetchLimit::default() };
             let fetched = client.fetch(Topic::from(topic).partition(partition), offset, one).await?;
             let Some(message) = fetched.into_iter().find(|message| message.offset == offset) else {
-                let message = format!("there is no record at {partition}/{offset} yet");
+                let message = format!("no record at {partition}/{offset}");
                 return Err(Error::new(ErrorKind::OffsetOutOfRange, message)
                     .with_topic(&topic.into())
                     .into());
@@ -230,7 +227,7 @@ impl Replay {
             }
             match self.send(client, &message).await? {
                 Some(delivery) => waiting.push((message, delivery)),
-                None => counts.passed_over += 1,
+                None => counts.skipped += 1,
             }
         }
         finish(&mut waiting, &mut counts).await?;
@@ -251,7 +248,7 @@ impl Replay {
                     waiting.push((message, delivery));
                 }
                 None => {
-                    counts.passed_over += 1;
+                    counts.skipped += 1;
                     message.ack();
                 }
             }
@@ -262,14 +259,14 @@ impl Replay {
         finish(&mut waiting, counts).await
     }
 
-    /// Sends the record of a dead letter; `None` for what is none.
+    /// Sends the record of a dead letter. Returns `None` for another record.
     async fn send(&self, client: &Client, message: &Message) -> Outcome<Option<Delivery>> {
         let Some(letter) = DeadLetter::of(message) else { return Ok(None) };
         let mut record = DeadLetter::restore(message);
         let topic = match &self.to {
             Some(topic) => topic,
             None => {
-                // With a key the partitioner finds the partition again.
+                // A record with a key goes to the partition of its key.
                 record.partition = message.key.is_none().then_some(letter.origin.at.partition);
                 &letter.origin.at.topic
             }
@@ -279,6 +276,7 @@ impl Replay {
     }
 }
 
+/// Waits for the deliveries and acknowledges their dead letters.
 async fn finish(waiting: &mut Vec<(Message, Delivery)>, counts: &mut Counts) -> Outcome {
     for (message, delivery) in waiting.drain(..) {
         delivery.await?;
@@ -293,10 +291,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_a_partition_and_an_offset() {
-        assert_eq!(parse_place("2/17"), Ok(Place { partition: 2, offset: 17 }));
+    fn addresses_are_parsed() {
+        assert_eq!(parse_address("2/17"), Ok(LetterAddress { partition: 2, offset: 17 }));
         for bad in ["", "2", "2/", "/17", "2/-1", "2:17", "a/1", "2/17/1", "99999999999/0"] {
-            assert!(parse_place(bad).is_err(), "{bad}");
+            assert!(parse_address(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,25 +1,20 @@
-//! `floe explain`: what an error code means and what to do about it.
+//! `floe explain`: meaning of an error code, and how to resolve it.
 
 use clap::Args;
 use floe::{Effect, ErrorKind, url::nearest};
 use serde_json::{Value, json};
 
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    exit_code,
+    global::Global,
     output::{List, print_document, print_list},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct ExplainArgs {
-    /// The code, as in the parentheses of an error message; all codes where left out
+    /// Error code, as in the parentheses of an error message [default: list all codes]
     code: Option<String>,
-}
-
-/// What a kind means, and what to do.
-struct Explanation {
-    meaning: &'static str,
-    advice: &'static str,
 }
 
 pub(crate) fn run(global: &Global, args: &ExplainArgs) -> Outcome {
@@ -32,7 +27,7 @@ pub(crate) fn run(global: &Global, args: &ExplainArgs) -> Outcome {
                 Some(near) => format!("did you mean {near}?"),
                 None => "`floe explain` lists the codes".to_owned(),
             };
-            Err(Failure::usage(format!("there is no error code {code:?}")).with_hint(hint))
+            Err(Failure::usage(format!("unknown error code {code:?}")).with_hint(hint))
         }
     }
 }
@@ -46,157 +41,134 @@ fn all() -> List {
             .map(|kind| {
                 vec![
                     kind.as_str().to_owned(),
-                    kind.exit_code().to_string(),
+                    exit_code::of(*kind).to_string(),
                     if kind.is_retriable() { "yes" } else { "no" }.to_owned(),
-                    explanation(*kind).meaning.to_owned(),
+                    kind.meaning().to_owned(),
                 ]
             })
             .collect(),
         documents: ErrorKind::ALL.iter().map(|kind| document(*kind)).collect(),
         text: ErrorKind::ALL
             .iter()
-            .map(|kind| format!("{:width$}  {}\n", kind.as_str(), explanation(*kind).meaning))
+            .map(|kind| format!("{:width$}  {}\n", kind.as_str(), kind.meaning()))
             .collect(),
     }
 }
 
 fn text(kind: ErrorKind) -> String {
-    let Explanation { meaning, advice } = explanation(kind);
-    let retry = if kind.is_retriable() { "trying again makes sense" } else { "trying again does not help" };
+    let retry = if kind.is_retriable() { "a retry may succeed" } else { "a retry does not help" };
     let effect = match kind.default_effect() {
-        Effect::None => "it did not happen",
-        Effect::Unknown => "it may have happened all the same",
+        Effect::None => "the operation had no effect",
+        Effect::Unknown => "the operation may have taken effect",
     };
     format!(
-        "{kind}: {meaning}\n\nWhat to do: {advice}\n\nretry:      {retry}\neffect:     {effect}\nexit code:  {}\n",
-        kind.exit_code()
+        "{kind}: {}\n\nWhat to do: {}\n\nretry:      {retry}\neffect:     {effect}\nexit code:  {}\n",
+        kind.meaning(),
+        advice(kind),
+        exit_code::of(kind)
     )
 }
 
 fn document(kind: ErrorKind) -> Value {
-    let Explanation { meaning, advice } = explanation(kind);
     json!({
         "code": kind.as_str(),
-        "meaning": meaning,
-        "advice": advice,
+        "meaning": kind.meaning(),
+        "advice": advice(kind),
         "retriable": kind.is_retriable(),
         "may_have_happened": kind.default_effect() == Effect::Unknown,
-        "exit_code": kind.exit_code(),
+        "exit_code": exit_code::of(kind),
     })
 }
 
-fn explanation(kind: ErrorKind) -> Explanation {
-    let (meaning, advice) = match kind {
-        ErrorKind::ConnectionTimeout => (
-            "No connection was made within the time allowed.",
-            "Check that the host in --url is right and can be reached from here, and that no firewall drops the packets.",
-        ),
-        ErrorKind::ConnectionRefused => (
-            "The host answered, but nothing listens at that port.",
-            "Check the port in --url, and that the server runs.",
-        ),
-        ErrorKind::NetworkError => (
-            "The connection broke in the middle of a request.",
-            "Try again. If it happens often, look at the network and at the server's log.",
-        ),
-        ErrorKind::TlsFailed => (
-            "No encrypted connection that can be trusted was made.",
-            "Check the certificate: its name, its dates, and that its authority is known here.",
-        ),
-        ErrorKind::AuthFailed => (
-            "The server does not allow this, or does not know who asks.",
-            "Check the user and the permissions on the server.",
-        ),
-        ErrorKind::RequestTimeout => (
-            "No answer came within the time allowed.",
-            "Try again; the first request may still have been carried out. If the server is only slow, allow more time.",
-        ),
-        ErrorKind::ServerError => {
-            ("The server reported a failure of its own.", "Look at the message and at the server's log.")
-        }
-        ErrorKind::ProtocolError => (
-            "The other side sent bytes that break the protocol.",
-            "Check that --url leads to a server of the kind that its scheme says, in a version that is supported.",
-        ),
-        ErrorKind::NotLeader => (
-            "The server that was asked does not lead the partition at the moment.",
-            "Try again: a new leader is found by itself.",
-        ),
-        ErrorKind::RateLimited => ("Too many requests were made.", "Wait and try again, or send less."),
-        ErrorKind::CircuitOpen => (
-            "The last calls failed, so this one was not tried.",
-            "Mend what made them fail; calls are tried again after a while.",
-        ),
-        ErrorKind::TopicNotFound => (
-            "There is no topic of this name.",
-            "See `floe topic list` for the topics at this --url, or create it with `floe topic create NAME`.",
-        ),
-        ErrorKind::TopicAlreadyExists => {
-            ("A topic of this name exists.", "Use it, choose another name, or delete it first.")
-        }
-        ErrorKind::PartitionNotFound => (
-            "The topic has fewer partitions than that.",
-            "See `floe topic describe NAME`; partitions count from 0.",
-        ),
-        ErrorKind::OffsetOutOfRange => (
-            "The partition does not hold this offset any more, or yet.",
-            "See `floe topic describe NAME` for the offsets that it holds, or use --from beginning or --from end.",
-        ),
-        ErrorKind::Gap => (
-            "Records are missing between two that were read.",
-            "Retention or damage took them; reading goes on behind the gap. Keep records longer, or read more often, if readers must not miss any.",
-        ),
-        ErrorKind::RecordTooLarge => (
-            "A record or a batch is larger than allowed.",
-            "The message names the limit. Split the record, or send a reference to data kept elsewhere.",
-        ),
-        ErrorKind::InvalidCommand => (
-            "What was asked for makes no sense.",
-            "The message says what is wrong; `floe COMMAND --help` shows the rules.",
-        ),
-        ErrorKind::InvalidConfig => (
-            "A setting is missing, unknown or impossible.",
-            "The message names it. A URL looks like embedded:./floe-data?durability=always.",
-        ),
-        ErrorKind::Unsupported => (
-            "This engine cannot do that.",
-            "Use another engine by --url, or do without. The message names the ability that is missing.",
-        ),
-        ErrorKind::BufferFull => (
-            "Records come faster than they can be stored, and the memory for those that wait is used up.",
-            "Wait and try again, or send less at once.",
-        ),
-        ErrorKind::SerializationError => {
-            ("A value could not be turned into bytes.", "Check the value against the format.")
-        }
-        ErrorKind::DeserializationError => (
-            "Bytes could not be turned into a value.",
-            "Check that the writer used the format that is expected here.",
-        ),
-        ErrorKind::HandlerFailed => (
-            "The handler of a processor failed, panicked, or did not end in time for a record.",
-            "The message says which record and why. Mend the handler; `floe dlq replay` sends dead letters again.",
-        ),
-        ErrorKind::CorruptData => (
-            "Stored or received data is damaged.",
-            "Restore the store from a copy, and check the disk. Nothing was cut or repaired, so that nothing is lost that is still there.",
-        ),
-        ErrorKind::StorageError => (
-            "The disk failed, or is full, or the path cannot be used.",
-            "The cause says which. Make room, or choose another place with --url embedded:PATH.",
-        ),
-        ErrorKind::StoreInUse => (
-            "Another process has the store open; an embedded store serves one process at a time.",
-            "Close that process, or use another store.",
-        ),
-        ErrorKind::Closed => (
-            "The client, the producer, the consumer or the store was closed.",
-            "Open it again. If it closed by itself, an error before this one says why.",
-        ),
-        // A kind that is newer than this text; the test below keeps it from happening within one release.
-        _ => ("", ""),
-    };
-    Explanation { meaning, advice }
+/// Advice for each error kind.
+const ADVICE: &[(ErrorKind, &str)] = &[
+    (
+        ErrorKind::ConnectionTimeout,
+        "Check that the host in --url is correct and reachable from this machine, and that no firewall drops the packets.",
+    ),
+    (
+        ErrorKind::ConnectionRefused,
+        "The host answered, but nothing listens on that port. Check the port in --url and that the server runs.",
+    ),
+    (ErrorKind::NetworkError, "Retry. If it happens often, check the network and the server's log."),
+    (
+        ErrorKind::TlsFailed,
+        "Check the certificate: its name, its validity dates, and that this machine trusts its authority.",
+    ),
+    (ErrorKind::AuthFailed, "Check the user and its permissions on the server."),
+    (
+        ErrorKind::RequestTimeout,
+        "Retry; the first request may still have taken effect. If the server is slow, raise the deadline.",
+    ),
+    (ErrorKind::ServerError, "Read the message and the server's log."),
+    (
+        ErrorKind::ProtocolError,
+        "Check that --url points to a server of the kind that its scheme names, in a supported version.",
+    ),
+    (ErrorKind::NotLeader, "Retry: the client finds the new leader by itself."),
+    (ErrorKind::RateLimited, "Wait and retry, or send fewer requests."),
+    (
+        ErrorKind::CircuitOpen,
+        "Fix the cause of the earlier failures. The circuit breaker lets calls through again after a while.",
+    ),
+    (
+        ErrorKind::TopicNotFound,
+        "Run `floe topic list` to see the topics at this --url, or `floe topic create NAME` to create one.",
+    ),
+    (ErrorKind::TopicAlreadyExists, "Use the topic, choose another name, or delete it first."),
+    (
+        ErrorKind::PartitionNotFound,
+        "Run `floe topic describe NAME` to see the partitions. The first partition is 0.",
+    ),
+    (
+        ErrorKind::OffsetOutOfRange,
+        "Run `floe topic describe NAME` to see the offsets, or use --from beginning or --from end.",
+    ),
+    (
+        ErrorKind::Gap,
+        "Retention or damage removed the records; reading continues after the gap. To miss none, extend the retention or read more often.",
+    ),
+    (
+        ErrorKind::RecordTooLarge,
+        "The message names the limit. Split the record, or send a reference to data stored elsewhere.",
+    ),
+    (
+        ErrorKind::InvalidCommand,
+        "The message says what is wrong; `floe COMMAND --help` describes the options.",
+    ),
+    (
+        ErrorKind::InvalidConfig,
+        "The message names the setting. A URL looks like embedded:./floe-data?durability=always.",
+    ),
+    (ErrorKind::Unsupported, "The message names the missing capability. Choose another engine with --url."),
+    (
+        ErrorKind::BufferFull,
+        "Records arrive faster than the engine stores them (backpressure). Wait and retry, or send fewer at once.",
+    ),
+    (ErrorKind::SerializationError, "Check the value against the format."),
+    (ErrorKind::DeserializationError, "Check that the writer used the format that the reader expects."),
+    (
+        ErrorKind::HandlerFailed,
+        "The message names the record and the cause. Fix the handler, then run `floe dlq replay` to resend the dead letters.",
+    ),
+    (
+        ErrorKind::CorruptData,
+        "Restore the store from a backup and check the disk. The engine cut and repaired nothing, so that readable data stays readable.",
+    ),
+    (
+        ErrorKind::StorageError,
+        "The cause names the failure. Free disk space, or choose another directory with --url embedded:PATH.",
+    ),
+    (
+        ErrorKind::StoreInUse,
+        "An embedded store serves one process at a time. Stop the other process, or use another store.",
+    ),
+    (ErrorKind::Closed, "Open it again. If it closed by itself, an earlier error names the cause."),
+];
+
+/// Returns the advice for an error kind; empty for a kind that a newer `floe` library adds.
+fn advice(kind: ErrorKind) -> &'static str {
+    ADVICE.iter().find(|(known, _)| *known == kind).map_or("", |(_, advice)| *advice)
 }
 
 #[cfg(test)]
@@ -204,10 +176,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_is_explained() {
+    fn every_kind_has_a_meaning_and_advice() {
         for kind in ErrorKind::ALL {
-            let Explanation { meaning, advice } = explanation(*kind);
-            assert!(meaning.ends_with('.') && advice.ends_with('.'), "{kind} is not explained");
+            assert!(kind.meaning().ends_with('.') && advice(*kind).ends_with('.'), "{kind} is not explained");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `floe health`: how the engine and its servers are.
+//! `floe health`: health of the engine and its servers.
 
 use clap::Args;
 use floe::health::{ClientHealth, NodeHealth, Status};
@@ -6,24 +6,25 @@ use serde_json::json;
 
 use super::with_client;
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
-    output::{OutputFormat, print_document, stdout, table},
+    format::OutputFormat,
+    global::Global,
+    output::{print_document, stdout, table},
 };
 
 #[derive(Debug, Args)]
 pub(crate) struct HealthArgs {
-    /// One line for monitoring; exit code 0 all well, 1 needs a look, 2 cannot work, 3 not known
+    /// Print one line for monitoring; exit with 0 OK, 1 WARNING, 2 CRITICAL or 3 UNKNOWN
     #[arg(long)]
     check: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: &HealthArgs) -> Outcome {
-    let asked = with_client(global, async |client| Ok(client.health().await?)).await;
+    let result = with_client(global, async |client| Ok(client.health().await?)).await;
     if args.check {
-        return check(asked);
+        return check(result);
     }
-    let health = asked?;
+    let health = result?;
     print_document(global.output, &document(&health), &text(&health, global.output))?;
     if health.ready {
         Ok(())
@@ -57,26 +58,26 @@ fn text(health: &ClientHealth, format: OutputFormat) -> String {
     }
 }
 
-/// The line and the exit codes that monitoring systems after the fashion of Nagios understand.
-fn check(asked: Outcome<ClientHealth>) -> Outcome {
-    let (word, code, what) = match asked {
+/// Prints the line and returns the exit code of a Nagios plugin.
+fn check(result: Outcome<ClientHealth>) -> Outcome {
+    let (word, code, detail) = match result {
         Ok(health) => {
             let (word, code) = match health.status {
                 Status::Pass => ("OK", 0),
                 Status::Warn => ("WARNING", 1),
                 Status::Fail => ("CRITICAL", 2),
             };
-            let what = match health.findings.as_slice() {
+            let detail = match health.findings.as_slice() {
                 [] => format!("{}, {} of {} ready", health.engine, ready(&health), health.nodes.len()),
                 findings => findings.join("; "),
             };
-            (word, code, what)
+            (word, code, detail)
         }
         Err(failure) if failure.is_unreachable() => ("CRITICAL", 2, failure.message().to_owned()),
         Err(failure) => ("UNKNOWN", 3, failure.message().to_owned()),
     };
-    stdout::print(format!("{word} - {}\n", what.replace('\n', "; ")).as_bytes())?;
-    if code == 0 { Ok(()) } else { Err(Failure::told(code)) }
+    stdout::print(format!("{word} - {}\n", detail.replace('\n', "; ")).as_bytes())?;
+    if code == 0 { Ok(()) } else { Err(Failure::silent(code)) }
 }
 
 fn ready(health: &ClientHealth) -> usize {

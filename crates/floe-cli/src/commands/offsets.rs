@@ -12,43 +12,43 @@ use serde_json::{Value, json};
 
 use super::{confirm, with_client};
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     output::{List, amount, print_document, print_list, table},
     position::Position,
 };
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum OffsetsCommand {
-    /// List stored offsets and how many records are still to read
+    /// List stored offsets with the lag of each consumer group
     List {
-        /// Of this group only
+        /// List only this consumer group
         #[arg(long, value_name = "GROUP")]
         group: Option<String>,
     },
-    /// Make a group go on somewhere else
+    /// Reset the offsets of a consumer group to another position
     Reset {
-        /// The group
+        /// Consumer group
         group: String,
-        /// The topic
+        /// Topic
         topic: String,
-        /// Where to go on: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
+        /// New position: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
         #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
         to: Position,
-        /// In this partition only [default: all]
+        /// Reset only this partition [default: all]
         #[arg(long, value_name = "P")]
         partition: Option<u32>,
     },
-    /// Forget the stored offsets of a group
+    /// Delete the stored offsets of a consumer group
     Delete {
-        /// The group
+        /// Consumer group
         group: String,
-        /// In this topic only
+        /// Delete only the offsets of this topic
         topic: Option<String>,
-        /// In this partition only
+        /// Delete only the offset of this partition
         #[arg(long, value_name = "P", requires = "topic")]
         partition: Option<u32>,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -59,13 +59,13 @@ pub(crate) async fn run(global: &Global, command: OffsetsCommand) -> Outcome {
         OffsetsCommand::List { group } => list(global, group).await,
         OffsetsCommand::Reset { group, topic, to, partition } => {
             if to == Position::Stored {
-                return Err(Failure::usage("--to stored would change nothing"));
+                return Err(Failure::usage("--to stored has no effect"));
             }
             reset(global, &group, &topic, (to, partition)).await
         }
         OffsetsCommand::Delete { group, topic, partition, yes } => {
-            let place = topic.as_ref().map_or_else(String::new, |topic| format!(" in {topic}"));
-            confirm(yes, &format!("deleting the offsets of group {group}{place}"))?;
+            let scope = topic.as_ref().map_or_else(String::new, |topic| format!(" in {topic}"));
+            confirm(yes, &format!("deleting the offsets of group {group}{scope}"))?;
             delete(global, &group, topic, partition).await
         }
     }
@@ -78,7 +78,7 @@ async fn list(global: &Global, group: Option<String>) -> Outcome {
         for stored in client.admin().committed_offsets(group.as_deref()).await? {
             let lag = match client.admin().watermarks(stored.at.clone()).await {
                 Ok(marks) => u64::try_from(marks.high.saturating_sub(stored.next)).ok(),
-                // The offset may be older than the deletion of its topic.
+                // A deleted topic may leave its stored offset behind for a while.
                 Err(_) => None,
             };
             rows.push(row(&stored, lag));
@@ -87,7 +87,7 @@ async fn list(global: &Global, group: Option<String>) -> Outcome {
         Ok(())
     })
     .await?;
-    let headings = vec!["group", "topic", "partition", "next", "lag", "stored"];
+    let headings = vec!["group", "topic", "partition", "next", "lag", "stored at"];
     let text = if rows.is_empty() { String::new() } else { table(&headings, &rows) };
     print_list(global.output, &List { headings, rows, documents, text })
 }
@@ -133,7 +133,7 @@ async fn reset(
                 .with_partition(partition)
                 .into());
         }
-        // All are looked up before the first is changed, so that a bad position changes nothing.
+        // All positions are resolved before the first change, so that an invalid one changes nothing.
         let mut moves = Vec::new();
         for one in partitions {
             let at = described.info.name.partition(one.partition);
@@ -151,11 +151,11 @@ async fn reset(
             "topic": at.topic.as_str(), "partition": at.partition, "next_offset": next,
         })).collect::<Vec<_>>(),
     });
-    let text = moved.iter().map(|(at, next)| format!("{group} goes on at {next} in {at}\n"));
+    let text = moved.iter().map(|(at, next)| format!("{group} resumes at {next} in {at}\n"));
     print_document(global.output, &document, &text.collect::<String>())
 }
 
-/// The offset that a position means in a partition now.
+/// Resolves a position to an offset of a partition.
 async fn resolve(
     client: &Client,
     at: &TopicPartition,
@@ -195,19 +195,19 @@ async fn resolve(
 
 async fn delete(global: &Global, group: &str, topic: Option<String>, partition: Option<u32>) -> Outcome {
     let topic = topic.map(Topic::from);
-    let forgotten = with_client(global, async |client| {
-        let mut forgotten = 0;
+    let deleted = with_client(global, async |client| {
+        let mut deleted = 0;
         for stored in client.admin().committed_offsets(Some(group)).await? {
             let meant = topic.as_ref().is_none_or(|topic| *topic == stored.at.topic)
                 && partition.is_none_or(|partition| partition == stored.at.partition);
             if meant {
                 client.admin().forget_committed_offset(group, stored.at).await?;
-                forgotten += 1;
+                deleted += 1;
             }
         }
-        Ok(forgotten)
+        Ok(deleted)
     })
     .await?;
-    let text = format!("forgot {} of group {group}\n", amount::count(forgotten, "offset"));
-    print_document(global.output, &json!({ "group": group, "forgotten": forgotten }), &text)
+    let text = format!("deleted {} of group {group}\n", amount::count(deleted, "offset"));
+    print_document(global.output, &json!({ "group": group, "forgotten": deleted }), &text)
 }

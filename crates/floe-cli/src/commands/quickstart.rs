@@ -1,4 +1,4 @@
-//! `floe quickstart`: everything once, in a store that is gone afterwards.
+//! `floe quickstart`: a tour in a temporary store.
 
 use std::time::Duration;
 
@@ -7,43 +7,41 @@ use serde_json::json;
 
 use super::{
     bench::{self, Load, Measurement},
-    with_client,
+    embedded_url, with_client,
 };
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     interrupt::Interrupt,
     output::{amount, print_document, stdout},
 };
 
-/// Enough to be past warming up, little enough to be done in a second or two.
+/// Records of the benchmark: enough to pass the warm-up, few enough for a second or two.
 const RECORDS: u64 = 200_000;
 
 const NEXT: &str = "\
-What next:
-  floe topic create orders --partitions 3       a topic in ./floe-data
-  echo 'one coffee' | floe produce orders       each line is a record
+Next steps:
+  floe topic create orders --partitions 3       create a topic in ./floe-data
+  echo 'one coffee' | floe produce orders       write one record per line
   floe consume orders -e                        read from the beginning, stop at the end
-  floe consume orders -e --group billing        remember how far; run it twice
-  floe consume orders -e -o jsonl               with keys, headers, times and offsets
-  floe bench --help                             measure your own disk and record size
-  floe explain                                  every error code and what to do about it
+  floe consume orders -e --group billing        store offsets for a consumer group
+  floe consume orders -e -o jsonl               print keys, headers, times and offsets
+  floe bench --help                             measure this disk with other record sizes
+  floe explain                                  list every error code
 ";
 
 pub(crate) async fn run(global: &Global) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    let folder =
-        tempfile::tempdir().map_err(|error| Failure::io("cannot create a temporary folder", &error))?;
-    // A folder may have any name, a URL may not.
-    let path = folder.path().to_string_lossy().replace('%', "%25").replace('?', "%3F");
-    let url = format!("embedded:{path}/quickstart");
+    let directory =
+        tempfile::tempdir().map_err(|error| Failure::io("cannot create a temporary directory", &error))?;
+    let url = embedded_url(&directory.path().join("quickstart"));
     let quiet = global.output.is_json();
-    let tell = |text: &str| if quiet { Ok(()) } else { stdout::print(text.as_bytes()) };
+    let print = |text: &str| if quiet { Ok(()) } else { stdout::print(text.as_bytes()) };
 
     let measurement = with_client(&Global { url: url.clone(), ..global.clone() }, async |client| {
-        tell(&format!("A store in a temporary folder: {url}\n\n"))?;
-        show_a_record(client, &tell).await?;
-        tell("A short measurement:\n")?;
+        print(&format!("A store in a temporary directory: {url}\n\n"))?;
+        show_a_record(client, &print).await?;
+        print("A short benchmark:\n")?;
         let load = Load {
             records: RECORDS,
             size: 100,
@@ -57,18 +55,18 @@ pub(crate) async fn run(global: &Global) -> Outcome {
     .await?;
     measurement.check()?;
     finish(global, &measurement)?;
-    folder.close().map_err(|error| Failure::io("cannot remove the temporary folder", &error))
+    directory.close().map_err(|error| Failure::io("cannot remove the temporary directory", &error))
 }
 
 /// Writes a record and reads it back.
-async fn show_a_record(client: &Client, tell: &impl Fn(&str) -> Outcome) -> Outcome {
+async fn show_a_record(client: &Client, print: &impl Fn(&str) -> Outcome) -> Outcome {
     client.admin().create_topic(TopicSpec::new("greetings")).await?;
-    tell("  floe topic create greetings\n")?;
+    print("  floe topic create greetings\n")?;
 
     let producer = client.producer("greetings").start().await?;
     let placed = producer.send(Record::keyed("ada", "hello, stream").header("origin", "quickstart")).await?;
     producer.close().await?.into_result(producer.topic())?;
-    tell(&format!(
+    print(&format!(
         "  in:  key=ada value=\"hello, stream\" -> acknowledged, partition {}, offset {}\n",
         placed.partition,
         placed.offset.map_or_else(|| "-".to_owned(), |offset| offset.to_string())
@@ -77,8 +75,8 @@ async fn show_a_record(client: &Client, tell: &impl Fn(&str) -> Outcome) -> Outc
     let mut consumer = client.consumer("greetings").from(StartAt::Beginning).stop_at_end().start().await?;
     let read = consumer.try_next().await?;
     consumer.close().await?;
-    let Some(message) = read else { return Err(Failure::loss("the record that was written is not there")) };
-    tell(&format!(
+    let Some(message) = read else { return Err(Failure::loss("the record that was written is missing")) };
+    print(&format!(
         "  out: partition {}, offset {}, {}, key={} value={:?} origin={}\n\n",
         message.partition,
         message.offset,
@@ -92,8 +90,8 @@ async fn show_a_record(client: &Client, tell: &impl Fn(&str) -> Outcome) -> Outc
 fn finish(global: &Global, measurement: &Measurement) -> Outcome {
     let indented: String = measurement.to_text().lines().map(|line| format!("  {line}\n")).collect();
     let text = format!(
-        "{indented}  (acknowledged when the operating system has the records: they survive a crash of the program;\n   \
-         --durability always on `floe topic create` also survives a power failure, at the price of a sync)\n\n{NEXT}"
+        "{indented}  (a record is acknowledged when the operating system has it, and survives a crash of the program;\n   \
+         `floe topic create --durability always` syncs it first, so that it also survives a power failure)\n\n{NEXT}"
     );
     print_document(global.output, &json!({ "bench": measurement.to_json() }), &text)
 }

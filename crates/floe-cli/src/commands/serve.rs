@@ -1,4 +1,4 @@
-//! `floe serve`: the engine behind the protocols of Fluvio and Walrus.
+//! `floe serve`: a server that speaks the Fluvio and Walrus protocols.
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
@@ -7,66 +7,65 @@ use floe::url::{EngineUrl, shown};
 use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
 use serde_json::json;
 
-use super::with_client;
+use super::{embedded_url, with_client};
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     interrupt::Interrupt,
     output::{print_document, table},
     telemetry::Telemetry,
 };
 
-/// The word that turns a protocol off.
+/// Address that disables a protocol.
 const OFF: &str = "off";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// Keep the topics in this folder; the same as --url embedded:DIR
+    /// Directory of the store; the same as --url embedded:DIR
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Where Fluvio clients connect (the controller), or `off`; port 0 takes a free one
+    /// Address of the Fluvio streaming controller (SC), or `off`; port 0 selects a free port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9003")]
     fluvio_sc: String,
-    /// Where Fluvio clients send and fetch records (the data server), or `off`
+    /// Address of the Fluvio data server (SPU), or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9010")]
     fluvio_spu: String,
-    /// Where Walrus clients connect, or `off`
+    /// Address for Walrus clients, or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9091")]
     walrus: String,
-    /// Where health and metrics are, or `off`
+    /// Address of health checks and metrics, or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9080")]
     http: String,
-    /// Name or address that Fluvio clients are told for the data server [default: the one that it is bound to]
+    /// Host of the SPU that Fluvio clients connect to [default: the bound address]
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
-    /// Refuse requests with SmartModules, the WebAssembly of clients
+    /// Reject requests with SmartModules, the WebAssembly of clients
     #[arg(long)]
     no_smartmodules: bool,
-    /// Certificate of the Fluvio front-ends in PEM, with those that vouch for it; Walrus and HTTP stay plain
+    /// Certificate chain (PEM) of the Fluvio addresses; Walrus and HTTP stay unencrypted
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// Private key of the certificate in PEM
+    /// Private key (PEM) of the certificate
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Let in only Fluvio clients with a certificate of this authority, in PEM
+    /// Require Fluvio clients to present a certificate of this authority (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
-    /// Allow addresses that other machines can reach: there are no passwords
+    /// Allow addresses that other machines can reach; the protocols have no authentication
     #[arg(long)]
     listen_public: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry) -> Outcome {
     let url = match &args.data {
-        Some(folder) => format!("embedded:{}", percent_encoded(&folder.to_string_lossy())),
+        Some(directory) => embedded_url(directory),
         None => global.url.clone(),
     };
-    let addresses = Addresses {
-        fluvio_sc: unless_off(&args.fluvio_sc),
-        fluvio_spu: unless_off(&args.fluvio_spu),
-        walrus: unless_off(&args.walrus),
-        http: unless_off(&args.http),
-    };
+    let mut addresses = Addresses::none();
+    addresses.fluvio_sc = unless_off(&args.fluvio_sc);
+    addresses.fluvio_spu = unless_off(&args.fluvio_spu);
+    addresses.walrus = unless_off(&args.walrus);
+    addresses.http = unless_off(&args.http);
     if !args.listen_public {
         refuse_public(&addresses).await?;
     }
@@ -77,7 +76,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let mut options = ServeOptions::default();
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
-    telemetry.tell_of(&options.metrics);
+    telemetry.export_server(&options.metrics);
     if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
         options.tls = Some(ServerTls::from_pem_files(certificate, key, args.tls_client_ca.as_deref())?);
     }
@@ -110,44 +109,36 @@ fn unless_off(address: &str) -> Option<String> {
     (address != OFF).then(|| address.to_owned())
 }
 
+/// Fails if an address is reachable from other machines.
 async fn refuse_public(addresses: &Addresses) -> Outcome {
     let public = addresses.beyond_loopback().await.map_err(|error| Failure::io("cannot listen", &error))?;
     if public.is_empty() {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "{} can be reached by other machines, and there are no passwords",
+        "{} is reachable from other machines, and the protocols have no authentication",
         public.join(", ")
     ))
     .with_hint("add --listen-public if the network is trusted"))
 }
 
-/// What engines have no place for is kept beside an embedded store, and nowhere for other engines.
+/// Returns the directory of the registry, which holds objects that engines do not store: that of an embedded store, or
+/// none.
 fn registry(url: &str) -> Outcome<Option<PathBuf>> {
     let url: EngineUrl = url.parse()?;
     Ok((url.scheme.as_str() == "embedded").then(|| PathBuf::from(url.path)))
 }
 
-/// A path as a URL takes it: a folder may have `?` or `%` in its name.
-fn percent_encoded(path: &str) -> String {
-    path.chars().fold(String::with_capacity(path.len()), |mut text, character| {
-        match character {
-            '%' => text.push_str("%25"),
-            '?' => text.push_str("%3F"),
-            other => text.push(other),
-        }
-        text
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
-    fn the_registry_is_beside_an_embedded_store() {
-        let odd = percent_encoded("a?b%c");
-        assert_eq!(registry(&format!("embedded:{odd}?durability=os")).unwrap(), Some("a?b%c".into()));
+    fn registry_is_in_the_embedded_store() {
+        let odd = embedded_url(Path::new("a?b%c"));
+        assert_eq!(registry(&format!("{odd}?durability=os")).unwrap(), Some("a?b%c".into()));
         assert_eq!(registry("memory:").unwrap(), None);
         assert!(registry("nonsense").is_err());
     }

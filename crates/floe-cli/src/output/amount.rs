@@ -1,15 +1,15 @@
-//! Counts, sizes, rates and times for people.
+//! Counts, sizes, rates and times as text.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// A count with its noun: `1 record`, `2 records`, `1,000,000 records`.
+/// Formats a count with its noun: `1 record`, `2 records`, `1,000,000 records`.
 pub(crate) fn count(number: u64, noun: &str) -> String {
     format!("{} {noun}{}", thousands(number), if number == 1 { "" } else { "s" })
 }
 
-/// A number with commas between the thousands.
+/// Formats a number with commas between the thousands.
 pub(crate) fn thousands(number: u64) -> String {
     let digits = number.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -22,7 +22,7 @@ pub(crate) fn thousands(number: u64) -> String {
     out
 }
 
-/// A size in decimal units, as disks and networks are sold.
+/// Formats a size in bytes in decimal units, as for disks and networks.
 pub(crate) fn bytes(size: u64) -> String {
     const UNITS: [(&str, f64); 4] = [("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)];
     #[expect(clippy::cast_precision_loss, reason = "shown with one decimal")]
@@ -33,33 +33,29 @@ pub(crate) fn bytes(size: u64) -> String {
     }
 }
 
-/// How many a second; 0 where no time passed.
+/// Returns the rate per second; 0 for an empty duration.
 pub(crate) fn per_second(amount: u64, time: Duration) -> f64 {
     let seconds = time.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a rate is no exact number")]
+    #[expect(clippy::cast_precision_loss, reason = "a rate is approximate")]
     let amount = amount as f64;
     if seconds > 0.0 { amount / seconds } else { 0.0 }
 }
 
-/// A rate of whole things.
+/// Returns the rate per second, rounded to a whole number.
 pub(crate) fn rate(amount: u64, time: Duration) -> u64 {
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "`as` saturates, which is what is wanted"
-    )]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "`as` saturates as intended")]
     let whole = per_second(amount, time).round() as u64;
     whole
 }
 
-/// A time in RFC 3339, in UTC, with milliseconds; `-` where there is none or it is out of range.
+/// Formats a time in RFC 3339, in UTC with milliseconds; `-` for a missing time or one out of range.
 pub(crate) fn time(milliseconds: Option<i64>) -> String {
     milliseconds
         .and_then(|milliseconds| Timestamp::from_millisecond(milliseconds).ok())
         .map_or_else(|| "-".to_owned(), |time| format!("{time:.3}"))
 }
 
-/// A duration in the largest unit that divides it, as `floe::units` reads it.
+/// Formats a duration in the largest unit that divides it, as `floe::units` parses it.
 pub(crate) fn duration(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
     if milliseconds == 0 && !duration.is_zero() {
@@ -77,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_and_sizes() {
+    fn counts_and_sizes_are_formatted() {
         assert_eq!(count(1, "record"), "1 record");
         assert_eq!(count(0, "record"), "0 records");
         assert_eq!(count(1_234_567, "record"), "1,234,567 records");
@@ -88,13 +84,13 @@ mod tests {
     }
 
     #[test]
-    fn rates() {
+    fn rates_are_rounded() {
         assert_eq!(rate(100, Duration::from_millis(500)), 200);
         assert_eq!(rate(100, Duration::ZERO), 0);
     }
 
     #[test]
-    fn times() {
+    fn times_are_rfc_3339() {
         assert_eq!(time(Some(1_700_000_000_500)), "2023-11-14T22:13:20.500Z");
         assert_eq!(time(Some(0)), "1970-01-01T00:00:00.000Z");
         assert_eq!(time(None), "-");
@@ -102,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn durations_can_be_read_back() {
+    fn durations_parse_back() {
         for (given, text) in [
             (Duration::from_secs(7200), "2h"),
             (Duration::from_secs(90), "90s"),

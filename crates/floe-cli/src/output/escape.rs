@@ -1,9 +1,9 @@
-//! Bytes for terminals, and escapes in what is typed.
+//! Escapes: of bytes that a terminal cannot show, and in command-line arguments.
 
 use std::borrow::Cow;
 
-/// Whether a terminal can show these bytes without being upset: UTF-8, and of the control characters only tabs and
-/// ends of lines.
+/// Whether a terminal shows these bytes without side effects: UTF-8 without control characters other than tabs and line
+/// ends.
 pub(crate) fn is_printable(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let text = text.strip_suffix('\r').unwrap_or(text);
@@ -11,7 +11,7 @@ pub(crate) fn is_printable(bytes: &[u8]) -> bool {
     while let Some(c) = rest.next() {
         let fine = match c {
             '\t' | '\n' => true,
-            // On its own it moves back to the start of the line and hides what was there.
+            // A lone carriage return would overwrite the line.
             '\r' => rest.peek() == Some(&'\n'),
             _ => !c.is_control(),
         };
@@ -22,12 +22,12 @@ pub(crate) fn is_printable(bytes: &[u8]) -> bool {
     true
 }
 
-/// The bytes if a terminal can show them, else with `\xNN` for what it cannot.
+/// Returns the bytes, with `\xNN` for those that a terminal cannot show.
 pub(crate) fn for_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
     if is_printable(bytes) { Cow::Borrowed(bytes) } else { Cow::Owned(escape(bytes).into_bytes()) }
 }
 
-/// On one line, for a cell of a table.
+/// Returns the bytes on one line, for a table cell.
 pub(crate) fn for_cell(bytes: &[u8]) -> String {
     escape(bytes)
 }
@@ -53,7 +53,7 @@ fn escape(bytes: &[u8]) -> String {
     out
 }
 
-/// Resolves `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN` as typed; anything else behind a `\` stays as it is.
+/// Resolves the escapes `\n`, `\t`, `\r`, `\0`, `\\` and `\xNN`; any other `\` stays.
 pub(crate) fn unescape(text: &str) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -75,7 +75,7 @@ pub(crate) fn unescape(text: &str) -> Vec<u8> {
     out
 }
 
-/// What `\` and this letter stand for.
+/// Returns the byte of a one-letter escape.
 fn simple_escape(letter: u8) -> Option<u8> {
     match letter {
         b'n' => Some(b'\n'),
@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_terminal_can_show() {
+    fn printable_bytes_are_recognised() {
         for fine in ["", "plain", "tab\there", "two\nlines", "dos\r\nlines\r", "äöü 語"] {
             assert!(is_printable(fine.as_bytes()), "{fine:?}");
         }
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn escapes_lose_nothing() {
+    fn escapes_are_reversible() {
         assert_eq!(for_terminal(b"a\\b").as_ref(), b"a\\b");
         assert_eq!(for_terminal(b"a\\b\xff\0\n").as_ref(), br"a\\b\xff\x00\n");
         assert_eq!(for_terminal("ä\u{9b}".as_bytes()).as_ref(), "ä\\u{9b}".as_bytes());
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn typed_escapes() {
+    fn escapes_in_arguments_are_resolved() {
         assert_eq!(unescape(r"\t"), b"\t");
         assert_eq!(unescape(r"a\n\\n\x00\xFf"), b"a\n\\n\0\xff");
         assert_eq!(unescape(r"\q \x1 \"), br"\q \x1 \");

@@ -1,39 +1,18 @@
-//! How results are printed.
+//! Printing of results.
 
 pub(crate) mod amount;
 pub(crate) mod escape;
 pub(crate) mod record;
+pub(crate) mod row;
 pub(crate) mod stdout;
 pub(crate) mod template;
 
-use clap::ValueEnum;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::exit::Outcome;
+use crate::{exit::Outcome, format::OutputFormat};
 
-/// The forms of `--output`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-pub(crate) enum OutputFormat {
-    /// For people and pipes
-    #[default]
-    Text,
-    /// One JSON document
-    Json,
-    /// One JSON object on each line
-    Jsonl,
-    /// Columns with headings
-    Table,
-}
-
-impl OutputFormat {
-    /// Whether programs read the result, so that errors are JSON too.
-    pub(crate) fn is_json(self) -> bool {
-        matches!(self, Self::Json | Self::Jsonl)
-    }
-}
-
-/// Prints a result that is one thing.
+/// Prints a single result.
 pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {
     let printed = match format {
         OutputFormat::Text | OutputFormat::Table => text.to_owned(),
@@ -43,7 +22,7 @@ pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str)
     stdout::print(printed.as_bytes())
 }
 
-/// Prints a result that is a list.
+/// Prints a list.
 pub(crate) fn print_list(format: OutputFormat, list: &List) -> Outcome {
     let printed = match format {
         OutputFormat::Text => list.text.clone(),
@@ -54,20 +33,20 @@ pub(crate) fn print_list(format: OutputFormat, list: &List) -> Outcome {
     stdout::print(printed.as_bytes())
 }
 
-/// A list in all the forms that it can be printed in.
+/// List in every output format.
 #[derive(Debug, Default)]
 pub(crate) struct List {
-    /// The headings of the table.
+    /// Headings of the table.
     pub(crate) headings: Vec<&'static str>,
-    /// The rows of the table.
+    /// Rows of the table.
     pub(crate) rows: Vec<Vec<String>>,
-    /// The entries for programs.
+    /// Entries as JSON.
     pub(crate) documents: Vec<Value>,
-    /// Everything as plain lines.
+    /// Entries as text.
     pub(crate) text: String,
 }
 
-/// Lines up `rows` under `headings`, without lines and colours that a pipe could not use.
+/// Aligns `rows` under `headings`, without rules and colours, which a pipe cannot use.
 pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
@@ -88,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_table_is_plain_and_lined_up() {
+    fn table_is_plain_and_aligned() {
         let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["orders".to_owned(), "12".to_owned()]];
         assert_eq!(table(&["name", "partitions"], &rows), "NAME    PARTITIONS\na       1\norders  12\n");
         assert_eq!(table(&["name"], &[]), "NAME\n");

@@ -1,36 +1,24 @@
-//! How `consume` prints records.
+//! Record formats of `floe consume`.
 
 use std::io::{self, Write};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 
-use super::{OutputFormat, amount, escape, stdout::note, template::Template};
+use super::{amount, escape, row::Row, stdout::note, template::Template};
+use crate::format::OutputFormat;
 
-/// A record as it is printed.
-#[derive(Debug)]
-pub(crate) struct Row<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: u32,
-    pub(crate) offset: i64,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) timestamp: Option<i64>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: &'a [u8],
-    pub(crate) headers: Vec<(&'a str, &'a [u8])>,
-}
-
-/// Prints records one after another, and what stands before, between and behind them.
+/// Prints a sequence of records with its header, separators and end.
 #[derive(Debug)]
 pub(crate) struct RecordPrinter {
-    form: Form,
+    format: RecordFormat,
     on_terminal: bool,
-    /// Whether standard error has been told that bytes were made fit for the terminal.
+    /// Whether the note about escaped bytes has been printed.
     noted: bool,
     printed: u64,
 }
 
 #[derive(Debug)]
-enum Form {
+enum RecordFormat {
     Value,
     Template(Template),
     JsonLines,
@@ -38,48 +26,51 @@ enum Form {
     Table,
 }
 
-/// Widths of the columns before the value. Records come one at a time, so that nothing is known about the widest.
+/// Width of the key column. Records are printed one at a time, so the widest key is unknown.
 const KEY_WIDTH: usize = 16;
 const HEADING: &str = "PARTITION  OFFSET        TIME                      KEY               VALUE\n";
 
 impl RecordPrinter {
-    /// Prints as `output` says, or as `template` does.
+    /// Prints in the given format; a template replaces the text format.
     pub(crate) fn new(output: OutputFormat, template: Option<Template>, on_terminal: bool) -> Self {
-        let form = match (output, template) {
-            (OutputFormat::Text, None) => Form::Value,
-            (OutputFormat::Text, Some(template)) => Form::Template(template),
-            (OutputFormat::Jsonl, _) => Form::JsonLines,
-            (OutputFormat::Json, _) => Form::JsonArray,
-            (OutputFormat::Table, _) => Form::Table,
+        let format = match (output, template) {
+            (OutputFormat::Text, None) => RecordFormat::Value,
+            (OutputFormat::Text, Some(template)) => RecordFormat::Template(template),
+            (OutputFormat::Jsonl, _) => RecordFormat::JsonLines,
+            (OutputFormat::Json, _) => RecordFormat::JsonArray,
+            (OutputFormat::Table, _) => RecordFormat::Table,
         };
-        Self { form, on_terminal, noted: false, printed: 0 }
+        Self { format, on_terminal, noted: false, printed: 0 }
     }
 
-    /// Whether only values are printed, so that the caller need not gather the rest.
+    /// Whether only values are printed, so that the caller may skip the other fields.
     pub(crate) fn wants_values_only(&self) -> bool {
-        matches!(self.form, Form::Value)
+        matches!(self.format, RecordFormat::Value)
     }
 
-    /// How many records were printed.
+    /// Number of printed records.
     pub(crate) fn printed(&self) -> u64 {
         self.printed
     }
 
-    /// Prints what stands before the first record.
+    /// Prints the start of the sequence.
     pub(crate) fn begin(&self, out: &mut impl Write) -> io::Result<()> {
-        match self.form {
-            Form::Table => out.write_all(HEADING.as_bytes()),
-            Form::JsonArray => out.write_all(b"["),
-            Form::Value | Form::Template(_) | Form::JsonLines => Ok(()),
+        match self.format {
+            RecordFormat::Table => out.write_all(HEADING.as_bytes()),
+            RecordFormat::JsonArray => out.write_all(b"["),
+            RecordFormat::Value | RecordFormat::Template(_) | RecordFormat::JsonLines => Ok(()),
         }
     }
 
-    /// Prints what stands behind the last record.
+    /// Prints the end of the sequence.
     pub(crate) fn end(&self, out: &mut impl Write) -> io::Result<()> {
-        match self.form {
-            Form::JsonArray if self.printed == 0 => out.write_all(b"]\n"),
-            Form::JsonArray => out.write_all(b"\n]\n"),
-            Form::Value | Form::Template(_) | Form::JsonLines | Form::Table => Ok(()),
+        match self.format {
+            RecordFormat::JsonArray if self.printed == 0 => out.write_all(b"]\n"),
+            RecordFormat::JsonArray => out.write_all(b"\n]\n"),
+            RecordFormat::Value
+            | RecordFormat::Template(_)
+            | RecordFormat::JsonLines
+            | RecordFormat::Table => Ok(()),
         }
     }
 
@@ -98,25 +89,25 @@ impl RecordPrinter {
 
     /// Prints one record.
     pub(crate) fn write(&mut self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
-        match &self.form {
-            Form::Value => return self.write_value(out, row.value),
-            Form::Template(template) => {
+        match &self.format {
+            RecordFormat::Value => return self.write_value(out, row.value),
+            RecordFormat::Template(template) => {
                 template.write(out, row, self.on_terminal)?;
-                let unfit = self.on_terminal
+                let escaped = self.on_terminal
                     && !(escape::is_printable(row.value) && row.key.is_none_or(escape::is_printable));
-                if unfit {
+                if escaped {
                     self.note_once();
                 }
             }
-            Form::JsonLines => {
+            RecordFormat::JsonLines => {
                 write_json(out, row)?;
                 out.write_all(b"\n")?;
             }
-            Form::JsonArray => {
+            RecordFormat::JsonArray => {
                 out.write_all(if self.printed == 0 { b"\n" } else { b",\n" })?;
                 write_json(out, row)?;
             }
-            Form::Table => writeln!(
+            RecordFormat::Table => writeln!(
                 out,
                 "{:<9}  {:<12}  {:<24}  {:<KEY_WIDTH$}  {}",
                 row.partition,
@@ -134,7 +125,7 @@ impl RecordPrinter {
         if !self.noted {
             self.noted = true;
             note(
-                "note: bytes that a terminal cannot show are printed as \\xNN; write to a pipe or a file for the exact bytes",
+                "note: bytes that a terminal cannot show are printed as \\xNN; use a pipe or a file for the exact bytes",
             );
         }
     }
@@ -167,7 +158,7 @@ fn write_json(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
     out.write_all(b"}")
 }
 
-/// Text as a string, other bytes as `{"b64": …}`, so that nothing is lost.
+/// Writes UTF-8 as a string and other bytes as `{"b64": …}`, so that no byte is lost.
 fn write_json_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(serde_json::to_writer(out, text)?),
@@ -217,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn json_holds_everything() {
+    fn json_has_every_field() {
         let expected = json!([
             {"topic": "orders", "partition": 1, "offset": 7, "timestamp": 1_700_000_000_500_i64,
              "headers": [{"name": "n", "value": "1"}, {"name": "n", "value": {"b64": "/w=="}}],
@@ -241,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_table_is_one_line_a_record() {
+    fn table_has_one_line_per_record() {
         let table = String::from_utf8(print(OutputFormat::Table, &rows(), false)).unwrap();
         assert_eq!(
             table,

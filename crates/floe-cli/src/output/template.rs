@@ -1,12 +1,12 @@
-//! `--format`: how each record is printed.
+//! `--format`: template of a record.
 
 use std::io::{self, Write};
 
 use floe::url::nearest;
 
-use super::{amount, escape, record::Row};
+use super::{amount, escape, row::Row};
 
-/// A field of a record, in both spellings.
+/// Field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Field {
     Topic,
@@ -15,13 +15,13 @@ enum Field {
     Key,
     Value,
     Headers,
-    /// RFC 3339.
+    /// Time in RFC 3339.
     Time,
-    /// Milliseconds since the Unix epoch.
+    /// Time in milliseconds since the Unix epoch.
     Milliseconds,
 }
 
-/// The fields with their names in braces and their letters behind `%`.
+/// Fields with their names in braces and their letters after `%`.
 const FIELDS: [(&str, Option<u8>, Field); 8] = [
     ("topic", Some(b't'), Field::Topic),
     ("partition", Some(b'p'), Field::Partition),
@@ -39,17 +39,17 @@ enum Part {
     Field(Field),
 }
 
-/// A format taken apart.
+/// Parsed format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Template {
     parts: Vec<Part>,
 }
 
 impl Template {
-    /// Reads a format. A newline is added unless it ends with one, or with `\c`.
+    /// Parses a format. A newline is added unless it ends with one, or with `\c`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let (text, ends_as_it_is) = match text.strip_suffix("\\c") {
-            // Behind another backslash it is that backslash and a `c`.
+        let (text, no_newline) = match text.strip_suffix("\\c") {
+            // After another backslash, `\c` is an escaped backslash and a `c`.
             Some(before) if before.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0 => {
                 (before, true)
             }
@@ -62,7 +62,7 @@ impl Template {
             let (field, used) = match c {
                 '%' => percent(rest)?,
                 '{' => braces(rest)?,
-                // Kept for `unescape`, so that `\{` and `\%` are told from the start of a field.
+                // Other escapes stay for `unescape`; `\{` and `\%` must not start a field.
                 '\\' if rest.starts_with("\\{") || rest.starts_with("\\%") => (Token::Text(&rest[1..2]), 2),
                 '\\' => {
                     let used = rest.char_indices().nth(2).map_or(rest.len(), |(at, _)| at);
@@ -81,13 +81,13 @@ impl Template {
         }
         push_literal(&mut parts, &mut literal);
         let newline_at_end = matches!(parts.last(), Some(Part::Literal(bytes)) if bytes.ends_with(b"\n"));
-        if !ends_as_it_is && !newline_at_end {
+        if !no_newline && !newline_at_end {
             parts.push(Part::Literal(b"\n".to_vec()));
         }
         Ok(Self { parts })
     }
 
-    /// Prints one record; keys and values are made fit for a terminal where there is one.
+    /// Prints one record, with keys, values and headers escaped for a terminal.
     pub(crate) fn write(&self, out: &mut impl Write, row: &Row<'_>, on_terminal: bool) -> io::Result<()> {
         fn bytes(out: &mut impl Write, bytes: &[u8], on_terminal: bool) -> io::Result<()> {
             if on_terminal { out.write_all(&escape::for_terminal(bytes)) } else { out.write_all(bytes) }
@@ -132,7 +132,7 @@ fn push_literal(parts: &mut Vec<Part>, literal: &mut String) {
     }
 }
 
-/// A field by its letter, or `%%`.
+/// Parses a field by its letter, or `%%`.
 fn percent(rest: &str) -> Result<(Token<'_>, usize), String> {
     let letter = rest.as_bytes().get(1).copied();
     if letter == Some(b'%') {
@@ -143,19 +143,19 @@ fn percent(rest: &str) -> Result<(Token<'_>, usize), String> {
         None => {
             let shown = rest.chars().take(2).collect::<String>();
             Err(format!(
-                "unknown field {shown:?} in the format: write %t %p %o %k %s %h %T, or %% for a percent sign"
+                "unknown field {shown:?} in the format: use %t %p %o %k %s %h %T, or %% for a percent sign"
             ))
         }
     }
 }
 
-/// A field by its name in one or two pairs of braces; a brace that no name follows is itself.
+/// Parses a field by its name in one or two pairs of braces; a brace without a name is literal.
 fn braces(rest: &str) -> Result<(Token<'_>, usize), String> {
     for (open, close) in [("{{", "}}"), ("{", "}")] {
         let Some(after) = rest.strip_prefix(open) else { continue };
         let length = after.bytes().take_while(|byte| byte.is_ascii_alphabetic() || *byte == b'_').count();
-        let (name, behind) = after.split_at(length);
-        if name.is_empty() || !behind.starts_with(close) {
+        let (name, rest) = after.split_at(length);
+        if name.is_empty() || !rest.starts_with(close) {
             continue;
         }
         let known = FIELDS.map(|(name, _, _)| name);
@@ -193,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn all_three_spellings() {
+    fn fields_have_three_spellings() {
         let expected = r"orders 2 7 ada one \xff a=1,b=2\n";
         assert_eq!(print("{topic} {partition} {offset} {key} {value} {headers}"), expected);
         assert_eq!(print("{{topic}} {{partition}} {{offset}} {{key}} {{value}} {{headers}}"), expected);
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_and_escapes() {
+    fn escapes_and_line_ends() {
         assert_eq!(print(r"%o\n"), r"7\n");
         assert_eq!(print(r"%o\c"), "7");
         assert_eq!(print(r"%o\\c"), r"7\\c\n");
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_are_refused() {
+    fn unknown_fields_are_rejected() {
         assert!(Template::parse("{ky}").unwrap_err().contains("did you mean \"key\"?"));
         assert!(Template::parse("{{x_y_z}}").unwrap_err().contains("fields are topic"));
         assert!(Template::parse("%x").unwrap_err().contains("\"%x\""));

@@ -1,7 +1,7 @@
-//! Where metrics and spans of a command go: `--telemetry`.
+//! `--telemetry`: export of metrics and spans.
 //!
-//! `otlp` sends them, `scrape` offers them, `server` passes on what `floe serve` counts. Both stand on the SDK of OpenTelemetry, which reads the standard variables
-//! of the environment by itself.
+//! `otlp` sends them, `scrape` serves them to Prometheus, and `server` exports the counters of `floe serve`. The
+//! OpenTelemetry SDK reads its standard environment variables.
 
 mod otlp;
 mod scrape;
@@ -27,57 +27,57 @@ use prometheus::{Registry, TextEncoder};
 use self::otlp::Headers;
 use crate::{
     exit::{self, Failure, Outcome},
-    output::OutputFormat,
+    format::OutputFormat,
 };
 
-/// How long the last metrics and spans may take to be delivered.
-const LAST_WORDS: Duration = Duration::from_secs(5);
+/// Deadline of the last export when the command ends.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where the conventions of OpenTelemetry have metrics offered.
+/// Address of the Prometheus exporter by the conventions of OpenTelemetry.
 const DEFAULT_SCRAPE: &str = "127.0.0.1:9464";
 
-/// One place for metrics or spans.
+/// Destination of metrics or spans.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Exporter {
-    /// Nowhere.
+    /// No export.
     Off,
-    /// Sent by OTLP.
+    /// Push by OTLP.
     Otlp,
-    /// Offered to Prometheus at this address.
+    /// Endpoint at this address, which Prometheus scrapes.
     Prometheus(String),
 }
 
-/// Reads one word of `--telemetry`.
+/// Parses one destination of `--telemetry`.
 pub(crate) fn parse_exporter(text: &str) -> Result<Exporter, String> {
     match text.split_once('=') {
         None => match text {
             "off" => Ok(Exporter::Off),
             "otlp" => Ok(Exporter::Otlp),
             "prometheus" => Ok(Exporter::Prometheus(DEFAULT_SCRAPE.to_owned())),
-            _ => Err("off, otlp, prometheus or prometheus=HOST:PORT".to_owned()),
+            _ => Err("use off, otlp, prometheus or prometheus=HOST:PORT".to_owned()),
         },
         Some(("prometheus", address)) if address.contains(':') => {
             Ok(Exporter::Prometheus(address.to_owned()))
         }
-        Some(_) => Err("only prometheus has an address, HOST:PORT".to_owned()),
+        Some(_) => Err("only prometheus takes an address, as prometheus=HOST:PORT".to_owned()),
     }
 }
 
-/// What collects metrics and spans while a command runs.
+/// Providers of metrics and spans while a command runs.
 #[derive(Debug, Default)]
 pub(crate) struct Telemetry {
     meters: Option<SdkMeterProvider>,
     tracers: Option<SdkTracerProvider>,
     registry: Option<Registry>,
-    /// What a server counts goes this way only: it shows the same at `/metrics` by itself.
+    /// OTLP export of the server counters; the server itself serves them at `/metrics`.
     server: Option<SdkMeterProvider>,
 }
 
 impl Telemetry {
-    /// Starts what `exporters` ask for, and makes it what clients find. `serves`: the command offers metrics itself.
+    /// Starts the exporters and installs the global providers. `serves`: the command serves `/metrics` itself.
     ///
     /// # Errors
-    /// An address that cannot be listened on, an endpoint that is none.
+    /// Fails for an unavailable listen address or an invalid endpoint.
     pub(crate) async fn start(
         exporters: &[Exporter],
         serves: bool,
@@ -100,13 +100,14 @@ impl Telemetry {
         if serves || !scraped.is_empty() {
             let registry = Registry::new();
             let exporter = opentelemetry_prometheus::exporter().with_registry(registry.clone()).build();
-            let exporter = exporter.map_err(|error| Failure::usage(format!("no metrics: {error}")))?;
+            let exporter =
+                exporter.map_err(|error| Failure::usage(format!("cannot export metrics: {error}")))?;
             meters = meters.with_reader(exporter);
             for address in scraped {
-                let bound = scrape::offer(address, registry.clone()).await?;
-                // Without this nobody could know a port that was taken because it was free.
+                let bound = scrape::serve(address, registry.clone()).await?;
+                // The caller cannot know a port that the operating system chose.
                 if address.ends_with(":0") {
-                    exit::tell(format, "metrics", &format!("http://{bound}/metrics"));
+                    exit::notify(format, "metrics", &format!("http://{bound}/metrics"));
                 }
             }
             started.registry = Some(registry);
@@ -132,21 +133,21 @@ impl Telemetry {
         Ok(started)
     }
 
-    /// The metrics as text for Prometheus, where somebody asked for them.
+    /// Returns a renderer of the metrics in the Prometheus text format, where they are collected.
     pub(crate) fn text(&self) -> Option<impl Fn() -> String + Send + Sync + 'static> {
         let registry = self.registry.clone()?;
         Some(move || exposition(&registry))
     }
 
-    /// Passes on what a server counts, where somebody asked for it.
-    pub(crate) fn tell_of(&self, metrics: &ServerMetrics) {
+    /// Exports the counters of a server, where OTLP is on.
+    pub(crate) fn export_server(&self, metrics: &ServerMetrics) {
         if let Some(provider) = &self.server {
-            server::pass_on(metrics, &provider.meter("floe-server"));
+            server::export(metrics, &provider.meter("floe-server"));
         }
     }
 
-    /// Runs a command in a span of its own, so that the records that it writes carry it. The environment may name the
-    /// parent, as one program tells another: `TRACEPARENT`.
+    /// Runs a command in its own span, which the records that it writes carry. The variable `TRACEPARENT` may name the
+    /// parent.
     pub(crate) async fn in_span(&self, name: &str, command: impl Future<Output = Outcome>) -> Outcome {
         if self.tracers.is_none() {
             return command.await;
@@ -164,34 +165,35 @@ impl Telemetry {
         outcome
     }
 
-    /// Delivers what is left, and says if that failed.
+    /// Exports the remaining metrics and spans.
     ///
     /// # Errors
-    /// What kept it from being delivered.
+    /// Fails if an exporter fails or the deadline elapses.
     pub(crate) async fn stop(self) -> Result<(), String> {
         let Self { meters, tracers, server, .. } = self;
-        // The exporters wait for the network, which the threads of the runtime must not.
-        let delivered = tokio::task::spawn_blocking(move || {
+        // The exporters block on the network, so they must not run on a runtime thread.
+        let exported = tokio::task::spawn_blocking(move || {
             let spans = tracers.map_or(Ok(()), |tracers| tracers.shutdown());
             let metrics = meters.map_or(Ok(()), |meters| meters.shutdown());
             let server = server.map_or(Ok(()), |meters| meters.shutdown());
             spans.and(metrics).and(server).map_err(|error| error.to_string())
         });
-        match tokio::time::timeout(LAST_WORDS, delivered).await {
+        match tokio::time::timeout(SHUTDOWN_TIMEOUT, exported).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(stopped)) => Err(stopped.to_string()),
-            Err(_) => Err(format!("not delivered within {LAST_WORDS:?}")),
+            Err(_) => Err(format!("not exported within {SHUTDOWN_TIMEOUT:?}")),
         }
     }
 }
 
+/// Returns the context that `TRACEPARENT` names, or an empty one.
 fn parent() -> Context {
     let given: Option<TraceContext> =
         env::var(TRACEPARENT.to_ascii_uppercase()).ok().and_then(|text| text.parse().ok());
     given.map_or_else(Context::new, |given| Context::new().with_remote_span_context(given.to_span_context()))
 }
 
-/// What tells this process apart; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` come first.
+/// Returns the resource of this process; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` take precedence.
 fn resource() -> Resource {
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
     let named = env::var("OTEL_SERVICE_NAME").is_ok_and(|name| !name.is_empty())
@@ -203,8 +205,8 @@ fn resource() -> Resource {
 fn exposition(registry: &Registry) -> String {
     let mut text = String::new();
     if let Err(error) = TextEncoder::new().encode_utf8(&registry.gather(), &mut text) {
-        // Half of the metrics would look like all of them.
-        text = format!("# metrics cannot be written: {error}\n");
+        // A partial exposition would look complete.
+        text = format!("# cannot render metrics: {error}\n");
     }
     text
 }
@@ -214,7 +216,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn exporters_are_named() {
+    fn exporters_are_parsed() {
         assert_eq!(parse_exporter("off"), Ok(Exporter::Off));
         assert_eq!(parse_exporter("otlp"), Ok(Exporter::Otlp));
         assert_eq!(parse_exporter("prometheus"), Ok(Exporter::Prometheus("127.0.0.1:9464".to_owned())));

@@ -1,4 +1,4 @@
-//! Metrics offered to Prometheus.
+//! Metrics endpoint for Prometheus.
 
 use std::{io, net::SocketAddr};
 
@@ -9,20 +9,20 @@ use tokio::net::TcpListener;
 use super::exposition;
 use crate::exit::{Failure, Outcome};
 
-/// Listens, and answers `/metrics` as long as the runtime lives. Returns where.
+/// Serves `/metrics` until the runtime ends, and returns the bound address.
 ///
 /// # Errors
-/// When the address cannot be listened on.
-pub(super) async fn offer(address: &str, registry: Registry) -> Outcome<SocketAddr> {
-    let refuse = |error: io::Error| Failure::io(format!("cannot offer metrics at {address}"), &error);
-    let listener = TcpListener::bind(address).await.map_err(refuse)?;
-    let bound = listener.local_addr().map_err(refuse)?;
+/// Fails for an address that cannot be bound.
+pub(super) async fn serve(address: &str, registry: Registry) -> Outcome<SocketAddr> {
+    let failed = |error: io::Error| Failure::io(format!("cannot serve metrics at {address}"), &error);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
     let answer = move || {
         let text = exposition(&registry);
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
     let router = Router::new().route("/metrics", get(answer));
-    // It ends with the command: nobody waits for the last look at its metrics.
+    // The endpoint ends with the command, without waiting for a last scrape.
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(bound)
 }

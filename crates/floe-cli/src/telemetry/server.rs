@@ -1,10 +1,10 @@
-//! What a server counts, as metrics of OpenTelemetry.
+//! Counters of a server as OpenTelemetry metrics.
 
 use floe_server::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 use opentelemetry::{KeyValue, metrics::Meter};
 
-/// Has the counters looked at whenever somebody collects.
-pub(super) fn pass_on(metrics: &ServerMetrics, meter: &Meter) {
+/// Registers an observable instrument for each metric family; a collection reads the counters.
+pub(super) fn export(metrics: &ServerMetrics, meter: &Meter) {
     for MetricFamily { name, help, kind, .. } in metrics.families() {
         let metrics = metrics.clone();
         let points = move || {
@@ -38,7 +38,7 @@ pub(super) fn pass_on(metrics: &ServerMetrics, meter: &Meter) {
     }
 }
 
-/// The name as OpenTelemetry writes names, from which Prometheus would make the one at `/metrics` again.
+/// Returns the name in OpenTelemetry notation, which Prometheus converts back to the one at `/metrics`.
 fn dotted(name: &str) -> String {
     name.strip_suffix("_total").unwrap_or(name).replace('_', ".")
 }

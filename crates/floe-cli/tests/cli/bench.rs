@@ -3,7 +3,7 @@
 use crate::{cluster::Cluster, support::Dir};
 
 #[test]
-fn the_json_of_a_bench_is_the_contract() {
+fn bench_json_has_the_documented_fields() {
     let dir = Dir::with_topics(&["mine"]);
     let run = dir
         .run(&[
@@ -20,7 +20,7 @@ fn the_json_of_a_bench_is_the_contract() {
             "json",
         ])
         .ok()
-        .tells("");
+        .stderr_is("");
     let json = run.json();
     for path in [
         "/produce/records_per_second",
@@ -48,7 +48,7 @@ fn the_json_of_a_bench_is_the_contract() {
 }
 
 #[test]
-fn a_bench_measures_with_the_settings_in_force() {
+fn bench_uses_the_effective_settings() {
     let dir = Dir::new();
     dir.file(
         "floe.toml",
@@ -65,7 +65,7 @@ fn a_bench_measures_with_the_settings_in_force() {
 }
 
 #[test]
-fn a_bench_for_people_and_one_in_memory() {
+fn bench_prints_text_for_a_memory_store() {
     let dir = Dir::new();
     let text = dir.run(&["bench", "--records", "1000", "--url", "memory:"]).ok().text();
     assert!(
@@ -78,7 +78,7 @@ fn a_bench_for_people_and_one_in_memory() {
 }
 
 #[test]
-fn impossible_benches_are_refused() {
+fn invalid_bench_options_are_rejected() {
     let dir = Dir::new();
     for args in [
         ["--records", "0"],
@@ -92,40 +92,40 @@ fn impossible_benches_are_refused() {
 }
 
 #[test]
-fn a_bench_that_fails_leaves_no_topic() {
+fn failed_bench_leaves_no_topic() {
     let dir = Dir::new();
-    // A record larger than a batch may be.
+    // A record larger than the largest batch.
     dir.run(&["bench", "--records", "3", "--size", "16MiB"]).code(1).mentions("record_too_large");
     dir.run(&["topic", "list"]).ok().prints("");
 }
 
 #[test]
-fn quickstart_shows_everything_and_leaves_nothing() {
+fn quickstart_runs_and_leaves_no_files() {
     let dir = Dir::new();
-    let run = dir.run(&["quickstart"]).ok().tells("");
+    let run = dir.run(&["quickstart"]).ok().stderr_is("");
     let text = run.text();
     for part in [
         "in:  key=ada value=\"hello, stream\" -> acknowledged, partition 0, offset 0",
         "out: partition 0, offset 0, ",
         "0 lost, 0 duplicated, 0 out of order",
-        "What next:",
+        "Next steps:",
     ] {
         assert!(text.contains(part), "{part:?} is not in {text}");
     }
     let url = text.split_whitespace().find_map(|word| word.strip_prefix("embedded:")).unwrap();
     assert!(!std::path::Path::new(url).exists(), "{url} is still there");
-    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "something was left in the working folder");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "files remain in the working directory");
 }
 
 #[test]
-fn what_quickstart_suggests_works() {
+fn suggested_commands_of_quickstart_work() {
     let dir = Dir::new();
     let text = dir.run(&["quickstart"]).ok().text();
     let suggested: Vec<_> =
-        text.split("What next:").nth(1).unwrap().lines().filter(|line| line.starts_with("  ")).collect();
+        text.split("Next steps:").nth(1).unwrap().lines().filter(|line| line.starts_with("  ")).collect();
     assert!(suggested.len() >= 5, "{suggested:?}");
     for line in suggested {
-        // The command stands before the first run of spaces, its explanation behind.
+        // Two spaces separate the command from its explanation.
         let command = line.trim().split("   ").next().unwrap().split("  ").next().unwrap();
         let (input, command) = match command.split_once(" | ") {
             Some((echo, command)) => (echo.trim_start_matches("echo ").trim_matches('\''), command),
@@ -139,7 +139,7 @@ fn what_quickstart_suggests_works() {
 }
 
 #[test]
-fn clusters_are_measured_as_well() {
+fn bench_runs_on_clusters() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let bench =
         |url: &str| dir.run(&["bench", "--records", "3000", "--size", "50", "-o", "json", "--url", url]);
@@ -152,10 +152,10 @@ fn clusters_are_measured_as_well() {
         );
         // Walrus cannot delete topics.
         assert_eq!(
-            run.stderr.contains(" stays: the walrus engine cannot delete it"),
+            run.stderr.contains(" remains: the walrus engine cannot delete topics"),
             url.starts_with("walrus")
         );
     }
-    bench(&format!("{}&framing=plain", cluster.walrus_url())).code(2).mentions("values must be text");
+    bench(&format!("{}&framing=plain", cluster.walrus_url())).code(2).mentions("binary values");
     dir.run(&["bench", "--partitions", "2", "--url", &cluster.walrus_url()]).code(1).mentions("unsupported");
 }

@@ -1,4 +1,4 @@
-//! A cluster in this process for the binary to talk to, plain or over TLS.
+//! Cluster in the test process that the binary connects to, with or without TLS.
 
 use std::net::SocketAddr;
 
@@ -11,10 +11,10 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::support::{Dir, Run};
 
-/// Options for a server that is slow to answer.
+/// Long deadlines, for a server on a busy machine.
 pub(crate) const PATIENT: &str = "connect-timeout=60s&request-timeout=60s&metadata-timeout=60s";
 
-/// A server with topics in memory. Lives on threads of its own, while the test waits for the binary.
+/// Server with topics in memory, on its own threads, so that the test may block on the binary.
 pub(crate) struct Cluster {
     runtime: Runtime,
     server: TestServer,
@@ -33,7 +33,7 @@ impl Cluster {
         self.server.fluvio_address()
     }
 
-    /// The deadlines are those of a machine that has other things to do.
+    /// URL with long deadlines.
     pub(crate) fn url(&self) -> String {
         format!("fluvio://{}?{PATIENT}", self.address())
     }
@@ -52,7 +52,7 @@ impl Cluster {
         dir.command(args).env("FLOE_URL", self.url()).output().unwrap().into()
     }
 
-    /// A port in front of the controller that speaks TLS, as a real one has.
+    /// Opens a TLS port in front of the controller, as a real cluster has.
     pub(crate) fn tls_port(&self, acceptor: TlsAcceptor) -> SocketAddr {
         let listener = self.runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let (address, to) = (listener.local_addr().unwrap(), self.address());
@@ -61,7 +61,7 @@ impl Cluster {
                 let (client, _) = listener.accept().await.unwrap();
                 let (acceptor, to) = (acceptor.clone(), to.clone());
                 tokio::spawn(async move {
-                    // A client that breaks off is what some tests are about.
+                    // Some tests break off the handshake.
                     let Ok(mut client) = acceptor.accept(client).await else { return };
                     let mut server = TcpStream::connect(&to).await.unwrap();
                     let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;

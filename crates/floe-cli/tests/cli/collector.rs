@@ -1,4 +1,4 @@
-//! A receiver of OTLP, of the kind that collectors are, small enough for a test.
+//! OTLP receiver for tests.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message as _;
 
-/// Takes what is sent to it, until the test ends.
+/// HTTP server that stores OTLP requests until the test ends.
 pub(crate) struct Collector {
     address: String,
     received: Arc<Mutex<Received>>,
@@ -26,7 +26,7 @@ struct Received {
     traces: Vec<ExportTraceServiceRequest>,
     metrics: Vec<ExportMetricsServiceRequest>,
     problems: Vec<String>,
-    /// Of every request, in lower case.
+    /// Request heads in lower case.
     heads: Vec<String>,
 }
 
@@ -35,28 +35,28 @@ impl Collector {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let received: Arc<Mutex<Received>> = Arc::default();
-        let keep = Arc::clone(&received);
-        // It ends with the process of the test.
+        let sink = Arc::clone(&received);
+        // The thread ends with the test process.
         thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
-                let keep = Arc::clone(&keep);
-                thread::spawn(move || serve(socket, &keep));
+                let sink = Arc::clone(&sink);
+                thread::spawn(move || serve(socket, &sink));
             }
         });
         Self { address, received }
     }
 
-    /// What the commands are given as endpoint.
+    /// Endpoint URL for commands.
     pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    /// The heads of all requests so far, in lower case.
+    /// Heads of all requests so far, in lower case.
     pub(crate) fn heads(&self) -> Vec<String> {
         self.received.lock().unwrap().heads.clone()
     }
 
-    /// All spans so far.
+    /// Spans of all requests so far.
     #[track_caller]
     pub(crate) fn spans(&self) -> Vec<Span> {
         let received = self.received.lock().unwrap();
@@ -65,7 +65,7 @@ impl Collector {
         resources.flat_map(|resource| &resource.scope_spans).flat_map(|scope| scope.spans.clone()).collect()
     }
 
-    /// The last values of the points of a sum that have this attribute, added up.
+    /// Adds up the latest points of a sum that have this attribute.
     #[track_caller]
     pub(crate) fn sum(&self, name: &str, (key, value): (&str, &str)) -> f64 {
         let received = self.received.lock().unwrap();
@@ -75,7 +75,7 @@ impl Collector {
         let metrics = scopes.flat_map(|scope| &scope.metrics).filter(|metric| metric.name == name);
         let points = metrics.flat_map(|metric| match &metric.data {
             Some(Data::Sum(sum)) => sum.data_points.clone(),
-            other => panic!("{name} is no sum: {other:?}"),
+            other => panic!("{name} is not a sum: {other:?}"),
         });
         let points = points.filter(|point| attribute(&point.attributes, key).as_deref() == Some(value));
         points
@@ -87,7 +87,7 @@ impl Collector {
             .sum()
     }
 
-    /// An attribute of everything that was sent, which must be the same everywhere.
+    /// Returns a resource attribute, which must be the same in all requests.
     #[track_caller]
     pub(crate) fn resource(&self, key: &str) -> String {
         let received = self.received.lock().unwrap();
@@ -104,13 +104,13 @@ impl Collector {
     }
 }
 
-/// Names of the metrics in a request.
+/// Returns the metric names of a request.
 fn names(request: &ExportMetricsServiceRequest) -> impl Iterator<Item = &str> {
     let scopes = request.resource_metrics.iter().flat_map(|resource| &resource.scope_metrics);
     scopes.flat_map(|scope| &scope.metrics).map(|metric| metric.name.as_str())
 }
 
-/// The text of an attribute, whatever its type.
+/// Returns an attribute of any type as text.
 pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     let found = attributes.iter().find(|attribute| attribute.key == key)?;
     match found.value.as_ref()?.value.as_ref()? {
@@ -120,7 +120,7 @@ pub(crate) fn attribute(attributes: &[KeyValue], key: &str) -> Option<String> {
     }
 }
 
-/// Answers the requests of one connection.
+/// Serves the requests of one connection.
 fn serve(socket: TcpStream, received: &Mutex<Received>) {
     let mut reader = BufReader::new(socket);
     while let Some((path, head, body)) = request(&mut reader) {
@@ -148,7 +148,7 @@ fn serve(socket: TcpStream, received: &Mutex<Received>) {
     }
 }
 
-/// Path, head in lower case, and body of the next request; `None` at the end of the connection.
+/// Reads path, head in lower case, and body of the next request; `None` at the end of the connection.
 fn request(reader: &mut BufReader<TcpStream>) -> Option<(String, String, Vec<u8>)> {
     let mut head = String::new();
     loop {

@@ -1,9 +1,9 @@
-//! `floe config` and the settings that commands take from elsewhere; `floe health --check`.
+//! `floe config`, settings from files and variables, and `floe health --check`.
 
 use crate::support::Dir;
 
 #[test]
-fn every_value_says_where_it_comes_from() {
+fn values_have_their_origin() {
     let dir = Dir::new();
     dir.file("floe.toml", b"[producer]\nlinger = \"5ms\"\n");
     let show = ["config", "show", "--origin", "producer.linger", "producer.batch_size"];
@@ -17,7 +17,7 @@ fn every_value_says_where_it_comes_from() {
 }
 
 #[test]
-fn a_mistake_ends_every_command_that_uses_settings_and_no_other() {
+fn invalid_setting_fails_only_commands_that_use_settings() {
     let dir = Dir::new();
     dir.file("floe.toml", b"[producer]\nlingr = \"5ms\"\n");
     let run = dir.run(&["topic", "list"]);
@@ -29,7 +29,7 @@ fn a_mistake_ends_every_command_that_uses_settings_and_no_other() {
 }
 
 #[test]
-fn commands_work_with_the_settings_of_a_profile() {
+fn profile_settings_apply_to_commands() {
     let dir = Dir::new();
     let toml = "[profiles.small]\nurl = \"embedded:here\"\nproducer.max_request_size = \"100B\"\n";
     dir.file("floe.toml", toml.as_bytes());
@@ -42,10 +42,10 @@ fn commands_work_with_the_settings_of_a_profile() {
 }
 
 #[test]
-fn a_check_is_one_line_with_the_exit_code_of_monitoring() {
+fn health_check_is_one_line_with_a_monitoring_exit_code() {
     let dir = Dir::new();
     dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n");
-    // Nobody listens on a port that was just given back.
+    // No process listens on a port that was just released.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let run = dir.run(&["health", "--check", "--url", &format!("walrus://127.0.0.1:{port}")]);
     assert_eq!(run.code, Some(2), "{run:?}");

@@ -1,4 +1,4 @@
-//! `floe consume`: where it begins, when it stops, and how it prints.
+//! `floe consume`: start position, end, and output formats.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -16,7 +16,7 @@ fn ten() -> Dir {
 }
 
 #[test]
-fn positions() {
+fn start_positions() {
     let dir = ten();
     for (from, expected) in [
         ("beginning", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
@@ -31,20 +31,20 @@ fn positions() {
         ("@-1h", "0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n"),
         ("@2200-01-01T00:00:00Z", ""),
     ] {
-        dir.run(&["consume", "t", "-e", "--from", from]).ok().prints(expected).tells("");
+        dir.run(&["consume", "t", "-e", "--from", from]).ok().prints(expected).stderr_is("");
     }
     dir.run(&["consume", "t", "-e"]).ok().prints("0\n1\n2\n3\n4\n5\n6\n7\n8\n9\n");
 }
 
 #[test]
-fn bad_positions() {
+fn invalid_positions_are_rejected() {
     let dir = ten();
     for from in ["yesterday", "--1", "@soon", "1.5", ""] {
         dir.run(&["consume", "t", "-e", "--from", from]).code(2).prints("");
     }
     dir.run(&["consume", "t", "--from", "stored", "-e"])
         .code(2)
-        .tells("error: --from stored needs --group: offsets are stored for a group\n");
+        .stderr_is("error: --from stored needs --group: offsets are stored for a group\n");
     dir.run(&["consume", "t", "-e", "--from", "11"])
         .code(3)
         .mentions("offset_out_of_range")
@@ -53,7 +53,7 @@ fn bad_positions() {
 }
 
 #[test]
-fn counts() {
+fn count_limits_the_records() {
     let dir = ten();
     dir.run(&["consume", "t", "--from", "beginning", "-n", "3"]).ok().prints("0\n1\n2\n");
     dir.run(&["consume", "t", "-e", "-n", "0"]).ok().prints("");
@@ -88,15 +88,15 @@ fn json_has_every_field() {
 }
 
 #[test]
-fn a_table_has_a_line_for_each_record() {
+fn table_has_one_line_per_record() {
     let dir = ten();
-    let run = dir.run(&["consume", "t", "-e", "-o", "table"]).ok().tells("10 records\n");
+    let run = dir.run(&["consume", "t", "-e", "-o", "table"]).ok().stderr_is("10 records\n");
     assert_eq!(run.text().lines().count(), 11);
     assert!(run.text().starts_with("PARTITION  OFFSET  "), "{}", run.text());
 }
 
 #[test]
-fn formats() {
+fn templates_are_applied() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t", "-k", "ada", "-H", "a=1", "-H", "b=2"], b"x\ny\n").ok();
     let consume = |format: &str| dir.run(&["consume", "t", "-e", "--format", format]);
@@ -118,9 +118,9 @@ fn formats() {
 }
 
 #[test]
-fn a_reader_that_leaves_is_no_failure() {
+fn closed_pipe_is_success() {
     let dir = Dir::with_topics(&["t"]);
-    // Far more than pipes and buffers hold.
+    // More than pipes and buffers hold.
     dir.feed(&["produce", "t"], &numbered_lines(100_000)).ok();
     for format in ["text", "jsonl", "json", "table"] {
         let mut child = dir.start(&["consume", "t", "-e", "-o", format]);
@@ -133,7 +133,7 @@ fn a_reader_that_leaves_is_no_failure() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_a_failure() {
+fn full_output_device_is_a_failure() {
     if !std::path::Path::new("/dev/full").exists() {
         return;
     }
@@ -141,17 +141,16 @@ fn an_output_that_cannot_be_written_is_a_failure() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
     let run = dir.command(&["consume", "t", "-e"]).stdout(full).stderr(Stdio::piped()).output().unwrap();
     assert_eq!(run.status.code(), Some(1));
-    let told = String::from_utf8_lossy(&run.stderr);
-    assert!(told.starts_with("error: cannot write to standard output\n"), "{told}");
+    let stderr = String::from_utf8_lossy(&run.stderr);
+    assert!(stderr.starts_with("error: cannot write to standard output\n"), "{stderr}");
 }
 
-/// In one process, since an embedded store serves one at a time.
 #[test]
-fn records_are_seen_as_they_come_and_a_full_pipe_holds_nothing_back() {
+fn records_are_flushed_before_waiting() {
     let dir = ten();
     let mut child = dir.start(&["consume", "t", "--from", "beginning"]);
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    // It waits for more at the end, so these come only if they are flushed.
+    // The command waits at the end of the topic, so the lines arrive only if it flushes first.
     for expected in 0..10 {
         assert_eq!(lines.next().unwrap().unwrap(), expected.to_string());
     }
@@ -160,7 +159,7 @@ fn records_are_seen_as_they_come_and_a_full_pipe_holds_nothing_back() {
 }
 
 #[test]
-fn lines_typed_slowly_are_sent_as_they_come() {
+fn slow_input_is_sent_line_by_line() {
     let dir = Dir::with_topics(&["t"]);
     let mut child = dir.start(&["produce", "t", "-o", "json"]);
     let mut stdin = child.stdin.take().unwrap();

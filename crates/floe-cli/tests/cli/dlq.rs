@@ -1,10 +1,10 @@
-//! Dead letters, listed and replayed.
+//! `floe dlq`: listing and replaying dead letters.
 
 use floe::{Client, consumer::StartAt, payload::OnUndecodable};
 
 use crate::{cluster::Cluster, support::Dir};
 
-/// A topic with three records of which the second is no number, and its dead letters in `counts-dead`.
+/// Creates a topic with three records, of which the second is not a number, and its dead letters in `counts-dead`.
 fn with_dead_letters() -> Dir {
     let dir = Dir::new();
     let url = format!("embedded:{}", dir.path().join("floe-data").display());
@@ -41,7 +41,7 @@ fn dead_letters_are_listed() {
     );
     let table = dir.run(&["dlq", "list", "counts-dead"]).ok().text();
     assert!(table.contains("counts/0/1") && table.contains("deserialization_error"), "{table}");
-    // Of a topic without dead letters, the records are shown as what they are.
+    // Other records are listed without an origin.
     let rows = dir.run(&["dlq", "list", "counts", "-n", "2", "-o", "jsonl"]).ok().json_lines();
     assert_eq!((rows.len(), &rows[0]["origin"]), (2, &serde_json::Value::Null));
     dir.run(&["dlq", "list", "nothing"]).code(3);
@@ -53,7 +53,7 @@ fn dead_letters_are_replayed_once() {
     dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 1 record\n");
     assert_eq!(dir.read("counts"), b"1\ntwo\n3\ntwo\n");
     dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 0 records\n");
-    // The record is as it was.
+    // The headers of the dead letter are removed.
     let read = dir.run(&["consume", "counts", "-e", "--from", "3", "-o", "jsonl"]).ok().json_lines();
     assert!(read[0]["headers"].as_array().is_none_or(Vec::is_empty), "{read:?}");
 
@@ -65,21 +65,21 @@ fn dead_letters_are_replayed_once() {
 }
 
 #[test]
-fn what_is_no_dead_letter_is_passed_over() {
+fn other_records_are_skipped() {
     let dir = Dir::with_topics(&["plain"]);
     dir.feed(&["produce", "plain"], b"a\nb\n").ok();
     let run = dir.run(&["dlq", "replay", "plain"]).ok();
-    run.prints("replayed 0 records\npassed over 2 records: no dead letters\n");
+    run.prints("replayed 0 records\nskipped 2 records: not dead letters\n");
     assert_eq!(dir.read("plain"), b"a\nb\n");
 }
 
 #[test]
-fn dead_letters_are_replayed_by_their_place() {
+fn dead_letters_are_replayed_by_address() {
     let dir = with_dead_letters();
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0"]).ok().prints("replayed 1 record\n");
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0,0/0"]).ok().prints("replayed 2 records\n");
     assert_eq!(dir.read("counts"), b"1\ntwo\n3\ntwo\ntwo\ntwo\n");
-    // Nothing was remembered, so a replay by group begins at the first.
+    // A replay by address stores no progress, so a replay by group begins at the first dead letter.
     dir.run(&["dlq", "replay", "counts-dead"]).ok().prints("replayed 1 record\n");
 
     for missing in ["0/1", "0/7", "3/0"] {
@@ -88,12 +88,12 @@ fn dead_letters_are_replayed_by_their_place() {
     assert_eq!(dir.read("counts").iter().filter(|byte| **byte == b'\n').count(), 7, "all or nothing");
     dir.run(&["dlq", "replay", "counts", "--at", "0/0"])
         .ok()
-        .prints("replayed 0 records\npassed over 1 record: no dead letters\n");
-    dir.run(&["dlq", "replay", "counts-dead", "--at", "0"]).code(2).mentions("write PARTITION/OFFSET");
+        .prints("replayed 0 records\nskipped 1 record: not dead letters\n");
+    dir.run(&["dlq", "replay", "counts-dead", "--at", "0"]).code(2).mentions("use PARTITION/OFFSET");
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0", "--group", "g"]).code(2);
 }
 
-/// Lists, replays, and reads what came of it, on a cluster.
+/// Lists and replays the dead letters of a cluster, and reads the replayed record.
 fn list_and_replay(dir: &Dir, url: &str) {
     let rows = dir.run(&["dlq", "list", "counts-dead", "-o", "jsonl", "--url", url]).ok().json_lines();
     assert_eq!(rows.len(), 1);
@@ -116,7 +116,7 @@ fn dead_letters_of_a_walrus_cluster_with_a_journal_are_listed_and_replayed() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let url = format!("{}&journal={}", cluster.walrus_url(), dir.path().join("journal").display());
     fill(&dir, &url);
-    // The end of a topic is that of what was taken so far: the letter has to come into the journal.
+    // The end of a topic is the end of its journal, so the dead letter has to reach the journal first.
     dir.run(&["consume", "counts-dead", "--from", "beginning", "-n", "1", "--url", &url])
         .ok()
         .prints("two\n");
@@ -124,7 +124,7 @@ fn dead_letters_of_a_walrus_cluster_with_a_journal_are_listed_and_replayed() {
 }
 
 #[test]
-fn without_offsets_it_is_said_what_is_missing() {
+fn engines_without_offsets_are_rejected_with_a_hint() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let url = cluster.walrus_url();
     dir.run(&["topic", "create", "dead", "--url", &url]).ok();

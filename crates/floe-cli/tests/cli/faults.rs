@@ -1,4 +1,4 @@
-//! Stores that are damaged, in use or out of reach.
+//! Stores that are damaged, in use or inaccessible.
 
 use std::{
     fs,
@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::{Dir, numbered_lines};
 
-/// Files with this extension below a folder.
+/// Finds files with this extension below a directory.
 fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -23,11 +23,11 @@ fn files(folder: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_store_in_use() {
+fn store_in_use_is_reported() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"a\n").ok();
     let mut holder = dir.start(&["consume", "t", "--from", "beginning"]);
-    // It has the store open when it prints.
+    // The first printed record proves that the store is open.
     let mut line = String::new();
     BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert_eq!(line, "a\n");
@@ -37,14 +37,14 @@ fn a_store_in_use() {
     holder.wait().unwrap();
     let refused = refused.code(1).prints("");
     assert!(refused.stderr.starts_with("error: "), "{}", refused.stderr);
-    refused.mentions("(store_in_use)\n").mentions("hint: close the process that has the store open");
+    refused.mentions("(store_in_use)\n").mentions("hint: stop the process that has the store open");
 
     dir.feed(&["produce", "t"], b"b\n").ok();
     assert_eq!(dir.read("t"), b"a\nb\n");
 }
 
 #[test]
-fn a_path_that_cannot_be_a_store() {
+fn unusable_path_is_reported() {
     let dir = Dir::new();
     dir.file("file", b"not a folder");
     for url in ["embedded:file", "embedded:file/below"] {
@@ -52,12 +52,12 @@ fn a_path_that_cannot_be_a_store() {
         assert!(run.stderr.starts_with("error: "), "{}", run.stderr);
         run.mentions("(storage_error)\n")
             .mentions("caused by: ")
-            .mentions("hint: choose a folder that can be written, with --url embedded:PATH or FLOE_URL\n");
+            .mentions("hint: choose a writable directory with --url embedded:PATH or FLOE_URL\n");
     }
     assert_eq!(fs::read(dir.path().join("file")).unwrap(), b"not a folder");
 }
 
-/// Changes one byte where `text` stands in the segments of the store.
+/// Changes one byte of the first `text` in the segments of the store.
 fn damage(dir: &Dir, text: &str) {
     for path in files(&dir.path().join("floe-data"), "seg") {
         let mut bytes = fs::read(&path).unwrap();
@@ -71,7 +71,7 @@ fn damage(dir: &Dir, text: &str) {
 }
 
 #[test]
-fn a_damaged_batch_costs_only_itself() {
+fn damaged_batch_is_the_only_loss() {
     let dir = Dir::new();
     dir.run(&["topic", "create", "t", "--segment-bytes", "64KiB"]).ok();
     let input = numbered_lines(20_000);
@@ -89,7 +89,7 @@ fn a_damaged_batch_costs_only_itself() {
             "{}",
             run.stderr
         );
-        assert!(run.stderr.contains("reading goes on behind them"), "{}", run.stderr);
+        assert!(run.stderr.contains("reading continues after the gap"), "{}", run.stderr);
         if format == "json" {
             assert_eq!(run.json().as_array().unwrap().len(), input.chunks(50_000).count() - 1);
             assert!(run.stderr.lines().all(|line| line.starts_with("{\"error\":")), "{}", run.stderr);
@@ -98,13 +98,13 @@ fn a_damaged_batch_costs_only_itself() {
                 input.chunks(50_000).skip(1).flat_map(|part| [part, b"\n"].concat()).collect();
             assert!(run.stdout == whole, "not everything but the damaged record came back");
         }
-        // The group is behind the gap and does not meet it again.
+        // The group has passed the gap and does not report it again.
         dir.run(&["consume", "t", "-e", "--group", group]).ok().prints("");
     }
 }
 
 #[test]
-fn a_damaged_newest_segment_is_told_and_nothing_false_is_printed() {
+fn damage_in_the_newest_segment_is_reported() {
     let dir = Dir::with_topics(&["t"]);
     for line in ["first\n", "second\n", "third\n"] {
         dir.feed(&["produce", "t"], line.as_bytes()).ok();
@@ -118,13 +118,13 @@ fn a_damaged_newest_segment_is_told_and_nothing_false_is_printed() {
     );
     assert!(run.stderr.contains("\nhint: "), "{}", run.stderr);
     assert_eq!(run.text(), "first\nthird\n");
-    // What comes later goes behind it.
+    // New records follow the damaged one.
     dir.feed(&["produce", "t"], b"fourth\n").ok();
     assert_eq!(dir.run(&["consume", "t", "-e"]).code(7).text(), "first\nthird\nfourth\n");
 }
 
 #[test]
-fn a_store_without_its_catalog_is_left_alone() {
+fn store_without_its_catalog_is_left_unchanged() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"one\n").ok();
     let catalog = dir.path().join("floe-data/meta.redb");
@@ -138,15 +138,15 @@ fn a_store_without_its_catalog_is_left_alone() {
     assert_eq!(dir.run(&["consume", "t", "-e"]).ok().text(), "one\n");
 }
 
-/// The system refuses to let the segment grow, as on a full disk.
+/// A file size limit stops the growth of the segment, as a full disk would.
 #[cfg(unix)]
 #[test]
-fn a_write_that_fails_in_the_middle_is_told_and_what_was_acknowledged_stays() {
+fn failed_write_is_reported_and_acknowledged_records_remain() {
     let dir = Dir::with_topics(&["t"]);
     let input = numbered_lines(200_000);
     dir.file("input.log", &input);
     let floe = assert_cmd::cargo::cargo_bin!("floe");
-    // Blocks of 512 bytes or of 1 KiB, as the shell likes.
+    // The unit is 512 bytes or 1 KiB, depending on the shell.
     let script = format!("trap '' XFSZ; ulimit -f 2000; exec {} -o json produce t input.log", floe.display());
     let output = std::process::Command::new("sh")
         .args(["-c", &script])
@@ -154,14 +154,14 @@ fn a_write_that_fails_in_the_middle_is_told_and_what_was_acknowledged_stays() {
         .env_remove("FLOE_URL")
         .output()
         .unwrap();
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(8), "{told}");
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(8), "{stderr}");
     let lines: Vec<serde_json::Value> =
-        told.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let [summary, error] = lines.as_slice() else { panic!("{told}") };
+        stderr.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let [summary, error] = lines.as_slice() else { panic!("{stderr}") };
     assert_eq!(error["error"]["code"], "storage_error");
-    assert!(error["error"]["message"].as_str().unwrap().ends_with("records not delivered"), "{told}");
-    assert!(error["error"]["hint"].as_str().unwrap().contains("ulimit -f"), "{told}");
+    assert!(error["error"]["message"].as_str().unwrap().ends_with("records not delivered"), "{stderr}");
+    assert!(error["error"]["hint"].as_str().unwrap().contains("ulimit -f"), "{stderr}");
 
     let read = dir.run(&["consume", "t", "-e"]).ok().text();
     assert_eq!(read.lines().count() as u64, summary["records"].as_u64().unwrap());

@@ -1,8 +1,8 @@
-//! The commands that only Fluvio clusters can do.
+//! Commands that only a Fluvio cluster supports.
 
 use crate::{cluster::Cluster, support::Dir};
 
-/// A module that does nothing, which is enough to be stored.
+/// Smallest valid module, which does nothing.
 const WASM: &[u8] = b"\0asm\x01\0\0\0";
 
 #[test]
@@ -13,7 +13,7 @@ fn smartmodules_are_stored_listed_and_deleted() {
     cluster
         .run(&dir, &["smartmodule", "create", "pass", "--wasm", file])
         .ok()
-        .prints("created SmartModule pass of 8 B\n");
+        .prints("created SmartModule pass (8 B)\n");
     cluster.run(&dir, &["smartmodule", "list"]).ok().prints("pass\n");
     let listed = cluster.run(&dir, &["smartmodule", "list", "-o", "jsonl"]).ok().json_lines();
     assert_eq!((listed[0]["name"].as_str(), listed[0]["package"].is_null()), (Some("pass"), true));
@@ -25,7 +25,7 @@ fn smartmodules_are_stored_listed_and_deleted() {
 }
 
 #[test]
-fn a_file_that_is_no_module_is_refused() {
+fn invalid_module_is_rejected() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let file = dir.file("text.wasm", b"(module)");
     cluster
@@ -41,7 +41,7 @@ fn a_file_that_is_no_module_is_refused() {
 }
 
 #[test]
-fn partitions_show_who_holds_them() {
+fn partitions_are_listed_with_their_replicas() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     cluster.run(&dir, &["topic", "create", "a", "--partitions", "2"]).ok();
     cluster.run(&dir, &["topic", "create", "a-b"]).ok();
@@ -51,7 +51,7 @@ fn partitions_show_who_holds_them() {
         all.iter().map(|one| (one["topic"].as_str().unwrap(), one["partition"].as_u64().unwrap())).collect();
     assert_eq!(names, [("a", 0), ("a", 1), ("a-b", 0)]);
     let of_one = cluster.run(&dir, &["partition", "list", "a", "-o", "json"]).ok().json();
-    assert_eq!(of_one.as_array().unwrap().len(), 2, "a part of a name is not the name");
+    assert_eq!(of_one.as_array().unwrap().len(), 2, "a prefix must not match");
     assert_eq!(of_one[0]["state"], "online");
     assert_eq!(of_one[0]["replicas"][0], of_one[0]["leader"]);
     let text = cluster.run(&dir, &["partition", "list", "a"]).ok().text();
@@ -60,13 +60,13 @@ fn partitions_show_who_holds_them() {
 }
 
 #[test]
-fn data_servers_are_listed_registered_and_unregistered() {
+fn spus_are_listed_registered_and_unregistered() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let before = cluster.run(&dir, &["spu", "list", "-o", "json"]).ok().json();
     assert_eq!(before[0]["status"], "online");
     let register =
         ["spu", "register", "7", "--public", "[::1]:9105", "--private", "spu.local:9106", "--rack", "r1"];
-    cluster.run(&dir, &register).ok().prints("registered data server 7 as custom-spu-7\n");
+    cluster.run(&dir, &register).ok().prints("registered SPU 7 as custom-spu-7\n");
     let listed = cluster.run(&dir, &["spu", "list", "-o", "json"]).ok().json();
     let added = listed.as_array().unwrap().iter().find(|server| server["id"] == 7).unwrap();
     assert_eq!(
@@ -77,7 +77,7 @@ fn data_servers_are_listed_registered_and_unregistered() {
     assert_ne!(added["status"], "online");
     cluster.run(&dir, &register).code(2).mentions("already exists");
     cluster.run(&dir, &["spu", "unregister", "7"]).code(2).mentions("--yes");
-    cluster.run(&dir, &["spu", "unregister", "7", "--yes"]).ok().prints("unregistered data server 7\n");
+    cluster.run(&dir, &["spu", "unregister", "7", "--yes"]).ok().prints("unregistered SPU 7\n");
     assert_eq!(cluster.run(&dir, &["spu", "list", "-o", "json"]).ok().json(), before);
     cluster.run(&dir, &["spu", "register", "-1", "--public", "h:1", "--private", "h:2"]).code(2);
     cluster
@@ -87,7 +87,7 @@ fn data_servers_are_listed_registered_and_unregistered() {
 }
 
 #[test]
-fn settings_of_fluvio_topics_are_kept() {
+fn fluvio_settings_of_a_topic_are_kept() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let create = [
         "topic",
@@ -115,7 +115,7 @@ fn settings_of_fluvio_topics_are_kept() {
     assert_eq!(described["fluvio"]["compression"], "zstd");
     assert_eq!(described["fluvio"]["replicas"]["ignore_rack"], true);
     let text = cluster.run(&dir, &["topic", "describe", "t"]).ok().text();
-    assert!(text.contains("replicas:    1, racks ignored\nretention:   1h\nlargest:     1.1 GB\n"), "{text}");
+    assert!(text.contains("replicas:    1, racks ignored\nretention:   1h\nmax size:    1.1 GB\n"), "{text}");
     cluster.run(&dir, &["topic", "create", "plain"]).ok();
     let table = cluster.run(&dir, &["topic", "list", "-o", "table"]).ok().text();
     assert!(table.contains("1h or 1.1 GB") && table.contains("default"), "{table}");
@@ -137,7 +137,7 @@ fn replicas_are_assigned_from_a_file() {
     let described = cluster.run(&dir, &["topic", "describe", "t", "-o", "json"]).ok().json();
     assert_eq!(&described["fluvio"]["replicas"]["assigned"][1]["replicas"][0], spu);
     dir.file("bad.json", br#"[{"id":1,"replicas":[5001]}]"#);
-    create("u", "bad.json").code(2).mentions("ids count from 0").mentions("hint: write [{");
+    create("u", "bad.json").code(2).mentions("ids count from 0").mentions("hint: use [{");
     create("u", "none.json").code(3).mentions("none.json");
     let both = ["topic", "create", "u", "--partitions", "2", "--replica-assignment", "map.json"];
     cluster.run(&dir, &both).code(2).mentions("cannot be used with");
@@ -161,7 +161,7 @@ fn partitions_are_added() {
 }
 
 #[test]
-fn other_engines_refuse_before_anything_happens() {
+fn other_engines_are_rejected_before_any_change() {
     let dir = Dir::new();
     for args in [
         &["smartmodule", "list"][..],
@@ -189,7 +189,7 @@ fn other_engines_refuse_before_anything_happens() {
 }
 
 #[test]
-fn smartmodules_that_are_not_there_are_told() {
+fn missing_smartmodules_are_reported() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     cluster.run(&dir, &["topic", "create", "t"]).ok();
     dir.file("text.wasm", b"(module)");
@@ -197,19 +197,19 @@ fn smartmodules_that_are_not_there_are_told() {
         cluster
             .run(&dir, &[command, "t", "--smartmodule", "nope"])
             .code(2)
-            .mentions("no SmartModule \"nope\"")
+            .mentions("unknown SmartModule \"nope\"")
             .mentions("floe smartmodule list");
         cluster.run(&dir, &[command, "t", "--params", "a=b"]).code(2).mentions("follow --smartmodule");
         cluster
             .run(&dir, &[command, "t", "--smartmodule-path", "text.wasm"])
             .code(2)
-            .mentions("text.wasm cannot be used");
+            .mentions("text.wasm is not usable");
         cluster.run(&dir, &[command, "t", "--smartmodule-path", "none.wasm"]).code(3).mentions("none.wasm");
     }
 }
 
 #[test]
-fn a_cluster_of_a_profile_needs_no_address() {
+fn profile_supplies_the_cluster_address() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let profiles = format!(
         "version = \"2.0\"\ncurrent_profile = \"here\"\n[profile.here]\ncluster = \"test\"\n\

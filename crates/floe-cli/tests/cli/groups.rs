@@ -1,4 +1,4 @@
-//! Groups: what is stored, and `floe offsets`.
+//! Consumer groups: stored offsets, and `floe offsets`.
 
 use std::io::Read as _;
 
@@ -14,7 +14,7 @@ fn stored(dir: &Dir, group: &str) -> Vec<(u64, i64)> {
 }
 
 #[test]
-fn a_group_goes_on_where_it_left_off() {
+fn group_resumes_at_its_stored_offset() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"a\nb\n").ok();
     dir.run(&["consume", "t", "--group", "g", "-e"]).ok().prints("a\nb\n");
@@ -26,9 +26,9 @@ fn a_group_goes_on_where_it_left_off() {
 }
 
 #[test]
-fn exactly_as_many_as_asked_for_are_stored() {
+fn count_stores_exactly_the_printed_records() {
     let dir = Dir::with_topics(&["t"]);
-    // One batch, so that a whole batch is never what was asked for.
+    // One batch, so that no count ends at a batch boundary.
     dir.feed(&["produce", "t"], &numbered_lines(100)).ok();
     for (round, expected) in [(0, 7), (1, 14), (2, 21)] {
         let run = dir.run(&["consume", "t", "--group", "g", "-n", "7"]).ok();
@@ -39,7 +39,7 @@ fn exactly_as_many_as_asked_for_are_stored() {
 }
 
 #[test]
-fn what_a_reader_that_left_did_not_take_is_not_stored() {
+fn closed_pipe_stores_no_offset_beyond_the_read_records() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], &numbered_lines(100_000)).ok();
     let mut child = dir.start(&["consume", "t", "--group", "g", "-e"]);
@@ -79,7 +79,7 @@ fn offsets_are_listed_reset_and_deleted() {
     ] {
         dir.run(&["offsets", "reset", "g", "t", "--to", to])
             .ok()
-            .prints(&format!("g goes on at {expected} in t/0\n"));
+            .prints(&format!("g resumes at {expected} in t/0\n"));
         assert_eq!(stored(&dir, "g")[0], (0, expected), "{to}");
     }
     dir.run(&["offsets", "reset", "g", "t", "--to", "11"]).code(3).mentions("offset 11 is outside 0 to 10");
@@ -88,8 +88,8 @@ fn offsets_are_listed_reset_and_deleted() {
     dir.run(&["offsets", "reset", "g", "nope", "--to", "0"]).code(3);
 
     dir.run(&["offsets", "delete", "g", "t"]).code(2).mentions("hint: add --yes to confirm");
-    dir.run(&["offsets", "delete", "g", "t", "--yes"]).ok().prints("forgot 1 offset of group g\n");
-    dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("forgot 1 offset of group g\n");
-    dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("forgot 0 offsets of group g\n");
+    dir.run(&["offsets", "delete", "g", "t", "--yes"]).ok().prints("deleted 1 offset of group g\n");
+    dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("deleted 1 offset of group g\n");
+    dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("deleted 0 offsets of group g\n");
     dir.run(&["offsets", "list"]).ok().prints("");
 }

@@ -23,7 +23,7 @@ const COMMANDS: [&str; 15] = [
 #[test]
 fn help_names_every_command_and_the_exit_codes() {
     let dir = Dir::new();
-    let help = dir.run(&["--help"]).ok().tells("").text();
+    let help = dir.run(&["--help"]).ok().stderr_is("").text();
     for command in COMMANDS {
         assert!(
             help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))),
@@ -32,12 +32,12 @@ fn help_names_every_command_and_the_exit_codes() {
         let help = dir.run(&[command, "--help"]).ok().text();
         assert!(help.contains(&format!("Usage: floe {command}")), "{help}");
     }
-    assert!(help.contains("Exit codes: 0 done"), "{help}");
+    assert!(help.contains("Exit codes: 0 success"), "{help}");
     assert!(help.contains("FLOE_URL"), "{help}");
 }
 
 #[test]
-fn nothing_and_nonsense_are_usage_errors() {
+fn missing_and_unknown_commands_are_usage_errors() {
     let dir = Dir::new();
     dir.run(&[]).code(2);
     dir.run(&["prodcue"]).code(2).mentions("'produce'");
@@ -45,12 +45,12 @@ fn nothing_and_nonsense_are_usage_errors() {
 }
 
 #[test]
-fn completions_know_the_commands() {
+fn completions_contain_every_command() {
     let dir = Dir::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let script = dir.run(&["completions", shell]).ok().tells("").text();
+        let script = dir.run(&["completions", shell]).ok().stderr_is("").text();
         for command in COMMANDS {
-            assert!(script.contains(command), "{shell} does not know {command}");
+            assert!(script.contains(command), "{shell} does not complete {command}");
         }
         assert!(script.contains("key-separator"), "{shell}");
     }
@@ -72,11 +72,11 @@ fn every_error_code_is_explained() {
     assert_eq!(dir.run(&["explain"]).ok().text().lines().count(), codes.len());
     dir.run(&["explain", "topic_not_fuond"])
         .code(2)
-        .tells("error: there is no error code \"topic_not_fuond\"\nhint: did you mean topic_not_found?\n");
+        .stderr_is("error: unknown error code \"topic_not_fuond\"\nhint: did you mean topic_not_found?\n");
 }
 
 #[test]
-fn no_colour_is_printed_into_a_pipe() {
+fn pipes_get_no_colour() {
     let dir = Dir::new();
     for args in [&["--help"][..], &["topic", "--nonsense"], &["consume", "nope"]] {
         let run = dir.run(args);

@@ -1,4 +1,4 @@
-//! Processes that are told to end, and processes that are killed.
+//! Processes that receive a signal or are killed.
 #![cfg(unix)]
 
 use std::{
@@ -16,6 +16,7 @@ fn interrupt(child: &Child) {
     kill_process(Pid::from_child(child), Signal::INT).unwrap();
 }
 
+/// Reads a pipe to its end.
 fn rest(pipe: Option<impl std::io::Read>) -> String {
     let mut text = String::new();
     pipe.unwrap().read_to_string(&mut text).unwrap();
@@ -23,18 +24,18 @@ fn rest(pipe: Option<impl std::io::Read>) -> String {
 }
 
 #[test]
-fn ctrl_c_while_producing_keeps_what_it_says_it_sent() {
+fn ctrl_c_while_producing_reports_the_stored_records() {
     let dir = Dir::with_topics(&["t"]);
     let input = numbered_lines(50_000);
     let mut child = dir.start(&["produce", "t", "-o", "json"]);
     let mut stdin = child.stdin.take().unwrap();
-    // Larger than a pipe holds: when this returns, the child is in the middle of it. The pipe stays open.
+    // The input exceeds the capacity of the pipe, so the child is reading when this returns. The pipe stays open.
     stdin.write_all(&input).unwrap();
     interrupt(&child);
     let code = child.wait().unwrap().code();
-    let told = rest(child.stderr.take());
-    assert_eq!(code, Some(130), "{told}");
-    let summary: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let stderr = rest(child.stderr.take());
+    assert_eq!(code, Some(130), "{stderr}");
+    let summary: serde_json::Value = serde_json::from_str(&stderr).unwrap();
     assert_eq!(summary["interrupted"], true);
     let sent = usize::try_from(summary["records"].as_u64().unwrap()).unwrap();
     drop(stdin);
@@ -45,20 +46,20 @@ fn ctrl_c_while_producing_keeps_what_it_says_it_sent() {
 }
 
 #[test]
-fn ctrl_c_while_producing_says_how_far_it_came() {
+fn ctrl_c_while_producing_prints_the_summary() {
     let dir = Dir::with_topics(&["t"]);
     let mut child = dir.start(&["produce", "t"]);
     let mut stdin = child.stdin.take().unwrap();
     stdin.write_all(&numbered_lines(20_000)).unwrap();
     interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
-    let told = rest(child.stderr.take());
-    assert!(told.starts_with("interrupted: sent "), "{told}");
-    assert_eq!(told.lines().count(), 1, "{told}");
+    let stderr = rest(child.stderr.take());
+    assert!(stderr.starts_with("interrupted: sent "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]
-fn ctrl_c_while_consuming_stores_what_was_printed() {
+fn ctrl_c_while_consuming_stores_the_offset() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], &numbered_lines(10)).ok();
     let mut child = dir.start(&["consume", "t", "--group", "g"]);
@@ -75,14 +76,14 @@ fn ctrl_c_while_consuming_stores_what_was_printed() {
 }
 
 #[test]
-fn ctrl_c_leaves_a_json_array_complete() {
+fn ctrl_c_completes_the_json_array() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"a\n").ok();
     let mut child = dir.start(&["consume", "t", "--from", "beginning", "-o", "json"]);
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let mut printed = String::new();
     stdout.read_line(&mut printed).unwrap();
-    // The object itself comes before its newline, and it must be there before the signal.
+    // The object precedes its newline and has to arrive before the signal.
     let mut object = vec![0; 10];
     stdout.read_exact(&mut object).unwrap();
     printed.push_str(std::str::from_utf8(&object).unwrap());
@@ -94,14 +95,14 @@ fn ctrl_c_leaves_a_json_array_complete() {
 }
 
 #[test]
-fn a_second_ctrl_c_ends_at_once() {
+fn second_ctrl_c_ends_at_once() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], &numbered_lines(100_000)).ok();
     let mut child = dir.start(&["consume", "t", "-e"]);
     let mut stdout = child.stdout.take().unwrap();
     let mut first = [0];
     stdout.read_exact(&mut first).unwrap();
-    // Nobody reads on, so that it hangs in a write, which the first Ctrl-C cannot end.
+    // The test stops reading, so the child blocks in a write, which the first Ctrl-C does not interrupt.
     let mut code = None;
     for _ in 0..1000 {
         interrupt(&child);
@@ -115,7 +116,7 @@ fn a_second_ctrl_c_ends_at_once() {
 }
 
 #[test]
-fn a_group_resumes_after_its_consumer_is_killed() {
+fn group_resumes_after_its_consumer_is_killed() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t", "--batch-size", "4KiB"], &numbered_lines(50_000)).ok();
     dir.run(&["consume", "t", "--group", "g", "-n", "500"]).ok();
@@ -131,7 +132,7 @@ fn a_group_resumes_after_its_consumer_is_killed() {
         let mut tail = Vec::new();
         stdout.read_to_end(&mut tail).unwrap();
         child.wait().unwrap();
-        // The last whole line that got out; what follows the last newline is cut off.
+        // The last complete line; bytes after the last newline are cut off.
         let tail = String::from_utf8(tail).unwrap();
         let whole = tail.rsplit_once('\n').map_or("", |(whole, _)| whole);
         let last = whole.lines().last().unwrap_or(&line).to_owned();
@@ -139,7 +140,7 @@ fn a_group_resumes_after_its_consumer_is_killed() {
 
         let again = dir.run(&["consume", "t", "--group", "g", "-n", "1"]).ok().text();
         let next = number(&again);
-        assert!(next >= 500, "the stored offset was forgotten: {next}");
+        assert!(next >= 500, "the stored offset is lost: {next}");
         assert!(next <= last + 1, "records {} to {next} were skipped", last + 1);
     }
     let left = dir.run(&["consume", "t", "--group", "g", "-e"]).ok().text();
@@ -151,7 +152,7 @@ fn number(line: &str) -> u64 {
 }
 
 #[test]
-fn what_a_killed_producer_had_acknowledged_is_there() {
+fn acknowledged_records_survive_a_killed_producer() {
     for durability in ["os", "always"] {
         let dir = Dir::new();
         dir.run(&["topic", "create", "t", "--durability", durability]).ok();
@@ -166,10 +167,10 @@ fn what_a_killed_producer_had_acknowledged_is_there() {
             child.wait().unwrap();
             drop(stdin);
             let read = dir.read("t");
-            assert!(read.starts_with(&acknowledged), "{durability}: something acknowledged is missing");
+            assert!(read.starts_with(&acknowledged), "{durability}: an acknowledged record is missing");
             let more = &read[acknowledged.len()..];
-            assert!(before.starts_with(more), "{durability}: something was stored that was not sent so");
-            // What is read once must stay.
+            assert!(before.starts_with(more), "{durability}: a stored record differs from the input");
+            // A record that was read once must remain.
             acknowledged = read;
         }
         dir.feed(&["produce", "t"], b"after\n").ok();
@@ -180,7 +181,7 @@ fn what_a_killed_producer_had_acknowledged_is_there() {
 #[test]
 fn ctrl_c_in_a_bench_leaves_no_topic() {
     let dir = Dir::new();
-    // More than can be written before the signal comes.
+    // More records than the benchmark writes before the signal arrives.
     let mut child = dir.start(&["bench", "--records", "1000000000"]);
     let logs = dir.path().join("floe-data/logs");
     let begun = |_: &u32| {

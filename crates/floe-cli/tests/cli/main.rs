@@ -1,4 +1,4 @@
-//! The binary `floe` as scripts and people use it: what it prints, where, and how it ends.
+//! Tests of the binary `floe`: output, messages and exit codes.
 
 mod bench;
 mod cluster;
@@ -15,7 +15,6 @@ mod profiles;
 mod serve;
 mod support;
 mod telemetry;
-#[cfg(unix)]
 mod terminal;
 mod tls;
 mod topics;

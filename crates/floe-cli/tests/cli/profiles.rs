@@ -1,10 +1,10 @@
-//! `floe profile`, and profiles in use.
+//! `floe profile`, and commands that use a profile.
 
 use std::path::PathBuf;
 
 use crate::support::{Dir, Run};
 
-fn own_file(dir: &Dir) -> PathBuf {
+fn user_file(dir: &Dir) -> PathBuf {
     dir.path().join("config/floe/config.toml")
 }
 
@@ -22,7 +22,7 @@ fn profiles_are_added_listed_shown_and_removed() {
     let names: Vec<_> = listed.iter().map(|profile| profile["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["one", "two"]);
     assert_eq!(listed[1]["url"], "embedded:two?durability=always");
-    assert_eq!(listed[0]["file"], own_file(&dir).to_str().unwrap());
+    assert_eq!(listed[0]["file"], user_file(&dir).to_str().unwrap());
     dir.run(&["profile", "add", "one", "embedded:other"]).code(2).mentions("--overwrite");
     dir.run(&["profile", "add", "one", "embedded:other", "--overwrite"]).ok();
     let text = dir.run(&["profile", "show", "one"]).ok().text();
@@ -30,12 +30,12 @@ fn profiles_are_added_listed_shown_and_removed() {
     dir.run(&["profile", "add", "bad", "embeded:x"]).code(2).mentions("did you mean \"embedded\"?");
     dir.run(&["profile", "rm", "one"]).code(2).mentions("--yes");
     dir.run(&["profile", "rm", "one", "--yes"]).ok().prints("removed profile one\n");
-    dir.run(&["profile", "show", "one"]).code(2).mentions("there is no profile \"one\"");
+    dir.run(&["profile", "show", "one"]).code(2).mentions("unknown profile \"one\"");
     dir.run(&["profile", "rm", "twoo", "--yes"]).code(2).mentions("hint: did you mean two?");
 }
 
 #[test]
-fn the_profile_in_use_says_where_topics_live() {
+fn current_profile_selects_the_engine() {
     let dir = Dir::new();
     for name in ["one", "two"] {
         dir.run(&["profile", "add", name, &format!("embedded:{name}")]).ok();
@@ -43,7 +43,7 @@ fn the_profile_in_use_says_where_topics_live() {
     }
     let list = ["topic", "list"];
     dir.run(&list).ok().prints("");
-    dir.run(&["profile", "use", "-"]).code(2).mentions("no profile was in use before");
+    dir.run(&["profile", "use", "-"]).code(2).mentions("no previous profile");
     dir.run(&["profile", "use", "one"]).ok().prints("using profile one: embedded:one\n");
     dir.run(&list).ok().prints("in-one\n");
     dir.run(&["profile", "use", "two"]).ok();
@@ -53,8 +53,8 @@ fn the_profile_in_use_says_where_topics_live() {
         dir.run(&list).ok().prints(expected);
     }
     let table = dir.run(&["profile", "list"]).ok().text();
-    assert!(table.lines().any(|line| line.starts_with("*     two")), "{table}");
-    // What is nearer goes before what is farther.
+    assert!(table.lines().any(|line| line.starts_with("*        two")), "{table}");
+    // Precedence: --url, --profile, FLOE_URL, FLOE_PROFILE, files.
     dir.run(&["topic", "list", "--profile", "one"]).ok().prints("in-one\n");
     with_variable(&dir, &list, "FLOE_PROFILE", "one").ok().prints("in-one\n");
     with_variable(&dir, &list, "FLOE_URL", "embedded:one").ok().prints("in-one\n");
@@ -63,11 +63,11 @@ fn the_profile_in_use_says_where_topics_live() {
         .prints("in-two\n");
     dir.run(&["topic", "list", "--url", "embedded:one", "--profile", "two"]).ok().prints("in-one\n");
     dir.run(&["topic", "list", "--profile", "twoo"]).code(2).mentions("did you mean \"two\"?");
-    dir.run(&["profile", "use", "three"]).code(2).mentions("there is no profile");
+    dir.run(&["profile", "use", "three"]).code(2).mentions("unknown profile");
 }
 
 #[test]
-fn a_project_brings_profiles_of_its_own() {
+fn project_file_has_profiles_of_its_own() {
     let dir = Dir::new();
     dir.file("floe.toml", b"profile = \"project\"\n[profiles.project]\nurl = \"embedded:project\"\n");
     dir.run(&["topic", "create", "t"]).ok();
@@ -76,13 +76,13 @@ fn a_project_brings_profiles_of_its_own() {
     assert_eq!((shown["name"].as_str(), shown["in_use"].as_bool()), (Some("project"), Some(true)));
     dir.run(&["profile", "use", "project"])
         .code(2)
-        .mentions("not in your own file")
+        .mentions("not in the user file")
         .mentions("--profile project");
-    assert!(!own_file(&dir).exists());
+    assert!(!user_file(&dir).exists());
 }
 
 #[test]
-fn a_broken_file_is_told_where_it_matters_only() {
+fn invalid_file_fails_only_commands_that_use_it() {
     let dir = Dir::new();
     dir.file("floe.toml", b"url = \"memory:\"\n[producer]\nlingr = \"5ms\"\n");
     dir.run(&["topic", "list"]).code(2).mentions("floe.toml:3").mentions("linger");
@@ -121,22 +121,22 @@ fn profiles_of_the_official_tools_are_imported() {
     dir.file("theirs", FLUVIO.as_bytes());
     dir.run(&["profile", "add", "mine", "memory:"]).ok();
     let import = ["profile", "import", "fluvio", "--file", "theirs"];
-    let text = dir.run(&import).ok().tells("").text();
+    let text = dir.run(&import).ok().stderr_is("").text();
     assert!(text.starts_with("cloud/eu: fluvio+tls://sc.example:9003?ca="), "{text}");
     assert!(text.contains("local: fluvio://127.0.0.1:9003\nimported 2 profiles from theirs into "), "{text}");
     assert!(text.ends_with("to use one: floe profile use local\n"), "{text}");
-    let written = std::fs::read_to_string(own_file(&dir)).unwrap();
+    let written = std::fs::read_to_string(user_file(&dir)).unwrap();
     assert!(written.contains("[profiles.mine]") && !written.contains("BEGIN"), "{written}");
-    let key = own_file(&dir).with_file_name("tls").join("cloud_eu-key.pem");
+    let key = user_file(&dir).with_file_name("tls").join("cloud_eu-key.pem");
     assert!(std::fs::read_to_string(&key).unwrap().contains("the key"));
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt as _;
-        for path in [&key, &own_file(&dir)] {
+        for path in [&key, &user_file(&dir)] {
             assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{path:?}");
         }
     }
-    // What is there is not lost by mistake, and importing again brings news.
+    // A second import needs --overwrite, and then updates the profiles.
     dir.run(&import).code(2).mentions("cloud/eu, local").mentions("--overwrite");
     let moved = FLUVIO.replace("127.0.0.1:9003", "127.0.0.1:9103");
     let moved = dir.file("moved", moved.as_bytes());

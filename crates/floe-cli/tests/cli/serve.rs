@@ -1,4 +1,4 @@
-//! `floe serve`: what it prints, what it refuses, how it ends.
+//! `floe serve`: addresses, rejected options, and shutdown.
 #![cfg(unix)]
 
 use std::{
@@ -7,11 +7,7 @@ use std::{
     net::TcpStream,
 };
 
-use floe::{
-    Client, TopicSpec,
-    consumer::StartAt,
-    producer::{Delivery, RecordMetadata},
-};
+use floe::{Client, TopicSpec, consumer::StartAt, producer::Delivery};
 use futures_util::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -34,7 +30,7 @@ pub(crate) fn start(dir: &Dir, args: &[&str]) -> (Running, Value) {
     start_with(dir, args, &[])
 }
 
-/// As [`start`], with these variables.
+/// Like [`start`], with environment variables.
 pub(crate) fn start_with(dir: &Dir, args: &[&str], variables: &[(&str, &str)]) -> (Running, Value) {
     let args = [&["serve", "-o", "jsonl"][..], &FREE, args].concat();
     let mut child = dir.start_with(&args, variables);
@@ -60,7 +56,7 @@ pub(crate) fn ask_walrus(addresses: &Value, request: &str) -> String {
 }
 
 #[test]
-fn it_serves_the_store_and_ends_politely() {
+fn server_serves_the_store_and_shuts_down_on_signals() {
     let dir = Dir::new();
     for signal in [Signal::TERM, Signal::INT] {
         let (child, addresses) = start(&dir, &["--data", "data"]);
@@ -69,7 +65,7 @@ fn it_serves_the_store_and_ends_politely() {
         }
         assert_eq!(ask_walrus(&addresses, "REGISTER t"), "OK");
         assert_eq!(ask_walrus(&addresses, "PUT t a record"), "OK");
-        // One process at a time; the message says what to do.
+        // An embedded store serves one process at a time; the message names the remedy.
         dir.run(&["topic", "list", "--url", "embedded:data"]).code(1).mentions("floe serve");
         assert_eq!(end(child, signal), Some(0));
     }
@@ -78,7 +74,7 @@ fn it_serves_the_store_and_ends_politely() {
 }
 
 #[test]
-fn what_was_acknowledged_survives_a_kill() {
+fn acknowledged_records_survive_a_kill() {
     let dir = Dir::new();
     let (child, addresses) = start(&dir, &["--data", "data"]);
     assert_eq!(ask_walrus(&addresses, "REGISTER t"), "OK");
@@ -90,8 +86,8 @@ fn what_was_acknowledged_survives_a_kill() {
     assert_eq!(read.text().lines().collect::<Vec<_>>(), (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }
 
-/// Sends records until so many of them were acknowledged, kills the server in the middle of it, and returns what was
-/// acknowledged: partition and offset with the value.
+/// Sends records, kills the server while records are in flight, and returns partition, offset and value of the
+/// acknowledged ones.
 async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, i64), String)> {
     let client = Client::connect(url).await.unwrap();
     if round == 0 {
@@ -99,31 +95,33 @@ async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, 
     }
     let producer = client.producer("t").batch_size(4096).start().await.unwrap();
     let (mut waiting, mut acknowledged) = (VecDeque::new(), Vec::new());
-    let at = |placed: RecordMetadata| (placed.partition, placed.offset.unwrap());
     for number in 0.. {
         let value = format!("record {number} of round {round}");
         waiting.push_back((producer.enqueue(value.clone()).await.unwrap(), value));
         if waiting.len() > 200 {
             let (delivery, value): (Delivery, String) = waiting.pop_front().unwrap();
-            acknowledged.push((at(delivery.await.unwrap()), value));
+            acknowledged.push((delivery.await.unwrap(), value));
         }
         if acknowledged.len() == 1000 {
             break;
         }
     }
-    // With hundreds of records on their way; those of them that were acknowledged count as well.
+    // Hundreds of records are in flight; those acknowledged by now count as well.
     child.kill().unwrap();
     child.wait().unwrap();
     for (delivery, value) in waiting {
-        if let Some(Ok(placed)) = delivery.now_or_never() {
-            acknowledged.push((at(placed), value));
+        if let Some(Ok(metadata)) = delivery.now_or_never() {
+            acknowledged.push((metadata, value));
         }
     }
     acknowledged
+        .into_iter()
+        .map(|(metadata, value)| ((metadata.partition, metadata.offset.unwrap()), value))
+        .collect()
 }
 
 #[test]
-fn what_fluvio_clients_were_acknowledged_survives_kills_under_load() {
+fn acknowledged_records_of_fluvio_clients_survive_kills_under_load() {
     let dir = Dir::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = |addresses: &Value| format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
@@ -151,7 +149,7 @@ fn what_fluvio_clients_were_acknowledged_survives_kills_under_load() {
 }
 
 #[test]
-fn a_protocol_can_be_turned_off() {
+fn protocol_can_be_disabled() {
     let dir = Dir::new();
     let args = ["--fluvio-sc", "off", "--fluvio-spu", "off", "--http", "off"];
     let mut child = dir.start(
@@ -166,20 +164,20 @@ fn a_protocol_can_be_turned_off() {
 }
 
 #[test]
-fn what_others_could_reach_must_be_asked_for() {
+fn public_addresses_need_an_option() {
     let dir = Dir::new();
     let run = dir.run(&["serve", "--data", "data", "--walrus", "0.0.0.0:0"]);
     run.code(2).mentions("--listen-public");
-    assert!(!dir.path().join("data").exists(), "nothing was created");
+    assert!(!dir.path().join("data").exists(), "the store must not be created");
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn port_in_use_is_reported() {
     let dir = Dir::new();
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let args = [&["serve", "--url", "memory:"][..], &FREE, &["--walrus", &address]].concat();
-    // The flag is given twice, of which clap takes none.
+    // The option occurs twice, which clap rejects.
     dir.run(&args).code(2);
     let args = ["serve", "--url", "memory:", "--fluvio-sc", &address, "--fluvio-spu", "127.0.0.1:0"];
     dir.run(&args).code(1).mentions(&address);

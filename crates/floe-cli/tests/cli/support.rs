@@ -1,4 +1,4 @@
-//! A folder to work in, and the binary with its environment under control.
+//! Working directory of a test, and the binary with a controlled environment.
 
 use std::{
     io::Write as _,
@@ -10,19 +10,19 @@ use std::{
 use serde_json::Value;
 use tempfile::TempDir;
 
-/// A folder of its own for each test; the default store lies in it.
+/// Temporary working directory of a test, which also holds the default store.
 pub(crate) struct Dir {
     folder: TempDir,
 }
 
-/// A process that does not outlive the test, not even one that panics.
+/// Child process that is killed when the test ends, even by a panic.
 #[derive(Debug)]
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
     /// As [`Child::wait_with_output`].
     pub(crate) fn wait_with_output(mut self) -> std::io::Result<Output> {
-        self.0.take().expect("it is taken only here and when dropped").wait_with_output()
+        self.0.take().expect("only this method and drop take the child").wait_with_output()
     }
 }
 
@@ -30,20 +30,20 @@ impl Deref for Running {
     type Target = Child;
 
     fn deref(&self) -> &Child {
-        self.0.as_ref().expect("it is taken only by what ends it")
+        self.0.as_ref().expect("only wait_with_output and drop take the child")
     }
 }
 
 impl DerefMut for Running {
     fn deref_mut(&mut self) -> &mut Child {
-        self.0.as_mut().expect("it is taken only by what ends it")
+        self.0.as_mut().expect("only wait_with_output and drop take the child")
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(child) = &mut self.0 {
-            // One that has ended already is no longer there to be killed.
+            // Killing a process that has ended fails.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -51,7 +51,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_process_ends_with_the_test_that_started_it() {
+fn child_process_ends_with_its_test() {
     let dir = Dir::with_topics(&["t"]);
     let mut child = dir.start(&["consume", "t"]);
     let mut stdout = child.stdout.take().unwrap();
@@ -60,13 +60,13 @@ fn a_process_ends_with_the_test_that_started_it() {
         std::panic::resume_unwind(Box::new("as a failed assertion does"));
     }));
     assert!(panicked.is_err());
-    // The pipe ends when the last process that holds it does.
+    // The pipe ends with the last process that holds it.
     let mut rest = String::new();
     std::io::Read::read_to_string(&mut stdout, &mut rest).unwrap();
     assert_eq!(rest, "");
 }
 
-/// How a run ended.
+/// Outcome of a run.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) code: Option<i32>,
@@ -79,7 +79,7 @@ impl Dir {
         Self { folder: tempfile::tempdir().unwrap() }
     }
 
-    /// A folder with topics of one partition.
+    /// Creates a directory with topics of one partition.
     pub(crate) fn with_topics(names: &[&str]) -> Self {
         let dir = Self::new();
         for name in names {
@@ -102,7 +102,7 @@ impl Dir {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("floe"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
-        // What the one who runs the tests has set up is not what is tested.
+        // The configuration of the developer must not affect the tests.
         for name in
             ["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLV_PROFILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"]
         {
@@ -127,9 +127,9 @@ impl Dir {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_vec();
-        // In a thread, since the child may fill its own pipes before it has read everything.
+        // A thread writes, since the child may fill its output pipes before it has read all input.
         let writer = std::thread::spawn(move || {
-            // A child that refuses its input closes the pipe, which the test sees by the exit code.
+            // A child that rejects its input closes the pipe; the test checks the exit code.
             let _ = stdin.write_all(&input);
         });
         let run = child.wait_with_output().unwrap().into();
@@ -137,12 +137,12 @@ impl Dir {
         run
     }
 
-    /// Starts with all three streams as pipes.
+    /// Starts the binary with all three streams as pipes.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
         self.start_with(args, &[])
     }
 
-    /// As [`Dir::start`], with these variables.
+    /// Like [`Dir::start`], with environment variables.
     pub(crate) fn start_with(&self, args: &[&str], variables: &[(&str, &str)]) -> Running {
         let child = self
             .command(args)
@@ -155,7 +155,7 @@ impl Dir {
         Running(Some(child))
     }
 
-    /// Everything in a topic, as `-e` prints it.
+    /// Reads a topic from the beginning to the end.
     pub(crate) fn read(&self, topic: &str) -> Vec<u8> {
         self.run(&["consume", topic, "-e", "--from", "beginning"]).ok().stdout
     }
@@ -194,7 +194,7 @@ impl Run {
     }
 
     #[track_caller]
-    pub(crate) fn tells(self, expected: &str) -> Self {
+    pub(crate) fn stderr_is(self, expected: &str) -> Self {
         assert_eq!(self.stderr, expected);
         self
     }
@@ -210,14 +210,14 @@ impl Run {
         serde_json::from_slice(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The objects of JSON lines.
+    /// Parses JSON lines.
     #[track_caller]
     pub(crate) fn json_lines(&self) -> Vec<Value> {
         self.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 }
 
-/// Lines that tell themselves apart.
+/// Returns distinct lines.
 pub(crate) fn numbered_lines(count: usize) -> Vec<u8> {
     (0..count).flat_map(|number| format!("line {number} of the input\n").into_bytes()).collect()
 }

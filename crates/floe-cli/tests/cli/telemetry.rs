@@ -1,10 +1,8 @@
-//! `--telemetry`: what a collector receives, what Prometheus sees.
+//! `--telemetry`: OTLP export to a collector, and the Prometheus endpoint.
 #![cfg(unix)]
 
 #[path = "collector.rs"]
 mod collector;
-#[path = "../../../floe/tests/telemetry/exposition.rs"]
-mod exposition;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
@@ -12,12 +10,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use floe_testkit::exposition::Exposition;
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind};
 
-use self::{
-    collector::{Collector, attribute},
-    exposition::Exposition,
-};
+use self::collector::{Collector, attribute};
 use crate::{
     serve,
     support::{Dir, Run},
@@ -29,7 +25,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Runs a command that sends its telemetry to `collector`, inside a trace of the caller.
+/// Runs a command that exports to `collector`, inside a trace of the caller.
 fn observed(dir: &Dir, collector: &Collector, args: &[&str]) -> Run {
     let mut command = dir.command(args);
     command
@@ -46,7 +42,7 @@ fn only<'a>(spans: &'a [Span], name: &str, kind: SpanKind) -> &'a Span {
     one
 }
 
-/// Writes three records, reads them, and looks at the trace.
+/// Writes three records, reads them, and checks the trace.
 fn one_trace(dir: &Dir, url: &str, system: &str) {
     let collector = Collector::start();
     dir.run(&["topic", "create", "orders", "--url", url]).ok();
@@ -77,7 +73,7 @@ fn one_trace(dir: &Dir, url: &str, system: &str) {
     assert_eq!(collector.resource("service.name"), "floe");
 
     let reader = Collector::start();
-    // Where there are no offsets, there is no end to stop at.
+    // Without offsets there is no end to stop at.
     let until: &[&str] = if system == "walrus" { &["-n", "3"] } else { &["-e"] };
     let read =
         [&["consume", "orders", "--from", "beginning", "-o", "jsonl", "--url", url][..], until].concat();
@@ -103,12 +99,12 @@ fn one_trace(dir: &Dir, url: &str, system: &str) {
 }
 
 #[test]
-fn one_trace_goes_through_an_embedded_store() {
+fn trace_passes_through_an_embedded_store() {
     one_trace(&Dir::new(), "embedded:data", "floe");
 }
 
 #[test]
-fn one_trace_goes_through_a_server() {
+fn trace_passes_through_a_server() {
     let dir = Dir::new();
     let (child, addresses) = serve::start(&dir, &["--url", "memory:"]);
     let url = format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
@@ -117,7 +113,7 @@ fn one_trace_goes_through_a_server() {
 }
 
 #[test]
-fn one_trace_goes_through_the_front_end_of_walrus() {
+fn trace_passes_through_the_walrus_protocol() {
     let dir = Dir::new();
     let (child, addresses) = serve::start(&dir, &["--url", "memory:"]);
     let url = format!("walrus://{}?timeout=60s", addresses["walrus"].as_str().unwrap());
@@ -126,7 +122,7 @@ fn one_trace_goes_through_the_front_end_of_walrus() {
 }
 
 #[test]
-fn headers_of_the_settings_are_sent_and_never_shown() {
+fn configured_headers_are_sent_and_masked() {
     let dir = Dir::with_topics(&["orders"]);
     dir.file("floe.toml", b"[telemetry]\notlp_headers = \"api-key=hush%20hush, x-scope=a=b\"\n");
     let collector = Collector::start();
@@ -139,7 +135,7 @@ fn headers_of_the_settings_are_sent_and_never_shown() {
             "{head}"
         );
     }
-    // The environment goes before the settings.
+    // The environment takes precedence over the settings.
     let collector = Collector::start();
     let mut command = dir.command(&["topic", "list", "--telemetry", "otlp"]);
     command
@@ -156,7 +152,7 @@ fn headers_of_the_settings_are_sent_and_never_shown() {
 }
 
 #[test]
-fn what_a_server_counts_reaches_a_collector() {
+fn server_counters_reach_a_collector() {
     let dir = Dir::new();
     let collector = Collector::start();
     let endpoint = collector.address().to_owned();
@@ -166,7 +162,7 @@ fn what_a_server_counts_reaches_a_collector() {
     for _ in 0..3 {
         assert_eq!(serve::ask_walrus(&addresses, "PUT orders coffee"), "OK");
     }
-    // What is left to tell is sent at the end.
+    // The server exports its last counts at the end.
     assert_eq!(serve::end(child, rustix::process::Signal::TERM), Some(0));
     assert_eq!(collector.sum("floe.server.requests", ("api", "PUT")) as i64, 3);
     assert_eq!(collector.sum("floe.server.connections.opened", ("listener", "walrus")) as i64, 4);
@@ -175,16 +171,16 @@ fn what_a_server_counts_reaches_a_collector() {
 }
 
 #[test]
-fn a_collector_that_is_not_there_keeps_nobody_from_working() {
+fn unreachable_collector_is_a_warning() {
     let dir = Dir::with_topics(&["orders"]);
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = dir.command(&["produce", "orders", "--telemetry", "otlp"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{closed}"));
-    Run::from(command.output().unwrap()).ok().mentions("warning: telemetry was lost: ");
+    Run::from(command.output().unwrap()).ok().mentions("warning: telemetry was not exported: ");
 }
 
 #[test]
-fn an_endpoint_that_is_none_is_refused() {
+fn invalid_endpoint_is_rejected() {
     let dir = Dir::with_topics(&["orders"]);
     let mut command = dir.command(&["topic", "list", "--telemetry", "otlp"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", "::not an endpoint::");
@@ -192,7 +188,7 @@ fn an_endpoint_that_is_none_is_refused() {
     dir.run(&["topic", "list", "--telemetry", "oltp"]).code(2).mentions("off, otlp, prometheus");
 }
 
-/// The text at a URL.
+/// Returns the body at a URL.
 fn get(url: &str) -> String {
     let (address, path) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
     let mut socket = TcpStream::connect(address).unwrap();
@@ -203,7 +199,7 @@ fn get(url: &str) -> String {
     answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
-/// Keeps every rule, also in the eyes of promtool where there is one.
+/// Parses the exposition, and checks it with promtool where that is installed.
 #[track_caller]
 fn check(text: &str) -> Exposition {
     if let Ok(mut promtool) = Command::new("promtool")
@@ -214,19 +210,19 @@ fn check(text: &str) -> Exposition {
         .spawn()
     {
         promtool.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-        let said = promtool.wait_with_output().unwrap();
+        let result = promtool.wait_with_output().unwrap();
         assert!(
-            said.status.success(),
+            result.status.success(),
             "{}{}",
-            String::from_utf8_lossy(&said.stdout),
-            String::from_utf8_lossy(&said.stderr)
+            String::from_utf8_lossy(&result.stdout),
+            String::from_utf8_lossy(&result.stderr)
         );
     }
     Exposition::parse(text).unwrap_or_else(|problem| panic!("{problem}\n{text}"))
 }
 
 #[test]
-fn a_server_shows_the_metrics_of_its_engine_beside_its_own() {
+fn server_exposes_engine_metrics_and_its_own() {
     let dir = Dir::new();
     let (child, addresses) = serve::start(&dir, &["--url", "memory:"]);
     serve::ask_walrus(&addresses, "REGISTER orders");
@@ -244,7 +240,7 @@ fn a_server_shows_the_metrics_of_its_engine_beside_its_own() {
 }
 
 #[test]
-fn prometheus_sees_a_command_while_it_runs() {
+fn prometheus_endpoint_serves_a_running_command() {
     let dir = Dir::with_topics(&["orders"]);
     dir.feed(&["produce", "orders"], b"one\ntwo\n").ok();
     let args = ["consume", "orders", "--from", "beginning", "--telemetry", "prometheus=127.0.0.1:0"];
@@ -259,7 +255,7 @@ fn prometheus_sees_a_command_while_it_runs() {
     }
     assert_eq!(records, "one\ntwo\n");
     let labels = [("messaging_destination_name", "orders"), ("messaging_system", "floe")];
-    // It counts what was handed out when it asks for more, which follows at once.
+    // The consumer counts records at its next poll, which follows at once.
     let counted = (0..1_000_000).find(|_| {
         let metrics = Exposition::parse(&get(&url)).unwrap();
         metrics.value("messaging_client_consumed_messages_total", &labels) == Some(2.0)

@@ -1,4 +1,5 @@
-//! What is different when a person sits in front of it, on a pseudo terminal.
+//! Behaviour on a terminal, tested on a pseudo terminal.
+#![cfg(unix)]
 
 use std::{
     fs::{File, OpenOptions},
@@ -11,17 +12,17 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
 use crate::support::{Dir, numbered_lines};
 
-/// The side of the person and the side of the program.
+/// Opens a pseudo terminal and returns its user side and its program side.
 fn terminal() -> (File, File) {
-    let person = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-    grantpt(&person).unwrap();
-    unlockpt(&person).unwrap();
-    let name = ptsname(&person, Vec::new()).unwrap();
+    let user = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&user).unwrap();
+    unlockpt(&user).unwrap();
+    let name = ptsname(&user, Vec::new()).unwrap();
     let program = OpenOptions::new().read(true).write(true).open(name.to_str().unwrap()).unwrap();
-    (person.into(), program)
+    (user.into(), program)
 }
 
-/// Runs on a terminal where somebody types `typed`; returns what the screen showed and the exit code.
+/// Runs on a terminal with the input `typed`; returns the screen and the exit code.
 fn run_on_terminal(dir: &Dir, args: &[&str], typed: &str) -> (String, Option<i32>) {
     let mut command = dir.command(args);
     command.env("TERM", "xterm").env_remove("NO_COLOR");
@@ -29,19 +30,19 @@ fn run_on_terminal(dir: &Dir, args: &[&str], typed: &str) -> (String, Option<i32
 }
 
 fn watch(mut command: Command, typed: &str) -> (String, Option<i32>) {
-    let (mut person, program) = terminal();
+    let (mut user, program) = terminal();
     command.stdin(program.try_clone().unwrap());
     command.stdout(program.try_clone().unwrap());
     command.stderr(Stdio::from(program));
     let mut child = command.spawn().unwrap();
-    // What the command holds open would keep the reader below from seeing the end.
+    // The command holds the program side open, which would hide the end from the reader below.
     drop(command);
-    person.write_all(typed.as_bytes()).unwrap();
-    let mut screen = person.try_clone().unwrap();
+    user.write_all(typed.as_bytes()).unwrap();
+    let mut screen = user.try_clone().unwrap();
     let reader = thread::spawn(move || {
         let mut shown = Vec::new();
         let mut piece = [0; 4096];
-        // The end is an error on Linux: the other side was closed.
+        // Linux reports the closed program side as an error.
         while let Ok(length @ 1..) = screen.read(&mut piece) {
             shown.extend_from_slice(&piece[..length]);
         }
@@ -52,7 +53,7 @@ fn watch(mut command: Command, typed: &str) -> (String, Option<i32>) {
 }
 
 #[test]
-fn bytes_that_upset_a_terminal_are_escaped_with_one_note() {
+fn unprintable_bytes_are_escaped_with_one_note() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"fine \xc3\xa4\n\x1b[2Jgone\n\xff\n").ok();
     let (screen, code) = run_on_terminal(&dir, &["consume", "t", "-e"], "");
@@ -62,19 +63,19 @@ fn bytes_that_upset_a_terminal_are_escaped_with_one_note() {
     assert!(screen.contains("\\xff\r\n"), "{screen:?}");
     assert!(!screen.contains('\u{1b}'), "{screen:?}");
     assert_eq!(screen.matches("note: bytes that a terminal cannot show").count(), 1, "{screen:?}");
-    assert_eq!(dir.read("t"), b"fine \xc3\xa4\n\x1b[2Jgone\n\xff\n", "a pipe gets the bytes");
+    assert_eq!(dir.read("t"), b"fine \xc3\xa4\n\x1b[2Jgone\n\xff\n", "a pipe gets the exact bytes");
 }
 
 #[test]
-fn deleting_asks() {
+fn deletion_asks_for_confirmation() {
     let dir = Dir::with_topics(&["t"]);
     let (screen, code) = run_on_terminal(&dir, &["topic", "delete", "t"], "n\n");
     assert_eq!(code, Some(2), "{screen}");
     assert!(
-        screen.contains("deleting topic t with all its records cannot be undone. Go on? [y/N] "),
+        screen.contains("deleting topic t with all its records cannot be undone. Continue? [y/N] "),
         "{screen:?}"
     );
-    assert!(screen.contains("error: not confirmed, nothing was changed"), "{screen:?}");
+    assert!(screen.contains("error: not confirmed; nothing was changed"), "{screen:?}");
     dir.run(&["topic", "list"]).ok().prints("t\n");
     let (screen, code) = run_on_terminal(&dir, &["topic", "delete", "t"], "y\n");
     assert_eq!(code, Some(0), "{screen}");
@@ -82,7 +83,7 @@ fn deleting_asks() {
 }
 
 #[test]
-fn a_file_has_a_progress_bar_and_standard_input_none() {
+fn progress_bar_appears_for_files_only() {
     let dir = Dir::with_topics(&["t"]);
     dir.file("input.log", &numbered_lines(50_000));
     let (screen, code) = run_on_terminal(&dir, &["produce", "t", "input.log"], "");
@@ -105,7 +106,7 @@ fn no_color_is_honoured() {
         let mut command = dir.command(args);
         command.env("TERM", "xterm").env("NO_COLOR", "1");
         let (screen, _) = watch(command, "");
-        // Bold and underlined are no colours.
+        // Bold and underline are allowed.
         for colour in 30..=37 {
             assert!(!screen.contains(&format!("\u{1b}[{colour}m")), "{args:?}: {screen:?}");
         }

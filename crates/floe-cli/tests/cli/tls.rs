@@ -1,68 +1,13 @@
-//! Trust, and what goes wrong with it.
+//! TLS connections, and certificate errors.
 
-use std::sync::Arc;
-
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio_rustls::{
-    TlsAcceptor,
-    rustls::{
-        RootCertStore, ServerConfig,
-        crypto::ring,
-        pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-        server::WebPkiClientVerifier,
-    },
-};
+use floe_testkit::certificates::{Authority, CertificateAndKey};
 
 use crate::{
     cluster::{Cluster, PATIENT},
     support::{Dir, Run},
 };
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn named(name: &str) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Certificate and key for a name.
-    fn vouch(&self, name: &str) -> (String, String) {
-        self.vouch_until(name, 4000)
-    }
-
-    fn vouch_until(&self, name: &str, year: i32) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
-        params.not_after = rcgen::date_time_ymd(year, 1, 1);
-        (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
-    }
-
-    /// A server's side, which asks for certificates of these clients.
-    fn acceptor(&self, (cert, key): (String, String), clients: Option<&Self>) -> TlsAcceptor {
-        let provider = Arc::new(ring::default_provider());
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()
-            .unwrap();
-        let builder = match clients {
-            None => builder.with_no_client_auth(),
-            Some(authority) => {
-                let mut roots = RootCertStore::empty();
-                roots.add(CertificateDer::from_pem_slice(authority.0.pem().as_bytes()).unwrap()).unwrap();
-                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-                builder.with_client_cert_verifier(verifier.build().unwrap())
-            }
-        };
-        let cert = vec![CertificateDer::from_pem_slice(cert.as_bytes()).unwrap()];
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
-        TlsAcceptor::from(Arc::new(builder.with_single_cert(cert, key).unwrap()))
-    }
-}
-
-/// A cluster, an authority whose certificate lies in `ca.pem`, and a folder to run in.
+/// Cluster, certificate authority with its certificate in `ca.pem`, and working directory.
 struct Scene {
     dir: Dir,
     cluster: Cluster,
@@ -71,58 +16,58 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let (dir, cluster, authority) = (Dir::new(), Cluster::start(), Authority::named("ours"));
-        dir.file("ca.pem", authority.0.pem().as_bytes());
+        let (dir, cluster, authority) = (Dir::new(), Cluster::start(), Authority::new("ours"));
+        dir.file("ca.pem", authority.pem().as_bytes());
         cluster.run(&dir, &["smartmodule", "list"]).ok();
         Self { dir, cluster, authority }
     }
 
-    /// Lists modules, which takes only the controller, over a TLS port with this certificate.
-    fn list(&self, certificate: (String, String), options: &str) -> Run {
-        let port = self.cluster.tls_port(self.authority.acceptor(certificate, None));
+    /// Lists SmartModules, which needs the controller only, over a TLS port with this certificate.
+    fn list(&self, certificate: &CertificateAndKey, options: &str) -> Run {
+        let port = self.cluster.tls_port(Authority::acceptor(certificate, None));
         self.dir.run(&["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}&{options}")])
     }
 }
 
 #[test]
-fn a_server_that_the_named_authority_vouches_for_is_trusted() {
+fn certificate_of_the_given_authority_is_trusted() {
     let scene = Scene::new();
-    scene.list(scene.authority.vouch("127.0.0.1"), "ca=ca.pem").ok();
-    scene.list(scene.authority.vouch("sc.example"), "ca=ca.pem&domain=sc.example").ok();
-    scene.list(Authority::named("other").vouch("127.0.0.1"), "verify=no").ok();
+    scene.list(&scene.authority.issue(&["127.0.0.1"]), "ca=ca.pem").ok();
+    scene.list(&scene.authority.issue(&["sc.example"]), "ca=ca.pem&domain=sc.example").ok();
+    scene.list(&Authority::new("other").issue(&["127.0.0.1"]), "verify=no").ok();
 }
 
 #[test]
-fn without_ca_the_authorities_of_the_system_are_asked() {
+fn system_authorities_are_the_default() {
     let scene = Scene::new();
-    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
+    let port = scene.cluster.tls_port(Authority::acceptor(&scene.authority.issue(&["127.0.0.1"]), None));
     let list = |variable: &str, file: &str| -> Run {
         let args = ["smartmodule", "list", "--url", &format!("fluvio+tls://{port}?{PATIENT}")];
         scene.dir.command(&args).env(variable, scene.dir.path().join(file)).output().unwrap().into()
     };
     list("SSL_CERT_FILE", "ca.pem").ok();
-    scene.dir.file("other.pem", Authority::named("other").0.pem().as_bytes());
+    scene.dir.file("other.pem", Authority::new("other").pem().as_bytes());
     list("SSL_CERT_FILE", "other.pem").code(5).mentions("UnknownIssuer");
     list("SSL_CERT_FILE", "none.pem").code(2).mentions("give ca=FILE");
 }
 
 #[test]
-fn certificates_that_prove_nothing_are_refused() {
+fn invalid_certificates_are_rejected() {
     let scene = Scene::new();
     for (certificate, reason) in [
-        (Authority::named("other").vouch("127.0.0.1"), "UnknownIssuer"),
-        (scene.authority.vouch("10.0.0.1"), "not valid for name"),
-        (scene.authority.vouch_until("127.0.0.1", 2001), "expired"),
+        (Authority::new("other").issue(&["127.0.0.1"]), "UnknownIssuer"),
+        (scene.authority.issue(&["10.0.0.1"]), "not valid for name"),
+        (scene.authority.issue_until(&["127.0.0.1"], 2001), "expired"),
     ] {
-        let run = scene.list(certificate, "ca=ca.pem").code(5).prints("");
+        let run = scene.list(&certificate, "ca=ca.pem").code(5).prints("");
         run.mentions("(tls_failed)").mentions(reason).mentions("hint: ");
     }
 }
 
 #[test]
-fn a_client_certificate_is_asked_for_and_shown() {
+fn client_certificate_is_required_and_sent() {
     let scene = Scene::new();
-    let acceptor = scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), Some(&scene.authority));
+    let acceptor = Authority::acceptor(&scene.authority.issue(&["127.0.0.1"]), Some(&scene.authority));
     let port = scene.cluster.tls_port(acceptor);
     let list = |options: &str| {
         scene.dir.run(&[
@@ -133,9 +78,8 @@ fn a_client_certificate_is_asked_for_and_shown() {
         ])
     };
     list("").code(5).mentions("cert=FILE and key=FILE");
-    for (name, authority, code) in [("me", &scene.authority, 0), ("stranger", &Authority::named("other"), 5)]
-    {
-        let (cert, key) = authority.vouch(name);
+    for (name, authority, code) in [("me", &scene.authority, 0), ("stranger", &Authority::new("other"), 5)] {
+        let (cert, key) = authority.issue(&[name]);
         scene.dir.file(&format!("{name}.pem"), cert.as_bytes());
         scene.dir.file(&format!("{name}.key"), key.as_bytes());
         list(&format!("&cert={name}.pem&key={name}.key")).code(code);
@@ -145,17 +89,17 @@ fn a_client_certificate_is_asked_for_and_shown() {
 }
 
 #[test]
-fn a_profile_brings_its_certificates() {
+fn profile_supplies_certificates() {
     let scene = Scene::new();
-    let acceptor = scene.authority.acceptor(scene.authority.vouch("sc.example"), Some(&scene.authority));
+    let acceptor = Authority::acceptor(&scene.authority.issue(&["sc.example"]), Some(&scene.authority));
     let port = scene.cluster.tls_port(acceptor);
-    let (cert, key) = scene.authority.vouch("me");
+    let (cert, key) = scene.authority.issue(&["me"]);
     let quote = |text: &str| serde_json::Value::from(text).to_string();
     let profiles = format!(
         "version = \"2.0\"\ncurrent_profile = \"a\"\n[profile.a]\ncluster = \"a\"\n[cluster.a]\n\
          endpoint = \"{port}\"\n[cluster.a.tls]\ntls_policy = \"verified\"\ntls_source = \"inline\"\n\
          [cluster.a.tls.certs]\ndomain = \"sc.example\"\nca_cert = {}\ncert = {}\nkey = {}\n",
-        quote(&scene.authority.0.pem()),
+        quote(&scene.authority.pem()),
         quote(&cert),
         quote(&key),
     );
@@ -165,29 +109,29 @@ fn a_profile_brings_its_certificates() {
 }
 
 #[test]
-fn plain_and_tls_do_not_mix() {
+fn plain_and_tls_ports_are_not_interchangeable() {
     let scene = Scene::new();
-    let port = scene.cluster.tls_port(scene.authority.acceptor(scene.authority.vouch("127.0.0.1"), None));
+    let port = scene.cluster.tls_port(Authority::acceptor(&scene.authority.issue(&["127.0.0.1"]), None));
     scene
         .dir
         .run(&["smartmodule", "list", "--url", &format!("fluvio://{port}?{PATIENT}")])
         .code(5)
         .mentions("write fluvio+tls:// for a TLS port");
-    // A plain server takes the greeting for the length of a request; this one hangs up, a real one waits for the rest.
+    // A plain server reads the ClientHello as a request length; this one closes the connection, a real one waits.
     let plain = format!("fluvio+tls://{}?{PATIENT}&ca=ca.pem", scene.cluster.address());
     scene.dir.run(&["smartmodule", "list", "--url", &plain]).code(5).mentions("within the TLS handshake");
 }
 
 #[test]
-fn a_name_that_does_not_resolve_is_told() {
+fn unresolvable_name_is_reported() {
     let dir = Dir::new();
     for scheme in ["fluvio", "fluvio+tls"] {
         let list = |host: &str| {
             dir.run(&["topic", "list", "--url", &format!("{scheme}://{host}:9003?connect-timeout=60s")])
         };
-        // No resolver is asked for a name with a NUL in it, so this depends on no network.
+        // A name with a NUL never reaches a resolver, so the test needs no network.
         list("sc%00.example").code(4).prints("").mentions("example\" cannot be resolved").mentions("hint: ");
-        // RFC 6761 sets this name aside: whatever the resolver does, the outcome is the same.
+        // RFC 6761 reserves this name, so every resolver fails.
         list("sc.invalid").code(4).prints("").mentions("hint: check the address");
     }
 }

@@ -7,22 +7,22 @@ use crate::{cluster::Cluster, support::Dir};
 #[test]
 fn create_list_describe_delete() {
     let dir = Dir::new();
-    dir.run(&["topic", "list"]).ok().prints("").tells("");
+    dir.run(&["topic", "list"]).ok().prints("").stderr_is("");
     dir.run(&["topic", "create", "orders", "--partitions", "3"])
         .ok()
         .prints("created topic orders with 3 partitions\n")
-        .tells("");
+        .stderr_is("");
     dir.run(&["topic", "create", "audit"]).ok().prints("created topic audit with 1 partition\n");
     dir.run(&["topic", "list"]).ok().prints("audit\norders\n");
 
     let described = dir.run(&["topic", "describe", "orders"]).ok().text();
-    for part in ["name:        orders\n", "partitions:  3\n", "durability:  os\n", "retention:   for ever\n"]
+    for part in ["name:        orders\n", "partitions:  3\n", "durability:  os\n", "retention:   unlimited\n"]
     {
         assert!(described.contains(part), "{part:?} is not in {described}");
     }
     assert_eq!(described.lines().filter(|line| line.ends_with(" 0 B")).count(), 3, "{described}");
 
-    dir.run(&["topic", "delete", "audit", "--yes"]).ok().prints("deleted topic audit\n").tells("");
+    dir.run(&["topic", "delete", "audit", "--yes"]).ok().prints("deleted topic audit\n").stderr_is("");
     dir.run(&["topic", "list"]).ok().prints("orders\n");
     dir.run(&["topic", "describe", "audit"]).code(3).prints("");
 }
@@ -56,7 +56,7 @@ fn settings_of_a_topic_are_kept() {
 }
 
 #[test]
-fn every_form_of_a_list() {
+fn list_has_every_format() {
     let dir = Dir::with_topics(&["a", "b"]);
     let array = dir.run(&["topic", "list", "-o", "json"]).ok().json();
     assert_eq!(array[0]["name"], "a");
@@ -70,7 +70,7 @@ fn every_form_of_a_list() {
 }
 
 #[test]
-fn describe_counts_what_was_written() {
+fn describe_counts_the_records() {
     let dir = Dir::with_topics(&["t"]);
     dir.feed(&["produce", "t"], b"a\nb\n").ok();
     let described = dir.run(&["topic", "describe", "t", "-o", "json"]).ok().json();
@@ -87,17 +87,17 @@ fn describe_counts_what_was_written() {
 }
 
 #[test]
-fn deleting_needs_to_be_confirmed() {
+fn deletion_requires_confirmation() {
     let dir = Dir::with_topics(&["t"]);
-    dir.feed(&["topic", "delete", "t"], b"y\n").code(2).prints("").tells(
-        "error: deleting topic t with all its records cannot be undone and there is no terminal to ask on\n\
+    dir.feed(&["topic", "delete", "t"], b"y\n").code(2).prints("").stderr_is(
+        "error: deleting topic t with all its records cannot be undone, and there is no terminal for a confirmation\n\
          hint: add --yes to confirm\n",
     );
     dir.run(&["topic", "list"]).ok().prints("t\n");
 }
 
 #[test]
-fn invalid_names_are_refused_before_a_store_is_made() {
+fn invalid_names_are_rejected_before_a_store_is_created() {
     let dir = Dir::new();
     let long = "x".repeat(64);
     for name in ["", "Orders", "a_b", "a b", "ä", "a/b", "..", "-a", "a-", long.as_str()] {
@@ -110,7 +110,7 @@ fn invalid_names_are_refused_before_a_store_is_made() {
 }
 
 #[test]
-fn impossible_settings_are_refused() {
+fn invalid_settings_are_rejected() {
     let dir = Dir::new();
     for args in [
         ["--partitions", "0"],
@@ -128,17 +128,17 @@ fn impossible_settings_are_refused() {
 }
 
 #[test]
-fn a_name_is_taken_once() {
+fn duplicate_names_are_rejected() {
     let dir = Dir::with_topics(&["t"]);
     dir.run(&["topic", "create", "t"])
         .code(1)
         .prints("")
         .mentions("topic_already_exists")
-        .mentions("hint: use it, or remove it first with `floe topic delete t --yes`\n");
+        .mentions("hint: use the topic, or delete it first with `floe topic delete t --yes`\n");
 }
 
 #[test]
-fn unknown_topics() {
+fn unknown_topics_are_not_found() {
     let dir = Dir::new();
     for args in [
         ["topic", "describe", "nope", "-o", "text"],
@@ -154,22 +154,22 @@ fn unknown_topics() {
 }
 
 #[test]
-fn errors_are_json_where_results_are() {
+fn errors_are_json_with_json_output() {
     let dir = Dir::new();
     for format in ["json", "jsonl"] {
         let run = dir.run(&["-o", format, "consume", "nope", "-e"]).code(3).prints("");
         assert_eq!(run.stderr.lines().count(), 1);
-        let told: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
-        assert_eq!(told["error"]["code"], "topic_not_found");
-        assert_eq!(told["error"]["topic"], "nope");
-        assert_eq!(told["error"]["partition"], json!(null));
-        assert_eq!(told["error"]["exit_code"], 3);
-        assert!(told["error"]["message"].as_str().unwrap().contains("does not exist"));
+        let error: serde_json::Value = serde_json::from_str(&run.stderr).unwrap();
+        assert_eq!(error["error"]["code"], "topic_not_found");
+        assert_eq!(error["error"]["topic"], "nope");
+        assert_eq!(error["error"]["partition"], json!(null));
+        assert_eq!(error["error"]["exit_code"], 3);
+        assert!(error["error"]["message"].as_str().unwrap().contains("does not exist"));
     }
 }
 
 #[test]
-fn the_url_comes_from_the_option_or_the_environment() {
+fn url_comes_from_the_option_or_the_environment() {
     let dir = Dir::new();
     dir.run(&["topic", "create", "here", "--url", "embedded:here"]).ok();
     let mut command = dir.command(&["topic", "list"]);
@@ -177,7 +177,7 @@ fn the_url_comes_from_the_option_or_the_environment() {
     assert_eq!(listed.stdout, b"here\n");
     let mut command = dir.command(&["--url", "embedded:there", "topic", "list"]);
     let listed = command.env("FLOE_URL", "embedded:here").output().unwrap();
-    assert_eq!(listed.stdout, b"", "the option wins");
+    assert_eq!(listed.stdout, b"", "the option takes precedence");
     dir.run(&["topic", "list", "--url", "memory:"]).ok().prints("");
     dir.run(&["topic", "list", "--url", "embeded:x"])
         .code(2)
@@ -189,31 +189,32 @@ fn the_url_comes_from_the_option_or_the_environment() {
 }
 
 #[test]
-fn health() {
+fn health_reports_the_engine() {
     let dir = Dir::new();
-    let run = dir.run(&["health"]).ok().tells("");
+    let run = dir.run(&["health"]).ok().stderr_is("");
     assert!(run.text().starts_with("embedded: ready\n"), "{}", run.text());
     let json = dir.run(&["health", "-o", "json"]).ok().json();
     assert_eq!(json["ready"], true);
     assert_eq!(json["nodes"][0]["ready"], true);
-    assert_eq!(json["leader"], serde_json::Value::Null, "nobody leads a store");
+    assert_eq!(json["leader"], serde_json::Value::Null, "a store has no leader");
 }
 
 #[test]
-fn health_for_monitoring() {
+fn health_check_reports_every_status() {
     let dir = Dir::new();
-    dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n").tells("");
+    dir.run(&["health", "--check"]).ok().prints("OK - embedded, 1 of 1 ready\n").stderr_is("");
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
     let cluster = Cluster::start();
     let one_down = format!("{},{closed}?connect-timeout=60s&timeout=60s", cluster.walrus_address());
-    let warned = dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).tells("");
+    let warned =
+        dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).stderr_is("");
     let expected = format!("WARNING - {closed} is not ready: ");
     assert!(warned.text().starts_with(&expected) && warned.text().lines().count() == 1, "{}", warned.text());
 
-    let down = dir.run(&["health", "--check", "--url", &format!("fluvio://{closed}")]).code(2).tells("");
+    let down = dir.run(&["health", "--check", "--url", &format!("fluvio://{closed}")]).code(2).stderr_is("");
     assert!(down.text().starts_with("CRITICAL - "), "{}", down.text());
-    let unknown = dir.run(&["health", "--check", "--url", "embedded:x?durabilty=os"]).code(3).tells("");
+    let unknown = dir.run(&["health", "--check", "--url", "embedded:x?durabilty=os"]).code(3).stderr_is("");
     assert!(unknown.text().starts_with("UNKNOWN - "), "{}", unknown.text());
 }
 

@@ -1,4 +1,4 @@
-//! What applications are written with: typed payloads, processors, dead letters, outboxes.
+//! Typed payloads, processors, dead letters and outboxes.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -56,7 +56,7 @@ pub(crate) async fn undecodable_record_is_one_error(c: &Context) -> Outcome {
     };
     check_eq!(error.kind(), ErrorKind::DeserializationError, "kind of {error}");
     let Some(bad) = Undecodable::of(&error) else {
-        return Err(Failure::new("the error does not tell which record it was"));
+        return Err(Failure::new("the error does not identify the record"));
     };
     check_eq!((bad.message.offset, text(&bad.message.value)), (1, "two".to_owned()), "record in {error}");
     check_eq!(consumer.try_next().await?.map(|message| message.value), Some(3), "value after the error");
@@ -84,10 +84,11 @@ pub(crate) async fn undecodable_records_become_dead_letters(c: &Context) -> Outc
 }
 
 fn letter_of(message: &Message) -> Result<DeadLetter, Failure> {
-    DeadLetter::of(message).ok_or_else(|| Failure::new("a record in the dead-letter topic is no dead letter"))
+    DeadLetter::of(message)
+        .ok_or_else(|| Failure::new("a record in the dead-letter topic is not a dead letter"))
 }
 
-/// A processor between two topics, with stored offsets where there are any.
+/// Builds a processor between two topics, which commits offsets where the engine can.
 fn processor(c: &Context, (from, to): (&Topic, &Topic)) -> ProcessorBuilder {
     let builder = c.client().processor(from, to).dead_letters(DeadLetters::Stop);
     if c.capabilities().commit_offsets { builder } else { builder.without_stored_offsets() }
@@ -106,7 +107,7 @@ pub(crate) async fn processor_transforms_every_record(c: &Context) -> Outcome {
         .map(async |message: Message| Ok(Record::new(format!("{} done", text(&message.value)).into())))
         .start()
         .await?;
-    eventually("everything is handled", || async { Ok(running.stats().handled == COUNT as u64) }).await?;
+    eventually("all records are handled", || async { Ok(running.stats().handled == COUNT as u64) }).await?;
     let report = running.stop().await?;
     check_eq!((report.read, report.produced, report.left.len()), (COUNT as u64, COUNT as u64, 0), "report");
     let mut made = texts(&c.read(&to, COUNT).await?);
@@ -114,7 +115,7 @@ pub(crate) async fn processor_transforms_every_record(c: &Context) -> Outcome {
     let mut expected: Vec<_> =
         numbered("order", 0..COUNT).iter().map(|value| format!("{value} done")).collect();
     expected.sort();
-    check_eq!(made, expected, "values made");
+    check_eq!(made, expected, "values produced");
     Ok(())
 }
 
@@ -130,7 +131,7 @@ pub(crate) async fn processor_keeps_the_order_of_keys(c: &Context) -> Outcome {
     let running = processor(c, (&from, &to))
         .concurrency(4)
         .map(async |message: Message| {
-            // Those that come later take less time.
+            // Later records take less time.
             for _ in 0..(10 - message.offset % 10) {
                 tokio::task::yield_now().await;
             }
@@ -138,9 +139,9 @@ pub(crate) async fn processor_keeps_the_order_of_keys(c: &Context) -> Outcome {
         })
         .start()
         .await?;
-    eventually("everything is handled", || async { Ok(running.stats().handled == COUNT as u64) }).await?;
+    eventually("all records are handled", || async { Ok(running.stats().handled == COUNT as u64) }).await?;
     let report = running.stop().await?;
-    check_eq!(report.produced, COUNT as u64, "records made");
+    check_eq!(report.produced, COUNT as u64, "records produced");
     let mut latest: BTreeMap<String, usize> = BTreeMap::new();
     for message in c.read(&to, COUNT).await? {
         let value = text(&message.value);
@@ -162,7 +163,7 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
         .retries(RetryPolicy { max_attempts: Some(2), first_delay: Duration::ZERO, ..RetryPolicy::default() })
         .map(async |message: Message| match &message.value[..] {
             b"bad" => Err(HandlerFailure::retriable("bad").code("bad_value")),
-            b"panic" => panic!("as the case wants it"),
+            b"panic" => panic!("injected by the case"),
             _ => Ok(Record::new(message.value)),
         })
         .start()
@@ -171,15 +172,15 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
         let stats = running.stats();
         Ok(stats.handled + stats.dead_letters == 4)
     };
-    eventually("everything has its end", done).await?;
+    eventually("all records are handled or dead letters", done).await?;
     let report = running.stop().await?;
     check_eq!((report.handled, report.dead_letters, report.retries), (2, 2, 2), "report");
     let made = c.read(&to, 2).await?;
-    check_eq!(texts(&made), ["a", "b"], "values made");
+    check_eq!(texts(&made), ["a", "b"], "values produced");
     check_eq!(
         Origin::of(&made[1]).map(|origin| origin.to_string()),
         Some(format!("{from}/0/3")),
-        "origin of what was made"
+        "origin of the output"
     );
     let mut letters = Vec::new();
     for message in c.read(&dead, 2).await? {
@@ -205,7 +206,7 @@ pub(crate) async fn processor_resumes_where_it_stopped(c: &Context) -> Outcome {
         check_eq!((report.read, report.handled), (20, 20), "report of round {round}");
     }
     let expected: Vec<_> = (0..3).flat_map(|round| numbered(&format!("round-{round}"), 0..20)).collect();
-    check_eq!(texts(&c.read_to_end(&to).await?), expected, "values made");
+    check_eq!(texts(&c.read_to_end(&to).await?), expected, "values produced");
     Ok(())
 }
 
@@ -224,7 +225,7 @@ pub(crate) async fn outbox_delivers_in_order(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn outbox_restarts_lose_and_double_nothing(c: &Context) -> Outcome {
+pub(crate) async fn outbox_restarts_lose_and_duplicate_nothing(c: &Context) -> Outcome {
     const ROUNDS: usize = 5;
     let topic = c.topic().await?;
     let folder = tempfile::tempdir().map_err(|error| Failure::new(error.to_string()))?;
@@ -232,7 +233,7 @@ pub(crate) async fn outbox_restarts_lose_and_double_nothing(c: &Context) -> Outc
         let outbox = c.client().producer(&topic).outbox(folder.path().join("outbox")).start().await?;
         outbox.send_all(numbered("record", round * 100..(round + 1) * 100)).await?;
         if round + 1 < ROUNDS {
-            // Cut off at some point of the delivery; what is left waits for the next round.
+            // Dropped during delivery; the rest stays for the next round.
             let report = outbox.close_within(Duration::from_millis(round as u64)).await?;
             check!(report.waiting <= 100 * (round as u64 + 1), "{report:?}");
         } else {

@@ -1,4 +1,4 @@
-//! A future that is dropped, at whatever point, loses nothing and doubles nothing.
+//! Cancellation: dropping a future at any point loses and duplicates nothing.
 
 use std::{future::Future, pin::pin, task::Poll};
 
@@ -14,13 +14,13 @@ use crate::{
     failure::{check, check_eq},
 };
 
-/// How often the calls of a case are polled before they are dropped, in turn.
+/// Numbers of polls before a call is dropped, used in turn.
 const POLLS: [usize; 6] = [1, 2, 3, 4, 5, UNTIL_READY];
 
-/// Not dropped at all: a case that only ever dropped would never notice a call that hangs.
+/// Runs the call to its end: a case that dropped every call would not notice one that hangs.
 const UNTIL_READY: usize = usize::MAX;
 
-/// Polls `future` this often, letting others work in between, and drops it if it is still not ready.
+/// Polls `future` this many times, with yields in between, and drops it if it is still pending.
 async fn poll_at_most<F: Future>(times: usize, future: F) -> Option<F::Output> {
     if times == UNTIL_READY {
         return Some(future.await);
@@ -53,7 +53,7 @@ pub(crate) async fn cancelled_reads_lose_nothing(c: &Context) -> Outcome {
             Some(Err(error)) => return Err(error.into()),
         }
     }
-    check_eq!(found, expected, "values after reads that were dropped");
+    check_eq!(found, expected, "values after dropped reads");
     Ok(())
 }
 
@@ -66,15 +66,15 @@ pub(crate) async fn cancelled_wait_loses_nothing(c: &Context) -> Outcome {
             let mut waiting = reader.next();
             for _ in 0..=round % 4 {
                 let polled = poll_once(waiting.as_mut()).await;
-                check!(polled.is_pending(), "a batch came out of nothing in round {round}");
+                check!(polled.is_pending(), "unexpected batch in round {round}");
                 tokio::task::yield_now().await;
             }
             c.append(&at, batch(&[format!("round {round}")])?).await?;
-            // The read has been woken by now and is dropped with the batch within its reach.
+            // The read is woken by now, and dropped before it is polled again.
         }
         let Some(batch) = reader.next().await? else { return Err(Failure::new("the reader ended")) };
         let found: Vec<_> = values_of(&batch)?.iter().map(|value| text(value)).collect();
-        check_eq!(found, [format!("round {round}")], "values after a wait that was dropped");
+        check_eq!(found, [format!("round {round}")], "values after a dropped wait");
     }
     Ok(())
 }
@@ -85,9 +85,9 @@ pub(crate) async fn cancelled_try_next_loses_nothing(c: &Context) -> Outcome {
     let producer = c.client().producer(&topic).start().await?;
     let mut found = Vec::new();
     for round in 0..30 {
-        // At the end of the log, and dropped there.
+        // Dropped while waiting at the end of the log.
         if let Some(early) = poll_at_most(round % 4, consumer.try_next()).await {
-            return Err(Failure::new(format!("something came out of nothing: {early:?}")));
+            return Err(Failure::new(format!("unexpected result: {early:?}")));
         }
         let values = numbered(&format!("round {round}"), 0..3);
         producer.send_all(values.clone()).await?;
@@ -124,7 +124,7 @@ pub(crate) async fn cancelled_next_batch_loses_nothing(c: &Context) -> Outcome {
             },
         }
     }
-    check_eq!(found, expected, "values of batches after calls that were dropped");
+    check_eq!(found, expected, "values of batches after dropped calls");
     Ok(())
 }
 
@@ -160,7 +160,7 @@ pub(crate) async fn cancelled_append_leaves_one_copy_or_none(c: &Context) -> Out
     check_once(&until_last(c, &topic).await?, &completed)
 }
 
-/// The values before the one that was sent when nothing else was under way.
+/// Returns the values before the last one, which was sent with nothing else in flight.
 async fn until_last(c: &Context, topic: &floe::Topic) -> Result<Vec<String>, Failure> {
     let mut consumer = c.client().consumer(topic).from(StartAt::Beginning).start().await?;
     let mut values = Vec::new();
@@ -173,12 +173,12 @@ async fn until_last(c: &Context, topic: &floe::Topic) -> Result<Vec<String>, Fai
     }
 }
 
-/// Checks that every value is there once and in order, and that those of completed calls are not missing.
+/// Checks that the values are unique and in order, and include those of all completed calls.
 fn check_once(values: &[String], completed: &[String]) -> Outcome {
     let numbers: Vec<usize> =
         values.iter().filter_map(|value| value.strip_prefix("record-")?.parse().ok()).collect();
-    check_eq!(numbers.len(), values.len(), "values that were sent among {values:?}");
-    check!(numbers.is_sorted_by(|a, b| a < b), "a value is doubled or out of order: {values:?}");
+    check_eq!(numbers.len(), values.len(), "values that the case sent among {values:?}");
+    check!(numbers.is_sorted_by(|a, b| a < b), "a value is duplicated or out of order: {values:?}");
     let missing: Vec<_> = completed.iter().filter(|value| !values.contains(value)).collect();
     check!(missing.is_empty(), "acknowledged values are missing: {missing:?}");
     Ok(())

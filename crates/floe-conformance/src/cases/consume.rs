@@ -1,4 +1,4 @@
-//! Consuming: where to start, when to end, which partitions, and moving about.
+//! Consuming: start positions, ends, partitions, seeking.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{
     failure::{check, check_eq, check_refused},
 };
 
-/// A topic with `record-0` to `record-9`, in several batches.
+/// Creates a topic with `record-0` to `record-9` in several batches.
 async fn ten(c: &Context) -> floe::Result<floe::Topic> {
     let topic = c.topic().await?;
     for start in [0, 3, 6] {
@@ -24,7 +24,7 @@ async fn ten(c: &Context) -> floe::Result<floe::Topic> {
     Ok(topic)
 }
 
-/// Which of the ten records a consumer sees that starts here.
+/// Checks which of the ten records a consumer reads from this start.
 async fn check_start(c: &Context, start: StartAt, expected: std::ops::Range<usize>) -> Outcome {
     let topic = ten(c).await?;
     let mut consumer = c.client().consumer(&topic).from(start).stop_at_end().start().await?;
@@ -135,7 +135,7 @@ pub(crate) async fn offset_beyond_the_end_is_refused(c: &Context) -> Outcome {
     let topic = ten(c).await?;
     for offset in [11, 1_000_000] {
         let outcome = match c.client().consumer(&topic).from(StartAt::Offset(offset)).start().await {
-            // It may come with the first read, but not never.
+            // The error may come with the first read.
             Ok(mut consumer) => consumer.try_next().await.map(drop),
             Err(error) => Err(error),
         };
@@ -156,15 +156,15 @@ pub(crate) async fn waiting_reader_wakes(c: &Context) -> Outcome {
     for round in 0..10 {
         let waiting = consumer.try_next();
         let mut waiting = std::pin::pin!(waiting);
-        // Several rounds, so that the read below really waits at the end of the log.
+        // Several rounds, so that the read waits at the end of the log.
         for _ in 0..20 {
             let polled = poll_once(waiting.as_mut()).await;
-            check!(polled.is_pending(), "a record came out of nothing in round {round}");
+            check!(polled.is_pending(), "unexpected record in round {round}");
             tokio::task::yield_now().await;
         }
         c.send(&topic, [format!("record-{round}")]).await?;
         let Some(message) = waiting.await? else { return Err(Failure::new("the stream ended".to_owned())) };
-        check_eq!(text(&message.value), format!("record-{round}"), "what woke the reader");
+        check_eq!(text(&message.value), format!("record-{round}"), "the record that woke the reader");
     }
     Ok(())
 }
@@ -182,7 +182,7 @@ pub(crate) async fn all_waiting_readers_wake(c: &Context) -> Outcome {
     }
     while let Some(read) = tasks.join_next().await {
         let read = read.map_err(|panic| Failure::new(panic.to_string()))??;
-        check_eq!(read, numbered("record", 0..5), "what one of the readers saw");
+        check_eq!(read, numbered("record", 0..5), "values of one reader");
     }
     Ok(())
 }
@@ -195,9 +195,9 @@ pub(crate) async fn readers_are_independent(c: &Context) -> Outcome {
     let first = take(&mut one, 12).await?;
     let all = take(&mut other, 20).await?;
     let rest = take(&mut one, 8).await?;
-    check_eq!(texts(&all), numbered("record", 0..20), "what one reader saw");
-    check_eq!(texts(&first), numbered("record", 0..12), "what the other saw first");
-    check_eq!(texts(&rest), numbered("record", 12..20), "what the other saw then");
+    check_eq!(texts(&all), numbered("record", 0..20), "values of one reader");
+    check_eq!(texts(&first), numbered("record", 0..12), "first values of the other reader");
+    check_eq!(texts(&rest), numbered("record", 12..20), "next values of the other reader");
     Ok(())
 }
 
@@ -209,7 +209,7 @@ pub(crate) async fn consuming_readers_share(c: &Context) -> Outcome {
     let mut one = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
     let mut values = texts(&take(&mut one, 10).await?);
     one.close().await?;
-    // What the first reader had fetched ahead is its own: only a later record is certain to be new for the other.
+    // The first reader keeps its prefetched records: only a later record is certain to reach the other one.
     c.send(&topic, ["last".to_owned()]).await?;
     let mut other = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
     while values.last().is_none_or(|value| value != "last") {
@@ -218,7 +218,7 @@ pub(crate) async fn consuming_readers_share(c: &Context) -> Outcome {
     let all = values.len();
     values.sort();
     values.dedup();
-    check_eq!(values.len(), all, "different records among those that both readers saw");
+    check_eq!(values.len(), all, "distinct records of both readers");
     Ok(())
 }
 
@@ -227,7 +227,7 @@ pub(crate) async fn stopping_at_the_end(c: &Context) -> Outcome {
     check_eq!(c.read_to_end(&topic).await?.len(), 0, "records of an empty topic");
     c.send(&topic, numbered("record", 0..7)).await?;
     let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).stop_at_end().start().await?;
-    // What comes after the start is not part of it.
+    // The end was fixed at the start: a later record does not count.
     c.send(&topic, numbered("late", 0..3)).await?;
     let read = texts(&drain(&mut consumer).await?);
     check_eq!(read, numbered("record", 0..7), "values up to the end at the start");
@@ -266,8 +266,8 @@ pub(crate) async fn only_the_chosen_partitions(c: &Context) -> Outcome {
         c.client().consumer(&topic).partitions([1, 3]).from(StartAt::Beginning).stop_at_end().start().await?;
     let read = drain(&mut consumer).await?;
     check_eq!(read.len(), 20, "records in two of four partitions");
-    let strangers: Vec<_> = read.iter().filter(|message| message.partition % 2 == 0).collect();
-    check!(strangers.is_empty(), "records of other partitions: {strangers:?}");
+    let others: Vec<_> = read.iter().filter(|message| message.partition % 2 == 0).collect();
+    check!(others.is_empty(), "records of other partitions: {others:?}");
     Ok(())
 }
 
@@ -278,11 +278,11 @@ pub(crate) async fn added_partitions_are_read(c: &Context) -> Outcome {
     c.send(&topic, ["before".to_owned()]).await?;
     check_eq!(texts(&take(&mut consumer, 1).await?), ["before"], "records before");
     c.client().admin().add_partitions(&topic, 3).await?;
-    // What is in a new partition before the consumer knows of it came after its start all the same.
+    // Records in a new partition count as later than the start, even before the consumer discovers the partition.
     c.append(&topic.partition(2), batch(&["first", "second"])?).await?;
     let new = take(&mut consumer, 2).await?;
     check_eq!(texts(&new), ["first", "second"], "records of a new partition");
-    check_eq!((new[0].partition, offsets(&new)), (2, vec![0, 1]), "where they are from");
+    check_eq!((new[0].partition, offsets(&new)), (2, vec![0, 1]), "their partition and offsets");
     check_eq!(consumer.position(2), Some(2), "position in the new partition");
     consumer.seek(2, StartAt::Offset(1)).await?;
     check_eq!(texts(&take(&mut consumer, 1).await?), ["second"], "after a seek in the new partition");
@@ -302,12 +302,12 @@ pub(crate) async fn paused_partitions_wait(c: &Context) -> Outcome {
     let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
     consumer.pause(&[0]);
     let read = take(&mut consumer, 10).await?;
-    check!(read.iter().all(|message| message.partition == 1), "a paused partition goes on: {read:?}");
+    check!(read.iter().all(|message| message.partition == 1), "a paused partition delivers: {read:?}");
     consumer.resume(&[0]);
     consumer.pause(&[1]);
     let read = take(&mut consumer, 10).await?;
     check_eq!(offsets(&read), (0..10).collect::<Vec<_>>(), "offsets of the resumed partition");
-    check!(read.iter().all(|message| message.partition == 0), "the other partition goes on: {read:?}");
+    check!(read.iter().all(|message| message.partition == 0), "the other partition delivers: {read:?}");
     Ok(())
 }
 
@@ -362,15 +362,15 @@ pub(crate) async fn watermarks_follow_the_records(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn lag_counts_what_is_left(c: &Context) -> Outcome {
+pub(crate) async fn lag_counts_unread_records(c: &Context) -> Outcome {
     let topic = ten(c).await?;
     let mut consumer = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
     take(&mut consumer, 4).await?;
-    check_eq!(consumer.lag().await?, 6, "records left of ten after four");
+    check_eq!(consumer.lag().await?, 6, "lag after four of ten records");
     take(&mut consumer, 6).await?;
-    check_eq!(consumer.lag().await?, 0, "records left after all");
+    check_eq!(consumer.lag().await?, 0, "lag after all records");
     c.send(&topic, numbered("more", 0..3)).await?;
-    check_eq!(consumer.lag().await?, 3, "records left after three more");
+    check_eq!(consumer.lag().await?, 3, "lag after three more records");
     Ok(())
 }
 
@@ -379,7 +379,7 @@ pub(crate) async fn whole_batches_hold_the_same_records(c: &Context) -> Outcome 
     let mut consumer = c.client().consumer(&topic).from(StartAt::Offset(4)).stop_at_end().start().await?;
     let mut read = Vec::new();
     while let Some(batch) = consumer.next_batch().await? {
-        check_eq!((&batch.topic, batch.partition), (&topic, 0), "where a batch is from");
+        check_eq!((&batch.topic, batch.partition), (&topic, 0), "topic and partition of a batch");
         for record in batch.records() {
             read.push((record.offset, text(&record.value)));
         }
@@ -410,7 +410,7 @@ pub(crate) async fn deletion_ends_waiting_readers(c: &Context) -> Outcome {
     c.client().admin().delete_topic(&topic).await?;
     match waiting.await.map_err(|panic| Failure::new(panic.to_string()))? {
         Ok(None) => {}
-        Ok(Some(batch)) => check!(false, "a batch came out of nothing: {batch:?}"),
+        Ok(Some(batch)) => check!(false, "unexpected batch: {batch:?}"),
         Err(error) => {
             check_eq!(error.kind(), floe::ErrorKind::TopicNotFound, "kind of {error}");
         }

@@ -1,4 +1,4 @@
-//! A healthy engine behind a bad connection: layers lose answers, refuse appends and close the way.
+//! Faults above a healthy engine: layers that lose acknowledgements and refuse appends.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
     interfere::{AppendFault, FailAppends, RefuseAll},
 };
 
-/// Retries soon: the cases count attempts, not seconds.
+/// Retry policy with short delays, because the cases count attempts.
 fn soon() -> RetryPolicy {
     RetryPolicy {
         first_delay: Duration::from_millis(1),
@@ -30,7 +30,7 @@ async fn failing(c: &Context, topic: &floe::Topic, fault: FailAppends) -> floe::
     client.producer(topic).batch_size(256).retries(soon()).start().await
 }
 
-/// Sends through the fault and compares what is stored afterwards.
+/// Sends through the fault and compares the acknowledged records with the stored ones.
 async fn check_exactly_once(c: &Context, every: usize, fault: AppendFault) -> Outcome {
     const COUNT: usize = 400;
     let topic = c.topic().await?;
@@ -52,9 +52,9 @@ async fn check_exactly_once(c: &Context, every: usize, fault: AppendFault) -> Ou
     Ok(())
 }
 
-pub(crate) async fn lost_answers_double_nothing(c: &Context) -> Outcome {
+pub(crate) async fn lost_replies_store_no_duplicates(c: &Context) -> Outcome {
     for every in [2, 3, 7] {
-        check_exactly_once(c, every, AppendFault::AnswerLost).await?;
+        check_exactly_once(c, every, AppendFault::AckLost).await?;
     }
     Ok(())
 }
@@ -84,7 +84,7 @@ pub(crate) async fn undelivered_records_are_listed_at_close(c: &Context) -> Outc
         check_eq!(part.error.kind(), floe::ErrorKind::AuthFailed, "why: {}", part.error);
     }
     for delivery in deliveries {
-        check_refused!(delivery.await, AuthFailed, "a delivery that was refused");
+        check_refused!(delivery.await, AuthFailed, "a refused delivery");
     }
     Ok(())
 }
@@ -105,7 +105,7 @@ pub(crate) async fn refused_send_says_where_and_why(c: &Context) -> Outcome {
 pub(crate) async fn layers_change_nothing(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let layered = Client::over(PassThrough.layer(PassThrough.layer(c.engine())));
-    check_eq!(layered.info(), c.client().info(), "name and abilities through layers");
+    check_eq!(layered.info(), c.client().info(), "name and capabilities through layers");
     let producer = layered.producer(&topic).start().await?;
     producer.send_all(numbered("record", 0..50)).await?;
     check_eq!(texts(&c.read_to_end(&topic).await?), numbered("record", 0..50), "values without layers");

@@ -1,4 +1,4 @@
-//! Slow readers, full buffers, and batches larger than asked for.
+//! Backpressure: slow readers, full buffers, and batches larger than a fetch.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::{
     interfere::{CountFetched, Gate},
 };
 
-pub(crate) async fn stalled_reader_bounds_memory_and_stops_nobody(c: &Context) -> Outcome {
+pub(crate) async fn stalled_reader_bounds_memory_and_blocks_no_others(c: &Context) -> Outcome {
     const COUNT: usize = 4000;
     const PREFETCH: usize = 128 * 1024;
     const FETCH: usize = 32 * 1024;
@@ -32,19 +32,19 @@ pub(crate) async fn stalled_reader_bounds_memory_and_stops_nobody(c: &Context) -
     producer.send(value(0)).await?;
     check_eq!(text(&take(&mut consumer, 1).await?[0].value), value(0), "first record");
 
-    // Nobody reads now, and 4 MB are written all the same.
+    // The consumer stalls while 4 MB are written.
     for number in 1..COUNT {
         drop(producer.enqueue(value(number)).await?);
     }
     producer.flush().await?;
-    // What is prefetched, one batch that is on its way, and what was read: far from 4 MB.
+    // Prefetched records, one batch in flight and the records read: far below 4 MB.
     let bound = 2 * (PREFETCH + FETCH);
-    check!(fetched.bytes() <= bound, "{} bytes were fetched, {bound} are the limit", fetched.bytes());
+    check!(fetched.bytes() <= bound, "{} bytes were fetched, the limit is {bound}", fetched.bytes());
 
     for number in 1..COUNT {
         check_eq!(text(&take(&mut consumer, 1).await?[0].value), value(number), "next record");
     }
-    check!(fetched.bytes() > COUNT * 1000, "the layer did not see the reads: {} bytes", fetched.bytes());
+    check!(fetched.bytes() > COUNT * 1000, "the layer did not count the reads: {} bytes", fetched.bytes());
     Ok(())
 }
 
@@ -74,7 +74,7 @@ pub(crate) async fn full_buffer_is_reported(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn full_buffer_makes_senders_wait(c: &Context) -> Outcome {
+pub(crate) async fn full_buffer_applies_backpressure(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
     let client = Client::over(gate.clone().layer(c.engine()));
@@ -107,7 +107,7 @@ pub(crate) async fn full_buffer_makes_senders_wait(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn waiting_for_room_ends_in_time(c: &Context) -> Outcome {
+pub(crate) async fn backpressure_ends_at_the_timeout(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
     let client = Client::over(gate.clone().layer(c.engine()));
@@ -135,7 +135,7 @@ pub(crate) async fn waiting_for_room_ends_in_time(c: &Context) -> Outcome {
 pub(crate) async fn batch_larger_than_a_fetch_is_read(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let at = topic.partition(0);
-    // Fits the smallest batch that an engine may be limited to.
+    // Fits the smallest batch limit of any engine.
     let large = vec![b'x'; 40_000];
     c.append(&at, batch(&[b"small".to_vec(), large.clone()])?).await?;
     c.append(&at, batch(&["last"])?).await?;
@@ -174,7 +174,7 @@ pub(crate) async fn slow_delivery_times_out(c: &Context) -> Outcome {
     let gate = Gate::closed();
     let client = Client::over(gate.clone().layer(c.engine()));
     let producer = client.producer(&topic).timeout(Duration::from_millis(50)).start().await?;
-    check_refused!(producer.send("x").await, RequestTimeout, "a record that nobody takes");
+    check_refused!(producer.send("x").await, RequestTimeout, "a record that is never acknowledged");
     gate.open();
     Ok(())
 }

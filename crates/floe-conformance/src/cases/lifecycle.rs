@@ -1,4 +1,4 @@
-//! Health, closing, and what is there after closing.
+//! Health, closing, and persistence over connections.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::{
 
 pub(crate) async fn health_is_reported(c: &Context) -> Outcome {
     let health = c.client().health().await?;
-    check!(health.ready, "an engine that works says it is not ready: {health:?}");
+    check!(health.ready, "a working engine reports that it is not ready: {health:?}");
     check!(health.nodes.iter().all(|node| !node.name.is_empty()), "a node without a name: {health:?}");
     Ok(())
 }
@@ -75,7 +75,7 @@ pub(crate) async fn closing_ends_waiting_readers(c: &Context) -> Outcome {
     c.client().close().await?;
     match waiting.await.map_err(|panic| Failure::new(panic.to_string()))? {
         Ok(None) => {}
-        Ok(Some(message)) => check!(false, "a record came out of nothing: {message:?}"),
+        Ok(Some(message)) => check!(false, "unexpected record: {message:?}"),
         Err(error) => check_eq!(error.kind(), floe::ErrorKind::Closed, "kind of {error}"),
     }
     Ok(())
@@ -175,7 +175,7 @@ pub(crate) async fn closing_the_client_delivers_and_commits(c: &Context) -> Outc
         numbered("record", 0..10),
         "values after the client closed"
     );
-    // The fourth record was handed out and nobody asked for a fifth: it may be finished or not.
+    // The fourth record was delivered and a fifth was not requested: it counts as finished or not.
     let stored = c.stored(&group, &topic.partition(0)).await?;
     check!(matches!(stored, Some(3 | 4)), "stored offset after the client closed: {stored:?}");
     drop((producer, consumer));

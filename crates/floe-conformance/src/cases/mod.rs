@@ -1,4 +1,4 @@
-//! The cases, by theme, and the list of them.
+//! The cases by theme, and the list of all cases.
 
 pub(crate) mod applications;
 pub(crate) mod cancel;
@@ -13,8 +13,7 @@ pub(crate) mod produce;
 pub(crate) mod refusals;
 pub(crate) mod topics;
 
-/// The list: per theme the names of the cases and what each needs. `$then` is a macro that gets it, with `$given` in
-/// front.
+/// Lists the cases of each theme with their requirements. Passes the list to the macro `$then`, after `$given`.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! with_every_case {
@@ -51,7 +50,7 @@ macro_rules! with_every_case {
                 flush_waits_for_every_record: offsets;
                 lingering_records_are_sent_by_flush:;
                 closing_a_producer_delivers_everything:;
-                shared_producer_serves_everybody:;
+                shared_producer_serves_all_tasks:;
             }
             consume {
                 start_at_the_beginning: offsets;
@@ -77,19 +76,19 @@ macro_rules! with_every_case {
                 seeking_moves_the_reader: offsets;
                 fetching_by_offset: offsets;
                 watermarks_follow_the_records: partitions offsets;
-                lag_counts_what_is_left: offsets;
+                lag_counts_unread_records: offsets;
                 whole_batches_hold_the_same_records: offsets;
                 deletion_ends_readers: delete_topic;
                 deletion_ends_waiting_readers: delete_topic;
             }
             offsets {
                 commit_and_resume: commit_offsets;
-                nothing_is_stored_unasked: commit_offsets;
+                no_offset_is_stored_without_a_commit: commit_offsets;
                 commits_never_run_ahead: commit_offsets;
                 commit_for_every_record: commit_offsets;
                 commit_at_intervals: commit_offsets;
                 acknowledged_records_are_committed_in_order: commit_offsets;
-                closing_commits_what_is_finished: commit_offsets;
+                closing_commits_finished_records: commit_offsets;
                 stored_or_end_without_a_stored_offset: commit_offsets;
                 groups_are_separate: commit_offsets;
                 partitions_are_committed_separately: commit_offsets partitions;
@@ -115,7 +114,7 @@ macro_rules! with_every_case {
                 keys_are_kept: keys;
                 headers_are_kept_in_order: headers;
                 timestamps_are_kept:;
-                the_time_of_sending_is_the_default:;
+                default_timestamp_is_the_time_of_sending:;
                 a_whole_record_is_kept: keys headers;
             }
             cancel {
@@ -127,16 +126,16 @@ macro_rules! with_every_case {
                 cancelled_append_leaves_one_copy_or_none:;
             }
             flow {
-                stalled_reader_bounds_memory_and_stops_nobody:;
+                stalled_reader_bounds_memory_and_blocks_no_others:;
                 full_buffer_is_reported:;
-                full_buffer_makes_senders_wait:;
-                waiting_for_room_ends_in_time:;
+                full_buffer_applies_backpressure:;
+                backpressure_ends_at_the_timeout:;
                 slow_delivery_times_out:;
                 batch_larger_than_a_fetch_is_read:;
                 small_fetches_read_everything:;
             }
             faults {
-                lost_answers_double_nothing: offsets shared_reads;
+                lost_replies_store_no_duplicates: offsets shared_reads;
                 refused_appends_keep_the_order: offsets;
                 undelivered_records_are_listed_at_close:;
                 refused_send_says_where_and_why:;
@@ -162,7 +161,7 @@ macro_rules! with_every_case {
                 processor_failures_become_dead_letters: headers;
                 processor_resumes_where_it_stopped: commit_offsets offsets;
                 outbox_delivers_in_order:;
-                outbox_restarts_lose_and_double_nothing: offsets shared_reads;
+                outbox_restarts_lose_and_duplicate_nothing: offsets shared_reads;
             }
             refusals {
                 missing_capabilities_are_refused_before_io: missing_capability;

@@ -1,8 +1,8 @@
-//! Stored offsets: they resume, and never run ahead of what is finished.
+//! Committed offsets: groups resume at them, and they never run ahead of finished records.
 
 use std::time::Duration;
 
-use floe::consumer::{CommitPolicy, Consumer, Finish, StartAt};
+use floe::consumer::{AckMode, CommitPolicy, Consumer, StartAt};
 
 use crate::{
     Context, Outcome,
@@ -10,7 +10,7 @@ use crate::{
     failure::{check, check_eq, check_refused},
 };
 
-/// A topic with `record-0` to `record-9`.
+/// Creates a topic with `record-0` to `record-9`.
 async fn ten(c: &Context) -> floe::Result<floe::Topic> {
     let topic = c.topic().await?;
     c.send(&topic, numbered("record", 0..4)).await?;
@@ -44,7 +44,7 @@ pub(crate) async fn commit_and_resume(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn nothing_is_stored_unasked(c: &Context) -> Outcome {
+pub(crate) async fn no_offset_is_stored_without_a_commit(c: &Context) -> Outcome {
     let (topic, group) = (ten(c).await?, c.group());
     let mut consumer = member(c, &topic, &group, CommitPolicy::Manual).await?;
     take(&mut consumer, 10).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn commits_never_run_ahead(c: &Context) -> Outcome {
     for finished in 0..10 {
         let message = take(&mut consumer, 1).await?.remove(0);
         check_eq!(message.offset, finished, "next offset");
-        // The record in hand is not finished before the next one is asked for.
+        // A record counts as finished when the next one is requested.
         let stored = c.stored(&group, &topic.partition(0)).await?.unwrap_or(0);
         check!(stored <= finished, "stored offset {stored} while record {finished} is being worked on");
     }
@@ -81,10 +81,10 @@ pub(crate) async fn commit_at_intervals(c: &Context) -> Outcome {
     let (topic, group) = (ten(c).await?, c.group());
     let mut consumer = member(c, &topic, &group, CommitPolicy::Interval(Duration::from_millis(20))).await?;
     take(&mut consumer, 10).await?;
-    // Asking for the eleventh finishes the tenth; it never comes, but the commit must.
+    // Requesting the eleventh record, which never comes, finishes the tenth.
     let group = group.as_str();
     let waiting = async {
-        check!(consumer.try_next().await?.is_none(), "a record came out of nothing");
+        check!(consumer.try_next().await?.is_none(), "unexpected record");
         check!(false, "the stream ended");
         Ok(())
     };
@@ -106,7 +106,7 @@ pub(crate) async fn acknowledged_records_are_committed_in_order(c: &Context) -> 
         .group(group.as_str())
         .from(StartAt::StoredOrBeginning)
         .commit(CommitPolicy::Manual)
-        .finish(Finish::OnAck)
+        .ack_mode(AckMode::Explicit)
         .start()
         .await?;
     let read = take(&mut consumer, 6).await?;
@@ -122,7 +122,7 @@ pub(crate) async fn acknowledged_records_are_committed_in_order(c: &Context) -> 
     Ok(())
 }
 
-pub(crate) async fn closing_commits_what_is_finished(c: &Context) -> Outcome {
+pub(crate) async fn closing_commits_finished_records(c: &Context) -> Outcome {
     let (topic, group) = (ten(c).await?, c.group());
     let hour = Duration::from_secs(3600);
     let mut consumer = member(c, &topic, &group, CommitPolicy::Interval(hour)).await?;

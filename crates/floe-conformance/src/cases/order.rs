@@ -1,4 +1,4 @@
-//! Nothing is lost, doubled or out of order, however many write.
+//! Order and completeness with many concurrent writers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,7 +21,7 @@ fn check_writers(values: &[String], writers: usize, count: usize) -> Outcome {
     let mut next: BTreeMap<&str, usize> = BTreeMap::new();
     for value in values {
         let Some((writer, number)) = value.rsplit_once('-') else {
-            return Err(Failure::new(format!("a value that nobody wrote: {value}")));
+            return Err(Failure::new(format!("a value that was never sent: {value}")));
         };
         let expected = next.entry(writer).or_default();
         check_eq!(number, expected.to_string(), "next record of {writer}");
@@ -140,7 +140,7 @@ pub(crate) async fn concurrent_appends_are_total_and_unique(c: &Context) -> Outc
     check_eq!(acknowledged.len(), total, "different offsets among those acknowledged");
     let read: BTreeMap<_, _> =
         c.read_to_end(&topic).await?.iter().map(|message| (message.offset, text(&message.value))).collect();
-    check_eq!(read, acknowledged, "what is at each offset");
+    check_eq!(read, acknowledged, "record at each offset");
     Ok(())
 }
 
@@ -157,7 +157,7 @@ pub(crate) async fn appends_are_applied_in_the_order_of_their_start(c: &Context)
             let request = AppendRequest::new(at.clone(), batch(&[value])?, Acks::Leader);
             appends.push(engine.append(request));
         }
-        // All are polled for the first time in this order.
+        // The first polls happen in this order.
         for acknowledged in join_all(appends).await {
             acknowledged?;
         }

@@ -1,4 +1,4 @@
-//! What is inside a record comes back unchanged.
+//! Contents of records come back unchanged.
 
 use bytes::Bytes;
 use floe::{Codec, Record};
@@ -66,7 +66,7 @@ pub(crate) async fn sizes_around_the_batch_size_are_kept(c: &Context) -> Outcome
     Ok(())
 }
 
-/// Bytes that no codec makes smaller, the same for the same seed.
+/// Returns incompressible bytes, determined by the seed.
 fn noise(size: usize, seed: u64) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     std::iter::repeat_with(|| {
@@ -95,7 +95,7 @@ pub(crate) async fn keys_are_kept(c: &Context) -> Outcome {
     let read = c.read(&topic, keys.len() * 2).await?;
     for (message, key) in read.iter().zip(keys.iter().chain(&keys)) {
         let found = message.key.as_deref().map(text);
-        // No key and an empty key are two things.
+        // A missing key differs from an empty one.
         check_eq!(found.as_deref(), *key, "key of record {}", message.offset);
     }
     Ok(())
@@ -152,7 +152,7 @@ pub(crate) async fn timestamps_are_kept(c: &Context) -> Outcome {
     Ok(())
 }
 
-pub(crate) async fn the_time_of_sending_is_the_default(c: &Context) -> Outcome {
+pub(crate) async fn default_timestamp_is_the_time_of_sending(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let before = now();
     c.send(&topic, ["now".to_owned()]).await?;

@@ -63,7 +63,7 @@ pub(crate) async fn acknowledged_records_are_readable_at_once(c: &Context) -> Ou
     for count in 1..=20 {
         producer.send(format!("record-{}", count - 1)).await?;
         let read = c.read_to_end(&topic).await?;
-        check_eq!(texts(&read), numbered("record", 0..count), "what is there after {count} acknowledgements");
+        check_eq!(texts(&read), numbered("record", 0..count), "records after {count} acknowledgements");
     }
     Ok(())
 }
@@ -78,7 +78,7 @@ pub(crate) async fn records_come_back_in_order(c: &Context) -> Outcome {
 }
 
 pub(crate) async fn keys_decide_the_partition(c: &Context) -> Outcome {
-    // Where the official Fluvio client puts these keys among 10 partitions.
+    // Partitions that the official Fluvio client chooses for these keys, of 10.
     let vectors = [("a", 7), ("b", 0), ("key-1", 9), ("key-2", 1), ("hello", 4), ("", 9)];
     let topic = c.topic_with(10).await?;
     let producer = c.client().producer(&topic).start().await?;
@@ -128,7 +128,7 @@ pub(crate) async fn chosen_partition_is_obeyed(c: &Context) -> Outcome {
     let producer = c.client().producer(&topic).start().await?;
     for number in 0..12_u32 {
         let partition = number % 3;
-        // The key would decide otherwise for most of these.
+        // Partitioning by key would choose another partition for most of them.
         let record = Record::keyed("one key", format!("record-{number}")).partition(partition);
         check_eq!(producer.send(record).await?.partition, partition, "partition of record {number}");
     }
@@ -149,7 +149,7 @@ pub(crate) async fn too_large_record_is_refused(c: &Context) -> Outcome {
     producer.send("last").await?;
     before.await?;
     after.await?;
-    check_eq!(texts(&c.read(&topic, 3).await?), ["before", "after", "last"], "what was stored");
+    check_eq!(texts(&c.read(&topic, 3).await?), ["before", "after", "last"], "stored records");
     if c.capabilities().offsets {
         let marks = c.client().admin().watermarks(topic.partition(0)).await?;
         check_eq!(marks.high, 3, "offset after the last record");
@@ -163,7 +163,7 @@ pub(crate) async fn record_over_the_engines_limit_is_refused(c: &Context) -> Out
     let size = c.capabilities().max_batch_bytes + 1;
     check_refused!(producer.send(vec![b'x'; size]).await, RecordTooLarge, "a record of {size} bytes");
     producer.send("fine").await?;
-    check_eq!(texts(&c.read(&topic, 1).await?), ["fine"], "what was stored");
+    check_eq!(texts(&c.read(&topic, 1).await?), ["fine"], "stored records");
     Ok(())
 }
 
@@ -185,7 +185,7 @@ pub(crate) async fn every_codec_round_trips(c: &Context) -> Outcome {
 pub(crate) async fn compressed_batches_stay_compressed(c: &Context) -> Outcome {
     let values = vec!["compressible ".repeat(20); 100];
     let raw: usize = values.iter().map(String::len).sum();
-    // Nothing is sent before the flush, so that one batch holds all of it.
+    // The linger time keeps all records in one batch until the flush.
     let hour = std::time::Duration::from_secs(3600);
     for codec in Codec::ALL {
         let topic = c.topic().await?;
@@ -212,12 +212,12 @@ pub(crate) async fn flush_waits_for_every_record(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let producer = c.client().producer(&topic).start().await?;
     for value in numbered("record", 0..500) {
-        // The delivery is dropped: that must not lose the record.
+        // Dropping the delivery must not lose the record.
         drop(producer.enqueue(value).await?);
     }
     producer.flush().await?;
     let marks = c.client().admin().watermarks(topic.partition(0)).await?;
-    check_eq!(marks.high, 500, "records there after flush");
+    check_eq!(marks.high, 500, "records after flush");
     check_eq!(texts(&c.read_to_end(&topic).await?), numbered("record", 0..500), "values read");
     Ok(())
 }
@@ -254,7 +254,7 @@ pub(crate) async fn closing_a_producer_delivers_everything(c: &Context) -> Outco
     Ok(())
 }
 
-pub(crate) async fn shared_producer_serves_everybody(c: &Context) -> Outcome {
+pub(crate) async fn shared_producer_serves_all_tasks(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..4 {

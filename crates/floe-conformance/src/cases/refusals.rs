@@ -1,4 +1,4 @@
-//! What an engine lacks is refused before it is asked, with the name of what is missing.
+//! Calls that need a missing capability are refused before any IO, with the name of the capability.
 
 use floe::{
     Client, Record, SmartModule, TopicSpec,
@@ -12,7 +12,7 @@ use crate::{
     interfere::CountCalls,
 };
 
-/// Checks that the call was refused, names what is missing, and did not reach the engine.
+/// Checks that the call is refused, that the error names the capability, and that the call does not reach the engine.
 macro_rules! check_unsupported {
     ($calls:expr, $call:expr, $word:expr) => {{
         let before = $calls.count();
@@ -20,7 +20,7 @@ macro_rules! check_unsupported {
         let after = $calls.count();
         if let Err(error) = &outcome {
             let text = error.to_string();
-            check!(text.contains($word), "the refusal does not speak of {:?}: {text}", $word);
+            check!(text.contains($word), "the error does not mention {:?}: {text}", $word);
         }
         check_refused!(outcome, Unsupported, "asking for {:?}", $word);
         check_eq!(after, before, "calls that reached the engine when asking for {:?}", $word);

@@ -93,7 +93,7 @@ pub(crate) async fn partitions_are_added(c: &Context) -> Outcome {
     }
     check_eq!(admin.topic(&topic).await?.partitions, 5, "partitions after refusals");
     let unknown = admin.add_partitions(c.topic_name(), 2).await;
-    check_refused!(unknown, TopicNotFound, "more partitions for no topic");
+    check_refused!(unknown, TopicNotFound, "adding partitions to an unknown topic");
     Ok(())
 }
 
@@ -148,7 +148,7 @@ pub(crate) async fn deleted_topic_is_gone(c: &Context) -> Outcome {
     if c.capabilities().list_topics {
         let listed: Vec<_> = client.admin().topics().await?.into_iter().map(|info| info.name).collect();
         check!(!listed.contains(&topic), "the deleted topic is still listed");
-        check!(listed.contains(&other), "another topic went with it");
+        check!(listed.contains(&other), "another topic was deleted as well");
     }
     Ok(())
 }
@@ -176,7 +176,7 @@ pub(crate) async fn deletion_removes_stored_offsets(c: &Context) -> Outcome {
     admin.set_committed_offset(&group, topic.partition(0), 3).await?;
     admin.set_committed_offset(&group, kept.partition(0), 2).await?;
     admin.delete_topic(&topic).await?;
-    // The data servers of a cluster learn of it a moment after the controller has answered.
+    // The data servers of a cluster learn of the deletion after the controller has replied.
     let (group_name, gone) = (&group, &topic.partition(0));
     eventually("the stored offset of the deleted topic is gone", || async move {
         Ok(c.stored(group_name, gone).await?.is_none())
@@ -193,7 +193,7 @@ pub(crate) async fn watch_reports_changes(c: &Context) -> Outcome {
     let created = c.topic_name();
     let admin = c.client().admin();
     let mut events = admin.watch().await?;
-    // One by one: a watch may leave out what changed back before anybody looked.
+    // One by one: a watch may skip a change that was undone before it was read.
     until(&mut events, "the existing topic", |event| is_there(event, &existing)).await?;
     admin.create_topic(TopicSpec::new(&created)).await?;
     until(&mut events, "the creation", |event| is_there(event, &created)).await?;
@@ -212,7 +212,7 @@ fn is_gone(event: &TopicEvent, name: &Topic) -> bool {
     matches!(event, TopicEvent::Deleted(gone) if gone == name)
 }
 
-/// Reads the watch up to the event. Others use the same cluster, and watches may repeat themselves.
+/// Reads the watch up to the event. Unrelated and repeated events are skipped: the cluster may be shared.
 async fn until(
     events: &mut BoxStream<'static, floe::Result<TopicEvent>>,
     what: &str,
@@ -226,5 +226,5 @@ async fn until(
         }
         seen.push(event);
     }
-    Err(Failure::new(format!("the watch ended before {what}; it told {seen:?}")))
+    Err(Failure::new(format!("the watch ended before {what}; events: {seen:?}")))
 }

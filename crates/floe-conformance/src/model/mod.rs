@@ -1,7 +1,7 @@
-//! The contract of [`floe::engine`], written down as simply as possible: an engine that keeps batches in vectors.
+//! Reference implementation of the contract of [`floe::engine`]: an engine that keeps batches in vectors.
 //!
-//! It is the measure of the suite: every case passes on it, and the engines that the suite must catch are this one with
-//! a lie around it. It has no limits, no retention and no speed.
+//! Every case of the suite passes on it, and the faulty engines that the suite must detect are wrappers around it. It has no
+//! limits and no retention, and is not optimised.
 
 mod reader;
 mod store;
@@ -27,10 +27,10 @@ use futures_util::{
 
 use self::{reader::ModelReader, store::Store};
 
-/// Changes that a slow watcher may fall behind before it has to start over.
+/// Topic changes that a slow watcher may fall behind before its stream ends.
 const WATCH_BACKLOG: usize = 1024;
 
-/// See the [module](self). Clones are the same engine.
+/// Reference engine; see the [module](self). Clones share the data.
 #[derive(Debug, Clone)]
 pub struct Model {
     store: Arc<Store>,
@@ -45,7 +45,7 @@ impl Default for Model {
 }
 
 impl Model {
-    /// An engine that can do everything, without topics.
+    /// Creates an empty engine with all capabilities.
     #[must_use]
     pub fn new() -> Self {
         let mut capabilities = Capabilities::FULL;
@@ -53,14 +53,14 @@ impl Model {
         Self::with_capabilities(capabilities)
     }
 
-    /// An engine that can do only this, without topics.
+    /// Creates an empty engine with these capabilities.
     #[must_use]
     pub fn with_capabilities(capabilities: Capabilities) -> Self {
         Self { store: Arc::default(), closed: Arc::default(), capabilities }
     }
 
-    /// Everything but `close` begins with this.
-    fn open_for_calls(&self) -> Result<()> {
+    /// Fails once the engine is closed.
+    fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Closed, "the engine is closed"));
         }
@@ -68,12 +68,12 @@ impl Model {
     }
 
     fn require(&self, ability: bool, name: &'static str) -> Result<()> {
-        self.open_for_calls()?;
+        self.check_open()?;
         if ability { Ok(()) } else { Err(Error::unsupported(name, "model")) }
     }
 
     fn store(&self, request: &AppendRequest) -> Result<AppendAck> {
-        self.open_for_calls()?;
+        self.check_open()?;
         let batch = &request.batch;
         if batch.len() > self.capabilities.max_batch_bytes {
             return Err(Error::new(
@@ -87,7 +87,7 @@ impl Model {
     }
 
     fn reader(&self, request: &ReadRequest) -> Result<Box<dyn BatchReader>> {
-        self.open_for_calls()?;
+        self.check_open()?;
         let next = self.store.find_start(&request.source, request.from)?;
         let consuming = self.capabilities.consuming_reads;
         Ok(Box::new(ModelReader::new(self.clone(), request.source.clone(), next, consuming)))
@@ -159,7 +159,7 @@ impl Engine for Model {
 
     fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
         Box::pin(async move {
-            self.open_for_calls()?;
+            self.check_open()?;
             self.store.topic(&name)
         })
     }
@@ -201,7 +201,7 @@ impl Engine for Model {
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
         Box::pin(async move {
-            self.open_for_calls()?;
+            self.check_open()?;
             let node =
                 NodeHealth { name: "model".to_owned(), ready: true, state: "ready".to_owned(), leads: None };
             Ok(Health { ready: true, nodes: vec![node] })

@@ -1,21 +1,21 @@
-//! An open read position of the model.
+//! Reader of the model.
 
 use floe::{ErrorKind, Result, TopicPartition, engine::BatchReader};
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
-use super::{Model, store::Position};
+use super::{Model, store::ReadPosition};
 
 #[derive(Debug)]
 pub(super) struct ModelReader {
     model: Model,
     at: TopicPartition,
-    position: Position,
+    position: ReadPosition,
     consuming: bool,
 }
 
 impl ModelReader {
-    pub(super) fn new(model: Model, at: TopicPartition, position: Position, consuming: bool) -> Self {
+    pub(super) fn new(model: Model, at: TopicPartition, position: ReadPosition, consuming: bool) -> Self {
         Self { model, at, position, consuming }
     }
 
@@ -23,10 +23,10 @@ impl ModelReader {
         loop {
             let model = self.model.clone();
             let mut changed = std::pin::pin!(model.store.changed());
-            // Before looking, so that nothing slips through between looking and waiting.
+            // Registered before the log is checked: a wake-up in between is not lost.
             changed.as_mut().enable();
-            model.open_for_calls()?;
-            // Taking is the last step: a future dropped while it waits has taken nothing.
+            model.check_open()?;
+            // No await point follows the step forward: a dropped future has read nothing.
             match model.store.take(&self.at, &mut self.position, self.consuming) {
                 Ok(Some(batch)) => return Ok(Some(batch)),
                 Ok(None) => changed.await,

@@ -1,4 +1,4 @@
-//! What the model keeps.
+//! Data of the model: topics, logs and committed offsets.
 
 use std::{
     collections::BTreeMap,
@@ -21,22 +21,22 @@ use super::WATCH_BACKLOG;
 
 #[derive(Debug)]
 pub(super) struct Store {
-    state: Mutex<State>,
-    /// Something was appended, deleted or closed.
+    state: Mutex<StoreState>,
+    /// Wakes readers after an append, a deletion and the close.
     changed: Notify,
     changes: broadcast::Sender<TopicEvent>,
     next_identity: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    topics: BTreeMap<Topic, Entry>,
+struct StoreState {
+    topics: BTreeMap<Topic, TopicEntry>,
     committed: BTreeMap<(Arc<str>, TopicPartition), i64>,
 }
 
 #[derive(Debug)]
-struct Entry {
-    /// Tells a topic from an older one of the same name.
+struct TopicEntry {
+    /// Distinguishes topics of the same name.
     identity: u64,
     partitions: Vec<Log>,
 }
@@ -44,7 +44,7 @@ struct Entry {
 #[derive(Debug, Default)]
 struct Log {
     batches: Vec<EncodedBatch>,
-    /// Where consuming readers are, together.
+    /// Next offset of consuming readers, which share it.
     cursor: i64,
 }
 
@@ -58,9 +58,9 @@ impl Log {
     }
 }
 
-/// A read position: which topic of that name, and the next offset.
+/// Read position: identity of the topic and next offset.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Position {
+pub(super) struct ReadPosition {
     identity: u64,
     next: i64,
 }
@@ -76,8 +76,8 @@ impl Default for Store {
     }
 }
 
-impl State {
-    fn entry(&self, name: &Topic) -> Result<&Entry> {
+impl StoreState {
+    fn entry(&self, name: &Topic) -> Result<&TopicEntry> {
         self.topics.get(name).ok_or_else(|| Error::new(ErrorKind::TopicNotFound, "no such topic"))
     }
 
@@ -97,7 +97,7 @@ impl State {
     }
 }
 
-fn info(name: &Topic, entry: &Entry) -> TopicInfo {
+fn info(name: &Topic, entry: &TopicEntry) -> TopicInfo {
     TopicInfo::new(name, u32::try_from(entry.partitions.len()).unwrap_or(u32::MAX))
 }
 
@@ -118,7 +118,7 @@ impl Store {
         Ok(base)
     }
 
-    pub(super) fn find_start(&self, at: &TopicPartition, from: Start) -> Result<Position> {
+    pub(super) fn find_start(&self, at: &TopicPartition, from: Start) -> Result<ReadPosition> {
         let state = self.state.lock();
         let identity = state.entry(&at.topic)?.identity;
         let end = state.log(at)?.end();
@@ -133,19 +133,19 @@ impl Store {
                 ));
             }
         };
-        Ok(Position { identity, next })
+        Ok(ReadPosition { identity, next })
     }
 
-    /// The batch at the position, which moves on behind it; `Err` when the topic of that position is gone.
+    /// Returns the batch at the position and moves the position behind it. Fails when the topic was deleted.
     pub(super) fn take(
         &self,
         at: &TopicPartition,
-        position: &mut Position,
+        position: &mut ReadPosition,
         consuming: bool,
     ) -> Result<Option<EncodedBatch>> {
         let mut state = self.state.lock();
         if state.entry(&at.topic)?.identity != position.identity {
-            return Err(Error::new(ErrorKind::TopicNotFound, "the topic is another one now"));
+            return Err(Error::new(ErrorKind::TopicNotFound, "the topic was deleted"));
         }
         let log = state.log_mut(at)?;
         if consuming {
@@ -229,12 +229,12 @@ impl Store {
     pub(super) fn create(&self, spec: &TopicSpec) -> Result<()> {
         let mut state = self.state.lock();
         if state.topics.contains_key(&spec.name) {
-            return Err(Error::new(ErrorKind::TopicAlreadyExists, "there is a topic of this name"));
+            return Err(Error::new(ErrorKind::TopicAlreadyExists, "the topic exists"));
         }
         let identity = self.next_identity.fetch_add(1, Ordering::Relaxed);
         let partitions = (0..spec.partitions).map(|_| Log::default()).collect();
-        let entry = Entry { identity, partitions };
-        // An error means that nobody watches.
+        let entry = TopicEntry { identity, partitions };
+        // An error means that there are no watchers.
         let _ = self.changes.send(TopicEvent::Updated(info(&spec.name, &entry)));
         state.topics.insert(spec.name.clone(), entry);
         Ok(())
@@ -265,7 +265,7 @@ impl Store {
         Ok(())
     }
 
-    /// The topics now, and all changes from now on.
+    /// Returns the topics, and a receiver of all later changes.
     pub(super) fn watch(&self) -> (Vec<TopicInfo>, broadcast::Receiver<TopicEvent>) {
         let state = self.state.lock();
         (state.infos(), self.changes.subscribe())

@@ -1,19 +1,19 @@
-//! Whether an engine runs exactly the cases that it should.
+//! Checks that an engine runs exactly the expected cases.
 
 use floe_conformance::{CASES, Target, Verdict, run_case};
 
-/// Every case of the suite became a test.
+/// Checks that every case of the suite is a test.
 pub(crate) fn check_tests(tests: &[&str]) {
     let all: Vec<_> = CASES.iter().map(|case| case.name).collect();
     assert_eq!(tests, all);
     assert!(all.len() >= 100, "the suite has only {} cases", all.len());
 }
 
-/// Exactly these cases are skipped, for the want of these capabilities.
+/// Checks that exactly these cases are skipped, each because of this missing capability.
 pub(crate) async fn check_skipped(target: &Target, expected: &[(&str, &str)]) {
     let mut skipped = Vec::new();
     for case in CASES {
-        // Whether a case is skipped is decided before it runs: this runs none of them.
+        // An empty body: skipping is decided before a case runs.
         let case = floe_conformance::Case { run: |_| Box::pin(async { Ok(()) }), ..*case };
         match run_case(target, &case).await {
             Verdict::Passed => {}

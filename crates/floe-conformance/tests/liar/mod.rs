@@ -1,4 +1,4 @@
-//! The model with a lie around it.
+//! The model with one injected fault.
 
 mod reader;
 mod rewrite;
@@ -25,7 +25,7 @@ use futures_util::{
 use parking_lot::Mutex;
 use reader::LyingReader;
 
-/// What is wrong with an engine.
+/// The fault of an engine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
     /// Nothing.
@@ -81,7 +81,7 @@ pub(crate) enum Lie {
     WorkAfterClose,
 }
 
-/// See the module.
+/// The model with one fault.
 #[derive(Debug, Clone)]
 pub(crate) struct Liar {
     lie: Lie,
@@ -89,9 +89,9 @@ pub(crate) struct Liar {
     appends: Arc<AtomicUsize>,
     /// A batch held back by [`Lie::SwapNeighbours`].
     held: Arc<Mutex<Option<AppendRequest>>>,
-    /// Topics that only seem to be deleted.
+    /// Topics that are reported as deleted and are not.
     hidden: Arc<Mutex<Vec<Topic>>>,
-    /// Offsets that should be gone.
+    /// Committed offsets of deleted topics.
     stale: Arc<Mutex<Vec<CommittedOffset>>>,
 }
 
@@ -178,7 +178,7 @@ impl Liar {
                 self.model.append(request).await
             }
             Lie::CreateUnknown => {
-                // An error means that it is there.
+                // An error means that the topic exists.
                 let _ = self.model.create_topic(TopicSpec::new(&at.topic)).await;
                 self.model.append(request).await
             }
@@ -244,11 +244,11 @@ impl Liar {
     }
 
     fn group(&self, group: Arc<str>) -> Arc<str> {
-        if self.lie == Lie::OneGroup { "everybody".into() } else { group }
+        if self.lie == Lie::OneGroup { "all".into() } else { group }
     }
 }
 
-/// Appends once more when the append that made it is dropped.
+/// Appends again when the append that owns it is dropped.
 struct StoreAgain {
     model: Model,
     request: Option<AppendRequest>,

@@ -1,4 +1,4 @@
-//! A reader that lies.
+//! A reader with an injected fault.
 
 use std::future::pending;
 
@@ -31,7 +31,7 @@ impl LyingReader {
             return pending().await;
         }
         let next = match self.lie {
-            // Looks, and goes to sleep without telling anybody where.
+            // Checks the log once, then sleeps without registering for a wake-up.
             Lie::HangAfterFirstLook => match self.look().await {
                 Some(next) => next?,
                 None => return pending().await,
@@ -66,7 +66,7 @@ impl LyingReader {
         Ok(Some(rewrite::lied_about(self.lie, &batch)?))
     }
 
-    /// What is there now, without waiting.
+    /// Returns the next batch if there is one now.
     async fn look(&mut self) -> Option<Result<Option<EncodedBatch>>> {
         let next = self.inner.next();
         tokio::select! {

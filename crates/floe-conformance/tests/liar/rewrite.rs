@@ -1,4 +1,4 @@
-//! Batches whose contents were tampered with.
+//! Batches with altered contents.
 
 use bytes::Bytes;
 use floe::Result;
@@ -6,7 +6,7 @@ use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 
 use super::Lie;
 
-/// A record that can be changed.
+/// A mutable record.
 #[derive(Debug)]
 pub(crate) struct Parts {
     pub(crate) timestamp: i64,
@@ -15,7 +15,7 @@ pub(crate) struct Parts {
     pub(crate) headers: Vec<(String, Vec<u8>)>,
 }
 
-/// The batch as the lie makes it.
+/// Returns the batch as altered by the fault.
 pub(crate) fn lied_about(lie: Lie, batch: &EncodedBatch) -> Result<EncodedBatch> {
     match lie {
         Lie::FlipByte => rewritten(batch, |record| {
@@ -25,7 +25,7 @@ pub(crate) fn lied_about(lie: Lie, batch: &EncodedBatch) -> Result<EncodedBatch>
         }),
         Lie::FlipByteKeepChecksum => {
             let mut bytes = batch.to_bytes().to_vec();
-            // Somewhere in the records.
+            // A byte within the records.
             let at = floe_wire::batch::HEADER_LEN + (bytes.len() - floe_wire::batch::HEADER_LEN) / 2;
             bytes[at] ^= 1;
             Ok(EncodedBatch::parse(Bytes::from(bytes))?)
@@ -55,7 +55,7 @@ pub(crate) fn lied_about(lie: Lie, batch: &EncodedBatch) -> Result<EncodedBatch>
     }
 }
 
-/// The batch encoded anew, plain, after `change` saw each record.
+/// Applies `change` to each record and encodes the batch again, uncompressed.
 pub(crate) fn rewritten(batch: &EncodedBatch, change: impl Fn(&mut Parts)) -> Result<EncodedBatch> {
     let mut builder = BatchBuilder::new(batch.len());
     for record in batch.records()? {

@@ -1,17 +1,17 @@
 //! The kinds of error, and what follows from each, as one table.
 
-/// May a failed operation have happened all the same?
+/// Whether a failed operation may have taken effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// It did not happen: trying again cannot double it.
+    /// The operation had no effect: a retry creates no duplicate.
     None,
-    /// Nobody knows.
+    /// The operation may have taken effect: the answer was lost.
     Unknown,
 }
 
 macro_rules! kinds {
-    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $retriable:literal, $effect:ident, $exit:literal;)*) => {
-        /// What went wrong.
+    ($($(#[doc = $doc:literal])* $name:ident = $code:literal, $retriable:literal, $effect:ident;)*) => {
+        /// The kind of failure.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum ErrorKind {
@@ -28,91 +28,85 @@ macro_rules! kinds {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// What it means, in one sentence.
+            /// Meaning of the kind, in one sentence.
             #[must_use]
             pub fn meaning(self) -> &'static str {
                 match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
             }
 
-            /// Whether an error of this kind is worth trying again, unless it says otherwise.
+            /// Whether an error of this kind is retriable, unless the error says otherwise.
             #[must_use]
             pub fn is_retriable(self) -> bool {
                 match self { $(Self::$name => $retriable,)* }
             }
 
-            /// Whether an operation that failed with this kind may have happened, unless the error says otherwise.
+            /// Effect of an operation that failed with this kind, unless the error says otherwise.
             #[must_use]
             pub fn default_effect(self) -> Effect {
                 match self { $(Self::$name => Effect::$effect,)* }
-            }
-
-            /// Exit code of the command line for this kind.
-            #[must_use]
-            pub fn exit_code(self) -> u8 {
-                match self { $(Self::$name => $exit,)* }
             }
         }
     };
 }
 
-// Columns: code, retriable, effect, exit code of the command line.
+// Columns: code, retriable, effect.
 kinds! {
     /// No connection within the time allowed.
-    ConnectionTimeout = "connection_timeout", true, None, 4;
-    /// The other side refused the connection.
-    ConnectionRefused = "connection_refused", true, None, 4;
+    ConnectionTimeout = "connection_timeout", true, None;
+    /// The server refused the connection.
+    ConnectionRefused = "connection_refused", true, None;
     /// The connection broke.
-    NetworkError = "network_error", true, Unknown, 4;
-    /// No trusted, encrypted connection could be made.
-    TlsFailed = "tls_failed", false, None, 5;
+    NetworkError = "network_error", true, Unknown;
+    /// The TLS handshake failed.
+    TlsFailed = "tls_failed", false, None;
     /// The server does not allow this.
-    AuthFailed = "auth_failed", false, None, 5;
+    AuthFailed = "auth_failed", false, None;
     /// No answer within the time allowed.
-    RequestTimeout = "request_timeout", true, Unknown, 4;
+    RequestTimeout = "request_timeout", true, Unknown;
     /// The server reported a failure of its own.
-    ServerError = "server_error", false, Unknown, 1;
-    /// The other side sent bytes that break the protocol.
-    ProtocolError = "protocol_error", false, Unknown, 1;
+    ServerError = "server_error", false, Unknown;
+    /// The peer sent bytes that violate the protocol.
+    ProtocolError = "protocol_error", false, Unknown;
     /// The server asked does not lead the partition.
-    NotLeader = "not_leader", true, None, 4;
-    /// Too many requests; wait and try again.
-    RateLimited = "rate_limited", true, None, 4;
-    /// Recent calls failed, so this one was not tried.
-    CircuitOpen = "circuit_open", true, None, 4;
+    NotLeader = "not_leader", true, None;
+    /// The server or a limit of the client throttles requests; retry after a wait.
+    RateLimited = "rate_limited", true, None;
+    /// The circuit breaker is open after recent failures; the call was not attempted.
+    CircuitOpen = "circuit_open", true, None;
     /// There is no such topic.
-    TopicNotFound = "topic_not_found", false, None, 3;
+    TopicNotFound = "topic_not_found", false, None;
     /// A topic of this name exists.
-    TopicAlreadyExists = "topic_already_exists", false, None, 1;
+    TopicAlreadyExists = "topic_already_exists", false, None;
     /// The topic has no such partition.
-    PartitionNotFound = "partition_not_found", false, None, 3;
+    PartitionNotFound = "partition_not_found", false, None;
     /// The partition does not hold this offset (any more, or yet).
-    OffsetOutOfRange = "offset_out_of_range", false, None, 3;
+    OffsetOutOfRange = "offset_out_of_range", false, None;
     /// Records are missing between two that were read.
-    Gap = "gap", false, None, 7;
+    Gap = "gap", false, None;
     /// A record or batch is larger than allowed.
-    RecordTooLarge = "record_too_large", false, None, 1;
-    /// What was asked for makes no sense.
-    InvalidCommand = "invalid_command", false, None, 2;
-    /// A setting is missing, unknown or impossible.
-    InvalidConfig = "invalid_config", false, None, 2;
-    /// This engine has no such ability.
-    Unsupported = "unsupported", false, None, 1;
-    /// There was no room in the producer's memory.
-    BufferFull = "buffer_full", true, None, 4;
-    /// A value could not be turned into bytes.
-    SerializationError = "serialization_error", false, None, 1;
-    /// Bytes could not be turned into a value.
-    DeserializationError = "deserialization_error", false, None, 1;
-    /// The handler of a processor could not handle a record.
-    HandlerFailed = "handler_failed", true, None, 1;
+    RecordTooLarge = "record_too_large", false, None;
+    /// The request is invalid.
+    InvalidCommand = "invalid_command", false, None;
+    /// A setting is missing, unknown or invalid.
+    InvalidConfig = "invalid_config", false, None;
+    /// The engine lacks the capability.
+    Unsupported = "unsupported", false, None;
+    /// The producer's buffer memory was full.
+    BufferFull = "buffer_full", true, None;
+    /// A value could not be serialized.
+    SerializationError = "serialization_error", false, None;
+    /// Bytes could not be deserialized.
+    DeserializationError = "deserialization_error", false, None;
+    /// The handler of a processor failed on a record.
+    HandlerFailed = "handler_failed", true, None;
     /// Stored or received data is damaged.
-    CorruptData = "corrupt_data", false, Unknown, 6;
+    CorruptData = "corrupt_data", false, Unknown;
     /// The disk failed, or is full.
-    StorageError = "storage_error", false, Unknown, 1;
+    StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
-    StoreInUse = "store_in_use", true, None, 1;
+    StoreInUse = "store_in_use", true, None;
     /// The client, producer, consumer or store was closed.
-    Closed = "closed", false, None, 1;
+    Closed = "closed", false, None;
 }
 
 impl std::fmt::Display for ErrorKind {

@@ -12,14 +12,14 @@ pub use kind::{Effect, ErrorKind};
 
 use crate::topic::Topic;
 
-/// What every fallible call of this crate returns.
+/// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
-/// Why an operation failed, whether trying again makes sense, and whether it may have happened all the same.
+/// The failure of an operation: its kind, whether a retry makes sense, and whether it may have taken effect.
 ///
-/// One pointer wide, and cheap to clone: one failed batch fails every delivery in it.
+/// An error is one pointer wide, and a clone shares it: one failed batch fails every delivery in it.
 #[derive(Clone)]
 pub struct Error(Arc<ErrorParts>);
 
@@ -39,27 +39,27 @@ struct ErrorParts {
     source: Option<Source>,
 }
 
-/// For callers: what went wrong and what to do about it.
+/// For callers: the failure, and the decisions that follow from it.
 impl Error {
-    /// What went wrong.
+    /// The kind of failure.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// Would trying again later make sense?
+    /// Whether a later retry makes sense.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         self.0.retriable
     }
 
-    /// May the operation have happened although it failed?
+    /// Whether the failed operation may have taken effect.
     #[must_use]
     pub fn effect(&self) -> Effect {
         self.0.effect
     }
 
-    /// What went wrong in words, without the context that [`Display`](fmt::Display) adds.
+    /// Describes the failure, without the context that [`Display`](fmt::Display) adds.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.0.message
@@ -95,13 +95,13 @@ impl Error {
         self.0.endpoint.as_deref()
     }
 
-    /// How often the operation was tried; 0 where nothing counts attempts.
+    /// Number of attempts; 0 where attempts are not counted.
     #[must_use]
     pub fn attempts(&self) -> u32 {
         self.0.attempts
     }
 
-    /// How long to wait before trying again, where the other side said so.
+    /// Wait before the next attempt, where the server asked for one.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -110,7 +110,7 @@ impl Error {
 
 /// For authors of engines and layers: building an error. Each setter returns the changed error.
 impl Error {
-    /// A new error with the retriability and effect that its kind has by default.
+    /// Creates an error with the retriability and effect that its kind has by default.
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         Self(Arc::new(ErrorParts {
@@ -129,34 +129,34 @@ impl Error {
         }))
     }
 
-    /// The error of every call on something that was closed, such as `"producer"`.
+    /// The error of a call on a closed component, such as `"producer"`.
     #[must_use]
     pub fn closed(component: &'static str) -> Self {
         Self::new(ErrorKind::Closed, format!("the {component} is closed"))
     }
 
-    /// The ability named cannot be had from this engine.
+    /// The error of a call that needs a capability which the engine lacks.
     #[must_use]
     pub fn unsupported(capability: &'static str, engine: &'static str) -> Self {
         Self::new(ErrorKind::Unsupported, format!("the {engine} engine has no {capability}"))
             .with_engine(engine)
     }
 
-    /// Remembers what caused this error.
+    /// Sets the cause.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Arc::make_mut(&mut self.0).source = Some(Arc::from(source.into()));
         self
     }
 
-    /// Trying again makes sense, or not.
+    /// Sets whether a retry makes sense.
     #[must_use]
     pub fn with_retriable(mut self, retriable: bool) -> Self {
         Arc::make_mut(&mut self.0).retriable = retriable;
         self
     }
 
-    /// Sets whether the operation may have happened.
+    /// Sets whether the operation may have taken effect.
     #[must_use]
     pub fn with_effect(mut self, effect: Effect) -> Self {
         Arc::make_mut(&mut self.0).effect = effect;
@@ -198,14 +198,14 @@ impl Error {
         self
     }
 
-    /// Sets how often the operation was tried.
+    /// Sets the number of attempts.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         Arc::make_mut(&mut self.0).attempts = attempts;
         self
     }
 
-    /// Sets how long to wait before trying again.
+    /// Sets the wait before the next attempt.
     #[must_use]
     pub fn with_retry_after(mut self, wait: Duration) -> Self {
         Arc::make_mut(&mut self.0).retry_after = Some(wait);
@@ -252,7 +252,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// Many lines, for people who look for the cause.
+/// Several lines, with the decision data and the causes.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let inner = &*self.0;

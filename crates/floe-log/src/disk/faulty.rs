@@ -1,4 +1,4 @@
-//! A disk that fails when told to.
+//! Disk with injected faults, for tests.
 
 use std::{
     io::{self, IoSlice},
@@ -10,65 +10,65 @@ use parking_lot::Mutex;
 
 use super::{Disk, DiskFile, DiskLock, Open};
 
-/// What goes wrong.
+/// Kind of an injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// Writes fail with this error; nothing is written.
     Write(io::ErrorKind),
-    /// A write stores only the first so many bytes and says so, then goes on normally.
+    /// A write stores only this many bytes and reports a short write.
     ShortWrite(usize),
-    /// A write stores only the first so many bytes, then fails as a full disk does.
+    /// A write stores only this many bytes, then fails like a full disk.
     Full(usize),
     /// Syncs fail with an input/output error.
     Sync,
-    /// Cutting a file fails.
+    /// Truncating or extending a file fails.
     SetLen,
     /// Creating a file fails.
     Create(io::ErrorKind),
     /// Reads fail with an input/output error.
     Read,
-    /// Nothing can be read without waiting for the device.
+    /// Cached reads find nothing.
     NotCached,
 }
 
-/// Any disk, with faults. Clones are the same disk.
+/// Wrapper that injects faults into any disk. Clones share the disk and its planned faults.
 ///
-/// Only files whose name ends as the plan says are hit, so the log can fail while the catalog works.
+/// A planned fault hits only files whose name ends with its suffix, so the log can fail while the catalog works.
 #[derive(Debug, Clone)]
 pub struct FaultyDisk {
     inner: Arc<dyn Disk>,
-    plans: Arc<Mutex<Vec<Plan>>>,
+    plans: Arc<Mutex<Vec<FaultPlan>>>,
 }
 
 #[derive(Debug)]
-struct Plan {
+struct FaultPlan {
     fault: Fault,
     suffix: String,
-    /// Calls that still go well.
+    /// Calls that succeed first.
     skip: u64,
-    /// Calls that fail after that.
+    /// Calls that fail afterwards.
     times: u64,
 }
 
 impl FaultyDisk {
-    /// A disk without faults so far.
+    /// Wraps a disk, without faults so far.
     #[must_use]
     pub fn new(inner: Arc<dyn Disk>) -> Self {
         Self { inner, plans: Arc::default() }
     }
 
-    /// Lets `fault` happen on files whose name ends with `suffix`: `skip` calls go well, the next `times` fail.
+    /// Plans `fault` for files whose name ends with `suffix`: `skip` calls succeed, the next `times` calls fail.
     pub fn plan(&self, fault: Fault, suffix: &str, skip: u64, times: u64) {
-        self.plans.lock().push(Plan { fault, suffix: suffix.to_owned(), skip, times });
+        self.plans.lock().push(FaultPlan { fault, suffix: suffix.to_owned(), skip, times });
     }
 
-    /// How many calls are still to fail.
+    /// Returns the number of planned failures that have not happened yet.
     #[must_use]
     pub fn still_planned(&self) -> u64 {
         self.plans.lock().iter().map(|plan| plan.times).sum()
     }
 
-    /// Heals the disk.
+    /// Removes all planned faults.
     pub fn heal(&self) {
         self.plans.lock().clear();
     }
@@ -78,7 +78,7 @@ impl FaultyDisk {
     }
 }
 
-fn hit(plans: &Mutex<Vec<Plan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
+fn hit(plans: &Mutex<Vec<FaultPlan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
     let name = path.to_string_lossy();
     for plan in plans.lock().iter_mut() {
         if plan.times == 0 || !concerns(plan.fault) || !name.ends_with(&plan.suffix) {
@@ -142,7 +142,7 @@ impl Disk for FaultyDisk {
 struct FaultyFile {
     inner: Arc<dyn DiskFile>,
     path: Box<Path>,
-    plans: Arc<Mutex<Vec<Plan>>>,
+    plans: Arc<Mutex<Vec<FaultPlan>>>,
 }
 
 impl FaultyFile {

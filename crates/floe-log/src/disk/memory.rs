@@ -1,4 +1,4 @@
-//! Files in memory, and what a power loss would leave of them.
+//! Disk in memory, with simulated power loss.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -15,18 +15,18 @@ use parking_lot::{Mutex, RwLock};
 use super::{Disk, DiskFile, DiskLock, Open};
 use crate::clock;
 
-/// A file is a row of pieces this large, so that growing never copies what is there.
+/// Piece size of a file. Files consist of pieces, so that growth never copies existing bytes.
 const PIECE: usize = 256 << 10;
-/// What a simulated power loss keeps or drops.
+/// Unit that a simulated power loss keeps or drops.
 const PAGE: usize = 4096;
 
-/// A disk in memory. Clones are the same disk.
+/// Disk in memory. Clones share the files.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryDisk {
     names: Arc<Mutex<Names>>,
-    /// Held for reading by whoever changes something, so that a copy is the disk at one instant.
+    /// Every change holds this lock for reading, so that a copy shows the disk at one instant.
     changes: Arc<RwLock<()>>,
-    /// Whether synced contents are kept apart, for [`MemoryDisk::after_power_loss`].
+    /// Whether synced contents are stored separately, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
 }
 
@@ -54,20 +54,20 @@ struct Pieces {
 }
 
 impl MemoryDisk {
-    /// An empty disk.
+    /// Creates an empty disk.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// An empty disk that remembers what was synced, which costs a copy of a file at every sync: for tests.
+    /// Creates an empty disk that keeps a copy of every file as of its last sync: for tests.
     #[must_use]
     pub fn with_power_loss() -> Self {
         Self { tracks_sync: true, ..Self::default() }
     }
 
-    /// The disk as a power loss now would leave it: synced names with their synced contents. Of what was written
-    /// since, `keeps` picks the 4 KiB pages that reached the disk all the same, in any order.
+    /// Returns the disk as a power loss now would leave it: synced names with their synced contents. `keeps` picks the
+    /// 4 KiB pages written since then that reached the disk anyway, in any order.
     #[must_use]
     pub fn after_power_loss(&self, mut keeps: impl FnMut() -> bool) -> Self {
         let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
@@ -79,7 +79,7 @@ impl MemoryDisk {
         after
     }
 
-    /// The disk as a process killed now would leave it: everything written is there, and counts as synced.
+    /// Returns the disk as a process killed now would leave it: all written bytes are present and count as synced.
     #[must_use]
     pub fn after_kill(&self) -> Self {
         let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
@@ -90,13 +90,13 @@ impl MemoryDisk {
         after
     }
 
-    /// The contents of a file, if there is one of that name.
+    /// Returns the contents of a file; None if it is missing.
     #[must_use]
     pub fn contents(&self, path: &Path) -> Option<Vec<u8>> {
         self.names.lock().files.get(path).map(|file| file.pieces.read().to_vec())
     }
 
-    /// Puts a file there, synced.
+    /// Stores a file, synced.
     pub fn put(&self, path: &Path, contents: &[u8]) {
         let _change = self.changes.read();
         self.put_file(path, contents, &MemoryFile::default());
@@ -114,7 +114,7 @@ impl MemoryDisk {
         names.synced.insert(path.to_path_buf(), file);
     }
 
-    /// Every file name.
+    /// Lists the paths of all files.
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
         self.names.lock().files.keys().cloned().collect()
@@ -166,7 +166,7 @@ impl Disk for MemoryDisk {
     }
 
     fn create_dir_all(&self, _path: &Path) -> io::Result<()> {
-        // Directories are nothing but the names in them.
+        // A directory exists through the names in it.
         Ok(())
     }
 
@@ -222,20 +222,20 @@ impl Disk for MemoryDisk {
             let owner = self.contents(path).unwrap_or_default();
             return Ok(Err(String::from_utf8_lossy(&owner).into_owned()));
         }
-        let held = Held { disk: self.clone(), path: path.to_path_buf() };
+        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf() };
         self.put(path, contents.as_bytes());
         Ok(Ok(Box::new(held)))
     }
 }
 
-/// Releases a lock when dropped.
+/// Lock of a store; released when dropped.
 #[derive(Debug)]
-struct Held {
+struct MemoryLock {
     disk: MemoryDisk,
     path: PathBuf,
 }
 
-impl Drop for Held {
+impl Drop for MemoryLock {
     fn drop(&mut self) {
         self.disk.names.lock().locked.remove(&self.path);
     }
@@ -350,7 +350,7 @@ impl Pieces {
     fn read(&self, into: &mut [u8], position: usize) -> usize {
         let mut at = position;
         let mut left = into;
-        // Past the end there is no piece, or an empty part of the last one.
+        // Behind the end there is no piece, or an empty part of the last one.
         while let Some(part) = self.pieces.get(at / PIECE).and_then(|piece| piece.get(at % PIECE..)) {
             let (now, later) = left.split_at_mut(part.len().min(left.len()));
             if now.is_empty() {
@@ -369,7 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_of_pieces_behaves_like_one_vector() {
+    fn pieces_behave_like_one_vector() {
         let mut model: Vec<u8> = Vec::new();
         let mut pieces = Pieces::default();
         for (at, len) in [(0, 10), (5, 10), (PIECE - 3, 7), (2 * PIECE, PIECE), (100, 3 * PIECE)] {
@@ -394,7 +394,7 @@ mod tests {
     }
 
     #[test]
-    fn a_power_loss_takes_what_was_not_synced() {
+    fn power_loss_drops_unsynced_bytes_and_names() {
         let disk = MemoryDisk::with_power_loss();
         let (kept, lost) = (Path::new("/d/kept"), Path::new("/d/lost"));
         let file = disk.open(kept, Open::Create).unwrap();

@@ -1,10 +1,11 @@
-//! Where files are kept: real ones, memory, or a disk that fails on purpose.
+//! Disks that hold the files of a store: the file system, memory, or a disk with injected faults.
 //!
-//! Everything that the log does to files goes through [`Disk`] and [`DiskFile`], the catalog's database included, so
-//! one injected disk is enough to test a full disk, a torn write or a power loss.
+//! All file access of the log, the catalog's database included, goes through [`Disk`] and [`DiskFile`], so one injected
+//! disk is enough to test a full disk, a torn write or a power loss.
 
 mod faulty;
 mod memory;
+mod platform;
 mod real;
 
 use std::{
@@ -19,114 +20,116 @@ pub use faulty::{Fault, FaultyDisk};
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 
-/// How to open a file.
+/// Mode in which a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Open {
-    /// Must exist; is not written.
+    /// Opens an existing file for reading.
     Read,
-    /// Must exist.
+    /// Opens an existing file for reading and writing.
     Write,
-    /// Is created if missing, kept as it is if not.
+    /// Opens a file for reading and writing, and creates it if it is missing.
     WriteOrCreate,
-    /// Is created, or emptied.
+    /// Creates a file, or truncates an existing one.
     Create,
 }
 
-/// Held for as long as a store is open; dropping it releases the lock.
+/// Lock of an open store; dropping it releases the lock.
 pub type DiskLock = Box<dyn Any + Send + Sync>;
 
-/// A file system, as far as a log needs one.
+/// File system operations that a store needs.
 pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Opens a file.
     ///
     /// # Errors
-    /// What the system says; [`io::ErrorKind::NotFound`] if it must exist and does not.
+    /// The system's error; [`io::ErrorKind::NotFound`] if the mode requires a file that is missing.
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>>;
 
     /// Creates a directory and its parents.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Names in a directory; empty if it does not exist.
+    /// Lists the names in a directory; empty if it does not exist.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
 
-    /// Removes a file; fine if it is gone already.
+    /// Removes a file; succeeds if it is missing.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn remove_file(&self, path: &Path) -> io::Result<()>;
 
-    /// Removes a directory with everything in it; fine if it is gone already.
+    /// Removes a directory and its contents; succeeds if it is missing.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Puts a file in the place of another, at once.
+    /// Renames a file atomically, replacing the target.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Makes created, renamed and removed names of a directory survive a power loss.
+    /// Syncs a directory: created, renamed and removed names in it survive a power loss. Does nothing on systems that
+    /// cannot sync a directory (Windows).
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the lock on this file without waiting and writes `contents` into it. `Ok(Err(_))` holds what the present
-    /// owner wrote.
+    /// Takes the lock on this file without waiting and writes `contents` into it. `Ok(Err(_))` holds the contents that
+    /// the current owner wrote; empty if the system does not let them be read.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>>;
 }
 
-/// An open file. Positions are given with each call, so one file serves any number of readers.
+/// An open file. Every call names its position, so one file serves any number of readers.
 pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
-    /// Writes from the start of `slices`, possibly less than all; returns how many bytes.
+    /// Writes the first bytes of `slices`, possibly fewer than all, and returns their number.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize>;
 
-    /// Reads from `position` into the start of `into`, possibly less than it holds; returns how many bytes, 0 at the
-    /// end of the file.
+    /// Reads from `position` into the start of `into`, possibly fewer bytes than fit, and returns their number; 0 at
+    /// the end of the file.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize>;
 
-    /// As [`DiskFile::read_at`], but only what needs no waiting for a device: None if nothing can be had that way.
+    /// Reads like [`DiskFile::read_at`], but only bytes that are available without waiting for a device; None if there
+    /// are none, or if the system cannot tell.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>>;
 
-    /// Makes what was written survive a power loss.
+    /// Syncs the file: written bytes survive a power loss.
     ///
     /// # Errors
-    /// What the system says. After that the written bytes may be gone, whatever a later sync says.
+    /// The system's error. After a failure the written bytes may be lost, even if a later sync succeeds.
     fn sync(&self) -> io::Result<()>;
 
-    /// Cuts or extends the file.
+    /// Truncates the file, or extends it with zeros.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     fn size(&self) -> io::Result<u64>;
 
-    /// When the file was last written, milliseconds since the Unix epoch; 0 if unknown.
+    /// Returns the time of the last write, milliseconds since the Unix epoch; 0 if unknown.
     fn modified_ms(&self) -> i64;
 }
 
@@ -143,7 +146,7 @@ pub(crate) fn write_all_at(file: &dyn DiskFile, mut bytes: &[u8], mut position: 
     Ok(())
 }
 
-/// Reads the whole file, at most `limit` bytes of it.
+/// Reads the file from its start, at most `limit` bytes.
 pub(crate) fn read_all(file: &dyn DiskFile, limit: usize) -> io::Result<Vec<u8>> {
     let size = usize::try_from(file.size()?).unwrap_or(usize::MAX);
     let mut bytes = vec![0; size.min(limit)];
@@ -152,7 +155,7 @@ pub(crate) fn read_all(file: &dyn DiskFile, limit: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Reads until `into` is full or the file ends; returns how many bytes.
+/// Reads until `into` is full or the file ends, and returns the number of bytes.
 pub(crate) fn read_full_at(file: &dyn DiskFile, into: &mut [u8], position: u64) -> io::Result<usize> {
     let mut filled = 0;
     while let Some(missing) = into.get_mut(filled..).filter(|missing| !missing.is_empty()) {

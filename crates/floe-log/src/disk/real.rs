@@ -1,42 +1,28 @@
-//! The disk of this machine.
+//! Disk backed by the file system of this machine.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},
-    io::{self, IoSlice, IoSliceMut, Read, Write},
+    io::{self, IoSlice, Read, Write},
     path::Path,
     sync::Arc,
     time::UNIX_EPOCH,
 };
 
-use rustix::{
-    io::{Errno, ReadWriteFlags},
-    process::{Resource, getrlimit, setrlimit},
-};
+use super::{Disk, DiskFile, DiskLock, Open, platform};
 
-use super::{Disk, DiskFile, DiskLock, Open};
-
-/// Most slices that one vectored write takes on Linux.
-const MAX_SLICES: usize = 1024;
-
-/// Files of this machine, through plain system calls.
+/// The file system of this machine.
 #[derive(Debug, Default)]
 pub struct RealDisk {
     _private: (),
 }
 
 impl RealDisk {
-    /// Raises this process's soft limit of open files to the hard one: every partition that is being written keeps a
-    /// file open, and the usual soft limit of 1024 is less than some topics have partitions.
+    /// Returns the disk and, on Unix, raises the process's soft limit of open files to the hard one: every partition
+    /// that is being written keeps a file open, and common soft limits (1024 on Linux, 256 on macOS) are lower than
+    /// the partition count of some topics.
     #[must_use]
     pub fn new() -> Self {
-        let mut limit = getrlimit(Resource::Nofile);
-        if limit.current != limit.maximum {
-            limit.current = limit.maximum;
-            // Best effort: the store works with few files, only slower.
-            if let Err(error) = setrlimit(Resource::Nofile, limit) {
-                tracing::debug!(%error, "the limit of open files stays as it is");
-            }
-        }
+        platform::raise_file_limit();
         Self { _private: () }
     }
 }
@@ -69,16 +55,16 @@ impl Disk for RealDisk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(error) => return Err(error),
         };
-        // Names that are not UTF-8 are none of ours.
+        // The store only creates UTF-8 names.
         entries.filter_map(|entry| entry.map(|e| e.file_name().into_string().ok()).transpose()).collect()
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        gone_is_fine(std::fs::remove_file(path))
+        ignore_missing(std::fs::remove_file(path))
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        gone_is_fine(std::fs::remove_dir_all(path))
+        ignore_missing(std::fs::remove_dir_all(path))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -86,7 +72,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        platform::sync_dir(path)
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
@@ -99,7 +85,10 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
-                file.take(256).read_to_string(&mut owner)?;
+                // Locks on Windows are mandatory and also prevent reading: the owner stays unknown there.
+                if let Err(error) = file.take(256).read_to_string(&mut owner) {
+                    tracing::debug!(path = %path.display(), %error, "the owner of the lock cannot be read");
+                }
                 Ok(Err(owner))
             }
             Err(TryLockError::Error(error)) => Err(error),
@@ -107,43 +96,24 @@ impl Disk for RealDisk {
     }
 }
 
-fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
 
-fn again<T>(mut call: impl FnMut() -> rustix::io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            other => return other.map_err(io::Error::from),
-        }
-    }
-}
-
 impl DiskFile for RealFile {
     fn write_vectored_at(&self, slices: &[IoSlice<'_>], position: u64) -> io::Result<usize> {
-        let slices = slices.get(..MAX_SLICES).unwrap_or(slices);
-        again(|| rustix::io::pwritev(&self.file, slices, position))
+        platform::write_vectored_at(&self.file, slices, position)
     }
 
     fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
-        again(|| rustix::io::pread(&self.file, &mut *into, position))
+        platform::read_at(&self.file, into, position)
     }
 
     fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
-        let read = again(|| {
-            rustix::io::preadv2(&self.file, &mut [IoSliceMut::new(into)], position, ReadWriteFlags::NOWAIT)
-        });
-        match read {
-            Ok(read) => Ok(Some(read)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-            // A file system without the flag: the caller takes the way that may wait.
-            Err(error) if error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error()) => Ok(None),
-            Err(error) => Err(error),
-        }
+        platform::read_cached_at(&self.file, into, position)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,12 +1,12 @@
-//! Appending: whoever holds the partition writes for all who wait.
+//! Appends with flat combining: the thread that holds the writer lock also writes the batches of the others.
 //!
 //! ```text
-//!  submit ──► queue ──► the one who gets the writer lock drains it:
+//!  submit ──► queue ──► the thread that gets the writer lock drains it:
 //!                       assign offsets ─► one vectored write ─► index, tail, end ─► wake readers ─► done
 //! ```
 //!
-//! A lone producer pays no thread hop; many share system calls. Offsets are assigned under the writer lock, and the
-//! batches of one drain are stored together or not at all.
+//! A single producer needs no thread switch; concurrent ones share system calls. Offsets are assigned under the writer
+//! lock, and all batches of one write are stored or none.
 
 use std::{
     collections::VecDeque,
@@ -19,42 +19,42 @@ use floe_wire::{
     batch::{EncodedBatch, MAX_BATCH_LEN},
 };
 
-use super::{Appended, Partition};
+use super::{Appended, Partition, Producers};
 use crate::{
     Durability, LogError, clock,
     disk::DiskFile,
-    frames::LEADER_EPOCH,
-    producers::Producers,
+    frame_reader::LEADER_EPOCH,
+    invariant::invariant,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
 
-/// Batches written with one call; each takes two slices, and a call takes 1024 on Linux.
+/// Batches per write: each takes two slices, and Linux accepts 1024 per call.
 const MAX_RUN: usize = 512;
-/// Drains in a row before a background thread takes over, so that no producer works for the others for ever.
+/// Drains in a row before a background thread takes over, so that no producer writes for the others forever.
 const MAX_DRAINS: usize = 64;
 
-/// What an append calls when it is done.
+/// Completion of an append.
 pub(super) type Done = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
 
-/// An append that waits for its turn.
-pub(super) struct Pending {
+/// Queued append.
+pub(super) struct PendingAppend {
     batch: EncodedBatch,
     done: Done,
 }
 
-impl std::fmt::Debug for Pending {
+impl std::fmt::Debug for PendingAppend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("bytes", &self.batch.len()).finish_non_exhaustive()
+        f.debug_struct("PendingAppend").field("bytes", &self.batch.len()).finish_non_exhaustive()
     }
 }
 
-/// What only the holder of the writer lock touches.
+/// Append state, guarded by the writer lock.
 #[derive(Debug)]
 pub(super) struct Writer {
     producers: Producers,
     next: i64,
     last_append_ms: i64,
-    /// A failed append could not be undone: nothing can be appended until the store is opened again.
+    /// Set once appends are impossible: a failed write could not be undone, or the store was closed.
     broken: Option<LogError>,
 }
 
@@ -64,26 +64,27 @@ impl Writer {
     }
 }
 
-/// A batch with its place.
-struct Placed {
+/// Batch with its assigned offset.
+struct AssignedBatch {
     batch: EncodedBatch,
     done: Done,
-    /// It is here already: where.
+    /// Position of the stored batch that this one duplicates.
     duplicate_of: Option<Appended>,
 }
 
 impl Partition {
     /// Appends a batch. `done` is called exactly once: with the base offset once the topic's durability is reached, or
-    /// with the reason why nothing was stored. It runs on this thread, or on another one that writes at the same
-    /// moment or syncs; it must be short, may call `submit`, and must not call anything else that waits.
+    /// with the error if nothing was stored. It runs on this thread, or on another one that writes or syncs at the same
+    /// moment; it must be short, may call `submit`, and must not call anything else that blocks.
     ///
-    /// Batches submitted one after the other by one thread are stored in that order. If a write fails, all batches
-    /// written by the same call fail with it, so none of them is stored behind a missing one.
+    /// Batches submitted by one thread are stored in the order of submission. If a write fails, all batches of that
+    /// write fail, so none is stored behind a missing one.
     ///
-    /// A batch that names a producer (id and first sequence) and is identical to one of the last few of that producer
-    /// is not stored again: `done` gets where it already is.
+    /// The append is idempotent for a batch that names a producer (id, epoch and first sequence): if it equals one of
+    /// the producer's last batches, it is not stored again, and `done` receives the offset of the stored one.
     ///
-    /// Reported to `done`: [`LogError::BadBatch`] (wrong checksum, no records), [`LogError::TooLarge`],
+    /// # Errors
+    /// Passed to `done`: [`LogError::BadBatch`] (wrong checksum, no records), [`LogError::TooLarge`],
     /// [`LogError::DiskFull`], [`LogError::Io`], [`LogError::TopicNotFound`] (deleted), [`LogError::Poisoned`],
     /// [`LogError::Closed`].
     pub fn submit(
@@ -95,7 +96,7 @@ impl Partition {
             done(Err(error));
             return;
         }
-        self.queue.lock().push_back(Pending { batch, done: Box::new(done) });
+        self.queue.lock().push_back(PendingAppend { batch, done: Box::new(done) });
         self.drain_queue();
     }
 
@@ -114,7 +115,7 @@ impl Partition {
         batch.verify_checksum().map_err(|source| LogError::BadBatch { source })
     }
 
-    /// Writes what is queued, unless somebody else is at it: then that one takes ours along.
+    /// Writes the queued batches, unless another thread holds the writer lock: that thread then writes them.
     pub(crate) fn drain_queue(self: &Arc<Self>) {
         for _ in 0..MAX_DRAINS {
             let Some(mut writer) = self.writer.try_lock() else { return };
@@ -123,7 +124,7 @@ impl Partition {
                 self.append_run(&mut writer, run);
             }
             drop(writer);
-            // Whoever queued before the lock was free again relies on this look.
+            // A thread that queued a batch while the lock was held relies on this check.
             if self.queue.lock().is_empty() {
                 return;
             }
@@ -131,7 +132,7 @@ impl Partition {
         self.request_sync();
     }
 
-    /// Waits for the writer, writes what is queued, and runs `then` while nobody appends.
+    /// Waits for the writer lock, writes the queued batches, and runs `then` before appends continue.
     pub(crate) fn with_writer_idle<T>(self: &Arc<Self>, then: impl FnOnce() -> T) -> T {
         let mut writer = self.writer.lock();
         loop {
@@ -149,7 +150,7 @@ impl Partition {
         result
     }
 
-    /// Writes what is queued, then takes nothing more.
+    /// Writes the queued batches and refuses later ones.
     pub(crate) fn close(self: &Arc<Self>) {
         let mut writer = self.writer.lock();
         loop {
@@ -166,13 +167,13 @@ impl Partition {
         self.waiters.wake_all();
     }
 
-    fn take_run(&self) -> Vec<Pending> {
+    fn take_run(&self) -> Vec<PendingAppend> {
         let mut queue = self.queue.lock();
         let count = queue.len().min(MAX_RUN);
         queue.drain(..count).collect()
     }
 
-    /// Answers everything queued with an error; for a deleted topic.
+    /// Fails all queued and unacknowledged appends; for a deleted topic.
     pub(crate) fn fail_queue(&self, error: &LogError) {
         let queued: VecDeque<_> = std::mem::take(&mut *self.queue.lock());
         for pending in queued {
@@ -181,11 +182,11 @@ impl Partition {
         self.fail_waiting(error);
     }
 
-    fn append_run(self: &Arc<Self>, writer: &mut Writer, run: Vec<Pending>) {
+    fn append_run(self: &Arc<Self>, writer: &mut Writer, run: Vec<PendingAppend>) {
         let mut waiting = VecDeque::from(run);
         while !waiting.is_empty() {
             if let Err(error) = self.append_some(writer, &mut waiting) {
-                // What is queued behind a failed batch in this run fails too: it must not overtake.
+                // Batches behind a failed one in this run fail too, so that none overtakes it.
                 for pending in waiting {
                     (pending.done)(Err(error.clone()));
                 }
@@ -194,12 +195,12 @@ impl Partition {
         }
     }
 
-    /// Appends as many batches from the front as the segment takes, at least one. On failure the failed ones are
-    /// answered; the rest stays in `waiting`.
+    /// Appends as many batches from the front as fit into the segment, at least one. On failure those are completed
+    /// with the error, and the rest stays in `waiting`.
     fn append_some(
         self: &Arc<Self>,
         writer: &mut Writer,
-        waiting: &mut VecDeque<Pending>,
+        waiting: &mut VecDeque<PendingAppend>,
     ) -> Result<(), LogError> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.topic.to_string() });
@@ -213,15 +214,16 @@ impl Partition {
         let segment = self.segment_for_append(writer, first_len, now_ms)?;
 
         let first_offset = writer.next;
+        invariant!(segment.end() == first_offset, "appends continue at the end of the last segment");
         let first_position = segment.len();
         let mut position = first_position;
-        let mut placed = Vec::with_capacity(waiting.len());
+        let mut assigned = Vec::with_capacity(waiting.len());
         while let Some(next) = waiting.front() {
             let len = next.batch.len() as u64;
             if position + len > self.segment_bytes && position > SEGMENT_HEADER_LEN {
                 break;
             }
-            let Some(Pending { batch, done }) = waiting.pop_front() else { break };
+            let Some(PendingAppend { batch, done }) = waiting.pop_front() else { break };
             let duplicate_of = writer.producers.find(batch.header());
             let batch = batch.with_base_offset(writer.next).with_leader_epoch(LEADER_EPOCH);
             if duplicate_of.is_none() {
@@ -230,27 +232,32 @@ impl Partition {
                 writer.next = batch.next_offset();
                 position += len;
             }
-            placed.push(Placed { batch, done, duplicate_of });
+            assigned.push(AssignedBatch { batch, done, duplicate_of });
         }
 
-        if let Err(error) = self.write(&segment, first_position, &placed) {
-            for one in &placed {
-                writer.producers.forget_from(one.batch.header(), first_offset);
+        if let Err(error) = self.write(&segment, first_position, &assigned) {
+            for append in &assigned {
+                writer.producers.forget_from(append.batch.header(), first_offset);
             }
             writer.next = first_offset;
             writer.broken = self.undo(&segment, first_position);
-            for one in placed {
-                (one.done)(Err(error.clone()));
+            for append in assigned {
+                (append.done)(Err(error.clone()));
             }
             return Err(error);
         }
         writer.last_append_ms = now_ms;
-        self.publish(&segment, (first_position, position), (writer.next, now_ms), placed);
+        self.publish(&segment, (first_position, position), (writer.next, now_ms), assigned);
         Ok(())
     }
 
-    fn write(&self, segment: &Arc<Segment>, position: u64, placed: &[Placed]) -> Result<(), LogError> {
-        let prefixes: Vec<_> = stored(placed).map(|batch| (batch.prefix(), batch.rest())).collect();
+    fn write(
+        &self,
+        segment: &Arc<Segment>,
+        position: u64,
+        assigned: &[AssignedBatch],
+    ) -> Result<(), LogError> {
+        let prefixes: Vec<_> = stored(assigned).map(|batch| (batch.prefix(), batch.rest())).collect();
         if prefixes.is_empty() {
             return Ok(());
         }
@@ -263,14 +270,14 @@ impl Partition {
             .map_err(|error| LogError::io(segment.path(), "write", error))
     }
 
-    /// Cuts a failed write off again; an error if that fails too.
+    /// Truncates the segment to its length before a failed write; returns the error if that fails too.
     fn undo(&self, segment: &Arc<Segment>, good_end: u64) -> Option<LogError> {
         let cut = segment.file().and_then(|file| {
-            file.set_len(good_end).map_err(|error| LogError::io(segment.path(), "cut", error))
+            file.set_len(good_end).map_err(|error| LogError::io(segment.path(), "truncate", error))
         });
         cut.err().inspect(|error| {
             tracing::error!(topic = %self.topic, partition = self.number, %error,
-                "a failed append could not be undone: the partition takes no more");
+                "a failed append could not be undone; the partition refuses further appends");
         })
     }
 
@@ -279,17 +286,17 @@ impl Partition {
         segment: &Arc<Segment>,
         (first_position, end_position): (u64, u64),
         (next, now_ms): (i64, i64),
-        placed: Vec<Placed>,
+        assigned: Vec<AssignedBatch>,
     ) {
         if end_position > first_position {
             let mut position = first_position;
-            let noted = stored(&placed).map(|batch| {
+            let noted = stored(&assigned).map(|batch| {
                 let at = position;
                 position += batch.len() as u64;
                 (batch.base_offset(), at, batch.header().max_timestamp)
             });
             segment.grow(noted, end_position, next, now_ms);
-            self.tail.push(stored(&placed).cloned());
+            self.tail.push(stored(&assigned).cloned());
             self.end.store(next, Ordering::Release);
             self.mark_dirty(segment, next);
         }
@@ -297,15 +304,15 @@ impl Partition {
         if !waits {
             self.waiters.wake_all();
         }
-        for one in placed {
-            let appended = one
+        for append in assigned {
+            let appended = append
                 .duplicate_of
-                .unwrap_or(Appended { base_offset: one.batch.base_offset(), timestamp_ms: now_ms });
+                .unwrap_or(Appended { base_offset: append.batch.base_offset(), timestamp_ms: now_ms });
             if waits {
-                let end = appended.base_offset + i64::from(one.batch.header().offset_span());
-                self.when_durable(end, appended, one.done);
+                let end = appended.base_offset + i64::from(append.batch.header().offset_span());
+                self.when_durable(end, appended, append.done);
             } else {
-                (one.done)(Ok(appended));
+                (append.done)(Ok(appended));
             }
         }
         if waits {
@@ -313,7 +320,7 @@ impl Partition {
         }
     }
 
-    /// The segment that takes a batch of this length.
+    /// Returns the segment for a batch of this length, and starts a new one if necessary.
     fn segment_for_append(
         self: &Arc<Self>,
         writer: &Writer,
@@ -325,7 +332,7 @@ impl Partition {
             let max_age = i64::try_from(self.shared.config.segment_age.as_millis()).unwrap_or(i64::MAX);
             let is_full = last.len() + len as u64 > self.segment_bytes;
             let is_old = now_ms.saturating_sub(last.created_ms) >= max_age;
-            // Index entries hold the distance from the base in 32 bits.
+            // Index entries hold the offset relative to the base in 32 bits.
             let is_far = writer.next - last.base > i64::from(u32::MAX / 2);
             if last.is_empty() || !(is_full || is_old || is_far) {
                 return Ok(last);
@@ -340,8 +347,8 @@ impl Partition {
         if let Some(previous) = &previous {
             match previous.write_index() {
                 Ok(()) => previous.seal(),
-                // Only a cache. The index stays in memory, and is found by reading the segment after that.
-                Err(error) => tracing::warn!(%error, "an index was not written"),
+                // The file is only a cache: the index stays in memory, and recovery can rebuild it.
+                Err(error) => tracing::warn!(%error, "the index file was not written"),
             }
         } else {
             let disk = &self.shared.disk;
@@ -352,13 +359,13 @@ impl Partition {
         self.mark_created(previous.is_none());
         self.segments.write().push(Arc::clone(&segment));
         if previous.is_some() {
-            // A full segment goes to the disk now, not with the next checkpoint.
+            // Syncs the full segment now rather than at the next checkpoint.
             self.request_sync();
         }
         Ok(segment)
     }
 
-    /// Starts a new segment if the present one has batches and is at least this old; for retention.
+    /// Starts a new segment if the current one has batches and is at least this old; for retention.
     pub(crate) fn roll_if_older(self: &Arc<Self>, age_ms: i64, now_ms: i64) -> Result<(), LogError> {
         let writer = self.writer.lock();
         let last = self.segments.read().last().cloned();
@@ -376,8 +383,8 @@ impl Partition {
     }
 }
 
-fn stored(placed: &[Placed]) -> impl Iterator<Item = &EncodedBatch> {
-    placed.iter().filter(|one| one.duplicate_of.is_none()).map(|one| &one.batch)
+fn stored(assigned: &[AssignedBatch]) -> impl Iterator<Item = &EncodedBatch> {
+    assigned.iter().filter(|append| append.duplicate_of.is_none()).map(|append| &append.batch)
 }
 
 fn write_all_vectored(

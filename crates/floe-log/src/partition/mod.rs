@@ -1,7 +1,9 @@
-//! One partition: append, bounds, waiting, lookup.
+//! Partition of a topic: bounds, waiting and lookup; appends, syncs, reads and retention in the submodules.
 
 mod append;
-mod retire;
+mod producers;
+mod reader;
+mod retention;
 mod sync;
 
 use std::{
@@ -17,40 +19,43 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    Durability, LogError, Reader, TopicConfig,
-    frames::{FrameError, Frames, MIN_READ, Step, StepLimits},
-    recovery::OpenedLog,
+    Durability, LogError, TopicConfig,
+    catalog::DurablePoint,
+    frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
     segment::Segment,
-    shared::Shared,
-    tail::{Tail, Waiters},
+    store_shared::StoreShared,
+    tail_cache::TailCache,
+    waiters::Waiters,
 };
-use append::{Pending, Writer};
+use append::{PendingAppend, Writer};
+pub(crate) use producers::Producers;
+pub use reader::{Chunk, Reader, TryChunk};
 use sync::SyncState;
 
-/// Where an appended batch went.
+/// Position of an appended batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Appended {
     /// Offset of its first record.
     pub base_offset: i64,
-    /// When it was appended, milliseconds since the Unix epoch. Never runs backwards within a partition.
+    /// Append time, milliseconds since the Unix epoch. Never decreases within a partition.
     pub timestamp_ms: i64,
 }
 
-/// What a partition holds.
+/// Offset range of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
-    /// First offset that can be read.
+    /// First readable offset.
     pub start: i64,
-    /// Offset that the next record gets.
+    /// Offset that the next record receives.
     pub end: i64,
-    /// Offset before which everything survives a power loss.
+    /// Offset before which all records survive a power loss.
     pub durable_end: i64,
 }
 
-/// One partition of a topic.
+/// Partition of a topic.
 #[derive(Debug)]
 pub struct Partition {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<StoreShared>,
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
@@ -61,22 +66,35 @@ pub struct Partition {
     pub(crate) retention_ms: Option<i64>,
     pub(crate) retention_bytes: Option<u64>,
 
-    queue: Mutex<VecDeque<Pending>>,
+    queue: Mutex<VecDeque<PendingAppend>>,
     writer: Mutex<Writer>,
     sync: SyncState,
-    /// Ordered by base offset; the last one is appended to.
+    /// Segments ordered by base offset; appends go to the last one.
     segments: RwLock<Vec<Arc<Segment>>>,
     start: AtomicI64,
     end: AtomicI64,
     durable_end: AtomicI64,
     deleted: AtomicBool,
-    pub(crate) tail: Tail,
+    pub(crate) tail: TailCache,
     pub(crate) waiters: Waiters,
 }
 
-/// Which partition, for [`Partition::new`].
+/// Recovered log of a partition, for [`Partition::new`].
+#[derive(Debug)]
+pub(crate) struct OpenedLog {
+    pub(crate) segments: Vec<Arc<Segment>>,
+    pub(crate) start: i64,
+    pub(crate) end: i64,
+    pub(crate) producers: Producers,
+    pub(crate) last_append_ms: i64,
+    pub(crate) durable: Option<DurablePoint>,
+    /// Whether the catalog already holds the durable point.
+    pub(crate) is_noted: bool,
+}
+
+/// Topic, number and log of a partition, for [`Partition::new`].
 #[derive(Debug, Clone)]
-pub(crate) struct Identity {
+pub(crate) struct PartitionIdentity {
     pub(crate) topic: Arc<str>,
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
@@ -85,8 +103,8 @@ pub(crate) struct Identity {
 
 impl Partition {
     pub(crate) fn new(
-        shared: &Arc<Shared>,
-        identity: Identity,
+        shared: &Arc<StoreShared>,
+        identity: PartitionIdentity,
         config: &TopicConfig,
         log: OpenedLog,
     ) -> Arc<Self> {
@@ -109,35 +127,36 @@ impl Partition {
             end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
             deleted: AtomicBool::new(false),
-            tail: Tail::new(shared.config.tail_bytes, &shared.tail_budget),
+            tail: TailCache::new(shared.config.tail_bytes, &shared.tail_budget),
             waiters: Waiters::default(),
             shared: Arc::clone(shared),
         })
     }
 
-    /// Name of the topic.
+    /// Returns the name of the topic.
     #[must_use]
     pub fn topic(&self) -> &str {
         &self.topic
     }
 
-    /// Number of this partition within its topic, from 0.
+    /// Returns the number of this partition within its topic, from 0.
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
     }
 
-    /// What the partition holds now.
+    /// Returns the current offset range.
     #[must_use]
     pub fn bounds(&self) -> Bounds {
-        // In this order, so that start <= durable_end <= end holds whatever happens meanwhile.
+        // Loaded in this order, so that start <= durable_end <= end holds despite concurrent appends.
         let start = self.start.load(Ordering::Acquire);
         let durable_end = self.durable_end.load(Ordering::Acquire);
         let end = self.end.load(Ordering::Acquire);
         Bounds { start, end, durable_end: durable_end.max(start) }
     }
 
-    /// Offset up to which readers see: the end, or what is synced if the topic is acknowledged after a sync.
+    /// Returns the high watermark: the offset before which readers see records. It is the end, or the durable end for
+    /// [`Durability::Always`].
     #[must_use]
     pub fn readable_end(&self) -> i64 {
         match self.durability {
@@ -150,7 +169,7 @@ impl Partition {
         self.start.load(Ordering::Acquire)
     }
 
-    /// Fails once the topic is deleted or the store closed.
+    /// Fails once the topic is deleted or the store is closed.
     pub(crate) fn check_alive(&self) -> Result<(), LogError> {
         if self.deleted.load(Ordering::Acquire) {
             return Err(LogError::TopicNotFound { topic: self.topic.to_string() });
@@ -161,8 +180,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Ready with the readable end once that lies behind `offset`; registers the waker otherwise. Spurious wake-ups
-    /// happen. A reader waits better with [`Reader::poll_beyond`], which takes its waker along when dropped.
+    /// Resolves to the readable end once that exceeds `offset`; registers the waker otherwise. Spurious wake-ups
+    /// happen. A reader should wait with [`Reader::poll_beyond`], which removes its waker when the reader is dropped.
     ///
     /// # Errors
     /// [`LogError::TopicNotFound`] if the topic is deleted while waiting, [`LogError::Closed`] if the store is closed.
@@ -182,14 +201,15 @@ impl Partition {
             return Poll::Ready(ready);
         }
         register();
-        // Once more: the end may have moved between the look and the registration.
+        // Checks again, because the end may have moved before the registration.
         look()
     }
 
-    /// A reader whose first batch is the one that holds `from`; the end is a valid place to start.
+    /// Creates a reader whose first batch is the one that holds `from`; the end is a valid start.
     ///
     /// # Errors
-    /// [`LogError::OutOfRange`] outside of start and end; [`LogError::TopicNotFound`]; [`LogError::Closed`].
+    /// [`LogError::OutOfRange`] unless `from` lies between start and readable end; [`LogError::TopicNotFound`];
+    /// [`LogError::Closed`].
     pub fn reader(self: &Arc<Self>, from: i64) -> Result<Reader, LogError> {
         Reader::new(self, from)
     }
@@ -203,14 +223,14 @@ impl Partition {
         Err(LogError::OutOfRange { offset, start, end })
     }
 
-    /// Bytes of all segment files.
+    /// Returns the size of all segment files in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {
         self.segments.read().iter().map(|segment| segment.len()).sum()
     }
 
-    /// Offset of the first batch that holds a record of this time or later (milliseconds since the Unix epoch), as
-    /// the records' own timestamps say. The record itself may lie later in the batch. None if there is none.
+    /// Returns the offset of the first batch with a record of this timestamp or later (milliseconds since the Unix
+    /// epoch). The record itself may lie later in the batch. None if there is no such record.
     ///
     /// # Errors
     /// [`LogError::Io`], [`LogError::Corrupt`], [`LogError::TopicNotFound`], [`LogError::Closed`].
@@ -223,12 +243,12 @@ impl Partition {
                 continue;
             }
             let (position, offset) = segment.position_before_time(time_ms);
-            let mut frames = Frames::new(segment.file()?, position, offset, segment.len());
+            let mut frames = FrameReader::new(segment.file()?, position, offset, segment.len());
             let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
             while let Step::Batch(batch, _) =
                 frames.step(limits).map_err(|error| self.frame_error(&segment, error))?
             {
-                // A batch that retention cut into still counts: its last records can be read.
+                // A batch that starts before the partition's start counts: its last records are readable.
                 if batch.header().max_timestamp >= time_ms && batch.next_offset() > start {
                     return Ok(Some(batch.base_offset().max(start)));
                 }
@@ -237,7 +257,7 @@ impl Partition {
         Ok(None)
     }
 
-    /// The segment that holds `offset`, or the last one.
+    /// Returns the segment that holds `offset`, or the last one before it.
     pub(crate) fn segment_for(&self, offset: i64) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
         let behind = segments.partition_point(|segment| segment.base <= offset);

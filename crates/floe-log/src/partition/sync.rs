@@ -1,4 +1,4 @@
-//! Making appended bytes durable, and acknowledging what waits for that.
+//! Syncs of appended bytes, and acknowledgements that wait for them.
 
 use std::{
     collections::VecDeque,
@@ -13,24 +13,27 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
-use crate::{Durability, LogError, catalog::DurablePoint, segment::Segment};
+use crate::{
+    Durability, LogError, catalog::DurablePoint, invariant::invariant, segment::Segment,
+    sync_queue::SyncTarget,
+};
 
-/// What of a partition is not synced yet.
+/// Sync state of a partition.
 #[derive(Debug)]
 pub(super) struct SyncState {
     dirty: Mutex<Dirty>,
-    /// Acknowledgements that wait for a sync, in the order of their ends.
-    waiting: Mutex<VecDeque<Waiting>>,
-    /// One sync at a time; the next one covers whoever came meanwhile.
+    /// Appends that wait for a sync, in the order of their offsets.
+    waiting: Mutex<VecDeque<PendingAck>>,
+    /// Serializes syncs; the next one covers all appends that arrived in the meantime.
     running: Mutex<()>,
-    /// Already handed to a sync thread that has not looked yet.
+    /// Whether the partition is queued for a sync thread.
     queued: AtomicBool,
     durable: Mutex<Option<DurablePoint>>,
-    /// A full segment was synced.
+    /// Whether a full segment was synced since its durable point was last stored.
     rolled: AtomicBool,
-    /// The durable point has moved since it was last noted in the catalog.
+    /// Whether the durable point has moved since it was last stored in the catalog.
     unnoted: AtomicBool,
-    /// A sync at a later time is planned.
+    /// Whether a later sync is planned.
     planned: AtomicBool,
 }
 
@@ -41,7 +44,7 @@ struct Dirty {
     created: Created,
 }
 
-/// What was created since the last sync, so that names have to be synced too. In rising order.
+/// Files and directories created since the last sync, whose names must be synced too. In rising order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 enum Created {
     #[default]
@@ -50,15 +53,15 @@ enum Created {
     Directory,
 }
 
-struct Waiting {
+struct PendingAck {
     end: i64,
     appended: Appended,
     done: Done,
 }
 
-impl std::fmt::Debug for Waiting {
+impl std::fmt::Debug for PendingAck {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waiting").field("end", &self.end).finish_non_exhaustive()
+        f.debug_struct("PendingAck").field("end", &self.end).finish_non_exhaustive()
     }
 }
 
@@ -82,10 +85,10 @@ impl SyncState {
 }
 
 impl Partition {
-    /// Notes unsynced bytes, and has them synced when the topic's durability says.
+    /// Records unsynced bytes and plans the sync that the topic's durability demands.
     pub(super) fn mark_dirty(self: &Arc<Self>, segment: &Arc<Segment>, next: i64) {
         let mut dirty = self.sync.dirty.lock();
-        // Under the lock, under which a sync that has just ended takes it back.
+        // Set under the lock under which a finished sync clears it.
         segment.set_dirty(true);
         let was_clean = dirty.segments.is_empty();
         if !dirty.segments.last().is_some_and(|last| Arc::ptr_eq(last, segment)) {
@@ -99,46 +102,41 @@ impl Partition {
                 Durability::Interval(ms) => Duration::from_millis(ms),
                 Durability::Os => self.shared.config.checkpoint_interval,
             };
-            // One that is planned already comes sooner.
+            // A sync that is already planned runs sooner.
             if !self.sync.planned.swap(true, Ordering::AcqRel) {
-                self.shared.work.sync_later(self, delay);
+                self.shared.syncs.sync_later(Arc::clone(self) as _, delay);
             }
         }
     }
 
-    /// A planned sync was handed to a thread: what becomes dirty from now on plans the next one.
-    pub(crate) fn sync_is_due(&self) {
-        self.sync.planned.store(false, Ordering::Release);
-    }
-
-    /// Notes that a file was created, and the directory with it if it is the first one.
+    /// Records that a file was created, and its directory if it is the first file.
     pub(super) fn mark_created(&self, is_first: bool) {
         let mut dirty = self.sync.dirty.lock();
         dirty.created = dirty.created.max(if is_first { Created::Directory } else { Created::File });
     }
 
-    /// Acknowledges `done` once everything before `end` is durable.
+    /// Completes `done` once all records before `end` are durable.
     pub(super) fn when_durable(&self, end: i64, appended: Appended, done: Done) {
-        self.sync.waiting.lock().push_back(Waiting { end, appended, done });
+        self.sync.waiting.lock().push_back(PendingAck { end, appended, done });
     }
 
-    /// Has a background thread sync this partition soon.
+    /// Queues the partition for a sync thread.
     pub(crate) fn request_sync(self: &Arc<Self>) {
         if !self.sync.queued.swap(true, Ordering::AcqRel) {
-            self.shared.work.sync_now(self);
+            self.shared.syncs.sync_now(Arc::clone(self) as _);
         }
     }
 
-    /// Whether there is something to sync or somebody to answer.
+    /// Returns whether there are unsynced bytes or unacknowledged appends.
     pub(crate) fn is_dirty(&self) -> bool {
         let dirty = self.sync.dirty.lock();
         let is_dirty = dirty.point.is_some() || dirty.created != Created::Nothing;
         drop(dirty);
-        // A sync that runs right now took its work out already: it counts until it is done.
+        // A running sync has already taken its segments, but they are dirty until it is done.
         is_dirty || !self.sync.waiting.lock().is_empty() || self.sync.running.is_locked()
     }
 
-    /// Syncs what is dirty and acknowledges what waited for it.
+    /// Syncs unsynced bytes and completes the appends that wait for them.
     pub(crate) fn sync(&self) -> Result<(), LogError> {
         let _running = self.sync.running.lock();
         self.sync.queued.store(false, Ordering::Release);
@@ -148,7 +146,7 @@ impl Partition {
             Err(error) => self.fail_waiting(error),
         }
         if self.deleted.load(Ordering::Acquire) {
-            // Appended while the topic was being deleted: no later sync will answer.
+            // Appends that raced with the deletion of the topic: no later sync completes them.
             self.fail_waiting(&LogError::TopicNotFound { topic: self.topic.to_string() });
         }
         result
@@ -172,7 +170,11 @@ impl Partition {
             }
         }
         let Some(point) = point else { return Ok(()) };
-        *self.sync.durable.lock() = Some(point);
+        let previous = self.sync.durable.lock().replace(point);
+        invariant!(
+            previous.is_none_or(|previous| previous.next <= point.next),
+            "the durable point never moves back"
+        );
         self.sync.unnoted.store(true, Ordering::Release);
         if segments.first().is_some_and(|first| first.base != point.segment) {
             self.sync.rolled.store(true, Ordering::Release);
@@ -199,7 +201,7 @@ impl Partition {
             self.waiters.wake_all();
         }
         loop {
-            // One at a time: a completion may submit again, and must not meet a held lock.
+            // Completed one by one without the lock, since a completion may submit again.
             let mut waiting = self.sync.waiting.lock();
             if waiting.front().is_none_or(|first| first.end > durable_end) {
                 return;
@@ -212,28 +214,29 @@ impl Partition {
 
     pub(super) fn fail_waiting(&self, error: &LogError) {
         let waiting = std::mem::take(&mut *self.sync.waiting.lock());
-        for one in waiting {
-            (one.done)(Err(error.clone()));
+        for append in waiting {
+            (append.done)(Err(error.clone()));
         }
     }
 
-    /// Notes the durable point at once if a whole segment became durable with it: from then on damage to that segment
-    /// is told apart from a torn end, however soon the process ends.
+    /// Stores the durable point at once if a full segment became durable: after a crash, recovery then tells damage to
+    /// that segment from a torn end.
     pub(crate) fn note_full_segments(&self) -> Result<(), LogError> {
         if !self.sync.rolled.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        let _one = self.shared.checkpointing.lock();
         let points: Vec<_> =
             self.take_unnoted_point().map(|point| (self.log_id, point)).into_iter().collect();
         self.shared.catalog.set_durable(&points).inspect_err(|_| self.keep_unnoted())
     }
 
-    /// The catalog could not be told.
+    /// Marks the durable point as not stored, after the catalog failed.
     pub(crate) fn keep_unnoted(&self) {
         self.sync.unnoted.store(true, Ordering::Release);
     }
 
-    /// The durable point, if the catalog does not have it yet; the index file is written along.
+    /// Returns the durable point if the catalog does not hold it yet, and writes the index file.
     pub(crate) fn take_unnoted_point(&self) -> Option<DurablePoint> {
         if !self.sync.unnoted.swap(false, Ordering::AcqRel) || self.deleted.load(Ordering::Acquire) {
             return None;
@@ -242,10 +245,24 @@ impl Partition {
         if let Some(segment) = self.segment_for(point.segment)
             && let Err(error) = segment.write_index()
         {
-            // Only a cache: recovery reads more of the segment instead.
-            tracing::warn!(%error, "an index was not written");
+            // The file is only a cache: without it recovery reads more of the segment.
+            tracing::warn!(%error, "the index file was not written");
         }
         Some(point)
+    }
+}
+
+impl SyncTarget for Partition {
+    fn note_sync_is_due(&self) {
+        self.sync.planned.store(false, Ordering::Release);
+    }
+
+    fn run_sync(self: Arc<Self>) {
+        if let Err(error) = self.sync().and_then(|()| self.note_full_segments()) {
+            tracing::error!(topic = %self.topic, partition = self.number, %error, "sync failed");
+        }
+        // An appender that has drained the queue for long leaves the rest to this thread.
+        self.drain_queue();
     }
 }
 
@@ -257,7 +274,7 @@ mod tests {
     use crate::{Store, StoreConfig, TopicConfig};
 
     #[test]
-    fn an_append_that_was_written_while_its_topic_went_is_answered() {
+    fn append_that_races_with_topic_deletion_is_completed() {
         let store = Store::open(StoreConfig::memory()).unwrap();
         store.create_topic("t", TopicConfig::new().durability(Durability::Always)).unwrap();
         let partition = store.partition("t", 0).unwrap();

@@ -1,5 +1,5 @@
-//! Batches and calls that several test files need.
-#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of this")]
+//! Batches and helpers for the integration tests.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a subset")]
 
 use std::sync::{Arc, mpsc};
 
@@ -7,12 +7,12 @@ use bytes::Bytes;
 use floe_log::{Appended, LogError, Partition, StoreConfig, disk::MemoryDisk};
 use floe_wire::batch::EncodedBatch;
 
-/// A batch of `count` offsets with `body` in place of its records, which the log never looks at.
+/// Builds a batch of `count` offsets with `body` in place of its records, which the log never decodes.
 pub fn batch(count: u32, time_ms: i64, body: &[u8]) -> EncodedBatch {
     producer_batch(count, time_ms, body, (-1, -1, -1))
 }
 
-/// As [`batch`], from a producer (id, epoch, first sequence).
+/// Builds a [`batch`] that names its producer (id, epoch, first sequence).
 pub fn producer_batch(
     count: u32,
     time_ms: i64,
@@ -38,24 +38,24 @@ pub fn producer_batch(
     EncodedBatch::parse(Bytes::from(bytes)).unwrap()
 }
 
-/// What [`batch`] put in place of the records.
+/// Returns the bytes that [`batch`] put in place of the records.
 pub fn body(batch: &EncodedBatch) -> Bytes {
     batch.rest()
 }
 
-/// Appends and waits for the answer.
+/// Appends and waits for the completion.
 pub fn append(partition: &Arc<Partition>, batch: EncodedBatch) -> Result<Appended, LogError> {
     let (answer, answered) = mpsc::sync_channel(1);
     partition.submit(batch, move |result| drop(answer.send(result)));
-    answered.recv().expect("every append is answered")
+    answered.recv().expect("every append is completed")
 }
 
 /// Appends one record with this body.
 pub fn append_one(partition: &Arc<Partition>, body: &[u8]) -> i64 {
-    append(partition, batch(1, 1_000, body)).expect("the append works").base_offset
+    append(partition, batch(1, 1_000, body)).expect("the append succeeds").base_offset
 }
 
-/// Everything readable from `from` on: (base offset, body), checksums checked.
+/// Reads all batches from `from` on as (base offset, body), with verified checksums.
 pub fn read_all(partition: &Arc<Partition>, from: i64) -> Result<Vec<(i64, Bytes)>, LogError> {
     let mut reader = partition.reader(from)?.verify(true);
     let mut found = Vec::new();
@@ -68,7 +68,7 @@ pub fn read_all(partition: &Arc<Partition>, from: i64) -> Result<Vec<(i64, Bytes
     }
 }
 
-/// A store on this disk.
+/// Configures a store on this disk.
 pub fn on(disk: &MemoryDisk) -> StoreConfig {
     StoreConfig::at("/").disk(Arc::new(disk.clone()))
 }

@@ -1,4 +1,4 @@
-//! Byte for byte: the same records give the same batch.
+//! Both encoders produce the same bytes.
 
 use floe_wire::compress::Compression;
 use proptest::prelude::*;

@@ -1,4 +1,4 @@
-//! Batches that the properties hold for.
+//! Generators of batches for the property tests.
 
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity};
 use floe_wire::compress::Compression;
@@ -34,7 +34,7 @@ impl GeneratedBatch {
         self
     }
 
-    /// The batch as floe writes it.
+    /// Encodes the batch with floe.
     pub(crate) fn encode(&self, compression: Compression) -> EncodedBatch {
         let mut builder = BatchBuilder::new(1024);
         for (index, record) in self.records.iter().enumerate() {
@@ -54,13 +54,13 @@ impl GeneratedBatch {
     }
 }
 
-/// Empty, short, text, binary; now and then long.
+/// Generates empty, short, text, binary and occasionally long values.
 fn payload() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         2 => Just(Vec::new()),
         8 => vec(any::<u8>(), 0..200),
         6 => "\\PC{0,40}".prop_map(String::into_bytes),
-        // Lengths around the places where a varint grows.
+        // Lengths around the limits of varint sizes.
         3 => prop_oneof![60usize..70, 8_185usize..8_200].prop_map(|length| vec![b'x'; length]),
         1 => (any::<u8>(), 0usize..100_000).prop_map(|(byte, length)| {
             (0..length).map(|at| byte.wrapping_mul(at.to_le_bytes()[0])).collect()
@@ -75,7 +75,7 @@ fn headers() -> impl Strategy<Value = Vec<(String, Vec<u8>)>> {
     ]
 }
 
-/// Times around the first: close, the same, earlier, and at the ends of the 32-bit range.
+/// Generates timestamps around the first one: close, equal, earlier, and at the limits of the 32-bit range.
 fn offset_from_first() -> impl Strategy<Value = i64> {
     prop_oneof![
         6 => 0i64..1_000,

@@ -1,4 +1,4 @@
-//! The record batch against the official `fluvio-protocol` crate: same bytes, same values, both ways.
+//! The record batch against the official `fluvio-protocol` crate: same bytes and same values in both directions.
 
 mod bytes;
 mod generate;

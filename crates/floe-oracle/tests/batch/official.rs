@@ -1,4 +1,4 @@
-//! What the official crate writes and reads.
+//! Encoding and decoding with the official crate.
 
 use fluvio_protocol::{
     Decoder, Encoder,
@@ -7,7 +7,7 @@ use fluvio_protocol::{
 
 use crate::generate::{GeneratedBatch, GeneratedRecord};
 
-/// The batch as the official encoder writes it, with this codec number.
+/// Encodes the batch with the official encoder and this codec number.
 pub(crate) fn encode(batch: &GeneratedBatch, codec: i16) -> Vec<u8> {
     let mut official = Batch::<MemoryRecords>::default();
     for record in &batch.records {
@@ -36,7 +36,7 @@ pub(crate) fn encode(batch: &GeneratedBatch, codec: i16) -> Vec<u8> {
     bytes
 }
 
-/// The records that the official consumer reads from these bytes, by the way it takes: a record set of raw batches.
+/// Decodes the records like the official consumer, through a record set of raw batches.
 pub(crate) fn decode(bytes: &[u8]) -> Vec<GeneratedRecord> {
     let mut set = u32::try_from(bytes.len()).unwrap().to_be_bytes().to_vec();
     set.extend_from_slice(bytes);

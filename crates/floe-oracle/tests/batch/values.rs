@@ -1,4 +1,4 @@
-//! Value for value: each reads what the other wrote, with every codec.
+//! Each implementation reads the batches of the other, with every codec.
 
 use bytes::Bytes;
 use floe_wire::{
@@ -12,7 +12,7 @@ use crate::{
     official,
 };
 
-/// What a reader sees: no times at all where the first is not positive.
+/// Returns the timestamps that readers see: none if the first one is not positive.
 fn as_read(generated: &GeneratedBatch, none: i64) -> Vec<GeneratedRecord> {
     let mut records = generated.records.clone();
     if generated.first_timestamp() <= 0 {
@@ -91,7 +91,7 @@ proptest! {
     }
 }
 
-/// Without this, the properties above could pass on batches that all stayed plain.
+/// Guards the properties above against batches that all stay uncompressed.
 #[test]
 fn every_codec_is_really_used() {
     let record = GeneratedRecord {

@@ -1,5 +1,5 @@
-//! The Fluvio messages against the official `fluvio-sc-schema` and `fluvio-spu-schema` crates: same bytes, same
-//! values, both ways, in every version.
+//! The Fluvio messages against the official `fluvio-sc-schema` and `fluvio-spu-schema` crates: same bytes and
+//! same values in both directions, in every version.
 
 mod sample;
 mod sample_messages;

@@ -1,4 +1,4 @@
-//! Random values of any message, from a seed.
+//! Seeded random values of messages.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,7 +8,7 @@ use floe_wire::{
     fluvio::RecordSet,
 };
 
-/// Where random values come from: SplitMix64, so that a seed always gives the same values.
+/// SplitMix64 generator: a seed always gives the same values.
 pub(crate) struct Source(pub(crate) u64);
 
 impl Source {
@@ -119,7 +119,7 @@ pub(crate) fn sample_batch(source: &mut Source) -> EncodedBatch {
     builder.finish(FinishOptions::default()).unwrap().with_base_offset(offset)
 }
 
-/// Whole batches: the official decoder drops what it cannot read.
+/// Only whole batches, because the official decoder drops incomplete ones.
 impl Sample for RecordSet {
     fn sample(source: &mut Source) -> Self {
         let batches: Vec<_> = (0..source.below(3)).map(|_| sample_batch(source)).collect();

@@ -1,4 +1,4 @@
-//! Random values of the messages, each type with all its fields.
+//! Random values of all fields of each message type.
 
 use bytes::Bytes;
 use floe_wire::fluvio::*;
@@ -61,7 +61,7 @@ impl Sample for RecordBlob {
     }
 }
 
-/// Official decoders insist on semantic versions here.
+/// Official decoders require semantic versions here.
 pub(crate) fn semantic_version(source: &mut Source) -> String {
     ["0.0.0", "0.18.2-dev-1", "1.2.3", "1.0.0-alpha.1+build.7"][source.below(4)].to_owned()
 }
@@ -91,7 +91,7 @@ impl Sample for SmartModulePackage {
     }
 }
 
-/// The official decoder takes an empty host for `127.0.0.1`.
+/// The official decoder replaces an empty host by `127.0.0.1`.
 impl Sample for Endpoint {
     fn sample(source: &mut Source) -> Self {
         let host = Some(String::sample(source)).filter(|host| !host.is_empty());

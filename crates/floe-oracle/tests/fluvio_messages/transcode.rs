@@ -1,6 +1,6 @@
-//! Random messages that floe encodes are read by the official decoder to their last byte, and the official encoder
-//! then writes the same bytes. What this cannot notice, two neighbouring fields of one type that are exchanged, is
-//! checked with written-out values in the other modules.
+//! The official decoder reads random messages of floe to their last byte, and the official encoder writes the same bytes
+//! again. Two swapped neighbouring fields of one type would pass this test; the other modules check them with explicit
+//! values.
 
 use std::{fmt::Debug, io::Cursor};
 
@@ -48,7 +48,7 @@ use crate::sample::{Sample, Source};
 
 type Records = RecordSet<RawRecords>;
 
-/// The frame without its size.
+/// Returns the frame without its size.
 fn request_frame<R: Request>(request: &R, version: i16) -> Bytes {
     let frame = frame::encode_request(request, version, -7, "floe ☃").unwrap().to_bytes();
     frame.slice(frame::SIZE_LEN..)
@@ -59,7 +59,7 @@ fn reply_frame<R: Request>(reply: &R::Reply, version: i16) -> Bytes {
     frame.slice(frame::SIZE_LEN..)
 }
 
-/// What floe wrote decodes again to the same, as far as the version has the fields.
+/// Checks that floe decodes its own message to the same value, for the fields of the version.
 fn floe_reads_itself<R: Request + Debug + PartialEq>(request: &R, version: i16) {
     let encoded = request_frame(request, version);
     let (header, body) = frame::RequestHeader::split(encoded.clone()).unwrap();
@@ -67,7 +67,7 @@ fn floe_reads_itself<R: Request + Debug + PartialEq>(request: &R, version: i16) 
     assert_eq!(header.client_id, "floe ☃");
     let decoded: R = frame::decode_request(body, version).unwrap();
     assert_eq!(request_frame(&decoded, version), encoded);
-    // Two requests have fields that only older versions carry.
+    // Two requests have fields that only older versions encode.
     if version == R::VERSIONS.max && !["StreamFetch", "FetchOffsets"].contains(&R::NAME) {
         assert_eq!(&decoded, request);
     }
@@ -87,7 +87,7 @@ where
     }
 }
 
-/// Decodes with the official crate, checks that nothing is left, lets `inspect` look, and encodes again.
+/// Decodes with the official crate, checks that no bytes are left, calls `inspect`, and encodes again.
 fn official_request<R: fluvio_protocol::api::Request + Default>(
     bytes: &[u8],
     version: i16,
@@ -118,7 +118,7 @@ fn official_reply<P: Decoder + Encoder + Default>(
     out
 }
 
-/// Opens the official envelope and closes it again; by itself it would pass its content on unread.
+/// Decodes and encodes the content of the official envelope, which would forward it unread.
 fn reopened<E: TryEncodableFrom<T>, T>(envelope: &E, version: i16) -> E {
     let content = envelope.downcast().expect("the content decodes").expect("the label is the official one");
     E::try_encode_from(content, version).unwrap()

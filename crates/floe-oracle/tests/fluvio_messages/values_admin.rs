@@ -1,4 +1,4 @@
-//! Requests to controllers and their replies with written-out values, every field different.
+//! Requests to controllers and their replies with explicit, pairwise different field values.
 
 use floe_wire::fluvio as floe;
 use fluvio_controlplane_metadata::{partition, topic};

@@ -1,4 +1,4 @@
-//! Messages of data servers with written-out values, every field different.
+//! Messages of data servers with explicit, pairwise different field values.
 
 use std::{fmt::Debug, io::Cursor, time::Duration};
 
@@ -19,7 +19,8 @@ use fluvio_spu_schema::{
     },
 };
 
-/// Both encode to the same bytes; floe decodes them to its value, the official decoder to one that encodes alike.
+/// Checks that both values encode to the same bytes, that floe decodes them to its value, and that the official decoder
+/// round-trips them.
 pub(crate) fn same<F, O>(floe: &F, official: &O, version: i16)
 where
     F: Wire + Debug + PartialEq,
@@ -152,7 +153,7 @@ fn handshake() {
         ],
         ..Default::default()
     };
-    // The official type keeps its text to itself, but takes it from bytes.
+    // The field of the official type is private, so the value is decoded from bytes.
     reply.platform_version.decode(&mut Cursor::new(b"\0\x0c0.18.2-dev-1"), 0).unwrap();
     same(
         &floe::ApiVersionsReply {

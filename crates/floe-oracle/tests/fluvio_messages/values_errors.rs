@@ -1,4 +1,4 @@
-//! Error codes with the same numbers, names and details as the official ones.
+//! Error codes have the same numbers, names and details as the official ones.
 
 use floe_wire::fluvio as floe;
 use fluvio_protocol::{
@@ -87,7 +87,7 @@ fn codes_with_details_are_the_official_ones() {
     }
 }
 
-/// Details of any code decode from zeros, so the whole table can be walked by number.
+/// Iterates over all codes by number: the details of any code decode from zeros.
 #[test]
 fn every_number_has_the_official_name_and_the_table_is_complete() {
     use std::io::Cursor;

@@ -1,4 +1,4 @@
-//! Objects of controllers with written-out values, every field different.
+//! Objects of controllers with explicit, pairwise different field values.
 
 use std::{collections::BTreeMap, io::Cursor, time::Duration};
 
@@ -67,7 +67,7 @@ fn storages() -> (floe::TopicStorage, topic::TopicStorageConfig) {
     )
 }
 
-/// A topic with everything set but the replicas.
+/// Returns a topic with all fields set except the replicas.
 fn topics(
     floe_replicas: floe::ReplicaAssignment,
     replicas: topic::ReplicaSpec,
@@ -502,7 +502,7 @@ fn labels_are_the_official_ones() {
     }
 }
 
-/// The official key of a parameter map is hidden; its decoder is not.
+/// Builds the private official key of a parameter map through its decoder.
 #[test]
 fn smartmodule_parameters() {
     let floe = floe::SmartModuleMetadata {

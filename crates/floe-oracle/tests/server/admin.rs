@@ -19,7 +19,7 @@ use fluvio_sc_schema::ApiError;
 
 use crate::support::{Cluster, within};
 
-/// The error code in an error of the official client.
+/// Returns the error code in an error of the official client.
 fn code_of(error: &anyhow::Error) -> ErrorCode {
     match error.downcast_ref::<ApiError>() {
         Some(ApiError::Code(code, _)) => code.clone(),
@@ -62,7 +62,7 @@ async fn a_topic_made_again_is_empty() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_makes_no_sense_is_refused_with_its_code() {
+async fn invalid_requests_are_refused_with_their_codes() {
     let cluster = Cluster::start().await;
     cluster.topic("taken", 1).await;
     let create = async |name: &str, spec| within(cluster.admin.create(name.to_owned(), false, spec)).await;
@@ -187,7 +187,7 @@ async fn topics_keep_what_they_were_created_with() {
     spec.set_deduplication(Some(Deduplication::default()));
     let refused = within(cluster.admin.create("unique".to_owned(), false, spec)).await.unwrap_err();
     assert!(code_of(&refused) == ErrorCode::DeduplicationSmartModuleNotLoaded, "{refused:?}");
-    assert!(format!("{refused:?}").contains("does not deduplicate"), "{refused:?}");
+    assert!(format!("{refused:?}").contains("does not support deduplication"), "{refused:?}");
     assert_eq!(topic_names(&cluster).await, ["assigned".to_owned()].into(), "not even without it");
 }
 
@@ -204,5 +204,5 @@ async fn table_formats_and_groups_of_data_servers() {
     assert!(within(cluster.admin.all::<SpuGroupSpec>()).await.unwrap().is_empty());
     let group = cluster.admin.create("group".to_owned(), false, SpuGroupSpec::default());
     let refused = within(group).await.unwrap_err();
-    assert!(format!("{refused:?}").contains("no groups of data servers"), "{refused:?}");
+    assert!(format!("{refused:?}").contains("does not support groups of data servers"), "{refused:?}");
 }

@@ -1,4 +1,4 @@
-//! Consuming: every kind of start, many partitions, a backlog with default settings, records that come later.
+//! Consuming: start positions, many partitions, a backlog with default settings, new records.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ async fn every_kind_of_start() {
     let cluster = Cluster::start().await;
     cluster.topic("starts", 1).await;
     let value = |number: i64| (number, format!("value {number}"));
-    // Several batches, and starts in the middle of one.
+    // Several batches, and starts within one.
     for batch in 0..4 {
         cluster.send("starts", (batch * 5..batch * 5 + 5).map(|number| value(number).1)).await;
     }
@@ -102,7 +102,7 @@ async fn the_older_ways_to_consume() {
 async fn a_backlog_is_read_without_loss_by_a_client_with_default_settings() {
     let cluster = Cluster::start().await;
     cluster.topic("backlog", 1).await;
-    // Far more than one reply holds, in batches that do not divide it.
+    // Far more than one reply holds, in batches that do not fill it evenly.
     let value = |number: usize| format!("{number:07} {}", "x".repeat(number % 1500));
     let producer = cluster.producer("backlog").await;
     for number in 0..12_000 {
@@ -125,7 +125,7 @@ async fn a_client_that_takes_little_at_once_loses_nothing() {
             .send("small", (batch * 10..batch * 10 + 10).map(|number| format!("record {number:060}")))
             .await;
     }
-    // On a real server this loses most records: replies are cut within batches there.
+    // A real server cuts replies within batches, and the client loses most records.
     let config = ConsumerConfigExt::builder()
         .topic("small")
         .offset_start(Offset::beginning())
@@ -167,7 +167,7 @@ async fn many_partitions_are_read_together() {
     }
     within(producer.flush()).await.unwrap();
     let seen = cluster.read_to_end("wide", Offset::beginning()).await;
-    assert_eq!(seen.len(), 40, "every partition has some");
+    assert_eq!(seen.len(), 40, "all partitions have records");
     let values: BTreeSet<_> = seen.values().flatten().map(|(_, _, value)| value.clone()).collect();
     assert_eq!(values.len(), 2000);
 }
@@ -200,5 +200,5 @@ async fn records_of_other_clients_of_the_same_server_are_read() {
     producer.send_all((0..100).map(record)).await.unwrap();
     let seen = cluster.values("shared", Offset::beginning()).await;
     let expected: Vec<_> = (0..100).map(|number| (number, number.to_string())).collect();
-    assert_eq!(seen, expected, "headers travel where official clients do not look");
+    assert_eq!(seen, expected, "official clients ignore the trailer with the headers");
 }

@@ -1,4 +1,4 @@
-//! The official Fluvio client against `floe serve`: a server that its own client did not define.
+//! The official Fluvio client against `floe serve`.
 
 mod admin;
 mod consume;

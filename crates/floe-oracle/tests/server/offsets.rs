@@ -1,4 +1,4 @@
-//! Stored offsets of consumers.
+//! Committed offsets of consumers.
 
 use fluvio::{
     Offset,
@@ -28,7 +28,7 @@ async fn open(
     within(cluster.fluvio.consumer_with_config(config)).await.unwrap()
 }
 
-/// The offsets of the next two records; stores the place behind them unless the client does.
+/// Returns the offsets of the next two records, and commits unless the client does.
 async fn read_from(
     cluster: &Cluster,
     consumer: &str,
@@ -47,7 +47,7 @@ async fn read_from(
     offsets
 }
 
-/// Reads `count` records as `consumer`, stores how far it came, and returns the offsets.
+/// Reads `count` records as `consumer`, commits, and returns the offsets.
 async fn read_some(cluster: &Cluster, consumer: &str, count: usize) -> Vec<i64> {
     let manual = OffsetManagementStrategy::Manual;
     let mut stream = open(cluster, consumer, Offset::beginning(), manual).await;
@@ -76,7 +76,7 @@ async fn a_consumer_goes_on_where_it_stopped() {
     let row = |consumer: &str, offset| (consumer.to_owned(), "stored".to_owned(), 0, offset);
     assert_eq!(stored(&cluster).await, [row("one", 6), row("two", 0)], "the last record that is done with");
 
-    // The same place, seen by floe: the next record to read.
+    // The same committed offset in floe: the next record to read.
     let groups = cluster.server.client().engine().list_committed(Some("one".into())).await.unwrap();
     assert_eq!(groups[0].next, 7);
 
@@ -110,7 +110,7 @@ async fn every_kind_of_start_of_a_consumer_with_a_stored_place() {
     let cluster = Cluster::start().await;
     cluster.topic("stored", 1).await;
     cluster.send("stored", (0..10).map(|number| number.to_string())).await;
-    // Once there is a stored place, the official client counts from it, forwards or back.
+    // With a committed offset, the official client counts from it, forwards or backwards.
     for (name, start, places) in [
         ("beginning", Offset::beginning(), [0, 2, 4]),
         ("fourth", Offset::from_beginning(3), [3, 8, 10]),
@@ -122,7 +122,7 @@ async fn every_kind_of_start_of_a_consumer_with_a_stored_place() {
             assert_eq!(seen, [next, next + 1], "{name}");
         }
     }
-    // One that starts at the end has what comes after it.
+    // A start at the end delivers later records.
     let mut stream = open(&cluster, "end", Offset::end(), OffsetManagementStrategy::Manual).await;
     cluster.send("stored", ["10".to_owned()]).await;
     assert_eq!(within(stream.next()).await.unwrap().unwrap().offset(), 10);
@@ -135,8 +135,8 @@ async fn offsets_are_stored_by_the_client_itself() {
     cluster.send("stored", (0..10).map(|number| number.to_string())).await;
     let auto = OffsetManagementStrategy::Auto;
     assert_eq!(read_from(&cluster, "auto", Offset::beginning(), auto).await, [0, 1]);
-    // The client stores when the stream is dropped, on a task of its own: a record is done with when the next is asked
-    // for, so the second may come once more.
+    // The client commits on a task of its own when the stream is dropped. A record counts as finished when the next one is
+    // requested, so the second record may be redelivered.
     let is_stored = async {
         while stored(&cluster).await.is_empty() {
             tokio::time::sleep(std::time::Duration::from_millis(5)).await;

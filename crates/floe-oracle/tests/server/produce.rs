@@ -1,4 +1,4 @@
-//! Producing: every codec, single and batched, keys, nulls, any bytes.
+//! Producing: every codec, single and batched records, keys, nulls, binary values.
 
 use fluvio::{
     Compression, DeliverySemantic, Isolation, Offset, RecordKey, RetryPolicy, TopicProducerConfigBuilder,
@@ -130,7 +130,7 @@ async fn a_topic_that_names_a_codec_is_honoured_on_both_sides() {
     let mut spec = TopicSpec::new_computed(1, 1, None);
     spec.set_compression_type(CompressionAlgorithm::Zstd);
     cluster.create("squeezed", spec).await;
-    // A producer without a wish of its own takes the topic's codec.
+    // A producer without a codec uses that of the topic.
     cluster.send("squeezed", (0..100).map(|number| number.to_string())).await;
     assert_eq!(cluster.values("squeezed", Offset::beginning()).await.len(), 100);
     let config = TopicProducerConfigBuilder::default().compression(Compression::Gzip).build().unwrap();
@@ -166,7 +166,7 @@ async fn both_isolations_and_both_kinds_of_delivery() {
             within(producer.send(RecordKey::NULL, value.clone())).await.unwrap();
             within(producer.flush()).await.unwrap();
             expected.push(value);
-            // One that does not wait for an answer has none here, either.
+            // Without acknowledgement there is no offset.
             let arrived = async {
                 while cluster.values("kinds", Offset::beginning()).await.len() < expected.len() {
                     tokio::time::sleep(std::time::Duration::from_millis(5)).await;

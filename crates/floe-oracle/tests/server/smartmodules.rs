@@ -1,11 +1,8 @@
-//! SmartModules: sent and stored, on the way in and on the way out.
-
-#[path = "../../../floe-server/tests/fixtures/modules.rs"]
-#[expect(dead_code, unreachable_pub, reason = "shared with the tests of the server")]
-mod fixtures;
+//! SmartModules: ad-hoc and stored, on produce and on consume.
 
 use std::collections::BTreeMap;
 
+use floe_testkit::smartmodules as fixtures;
 use fluvio::{
     Offset, RecordKey, SmartModuleContextData, SmartModuleExtraParams, SmartModuleInvocation,
     SmartModuleInvocationWasm, SmartModuleKind, TopicProducerConfigBuilder,
@@ -29,12 +26,12 @@ fn invocation(wasm: SmartModuleInvocationWasm) -> SmartModuleInvocation {
     }
 }
 
-fn told(wasm: &[u8], value: &str) -> SmartModuleInvocation {
+fn with_parameter(wasm: &[u8], value: &str) -> SmartModuleInvocation {
     let values = BTreeMap::from([("first".to_owned(), value.to_owned())]);
     SmartModuleInvocation { params: SmartModuleExtraParams::new(values, None), ..sent(wasm) }
 }
 
-/// The first `count` values that come through these modules, or the error that comes.
+/// Returns the first `count` values after these modules, or the error.
 async fn read(
     cluster: &Cluster,
     modules: Vec<SmartModuleInvocation>,
@@ -44,7 +41,7 @@ async fn read(
         .topic("t")
         .offset_start(Offset::beginning())
         .smartmodule(modules)
-        // Otherwise the client opens its stream again whatever the error is.
+        // By default the client reopens its stream after any error.
         .retry_mode(RetryMode::Disabled)
         .build()
         .unwrap();
@@ -62,7 +59,7 @@ async fn read(
 async fn filled(values: &[&str]) -> Cluster {
     let cluster = Cluster::start().await;
     cluster.create("t", TopicSpec::new_computed(1, 1, None)).await;
-    // A batch each: modules are called for each batch.
+    // One batch per record: a module runs per batch.
     for value in values {
         cluster.send("t", [(*value).to_owned()]).await;
     }
@@ -74,12 +71,12 @@ async fn records_are_transformed_on_the_way_out() {
     let cluster = filled(&["ant", "bee", "ape", "bug", "asp"]).await;
     for (modules, expected) in [
         (vec![sent(&fixtures::filter())], vec!["ant", "ape", "asp"]),
-        (vec![told(&fixtures::filter(), "b")], vec!["bee", "bug"]),
+        (vec![with_parameter(&fixtures::filter(), "b")], vec!["bee", "bug"]),
         (vec![sent(&fixtures::map())], vec!["ANT", "BEE", "APE", "BUG", "ASP"]),
         (vec![sent(&fixtures::filter_map())], vec!["BEE", "BUG"]),
         (vec![sent(&fixtures::array_map())], vec!["ant", "ant", "bee", "bee", "ape", "ape"]),
         (vec![sent(&fixtures::aggregate())], vec!["0nt", "1ee", "2pe", "3ug", "4sp"]),
-        (vec![told(&fixtures::filter(), "b"), sent(&fixtures::map())], vec!["BEE", "BUG"]),
+        (vec![with_parameter(&fixtures::filter(), "b"), sent(&fixtures::map())], vec!["BEE", "BUG"]),
     ] {
         assert_eq!(read(&cluster, modules, expected.len()).await.unwrap(), expected);
     }
@@ -103,7 +100,7 @@ async fn a_stored_module_is_run_by_its_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_are_transformed_on_the_way_in() {
     let cluster = filled(&[]).await;
-    let modules = vec![told(&fixtures::filter(), "b"), sent(&fixtures::map())];
+    let modules = vec![with_parameter(&fixtures::filter(), "b"), sent(&fixtures::map())];
     let config = TopicProducerConfigBuilder::default().smartmodules(modules).build().unwrap();
     let producer = within(cluster.fluvio.topic_producer_with_config("t", config)).await.unwrap();
     for value in ["ant", "bee", "ape", "bug"] {

@@ -1,4 +1,4 @@
-//! What these tests share: a server, and the official client connected to it.
+//! A server with an official client connected to it.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,7 +9,7 @@ use fluvio::{
 };
 use futures_util::StreamExt as _;
 
-/// No wait of these tests is longer; the client's own time limits are minutes.
+/// Time limit of each wait; the client's own limits are minutes.
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Offset, key and value of a record.
@@ -39,8 +39,8 @@ impl Cluster {
         self.create(name, TopicSpec::new_computed(partitions, 1, None)).await;
     }
 
-    /// Creates a topic and waits until the client has noticed: it looks only into what its watches have told it so far,
-    /// and applies that on tasks of its own.
+    /// Creates a topic and waits until the client knows it: the client uses only metadata from its watches, which it
+    /// processes on tasks of its own.
     pub(crate) async fn create(&self, name: &str, spec: TopicSpec) {
         within(self.admin.create(name.to_owned(), false, spec)).await.unwrap();
         let known = async {
@@ -64,7 +64,7 @@ impl Cluster {
         within(producer.flush()).await.unwrap();
     }
 
-    /// Everything from `start` to the end that there is now, by partition.
+    /// Reads from `start` to the current end, by partition.
     pub(crate) async fn read_to_end(&self, topic: &str, start: Offset) -> BTreeMap<u32, Vec<Seen>> {
         let config = ConsumerConfigExt::builder()
             .topic(topic)
@@ -82,7 +82,7 @@ impl Cluster {
         seen
     }
 
-    /// Offsets and values of a topic with one partition.
+    /// Returns offsets and values of a topic with one partition.
     pub(crate) async fn values(&self, topic: &str, start: Offset) -> Vec<(i64, String)> {
         let mut seen = self.read_to_end(topic, start).await;
         let records = seen.remove(&0).unwrap_or_default();
@@ -90,7 +90,7 @@ impl Cluster {
     }
 }
 
-/// Fails the test where it would wait for ever.
+/// Fails the test when a future takes longer than the limit.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("no answer within a minute")
+    tokio::time::timeout(LIMIT, future).await.expect("no result within a minute")
 }

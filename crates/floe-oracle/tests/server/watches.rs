@@ -1,4 +1,4 @@
-//! Watches: everything at first, then what changes.
+//! Watches: all objects first, then changes.
 
 use std::collections::BTreeSet;
 
@@ -43,7 +43,7 @@ async fn partitions_that_come_and_go() {
     assert!(first.all.iter().all(|partition| partition.status.is_online()));
     let more = UpdateTopicAction::AddPartition(AddPartition { count: 2 });
     within(cluster.admin.update::<TopicSpec>("seen".to_owned(), more)).await.unwrap();
-    // They may come one by one.
+    // Changes may arrive one by one.
     let mut came = BTreeSet::new();
     while came.len() < 2 {
         let update = within(watch.next()).await.unwrap().unwrap().inner();

@@ -1,8 +1,8 @@
-//! What idle connections cost the server in memory.
+//! Server memory per idle connection.
 //!
-//! Connections that have said hello to the data server and nothing since, then consumers that wait at the end of a
-//! topic. `CONNECTIONS` in the environment changes the default of 1000; both processes need more file descriptors than
-//! that.
+//! Measures connections that have done the version handshake with the data server, then consumers that wait at the
+//! end of a topic. The environment variable `CONNECTIONS` overrides the default of 1000; both processes need more
+//! file descriptors than that.
 
 use std::time::Duration;
 
@@ -51,7 +51,7 @@ pub(crate) async fn measure(server: &ServerProcess) {
     for consumer in &mut consumers {
         consumer.try_next().await.unwrap().unwrap();
     }
-    // Every consumer has acknowledged by then and waits.
+    // Gives every consumer time to acknowledge and to wait.
     tokio::time::sleep(Duration::from_secs(1)).await;
     println!(
         "server: {before:.1} MB at the start, {greeted:.1} MB with {count} idle connections, {:.1} MB with {count} \

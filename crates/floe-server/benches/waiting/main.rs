@@ -1,6 +1,6 @@
-//! What waits at a server, and what that costs: `cargo bench -p floe-server --bench waiting -- [idle] [tailing]`.
+//! Cost of waiting clients: `cargo bench -p floe-server --bench waiting -- [idle] [tailing]`.
 //!
-//! Each measurement starts a server in a process of its own.
+//! Each measurement starts a server in a separate process.
 
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run shall stop")]
 #![allow(clippy::print_stdout, reason = "the report")]

@@ -1,4 +1,4 @@
-//! A server in a process of its own, so that its memory and its processor time are its own.
+//! A server in a separate process, whose memory and processor time can be measured.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -7,10 +7,10 @@ use std::{
 
 use floe_server::testkit::TestServer;
 
-/// The argument that makes the program the server.
+/// The argument that selects the server role.
 const ROLE: &str = "serve-for-the-benchmark";
 
-/// Runs the server if this process is to be it; true when it is done.
+/// Runs the server if this process has that role; returns true when it has ended.
 pub(crate) fn served() -> bool {
     if !std::env::args().any(|argument| argument == ROLE) {
         return false;
@@ -19,17 +19,17 @@ pub(crate) fn served() -> bool {
     runtime.block_on(async {
         let server = TestServer::start().await.unwrap();
         println!("{} {}", server.fluvio_address(), server.addresses().fluvio_spu.unwrap());
-        // Until the other process closes its end, or dies.
+        // The parent closes its end of the pipe to stop the server, also when it dies.
         let _ = tokio::task::spawn_blocking(|| std::io::stdin().read_to_end(&mut Vec::new())).await;
         server.stop().await.unwrap();
     });
     true
 }
 
-/// The server. Ends when this is dropped.
+/// The server process. It ends on drop.
 pub(crate) struct ServerProcess {
     process: Child,
-    /// Open as long as the server shall run.
+    /// The server runs while this pipe is open.
     life: Option<ChildStdin>,
     /// `HOST:PORT` of the controller.
     pub(crate) controller: String,
@@ -52,14 +52,14 @@ impl ServerProcess {
         Self { process, life, controller: addresses.next().unwrap(), data: addresses.next().unwrap() }
     }
 
-    /// Resident memory in MB, as Linux counts it.
+    /// Returns the resident memory in MB, from Linux' `/proc`.
     pub(crate) fn resident(&self) -> f64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
         line.trim().trim_end_matches("kB").trim().parse::<f64>().unwrap() * 1024.0 / 1e6
     }
 
-    /// Processor time so far in seconds, as Linux counts it.
+    /// Returns the processor time so far in seconds, from Linux' `/proc`.
     pub(crate) fn cpu(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).unwrap();
         let times = stat.rsplit(')').next().unwrap().split_whitespace().skip(11).take(2);

@@ -1,9 +1,9 @@
-//! How soon tailing consumers are woken.
+//! Wake-up latency of tailing consumers.
 //!
-//! Consumers of one topic wait at its end over `fluvio:`, each on a connection of its own, while single records are
-//! appended at a steady pace. Counted is the time from handing a record to the producer until each consumer has it. All
-//! clients share this process. `CONSUMERS`, `RATE` and `SECONDS` in the environment
-//! change the defaults of 200, 1000 and 10.
+//! Consumers of one topic wait at its end over `fluvio:`, each on its own connection, while single records are
+//! appended at a steady rate. The latency runs from enqueueing a record to its receipt by each consumer. All clients
+//! share this process. The environment variables `CONSUMERS`, `RATE` and `SECONDS` override the defaults of 200, 1000
+//! and 10.
 
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,10 @@ fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Microseconds from the sending to the arrival of each record.
+/// Returns the latency of each record in microseconds.
 async fn tail(client: Client, records: u64, epoch: Instant) -> Vec<u32> {
     let mut consumer = client.consumer("tail").from(StartAt::Beginning).start().await.unwrap();
-    // The first record says that this consumer is there.
+    // The first record shows that the consumer is connected.
     consumer.try_next().await.unwrap().unwrap();
     let mut delays = Vec::with_capacity(records as usize);
     while (delays.len() as u64) < records {
@@ -44,7 +44,7 @@ pub(crate) async fn measure(server: &ServerProcess) {
     for _ in 0..consumers {
         tails.spawn(tail(client.clone(), records, epoch));
     }
-    // All of them have the first record by then, or are woken late by what they missed, which would show.
+    // Gives all consumers time to receive the first record; a late one would show up as latency.
     tokio::time::sleep(Duration::from_secs(2)).await;
     let (cpu, began) = (server.cpu(), Instant::now());
     let mut pace = tokio::time::interval(Duration::from_secs(1) / rate as u32);

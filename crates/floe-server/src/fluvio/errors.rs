@@ -1,11 +1,11 @@
-//! What the engine's errors are called in Fluvio: the one table.
+//! Maps engine errors to Fluvio codes. No other file does.
 
 use std::{error::Error as _, io, sync::Arc};
 
 use floe::{Effect, Error, ErrorKind, TopicPartition};
 use floe_wire::fluvio::{ErrorCode, RequestKind};
 
-/// The code for a failed append.
+/// Returns the code for a failed append.
 pub(super) fn of_append(error: &Error, at: &TopicPartition, timeout_ms: i32) -> ErrorCode {
     match error.kind() {
         ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound | ErrorKind::NotLeader => {
@@ -18,7 +18,7 @@ pub(super) fn of_append(error: &Error, at: &TopicPartition, timeout_ms: i32) -> 
         ErrorKind::StorageError => ErrorCode::StorageError,
         ErrorKind::AuthFailed => ErrorCode::PermissionDenied,
         ErrorKind::Closed => ErrorCode::SpuOffline,
-        // An engine on the network: the batch may be there or not, which is what this code means.
+        // This code stands for an unknown outcome: an engine behind a network may have stored the batch.
         ErrorKind::RequestTimeout | ErrorKind::NetworkError if error.effect() == Effect::Unknown => {
             timed_out(timeout_ms)
         }
@@ -26,7 +26,7 @@ pub(super) fn of_append(error: &Error, at: &TopicPartition, timeout_ms: i32) -> 
     }
 }
 
-/// The code for a failed read.
+/// Returns the code for a failed read.
 pub(super) fn of_read(error: &Error) -> ErrorCode {
     match error.kind() {
         ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound | ErrorKind::NotLeader => {
@@ -39,7 +39,7 @@ pub(super) fn of_read(error: &Error) -> ErrorCode {
     }
 }
 
-/// The code for a change or a question about topics that failed for a reason of the engine, not of the request.
+/// Returns the code for an admin request that failed inside the engine.
 pub(super) fn of_admin(error: &Error) -> ErrorCode {
     match error.kind() {
         ErrorKind::StorageError | ErrorKind::CorruptData => ErrorCode::StorageError,
@@ -48,7 +48,7 @@ pub(super) fn of_admin(error: &Error) -> ErrorCode {
     }
 }
 
-/// A produce request ran into its time limit.
+/// Returns the code for a produce request that reached its deadline.
 pub(super) fn timed_out(timeout_ms: i32) -> ErrorCode {
     ErrorCode::RequestTimedOut {
         timeout_ms: u64::try_from(timeout_ms).unwrap_or(0),
@@ -56,7 +56,7 @@ pub(super) fn timed_out(timeout_ms: i32) -> ErrorCode {
     }
 }
 
-/// Whether the disk is full, which passes when something is deleted.
+/// Whether the disk is full, a failure that passes once space is freed.
 fn is_full(error: &Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {

@@ -1,4 +1,4 @@
-//! Frames as both servers read and write them.
+//! Frames of both Fluvio servers.
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::{
@@ -9,29 +9,33 @@ use floe_wire::{
     },
 };
 
-use crate::outbox::{Gone, Outbox};
+use crate::response_writer::{Disconnected, ResponseSender};
 
-/// Takes a frame off what was received.
+/// Splits a whole frame off the received bytes.
 pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     split_frame(received, limit)
 }
 
-/// The reply to a request, encoded. A reply that cannot be encoded ends the connection: there is no way to say so.
-pub(super) fn pieces<R: Request>(header: &RequestHeader, reply: &R::Reply) -> Result<Vec<Bytes>, Gone> {
+/// Encodes the reply to a request. A reply that cannot be encoded ends the connection, as the protocol has no way to
+/// report it.
+pub(super) fn pieces<R: Request>(
+    header: &RequestHeader,
+    reply: &R::Reply,
+) -> Result<Vec<Bytes>, Disconnected> {
     match encode_reply::<R>(reply, header.version, header.correlation_id) {
         Ok(frame) => Ok(frame.pieces()),
         Err(error) => {
-            tracing::error!(%error, api = R::NAME, "a reply cannot be encoded");
-            Err(Gone)
+            tracing::error!(%error, api = R::NAME, "cannot encode a reply");
+            Err(Disconnected)
         }
     }
 }
 
 /// Sends the reply to a request.
 pub(super) async fn reply<R: Request>(
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     reply: &R::Reply,
-) -> Result<(), Gone> {
-    outbox.send(pieces::<R>(header, reply)?).await
+) -> Result<(), Disconnected> {
+    responses.send(pieces::<R>(header, reply)?).await
 }

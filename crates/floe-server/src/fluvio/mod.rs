@@ -1,4 +1,4 @@
-//! Fluvio: a controller (SC) and one data server (SPU), as their clients see them.
+//! Fluvio front-ends: a controller (SC) and one data server (SPU).
 
 pub(crate) mod controller;
 pub(crate) mod data;

@@ -1,9 +1,8 @@
-//! The modules of one request, called one after the other on blocking threads.
+//! Runs the modules of one request, one after the other, on blocking threads.
 
 use std::{collections::VecDeque, fmt, mem, sync::Arc};
 
 use bytes::Bytes;
-use floe::TopicPartition;
 use floe_wire::{
     WireError,
     batch::{EncodedBatch, SectionPlace},
@@ -16,37 +15,36 @@ use wasmi::Module;
 
 use super::{
     Transformed,
-    instance::{Allowance, Broken, Instance, Section},
-    lookback,
+    instance::{CallLimits, Instance, ModuleError, Section},
     sandbox::{self, MemoryRefused},
 };
-use crate::{node::Node, options::Limits};
+use crate::options::Limits;
 
-/// Compiled modules that are kept: producers send theirs with every request.
+/// Compiled modules in the cache: producers send their modules with every request.
 const KEPT: usize = 16;
 
-/// Bytes that a batch may have when it is unpacked for a module.
+/// Largest size of a decompressed batch in bytes.
 pub(super) const MAX_SECTION_LEN: usize = 64 << 20;
 
-/// What all modules of a server share.
-pub(crate) struct Modules {
-    allowance: Allowance,
-    /// What was compiled, by the bytes that were sent; the latest first.
+/// Cache of compiled modules, and the limit of concurrent calls.
+pub(super) struct ModulePool {
+    call_limits: CallLimits,
+    /// Compiled modules by the bytes that clients sent, most recently used first.
     compiled: Mutex<VecDeque<(Bytes, Module)>>,
-    /// Modules at work, no more than there are processors: the rest of the server must not wait for them.
+    /// One permit per processor, so that modules do not starve the rest of the server.
     workers: Arc<Semaphore>,
 }
 
-impl fmt::Debug for Modules {
+impl fmt::Debug for ModulePool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Modules").field("allowance", &self.allowance).finish_non_exhaustive()
+        f.debug_struct("ModulePool").field("call_limits", &self.call_limits).finish_non_exhaustive()
     }
 }
 
-impl Modules {
-    pub(crate) fn new(limits: &Limits) -> Self {
+impl ModulePool {
+    pub(super) fn new(limits: &Limits) -> Self {
         Self {
-            allowance: Allowance {
+            call_limits: CallLimits {
                 memory: limits.smartmodule_memory,
                 fuel: limits.smartmodule_fuel,
                 fuel_per_byte: limits.smartmodule_fuel_per_byte,
@@ -56,7 +54,7 @@ impl Modules {
         }
     }
 
-    /// Does what takes the processor where it keeps nobody waiting.
+    /// Runs CPU-bound work on a blocking thread.
     async fn run<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
@@ -64,7 +62,7 @@ impl Modules {
         let permit = Arc::clone(&self.workers).acquire_owned().await.map_err(|closed| closed.to_string())?;
         let worked = tokio::task::spawn_blocking(move || {
             let outcome = work(&self);
-            // Given back here and not by the caller, who may give up before the work is done.
+            // The thread releases the permit, because the caller may be cancelled before the work ends.
             drop(permit);
             outcome
         });
@@ -93,7 +91,7 @@ impl Modules {
     }
 }
 
-/// The module itself. Clients compress it; what is not compressed is taken as it is.
+/// Decompresses a module. Clients use gzip; an uncompressed module is taken as it is.
 fn unpacked(sent: &Bytes) -> Result<Bytes, ErrorCode> {
     let invalid = |error: WireError| ErrorCode::SmartModuleInvalid { error: error.to_string(), name: None };
     if sent.starts_with(b"\0asm") {
@@ -105,43 +103,40 @@ fn unpacked(sent: &Bytes) -> Result<Bytes, ErrorCode> {
 /// The modules of one stream, or of one entry of a produce request.
 #[derive(Debug)]
 pub(crate) struct Chain {
-    modules: Arc<Modules>,
+    pool: Arc<ModulePool>,
     instances: Vec<Instance>,
 }
 
 impl Chain {
-    /// Makes the modules ready and lets them look back.
-    pub(super) async fn open(
-        node: &Node,
+    /// Starts the modules of a request.
+    pub(super) async fn start(
+        pool: Arc<ModulePool>,
         sources: Vec<(SmartModuleInvocation, Bytes)>,
-        at: &TopicPartition,
         version: i16,
     ) -> Result<Self, ErrorCode> {
-        let modules = Arc::clone(&node.modules);
-        let started = Arc::clone(&modules).run(move |modules| {
+        let started = Arc::clone(&pool).run(move |pool| {
             let start = |(invocation, sent): (SmartModuleInvocation, Bytes)| {
-                let module = modules.module(&sent)?;
-                Instance::start(&module, &invocation, version, modules.allowance).map_err(init_code)
+                let module = pool.module(&sent)?;
+                Instance::start(&module, &invocation, version, pool.call_limits).map_err(init_code)
             };
             sources.into_iter().map(start).collect::<Result<Vec<_>, _>>()
         });
         let instances = started.await.map_err(ErrorCode::SmartModuleChainInitError)??;
-        let mut chain = Self { modules, instances };
-        lookback::run(node, &mut chain, at).await.map_err(ErrorCode::SmartModuleLookBackError)?;
-        Ok(chain)
+        Ok(Self { pool, instances })
     }
 
     pub(super) fn instances(&self) -> &[Instance] {
         &self.instances
     }
 
-    /// Calls modules. After an error the chain is of no further use.
+    /// Calls modules. After an error the chain is unusable.
     pub(super) async fn call<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut [Instance]) -> Result<T, String> + Send + 'static,
     ) -> Result<T, String> {
+        debug_assert!(!self.instances.is_empty(), "the chain is unusable after an error");
         let mut instances = mem::take(&mut self.instances);
-        let called = Arc::clone(&self.modules).run(move |_| {
+        let called = Arc::clone(&self.pool).run(move |_| {
             let outcome = work(&mut instances);
             (outcome, instances)
         });
@@ -150,8 +145,8 @@ impl Chain {
         outcome
     }
 
-    /// Sends the records of a batch from the offset `from` on through all modules. The answer to an error is that the
-    /// request failed: the state of the modules is unknown.
+    /// Sends the records of a batch, from the offset `from` on, through all modules. After an error the state of the
+    /// modules is unknown and the request must fail.
     pub(crate) async fn transform(&mut self, batch: &EncodedBatch, from: i64) -> Result<Transformed, String> {
         let batch = batch.clone();
         self.call(move |instances| transform(instances, &batch, from)).await
@@ -177,7 +172,7 @@ fn transform(instances: &mut [Instance], batch: &EncodedBatch, from: i64) -> Res
         let output = instance.transform(&section).map_err(|broken| broken.to_string())?;
         section.records = output.section;
         failure = output.failure;
-        // What came out of the modules before is the result.
+        // The output of the modules before it is the result.
         if failure.is_some() {
             break;
         }
@@ -193,11 +188,11 @@ fn transform(instances: &mut [Instance], batch: &EncodedBatch, from: i64) -> Res
     Ok(Transformed { batch, failure })
 }
 
-fn init_code(broken: Broken) -> ErrorCode {
+fn init_code(broken: ModuleError) -> ErrorCode {
     match broken {
-        Broken::Memory(MemoryRefused { requested, max }) => {
+        ModuleError::Memory(MemoryRefused { requested, max }) => {
             ErrorCode::SmartModuleMemoryLimitExceeded { requested, max }
         }
-        Broken::Other(problem) => ErrorCode::SmartModuleChainInitError(problem),
+        ModuleError::Other(problem) => ErrorCode::SmartModuleChainInitError(problem),
     }
 }

@@ -1,4 +1,4 @@
-//! One module, ready to be called.
+//! One module instance, ready to be called.
 
 use std::fmt;
 
@@ -11,32 +11,33 @@ use super::{
     sandbox::{self, Host, MemoryRefused},
 };
 
-/// A function of the module: address and length of its input, and the version of the layout; negative is an error.
+/// Signature of a module function: address and length of its input, and the version of its encoding. A negative
+/// result is an error.
 type Function = TypedFunc<(i32, i32, i32), i32>;
 
-/// The kinds of transforms in the order in which they are looked for.
+/// Kinds of transforms, in lookup order.
 const SIMPLE: [&str; 4] = ["filter", "map", "filter_map", "array_map"];
 const AGGREGATE: &str = "aggregate";
 
-/// What one call may use.
+/// Limits of one call.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
+pub(super) struct CallLimits {
     /// Bytes of memory.
     pub(super) memory: usize,
-    /// Instructions for a call, whatever it is about.
+    /// Instructions per call.
     pub(super) fuel: u64,
-    /// Instructions for each byte of input besides.
+    /// Further instructions per byte of input.
     pub(super) fuel_per_byte: u64,
 }
 
-/// Why a module cannot go on.
+/// Why a module failed.
 #[derive(Debug, PartialEq)]
-pub(super) enum Broken {
+pub(super) enum ModuleError {
     Memory(MemoryRefused),
     Other(String),
 }
 
-impl fmt::Display for Broken {
+impl fmt::Display for ModuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Memory(MemoryRefused { requested, max }) => {
@@ -52,7 +53,7 @@ enum Transform {
     Aggregate(Function, Bytes),
 }
 
-/// A module with its memory.
+/// An instantiated module with its memory.
 pub(super) struct Instance {
     store: Store<Host>,
     memory: Memory,
@@ -60,7 +61,7 @@ pub(super) struct Instance {
     transform: Transform,
     look_back: Option<Function>,
     pub(super) lookback: Option<Lookback>,
-    allowance: Allowance,
+    call_limits: CallLimits,
     version: i16,
 }
 
@@ -70,7 +71,7 @@ impl fmt::Debug for Instance {
     }
 }
 
-/// The records that go through a module, with what they count from.
+/// A record section, with the offset and time that its records count from.
 #[derive(Debug, Clone)]
 pub(super) struct Section {
     pub(super) base_offset: i64,
@@ -79,25 +80,26 @@ pub(super) struct Section {
 }
 
 impl Instance {
-    /// Instantiates a module and tells it its parameters.
+    /// Instantiates a module and passes it its parameters.
     pub(super) fn start(
         module: &Module,
         invocation: &SmartModuleInvocation,
         version: i16,
-        allowance: Allowance,
-    ) -> Result<Self, Broken> {
-        sandbox::check_memory(module, allowance.memory).map_err(Broken::Memory)?;
-        let mut store = Store::new(module.engine(), Host::new(allowance.memory));
+        call_limits: CallLimits,
+    ) -> Result<Self, ModuleError> {
+        sandbox::check_memory(module, call_limits.memory).map_err(ModuleError::Memory)?;
+        let mut store = Store::new(module.engine(), Host::new(call_limits.memory));
         store.limiter(Host::limits);
-        let failed = |error: Error| Broken::Other(format!("Failed to instantiate: {}", broken(&error)));
+        let failed =
+            |error: Error| ModuleError::Other(format!("Failed to instantiate: {}", module_error(&error)));
         let imports = sandbox::imports(module).map_err(failed)?;
-        refuel(&mut store, allowance.fuel);
+        refuel(&mut store, call_limits.fuel);
         let exports = imports.instantiate_and_start(&mut store, module).map_err(failed)?;
-        let missing = |what: &str| Broken::Other(format!("the module exports no {what}"));
+        let missing = |what: &str| ModuleError::Other(format!("the module exports no {what}"));
         let memory = exports.get_memory(&store, "memory").ok_or_else(|| missing("memory"))?;
         let allocate = exports
             .get_typed_func(&store, "alloc")
-            .map_err(|error| Broken::Other(format!("the module exports no usable alloc: {error}")))?;
+            .map_err(|error| ModuleError::Other(format!("the module exports no usable alloc: {error}")))?;
         let transform = transform(&exports, &store, &invocation.kind)?;
         let look_back = function(&exports, &store, "look_back")?;
         let init = function(&exports, &store, "init")?;
@@ -108,21 +110,21 @@ impl Instance {
             transform,
             look_back,
             lookback: invocation.params.lookback,
-            allowance,
+            call_limits,
             version,
         };
         if let Some(init) = init {
             instance.init(&init, invocation)?;
         }
-        // Without a function to give them to, no records are looked up.
+        // A module without `look_back` needs no records read for it.
         if instance.look_back.is_none() {
             instance.lookback = None;
         }
         Ok(instance)
     }
 
-    fn init(&mut self, init: &Function, invocation: &SmartModuleInvocation) -> Result<(), Broken> {
-        let other = |problem: String| Err(Broken::Other(problem));
+    fn init(&mut self, init: &Function, invocation: &SmartModuleInvocation) -> Result<(), ModuleError> {
+        let other = |problem: String| Err(ModuleError::Other(problem));
         let input = match interface::init_input(&invocation.params, self.version) {
             Ok(input) => input,
             Err(error) => return other(error.to_string()),
@@ -138,7 +140,7 @@ impl Instance {
     }
 
     /// Sends records through the module.
-    pub(super) fn transform(&mut self, section: &Section) -> Result<RecordsOutput, Broken> {
+    pub(super) fn transform(&mut self, section: &Section) -> Result<RecordsOutput, ModuleError> {
         let Section { base_offset, base_timestamp, records } = section;
         let mut input = interface::records_input(*base_offset, *base_timestamp, records, self.version);
         let function = match &self.transform {
@@ -150,9 +152,9 @@ impl Instance {
         };
         let status = self.call(&function, &input)?;
         if status < 0 {
-            return Err(Broken::Other(interface::transform_status(status).to_owned()));
+            return Err(ModuleError::Other(interface::transform_status(status).to_owned()));
         }
-        let unreadable = |error| Broken::Other(format!("the output of the module cannot be read: {error}"));
+        let unreadable = |error| ModuleError::Other(format!("invalid output of the module: {error}"));
         let mut output = Input::new(self.output());
         let records = interface::records_output(&mut output, self.version).map_err(unreadable)?;
         if let Transform::Aggregate(_, accumulator) = &mut self.transform {
@@ -161,8 +163,8 @@ impl Instance {
         Ok(records)
     }
 
-    /// Shows records to the module that lie before those that it will transform.
-    pub(super) fn look_back(&mut self, section: &Section) -> Result<(), Broken> {
+    /// Shows the module records that lie before those it will transform.
+    pub(super) fn look_back(&mut self, section: &Section) -> Result<(), ModuleError> {
         let Some(function) = self.look_back else { return Ok(()) };
         let Section { base_offset, base_timestamp, records } = section;
         let input = interface::records_input(*base_offset, *base_timestamp, records, self.version);
@@ -170,31 +172,33 @@ impl Instance {
             0.. => Ok(()),
             interface::LOOK_BACK_ERROR => {
                 let hint = interface::hint(self.output(), self.version).unwrap_or_default();
-                Err(Broken::Other(format!("{hint}\n\nSmartModule Lookback Error: \n")))
+                Err(ModuleError::Other(format!("{hint}\n\nSmartModule Lookback Error: \n")))
             }
-            status => Err(Broken::Other(interface::look_back_status(status).to_owned())),
+            status => Err(ModuleError::Other(interface::look_back_status(status).to_owned())),
         }
     }
 
-    fn call(&mut self, function: &Function, input: &[u8]) -> Result<i32, Broken> {
+    fn call(&mut self, function: &Function, input: &[u8]) -> Result<i32, ModuleError> {
         self.store.data_mut().output = None;
         let size = u64::try_from(input.len()).unwrap_or(u64::MAX);
-        let by_size = self.allowance.fuel_per_byte.saturating_mul(size);
-        refuel(&mut self.store, self.allowance.fuel.saturating_add(by_size));
+        let by_size = self.call_limits.fuel_per_byte.saturating_mul(size);
+        refuel(&mut self.store, self.call_limits.fuel.saturating_add(by_size));
         let length = i32::try_from(input.len())
-            .map_err(|_| Broken::Other("the records do not fit into the module's memory".to_owned()))?;
+            .map_err(|_| ModuleError::Other("the records do not fit into the module's memory".to_owned()))?;
         let at = match self.allocate.call(&mut self.store, length) {
             Ok(at) => at,
-            Err(error) => return Err(broken(&error)),
+            Err(error) => return Err(module_error(&error)),
         };
-        // The module chose the place, so it is checked.
+        // The module returned the address, so the write is bounds-checked.
         if self.memory.write(&mut self.store, at.cast_unsigned() as usize, input).is_err() {
-            return Err(Broken::Other("the module gave no room for the records".to_owned()));
+            return Err(ModuleError::Other("the module allocated its input outside its memory".to_owned()));
         }
-        function.call(&mut self.store, (at, length, i32::from(self.version))).map_err(|error| broken(&error))
+        function
+            .call(&mut self.store, (at, length, i32::from(self.version)))
+            .map_err(|error| module_error(&error))
     }
 
-    /// What the module handed over in its last call; nothing if it handed over nothing that is there.
+    /// Returns the output of the last call; empty if the module gave none, or one outside its memory.
     fn output(&self) -> Bytes {
         let handed = self.store.data().output.and_then(|(at, length)| {
             let (at, length) = (at as usize, length as usize);
@@ -204,8 +208,12 @@ impl Instance {
     }
 }
 
-/// The transform that the module exports. Of the request only the start value of an aggregate counts.
-fn transform(exports: &Exports, store: &Store<Host>, kind: &SmartModuleKind) -> Result<Transform, Broken> {
+/// Returns the transform that the module exports. The request only contributes the initial value of an aggregate.
+fn transform(
+    exports: &Exports,
+    store: &Store<Host>,
+    kind: &SmartModuleKind,
+) -> Result<Transform, ModuleError> {
     for name in SIMPLE {
         if let Some(function) = function(exports, store, name)? {
             return Ok(Transform::Simple(function));
@@ -218,27 +226,25 @@ fn transform(exports: &Exports, store: &Store<Host>, kind: &SmartModuleKind) -> 
     };
     match function(exports, store, AGGREGATE)? {
         Some(function) => Ok(Transform::Aggregate(function, start)),
-        None => Err(Broken::Other("No valid smartmodule found".to_owned())),
+        None => Err(ModuleError::Other("No valid smartmodule found".to_owned())),
     }
 }
 
-fn function(exports: &Exports, store: &Store<Host>, name: &str) -> Result<Option<Function>, Broken> {
+fn function(exports: &Exports, store: &Store<Host>, name: &str) -> Result<Option<Function>, ModuleError> {
     let Some(function) = exports.get_func(store, name) else { return Ok(None) };
     let typed = function.typed(store);
-    typed.map(Some).map_err(|error| Broken::Other(format!("the module's {name}: {error}")))
+    typed.map(Some).map_err(|error| ModuleError::Other(format!("the module's {name}: {error}")))
 }
 
 fn refuel(store: &mut Store<Host>, fuel: u64) {
-    // An error means that instructions are not counted, and the engine is told to count them.
+    // Fuel metering is enabled in the configuration, which is the only condition of this call.
     let _ = store.set_fuel(fuel);
 }
 
-fn broken(error: &Error) -> Broken {
-    Broken::Other(match error.as_trap_code() {
-        Some(TrapCode::OutOfFuel) => "the module was stopped: it ran longer than it may".to_owned(),
-        Some(TrapCode::GrowthOperationLimited) => {
-            "the module was stopped: it asked for more memory than it may have".to_owned()
-        }
+fn module_error(error: &Error) -> ModuleError {
+    ModuleError::Other(match error.as_trap_code() {
+        Some(TrapCode::OutOfFuel) => "the module exceeded its instruction limit".to_owned(),
+        Some(TrapCode::GrowthOperationLimited) => "the module exceeded its memory limit".to_owned(),
         _ => error.to_string(),
     })
 }

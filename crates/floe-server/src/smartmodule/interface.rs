@@ -1,7 +1,6 @@
-//! The bytes that go into a module and come out of it: the messages of the crate `fluvio-smartmodule`.
+//! Encoding of a module's inputs and decoding of its outputs: the messages of the crate `fluvio-smartmodule`.
 //!
-//! A request names the version of its layout, and modules are told it; what was added or taken away since is decided by
-//! that number.
+//! A request carries the version of the encoding, which is also passed to the module and decides which fields exist.
 
 use bytes::{BufMut, Bytes};
 use floe_wire::{
@@ -10,22 +9,22 @@ use floe_wire::{
     fluvio::{Input, Output, SmartModuleFailure, SmartModuleParameters, Wire},
 };
 
-/// The last version whose inputs hold parameters and a record to join.
+/// Last version whose inputs hold parameters and a record to join.
 const LAST_WITH_PARAMETERS: i16 = 22;
-/// The first version whose parameters hold a lookback.
+/// First version whose parameters hold a look-back.
 const FIRST_WITH_LOOKBACK: i16 = 20;
-/// The first version whose inputs hold a record to join, and whose aggregates give back their accumulator.
+/// First version whose inputs hold a record to join, and whose aggregates return their accumulator.
 const FIRST_WITH_JOIN: i16 = 16;
-/// The first version whose inputs tell the time that records count from.
+/// First version whose inputs hold the base time of their records.
 const FIRST_WITH_TIME: i16 = 22;
 
-/// Records as a module takes them.
+/// Encodes the input of a transform.
 pub(super) fn records_input(base_offset: i64, base_timestamp: i64, section: &[u8], version: i16) -> Vec<u8> {
     let mut out = Vec::with_capacity(section.len() + 32);
     out.put_i64(base_offset);
     put_blob(&mut out, section);
     if version <= LAST_WITH_PARAMETERS {
-        // No parameters: modules get theirs once, when they begin.
+        // Empty parameters: modules receive theirs once, at `init`.
         out.put_u16(0);
         if version >= FIRST_WITH_LOOKBACK {
             out.put_u8(0);
@@ -40,19 +39,19 @@ pub(super) fn records_input(base_offset: i64, base_timestamp: i64, section: &[u8
     out
 }
 
-/// Adds what only an aggregate takes.
+/// Appends the accumulator to the input of an aggregate.
 pub(super) fn put_accumulator(input: &mut Vec<u8>, accumulator: &[u8]) {
     put_blob(input, accumulator);
 }
 
-/// What a module is told when it begins.
+/// Encodes the input of `init`.
 pub(super) fn init_input(parameters: &SmartModuleParameters, version: i16) -> Result<Vec<u8>, WireError> {
     let mut output = Output::new();
     parameters.encode(&mut output, version)?;
     Ok(output.into_frame().to_bytes().to_vec())
 }
 
-/// What a module gave back.
+/// Output of a transform.
 #[derive(Debug, PartialEq)]
 pub(super) struct RecordsOutput {
     /// A record section.
@@ -60,7 +59,7 @@ pub(super) struct RecordsOutput {
     pub(super) failure: Option<Box<SmartModuleFailure>>,
 }
 
-/// Reads what a module gave back; `input` is left behind it.
+/// Decodes the output of a transform, and leaves `input` behind it.
 pub(super) fn records_output(input: &mut Input, version: i16) -> Result<RecordsOutput, WireError> {
     let bytes = input.clone().rest();
     let section = input.take(section_len(&bytes)?)?;
@@ -68,7 +67,7 @@ pub(super) fn records_output(input: &mut Input, version: i16) -> Result<RecordsO
     Ok(RecordsOutput { section, failure })
 }
 
-/// Reads the accumulator behind the records of an aggregate.
+/// Decodes the accumulator that follows the records of an aggregate.
 pub(super) fn accumulator(input: &mut Input, version: i16) -> Result<Bytes, WireError> {
     if version < FIRST_WITH_JOIN {
         return Ok(Bytes::new());
@@ -76,12 +75,12 @@ pub(super) fn accumulator(input: &mut Input, version: i16) -> Result<Bytes, Wire
     Bytes::decode(input, version)
 }
 
-/// Reads what a module says went wrong when it began or looked back.
+/// Decodes the message of a failed `init` or `look_back`.
 pub(super) fn hint(bytes: Bytes, version: i16) -> Result<String, WireError> {
     String::decode(&mut Input::new(bytes), version)
 }
 
-/// What a negative result of a transform means.
+/// Returns the message for a negative result of a transform.
 pub(super) fn transform_status(status: i32) -> &'static str {
     match status {
         -11 => "failed to decode SmartModule base input",
@@ -93,10 +92,10 @@ pub(super) fn transform_status(status: i32) -> &'static str {
     }
 }
 
-/// The result of `init` with which a message comes.
+/// Result of `init` that comes with a message.
 pub(super) const INIT_ERROR: i32 = -2;
 
-/// What a negative result of `init` means.
+/// Returns the message for a negative result of `init`.
 pub(super) fn init_status(status: i32) -> &'static str {
     match status {
         INIT_ERROR => "Error during initialization",
@@ -106,10 +105,10 @@ pub(super) fn init_status(status: i32) -> &'static str {
     }
 }
 
-/// The result of `look_back` with which a message comes.
+/// Result of `look_back` that comes with a message.
 pub(super) const LOOK_BACK_ERROR: i32 = -99;
 
-/// What a negative result of `look_back` means.
+/// Returns the message for a negative result of `look_back`.
 pub(super) fn look_back_status(status: i32) -> &'static str {
     match status {
         -66 => "failed to decode SmartModule look_back input",
@@ -121,7 +120,7 @@ pub(super) fn look_back_status(status: i32) -> &'static str {
 }
 
 fn put_blob(out: &mut Vec<u8>, blob: &[u8]) {
-    // A module's memory is smaller than what this number can say; larger blobs find no room there.
+    // A module has less than 4 GiB of memory, so a longer blob fails in its allocation.
     out.put_u32(u32::try_from(blob.len()).unwrap_or(u32::MAX));
     out.put_slice(blob);
 }

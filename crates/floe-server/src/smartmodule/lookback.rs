@@ -1,10 +1,10 @@
-//! The records that modules see before the first one that they transform.
+//! Look-back: shows modules the records before the first one that they transform.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use floe::{
     Error, TopicPartition,
-    engine::{Isolation, ReadRequest, Start, Watermarks},
+    engine::{Isolation, ReadRequest, SharedEngine, Start, Watermarks},
 };
 use floe_wire::{batch::EncodedBatch, fluvio::Lookback};
 
@@ -12,31 +12,30 @@ use super::{
     chain::{Chain, MAX_SECTION_LEN},
     instance::Section,
 };
-use crate::node::Node;
 
-/// Bytes to read at once.
+/// Bytes per read.
 const READ_BYTES: usize = 1 << 20;
 
 /// Shows each module of the chain the records that it asked for, batch by batch.
-pub(super) async fn run(node: &Node, chain: &mut Chain, at: &TopicPartition) -> Result<(), String> {
+pub(super) async fn run(engine: &SharedEngine, chain: &mut Chain, at: &TopicPartition) -> Result<(), String> {
     for index in 0..chain.instances().len() {
         let Some(lookback) = chain.instances().get(index).and_then(|instance| instance.lookback) else {
             continue;
         };
         let text = |error: Error| error.to_string();
-        let marks = node.engine.watermarks(at.clone()).await.map_err(text)?;
-        let Some(range) = Range::of(node, at, lookback, marks).await.map_err(text)? else { continue };
+        let marks = engine.watermarks(at.clone()).await.map_err(text)?;
+        let Some(range) = Range::of(engine, at, lookback, marks).await.map_err(text)? else { continue };
         let request = ReadRequest::new(at.clone(), Start::Offset(range.from))
             .max_bytes(READ_BYTES)
             .isolation(Isolation::ReadCommitted);
-        let mut reader = node.engine.open(request).await.map_err(text)?;
+        let mut reader = engine.open(request).await.map_err(text)?;
         let mut next = range.from;
         while next < range.end {
             let Some(batch) = reader.next().await.map_err(text)? else { break };
             next = batch.next_offset();
             let shown = chain.call(move |instances| {
                 let Some(section) = range.section(&batch)? else { return Ok(()) };
-                let instance = instances.get_mut(index).ok_or("there is no such module")?;
+                let instance = instances.get_mut(index).ok_or("internal error: the chain lost a module")?;
                 instance.look_back(&section).map_err(|broken| broken.to_string())
             });
             shown.await?;
@@ -45,18 +44,18 @@ pub(super) async fn run(node: &Node, chain: &mut Chain, at: &TopicPartition) -> 
     Ok(())
 }
 
-/// Which records to show.
+/// Range of records to show.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Range {
     from: i64,
     end: i64,
-    /// Records before this time are left out, and those without a time.
+    /// Records before this time, or without a time, are left out.
     since: Option<i64>,
 }
 
 impl Range {
     async fn of(
-        node: &Node,
+        engine: &SharedEngine,
         at: &TopicPartition,
         lookback: Lookback,
         marks: Watermarks,
@@ -68,8 +67,8 @@ impl Range {
             i64::try_from(now.saturating_sub(age).as_millis()).unwrap_or(i64::MAX)
         });
         let from = match since {
-            // Any number of records, as long as they are young enough.
-            Some(since) if last == 0 => match node.engine.offset_for_time(at.clone(), since).await? {
+            // The age alone limits the number of records.
+            Some(since) if last == 0 => match engine.offset_for_time(at.clone(), since).await? {
                 Some(from) => from,
                 None => return Ok(None),
             },
@@ -78,7 +77,7 @@ impl Range {
         Ok((from < marks.high).then_some(Self { from, end: marks.high, since }))
     }
 
-    /// The records of a batch that lie in the range.
+    /// Returns the records of a batch that lie in the range.
     fn section(self, batch: &EncodedBatch) -> Result<Option<Section>, String> {
         let Self { from, end, since } = self;
         let section = batch.record_section_of(MAX_SECTION_LEN, batch.base_offset(), |record| {

@@ -1,22 +1,23 @@
-//! SmartModules: WebAssembly functions that records go through on their way in or out.
+//! SmartModules: WebAssembly functions that transform records on their way in or out.
 //!
 //! | module | what it holds |
 //! | --- | --- |
-//! | `source` | where a request says its modules come from |
-//! | `interface` | the bytes that go into a module and come out of it |
-//! | `sandbox` | what a module may use: memory, instructions, a few imports |
+//! | `source` | module references, and the lookup of the modules that a request names |
+//! | `interface` | encoding of a module's inputs, decoding of its outputs |
+//! | `sandbox` | limits of a module: memory, instructions, a few imports |
 //! | `instance` | one module, ready to be called |
-//! | `chain` | the modules of one request, called one after the other on blocking threads |
-//! | `lookback` | the records that modules see before the first one |
-//! | `absent` | all there is without the feature `smartengine` |
+//! | `chain` | the modules of one request, run one after the other on blocking threads |
+//! | `lookback` | records that modules see before the first one they transform |
+//! | `runtime` | opens chains |
+//! | `disabled` | replaces the runtime when the feature `smartengine` is off |
 //!
-//! Modules run in the interpreter `wasmi` and not in the platform's own engine: that one copies its input to wherever
-//! the module says, unchecked, and cannot be stopped when a module does not end.
+//! Modules run in the interpreter `wasmi` and not in the platform's own engine: that engine copies its input to the
+//! address that the module returns without a bounds check, and it cannot interrupt a module that loops for ever.
 
-#[cfg(not(feature = "smartengine"))]
-mod absent;
 #[cfg(feature = "smartengine")]
 mod chain;
+#[cfg(not(feature = "smartengine"))]
+mod disabled;
 #[cfg(feature = "smartengine")]
 mod instance;
 #[cfg(feature = "smartengine")]
@@ -24,45 +25,73 @@ mod interface;
 #[cfg(feature = "smartengine")]
 mod lookback;
 #[cfg(feature = "smartengine")]
+mod runtime;
+#[cfg(feature = "smartengine")]
 mod sandbox;
 mod source;
 
-use floe::TopicPartition;
+use std::sync::Arc;
+
+use floe::{TopicPartition, engine::SharedEngine};
 use floe_wire::{
     batch::EncodedBatch,
     fluvio::{ErrorCode, SmartModuleFailure, SmartModuleInvocation},
 };
 
-#[cfg(not(feature = "smartengine"))]
-pub(crate) use self::absent::Chain;
 #[cfg(feature = "smartengine")]
-pub(crate) use self::chain::{Chain, Modules};
-use crate::node::Node;
+pub(crate) use self::chain::Chain;
+#[cfg(not(feature = "smartengine"))]
+pub(crate) use self::disabled::Chain;
+#[cfg(not(feature = "smartengine"))]
+use self::disabled::Runtime;
+#[cfg(feature = "smartengine")]
+use self::runtime::Runtime;
+pub(crate) use self::source::ModuleReference;
+use crate::{options::Limits, registry::Registry};
 
-/// Makes the modules of a request ready.
-///
-/// # Errors
-/// What the client is told: a module that is not there, or that cannot begin; that this server runs none.
-pub(crate) async fn open(
-    node: &Node,
-    invocations: &[SmartModuleInvocation],
-    at: &TopicPartition,
-    version: i16,
-) -> Result<Chain, ErrorCode> {
-    let sources = invocations.iter().map(|invocation| source::find(node, &invocation.wasm));
-    let sources = sources.collect::<Result<Vec<_>, _>>()?;
-    if !node.runs_smartmodules {
-        let message = "this server does not run SmartModules";
-        return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
-    }
-    Chain::open(node, invocations.iter().cloned().zip(sources).collect(), at, version).await
+/// Opens chains of modules for streams and produce requests.
+#[derive(Debug)]
+pub(crate) struct SmartModules {
+    registry: Arc<Registry>,
+    is_enabled: bool,
+    runtime: Runtime,
 }
 
-/// What a batch became.
+impl SmartModules {
+    pub(crate) fn new(
+        engine: SharedEngine,
+        registry: Arc<Registry>,
+        is_enabled: bool,
+        limits: &Limits,
+    ) -> Self {
+        Self { registry, is_enabled, runtime: Runtime::new(engine, limits) }
+    }
+
+    /// Opens the chain of a request.
+    ///
+    /// # Errors
+    /// The code for the client: a module that is not stored, that cannot be started, or a server that runs no modules.
+    pub(crate) async fn open(
+        &self,
+        invocations: &[SmartModuleInvocation],
+        at: &TopicPartition,
+        version: i16,
+    ) -> Result<Chain, ErrorCode> {
+        let sources = invocations.iter().map(|invocation| source::find(&self.registry, &invocation.wasm));
+        let sources = sources.collect::<Result<Vec<_>, _>>()?;
+        if !self.is_enabled {
+            let message = "this server does not run SmartModules";
+            return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
+        }
+        self.runtime.open(invocations.iter().cloned().zip(sources).collect(), at, version).await
+    }
+}
+
+/// Result of sending a batch through a chain.
 #[derive(Debug)]
 pub(crate) struct Transformed {
-    /// The records that came out, with the offsets that their modules gave them; `None` if there are none.
+    /// The output records, with the offsets that the modules gave them; `None` if the modules dropped all of them.
     pub(crate) batch: Option<EncodedBatch>,
-    /// The record that a module could not handle. Those before it came out, those behind it did not.
+    /// The record that a module failed on. Records before it are in `batch`, records after it are not.
     pub(crate) failure: Option<Box<SmartModuleFailure>>,
 }

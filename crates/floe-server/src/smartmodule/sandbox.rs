@@ -1,4 +1,4 @@
-//! What a module may use: so much memory, so many instructions, and a few imports.
+//! Sandbox of a module: limits of memory and instructions, and the imports it may use.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -7,45 +7,46 @@ use wasmi::{
     ResourceLimiter, StoreLimits, StoreLimitsBuilder, Val,
 };
 
-/// The module of the imports that Rust's standard library has in WebAssembly.
+/// Import module of Rust's standard library on WebAssembly.
 const WASI: &str = "wasi_snapshot_preview1";
 
-/// WASI: success.
+/// WASI `success`.
 const DONE: i32 = 0;
-/// WASI: there is no such file.
+/// WASI `badf`: no such descriptor.
 const BAD_FILE: i32 = 8;
-/// WASI: not supported.
+/// WASI `notsup`.
 const NOT_SUPPORTED: i32 = 58;
 
-/// Entries that the tables of a module may have: more than any compiler puts there.
+/// Table entries of a module: more than any compiler emits.
 const TABLE_ENTRIES: usize = 100_000;
 
-/// Bytes in a page of memory.
+/// Bytes per page of WebAssembly memory.
 const PAGE: u64 = 65_536;
 
-/// Tables that a module may have.
+/// Tables of a module.
 const TABLES: usize = 16;
 
-/// The largest module that is looked at, in bytes.
+/// Largest size of a decompressed module in bytes.
 pub(super) const MAX_MODULE_LEN: usize = 64 << 20;
 
-/// A request for memory that was refused.
+/// A refused request for memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct MemoryRefused {
     pub(super) requested: u64,
     pub(super) max: u64,
 }
 
-/// The host's side of an instance.
+/// Host state of an instance.
 #[derive(Debug)]
 pub(super) struct Host {
-    /// Where the module says its output is: address and length.
+    /// Address and length of the output that the module reported.
     pub(super) output: Option<(u32, u32)>,
     limits: StoreLimits,
 }
 
 impl Host {
-    /// A module that asks for more memory later on is stopped, so that it cannot fail in ways of its own.
+    /// Creates the host state. Memory growth past the limit traps, because modules handle a failed growth in ways of
+    /// their own.
     pub(super) fn new(memory_limit: usize) -> Self {
         let limits = StoreLimitsBuilder::new()
             .memory_size(memory_limit)
@@ -63,7 +64,7 @@ impl Host {
     }
 }
 
-/// Whether the memory that a module begins with is granted to it.
+/// Checks the initial memory of a module against the limit.
 pub(super) fn check_memory(module: &Module, limit: usize) -> Result<(), MemoryRefused> {
     let max = u64::try_from(limit).unwrap_or(u64::MAX);
     for export in module.exports() {
@@ -77,14 +78,14 @@ pub(super) fn check_memory(module: &Module, limit: usize) -> Result<(), MemoryRe
     Ok(())
 }
 
-/// Compiles a module. Each has an engine of its own, which keeps the code, so that both go together.
+/// Compiles a module. Each module has its own engine, which owns the code, so both are freed together.
 pub(super) fn compile(wasm: &[u8]) -> Result<Module, Error> {
     let mut config = Config::default();
     config.consume_fuel(true).enforced_limits(EnforcedLimits::default()).ignore_custom_sections(true);
     Module::new(&Engine::new(&config), wasm)
 }
 
-/// What the module may import. What is not there is told when the module is instantiated.
+/// Links the imports of the module. Instantiation reports missing ones.
 pub(super) fn imports(module: &Module) -> Result<Linker<Host>, Error> {
     let mut linker = Linker::new(module.engine());
     linker.allow_shadowing(true);
@@ -111,10 +112,10 @@ pub(super) fn imports(module: &Module) -> Result<Linker<Host>, Error> {
             })?;
         }
     }
-    if has_output { Ok(linker) } else { Err(Error::new("it does not import copy_records")) }
+    if has_output { Ok(linker) } else { Err(Error::new("the module does not import copy_records")) }
 }
 
-/// The little of WASI that a module without files, arguments and environment needs. Modules print nowhere.
+/// The part of WASI that a module without files, arguments and environment needs. Output of modules is dropped.
 fn wasi(name: &str, mut caller: Caller<'_, Host>, arguments: &[Val]) -> Result<i32, Error> {
     let argument = |index: usize| match arguments.get(index) {
         Some(Val::I32(value)) => value.cast_unsigned(),
@@ -135,7 +136,7 @@ fn wasi(name: &str, mut caller: Caller<'_, Host>, arguments: &[Val]) -> Result<i
         }
         "random_get" => {
             let (at, length) = (argument(0), argument(1) as usize);
-            // Spread over the range in pieces, so that no length makes the server allocate.
+            // The range is filled piece by piece, so that no length makes the server allocate.
             let mut done = 0;
             while done < length {
                 let piece = random().to_le_bytes();
@@ -157,7 +158,7 @@ fn wasi(name: &str, mut caller: Caller<'_, Host>, arguments: &[Val]) -> Result<i
     }
 }
 
-/// Bytes in the pieces of a write: `count` pairs of address and length.
+/// Returns the total length of the pieces of a write, `count` pairs of address and length.
 fn written_len(caller: &mut Caller<'_, Host>, pieces: u32, count: u32) -> Result<u32, Error> {
     let memory = memory(caller)?;
     let pieces = memory.data(&*caller).get(pieces as usize..).unwrap_or_default();
@@ -175,10 +176,10 @@ fn write(caller: &mut Caller<'_, Host>, at: u32, bytes: &[u8]) -> Result<(), Err
 
 fn memory(caller: &Caller<'_, Host>) -> Result<wasmi::Memory, Error> {
     let memory = caller.get_export("memory").and_then(wasmi::Extern::into_memory);
-    memory.ok_or_else(|| Error::new("it exports no memory"))
+    memory.ok_or_else(|| Error::new("the module exports no memory"))
 }
 
-/// Numbers for hash tables, which is what modules ask randomness for.
+/// Returns bits for hash seeds, which is the use of randomness in modules. Not for secrets.
 fn random() -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _, RandomState};
     RandomState::new().build_hasher().finish()

@@ -1,4 +1,4 @@
-//! The commands.
+//! Answers Walrus commands.
 
 use std::{
     collections::BTreeMap,
@@ -13,48 +13,53 @@ use floe::{
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
-    walrus::{Entry, NodeMetrics, Refused, Reply, Request, TopicState},
+    walrus::{EntryContent, NodeMetrics, Refused, Reply, Request, TopicState},
 };
 use futures_util::future::join_all;
 
-use super::{cursor::Limit, packed};
-use crate::{metrics::Front, node::Node};
+use super::{
+    cursor::{SharedCursors, TakeLimit},
+    packed,
+};
+use crate::{metrics::Frontend, node::Node};
 
-/// This process, as the only node of its cluster.
+/// Id of this process, the only node of its cluster.
 const NODE_ID: u64 = 1;
 
-/// Most bytes of entries in one answer, whatever is asked for.
+/// Largest total size of the entries in one response, whatever the client requests.
 const MAX_BATCH_GET: usize = 4 << 20;
 
-/// The answer to one request.
-pub(super) async fn answer(node: &Node, frame: &Bytes) -> Reply {
+/// Answers one request.
+pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
     let request = match Request::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
-            node.metrics.error(Front::Walrus, "bad_request");
+            node.metrics.error(Frontend::Walrus, "bad_request");
             return Reply::Refused(refused);
         }
     };
-    node.metrics.request(Front::Walrus, name(&request));
+    node.metrics.request(Frontend::Walrus, name(&request));
     let outcome = match request {
         Request::Register { topic } => register(node, topic).await,
-        Request::Put { topic, payload } => put(node, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done),
-        Request::BatchPut { topic, entries } => put(node, topic, &entries).await.map(Reply::Count),
-        Request::Get { topic } => get(node, topic, Limit { entries: 1, bytes: MAX_BATCH_GET })
+        Request::Put { topic, payload } => {
+            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
+        }
+        Request::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Request::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
             .await
             .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
         Request::BatchGet { topic, max_entries, max_bytes } => {
-            get(node, topic, Limit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
+            get(node, cursors, topic, TakeLimit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
                 .await
                 .map(|entries| if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
         }
         Request::State { topic } => state(node, topic).await,
         Request::Metrics => Ok(metrics()),
-        // A request that ends after its first word; parsing refuses it.
+        // The parser refuses this request, which has no topic.
         Request::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
     };
     outcome.unwrap_or_else(|refused| {
-        node.metrics.error(Front::Walrus, "refused");
+        node.metrics.error(Frontend::Walrus, "refused");
         Reply::Refused(refused)
     })
 }
@@ -68,17 +73,18 @@ async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
     }
     match node.engine.create_topic(TopicSpec::new(topic)).await {
         Ok(()) => {}
-        // Somebody was faster.
+        // Another client created it meanwhile.
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {}
         Err(error) => return Err(refused(&error, topic)),
     }
-    node.catalog.check(&Topic::from(topic)).await;
+    node.catalog.refresh(&Topic::from(topic)).await;
     Ok(Reply::Done)
 }
 
-/// Appends entries in order and returns how many. Runs of text become one batch, which is appended whole or not at all.
-async fn put(node: &Node, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
-    let partition = node.cursors.next_partition(partitions(node, topic).await?);
+/// Appends entries in order and returns their number. A run of text entries becomes one batch, which is appended as a
+/// whole or not at all.
+async fn put(node: &Node, cursors: &SharedCursors, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
+    let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
     let batches = batches(entries)?;
     let bytes = batches.iter().map(EncodedBatch::len).sum();
@@ -101,12 +107,12 @@ fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
     let mut texts = None;
     let now = now_ms();
     for entry in entries {
-        match Entry::parse(Bytes::copy_from_slice(entry)) {
-            Entry::Text(text) => {
+        match EntryContent::parse(Bytes::copy_from_slice(entry)) {
+            EntryContent::Text(text) => {
                 let open = texts.get_or_insert_with(|| BatchBuilder::new(text.len() + 128));
                 open.append(now, None, &text, &[]).map_err(|error| Refused::new(error.to_string()))?;
             }
-            Entry::Batch(batch) => {
+            EntryContent::Batch(batch) => {
                 batches.extend(close(texts.take())?);
                 let marked = packed::mark(&batch).map_err(|error| Refused::new(error.to_string()))?;
                 batches.push(marked);
@@ -122,9 +128,14 @@ fn close(open: Option<BatchBuilder>) -> Result<Option<EncodedBatch>, Refused> {
     finished.map_err(|error| Refused::new(error.to_string()))
 }
 
-async fn get(node: &Node, topic: &str, limit: Limit) -> Result<Vec<Bytes>, Refused> {
+async fn get(
+    node: &Node,
+    cursors: &SharedCursors,
+    topic: &str,
+    limit: TakeLimit,
+) -> Result<Vec<Bytes>, Refused> {
     let partitions = partitions(node, topic).await?;
-    let entries = node.cursors.take(node, (topic, partitions), limit).await;
+    let entries = cursors.take(node, (topic, partitions), limit).await;
     let entries = entries.map_err(|error| refused(&error, topic))?;
     node.metrics.sent(entries.len() as u64, entries.iter().map(Bytes::len).sum());
     Ok(entries)
@@ -153,7 +164,7 @@ fn metrics() -> Reply {
     Reply::Json(metrics.to_json())
 }
 
-/// How many partitions a topic has; Walrus itself knows topics without partitions only.
+/// Returns the number of partitions of a topic. Walrus itself has topics without partitions only.
 async fn partitions(node: &Node, topic: &str) -> Result<u32, Refused> {
     let found = node.catalog.find(topic).await.map_err(|error| refused(&error, topic))?;
     found.map(|entry| entry.info.partitions).ok_or_else(|| unknown(topic))

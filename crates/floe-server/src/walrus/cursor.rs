@@ -1,7 +1,7 @@
-//! The read position that all Walrus clients share, one for each partition.
+//! Read cursors that all Walrus clients share, one per partition.
 //!
-//! Its place is stored before an entry is handed out, so an entry is handed out at most once, also over restarts of
-//! the server, as on a Walrus node.
+//! A cursor is committed before its entries are sent, so delivery is at most once, also across restarts of the
+//! server, as on a Walrus node.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,48 +22,48 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::packed;
-use crate::{metrics::Front, node::Node};
+use crate::{metrics::Frontend, node::Node};
 
-/// Under which group the positions are stored. No name that a person would choose.
+/// Group that holds the committed cursors, with a name that users will not choose.
 const GROUP: &str = "__walrus-cursor";
 
-/// Bytes to read ahead.
+/// Bytes per read.
 const READ_AHEAD: usize = 256 * 1024;
 
-/// How long to wait for a batch that must be there. Damaged batches are left out by the engine, so it may not be.
+/// Longest wait for a batch below the high watermark. The engine skips damaged batches, so it may not exist.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
-/// Whether a group belongs to the server.
+/// Whether a group is reserved for the server.
 pub(crate) fn is_reserved(group: &str) -> bool {
     group == GROUP
 }
 
-/// How much to take at once.
+/// Limit of one response.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limit {
+pub(super) struct TakeLimit {
     pub(super) entries: usize,
     pub(super) bytes: usize,
 }
 
-/// All positions.
+/// Cursors of all partitions.
 #[derive(Debug, Default)]
-pub(crate) struct Cursors {
-    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<Cursor>>>>>,
+pub(crate) struct SharedCursors {
+    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<PartitionCursor>>>>>,
     turn: AtomicU32,
 }
 
-impl Cursors {
-    /// The partitions take turns.
+impl SharedCursors {
+    /// Returns the partitions of a topic in turn.
     pub(super) fn next_partition(&self, partitions: u32) -> u32 {
         self.turn.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
     }
 
-    /// Takes the next entries of a topic with so many partitions: no more than `limit`, but one if there is any.
+    /// Takes the next entries of a topic: at most `limit`, but one if there is any.
     pub(super) async fn take(
         &self,
         node: &Node,
         (topic, partitions): (&str, u32),
-        limit: Limit,
+        limit: TakeLimit,
     ) -> Result<Vec<Bytes>> {
         let first = self.next_partition(partitions);
         for step in 0..partitions {
@@ -76,61 +76,71 @@ impl Cursors {
         Ok(Vec::new())
     }
 
-    async fn take_of(&self, node: &Node, at: TopicPartition, limit: Limit) -> Result<Vec<Bytes>> {
+    async fn take_of(&self, node: &Node, at: TopicPartition, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
         let mut slot = slot.lock().await;
-        if slot.as_ref().is_none_or(Cursor::is_stale) {
-            *slot = Some(Cursor::open(node, at.clone()).await?);
-        }
-        let Some(cursor) = slot.as_mut() else { return Ok(Vec::new()) };
+        let cursor = match &mut *slot {
+            Some(cursor) if !cursor.is_stale() => cursor,
+            _ => slot.insert(PartitionCursor::open(node, at).await?),
+        };
         let outcome = cursor.take(node, limit).await;
         if outcome.is_err() {
-            // The reader may be of no further use, and entries may have been looked at that were not handed out.
+            // After an error the cursor starts over from the committed offset: its reader may be broken, and `ready`
+            // may be ahead.
             *slot = None;
         }
         outcome
     }
 }
 
-/// The position in one partition.
+/// Cursor of one partition.
 #[derive(Debug)]
-struct Cursor {
+struct PartitionCursor {
     at: TopicPartition,
-    gone: watch::Receiver<bool>,
-    /// Offset of the next record to hand out.
+    deletion: watch::Receiver<bool>,
+    /// Offset of the next record to send.
     next: i64,
-    /// Offset after everything that was read, which is further than what was handed out.
+    /// Offset after the last record that was read.
     read_to: i64,
-    /// End of the partition when its last records turned out to be unreadable.
-    dead_end: Option<i64>,
+    /// High watermark at which the remaining records proved unreadable.
+    unreadable_end: Option<i64>,
     reader: Option<Box<dyn BatchReader>>,
-    /// Entries that were read and not handed out, each with the offset after it.
+    /// Entries that were read and not sent, each with the offset after it.
     ready: VecDeque<(i64, Bytes)>,
 }
 
-impl Cursor {
+impl PartitionCursor {
     async fn open(node: &Node, at: TopicPartition) -> Result<Self> {
-        let gone = match node.catalog.find(at.topic.as_str()).await? {
-            Some(entry) => entry.gone(),
+        let deletion = match node.catalog.find(at.topic.as_str()).await? {
+            Some(entry) => entry.deletion(),
             None => {
-                return Err(floe::Error::new(ErrorKind::TopicNotFound, "there is no such topic")
-                    .with_topic(&at.topic));
+                return Err(
+                    floe::Error::new(ErrorKind::TopicNotFound, "topic not found").with_topic(&at.topic)
+                );
             }
         };
         let next = node.engine.committed(Arc::from(GROUP), at.clone()).await?.unwrap_or(0);
-        Ok(Self { at, gone, next, read_to: next, dead_end: None, reader: None, ready: VecDeque::new() })
+        Ok(Self {
+            at,
+            deletion,
+            next,
+            read_to: next,
+            unreadable_end: None,
+            reader: None,
+            ready: VecDeque::new(),
+        })
     }
 
     fn is_stale(&self) -> bool {
-        *self.gone.borrow()
+        *self.deletion.borrow()
     }
 
-    async fn take(&mut self, node: &Node, limit: Limit) -> Result<Vec<Bytes>> {
+    async fn take(&mut self, node: &Node, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let (mut taken, mut bytes) = (Vec::new(), 0);
         let mut next = self.next;
         while taken.len() < limit.entries {
-            if self.ready.is_empty() && !self.read(node).await? {
-                break;
+            if self.ready.is_empty() {
+                self.read(node).await?;
             }
             let Some((after, entry)) = self.ready.front() else { break };
             if !taken.is_empty() && bytes + entry.len() > limit.bytes {
@@ -147,28 +157,30 @@ impl Cursor {
         Ok(taken)
     }
 
-    /// Reads the next batch. False if there is none.
-    async fn read(&mut self, node: &Node) -> Result<bool> {
+    /// Reads batches until `ready` has entries, or there are no more.
+    async fn read(&mut self, node: &Node) -> Result<()> {
         loop {
             let marks = node.engine.watermarks(self.at.clone()).await?;
-            // Retention may have taken what was not read.
+            // Retention may have deleted unread records.
             let position = self.read_to.max(marks.start);
-            if position >= marks.high || self.dead_end == Some(marks.high) {
-                return Ok(false);
+            if position >= marks.high || self.unreadable_end == Some(marks.high) {
+                return Ok(());
             }
-            if self.reader.is_none() {
-                let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
-                    .max_bytes(READ_AHEAD)
-                    .isolation(Isolation::ReadCommitted);
-                self.reader = Some(node.engine.open(request).await?);
-            }
-            let Some(reader) = &mut self.reader else { return Ok(false) };
+            let reader = match &mut self.reader {
+                Some(reader) => reader,
+                None => {
+                    let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
+                        .max_bytes(READ_AHEAD)
+                        .isolation(Isolation::ReadCommitted);
+                    self.reader.insert(node.engine.open(request).await?)
+                }
+            };
             let batch = match tokio::time::timeout(READ_LIMIT, reader.next()).await {
                 Ok(Ok(Some(batch))) => batch,
-                Ok(Ok(None)) => return Ok(false),
+                Ok(Ok(None)) => return Ok(()),
                 Err(_) => {
-                    self.dead_end = Some(marks.high);
-                    return Ok(false);
+                    self.unreadable_end = Some(marks.high);
+                    return Ok(());
                 }
                 Ok(Err(error)) => {
                     self.reader = None;
@@ -180,12 +192,12 @@ impl Cursor {
             };
             self.read_to = batch.next_offset();
             if self.unpack(node, &batch, position) {
-                return Ok(true);
+                return Ok(());
             }
         }
     }
 
-    /// Makes entries of a batch. False if there are none.
+    /// Unpacks the entries of a batch. Returns false if there are none.
     fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> bool {
         let end = batch.next_offset();
         if let Some(entry) = packed::entry_of(batch) {
@@ -206,8 +218,8 @@ impl Cursor {
                 self.ready.extend(wanted.map(|(offset, value)| (offset + 1, value)));
             }
             Err(error) => {
-                node.metrics.error(Front::Walrus, "batch_unreadable");
-                tracing::error!(%error, at = %self.at, offset = batch.base_offset(), "a batch was left out");
+                node.metrics.error(Frontend::Walrus, "batch_unreadable");
+                tracing::error!(%error, at = %self.at, offset = batch.base_offset(), "skipped an unreadable batch");
             }
         }
         self.ready.len() > before

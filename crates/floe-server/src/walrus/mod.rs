@@ -1,4 +1,4 @@
-//! Walrus: the text protocol, answered as a Walrus node does, and its batch extension.
+//! Walrus front-end: the text protocol, answered as a Walrus node does, and its batch extension.
 
 mod commands;
 mod cursor;
@@ -13,69 +13,82 @@ use floe_wire::{
 };
 use tokio::{sync::watch, task::JoinSet};
 
-pub(crate) use self::cursor::{Cursors, is_reserved};
+pub(crate) use self::cursor::{SharedCursors, is_reserved};
 use crate::{
-    incoming::{Ended, Incoming, until_end},
-    metrics::Front,
-    node::Node,
-    outbox::{Gone, Outbox, outbox},
+    metrics::Frontend,
+    node::{Node, log_panic},
+    request_reader::{ReadEnd, RequestReader, read_until_end},
+    response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
 
-/// The only commands that may be longer than [`MAX_FRAME_LEN`].
+/// The only command that may be longer than [`MAX_FRAME_LEN`].
 const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    cursors: Arc<SharedCursors>,
+    socket: Socket,
+    mut stop: watch::Receiver<bool>,
+) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let mut incoming = Incoming::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
-    let (outbox, writer) = outbox(limits.unread_bytes);
-    // Owned here, so that it ends with this connection whatever ends it.
+    let mut reader = RequestReader::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
+    let (responses, writer) = response_queue(limits.unread_bytes);
+    // The connection owns its writer, so dropping it ends the writer.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let reading = answer_all(&node, &mut incoming, &outbox);
-    let ended = until_end(&node, Front::Walrus, reading, &mut stop, &mut tasks).await;
+    let reading = answer_all(&node, &cursors, &mut reader, &responses);
+    let ended = read_until_end(&node, Frontend::Walrus, reading, &mut stop, &mut tasks).await;
     match ended {
-        Some(Ended::Broken | Ended::Idle) => return,
-        Some(Ended::Malformed(_)) => {
-            // The body was not read and never will be: the two sides are out of step for good.
+        Some(ReadEnd::Broken | ReadEnd::Idle) => return,
+        Some(ReadEnd::Malformed(_)) => {
+            // The body was not read, so the next request cannot be located.
             let refused = Reply::Refused(Refused::new("invalid frame length"));
-            let _ = send(&outbox, &refused).await;
+            let _ = send(&responses, &refused).await;
         }
         _ => {}
     }
-    drop(outbox);
-    while tasks.join_next().await.is_some() {}
-    // A socket that is closed with unread bytes takes the answer back.
-    incoming.discard().await;
+    drop(responses);
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
+    // Closing a socket with unread bytes would reset the connection and drop the response.
+    reader.discard().await;
 }
 
-async fn answer_all(node: &Node, incoming: &mut Incoming, outbox: &Outbox) -> Option<Ended> {
+async fn answer_all(
+    node: &Node,
+    cursors: &SharedCursors,
+    reader: &mut RequestReader,
+    responses: &ResponseSender,
+) -> Option<ReadEnd> {
     loop {
-        let frame = match incoming.next_unless_idle(node.limits.idle_timeout, || false).await {
+        let frame = match reader.next_unless_idle(node.limits.idle_timeout, || false).await {
             Ok(frame) => frame,
             Err(ended) => return Some(ended),
         };
-        let reply = commands::answer(node, &frame).await;
-        if send(outbox, &reply).await.is_err() {
+        let reply = commands::answer(node, cursors, &frame).await;
+        if send(responses, &reply).await.is_err() {
             return None;
         }
     }
 }
 
-/// Sends an answer in one piece: in two, a client that delays its acknowledgements would wait 40 ms for the second.
-async fn send(outbox: &Outbox, reply: &Reply) -> Result<(), Gone> {
+/// Sends a response in one piece: with two, a client with delayed TCP acknowledgements would wait 40 ms for the
+/// second.
+async fn send(responses: &ResponseSender, reply: &Reply) -> Result<(), Disconnected> {
     let mut out = BytesMut::new();
     if let Err(error) = reply.encode(&mut out) {
         let refused = Reply::Refused(Refused::new(error.to_string()));
-        refused.encode(&mut out).map_err(|_| Gone)?;
+        refused.encode(&mut out).map_err(|_| Disconnected)?;
     }
-    outbox.send(vec![out.freeze()]).await
+    responses.send(vec![out.freeze()]).await
 }
 
-/// Takes a request off what was received. A request above the limit of Walrus is refused at its length, unless it
-/// begins as the one command that may be longer.
+/// Splits a request off the received bytes. A request above Walrus' limit is refused at its length, unless it begins
+/// with the one command that may be longer.
 fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     let Some(length) = received.first_chunk::<LENGTH_LEN>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;

@@ -1,26 +1,26 @@
-//! Batches that were put as one packed entry come out as that entry, so that floe's own clients lose no keys, headers and
-//! times on the way. Fluvio clients see their records.
+//! Packed batches: a batch that was put as one packed entry is returned as that entry, so that floe's own clients
+//! keep keys, headers and times. Fluvio clients see its records.
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::{WireError, batch::EncodedBatch, walrus::pack_into};
 
-/// Marks such a batch in its attributes. Fluvio's servers and clients keep and ignore the bit.
+/// Attribute bit of a packed batch. Fluvio's servers and clients preserve and ignore it.
 const PACKED: i16 = 0x0200;
 
-/// Where the checksum and the attributes of a batch are.
+/// Positions of the checksum and the attributes in a batch header.
 const CHECKSUM: std::ops::Range<usize> = 17..21;
 const ATTRIBUTES: std::ops::Range<usize> = 21..23;
 
-/// The batch with the mark.
+/// Returns the batch with the attribute bit set.
 ///
 /// # Errors
-/// [`WireError::Checksum`] when the batch was damaged on its way.
+/// Returns [`WireError::Checksum`] if the batch is damaged.
 pub(super) fn mark(batch: &EncodedBatch) -> Result<EncodedBatch, WireError> {
     batch.verify_checksum()?;
     with_attributes(batch, batch.header().attributes.0 | PACKED)
 }
 
-/// The entry that a marked batch was put as; `None` for other batches.
+/// Returns the entry that a packed batch was put as; `None` for other batches.
 pub(super) fn entry_of(batch: &EncodedBatch) -> Option<Bytes> {
     let attributes = batch.header().attributes.0;
     if attributes & PACKED == 0 {
@@ -35,7 +35,7 @@ pub(super) fn entry_of(batch: &EncodedBatch) -> Option<Bytes> {
 
 fn with_attributes(batch: &EncodedBatch, attributes: i16) -> Result<EncodedBatch, WireError> {
     let mut bytes = batch.to_bytes().to_vec();
-    // A batch always has its whole header.
+    // A parsed batch always has its whole header.
     bytes[ATTRIBUTES].copy_from_slice(&attributes.to_be_bytes());
     let checksum = crc32c::crc32c(&bytes[ATTRIBUTES.start..]);
     bytes[CHECKSUM].copy_from_slice(&checksum.to_be_bytes());
@@ -49,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_marked_batch_is_sound_and_comes_out_as_it_went_in() {
+    fn packed_batch_round_trips() {
         let mut builder = BatchBuilder::new(128);
         builder.append(7, Some(b"k"), b"v", &[("h", b"1")]).unwrap();
         let batch = builder.finish(FinishOptions::default()).unwrap();

@@ -1,4 +1,4 @@
-//! Any bytes on a connection to a server, for the fuzz targets and for the test that replays their corpora.
+//! Sends arbitrary bytes to a server, for the fuzz targets and for the test that replays their corpora.
 
 use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
@@ -12,17 +12,17 @@ use tokio::{
     runtime::Runtime,
 };
 
-/// Guards against a server that does not end a connection.
+/// Guards against a server that does not close a connection.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Inputs that a server of a fuzz target gets before the next one takes its place: starting one takes longer than an
-/// input, and one that lives for ever fills the memory.
+/// Inputs per server of a fuzz target. Starting a server takes longer than an input, and a server that runs for ever
+/// fills the memory.
 const LIFE: u32 = 200;
 
-/// The topics of the recorded frames, so that requests get further than to their names.
+/// Topics of the recorded frames, so that requests pass the topic lookup.
 const TOPICS: &[&str] = &["fx-none", "fx-gzip", "fx-snappy", "fx-lz4", "fx-zstd", "fx-trunc", "fx-offsets"];
 
-/// A server, and the runtime that it is on.
+/// A server and its runtime.
 pub(crate) struct Victim {
     runtime: Runtime,
     server: TestServer,
@@ -35,21 +35,21 @@ impl Victim {
         Self { runtime, server }
     }
 
-    /// The first byte chooses the controller or the data server, the rest is what it receives.
+    /// Sends an input to the controller or the data server, as its first byte selects.
     pub(crate) fn fluvio(&self, data: &[u8]) {
         let [which, bytes @ ..] = data else { return };
         let addresses = self.server.addresses();
         self.receives(if which % 2 == 0 { addresses.fluvio_sc } else { addresses.fluvio_spu }, bytes);
     }
 
-    /// What the Walrus front-end receives.
+    /// Sends an input to the Walrus front-end.
     pub(crate) fn walrus(&self, data: &[u8]) {
         self.receives(self.server.addresses().walrus, data);
     }
 
     fn receives(&self, address: Option<SocketAddr>, bytes: &[u8]) {
         self.runtime.block_on(async {
-            // An input before this one may have deleted them.
+            // An earlier input may have deleted the topics.
             for topic in TOPICS {
                 match self.server.client().admin().create_topic(TopicSpec::new(*topic)).await {
                     Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => panic!("{error}"),
@@ -62,7 +62,7 @@ impl Victim {
     }
 }
 
-/// Hands the server of this thread to a fuzz target.
+/// Runs a fuzz target on the server of this thread.
 pub(crate) fn fuzz(target: impl FnOnce(&Victim)) {
     thread_local! {
         static VICTIM: RefCell<Option<(Victim, u32)>> = const { RefCell::new(None) };
@@ -77,11 +77,11 @@ pub(crate) fn fuzz(target: impl FnOnce(&Victim)) {
     });
 }
 
-/// Sends bytes, hangs up, and reads what comes until the server hangs up as well.
+/// Sends bytes, closes the sending half, and reads until the server closes the connection.
 async fn throw(address: SocketAddr, bytes: &[u8]) {
     let (mut receiving, mut sending) = connect(address).await.into_split();
     let send = async {
-        // The server may hang up before it has read all.
+        // The server may close the connection before it has read all bytes.
         let _ = sending.write_all(bytes).await;
         let _ = sending.shutdown().await;
     };
@@ -94,7 +94,7 @@ async fn throw(address: SocketAddr, bytes: &[u8]) {
     within(async { tokio::join!(send, receive) }).await;
 }
 
-/// All three listeners answer a new client.
+/// Checks that all three listeners answer a new client.
 async fn is_well(server: &TestServer) {
     let addresses = server.addresses();
     let hello = ApiVersionsRequest {

@@ -1,5 +1,5 @@
-//! Replays the corpora of the fuzz targets of both front-ends in `fuzz/`: the server never panics, ends every
-//! connection, and serves the next client.
+//! Replays the fuzz corpora of both front-ends in `fuzz/`: the server never panics, closes every connection, and
+//! serves the next client.
 
 #[expect(dead_code, reason = "shared with the fuzz targets")]
 mod connections;
@@ -15,15 +15,15 @@ use std::{
 
 use connections::Victim;
 
-/// Panics in the tasks of the server, which the runtime catches.
+/// Panics in the server's tasks, which the runtime catches.
 static PANICS: AtomicUsize = AtomicUsize::new(0);
 
-/// What is replayed, for the message of whatever fails meanwhile.
+/// Input that is replayed, for the message of a failure.
 static NOW: Mutex<String> = Mutex::new(String::new());
 
-// The only test of its program, because it watches every panic in it.
+// This is the only test of its binary, because it counts all panics of the process.
 #[test]
-fn the_corpora_of_the_front_ends_pass() {
+fn fuzz_corpora_of_the_front_ends_pass() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         PANICS.fetch_add(1, Ordering::SeqCst);
@@ -37,13 +37,13 @@ fn the_corpora_of_the_front_ends_pass() {
     {
         let entries = fs::read_dir(corpora.join(name)).expect("a committed corpus");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
-        // One server takes them all, in an order that is always the same.
+        // One server receives all inputs, in a fixed order.
         paths.sort();
         assert!(paths.len() >= 15, "{name}: {} files", paths.len());
         let victim = Victim::start();
         for path in paths {
             let input = fs::read(&path).expect("a corpus file");
-            // Whole, and cut off in the middle.
+            // Each input is sent whole, and cut in half.
             for length in [input.len(), input.len() / 2] {
                 *NOW.lock().expect("never poisoned") = format!("{} up to {length}", path.display());
                 target(&victim, &input[..length]);

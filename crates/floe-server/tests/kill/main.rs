@@ -1,7 +1,8 @@
-//! Processes that are killed with -9 in the worst moment: the cluster has what they sent, and they have not learned it.
+//! Kills processes at the worst moment: the cluster has stored their batch, and they have not received the
+//! acknowledgement.
 //!
-//! The process that dies is this program with a role in its environment. It stops itself in that moment, so that nothing
-//! here depends on speed.
+//! The killed process is this binary with a role in its environment. It stops itself at that moment, so the test does
+//! not depend on timing.
 
 mod outbox;
 mod outbox_sends;
@@ -19,13 +20,13 @@ use floe::{
 };
 use floe_server::testkit::TestServer;
 
-/// What the process is to do; without it, this is the test.
+/// Role of a child process; the test itself has none.
 const ROLE: &str = "FLOE_KILL_ROLE";
-/// The cluster.
+/// URL of the cluster.
 const URL: &str = "FLOE_KILL_URL";
-/// After how many batches of the process the moment comes; without it, the process ends by itself.
+/// Batches after which the process stops to be killed; without it, the process ends by itself.
 const MOMENT: &str = "FLOE_KILL_MOMENT";
-/// A folder that the processes share.
+/// Folder that the processes share.
 const FOLDER: &str = "FLOE_KILL_FOLDER";
 
 fn main() {
@@ -35,22 +36,22 @@ fn main() {
         Ok("outbox_sends") => runtime.block_on(outbox_sends::process()),
         Ok("processor") => runtime.block_on(processor::process()),
         Ok(other) => panic!("no role {other}"),
-        // Whoever asks for a list of tests gets none.
+        // `--list` must print no test.
         Err(_) if std::env::args().any(|argument| argument == "--list") => {}
         Err(_) => {
             runtime.block_on(outbox::test());
-            println!("an outbox killed while it drains loses nothing and duplicates nothing ... ok");
+            println!("an outbox killed while it drains loses and duplicates no record ... ok");
             runtime.block_on(outbox_sends::test());
             println!(
-                "an outbox killed while it accepts records loses none of them and duplicates none ... ok"
+                "an outbox killed while it accepts records loses and duplicates no accepted record ... ok"
             );
             runtime.block_on(processor::test());
-            println!("a processor killed between delivery and commit skips nothing ... ok");
+            println!("a processor killed between delivery and commit skips no record ... ok");
         }
     }
 }
 
-/// A cluster with topics of two partitions.
+/// Starts a cluster with topics of two partitions.
 async fn cluster(topics: &[&str]) -> TestServer {
     let server = TestServer::start().await.unwrap();
     for topic in topics {
@@ -59,7 +60,7 @@ async fn cluster(topics: &[&str]) -> TestServer {
     server
 }
 
-/// Starts this program in a role.
+/// Starts this binary in a role.
 fn start(role: &str, server: &TestServer, folder: &std::path::Path, moment: Option<usize>) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command
@@ -73,7 +74,7 @@ fn start(role: &str, server: &TestServer, folder: &std::path::Path, moment: Opti
     command.spawn().unwrap()
 }
 
-/// Waits for the moment, and kills.
+/// Waits for the moment, then kills the process.
 async fn kill(mut child: Child) {
     let output = child.stdout.take().unwrap();
     let line = tokio::task::spawn_blocking(move || {
@@ -92,8 +93,8 @@ async fn finish(child: Child) {
     assert!(output.status.success(), "{output:?}");
 }
 
-/// In the process: small batches, and after some of them the moment comes. The cluster has acknowledged the batch, and
-/// nobody is told before this returns, which it does not.
+/// Configures small batches, and stops the process after some of them. The cluster has acknowledged the last batch by
+/// then, and the delivery callback never returns, so no other part of the process learns it.
 fn with_moment(builder: ProducerBuilder) -> ProducerBuilder {
     let left = std::env::var(MOMENT).ok().map(|moment| moment.parse::<usize>().unwrap());
     let left = std::sync::Mutex::new(left);
@@ -116,7 +117,7 @@ async fn connect() -> Client {
     Client::connect(&std::env::var(URL).unwrap()).await.unwrap()
 }
 
-/// Everything in a topic.
+/// Returns all records of a topic.
 async fn read(server: &TestServer, topic: &str) -> Vec<Message> {
     let reader = server.client().consumer(topic).from(StartAt::Beginning).stop_at_end();
     let mut reader: Consumer = reader.start().await.unwrap();

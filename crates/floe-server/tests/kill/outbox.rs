@@ -1,4 +1,4 @@
-//! An outbox, killed while it drains.
+//! Kills an outbox while it drains.
 
 use std::path::Path;
 
@@ -9,14 +9,15 @@ use super::{FOLDER, URL, cluster, finish, kill, read, start, text, with_moment};
 const RECORDS: usize = 2000;
 const KEYS: usize = 7;
 
-/// The first process fills the outbox; each drains it until it is killed, or until it is empty.
+/// The first process fills the outbox. Each process drains it until it is killed, or until it is empty.
 pub(crate) async fn process() {
     let folder = std::env::var(FOLDER).unwrap();
     let url = std::env::var(URL).unwrap();
     let filled = Path::new(&folder).join("filled");
     let path = Path::new(&folder).join("outbox");
     if !filled.exists() {
-        // Accepted while there is no cluster, so that all of it is there before the first batch goes.
+        // No cluster is reachable while the outbox is filled, so all records are stored before the first batch is
+        // sent.
         let outbox = OutboxBuilder::to("fluvio://127.0.0.1:1", "orders", &path).start().await.unwrap();
         let record = |n: usize| Record::keyed(format!("key {}", n % KEYS), format!("{n} {}", "x".repeat(50)));
         outbox.send_all((0..RECORDS).map(record)).await.unwrap();
@@ -31,14 +32,14 @@ pub(crate) async fn process() {
 pub(crate) async fn test() {
     let server = cluster(&["orders"]).await;
     let folder = tempfile::tempdir().unwrap();
-    // At the first batch, in the middle, and one after the other.
+    // Kills at the first batch, in the middle, and twice in quick succession.
     for moment in [0, 40, 1, 100] {
         kill(start("outbox", &server, folder.path(), Some(moment))).await;
     }
     let before = read(&server, "orders").await.len();
     assert!(
         (100..RECORDS).contains(&before),
-        "{before} records arrived before the last process: nothing is tested"
+        "{before} records arrived before the last process, so the test proves nothing"
     );
     finish(start("outbox", &server, folder.path(), None)).await;
 

@@ -1,4 +1,4 @@
-//! A processor, killed between the delivery of what it made and the commit of what it read.
+//! Kills a processor between the delivery of its output and the commit of its input.
 
 use std::collections::BTreeMap;
 
@@ -9,13 +9,13 @@ use super::{MOMENT, cluster, connect, finish, kill, read, start, text, with_mome
 const RECORDS: usize = 1000;
 const KEYS: usize = 7;
 
-/// Handles everything, unless it is killed.
+/// Processes all records, unless it is killed.
 pub(crate) async fn process() {
     let client = connect().await;
     let mut processor: ProcessorBuilder =
         client.processor("orders", "invoices").concurrency(4).stop_at_end().producer(with_moment);
     if std::env::var(MOMENT).is_ok() {
-        // Each process comes further than the one before it, although it dies with offsets that are not stored.
+        // Frequent commits let each process get further than the one before it, although offsets are lost with it.
         processor = processor.commit_interval(std::time::Duration::from_millis(1));
     }
     let report = processor
@@ -43,7 +43,7 @@ pub(crate) async fn test() {
     }
     finish(start("processor", &server, folder.path(), None)).await;
 
-    // Nothing is skipped, and each record says what it was made from.
+    // No record is skipped, and each output names its input.
     let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let invoices = read(&server, "invoices").await;
     for invoice in &invoices {
@@ -51,14 +51,14 @@ pub(crate) async fn test() {
         made.entry(origin.to_string()).or_default().push(text(&invoice.value).to_owned());
     }
     assert_eq!(made.len(), RECORDS);
-    // The batch that the first process has sent and not learned of came again, and is told by its origin.
-    assert!(invoices.len() > RECORDS, "nothing came twice: nothing is tested");
+    // The batch whose acknowledgement the first process did not receive is delivered again, with the same origin.
+    assert!(invoices.len() > RECORDS, "no batch was delivered twice, so the test proves nothing");
     for order in read(&server, "orders").await {
         let origin = format!("orders/{}/{}", order.partition, order.offset);
         let expected = format!("invoice of {}", text(&order.value));
         assert!(made[&origin].iter().all(|value| *value == expected), "{origin}: {:?}", made[&origin]);
     }
-    // Without the repeats, the order of each key is kept.
+    // Without the duplicates, the order per key is kept.
     let mut seen = std::collections::HashSet::new();
     let mut latest: BTreeMap<&[u8], usize> = BTreeMap::new();
     for invoice in invoices.iter().filter(|invoice| seen.insert(Origin::of(invoice))) {

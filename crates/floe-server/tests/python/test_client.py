@@ -32,12 +32,12 @@ from fluvio import (
 
 FIXTURES = pathlib.Path(__file__).parent.parent / "fixtures"
 
-# No wait is longer.
+# Longest wait of these tests.
 LIMIT_SECONDS = 60
 
 
 class Server:
-    """A `floe serve` on free ports, with topics in a folder of its own."""
+    """A `floe serve` on free ports, with topics in the given folder."""
 
     def __init__(self, folder, *options):
         self.process = subprocess.Popen(
@@ -62,7 +62,7 @@ class Server:
 
 
 def producer(fluvio, topic):
-    """The client learns of new topics by and by."""
+    """Retries until the client has learned of the topic."""
     deadline = time.monotonic() + LIMIT_SECONDS
     while True:
         try:
@@ -88,7 +88,7 @@ def read(fluvio, topic, start, count, consumer=None):
 
 
 class ServerTest(unittest.TestCase):
-    """A server that is gone after the test."""
+    """Starts a server that is killed after the test."""
 
     def start(self, *options):
         self.folder = tempfile.TemporaryDirectory()
@@ -108,7 +108,7 @@ class ClientTest(ServerTest):
         self.admin = FluvioAdmin.connect_with_config(self.server.config())
 
     def fill(self, topic, count, partitions=1):
-        """A topic with the numbers as keys and values."""
+        """Creates a topic with the numbers as keys and values."""
         self.admin.create_topic(topic, TopicSpec.create().with_partitions(partitions).build())
         sender = producer(self.fluvio, topic)
         for number in range(count):
@@ -136,7 +136,7 @@ class ClientTest(ServerTest):
             .with_max_partition_size("1 GiB")
         )
         self.admin.create_topic("set", spec.build())
-        # The wrapper forgets to hand on what it wraps.
+        # `with_assignment` expects the inner objects and does not unwrap them itself.
         replicas = [PartitionMap.new(number, [5001])._inner for number in (0, 1)]
         self.admin.create_topic("assigned", TopicSpec.create().with_assignment(replicas).build())
         self.assertEqual(len(self.admin.list_partitions([])), 4)
@@ -154,7 +154,7 @@ class ClientTest(ServerTest):
         self.assertIn("not found", str(missing.exception).lower())
         self.assertEqual(len(self.admin.all_topics()), 2)
 
-    def test_a_watch_tells_of_topics(self):
+    def test_watch_reports_topics(self):
         watch = self.admin.watch_topic()
         self.assertEqual([topic.name() for topic in next(watch).all()], ["consumer-offset"])
         self.admin.create_topic("seen")
@@ -183,12 +183,12 @@ class ClientTest(ServerTest):
         self.admin.delete_smartmodule("upper")
         self.assertEqual(self.admin.list_smartmodules([]), [])
 
-    def test_the_pages_show_what_works(self):
+    def test_documented_snippets_run(self):
         for number, page in enumerate(["README.md", "docs/server.md"]):
             text = (pathlib.Path(__file__).parents[4] / page).read_text()
             snippets = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
             self.assertEqual(len(snippets), 1, page)
-            # Each page creates the same topic, and on another port.
+            # Both pages create the same topic, and connect to the default port.
             code = snippets[0].replace("127.0.0.1:9003", self.server.addresses["fluvio_sc"])
             code = code.replace('"orders"', f'"orders-{number}"')
             printed = io.StringIO()
@@ -196,7 +196,7 @@ class ClientTest(ServerTest):
                 exec(compile(code, page, "exec"), {})
             self.assertEqual(printed.getvalue(), "one coffee\n", page)
 
-    def test_records_come_back(self):
+    def test_records_round_trip(self):
         self.admin.create_topic("records")
         sender = producer(self.fluvio, "records")
         for number in range(200):
@@ -214,7 +214,7 @@ class ClientTest(ServerTest):
         late = read(self.fluvio, "records", Offset.absolute(150), 10)
         self.assertEqual([record.offset() for record in late], list(range(150, 160)))
 
-    def test_single_records_are_told_their_places(self):
+    def test_send_returns_offsets(self):
         self.admin.create_topic("single")
         sender = producer(self.fluvio, "single")
         for expected in range(5):
@@ -258,7 +258,7 @@ class ClientTest(ServerTest):
         sender.flush()
         self.assertEqual(next(late).value_string(), "late")
 
-    def test_a_read_that_ends(self):
+    def test_read_to_the_end(self):
         self.fill("ends", 50)
         config = ConsumerConfig()
         config.disable_continuous()
@@ -277,7 +277,7 @@ class ClientTest(ServerTest):
         both = self.fluvio.multi_topic_partition_consumer(places).stream(Offset.beginning())
         self.assertEqual(len(list(itertools.islice(both, 210))), 210)
 
-    def test_a_consumer_goes_on_where_it_stopped(self):
+    def test_consumer_resumes_at_its_offset(self):
         self.admin.create_topic("stored")
         sender = producer(self.fluvio, "stored")
         for number in range(10):
@@ -304,12 +304,12 @@ class ClientTest(ServerTest):
         seen = read(fluvio, "kept", Offset.beginning(), 500)
         self.assertEqual([record.value_string() for record in seen], [str(number) for number in range(500)])
 
-    def test_a_polite_end(self):
+    def test_graceful_shutdown(self):
         self.assertEqual(self.server.stop(), 0)
 
 
 class TlsTest(ServerTest):
-    """The certificates are for these tests only."""
+    """Uses certificates that exist for these tests only."""
 
     tls = FIXTURES / "tls"
 
@@ -337,19 +337,19 @@ class TlsTest(ServerTest):
     def serve(self, *options):
         self.start("--tls-cert", str(self.tls / "server.pem"), "--tls-key", str(self.tls / "server-key.pem"), *options)
 
-    def test_a_client_that_checks_the_server(self):
+    def test_client_verifies_the_server(self):
         self.serve()
         self.works(self.verified("client"))
         self.refused(self.verified("client", authority="client"))
         self.refused(self.config())
-        # It names the server by address and port, which is no name that a handshake may have.
+        # The client sends address and port as the server name, which TLS does not allow.
         anonymous = self.config()
         anonymous.set_anonymous_tls()
         self.refused(anonymous)
-        # Nobody else is harmed.
+        # Other clients still connect.
         Fluvio.connect_with_config(self.verified("client"))
 
-    def test_a_server_that_checks_its_clients(self):
+    def test_server_verifies_its_clients(self):
         self.serve("--tls-client-ca", str(self.tls / "client-ca.pem"))
         self.works(self.verified("client"))
         self.refused(self.verified("stranger"))

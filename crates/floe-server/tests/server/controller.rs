@@ -1,4 +1,4 @@
-//! The controller by frames: what official clients never send, and what they cannot see.
+//! The controller, by raw frames: requests that official clients never send, and fields they do not show.
 
 use bytes::Bytes;
 use floe_server::testkit::TestServer;
@@ -56,9 +56,9 @@ async fn lists_are_filtered_as_on_a_real_controller() {
     assert!(names::<MirrorSpec>(&mut peer, ListRequest::default()).await.is_empty());
 }
 
-/// On several threads, where the server's watch and the question run side by side.
+/// Runs on several threads, where the server's watch and the request race.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_topic_that_was_just_made_elsewhere_is_found_by_name() {
+async fn topic_created_elsewhere_is_found_by_name() {
     let server = TestServer::start().await.unwrap();
     let mut peer = Peer::controller(&server).await;
     for round in 0..300 {
@@ -70,7 +70,7 @@ async fn a_topic_that_was_just_made_elsewhere_is_found_by_name() {
 }
 
 #[tokio::test]
-async fn partitions_are_led_by_the_data_server_and_tell_their_offsets() {
+async fn partitions_show_their_leader_and_offsets() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 2).await;
     Peer::data(&server).await.produce("t", &[batch(&["a", "b"])]).await;
@@ -89,7 +89,7 @@ async fn partitions_are_led_by_the_data_server_and_tell_their_offsets() {
 }
 
 #[tokio::test]
-async fn system_topics_need_force_and_one_cannot_be_deleted_at_all() {
+async fn system_topics_are_protected() {
     let server = TestServer::start().await.unwrap();
     let mut peer = Peer::controller(&server).await;
     let hidden = TopicSpec { system: true, ..TopicSpec::default() };
@@ -132,7 +132,7 @@ async fn partitions_are_added_and_shown() {
 }
 
 #[tokio::test]
-async fn what_this_server_cannot_change_is_refused() {
+async fn unsupported_changes_are_refused() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::controller(&server).await;
@@ -162,7 +162,7 @@ async fn what_this_server_cannot_change_is_refused() {
 }
 
 #[tokio::test]
-async fn table_formats_modules_and_registered_servers_outlive_the_server() {
+async fn registry_objects_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let server = TestServer::at(folder.path()).await.unwrap();
     let mut peer = Peer::controller(&server).await;
@@ -206,7 +206,7 @@ async fn table_formats_modules_and_registered_servers_outlive_the_server() {
 }
 
 #[tokio::test]
-async fn several_watches_of_one_connection_tell_before_the_reply() {
+async fn watches_report_a_change_before_its_reply() {
     let server = TestServer::start().await.unwrap();
     let mut peer = Peer::controller(&server).await;
     let topics = peer.send(&WatchRequest::<TopicSpec>::default()).await;
@@ -235,7 +235,7 @@ async fn several_watches_of_one_connection_tell_before_the_reply() {
 }
 
 #[tokio::test]
-async fn requests_for_which_a_controller_hangs_up() {
+async fn controller_closes_connections_on_invalid_requests() {
     let server = TestServer::start().await.unwrap();
     let mut without_version = Peer::controller(&server).await;
     without_version.send(&ApiVersionsRequest::default()).await;
@@ -249,7 +249,7 @@ async fn requests_for_which_a_controller_hangs_up() {
     let mut unknown = Peer::controller(&server).await;
     unknown.send_bytes(&[0, 0, 0, 10, 0x7f, 0xff, 0, 0, 0, 0, 0, 1, 0, 0]).await;
     unknown.is_closed().await;
-    // The others are unharmed.
+    // Other connections still work.
     let mut peer = Peer::controller(&server).await;
     let request = ApiVersionsRequest { client_version: "0.50.1".to_owned(), ..ApiVersionsRequest::default() };
     let reply = peer.call(&request).await;

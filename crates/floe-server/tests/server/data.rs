@@ -1,4 +1,4 @@
-//! Produce, Fetch, FetchOffsets and ApiVersions of the data server.
+//! Produce, Fetch, FetchOffsets and ApiVersions of the data server, by raw frames.
 
 use bytes::Bytes;
 use floe_server::testkit::TestServer;
@@ -83,17 +83,17 @@ async fn one_result_for_each_entry_in_order() {
 }
 
 #[tokio::test]
-async fn a_request_of_nothing_writes_nothing() {
+async fn empty_requests_write_nothing() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
     let reply = peer.produce("t", &[]).await;
     assert_eq!((reply.error_code, reply.base_offset), (ErrorCode::None, 0));
-    // What official producers send when there is nothing to flush, also for topics that they have never written.
+    // Official producers send this when they flush an empty buffer, also for topics they have not written to.
     let reply = peer.call(&produce("missing", &[])).await;
     let topics = vec![TopicProduceReply { name: "missing".to_owned(), partitions: vec![] }];
     assert_eq!(reply, ProduceReply { topics, throttle_ms: 0 });
-    // A batch without records among others: a real server refuses all writes from then on.
+    // A batch without records between others, after which a real server refuses all writes.
     let empty = empty_batch();
     let mixed = Bytes::from([&batch(&["a"]).to_bytes()[..], &empty, &batch(&["b"]).to_bytes()].concat());
     let reply = peer.call(&produce("t", &[(0, RecordSet::from_bytes(mixed))])).await;
@@ -101,7 +101,7 @@ async fn a_request_of_nothing_writes_nothing() {
     assert_eq!(fetch(&mut peer, "t", 0, i32::MAX).await.2, numbered(0, &["a", "b"]));
 }
 
-/// A header without records: last offset delta -1.
+/// Returns a batch header without records: last offset delta -1.
 fn empty_batch() -> Bytes {
     let mut bytes = batch(&["x"]).to_bytes().to_vec();
     bytes.truncate(61);
@@ -112,7 +112,7 @@ fn empty_batch() -> Bytes {
 }
 
 #[tokio::test]
-async fn when_one_batch_is_bad_nothing_of_its_entry_is_written() {
+async fn one_bad_batch_refuses_its_entry() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
@@ -142,12 +142,12 @@ async fn when_one_batch_is_bad_nothing_of_its_entry_is_written() {
         }
         assert_eq!(peer.offsets("t", 0).await.last_stable_offset, 0, "{name}");
     }
-    // The partition takes writes all the same.
+    // The partition still takes writes.
     assert_eq!(peer.produce("t", &[batch(&["after"])]).await.error_code, ErrorCode::None);
 }
 
 #[tokio::test]
-async fn the_rules_of_a_topic_hold_also_after_a_restart() {
+async fn topic_rules_survive_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let spec = TopicSpec {
         compression: TopicCompression::Lz4,
@@ -182,7 +182,7 @@ async fn the_rules_of_a_topic_hold_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn fetch_answers_at_once_with_whole_batches() {
+async fn fetch_returns_whole_batches_without_waiting() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
@@ -238,7 +238,7 @@ async fn pipelined_requests_are_answered_in_order() {
 }
 
 #[tokio::test]
-async fn requests_sent_before_the_client_hung_up_are_answered() {
+async fn requests_sent_before_a_half_close_are_answered() {
     use tokio::io::AsyncWriteExt as _;
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
@@ -251,7 +251,7 @@ async fn requests_sent_before_the_client_hung_up_are_answered() {
 }
 
 #[tokio::test]
-async fn versions_are_told() {
+async fn versions_are_announced() {
     let server = TestServer::start().await.unwrap();
     let mut peer = Peer::data(&server).await;
     let mut request =

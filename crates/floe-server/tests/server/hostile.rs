@@ -1,4 +1,4 @@
-//! Bytes and clients that mean harm: the connection ends, the others go on.
+//! Malformed bytes and misbehaving clients: their connection ends, others go on.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use tokio::{
 
 use crate::peer::{Peer, WalrusPeer, batch, produce, topic, within};
 
-/// The server answers a new client.
+/// Checks that the server answers a new client.
 async fn is_well(server: &TestServer) {
     let mut peer = Peer::data(server).await;
     assert_eq!(peer.offsets("well", 0).await.error_code, ErrorCode::None);
@@ -29,7 +29,7 @@ async fn server(limits: Limits) -> TestServer {
 }
 
 #[tokio::test]
-async fn giant_and_negative_lengths_end_the_connection_at_once() {
+async fn invalid_lengths_close_the_connection() {
     let server = server(Limits::default()).await;
     for length in [i32::MAX, i32::MIN, -1, 0, 3, 65 << 20] {
         for mut peer in [Peer::data(&server).await, Peer::controller(&server).await] {
@@ -41,14 +41,14 @@ async fn giant_and_negative_lengths_end_the_connection_at_once() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_given_up() {
+async fn incomplete_request_times_out() {
     let mut limits = Limits::default();
     limits.frame_timeout = Duration::from_millis(50);
     let server = server(limits).await;
     let mut slow = Peer::data(&server).await;
     slow.send_bytes(&[0, 0, 0, 100, 0, 0]).await;
     slow.is_closed().await;
-    // One byte now and then does not help.
+    // Single bytes do not extend the deadline.
     let mut dripping = Peer::data(&server).await;
     dripping.send_bytes(&1000_i32.to_be_bytes()).await;
     let dripped = async {
@@ -60,20 +60,20 @@ async fn a_request_that_never_ends_is_given_up() {
     let mut walrus = WalrusPeer::connect(&server).await;
     walrus.socket.write_all(&[9, 0]).await.unwrap();
     assert_eq!(within(walrus.socket.read_to_end(&mut Vec::new())).await.unwrap(), 0);
-    // A connection without a request may be as idle as it likes.
+    // A connection without a request has no deadline.
     let mut idle = Peer::data(&server).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(idle.offsets("well", 0).await.error_code, ErrorCode::None);
 }
 
 #[tokio::test]
-async fn a_connection_on_which_nothing_happens_is_closed_if_it_shall_be() {
+async fn idle_connection_is_closed_after_its_timeout() {
     let mut limits = Limits::default();
     limits.idle_timeout = Some(Duration::from_millis(200));
     let server = server(limits).await;
     let client = server.client();
     client.producer("well").start().await.unwrap().send("first").await.unwrap();
-    // On a busy machine the moment before its first request may be too long: then another try.
+    // On a busy machine, the connection may time out before its first request; then the test retries.
     let (mut tailing, stream) = loop {
         let mut peer = Peer::data(&server).await;
         let id = peer.open("well", 0, 1000).await;
@@ -93,7 +93,7 @@ async fn a_connection_on_which_nothing_happens_is_closed_if_it_shall_be() {
     }
     let mut walrus = WalrusPeer::connect(&server).await;
     assert_eq!(within(walrus.socket.read_to_end(&mut Vec::new())).await.unwrap(), 0);
-    // By now these were idle for longer, but are there for what may come.
+    // These were idle for longer by now, but have a stream or a watch.
     let done = OffsetUpdate { offset: 1, stream_id: 1 };
     tailing.send(&UpdateOffsetsRequest { offsets: vec![done] }).await;
     client.producer("well").start().await.unwrap().send("second").await.unwrap();
@@ -103,7 +103,7 @@ async fn a_connection_on_which_nothing_happens_is_closed_if_it_shall_be() {
 }
 
 #[tokio::test]
-async fn a_client_that_never_reads_holds_only_itself() {
+async fn client_that_never_reads_blocks_only_itself() {
     let mut limits = Limits::default();
     limits.unread_bytes = 64 << 10;
     limits.in_flight_bytes = 64 << 10;
@@ -113,12 +113,12 @@ async fn a_client_that_never_reads_holds_only_itself() {
     for _ in 0..20 {
         peer.produce("well", &[batch(&[&value])]).await;
     }
-    // Answers of 2 MB in all to each of a hundred streams, read by nobody.
+    // Each of a hundred streams has 2 MB to send, and the client does not read.
     let mut deaf = Peer::data(&server).await;
     for _ in 0..100 {
         deaf.open("well", 0, i32::MAX).await;
     }
-    // And requests whose answers nobody reads, until the server takes no more of them.
+    // The client pipelines requests and reads no response, until the server stops reading.
     let mut stuffed = Peer::data(&server).await;
     let request = FetchOffsetsRequest {
         topics: vec![floe_wire::fluvio::FetchOffsetsTopic {
@@ -129,7 +129,7 @@ async fn a_client_that_never_reads_holds_only_itself() {
     };
     let mut taken = 0;
     while taken < 128 << 20 {
-        // However busy the machine is, a stall looks the same; a server that takes everything does not stall.
+        // A server without backpressure never stalls, so the timeout only ends the loop.
         let sending = stuffed.send(&request);
         if tokio::time::timeout(Duration::from_secs(2), sending).await.is_err() {
             break;
@@ -143,7 +143,7 @@ async fn a_client_that_never_reads_holds_only_itself() {
 }
 
 #[tokio::test]
-async fn a_request_larger_than_may_be_in_flight_is_served_alone() {
+async fn request_above_the_in_flight_limit_is_served_alone() {
     let mut limits = Limits::default();
     limits.in_flight_bytes = 1000;
     let server = server(limits).await;
@@ -161,7 +161,7 @@ async fn a_request_larger_than_may_be_in_flight_is_served_alone() {
 }
 
 #[tokio::test]
-async fn half_a_frame_and_a_goodbye_end_the_connection() {
+async fn truncated_frame_ends_the_connection() {
     let server = server(Limits::default()).await;
     for half in [&[0][..], &[0, 0, 0, 100], &[0, 0, 0, 100, 0, 3, 0]] {
         for mut peer in [Peer::data(&server).await, Peer::controller(&server).await] {
@@ -173,14 +173,14 @@ async fn half_a_frame_and_a_goodbye_end_the_connection() {
         walrus.socket.write_all(half).await.unwrap();
         walrus.socket.shutdown().await.unwrap();
         let mut answer = Vec::new();
-        // A length that is too large is told before the end.
+        // A length that is too large is reported before the end.
         let _ = within(walrus.socket.read_to_end(&mut answer)).await;
     }
     is_well(&server).await;
 }
 
 #[tokio::test]
-async fn connections_above_the_limit_are_closed_and_room_returns() {
+async fn connections_above_the_limit_are_closed() {
     let mut limits = Limits::default();
     limits.connections = 2;
     let server = server(limits).await;
@@ -191,7 +191,7 @@ async fn connections_above_the_limit_are_closed_and_room_returns() {
     third.is_closed().await;
     second.send_bytes(&[0xff; 8]).await;
     second.is_closed().await;
-    // The place of the second is free as soon as its task has ended.
+    // The second connection's slot is free once its task has ended.
     let taken = async {
         loop {
             let mut peer = Peer::data(&server).await;
@@ -204,10 +204,10 @@ async fn connections_above_the_limit_are_closed_and_room_returns() {
     within(taken).await;
 }
 
-/// Sends bytes, hangs up, and reads what comes until the server hangs up as well.
+/// Sends bytes, closes the sending half, and reads until the server closes the connection.
 async fn throw(address: std::net::SocketAddr, bytes: &[u8]) {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    // The server may hang up before it has read all.
+    // The server may close the connection before it has read all bytes.
     let _ = socket.write_all(bytes).await;
     let _ = socket.shutdown().await;
     let mut sink = vec![0; 4096];
@@ -215,7 +215,7 @@ async fn throw(address: std::net::SocketAddr, bytes: &[u8]) {
     within(reading).await;
 }
 
-/// Bytes that get past the first checks: whole frames with plausible headers around anything.
+/// Generates bytes that pass the first checks: whole frames with plausible headers.
 fn plausible() -> impl Strategy<Value = Vec<u8>> {
     let keys = prop::sample::select(vec![0_u16, 1, 18, 1001, 1002, 1003, 1004, 1005, 1006, 1007, 1008, 2000]);
     let labels =
@@ -254,7 +254,7 @@ fn walrus_like() -> impl Strategy<Value = Vec<u8>> {
 }
 
 #[test]
-fn arbitrary_bytes_harm_nobody() {
+fn arbitrary_bytes_do_no_harm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let server = runtime.block_on(server(Limits::default()));
     let addresses = server.addresses();

@@ -1,4 +1,4 @@
-//! Health and metrics, by bare HTTP.
+//! Health and metrics, by raw HTTP.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn get(address: &str, path: &str, accept: &str) -> (u16, String) {
 }
 
 #[tokio::test]
-async fn a_server_that_serves_is_alive_and_ready() {
+async fn running_server_is_alive_and_ready() {
     let server = TestServer::start().await.unwrap();
     let address = server.http_address();
     for path in ["/livez", "/readyz", "/healthz"] {
@@ -42,7 +42,7 @@ async fn a_server_that_serves_is_alive_and_ready() {
 }
 
 #[tokio::test]
-async fn an_engine_that_cannot_work_is_not_ready() {
+async fn closed_engine_is_not_ready() {
     let server = TestServer::start().await.unwrap();
     assert_eq!(get(&server.http_address(), "/readyz", "*/*").await.0, 200);
     server.client().engine().close().await.unwrap();
@@ -53,7 +53,7 @@ async fn an_engine_that_cannot_work_is_not_ready() {
 }
 
 #[tokio::test]
-async fn what_the_client_of_the_program_tells_is_shown() {
+async fn health_of_the_program_client_is_reported() {
     let server = TestServer::start().await.unwrap();
     let address = server.http_address();
     topic(&server, "orders", 1).await;
@@ -62,7 +62,7 @@ async fn what_the_client_of_the_program_tells_is_shown() {
     let _waits = patient.enqueue("x".repeat(900)).await.unwrap();
     let health = server.client().health().await.unwrap();
     assert_eq!(health.status, Status::Warn);
-    // Something needs a look, and work is taken all the same.
+    // A warning does not fail readiness.
     let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
     assert_eq!(status, 200);
     let shown = format!("[!]client warning: {}\n", health.findings[0]);
@@ -77,16 +77,16 @@ async fn what_the_client_of_the_program_tells_is_shown() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_off_and_connections_are_limited() {
+async fn incomplete_request_times_out_and_connections_are_limited() {
     let mut limits = Limits::default();
     (limits.connections, limits.http_timeout) = (1, Duration::from_millis(50));
     let server = TestServer::with_limits(limits).await.unwrap();
     let mut slow = TcpStream::connect(server.http_address()).await.unwrap();
     slow.write_all(b"GET /livez HTTP/1.1\r\nx-never: end").await.unwrap();
     let mut answer = Vec::new();
-    // An answer that says so may come before the end.
+    // The server may send a timeout response before it closes the connection.
     let _ = within(slow.read_to_end(&mut answer)).await;
-    // Its place is free again as soon as it is gone.
+    // The slot is free once the connection is closed.
     let served = async {
         loop {
             let mut peer = Peer::data(&server).await;
@@ -106,10 +106,10 @@ async fn a_request_that_never_ends_is_cut_off_and_connections_are_limited() {
 }
 
 #[tokio::test]
-async fn readiness_ends_before_the_server_does() {
+async fn readiness_fails_before_the_listeners_close() {
     let server = TestServer::with("memory:", ServeOptions::default()).await.unwrap();
     let address = server.http_address();
-    // A client that leaves its connection open must not keep the server.
+    // An open client connection must not delay the shutdown beyond its deadline.
     let _idle = Peer::data(&server).await;
     let stopping = tokio::spawn(server.stop());
     let seen = async {
@@ -120,7 +120,7 @@ async fn readiness_ends_before_the_server_does() {
                         return;
                     }
                 }
-                Err(error) => panic!("the listener was closed before /readyz said no: {error}"),
+                Err(error) => panic!("the listener closed before /readyz failed: {error}"),
             }
         }
     };
@@ -129,7 +129,7 @@ async fn readiness_ends_before_the_server_does() {
 }
 
 #[tokio::test]
-async fn what_happens_is_counted() {
+async fn requests_records_and_errors_are_counted() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;

@@ -1,4 +1,4 @@
-//! The server by raw frames: nothing here goes through a client.
+//! The server by raw frames: no client is involved.
 
 mod controller;
 mod data;

@@ -1,8 +1,4 @@
-//! SmartModules: what becomes of records that go through them, and what clients are told when they fail.
-
-#[path = "../fixtures/modules.rs"]
-#[expect(unreachable_pub, reason = "shared with the tests of another crate")]
-mod fixtures;
+//! SmartModules: transformed records, and the errors that clients receive.
 
 use std::time::Duration;
 
@@ -12,6 +8,7 @@ use floe::{
     consumer::{FetchLimit, StartAt},
 };
 use floe_server::{Limits, ServeOptions, testkit::TestServer};
+use floe_testkit::smartmodules as fixtures;
 use floe_wire::{
     batch::EncodedBatch,
     compress::{Codec, compress},
@@ -38,7 +35,7 @@ fn looking_back(wasm: &[u8], last: u64, age: Option<Duration>) -> SmartModuleInv
     SmartModuleInvocation { params, ..sent(wasm) }
 }
 
-/// A topic `t` with these batches, and a connection.
+/// Creates a topic `t` with these batches, and connects.
 async fn filled(server: &TestServer, batches: &[EncodedBatch]) -> Peer {
     topic(server, "t", 1).await;
     let mut peer = Peer::data(server).await;
@@ -52,7 +49,7 @@ fn through(modules: Vec<SmartModuleInvocation>, offset: i64) -> StreamFetchReque
     StreamFetchRequest { smartmodules: modules, ..stream("t", offset, 1 << 20) }
 }
 
-/// The first reply of a stream through these modules.
+/// Returns the first reply of a stream through these modules.
 async fn first(peer: &mut Peer, modules: Vec<SmartModuleInvocation>, offset: i64) -> PartitionRecords {
     let id = peer.send(&through(modules, offset)).await;
     peer.pushed(id).await.partition
@@ -76,7 +73,8 @@ async fn stored(client: &Client) -> Vec<(i64, String)> {
         .collect()
 }
 
-/// Acknowledges, and returns what the stream pushes next. The answer to the acknowledgement may come before or after it.
+/// Acknowledges, and returns the next reply of the stream. The reply to the acknowledgement may come before or after
+/// it.
 async fn after(peer: &mut Peer, stream: i32, offsets: Vec<OffsetUpdate>) -> PartitionRecords {
     let update = peer.send(&UpdateOffsetsRequest { offsets }).await;
     let (mut pushed, mut answered) = (None, false);
@@ -119,7 +117,7 @@ async fn every_kind_of_module_transforms_a_stream() {
 }
 
 #[tokio::test]
-async fn modules_are_told_parameters_and_start_values_and_form_chains() {
+async fn modules_receive_parameters_and_initial_values_and_form_chains() {
     let server = TestServer::start().await.unwrap();
     let mut peer = filled(&server, &[compressed(&["ant", "bee", "ape", "bug"], Codec::Zstd)]).await;
     let mut wanted = sent(&fixtures::filter());
@@ -132,7 +130,7 @@ async fn modules_are_told_parameters_and_start_values_and_form_chains() {
     let chain = vec![wanted, from, sent(&fixtures::map())];
     let reply = first(&mut peer, chain, 0).await;
     assert_eq!(records(&reply.records), [(1, "KEE".to_owned()), (3, "LUG".to_owned())]);
-    // The output is compressed as the input was, where that makes it smaller.
+    // The output uses the codec of the input if that makes it smaller.
     let long = "a".repeat(500);
     peer.produce("t", &[compressed(&[&long], Codec::Zstd)]).await;
     let reply = first(&mut peer, vec![sent(&fixtures::map())], 4).await;
@@ -142,17 +140,17 @@ async fn modules_are_told_parameters_and_start_values_and_form_chains() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_exactly_where_it_is_asked_to() {
+async fn stream_starts_exactly_at_its_offset() {
     let server = TestServer::start().await.unwrap();
     let mut peer = filled(&server, &[batch(&["ant", "bee", "ape", "asp"])]).await;
-    // The module does not see what lies before, and clients that number records by their place count right.
+    // The module does not see earlier records, and clients that count records from the base offset stay correct.
     let reply = first(&mut peer, vec![sent(&fixtures::aggregate())], 2).await;
     assert_eq!(records(&reply.records), numbered(2, &["0pe", "1sp"]));
     assert_eq!(reply.records.split().next().unwrap().unwrap().base_offset(), 2);
 }
 
 #[tokio::test]
-async fn what_modules_drop_is_passed_over_and_never_asked_for_again() {
+async fn dropped_records_are_not_requested_again() {
     let server = TestServer::start().await.unwrap();
     let mut peer =
         filled(&server, &[batch(&["ant"]), batch(&["bee"]), batch(&["cat"]), batch(&["ape"])]).await;
@@ -161,19 +159,19 @@ async fn what_modules_drop_is_passed_over_and_never_asked_for_again() {
     let reply = peer.pushed(id).await;
     assert_eq!(records(&reply.partition.records), numbered(0, &["ant"]));
     let told = reply.partition.next_filter_offset;
-    // Said twice, as clients may; the stream goes on to what the module keeps.
+    // Clients may acknowledge twice; the stream continues to the record that the module keeps.
     let acknowledgement = OffsetUpdate { offset: told, stream_id: reply.stream_id };
     let stream_id = reply.stream_id;
     let reply = after(&mut peer, id, vec![acknowledgement.clone(), acknowledgement]).await;
     assert_eq!(records(&reply.records), [(3, "ape".to_owned())]);
     assert_eq!(reply.next_filter_offset, 4);
-    // Back to the beginning, for once.
+    // The client rewinds to the beginning.
     let reply = after(&mut peer, id, vec![OffsetUpdate { offset: 0, stream_id }]).await;
     assert_eq!(records(&reply.records), numbered(0, &["ant"]));
 }
 
 #[tokio::test]
-async fn modules_look_back_before_they_begin() {
+async fn modules_look_back_before_the_first_record() {
     let server = TestServer::start().await.unwrap();
     let old = compressed(&["one", "two"], Codec::Gzip);
     let mut peer = filled(&server, &[old, batch(&["three"])]).await;
@@ -196,7 +194,7 @@ async fn modules_look_back_before_they_begin() {
         let reply = first(&mut peer, vec![looking_back(&fixtures::lookback(), last, age)], 3).await;
         assert_eq!(records(&reply.records), numbered(3, &[seen]), "{last} {age:?}");
     }
-    // On the way in as well.
+    // Look-back also runs for produce requests.
     let reply =
         produced(&mut peer, vec![looking_back(&fixtures::lookback(), 2, None)], &[batch(&["five"])]).await;
     assert_eq!((reply.error_code, reply.base_offset), (ErrorCode::None, 4));
@@ -222,12 +220,12 @@ async fn records_are_transformed_before_they_are_stored() {
         produced(&mut peer, vec![sent(&fixtures::array_map()), sent(&fixtures::map())], &[batch(&["dog"])])
             .await;
     assert_eq!((reply.error_code, reply.base_offset), (ErrorCode::None, 2));
-    // Without a hole, whatever was dropped or added.
+    // Offsets are dense, whatever the module dropped or added.
     assert_eq!(stored(server.client()).await, numbered(0, &["ant", "ape", "DOG", "DOG"]));
 }
 
 #[tokio::test]
-async fn a_record_that_a_module_fails_on_is_told() {
+async fn record_that_a_module_fails_on_is_reported() {
     let server = TestServer::start().await.unwrap();
     let mut peer = filled(&server, &[batch(&["one", "!two", "three"]), batch(&["four"])]).await;
     let failure = ErrorCode::SmartModuleRuntimeError(Box::new(SmartModuleFailure {
@@ -247,7 +245,7 @@ async fn a_record_that_a_module_fails_on_is_told() {
 }
 
 #[tokio::test]
-async fn modules_that_cannot_begin_are_told() {
+async fn modules_that_cannot_start_are_reported() {
     let server = TestServer::start().await.unwrap();
     let mut peer = filled(&server, &[batch(&["one"])]).await;
     let zipped = |bytes: &'static [u8]| SmartModuleInvocation {
@@ -277,7 +275,7 @@ async fn modules_that_cannot_begin_are_told() {
 }
 
 #[tokio::test]
-async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
+async fn misbehaving_module_ends_only_its_stream() {
     let mut limits = Limits::default();
     limits.smartmodule_memory = 65 << 16;
     limits.smartmodule_fuel = 5_000_000;
@@ -285,12 +283,12 @@ async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
     let mut peer = filled(&server, &[batch(&["one"])]).await;
     let many = numbered(0, &["one"]);
     for (module, words) in [
-        (fixtures::endless(), "longer than it may"),
+        (fixtures::endless(), "exceeded its instruction limit"),
         (fixtures::confused(), "failed to decode SmartModule record input"),
         (fixtures::trapping(), "unreachable"),
-        (fixtures::pointing_nowhere(), "cannot be read"),
-        (fixtures::talking_nonsense(), "cannot be read"),
-        (fixtures::roomless(), "no room"),
+        (fixtures::pointing_nowhere(), "invalid output"),
+        (fixtures::talking_nonsense(), "invalid output"),
+        (fixtures::roomless(), "outside its memory"),
     ] {
         let ErrorCode::Other(message) = first(&mut peer, vec![sent(&module)], 0).await.error_code else {
             panic!("another error for {words}");
@@ -299,11 +297,11 @@ async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
         let code = produced(&mut peer, vec![sent(&module)], &[batch(&["x"])]).await.error_code;
         let ErrorCode::Other(message) = code else { panic!("another error for {words}: {code:?}") };
         assert!(message.starts_with("smartmodule chain failed: "), "{message}");
-        // The connection and its other streams are none the worse.
+        // The connection and its other streams still work.
         let reply = first(&mut peer, vec![sent(&fixtures::with_wasi())], 0).await;
         assert_eq!(records(&reply.records), many);
     }
-    // One page more is granted, the next is not.
+    // The limit admits one more page, not two.
     peer.produce("t", &[batch(&["two"])]).await;
     let growing = StreamFetchRequest { max_bytes: 1, ..through(vec![sent(&fixtures::growing())], 0) };
     let id = peer.send(&growing).await;
@@ -312,11 +310,11 @@ async fn modules_that_misbehave_end_their_stream_and_nothing_else() {
     let next = OffsetUpdate { offset: 1, stream_id: reply.stream_id };
     let code = after(&mut peer, id, vec![next]).await.error_code;
     let ErrorCode::Other(message) = code else { panic!("another error: {code:?}") };
-    assert!(message.contains("more memory than it may have"), "{message}");
+    assert!(message.contains("exceeded its memory limit"), "{message}");
 }
 
 #[tokio::test]
-async fn a_module_that_asks_for_too_much_memory_does_not_begin() {
+async fn module_above_the_memory_limit_does_not_start() {
     let mut limits = Limits::default();
     limits.smartmodule_memory = 1 << 20;
     let server = TestServer::with_limits(limits).await.unwrap();
@@ -342,7 +340,7 @@ async fn stored_modules_are_run_by_name() {
 }
 
 #[tokio::test]
-async fn a_server_may_run_none() {
+async fn disabled_modules_are_refused() {
     let mut options = ServeOptions::default();
     options.smartmodules = false;
     let server = TestServer::with("memory:", options).await.unwrap();
@@ -355,16 +353,17 @@ async fn a_server_may_run_none() {
     assert_eq!(stored(server.client()).await.len(), 1);
 }
 
-/// The Python client sends a file.
+/// The Python client sends the module from a file.
 #[test]
-fn the_module_in_the_file_is_the_one_that_is_written_here() {
+fn module_file_matches_the_fixture() {
     let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/upper.wasm");
-    assert!(std::fs::read(file).unwrap() == fixtures::map(), "write it anew: the bytes of `map()`");
+    assert!(std::fs::read(file).unwrap() == fixtures::map(), "regenerate it from `map()`");
 }
 
-/// A client asks for its end by an offset that cannot be. It is told so after what modules made of the rest.
+/// A client asks for the end of a stream with an invalid offset, which is refused after the output of the remaining
+/// records.
 #[tokio::test]
-async fn an_offset_that_cannot_be_is_refused_once_everything_was_looked_at() {
+async fn invalid_offset_is_refused_after_the_remaining_records() {
     let server = TestServer::start().await.unwrap();
     let batches: Vec<_> =
         (0..40).map(|_| batch(&["bee"])).chain([batch(&["ant"]), batch(&["bee"])]).collect();
@@ -381,9 +380,9 @@ async fn an_offset_that_cannot_be_is_refused_once_everything_was_looked_at() {
     assert_eq!(after(&mut peer, id, nowhere(2)).await.error_code, ended);
 }
 
-/// The end comes without a long wait, whatever modules drop before it.
+/// The consumer reaches its end without a long wait, whatever the module drops.
 #[tokio::test]
-async fn a_consumer_ends_where_modules_drop_everything_or_the_tail() {
+async fn consumer_ends_where_modules_drop_all_remaining_records() {
     let server = TestServer::start().await.unwrap();
     let mut batches: Vec<_> = (0..30).map(|_| batch(&["ant", "bee", "cat"])).collect();
     batches.extend((0..30).map(|_| batch(&["cat", "dog"])));

@@ -1,4 +1,4 @@
-//! Stored offsets of consumers, by frames.
+//! Stored consumer offsets, by raw frames.
 
 use floe_server::testkit::TestServer;
 use floe_wire::fluvio::{
@@ -79,7 +79,7 @@ async fn offsets_are_stored_through_the_stream_of_their_consumer() {
 }
 
 #[tokio::test]
-async fn the_cursor_of_walrus_is_nobody_elses() {
+async fn walrus_cursor_is_not_accessible() {
     let server = TestServer::start().await.unwrap();
     let mut walrus = WalrusPeer::connect(&server).await;
     assert_eq!(walrus.ask("REGISTER t").await, "OK");

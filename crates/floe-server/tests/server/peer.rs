@@ -1,4 +1,4 @@
-//! Bare connections that speak frames.
+//! Raw connections that send and receive frames.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,10 +18,10 @@ use tokio::{
     net::TcpStream,
 };
 
-/// No wait of these tests is longer.
+/// Longest wait of these tests.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// A connection to a Fluvio server.
+/// A connection to a Fluvio front-end.
 pub(crate) struct Peer {
     pub(crate) socket: TcpStream,
     received: BytesMut,
@@ -55,7 +55,7 @@ impl Peer {
         within(self.socket.write_all(bytes)).await.unwrap();
     }
 
-    /// The next frame; `None` if the server closed the connection.
+    /// Returns the next frame; `None` if the server closed the connection.
     pub(crate) async fn frame(&mut self) -> Option<(i32, floe_wire::fluvio::Input)> {
         loop {
             if let Some(frame) = split_frame(&mut self.received, DEFAULT_FRAME_LIMIT).unwrap() {
@@ -68,7 +68,7 @@ impl Peer {
         }
     }
 
-    /// The next reply, which must be to the request with this correlation id.
+    /// Returns the next reply, which must belong to the request with this correlation id.
     pub(crate) async fn reply<R: Request>(&mut self, id: i32) -> R::Reply {
         let (received, body) = self.frame().await.expect("the connection was closed");
         assert_eq!(received, id, "replies come in order");
@@ -98,12 +98,12 @@ impl Peer {
         self.send(&stream(topic, offset, max_bytes)).await
     }
 
-    /// The next reply of a stream.
+    /// Returns the next reply of a stream.
     pub(crate) async fn pushed(&mut self, id: i32) -> StreamFetchReply {
         self.reply::<StreamFetchRequest>(id).await
     }
 
-    /// Asserts that nothing comes before the answer to a request that is sent now.
+    /// Asserts that no frame precedes the reply to a request that is sent now.
     pub(crate) async fn nothing_was_pushed(&mut self) {
         self.offsets("any", 0).await;
     }
@@ -136,7 +136,7 @@ pub(crate) fn stream(topic: &str, offset: i64, max_bytes: i32) -> StreamFetchReq
     }
 }
 
-/// A batch of values.
+/// Builds a batch of values.
 pub(crate) fn batch(values: &[&str]) -> EncodedBatch {
     compressed(values, Codec::None)
 }
@@ -150,7 +150,7 @@ pub(crate) fn compressed(values: &[&str], codec: Codec) -> EncodedBatch {
     builder.finish(FinishOptions { compression, ..FinishOptions::default() }).unwrap()
 }
 
-/// Offsets and values of whole batches; fails on a cut one.
+/// Returns offsets and values of whole batches; fails on a truncated one.
 pub(crate) fn records(set: &RecordSet) -> Vec<(i64, String)> {
     let mut split = set.split();
     let mut found = Vec::new();
@@ -166,18 +166,18 @@ pub(crate) fn records(set: &RecordSet) -> Vec<(i64, String)> {
     found
 }
 
-/// Values with their offsets from `first` on.
+/// Returns values with their offsets from `first` on.
 pub(crate) fn numbered(first: i64, values: &[&str]) -> Vec<(i64, String)> {
     (first..).zip(values.iter().map(|value| (*value).to_owned())).collect()
 }
 
-/// Creates a topic behind the server's back.
+/// Creates a topic in the engine, without a protocol in between.
 pub(crate) async fn topic(server: &TestServer, name: &str, partitions: u32) {
     let spec = floe::TopicSpec::new(name).partitions(partitions);
     server.client().admin().create_topic(spec).await.unwrap();
 }
 
-/// Fails the test where it would wait for ever.
+/// Fails a test that would hang.
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(LIMIT, future).await.expect("no answer in time")
 }

@@ -1,4 +1,4 @@
-//! StreamFetch: pushes, acknowledgements, ends.
+//! StreamFetch: replies, acknowledgements, and the end of streams.
 
 use floe_server::testkit::TestServer;
 use floe_wire::fluvio::{ErrorCode, OffsetUpdate, UpdateOffsetsReply, UpdateOffsetsRequest};
@@ -9,7 +9,7 @@ async fn acknowledge(peer: &mut Peer, stream_id: u32, offset: i64) -> i32 {
     peer.send(&UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset, stream_id }] }).await
 }
 
-/// Acknowledges and takes the answer, which comes before anything that it sets free.
+/// Acknowledges, and takes the reply, which precedes the records that it releases.
 async fn acknowledged(peer: &mut Peer, stream_id: u32, offset: i64) {
     let id = acknowledge(peer, stream_id, offset).await;
     accepted(&peer.reply::<UpdateOffsetsRequest>(id).await);
@@ -20,7 +20,7 @@ fn accepted(reply: &UpdateOffsetsReply) {
 }
 
 #[tokio::test]
-async fn a_stream_sends_once_and_waits_for_the_acknowledgement() {
+async fn stream_waits_for_each_acknowledgement() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let (mut writer, mut reader) = (Peer::data(&server).await, Peer::data(&server).await);
@@ -34,7 +34,7 @@ async fn a_stream_sends_once_and_waits_for_the_acknowledgement() {
     reader.nothing_was_pushed().await;
     acknowledged(&mut reader, 1, 2).await;
     assert_eq!(records(&reader.pushed(id).await.partition.records), numbered(2, &["c"]));
-    // At the end: whatever comes next is sent without being asked for.
+    // At the end of the partition, the stream sends new records without a request.
     acknowledged(&mut reader, 1, 3).await;
     reader.nothing_was_pushed().await;
     writer.produce("t", &[batch(&["d"])]).await;
@@ -42,7 +42,7 @@ async fn a_stream_sends_once_and_waits_for_the_acknowledgement() {
 }
 
 #[tokio::test]
-async fn a_stream_begins_with_the_batch_that_holds_its_offset_and_can_be_moved_back() {
+async fn stream_starts_with_the_batch_of_its_offset_and_can_be_rewound() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
@@ -54,7 +54,7 @@ async fn a_stream_begins_with_the_batch_that_holds_its_offset_and_can_be_moved_b
     assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(3, &["d"]));
     acknowledged(&mut peer, 1, 0).await;
     assert_eq!(records(&peer.pushed(id).await.partition.records), numbered(0, &["a", "b", "c"]));
-    // Also while the stream waits for more.
+    // A stream that waits for records can be rewound, too.
     acknowledged(&mut peer, 1, 4).await;
     peer.nothing_was_pushed().await;
     acknowledged(&mut peer, 1, 3).await;
@@ -81,7 +81,7 @@ async fn replies_hold_whole_batches_and_at_least_one() {
 }
 
 #[tokio::test]
-async fn an_answer_is_no_larger_than_the_server_allows_whatever_the_client_asks_for() {
+async fn replies_respect_the_server_limit() {
     let length = batch(&["a"]).len();
     let mut limits = floe_server::Limits::default();
     limits.response_bytes = 2 * length;
@@ -111,13 +111,13 @@ async fn streams_of_one_connection_do_not_wait_for_each_other() {
     writer.produce("two", &[batch(&["x"])]).await;
     let reply = reader.pushed(two).await;
     assert_eq!((reply.topic.as_str(), reply.stream_id), ("two", 2));
-    // Unacknowledged, it keeps nobody else.
+    // An unacknowledged stream does not block others.
     writer.produce("one", &[batch(&["y"])]).await;
     assert_eq!(reader.pushed(one).await.stream_id, 1);
 }
 
 #[tokio::test]
-async fn places_where_no_stream_can_begin() {
+async fn invalid_start_offsets() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
@@ -137,13 +137,13 @@ async fn places_where_no_stream_can_begin() {
         let reply = peer.pushed(id).await;
         assert_eq!((reply.partition.error_code, reply.stream_id), (ErrorCode::NotLeaderForPartition, 0));
     }
-    // Nothing of this harms the connection, and refused streams take no number.
+    // The connection still works, and refused streams take no id.
     let id = peer.open("t", 0, 1000).await;
     assert_eq!(peer.pushed(id).await.stream_id, 4);
 }
 
 #[tokio::test]
-async fn acknowledgements_that_mean_nothing_and_those_that_go_too_far() {
+async fn ignored_and_invalid_acknowledgements() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut peer = Peer::data(&server).await;
@@ -161,13 +161,13 @@ async fn acknowledgements_that_mean_nothing_and_those_that_go_too_far() {
     acknowledged(&mut peer, 1, 5).await;
     let end = peer.pushed(id).await.partition.error_code;
     assert_eq!(end, ErrorCode::Other("start offset: 5 is greater than leo: 1".to_owned()));
-    // The stream is over, acknowledging it is not an error.
+    // The stream has ended; acknowledging it is no error.
     acknowledged(&mut peer, 1, 0).await;
     peer.nothing_was_pushed().await;
 }
 
 #[tokio::test]
-async fn a_deleted_topic_is_told_to_every_stream() {
+async fn topic_deletion_ends_its_streams() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 2).await;
     let mut peer = Peer::data(&server).await;
@@ -184,7 +184,7 @@ async fn a_deleted_topic_is_told_to_every_stream() {
 }
 
 #[tokio::test]
-async fn a_connection_opens_so_many_streams_and_no_more() {
+async fn streams_per_connection_are_limited() {
     let mut limits = floe_server::Limits::default();
     limits.streams = 2;
     let server = TestServer::with_limits(limits).await.unwrap();

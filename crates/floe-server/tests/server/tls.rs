@@ -1,4 +1,4 @@
-//! TLS: who is let in, and that everything works behind it.
+//! TLS: which clients the server admits, and that everything works over it.
 
 use std::{
     path::{Path, PathBuf},
@@ -7,7 +7,7 @@ use std::{
 
 use floe::{Client, ErrorKind, TopicSpec, consumer::StartAt};
 use floe_server::{ServeOptions, ServerTls, testkit::TestServer};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use floe_testkit::certificates::Authority;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -17,29 +17,12 @@ use crate::peer::{Peer, within};
 
 const DOMAIN: &str = "streams.example";
 
-struct Authority(CertifiedIssuer<'static, KeyPair>);
-
-impl Authority {
-    fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
-    }
-
-    /// Certificate and key for these names.
-    fn vouch(&self, names: &[&str]) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
-        let certificate = CertificateParams::new(names).unwrap().signed_by(&key, &self.0).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn server(&self, clients: Option<&Self>) -> ServerTls {
-        let (certificate, key) = self.vouch(&[DOMAIN, &format!("floe-spu-5001.{DOMAIN}")]);
-        let clients = clients.map(|clients| clients.0.pem());
-        ServerTls::from_pem(certificate.as_bytes(), key.as_bytes(), clients.as_deref().map(str::as_bytes))
-            .unwrap()
-    }
+/// TLS options of a server that `authority` certifies; with `clients`, clients need a certificate of that authority.
+fn server_tls(authority: &Authority, clients: Option<&Authority>) -> ServerTls {
+    let (certificate, key) = authority.issue(&[DOMAIN, &format!("floe-spu-5001.{DOMAIN}")]);
+    let clients = clients.map(Authority::pem);
+    ServerTls::from_pem(certificate.as_bytes(), key.as_bytes(), clients.as_deref().map(str::as_bytes))
+        .unwrap()
 }
 
 async fn start(tls: ServerTls) -> TestServer {
@@ -72,27 +55,27 @@ async fn round_trip(client: &Client) {
 }
 
 #[tokio::test]
-async fn records_go_in_and_out_encrypted() {
-    let (authority, folder) = (Authority::new(), tempfile::tempdir().unwrap());
-    let server = start(authority.server(None)).await;
-    let ca = file(folder.path(), "ca.pem", &authority.0.pem());
+async fn records_are_sent_and_read_encrypted() {
+    let (authority, folder) = (Authority::default(), tempfile::tempdir().unwrap());
+    let server = start(server_tls(&authority, None)).await;
+    let ca = file(folder.path(), "ca.pem", &authority.pem());
     let client = within(Client::connect(&url(&server, &ca, ""))).await.unwrap();
     within(round_trip(&client)).await;
-    // Who trusts another authority does not talk to this server.
-    let other = file(folder.path(), "other.pem", &Authority::new().0.pem());
+    // A client that trusts another authority refuses this server.
+    let other = file(folder.path(), "other.pem", &Authority::default().pem());
     let error = within(Client::connect(&url(&server, &other, ""))).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TlsFailed, "{error}");
 }
 
 #[tokio::test]
-async fn clients_show_a_certificate_if_they_must() {
-    let (ours, theirs, folder) = (Authority::new(), Authority::new(), tempfile::tempdir().unwrap());
-    let tls = ours.server(Some(&theirs));
+async fn client_certificates_are_verified() {
+    let (ours, theirs, folder) = (Authority::default(), Authority::default(), tempfile::tempdir().unwrap());
+    let tls = server_tls(&ours, Some(&theirs));
     assert!(tls.needs_client_certificate());
     let server = start(tls).await;
-    let ca = file(folder.path(), "ca.pem", &ours.0.pem());
+    let ca = file(folder.path(), "ca.pem", &ours.pem());
     let with = |authority: &Authority, name: &str| {
-        let (certificate, key) = authority.vouch(&["client.example"]);
+        let (certificate, key) = authority.issue(&["client.example"]);
         let certificate = file(folder.path(), &format!("{name}.pem"), &certificate);
         let key = file(folder.path(), &format!("{name}-key.pem"), &key);
         url(&server, &ca, &format!("&cert={}&key={}", certificate.display(), key.display()))
@@ -107,12 +90,12 @@ async fn clients_show_a_certificate_if_they_must() {
 
 #[tokio::test]
 async fn plain_clients_are_turned_away_and_http_stays_plain() {
-    let server = start(Authority::new().server(None)).await;
+    let server = start(server_tls(&Authority::default(), None)).await;
     for address in [server.addresses().fluvio_sc, server.addresses().fluvio_spu] {
         let mut peer = Peer::connect(address).await;
         peer.send_bytes(&[0, 0, 0, 20, 0, 18, 0, 2, 0, 0, 0, 1]).await;
         let mut rest = Vec::new();
-        // What comes is an alert or a reset, and then nothing.
+        // The server sends an alert or a reset, and no more.
         let _ = within(peer.socket.read_to_end(&mut rest)).await;
         assert!(rest.len() < 64, "{rest:?}");
     }
@@ -128,9 +111,9 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
 }
 
 #[tokio::test]
-async fn a_handshake_that_never_ends_is_given_up() {
+async fn incomplete_handshake_times_out() {
     let mut options = ServeOptions::default();
-    options.tls = Some(Authority::new().server(None));
+    options.tls = Some(server_tls(&Authority::default(), None));
     options.limits.handshake_timeout = Duration::from_millis(50);
     let server = TestServer::with("memory:", options).await.unwrap();
     for begun in [&[][..], &[0x16, 3, 1]] {
@@ -141,10 +124,10 @@ async fn a_handshake_that_never_ends_is_given_up() {
 }
 
 #[test]
-fn what_does_not_belong_together_is_refused() {
-    let authority = Authority::new();
-    let (certificate, key) = authority.vouch(&["a.example"]);
-    let (_, other_key) = authority.vouch(&["b.example"]);
+fn mismatched_certificates_are_refused() {
+    let authority = Authority::default();
+    let (certificate, key) = authority.issue(&["a.example"]);
+    let (_, other_key) = authority.issue(&["b.example"]);
     for (certificate, key, clients) in [
         (&certificate, &other_key, None),
         (&key, &key, None),

@@ -1,4 +1,4 @@
-//! The Walrus front-end by bare frames.
+//! The Walrus front-end, by raw frames.
 
 use floe_server::testkit::TestServer;
 use floe_wire::{
@@ -82,7 +82,7 @@ async fn all_readers_share_one_cursor_and_it_outlives_the_server() {
 }
 
 #[tokio::test]
-async fn a_topic_made_again_is_read_from_its_beginning() {
+async fn recreated_topic_is_read_from_its_beginning() {
     let server = TestServer::start().await.unwrap();
     let mut peer = WalrusPeer::connect(&server).await;
     for round in 0..2 {
@@ -90,7 +90,7 @@ async fn a_topic_made_again_is_read_from_its_beginning() {
         peer.ask(format!("PUT t {round}")).await;
         assert_eq!(peer.ask("GET t").await, format!("OK {round}"));
         server.client().admin().delete_topic("t").await.unwrap();
-        // Told by the engine's watch, by and by.
+        // The catalog learns of the deletion from the engine's watch, with a delay.
         let gone = async { while peer.ask("STATE t").await != "ERR unknown topic t" {} };
         within(gone).await;
     }
@@ -111,7 +111,8 @@ async fn batches_of_entries() {
     assert_eq!(peer.ask("BATCH_GET t 2 1000").await, "OK 1 3 b c");
     assert_eq!(peer.ask("BATCH_GET t 2 1000").await, "EMPTY");
     assert!(peer.ask("BATCH_PUT t 2 1 a").await.starts_with("ERR BATCH_PUT"));
-    // Longer than any other command may be; at least one entry whatever its size.
+    // `BATCH_PUT` may exceed the limit of other commands, and `BATCH_GET` returns at least one entry, whatever its
+    // size.
     let long = "x".repeat(MAX_FRAME_LEN);
     assert_eq!(peer.ask(format!("BATCH_PUT t 2 {0} {long} {0} {long}", long.len())).await, "OK 2");
     assert_eq!(peer.ask("BATCH_GET t 5 100").await, format!("OK 1 {} {long}", long.len()));
@@ -119,13 +120,13 @@ async fn batches_of_entries() {
 }
 
 #[tokio::test]
-async fn a_request_above_the_limit_is_refused_at_its_length() {
+async fn oversize_request_is_refused_at_its_length() {
     let server = TestServer::start().await.unwrap();
     for length in [0, u32::MAX, 65_537, 5 << 20] {
         let mut peer = WalrusPeer::connect(&server).await;
         peer.socket.write_all(&length.to_le_bytes()).await.unwrap();
         if length == 65_537 {
-            // It could still become a batch, which may be longer.
+            // A length above the limit could still belong to a batch.
             peer.socket.write_all(b"PUT t x").await.unwrap();
         }
         assert_eq!(peer.answer().await, "ERR invalid frame length", "{length}");
@@ -156,7 +157,7 @@ async fn walrus_and_fluvio_share_their_topics() {
 }
 
 #[tokio::test]
-async fn a_packed_entry_is_its_records_for_fluvio_and_itself_for_walrus() {
+async fn packed_entry_is_records_for_fluvio_and_an_entry_for_walrus() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let mut builder = BatchBuilder::new(256);
@@ -175,7 +176,7 @@ async fn a_packed_entry_is_its_records_for_fluvio_and_itself_for_walrus() {
     assert_eq!(walrus.ask("GET t").await, "OK before");
     assert_eq!(walrus.ask("GET t").await.as_bytes(), [b"OK ", &entry["PUT t ".len()..]].concat());
     assert_eq!(walrus.ask("GET t").await, "OK floe1:not a batch");
-    // A packed batch that was damaged on its way is not stored.
+    // A packed batch with a wrong checksum is not stored.
     let mut bytes = packed.to_bytes().to_vec();
     *bytes.last_mut().unwrap() ^= 1;
     let damaged = floe_wire::batch::EncodedBatch::parse(bytes.into()).unwrap();
@@ -186,11 +187,11 @@ async fn a_packed_entry_is_its_records_for_fluvio_and_itself_for_walrus() {
 }
 
 #[tokio::test]
-async fn records_that_nobody_can_read_are_left_out() {
+async fn unreadable_records_are_skipped() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 1).await;
     let (mut walrus, mut fluvio) = (WalrusPeer::connect(&server).await, Peer::data(&server).await);
-    // Sound as a batch, but it says that it has more records than there are.
+    // The checksum is right, but the header counts more records than there are.
     let mut bytes = batch(&["x"]).to_bytes().to_vec();
     bytes[57..61].copy_from_slice(&9_u32.to_be_bytes());
     let checksum = crc32c::crc32c(&bytes[21..]);
@@ -207,7 +208,7 @@ async fn records_that_nobody_can_read_are_left_out() {
 }
 
 #[tokio::test]
-async fn topics_with_partitions_are_written_and_read_in_turn() {
+async fn partitions_are_written_and_read_in_turn() {
     let server = TestServer::start().await.unwrap();
     topic(&server, "t", 3).await;
     let mut peer = WalrusPeer::connect(&server).await;

@@ -1,10 +1,9 @@
-//! Many seeds, each of which is one run and no other: `cargo simulate`. `FLOE_SIM_SEEDS` says how many, `FLOE_SIM_SEED`
-//! names one.
+//! Reproducible runs of many seeds: `cargo simulate`. `FLOE_SIM_SEEDS` sets their number, `FLOE_SIM_SEED` a single seed.
 
 use floe_sim::{Kind, Simulation, Sweep, sweep};
 
-/// Runs without faults would prove little.
-fn is_worth_something(sweep: Sweep) {
+/// Checks that the runs stored records and broke connections.
+fn check_coverage(sweep: Sweep) {
     println!("{sweep:?}");
     if sweep.runs >= 50 {
         assert!(sweep.records > 5 * sweep.runs && sweep.broken > sweep.runs, "{sweep:?}");
@@ -13,17 +12,17 @@ fn is_worth_something(sweep: Sweep) {
 
 #[test]
 fn fluvio() {
-    is_worth_something(sweep(Kind::Fluvio, 300));
+    check_coverage(sweep(Kind::Fluvio, 300));
 }
 
 #[test]
 fn walrus() {
-    is_worth_something(sweep(Kind::Walrus, 300));
+    check_coverage(sweep(Kind::Walrus, 300));
 }
 
 #[test]
 fn leaders() {
-    is_worth_something(sweep(Kind::Leaders, 300));
+    check_coverage(sweep(Kind::Leaders, 300));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Encodes records straight into the batch that will be sent.
+//! Encodes records straight into the buffer of the finished batch.
 
 use bytes::Bytes;
 
@@ -12,20 +12,20 @@ use super::{
 use crate::{
     WireError,
     compress::{Codec, Compression, compress},
-    varint::{self, Head},
+    varint::{self, HeadWriter},
 };
 
-/// Where the records begin: after the header and the count.
+/// Position of the first record: after the header and the count.
 const RECORDS_START: usize = HEADER_LEN + 4;
 
-/// Where the checksum is stored.
+/// Position of the checksum in the header.
 const CHECKSUM_FIELD: std::ops::Range<usize> = 17..CHECKSUM_START;
 
 /// Most bytes of a record besides its key, value and headers: length, attributes, two deltas, key flag, two lengths,
 /// header count.
 const RECORD_OVERHEAD: usize = 5 + 1 + 5 + 5 + 1 + 5 + 5 + 1;
 
-/// How a finished batch is compressed and whom it names as its producer. Default: plain, nobody.
+/// Compression and producer identity of a finished batch. Default: uncompressed, no producer.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FinishOptions {
     /// Codec, level and threshold.
@@ -34,7 +34,7 @@ pub struct FinishOptions {
     pub producer: ProducerIdentity,
 }
 
-/// A batch under construction: one growing buffer that records are encoded into as they come.
+/// A batch under construction: one growing buffer that each record is encoded into on arrival.
 ///
 /// Times are milliseconds since the Unix epoch. A batch keeps the time of its first record and 32-bit differences to
 /// it: about 24 days each way. If the first time is zero or negative, no record of the batch has a time.
@@ -55,7 +55,7 @@ pub struct FinishOptions {
 /// ```
 #[derive(Debug)]
 pub struct BatchBuilder {
-    /// Header and count stay zero until the end.
+    /// Header and count, zero until [`BatchBuilder::finish`]; then the records.
     buffer: Vec<u8>,
     trailer: TrailerBuilder,
     count: u32,
@@ -64,15 +64,16 @@ pub struct BatchBuilder {
 }
 
 impl BatchBuilder {
-    /// An empty batch with room for `capacity` bytes, header included. It grows when needed.
+    /// Creates an empty batch with room for `capacity` bytes, header included. It grows when needed.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        let mut buffer = Vec::with_capacity(capacity.clamp(RECORDS_START, MAX_BATCH_LEN) + Head::EXCESS);
+        let mut buffer =
+            Vec::with_capacity(capacity.clamp(RECORDS_START, MAX_BATCH_LEN) + HeadWriter::EXCESS);
         buffer.resize(RECORDS_START, 0);
         Self { buffer, trailer: TrailerBuilder::default(), count: 0, first_timestamp: -1, max_timestamp: -1 }
     }
 
-    /// Appends a record and returns its index in the batch. On an error nothing was appended.
+    /// Appends a record and returns its index in the batch. On an error nothing is appended.
     ///
     /// # Errors
     /// [`WireError::TooLarge`] when the batch would pass [`MAX_BATCH_LEN`]; [`WireError::OutOfRange`] when `timestamp`
@@ -105,8 +106,8 @@ impl BatchBuilder {
             return Err(WireError::TooLarge { what: "record batch", size, limit: MAX_BATCH_LEN });
         }
 
-        self.buffer.reserve(record + Head::EXCESS);
-        let mut head = Head::new(&mut self.buffer);
+        self.buffer.reserve(record + HeadWriter::EXCESS);
+        let mut head = HeadWriter::new(&mut self.buffer);
         head.varint(len_of(body));
         head.byte(0);
         head.varint(delta);
@@ -142,7 +143,7 @@ impl BatchBuilder {
         Ok(index)
     }
 
-    /// Upper bound of the bytes that a record adds to a batch; cheap.
+    /// Returns an upper bound of the bytes that a record adds to a batch, without encoding it.
     #[inline]
     #[must_use]
     pub fn record_len(key: Option<&[u8]>, value: &[u8], headers: &[(&str, &[u8])]) -> usize {
@@ -150,29 +151,29 @@ impl BatchBuilder {
         payload.saturating_add(RECORD_OVERHEAD).saturating_add(headers_bound(headers))
     }
 
-    /// Whether a record of this time can join the batch: the format keeps 32-bit differences to the first record's
-    /// time. A record that cannot opens the next batch.
+    /// Returns whether a record of this time can join the batch: the format keeps 32-bit differences to the first
+    /// record's time. The record opens the next batch otherwise.
     #[inline]
     #[must_use]
     pub fn accepts_timestamp(&self, timestamp: i64) -> bool {
         self.timestamp_delta(timestamp).is_ok()
     }
 
-    /// Size of the whole batch so far in bytes, uncompressed.
+    /// Returns the uncompressed size of the whole batch so far, in bytes.
     #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.buffer.len() + self.trailer.len()
     }
 
-    /// How many records were appended.
+    /// Returns the number of records appended so far.
     #[inline]
     #[must_use]
     pub fn count(&self) -> u32 {
         self.count
     }
 
-    /// Whether no record was appended.
+    /// Returns whether no record was appended.
     #[inline]
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -183,7 +184,8 @@ impl BatchBuilder {
     /// enough, and it becomes smaller.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] if the batch is empty; [`WireError::Compression`] if the codec has no such level.
+    /// [`WireError::Malformed`] if the batch is empty; [`WireError::Compression`] if the codec has no such level;
+    /// [`WireError::CodecNotCompiled`] if the codec's Cargo feature is off.
     pub fn finish(self, options: FinishOptions) -> Result<EncodedBatch, WireError> {
         let Self { mut buffer, trailer, count, first_timestamp, max_timestamp } = self;
         let last_offset_delta = i32::try_from(i64::from(count) - 1)
@@ -220,8 +222,8 @@ impl BatchBuilder {
     }
 }
 
-/// Closes a batch whose bytes are in `buffer`, with room for the header in front of the record section: compresses it,
-/// if that makes it smaller, and fills in the header. Length, checksum and codec of `header` are not looked at.
+/// Closes a batch whose record section is in `buffer` behind room for the header: compresses it, if that makes it
+/// smaller, and fills in the header. Sets length, checksum and codec of `header`.
 pub(super) fn seal(
     mut header: BatchHeader,
     mut buffer: Vec<u8>,
@@ -245,7 +247,7 @@ pub(super) fn seal(
     Ok(EncodedBatch::built(header, Bytes::from(buffer)))
 }
 
-/// Overwrites a part of the header, which every buffer here begins with.
+/// Overwrites a part of the header at the start of `buffer`.
 fn put_at(buffer: &mut [u8], range: std::ops::Range<usize>, bytes: &[u8]) {
     if let Some(field) = buffer.get_mut(range) {
         field.copy_from_slice(bytes);
@@ -288,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_header_names_producer_and_times() {
+    fn the_header_holds_producer_and_times() {
         let mut builder = BatchBuilder::new(256);
         for timestamp in [T0, T0 + 9, T0 - 3] {
             builder.append(timestamp, None, b"v", &[]).unwrap();
@@ -311,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_too_large_for_the_batch_leaves_it_as_it_was() {
+    fn a_record_too_large_for_the_batch_leaves_it_unchanged() {
         let mut builder = BatchBuilder::new(64);
         builder.append(T0, None, b"kept", &[("h", b"1")]).unwrap();
         let len = builder.len();
@@ -368,8 +370,9 @@ mod tests {
         assert!(!extreme.accepts_timestamp(i64::MAX), "the difference does not wrap");
     }
 
+    #[cfg(feature = "zstd")]
     #[test]
-    fn short_and_incompressible_batches_stay_plain() {
+    fn short_and_incompressible_batches_stay_uncompressed() {
         let finish = |value: &[u8], threshold| {
             let mut builder = BatchBuilder::new(64);
             builder.append(T0, None, value, &[("name", b"value")]).unwrap();
@@ -387,15 +390,16 @@ mod tests {
         ] {
             let batch = finish(value, threshold);
             assert_eq!(batch.header().attributes.codec(), Ok(codec));
-            assert!(batch.header().attributes.has_trailer(), "the flag is kept beside the codec");
+            assert!(batch.header().attributes.has_trailer(), "the trailer flag is kept beside the codec");
             let record = batch.records().unwrap().next().unwrap().unwrap();
             assert_eq!(record.value, value);
             assert_eq!(record.headers.get("name"), Some(&b"value"[..]));
         }
     }
 
+    #[cfg(feature = "zstd")]
     #[test]
-    fn a_level_that_the_codec_lacks_is_refused() {
+    fn an_unknown_level_is_refused() {
         let mut builder = BatchBuilder::new(64);
         builder.append(T0, None, &[b'a'; 2_000], &[]).unwrap();
         let compression = Compression { level: Some(99), ..Compression::new(Codec::Zstd) };

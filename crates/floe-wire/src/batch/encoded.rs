@@ -5,21 +5,21 @@ use bytes::{BufMut, Bytes, BytesMut};
 use super::header::{BatchHeader, HEADER_LEN};
 use crate::WireError;
 
-/// Bytes at the start of a batch that may differ from those it was received or encoded with: the header.
+/// Length of the prefix, the part of a batch that may differ from the received or encoded bytes: the header.
 pub const PREFIX_LEN: usize = HEADER_LEN;
 
 /// One complete record batch: its bytes and its decoded header. Cloning copies pointers, never records.
 ///
-/// The header may say something else than the bytes: [`EncodedBatch::with_base_offset`] and
+/// The header may differ from the bytes: [`EncodedBatch::with_base_offset`] and
 /// [`EncodedBatch::reissued`] replace only the header. Write [`EncodedBatch::prefix`] followed by
 /// [`EncodedBatch::rest`], or take [`EncodedBatch::to_bytes`].
 #[derive(Debug, Clone)]
 pub struct EncodedBatch {
     header: BatchHeader,
     bytes: Bytes,
-    /// The checksum was computed from these very bytes in this process: computing it again would tell nothing.
+    /// Whether this process has computed the checksum from these very bytes and need not verify it.
     verified: bool,
-    /// This process has given the records one offset each, or has seen that they have: looking would tell nothing.
+    /// Whether this process has given the records one offset each, or has checked that they occupy one each.
     dense: bool,
 }
 
@@ -32,7 +32,7 @@ impl PartialEq for EncodedBatch {
 impl Eq for EncodedBatch {}
 
 impl EncodedBatch {
-    /// Takes exactly one complete batch. The checksum is not verified: see [`EncodedBatch::verify_checksum`].
+    /// Parses exactly one complete batch. The checksum is not verified: see [`EncodedBatch::verify_checksum`].
     ///
     /// # Errors
     /// As [`BatchHeader::decode`]; also [`WireError::Truncated`] or [`WireError::Malformed`] when there are fewer or
@@ -52,83 +52,83 @@ impl EncodedBatch {
         Ok(Self { header, bytes, verified: false, dense: false })
     }
 
-    /// For one complete batch whose header was decoded already.
+    /// Wraps one complete batch whose header is already decoded.
     pub(super) fn from_parts(header: BatchHeader, bytes: Bytes) -> Self {
         Self { header, bytes, verified: false, dense: false }
     }
 
-    /// For bytes that were encoded just now, with their checksum.
+    /// Wraps bytes that this process has just encoded with their checksum.
     pub(super) fn built(header: BatchHeader, bytes: Bytes) -> Self {
         Self { header, bytes, verified: true, dense: false }
     }
 
-    /// For records that occupy one offset each.
+    /// Marks the records as dense: one offset each, without holes.
     pub(super) fn dense(self) -> Self {
         Self { dense: true, ..self }
     }
 
-    /// The same batch with another header, whose checksum is right.
+    /// Replaces the header by one with a correct checksum.
     pub(super) fn with_header(self, header: BatchHeader) -> Self {
         Self { header, ..self }
     }
 
-    /// Whether the records are known to occupy one offset each.
+    /// Returns whether the records are known to be dense.
     pub(super) fn is_dense(&self) -> bool {
         self.dense
     }
 
-    /// The decoded header, with the base offset as assigned.
+    /// Returns the decoded header, with the base offset as assigned.
     #[must_use]
     pub fn header(&self) -> &BatchHeader {
         &self.header
     }
 
-    /// Offset of the first record.
+    /// Returns the offset of the first record.
     #[must_use]
     pub fn base_offset(&self) -> i64 {
         self.header.base_offset
     }
 
-    /// Offset after the last one that the batch occupies.
+    /// Returns the offset after the last one that the batch occupies.
     #[must_use]
     pub fn next_offset(&self) -> i64 {
         self.header.next_offset()
     }
 
-    /// Size of the whole batch in bytes.
+    /// Returns the size of the whole batch in bytes.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a batch always has a header")]
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The same batch at another offset. Copies nothing.
+    /// Moves the batch to another offset. Copies nothing.
     #[must_use]
     pub fn with_base_offset(mut self, base_offset: i64) -> Self {
         self.header.base_offset = base_offset;
         self
     }
 
-    /// The same batch with another leader epoch. Copies nothing.
+    /// Sets another leader epoch. Copies nothing.
     #[must_use]
     pub fn with_leader_epoch(mut self, leader_epoch: i32) -> Self {
         self.header.leader_epoch = leader_epoch;
         self
     }
 
-    /// The first [`PREFIX_LEN`] bytes, with the base offset and leader epoch as assigned.
+    /// Returns the first [`PREFIX_LEN`] bytes, with the base offset and leader epoch as assigned.
     #[must_use]
     pub fn prefix(&self) -> [u8; PREFIX_LEN] {
         self.header.encode()
     }
 
-    /// Everything after the prefix.
+    /// Returns everything after the prefix.
     #[must_use]
     pub fn rest(&self) -> Bytes {
         self.bytes.slice(PREFIX_LEN..)
     }
 
-    /// The whole batch in one piece; copies only if the prefix was replaced since the bytes were made.
+    /// Returns the whole batch in one piece. Copies only if the prefix differs from the bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         let prefix = self.prefix();
@@ -141,8 +141,8 @@ impl EncodedBatch {
         out.freeze()
     }
 
-    /// Compares the stored checksum with the bytes; free for a batch that was built in this process, or that came out of
-    /// [`EncodedBatch::verified`].
+    /// Compares the stored checksum with the bytes. Costs nothing for a batch that this process has built, or that
+    /// [`EncodedBatch::verified`] has returned.
     ///
     /// # Errors
     /// [`WireError::Checksum`] when they differ.
@@ -161,17 +161,17 @@ impl EncodedBatch {
         })
     }
 
-    /// The same batch, which remembers that its checksum is right: whoever takes it over need not read it again.
+    /// Verifies the checksum and returns the batch marked as verified: later verifications of it cost nothing.
     ///
     /// # Errors
-    /// [`WireError::Checksum`] when it is not.
+    /// [`WireError::Checksum`] when the checksum is wrong.
     pub fn verified(mut self) -> Result<Self, WireError> {
         self.verify_checksum()?;
         self.verified = true;
         Ok(self)
     }
 
-    /// The bytes as they were received or encoded; the prefix may hold another base offset.
+    /// Returns the bytes as received or encoded; their prefix may hold another base offset.
     pub(crate) fn raw(&self) -> &Bytes {
         &self.bytes
     }
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn another_place_changes_the_prefix_and_nothing_else() {
+    fn another_offset_or_epoch_changes_the_prefix_alone() {
         let batch = batch();
         let moved = batch.clone().with_base_offset(0x0102_0304).with_leader_epoch(9);
         assert_eq!((moved.base_offset(), moved.next_offset()), (0x0102_0304, 0x0102_0306));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_right_checksum_is_remembered() {
+    fn a_verified_checksum_is_remembered_and_a_wrong_one_refused() {
         let good = batch().to_bytes();
         let verified = EncodedBatch::parse(good.clone()).unwrap().verified().unwrap();
         assert!(verified.verified);

@@ -13,7 +13,7 @@ pub const LENGTH_END: usize = 12;
 /// Largest whole batch that a Fluvio SPU (platform 0.18) accepts, in bytes; floe keeps the same limit everywhere.
 pub const MAX_BATCH_LEN: usize = 33_554_432;
 
-/// Byte after the checksum field: the checksum covers everything from here to the end of the batch.
+/// Position after the checksum field. The checksum covers the bytes from here to the end of the batch.
 pub(crate) const CHECKSUM_START: usize = 21;
 
 /// The magic of the only batch version.
@@ -29,35 +29,36 @@ impl Attributes {
     /// The record section ends in a floe trailer with record headers. Fluvio servers and clients ignore the bit.
     pub const TRAILER: i16 = 0x0100;
 
-    /// The codec of the record section.
+    /// Returns the codec of the record section.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] for the codec numbers 5 to 7, which mean nothing.
+    /// [`WireError::Malformed`] for the codec numbers 5 to 7, which are unassigned.
     pub fn codec(self) -> Result<Codec, WireError> {
         Codec::from_code(self.0 & 0b111)
     }
 
-    /// Whether a schema id follows the header.
+    /// Returns whether a schema id follows the header.
     #[must_use]
     pub fn has_schema(self) -> bool {
         self.0 & Self::SCHEMA != 0
     }
 
-    /// Whether a trailer with record headers ends the record section.
+    /// Returns whether a trailer with record headers ends the record section.
     #[must_use]
     pub fn has_trailer(self) -> bool {
         self.0 & Self::TRAILER != 0
     }
 }
 
-/// Who wrote a batch, and which of its records comes first: makes a repeated batch recognisable.
+/// Producer of a batch and sequence number of its first record. A log recognises a retried batch by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProducerIdentity {
     /// Identifies one producer instance; -1 means none.
     pub id: i64,
-    /// Raised when the same producer starts again; -1 means none.
+    /// Raised when the same producer restarts; -1 means none.
     pub epoch: i16,
-    /// Number of the first record within this producer and partition; wraps within `0..=i32::MAX`; -1 means none.
+    /// Sequence number of the first record within this producer and partition; wraps within `0..=i32::MAX`; -1 means
+    /// none.
     pub first_sequence: i32,
 }
 
@@ -65,7 +66,7 @@ impl ProducerIdentity {
     /// The identity of a batch that names no producer.
     pub const NONE: Self = Self { id: -1, epoch: -1, first_sequence: -1 };
 
-    /// Whether a producer is named.
+    /// Returns whether the identity names a producer.
     #[must_use]
     pub fn is_some(&self) -> bool {
         self.id >= 0
@@ -81,7 +82,7 @@ impl Default for ProducerIdentity {
 /// The decoded header of a record batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchHeader {
-    /// Offset of the first record; assigned by whoever appends the batch to a partition.
+    /// Offset of the first record; assigned by the leader that appends the batch to a partition.
     pub base_offset: i64,
     /// Bytes that follow the length field; the whole batch is 12 bytes longer.
     pub batch_len: i32,
@@ -97,12 +98,13 @@ pub struct BatchHeader {
     pub first_timestamp: i64,
     /// Largest record timestamp, milliseconds since the Unix epoch.
     pub max_timestamp: i64,
-    /// Who wrote the batch.
+    /// Producer of the batch.
     pub producer: ProducerIdentity,
 }
 
 impl BatchHeader {
-    /// Of a batch that begins at offset 0 and has no leader yet; length and checksum come when it is sealed.
+    /// Creates the header of a batch that begins at offset 0 and has no leader epoch. Sealing the batch sets length
+    /// and checksum.
     pub(super) fn unsealed(
         attributes: Attributes,
         last_offset_delta: i32,
@@ -122,7 +124,7 @@ impl BatchHeader {
         }
     }
 
-    /// Decodes the header at the start of `input` without looking at what follows it.
+    /// Decodes the header at the start of `input` and ignores the bytes after it.
     ///
     /// # Errors
     /// [`WireError::Truncated`] if there are fewer than [`HEADER_LEN`] bytes; [`WireError::Malformed`] for a wrong
@@ -168,7 +170,7 @@ impl BatchHeader {
         Ok(header)
     }
 
-    /// Length of the whole batch in bytes, header included.
+    /// Returns the length of the whole batch in bytes, header included.
     ///
     /// # Errors
     /// As [`BatchHeader::decode`] for the length field.
@@ -176,30 +178,31 @@ impl BatchHeader {
         whole_len(self.batch_len)
     }
 
-    /// Offset after the last one that the batch occupies.
+    /// Returns the offset after the last one that the batch occupies.
     #[must_use]
     pub fn next_offset(&self) -> i64 {
         self.base_offset.saturating_add(i64::from(self.last_offset_delta.max(-1)) + 1)
     }
 
-    /// How many offsets the batch occupies. May exceed the number of its records after compaction or a SmartModule.
+    /// Returns the number of offsets that the batch occupies. It may exceed the number of records after compaction or
+    /// a SmartModule.
     #[must_use]
     pub fn offset_span(&self) -> u32 {
         (i64::from(self.last_offset_delta.max(-1)) + 1).unsigned_abs().try_into().unwrap_or(u32::MAX)
     }
 
-    /// The checksum of a batch of this header and what follows it; the one in the header is not looked at.
+    /// Computes the checksum of a batch of this header and `rest`. Ignores the checksum in the header.
     pub(super) fn checksum_before(&self, rest: &[u8]) -> u32 {
         let header = self.encode();
         let covered = header.get(CHECKSUM_START..).unwrap_or_default();
         crc32c::crc32c_append(crc32c::crc32c(covered), rest)
     }
 
-    /// As [`BatchHeader::checksum_before`], for `len` bytes that follow `other` with a right checksum: they need not be
-    /// read again.
+    /// Computes the checksum of a batch of this header and the `len` bytes that follow `other`, without reading them.
+    /// The checksum of `other` must be correct.
     pub(super) fn checksum_instead_of(&self, other: &Self, len: usize) -> u32 {
-        // The checksum of two pieces is the sum of what each comes to alone, the first one moved on by the length of the
-        // second. So the difference of two first pieces, moved on, is the difference of the whole.
+        // CRC is linear: the checksum of two pieces is the first one's, shifted by the length of the second, xor the
+        // second one's. So the xor of two headers' checksums, shifted, is the xor of the batches' checksums.
         let difference = self.checksum_before(&[]) ^ other.checksum_before(&[]);
         other.checksum ^ crc32c::crc32c_combine(difference, 0, len)
     }
@@ -223,7 +226,7 @@ impl BatchHeader {
     }
 }
 
-/// Length of a whole batch from its length field, checked against the header's size and the limit.
+/// Returns the length of a whole batch from its length field, checked against the header's size and the limit.
 pub(crate) fn whole_len(batch_len: i32) -> Result<usize, WireError> {
     let after = usize::try_from(batch_len)
         .map_err(|_| WireError::malformed("record batch header", format!("negative length {batch_len}")))?;

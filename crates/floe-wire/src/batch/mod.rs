@@ -1,15 +1,14 @@
 //! The record batch: floe's only encoding of records.
 //!
 //! The layout is the Fluvio record batch (platform 0.18, magic 2), described byte by byte in
-//! `docs/formats/batch.md`. The same bytes lie in the producer's buffer, on the wire, on disk and in the consumer's
-//! hands:
+//! `docs/formats/batch.md`. Producer, wire, disk and consumer hold the same bytes:
 //!
 //! ```text
 //!  BatchBuilder ──finish──► EncodedBatch ──► wire, disk ──► split() ──► EncodedBatch ──records()──► RecordView
 //! ```
 //!
-//! The first 16 bytes (base offset, length, leader epoch) lie outside the checksum, so whoever assigns the offset
-//! replaces them and copies nothing: see [`EncodedBatch::with_base_offset`].
+//! The first 16 bytes (base offset, length, leader epoch) lie outside the checksum, so the leader of a partition
+//! assigns the offset without copying the records: see [`EncodedBatch::with_base_offset`].
 
 mod builder;
 mod encoded;

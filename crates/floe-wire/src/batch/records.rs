@@ -1,4 +1,4 @@
-//! Reads the records of a batch without copying them.
+//! Readers of a batch's records, without copying.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     encoded::EncodedBatch,
     header::{BatchHeader, HEADER_LEN},
-    trailer::{self, BorrowedHeaders, Entries, Headers, TrailerState},
+    trailer::{self, BorrowedHeaders, HeaderEntries, Headers, TrailerState},
 };
 use crate::{
     WireError,
@@ -15,19 +15,19 @@ use crate::{
     varint,
 };
 
-/// [`EncodedBatch::records`] decompresses at most this many bytes.
+/// Most bytes that [`EncodedBatch::records`] decompresses.
 pub const MAX_SECTION_LEN: usize = 256 * 1024 * 1024;
 
-/// A schema id, where a batch has one.
+/// Length of the schema id, where a batch has one.
 const SCHEMA_LEN: usize = 4;
 
-/// Least bytes after a record's length: attributes, two deltas, key flag, value length, header count. What claims less
-/// is not a record, and what seems to follow it need not be one either.
+/// Least bytes after a record's length: attributes, two deltas, key flag, value length, header count. A shorter length
+/// is damage, after which the position of the next record is unknown.
 const LEAST_BODY_LEN: usize = 6;
 
 impl EncodedBatch {
-    /// The records, decompressed if they are compressed (to at most [`MAX_SECTION_LEN`] bytes). The checksum is not
-    /// verified: see [`EncodedBatch::verify_checksum`].
+    /// Returns the records, decompressed to at most [`MAX_SECTION_LEN`] bytes if they are compressed. The checksum is
+    /// not verified: see [`EncodedBatch::verify_checksum`].
     ///
     /// # Errors
     /// As [`EncodedBatch::records_with_limit`].
@@ -35,18 +35,19 @@ impl EncodedBatch {
         self.records_with_limit(MAX_SECTION_LEN)
     }
 
-    /// The records, decompressed if they are compressed, to at most `limit` bytes.
+    /// Returns the records, decompressed to at most `limit` bytes if they are compressed.
     ///
     /// # Errors
     /// [`WireError::TooLarge`] beyond the limit; [`WireError::Compression`] when the records do not decompress;
-    /// [`WireError::Malformed`] for an unknown codec or an impossible count; [`WireError::Truncated`] without a count.
-    /// The header, and so the offset of the next batch, stays usable.
+    /// [`WireError::CodecNotCompiled`] when the codec's Cargo feature is off; [`WireError::Malformed`] for an unknown
+    /// codec or an impossible count; [`WireError::Truncated`] without a count. The header, and so the offset of the
+    /// next batch, stays usable.
     pub fn records_with_limit(&self, limit: usize) -> Result<Records, WireError> {
         self.records_by(&mut Decompressor::default(), limit)
     }
 
-    /// As [`EncodedBatch::records_with_limit`], for those who read many batches: the memory of compressed ones is used
-    /// again.
+    /// Returns the records like [`EncodedBatch::records_with_limit`]. The buffers of `decompressor` are reused from
+    /// batch to batch.
     ///
     /// # Errors
     /// As [`EncodedBatch::records_with_limit`].
@@ -77,13 +78,13 @@ pub struct RecordView<V = Bytes> {
     pub timestamp: Option<i64>,
     /// The key, if there is one; may be empty.
     pub key: Option<Bytes>,
-    /// The value, or what [`Records::next_as`] made of it.
+    /// The value, or the result of the closure of [`Records::next_as`].
     pub value: V,
     /// The headers.
     pub headers: Headers,
 }
 
-/// One record, borrowed: reading it touches no reference count.
+/// One record, borrowed from its batch: reading it changes no reference count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BorrowedRecord<'a> {
     /// Offset in the partition, once the batch has its base offset.
@@ -98,43 +99,44 @@ pub struct BorrowedRecord<'a> {
     pub headers: BorrowedHeaders<'a>,
 }
 
-/// The records of a batch, read as they are asked for.
+/// Iterator over the records of a batch, decoded one at a time.
 ///
-/// A record that does not decode is an error in its place, and reading goes on behind it; where not even its length can
-/// be trusted, the error is the last item. Offsets come from the records themselves, so holes are kept.
+/// A record that does not decode yields an error, and iteration continues with the next record. After an invalid
+/// length the next record cannot be found, and the error is the last item. Offsets come from the records themselves,
+/// so holes are kept.
 #[derive(Debug, Clone)]
 pub struct Records {
     /// The uncompressed record section: count, records, trailer.
     section: Bytes,
-    /// Where the next record begins.
+    /// Position of the next record.
     position: usize,
-    /// The entries of the trailer not used yet.
+    /// Range of the trailer's unread header entries.
     entries: Range<usize>,
     next_entry_index: u64,
     next_index: u32,
     batch: BatchFacts,
     trailer: TrailerState,
-    /// Known to be dense: see [`Records::is_dense`].
+    /// Whether the records are known to be dense: see [`Records::is_dense`].
     dense: bool,
 }
 
-/// What records need to know about their batch.
+/// Header fields needed to decode records.
 #[derive(Debug, Clone, Copy)]
 struct BatchFacts {
     count: u32,
-    /// From the first to the largest time; the format keeps no more than 32 bits of it.
+    /// Difference of the first and the largest time; the format keeps 32 bits of it.
     max_time_delta: i32,
     base_offset: i64,
     first_timestamp: i64,
 }
 
 impl Records {
-    /// For a section that was made from that of the batch.
+    /// Reads a section that was derived from that of the batch.
     pub(super) fn of_section(header: &BatchHeader, section: Bytes) -> Result<Self, WireError> {
         Self::new(header, section)
     }
 
-    /// Count, records, trailer.
+    /// Returns the uncompressed section: count, records, trailer.
     pub(super) fn section(&self) -> &Bytes {
         &self.section
     }
@@ -170,45 +172,46 @@ impl Records {
         })
     }
 
-    /// Whether no record was taken yet.
+    /// Returns whether no record was read yet.
     pub(super) fn is_untouched(&self) -> bool {
         self.next_index == 0
     }
 
-    /// The first and the largest time of the batch, as its header says.
+    /// Returns the first and the largest time of the batch, from its header.
     pub(super) fn times(&self) -> (i64, i64) {
         let BatchFacts { first_timestamp, max_time_delta, .. } = self.batch;
         (first_timestamp, first_timestamp.saturating_add(i64::from(max_time_delta)))
     }
 
-    /// Offset of the first record of the batch, taken or not.
+    /// Returns the offset of the first record of the batch, read or not.
     #[must_use]
     pub fn base_offset(&self) -> i64 {
         self.batch.base_offset
     }
 
-    /// How many records the batch says it has. Do not allocate by it: it comes from whoever wrote the batch.
+    /// Returns the number of records that the batch claims to have. Do not allocate by it: the writer of the batch is
+    /// not trusted.
     #[must_use]
     pub fn record_count(&self) -> u32 {
         self.batch.count
     }
 
-    /// Whether the batch has record headers in a trailer, and whether they could be read. When they could not, the
-    /// records come without headers.
+    /// Returns whether the batch has record headers in a trailer, and whether they are readable. Unreadable ones are
+    /// left out of the records.
     #[must_use]
     pub fn trailer_state(&self) -> TrailerState {
         self.trailer
     }
 
-    /// The uncompressed size of the record section in bytes.
+    /// Returns the uncompressed size of the record section in bytes.
     #[must_use]
     pub fn section_len(&self) -> usize {
         self.section.len()
     }
 
-    /// Whether every record decodes and the records occupy one offset each, from the base offset on without a hole.
-    /// Costs less than reading them, and nothing where this process has encoded them. Meant for records of which none was
-    /// taken.
+    /// Returns whether every record decodes and the records occupy one offset each, from the base offset on without a
+    /// hole. Costs less than reading them, and nothing if this process has encoded them. Meant to be called before the
+    /// first record is read.
     #[must_use]
     pub fn is_dense(&self) -> bool {
         let ends = self.batch.base_offset.checked_add(i64::from(self.batch.count)).is_some();
@@ -222,12 +225,12 @@ impl Records {
         dense && ends
     }
 
-    /// The records not taken yet, borrowed: the fast way to read them.
+    /// Returns an iterator over the unread records, borrowed: the fast way to read them.
     #[must_use]
     pub fn borrowed(&self) -> BorrowedRecords<'_> {
         BorrowedRecords {
             rest: self.section.get(self.position..).unwrap_or_default(),
-            entries: Entries {
+            entries: HeaderEntries {
                 rest: self.section.get(self.entries.clone()).unwrap_or_default(),
                 next_index: self.next_entry_index,
             },
@@ -236,8 +239,8 @@ impl Records {
         }
     }
 
-    /// As [`Iterator::next`], with what `make` makes of the value. It gets the bytes borrowed, and the section that they
-    /// lie in, of which they can be sliced: what is decoded at once needs no share of the batch.
+    /// Returns the next record with the result of `make` as its value. `make` receives the value's bytes and the
+    /// section that they can be sliced from: a value that is decoded at once needs no reference to the batch.
     #[inline]
     pub fn next_as<T>(
         &mut self,
@@ -278,11 +281,11 @@ impl Iterator for Records {
 
 impl std::iter::FusedIterator for Records {}
 
-/// Iterates over the records of a batch, borrowed; made by [`Records::borrowed`].
+/// Iterator over the records of a batch, borrowed; created by [`Records::borrowed`].
 #[derive(Debug, Clone)]
 pub struct BorrowedRecords<'a> {
     rest: &'a [u8],
-    entries: Entries<'a>,
+    entries: HeaderEntries<'a>,
     next_index: u32,
     batch: BatchFacts,
 }
@@ -314,7 +317,7 @@ impl<'a> Iterator for BorrowedRecords<'a> {
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         let claimed = (self.batch.count - self.next_index) as usize;
-        // Every item takes a length and at least this body; a last error may follow.
+        // Every item takes a length and at least the shortest body; a last error may follow.
         let possible = self.rest.len() / (1 + LEAST_BODY_LEN) + 1;
         (0, Some(claimed.min(possible)))
     }
@@ -323,7 +326,7 @@ impl<'a> Iterator for BorrowedRecords<'a> {
 impl std::iter::FusedIterator for BorrowedRecords<'_> {}
 
 impl BatchFacts {
-    /// Decodes what follows a record's length.
+    /// Decodes the body of a record, the bytes after its length.
     #[inline]
     fn decode<'a>(&self, body: &'a [u8]) -> Option<BorrowedRecord<'a>> {
         let (_attributes, mut rest) = body.split_first()?;
@@ -342,10 +345,10 @@ impl BatchFacts {
         };
         let value = take_bytes(&mut rest)?;
         let headers = match rest {
-            // What the official clients and floe write.
+            // The official clients and floe write no headers here.
             [0] => BorrowedHeaders::default(),
-            // Some clients write headers here; the record's length tells where they end. A count without headers, or
-            // bytes that are not headers, are passed over.
+            // Some clients write headers here; the record's length bounds them. A count without headers, or bytes that
+            // are not headers, are skipped.
             [_, ..] => BorrowedHeaders::parse(rest).unwrap_or_default(),
             [] => return None,
         };
@@ -363,7 +366,7 @@ impl BatchFacts {
     }
 }
 
-/// Whether what follows a record's length decodes and has this offset delta.
+/// Returns whether the body of a record decodes and has this offset delta.
 #[inline]
 fn is_at(body: &[u8], index: u32) -> bool {
     let Some((_attributes, mut rest)) = body.split_first() else { return false };
@@ -384,7 +387,7 @@ fn is_at(body: &[u8], index: u32) -> bool {
     key && take_bytes(&mut rest).is_some() && !rest.is_empty()
 }
 
-/// Takes a length and as many bytes off the front.
+/// Takes a length and that many bytes off the front.
 #[inline]
 fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = *input;
@@ -396,7 +399,7 @@ fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
 
 #[cold]
 fn undecodable(index: u32) -> WireError {
-    WireError::malformed("record", format!("record {index} of the batch does not decode"))
+    WireError::malformed("record", format!("record {index} of the batch cannot be decoded"))
 }
 
 #[cold]
@@ -419,7 +422,7 @@ mod tests {
 
     const T0: i64 = 1_700_000_000_000;
 
-    /// A batch with this record section and these attributes, as another writer could have made it.
+    /// Builds a batch with this record section and these attributes, as another writer may encode it.
     fn foreign(attributes: i16, section: &[u8]) -> EncodedBatch {
         let mut builder = BatchBuilder::new(64);
         builder.append(T0, None, b"", &[]).unwrap();
@@ -430,7 +433,7 @@ mod tests {
         EncodedBatch::parse(Bytes::from([&header.encode()[..], section].concat())).unwrap()
     }
 
-    /// A record with this body.
+    /// Encodes a record with this body.
     fn record(body: &[u8]) -> Vec<u8> {
         let mut out = Vec::new();
         varint::put(&mut out, body.len() as i64);
@@ -459,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_positive_first_time_no_record_has_one() {
+    fn records_have_no_time_unless_the_first_time_is_positive() {
         for (first, second, expected) in
             [(0, 4, [None, None]), (-1, -1, [None, None]), (1, 4, [Some(1), Some(4)])]
         {
@@ -486,7 +489,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_that_does_not_decode_does_not_hide_those_behind_it() {
+    fn records_after_an_undecodable_one_are_read() {
         let good = record(&[0, 0, 0, 0, 2, b'a', 0]);
         for bad in [
             &[0, 0, 0, 2, 2, b'a', 0][..],                  // a key flag of 2
@@ -495,7 +498,7 @@ mod tests {
             &[0, 0, 0, 0, 1, b'a', 0],                      // a negative value length
             &[0, 0, 1, 0, 2, b'a', 0],                      // a negative offset delta
             &[0, 0, 0, 0, 4, b'a', b'b'],                   // no header count
-            &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], // an endless time delta
+            &[0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff], // an unterminated time delta
         ] {
             let batch = foreign(0, &section(3, &[good.clone(), record(bad), good.clone()]));
             let a = Bytes::from_static(b"a");
@@ -504,7 +507,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_length_cannot_be_trusted_reading_ends() {
+    fn reading_ends_at_an_invalid_length() {
         let good = record(&[0, 0, 0, 0, 2, b'a', 0]);
         for bad in [&[0x80u8, 0x80][..], &[1], &[0, 0, 0], &[10, 0, 0, 0, 0, 0], &[60, 1, 2, 3]] {
             let batch = foreign(0, &section(5, &[good.clone(), bad.to_vec(), good[..3].to_vec()]));
@@ -530,12 +533,12 @@ mod tests {
     }
 
     #[test]
-    fn headers_inside_a_record_are_read_where_its_length_shows_them() {
+    fn headers_inside_a_record_are_read_within_its_length() {
         let start = [0, 0, 0, 0, 2, b'a'];
         // Two headers: "h" = "xy", and "n" without a value.
         let headers = [4, 2, b'h', 4, b'x', b'y', 2, b'n', 1];
         let with = record(&[&start[..], &headers].concat());
-        let passed_over = [
+        let skipped = [
             &[4][..],                        // a count alone
             &[4, 2, b'h', 4, b'x', b'y'],    // one header fewer than counted
             &[2, 2, b'h', 4, b'x', b'y', 0], // a byte more
@@ -543,7 +546,7 @@ mod tests {
             &[1, 2, b'h', 4, b'x', b'y'],    // a negative count
         ];
         let mut records = vec![with];
-        records.extend(passed_over.iter().map(|rest| record(&[&start[..], rest].concat())));
+        records.extend(skipped.iter().map(|rest| record(&[&start[..], rest].concat())));
         let batch = foreign(0, &section(records.len() as u32, &records));
         let read: Vec<_> = batch.records().unwrap().map(Result::unwrap).collect();
         assert_eq!(read.len(), 6);
@@ -553,19 +556,20 @@ mod tests {
         assert!(read[1..].iter().all(|record| record.headers.is_empty()));
     }
 
+    #[cfg(feature = "gzip")]
     #[test]
-    fn compressed_records_are_cut_at_the_limit() {
+    fn decompression_of_records_stops_at_the_limit() {
         let mut compressed = Vec::new();
         crate::compress::compress(Codec::Gzip, None, &section(1, &[vec![0; 100_000]]), &mut compressed)
             .unwrap();
         let batch = foreign(Codec::Gzip.code(), &compressed);
         assert!(matches!(batch.records_with_limit(10_000), Err(WireError::TooLarge { limit: 10_000, .. })));
         assert!(batch.records_with_limit(100_004).is_ok());
-        assert!(foreign(5, &compressed).records().is_err(), "codec 5 means nothing");
+        assert!(foreign(5, &compressed).records().is_err(), "codec 5 is unassigned");
     }
 
     #[test]
-    fn borrowed_goes_on_where_the_iterator_is() {
+    fn borrowed_continues_at_the_iterators_position() {
         let mut builder = BatchBuilder::new(256);
         for (index, value) in [b"a", b"b", b"c"].into_iter().enumerate() {
             builder.append(T0, None, value, &[("at", &[index as u8])]).unwrap();

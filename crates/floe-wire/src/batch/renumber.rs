@@ -1,31 +1,32 @@
-//! Reads batches whose records have offsets that make no sense.
+//! Renumbers records with wrong offsets.
 //!
-//! Servers that let modules work on records make one batch of several, and number its records wrongly: those that came
-//! from any but the first batch have too small offsets, even negative ones, and several records made of one have the same.
+//! A Fluvio server that runs SmartModules merges several batches into one and numbers its records wrongly: records
+//! from any but the first batch have offsets that are too small, even negative, and several records made from one
+//! share an offset.
 
 use bytes::{Bytes, BytesMut};
 
 use super::{encoded::EncodedBatch, records::Records};
 use crate::{WireError, varint};
 
-/// The records of a batch with offsets that ascend.
+/// Records of a batch with ascending offsets.
 #[derive(Debug, Clone)]
 pub struct Renumbered {
-    /// All records that can be read.
+    /// All readable records.
     pub records: Records,
-    /// How many there are.
+    /// Number of records.
     pub count: usize,
-    /// So many records at the start have the offsets that the batch gives them. Those after them have the next ones:
-    /// for records that were only left out or changed, their true offsets or smaller ones.
+    /// Number of records at the start that keep the offsets of the batch. The following records have consecutive
+    /// offsets, which equal their true offsets or are smaller if the module only dropped or changed records.
     pub exact: usize,
 }
 
 impl EncodedBatch {
-    /// The records, decompressed, with ascending offsets in place of those that do not ascend. A record that cannot be
-    /// read ends them.
+    /// Returns the decompressed records with ascending offsets in place of the offsets that do not ascend. An
+    /// unreadable record ends them.
     ///
     /// # Errors
-    /// As [`EncodedBatch::records`].
+    /// The errors of [`EncodedBatch::records`].
     pub fn renumbered(&self) -> Result<Renumbered, WireError> {
         let (section, claimed) = {
             let records = self.records()?;
@@ -53,7 +54,7 @@ impl EncodedBatch {
             out.extend_from_slice(&body);
             count += 1;
         }
-        // What follows the records, such as their headers, stays where it is looked for.
+        // The trailer, which holds the record headers, stays at the end.
         out.extend_from_slice(rest);
         if let Some(field) = out.get_mut(..4) {
             field.copy_from_slice(&count.to_be_bytes());
@@ -63,8 +64,8 @@ impl EncodedBatch {
     }
 }
 
-/// A record as far as its numbers go.
-struct Numbered<'a> {
+/// A record with its numbers decoded.
+struct NumberedRecord<'a> {
     attributes: u8,
     time: i64,
     delta: i64,
@@ -72,7 +73,7 @@ struct Numbered<'a> {
     contents: &'a [u8],
 }
 
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Numbered<'a>> {
+fn take_record<'a>(rest: &mut &'a [u8]) -> Option<NumberedRecord<'a>> {
     let mut input = *rest;
     let length = usize::try_from(varint::take(&mut input).ok()?).ok()?;
     let (body, after) = input.split_at_checked(length)?;
@@ -80,7 +81,7 @@ fn take_record<'a>(rest: &mut &'a [u8]) -> Option<Numbered<'a>> {
     let time = varint::take(&mut body).ok()?;
     let delta = varint::take(&mut body).ok()?;
     *rest = after;
-    Some(Numbered { attributes: *attributes, time, delta, contents: body })
+    Some(NumberedRecord { attributes: *attributes, time, delta, contents: body })
 }
 
 #[cfg(test)]
@@ -90,8 +91,8 @@ mod tests {
     use super::*;
     use crate::batch::{BatchBuilder, FinishOptions};
 
-    /// A batch as a server with modules makes it.
-    fn made(deltas: &[i64], span: i32) -> EncodedBatch {
+    /// Builds a batch like a server that runs SmartModules.
+    fn merged(deltas: &[i64], span: i32) -> EncodedBatch {
         let mut section = u32::try_from(deltas.len()).unwrap().to_be_bytes().to_vec();
         for (index, delta) in deltas.iter().enumerate() {
             let value = index.to_string();
@@ -115,7 +116,7 @@ mod tests {
     }
 
     fn renumbered(deltas: &[i64]) -> (Vec<i64>, usize) {
-        let found = made(deltas, 20).renumbered().unwrap();
+        let found = merged(deltas, 20).renumbered().unwrap();
         assert_eq!(found.count, deltas.len());
         let records: Vec<_> = found.records.map(Result::unwrap).collect();
         for (index, record) in records.iter().enumerate() {
@@ -130,9 +131,9 @@ mod tests {
             (&[0, 1, 2][..], &[0, 1, 2][..], 3),
             // A filter that drops the first record of each batch of ten.
             (&[1, 2, 5, -9, -8], &[1, 2, 5, 6, 7], 3),
-            // One record made into three.
+            // An array map that makes three records of one.
             (&[0, 0, 0], &[0, 1, 2], 1),
-            // The second batch is longer than the first one: what looks good again is not.
+            // The second batch is longer than the first one: its last record looks right and is not.
             (&[4, -3, 7], &[4, 5, 6], 1),
             (&[-2, 3], &[0, 1], 0),
             (&[], &[], 0),
@@ -153,8 +154,8 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_read_ends_the_records() {
-        let whole = made(&[3, 1, 2], 3);
+    fn an_unreadable_record_ends_the_records() {
+        let whole = merged(&[3, 1, 2], 3);
         let mut bytes = whole.to_bytes().to_vec();
         let length = i32::try_from(bytes.len() - 12 - 3).unwrap();
         bytes.truncate(bytes.len() - 3);
@@ -173,8 +174,8 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_survived(section in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let mut bytes = made(&[], 1).to_bytes()[..57].to_vec();
+        fn any_bytes_are_accepted_or_refused(section in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let mut bytes = merged(&[], 1).to_bytes()[..57].to_vec();
             let length = i32::try_from(45 + section.len()).unwrap();
             bytes[8..12].copy_from_slice(&length.to_be_bytes());
             bytes.extend_from_slice(&section);

@@ -1,4 +1,4 @@
-//! Cuts a run of bytes, as read from a file or a reply, into whole batches.
+//! Splits a run of bytes, as read from a file or a reply, into whole batches.
 
 use bytes::Bytes;
 
@@ -11,21 +11,21 @@ use crate::WireError;
 /// Position of the magic in a batch.
 const MAGIC_AT: usize = 16;
 
-/// What follows the last whole batch of a run.
+/// Bytes after the last whole batch of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Tail {
-    /// Nothing.
+    /// No bytes.
     Empty,
-    /// A batch that was cut.
+    /// A truncated batch.
     Incomplete {
-        /// How many bytes of it are there.
+        /// Number of bytes of it in the run.
         available: usize,
-        /// How many bytes it has in all; `None` if its length field was cut, too.
+        /// Length of the whole batch; `None` if its length field is truncated, too.
         needed: Option<usize>,
     },
 }
 
-/// Iterates over the whole batches at the front of a run of bytes; they are slices of it.
+/// Iterator over the whole batches at the front of a run of bytes; they are slices of it.
 ///
 /// Ends at the first incomplete batch, which [`Split::tail`] then describes, or after one error for a malformed
 /// header. Checksums are not verified.
@@ -51,20 +51,21 @@ pub struct Split {
 }
 
 impl Split {
-    /// Splits `run`.
+    /// Creates an iterator over `run`.
     #[must_use]
     pub fn new(run: Bytes) -> Self {
         Self { rest: run, failed: false }
     }
 
-    /// The bytes that were not returned as batches yet.
+    /// Returns the bytes that were not returned as batches yet.
     #[must_use]
     pub fn remaining(&self) -> &Bytes {
         &self.rest
     }
 
-    /// What follows the batches returned so far. Meant to be asked when the iterator has ended: before that, and after
-    /// an error, it describes the next batch or the malformed bytes as far as their length field goes.
+    /// Returns a description of the bytes after the batches returned so far. Meant to be called when the iterator has
+    /// ended: before that, and after an error, it describes the next batch or the malformed bytes by their length
+    /// field.
     #[must_use]
     pub fn tail(&self) -> Tail {
         if self.rest.is_empty() {
@@ -94,11 +95,11 @@ impl Iterator for Split {
 
 impl std::iter::FusedIterator for Split {}
 
-/// Length of the whole batch that begins at `input`, header included, as far as its first bytes tell; `None` if they
-/// do not reach to the end of the length field. Checks the magic if it is there.
+/// Returns the length of the whole batch at the start of `input`, header included; `None` if the length field is
+/// incomplete. Checks the magic if `input` reaches it.
 ///
 /// # Errors
-/// As [`BatchHeader::decode`] for the length field and the magic.
+/// The errors of [`BatchHeader::decode`] for the length field and the magic.
 pub(super) fn batch_len_at(input: &[u8]) -> Result<Option<usize>, WireError> {
     let Some(length) = input.get(LENGTH_END - 4..LENGTH_END).and_then(|field| field.first_chunk::<4>())
     else {
@@ -127,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_cut_anywhere_gives_its_whole_batches_and_says_what_is_missing() {
+    fn a_run_cut_anywhere_gives_its_whole_batches_and_the_missing_length() {
         let batches = [batch(b"one"), batch(b"the second"), batch(b"")];
         let run = Bytes::from(batches.concat());
         for end in 0..=run.len() {
@@ -159,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_malformed_header_is_one_error_and_the_end() {
+    fn a_malformed_header_yields_one_error_and_ends_the_iteration() {
         let good = batch(b"good");
         let change = |at: usize, bytes: &[u8]| {
             let mut bad = good.to_vec();
@@ -172,7 +173,7 @@ mod tests {
             (change(8, &(-1i32).to_be_bytes()), 12),
             (change(8, &i32::MAX.to_be_bytes()), 12),
         ] {
-            // The fault is told as soon as its bytes are there, not only with the whole header.
+            // The error is reported as soon as its bytes arrive, not only with the whole header.
             for end in [visible, bad.len()] {
                 let run = [&good[..], &bad[..end]].concat();
                 let mut split = Split::new(Bytes::from(run));

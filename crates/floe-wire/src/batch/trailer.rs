@@ -1,7 +1,7 @@
 //! Record headers: the trailer that ends a record section, and the headers of one record.
 //!
-//! A trailer is found from its end, without walking the records, and is not needed to read them: whatever is wrong
-//! with it, keys and values stay readable. Its bytes are drawn in `docs/formats/batch.md`.
+//! A reader finds the trailer from its end, without walking the records. Keys and values stay readable whatever damage
+//! a trailer has. Its bytes are drawn in `docs/formats/batch.md`.
 //!
 //! ```text
 //!  count │ records … │ sections: kind u8 · length u32 · bytes │ length of sections u32 · version u8 · "floe"
@@ -17,7 +17,7 @@ use crate::{WireError, varint};
 /// Last bytes of a record section that has a trailer.
 const MAGIC: [u8; 4] = *b"floe";
 
-/// The version written, and the only one understood.
+/// The version that floe writes, and the only one that it reads.
 const VERSION: u8 = 1;
 
 /// Length of sections (4), version (1), magic (4). The same in every version.
@@ -29,19 +29,19 @@ const SECTION_HEAD_LEN: usize = 5;
 /// Kind of the section that holds the headers of records. Other kinds are skipped.
 const RECORD_HEADERS: u8 = 1;
 
-/// Bytes that a trailer adds besides the headers themselves.
+/// Bytes that a trailer adds to the header entries.
 pub(super) const OVERHEAD: usize = SECTION_HEAD_LEN + FOOTER_LEN;
 
-/// Whether a batch has a trailer with record headers, and whether it could be read.
+/// Presence and condition of a batch's trailer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TrailerState {
-    /// The batch has none.
+    /// The batch has no trailer.
     Absent,
-    /// It was read.
+    /// The trailer is readable.
     Read,
-    /// It has a version that this floe does not know: the records have no headers here.
+    /// The trailer has a version unknown to this release of floe: the records are read without headers.
     UnknownVersion(u8),
-    /// It breaks the format: the records have no headers here.
+    /// The trailer breaks the format: the records are read without headers.
     Damaged,
 }
 
@@ -53,13 +53,13 @@ pub(super) struct TrailerBuilder {
 }
 
 impl TrailerBuilder {
-    /// How many bytes the trailer occupies so far; 0 while no record has headers.
+    /// Returns the length of the trailer so far in bytes; 0 while no record has headers.
     #[inline]
     pub(super) fn len(&self) -> usize {
         if self.entries.is_empty() { 0 } else { OVERHEAD + self.entries.len() }
     }
 
-    /// How many bytes [`TrailerBuilder::add`] would add to [`TrailerBuilder::len`].
+    /// Returns the bytes that [`TrailerBuilder::add`] would add to [`TrailerBuilder::len`].
     pub(super) fn added_len(&self, index: u32, headers: &[(&str, &[u8])]) -> usize {
         if headers.is_empty() {
             return 0;
@@ -91,7 +91,7 @@ impl TrailerBuilder {
         i64::from(index) - i64::from(self.next_index)
     }
 
-    /// Appends the trailer to a record section. Returns whether there was anything to append.
+    /// Appends the trailer to a record section, unless no record has headers. Returns whether it did.
     pub(super) fn finish(&self, section: &mut Vec<u8>) -> Result<bool, WireError> {
         if self.entries.is_empty() {
             return Ok(false);
@@ -113,7 +113,7 @@ impl TrailerBuilder {
     }
 }
 
-/// Upper bound of the bytes that a record's headers add to a batch.
+/// Returns an upper bound of the bytes that a record's headers add to a batch.
 pub(super) fn headers_bound(headers: &[(&str, &[u8])]) -> usize {
     if headers.is_empty() {
         return 0;
@@ -128,15 +128,14 @@ fn block_len(headers: &[(&str, &[u8])]) -> usize {
     })
 }
 
-/// A length as the number that is written; lengths in memory never pass `i64::MAX`.
+/// Converts a length to the number on the wire; lengths in memory never exceed `i64::MAX`.
 #[inline]
 pub(super) fn len_of(length: usize) -> i64 {
     i64::try_from(length).unwrap_or(i64::MAX)
 }
 
-/// Finds the record headers at the end of `section`, an uncompressed record section that is flagged to have a trailer,
-/// and tells where in `section` their entries are. The entries are checked completely, so that what is handed out
-/// later is all there or not at all.
+/// Finds the record headers at the end of `section`, an uncompressed record section whose batch is flagged to have a
+/// trailer, and returns the range of their entries. Checks all entries, so that readers later see all headers or none.
 pub(super) fn locate(section: &[u8]) -> (TrailerState, Range<usize>) {
     match parse(section) {
         Ok(entries) => (TrailerState::Read, entries),
@@ -175,28 +174,28 @@ fn parse(section: &[u8]) -> Result<Range<usize>, TrailerState> {
 }
 
 fn well_formed(entries: &[u8]) -> bool {
-    let mut cursor = Entries { rest: entries, next_index: 0 };
+    let mut cursor = HeaderEntries { rest: entries, next_index: 0 };
     while !cursor.rest.is_empty() {
         match cursor.peek() {
             Some((_, block, _)) if !BorrowedHeaders::is_well_formed(block) => return false,
-            Some((index, _, rest)) => cursor = Entries { rest, next_index: index + 1 },
+            Some((index, _, rest)) => cursor = HeaderEntries { rest, next_index: index + 1 },
             None => return false,
         }
     }
     true
 }
 
-/// Walks the entries of a trailer beside the records.
+/// Cursor over the header entries of a trailer, advanced in step with the records.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Entries<'a> {
-    /// What has not been handed out.
+pub(super) struct HeaderEntries<'a> {
+    /// The unread entries.
     pub(super) rest: &'a [u8],
-    /// The index that the next entry's gap counts from.
+    /// Record index that the next entry's gap counts from.
     pub(super) next_index: u64,
 }
 
-impl<'a> Entries<'a> {
-    /// The headers of the record at `index`. Indexes must be asked in ascending order.
+impl<'a> HeaderEntries<'a> {
+    /// Takes the headers of the record at `index`. Indexes must ascend from call to call.
     #[inline]
     pub(super) fn take(&mut self, index: u32) -> Option<BorrowedHeaders<'a>> {
         if self.rest.is_empty() {
@@ -219,7 +218,7 @@ impl<'a> Entries<'a> {
     }
 }
 
-/// Takes a length and as many bytes off the front.
+/// Takes a length and that many bytes off the front.
 fn take_block<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = *input;
     let length = usize::try_from(varint::take(&mut rest).ok()?).ok()?;
@@ -228,52 +227,52 @@ fn take_block<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     Some(block)
 }
 
-/// The headers of one record, in the order in which they were written: names and bytes. Cloning copies a pointer; no
-/// headers cost nothing.
+/// Headers of one record, names and bytes, in the order in which they were written. Cloning copies a pointer; the
+/// empty set allocates nothing.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
-    /// As in [`BorrowedHeaders`]; `None` for no headers, which is then free to make and to drop.
+    /// The bytes of [`BorrowedHeaders`]; `None` for no headers, so that creating and dropping them costs nothing.
     block: Option<Bytes>,
 }
 
 impl Headers {
-    /// No headers.
+    /// Creates an empty set of headers.
     #[must_use]
     pub const fn new() -> Self {
         Self { block: None }
     }
 
-    /// Takes `headers`, found inside `whole`, without copying.
+    /// Slices `headers`, which lie inside `whole`, without copying.
     #[inline]
     pub(super) fn slice_of(whole: &Bytes, headers: BorrowedHeaders<'_>) -> Self {
         let found = !headers.block.is_empty();
         Self { block: found.then(|| whole.slice_ref(headers.block)) }
     }
 
-    /// The same headers, borrowed.
+    /// Returns the same headers, borrowed.
     #[must_use]
     pub fn borrowed(&self) -> BorrowedHeaders<'_> {
         BorrowedHeaders { block: self.block.as_deref().unwrap_or_default() }
     }
 
-    /// Names and values in the order in which they were written.
+    /// Returns names and values in the order in which they were written.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.borrowed().iter()
     }
 
-    /// The value of the header with this name; of several, the last.
+    /// Returns the value of the header with this name; of several, the last.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.borrowed().get(name)
     }
 
-    /// How many headers there are.
+    /// Returns the number of headers.
     #[must_use]
     pub fn len(&self) -> usize {
         self.borrowed().len()
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no headers.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.borrowed().is_empty()
@@ -289,38 +288,38 @@ impl std::fmt::Debug for Headers {
 /// [`Headers`] borrowed from a batch.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct BorrowedHeaders<'a> {
-    /// Count, then per header: name length, name, value length, value. Empty, or checked to be well formed.
+    /// Count, then per header: name length, name, value length, value. Either empty or well formed.
     block: &'a [u8],
 }
 
 impl<'a> BorrowedHeaders<'a> {
-    /// Names and values in the order in which they were written.
+    /// Returns names and values in the order in which they were written.
     pub fn iter(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         let mut rest = self.block;
         let count = take_count(&mut rest).unwrap_or(0);
         (0..count).map_while(move |_| take_header(&mut rest))
     }
 
-    /// The value of the header with this name; of several, the last.
+    /// Returns the value of the header with this name; of several, the last.
     #[must_use]
     pub fn get(self, name: &str) -> Option<&'a [u8]> {
         self.iter().filter(|(candidate, _)| *candidate == name).map(|(_, value)| value).last()
     }
 
-    /// How many headers there are.
+    /// Returns the number of headers.
     #[must_use]
     pub fn len(self) -> usize {
         let mut rest = self.block;
         take_count(&mut rest).unwrap_or(0)
     }
 
-    /// Whether there are none.
+    /// Returns whether there are no headers.
     #[must_use]
     pub fn is_empty(self) -> bool {
         self.len() == 0
     }
 
-    /// Reads `block` if it is one complete set of headers and nothing else.
+    /// Wraps `block` if it is exactly one complete set of headers.
     pub(super) fn parse(block: &'a [u8]) -> Option<Self> {
         Self::is_well_formed(block).then_some(Self { block })
     }
@@ -352,7 +351,7 @@ fn take_count(rest: &mut &[u8]) -> Option<usize> {
 
 fn take_header<'a>(rest: &mut &'a [u8]) -> Option<(&'a str, &'a [u8])> {
     let name = std::str::from_utf8(take_block(rest)?).ok()?;
-    // Kafka-style writers mark a header without value by the length -1.
+    // Some writers mark a header without value by the length -1, as in Kafka.
     let mut after = *rest;
     if varint::take(&mut after) == Ok(-1) {
         *rest = after;
@@ -368,7 +367,7 @@ mod tests {
 
     type Pairs = Vec<(String, Vec<u8>)>;
 
-    /// Three records, the second with headers.
+    /// Builds a batch of three records, the second with headers.
     fn batch() -> EncodedBatch {
         let mut builder = BatchBuilder::new(256);
         builder.append(0, None, b"a", &[]).unwrap();
@@ -376,11 +375,11 @@ mod tests {
         builder.append(0, None, b"c", &[]).unwrap();
         let len = builder.len();
         let batch = builder.finish(FinishOptions::default()).unwrap();
-        assert_eq!(batch.len(), len, "the length foretells the trailer");
+        assert_eq!(batch.len(), len, "the length includes the trailer in advance");
         batch
     }
 
-    /// The batch with another record section.
+    /// Builds the batch with another record section.
     fn with_section(section: &[u8]) -> EncodedBatch {
         let mut bytes = [&batch().raw()[..HEADER_LEN], section].concat();
         let length = (bytes.len() - LENGTH_END) as u32;
@@ -406,7 +405,7 @@ mod tests {
         vec![vec![], vec![("n".to_owned(), b"xy".to_vec()), ("n".to_owned(), b"z".to_vec())], vec![]]
     }
 
-    /// The table in `docs/formats/batch.md`.
+    /// Checks the table in `docs/formats/batch.md`.
     #[test]
     fn the_trailer_has_the_documented_bytes() {
         let batch = batch();
@@ -424,7 +423,7 @@ mod tests {
     }
 
     #[test]
-    fn of_several_headers_with_one_name_the_last_counts() {
+    fn the_last_header_of_a_name_counts() {
         let record = batch().records().unwrap().nth(1).unwrap().unwrap();
         assert_eq!(record.headers.get("n"), Some(&b"z"[..]));
         assert_eq!(record.headers.get("N"), None);
@@ -435,16 +434,16 @@ mod tests {
     }
 
     #[test]
-    fn a_record_with_headers_of_both_kinds_has_those_of_the_trailer() {
+    fn headers_in_the_trailer_take_precedence_over_inline_headers() {
         let section = batch().raw()[HEADER_LEN..].to_vec();
-        // The second record becomes one with a header of its own: length 8 - 1 + 5.
+        // The second record gets an inline header: length 8 - 1 + 5.
         let own = [24, 0, 0, 2, 0, 2, b'b', 2, 2, b'o', 4, b'i', b'n'];
         let section = [&section[..12], &own, &section[20..]].concat();
         assert_eq!(read(&with_section(&section)).2, second_has_headers());
     }
 
     #[test]
-    fn damage_costs_headers_but_never_records() {
+    fn damage_loses_headers_but_never_records() {
         let section = batch().raw()[HEADER_LEN..].to_vec();
         let values: Vec<_> = ["a", "b", "c"].map(Bytes::from).to_vec();
         let (mut damaged, mut unknown) = (0, 0);
@@ -455,7 +454,7 @@ mod tests {
                 let (state, found, headers) = read(&with_section(&changed));
                 assert_eq!(found, values, "byte {at}");
                 if state == TrailerState::Read {
-                    continue; // A changed name, value or gap: the checksum of the batch tells.
+                    continue; // A changed name, value or gap: only the checksum of the batch detects it.
                 }
                 assert_eq!(headers, [vec![], vec![], vec![]], "byte {at}: all of the headers or none");
                 match state {
@@ -489,7 +488,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_flag_nothing_is_looked_for() {
+    fn a_trailer_without_its_flag_is_ignored() {
         let mut bytes = batch().raw().to_vec();
         bytes[21] &= !(Attributes::TRAILER >> 8) as u8;
         let (state, values, headers) = read(&EncodedBatch::parse(Bytes::from(bytes)).unwrap());
@@ -498,7 +497,7 @@ mod tests {
     }
 
     #[test]
-    fn only_records_with_headers_take_room() {
+    fn records_without_headers_take_no_room_in_the_trailer() {
         let mut builder = BatchBuilder::new(256);
         builder.append(0, None, b"", &[]).unwrap();
         let per_record = builder.len() - HEADER_LEN - 4;

@@ -1,8 +1,8 @@
 //! Admin requests to a controller: create, delete, update, list and watch objects.
 //!
 //! Every request, and the replies to lists and watches, are wrapped in an envelope: the label of the kind of object, a
-//! length, and the message in that many bytes. The types here are generic over the kind and write and check the
-//! envelope themselves; [`AnyCreate`] and its siblings are for servers, which learn the kind from the label.
+//! length, and the message in that many bytes. The types here are generic over the kind; they write and check the
+//! envelope. [`AnyCreate`] and its siblings are for servers, which read the kind from the label.
 
 use std::marker::PhantomData;
 
@@ -15,12 +15,12 @@ use super::{
     },
     output::Output,
     request::{Request, SC_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_enum, wire_struct},
 };
 use crate::WireError;
 
-/// Writes an envelope around what `write` writes.
+/// Writes an envelope around the output of `write`.
 pub(super) fn encode_envelope(
     output: &mut Output,
     label: &str,
@@ -32,7 +32,7 @@ pub(super) fn encode_envelope(
     output.end_length(length)
 }
 
-/// Reads an envelope that must have `label`, and lets `read` read everything in it.
+/// Reads an envelope that must have `label`. `read` must consume its whole content.
 pub(super) fn decode_envelope<T>(
     input: &mut Input,
     label: &'static str,
@@ -52,14 +52,14 @@ pub(super) fn decode_envelope<T>(
     Ok(value)
 }
 
-/// The label of the envelope that `input` begins with.
+/// Returns the label of the envelope at the start of `input`, without consuming it.
 fn peek_label(input: &Input) -> Result<String, WireError> {
     let mut input = input.clone();
     input.enter("object label");
     input.string()
 }
 
-/// Makes a generic message out of its layout: the envelope around the fields.
+/// Implements [`Wire`] for a generic message: the envelope around its fields.
 macro_rules! enveloped {
     ($name:ident, $content:ident) => {
         impl<O: Object> Wire for $name<O> {
@@ -74,17 +74,17 @@ macro_rules! enveloped {
     };
 }
 
-/// Creates an object. The reply comes when it is done: for a topic only when all partitions are online, or after 90
-/// seconds.
+/// Request to create an object. The reply comes after the creation: for a topic when all partitions are online, or
+/// after 90 seconds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct CreateRequest<O> {
     /// Name of the object.
     pub name: String,
-    /// Whether to check only.
+    /// Whether the controller only validates the request.
     pub dry_run: bool,
-    /// How long the controller may take, in milliseconds; honoured for groups of data servers only.
+    /// Time limit of the controller in milliseconds; honoured for groups of data servers only.
     pub timeout_ms: Option<u32>,
-    /// What to create.
+    /// Specification of the object.
     pub spec: O,
 }
 
@@ -115,12 +115,12 @@ impl<O: Object> Request for CreateRequest<O> {
     const VERSIONS: VersionRange = SC_VERSIONS;
 }
 
-/// Deletes an object. The reply comes before it is gone.
+/// Request to delete an object. The reply comes before the object disappears.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteRequest<O: Object> {
-    /// Which object.
+    /// Key of the object.
     pub key: O::DeleteKey,
-    /// Whether to delete system objects, too.
+    /// Whether system objects may be deleted, too.
     pub force: bool,
 }
 
@@ -144,12 +144,12 @@ impl<O: Object> Request for DeleteRequest<O> {
     const VERSIONS: VersionRange = SC_VERSIONS;
 }
 
-/// Changes a topic, the only kind of object that can be changed.
+/// Request to change a topic, the only kind of object that can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpdateTopicRequest {
     /// Name of the topic.
     pub key: String,
-    /// What to change.
+    /// The change.
     pub action: TopicUpdate,
 }
 
@@ -176,24 +176,24 @@ impl Request for UpdateTopicRequest {
 }
 
 wire_struct! {
-    /// What became of a create, delete or update request.
+    /// Result of a create, delete or update request.
     #[derive(Default)]
     pub struct Status {
         /// Name of the object, as it is stored.
         pub name: String,
-        /// Whether it was done.
+        /// Outcome of the request.
         pub error_code: ErrorCode,
-        /// More about the error, for people.
+        /// Details of the error as text.
         pub error_message: Option<String>,
     }
 }
 
-/// Lists objects. Lists of what the caller may not read are empty.
+/// Request to list objects. A caller without permission gets an empty list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListRequest<O> {
     /// Names, or for most kinds **parts** of names; all objects if empty. Ignored for partitions and mirrors.
     pub name_filters: Vec<String>,
-    /// Whether to leave out the payload of modules.
+    /// Whether the payload of modules is left out.
     pub summary: bool,
     /// Whether to list system topics and partitions, and only these.
     pub system: bool,
@@ -201,21 +201,21 @@ pub struct ListRequest<O> {
 }
 
 impl<O> ListRequest<O> {
-    /// Lists objects whose names contain one of `name_filters`, or all if there are none; without summary, without
-    /// system objects.
+    /// Creates a request for objects whose names contain one of `name_filters`, or for all objects without filters;
+    /// with payload, without system objects.
     #[must_use]
     pub fn new(name_filters: Vec<String>) -> Self {
         Self { name_filters, summary: false, system: false, kind: PhantomData }
     }
 
-    /// Whether to leave out the payload of modules.
+    /// Sets whether the payload of modules is left out.
     #[must_use]
     pub fn summary(mut self, summary: bool) -> Self {
         self.summary = summary;
         self
     }
 
-    /// Whether to list system objects in place of others.
+    /// Sets whether to list system objects instead of the others.
     #[must_use]
     pub fn system(mut self, system: bool) -> Self {
         self.system = system;
@@ -255,10 +255,10 @@ impl<O: Object> Request for ListRequest<O> {
     const VERSIONS: VersionRange = SC_VERSIONS;
 }
 
-/// The objects of a list.
+/// Reply to a [`ListRequest`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListReply<O: Object> {
-    /// In no particular order.
+    /// The objects, in no particular order.
     pub objects: Vec<Metadata<O>>,
 }
 
@@ -275,30 +275,30 @@ impl<O: Object> ListReply<O> {
 }
 
 wire_struct! {
-    /// An object as lists and watches show it.
+    /// An object in the replies to lists and watches.
     pub struct Metadata<O: Object> {
         /// Its name.
         pub name: String,
-        /// What it is to be.
+        /// Desired state.
         pub spec: O,
-        /// What it is.
+        /// Observed state.
         pub status: O::Status,
     }
 }
 
-/// Opens a stream of changes to all objects of a kind. Controllers serve it for topics, partitions, data servers,
+/// Request to stream changes of all objects of a kind. Controllers serve it for topics, partitions, data servers,
 /// groups of them, modules and table formats, and close the connection for other kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchRequest<O> {
-    /// Not used: send 0.
+    /// Unused by controllers; clients send 0.
     pub epoch: i64,
-    /// Whether to leave out the payload of modules.
+    /// Whether the payload of modules is left out.
     pub summary: bool,
     kind: PhantomData<O>,
 }
 
 impl<O> WatchRequest<O> {
-    /// Watches objects, with or without the payload of modules.
+    /// Creates a request; `summary` leaves out the payload of modules.
     #[must_use]
     pub fn new(summary: bool) -> Self {
         Self { epoch: 0, summary, kind: PhantomData }
@@ -335,15 +335,15 @@ impl<O: Object> Request for WatchRequest<O> {
     const VERSIONS: VersionRange = SC_VERSIONS;
 }
 
-/// One of many replies to a [`WatchRequest`]. The first has everything in `all`; `all` may come again and then
-/// replaces everything.
+/// One of many replies to a [`WatchRequest`]. The first holds all objects in `all`; a later reply with `all` replaces
+/// all objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WatchReply<O: Object> {
-    /// Rises with every change; not kept over restarts of the controller.
+    /// Counter of changes; lost when the controller restarts.
     pub epoch: i64,
-    /// What changed; the same object may come again unchanged.
+    /// Changed objects; the same object may recur unchanged.
     pub changes: Vec<Change<O>>,
-    /// Everything.
+    /// All objects.
     pub all: Vec<Metadata<O>>,
 }
 
@@ -368,7 +368,7 @@ impl<O: Object> WatchReply<O> {
 wire_struct! {
     /// A change to one object.
     pub struct Change<O: Object> {
-        /// What happened.
+        /// Kind of the change.
         pub kind: ChangeKind,
         /// The object after an update, or as it last was before its deletion.
         pub object: Metadata<O>,
@@ -376,18 +376,18 @@ wire_struct! {
 }
 
 wire_enum! {
-    /// What happened to an object.
+    /// Kind of a change.
     #[derive(Copy, Hash, Default)]
     pub enum ChangeKind {
-        /// It was created or changed.
+        /// The object was created or changed.
         #[default]
         0 => Update,
-        /// It was deleted.
+        /// The object was deleted.
         1 => Delete,
     }
 }
 
-/// A request whose kind of object the envelope tells, as a server receives it.
+/// Declares a request as a server receives it, with the kind of object from the envelope.
 macro_rules! any_kind {
     ($(#[$meta:meta])* $name:ident of $request:ident) => {
         $(#[$meta])*
@@ -405,10 +405,10 @@ macro_rules! any_kind {
         }
 
         impl $name {
-            /// Reads the request that the label of the envelope announces.
+            /// Decodes the request whose kind the label of the envelope names.
             ///
             /// # Errors
-            /// [`WireError::Truncated`], [`WireError::Malformed`], also for a label that is no kind of object.
+            /// [`WireError::Truncated`], [`WireError::Malformed`], also for an unknown label.
             pub fn decode(input: &mut Input, version: i16) -> Result<Self, WireError> {
                 let label = peek_label(input)?;
                 Ok(match label.as_str() {
@@ -421,7 +421,7 @@ macro_rules! any_kind {
                     TableFormatSpec::LABEL => Self::TableFormat(Wire::decode(input, version)?),
                     MirrorSpec::LABEL => Self::Mirror(Wire::decode(input, version)?),
                     other => {
-                        return Err(WireError::malformed("object label", format!("{other:?} is no kind of object")));
+                        return Err(WireError::malformed("object label", format!("{other:?} is not a kind of object")));
                     }
                 })
             }

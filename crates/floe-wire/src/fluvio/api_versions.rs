@@ -1,23 +1,24 @@
-//! ApiVersions (key 18): the handshake. Optional on the wire, but the only way to learn what a server speaks.
+//! ApiVersions (key 18): the handshake. Optional on the wire, but the only source of the versions that a server
+//! supports.
 
-use super::{error_code::ErrorCode, request::Request, versions::VersionRange, wire::wire_struct};
+use super::{error_code::ErrorCode, request::Request, version_range::VersionRange, wire::wire_struct};
 
 wire_struct! {
-    /// Who connects. Controllers demand a semantic version in `client_version` and close the connection otherwise;
-    /// data servers then serve streams in an old layout.
+    /// Description of the client. Controllers require a semantic version in `client_version` and close the connection
+    /// otherwise; data servers then serve streams in an old layout.
     #[derive(Default)]
     pub struct ApiVersionsRequest {
         /// Semantic version of the client.
         pub client_version: String [1..],
         /// Operating system of the client.
         pub client_os: String [1..],
-        /// Processor of the client.
+        /// Processor architecture of the client.
         pub client_arch: String [1..],
     }
 }
 
 impl ApiVersionsRequest {
-    /// The version in which official clients ask.
+    /// The version of the request that official clients send.
     pub const VERSION: i16 = 2;
 }
 
@@ -30,7 +31,7 @@ impl Request for ApiVersionsRequest {
 }
 
 wire_struct! {
-    /// What a server speaks.
+    /// Versions that a server supports.
     #[derive(Default)]
     pub struct ApiVersionsReply {
         /// [`ErrorCode::None`] in practice.
@@ -43,7 +44,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// The versions that a server speaks of one API.
+    /// Versions that a server supports of one API.
     #[derive(Default)]
     pub struct ApiVersionRange {
         /// Number of the API.

@@ -1,19 +1,19 @@
-//! Stored offsets of consumers (keys 1006 to 1008 of a data server). Not announced by servers.
+//! Stored offsets of consumers (keys 1006 to 1008 of a data server). Servers do not announce these APIs.
 
 use super::{
     error_code::ErrorCode,
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 
 wire_struct! {
-    /// Stores an offset. Must go over the connection of the stream, which must have been opened with a consumer id.
+    /// Request to store an offset. Must be sent on the connection of the stream, which needs a consumer id.
     #[derive(Default)]
     pub struct UpdateConsumerOffsetRequest {
-        /// Offset of the last record that is done with; reading resumes one above.
+        /// Offset of the last processed record; the consumer resumes one above.
         pub offset: i64,
-        /// The number that the replies of the stream carry.
+        /// Number of the stream, from its replies.
         pub stream_id: u32,
     }
 }
@@ -32,17 +32,17 @@ wire_struct! {
     pub struct UpdateConsumerOffsetReply {
         /// The offset of the request.
         pub offset: i64,
-        /// Whether it was stored.
+        /// Outcome of the request.
         pub error_code: ErrorCode,
     }
 }
 
 wire_struct! {
-    /// Deletes a stored offset. Goes to the leader of partition 0 of
+    /// Request to delete a stored offset. Sent to the leader of partition 0 of
     /// [`CONSUMER_OFFSET_TOPIC`](super::names::CONSUMER_OFFSET_TOPIC).
     #[derive(Default)]
     pub struct DeleteConsumerOffsetRequest {
-        /// Partition that was read.
+        /// Partition of the offset.
         pub replica: ReplicaKey,
         /// Name of the consumer.
         pub consumer_id: String,
@@ -61,17 +61,17 @@ wire_struct! {
     /// Result of a [`DeleteConsumerOffsetRequest`].
     #[derive(Default)]
     pub struct DeleteConsumerOffsetReply {
-        /// Success also if nothing was stored.
+        /// Outcome of the request; success also if no offset was stored.
         pub error_code: ErrorCode,
     }
 }
 
 wire_struct! {
-    /// Lists stored offsets. Goes to the leader of partition 0 of
+    /// Request to list stored offsets. Sent to the leader of partition 0 of
     /// [`CONSUMER_OFFSET_TOPIC`](super::names::CONSUMER_OFFSET_TOPIC).
     #[derive(Default)]
     pub struct FetchConsumerOffsetsRequest {
-        /// Which offsets; all if `None`.
+        /// Offsets to list; all if `None`.
         pub filter: Option<ConsumerOffsetFilter> [24..],
     }
 }
@@ -85,23 +85,23 @@ impl Request for FetchConsumerOffsetsRequest {
 }
 
 wire_struct! {
-    /// Narrows a list of stored offsets.
+    /// Filter of a list of stored offsets.
     #[derive(Default)]
     pub struct ConsumerOffsetFilter {
-        /// Only those of this partition.
+        /// Only offsets of this partition.
         pub replica: Option<ReplicaKey>,
-        /// Only those of this consumer.
+        /// Only offsets of this consumer.
         pub consumer_id: Option<String>,
     }
 }
 
 wire_struct! {
-    /// The stored offsets.
+    /// Reply to a [`FetchConsumerOffsetsRequest`].
     #[derive(Default)]
     pub struct FetchConsumerOffsetsReply {
-        /// Whether the list is one.
+        /// Outcome of the request.
         pub error_code: ErrorCode,
-        /// The offsets.
+        /// The stored offsets.
         pub consumers: Vec<ConsumerOffset>,
     }
 }
@@ -112,11 +112,11 @@ wire_struct! {
     pub struct ConsumerOffset {
         /// Name of the consumer.
         pub consumer_id: String,
-        /// Partition that it reads.
+        /// Partition of the offset.
         pub replica: ReplicaKey,
-        /// Offset of the last record that it is done with.
+        /// Offset of the last processed record.
         pub offset: i64,
-        /// When it was stored, in **seconds** since the Unix epoch.
+        /// Time of the last change, in **seconds** since the Unix epoch.
         pub modified_time: u64,
     }
 }

@@ -1,7 +1,10 @@
-//! Any request that a server may receive.
+//! Decoding of any request that a server may receive.
 
 use super::{
-    admin::{AnyCreate, AnyDelete, AnyList, AnyWatch, UpdateTopicRequest},
+    admin::{
+        AnyCreate, AnyDelete, AnyList, AnyWatch, CreateRequest, DeleteRequest, ListRequest,
+        UpdateTopicRequest, WatchRequest,
+    },
     api_versions::ApiVersionsRequest,
     consumer_offsets::{
         DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, UpdateConsumerOffsetRequest,
@@ -18,10 +21,7 @@ use super::{
     stream_fetch::StreamFetchRequest,
     update_offsets::UpdateOffsetsRequest,
 };
-use crate::{
-    WireError,
-    fluvio::{CreateRequest, DeleteRequest, ListRequest, WatchRequest},
-};
+use crate::WireError;
 
 /// A request to a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,8 +40,8 @@ impl ScRequest {
     /// Decodes the body that follows `header`.
     ///
     /// # Errors
-    /// [`WireError::Truncated`], [`WireError::Malformed`], also for an unknown API key; [`WireError::OutOfRange`] for a
-    /// version that this crate does not know. Servers close the connection then: there is no reply for it.
+    /// [`WireError::Truncated`], [`WireError::Malformed`], also for an unknown API key; [`WireError::OutOfRange`] for
+    /// a version that this crate does not know. Servers then close the connection: the protocol has no reply for it.
     pub fn decode(header: &RequestHeader, mut body: Input) -> Result<Self, WireError> {
         const CREATE: u16 = CreateRequest::<TopicSpec>::KEY;
         const DELETE: u16 = DeleteRequest::<TopicSpec>::KEY;
@@ -94,7 +94,7 @@ impl SpuRequest {
     /// Decodes the body that follows `header`.
     ///
     /// # Errors
-    /// As [`ScRequest::decode`].
+    /// The errors of [`ScRequest::decode`].
     pub fn decode(header: &RequestHeader, body: Input) -> Result<Self, WireError> {
         let version = header.version;
         match header.api_key {
@@ -116,5 +116,5 @@ impl SpuRequest {
 }
 
 fn unknown_key(key: u16) -> WireError {
-    WireError::malformed("request header", format!("no API has the key {key}"))
+    WireError::malformed("request header", format!("unknown API key {key}"))
 }

@@ -1,4 +1,4 @@
-//! The error codes of replies.
+//! Error codes of replies.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::WireError;
 
-/// Declares the table once: number, name, details, message.
+/// Declares the error codes in one table: number, message, name, details.
 macro_rules! error_codes {
     (
         $(
@@ -18,9 +18,9 @@ macro_rules! error_codes {
             $variant:ident $(($inner:ident: $inner_type:ty))? $({ $($(#[$field_meta:meta])* $field:ident: $type:ty,)* })?,
         )*
     ) => {
-        /// What became of a request, or of one part of it. `None` is success.
+        /// Outcome of a request, or of one part of it. `None` is success.
         ///
-        /// `Display` gives a sentence for people with the details that the server sent.
+        /// `Display` writes one sentence with the details that the server sent.
         #[derive(Debug, Clone, PartialEq, Eq, Default, thiserror::Error)]
         #[non_exhaustive]
         pub enum ErrorCode {
@@ -29,14 +29,14 @@ macro_rules! error_codes {
                 #[error($message)]
                 $variant $(($inner_type))? $({ $($(#[$field_meta])* $field: $type,)* })?,
             )*
-            /// A number that this crate does not know. A payload that it may have is not read: see
+            /// A number that this crate does not know. Its payload, if any, is not read: see
             /// [`decode_reply`](super::frame::decode_reply).
-            #[error("error code {0}, which floe does not know")]
+            #[error("unknown error code {0}")]
             Unknown(i16),
         }
 
         impl ErrorCode {
-            /// The number on the wire.
+            /// Returns the number on the wire.
             #[must_use]
             pub fn code(&self) -> i16 {
                 match self {
@@ -45,7 +45,7 @@ macro_rules! error_codes {
                 }
             }
 
-            /// The name in the protocol's own spelling.
+            /// Returns the name in the protocol's own spelling.
             #[must_use]
             pub fn name(&self) -> &'static str {
                 match self {
@@ -79,7 +79,7 @@ macro_rules! error_codes {
                         Ok(Self::$variant $(($inner))? $({ $($field,)* })?)
                     })*
                     code => {
-                        input.doubt(code);
+                        input.record_unknown_code(code);
                         Ok(Self::Unknown(code))
                     }
                 }
@@ -89,27 +89,27 @@ macro_rules! error_codes {
 }
 
 error_codes! {
-    /// The server does not know what happened.
+    /// The cause is unknown to the server.
     -1 "the server met an unknown error" UnknownServerError,
     /// Success.
     #[default]
     0 "success" None,
-    /// Never produced by platform 0.18, which says [`ErrorCode::OffsetEvicted`] or [`ErrorCode::Other`] instead.
+    /// Never sent by platform 0.18, which sends [`ErrorCode::OffsetEvicted`] or [`ErrorCode::Other`] instead.
     1 "the offset is out of range" OffsetOutOfRange,
-    /// Anything that has no code of its own, as text.
-    2 "the server says: {0}" Other(message: String),
-    /// This server does not lead the partition; data servers say the same of unknown topics and partitions.
+    /// An error without a code of its own, as text.
+    2 "server error: {0}" Other(message: String),
+    /// This server does not lead the partition; data servers send the same code for unknown topics and partitions.
     6 "the data server does not lead the partition" NotLeaderForPartition,
-    /// A produce with read-committed isolation was written but not committed in time: it may still be.
+    /// A produce with read-committed isolation was written but not committed in time; it may still be committed.
     7 "the request ({kind:?}) was not finished within {timeout_ms} ms" RequestTimedOut {
         /// The timeout of the request, in milliseconds.
         timeout_ms: u64,
-        /// Which request.
+        /// The kind of request.
         kind: RequestKind,
     },
-    /// A batch is larger than the server's limit or the topic's segments; nothing of its entry was written.
+    /// A batch is larger than the server's limit or the topic's segments; no batch of its entry was written.
     10 "the message is too large" MessageTooLarge,
-    /// The caller may not do this.
+    /// The caller lacks the permission.
     13 "permission denied" PermissionDenied,
     /// The server's storage failed; part of the data may have been written.
     56 "the server's storage failed" StorageError,
@@ -117,11 +117,11 @@ error_codes! {
     60 "invalid create request" InvalidCreateRequest,
     /// The request to delete is malformed.
     61 "invalid delete request" InvalidDeleteRequest,
-    /// Retention removed the offset, or it never existed.
-    71 "offset {offset} is no longer stored, {next_available} is the first that is" OffsetEvicted {
-        /// The offset that was asked for.
+    /// The offset was removed by retention, or never existed.
+    71 "offset {offset} is no longer stored, the first stored offset is {next_available}" OffsetEvicted {
+        /// The requested offset.
         offset: i64,
-        /// The least offset that can be read.
+        /// The first stored offset.
         next_available: i64,
     },
     /// The partition's storage is full.
@@ -132,20 +132,20 @@ error_codes! {
         partition: u32,
     },
     /// An earlier write failed; the partition refuses writes until its data server restarts.
-    73 "the partition refuses writes after a failed one" PartitionShortCircuited,
-    /// Something failed on a data server.
+    73 "the partition refuses writes after a failed write" PartitionShortCircuited,
+    /// A failure on a data server.
     1000 "an error occurred on the data server" SpuError,
     /// A data server could not be registered. The spelling is the protocol's.
     1001 "the data server could not be registered" SpuRegisterationFailed,
     /// The data server is offline.
     1002 "the data server is offline" SpuOffline,
-    /// There is no such data server.
+    /// The data server does not exist.
     1003 "the data server was not found" SpuNotFound,
     /// A data server with this id or name exists.
     1004 "the data server already exists" SpuAlreadyExists,
-    /// The topic's specification makes no sense; the message of the status says why.
+    /// The topic's specification is invalid; the message of the status has the reason.
     2000 "a topic error occurred" TopicError,
-    /// There is no such topic.
+    /// The topic does not exist.
     2001 "the topic was not found" TopicNotFound,
     /// A topic of this name exists.
     2002 "the topic already exists" TopicAlreadyExists,
@@ -155,47 +155,47 @@ error_codes! {
     2004 "the topic's configuration is invalid" TopicInvalidConfiguration,
     /// Not all partitions came up in time; the topic exists and is incomplete.
     2005 "the topic's partitions are not all provisioned" TopicNotProvisioned,
-    /// The name breaks the rules: see [`check_topic_name`](super::names::check_topic_name).
+    /// The name is invalid: see [`check_topic_name`](super::names::check_topic_name).
     2006 "the topic name is invalid" TopicInvalidName,
     /// The topic was deleted while it was in use.
     2007 "the topic was deleted" TopicDeleted,
-    /// Not possible with this kind of replica assignment.
-    2008 "the topic's kind of replica assignment does not allow this" TopicInvalidReplicaType,
+    /// The kind of replica assignment does not allow the operation.
+    2008 "the topic's kind of replica assignment does not allow the operation" TopicInvalidReplicaType,
     /// The partition is not ready yet.
     3000 "the partition is not initialized yet" PartitionPendingInitialization,
     /// This server does not lead the partition (offset requests).
     3001 "the data server does not lead the partition" PartitionNotLeader,
     /// The stream is not known on this connection. The spelling is the protocol's.
     3002 "the stream is not known on this connection" FetchSessionNotFoud,
-    /// Used within official clients only.
+    /// Internal to official clients.
     3003 "offsets could not be flushed: {0}" OffsetFlushRequestError(message: String),
-    /// Used within official clients only.
+    /// Internal to official clients.
     3004 "offset management is disabled for the stream" OffsetManagementDisabled,
-    /// Used within official clients only.
-    3005 "the greatest number of retries is reached" MaxRetryReached,
-    /// Of managed connectors, which are no more.
+    /// Internal to official clients.
+    3005 "the maximum number of retries is reached" MaxRetryReached,
+    /// Of managed connectors, which were removed.
     5000 "a managed connector failed" ManagedConnectorError,
-    /// Of managed connectors, which are no more.
+    /// Of managed connectors, which were removed.
     5001 "the managed connector was not found" ManagedConnectorNotFound,
-    /// Of managed connectors, which are no more.
+    /// Of managed connectors, which were removed.
     5002 "the managed connector already exists" ManagedConnectorAlreadyExists,
     /// A SmartModule failed.
     6000 "a SmartModule error occurred" SmartModuleError,
-    /// There is no such SmartModule, or it has not reached this data server yet.
+    /// The SmartModule does not exist, or has not reached this data server yet.
     6001 "SmartModule {name:?} was not found" SmartModuleNotFound {
         /// Name of the module.
         name: String,
     },
-    /// The module is no valid WebAssembly module.
+    /// The module is not a valid WebAssembly module.
     6002 "the SmartModule is invalid: {error}" SmartModuleInvalid {
-        /// What is wrong with it.
+        /// Description of the fault.
         error: String,
         /// Name of the module, if it has one.
         name: Option<String>,
     },
     /// The module does not export the function that its kind needs.
-    6003 "the SmartModule is no {kind} module: {error}" SmartModuleInvalidExports {
-        /// What is wrong with it.
+    6003 "the SmartModule is not a {kind} module: {error}" SmartModuleInvalidExports {
+        /// Description of the fault.
         error: String,
         /// The kind that was expected.
         kind: String,
@@ -208,53 +208,53 @@ error_codes! {
     6006 "the SmartModule could not be initialized: {0}" SmartModuleInitError(hint: String),
     /// The `look_back` function of a module failed.
     6007 "the SmartModule failed to look back: {0}" SmartModuleLookBackError(message: String),
-    /// The module wants more memory than it may have.
+    /// The module needs more memory than the server allows.
     6008 "the SmartModule needs {requested} bytes of memory, {max} are allowed" SmartModuleMemoryLimitExceeded {
-        /// Bytes that it wants.
+        /// Requested bytes.
         requested: u64,
-        /// Bytes that it may have.
+        /// Allowed bytes.
         max: u64,
     },
     /// A table format failed.
     7000 "a table format error occurred" TableFormatError,
-    /// There is no such table format.
+    /// The table format does not exist.
     7001 "the table format was not found" TableFormatNotFound,
     /// A table format of this name exists.
     7002 "the table format already exists" TableFormatAlreadyExists,
-    /// Of derived streams, which are no more.
+    /// Of derived streams, which were removed.
     8000 "a derived stream error occurred" DerivedStreamObjectError,
-    /// Of derived streams, which are no more.
+    /// Of derived streams, which were removed.
     8001 "derived stream {0:?} was not found" DerivedStreamNotFound(name: String),
-    /// Of derived streams, which are no more.
+    /// Of derived streams, which were removed.
     8002 "the data to join cannot be fetched" DerivedStreamJoinFetchError,
-    /// Of derived streams, which are no more.
+    /// Of derived streams, which were removed.
     8003 "derived stream {0:?} is invalid" DerivedStreamInvalid(name: String),
-    /// The topic does not allow the codec of a batch, or the codec does not exist.
+    /// The topic does not allow the codec of a batch, or the codec is unknown.
     9000 "the topic does not allow the codec, or it is unknown" CompressionError,
-    /// The module that removes repeated records is not in the cluster.
+    /// The deduplication module is not in the cluster.
     10000 "the deduplication SmartModule is not loaded" DeduplicationSmartModuleNotLoaded,
-    /// The name of the module that removes repeated records makes no sense.
+    /// The name of the deduplication module is invalid.
     10001 "the deduplication SmartModule name is invalid: {0}" DeduplicationSmartModuleNameInvalid(name: String),
-    /// There is no such mirror.
+    /// The mirror does not exist.
     11001 "the mirror was not found" MirrorNotFound,
     /// A mirror of this name exists.
     11002 "the mirror already exists" MirrorAlreadyExists,
-    /// The topic is written by its remote cluster only.
-    11003 "the mirrored topic cannot be written at home" MirrorProduceFromHome,
+    /// Only the remote cluster writes the topic.
+    11003 "the mirrored topic cannot be written on the home cluster" MirrorProduceFromHome,
     /// The topic belongs to its home cluster.
     11004 "the mirrored topic cannot be deleted on the remote cluster" MirrorDeleteFromRemote,
     /// The mirror is of the wrong kind.
     11005 "the mirror is of the wrong kind" MirrorInvalidType,
-    /// The topic is written by its home cluster only.
+    /// Only the home cluster writes the topic.
     11006 "the mirrored topic cannot be written on the remote cluster" MirrorProduceFromRemoteNotAllowed,
-    /// A system object is deleted only by force.
+    /// Deleting a system object requires force.
     12001 "system {kind} {name:?} can only be deleted by force" SystemSpecDeletionAttempt {
         /// Kind of object.
         kind: String,
         /// Its name.
         name: String,
     },
-    /// A system object cannot be updated.
+    /// Updating a system object requires force.
     12002 "system {kind} {name:?} can only be updated by force" SystemSpecUpdatingAttempt {
         /// Kind of object.
         kind: String,
@@ -264,23 +264,23 @@ error_codes! {
 }
 
 impl ErrorCode {
-    /// Whether this is [`ErrorCode::None`].
+    /// Returns whether this is [`ErrorCode::None`].
     #[must_use]
     pub fn is_success(&self) -> bool {
         matches!(self, Self::None)
     }
 
-    /// `Ok` for [`ErrorCode::None`].
+    /// Converts [`ErrorCode::None`] to `Ok`.
     ///
     /// # Errors
-    /// The code itself if it is not success.
+    /// Any other code.
     pub fn into_result(self) -> Result<(), Self> {
         if self.is_success() { Ok(()) } else { Err(self) }
     }
 }
 
 wire_enum! {
-    /// The kind of request that ran into its time limit.
+    /// Kind of a request that timed out.
     #[derive(Copy, Default)]
     pub enum RequestKind {
         /// A produce request.
@@ -290,7 +290,7 @@ wire_enum! {
 }
 
 wire_enum! {
-    /// The kind of a module in an error.
+    /// Kind of a module in an error.
     #[derive(Copy, Default)]
     pub enum FailedModuleKind {
         /// A filter.
@@ -304,18 +304,18 @@ wire_enum! {
         3 => Aggregate,
         /// A filter that also changes records.
         4 => FilterMap,
-        /// Two topics, which is no more.
+        /// A join of two topics; no longer supported.
         5 => Join,
-        /// Whatever the module exports.
+        /// Derived from the module's exports.
         6 => Generic,
     }
 }
 
 wire_struct! {
-    /// How a module failed on a record.
+    /// Failure of a module on a record.
     #[derive(Default)]
     pub struct SmartModuleFailure {
-        /// What the module said, for people.
+        /// Message of the module.
         pub hint: String,
         /// Offset of the record.
         pub offset: i64,

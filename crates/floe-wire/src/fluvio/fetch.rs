@@ -1,4 +1,4 @@
-//! Fetch (key 1 of a data server): one reply at once, whatever there is. Official clients use
+//! Fetch (key 1 of a data server): one immediate reply with the available records. Official clients use
 //! [`StreamFetch`](super::stream_fetch) instead.
 
 use super::{
@@ -6,23 +6,23 @@ use super::{
     isolation::Isolation,
     record_set::RecordSet,
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 
 wire_struct! {
-    /// Asks for records of partitions that one data server leads.
+    /// Request for records of partitions that one data server leads.
     #[derive(Default)]
     pub struct FetchRequest {
-        /// Ignored by servers: they answer at once.
+        /// Ignored by servers, which reply at once.
         pub max_wait_ms: i32,
         /// Ignored by servers.
         pub min_bytes: i32,
         /// Most bytes of records for each partition; the last batch is cut there.
         pub max_bytes: i32 [3..],
-        /// How far to read.
+        /// Whether to read beyond the high watermark.
         pub isolation: Isolation [4..],
-        /// What to read.
+        /// Topics to read.
         pub topics: Vec<FetchTopic>,
         /// Ignored by servers.
         pub forgotten: Vec<ForgottenTopic> [7..],
@@ -37,25 +37,25 @@ impl Request for FetchRequest {
 }
 
 wire_struct! {
-    /// What to read of one topic.
+    /// Partitions to read of one topic.
     #[derive(Default)]
     pub struct FetchTopic {
         /// Name of the topic.
         pub name: String,
-        /// What to read of its partitions.
+        /// Partitions to read.
         pub partitions: Vec<FetchPartition>,
     }
 }
 
 wire_struct! {
-    /// What to read of one partition.
+    /// Position to read from in one partition.
     #[derive(Default)]
     pub struct FetchPartition {
         /// Number of the partition.
         pub partition: u32,
         /// Ignored by servers.
         pub current_leader_epoch: i32 [9..],
-        /// First offset wanted; the reply begins with the batch that holds it.
+        /// First requested offset; the reply begins with the batch that holds it.
         pub fetch_offset: i64,
         /// Ignored by servers.
         pub log_start_offset: i64 [5..],
@@ -65,7 +65,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Partitions to leave out of a session; servers have no sessions.
+    /// Partitions to remove from a fetch session; servers have no sessions.
     #[derive(Default)]
     pub struct ForgottenTopic {
         /// Name of the topic.
@@ -76,7 +76,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// The records that were there.
+    /// Reply to a [`FetchRequest`].
     #[derive(Default)]
     pub struct FetchReply {
         /// Always 0.
@@ -107,28 +107,28 @@ wire_struct! {
     pub struct PartitionRecords {
         /// Number of the partition.
         pub partition: u32,
-        /// Records may come with an error: deliver them, then raise it.
+        /// Error of the partition. Records may accompany it and are delivered first.
         pub error_code: ErrorCode,
-        /// First offset that not all replicas in sync have.
+        /// High watermark: first offset that not all in-sync replicas have.
         pub high_watermark: i64,
-        /// Above 0 if modules were at work: the offset to acknowledge in place of the end of the last batch.
+        /// Above 0 if SmartModules ran: the offset to acknowledge instead of the end of the last batch.
         pub next_filter_offset: i64 [11..],
-        /// First offset that is stored.
+        /// First stored offset.
         pub log_start_offset: i64,
         /// Always none.
         pub aborted: Option<Vec<AbortedTransaction>>,
-        /// The batches; the first may begin below the offset wanted, the last may be cut anywhere.
+        /// The batches; the first may begin below the requested offset, the last may be truncated anywhere.
         pub records: RecordSet,
     }
 }
 
 wire_struct! {
-    /// Of transactions, which servers do not have.
+    /// An aborted transaction; servers have no transactions.
     #[derive(Default)]
     pub struct AbortedTransaction {
-        /// Whose transaction.
+        /// Producer of the transaction.
         pub producer_id: i64,
-        /// Its first offset.
+        /// First offset of the transaction.
         pub first_offset: i64,
     }
 }

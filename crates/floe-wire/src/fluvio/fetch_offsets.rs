@@ -1,17 +1,17 @@
-//! FetchOffsets (key 1002 of a data server): where partitions begin and end.
+//! FetchOffsets (key 1002 of a data server): first offset and high watermark of partitions.
 
 use super::{
     error_code::ErrorCode,
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 
 wire_struct! {
-    /// Asks for the offsets of partitions that one data server leads.
+    /// Request for the offsets of partitions that one data server leads.
     #[derive(Default)]
     pub struct FetchOffsetsRequest {
-        /// Which partitions.
+        /// Partitions by topic.
         pub topics: Vec<FetchOffsetsTopic>,
         /// In version 23 only; later clients use [`FetchConsumerOffsetsRequest`](super::FetchConsumerOffsetsRequest).
         pub consumer_id: Option<String> [23..=23],
@@ -19,7 +19,7 @@ wire_struct! {
 }
 
 impl FetchOffsetsRequest {
-    /// Asks for one partition.
+    /// Creates a request for one partition.
     #[must_use]
     pub fn of_partition(topic: impl Into<String>, partition: u32) -> Self {
         Self {
@@ -48,10 +48,10 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Offsets by topic.
+    /// Reply to a [`FetchOffsetsRequest`].
     #[derive(Default)]
     pub struct FetchOffsetsReply {
-        /// In the order of the request.
+        /// Offsets by topic, in the order of the request.
         pub topics: Vec<FetchOffsetsTopicReply>,
     }
 }
@@ -62,22 +62,22 @@ wire_struct! {
     pub struct FetchOffsetsTopicReply {
         /// Name of the topic.
         pub name: String,
-        /// In the order of the request.
+        /// Offsets by partition, in the order of the request.
         pub partitions: Vec<PartitionOffsets>,
     }
 }
 
 wire_struct! {
-    /// Where one partition begins and ends.
+    /// First offset and high watermark of one partition.
     #[derive(Default)]
     pub struct PartitionOffsets {
-        /// The offsets are 0 if this is an error.
+        /// Error of the partition; the offsets are then 0.
         pub error_code: ErrorCode,
         /// Number of the partition.
         pub partition: u32,
-        /// First offset that is stored.
+        /// First stored offset.
         pub start_offset: i64,
-        /// High watermark: first offset that not all replicas in sync have.
+        /// High watermark: first offset that not all in-sync replicas have.
         pub last_stable_offset: i64,
     }
 }

@@ -1,11 +1,11 @@
-//! Frames: what goes over a connection, in both directions.
+//! Frames of requests and replies.
 //!
 //! ```text
 //! request   size i32 │ api key u16 │ version i16 │ correlation id i32 │ client id string │ body
 //! reply     size i32 │ correlation id i32 │ body
 //! ```
 //!
-//! The size counts what follows it. Only bodies depend on the version.
+//! The size counts the bytes after it. Only bodies depend on the version.
 
 use bytes::{Buf, Bytes, BytesMut};
 
@@ -17,24 +17,24 @@ use super::{
 };
 use crate::WireError;
 
-/// Bytes of the size in front of a frame.
+/// Length of the size field in front of a frame, in bytes.
 pub const SIZE_LEN: usize = 4;
 
-/// Size limit of a frame, in bytes, for those who have no reason to choose another: a batch of the largest size that a
-/// data server accepts, several times over. The protocol itself has no limit.
+/// Default size limit of a frame, in bytes: several batches of the largest size that a data server accepts. The
+/// protocol itself has no limit.
 pub const DEFAULT_FRAME_LIMIT: usize = 128 * 1024 * 1024;
 
 /// Least bytes of any frame after its size: the correlation id.
 const MIN_FRAME: i32 = 4;
 
-/// Takes the next complete frame off the front of `received`, without its size and without copying it. `None` if more
-/// bytes must be received first; nothing is taken then. Allocates nothing, whatever the size field says.
+/// Takes the next complete frame off the front of `received`, without its size and without copying it. Returns `None`,
+/// and takes nothing, if the frame is incomplete. Allocates nothing, whatever the size field claims.
 ///
-/// After an error the connection is out of step and must be closed.
+/// After an error the connection is desynchronized and must be closed.
 ///
 /// # Errors
-/// [`WireError::Malformed`] for a size that no frame has; [`WireError::TooLarge`] for one over `limit`. A TLS alert
-/// and other protocols usually show up as one of these.
+/// [`WireError::Malformed`] for an impossible size; [`WireError::TooLarge`] for a size over `limit`. A TLS alert, or
+/// another protocol, usually causes one of these.
 pub fn split_frame(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     let Some(size) = received.first_chunk::<SIZE_LEN>() else { return Ok(None) };
     let size = i32::from_be_bytes(*size);
@@ -52,7 +52,7 @@ pub fn split_frame(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes
     Ok(Some(received.split_to(size).freeze()))
 }
 
-/// What stands before the body of a request.
+/// Header of a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestHeader {
     /// Number of the API: [`Request::KEY`].
@@ -61,7 +61,7 @@ pub struct RequestHeader {
     pub version: i16,
     /// Chosen by the client; the reply carries it back.
     pub correlation_id: i32,
-    /// Free text that tells the server's operator who asks.
+    /// Free text that identifies the client to the server's operator.
     pub client_id: String,
 }
 
@@ -87,8 +87,8 @@ impl RequestHeader {
 /// Encodes a complete request frame.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] or [`WireError::OutOfRange`] for values that the layout cannot carry, [`WireError::OutOfRange`]
-/// for a version outside [`Request::VERSIONS`].
+/// [`WireError::TooLarge`] or [`WireError::OutOfRange`] for values that the layout cannot carry,
+/// [`WireError::OutOfRange`] for a version outside [`Request::VERSIONS`].
 pub fn encode_request<R: Request>(
     request: &R,
     version: i16,
@@ -107,11 +107,11 @@ pub fn encode_request<R: Request>(
     Ok(output.into_frame())
 }
 
-/// Decodes the body of a request. Bytes after it are ignored, as official servers do.
+/// Decodes the body of a request. Bytes after it are ignored, as in official servers.
 ///
 /// # Errors
 /// [`WireError::Truncated`], [`WireError::Malformed`]; [`WireError::OutOfRange`] for a version outside
-/// [`Request::VERSIONS`]. Servers close the connection then: there is no reply for it.
+/// [`Request::VERSIONS`]. Servers then close the connection: the protocol has no reply for it.
 pub fn decode_request<R: Request>(mut body: Input, version: i16) -> Result<R, WireError> {
     check_version::<R>(version)?;
     R::decode(&mut body, version)
@@ -120,7 +120,7 @@ pub fn decode_request<R: Request>(mut body: Input, version: i16) -> Result<R, Wi
 /// Encodes a complete reply frame for a request of type `R`.
 ///
 /// # Errors
-/// As [`encode_request`].
+/// The errors of [`encode_request`].
 pub fn encode_reply<R: Request>(
     reply: &R::Reply,
     version: i16,
@@ -138,7 +138,7 @@ pub fn encode_reply<R: Request>(
 /// Splits a frame, as [`split_frame`] returns it, into correlation id and body.
 ///
 /// # Errors
-/// [`WireError::Truncated`] if there is no whole correlation id.
+/// [`WireError::Truncated`] if the correlation id is incomplete.
 pub fn split_reply(frame: Bytes) -> Result<(i32, Input), WireError> {
     let mut input = Input::new(frame);
     input.enter("reply header");
@@ -149,20 +149,20 @@ pub fn split_reply(frame: Bytes) -> Result<(i32, Input), WireError> {
 
 /// Decodes the body of the reply to a request of type `R` that was sent with `version`.
 ///
-/// An error code that this crate does not know is kept as [`ErrorCode::Unknown`](super::ErrorCode::Unknown) as long as
-/// the rest of the reply makes sense without a payload for it.
+/// An error code that this crate does not know is kept as [`ErrorCode::Unknown`](super::ErrorCode::Unknown) if the
+/// rest of the reply decodes without a payload for it.
 ///
 /// # Errors
-/// [`WireError::Truncated`], [`WireError::Malformed`], also when bytes are left; [`WireError::Malformed`] with the
-/// code if an unknown error code brought a payload that cannot be skipped. The connection itself stays in step: only
-/// this reply is lost.
+/// [`WireError::Truncated`], [`WireError::Malformed`], also when bytes follow the reply; [`WireError::Malformed`] with
+/// the code if the payload of an unknown error code cannot be skipped. The connection stays usable: only this reply is
+/// lost.
 pub fn decode_reply<R: Request>(mut body: Input, version: i16) -> Result<R::Reply, WireError> {
     check_version::<R>(version)?;
     let outcome = R::Reply::decode(&mut body, version).and_then(|reply| body.finish().map(|()| reply));
-    match (outcome, body.doubtful_code()) {
+    match (outcome, body.unknown_code()) {
         (Err(_), Some(code)) => Err(WireError::malformed(
             R::NAME,
-            format!("unknown error code {code}, which brings details that cannot be skipped"),
+            format!("unknown error code {code} with details that cannot be skipped"),
         )),
         (outcome, _) => outcome,
     }
@@ -185,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frames_are_taken_one_by_one_and_only_when_complete() {
+    fn frames_are_taken_one_by_one_once_complete() {
         let wire = [0, 0, 0, 5, 1, 2, 3, 4, 5, 0, 0, 0, 4, 6, 7, 8, 9];
         let mut received = BytesMut::new();
         let mut frames = Vec::new();
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_and_oversized_frames_are_refused_without_waiting_for_them() {
+    fn impossible_and_oversized_frames_are_refused_by_their_size_field() {
         for size in [-1, i32::MIN, 0, 3] {
             let mut received = BytesMut::from(&i32::to_be_bytes(size)[..]);
             assert!(matches!(split_frame(&mut received, 100), Err(WireError::Malformed { .. })), "{size}");

@@ -1,13 +1,13 @@
-//! A checked reader over received bytes.
+//! [`Input`], a checked reader over received bytes.
 
 use bytes::{Buf, Bytes};
 
 use crate::{WireError, varint};
 
-/// Reads values off the front of received bytes.
+/// Checked reader over received bytes.
 ///
-/// Every read is checked against what is left, lengths are compared with the input before they are used, and byte
-/// blobs are slices of the input. Errors name the field that was being read: see [`Input::enter`].
+/// Every read is checked against the remaining bytes, lengths are checked before use, and byte blobs are slices of the
+/// input. Errors name the field being read: see [`Input::enter`].
 #[derive(Debug, Clone)]
 pub struct Input {
     bytes: Bytes,
@@ -16,37 +16,37 @@ pub struct Input {
 }
 
 impl Input {
-    /// Reads `bytes`.
+    /// Creates a reader over `bytes`.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         Self { bytes, what: "message", unknown_error_code: None }
     }
 
-    /// Names the field that is read next, for errors.
+    /// Sets the name of the next field, for errors.
     #[inline]
     pub fn enter(&mut self, what: &'static str) {
         self.what = what;
     }
 
-    /// How many bytes are left.
+    /// Returns the number of remaining bytes.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Everything that is left.
+    /// Returns all remaining bytes.
     #[must_use]
     pub fn rest(self) -> Bytes {
         self.bytes
     }
 
-    /// A [`WireError::Malformed`] that names the field being read.
+    /// Creates a [`WireError::Malformed`] that names the field being read.
     #[must_use]
     pub fn malformed(&self, problem: impl Into<String>) -> WireError {
         WireError::malformed(self.what, problem)
     }
 
-    /// The next `length` bytes, as a slice of the input.
+    /// Takes the next `length` bytes, as a slice of the input.
     ///
     /// # Errors
     /// [`WireError::Truncated`] if there are fewer.
@@ -57,7 +57,7 @@ impl Input {
         Ok(self.bytes.split_to(length))
     }
 
-    /// The next `N` bytes, copied.
+    /// Takes the next `N` bytes, copied.
     ///
     /// # Errors
     /// [`WireError::Truncated`] if there are fewer.
@@ -70,7 +70,7 @@ impl Input {
         Ok(array)
     }
 
-    /// One byte.
+    /// Takes one byte.
     ///
     /// # Errors
     /// [`WireError::Truncated`] at the end of the input.
@@ -78,7 +78,7 @@ impl Input {
         self.array::<1>().map(|[byte]| byte)
     }
 
-    /// A big-endian `u16`.
+    /// Takes a big-endian `u16`.
     ///
     /// # Errors
     /// [`WireError::Truncated`] at the end of the input.
@@ -86,7 +86,7 @@ impl Input {
         self.array().map(u16::from_be_bytes)
     }
 
-    /// A big-endian `i16`.
+    /// Takes a big-endian `i16`.
     ///
     /// # Errors
     /// [`WireError::Truncated`] at the end of the input.
@@ -94,7 +94,7 @@ impl Input {
         self.array().map(i16::from_be_bytes)
     }
 
-    /// A big-endian `i32`.
+    /// Takes a big-endian `i32`.
     ///
     /// # Errors
     /// [`WireError::Truncated`] at the end of the input.
@@ -102,11 +102,11 @@ impl Input {
         self.array().map(i32::from_be_bytes)
     }
 
-    /// The number of elements that follow: an `i32`, where zero and less mean none. Since no element of this protocol
-    /// is empty, a count above the number of bytes left cannot be true and is refused before anything is allocated.
+    /// Takes the number of elements that follow: an `i32`, where zero and less mean none. No element of this protocol
+    /// is empty, so a count above the number of remaining bytes is wrong and refused before anything is allocated.
     ///
     /// # Errors
-    /// [`WireError::Truncated`] at the end of the input or for a count that the rest cannot hold.
+    /// [`WireError::Truncated`] at the end of the input or for a count above the number of remaining bytes.
     pub fn count(&mut self) -> Result<usize, WireError> {
         let count = usize::try_from(self.i32()?).unwrap_or(0);
         if count > self.bytes.len() {
@@ -115,7 +115,7 @@ impl Input {
         Ok(count)
     }
 
-    /// A string with an `i16` length in front, where zero and less mean empty.
+    /// Takes a string with an `i16` length in front, where zero and less mean empty.
     ///
     /// # Errors
     /// [`WireError::Truncated`] if the input ends within it; [`WireError::Malformed`] if it is not UTF-8.
@@ -128,7 +128,7 @@ impl Input {
         }
     }
 
-    /// A blob with a variable-length integer in front, as a slice of the input.
+    /// Takes a blob with a variable-length integer in front, as a slice of the input.
     ///
     /// # Errors
     /// [`WireError::Truncated`] if the input ends within it; [`WireError::Malformed`] for a malformed or negative
@@ -144,10 +144,10 @@ impl Input {
         self.take(length)
     }
 
-    /// Fails if anything is left.
+    /// Checks that no bytes remain.
     ///
     /// # Errors
-    /// [`WireError::Malformed`] with the number of bytes left.
+    /// [`WireError::Malformed`] with the number of remaining bytes.
     pub fn finish(&self) -> Result<(), WireError> {
         if self.bytes.is_empty() {
             return Ok(());
@@ -155,13 +155,13 @@ impl Input {
         Err(self.malformed(format!("{} bytes follow the end of the message", self.bytes.len())))
     }
 
-    /// Remembers that a number was met that no error code has, so its payload could not be read.
-    pub(super) fn doubt(&mut self, code: i16) {
+    /// Records an unknown error code, whose payload cannot be read.
+    pub(super) fn record_unknown_code(&mut self, code: i16) {
         self.unknown_error_code.get_or_insert(code);
     }
 
-    /// The first unknown error code, if one was met.
-    pub(super) fn doubtful_code(&self) -> Option<i16> {
+    /// Returns the first unknown error code, if any.
+    pub(super) fn unknown_code(&self) -> Option<i16> {
         self.unknown_error_code
     }
 

@@ -1,9 +1,9 @@
-//! How far readers see, and what producers wait for.
+//! Isolation of reads and writes.
 
 use super::wire::wire_enum;
 
 wire_enum! {
-    /// Whether records count before all replicas in sync have them. With one replica there is no difference.
+    /// Isolation level of a read or write. With one replica, both levels are the same.
     #[derive(Copy, Hash, Default)]
     pub enum Isolation {
         /// Up to the end of the leader's log.

@@ -1,4 +1,4 @@
-//! Mirroring (key 1005 of a controller): how a remote cluster asks its home cluster what to mirror.
+//! Mirroring (key 1005 of a controller): a remote cluster asks its home cluster for the topics to mirror.
 
 use super::{
     admin::{decode_envelope, encode_envelope},
@@ -7,17 +7,17 @@ use super::{
     object::TopicSpec,
     output::Output,
     request::{Request, SC_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_struct},
 };
 use crate::WireError;
 
 const LABEL: &str = "MirroringConnect";
 
-/// Opens a stream of [`MirroringReply`].
+/// Request for a stream of [`MirroringReply`].
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MirroringRequest {
-    /// Id of the remote cluster that asks.
+    /// Id of the requesting remote cluster.
     pub remote_id: String,
 }
 
@@ -39,14 +39,14 @@ impl Wire for MirroringRequest {
 }
 
 wire_struct! {
-    /// One of many replies: what the remote cluster is to mirror. Without an envelope.
+    /// One of many replies: the partitions that the remote cluster mirrors. Has no envelope.
     #[derive(Default)]
     pub struct MirroringReply {
         /// Id of the remote cluster.
         pub name: String,
-        /// Whether it may mirror.
+        /// Outcome of the request.
         pub error_code: ErrorCode,
-        /// More about the error, for people.
+        /// Details of the error as text.
         pub error_message: Option<String>,
         /// Partitions to mirror.
         pub topics: Vec<MirroredTopic>,
@@ -59,7 +59,7 @@ wire_struct! {
     pub struct MirroredTopic {
         /// Name of the topic.
         pub key: String,
-        /// What the topic is to be.
+        /// Specification of the topic.
         pub spec: TopicSpec,
         /// Id of the home data server.
         pub spu_id: i32,

@@ -1,28 +1,28 @@
 //! The wire protocol of Fluvio (platform 0.18), for clients and servers.
 //!
-//! Every message can be encoded and decoded; `docs/formats/fluvio.md` has the layouts. A cluster has one controller
-//! (SC), which keeps topics, partitions and data servers, and data servers (SPU), which keep records. Both speak the
+//! The crate encodes and decodes every message; `docs/formats/fluvio.md` has the layouts. A cluster has one controller
+//! (SC), which manages topics, partitions and data servers, and data servers (SPU), which store records. Both use the
 //! same frames.
 //!
-//! | module | what it holds |
+//! | module | holds |
 //! | --- | --- |
 //! | [`frame`] | frames: splitting a byte stream, headers, encoding and decoding requests and replies |
-//! | [`versions`] | which version of which API two peers speak |
+//! | [`versions`] | version negotiation per API |
 //! | [`names`] | names of topics and partitions, limits of topics |
 //!
-//! Everything else is flat: requests and replies, objects of the controller ([`TopicSpec`] and so on), error codes.
-//! [`Request`] links each request to its number, versions and reply, so the two cannot be mismatched:
+//! Requests and replies, objects of the controller ([`TopicSpec`] and so on) and error codes are re-exported here.
+//! [`Request`] links each request to its number, versions and reply type:
 //!
 //! ```
 //! use bytes::BytesMut;
 //! use floe_wire::fluvio::{FetchOffsetsReply, FetchOffsetsRequest, SpuRequest, frame};
 //!
-//! // A client asks,
+//! // The client sends a request,
 //! let request = FetchOffsetsRequest::of_partition("orders", 0);
 //! let mut socket = BytesMut::new();
 //! frame::encode_request(&request, 25, 7, "floe")?.write_to(&mut socket);
 //!
-//! // a server answers,
+//! // the server replies,
 //! let received = frame::split_frame(&mut socket, frame::DEFAULT_FRAME_LIMIT)?.expect("a whole frame");
 //! let (header, body) = frame::RequestHeader::split(received)?;
 //! let reply = match SpuRequest::decode(&header, body)? {
@@ -32,7 +32,7 @@
 //! frame::encode_reply::<FetchOffsetsRequest>(&reply, header.version, header.correlation_id)?
 //!     .write_to(&mut socket);
 //!
-//! // and the client understands.
+//! // and the client decodes the reply.
 //! let received = frame::split_frame(&mut socket, frame::DEFAULT_FRAME_LIMIT)?.expect("a whole frame");
 //! let (correlation_id, body) = frame::split_reply(received)?;
 //! assert_eq!(correlation_id, 7);
@@ -41,8 +41,7 @@
 //! ```
 //!
 //! Decoders never panic, never allocate by a number in the input, and keep record batches as slices of the frame.
-//! Replies must be consumed to their last byte; requests may be followed by bytes that are ignored, as official servers
-//! do.
+//! Bytes after a reply are an error; bytes after a request are ignored, as in official servers.
 
 mod admin;
 mod api_versions;
@@ -65,6 +64,7 @@ mod smartmodule;
 mod start_mirror;
 mod stream_fetch;
 mod update_offsets;
+mod version_range;
 pub mod versions;
 mod wire;
 

@@ -1,52 +1,52 @@
-//! Names of topics and partitions, and the limits that servers put on topics.
+//! Names of topics and partitions, and the limits of servers on topics.
 
 use std::{fmt, str::FromStr};
 
-/// Most bytes of a topic's name.
+/// Longest topic name in bytes.
 pub const MAX_TOPIC_NAME_LEN: usize = 63;
 
 /// The system topic that holds the offsets of consumers, in one partition.
 pub const CONSUMER_OFFSET_TOPIC: &str = "consumer-offset";
 
-/// Least time that records are kept, in seconds.
+/// Shortest retention time in seconds.
 pub const MIN_RETENTION_SECONDS: u32 = 10;
 
-/// How long records are kept if the topic does not say, in seconds: seven days.
+/// Default retention time in seconds: seven days.
 pub const DEFAULT_RETENTION_SECONDS: u32 = 7 * 24 * 3600;
 
 /// Least size of a segment, in bytes.
 pub const MIN_SEGMENT_SIZE: u32 = 1024;
 
-/// Size of a segment if the topic does not say, in bytes.
+/// Default size of a segment in bytes.
 pub const DEFAULT_SEGMENT_SIZE: u32 = 1 << 30;
 
-/// Least size limit of a partition, in bytes; it must not be below the size of a segment either.
+/// Least size limit of a partition in bytes; a limit must not be below the size of a segment either.
 pub const MIN_PARTITION_SIZE: u64 = 2048;
 
-/// Size limit of a partition if the topic does not say, in bytes.
+/// Default size limit of a partition in bytes.
 pub const DEFAULT_PARTITION_SIZE: u64 = 100 << 30;
 
-/// Why a text is no topic name.
+/// Reason why a text is not a topic name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TopicNameError {
-    /// Official servers accept it and cannot use the topic afterwards.
+    /// The empty name, which official servers accept although the topic is unusable.
     #[error("a topic name must not be empty")]
     Empty,
-    /// Over [`MAX_TOPIC_NAME_LEN`].
+    /// A name longer than [`MAX_TOPIC_NAME_LEN`].
     #[error("a topic name has at most {MAX_TOPIC_NAME_LEN} bytes, this one has {0}")]
     TooLong(usize),
-    /// Only `a` to `z`, `0` to `9` and `-` are allowed.
+    /// A character other than `a` to `z`, `0` to `9` and `-`.
     #[error("a topic name consists of a-z, 0-9 and '-', not {0:?}")]
     Character(char),
-    /// Official servers refuse it.
+    /// A leading or trailing hyphen.
     #[error("a topic name must not begin or end with '-'")]
     Hyphen,
 }
 
-/// Checks a topic's name by the rules of official servers, and refuses the empty name, which they do not.
+/// Checks a topic's name by the rules of official servers, and also refuses the empty name.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The rule that the name breaks.
 pub fn check_topic_name(name: &str) -> Result<(), TopicNameError> {
     if name.is_empty() {
         return Err(TopicNameError::Empty);
@@ -82,9 +82,9 @@ pub struct PartitionName {
     pub partition: u32,
 }
 
-/// A text is not of the form `<topic>-<number>`.
+/// Error for a text that is not of the form `<topic>-<number>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} does not name a partition: expected <topic>-<number>")]
+#[error("{0:?} is not the name of a partition: expected <topic>-<number>")]
 pub struct PartitionNameError(String);
 
 impl fmt::Display for PartitionName {

@@ -1,26 +1,26 @@
-//! A writer that builds one frame.
+//! [`Output`], a writer that builds one frame.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::{WireError, varint};
 
-/// Longest string of the protocol, in bytes: its length is written as `u16` but read back as `i16`.
+/// Longest string of the protocol, in bytes: writers encode the length as `u16`, and readers decode it as `i16`.
 pub const MAX_STRING_LEN: usize = 32_767;
 
-/// Blobs of at least this many bytes are kept by reference instead of being copied into the frame.
+/// Least size in bytes of blobs that a frame keeps by reference instead of copying them.
 const SHARE_FROM: usize = 1024;
 
-/// Collects the bytes of one frame. Small values are copied into one buffer; large blobs (record batches, modules) are
-/// kept as references, in their places.
+/// Writer of one frame. Copies small values into one buffer and keeps large blobs (record batches, modules) by
+/// reference.
 #[derive(Debug, Default)]
 pub struct Output {
     written: BytesMut,
-    /// Large blobs, each with the length of `written` before it.
+    /// Large blobs, each with its position in `written`.
     shared: Vec<(usize, Bytes)>,
     shared_len: usize,
 }
 
-/// The place of a length that is not known yet: see [`Output::begin_length`].
+/// Position of a length to be filled in: see [`Output::begin_length`].
 #[derive(Debug)]
 #[must_use = "a length that is not ended stays zero"]
 pub struct PendingLength {
@@ -29,62 +29,62 @@ pub struct PendingLength {
 }
 
 impl Output {
-    /// An empty output.
+    /// Creates an empty output.
     #[must_use]
     pub fn new() -> Self {
         Self { written: BytesMut::with_capacity(256), shared: Vec::new(), shared_len: 0 }
     }
 
-    /// How many bytes were written, large blobs included.
+    /// Returns the number of bytes written, large blobs included.
     #[must_use]
     pub fn len(&self) -> usize {
         self.written.len() + self.shared_len
     }
 
-    /// Whether nothing was written.
+    /// Returns whether nothing was written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Bytes as they are.
+    /// Appends bytes without a length.
     pub fn put(&mut self, bytes: &[u8]) {
         self.written.put_slice(bytes);
     }
 
-    /// One byte.
+    /// Appends one byte.
     pub fn u8(&mut self, value: u8) {
         self.written.put_u8(value);
     }
 
-    /// A big-endian `u16`.
+    /// Appends a big-endian `u16`.
     pub fn u16(&mut self, value: u16) {
         self.written.put_u16(value);
     }
 
-    /// A big-endian `i16`.
+    /// Appends a big-endian `i16`.
     pub fn i16(&mut self, value: i16) {
         self.written.put_i16(value);
     }
 
-    /// A big-endian `i32`.
+    /// Appends a big-endian `i32`.
     pub fn i32(&mut self, value: i32) {
         self.written.put_i32(value);
     }
 
-    /// A number of elements or bytes, which must fit an `i32`.
+    /// Appends a number of elements or bytes.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] if it does not.
+    /// [`WireError::TooLarge`] if the number does not fit an `i32`.
     pub fn count(&mut self, count: usize) -> Result<(), WireError> {
         self.i32(length_of("count", count)?);
         Ok(())
     }
 
-    /// A string with its length in front.
+    /// Appends a string with its length in front.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] over [`MAX_STRING_LEN`] bytes: official peers would misread everything after it.
+    /// [`WireError::TooLarge`] over [`MAX_STRING_LEN`] bytes, which official peers would misread.
     pub fn string(&mut self, text: &str) -> Result<(), WireError> {
         let length = u16::try_from(text.len()).ok().filter(|length| usize::from(*length) <= MAX_STRING_LEN);
         let Some(length) = length else {
@@ -95,7 +95,7 @@ impl Output {
         Ok(())
     }
 
-    /// A blob with a variable-length integer in front.
+    /// Appends a blob with a variable-length integer in front.
     ///
     /// # Errors
     /// [`WireError::TooLarge`] over 2 GiB.
@@ -107,7 +107,7 @@ impl Output {
         Ok(())
     }
 
-    /// A blob without a length. Large ones are kept by reference.
+    /// Appends a blob without a length. Keeps large blobs by reference.
     pub fn blob(&mut self, blob: &Bytes) {
         if blob.len() < SHARE_FROM {
             self.put(blob);
@@ -117,7 +117,7 @@ impl Output {
         }
     }
 
-    /// Leaves room for a length of four bytes that counts what is written until [`Output::end_length`].
+    /// Appends a placeholder of four bytes for the number of bytes written until [`Output::end_length`].
     pub fn begin_length(&mut self) -> PendingLength {
         let at = self.written.len();
         self.i32(0);
@@ -128,24 +128,24 @@ impl Output {
     ///
     /// # Errors
     /// [`WireError::TooLarge`] if it does not fit an `i32`.
-    #[expect(clippy::needless_pass_by_value, reason = "a length is ended once")]
+    #[expect(clippy::needless_pass_by_value, reason = "each length is filled in once")]
     pub fn end_length(&mut self, pending: PendingLength) -> Result<(), WireError> {
         let PendingLength { at, start } = pending;
         let length = length_of("message", self.len() - start)?;
-        if let Some(place) = self.written.get_mut(at..at + 4) {
-            place.copy_from_slice(&length.to_be_bytes());
+        if let Some(field) = self.written.get_mut(at..at + 4) {
+            field.copy_from_slice(&length.to_be_bytes());
         }
         Ok(())
     }
 
-    /// Ends the frame.
+    /// Returns the finished frame.
     #[must_use]
     pub fn into_frame(self) -> EncodedFrame {
         EncodedFrame { len: self.len(), written: self.written.freeze(), shared: self.shared }
     }
 }
 
-/// One encoded frame: a run of bytes in one or more pieces, ready to be written to a socket in this order.
+/// One encoded frame: one or more pieces, to be written to a socket in order.
 #[derive(Debug, Clone)]
 pub struct EncodedFrame {
     written: Bytes,
@@ -154,14 +154,14 @@ pub struct EncodedFrame {
 }
 
 impl EncodedFrame {
-    /// Size in bytes, with the size field.
+    /// Returns the size in bytes, including the size field.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a frame always has a size field")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// The pieces of the frame, in order, none empty; large record batches are not copied.
+    /// Returns the pieces of the frame in order, none empty. Large record batches are not copied.
     #[must_use]
     pub fn pieces(&self) -> Vec<Bytes> {
         let mut pieces = Vec::with_capacity(2 * self.shared.len() + 1);
@@ -187,7 +187,7 @@ impl EncodedFrame {
         }
     }
 
-    /// The frame in one piece; copies only if it has several.
+    /// Returns the frame in one piece. Copies only if it has several.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         if self.shared.is_empty() {

@@ -8,27 +8,27 @@ use super::{
     record_set::RecordSet,
     request::{Request, SPU_VERSIONS},
     smartmodule::SmartModuleInvocation,
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::{Wire, wire_struct},
 };
 use crate::WireError;
 
-/// Appends record batches to partitions that one data server leads.
+/// Request to append record batches to partitions that one data server leads.
 ///
 /// A partition may appear several times, and a topic without partitions is allowed: the reply has one result for each
-/// entry, in the same order. Put one batch into an entry unless all are known to be good: an entry fails or succeeds
-/// only nearly as a whole.
+/// entry, in the same order. An entry is not atomic: if one of its batches is refused, batches before it may be
+/// written. So an entry should hold one batch, unless all its batches are known to be valid.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProduceRequest {
     /// Ignored by servers.
     pub transactional_id: Option<String>,
-    /// When the reply is sent: after the leader has written, or after all replicas in sync have.
+    /// Time of the reply: after the leader has written, or after all in-sync replicas have.
     pub isolation: Isolation,
-    /// How long to wait for replicas with [`Isolation::ReadCommitted`], in milliseconds; not negative.
+    /// Time to wait for replicas with [`Isolation::ReadCommitted`], in milliseconds; not negative.
     pub timeout_ms: i32,
-    /// What to append.
+    /// Batches by topic.
     pub topics: Vec<TopicProduceData>,
-    /// Modules that every entry goes through before it is stored.
+    /// SmartModules that process every entry before it is stored.
     pub smartmodules: Vec<SmartModuleInvocation>,
 }
 
@@ -83,18 +83,18 @@ impl Wire for ProduceRequest {
 }
 
 wire_struct! {
-    /// What to append to one topic.
+    /// Batches for one topic.
     #[derive(Default)]
     pub struct TopicProduceData {
         /// Name of the topic.
         pub name: String,
-        /// Entries, in the order in which they are appended.
+        /// Entries, in the order of appending.
         pub partitions: Vec<PartitionProduceData>,
     }
 }
 
 wire_struct! {
-    /// What to append to one partition.
+    /// Batches for one partition.
     #[derive(Default)]
     pub struct PartitionProduceData {
         /// Number of the partition.
@@ -105,7 +105,7 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// One result for each entry of the request.
+    /// Reply to a [`ProduceRequest`]: one result for each entry.
     #[derive(Default)]
     pub struct ProduceReply {
         /// Results by topic, in the order of the request.
@@ -134,8 +134,8 @@ wire_struct! {
         pub partition: u32,
         /// [`ErrorCode::None`] if the batches were written.
         pub error_code: ErrorCode,
-        /// Offset of the first record of the first batch. Also 0 when nothing was written because the entry was empty or
-        /// a module dropped everything.
+        /// Offset of the first record of the first batch. Also 0 when nothing was written because the entry was empty
+        /// or a SmartModule dropped all records.
         pub base_offset: i64,
         /// Always 0.
         pub log_append_time_ms: i64 [2..],

@@ -1,4 +1,4 @@
-//! The record batches of one partition in a message.
+//! [`RecordSet`], the record batches of one partition in a message.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -8,10 +8,10 @@ use crate::{
     batch::{EncodedBatch, PREFIX_LEN, Split},
 };
 
-/// Record batches back to back, with their length in bytes in front. The bytes are not looked into; the last batch of
-/// a reply may be cut: see [`RecordSet::split`].
+/// Record batches back to back, with their length in bytes in front. The batches are not decoded; the last batch of a
+/// reply may be truncated: see [`RecordSet::split`].
 ///
-/// Received sets are slices of their frame; sets to be sent refer to the batches' own bytes.
+/// A received set is a slice of its frame; a set to be sent refers to the bytes of its batches.
 #[derive(Debug, Clone, Default)]
 pub struct RecordSet {
     first: Bytes,
@@ -19,13 +19,13 @@ pub struct RecordSet {
 }
 
 impl RecordSet {
-    /// A set of bytes that hold batches.
+    /// Creates a set from the bytes of its batches.
     #[must_use]
     pub fn from_bytes(bytes: Bytes) -> Self {
         Self { first: bytes, more: Vec::new() }
     }
 
-    /// A set of batches. Copies nothing but the prefixes that were replaced.
+    /// Creates a set of batches. Copies nothing but replaced prefixes.
     #[must_use]
     pub fn from_batches<'a>(batches: impl IntoIterator<Item = &'a EncodedBatch>) -> Self {
         let mut set = Self::default();
@@ -42,19 +42,19 @@ impl RecordSet {
         set
     }
 
-    /// Size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     pub fn len(&self) -> usize {
         self.pieces().map(Bytes::len).sum()
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether the set is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.pieces().all(Bytes::is_empty)
     }
 
-    /// All bytes in one piece; copies only if there are several.
+    /// Returns all bytes in one piece. Copies only if the set has several pieces.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         if self.more.is_empty() {
@@ -65,7 +65,7 @@ impl RecordSet {
         joined.freeze()
     }
 
-    /// The whole batches of the set, and how it ends.
+    /// Returns an iterator over the whole batches of the set.
     #[must_use]
     pub fn split(&self) -> Split {
         Split::new(self.to_bytes())
@@ -84,7 +84,7 @@ impl RecordSet {
     }
 }
 
-/// Sets are equal if their bytes are.
+/// Compares the bytes, however they are divided into pieces.
 impl PartialEq for RecordSet {
     fn eq(&self, other: &Self) -> bool {
         self.to_bytes() == other.to_bytes()
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn batches_keep_their_bytes_and_take_their_assigned_offsets() {
+    fn batches_keep_their_bytes_and_have_their_assigned_offsets() {
         let batches = [batch(b"one"), batch(b"two").with_base_offset(7)];
         let set = RecordSet::from_batches(&batches);
         assert_eq!(set.len(), batches[0].len() + batches[1].len());

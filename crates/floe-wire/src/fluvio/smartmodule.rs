@@ -1,4 +1,4 @@
-//! How a request names the modules that its records go through.
+//! SmartModules of a request, which process its records.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -7,14 +7,15 @@ use bytes::Bytes;
 use super::wire::{wire_enum, wire_struct};
 
 wire_struct! {
-    /// One module with its parameters.
+    /// Invocation of one module with its parameters.
     #[derive(Default)]
     pub struct SmartModuleInvocation {
-        /// Which module.
+        /// The module.
         pub wasm: SmartModuleSource,
-        /// Chosen by what the module exports; only the start value of an aggregate is taken from here.
+        /// Kind of the module. Servers derive it from the module's exports and use only the start value of an
+        /// aggregate.
         pub kind: SmartModuleKind,
-        /// What the module is told.
+        /// Parameters of the module.
         pub params: SmartModuleParameters,
         /// Label in the server's metrics.
         pub name: Option<String> [25..],
@@ -22,11 +23,11 @@ wire_struct! {
 }
 
 wire_enum! {
-    /// Where a module comes from.
+    /// Source of a module.
     pub enum SmartModuleSource {
-        /// From the cluster, by its name: `name`, `group/name` or `group/name@version`.
+        /// Stored in the cluster, by its name: `name`, `group/name` or `group/name@version`.
         0 => Predefined(name: String),
-        /// From the request: a **gzip**-compressed WebAssembly module.
+        /// Sent with the request: a **gzip**-compressed WebAssembly module.
         1 => AdHoc(gzipped: Bytes),
     }
 }
@@ -38,42 +39,42 @@ impl Default for SmartModuleSource {
 }
 
 wire_enum! {
-    /// What a module does.
+    /// Kind of a module.
     #[derive(Default)]
     pub enum SmartModuleKind {
         /// Keeps or drops records.
         #[default]
         0 => Filter,
-        /// Makes one record of one record.
+        /// Maps one record to one record.
         1 => Map,
-        /// Makes many records of one record.
+        /// Maps one record to many records.
         2 => ArrayMap,
         /// Folds records into an accumulator.
         3 => Aggregate {
             /// Start value.
             accumulator: Bytes,
         },
-        /// Keeps and changes, or drops.
+        /// Changes or drops records.
         4 => FilterMap,
-        /// Joins a topic, which is no more.
+        /// Joins a topic; no longer supported.
         5 => Join(topic: String),
-        /// Joins a derived stream, which is no more.
+        /// Joins a derived stream; no longer supported.
         6 => JoinStream {
             /// Name of the topic.
             topic: String,
             /// Name of the derived stream.
             derived_stream: String,
         },
-        /// Whatever the module exports.
+        /// Derived from the module's exports.
         7 => Generic(context: SmartModuleContext),
     }
 }
 
 wire_enum! {
-    /// What a module is given besides records and parameters.
+    /// Input of a module besides records and parameters.
     #[derive(Default)]
     pub enum SmartModuleContext {
-        /// Nothing.
+        /// No further input.
         #[default]
         0 => None,
         /// The start value of an aggregate.
@@ -81,9 +82,9 @@ wire_enum! {
             /// Start value.
             accumulator: Bytes,
         },
-        /// A topic to join, which is no more.
+        /// A topic to join; no longer supported.
         2 => Join(topic: String),
-        /// A derived stream to join, which is no more.
+        /// A derived stream to join; no longer supported.
         3 => JoinStream {
             /// Name of the topic.
             topic: String,
@@ -94,23 +95,23 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// What a module is told when it starts.
+    /// Parameters of a module, passed when it starts.
     #[derive(Default)]
     pub struct SmartModuleParameters {
-        /// By name.
+        /// Values by name.
         pub values: BTreeMap<String, String>,
-        /// Which records before the first one it may look at.
+        /// Earlier records that the module may look back at.
         pub lookback: Option<Lookback> [20..],
     }
 }
 
 wire_struct! {
-    /// Records that a module sees before the stream begins.
+    /// Records before the start of the stream that a module sees.
     #[derive(Copy, Default)]
     pub struct Lookback {
-        /// How many at most; 0 with an age means as many as are young enough.
+        /// Most records; 0 with an age means no limit.
         pub last: u64,
-        /// How old at most.
+        /// Greatest age of a record.
         pub age: Option<Duration> [21..],
     }
 }

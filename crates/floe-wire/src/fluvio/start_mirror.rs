@@ -1,13 +1,14 @@
-//! StartMirror (key 2000 of a data server): turns the connection into one between clusters.
+//! StartMirror (key 2000 of a data server): turns the connection into a mirroring connection between clusters.
 
 use super::{
     request::{Request, SPU_VERSIONS},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 
 wire_struct! {
-    /// Sent by the data server of a remote cluster. What follows on the connection is not part of the public protocol.
+    /// Request of a remote cluster's data server. Later messages on the connection are not part of the public
+    /// protocol.
     #[derive(Default)]
     pub struct StartMirrorRequest {
         /// Partition on the remote cluster, as `<topic>-<number>`.
@@ -18,7 +19,7 @@ wire_struct! {
 }
 
 impl Request for StartMirrorRequest {
-    /// Empty.
+    /// The reply is empty.
     type Reply = ();
     const KEY: u16 = 2000;
     const NAME: &'static str = "StartMirror";

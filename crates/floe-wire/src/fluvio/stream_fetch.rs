@@ -10,34 +10,34 @@ use super::{
     isolation::Isolation,
     request::{Request, SPU_VERSIONS},
     smartmodule::{SmartModuleInvocation, SmartModuleParameters},
-    versions::VersionRange,
+    version_range::VersionRange,
     wire::wire_struct,
 };
 
 wire_struct! {
-    /// Opens a stream on one partition.
+    /// Request for a stream of one partition's records.
     #[derive(Default)]
     pub struct StreamFetchRequest {
         /// Name of the topic.
         pub topic: String,
         /// Number of the partition.
         pub partition: u32,
-        /// First offset wanted; the first reply begins with the batch that holds it.
+        /// First requested offset; the first reply begins with the batch that holds it.
         pub fetch_offset: i64,
-        /// Most bytes of records in one reply, fixed for the life of the stream: replies are cut there, within a batch
-        /// if need be. With 0 the server never sends anything; negative means no limit.
+        /// Most bytes of records in one reply, fixed for the life of the stream: replies are truncated there, even
+        /// within a batch. With 0 the server sends no records; negative means no limit.
         pub max_bytes: i32,
-        /// How far to read.
+        /// Whether to read beyond the high watermark.
         pub isolation: Isolation,
-        /// One module, in the way of old clients.
+        /// One module, sent by old clients.
         pub wasm_module: Bytes [11..=18],
-        /// One module, in the way of old clients.
+        /// One module, sent by old clients.
         pub smartmodule: Option<SmartModuleInvocation> [16..=18],
-        /// Of derived streams, which are no more.
+        /// Derived stream; no longer supported.
         pub derived_stream: Option<DerivedStreamInvocation> [16..=18],
-        /// Modules that the records go through, in order.
+        /// Modules that process the records, in order.
         pub smartmodules: Vec<SmartModuleInvocation> [18..],
-        /// Under which name the reader's offset is stored; needed to store it.
+        /// Name that the reader's offset is stored under; required for storing it.
         pub consumer_id: Option<String> [23..],
     }
 }
@@ -50,12 +50,12 @@ impl Request for StreamFetchRequest {
 }
 
 wire_struct! {
-    /// Of derived streams, which are no more.
+    /// Invocation of a derived stream; no longer supported.
     #[derive(Default)]
     pub struct DerivedStreamInvocation {
         /// Name of the derived stream.
         pub stream: String,
-        /// Its parameters.
+        /// Parameters of the derived stream.
         pub params: SmartModuleParameters,
     }
 }
@@ -66,8 +66,8 @@ wire_struct! {
     pub struct StreamFetchReply {
         /// Name of the topic.
         pub topic: String,
-        /// Number of the stream on this connection, from 1; 0 if it was refused. Offsets are acknowledged and stored
-        /// under this number.
+        /// Number of the stream on this connection, from 1; 0 if the server refused the stream. Clients acknowledge
+        /// and store offsets under this number.
         pub stream_id: u32,
         /// The records.
         pub partition: PartitionRecords,

@@ -1,12 +1,12 @@
 //! UpdateOffsets (key 1005 of a data server): flow control of streams. Stores nothing.
 
-use super::{error_code::ErrorCode, request::Request, versions::VersionRange, wire::wire_struct};
+use super::{error_code::ErrorCode, request::Request, version_range::VersionRange, wire::wire_struct};
 
 wire_struct! {
-    /// Lets streams of the same connection go on. A stream sends exactly one reply for each acknowledgement.
+    /// Acknowledgements for streams of the same connection. A stream sends exactly one reply for each.
     #[derive(Default)]
     pub struct UpdateOffsetsRequest {
-        /// Acknowledgements, each for one stream.
+        /// The acknowledgements, each for one stream.
         pub offsets: Vec<OffsetUpdate>,
     }
 }
@@ -19,21 +19,21 @@ impl Request for UpdateOffsetsRequest {
 }
 
 wire_struct! {
-    /// "Everything below is here: send from this offset on."
+    /// Acknowledgement of all records below an offset.
     #[derive(Default)]
     pub struct OffsetUpdate {
-        /// Next offset wanted. One beyond the end silently skips records, -2 kills the stream.
+        /// Next requested offset. An offset beyond the end silently skips records; -2 ends the stream.
         pub offset: i64,
-        /// The number that the replies of the stream carry.
+        /// Number of the stream, from its replies.
         pub stream_id: u32,
     }
 }
 
 wire_struct! {
-    /// Results, in the order of the request.
+    /// Reply to an [`UpdateOffsetsRequest`].
     #[derive(Default)]
     pub struct UpdateOffsetsReply {
-        /// One for each acknowledgement.
+        /// One result for each acknowledgement, in order.
         pub results: Vec<OffsetUpdateResult>,
     }
 }
@@ -44,7 +44,7 @@ wire_struct! {
     pub struct OffsetUpdateResult {
         /// Number of the stream.
         pub stream_id: u32,
-        /// [`ErrorCode::FetchSessionNotFoud`] for a stream that is not on this connection.
+        /// Outcome; [`ErrorCode::FetchSessionNotFoud`] for a stream unknown on this connection.
         pub error_code: ErrorCode,
     }
 }

@@ -1,46 +1,11 @@
-//! Which version of which API two peers speak.
+//! Version negotiation: the versions that two peers share of each API.
 
 use std::{collections::BTreeMap, fmt};
 
+pub use super::version_range::VersionRange;
 use super::{api_versions::ApiVersionsReply, request::Request};
 
-/// An inclusive range of versions of one API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VersionRange {
-    /// Least version.
-    pub min: i16,
-    /// Greatest version.
-    pub max: i16,
-}
-
-impl VersionRange {
-    /// `min..=max`.
-    #[must_use]
-    pub const fn new(min: i16, max: i16) -> Self {
-        Self { min, max }
-    }
-
-    /// Whether `version` lies in the range.
-    #[must_use]
-    pub const fn contains(self, version: i16) -> bool {
-        self.min <= version && version <= self.max
-    }
-
-    /// The greatest version in both ranges.
-    #[must_use]
-    pub fn greatest_common(self, other: Self) -> Option<i16> {
-        let max = if self.max < other.max { self.max } else { other.max };
-        (self.contains(max) && other.contains(max)).then_some(max)
-    }
-}
-
-impl fmt::Display for VersionRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}..={}", self.min, self.max)
-    }
-}
-
-/// Why an API cannot be used with a server.
+/// Reason why an API cannot be used with a server.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnsupportedApi {
@@ -54,7 +19,7 @@ pub enum UnsupportedApi {
         /// The server's platform version.
         platform: String,
     },
-    /// The server has no version of it that this crate knows.
+    /// The server and this crate share no version of the API.
     #[error("the server (platform {platform}) serves {api} in versions {theirs}, floe needs one of {ours}")]
     NoCommonVersion {
         /// Name of the API.
@@ -66,7 +31,7 @@ pub enum UnsupportedApi {
         /// The server's platform version.
         platform: String,
     },
-    /// The platform is older than the oldest that is supported.
+    /// The platform is older than the oldest supported platform.
     #[error("the cluster runs platform {platform}, floe needs at least {minimum}")]
     PlatformTooOld {
         /// The server's platform version.
@@ -74,15 +39,15 @@ pub enum UnsupportedApi {
         /// The least version.
         minimum: PlatformVersion,
     },
-    /// The platform version is not a version.
-    #[error("the server calls its platform version {platform:?}, which is not a version number")]
+    /// The platform version is not a semantic version.
+    #[error("the server's platform version {platform:?} is not a version number")]
     PlatformUnreadable {
-        /// What the server sent.
+        /// The text that the server sent.
         platform: String,
     },
 }
 
-/// What a server announced about itself: its APIs with their versions, and its platform version.
+/// Announcement of a server: its APIs with their versions, and its platform version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerVersions {
     ranges: BTreeMap<u16, VersionRange>,
@@ -90,7 +55,7 @@ pub struct ServerVersions {
 }
 
 impl ServerVersions {
-    /// Takes what the handshake brought. Its error code is the caller's business.
+    /// Reads the reply to the handshake. The caller checks its error code.
     #[must_use]
     pub fn new(reply: ApiVersionsReply) -> Self {
         let ranges = reply
@@ -101,19 +66,19 @@ impl ServerVersions {
         Self { ranges, platform: reply.platform_version }
     }
 
-    /// The platform version as the server wrote it. Data servers always say `0.0.0`; ask the controller.
+    /// Returns the platform version as the server sent it. Only controllers send theirs: data servers send `0.0.0`.
     #[must_use]
     pub fn platform(&self) -> &str {
         &self.platform
     }
 
-    /// The versions that the server announced for an API.
+    /// Returns the versions that the server announced for an API.
     #[must_use]
     pub fn range(&self, key: u16) -> Option<VersionRange> {
         self.ranges.get(&key).copied()
     }
 
-    /// The newest version of `R` that both sides know.
+    /// Returns the newest version of `R` that both peers share.
     ///
     /// # Errors
     /// [`UnsupportedApi::NotServed`] or [`UnsupportedApi::NoCommonVersion`].
@@ -154,24 +119,24 @@ impl ServerVersions {
     }
 }
 
-/// The numbers of a semantic version. Pre-release and build parts are checked for form and left out of comparisons:
-/// a development build serves what its release will.
+/// Numbers of a semantic version. Pre-release and build parts are validated and left out of comparisons: a development
+/// build serves the APIs of its release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlatformVersion {
-    /// First number.
+    /// Major version.
     pub major: u64,
-    /// Second number.
+    /// Minor version.
     pub minor: u64,
-    /// Third number.
+    /// Patch version.
     pub patch: u64,
 }
 
 impl PlatformVersion {
-    /// The oldest platform that official clients, and so floe, work with.
+    /// The oldest platform that official clients, and so floe, support.
     pub const OLDEST: Self = Self { major: 0, minor: 9, patch: 0 };
 
-    /// Reads `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]`; `None` for anything else. Controllers demand this form of the
-    /// version that a client says it has.
+    /// Parses `MAJOR.MINOR.PATCH[-PRERELEASE][+BUILD]`; returns `None` for anything else. Controllers require this
+    /// form of a client's version.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (text, build) = split_suffix(text, '+');
@@ -257,18 +222,15 @@ mod tests {
             newer.choose::<StreamFetchRequest>().unwrap_err().to_string(),
             "the server (platform 0.99.0) does not serve StreamFetch (key 1003)"
         );
-        assert_eq!(VersionRange::new(0, 3).greatest_common(VersionRange::new(5, 9)), None);
-        assert_eq!(VersionRange::new(5, 9).greatest_common(VersionRange::new(0, 3)), None);
-        assert_eq!(VersionRange::new(9, 5).greatest_common(VersionRange::new(0, 30)), None);
     }
 
     #[test]
-    fn apis_that_servers_serve_without_announcing_them_use_our_newest() {
+    fn unannounced_apis_use_the_newest_version_of_this_crate() {
         assert_eq!(server(&[], "0.0.0").choose::<FetchConsumerOffsetsRequest>(), Ok(25));
     }
 
     #[test]
-    fn platform_versions_are_read_and_compared() {
+    fn platform_versions_are_parsed_and_compared() {
         assert!(server(&[], "0.18.2-dev-1").check_platform().is_ok());
         assert!(server(&[], "0.9.0").check_platform().is_ok());
         assert_eq!(

@@ -1,4 +1,4 @@
-//! How values become bytes: [`Wire`], its implementations for primitives, and the macros that declare messages.
+//! Layouts of values: [`Wire`], its implementations for primitives, and the macros that declare messages.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -39,7 +39,7 @@ macro_rules! fixed_width {
 
 fixed_width!(u8, u16, i16, u32, i32, u64, i64);
 
-/// Nothing, in no bytes.
+/// The empty value, in zero bytes.
 impl Wire for () {
     fn encode(&self, _output: &mut Output, _version: i16) -> Result<(), WireError> {
         Ok(())
@@ -124,7 +124,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn decode(input: &mut Input, version: i16) -> Result<Self, WireError> {
         let count = input.count()?;
-        // Never more memory than there is input: the rest of the vector grows with what is really decoded.
+        // The capacity is bounded by the input; beyond it the vector grows with each decoded element.
         let affordable = input.remaining() / size_of::<T>().max(1);
         let mut elements = Self::with_capacity(if count < affordable { count } else { affordable });
         for _ in 0..count {
@@ -160,8 +160,8 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
     }
 }
 
-/// Declares a struct and its layout in one place, so that encoder and decoder cannot disagree: fields in order, each
-/// with the versions that have it in brackets; a field that a version lacks is its default there.
+/// Declares a struct and its layout in one place, so that encoder and decoder agree: fields in order, each with the
+/// versions that have it in brackets. A version without the field decodes it as its default.
 macro_rules! wire_struct {
     (
         $(#[$meta:meta])*
@@ -218,8 +218,8 @@ macro_rules! wire_struct {
     };
 }
 
-/// Declares an enum and its layout: a tag of one byte, then the fields of the variant. Official encoders ignore
-/// versions within an enum, so there are none here.
+/// Declares an enum and its layout: a tag of one byte, then the fields of the variant. Fields have no versions here,
+/// because official encoders ignore versions within an enum.
 macro_rules! wire_enum {
     (
         $(#[$meta:meta])*
@@ -268,7 +268,7 @@ macro_rules! wire_enum {
                         Ok(Self::$variant $(($inner))? $({ $($field,)* })?)
                     })*
                     other => Err(input.malformed(format!(
-                        concat!("{} is no tag of ", stringify!($name)),
+                        concat!("{} is not a tag of ", stringify!($name)),
                         other
                     ))),
                 }
@@ -277,8 +277,8 @@ macro_rules! wire_enum {
     };
 }
 
-/// Declares an enum without fields that newer servers are likely to extend: a tag that is not listed is kept. Since
-/// versions do not guard tags, one new state of one object would otherwise make a whole watch unreadable.
+/// Declares an enum without fields that newer servers are likely to extend, and keeps unknown tags. Versions do not
+/// guard tags, so one new state of one object would otherwise make a whole watch unreadable.
 macro_rules! wire_open_enum {
     (
         $(#[$meta:meta])*
@@ -290,7 +290,7 @@ macro_rules! wire_open_enum {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name {
             $($(#[$variant_meta])* $variant,)*
-            /// Of a newer server; the number is its tag.
+            /// Tag of a newer server.
             Unknown(u8),
         }
 

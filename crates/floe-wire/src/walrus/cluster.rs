@@ -1,20 +1,20 @@
-//! What `STATE` and `METRICS` say, as JSON.
+//! JSON answers to `STATE` and `METRICS`.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The segments of a topic and who leads them: the answer to `STATE`. Fields that are not known are passed over.
+/// Segments of a topic and their leaders: the answer to `STATE`. Unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct TopicState {
-    /// The segment that is written.
+    /// Number of the segment that receives appends.
     pub current_segment: u64,
-    /// Id of the node that leads it.
+    /// Id of the node that leads that segment.
     pub leader_node: u64,
-    /// Entries in all sealed segments together.
+    /// Number of entries in all sealed segments together.
     #[serde(default)]
     pub last_sealed_entry_offset: u64,
-    /// Entries of each sealed segment.
+    /// Number of entries in each sealed segment.
     #[serde(default)]
     pub sealed_segments: BTreeMap<u64, u64>,
     /// Id of the node that holds each segment.
@@ -23,13 +23,13 @@ pub struct TopicState {
 }
 
 impl TopicState {
-    /// Reads the JSON; `None` if it is something else.
+    /// Parses the JSON of an answer; returns `None` for anything else.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The JSON.
+    /// Returns the JSON of the answer.
     #[must_use]
     pub fn to_json(&self) -> String {
         // Numbers and maps of numbers always encode.
@@ -37,31 +37,31 @@ impl TopicState {
     }
 }
 
-/// The state of a node within its cluster: the answer to `METRICS`. Fields that are not known are passed over.
+/// State of a node within its cluster: the answer to `METRICS`. Unknown fields are ignored.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct NodeMetrics {
     /// Id of the node.
     pub id: u64,
     /// `Leader`, `Follower`, `Candidate`, `Learner`, …
     pub state: String,
-    /// Id of the leader; `None` while there is none.
+    /// Id of the leader; `None` during an election.
     pub current_leader: Option<u64>,
-    /// The election that it belongs to.
+    /// Raft term of the node.
     #[serde(default)]
     pub current_term: u64,
-    /// Index of the last entry in the log of the cluster's metadata.
+    /// Index of the last entry in the Raft log of the cluster's metadata.
     #[serde(default)]
     pub last_log_index: Option<u64>,
 }
 
 impl NodeMetrics {
-    /// Reads the JSON; `None` if it is something else.
+    /// Parses the JSON of an answer; returns `None` for anything else.
     #[must_use]
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
     }
 
-    /// The JSON, on several lines as the server writes it.
+    /// Returns the JSON of the answer, on several lines as the server writes it.
     #[must_use]
     pub fn to_json(&self) -> String {
         // Numbers and text always encode.

@@ -1,4 +1,4 @@
-//! One entry of a topic: a packed record batch, or text.
+//! Content of a topic's entry: a packed record batch, or text.
 
 use base64::{
     Engine,
@@ -7,29 +7,28 @@ use base64::{
 };
 use bytes::{Bytes, BytesMut};
 
-use super::{frame::MAX_FRAME_LEN, request::PUT_OVERHEAD};
 use crate::batch::EncodedBatch;
 
-/// What a packed entry begins with; base64 of one record batch follows.
+/// Start of a packed entry; the base64 text of one record batch follows.
 pub const PACKED_PREFIX: &str = "floe1:";
 
-/// Written with padding; read with or without.
+/// Base64 written with padding, and read with or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// What an entry is.
+/// Content of one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
-    /// Records of floe, with all that belongs to them. The checksum is not verified.
+pub enum EntryContent {
+    /// A record batch, with keys, headers and times. The checksum is not verified.
     Batch(EncodedBatch),
-    /// A value by itself, written by the plain framing or by another client.
+    /// One bare value, written with the plain framing or by another client.
     Text(Bytes),
 }
 
-impl Entry {
-    /// Looks what an entry is. What begins like a packed batch and is none is text: nothing gets lost.
+impl EntryContent {
+    /// Decodes an entry. A malformed packed batch is returned as text, so that no data is lost.
     #[must_use]
     pub fn parse(entry: Bytes) -> Self {
         let unpacked = entry
@@ -40,17 +39,10 @@ impl Entry {
     }
 }
 
-/// Length of the packed entry of a batch of `batch_len` bytes.
+/// Returns the length of the packed entry of a batch of `batch_len` bytes.
 #[must_use]
 pub const fn packed_len(batch_len: usize) -> usize {
     PACKED_PREFIX.len() + batch_len.div_ceil(3) * 4
-}
-
-/// The largest batch in bytes whose packed entry fits a `PUT` to a topic whose name has `topic_len` bytes.
-#[must_use]
-pub const fn max_packed_batch(topic_len: usize) -> usize {
-    let overhead = PUT_OVERHEAD + topic_len + PACKED_PREFIX.len();
-    MAX_FRAME_LEN.saturating_sub(overhead) / 4 * 3
 }
 
 /// Appends the packed entry of a batch.
@@ -59,28 +51,25 @@ pub fn pack_into(out: &mut BytesMut, batch: &EncodedBatch) {
     let start = out.len();
     out.resize(start + batch.len().div_ceil(3) * 4, 0);
     let bytes = batch.to_bytes();
-    // The room is exactly what padded base64 takes.
+    // `room` has exactly the length of padded base64.
     let room = out.get_mut(start..).unwrap_or_default();
     let written = BASE64.encode_slice(&bytes, room).unwrap_or_default();
     out.truncate(start + written);
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::{
-        batch::{BatchBuilder, FinishOptions},
-        walrus::{encode_packed_put, request::MAX_TOPIC_LEN},
-    };
+    use crate::batch::{BatchBuilder, FinishOptions};
 
-    fn batch(value_len: usize) -> EncodedBatch {
+    pub(in crate::walrus) fn batch(value_len: usize) -> EncodedBatch {
         let mut builder = BatchBuilder::new(128);
         builder.append(5, Some(b"k\0"), &vec![0xff; value_len], &[("h", b"\xfe")]).unwrap();
         builder.finish(FinishOptions::default()).unwrap()
     }
 
     #[test]
-    fn batches_come_out_as_they_went_in() {
+    fn batches_round_trip() {
         for value_len in 0..9 {
             let moved = batch(value_len).with_base_offset(7);
             let batch = EncodedBatch::parse(moved.to_bytes()).unwrap();
@@ -89,37 +78,20 @@ mod tests {
             assert_eq!(out.len(), packed_len(batch.len()));
             assert!(out.starts_with(b"floe1:") && out.is_ascii());
             let packed = out.freeze();
-            assert_eq!(Entry::parse(packed.clone()), Entry::Batch(batch.clone()));
+            assert_eq!(EntryContent::parse(packed.clone()), EntryContent::Batch(batch.clone()));
             let unpadded = Bytes::copy_from_slice(packed.split(|byte| *byte == b'=').next().unwrap());
-            assert_eq!(Entry::parse(unpadded), Entry::Batch(batch));
+            assert_eq!(EntryContent::parse(unpadded), EntryContent::Batch(batch));
         }
     }
 
     #[test]
-    fn everything_else_is_text() {
+    fn malformed_batches_are_text() {
         let mut out = BytesMut::new();
         pack_into(&mut out, &batch(3));
         let cut = out.split_to(out.len() - 8).freeze();
         for text in [&b"hello"[..], b"", b"floe1:", b"floe1:????", b"floe1:aGk=", &cut] {
             let text = Bytes::copy_from_slice(text);
-            assert_eq!(Entry::parse(text.clone()), Entry::Text(text));
+            assert_eq!(EntryContent::parse(text.clone()), EntryContent::Text(text));
         }
-    }
-
-    #[test]
-    fn the_largest_batch_fits_exactly() {
-        for topic_len in [1, 2, 3, 63, MAX_TOPIC_LEN] {
-            let topic = "t".repeat(topic_len);
-            let limit = max_packed_batch(topic_len);
-            // All that is not the value.
-            let overhead = batch(40_000).len() - 40_000;
-            let largest = batch(limit - overhead);
-            assert_eq!(largest.len(), limit);
-            let mut out = BytesMut::new();
-            encode_packed_put(&mut out, &topic, &largest).unwrap();
-            assert!(out.len() - 4 <= MAX_FRAME_LEN && out.len() > MAX_FRAME_LEN - 4);
-            assert!(encode_packed_put(&mut out, &topic, &batch(limit - overhead + 1)).is_err());
-        }
-        assert_eq!(max_packed_batch(MAX_FRAME_LEN), 0);
     }
 }

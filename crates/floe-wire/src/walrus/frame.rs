@@ -1,28 +1,28 @@
-//! The length before every message.
+//! Frames: the length before every message.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::WireError;
 
-/// Bytes of the length.
+/// Length of the length field in bytes.
 pub const LENGTH_LEN: usize = 4;
 
-/// Longest request, in bytes after the length, that a Walrus node reads. A longer one is refused without being read,
-/// which leaves the connection out of step: never send one.
+/// Longest request, in bytes after the length, that a Walrus node reads. The node refuses a longer one without reading
+/// it, which desynchronizes the connection.
 pub const MAX_FRAME_LEN: usize = 65_536;
 
-/// Longest request with a batch, on servers that know the batch extension.
+/// Longest request with a batch, in bytes after the length, on servers with the batch extension.
 pub const MAX_BATCH_FRAME_LEN: usize = 4 * 1024 * 1024;
 
-/// Longest answer that a client accepts. Larger than anything a server has reason to send; a larger length means that
-/// the connection is out of step.
+/// Longest answer that a client accepts, in bytes after the length. No server has a reason to send more; a larger
+/// length means that the connection is desynchronized.
 pub const MAX_REPLY_LEN: usize = 16 * 1024 * 1024;
 
 /// Appends one message: length, then body.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] if the body is longer than `limit`, [`WireError::Malformed`] if it is empty; nothing was
-/// appended then.
+/// [`WireError::TooLarge`] if the body is longer than `limit`, [`WireError::Malformed`] if it is empty. `out` is then
+/// unchanged.
 pub fn put_frame(
     out: &mut BytesMut,
     limit: usize,
@@ -53,11 +53,11 @@ pub fn put_frame(
     }
 }
 
-/// Takes the next whole message from what was received, or nothing if more must be received first.
+/// Takes the next whole message off the front of `received`; returns `None` if the message is incomplete.
 ///
 /// # Errors
-/// [`WireError::TooLarge`] for a length above `limit`, [`WireError::Malformed`] for a length of 0. The two sides are
-/// out of step then: drop the connection.
+/// [`WireError::TooLarge`] for a length above `limit`, [`WireError::Malformed`] for a length of 0. The connection is
+/// then desynchronized and must be closed.
 pub fn take_frame(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
     let Some((length, _)) = received.split_first_chunk::<LENGTH_LEN>() else { return Ok(None) };
     let length = u32::from_le_bytes(*length) as usize;
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn frames_split_at_every_byte_come_out_whole() {
+    fn frames_split_at_every_byte_are_reassembled() {
         let mut run = BytesMut::new();
         for body in [&b"OK"[..], b"OK one\ntwo", b"EMPTY"] {
             put_frame(&mut run, MAX_REPLY_LEN, |out| out.put_slice(body)).unwrap();
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn impossible_lengths_are_told_before_the_body_comes() {
+    fn impossible_lengths_are_refused_before_the_body_arrives() {
         let mut long = BytesMut::from(&[1, 0, 1, 0][..]);
         assert_eq!(
             take_frame(&mut long, MAX_FRAME_LEN),
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_leaves_nothing_behind() {
+    fn a_refused_frame_leaves_the_buffer_unchanged() {
         let mut out = BytesMut::from(&b"before"[..]);
         let error = put_frame(&mut out, 3, |out| out.put_slice(b"four")).unwrap_err();
         assert_eq!(error, WireError::TooLarge { what: "Walrus frame", size: 4, limit: 3 });

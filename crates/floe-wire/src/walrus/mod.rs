@@ -1,16 +1,16 @@
 //! The text protocol of distributed Walrus (0.3), both directions, and its batch extension.
 //!
-//! | file | what it holds |
+//! | file | holds |
 //! | --- | --- |
 //! | `frame` | the length before every message |
 //! | `request` | the commands: what clients write and servers read |
 //! | `reply` | the answers: what servers write and clients read |
-//! | `refusal` | the phrases after `ERR` and what they mean |
-//! | `entry` | one entry of a topic: a packed record batch, or text |
-//! | `cluster` | what `STATE` and `METRICS` say, as JSON |
+//! | `refusal` | the phrases after `ERR` and their meaning |
+//! | `entry` | the content of a topic's entry: a packed record batch, or text |
+//! | `cluster` | the JSON answers to `STATE` and `METRICS` |
 //!
 //! A message is a length (four bytes, little endian) and that many bytes of UTF-8. A server answers the requests of a
-//! connection one after the other and in order. There is no handshake.
+//! connection one at a time, in order. The protocol has no handshake.
 
 mod cluster;
 mod entry;
@@ -20,7 +20,7 @@ mod reply;
 mod request;
 
 pub use cluster::{NodeMetrics, TopicState};
-pub use entry::{Entry, PACKED_PREFIX, max_packed_batch, pack_into, packed_len};
+pub use entry::{EntryContent, PACKED_PREFIX, pack_into, packed_len};
 pub use frame::{LENGTH_LEN, MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, MAX_REPLY_LEN, put_frame, take_frame};
 pub use refusal::{Refusal, Refused};
 pub use reply::{
@@ -28,6 +28,7 @@ pub use reply::{
 };
 pub use request::{
     MAX_BATCH_ENTRIES, MAX_TOPIC_LEN, PUT_OVERHEAD, Request, check_text, check_topic, encode_packed_put,
+    max_packed_batch,
 };
 
 #[cfg(test)]
@@ -39,12 +40,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), word in 0usize..8) {
+        fn any_bytes_are_decoded_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..300), word in 0usize..8) {
             let words = ["", "OK ", "ERR ", "BATCH_PUT t ", "BATCH_GET t ", "PUT t ", "floe1:", "OK 2 "];
             let frame = Bytes::from([words[word].as_bytes(), &bytes].concat());
             let _ = Request::parse(&frame);
             let _ = (parse_done(&frame), parse_get(&frame), parse_batch_put(&frame), parse_batch_get(&frame));
-            let _ = (parse_state(&frame), parse_metrics(&frame), Entry::parse(frame.clone()));
+            let _ = (parse_state(&frame), parse_metrics(&frame), EntryContent::parse(frame.clone()));
             let mut received = BytesMut::from(&frame[..]);
             while let Ok(Some(taken)) = take_frame(&mut received, MAX_FRAME_LEN) {
                 prop_assert!(!taken.is_empty());

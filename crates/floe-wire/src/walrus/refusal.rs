@@ -1,88 +1,90 @@
-//! The phrases after `ERR` and what they mean.
+//! Meaning of the phrases after `ERR`.
 
 use std::fmt;
 
-/// Why a server refused a request. Walrus has no error numbers: the meaning is read from the words.
+use PhrasePosition::{Anywhere, Start};
+
+/// Reason why a server refuses a request. Walrus has no error numbers: floe derives the reason from the text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// There is no such topic.
+    /// The topic does not exist.
     UnknownTopic,
-    /// The server has no such command; also how a server without the batch extension answers its commands.
+    /// The server does not know the command; also the answer of a server without the batch extension to its commands.
     UnknownCommand,
-    /// The request lacks a part, or a part makes no sense.
+    /// A part of the request is missing or invalid.
     BadRequest,
-    /// The request was too long or empty, and its body was not read: the connection is out of step.
+    /// The request was too long or empty, and the server did not read its body: the connection is desynchronized.
     InvalidFrame,
     /// The request was not UTF-8; the connection stays usable.
     InvalidUtf8,
-    /// The node does not hold the lease of the segment: it is being rolled over, or its leader has changed. Nothing was
-    /// appended; trying again a little later helps.
+    /// The node does not hold the lease of the segment: it is being rolled over, or its leader has changed. Nothing
+    /// was appended; a retry after a short delay usually succeeds.
     NotLeader,
     /// The node could not find the leader. Nothing was appended.
     NoLeader,
-    /// The cluster did not agree in time; the change may still happen.
+    /// The cluster did not reach consensus in time; the change may still happen.
     ProposalTimedOut,
-    /// The node passed the request on to the leader, and that failed; it may have been done all the same.
+    /// The node forwarded the request to the leader, and that failed. The leader may have executed it.
     ForwardFailed,
-    /// Words that mean nothing to us.
+    /// Text unknown to floe.
     Other,
 }
 
-/// Where a phrase is looked for.
+/// Position of a phrase in the text after `ERR `.
 #[derive(Clone, Copy)]
-enum Place {
+enum PhrasePosition {
     Start,
     Anywhere,
 }
 
-/// Every phrase that is understood. The first row that matches decides, so causes quoted inside of other errors come
-/// before the errors that quote them.
-const PHRASES: &[(Place, &str, Refusal)] = &[
-    (Place::Start, "unknown topic", Refusal::UnknownTopic),
-    (Place::Start, "unknown command", Refusal::UnknownCommand),
-    (Place::Start, "empty command", Refusal::UnknownCommand),
-    (Place::Start, "invalid frame length", Refusal::InvalidFrame),
-    (Place::Start, "invalid utf-8", Refusal::InvalidUtf8),
-    (Place::Start, "REGISTER ", Refusal::BadRequest),
-    (Place::Start, "PUT ", Refusal::BadRequest),
-    (Place::Start, "GET ", Refusal::BadRequest),
-    (Place::Start, "STATE ", Refusal::BadRequest),
-    (Place::Start, "BATCH_PUT ", Refusal::BadRequest),
-    (Place::Start, "BATCH_GET ", Refusal::BadRequest),
-    (Place::Anywhere, "NotLeaderForPartition", Refusal::NotLeader),
-    (Place::Anywhere, "unknown addr for", Refusal::NoLeader),
-    (Place::Anywhere, "could not resolve addr", Refusal::NoLeader),
-    (Place::Anywhere, "propose timed out", Refusal::ProposalTimedOut),
-    (Place::Start, "forward append failed", Refusal::ForwardFailed),
-    (Place::Start, "forwarded metadata failed", Refusal::ForwardFailed),
+/// Every known phrase. The first row that matches decides, so causes quoted inside other errors come before the errors
+/// that quote them.
+const PHRASES: &[(PhrasePosition, &str, Refusal)] = &[
+    (Start, "unknown topic", Refusal::UnknownTopic),
+    (Start, "unknown command", Refusal::UnknownCommand),
+    (Start, "empty command", Refusal::UnknownCommand),
+    (Start, "invalid frame length", Refusal::InvalidFrame),
+    (Start, "invalid utf-8", Refusal::InvalidUtf8),
+    (Start, "REGISTER ", Refusal::BadRequest),
+    (Start, "PUT ", Refusal::BadRequest),
+    (Start, "GET ", Refusal::BadRequest),
+    (Start, "STATE ", Refusal::BadRequest),
+    (Start, "BATCH_PUT ", Refusal::BadRequest),
+    (Start, "BATCH_GET ", Refusal::BadRequest),
+    (Anywhere, "NotLeaderForPartition", Refusal::NotLeader),
+    (Anywhere, "unknown addr for", Refusal::NoLeader),
+    (Anywhere, "could not resolve addr", Refusal::NoLeader),
+    (Anywhere, "propose timed out", Refusal::ProposalTimedOut),
+    (Start, "forward append failed", Refusal::ForwardFailed),
+    (Start, "forwarded metadata failed", Refusal::ForwardFailed),
 ];
 
 impl Refusal {
-    /// What the text after `ERR ` means.
+    /// Returns the meaning of the text after `ERR `.
     #[must_use]
     pub fn of(text: &str) -> Self {
         PHRASES
             .iter()
-            .find(|(place, phrase, _)| match place {
-                Place::Start => text.starts_with(phrase),
-                Place::Anywhere => text.contains(phrase),
+            .find(|(position, phrase, _)| match position {
+                Start => text.starts_with(phrase),
+                Anywhere => text.contains(phrase),
             })
             .map_or(Self::Other, |(_, _, refusal)| *refusal)
     }
 }
 
-/// A refusal with the words of the server.
+/// A refusal with the server's text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refused {
-    /// What the words mean.
+    /// Meaning of the text.
     pub refusal: Refusal,
-    /// The words after `ERR `.
+    /// The text after `ERR `.
     pub text: String,
 }
 
 impl Refused {
-    /// A refusal in the server's words.
+    /// Creates a refusal from the server's text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         let text = text.into();
@@ -101,7 +103,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_phrase_is_understood() {
+    fn every_phrase_has_its_meaning() {
         let table = [
             ("unknown topic orders", Refusal::UnknownTopic),
             ("unknown topic PUT requires NotLeaderForPartition", Refusal::UnknownTopic),

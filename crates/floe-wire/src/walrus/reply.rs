@@ -1,6 +1,6 @@
-//! The answers: what servers write and clients read.
+//! Answers: servers write them, clients read them.
 //!
-//! An answer does not say what it answers; the client knows, because answers come in the order of the requests.
+//! An answer does not name its request; the client matches them by order.
 
 use std::str::from_utf8;
 
@@ -21,7 +21,7 @@ pub enum Reply {
     Done,
     /// `OK <payload>`: the answer to `GET`.
     Entry(Bytes),
-    /// `EMPTY`: there is no entry now.
+    /// `EMPTY`: no entry is available.
     Empty,
     /// JSON without any prefix: the answer to `STATE` and `METRICS`.
     Json(String),
@@ -37,7 +37,7 @@ impl Reply {
     /// Appends the answer as one frame.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] beyond what clients accept.
+    /// [`WireError::TooLarge`] above [`MAX_REPLY_LEN`].
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         put_frame(out, MAX_REPLY_LEN, |out| match self {
             Self::Done => out.put_slice(b"OK"),
@@ -60,12 +60,12 @@ impl Reply {
     }
 }
 
-/// Why an answer is not the one hoped for.
+/// Failure of a request, as read from its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ReplyError {
-    /// The server said no; the connection is fine.
+    /// The server refused the request; the connection stays usable.
     Refused(Refused),
-    /// This is no answer to such a request: the connection is out of step, or the other side is no Walrus.
+    /// The answer does not fit the request: the connection is desynchronized, or the peer is not a Walrus node.
     Malformed(WireError),
 }
 
@@ -77,29 +77,29 @@ impl ReplyError {
     }
 }
 
-/// The text after `ERR `, if that is what the answer is.
-fn refusal(reply: &[u8]) -> Result<(), ReplyError> {
+/// Fails with the text after `ERR `, if the answer is a refusal.
+fn check_refusal(reply: &[u8]) -> Result<(), ReplyError> {
     match reply.strip_prefix(b"ERR ") {
         Some(text) => Err(ReplyError::Refused(Refused::new(String::from_utf8_lossy(text)))),
         None => Ok(()),
     }
 }
 
-/// Reads the answer to `REGISTER` or `PUT`.
+/// Parses the answer to `REGISTER` or `PUT`.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_done(reply: &[u8]) -> Result<(), ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     if reply == b"OK" { Ok(()) } else { Err(ReplyError::malformed("answer to a Walrus command", reply)) }
 }
 
-/// Reads the answer to `GET`: the entry, or `None` if there is none now.
+/// Parses the answer to `GET`: the entry, or `None` if no entry is available.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_get(reply: &Bytes) -> Result<Option<Bytes>, ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     if reply == &b"EMPTY"[..] {
         return Ok(None);
     }
@@ -109,40 +109,40 @@ pub fn parse_get(reply: &Bytes) -> Result<Option<Bytes>, ReplyError> {
     Err(ReplyError::malformed("answer to GET", reply))
 }
 
-/// Reads the answer to `STATE`.
+/// Parses the answer to `STATE`.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_state(reply: &[u8]) -> Result<TopicState, ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     TopicState::from_json(reply).ok_or_else(|| ReplyError::malformed("answer to STATE", reply))
 }
 
-/// Reads the answer to `METRICS`.
+/// Parses the answer to `METRICS`.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_metrics(reply: &[u8]) -> Result<NodeMetrics, ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     NodeMetrics::from_json(reply).ok_or_else(|| ReplyError::malformed("answer to METRICS", reply))
 }
 
-/// Reads the answer to `BATCH_PUT`: how many entries were appended.
+/// Parses the answer to `BATCH_PUT`: the number of entries appended.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_batch_put(reply: &[u8]) -> Result<usize, ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     let count = reply.strip_prefix(b"OK ").and_then(|count| number(from_utf8(count).ok()?));
     count.ok_or_else(|| ReplyError::malformed("answer to BATCH_PUT", reply))
 }
 
-/// Reads the answer to `BATCH_GET`: the entries, none if there are none now.
+/// Parses the answer to `BATCH_GET`: the available entries.
 ///
 /// # Errors
-/// [`ReplyError`]
+/// [`ReplyError::Refused`] or [`ReplyError::Malformed`].
 pub fn parse_batch_get(reply: &Bytes) -> Result<Vec<Bytes>, ReplyError> {
-    refusal(reply)?;
+    check_refusal(reply)?;
     if reply == &b"EMPTY"[..] {
         return Ok(Vec::new());
     }
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_to_something_else_are_malformed() {
+    fn answers_to_another_command_are_malformed() {
         let malformed =
             |result: Result<(), ReplyError>| assert!(matches!(result, Err(ReplyError::Malformed(_))));
         malformed(parse_done(b"EMPTY"));

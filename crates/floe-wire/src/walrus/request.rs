@@ -1,17 +1,18 @@
-//! The commands: what clients write and servers read.
+//! Commands: clients write them, servers read them.
 
 use std::str::from_utf8;
 
 use bytes::{BufMut, BytesMut};
 
 use super::{
-    entry,
+    entry::{self, PACKED_PREFIX},
     frame::{MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, put_frame},
     refusal::Refused,
 };
 use crate::{WireError, batch::EncodedBatch};
 
-/// Longest topic name that is sent. Walrus names no limit; this one leaves an entry a known size whatever the topic.
+/// Longest topic name that floe sends, in bytes. Walrus has no limit of its own; this one bounds the room that a topic
+/// name takes from an entry.
 pub const MAX_TOPIC_LEN: usize = 255;
 
 /// Bytes of a `PUT` besides topic and payload: the word and two spaces.
@@ -23,7 +24,7 @@ pub const MAX_BATCH_ENTRIES: usize = 2_000;
 /// A request. Encode what a client sends, parse what a server receives.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request<'a> {
-    /// `REGISTER <topic>`: creates the topic if it is not there.
+    /// `REGISTER <topic>`: creates the topic unless it exists.
     Register {
         /// Name of the topic.
         topic: &'a str,
@@ -58,17 +59,17 @@ pub enum Request<'a> {
     BatchGet {
         /// Name of the topic.
         topic: &'a str,
-        /// Most entries.
+        /// Most entries to return.
         max_entries: usize,
-        /// About how many bytes; one entry comes all the same.
+        /// Approximate size limit in bytes; the first entry is returned whatever its size.
         max_bytes: usize,
     },
-    /// `BATCH_GET` without a topic. A server that knows the extension asks for the topic, one that does not says that
-    /// the command is unknown; neither changes anything.
+    /// `BATCH_GET` without a topic, to detect the extension. A server with it asks for the topic, a server without it
+    /// does not know the command; neither changes state.
     ProbeBatch,
 }
 
-/// Checks a topic name: a space ends it on the wire, and white space or control characters at its end are lost.
+/// Checks a topic name. On the wire a space ends it, and white space at its end is lost.
 ///
 /// # Errors
 /// [`WireError::Malformed`] that names the rule; [`WireError::TooLarge`] beyond [`MAX_TOPIC_LEN`].
@@ -92,8 +93,7 @@ pub fn check_topic(topic: &str) -> Result<(), WireError> {
     Ok(())
 }
 
-/// Checks that a server gives this entry back as it is: it must be text that is not empty and does not end in white
-/// space.
+/// Checks that an entry arrives unchanged: it must be text that is not empty and does not end in white space.
 ///
 /// # Errors
 /// [`WireError::Malformed`] that names the rule.
@@ -111,10 +111,17 @@ pub fn check_text(payload: &[u8]) -> Result<&str, WireError> {
     Ok(text)
 }
 
-/// Writes the `PUT` of a packed batch in one go, without the checks that text needs.
+/// Returns the largest batch, in bytes, whose packed entry fits a `PUT` to a topic whose name has `topic_len` bytes.
+#[must_use]
+pub const fn max_packed_batch(topic_len: usize) -> usize {
+    let overhead = PUT_OVERHEAD + topic_len + PACKED_PREFIX.len();
+    MAX_FRAME_LEN.saturating_sub(overhead) / 4 * 3
+}
+
+/// Encodes the `PUT` of a packed batch without an intermediate copy and without the checks that text needs.
 ///
 /// # Errors
-/// As [`Request::encode`]; [`WireError::TooLarge`] if the batch does not fit one frame.
+/// The errors of [`Request::encode`]; [`WireError::TooLarge`] if the batch does not fit one frame.
 pub fn encode_packed_put(out: &mut BytesMut, topic: &str, batch: &EncodedBatch) -> Result<(), WireError> {
     check_topic(topic)?;
     let size = PUT_OVERHEAD + topic.len() + entry::packed_len(batch.len());
@@ -134,8 +141,8 @@ impl<'a> Request<'a> {
     /// Appends the request as one frame. Nothing is appended on an error.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] for a request that no server reads, [`WireError::Malformed`] for a topic or an entry that
-    /// would not arrive as it is.
+    /// [`WireError::TooLarge`] for a request longer than servers read, [`WireError::Malformed`] for a topic or an
+    /// entry that would not arrive unchanged.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         let limit = match self {
             Self::BatchPut { .. } => MAX_BATCH_FRAME_LEN,
@@ -183,11 +190,11 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Reads a request as a Walrus node does: white space at the end of the line is dropped, then the first two single
-    /// spaces separate. Batches are read byte for byte.
+    /// Parses a request like a Walrus node: drops white space at the end of the line, then splits at the first two
+    /// single spaces. Batches are parsed byte for byte.
     ///
     /// # Errors
-    /// What the server answers.
+    /// The answer for the client.
     pub fn parse(frame: &'a [u8]) -> Result<Self, Refused> {
         if let Some(rest) = frame.strip_prefix(b"BATCH_PUT ") {
             return parse_batch_put(rest);
@@ -220,7 +227,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// The topic concerned.
+    /// Returns the topic of the request, if it has one.
     #[must_use]
     pub fn topic(&self) -> Option<&'a str> {
         match self {
@@ -235,7 +242,7 @@ impl<'a> Request<'a> {
     }
 }
 
-/// ` <len> <entry>` for each entry.
+/// Appends ` <len> <entry>` for each entry.
 pub(super) fn put_entries<'a>(out: &mut BytesMut, entries: impl Iterator<Item = &'a [u8]>) {
     for entry in entries {
         out.put_slice(format!(" {} ", entry.len()).as_bytes());
@@ -243,9 +250,9 @@ pub(super) fn put_entries<'a>(out: &mut BytesMut, entries: impl Iterator<Item = 
     }
 }
 
-/// The entries after a count: ` <len> <entry>`, exactly `count` times and nothing after them.
+/// Parses the entries after a count: ` <len> <entry>`, exactly `count` times, up to the end of the input.
 pub(super) fn take_entries(mut rest: &[u8], count: usize) -> Option<Vec<&[u8]>> {
-    // Every entry takes at least three bytes, so the count cannot make us allocate more than the input does.
+    // Every entry takes at least three bytes, so the capacity is bounded by the input.
     let mut entries = Vec::with_capacity(count.min(rest.len() / 3 + 1));
     for _ in 0..count {
         rest = rest.strip_prefix(b" ")?;
@@ -258,7 +265,7 @@ pub(super) fn take_entries(mut rest: &[u8], count: usize) -> Option<Vec<&[u8]>> 
     rest.is_empty().then_some(entries)
 }
 
-/// A decimal number without sign.
+/// Parses a decimal number without sign.
 pub(super) fn number(text: &str) -> Option<usize> {
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -285,6 +292,7 @@ fn parse_batch_put(rest: &[u8]) -> Result<Request<'_>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::walrus::entry::tests::batch;
 
     fn body(request: &Request<'_>) -> Vec<u8> {
         let mut out = BytesMut::new();
@@ -317,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_read_as_walrus_does() {
+    fn requests_are_parsed_like_a_walrus_node() {
         assert_eq!(
             Request::parse(b"PUT orders  two  \n\t"),
             Ok(Request::Put { topic: "orders", payload: " two" }),
@@ -350,7 +358,24 @@ mod tests {
     }
 
     #[test]
-    fn what_would_not_arrive_is_refused() {
+    fn the_largest_batch_fits_exactly() {
+        for topic_len in [1, 2, 3, 63, MAX_TOPIC_LEN] {
+            let topic = "t".repeat(topic_len);
+            let limit = max_packed_batch(topic_len);
+            // Batch overhead around the value.
+            let overhead = batch(40_000).len() - 40_000;
+            let largest = batch(limit - overhead);
+            assert_eq!(largest.len(), limit);
+            let mut out = BytesMut::new();
+            encode_packed_put(&mut out, &topic, &largest).unwrap();
+            assert!(out.len() - 4 <= MAX_FRAME_LEN && out.len() > MAX_FRAME_LEN - 4);
+            assert!(encode_packed_put(&mut out, &topic, &batch(limit - overhead + 1)).is_err());
+        }
+        assert_eq!(max_packed_batch(MAX_FRAME_LEN), 0);
+    }
+
+    #[test]
+    fn requests_that_would_not_arrive_unchanged_are_refused() {
         let mut out = BytesMut::new();
         for topic in ["", "a b", "a\n", "a\u{a0}b", &"x".repeat(MAX_TOPIC_LEN + 1)] {
             assert!(Request::Get { topic }.encode(&mut out).is_err(), "{topic:?}");
@@ -370,6 +395,6 @@ mod tests {
         let many = vec![&b"a"[..]; MAX_BATCH_ENTRIES + 1];
         assert!(Request::BatchPut { topic: "t", entries: many }.encode(&mut out).is_err());
         assert!(Request::BatchPut { topic: "t", entries: vec![] }.encode(&mut out).is_err());
-        assert!(out.is_empty(), "nothing was written");
+        assert!(out.is_empty(), "nothing is written");
     }
 }

@@ -1,4 +1,4 @@
-//! Replays the corpora of the fuzz targets in `fuzz/`, so that whatever they found once stays found.
+//! Replays the committed corpora of the fuzz targets in `fuzz/` as regression tests.
 
 use std::{fs, path::Path};
 

@@ -1,4 +1,4 @@
-//! Whatever arrives, decoders return; what they return encodes; and memory follows what arrived, not what it claims.
+//! Hostile input: decoders return without a panic, decoded messages encode again, and memory is bounded by the input.
 
 use floe_wire::{
     WireError,
@@ -15,7 +15,7 @@ fn all_frames() -> Vec<RecordedFrame> {
     recordings().into_iter().flatten().collect()
 }
 
-/// Requests as they are; replies once for every type that they could be taken for.
+/// Feeds a request to the request decoders, or a reply to the decoder of every reply type.
 fn feed(from_client: bool, frame: &[u8]) {
     if from_client {
         return fuzz_requests(frame);
@@ -35,7 +35,7 @@ proptest! {
     fn arbitrary_bytes_never_panic(data in proptest::collection::vec(any::<u8>(), 0..300)) {
         fuzz_requests(&data);
         fuzz_replies(&data);
-        // Most random sizes fit no frame: give the same bytes a size that does.
+        // Most random sizes fit no frame, so the same bytes are fed again with a correct size.
         let size = u32::try_from(data.len()).expect("short").to_be_bytes();
         let framed = [&size[..], &data].concat();
         fuzz_requests(&framed);
@@ -64,7 +64,7 @@ proptest! {
 }
 
 #[test]
-fn a_request_cut_at_any_byte_is_an_error_and_not_another_request() {
+fn a_request_truncated_at_any_byte_is_an_error() {
     for recorded in all_frames().into_iter().filter(|recorded| recorded.from_client) {
         let body = recorded.body();
         for length in 0..body.len() {
@@ -74,12 +74,12 @@ fn a_request_cut_at_any_byte_is_an_error_and_not_another_request() {
     }
 }
 
-/// Every place of a recorded frame that could be a count or a length claims to be enormous, four bytes at a time.
+/// Replaces each four bytes of each recorded frame, which may be a count or a length, by an enormous number.
 #[test]
-fn claimed_counts_and_lengths_are_not_believed() {
+fn enormous_counts_and_lengths_never_panic() {
     for recorded in all_frames() {
         let body = recorded.body();
-        // Large frames repeat themselves.
+        // The first 400 bytes hold every field: large frames continue with similar elements.
         for at in 0..body.len().saturating_sub(4).min(400) {
             for claim in [i32::MAX, i32::MIN, -1] {
                 let mut bytes = body.to_vec();
@@ -97,7 +97,7 @@ fn claimed_counts_and_lengths_are_not_believed() {
 }
 
 #[test]
-fn a_count_of_two_to_the_31_in_a_short_frame_is_refused_at_once() {
+fn an_enormous_count_in_a_short_frame_is_refused() {
     use floe_wire::fluvio::{
         FetchOffsetsRequest, ListReply, ListRequest, ProduceRequest, Request, TopicSpec, UpdateOffsetsRequest,
     };
@@ -118,7 +118,7 @@ fn a_count_of_two_to_the_31_in_a_short_frame_is_refused_at_once() {
             .concat(),
         25,
     );
-    // An envelope that claims two gigabytes, and one whose list does.
+    // An envelope that claims two gigabytes, and one with a list that claims as many elements.
     refused::<ListRequest<TopicSpec>>(&[&b"\0\x05Topic"[..], &claim, &[0; 6]].concat(), 19);
     refused::<ListRequest<TopicSpec>>(&[&b"\0\x05Topic\0\0\0\x06"[..], &claim, &[0; 2]].concat(), 19);
     let list = [&b"\0\x05Topic\0\0\0\x08"[..], &claim, &[0; 4]].concat();
@@ -127,7 +127,7 @@ fn a_count_of_two_to_the_31_in_a_short_frame_is_refused_at_once() {
 }
 
 #[test]
-fn an_unknown_error_code_is_kept_if_it_has_no_payload_and_fails_its_reply_otherwise() {
+fn an_unknown_error_code_is_kept_without_payload_and_fails_its_reply_with_one() {
     use floe_wire::fluvio::{DeleteConsumerOffsetRequest, ErrorCode};
 
     let decode = |body: &'static [u8]| {
@@ -137,7 +137,7 @@ fn an_unknown_error_code_is_kept_if_it_has_no_payload_and_fails_its_reply_otherw
     assert_eq!(decode(&[0x10, 0x92]), Ok(ErrorCode::Unknown(4242)));
     assert_eq!(
         decode(&[0x10, 0x92, 0, 2, b'n', b'o']).unwrap_err().to_string(),
-        "DeleteConsumerOffset: unknown error code 4242, which brings details that cannot be skipped"
+        "DeleteConsumerOffset: unknown error code 4242 with details that cannot be skipped"
     );
     assert_eq!(
         decode(&[0, 6, 0]).unwrap_err().to_string(),
@@ -146,7 +146,7 @@ fn an_unknown_error_code_is_kept_if_it_has_no_payload_and_fails_its_reply_otherw
 }
 
 #[test]
-fn versions_that_are_not_known_are_refused() {
+fn unknown_versions_are_refused() {
     use floe_wire::fluvio::{ProduceRequest, TopicSpec, WatchRequest};
 
     for version in [-1, 26, i16::MAX, i16::MIN] {

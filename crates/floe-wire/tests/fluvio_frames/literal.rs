@@ -1,4 +1,4 @@
-//! Frames worked out by hand from `docs/formats/fluvio.md`, for what the recordings lack.
+//! Frames derived by hand from `docs/formats/fluvio.md`, for messages and versions that the recordings lack.
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::{
@@ -14,7 +14,7 @@ use floe_wire::{
     },
 };
 
-/// Bytes from hexadecimal digits; blanks are for people, `"text"` stands for its bytes.
+/// Parses hexadecimal digits, which blanks may group; `"text"` stands for its bytes.
 fn bytes(text: &str) -> Bytes {
     let mut out = BytesMut::new();
     for (index, part) in text.split('"').enumerate() {
@@ -31,7 +31,7 @@ fn bytes(text: &str) -> Bytes {
     out.freeze()
 }
 
-/// The body of a request, after the header.
+/// Checks that a request encodes to this body after the header, and decodes from it.
 #[track_caller]
 fn request<R: Request + std::fmt::Debug + PartialEq>(request: &R, version: i16, body: &str) {
     let body = bytes(body);
@@ -42,6 +42,7 @@ fn request<R: Request + std::fmt::Debug + PartialEq>(request: &R, version: i16, 
     assert_eq!(&frame::decode_request::<R>(input, version).unwrap(), request);
 }
 
+/// Checks that a reply encodes to this body after the header, and decodes from it.
 #[track_caller]
 fn reply<R: Request>(reply: &R::Reply, version: i16, body: &str)
 where
@@ -199,21 +200,21 @@ fn envelopes() {
 }
 
 #[test]
-fn envelopes_that_lie_are_refused() {
+fn wrong_envelopes_are_refused() {
     let decode = |key: u16, body: &str| {
         let header = RequestHeader { api_key: key, version: 19, correlation_id: 1, client_id: String::new() };
         ScRequest::decode(&header, floe_wire::fluvio::Input::new(bytes(body)))
     };
     let list = ListRequest::<TopicSpec>::KEY;
     for (body, why) in [
-        (r#"0005 "topic" 00000006 00000000 00 00"#, r#"object label: "topic" is no kind of object"#),
+        (r#"0005 "topic" 00000006 00000000 00 00"#, r#"object label: "topic" is not a kind of object"#),
         (r#"0005 "Topic" 00000007 00000000 00 00 00"#, "Topic: 1 bytes follow the end of the message"),
         (r#"0005 "Topic" 00000005 00000000 00 00"#, "Topic: 1 bytes needed, 0 available"),
         (r#"0005 "Topic" 00000006 00000000 00 02"#, "Topic: 2 is not a boolean"),
     ] {
         assert_eq!(decode(list, body).unwrap_err().to_string(), why);
     }
-    assert_eq!(decode(4711, "").unwrap_err().to_string(), "request header: no API has the key 4711");
+    assert_eq!(decode(4711, "").unwrap_err().to_string(), "request header: unknown API key 4711");
     let body = r#"0005 "Topic" 00000014 0001 "t" 00 00 01 00000001 00000001 00 00 00 04 00 00"#;
     let ScRequest::Create(create) = decode(CreateRequest::<TopicSpec>::KEY, body).unwrap() else {
         panic!("a create request");
@@ -222,7 +223,7 @@ fn envelopes_that_lie_are_refused() {
 }
 
 #[test]
-fn a_name_that_official_peers_would_misread_is_an_error_before_anything_is_sent() {
+fn a_name_that_official_peers_would_misread_is_not_encoded() {
     let list = ListRequest::<TopicSpec>::new(vec!["x".repeat(MAX_STRING_LEN + 1)]);
     assert_eq!(
         frame::encode_request(&list, 19, 1, "").unwrap_err(),
@@ -232,9 +233,9 @@ fn a_name_that_official_peers_would_misread_is_an_error_before_anything_is_sent(
     assert!(frame::encode_request(&ListRequest::<TopicSpec>::default(), 19, 1, &client_id).is_err());
 }
 
-/// Versions do not guard tags: a server that is newer than its negotiated version suggests sends states that are new.
+/// Versions do not guard tags: a newer server sends new states whatever version was negotiated.
 #[test]
-fn a_state_that_is_new_does_not_hide_the_objects() {
+fn unknown_states_are_kept() {
     use floe_wire::fluvio::{
         ListReply, Metadata, PartitionResolution, SpuSpec, SpuStatus, TopicCompression, TopicResolution,
         TopicStatus,

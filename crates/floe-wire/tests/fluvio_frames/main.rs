@@ -1,4 +1,4 @@
-//! The Fluvio codecs on whole frames: recorded ones, hostile ones, and the corpus of the fuzz targets.
+//! Tests of the Fluvio messages on whole frames: recorded, derived by hand, hostile, and from the fuzz corpora.
 
 mod corpus;
 mod hostile;

@@ -1,5 +1,4 @@
-//! Every frame that official clients and servers were recorded exchanging decodes completely and encodes to the same
-//! bytes again.
+//! Every recorded frame of official clients and servers decodes completely and encodes to the same bytes.
 
 use std::collections::HashMap;
 
@@ -11,8 +10,7 @@ use crate::{
     reencode::{ReencodeReply, reencode_reply, reencode_request},
 };
 
-/// A stream of a client that had connected before the recording of `fluvio-watch.jsonl` began: file, connection,
-/// correlation id.
+/// Stream opened before the recording of `fluvio-watch.jsonl` began: file, connection, correlation id.
 const OPENED_BEFORE: (&str, u64, i32) = ("fluvio-watch.jsonl", 2, 3);
 
 #[test]
@@ -20,7 +18,7 @@ fn recorded_frames_decode_and_encode_to_the_same_bytes() {
     let mut problems = Vec::new();
     let (mut requests, mut replies) = (0, 0);
     for frames in recordings() {
-        // Streams answer any number of times, so an exchange stays open; a correlation id may be used anew.
+        // A stream sends any number of replies, so an exchange stays open; clients may reuse correlation ids.
         let mut open: HashMap<(u64, i32), (i16, ReencodeReply)> = HashMap::new();
         for recorded in frames {
             let body = recorded.body();
@@ -37,7 +35,7 @@ fn recorded_frames_decode_and_encode_to_the_same_bytes() {
                 let exchange = open.get(&(recorded.connection, correlation_id)).copied();
                 let exchange = exchange.or_else(|| opened_before(&recorded, correlation_id));
                 let Some((version, reencode)) = exchange else {
-                    problems.push(format!("{}: a reply to nothing", recorded.place()));
+                    problems.push(format!("{}: a reply without a request", recorded.place()));
                     continue;
                 };
                 reencode(body, version)
@@ -54,7 +52,7 @@ fn recorded_frames_decode_and_encode_to_the_same_bytes() {
         }
     }
     assert!(problems.is_empty(), "{}", problems.join("\n"));
-    // Recordings that vanish must not make this test pass.
+    // Exact counts detect missing recordings.
     assert_eq!((requests, replies), (118, 224));
 }
 
@@ -64,12 +62,12 @@ fn opened_before(recorded: &RecordedFrame, correlation_id: i32) -> Option<(i16, 
 }
 
 #[test]
-fn frames_of_a_recorded_connection_are_found_again_in_its_byte_stream() {
+fn frames_of_a_recorded_connection_are_split_from_its_byte_stream() {
     for frames in recordings() {
         for from_client in [true, false] {
             let expected: Vec<_> = frames.iter().filter(|frame| frame.from_client == from_client).collect();
             let stream: Vec<u8> = expected.iter().flat_map(|frame| frame.bytes.clone()).collect();
-            // Pieces of a size that ends within sizes, headers and bodies.
+            // The pieces end within sizes, headers and bodies.
             let mut received = BytesMut::new();
             let mut found = Vec::new();
             for piece in stream.chunks(61) {

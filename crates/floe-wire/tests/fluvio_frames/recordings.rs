@@ -1,4 +1,4 @@
-//! Frames that were recorded between official clients and a real cluster: see `fixtures/fluvio/PROVENANCE.md`.
+//! Frames recorded between official clients and a real cluster: see `fixtures/fluvio/PROVENANCE.md`.
 
 use std::{fs, path::Path};
 
@@ -16,7 +16,7 @@ pub(crate) struct RecordedFrame {
     pub(crate) connection: u64,
     pub(crate) peer: Peer,
     pub(crate) from_client: bool,
-    /// With its size.
+    /// The frame with its size.
     pub(crate) bytes: Bytes,
 }
 
@@ -25,7 +25,7 @@ impl RecordedFrame {
         format!("{}:{}", self.file, self.line)
     }
 
-    /// The frame without its size.
+    /// Returns the frame without its size.
     pub(crate) fn body(&self) -> Bytes {
         let mut received = BytesMut::from(&self.bytes[..]);
         let body = frame::split_frame(&mut received, frame::DEFAULT_FRAME_LIMIT);
@@ -35,7 +35,7 @@ impl RecordedFrame {
     }
 }
 
-/// The recordings, file by file.
+/// Returns the recordings, one element per file.
 pub(crate) fn recordings() -> Vec<Vec<RecordedFrame>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fluvio");
     let mut paths: Vec<_> = fs::read_dir(&folder)
@@ -50,7 +50,7 @@ pub(crate) fn recordings() -> Vec<Vec<RecordedFrame>> {
 fn recording(path: &Path) -> Vec<RecordedFrame> {
     let file = path.file_name().expect("a name").to_string_lossy().into_owned();
     let text = fs::read_to_string(path).expect("a recording");
-    // The first line tells what was recorded.
+    // The first line describes the recording.
     let lines = text.lines().enumerate().skip(1).filter(|(_, line)| !line.is_empty());
     lines.map(|(index, line)| recorded_frame(&file, index + 1, line)).collect()
 }

@@ -1,4 +1,4 @@
-//! Decodes and encodes whole frames again, for tests and fuzz targets alike.
+//! Decodes whole frames and encodes them again, for tests and fuzz targets.
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::{
@@ -14,7 +14,7 @@ use floe_wire::{
     },
 };
 
-/// Which kind of server a frame goes to or comes from.
+/// Kind of server that a frame goes to or comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Peer {
     Controller,
@@ -28,9 +28,9 @@ pub(crate) type ReencodeReply = fn(Bytes, i16) -> Result<Bytes, WireError>;
 #[derive(Debug)]
 pub(crate) struct Reencoded {
     pub(crate) header: RequestHeader,
-    /// The frame, with its size.
+    /// The encoded frame, with its size.
     pub(crate) frame: Bytes,
-    /// For its replies.
+    /// Function that decodes and encodes a reply to the request.
     pub(crate) reply: ReencodeReply,
 }
 
@@ -129,20 +129,21 @@ pub(crate) const REPLIES: &[(&str, i16, ReencodeReply)] = &[
     ("StartMirror", 25, reencode_reply::<StartMirrorRequest>),
 ];
 
-/// Fuzz target: any bytes as what a server receives. What decodes must encode, and decode to the same bytes again.
+/// Fuzz target: arbitrary bytes as the input of a server. Each decoded request must encode, and survive a second round
+/// unchanged.
 pub(crate) fn fuzz_requests(data: &[u8]) {
     for peer in [Peer::Controller, Peer::DataServer] {
         let mut received = BytesMut::from(data);
         while let Ok(Some(frame)) = frame::split_frame(&mut received, data.len()) {
             let Ok(first) = reencode_request(peer, frame) else { continue };
             let second = reencode_request(peer, first.frame.slice(frame::SIZE_LEN..));
-            let second = second.expect("what was encoded decodes");
+            let second = second.expect("an encoded frame decodes");
             assert_eq!(first.frame, second.frame, "a second round changes nothing");
         }
     }
 }
 
-/// Fuzz target: the first two bytes choose a type of reply and a version, the rest is what a client receives.
+/// Fuzz target: the first two bytes choose a type of reply and a version; the other bytes are the input of a client.
 pub(crate) fn fuzz_replies(data: &[u8]) {
     let [kind, version, rest @ ..] = data else { return };
     let (_, newest, reencode) = REPLIES[usize::from(*kind) % REPLIES.len()];
@@ -150,7 +151,7 @@ pub(crate) fn fuzz_replies(data: &[u8]) {
     let mut received = BytesMut::from(rest);
     while let Ok(Some(frame)) = frame::split_frame(&mut received, rest.len()) {
         let Ok(first) = reencode(frame, version) else { continue };
-        let second = reencode(first.slice(frame::SIZE_LEN..), version).expect("what was encoded decodes");
+        let second = reencode(first.slice(frame::SIZE_LEN..), version).expect("an encoded frame decodes");
         assert_eq!(first, second, "a second round changes nothing");
     }
 }

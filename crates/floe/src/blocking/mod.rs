@@ -56,10 +56,10 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use consumer::{Consumer, ConsumerBuilder};
-pub use outbox::{Outbox, OutboxBuilder};
+pub use outbox::{Acceptance, Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};
-pub use typed::{TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder};
+pub use typed::{TypedConsumer, TypedConsumerBuilder};
 
 use crate::{
     Error, ErrorKind, Result,

@@ -5,7 +5,6 @@ use std::{path::Path, time::Duration};
 use super::{
     OutboxBuilder,
     macros::{methods, wrapper},
-    typed::TypedOutboxBuilder,
 };
 use crate::{
     Result,
@@ -27,24 +26,16 @@ impl ProducerBuilder {
     pub fn payload<C: PayloadCodec>(self, codec: C) -> ProducerBuilder<C> {
         ProducerBuilder::new(self.inner.payload(codec), self.runtime)
     }
-
-    /// Accepts records into a log at `path`, which survives a crash, and delivers them from there; as
-    /// [`producer::ProducerBuilder::outbox`].
-    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder {
-        OutboxBuilder::new(self.inner.outbox(path), self.runtime)
-    }
-}
-
-impl<C: PayloadCodec> ProducerBuilder<C> {
-    /// Accepts values into a log at `path`, which survives a crash, and delivers them from there; as
-    /// [`producer::ProducerBuilder::outbox`].
-    pub fn outbox(self, path: impl AsRef<Path>) -> TypedOutboxBuilder<C> {
-        TypedOutboxBuilder::new(self.inner.outbox(path), self.runtime)
-    }
 }
 
 impl<C> ProducerBuilder<C> {
     forward_producer_settings!();
+
+    /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; as
+    /// [`producer::ProducerBuilder::outbox`].
+    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder<C> {
+        OutboxBuilder::new(self.inner.outbox(path), self.runtime)
+    }
 
     methods! { crate::producer::ProducerBuilder:
         wrap start(self) -> Producer<C>;

@@ -99,8 +99,8 @@ fn an_outbox_delivers_without_async() {
     let folder = tempfile::tempdir().unwrap();
     let client = client();
     let outbox = client.producer("orders").outbox(folder.path().join("outbox")).start().unwrap();
-    assert_eq!(outbox.send("tea").unwrap(), Some(0));
-    assert_eq!(outbox.enqueue("milk").unwrap().wait().unwrap().offset, Some(1));
+    assert_eq!(outbox.send("tea").unwrap().position, 0);
+    assert_eq!(outbox.enqueue("milk").unwrap().wait().unwrap().position, 1);
     outbox.send_all(["a", "b"]).unwrap();
     assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
     let report = outbox.close().unwrap();
@@ -206,12 +206,9 @@ fn an_outbox_takes_values_without_async() {
     let client = client();
     let outbox = client.producer("orders").payload(Text).outbox(folder.path().join("outbox"));
     let outbox = outbox.start().unwrap();
-    assert_eq!(outbox.send("tea".to_owned()).unwrap(), Some(0));
+    assert_eq!(outbox.send("tea".to_owned()).unwrap().position, 0);
     outbox.send_all(["a", "b"].map(String::from)).unwrap();
-    assert_eq!(
-        outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().offset,
-        Some(3)
-    );
+    assert_eq!(outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().position, 3);
     assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
     let report = outbox.close().unwrap();
     assert_eq!((report.delivered, report.waiting), (4, 0));

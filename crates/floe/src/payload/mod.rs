@@ -38,7 +38,6 @@ pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;
-mod outbox;
 #[cfg(test)]
 mod tests;
 mod undecodable;
@@ -54,7 +53,6 @@ pub(crate) use forward::{
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
-pub use outbox::{TypedOutbox, TypedOutboxBuilder};
 pub use undecodable::Undecodable;
 
 use crate::{Error, ErrorKind, Record, Result};

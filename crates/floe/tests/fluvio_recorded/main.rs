@@ -1,7 +1,7 @@
-//! The engine for Fluvio against frames that a real cluster sent to official clients.
+//! The Fluvio engine against recorded frames between a real cluster and official clients.
 //!
-//! A peer answers with recorded replies, and only to requests that are the recorded ones, byte for byte after their
-//! header. What else the engine asks is noted and not answered.
+//! The peer replies only to requests that match the recorded ones byte for byte after their header. It notes all other
+//! requests and does not reply.
 
 mod peer;
 
@@ -20,18 +20,18 @@ use peer::Recording;
 const PRODUCE: u16 = 0;
 const UPDATE_OFFSETS: u16 = 1005;
 
-/// What official clients ask for at once.
+/// Fetch size of the official clients.
 const OFFICIAL_MAX_BYTES: usize = 1_048_890;
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
 async fn connect(recording: &Recording) -> FluvioEngine {
-    // As official producers wait for replicas.
+    // The commit timeout of the official producers.
     let url = "fluvio://sc:9003?commit-timeout=1500ms";
     FluvioEngine::connect_over(url, std::sync::Arc::new(recording.clone())).await.unwrap()
 }
 
-/// As [`connect`], and waits until everything that was recorded of the watches has come.
+/// Connects, and waits until all recorded watch updates have arrived.
 async fn connect_and_wait(recording: &Recording) -> FluvioEngine {
     let engine = connect(recording).await;
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -55,7 +55,7 @@ fn check_three_records(batch: &EncodedBatch, topic: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_official_clients_read_is_read_with_the_same_requests() {
+async fn reads_match_the_requests_of_official_clients() {
     let recording = Recording::open("fluvio-consume");
     let engine = connect_and_wait(&recording).await;
     for codec in CODECS {
@@ -63,14 +63,14 @@ async fn what_official_clients_read_is_read_with_the_same_requests() {
         let mut reader = engine.open(read(&topic, OFFICIAL_MAX_BYTES)).await.unwrap();
         check_three_records(&reader.next().await.unwrap().unwrap(), &topic);
         let more = tokio::time::timeout(Duration::from_millis(100), reader.next()).await;
-        assert!(more.is_err(), "the recording ends here: {more:?}");
+        assert!(more.is_err(), "the recording has ended: {more:?}");
     }
     recording.check_unknown(&[]);
     assert_eq!(recording.answered(UPDATE_OFFSETS), CODECS.len(), "every reader acknowledged");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_official_clients_write_is_written_with_the_same_requests() {
+async fn writes_match_the_requests_of_official_clients() {
     let recording = Recording::open("fluvio-produce");
     let engine = connect_and_wait(&recording).await;
     for codec in CODECS {
@@ -88,7 +88,7 @@ async fn what_official_clients_write_is_written_with_the_same_requests() {
     recording.check_unknown(&[]);
 }
 
-/// The recorded client loses what a slice cuts, and asks for what comes after it; floe asks for the cut batch again.
+/// The recorded client skips a batch that a slice cuts; floe fetches that batch again.
 #[tokio::test(start_paused = true)]
 async fn a_cut_batch_is_asked_for_again() {
     let recording = Recording::open("fluvio-truncated");
@@ -117,7 +117,7 @@ async fn stored_offsets_are_listed_and_deleted_with_the_same_requests() {
     assert_eq!(engine.committed(group(), partition("fx-none")).await.unwrap(), None);
     let listed = engine.list_committed(None).await.unwrap();
     assert_eq!(listed.len(), 1);
-    // The official client stored the last record that it was done with.
+    // The official client commits the offset of the last finished record.
     assert_eq!(
         (&*listed[0].group, listed[0].at.clone(), listed[0].next),
         ("fx-group", partition("fx-none"), 2)
@@ -152,19 +152,19 @@ async fn topics_come_and_go_as_the_watch_tells() {
     let mut seen = 0;
     while !went {
         seen += 1;
-        assert!(seen < 100, "no end of it");
+        assert!(seen < 100, "too many batches");
         match events.next().await.unwrap().unwrap() {
             TopicEvent::Updated(info) if info.name.as_str() == "fx-watch" => came = true,
             TopicEvent::Deleted(name) if name.as_str() == "fx-watch" => went = true,
             other => assert!(!came, "{other:?}"),
         }
     }
-    assert!(came, "it was told of before it went");
+    assert!(came, "the creation was reported before the deletion");
     recording.check_unknown(&[]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_offset_beyond_the_end_is_refused_by_what_the_server_says_of_it() {
+async fn offset_beyond_the_end_is_refused() {
     let recording = Recording::open("fluvio-errors");
     let engine = connect(&recording).await;
     let request = ReadRequest::new(partition("fx-none"), Start::Offset(999));
@@ -172,6 +172,6 @@ async fn an_offset_beyond_the_end_is_refused_by_what_the_server_says_of_it() {
     assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
     let client = floe::Client::over(std::sync::Arc::new(engine));
     let consumer = client.consumer("fx-none").partition(0).from(StartAt::Offset(999)).start().await;
-    // The topic itself is not part of this recording.
+    // This recording does not include the topic.
     assert!(consumer.is_err());
 }

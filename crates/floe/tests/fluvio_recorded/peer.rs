@@ -1,4 +1,4 @@
-//! A peer that has learnt its part by heart.
+//! A peer that replays a recording.
 
 use std::{collections::HashMap, fs, path::Path, sync::Arc, time::Duration};
 
@@ -19,7 +19,7 @@ const API_VERSIONS: u16 = 18;
 const WATCH: u16 = 1004;
 const STREAM_FETCH: u16 = 1003;
 
-/// A recorded request with everything that came in answer to it.
+/// A recorded request with all of its replies.
 #[derive(Debug, Clone)]
 struct Exchange {
     to_controller: bool,
@@ -33,12 +33,12 @@ struct Exchange {
 #[derive(Debug, Default)]
 struct State {
     exchanges: Vec<Exchange>,
-    /// What was asked and not recorded.
+    /// Requests that match no recorded one.
     unknown: Vec<(RequestHeader, Bytes)>,
     answered: HashMap<u16, usize>,
 }
 
-/// One recording, and what came of playing it. Give it to [`floe::engine::FluvioEngine::connect_over`].
+/// One recording and the state of its playback. Pass it to [`floe::engine::FluvioEngine::connect_over`].
 #[derive(Debug, Clone)]
 pub(crate) struct Recording(Arc<Mutex<State>>);
 
@@ -48,7 +48,7 @@ impl Recording {
         let text = fs::read_to_string(folder.join(name).with_extension("jsonl")).expect("a recording");
         let mut exchanges: Vec<Exchange> = Vec::new();
         let mut open: HashMap<(u64, i32), usize> = HashMap::new();
-        // The first line tells what was recorded.
+        // The first line describes the recording.
         for line in text.lines().skip(1).filter(|line| !line.is_empty()) {
             let line: serde_json::Value = serde_json::from_str(line).unwrap();
             let connection = line["conn"].as_u64().unwrap();
@@ -60,17 +60,17 @@ impl Recording {
                 exchanges.push(Exchange { to_controller, header, body, replies: Vec::new(), used: false });
             } else {
                 let (id, reply) = frame::split_reply(bytes.slice(4..)).unwrap();
-                // A stream may have been opened before the recording began.
+                // The request that opened a stream may precede the recording.
                 if let Some(index) = open.get(&(connection, id)) {
                     exchanges[*index].replies.push(reply.rest());
                 }
             }
         }
-        assert!(exchanges.len() > 5, "the recording is there");
+        assert!(exchanges.len() > 5, "the recording has exchanges");
         Self(Arc::new(Mutex::new(State { exchanges, ..State::default() })))
     }
 
-    /// Recorded requests to data servers with this key.
+    /// Returns the recorded requests to data servers with this API key.
     pub(crate) fn data_requests(&self, key: u16) -> Vec<SpuRequest> {
         let state = self.0.lock();
         let wanted =
@@ -78,7 +78,7 @@ impl Recording {
         wanted.map(|found| decoded(&found.header, &found.body)).collect()
     }
 
-    /// Fails if the engine asked anything that official clients did not, besides these keys.
+    /// Panics if the engine sent requests that are not recorded, except with these API keys.
     pub(crate) fn check_unknown(&self, besides: &[u16]) {
         let state = self.0.lock();
         let unknown: Vec<_> =
@@ -86,25 +86,25 @@ impl Recording {
         assert!(unknown.is_empty(), "{unknown:02x?}");
     }
 
-    /// The only request that was not recorded.
+    /// Returns the only request that was not recorded.
     pub(crate) fn unknown_data_request(&self) -> SpuRequest {
         let state = self.0.lock();
         assert_eq!(state.unknown.len(), 1, "{:02x?}", state.unknown);
         decoded(&state.unknown[0].0, &state.unknown[0].1)
     }
 
-    /// How many requests with this key were answered.
+    /// Returns the number of answered requests with this API key.
     pub(crate) fn answered(&self, key: u16) -> usize {
         self.0.lock().answered.get(&key).copied().unwrap_or(0)
     }
 
-    /// The replies to a request: of the first exchange that is it and was not played yet, or of the last one played.
+    /// Returns the replies of the first matching exchange that was not played yet, or else of the last one played.
     fn find(&self, to_controller: bool, header: &RequestHeader, body: &Bytes) -> Option<Vec<Bytes>> {
         let mut state = self.0.lock();
         let is_it = |found: &Exchange| {
             found.to_controller == to_controller
                 && found.header.api_key == header.api_key
-                // Everybody names their own version in a handshake.
+                // Handshakes differ in the version of the client.
                 && (header.api_key == API_VERSIONS
                     || (found.header.version == header.version && found.body == *body))
         };
@@ -125,7 +125,7 @@ impl Recording {
                 let (header, body) = split_body(request);
                 let Some(replies) = self.find(to_controller, &header, &body) else { continue };
                 for (number, reply) in replies.iter().enumerate() {
-                    // A stream goes on when it is told to, which the recordings that are played do not need.
+                    // A stream continues after an acknowledgement, which these recordings do not need.
                     if number > 0 && header.api_key != WATCH {
                         break;
                     }
@@ -156,7 +156,7 @@ impl Dial for Recording {
     }
 }
 
-/// A request with its size.
+/// Prefixes a request with its size.
 fn split(bytes: &Bytes) -> (RequestHeader, Bytes) {
     split_body(bytes.slice(4..))
 }
@@ -167,7 +167,7 @@ fn split_body(request: Bytes) -> (RequestHeader, Bytes) {
 }
 
 fn decoded(header: &RequestHeader, body: &Bytes) -> SpuRequest {
-    // Streams of controllers have another meaning under this number.
+    // For controllers this API key means something else.
     assert!(header.api_key != WATCH && (header.api_key != STREAM_FETCH || header.version > 19));
     SpuRequest::decode(header, Input::new(body.clone())).unwrap()
 }

@@ -1,14 +1,11 @@
-//! Appends: order, shared requests, lost and wrong answers, leaders that move.
+//! Appends: order, shared requests, lost and malformed replies, leader changes.
 
 use floe::{Effect, ErrorKind, engine::Engine};
+use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
 use floe_wire::fluvio::ErrorCode;
 use futures_util::future::{join_all, poll_fn};
 
-use super::{
-    client, connect,
-    peer::{Cluster, Fault, TOPIC},
-    request, stored,
-};
+use super::{client, connect, request, stored};
 
 const PRODUCE: u16 = 0;
 
@@ -28,17 +25,17 @@ async fn check_producer(cluster: &Cluster, count: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reply_cut_at_any_byte_loses_and_doubles_nothing() {
+async fn reply_cut_at_any_byte_loses_and_duplicates_nothing() {
     for cut in 0..60 {
         let cluster = Cluster::new(1);
         cluster.change(|state| state.faults.push_back((PRODUCE, Fault::CutAfter(cut))));
         check_producer(&cluster, 12).await;
-        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+        assert!(cluster.state.lock().faults.is_empty(), "the fault was injected");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_replies_and_silence_lose_and_double_nothing() {
+async fn malformed_and_missing_replies_lose_and_duplicate_nothing() {
     for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize, Fault::Silence] {
         let cluster = Cluster::new(1);
         cluster.change(|state| state.faults.push_back((PRODUCE, fault)));
@@ -47,7 +44,7 @@ async fn wrong_replies_and_silence_lose_and_double_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_does_not_come_is_an_error_in_time() {
+async fn missing_reply_times_out() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     cluster.change(|state| state.faults.push_back((PRODUCE, Fault::Silence)));
@@ -55,12 +52,12 @@ async fn an_answer_that_does_not_come_is_an_error_in_time() {
     let error = engine.append(request(0, "x")).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
     assert_eq!(started.elapsed().as_secs(), 10);
-    // The connection was given up, and the next one works.
+    // The engine closed the connection, and a new one works.
     assert_eq!(engine.append(request(0, "y")).await.unwrap().base_offset, Some(1));
 }
 
 #[tokio::test(start_paused = true)]
-async fn everybody_on_a_broken_connection_gets_the_cause() {
+async fn broken_connection_fails_every_request_with_the_cause() {
     let cluster = Cluster::new(3);
     let engine = connect(&cluster).await;
     cluster.change(|state| {
@@ -80,11 +77,11 @@ async fn everybody_on_a_broken_connection_gets_the_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_producer_follows_the_leader() {
+async fn producer_follows_the_leader() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     assert_eq!(engine.append(request(0, "0")).await.unwrap().base_offset, Some(0));
-    // Without telling the watches.
+    // Without a notification of the watches.
     cluster.state.lock().leaders.insert(0, 2);
     let error = engine.append(request(0, "1")).await.unwrap_err();
     assert_eq!(
@@ -97,7 +94,7 @@ async fn the_producer_follows_the_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_follows_a_failed_batch_fails_until_that_was_reported() {
+async fn appends_after_a_failed_batch_fail_until_it_is_reported() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     engine.append(request(0, "first")).await.unwrap();
@@ -105,7 +102,7 @@ async fn what_follows_a_failed_batch_fails_until_that_was_reported() {
         state.refusals.extend([ErrorCode::None, ErrorCode::NotLeaderForPartition, ErrorCode::None]);
         state.hold = true;
     });
-    // Four requests are in flight, the fifth batch waits here.
+    // Four requests are in flight; the fifth batch waits in the client.
     let mut appends: Vec<_> = (0..5).map(|number| engine.append(request(0, &number.to_string()))).collect();
     for append in &mut appends {
         poll_fn(|context| {
@@ -117,14 +114,14 @@ async fn what_follows_a_failed_batch_fails_until_that_was_reported() {
     }
     cluster.change(|state| state.hold = false);
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    // The failure is there, and nobody has seen it yet.
+    // The batch has failed, and its append has not returned yet.
     let late = engine.append(request(0, "late")).await.unwrap_err();
     assert_eq!((late.effect(), late.is_retriable()), (Effect::None, true));
     let outcomes = join_all(appends).await;
     assert_eq!(outcomes[0].as_ref().unwrap().base_offset, Some(1));
     let refused = outcomes[1].as_ref().unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NotLeader);
-    // The batch behind it was appended by the server all the same: sending the refused one again would change the order.
+    // The server appended the next batch all the same: a retry of the refused one would change the order.
     assert!(outcomes[2].is_ok());
     assert!(!refused.is_retriable(), "{refused}");
     assert!(!stored(&cluster, 0).contains(&"late".to_owned()));
@@ -152,7 +149,7 @@ async fn waiting_batches_of_many_partitions_share_a_request() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_has_its_limit() {
+async fn request_size_is_limited() {
     let cluster = Cluster::new(8);
     let engine = super::connect_with(&cluster, "?request-bytes=1KiB").await.unwrap();
     let large = "x".repeat(700);
@@ -162,7 +159,7 @@ async fn a_request_has_its_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn codes_keep_their_meaning() {
+async fn error_codes_map_to_error_kinds() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     for (code, kind, retriable) in [
@@ -184,9 +181,9 @@ async fn unknown_topics_and_partitions_are_told_apart() {
     assert_eq!(engine.append(request(2, "x")).await.unwrap_err().kind(), ErrorKind::PartitionNotFound);
     let unknown = floe::Topic::from("unknown").partition(0);
     assert_eq!(engine.watermarks(unknown).await.unwrap_err().kind(), ErrorKind::TopicNotFound);
-    // Deleted without a word of the watch.
+    // Deleted without a notification of the watch.
     cluster.state.lock().topic_exists = false;
     assert_eq!(engine.append(request(0, "x")).await.unwrap_err().kind(), ErrorKind::NotLeader);
-    let producer_would_ask = engine.topic(TOPIC.into()).await.unwrap_err();
-    assert_eq!(producer_would_ask.kind(), ErrorKind::TopicNotFound);
+    let after_deletion = engine.topic(TOPIC.into()).await.unwrap_err();
+    assert_eq!(after_deletion.kind(), ErrorKind::TopicNotFound);
 }

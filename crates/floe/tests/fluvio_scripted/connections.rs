@@ -1,4 +1,4 @@
-//! Connections: handshakes, silence, the controller gone, closing.
+//! Connections: handshakes, silent servers, a controller that is down, closing.
 
 use std::time::Duration;
 
@@ -6,18 +6,15 @@ use floe::{
     ErrorKind,
     engine::{Engine, Start, fluvio::ConnectionState},
 };
+use floe_testkit::fluvio::{Cluster, Fault, SC};
 use tokio::time::Instant;
 
-use super::{
-    batch, connect, connect_with, open,
-    peer::{Cluster, Fault, SC},
-    request, values,
-};
+use super::{batch, connect, connect_with, open, request, values};
 
 const API_VERSIONS: u16 = 18;
 
 #[tokio::test(start_paused = true)]
-async fn a_platform_that_is_too_old_is_named() {
+async fn unsupported_platform_version_is_reported() {
     let cluster = Cluster::new(1);
     cluster.change(|state| state.platform = "0.8.5");
     let error = connect_with(&cluster, "").await.unwrap_err();
@@ -26,7 +23,7 @@ async fn a_platform_that_is_too_old_is_named() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_does_not_come_ends_in_time() {
+async fn missing_handshake_times_out() {
     let cluster = Cluster::new(1);
     cluster.change(|state| state.faults.push_back((API_VERSIONS, Fault::Silence)));
     let started = Instant::now();
@@ -36,7 +33,7 @@ async fn a_handshake_that_does_not_come_ends_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_makes_no_sense_is_an_error() {
+async fn malformed_handshake_is_an_error() {
     for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize, Fault::CutAfter(0), Fault::CutAfter(9)] {
         let cluster = Cluster::new(1);
         cluster.change(|state| state.faults.push_back((API_VERSIONS, fault)));
@@ -50,7 +47,7 @@ async fn a_handshake_that_makes_no_sense_is_an_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_there_is_refused_at_once() {
+async fn refused_connection_fails_at_once() {
     let cluster = Cluster::new(1);
     cluster.change(|state| state.down.push(SC));
     let error = connect_with(&cluster, "").await.unwrap_err();
@@ -75,7 +72,7 @@ async fn data_goes_on_while_the_controller_is_gone() {
         assert!(outcome.is_ok(), "{outcome:?}");
     }
     assert_eq!(engine.watermarks(super::at(0)).await.unwrap().high, 7);
-    assert_eq!(engine.topics().await.unwrap().len(), 1, "what is known");
+    assert_eq!(engine.topics().await.unwrap().len(), 1, "the cached topics");
     assert!(!engine.health().await.unwrap().ready);
     cluster.change(|state| state.down.clear());
     tokio::time::timeout(
@@ -83,18 +80,18 @@ async fn data_goes_on_while_the_controller_is_gone() {
         state.wait_for(|state| *state == ConnectionState::Connected),
     )
     .await
-    .expect("it comes back")
+    .expect("the engine reconnects")
     .unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_dead_server_is_noticed() {
+async fn silent_server_is_detected_by_the_heartbeat() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let mut reader = open(&engine, Start::Latest, 4096).await;
-    // The stream is quiet, which is normal; then the question whether the server lives is not answered either.
+    // A stream without records is normal. Then heartbeats get no reply either.
     let quiet = tokio::time::timeout(Duration::from_secs(300), reader.next()).await;
-    assert!(quiet.is_err(), "a quiet stream is no dead one: {quiet:?}");
+    assert!(quiet.is_err(), "a stream without records is alive: {quiet:?}");
     cluster.change(|state| state.faults.extend(std::iter::repeat_n((API_VERSIONS, Fault::Silence), 50)));
     let started = Instant::now();
     let error = reader.next().await.unwrap_err();
@@ -103,7 +100,7 @@ async fn a_silent_dead_server_is_noticed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_ends_everything() {
+async fn close_ends_readers_and_appends() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     cluster.append(0, batch(&["x"]));

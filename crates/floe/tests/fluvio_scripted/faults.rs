@@ -1,4 +1,4 @@
-//! Faults of a whole client: topics deleted, records evicted, the controller gone, servers that stay away.
+//! Faults seen by a whole client: deleted topics, evicted records, a controller or data servers that are down.
 
 use std::time::Duration;
 
@@ -10,22 +10,19 @@ use floe::{
         fluvio::{ConnectionState, ObjectEvent},
     },
 };
+use floe_testkit::fluvio::{Cluster, Fault, SC, SPUS, TOPIC};
 use floe_wire::fluvio::{ErrorCode, PartitionSpec, SpuSpec};
 use futures_util::StreamExt;
 use tokio::time::Instant;
 
-use super::{
-    batch, client, connect, open,
-    peer::{Cluster, Fault, SC, SPUS, TOPIC},
-    request, stored,
-};
+use super::{batch, client, connect, open, request, stored};
 
 const WATCH: u16 = 1004;
 const FETCH_OFFSETS: u16 = 1002;
 const LIST: u16 = 1003;
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_deleted_under_a_producer_fails_its_records() {
+async fn topic_deleted_under_a_producer_fails_its_records() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let producer = client(&engine).producer(TOPIC).start().await.unwrap();
@@ -40,7 +37,7 @@ async fn a_topic_deleted_under_a_producer_fails_its_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_deleted_under_a_consumer_ends_it_once() {
+async fn topic_deleted_under_a_consumer_ends_it_once() {
     let cluster = Cluster::new(2);
     cluster.append(0, batch(&["a"]));
     let engine = connect(&cluster).await;
@@ -65,7 +62,7 @@ async fn records_evicted_while_reading_are_a_gap() {
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).prefetch_records(1);
     let mut consumer = consumer.fetch_bytes(6000).on_gap(GapPolicy::Fail).start().await.unwrap();
     assert_eq!(consumer.try_next().await.unwrap().unwrap().offset, 0);
-    // Retention takes what the slow reader has not asked for yet; its streams go with the segment.
+    // Retention evicts records that the slow reader has not fetched; its streams end with the segment.
     cluster.change(|state| {
         state.start = 9;
         state.partitions.get_mut(&0).unwrap().retain(|batch| batch.base_offset() >= 9);
@@ -93,7 +90,7 @@ async fn reading_goes_on_while_the_controller_is_gone() {
     cluster.change(|state| state.down.push(SC));
     for number in 0..60 {
         if number % 20 == 0 {
-            // Everything breaks, the connections to the data server as well.
+            // All connections break, those to the data server as well.
             cluster.hang_up();
         }
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -104,19 +101,19 @@ async fn reading_goes_on_while_the_controller_is_gone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_watch_cut_at_any_byte_comes_back() {
+async fn watch_cut_at_any_byte_reconnects() {
     for cut in (0..160).step_by(3) {
         let cluster = Cluster::new(1);
         cluster.change(|state| state.faults.push_back((WATCH, Fault::CutAfter(cut))));
         let engine = connect(&cluster).await;
-        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+        assert!(cluster.state.lock().faults.is_empty(), "the fault was injected");
         assert_eq!(engine.topics().await.unwrap().len(), 1, "cut at {cut}");
         assert_eq!(engine.append(request(0, "x")).await.unwrap().base_offset, Some(0));
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_about_offsets_cut_at_any_byte_is_an_error_that_passes() {
+async fn offset_reply_cut_at_any_byte_is_a_retriable_error() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     for cut in 0..40 {
@@ -128,9 +125,9 @@ async fn an_answer_about_offsets_cut_at_any_byte_is_an_error_that_passes() {
     }
 }
 
-/// What only Fluvio has goes over the controller, whose connection may break like any other.
+/// Admin calls that only Fluvio has use the connection to the controller, which may break like any other.
 #[tokio::test(start_paused = true)]
-async fn administration_is_tried_again_where_that_is_wanted() {
+async fn admin_calls_are_retried_where_configured() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let once = engine.admin();
@@ -149,7 +146,7 @@ async fn administration_is_tried_again_where_that_is_wanted() {
     }
 }
 
-/// What changed while the connection was broken is told as soon as there is another one.
+/// Changes during a broken connection are reported after the reconnect.
 #[tokio::test(start_paused = true)]
 async fn a_watch_of_objects_tells_every_change_over_broken_connections() {
     let cluster = Cluster::new(1);
@@ -192,7 +189,7 @@ async fn the_connections_of_all_servers_can_be_watched() {
     engine.close().await.unwrap();
 }
 
-/// The error, after how many seconds, of a consumer whose data server is gone for good.
+/// Returns the error of a consumer whose data server never comes back, and the time until the error.
 async fn given_up(policy: RetryPolicy) -> (floe::Error, Duration) {
     let cluster = Cluster::new(1);
     cluster.append(0, batch(&["a"]));
@@ -204,19 +201,19 @@ async fn given_up(policy: RetryPolicy) -> (floe::Error, Duration) {
     cluster.hang_up();
     let started = Instant::now();
     let error = consumer.try_next().await.unwrap_err();
-    assert!(consumer.try_next().await.unwrap().is_none(), "an error that does not pass is the last item");
+    assert!(consumer.try_next().await.unwrap().is_none(), "a permanent error is the last item");
     (error, started.elapsed())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_that_shall_not_retry_fails_at_once() {
+async fn consumer_without_retries_fails_at_once() {
     let (error, after) = given_up(RetryPolicy::never()).await;
     assert!(error.is_retriable(), "{error}");
     assert_eq!(after, Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_retries_so_many_times() {
+async fn consumer_stops_after_the_configured_retries() {
     let policy = RetryPolicy { max_attempts: Some(4), ..RetryPolicy::default() };
     let (error, after) = given_up(policy).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
@@ -225,7 +222,7 @@ async fn a_consumer_retries_so_many_times() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_consumer_retries_for_ever() {
+async fn consumer_retries_forever_by_default() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
@@ -240,11 +237,11 @@ async fn a_consumer_retries_for_ever() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_a_server_ends_is_opened_again() {
+async fn stream_ended_by_the_server_is_reopened() {
     for code in [ErrorCode::NotLeaderForPartition, ErrorCode::FetchSessionNotFoud, ErrorCode::SpuOffline] {
         let cluster = Cluster::new(1);
         cluster.append(0, batch(&["a"]));
-        cluster.change(|state| state.endings.push_back(code.clone()));
+        cluster.change(|state| state.stream_errors.push_back(code.clone()));
         let engine = connect(&cluster).await;
         let mut consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "a", "{code:?}");
@@ -253,7 +250,7 @@ async fn a_stream_that_a_server_ends_is_opened_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_tells_that_its_place_was_evicted() {
+async fn reader_reports_an_evicted_position() {
     let cluster = Cluster::new(1);
     let value = "x".repeat(5000);
     for _ in 0..8 {
@@ -268,7 +265,7 @@ async fn a_reader_tells_that_its_place_was_evicted() {
     });
     let error = loop {
         match reader.next().await {
-            Ok(Some(batch)) => assert!(batch.base_offset() < 7, "it went past the hole"),
+            Ok(Some(batch)) => assert!(batch.base_offset() < 7, "the reader skipped the evicted records"),
             Ok(None) => panic!("it ended"),
             Err(error) => break error,
         }

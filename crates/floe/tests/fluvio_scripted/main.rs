@@ -1,10 +1,9 @@
-//! The engine for Fluvio against a small cluster in memory that does what a script says: cut replies, wrong ones, none.
+//! The Fluvio engine against a scripted in-memory cluster: cut, malformed and missing replies.
 
 mod appends;
 mod connections;
 mod faults;
 mod modules;
-mod peer;
 mod reads;
 mod replicas;
 mod sharing;
@@ -12,18 +11,35 @@ mod sharing;
 use std::sync::Arc;
 
 use floe::{
-    Client, Topic, TopicPartition,
+    Client, Error, ErrorKind, Topic, TopicPartition,
     engine::{Acks, AppendRequest, BatchReader, Engine, FluvioEngine, Isolation, ReadRequest, Start},
+    net::{Dial, Endpoint, Stream},
 };
+use floe_testkit::fluvio::{Cluster, SC, TOPIC};
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
-use peer::{Cluster, SC, TOPIC};
+use futures_util::future::BoxFuture;
+
+/// Dials the scripted cluster in place of the network.
+#[derive(Debug)]
+struct ScriptedDial(Cluster);
+
+impl Dial for ScriptedDial {
+    fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, floe::Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let refused =
+                |error| Error::new(ErrorKind::ConnectionRefused, "connection refused").with_source(error);
+            Ok(Box::new(self.0.connect(to.port).map_err(refused)?) as Box<dyn Stream>)
+        })
+    }
+}
 
 async fn connect(cluster: &Cluster) -> FluvioEngine {
     connect_with(cluster, "").await.unwrap()
 }
 
 async fn connect_with(cluster: &Cluster, options: &str) -> floe::Result<FluvioEngine> {
-    FluvioEngine::connect_over(&format!("fluvio://sc:{SC}{options}"), Arc::new(cluster.clone())).await
+    let dial = Arc::new(ScriptedDial(cluster.clone()));
+    FluvioEngine::connect_over(&format!("fluvio://sc:{SC}{options}"), dial).await
 }
 
 fn client(engine: &FluvioEngine) -> Client {
@@ -57,7 +73,7 @@ fn values(batch: &EncodedBatch) -> Vec<String> {
     records.map(|record| String::from_utf8(record.unwrap().value.to_vec()).unwrap()).collect()
 }
 
-/// All values that the cluster stores in a partition.
+/// Returns all values stored in a partition of the cluster.
 fn stored(cluster: &Cluster, partition: u32) -> Vec<String> {
     cluster.state.lock().partitions[&partition].iter().flat_map(values).collect()
 }

@@ -1,12 +1,13 @@
-//! SmartModules: what is asked for, and what is made of what comes.
+//! SmartModules: the requests, and the processing of their output.
 
 use std::time::Duration;
 
 use floe::{
     Effect, ErrorKind, Lookback, Record, SmartModule, SmartModuleKind,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
     engine::{Engine, ReadRequest, Start},
 };
+use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
 use floe_wire::{
     batch::EncodedBatch,
     fluvio::{
@@ -17,15 +18,11 @@ use floe_wire::{
 };
 use tokio::time::Instant;
 
-use super::{
-    at, batch, client, connect,
-    peer::{Cluster, Fault, TOPIC},
-    request, stored,
-};
+use super::{at, batch, client, connect, request, stored};
 
 const PRODUCE: u16 = 0;
 
-/// What a server with modules sends: records with these offset deltas from `base` on, which stand for `span` offsets.
+/// Builds module output: records with these offset deltas from `base` on, which represent `span` offsets.
 fn made(base: i64, span: i32, records: &[(i64, &str)]) -> PartitionRecords {
     let mut section = u32::try_from(records.len()).unwrap().to_be_bytes().to_vec();
     for (delta, value) in records {
@@ -55,13 +52,13 @@ fn made(base: i64, span: i32, records: &[(i64, &str)]) -> PartitionRecords {
     }
 }
 
-/// The checksum of batches, bit by bit.
+/// Computes CRC-32C bit by bit, independently of the implementation under test.
 fn crc32c(bytes: &[u8]) -> u32 {
     let step = |crc: u32| (crc >> 1) ^ (0x82f6_3b78 & 0_u32.wrapping_sub(crc & 1));
     !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| step(crc)))
 }
 
-/// A partition with so many offsets in batches of ten.
+/// Creates a partition with this many records in batches of ten.
 fn filled(offsets: usize) -> Cluster {
     let cluster = Cluster::new(1);
     for _ in 0..offsets / 10 {
@@ -74,7 +71,7 @@ fn filled(offsets: usize) -> Cluster {
 async fn modules_are_asked_for_with_all_they_need() {
     let cluster = filled(10);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.made.push_back(made(0, 10, &[(0, "a")])));
+    cluster.change(|state| state.module_output.push_back(made(0, 10, &[(0, "a")])));
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning);
     let consumer = consumer
         .smartmodule(SmartModule::named("g/first@1.0.0").param("k", "v").kind(SmartModuleKind::Filter))
@@ -91,21 +88,21 @@ async fn modules_are_asked_for_with_all_they_need() {
     assert_eq!(chain[1].kind, WireKind::Generic(SmartModuleContext::None));
     let lookback = chain[1].params.lookback.unwrap();
     assert_eq!((lookback.last, lookback.age), (3, Some(Duration::from_secs(60))));
-    // Slices with modules have room for whatever is made of the largest batch.
+    // Streams with modules request slices that hold the output of the largest batch.
     assert!(cluster.state.lock().streams[0] > 32_000_000);
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_records_are_no_gaps_and_broken_offsets_no_damage() {
+async fn filtered_records_are_not_gaps() {
     let cluster = filled(60);
     let engine = connect(&cluster).await;
     cluster.change(|state| {
-        // The first record of each of two batches is dropped, then everything of one, then nothing.
+        // The module drops the first record of two batches, then a whole batch, then nothing.
         let values: Vec<_> = (0..18).map(|number| number.to_string()).collect();
         let deltas = (1..10).chain(-9..0);
         let first: Vec<_> = deltas.zip(values.iter().map(String::as_str)).collect();
-        state.made.push_back(made(0, 30, &first));
-        state.made.push_back(made(40, 20, &[(0, "18"), (5, "19"), (-3, "20")]));
+        state.module_output.push_back(made(0, 30, &first));
+        state.module_output.push_back(made(40, 20, &[(0, "18"), (5, "19"), (-3, "20")]));
     });
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("dropfirst")).start().await.unwrap();
@@ -125,7 +122,7 @@ async fn a_start_within_a_batch_drops_what_lies_before() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
     cluster.change(|state| {
-        state.made.push_back(made(0, 20, &[(1, "1"), (4, "4"), (5, "5"), (-9, "11"), (-1, "19")]));
+        state.module_output.push_back(made(0, 20, &[(1, "1"), (4, "4"), (5, "5"), (-9, "11"), (-1, "19")]));
     });
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Offset(5)).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("any")).start().await.unwrap();
@@ -136,12 +133,12 @@ async fn a_start_within_a_batch_drops_what_lies_before() {
     assert_eq!(found, ["5", "11", "19"]);
 }
 
-/// No server tells by itself that everything up to the end was dropped.
+/// No server reports by itself that a module dropped all records up to the end.
 #[tokio::test(start_paused = true)]
 async fn a_silent_stream_is_asked_whether_modules_dropped_the_rest() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.made.push_back(made(0, 10, &[(3, "3")])));
+    cluster.change(|state| state.module_output.push_back(made(0, 10, &[(3, "3")])));
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("any")).start().await.unwrap();
     assert_eq!(consumer.try_next().await.unwrap().unwrap().offset, 3);
@@ -151,69 +148,69 @@ async fn a_silent_stream_is_asked_whether_modules_dropped_the_rest() {
     assert!(took >= Duration::from_millis(500) && took < Duration::from_secs(1), "{took:?}");
 }
 
-/// Where the streams with modules began.
+/// Returns the start offsets of the streams with modules.
 fn starts(cluster: &Cluster) -> Vec<i64> {
     cluster.state.lock().invocations.iter().map(|(from, _)| from.unwrap()).collect()
 }
 
-/// Modules that work for long: nothing of what they make is lost, and the question does not end them early.
+/// Slow modules: no output is lost, and the query for the end does not stop them early.
 #[tokio::test(start_paused = true)]
-async fn what_modules_make_after_the_question_still_comes() {
+async fn module_output_after_the_end_query_is_delivered() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.busy = true);
+    cluster.change(|state| state.modules_busy = true);
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("slow")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(100)).await;
     cluster.change(|state| {
-        state.busy = false;
-        state.made.push_back(made(0, 10, &[(3, "3")]));
-        state.made.push_back(made(10, 5, &[(1, "11")]));
+        state.modules_busy = false;
+        state.module_output.push_back(made(0, 10, &[(3, "3")]));
+        state.module_output.push_back(made(10, 5, &[(1, "11")]));
     });
     let mut found = Vec::new();
     while let Some(message) = consumer.try_next().await.unwrap() {
         found.push(message.value);
     }
     assert_eq!(found, ["3", "11"]);
-    // The first stream was asked and ended; another one went on behind what it had sent, and a third one was asked.
+    // The first stream ended after the query; the second continued behind its output, and the third was queried.
     assert_eq!(starts(&cluster), [0, 10, 15]);
 }
 
-/// A server that has not yet looked at where to go on is not told anything else: the tail would be left out.
+/// The engine sends no second acknowledgement before the server processed the first: the tail would be skipped.
 #[tokio::test(start_paused = true)]
 async fn a_stream_that_was_told_where_to_go_on_is_not_asked() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
     cluster.change(|state| {
-        state.busy_after_push = true;
-        state.made.push_back(made(0, 10, &[(3, "3")]));
+        state.modules_busy_after_push = true;
+        state.module_output.push_back(made(0, 10, &[(3, "3")]));
     });
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("slow")).start().await.unwrap();
     assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "3");
     tokio::time::sleep(Duration::from_secs(100)).await;
     cluster.change(|state| {
-        (state.busy, state.busy_after_push) = (false, false);
-        state.made.push_back(made(10, 5, &[(1, "11")]));
+        (state.modules_busy, state.modules_busy_after_push) = (false, false);
+        state.module_output.push_back(made(10, 5, &[(1, "11")]));
     });
     assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "11");
     assert!(consumer.try_next().await.unwrap().is_none());
     assert_eq!(starts(&cluster), [0, 10, 15]);
 }
 
-/// An aggregate whose stream was asked in vain goes on with its state.
+/// An aggregate keeps its state when the query for the end finds no output.
 #[tokio::test(start_paused = true)]
-async fn an_aggregate_that_was_asked_in_vain_keeps_its_state() {
+async fn aggregate_keeps_its_state_over_empty_queries() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.busy = true);
+    cluster.change(|state| state.modules_busy = true);
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).stop_at_end();
     let mut consumer = consumer.smartmodule(SmartModule::named("sum").aggregate("0")).start().await.unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     cluster.change(|state| {
-        state.busy = false;
-        state.made.push_back(made(0, 10, &[(0, "1"), (0, "3")]));
-        state.made.push_back(made(10, 10, &[(0, "6")]));
+        state.modules_busy = false;
+        state.module_output.push_back(made(0, 10, &[(0, "1"), (0, "3")]));
+        state.module_output.push_back(made(10, 10, &[(0, "6")]));
     });
     for expected in ["1", "3", "6"] {
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, expected);
@@ -225,25 +222,25 @@ async fn an_aggregate_that_was_asked_in_vain_keeps_its_state() {
     assert_eq!(starts, [(0, aggregate("0")), (10, aggregate("3"))]);
 }
 
-/// One record becomes three, all with the same place: none of them is done with before all are.
+/// One record becomes three with the same offset: the position advances only after all three are finished.
 #[tokio::test(start_paused = true)]
-async fn what_is_made_of_whole_batches_is_finished_as_a_whole() {
-    for finish in [Finish::OnNext, Finish::OnAck] {
+async fn batches_from_modules_are_acknowledged_whole() {
+    for mode in [AckMode::Auto, AckMode::Explicit] {
         let cluster = filled(20);
         let engine = connect(&cluster).await;
         cluster.change(|state| {
             let records: Vec<_> = (0..30).map(|_| (0, "x")).collect();
-            state.made.push_back(made(0, 10, &records));
-            state.made.push_back(made(10, 10, &[(0, "last")]));
+            state.module_output.push_back(made(0, 10, &records));
+            state.module_output.push_back(made(10, 10, &[(0, "last")]));
         });
         let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).commit(CommitPolicy::Manual);
-        let consumer = consumer.finish(finish).smartmodule(SmartModule::named("triple"));
+        let consumer = consumer.ack_mode(mode).smartmodule(SmartModule::named("triple"));
         let mut consumer = consumer.start().await.unwrap();
         let mut kept = Vec::new();
         for number in 0..30 {
             kept.push(consumer.try_next().await.unwrap().unwrap());
             let position = consumer.position(0).unwrap();
-            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{finish:?}, record {number}");
+            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{mode:?}, record {number}");
         }
         kept.iter().rev().for_each(floe::Message::ack);
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "last");
@@ -252,7 +249,7 @@ async fn what_is_made_of_whole_batches_is_finished_as_a_whole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_words_of_a_module_that_fails_reach_the_application() {
+async fn module_error_text_reaches_the_application() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
     cluster.change(|state| {
@@ -263,7 +260,7 @@ async fn the_words_of_a_module_that_fails_reach_the_application() {
         };
         let mut reply = made(0, 13, &[(2, "good")]);
         reply.error_code = ErrorCode::SmartModuleRuntimeError(Box::new(failure));
-        state.made.push_back(reply);
+        state.module_output.push_back(reply);
     });
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning);
     let mut consumer = consumer.smartmodule(SmartModule::named("prices")).start().await.unwrap();
@@ -275,21 +272,21 @@ async fn the_words_of_a_module_that_fails_reach_the_application() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_module_that_just_was_created_is_waited_for() {
+async fn consumer_waits_for_a_new_module() {
     let cluster = filled(10);
     let engine = connect(&cluster).await;
     let missing = || ErrorCode::SmartModuleNotFound { name: "new".to_owned() };
     cluster.change(|state| {
-        state.endings.extend([missing(), missing()]);
-        state.made.push_back(made(0, 10, &[(0, "a")]));
+        state.stream_errors.extend([missing(), missing()]);
+        state.module_output.push_back(made(0, 10, &[(0, "a")]));
     });
     let mut request = ReadRequest::new(at(0), Start::Earliest);
     request.smartmodules = Some([SmartModule::named("new")].into());
     let mut reader = engine.open(request.clone()).await.unwrap();
     assert_eq!(reader.next().await.unwrap().unwrap().base_offset(), 0);
     assert_eq!(cluster.state.lock().streams.len(), 3);
-    // One that does not exist is not waited for without end.
-    cluster.change(|state| state.endings.extend(std::iter::repeat_with(missing).take(1000)));
+    // The wait for a module that does not exist is bounded.
+    cluster.change(|state| state.stream_errors.extend(std::iter::repeat_with(missing).take(1000)));
     let mut reader = engine.open(request).await.unwrap();
     let started = Instant::now();
     let error = reader.next().await.unwrap_err();
@@ -298,12 +295,12 @@ async fn a_module_that_just_was_created_is_waited_for() {
     assert!(started.elapsed() <= Duration::from_secs(6));
 }
 
-/// An aggregate that lost its connection goes on from where it was.
+/// An aggregate continues with its state after a reconnect.
 #[tokio::test(start_paused = true)]
 async fn an_aggregate_goes_on_after_a_reconnect() {
     let cluster = filled(20);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.made.push_back(made(0, 10, &[(0, "1"), (0, "3"), (0, "6")])));
+    cluster.change(|state| state.module_output.push_back(made(0, 10, &[(0, "1"), (0, "3"), (0, "6")])));
     let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning);
     let mut consumer = consumer.smartmodule(SmartModule::named("sum").aggregate("0")).start().await.unwrap();
     for expected in ["1", "3", "6"] {
@@ -311,7 +308,7 @@ async fn an_aggregate_goes_on_after_a_reconnect() {
     }
     cluster.hang_up();
     tokio::time::sleep(Duration::from_millis(1)).await;
-    cluster.change(|state| state.made.push_back(made(10, 10, &[(0, "10")])));
+    cluster.change(|state| state.module_output.push_back(made(10, 10, &[(0, "10")])));
     assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "10");
     let opened = cluster.state.lock().invocations.clone();
     let starts: Vec<_> = opened.iter().map(|(from, chain)| (from.unwrap(), chain[0].kind.clone())).collect();
@@ -326,11 +323,11 @@ async fn records_go_through_modules_before_they_are_stored() {
     let producer = client(&engine).producer(TOPIC).smartmodule(SmartModule::named("any"));
     let producer = producer.start().await.unwrap();
     let placed = producer.send("a").await.unwrap();
-    assert_eq!(placed.offset, None, "what was stored is for the module to say");
+    assert_eq!(placed.offset, None, "the module decides what is stored");
     let (from, chain) = cluster.state.lock().invocations[0].clone();
     assert_eq!((from, &chain[0].wasm), (None, &SmartModuleSource::Predefined("any".to_owned())));
     let error = producer.send(Record::new("b").header("h", "v")).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported, "modules lose headers");
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "modules drop headers");
 }
 
 #[tokio::test(start_paused = true)]
@@ -361,9 +358,9 @@ async fn batches_with_other_modules_go_in_requests_of_their_own() {
     assert!((1..state.produced.len()).contains(&through), "{through} of {:?}", state.produced);
 }
 
-/// A batch that modules worked on cannot be recognised: it is not sent again, and the application is told.
+/// A batch changed by modules cannot be recognised in the log: it is not retried, and the application gets the error.
 #[tokio::test(start_paused = true)]
-async fn an_answer_lost_behind_modules_is_told_and_nothing_doubled() {
+async fn lost_reply_behind_modules_is_reported_and_nothing_duplicated() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let producer = client(&engine).producer(TOPIC).smartmodule(SmartModule::named("any"));
@@ -373,13 +370,13 @@ async fn an_answer_lost_behind_modules_is_told_and_nothing_doubled() {
     assert_eq!((error.kind(), error.effect()), (ErrorKind::NetworkError, Effect::Unknown));
     producer.send("next").await.unwrap();
     assert_eq!(stored(&cluster, 0), ["once", "next"]);
-    // A refusal is safe to repeat.
+    // A refusal is safe to retry.
     cluster.change(|state| state.refusals.push_back(ErrorCode::NotLeaderForPartition));
     producer.send("again").await.unwrap();
     assert_eq!(stored(&cluster, 0), ["once", "next", "again"]);
 }
 
-/// Records of a batch that a module dropped before it was stored.
+/// A module dropped some records of a batch before it was stored.
 #[tokio::test(start_paused = true)]
 async fn batches_stored_with_holes_are_read_without_gaps() {
     let cluster = Cluster::new(1);

@@ -7,12 +7,9 @@ use floe::{
     consumer::StartAt,
     engine::{Engine, Start},
 };
+use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
 
-use super::{
-    batch, client, connect, open,
-    peer::{Cluster, Fault, TOPIC},
-    values,
-};
+use super::{batch, client, connect, open, values};
 
 const STREAM_FETCH: u16 = 1003;
 
@@ -28,7 +25,7 @@ fn filled(batches: usize, size: usize) -> (Cluster, Vec<String>) {
     (cluster, expected)
 }
 
-/// Everything that a consumer reads up to the end.
+/// Reads up to the end through a consumer and returns the values.
 async fn read(cluster: &Cluster, from: StartAt, fetch_bytes: usize) -> Vec<String> {
     let engine = connect(cluster).await;
     let consumer = client(&engine).consumer(TOPIC).from(from).fetch_bytes(fetch_bytes).stop_at_end();
@@ -73,19 +70,19 @@ async fn reading_begins_within_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slice_cut_at_any_byte_loses_and_doubles_nothing() {
+async fn slice_cut_at_any_byte_loses_and_duplicates_nothing() {
     let (cluster, expected) = filled(2, 3);
     let bytes =
         2 * usize::try_from(cluster.state.lock().partitions[&0][0].header().batch_len + 12).unwrap() + 70;
     for cut in 0..bytes {
         cluster.change(|state| state.faults.push_back((STREAM_FETCH, Fault::CutAfter(cut))));
         assert_eq!(read(&cluster, StartAt::Beginning, 1 << 20).await, expected, "cut at {cut}");
-        assert!(cluster.state.lock().faults.is_empty(), "the fault happened");
+        assert!(cluster.state.lock().faults.is_empty(), "the fault was injected");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn wrong_slices_lose_and_double_nothing() {
+async fn malformed_slices_lose_and_duplicate_nothing() {
     let (cluster, expected) = filled(5, 30);
     for fault in [Fault::Garbage, Fault::WrongId, Fault::Oversize] {
         cluster.change(|state| state.faults.push_back((STREAM_FETCH, fault)));
@@ -94,17 +91,17 @@ async fn wrong_slices_lose_and_double_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_nobody_pulls_holds_two_slices() {
+async fn idle_reader_buffers_two_slices() {
     let (cluster, _) = filled(100, 100);
     let engine = connect(&cluster).await;
     let mut reader = open(&engine, Start::Earliest, 4096).await;
     reader.next().await.unwrap().unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(10)).await;
-    assert_eq!(cluster.state.lock().pushed, 2, "one handed out, one on its way");
+    assert_eq!(cluster.state.lock().pushed, 2, "one delivered, one in flight");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_waiting_reader_wakes() {
+async fn waiting_reader_wakes() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let mut reader = open(&engine, Start::Latest, 4096).await;
@@ -119,7 +116,7 @@ async fn a_waiting_reader_wakes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_topic_ends_its_readers() {
+async fn deleted_topic_ends_its_readers() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     let mut reader = open(&engine, Start::Latest, 4096).await;
@@ -132,7 +129,7 @@ async fn a_deleted_topic_ends_its_readers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn offsets_that_are_not_there_are_refused() {
+async fn out_of_range_offsets_are_refused() {
     let (cluster, _) = filled(1, 1);
     let engine = connect(&cluster).await;
     for offset in [-1, 11, i64::MAX] {
@@ -142,9 +139,9 @@ async fn offsets_that_are_not_there_are_refused() {
     }
 }
 
-/// The memory of slices is used again, and given back in pauses: neither may touch records that somebody holds.
+/// Receive buffers are reused and, when idle, released: neither may affect records that the application still holds.
 #[tokio::test(start_paused = true)]
-async fn records_that_are_held_stay_as_they_are_while_memory_is_used_again() {
+async fn records_in_use_survive_buffer_reuse() {
     let (cluster, mut expected) = filled(40, 10_000);
     let engine = connect(&cluster).await;
     let mut reader = open(&engine, Start::Earliest, 256 * 1024).await;
@@ -159,7 +156,7 @@ async fn records_that_are_held_stay_as_they_are_while_memory_is_used_again() {
             }
         }
         assert_eq!(found, expected);
-        // Longer than memory is kept, with the reader at the end of the log.
+        // Longer than idle buffers are kept, with the reader at the end of the log.
         assert!(tokio::time::timeout(Duration::from_secs(5), reader.next()).await.is_err());
         let texts: Vec<_> = (0..10).map(|record| format!("{round}:{record} {}", "y".repeat(9_000))).collect();
         for _ in 0..20 {

@@ -1,14 +1,11 @@
-//! What replicas make uncertain: a high watermark that lags, a log that was cut, requests that are applied late.
+//! Replication: a lagging high watermark, a truncated log, requests that are applied late.
 
 use std::time::Duration;
 
 use floe::{Effect, ErrorKind, engine::Engine};
+use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
 
-use super::{
-    at, batch, client, connect, connect_with,
-    peer::{Cluster, Fault, TOPIC},
-    request, stored,
-};
+use super::{at, batch, client, connect, connect_with, request, stored};
 
 const PRODUCE: u16 = 0;
 
@@ -27,7 +24,7 @@ async fn the_log_ends_above_the_high_watermark() {
     }
     let engine = connect(&cluster).await;
     for high in [0, 2, 4, 8] {
-        cluster.change(|state| state.high = Some(high));
+        cluster.change(|state| state.high_watermark = Some(high));
         assert_eq!(engine.watermarks(at(0)).await.unwrap().high, high);
         assert_eq!(engine.log_end(at(0)).await.unwrap(), 8, "from {high}");
     }
@@ -37,14 +34,14 @@ async fn the_log_ends_above_the_high_watermark() {
     assert_eq!(engine.log_end(at(1)).await.unwrap_err().kind(), ErrorKind::PartitionNotFound);
 }
 
-/// A new leader has the batch, and does not know yet that the others have it too.
+/// A new leader has the batch, and its high watermark does not cover it yet.
 #[tokio::test(start_paused = true)]
-async fn a_batch_above_the_high_watermark_is_not_sent_again() {
+async fn batch_above_the_high_watermark_is_not_resent() {
     for cut in [0, 4, 20] {
         let cluster = replicated();
         cluster.append(0, batch(&["before"]));
         cluster.change(|state| {
-            state.high = Some(1);
+            state.high_watermark = Some(1);
             state.faults.push_back((PRODUCE, Fault::CutAfter(cut)));
         });
         let engine = connect(&cluster).await;
@@ -54,9 +51,9 @@ async fn a_batch_above_the_high_watermark_is_not_sent_again() {
     }
 }
 
-/// The log of a new leader ends before what the old one had acknowledged.
+/// The log of a new leader ends before the acknowledged records of the old one.
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_found_in_a_log_that_was_cut() {
+async fn batch_is_found_in_a_truncated_log() {
     let cluster = replicated();
     let engine = connect(&cluster).await;
     let producer = client(&engine).producer(TOPIC).start().await.unwrap();
@@ -71,19 +68,19 @@ async fn a_batch_is_found_in_a_log_that_was_cut() {
     assert_eq!(stored(&cluster, 0), ["a", "e"]);
 }
 
-/// The server had the request and got to it only after the client had given it up and looked for it.
+/// The server applies the request after the client timed out and searched the log for it.
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_applied_after_a_look_is_not_sent_again() {
+async fn request_applied_after_the_tail_lookup_is_not_resent() {
     let cluster = Cluster::new(1);
     let engine = connect_with(&cluster, "?request-timeout=2s").await.unwrap();
     let producer = client(&engine).producer(TOPIC).start().await.unwrap();
     producer.send("before").await.unwrap();
-    cluster.change(|state| state.late = Some((1, None)));
+    cluster.change(|state| state.delayed_produce = Some((1, None)));
     assert_eq!(producer.send("late").await.unwrap().offset, Some(1));
-    assert!(cluster.state.lock().late.is_none(), "it was applied late");
+    assert!(cluster.state.lock().delayed_produce.is_none(), "the request was applied");
     assert_eq!(stored(&cluster, 0), ["before", "late"]);
-    // What never was applied is sent again after the second look.
-    cluster.change(|state| state.late = Some((usize::MAX, None)));
+    // A request that is never applied is retried after the second search.
+    cluster.change(|state| state.delayed_produce = Some((usize::MAX, None)));
     let (placed, ()) = tokio::join!(producer.send("lost"), async {
         tokio::time::sleep(Duration::from_secs(1)).await;
     });
@@ -92,10 +89,10 @@ async fn a_request_that_is_applied_after_a_look_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_append_given_up_says_that_it_may_be_there() {
+async fn timed_out_append_has_an_unknown_effect() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
-    cluster.change(|state| state.late = Some((0, None)));
+    cluster.change(|state| state.delayed_produce = Some((0, None)));
     let error = engine.append(request(0, "x")).await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
     assert_eq!(engine.watermarks(at(0)).await.unwrap().high, 0);

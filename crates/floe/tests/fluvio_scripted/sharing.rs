@@ -1,16 +1,13 @@
-//! Many readers of one data server share a few connections.
+//! Readers of one data server share a few connections.
 
 use floe::engine::{BatchReader, Engine, FluvioEngine, ReadRequest, Start};
+use floe_testkit::fluvio::{Cluster, SC};
 
-use super::{
-    at, batch, connect,
-    peer::{Cluster, SC},
-    values,
-};
+use super::{at, batch, connect, values};
 
 const READERS: u32 = 40;
 
-/// A batch in each partition, named after it.
+/// Creates a cluster with one batch per partition, named after the partition.
 fn cluster() -> Cluster {
     let cluster = Cluster::new(READERS);
     for partition in 0..READERS {
@@ -35,22 +32,22 @@ async fn next(reader: &mut Box<dyn BatchReader>) -> Vec<String> {
     values(&reader.next().await.unwrap().unwrap())
 }
 
-/// Connections made to data servers so far.
+/// Returns the number of connections to data servers so far.
 fn dialled(cluster: &Cluster) -> usize {
     cluster.state.lock().dialled.iter().filter(|port| **port != SC).count()
 }
 
 #[tokio::test(start_paused = true)]
-async fn few_connections_carry_all_readers_and_each_gets_its_own() {
+async fn readers_share_few_connections() {
     let cluster = cluster();
     let engine = connect(&cluster).await;
     let mut readers = readers(&engine).await;
-    // One for questions, four for streams.
+    // One for requests, four for streams.
     assert_eq!(dialled(&cluster), 5);
     for (reader, partition) in readers.iter_mut().zip(0..) {
         assert_eq!(next(reader).await, [format!("first of {partition}")]);
     }
-    // Nobody pulls the others, and they hold nobody up.
+    // The other readers stall, and do not block this one.
     for round in 0..20 {
         for partition in 0..READERS {
             cluster.append(partition, batch(&[&format!("{round} of {partition}")]));
@@ -62,7 +59,7 @@ async fn few_connections_carry_all_readers_and_each_gets_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_ends_leaves_the_others_alone_and_the_last_one_closes_the_connection() {
+async fn last_reader_closes_the_shared_connection() {
     let cluster = cluster();
     let engine = connect(&cluster).await;
     let mut readers = readers(&engine).await;
@@ -75,11 +72,11 @@ async fn a_reader_that_ends_leaves_the_others_alone_and_the_last_one_closes_the_
     let before = dialled(&cluster);
     let mut again = reader(&engine, 3).await;
     assert_eq!(next(&mut again).await, ["first of 3"]);
-    assert_eq!(dialled(&cluster), before + 1, "no connection was left");
+    assert_eq!(dialled(&cluster), before + 1, "the last reader closed its connection");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_with_many_streams_left_behind_takes_no_more() {
+async fn connection_with_many_abandoned_streams_takes_no_more() {
     let cluster = cluster();
     let engine = connect(&cluster).await;
     let _kept = readers(&engine).await;
@@ -89,11 +86,11 @@ async fn a_connection_with_many_streams_left_behind_takes_no_more() {
         assert_eq!(next(&mut passing).await, ["first of 0"]);
     }
     let more = dialled(&cluster) - before;
-    assert!((1..100).contains(&more), "{more} connections for 100 readers that came and went");
+    assert!((1..100).contains(&more), "{more} connections for 100 short readers");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shared_connection_that_breaks_is_not_used_again() {
+async fn broken_shared_connection_is_not_reused() {
     let cluster = cluster();
     let engine = connect(&cluster).await;
     let mut readers = readers(&engine).await;
@@ -104,7 +101,7 @@ async fn a_shared_connection_that_breaks_is_not_used_again() {
     for reader in &mut readers {
         reader.next().await.unwrap_err();
     }
-    // The old readers still hold their places.
+    // The old readers still exist.
     let mut fresh = reader(&engine, 5).await;
     assert_eq!(next(&mut fresh).await, ["first of 5"]);
 }

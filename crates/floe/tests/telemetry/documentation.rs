@@ -1,14 +1,13 @@
-//! The page about telemetry says what the code does.
+//! docs/telemetry.md matches the code.
 
 use std::collections::BTreeMap;
 
 use floe::telemetry::names::{Instrument, METRICS, Metric, SPANS};
-
-use super::exposition::Exposition;
+use floe_testkit::exposition::Exposition;
 
 const PAGE: &str = include_str!("../../../../docs/telemetry.md");
 
-/// The name of a metric in the text for Prometheus.
+/// Returns the name of a metric in the Prometheus format.
 fn in_prometheus(metric: &Metric) -> String {
     let unit = match metric.unit {
         "s" => "_seconds",
@@ -19,12 +18,12 @@ fn in_prometheus(metric: &Metric) -> String {
     format!("{}{unit}{total}", metric.name.replace('.', "_"))
 }
 
-/// Nothing is told that is not documented: no metric, no attribute.
-pub(crate) fn check(told: &Exposition) {
+/// Every exported metric and attribute is documented.
+pub(crate) fn check(exported: &Exposition) {
     let documented: BTreeMap<_, _> = METRICS.iter().map(|metric| (in_prometheus(metric), metric)).collect();
-    for name in told.names().filter(|name| *name != "target_info") {
+    for name in exported.names().filter(|name| *name != "target_info") {
         let metric = documented.get(name).unwrap_or_else(|| panic!("{name} is not documented"));
-        for label in told.label_names(name) {
+        for label in exported.label_names(name) {
             let known = metric.attributes.iter().any(|attribute| attribute.replace('.', "_") == label);
             assert!(known || label.starts_with("otel_scope_"), "{label} of {name} is not documented");
         }
@@ -36,7 +35,7 @@ fn code(names: &[&str]) -> String {
 }
 
 #[test]
-fn every_metric_stands_in_the_page_as_it_is() {
+fn every_metric_is_documented() {
     let expected: Vec<_> = METRICS
         .iter()
         .map(|metric| {
@@ -52,7 +51,7 @@ fn every_metric_stands_in_the_page_as_it_is() {
 }
 
 #[test]
-fn every_span_stands_in_the_page_as_it_is() {
+fn every_span_is_documented() {
     let expected: Vec<_> = SPANS
         .iter()
         .map(|span| {
@@ -67,7 +66,7 @@ fn every_span_stands_in_the_page_as_it_is() {
 #[test]
 fn names_follow_the_rules() {
     for metric in METRICS {
-        assert!(!metric.name.contains("total"), "{}: the exporter adds that", metric.name);
+        assert!(!metric.name.contains("total"), "{}: the exporter adds the suffix", metric.name);
         assert!(metric.name.starts_with("messaging.") || metric.name.starts_with("floe."), "{}", metric.name);
         assert!(metric.description.ends_with('.'), "{}", metric.name);
     }

@@ -1,27 +1,25 @@
-//! Reads back what a client tells: metrics by the exporter for Prometheus, spans by an exporter into memory.
+//! Telemetry of a client, read back through the Prometheus exporter and an in-memory span exporter.
 
 mod documentation;
 #[path = "../../examples/telemetry.rs"]
 mod example;
-mod exposition;
 mod metrics;
 mod spans;
 
 use floe::{Client, TopicSpec, telemetry::TelemetryOptions};
+use floe_testkit::exposition::Exposition;
 use opentelemetry_sdk::{
     metrics::SdkMeterProvider,
     trace::{InMemorySpanExporter, SdkTracerProvider, SpanData},
 };
 use prometheus::{Registry, TextEncoder};
 
-use self::exposition::Exposition;
-
 #[test]
 fn the_example_runs() {
     example::main().unwrap();
 }
 
-/// Where a client under test tells everything.
+/// Collects the telemetry of a client under test.
 struct Observer {
     registry: Registry,
     meters: SdkMeterProvider,
@@ -49,14 +47,14 @@ impl Observer {
             .client_id("test")
     }
 
-    /// A client with a topic `orders` of so many partitions.
+    /// Creates a client with a topic `orders` of this many partitions.
     async fn client(&self, url: &str, partitions: u32) -> Client {
         let client = Client::builder(url).telemetry(self.options()).connect().await.unwrap();
         client.admin().create_topic(TopicSpec::new("orders").partitions(partitions)).await.unwrap();
         client
     }
 
-    /// The metrics now.
+    /// Returns the current metrics.
     fn metrics(&self) -> Exposition {
         let text = TextEncoder::new().encode_to_string(&self.registry.gather()).unwrap();
         let metrics = Exposition::parse(&text).unwrap_or_else(|problem| panic!("{problem}\n{text}"));
@@ -64,7 +62,7 @@ impl Observer {
         metrics
     }
 
-    /// The spans that ended, of one name.
+    /// Returns the finished spans with this name.
     fn spans(&self, name: &str) -> Vec<SpanData> {
         let spans = self.spans.get_finished_spans().unwrap();
         spans.into_iter().filter(|span| span.name == name).collect()

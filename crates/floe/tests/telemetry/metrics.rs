@@ -1,4 +1,4 @@
-//! What was counted is what happened.
+//! Metrics match the calls of the test.
 
 use std::{sync::Arc, time::Duration};
 
@@ -44,7 +44,7 @@ async fn records_and_bytes_are_counted_on_both_sides() {
     assert_eq!(value("messaging_client_sent_messages_total", &[&all[..], &[SEND]].concat()), Some(1000.0));
     assert_eq!(value("messaging_client_consumed_messages_total", &all), Some(1000.0));
     assert_eq!(value("floe_producer_io_bytes_total", &all), Some(sent.bytes as f64));
-    // The same batches come back.
+    // The consumer receives the same batches.
     assert_eq!(value("floe_consumer_io_bytes_total", &all), Some(sent.bytes as f64));
     for side in ["producer", "consumer"] {
         let batches = Some(sent.batches as f64);
@@ -57,7 +57,7 @@ async fn records_and_bytes_are_counted_on_both_sides() {
     assert_eq!(value(duration, &[("messaging_operation_name", "receive")]), Some(sent.batches as f64));
     assert_eq!(value(duration, &[("messaging_operation_name", "create_topic")]), Some(1.0));
     assert_eq!(value(duration, &[("error_type", "topic_not_found")]), None);
-    assert_eq!(value("otel_scope_info", &[]), None, "labels tell the scope");
+    assert_eq!(value("otel_scope_info", &[]), None, "the scope is in the labels");
     assert!(value("messaging_client_sent_messages_total", &[("otel_scope_name", "floe")]).is_some());
 
     let topic = client.admin().describe("nothing").await;
@@ -67,7 +67,7 @@ async fn records_and_bytes_are_counted_on_both_sides() {
 }
 
 #[tokio::test]
-async fn what_is_handed_out_is_counted_also_when_a_batch_is_left_in_the_middle() {
+async fn delivered_records_are_counted_within_batches() {
     let observer = Observer::new();
     let client = observer.client("memory:", 1).await;
     let producer = client.producer("orders").start().await.unwrap();
@@ -82,7 +82,7 @@ async fn what_is_handed_out_is_counted_also_when_a_batch_is_left_in_the_middle()
     assert_eq!(observer.metrics().value("messaging_client_consumed_messages_total", &[group]), Some(3.0));
 }
 
-/// Fails appends with the errors given, first to last, then lets them pass.
+/// Fails the first appends with these errors, in order.
 #[derive(Debug, Clone)]
 struct Failing(Arc<Mutex<Vec<ErrorKind>>>);
 
@@ -137,7 +137,7 @@ async fn failed_attempts_retries_and_losses_are_told_apart() {
 }
 
 #[tokio::test]
-async fn queues_show_what_waits() {
+async fn queue_gauges_count_waiting_records() {
     let observer = Observer::new();
     let client = observer.client("memory:", 1).await;
     let producer = client
@@ -154,7 +154,7 @@ async fn queues_show_what_waits() {
     };
     let (used, none) = queue("floe_queue_usage_bytes");
     assert!(used.is_some_and(|bytes| (1000.0..1100.0).contains(&bytes)), "{used:?}");
-    assert_eq!(none, None, "there is no consumer");
+    assert_eq!(none, None, "no consumer exists");
     assert_eq!(queue("floe_queue_limit_bytes").0, Some(f64::from(1 << 20)));
     producer.flush().await.unwrap();
     delivery.await.unwrap();
@@ -169,7 +169,7 @@ async fn queues_show_what_waits() {
     drop(client);
 }
 
-/// Lets tasks run until the lag is known; the clock goes on only when none of them can.
+/// Collects metrics until the lag is known. The paused clock advances only when all tasks are idle.
 async fn lag(observer: &Observer, partition: &str) -> (Option<f64>, Option<f64>) {
     let labels = [ORDERS, ("messaging_destination_partition_id", partition), FLOE];
     for _ in 0..1000 {
@@ -184,7 +184,7 @@ async fn lag(observer: &Observer, partition: &str) -> (Option<f64>, Option<f64>)
 }
 
 #[tokio::test]
-async fn the_lag_is_looked_up_while_somebody_collects() {
+async fn lag_is_fetched_on_collection() {
     let observer = Observer::new();
     let client = observer.client("memory:", 2).await;
     let long_ago = std::time::SystemTime::now() - Duration::from_secs(1000);
@@ -194,16 +194,16 @@ async fn the_lag_is_looked_up_while_somebody_collects() {
         let record = Record::new(number.to_string()).partition(1).timestamp(long_ago);
         producer.send(record).await.unwrap();
     }
-    // From here on nothing waits for a thread of the log, which the clock would not wait for.
+    // From here on no task waits for a thread of the log, which a paused clock does not track.
     tokio::time::pause();
     let mut consumer = client.consumer("orders").from(StartAt::Beginning).start().await.unwrap();
-    assert_eq!(observer.metrics().value("floe_consumer_lag", &[]), None, "nothing was looked up yet");
-    assert_eq!(lag(&observer, "1").await, (Some(10.0), None), "nothing was handed out yet");
+    assert_eq!(observer.metrics().value("floe_consumer_lag", &[]), None, "no lag was fetched yet");
+    assert_eq!(lag(&observer, "1").await, (Some(10.0), None), "no record was delivered yet");
     assert_eq!(lag(&observer, "0").await, (Some(0.0), Some(0.0)));
     for _ in 0..4 {
         consumer.try_next().await.unwrap().unwrap();
     }
-    // The fourth is in the hands of the application.
+    // The application is handling the fourth record.
     let (behind, age) = lag(&observer, "1").await;
     assert_eq!(behind, Some(7.0));
     assert!(age.is_some_and(|age| (1000.0..1100.0).contains(&age)), "{age:?}");
@@ -211,16 +211,16 @@ async fn the_lag_is_looked_up_while_somebody_collects() {
         consumer.try_next().await.unwrap().unwrap();
     }
     let more = tokio::time::timeout(Duration::from_secs(1), consumer.try_next()).await;
-    assert!(more.is_err(), "there is nothing more");
+    assert!(more.is_err(), "no more records");
     assert_eq!(lag(&observer, "1").await, (Some(0.0), Some(0.0)));
 
-    // Nobody collects for an hour: what was known then says nothing now.
+    // After an hour without collection the cached lag is stale.
     tokio::time::sleep(Duration::from_secs(3600)).await;
     assert_eq!(observer.metrics().value("floe_consumer_lag", &[]), None);
-    assert_eq!(lag(&observer, "1").await.0, Some(0.0), "and it is looked up again");
+    assert_eq!(lag(&observer, "1").await.0, Some(0.0), "the lag is fetched again");
 }
 
-/// Its readers leave out the second batch.
+/// Readers of this engine skip the second batch.
 #[derive(Debug)]
 struct Forgetful;
 
@@ -272,7 +272,7 @@ async fn gaps_are_counted_by_reason() {
 }
 
 #[tokio::test]
-async fn nothing_is_told_when_it_is_off() {
+async fn disabled_telemetry_records_nothing() {
     let observer = Observer::new();
     let client = Client::builder("memory:").telemetry(TelemetryOptions::off()).connect().await.unwrap();
     client.admin().create_topic(floe::TopicSpec::new("orders")).await.unwrap();

@@ -1,4 +1,4 @@
-//! Spans, and the trace that goes from the producer through the engine to the consumer.
+//! Spans, and trace propagation from the producer through the engine to the consumer.
 
 use std::future::Future;
 
@@ -19,7 +19,7 @@ use opentelemetry_sdk::trace::SpanData;
 use super::Observer;
 
 impl Observer {
-    /// Runs `work` inside a span of the application; returns the number of its trace as well.
+    /// Runs `work` inside a span of the application; returns its trace id as well.
     async fn inside_span<T>(&self, work: impl Future<Output = T>) -> (TraceId, T) {
         let span = self.tracers.tracer("application").start("request");
         let context = Context::current_with_span(span);
@@ -39,7 +39,7 @@ impl Observer {
 fn attribute(span: &SpanData, name: &str) -> Option<Value> {
     let mut found = span.attributes.iter().filter(|attribute| attribute.key.as_str() == name);
     let value = found.next().map(|attribute| attribute.value.clone());
-    assert!(found.next().is_none(), "{name} is there twice: {span:#?}");
+    assert!(found.next().is_none(), "duplicate span {name}: {span:#?}");
     value
 }
 
@@ -85,20 +85,20 @@ async fn one_trace_goes_from_the_sender_to_the_handler() {
     assert_eq!((scope.name(), scope.schema_url()), ("floe", Some(names::SCHEMA_URL)));
 
     let batch = observer.only_span("send orders", &SpanKind::Client);
-    assert_eq!(batch.span_context.trace_id(), trace, "its only record decides");
+    assert_eq!(batch.span_context.trace_id(), trace, "the trace of its only record");
     assert_eq!(batch.parent_span_id, send.span_context.span_id());
     assert_eq!(attribute(&batch, "messaging.batch.message_count"), Some(1.into()));
     assert_eq!(attribute(&batch, "floe.attempts"), Some(1.into()));
 
     let receive = observer.only_span("receive orders", &SpanKind::Client);
-    assert_ne!(receive.span_context.trace_id(), trace, "linked, no child");
+    assert_ne!(receive.span_context.trace_id(), trace, "linked, not a child");
     assert_eq!(receive.links.links.len(), 1);
     assert_eq!(receive.links.links[0].span_context.span_id(), send.span_context.span_id());
 
     let mut process = observer.spans("process orders");
     process.sort_by_key(|span| span.start_time);
     let [child, linked] = &process[..] else { panic!("{process:#?}") };
-    assert_eq!(child.span_context, inner, "it is current while the message is handled");
+    assert_eq!(child.span_context, inner, "the span is current while the message is handled");
     assert_eq!((child.span_context.trace_id(), child.parent_span_id), (trace, send.span_context.span_id()));
     assert_eq!((&child.span_kind, child.links.links.len()), (&SpanKind::Consumer, 0));
     assert_eq!(attribute(child, "messaging.floe.offset"), Some(0.into()));
@@ -131,7 +131,7 @@ async fn records_of_a_batch_keep_their_contexts() {
     }
     assert_eq!(traces, [Some(first), Some(first), None, Some(second)]);
 
-    assert!(observer.spans("create orders").is_empty(), "they are off");
+    assert!(observer.spans("create orders").is_empty(), "spans of calls are off");
     let batch = observer.only_span("send orders", &SpanKind::Client);
     let linked = |span: &SpanData| -> Vec<_> {
         span.links.links.iter().map(|link| link.span_context.trace_id()).collect()
@@ -176,7 +176,7 @@ async fn baggage_and_state_arrive() {
 
     let mut consumer = consumer(&client).await;
     let message = consumer.try_next().await.unwrap().unwrap();
-    assert_eq!(message.trace_context(), None, "there was no span");
+    assert_eq!(message.trace_context(), None, "no span was active");
     let seen = client.telemetry().process(&message, async {
         Ok::<_, Error>(Context::current().baggage().get("tenant").map(ToString::to_string))
     });
@@ -231,7 +231,7 @@ async fn malformed_headers_are_no_context_and_no_error() {
 }
 
 #[tokio::test]
-async fn nothing_is_carried_where_that_is_off() {
+async fn disabled_propagation_adds_no_headers() {
     let observer = Observer::new();
     let options = TelemetryOptions::default().propagate(false).tracer_provider(&observer.tracers);
     let client = Client::builder("memory:").telemetry(options).connect().await.unwrap();

@@ -1,36 +1,51 @@
-//! A small Walrus cluster inside the test, and what tests of the engine share.
+//! Clients of the scripted Walrus cluster, for the tests of the engine.
 
 #![allow(dead_code, unreachable_pub, reason = "each test program uses a part of this")]
-
-pub mod server;
 
 use std::sync::Arc;
 
 use floe::{
-    Client, Result,
+    Client, Error, ErrorKind, Result,
     consumer::{Consumer, StartAt},
     engine::WalrusEngine,
+    net::{Dial, Endpoint, Stream},
 };
-use server::Cluster;
+use floe_testkit::walrus::Cluster;
+use futures_util::future::BoxFuture;
 
-/// A client of the cluster, with options for the URL.
+/// Dials the scripted cluster in place of the network.
+#[derive(Debug)]
+struct ScriptedDial(Cluster);
+
+impl Dial for ScriptedDial {
+    fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
+        Box::pin(async move {
+            let refused =
+                |error| Error::new(ErrorKind::ConnectionRefused, "connection refused").with_source(error);
+            Ok(Box::new(self.0.connect(&to.host).map_err(refused)?) as Box<dyn Stream>)
+        })
+    }
+}
+
+/// Returns a client of the cluster; `options` is the query of the URL.
 pub async fn client(cluster: &Cluster, options: &str) -> Client {
     try_client(cluster, options).await.unwrap().0
 }
 
-/// The client and its engine.
+/// Returns a client and its engine.
 pub async fn try_client(cluster: &Cluster, options: &str) -> Result<(Client, Arc<WalrusEngine>)> {
     let url = format!("walrus://{}?{options}", cluster.hosts()).parse()?;
-    let engine = Arc::new(WalrusEngine::connect_with(&url, Arc::new(cluster.clone())).await?);
+    let dial = Arc::new(ScriptedDial(cluster.clone()));
+    let engine = Arc::new(WalrusEngine::connect_with(&url, dial).await?);
     Ok((Client::over(engine.clone()), engine))
 }
 
-/// A consumer that begins where the cursor of the topic is.
+/// Starts a consumer at the topic's cursor.
 pub async fn consumer(client: &Client, topic: &str) -> Consumer {
     client.consumer(topic).from(StartAt::Beginning).start().await.unwrap()
 }
 
-/// The values of the next records.
+/// Reads the next records and returns their values.
 pub async fn read(consumer: &mut Consumer, count: usize) -> Vec<String> {
     let mut values = Vec::new();
     while values.len() < count {
@@ -40,7 +55,7 @@ pub async fn read(consumer: &mut Consumer, count: usize) -> Vec<String> {
     values
 }
 
-/// `name-0`, `name-1`, …
+/// Returns `name-0`, `name-1`, …
 pub fn numbered(name: &str, range: std::ops::Range<usize>) -> Vec<String> {
     range.map(|number| format!("{name}-{number}")).collect()
 }

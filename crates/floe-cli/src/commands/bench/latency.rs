@@ -1,4 +1,4 @@
-//! How long it takes from handing records over to the acknowledgement of the last of them, by sampling.
+//! Sampled latency from the call of the producer to the acknowledgement of the last record of the call.
 
 use std::time::{Duration, Instant};
 
@@ -9,20 +9,20 @@ use tokio::{sync::mpsc, task::JoinHandle};
 
 use crate::exit::{Failure, Outcome};
 
-/// About so many runs are watched. More would measure the watching.
+/// Approximate number of samples. More would measure the cost of sampling.
 const SAMPLES: u64 = 20_000;
 
-/// Deliveries on their way to the task that awaits them.
+/// Capacity of the queue to the sampling task.
 const QUEUE: usize = 4096;
 
-/// Significant digits.
+/// Significant digits of the histogram.
 const DIGITS: u8 = 3;
 
-/// Longest latency told apart, in microseconds: an hour, far beyond the producer's own timeout.
+/// Longest latency that the histogram resolves, in microseconds: one hour, far beyond the deadline of the producer.
 const LONGEST: u64 = 3_600_000_000;
 
-/// Awaits sampled deliveries in a task of its own, so that each is timed when it arrives, not when the writing loop has
-/// time to look.
+/// Awaits sampled deliveries in its own task, so that each is timed at its arrival and not when the writing loop next
+/// polls.
 #[derive(Debug)]
 pub(super) struct LatencySampler {
     every: u64,
@@ -31,7 +31,7 @@ pub(super) struct LatencySampler {
 }
 
 impl LatencySampler {
-    /// Spreads the samples evenly over so many runs of records.
+    /// Spreads the samples evenly over this number of calls.
     pub(super) fn start(runs: u64) -> Outcome<Self> {
         let histogram =
             histogram().map_err(|error| Failure::verification(format!("cannot measure latency: {error}")))?;
@@ -40,19 +40,19 @@ impl LatencySampler {
         Ok(Self { every: runs.div_ceil(SAMPLES), watched, task })
     }
 
-    /// Whether the run with this number is a sample.
+    /// Whether the call with this number is a sample.
     #[inline]
     pub(super) fn wants(&self, number: u64) -> bool {
         number.is_multiple_of(self.every)
     }
 
-    /// Times the deliveries of a run.
-    pub(super) async fn watch(&mut self, handed_over: Instant, deliveries: Deliveries) {
-        // The task ends early only on a failed delivery, which `finish` tells.
-        let _ = self.watched.send((handed_over, deliveries)).await;
+    /// Times the deliveries of a call.
+    pub(super) async fn watch(&mut self, started: Instant, deliveries: Deliveries) {
+        // The task ends early only on a failed delivery, which `finish` reports.
+        let _ = self.watched.send((started, deliveries)).await;
     }
 
-    /// All samples, in microseconds, once each has its acknowledgement.
+    /// Waits for the acknowledgement of every sample and returns the latencies in microseconds.
     pub(super) async fn finish(self) -> Outcome<Histogram<u64>> {
         drop(self.watched);
         match self.task.await {
@@ -62,7 +62,7 @@ impl LatencySampler {
     }
 }
 
-/// With its range set in advance: one that grows by itself would cut off what it saturates on.
+/// Returns a histogram with a fixed range; one that resizes itself would clip the values that it saturates.
 fn histogram() -> Result<Histogram<u64>, CreationError> {
     Histogram::new_with_bounds(1, LONGEST, DIGITS)
 }
@@ -76,7 +76,7 @@ async fn record_all(
     while open || !waiting.is_empty() {
         tokio::select! {
             next = queue.recv(), if open => match next {
-                Some((handed_over, deliveries)) => waiting.push(timed(handed_over, deliveries)),
+                Some((started, deliveries)) => waiting.push(timed(started, deliveries)),
                 None => open = false,
             },
             Some(latency) = waiting.next() => {
@@ -88,9 +88,9 @@ async fn record_all(
     Ok(histogram)
 }
 
-async fn timed(handed_over: Instant, deliveries: Deliveries) -> floe::Result<Duration> {
+async fn timed(started: Instant, deliveries: Deliveries) -> floe::Result<Duration> {
     deliveries.await?;
-    Ok(handed_over.elapsed())
+    Ok(started.elapsed())
 }
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slow_answers_are_not_cut_off() {
+    fn long_latencies_are_not_clipped() {
         let mut histogram = histogram().unwrap();
         histogram.saturating_record(1);
         histogram.saturating_record(30_000_000);
@@ -114,12 +114,12 @@ mod tests {
         let mut sampler = LatencySampler::start(3 * SAMPLES).unwrap();
         let mut watched = 0;
         for number in 0..300 {
-            let handed_over = sampler.wants(number).then(Instant::now);
+            let started = sampler.wants(number).then(Instant::now);
             let deliveries = producer.enqueue_all(["x"]).await.unwrap();
-            match handed_over {
-                Some(handed_over) => {
+            match started {
+                Some(started) => {
                     watched += 1;
-                    sampler.watch(handed_over, deliveries).await;
+                    sampler.watch(started, deliveries).await;
                 }
                 None => drop(deliveries),
             }

@@ -1,7 +1,7 @@
-//! `floe bench`: writes records, reads them back, and checks that each came once and in order.
+//! `floe bench`: writes records, reads them back, and verifies that each arrives once and in order.
 //!
-//! Producing is timed from the first record to the last acknowledgement, consuming from opening the consumer to the
-//! last record. Both go through the same producer and consumer that applications use.
+//! Produce time runs from the first record to the last acknowledgement, consume time from the start of the consumer to
+//! the last record. Both use the producer and consumer that applications use.
 
 mod latency;
 mod payload;
@@ -20,48 +20,48 @@ pub(crate) use self::report::{Measured, Measurement};
 use self::{latency::LatencySampler, payload::Payload, verify::Verifier};
 use super::with_client;
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     interrupt::Interrupt,
     output::{print_document, stdout::note},
 };
 
-/// Records that are handed over together, as a program does that has many of them.
+/// Records per call of the producer, as in a program with many records at hand.
 const RUN: u64 = 64;
 
-/// How long nothing may come before a record counts as lost, where there are no offsets.
+/// Idle time after which missing records count as lost, on an engine without offsets.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Most records of one run; the check keeps one bit for each.
+/// Most records of one run; the verifier keeps one bit per record.
 const MAX_RECORDS: u64 = 1 << 33;
 
-/// Largest value, as in `floe produce`: memory is taken by it before the producer can refuse it.
+/// Largest value in bytes, as in `floe produce`: the benchmark allocates it before the producer can reject it.
 const MAX_SIZE: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BenchArgs {
-    /// How many records
+    /// Number of records
     #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1..=MAX_RECORDS))]
     pub(crate) records: u64,
     /// Size of each value in bytes, at least 8
     #[arg(long, value_name = "B", default_value = "100", value_parser = parse_record_size)]
     pub(crate) size: usize,
-    /// Partitions of the topic
+    /// Number of partitions of the topic
     #[arg(long, value_name = "P", default_value_t = 1)]
     pub(crate) partitions: u32,
-    /// Compress batches with none, gzip, snappy, lz4 or zstd; the values are then compressible text, else random bytes
+    /// Codec of batches: none, gzip, snappy, lz4 or zstd. Values are compressible text with a codec, random bytes without
     /// [default: setting compression.codec, or none]
     #[arg(long, value_name = "CODEC")]
     pub(crate) compression: Option<Codec>,
-    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or 64KiB]
+    /// Size of a batch before compression [default: setting producer.batch_size, or 64KiB]
     #[arg(long, value_name = "SIZE", value_parser = super::parse_batch_size)]
     pub(crate) batch_size: Option<usize>,
-    /// Wait this long for a batch to fill [default: setting producer.linger, or 0ms]
+    /// Time to wait for a batch to fill [default: setting producer.linger, or 0ms]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     pub(crate) linger: Option<Duration>,
 }
 
-/// What is measured, once it is known what the settings say.
+/// Parameters of a benchmark, from flags and settings.
 #[derive(Debug, Clone)]
 pub(crate) struct Load {
     pub(crate) records: u64,
@@ -73,11 +73,11 @@ pub(crate) struct Load {
 }
 
 impl BenchArgs {
-    /// Takes from the settings what the flags leave open.
+    /// Fills in from the settings what the flags leave open.
     fn load(&self, settings: &Settings) -> Load {
         let compression = &settings.compression;
         let configured = if compression.enabled { compression.codec } else { Codec::None };
-        // The same on every engine unless it is set, so that results compare.
+        // One default for all engines, so that results are comparable.
         let batch_size = settings.producer.batch_size.unwrap_or(64 * 1024);
         let batch_size = usize::try_from(batch_size).unwrap_or(usize::MAX);
         Load {
@@ -95,10 +95,10 @@ fn parse_record_size(text: &str) -> Result<usize, String> {
     let size = units::parse_size(text).map_err(|error| error.message().to_owned())?;
     match usize::try_from(size) {
         Ok(size) if size < payload::NUMBER_LEN => {
-            Err(format!("each value holds its number, which takes {} bytes", payload::NUMBER_LEN))
+            Err(format!("the minimum is {} bytes, for the number of the record", payload::NUMBER_LEN))
         }
         Ok(size) if size <= MAX_SIZE => Ok(size),
-        _ => Err(format!("at most {MAX_SIZE} bytes")),
+        _ => Err(format!("the maximum is {MAX_SIZE} bytes")),
     }
 }
 
@@ -111,13 +111,13 @@ pub(crate) async fn run(global: &Global, args: BenchArgs) -> Outcome {
     measurement.check()
 }
 
-/// Measures in a topic of its own, which is deleted whatever comes of it, where the engine can.
+/// Runs the benchmark in a temporary topic, which it deletes even after an error, where the engine can delete topics.
 pub(crate) async fn measure(client: &Client, load: &Load, interrupt: &Interrupt) -> Outcome<Measurement> {
     let capabilities = client.info().capabilities;
     if !capabilities.binary {
-        // The number and the filler of a value are bytes that such an engine would refuse or change.
-        return Err(Failure::usage("nothing can be verified where values must be text")
-            .with_hint("on Walrus, use framing=packed, which is the default"));
+        // The number and the filler of a value are binary, which such an engine rejects or changes.
+        return Err(Failure::usage("the benchmark needs binary values, which this engine does not support")
+            .with_hint("on Walrus, use framing=packed, the default"));
     }
     let topic = temporary_name();
     client.admin().create_topic(TopicSpec::new(topic.as_str()).partitions(load.partitions)).await?;
@@ -126,7 +126,7 @@ pub(crate) async fn measure(client: &Client, load: &Load, interrupt: &Interrupt)
         () = interrupt.pressed() => Err(Failure::interrupted()),
     };
     if !capabilities.delete_topic {
-        note(&format!("the topic {topic} stays: the {} engine cannot delete it", client.info().name));
+        note(&format!("the topic {topic} remains: the {} engine cannot delete topics", client.info().name));
         return outcome;
     }
     let deleted = client.admin().delete_topic(topic.as_str()).await;
@@ -136,7 +136,7 @@ pub(crate) async fn measure(client: &Client, load: &Load, interrupt: &Interrupt)
     Ok(measurement)
 }
 
-/// Told apart from every other run, on this machine and on others.
+/// Returns a topic name that no other run uses, on this machine or another.
 fn temporary_name() -> String {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     format!("floe-bench-{}-{:x}", process::id(), now.as_nanos() & 0xffff_ffff_ffff)
@@ -181,11 +181,11 @@ async fn produce(
             payload.fill(number, value);
             filled += value.len();
         }
-        // Taken before the records are handed over: waiting for room is part of what a caller waits for.
-        let handed_over = latency.wants(run).then(Instant::now);
+        // The clock starts before the call, so that latency includes backpressure.
+        let started = latency.wants(run).then(Instant::now);
         let deliveries = producer.enqueue_all(values[..filled].chunks_exact(load.size)).await?;
-        match handed_over {
-            Some(handed_over) => latency.watch(handed_over, deliveries).await,
+        match started {
+            Some(started) => latency.watch(started, deliveries).await,
             None => drop(deliveries),
         }
     }
@@ -209,7 +209,7 @@ async fn consume(client: &Client, topic: &str, verifier: &mut Verifier<'_>) -> O
     let mut consumer = builder.start().await?;
     let (mut records, mut bytes) = (0, 0);
     let mut time = begun.elapsed();
-    // Without offsets nobody knows the end: it is reached when every record was seen, or when no more come.
+    // Without offsets the end is unknown: reading ends when every record was seen, or after the idle time.
     while has_end || verifier.is_waiting() {
         let next = if has_end {
             consumer.next_batch().await?
@@ -226,7 +226,7 @@ async fn consume(client: &Client, topic: &str, verifier: &mut Verifier<'_>) -> O
             verifier.check(batch.partition, record.value);
         }
         time = begun.elapsed();
-        // Without this a batch that is always ready would keep Ctrl-C from being noticed.
+        // Yields from time to time: batches that are always ready would otherwise block the check for Ctrl-C.
         tokio::task::consume_budget().await;
     }
     consumer.close().await?;
@@ -240,16 +240,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_temporary_topic_has_a_valid_name() {
+    fn temporary_topic_has_a_valid_name() {
         Topic::from(temporary_name()).validate().unwrap();
     }
 
     #[test]
-    fn a_value_has_room_for_its_number() {
+    fn record_size_has_room_for_the_number() {
         assert_eq!(parse_record_size("8"), Ok(8));
         assert_eq!(parse_record_size("1KiB"), Ok(1024));
         assert!(parse_record_size("7").is_err());
         assert_eq!(parse_record_size("16MiB"), Ok(MAX_SIZE));
-        assert!(parse_record_size("99999999999").is_err(), "more memory than any machine has");
+        assert!(parse_record_size("99999999999").is_err(), "exceeds the maximum");
     }
 }

@@ -1,15 +1,15 @@
-//! The values that are written: a number, and bytes that follow from it.
+//! Values of the benchmark: a record number, and filler that follows from it.
 
 use floe::Codec;
 
-/// Bytes of the number at the front of each value.
+/// Bytes of the record number at the front of each value.
 pub(super) const NUMBER_LEN: usize = 8;
 
-/// Values begin at different places of the filler, so that neighbours differ.
+/// Step between the filler positions of consecutive values, so that neighbours differ.
 const STEP: u64 = 7919;
 
-/// Filler beyond the largest value; places to begin at.
-const PLACES: usize = 64 * 1024;
+/// Number of filler positions.
+const POSITIONS: usize = 64 * 1024;
 
 const WORDS: [&str; 16] = [
     "order",
@@ -30,7 +30,7 @@ const WORDS: [&str; 16] = [
     "user",
 ];
 
-/// Makes values and tells whether a value is as it was made.
+/// Generates values and recognises unchanged ones.
 #[derive(Debug)]
 pub(super) struct Payload {
     size: usize,
@@ -38,9 +38,9 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// Values of `size` bytes; text that compresses as logs do, or else bytes that do not compress.
+    /// Prepares values of `size` bytes: text that compresses like logs, or incompressible bytes.
     pub(super) fn new(size: usize, compressible: bool) -> Self {
-        let length = size + PLACES;
+        let length = size + POSITIONS;
         let mut random = Random(0x9e37_79b9_7f4a_7c15);
         let mut filler = Vec::with_capacity(length + 16);
         while filler.len() < length {
@@ -55,13 +55,13 @@ impl Payload {
         Self { size, filler }
     }
 
-    /// A value to fill.
+    /// Returns a buffer for one value.
     #[cfg(test)]
     pub(super) fn buffer(&self) -> Vec<u8> {
         vec![0; self.size]
     }
 
-    /// Makes the value with this number.
+    /// Generates the value with this number.
     #[inline]
     pub(super) fn fill(&self, number: u64, value: &mut [u8]) {
         let (head, body) = value.split_at_mut(NUMBER_LEN);
@@ -69,7 +69,7 @@ impl Payload {
         body.copy_from_slice(self.body(number));
     }
 
-    /// The number of a value, if it is as it was made.
+    /// Returns the number of a value, or `None` if its bytes changed.
     #[inline]
     pub(super) fn number_of(&self, value: &[u8]) -> Option<u64> {
         let (head, body) = value.split_first_chunk::<NUMBER_LEN>()?;
@@ -79,12 +79,12 @@ impl Payload {
 
     #[inline]
     fn body(&self, number: u64) -> &[u8] {
-        let place = usize::try_from(number.wrapping_mul(STEP) % PLACES as u64).unwrap_or(0);
-        &self.filler[place..place + self.size - NUMBER_LEN]
+        let position = usize::try_from(number.wrapping_mul(STEP) % POSITIONS as u64).unwrap_or(0);
+        &self.filler[position..position + self.size - NUMBER_LEN]
     }
 }
 
-/// xorshift64*: quick, and random enough not to compress.
+/// xorshift64* generator: fast, and random enough not to compress.
 struct Random(u64);
 
 impl Random {
@@ -96,7 +96,7 @@ impl Random {
     }
 }
 
-/// How the values are described in the report.
+/// Returns the kind of values for the report.
 pub(super) fn describe(compression: Codec) -> &'static str {
     if compression == Codec::None { "random" } else { "compressible" }
 }
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_tells_its_number_and_whether_it_was_changed() {
+    fn value_reveals_its_number_and_any_change() {
         for (size, compressible) in [(8, false), (9, true), (100, false), (5000, true)] {
             let payload = Payload::new(size, compressible);
             let mut value = payload.buffer();

@@ -1,4 +1,4 @@
-//! What was measured, for people and for programs.
+//! Report of a benchmark, as text and as JSON.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{
     output::amount,
 };
 
-/// So much in so long.
+/// Amount of records and bytes in a time.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Measured {
     pub(crate) records: u64,
@@ -30,21 +30,21 @@ impl Measured {
     }
 }
 
-/// The outcome of one run.
+/// Outcome of one run.
 #[derive(Debug)]
 pub(crate) struct Measurement {
     pub(super) load: Load,
     pub(super) url: String,
     pub(super) engine: &'static str,
     pub(super) produce: Measured,
-    /// From handing a record over to its acknowledgement, in microseconds.
+    /// Latency from the call of the producer to the acknowledgement, in microseconds.
     pub(super) latency: Histogram<u64>,
     pub(super) consume: Measured,
     pub(super) verdict: Verdict,
 }
 
 impl Measurement {
-    /// Fails unless every record came once, in order, as it was written.
+    /// Fails unless every record arrived once, in order and unchanged.
     pub(crate) fn check(&self) -> Outcome {
         let Verdict { lost, duplicated, out_of_order, damaged } = self.verdict;
         if lost > 0 {
@@ -59,7 +59,7 @@ impl Measurement {
         Ok(())
     }
 
-    /// For programs; the names are part of the contract in `docs/cli.md`.
+    /// Returns the report as JSON; `docs/cli.md` documents the names.
     pub(crate) fn to_json(&self) -> Value {
         json!({
             "inputs": {
@@ -93,11 +93,11 @@ impl Measurement {
         })
     }
 
-    /// For people.
+    /// Returns the report as text.
     pub(crate) fn to_text(&self) -> String {
-        let rate = |what: &str, measured: Measured| {
+        let rate = |label: &str, measured: Measured| {
             format!(
-                "{what}  {:>12} records/s  {:>8.1} MB/s  ({:.2} s)\n",
+                "{label}  {:>12} records/s  {:>8.1} MB/s  ({:.2} s)\n",
                 amount::thousands(amount::rate(measured.records, measured.time)),
                 measured.megabytes_per_second(),
                 measured.time.as_secs_f64()
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn text() {
+    fn text_has_rates_latency_and_findings() {
         assert_eq!(
             measurement(Verdict::default()).to_text(),
             "100 records of 100 B (random bytes, compression none) in 2 partitions on memory:\n\
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_is_a_failure_with_the_code_of_the_contract() {
+    fn findings_set_the_exit_code() {
         assert!(measurement(Verdict::default()).check().is_ok());
         let lost = Verdict { lost: 1, duplicated: 1, ..Verdict::default() };
         assert_eq!(measurement(lost).check().unwrap_err().exit_code(), 7);

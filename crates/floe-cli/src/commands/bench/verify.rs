@@ -1,37 +1,37 @@
-//! Whether each record came once, in order, as it was written.
+//! Verification that each record arrives once, in order and unchanged.
 
 use std::collections::HashMap;
 
 use super::payload::Payload;
 
-/// What the check found.
+/// Findings of the verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Verdict {
-    /// Written and not read; a damaged record counts as lost.
+    /// Records written and not read; a damaged record counts as lost.
     pub(crate) lost: u64,
-    /// Read more than once.
+    /// Records read more than once.
     pub(crate) duplicated: u64,
-    /// Read after a record of the same partition that was written later.
+    /// Records read after a later record of the same partition.
     pub(crate) out_of_order: u64,
-    /// Read with other bytes than were written, or never written.
+    /// Records whose bytes changed, or that were never written.
     pub(crate) damaged: u64,
 }
 
-/// Checks records as they are read.
+/// Verifies records as they are read.
 #[derive(Debug)]
 pub(super) struct Verifier<'a> {
     payload: &'a Payload,
     records: u64,
-    /// One bit for each record.
+    /// One bit per record.
     seen: Vec<u64>,
     distinct: u64,
-    /// Highest number seen in each partition.
+    /// Highest record number of each partition.
     highest: HashMap<u32, u64>,
     verdict: Verdict,
 }
 
 impl<'a> Verifier<'a> {
-    /// Expects the records 0 to `records` of `payload`.
+    /// Expects the records 0 to `records - 1` of `payload`.
     pub(super) fn new(records: u64, payload: &'a Payload) -> Self {
         let words = usize::try_from(records.div_ceil(64)).unwrap_or(usize::MAX);
         Self {
@@ -44,7 +44,7 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Takes a record in.
+    /// Verifies one record.
     #[inline]
     pub(super) fn check(&mut self, partition: u32, value: &[u8]) {
         let number = self.payload.number_of(value).filter(|number| *number < self.records);
@@ -60,7 +60,7 @@ impl<'a> Verifier<'a> {
             *word |= bit;
             self.distinct += 1;
         } else {
-            // A repeat is out of order as well; it counts once, as what it is.
+            // A duplicate is also out of order; it counts as a duplicate only.
             self.verdict.duplicated += 1;
             return;
         }
@@ -71,7 +71,7 @@ impl<'a> Verifier<'a> {
         *highest = number.max(*highest);
     }
 
-    /// Whether some records have not been seen yet.
+    /// Whether records are still missing.
     pub(super) fn is_waiting(&self) -> bool {
         self.distinct < self.records
     }
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(
             verdict(4, &[(1, 2), (0, 0), (1, 3), (0, 1)]),
             Verdict::default(),
-            "partitions interleave"
+            "partitions may interleave"
         );
         assert_eq!(verdict(3, &[(0, 0), (0, 2)]), Verdict { lost: 1, ..Verdict::default() });
         assert_eq!(
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn it_waits_until_each_was_seen() {
+    fn verifier_waits_for_every_record() {
         let payload = Payload::new(20, false);
         let mut verifier = Verifier::new(2, &payload);
         let mut value = payload.buffer();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_record_is_lost() {
+    fn damaged_record_counts_as_lost() {
         let payload = Payload::new(20, false);
         let mut verifier = Verifier::new(1, &payload);
         let mut value = payload.buffer();

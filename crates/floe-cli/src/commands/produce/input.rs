@@ -1,4 +1,4 @@
-//! Reads the input in chunks of whole lines, in a thread of its own.
+//! Reader thread that splits the input into chunks of whole lines.
 
 use std::{
     io::{self, Read},
@@ -8,31 +8,31 @@ use std::{
 use floe::Bytes;
 use tokio::sync::mpsc;
 
-/// How much is asked for at once.
+/// Bytes per read.
 const READ: usize = 256 * 1024;
 
-/// Chunks read ahead of the producer.
+/// Chunks that the thread reads ahead of the producer.
 const AHEAD: usize = 4;
 
-/// Whole records as read.
+/// Bytes of one or more whole records.
 #[derive(Debug)]
 pub(super) struct Chunk {
     bytes: Bytes,
-    /// The bytes are one record, whatever is in them.
+    /// Whether all bytes form one record.
     raw: bool,
 }
 
 impl Chunk {
-    /// All bytes, with the ends of lines.
+    /// All bytes, including newlines.
     pub(super) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 }
 
-/// Why there is no more input.
+/// Error that ends the input.
 #[derive(Debug)]
 pub(super) enum InputError {
-    /// A record is longer than allowed.
+    /// A record exceeds the limit.
     TooLong,
     /// The input could not be read.
     Io(io::Error),
@@ -56,7 +56,7 @@ pub(super) fn spawn(
     Ok(receiver)
 }
 
-/// Hands on chunks that end with a line; `send` returns whether anybody wants more.
+/// Sends chunks that end at a newline; `send` returns whether the receiver wants more.
 fn read_lines(
     mut source: impl Read,
     limit: usize,
@@ -80,7 +80,7 @@ fn read_lines(
             }
             return Ok(());
         }
-        // Only what is new can hold a newline: whatever is left from before has none.
+        // Bytes carried over from the previous read contain no newline.
         let newline = memchr::memrchr(b'\n', &buffer[filled..filled + read]).map(|at| filled + at);
         filled += read;
         match newline {
@@ -97,7 +97,7 @@ fn read_lines(
             }
             None if filled > limit => return Err(InputError::TooLong),
             None if filled == buffer.len() => {
-                // Doubling keeps the copying of a long line linear; the check above bounds it.
+                // Growing by a factor keeps the cost of copying a long line linear; the limit above bounds the size.
                 buffer.resize(filled * 2, 0);
             }
             None => {}
@@ -119,7 +119,7 @@ fn read_raw(
     Ok(())
 }
 
-/// The records of a chunk: lines without their newline, and what stands behind the last newline, if anything does.
+/// Records of a chunk: lines without their newline, including a last line that has none.
 #[derive(Debug)]
 pub(super) struct Lines<'a> {
     rest: Option<&'a [u8]>,
@@ -153,7 +153,7 @@ impl<'a> Iterator for Lines<'a> {
 mod tests {
     use super::*;
 
-    /// Gives at most so many bytes at a time, as a pipe does.
+    /// Returns a limited number of bytes per read, as a pipe does.
     struct Pieces<'a>(&'a [u8], usize);
 
     impl Read for Pieces<'_> {
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_what_stands_between_newlines_however_they_arrive() {
+    fn lines_are_split_at_newlines_for_every_read_size() {
         let cases: [(&[u8], &[&[u8]]); 9] = [
             (b"", &[]),
             (b"\n", &[b""]),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn reading_stops_when_nobody_listens() {
+    fn reading_stops_when_the_receiver_is_gone() {
         let endless = io::repeat(b'\n');
         let mut chunks = 0;
         read_lines(endless, 10, &mut |_| {

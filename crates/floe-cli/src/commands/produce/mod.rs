@@ -1,11 +1,11 @@
-//! `floe produce`: writes records, by default one for each line.
+//! `floe produce`: writes records, one for each line of the input unless `--raw`.
 //!
 //! ```text
 //! reading thread ──chunks of whole lines──► this task ──enqueue──► producer
 //! ```
 //!
-//! The thread reads while the task waits for room in the producer, and a read that never returns, as of a terminal,
-//! keeps neither Ctrl-C nor a failure from being noticed.
+//! The thread reads while the task waits under backpressure. A read that never returns, as from a terminal, delays
+//! neither Ctrl-C nor the report of an error.
 
 mod input;
 
@@ -27,53 +27,53 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::input::{Chunk, InputError, Lines};
-use super::{transform::SmartModuleArgs, with_client};
+use super::{fluvio::smartmodule_options::SmartModuleArgs, with_client};
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    global::Global,
     interrupt::Interrupt,
     output::{amount, escape::unescape, stdout::note},
 };
 
-/// Longest line, and largest `--raw` record, that is read. It bounds memory where an input has no end of line; the
-/// producer's own limit is at most this.
+/// Longest line or `--raw` record in bytes. It bounds memory for an input without newlines; the limit of the producer
+/// is at most this.
 const LONGEST_RECORD: usize = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(crate) struct ProduceArgs {
-    /// The topic to write to
+    /// Topic to write to
     topic: String,
-    /// The file to read; standard input where left out or `-`
+    /// File to read [default: standard input, also as `-`]
     file: Option<PathBuf>,
-    /// Split each line into key and value at the first SEP; a line without it has no key. \t and \xNN are understood
+    /// Split each line into key and value at the first SEP, with the escapes \t and \xNN; a line without SEP has no key
     #[arg(short = 'K', long, value_name = "SEP", conflicts_with_all = ["key", "raw"], value_parser = parse_separator, allow_hyphen_values = true)]
     key_separator: Option<Bytes>,
-    /// The key of every record
+    /// Key of every record
     #[arg(short, long, value_name = "KEY", allow_hyphen_values = true)]
     key: Option<String>,
-    /// A header of every record, as name=value or name:value; may be repeated
+    /// Header of every record, as name=value or name:value; may be repeated
     #[arg(short = 'H', long, value_name = "NAME=VALUE", value_parser = parse_header)]
     header: Vec<(String, Bytes)>,
-    /// The whole input is one record
+    /// Send the whole input as one record
     #[arg(long)]
     raw: bool,
-    /// Send to this partition, whatever the keys [default: by key, else in turn]
+    /// Send all records to this partition [default: by key, else round robin]
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
-    /// Compress batches with none, gzip, snappy, lz4 or zstd [default: setting compression.codec, or none]
+    /// Codec of batches: none, gzip, snappy, lz4 or zstd [default: setting compression.codec, or none]
     #[arg(long, value_name = "CODEC")]
     compression: Option<Codec>,
-    /// Wait this long for a batch to fill, such as 5ms [default: setting producer.linger, or 0ms]
+    /// Time to wait for a batch to fill, such as 5ms [default: setting producer.linger, or 0ms]
     #[arg(long, value_name = "DURATION", value_parser = units::parse_duration)]
     linger: Option<Duration>,
-    /// Size at which a batch is sent, before compression [default: setting producer.batch_size, or what suits the engine]
+    /// Size of a batch before compression [default: setting producer.batch_size, or set by the engine]
     #[arg(long, value_name = "SIZE", value_parser = super::parse_batch_size)]
     batch_size: Option<usize>,
     #[command(flatten)]
     smartmodules: SmartModuleArgs,
 }
 
-/// What to put around each value.
+/// Key, headers and partition that the options add to each value.
 #[derive(Debug)]
 struct Envelope {
     key_separator: Option<memchr::memmem::Finder<'static>>,
@@ -96,14 +96,14 @@ impl Envelope {
     }
 }
 
-/// How far it came.
+/// Progress of sending.
 #[derive(Debug, Default)]
 struct Progress {
     records: u64,
-    /// Bytes of values and keys as read.
+    /// Bytes of keys and values in the input.
     bytes: u64,
     interrupted: bool,
-    /// Why it stopped before the end of the input.
+    /// Failure that ended sending before the end of the input.
     stopped: Option<Failure>,
 }
 
@@ -129,7 +129,7 @@ async fn produce(
     if let Some(codec) = args.compression {
         builder = builder.compression(codec);
     }
-    // Before the first byte is read, and before a person types lines for nothing.
+    // The producer starts before the first read, so that an error comes before a person types lines in vain.
     let producer = modules.into_iter().fold(builder, ProducerBuilder::smartmodule).start().await?;
     if let Some(partition) = args.partition.filter(|partition| *partition >= producer.partitions()) {
         let message = format!("the topic has {}", amount::count(producer.partitions().into(), "partition"));
@@ -179,7 +179,7 @@ async fn produce(
     }
 }
 
-/// Enqueues everything that comes, until the input ends, something fails or Ctrl-C is pressed.
+/// Enqueues all lines until the input ends, an error occurs or Ctrl-C is pressed.
 async fn send_all(
     producer: &Producer,
     chunks: &mut mpsc::Receiver<Result<Chunk, InputError>>,
@@ -208,8 +208,8 @@ async fn send_all(
                 progress.interrupted = true;
                 return progress;
             }
-            // The outcome is asked for at the end, from the report of the close: waiting here for each would make one
-            // batch of each record.
+            // The report of the close holds the outcome of every record; waiting for each delivery here would send one
+            // batch per record.
             match producer.enqueue(envelope.record(chunk.bytes(), line)).await {
                 Ok(delivery) => drop(delivery),
                 Err(error) => {
@@ -221,7 +221,7 @@ async fn send_all(
             progress.bytes += line.len() as u64;
         }
         bar.inc(chunk.bytes().len() as u64);
-        // No use in reading on when the log does not take records any more; the close says why.
+        // After a failed delivery there is no point in reading on; the close reports the cause.
         if producer.stats().failed > 0 {
             return progress;
         }
@@ -229,11 +229,11 @@ async fn send_all(
 }
 
 fn record_failure(error: &Error, sent_before: u64) -> Failure {
-    let place = format!("record {} of the input was refused", amount::thousands(sent_before + 1));
+    let message = format!("record {} of the input was rejected", amount::thousands(sent_before + 1));
     if sent_before == 0 {
-        return Failure::from(error.clone()).explained(place);
+        return Failure::from(error.clone()).explained(message);
     }
-    Failure::partial(format!("{place}, after sending {}", amount::count(sent_before, "record")), error)
+    Failure::partial(format!("{message}; {} sent before it", amount::count(sent_before, "record")), error)
 }
 
 fn input_failure(error: &InputError, sent_before: u64) -> Failure {
@@ -241,7 +241,7 @@ fn input_failure(error: &InputError, sent_before: u64) -> Failure {
         InputError::TooLong => record_failure(
             &Error::new(
                 ErrorKind::RecordTooLarge,
-                format!("it is longer than {} bytes", amount::thousands(LONGEST_RECORD as u64)),
+                format!("the record is longer than {} bytes", amount::thousands(LONGEST_RECORD as u64)),
             ),
             sent_before,
         ),
@@ -249,7 +249,7 @@ fn input_failure(error: &InputError, sent_before: u64) -> Failure {
     }
 }
 
-/// The input, and its size where it is known.
+/// Opens the input and returns its size where it is known.
 fn open(file: Option<&Path>) -> Outcome<(Box<dyn Read + Send>, Option<u64>)> {
     let Some(path) = file.filter(|path| *path != Path::new("-")) else {
         return Ok((Box::new(io::stdin()), None));
@@ -263,7 +263,7 @@ fn open(file: Option<&Path>) -> Outcome<(Box<dyn Read + Send>, Option<u64>)> {
     Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
 }
 
-/// A bar where somebody sees it and its end is known.
+/// Returns a visible progress bar if standard error is a terminal and the size of the input is known.
 fn progress_bar(size: Option<u64>) -> ProgressBar {
     let Some(size) = size.filter(|_| io::stderr().is_terminal()) else { return ProgressBar::hidden() };
     let bar = ProgressBar::new(size);
@@ -275,9 +275,9 @@ fn progress_bar(size: Option<u64>) -> ProgressBar {
     bar
 }
 
-/// Says on standard error what was acknowledged.
+/// Prints a summary of the acknowledged records to standard error.
 fn summarise(global: &Global, topic: &str, progress: &Progress, (delivered, time): (u64, Duration)) {
-    // How many bytes the records that failed had, nobody counted.
+    // The bytes of undelivered records are not counted, so the total is known only if all were delivered.
     let bytes = (delivered == progress.records).then_some(progress.bytes);
     if global.output.is_json() {
         let summary = json!({
@@ -306,16 +306,16 @@ fn summarise(global: &Global, topic: &str, progress: &Progress, (delivered, time
 fn parse_separator(text: &str) -> Result<Bytes, String> {
     let separator = unescape(text);
     if separator.is_empty() {
-        return Err("an empty separator would be found everywhere".to_owned());
+        return Err("the separator must not be empty".to_owned());
     }
     if separator.contains(&b'\n') {
-        return Err("a line holds no newline to split it at".to_owned());
+        return Err("the separator must not contain a newline".to_owned());
     }
     Ok(separator.into())
 }
 
 fn parse_header(text: &str) -> Result<(String, Bytes), String> {
-    let at = text.find(['=', ':']).ok_or_else(|| format!("{text:?} is no header: write name=value"))?;
+    let at = text.find(['=', ':']).ok_or_else(|| format!("invalid header {text:?}: use name=value"))?;
     let (name, value) = text.split_at(at);
     if name.is_empty() {
         return Err(format!("{text:?} has no name before the {:?}", &value[..1]));
@@ -328,7 +328,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headers() {
+    fn headers_are_parsed() {
         let parsed = |text| parse_header(text).map(|(name, value)| (name, value.to_vec()));
         assert_eq!(parsed("a=1"), Ok(("a".to_owned(), b"1".to_vec())));
         assert_eq!(parsed("a:1=2"), Ok(("a".to_owned(), b"1=2".to_vec())));
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_separator_splits() {
+    fn first_separator_splits_a_line() {
         let envelope = Envelope {
             key_separator: Some(memchr::memmem::Finder::new("::").into_owned()),
             separator_len: 2,
@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn separators() {
+    fn separators_are_parsed() {
         assert_eq!(parse_separator(r"\t").unwrap(), b"\t".as_slice());
         assert!(parse_separator("").is_err());
         assert!(parse_separator(r"\n").is_err());

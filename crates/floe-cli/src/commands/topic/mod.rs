@@ -1,27 +1,29 @@
-//! `floe topic`: create, list, describe, delete and watch topics.
+//! `floe topic`: create, list, describe, change, delete and watch topics.
 
 mod create;
 mod show;
 
 use clap::Subcommand;
-use floe::{
-    engine::fluvio::objects::{AddMirror, Metadata, TopicSpec as FluvioSpec, TopicUpdate},
-    topic::TopicEvent,
-};
+use floe::topic::TopicEvent;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
 pub(crate) use self::create::CreateArgs;
 use self::show::{
-    FOR_EVER, description_json, description_text, durability_text, fluvio_json, info_json, partitions_table,
+    UNLIMITED, description_json, description_text, durability_text, info_json, partitions_table,
     retention_text,
 };
-use super::{confirm, fluvio, with_client};
+use super::{
+    confirm,
+    fluvio::{self, topic as fluvio_topic},
+    with_client,
+};
 use crate::{
-    args::Global,
     exit::{Failure, Outcome},
+    format::OutputFormat,
+    global::Global,
     interrupt::Interrupt,
-    output::{List, OutputFormat, amount, print_document, print_list, stdout},
+    output::{List, amount, print_document, print_list, stdout},
 };
 
 #[derive(Debug, Subcommand)]
@@ -30,7 +32,7 @@ pub(crate) enum TopicCommand {
     Create(CreateArgs),
     /// List the topics
     List,
-    /// Show a topic: its settings, and offsets and size of each partition
+    /// Describe a topic: its settings, and the offsets and size of each partition
     Describe {
         /// Name of the topic
         name: String,
@@ -39,27 +41,27 @@ pub(crate) enum TopicCommand {
     Delete {
         /// Name of the topic
         name: String,
-        /// Do not ask
+        /// Skip the confirmation
         #[arg(long)]
         yes: bool,
     },
-    /// Show the topics now and every change to them, until Ctrl-C
+    /// Print the topics and every change to them until Ctrl-C
     Watch,
-    /// Give a topic more partitions; records stay where they are
+    /// Add partitions to a topic; existing records keep their partitions
     AddPartitions {
         /// Name of the topic
         name: String,
-        /// How many it shall have in all; as many as it has is success
+        /// Total number of partitions; the current number is accepted
         #[arg(long, value_name = "TOTAL", value_parser = clap::value_parser!(u32).range(1..))]
         to: u32,
     },
-    /// Give a mirrored topic of a Fluvio cluster one more remote cluster
+    /// Add a remote cluster to a mirrored topic (Fluvio)
     AddMirror {
         /// Name of the topic
         name: String,
         /// Id of the remote cluster
         remote: String,
-        /// Copy from here to the remote cluster, instead of from it
+        /// Copy records to the remote cluster instead of from it
         #[arg(long)]
         home_to_remote: bool,
     },
@@ -74,14 +76,14 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
         TopicCommand::Watch => watch(global).await,
         TopicCommand::AddPartitions { name, to } => add_partitions(global, &name, to).await,
         TopicCommand::AddMirror { name, remote, home_to_remote } => {
-            add_mirror(global, &name, remote, home_to_remote).await
+            add_mirror(global, &name, &remote, home_to_remote).await
         }
     }
 }
 
 async fn list(global: &Global) -> Outcome {
     let topics = with_client(global, async |client| Ok(client.admin().topics().await?)).await?;
-    let unset = if fluvio::require(&global.url, "topics").is_ok() { "default" } else { FOR_EVER };
+    let unset = if fluvio::is_fluvio(&global.url) { "default" } else { UNLIMITED };
     let list = List {
         headings: vec!["name", "partitions", "durability", "retention", "created"],
         rows: topics
@@ -104,35 +106,26 @@ async fn list(global: &Global) -> Outcome {
 
 async fn describe(global: &Global, name: String) -> Outcome {
     let described = with_client(global, async |client| Ok(client.admin().describe(name).await?)).await?;
-    let spec = match fluvio::require(&global.url, "settings of topics") {
-        Ok(()) => fluvio_spec(global, described.info.name.as_str()).await?,
-        Err(_) => None,
+    let fluvio = if fluvio::is_fluvio(&global.url) {
+        fluvio_topic::settings(global, described.info.name.as_str()).await?
+    } else {
+        None
     };
     let text = if global.output == OutputFormat::Table {
         partitions_table(&described)
     } else {
-        description_text(&described, spec.as_ref())
+        description_text(&described, fluvio.as_ref().map(fluvio_topic::settings_text))
     };
     let mut document = description_json(&described);
-    if let Some(spec) = &spec {
-        document["fluvio"] = fluvio_json(spec);
+    if let Some(spec) = &fluvio {
+        document["fluvio"] = fluvio_topic::settings_json(spec);
     }
     print_document(global.output, &document, &text)?;
-    // What could be learnt is printed; a script learns from the exit code that it was not all.
+    // The description above may be partial, which only the exit code reveals to a script.
     match described.partitions.into_iter().find_map(|one| one.watermarks.err()) {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }
-}
-
-/// The settings of a topic that only Fluvio has.
-async fn fluvio_spec(global: &Global, name: &str) -> Outcome<Option<FluvioSpec>> {
-    fluvio::with_admin(global, "settings of topics", async |admin| {
-        // A part of the name is enough for the controller.
-        let found: Vec<Metadata<FluvioSpec>> = admin.list(&[name]).await?;
-        Ok(found.into_iter().find(|topic| topic.name == name).map(|topic| topic.spec))
-    })
-    .await
 }
 
 async fn add_partitions(global: &Global, name: &str, to: u32) -> Outcome {
@@ -141,12 +134,10 @@ async fn add_partitions(global: &Global, name: &str, to: u32) -> Outcome {
     print_document(global.output, &json!({ "name": name, "partitions": to }), &text)
 }
 
-async fn add_mirror(global: &Global, name: &str, remote: String, home_to_remote: bool) -> Outcome {
+async fn add_mirror(global: &Global, name: &str, remote: &str, home_to_remote: bool) -> Outcome {
+    fluvio_topic::add_mirror(global, name, remote, home_to_remote).await?;
     let document = json!({ "name": name, "remote_cluster": remote });
-    let text = format!("topic {name} is mirrored with {remote}\n");
-    let action = TopicUpdate::AddMirror(AddMirror { remote_cluster: remote, home_to_mirror: home_to_remote });
-    fluvio::with_admin(global, "mirrors", async |admin| Ok(admin.update_topic(name, action).await?)).await?;
-    print_document(global.output, &document, &text)
+    print_document(global.output, &document, &format!("topic {name} is mirrored with {remote}\n"))
 }
 
 async fn delete(global: &Global, name: String, yes: bool) -> Outcome {

@@ -1,4 +1,4 @@
-//! Creating and deleting objects of all kinds.
+//! Creates and deletes objects of all kinds.
 
 use floe_wire::fluvio::{
     AnyCreate, AnyDelete, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, Status,
@@ -15,10 +15,10 @@ pub(super) async fn create(node: &Node, request: AnyCreate) -> Status {
         AnyCreate::SmartModule(request) => smartmodules::create(node, request),
         AnyCreate::TableFormat(request) => create_table_format(node, request),
         AnyCreate::SpuGroup(request) => {
-            failed(request.name, "this cluster is one process: it has no groups of data servers")
+            failed(request.name, "this server does not support groups of data servers")
         }
-        AnyCreate::Mirror(request) => failed(request.name, "this server does not mirror"),
-        // Nobody creates these by hand.
+        AnyCreate::Mirror(request) => failed(request.name, "this server does not support mirroring"),
+        // The controller creates these itself; clients cannot.
         AnyCreate::Partition(_) | AnyCreate::Spu(_) => failed("create error", "unknown admin object type"),
     }
 }
@@ -30,10 +30,10 @@ pub(super) async fn delete(node: &Node, request: AnyDelete) -> Status {
         AnyDelete::SmartModule(request) => smartmodules::delete(node, &request),
         AnyDelete::TableFormat(request) => delete_table_format(node, request),
         AnyDelete::SpuGroup(DeleteRequest { key, .. }) => {
-            refused(key, ErrorCode::SpuNotFound, "there is no such group of data servers")
+            refused(key, ErrorCode::SpuNotFound, "group of data servers not found")
         }
         AnyDelete::Mirror(DeleteRequest { key, .. }) => {
-            refused(key, ErrorCode::MirrorNotFound, "there is no such mirror")
+            refused(key, ErrorCode::MirrorNotFound, "mirror not found")
         }
         AnyDelete::Partition(_) | AnyDelete::Spu(_) => failed("delete error", "unknown admin object type"),
     }
@@ -47,14 +47,18 @@ fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Stat
             objects.custom_spus.iter().any(|(known, other)| *known == name || other.id == spec.id)
         });
     if taken {
-        return refused(name, ErrorCode::SpuAlreadyExists, "there is a data server of this name or id");
+        return refused(
+            name,
+            ErrorCode::SpuAlreadyExists,
+            "a data server with this name or id already exists",
+        );
     }
     if dry_run {
         return done("");
     }
     match node.registry.change(|objects| objects.custom_spus.insert(name.clone(), spec)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),
@@ -74,11 +78,11 @@ fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Sta
         objects.custom_spus.iter().find(is_meant).map(|(name, _)| name.clone())
     });
     let Some(name) = found else {
-        return refused(shown, ErrorCode::SpuNotFound, "there is no such registered data server");
+        return refused(shown, ErrorCode::SpuNotFound, "registered data server not found");
     };
     match node.registry.change(|objects| objects.custom_spus.remove(&name)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(shown)
         }
         Err(error) => registry_failed(shown, &error),
@@ -88,14 +92,18 @@ fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Sta
 fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> Status {
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
     if node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
-        return refused(name, ErrorCode::TableFormatAlreadyExists, "there is a table format of this name");
+        return refused(
+            name,
+            ErrorCode::TableFormatAlreadyExists,
+            "a table format with this name already exists",
+        );
     }
     if dry_run {
         return done(name);
     }
     match node.registry.change(|objects| objects.table_formats.insert(name.clone(), spec)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),
@@ -105,11 +113,11 @@ fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> 
 fn delete_table_format(node: &Node, request: DeleteRequest<TableFormatSpec>) -> Status {
     let name = request.key;
     if !node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
-        return refused(name, ErrorCode::TableFormatNotFound, "there is no such table format");
+        return refused(name, ErrorCode::TableFormatNotFound, "table format not found");
     }
     match node.registry.change(|objects| objects.table_formats.remove(&name)) {
         Ok(_) => {
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) => registry_failed(name, &error),

@@ -1,4 +1,4 @@
-//! Lists of objects.
+//! Lists objects.
 
 use floe_wire::fluvio::{AnyList, ListReply, ListRequest, Metadata, Object, frame::RequestHeader};
 
@@ -6,25 +6,25 @@ use super::objects;
 use crate::{
     fluvio::frames,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
 pub(super) async fn answer(
     node: &Node,
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     request: AnyList,
-) -> Result<(), Gone> {
+) -> Result<(), Disconnected> {
     match request {
         AnyList::Topic(request) => {
             for name in &request.name_filters {
-                // Made by somebody else a moment ago, it is there before the watch has told of it. A part of a name, and
-                // an engine that cannot answer, find nothing.
+                // Lookup by name finds a topic that another client has just created, before the watch reports it. A
+                // partial name or an unreachable engine adds nothing to the catalog.
                 let _ = node.catalog.find(name).await;
             }
             let mut topics = named(objects::topics(node), &request.name_filters);
             topics.retain(|topic| topic.spec.system == request.system);
-            send(outbox, header, topics).await
+            send(responses, header, topics).await
         }
         AnyList::Partition(request) => {
             let mut partitions = objects::partitions(node);
@@ -32,35 +32,35 @@ pub(super) async fn answer(
             for partition in &mut partitions {
                 objects::measure(node, partition).await;
             }
-            send(outbox, header, partitions).await
+            send(responses, header, partitions).await
         }
         AnyList::Spu(request) => {
-            send(outbox, header, named(objects::spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::spus(node), &request.name_filters)).await
         }
         AnyList::CustomSpu(request) => {
-            send(outbox, header, named(objects::custom_spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::custom_spus(node), &request.name_filters)).await
         }
         AnyList::SmartModule(request) => {
-            send(outbox, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
+            send(responses, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
         }
         AnyList::TableFormat(request) => {
-            send(outbox, header, named(objects::table_formats(node), &request.name_filters)).await
+            send(responses, header, named(objects::table_formats(node), &request.name_filters)).await
         }
-        // One process has neither.
-        AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(outbox, header, Vec::new()).await,
-        AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(outbox, header, Vec::new()).await,
+        // A single process has no groups and no mirrors.
+        AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(responses, header, Vec::new()).await,
+        AnyList::Mirror(_) => send::<floe_wire::fluvio::MirrorSpec>(responses, header, Vec::new()).await,
     }
 }
 
 async fn send<O: Object>(
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     objects: Vec<Metadata<O>>,
-) -> Result<(), Gone> {
-    frames::reply::<ListRequest<O>>(outbox, header, &ListReply { objects }).await
+) -> Result<(), Disconnected> {
+    frames::reply::<ListRequest<O>>(responses, header, &ListReply { objects }).await
 }
 
-/// Those whose name contains one of `filters`, or all. A part of the name is enough, as on a real controller.
+/// Returns the objects whose name contains one of `filters`, or all without filters, as a real controller does.
 fn named<O: Object>(objects: Vec<Metadata<O>>, filters: &[String]) -> Vec<Metadata<O>> {
     let is_wanted =
         |name: &str| filters.is_empty() || filters.iter().any(|filter| name.contains(filter.as_str()));

@@ -1,6 +1,6 @@
-//! The controller (SC): topics, partitions, data servers and modules; created, deleted, listed and watched.
+//! The controller (SC): creates, deletes, lists and watches topics, partitions, data servers and modules.
 //!
-//! Requests of a connection are answered one after the other; watches are tasks of their own.
+//! Requests of a connection are answered one after the other; each watch is a task.
 
 mod admin;
 mod list;
@@ -21,106 +21,112 @@ use tokio::{sync::watch::Receiver, task::JoinSet};
 
 use super::frames;
 use crate::{
-    incoming::{Ended, Incoming, until_end},
-    metrics::Front,
-    node::Node,
-    outbox::{Gone, Outbox, outbox},
+    metrics::Frontend,
+    node::{Node, log_panic},
+    request_reader::{ReadEnd, RequestReader, read_until_end},
+    response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
 
-/// The platform whose behaviour this server shows.
+/// Platform version that this server emulates.
 const PLATFORM: &str = "0.18.2";
 
-/// Watches that one connection may have; official clients open six.
+/// Watches per connection; official clients open six.
 const WATCHES: usize = 64;
 
-/// How long a reply waits for the watches of its connection.
-const TELL_LIMIT: Duration = Duration::from_secs(1);
+/// Longest time that a reply waits for the watches of its connection.
+const WATCH_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a client with watches is given to take in what they told before it learns that a change is done. It does
-/// that on tasks of its own; a real controller takes four times as long.
-const HEAD_START: Duration = Duration::from_millis(100);
+/// Delay between the watch updates and the reply to a change. Official clients apply updates on other tasks, and
+/// would use the topic before they know it; a real controller takes four times as long.
+const WATCH_APPLY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
-    let (outbox, writer) = outbox(limits.unread_bytes);
-    // Owned here, so that it ends with this connection whatever ends it.
+    let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
+    let (responses, writer) = response_queue(limits.unread_bytes);
+    // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection =
-        Connection { node: Arc::clone(&node), outbox, watches: JoinSet::new(), told: Vec::new() };
-    let reading = connection.read(incoming);
-    let ended = until_end(&node, Front::Controller, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(Ended::Broken | Ended::Idle)) {
+        Connection { node: Arc::clone(&node), responses, watches: JoinSet::new(), flushed: Vec::new() };
+    let reading = connection.read(reader);
+    let ended = read_until_end(&node, Frontend::Controller, reading, &mut stop, &mut tasks).await;
+    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
         return;
     }
     drop(connection);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
 }
 
 struct Connection {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     watches: JoinSet<()>,
-    /// The epoch up to which each watch has told everything.
-    told: Vec<Receiver<i64>>,
+    /// Epoch up to which each watch has reported all changes.
+    flushed: Vec<Receiver<i64>>,
 }
 
 impl Connection {
-    async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
+    async fn read(&mut self, mut reader: RequestReader) -> Option<ReadEnd> {
         loop {
             let limit = self.node.limits.idle_timeout;
             let watches = &mut self.watches;
             let has_watches = || {
-                while watches.try_join_next().is_some() {}
+                while let Some(ended) = watches.try_join_next() {
+                    log_panic(ended);
+                }
                 !watches.is_empty()
             };
-            let frame = match incoming.next_unless_idle(limit, has_watches).await {
+            let frame = match reader.next_unless_idle(limit, has_watches).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };
             if let Err(ended) = self.answer(frame).await {
                 return ended;
             }
-            while self.watches.try_join_next().is_some() {}
+            while let Some(ended) = self.watches.try_join_next() {
+                log_panic(ended);
+            }
         }
     }
 
-    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<Ended>> {
-        let malformed = |error| Some(Ended::Malformed(error));
+    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
+        let malformed = |error| Some(ReadEnd::Malformed(error));
         let (header, body) = RequestHeader::split(frame).map_err(malformed)?;
         let request = ScRequest::decode(&header, body).map_err(malformed)?;
-        let (node, outbox) = (&*self.node, &self.outbox);
-        let count = |api| node.metrics.request(Front::Controller, api);
+        let (node, responses) = (&*self.node, &self.responses);
+        let count = |api| node.metrics.request(Frontend::Controller, api);
         let answered = match request {
             ScRequest::ApiVersions(request) => {
                 count(ApiVersionsRequest::NAME);
-                versions(outbox, &header, &request).await
+                versions(responses, &header, &request).await
             }
             ScRequest::Create(request) => {
                 count(CreateRequest::<TopicSpec>::NAME);
                 let done = admin::create(node, *request).await;
-                self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                self.flush_watches().await;
+                status(node, responses, &header, done).await
             }
             ScRequest::Delete(request) => {
                 count(DeleteRequest::<TopicSpec>::NAME);
                 let done = admin::delete(node, request).await;
-                self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                self.flush_watches().await;
+                status(node, responses, &header, done).await
             }
             ScRequest::Update(request) => {
                 count(UpdateTopicRequest::NAME);
                 let done = topics::update(node, request).await;
-                self.tell_watches().await;
-                status(node, outbox, &header, done).await
+                self.flush_watches().await;
+                status(node, responses, &header, done).await
             }
             ScRequest::List(request) => {
                 count(ListRequest::<TopicSpec>::NAME);
-                list::answer(node, outbox, &header, request).await
+                list::answer(node, responses, &header, request).await
             }
             ScRequest::Watch(request) => {
                 count(WatchRequest::<TopicSpec>::NAME);
@@ -131,45 +137,49 @@ impl Connection {
                 let reply = MirroringReply {
                     name: request.remote_id,
                     error_code: ErrorCode::MirrorNotFound,
-                    error_message: Some("this server does not mirror".to_owned()),
+                    error_message: Some("this server does not support mirroring".to_owned()),
                     topics: Vec::new(),
                 };
-                frames::reply::<MirroringRequest>(outbox, &header, &reply).await
+                frames::reply::<MirroringRequest>(responses, &header, &reply).await
             }
         };
-        answered.map_err(|Gone| None)
+        answered.map_err(|Disconnected| None)
     }
 
-    fn watch(&mut self, header: RequestHeader, request: AnyWatch) -> Result<(), Gone> {
+    fn watch(&mut self, header: RequestHeader, request: AnyWatch) -> Result<(), Disconnected> {
         if self.watches.len() >= WATCHES {
-            return Err(Gone);
+            return Err(Disconnected);
         }
-        let (tell, told) = tokio::sync::watch::channel(0);
-        let (node, outbox) = (Arc::clone(&self.node), self.outbox.clone());
-        self.watches.spawn(watch::open(node, outbox, header, request, tell).ok_or(Gone)?);
-        self.told.push(told);
+        let (flush, flushed) = tokio::sync::watch::channel(0);
+        let (node, responses) = (Arc::clone(&self.node), self.responses.clone());
+        self.watches.spawn(watch::open(node, responses, header, request, flush).ok_or(Disconnected)?);
+        self.flushed.push(flushed);
         Ok(())
     }
 
-    /// Waits until the watches of this connection have told what was changed, so that a client that creates a topic
-    /// and uses it at once knows it by then: official clients look nowhere but in what they were told.
-    async fn tell_watches(&self) {
+    /// Waits until the watches of this connection have reported the change. Official clients know only topics that a
+    /// watch reported, so one that creates a topic and uses it at once depends on this order.
+    async fn flush_watches(&self) {
         let epoch = *self.node.catalog.epoch().borrow();
-        let all = self.told.iter().map(async |told| {
-            let _ = told.clone().wait_for(|told| *told >= epoch).await;
+        let all = self.flushed.iter().map(async |flushed| {
+            let _ = flushed.clone().wait_for(|flushed| *flushed >= epoch).await;
         });
-        // Watches of a client that does not read tell nothing; its next request must not wait for ever.
-        let _ = tokio::time::timeout(TELL_LIMIT, futures_util::future::join_all(all)).await;
-        if !self.told.is_empty() {
-            tokio::time::sleep(HEAD_START).await;
+        // A client that does not read blocks its watches; its next request must not wait for ever.
+        let _ = tokio::time::timeout(WATCH_FLUSH_TIMEOUT, futures_util::future::join_all(all)).await;
+        if !self.flushed.is_empty() {
+            tokio::time::sleep(WATCH_APPLY_DELAY).await;
         }
     }
 }
 
-async fn versions(outbox: &Outbox, header: &RequestHeader, request: &ApiVersionsRequest) -> Result<(), Gone> {
-    // A real controller closes the connection of a client that does not say its version.
+async fn versions(
+    responses: &ResponseSender,
+    header: &RequestHeader,
+    request: &ApiVersionsRequest,
+) -> Result<(), Disconnected> {
+    // A real controller closes the connection of a client that sends no version.
     if PlatformVersion::parse(&request.client_version).is_none() {
-        return Err(Gone);
+        return Err(Disconnected);
     }
     let keys = [
         CreateRequest::<TopicSpec>::KEY,
@@ -189,28 +199,33 @@ async fn versions(outbox: &Outbox, header: &RequestHeader, request: &ApiVersions
         api_keys: keys.map(range).into(),
         platform_version: PLATFORM.to_owned(),
     };
-    frames::reply::<ApiVersionsRequest>(outbox, header, &reply).await
+    frames::reply::<ApiVersionsRequest>(responses, header, &reply).await
 }
 
-async fn status(node: &Node, outbox: &Outbox, header: &RequestHeader, status: Status) -> Result<(), Gone> {
+async fn status(
+    node: &Node,
+    responses: &ResponseSender,
+    header: &RequestHeader,
+    status: Status,
+) -> Result<(), Disconnected> {
     if !status.error_code.is_success() {
-        node.metrics.error(Front::Controller, status.error_code.name());
+        node.metrics.error(Frontend::Controller, status.error_code.name());
     }
-    // Create, delete and update have the same reply, and replies do not say what they answer.
-    frames::reply::<CreateRequest<TopicSpec>>(outbox, header, &status).await
+    // Create, delete and update share one reply layout, and a reply does not name its request.
+    frames::reply::<CreateRequest<TopicSpec>>(responses, header, &status).await
 }
 
-/// It was done.
+/// Success.
 fn done(name: impl Into<String>) -> Status {
     Status { name: name.into(), error_code: ErrorCode::None, error_message: None }
 }
 
-/// It was not done.
+/// Refusal with a code.
 fn refused(name: impl Into<String>, error_code: ErrorCode, message: impl Into<String>) -> Status {
     Status { name: name.into(), error_code, error_message: Some(message.into()) }
 }
 
-/// It was not done, for a reason that has no code.
+/// Refusal for a reason without a code of its own.
 fn failed(name: impl Into<String>, message: impl Into<String>) -> Status {
     let message = message.into();
     refused(name, ErrorCode::Other(message.clone()), message)

@@ -1,4 +1,4 @@
-//! The objects of the cluster as lists and watches show them.
+//! Builds the objects of the cluster that lists and watches show.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use floe_wire::fluvio::{
 use super::smartmodules;
 use crate::node::{Node, SPU_ID, SPU_NAME};
 
-/// All topics, system topics included.
+/// Returns all topics, system topics included.
 pub(super) fn topics(node: &Node) -> Vec<Metadata<TopicSpec>> {
     let mut topics = vec![topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)];
     for entry in node.catalog.all() {
@@ -36,8 +36,8 @@ fn topic_object(name: String, spec: TopicSpec, partitions: u32) -> Metadata<Topi
     Metadata { name, spec, status }
 }
 
-/// The topic in which a real cluster stores the offsets of consumers. Here it is only shown, so that official clients
-/// find the data server to ask.
+/// The topic in which a real cluster stores consumer offsets. It holds no records here; official clients look it up
+/// to find the data server that stores offsets.
 fn offsets_topic() -> TopicSpec {
     TopicSpec {
         cleanup_policy: Some(CleanupPolicy::Segment { time_in_seconds: DEFAULT_RETENTION_SECONDS }),
@@ -50,7 +50,8 @@ fn offsets_topic() -> TopicSpec {
     }
 }
 
-/// What a topic is to be: as it was created by a Fluvio client, else as the engine describes it.
+/// Returns the specification of a topic: the one that a Fluvio client stored, else one derived from the engine's
+/// settings.
 fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
     let stored = node.registry.read(|objects| objects.topics.get(info.name.as_str()).cloned());
     let mut spec = stored.unwrap_or_else(|| TopicSpec {
@@ -62,15 +63,15 @@ fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
             .map(|bytes| TopicStorage { segment_size: None, max_partition_size: Some(bytes) }),
         ..TopicSpec::default()
     });
-    // The engine has the last word on what really exists.
+    // The engine's partition count overrides the stored one.
     if let ReplicaAssignment::Computed { partitions, .. } = &mut spec.replicas {
         *partitions = info.partitions;
     }
     spec
 }
 
-/// All partitions, those of system topics included. Their offsets and sizes are left at zero: a change of them is
-/// nothing that watchers are told, and official clients ask the data server.
+/// Returns all partitions, those of system topics included. Offsets and sizes stay zero: watches do not report their
+/// changes, and official clients ask the data server.
 pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
     topics(node)
         .iter()
@@ -100,8 +101,13 @@ pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
 
 /// Fills in the offsets and the size of a partition.
 pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>) {
-    let Ok(name) = partition.name.parse::<floe_wire::fluvio::names::PartitionName>() else { return };
+    let Ok(name) = partition.name.parse::<floe_wire::fluvio::names::PartitionName>() else {
+        debug_assert!(false, "`partitions` made the name {:?}", partition.name);
+        tracing::error!(name = partition.name, "cannot parse the name of a partition");
+        return;
+    };
     let at = floe::Topic::from(name.topic).partition(name.partition);
+    // The topic may have been deleted meanwhile.
     let Ok(marks) = node.engine.watermarks(at).await else { return };
     partition.status.leader.high_watermark = marks.high;
     partition.status.leader.log_end_offset = marks.high;
@@ -109,7 +115,7 @@ pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>
     partition.status.size = marks.size_bytes.map_or(-2, |bytes| i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// This process as a data server, and those that were registered, which nobody has ever seen.
+/// Returns this process as the data server, followed by the registered ones, which never come online.
 pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
     let mut spus: Vec<_> = node
         .data_server
@@ -120,7 +126,7 @@ pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
                 id: SPU_ID,
                 spu_type: SpuType::Managed,
                 public_endpoint: ingress(address.host.clone(), address.port, encryption),
-                // There is nobody else in the cluster who would connect.
+                // No other server connects to the private endpoint.
                 private_endpoint: endpoint(address.host.clone(), address.port),
                 rack: None,
                 public_endpoint_local: None,
@@ -147,7 +153,7 @@ fn endpoint(host: String, port: u16) -> Endpoint {
     Endpoint { port, host, encryption: Encryption::Plaintext }
 }
 
-/// Data servers that were registered by hand.
+/// Returns the data servers that clients registered.
 pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
     node.registry.read(|objects| {
         let object = |(name, spec): (&String, &CustomSpuSpec)| Metadata {
@@ -159,13 +165,13 @@ pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
     })
 }
 
-/// Modules.
+/// Returns the stored modules that `filters` names, or all.
 pub(super) fn smartmodules(node: &Node, filters: &[String], summary: bool) -> Vec<Metadata<SmartModuleSpec>> {
     let modules = smartmodules::list(node, filters, summary);
     modules.into_iter().map(|(name, spec)| Metadata { name, spec, status: () }).collect()
 }
 
-/// Table formats.
+/// Returns the stored table formats.
 pub(super) fn table_formats(node: &Node) -> Vec<Metadata<TableFormatSpec>> {
     node.registry.read(|objects| {
         let object = |(name, spec): (&String, &TableFormatSpec)| Metadata {

@@ -1,4 +1,4 @@
-//! Creating, deleting and changing topics, with the checks of a real controller.
+//! Creates, deletes and changes topics, with the checks of a real controller.
 
 use std::{collections::BTreeSet, io, time::Duration};
 
@@ -28,7 +28,9 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
     }
     match exists(node, &name).await {
         Ok(false) => {}
-        Ok(true) => return refused(&name, ErrorCode::TopicAlreadyExists, format!("topic {name:?} exists")),
+        Ok(true) => {
+            return refused(&name, ErrorCode::TopicAlreadyExists, format!("topic {name:?} already exists"));
+        }
         Err(status) => return status,
     }
     let partitions = match check(&spec) {
@@ -39,14 +41,14 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
         return done(name);
     }
     let wanted = engine_spec(&name, partitions, &spec);
-    // The rules come first: a topic must never be there without them, whatever fails in between.
+    // The rules are stored first: whatever fails next, a topic never exists without its rules.
     if let Err(error) = node.registry.change(|objects| objects.topics.insert(name.clone(), spec)) {
         return registry_failed(name, &error);
     }
     let outcome = node.engine.create_topic(wanted).await;
     match outcome {
         Ok(()) => {
-            node.catalog.check(&Topic::from(name.as_str())).await;
+            node.catalog.refresh(&Topic::from(name.as_str())).await;
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {
@@ -68,7 +70,7 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
     match exists(node, &name).await {
         Ok(true) => {}
         Ok(false) => {
-            return refused(&name, ErrorCode::TopicNotFound, format!("there is no topic {name:?}"));
+            return refused(&name, ErrorCode::TopicNotFound, format!("topic {name:?} not found"));
         }
         Err(status) => return status,
     }
@@ -78,9 +80,9 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
     }
     match node.engine.delete_topic(Topic::from(name.as_str())).await {
         Ok(()) => {
-            node.catalog.check(&Topic::from(name.as_str())).await;
+            node.catalog.refresh(&Topic::from(name.as_str())).await;
             forget_rules(node, &name);
-            node.catalog.changed();
+            node.catalog.notify_changed();
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {
@@ -95,7 +97,7 @@ pub(super) async fn update(node: &Node, request: UpdateTopicRequest) -> Status {
     match exists(node, &name).await {
         Ok(true) => {}
         Ok(false) => {
-            return refused(&name, ErrorCode::TopicNotFound, format!("there is no topic {name:?}"));
+            return refused(&name, ErrorCode::TopicNotFound, format!("topic {name:?} not found"));
         }
         Err(status) => return status,
     }
@@ -107,11 +109,9 @@ pub(super) async fn update(node: &Node, request: UpdateTopicRequest) -> Status {
         objects.topics.get(&name).is_some_and(|spec| matches!(spec.replicas, ReplicaAssignment::Assigned(_)))
     });
     match action {
-        TopicUpdate::AddPartition { .. } if is_assigned => refused(
-            name,
-            ErrorCode::TopicInvalidReplicaType,
-            "the partitions of the topic were assigned by hand",
-        ),
+        TopicUpdate::AddPartition { .. } if is_assigned => {
+            refused(name, ErrorCode::TopicInvalidReplicaType, "the topic has an explicit replica assignment")
+        }
         TopicUpdate::AddPartition { count } => add_partitions(node, name, count).await,
         TopicUpdate::AddMirror(_) => {
             refused(name, ErrorCode::TopicInvalidReplicaType, "the topic is not mirrored")
@@ -128,12 +128,12 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
         );
     }
     let topic = Topic::from(name.as_str());
-    // The engine's own word: what this server knows may be a moment old.
+    // The engine is asked because the catalog may lag behind.
     let outcome = match node.engine.topic(topic.clone()).await {
         Ok(info) => match info.partitions.checked_add(count).filter(|total| *total <= MAX_PARTITIONS) {
             Some(total) => node.engine.add_partitions(topic.clone(), total).await,
             None => {
-                let message = format!("{count} more partitions: a topic has at most {MAX_PARTITIONS}");
+                let message = format!("cannot add {count} partitions: a topic has at most {MAX_PARTITIONS}");
                 return refused(name, ErrorCode::TopicError, message);
             }
         },
@@ -141,7 +141,7 @@ async fn add_partitions(node: &Node, name: String, count: u32) -> Status {
     };
     match outcome {
         Ok(()) => {
-            node.catalog.check(&topic).await;
+            node.catalog.refresh(&topic).await;
             done(name)
         }
         Err(error) if error.kind() == ErrorKind::TopicNotFound => {
@@ -167,13 +167,13 @@ fn is_system(node: &Node, name: &str) -> bool {
 
 fn forget_rules(node: &Node, name: &str) {
     if let Err(error) = node.registry.change(|objects| objects.topics.remove(name)) {
-        // Harmless: rules without a topic are dropped at the next start, or replaced by those of the next topic.
-        tracing::warn!(%error, topic = name, "the registry cannot be written");
+        // Harmless: the next start drops rules without a topic, and a new topic of the name replaces them.
+        tracing::warn!(%error, topic = name, "cannot write the registry");
     }
 }
 
 pub(super) fn registry_failed(name: impl Into<String>, error: &io::Error) -> Status {
-    let message = format!("the registry of the server cannot be written: {error}");
+    let message = format!("cannot write the registry of the server: {error}");
     refused(name, ErrorCode::StorageError, message)
 }
 
@@ -203,14 +203,19 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
             if *replication_factor > 1 {
                 return Err((
                     ErrorCode::TopicNotProvisioned,
-                    format!("{replication_factor} replicas need as many data servers, this cluster has one"),
+                    format!(
+                        "replication factor {replication_factor} needs as many data servers, this cluster has one"
+                    ),
                 ));
             }
             *partitions
         }
         ReplicaAssignment::Assigned(assignment) => check_assignment(assignment)?,
         ReplicaAssignment::Mirror(_) => {
-            return Err((ErrorCode::TopicInvalidReplicaType, "this server does not mirror".to_owned()));
+            return Err((
+                ErrorCode::TopicInvalidReplicaType,
+                "this server does not support mirroring".to_owned(),
+            ));
         }
     };
     if partitions > MAX_PARTITIONS {
@@ -245,15 +250,15 @@ fn check(spec: &TopicSpec) -> Result<u32, (ErrorCode, String)> {
     if spec.deduplication.is_some() {
         return Err((
             ErrorCode::DeduplicationSmartModuleNotLoaded,
-            "this server does not deduplicate topics: create it without deduplication, and filter where records are \
-             read; floe's own producers store no batch twice"
+            "this server does not support deduplication of topics: create the topic without it, and filter where \
+             records are read; floe's own producers are idempotent"
                 .to_owned(),
         ));
     }
     Ok(partitions)
 }
 
-/// Checks replicas that were assigned by hand.
+/// Checks an explicit replica assignment.
 fn check_assignment(assignment: &[PartitionAssignment]) -> Result<u32, (ErrorCode, String)> {
     let refuse = |message: String| Err((ErrorCode::TopicError, message));
     if assignment.is_empty() {
@@ -270,10 +275,10 @@ fn check_assignment(assignment: &[PartitionAssignment]) -> Result<u32, (ErrorCod
             return refuse("all partitions must have the same number of replicas".to_owned());
         }
         if partition.replicas.iter().collect::<BTreeSet<_>>().len() != partition.replicas.len() {
-            return refuse(format!("partition {expected} names a data server twice"));
+            return refuse(format!("partition {expected} has a duplicate replica"));
         }
         if let Some(unknown) = partition.replicas.iter().find(|id| **id != SPU_ID) {
-            return refuse(format!("data server {unknown} is not here: the only one is {SPU_ID}"));
+            return refuse(format!("unknown data server {unknown}: the only one is {SPU_ID}"));
         }
     }
     u32::try_from(assignment.len()).or_else(|_| refuse("too many partitions".to_owned()))
@@ -309,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn good_specifications() {
+    fn valid_specifications() {
         for (spec, partitions) in [
             (TopicSpec::default(), 1),
             (computed(12, 1), 12),
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_specifications_and_their_codes() {
+    fn invalid_specifications_and_their_codes() {
         let mirror = MirrorAssignment::Home(HomeAssignment::default());
         for (spec, code) in [
             (computed(0, 1), ErrorCode::TopicError),

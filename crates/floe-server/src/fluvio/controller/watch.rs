@@ -1,4 +1,4 @@
-//! Watches: everything at first, then what changes.
+//! Watches: a snapshot first, then changes.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,18 +13,19 @@ use super::objects;
 use crate::{
     fluvio::frames,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
-/// The task that serves a watch; `None` for kinds that cannot be watched, for which controllers close the connection.
+/// Returns the task that serves a watch; `None` for kinds that cannot be watched, for which the caller closes the
+/// connection.
 pub(super) fn open(
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     header: RequestHeader,
     request: AnyWatch,
-    told: watch::Sender<i64>,
+    flushed: watch::Sender<i64>,
 ) -> Option<BoxFuture<'static, ()>> {
-    let watch = Watch { node, outbox, header, told };
+    let watch = Watch { node, responses, header, flushed };
     Some(match request {
         AnyWatch::Topic(_) => Box::pin(watch.run(objects::topics)),
         AnyWatch::Partition(_) => Box::pin(watch.run(objects::partitions)),
@@ -41,31 +42,31 @@ pub(super) fn open(
 
 struct Watch {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     header: RequestHeader,
-    /// The epoch up to which the client was told everything.
-    told: watch::Sender<i64>,
+    /// Epoch up to which the client has received all changes.
+    flushed: watch::Sender<i64>,
 }
 
 impl Watch {
     async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
-        // The connection is gone: there is nobody to tell.
-        let Err(Gone) = self.tell(snapshot).await;
+        // The only end of a watch is a closed connection, which leaves no client to inform.
+        let Err(Disconnected) = self.push_changes(snapshot).await;
     }
 
-    async fn tell<O: Object>(
+    async fn push_changes<O: Object>(
         &self,
         snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
-    ) -> Result<std::convert::Infallible, Gone> {
+    ) -> Result<std::convert::Infallible, Disconnected> {
         let mut epochs = self.node.catalog.epoch();
-        // Before the look at the objects: a change in between comes once too often rather than never.
+        // The epoch is read before the snapshot: a change in between is reported twice rather than lost.
         let mut epoch = *epochs.borrow_and_update();
         let all = snapshot(&self.node);
         let mut known = by_name(&all);
         self.send(WatchReply { epoch, changes: Vec::new(), all }).await?;
         loop {
-            self.told.send_replace(epoch);
-            epochs.changed().await.map_err(|_| Gone)?;
+            self.flushed.send_replace(epoch);
+            epochs.changed().await.map_err(|_| Disconnected)?;
             epoch = *epochs.borrow_and_update();
             let now = by_name(&snapshot(&self.node));
             let changes = differences(&known, &now);
@@ -76,8 +77,8 @@ impl Watch {
         }
     }
 
-    async fn send<O: Object>(&self, reply: WatchReply<O>) -> Result<(), Gone> {
-        frames::reply::<WatchRequest<O>>(&self.outbox, &self.header, &reply).await
+    async fn send<O: Object>(&self, reply: WatchReply<O>) -> Result<(), Disconnected> {
+        frames::reply::<WatchRequest<O>>(&self.responses, &self.header, &reply).await
     }
 }
 
@@ -85,7 +86,7 @@ fn by_name<O: Object>(objects: &[Metadata<O>]) -> BTreeMap<String, Metadata<O>> 
     objects.iter().map(|object| (object.name.clone(), object.clone())).collect()
 }
 
-/// Updates first, then deletions, which carry the object as it last was.
+/// Returns updates, then deletions, which carry the last version of the object.
 fn differences<O: Object>(
     before: &BTreeMap<String, Metadata<O>>,
     now: &BTreeMap<String, Metadata<O>>,
@@ -109,10 +110,10 @@ mod tests {
     }
 
     #[test]
-    fn only_what_changed_is_told() {
+    fn only_changes_are_reported() {
         let before = by_name(&[object("kept", "1"), object("changed", "1"), object("gone", "1")]);
         let now = by_name(&[object("kept", "1"), object("changed", "2"), object("new", "1")]);
-        let told: Vec<_> = differences(&before, &now)
+        let changes: Vec<_> = differences(&before, &now)
             .into_iter()
             .map(|change| (change.kind, change.object.name, change.object.spec.name))
             .collect();
@@ -121,7 +122,7 @@ mod tests {
             (ChangeKind::Update, "new", "1"),
             (ChangeKind::Delete, "gone", "1"),
         ];
-        assert_eq!(told, expected.map(|(kind, name, label)| (kind, name.to_owned(), label.to_owned())));
+        assert_eq!(changes, expected.map(|(kind, name, label)| (kind, name.to_owned(), label.to_owned())));
         assert!(differences(&now, &now).is_empty());
     }
 }

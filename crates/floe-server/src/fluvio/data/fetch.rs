@@ -1,4 +1,4 @@
-//! Fetch: what there is, at once.
+//! Fetch: returns what is stored, without waiting.
 
 use floe::engine::{self, ReadRequest, Start};
 use floe_wire::fluvio::{
@@ -9,10 +9,10 @@ use super::{
     super::errors,
     stream::{check_start, find},
 };
-use crate::{metrics::Front, node::Node};
+use crate::{metrics::Frontend, node::Node};
 
 pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
-    // The limits of the partitions are ignored, as on a real server. The whole reply shares one.
+    // The limits per partition are ignored, as on a real server: all partitions share the limit of the reply.
     let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
     let mut budget = wanted.min(node.limits.response_bytes);
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -22,7 +22,7 @@ pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
             let isolation = request.isolation;
             let records = read(node, (&topic.name, wanted.partition), wanted.fetch_offset, budget, isolation);
             let answer = records.await.unwrap_or_else(|error_code| {
-                node.metrics.error(Front::Data, error_code.name());
+                node.metrics.error(Frontend::Data, error_code.name());
                 PartitionRecords { error_code, ..PartitionRecords::default() }
             });
             budget = budget.saturating_sub(answer.records.len());
@@ -59,7 +59,7 @@ async fn read(
     let request = ReadRequest::new(found.at, Start::Offset(offset)).max_bytes(max_bytes).isolation(isolation);
     let mut reader = node.engine.open(request).await.map_err(of_read)?;
     let (mut batches, mut bytes, mut records) = (Vec::new(), 0, 0);
-    // Up to the end that was there at the beginning, so that this never waits for records to come.
+    // The loop stops at the high watermark taken above, so it never waits for new records.
     let mut next = offset;
     while next < marks.high {
         let Some(batch) = reader.next().await.map_err(of_read)? else { break };

@@ -1,13 +1,13 @@
-//! The data server (SPU): records in and out, and the stored offsets of consumers.
+//! The data server (SPU): appends, reads, and stored consumer offsets.
 //!
 //! ```text
-//!            ┌─ stream task ─┐ (one for each StreamFetch)
-//! socket ─► reader ─► worker ─┼─► outbox ─► writer ─► socket
-//!            └─ acknowledgements of streams
+//!            ┌─ stream tasks (one per StreamFetch) ─┐
+//! socket ─► reader ─► worker ───────────────────────┴─► response queue ─► writer ─► socket
+//!            └─ acknowledgements, straight to the streams
 //! ```
 //!
-//! The reader hands acknowledgements to streams by itself, so that they never wait behind a slow request. The worker
-//! answers everything else in the order of the requests; appends overlap, in order.
+//! The reader passes acknowledgements to streams itself, so that they never queue behind a slow request. The worker
+//! answers all other requests in order; appends are pipelined, in order.
 
 mod fetch;
 mod offsets;
@@ -31,53 +31,55 @@ use tokio::{
     task::JoinSet,
 };
 
-use self::{stream::Stream, worker::Job};
+use self::{stream::RecordStream, worker::QueuedRequest};
 use super::frames;
 use crate::{
-    incoming::{Ended, Incoming, until_end},
-    metrics::Front,
-    node::Node,
-    outbox::{Gone, Outbox, outbox},
+    metrics::Frontend,
+    node::{Node, log_panic},
+    request_reader::{ReadEnd, RequestReader, read_until_end},
+    response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
 
-/// Requests that may wait for the worker; what really bounds them are their bytes.
+/// Length of the worker's queue; the bytes in flight are the limit that matters.
 const WAITING_REQUESTS: usize = 64;
 
 /// Serves one connection until it ends.
 pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let incoming = Incoming::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
-    let (outbox, writer) = outbox(limits.unread_bytes);
-    let (jobs, waiting) = mpsc::channel(WAITING_REQUESTS);
-    // Owned here, so that they end with this connection whatever ends it.
+    let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
+    let (responses, writer) = response_queue(limits.unread_bytes);
+    let (queue, queued) = mpsc::channel(WAITING_REQUESTS);
+    // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    tasks.spawn(worker::run(Arc::clone(&node), waiting, outbox.clone()));
+    tasks.spawn(worker::run(Arc::clone(&node), queued, responses.clone()));
     let mut connection = Connection {
         in_flight: Arc::new(Semaphore::new(limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS))),
         node: Arc::clone(&node),
-        outbox,
-        jobs,
+        responses,
+        queue,
         streams: HashMap::new(),
         opened: 0,
         running: JoinSet::new(),
     };
-    let reading = connection.read(incoming);
-    let ended = until_end(&node, Front::Data, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(Ended::Broken | Ended::Idle)) {
+    let reading = connection.read(reader);
+    let ended = read_until_end(&node, Frontend::Data, reading, &mut stop, &mut tasks).await;
+    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
         return;
     }
-    // What was received is still answered; then the last outbox goes, and with it the writer.
+    // Requests that were received are still answered; dropping the connection then ends the worker and the writer.
     drop(connection);
-    while tasks.join_next().await.is_some() {}
+    while let Some(ended) = tasks.join_next().await {
+        log_panic(ended);
+    }
 }
 
-/// A stream of this connection, as the other requests see it.
+/// A stream of this connection, as other requests see it.
 #[derive(Debug)]
 struct OpenStream {
-    /// The latest acknowledgement.
+    /// Latest acknowledged offset.
     acknowledged: watch::Sender<i64>,
     at: TopicPartition,
     consumer_id: Option<String>,
@@ -86,93 +88,102 @@ struct OpenStream {
 /// The reading side of a connection.
 struct Connection {
     node: Arc<Node>,
-    outbox: Outbox,
-    jobs: mpsc::Sender<Job>,
+    responses: ResponseSender,
+    queue: mpsc::Sender<QueuedRequest>,
     in_flight: Arc<Semaphore>,
-    /// Streams by their number. They stay known after their end, as on a real server.
+    /// Streams by id. An ended stream stays known, as on a real server.
     streams: HashMap<u32, OpenStream>,
     opened: u32,
     running: JoinSet<()>,
 }
 
 impl Connection {
-    async fn read(&mut self, mut incoming: Incoming) -> Option<Ended> {
+    async fn read(&mut self, mut reader: RequestReader) -> Option<ReadEnd> {
         loop {
             let limits = &self.node.limits;
             let free = limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS);
             let (running, in_flight) = (&mut self.running, &self.in_flight);
             let is_busy = || {
-                while running.try_join_next().is_some() {}
+                while let Some(ended) = running.try_join_next() {
+                    log_panic(ended);
+                }
                 !running.is_empty() || in_flight.available_permits() < free
             };
-            let frame = match incoming.next_unless_idle(limits.idle_timeout, is_busy).await {
+            let frame = match reader.next_unless_idle(limits.idle_timeout, is_busy).await {
                 Ok(frame) => frame,
                 Err(ended) => return Some(ended),
             };
-            match self.take(frame).await {
+            match self.dispatch(frame).await {
                 Ok(()) => {}
                 Err(ended) => return ended,
             }
-            while self.running.try_join_next().is_some() {}
+            while let Some(ended) = self.running.try_join_next() {
+                log_panic(ended);
+            }
         }
     }
 
-    /// Hands one request to whoever serves it.
-    async fn take(&mut self, frame: Bytes) -> Result<(), Option<Ended>> {
+    /// Dispatches one request.
+    async fn dispatch(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
         let size = frame.len();
-        let (header, body) = RequestHeader::split(frame).map_err(|error| Some(Ended::Malformed(error)))?;
-        let request = SpuRequest::decode(&header, body).map_err(|error| Some(Ended::Malformed(error)))?;
-        self.node.metrics.request(Front::Data, name(&request));
+        let (header, body) = RequestHeader::split(frame).map_err(|error| Some(ReadEnd::Malformed(error)))?;
+        let request = SpuRequest::decode(&header, body).map_err(|error| Some(ReadEnd::Malformed(error)))?;
+        self.node.metrics.request(Frontend::Data, name(&request));
         let taken = match request {
             SpuRequest::UpdateOffsets(request) => self.acknowledge(&header, &request).await,
             SpuRequest::StreamFetch(request) => self.open_stream(header, *request).await,
-            SpuRequest::ApiVersions(request) => versions::answer(&self.outbox, &header, &request).await,
-            // What follows it is not part of the public protocol.
-            SpuRequest::StartMirror(_) => Err(Gone),
+            SpuRequest::ApiVersions(request) => versions::answer(&self.responses, &header, &request).await,
+            // The mirroring protocol that would follow is not public.
+            SpuRequest::StartMirror(_) => Err(Disconnected),
             SpuRequest::UpdateConsumerOffset(request) => {
                 let stream = self.streams.get(&request.stream_id);
                 let stream = stream.map(|stream| (stream.at.clone(), stream.consumer_id.clone()));
-                self.hand_over(header, worker::Request::StoreOffset(request, stream), size).await
+                self.enqueue(header, worker::SerialRequest::StoreOffset(request, stream), size).await
             }
             SpuRequest::Produce(request) => {
-                self.hand_over(header, worker::Request::Produce(request), size).await
+                self.enqueue(header, worker::Request::Produce(request), size).await
             }
-            SpuRequest::Fetch(request) => self.hand_over(header, worker::Request::Fetch(request), size).await,
+            SpuRequest::Fetch(request) => {
+                self.enqueue(header, worker::SerialRequest::Fetch(request), size).await
+            }
             SpuRequest::FetchOffsets(request) => {
-                self.hand_over(header, worker::Request::FetchOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::FetchOffsets(request), size).await
             }
             SpuRequest::DeleteConsumerOffset(request) => {
-                self.hand_over(header, worker::Request::DeleteOffset(request), size).await
+                self.enqueue(header, worker::SerialRequest::DeleteOffset(request), size).await
             }
             SpuRequest::FetchConsumerOffsets(request) => {
-                self.hand_over(header, worker::Request::ListOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::ListOffsets(request), size).await
             }
         };
-        taken.map_err(|Gone| None)
+        taken.map_err(|Disconnected| None)
     }
 
-    /// Waits until the connection may have so many bytes more in flight, so that the worker's queue is bounded.
-    async fn hand_over(
+    /// Waits until `size` more bytes may be in flight on this connection, then queues the request for the worker.
+    async fn enqueue(
         &mut self,
         header: RequestHeader,
-        request: worker::Request,
+        request: impl Into<worker::Request>,
         size: usize,
-    ) -> Result<(), Gone> {
-        let room = self.reserve(size).await?;
-        self.jobs.send(Job { header, request, room }).await.map_err(|_| Gone)
+    ) -> Result<(), Disconnected> {
+        let permit = self.reserve(size).await?;
+        self.queue
+            .send(QueuedRequest { header, request: request.into(), permit })
+            .await
+            .map_err(|_| Disconnected)
     }
 
-    async fn reserve(&self, size: usize) -> Result<OwnedSemaphorePermit, Gone> {
+    async fn reserve(&self, size: usize) -> Result<OwnedSemaphorePermit, Disconnected> {
         let wanted = size.min(self.node.limits.in_flight_bytes).max(1);
         let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
-        Arc::clone(&self.in_flight).acquire_many_owned(wanted).await.map_err(|_| Gone)
+        Arc::clone(&self.in_flight).acquire_many_owned(wanted).await.map_err(|_| Disconnected)
     }
 
     async fn acknowledge(
         &mut self,
         header: &RequestHeader,
         request: &UpdateOffsetsRequest,
-    ) -> Result<(), Gone> {
+    ) -> Result<(), Disconnected> {
         let results = request
             .offsets
             .iter()
@@ -187,13 +198,17 @@ impl Connection {
                 OffsetUpdateResult { stream_id: update.stream_id, error_code }
             })
             .collect();
-        frames::reply::<UpdateOffsetsRequest>(&self.outbox, header, &UpdateOffsetsReply { results }).await
+        frames::reply::<UpdateOffsetsRequest>(&self.responses, header, &UpdateOffsetsReply { results }).await
     }
 
-    async fn open_stream(&mut self, header: RequestHeader, request: StreamFetchRequest) -> Result<(), Gone> {
+    async fn open_stream(
+        &mut self,
+        header: RequestHeader,
+        request: StreamFetchRequest,
+    ) -> Result<(), Disconnected> {
         let topic = match stream::resolve(&self.node, &request).await {
             Ok(_) if self.opened >= self.node.limits.streams => Err(ErrorCode::Other(format!(
-                "a connection may open {} streams; use another connection",
+                "stream limit reached: a connection may open {} streams; use another connection",
                 self.node.limits.streams
             ))),
             outcome => outcome,
@@ -201,14 +216,14 @@ impl Connection {
         let topic = match topic {
             Ok(topic) => topic,
             Err(error_code) => {
-                self.node.metrics.error(Front::Data, error_code.name());
+                self.node.metrics.error(Frontend::Data, error_code.name());
                 let partition = PartitionRecords {
                     partition: request.partition,
                     error_code,
                     ..PartitionRecords::default()
                 };
                 let refused = StreamFetchReply { topic: request.topic, stream_id: 0, partition };
-                return frames::reply::<StreamFetchRequest>(&self.outbox, &header, &refused).await;
+                return frames::reply::<StreamFetchRequest>(&self.responses, &header, &refused).await;
             }
         };
         self.opened += 1;
@@ -216,9 +231,9 @@ impl Connection {
         let (acknowledged, acknowledgements) = watch::channel(-1);
         let at = topic.at.clone();
         self.streams.insert(id, OpenStream { acknowledged, at, consumer_id: request.consumer_id.clone() });
-        let stream = Stream::new(
+        let stream = RecordStream::new(
             Arc::clone(&self.node),
-            self.outbox.clone(),
+            self.responses.clone(),
             (id, header, request),
             topic,
             acknowledgements,

@@ -1,6 +1,6 @@
-//! Where partitions begin and end, and the stored offsets of consumers.
+//! Watermarks of partitions, and stored consumer offsets.
 //!
-//! Fluvio stores the offset of the last record that was processed, floe the next one to read.
+//! Fluvio stores the offset of the last processed record, floe the next one to read.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -13,9 +13,9 @@ use floe_wire::fluvio::{
 };
 
 use super::{super::errors, stream::find};
-use crate::{metrics::Front, node::Node, walrus};
+use crate::{metrics::Frontend, node::Node, walrus};
 
-/// FetchOffsets.
+/// Answers FetchOffsets.
 pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> FetchOffsetsReply {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
@@ -30,7 +30,7 @@ pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> Fet
 
 async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> PartitionOffsets {
     let empty = PartitionOffsets { partition, ..PartitionOffsets::default() };
-    // The system topic is there for official clients to find its leader; it holds no records here.
+    // Official clients look up the leader of the system topic; it holds no records here.
     if topic == CONSUMER_OFFSET_TOPIC && partition == 0 {
         return empty;
     }
@@ -45,7 +45,7 @@ async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> Parti
                 ErrorCode::NotLeaderForPartition => ErrorCode::PartitionNotLeader,
                 other => other,
             };
-            node.metrics.error(Front::Data, error_code.name());
+            node.metrics.error(Frontend::Data, error_code.name());
             PartitionOffsets { error_code, ..empty }
         }
     }
@@ -71,7 +71,7 @@ pub(super) async fn store(
     UpdateConsumerOffsetReply { offset: request.offset, error_code }
 }
 
-/// Forgets a stored offset.
+/// Deletes a stored offset.
 pub(super) async fn delete(node: &Node, request: DeleteConsumerOffsetRequest) -> DeleteConsumerOffsetReply {
     let ReplicaKey { topic, partition } = request.replica;
     let error_code = if walrus::is_reserved(&request.consumer_id) {
@@ -80,7 +80,7 @@ pub(super) async fn delete(node: &Node, request: DeleteConsumerOffsetRequest) ->
         let at = Topic::from(topic).partition(partition);
         match node.engine.forget(Arc::from(request.consumer_id), at).await {
             Ok(()) => ErrorCode::None,
-            // Nothing is stored for a topic that is not there, and deleting nothing is success.
+            // A topic that does not exist has no stored offsets, and deleting none succeeds.
             Err(error) => match errors::of_read(&error) {
                 ErrorCode::NotLeaderForPartition => ErrorCode::None,
                 other => other,
@@ -97,7 +97,7 @@ pub(super) async fn list(node: &Node, request: FetchConsumerOffsetsRequest) -> F
     let group = filter.consumer_id.as_deref().map(Arc::from);
     match node.engine.list_committed(group).await {
         Ok(stored) => {
-            // In a fixed order, for people who compare lists.
+            // A map gives the list a fixed order.
             let consumers: BTreeMap<_, _> = stored
                 .into_iter()
                 .filter(|row| !walrus::is_reserved(&row.group) && row.next >= 0)
@@ -133,6 +133,6 @@ fn is_wanted(filter: &ConsumerOffsetFilter, consumer: &ConsumerOffset) -> bool {
 
 fn count(node: &Node, error_code: &ErrorCode) {
     if !error_code.is_success() {
-        node.metrics.error(Front::Data, error_code.name());
+        node.metrics.error(Frontend::Data, error_code.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Produce: batches from the socket to the engine, without a copy.
+//! Produce: passes batches from the socket to the engine without a copy.
 
 use std::{mem, sync::Arc, time::Duration};
 
@@ -19,26 +19,26 @@ use floe_wire::{
 use futures_util::future::join_all;
 
 use super::super::errors;
-use crate::{catalog::TopicEntry, metrics::Front, node::Node, smartmodule};
+use crate::{catalog::TopicEntry, metrics::Frontend, node::Node};
 
-/// A request whose every entry is ready to be appended or refused.
-pub(super) struct Prepared {
-    topics: Vec<(String, Vec<Entry>)>,
+/// A produce request whose entries are each ready to be appended or refused.
+pub(super) struct PreparedProduce {
+    topics: Vec<(String, Vec<PartitionAppend>)>,
     acks: Acks,
     timeout_ms: i32,
 }
 
-struct Entry {
+struct PartitionAppend {
     at: TopicPartition,
     batches: Result<Vec<EncodedBatch>, ErrorCode>,
 }
 
-/// Looks up the topics and checks the batches. Nothing is written yet.
-pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> Prepared {
+/// Resolves the topics and checks the batches. Writes nothing.
+pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> PreparedProduce {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = Topic::from(topic.name.as_str());
-        // Official producers send topics without partitions when there is nothing to flush.
+        // Official producers send topics without partitions when they flush an empty buffer.
         let rules =
             if topic.partitions.is_empty() { Err(ErrorCode::None) } else { rules(node, &topic.name).await };
         let mut entries = Vec::with_capacity(topic.partitions.len());
@@ -51,7 +51,7 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
                 let whole = mem::take(whole);
                 batches = through_modules(node, (&request.smartmodules, version), &at, rules, whole).await;
             }
-            entries.push(Entry { at, batches });
+            entries.push(PartitionAppend { at, batches });
         }
         topics.push((topic.name, entries));
     }
@@ -59,12 +59,12 @@ pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) 
         Isolation::ReadUncommitted => Acks::Leader,
         Isolation::ReadCommitted => Acks::Committed,
     };
-    Prepared { topics, acks, timeout_ms: request.timeout_ms }
+    PreparedProduce { topics, acks, timeout_ms: request.timeout_ms }
 }
 
-/// Appends everything; entries begin in their order and overlap.
-pub(super) async fn append(node: &Node, prepared: Prepared) -> ProduceReply {
-    let Prepared { topics, acks, timeout_ms } = prepared;
+/// Appends all entries; they start in order and run concurrently.
+pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceReply {
+    let PreparedProduce { topics, acks, timeout_ms } = prepared;
     let topics = join_all(topics.into_iter().map(async |(name, entries)| {
         let entries = entries.into_iter().map(|entry| append_entry(node, entry, acks, timeout_ms));
         TopicProduceReply { name, partitions: join_all(entries).await }
@@ -72,14 +72,14 @@ pub(super) async fn append(node: &Node, prepared: Prepared) -> ProduceReply {
     ProduceReply { topics: topics.await, throttle_ms: 0 }
 }
 
-/// What a topic demands of its batches.
-struct Rules {
+/// Constraints that a topic puts on its batches.
+struct TopicRules {
     entry: Arc<TopicEntry>,
     compression: TopicCompression,
     storage: Option<TopicStorage>,
 }
 
-async fn rules(node: &Node, topic: &str) -> Result<Rules, ErrorCode> {
+async fn rules(node: &Node, topic: &str) -> Result<TopicRules, ErrorCode> {
     if topic == CONSUMER_OFFSET_TOPIC {
         return Err(ErrorCode::PermissionDenied);
     }
@@ -89,11 +89,11 @@ async fn rules(node: &Node, topic: &str) -> Result<Rules, ErrorCode> {
     let (compression, storage) = node.registry.read(|objects| {
         objects.topics.get(topic).map(|spec| (spec.compression, spec.storage)).unwrap_or_default()
     });
-    Ok(Rules { entry, compression, storage })
+    Ok(TopicRules { entry, compression, storage })
 }
 
-/// The batches of an entry. If one is bad nothing of the entry is written.
-fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
+/// Returns the batches of an entry. One bad batch refuses the whole entry.
+fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
     }
@@ -102,9 +102,9 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
     for batch in split.by_ref() {
         let batch = batch.map_err(|error| match error {
             WireError::TooLarge { .. } => ErrorCode::MessageTooLarge,
-            error => ErrorCode::Other(format!("the record set is malformed: {error}")),
+            error => ErrorCode::Other(format!("malformed record set: {error}")),
         })?;
-        // A batch of no records: there is nothing to write.
+        // A batch without records has nothing to write.
         if batch.header().last_offset_delta < 0 {
             continue;
         }
@@ -113,17 +113,17 @@ fn check(rules: &Rules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>
         if !allows(rules.compression, codec) {
             return Err(ErrorCode::CompressionError);
         }
-        // Remembered by the batch: the log need not read it once more.
+        // `verified` records the checked checksum in the batch, so the log does not compute it again.
         batches.push(batch.verified().map_err(|error| ErrorCode::Other(error.to_string()))?);
     }
     if split.remaining().is_empty() {
         Ok(batches)
     } else {
-        Err(ErrorCode::Other("the record set ends within a batch".to_owned()))
+        Err(ErrorCode::Other("the record set ends inside a batch".to_owned()))
     }
 }
 
-fn check_size(rules: &Rules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
+fn check_size(rules: &TopicRules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
     let segment = rules.storage.and_then(|storage| storage.segment_size);
     if segment.is_some_and(|segment| batch.len() > segment as usize) {
         return Err(ErrorCode::MessageTooLarge);
@@ -131,16 +131,16 @@ fn check_size(rules: &Rules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
     Ok(())
 }
 
-/// What modules make of the batches of an entry. If they fail on a record nothing of the entry is written.
+/// Sends the batches of an entry through modules. A record that a module fails on refuses the whole entry.
 async fn through_modules(
     node: &Node,
     (modules, version): (&[SmartModuleInvocation], i16),
     at: &TopicPartition,
-    rules: &Rules,
+    rules: &TopicRules,
     batches: Vec<EncodedBatch>,
 ) -> Result<Vec<EncodedBatch>, ErrorCode> {
     let failed = |problem: String| ErrorCode::Other(format!("smartmodule chain failed: {problem}"));
-    let mut chain = smartmodule::open(node, modules, at, version).await?;
+    let mut chain = node.smartmodules.open(modules, at, version).await?;
     let mut outputs = Vec::with_capacity(batches.len());
     for batch in batches {
         let transformed = chain.transform(&batch, batch.base_offset()).await.map_err(failed)?;
@@ -156,8 +156,8 @@ async fn through_modules(
     Ok(outputs)
 }
 
-/// The batch with its records numbered one after the other. What a module dropped was never written, so it takes no
-/// offsets, and what it made of one record takes as many as there are.
+/// Renumbers the records of a batch without gaps. Records that a module dropped take no offsets; records that it
+/// added take one each.
 fn renumbered(batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
     let records = batch.records()?;
     let count = records.record_count();
@@ -181,12 +181,17 @@ fn allows(rule: TopicCompression, codec: Codec) -> bool {
         TopicCompression::Snappy => codec == Codec::Snappy,
         TopicCompression::Lz4 => codec == Codec::Lz4,
         TopicCompression::Zstd => codec == Codec::Zstd,
-        // Refused when the topic is created.
+        // Topic creation refuses unknown codecs.
         TopicCompression::Unknown(_) => false,
     }
 }
 
-async fn append_entry(node: &Node, entry: Entry, acks: Acks, timeout_ms: i32) -> PartitionProduceReply {
+async fn append_entry(
+    node: &Node,
+    entry: PartitionAppend,
+    acks: Acks,
+    timeout_ms: i32,
+) -> PartitionProduceReply {
     let partition = entry.at.partition;
     let outcome = match entry.batches {
         Ok(batches) => append_batches(node, &entry.at, batches, acks, timeout_ms).await,
@@ -196,7 +201,7 @@ async fn append_entry(node: &Node, entry: Entry, acks: Acks, timeout_ms: i32) ->
     let (error_code, base_offset) = match outcome {
         Ok(base_offset) => (ErrorCode::None, base_offset),
         Err(error_code) => {
-            node.metrics.error(Front::Data, error_code.name());
+            node.metrics.error(Frontend::Data, error_code.name());
             (error_code, 0)
         }
     };
@@ -240,7 +245,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_topic_that_names_a_codec_takes_that_one_only() {
+    fn codec_rule_admits_only_its_codec() {
         for codec in Codec::ALL {
             assert!(allows(TopicCompression::Any, codec));
             let table = [

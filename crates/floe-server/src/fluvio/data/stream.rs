@@ -1,7 +1,7 @@
-//! StreamFetch: one task that sends records and waits for their acknowledgement before it sends more.
+//! StreamFetch: one task per stream, which sends a reply and waits for its acknowledgement before the next.
 //!
-//! A stream sends whole batches only, at least one, even if it exceeds the client's limit: clients that cut batches
-//! lose records, and so none of them can here.
+//! Replies hold whole batches, at least one, even above the client's limit: official clients lose the records of a
+//! batch that is cut off.
 
 use std::sync::Arc;
 
@@ -22,89 +22,89 @@ use tokio::sync::watch;
 
 use super::super::{errors, frames};
 use crate::{
-    metrics::Front,
-    node::{Node, told},
-    outbox::{Gone, Outbox},
-    smartmodule::{self, Chain},
+    metrics::Frontend,
+    node::{Node, until_set},
+    response_writer::{Disconnected, ResponseSender},
+    smartmodule::Chain,
 };
 
-/// A partition that exists.
+/// An existing partition.
 #[derive(Debug)]
 pub(super) struct Resolved {
     pub(super) at: TopicPartition,
-    /// Becomes true when the topic is deleted.
-    gone: watch::Receiver<bool>,
+    /// Turns true when the topic is deleted.
+    deletion: watch::Receiver<bool>,
 }
 
-/// Looks up the partition that a stream shall read.
+/// Resolves the partition of a stream request.
 pub(super) async fn resolve(node: &Node, request: &StreamFetchRequest) -> Result<Resolved, ErrorCode> {
     find(node, &request.topic, request.partition).await
 }
 
-/// Looks up a partition.
+/// Resolves a partition.
 pub(super) async fn find(node: &Node, topic: &str, partition: u32) -> Result<Resolved, ErrorCode> {
     let entry = node.catalog.find(topic).await.map_err(|error| errors::of_read(&error))?;
     match entry {
         Some(entry) if partition < entry.info.partitions && topic != CONSUMER_OFFSET_TOPIC => {
-            Ok(Resolved { at: Topic::from(topic).partition(partition), gone: entry.gone() })
+            Ok(Resolved { at: Topic::from(topic).partition(partition), deletion: entry.deletion() })
         }
         _ => Err(ErrorCode::NotLeaderForPartition),
     }
 }
 
 /// Why a stream ended.
-enum End {
-    /// The client is to be told.
+enum StreamEnd {
+    /// The client receives the code.
     Refused(ErrorCode),
-    /// There is no client any more.
-    Gone,
+    /// The connection is closed.
+    Disconnected,
 }
 
-impl From<Gone> for End {
-    fn from(Gone: Gone) -> Self {
-        Self::Gone
+impl From<Disconnected> for StreamEnd {
+    fn from(_: Disconnected) -> Self {
+        Self::Disconnected
     }
 }
 
-impl From<ErrorCode> for End {
+impl From<ErrorCode> for StreamEnd {
     fn from(error_code: ErrorCode) -> Self {
         Self::Refused(error_code)
     }
 }
 
-/// From here to -1, what clients acknowledge means nothing: they may have nothing to acknowledge yet, and real servers
-/// use -2 among themselves.
-const MEANS_NOTHING: i64 = -2;
+/// Acknowledgements from here to -1 are ignored: clients send -1 before they have read a record, and real servers use
+/// -2 among themselves.
+const FIRST_IGNORED_ACK: i64 = -2;
 
 /// One stream.
-pub(super) struct Stream {
+pub(super) struct RecordStream {
     node: Arc<Node>,
-    outbox: Outbox,
+    responses: ResponseSender,
     id: u32,
     header: RequestHeader,
     request: StreamFetchRequest,
     at: TopicPartition,
-    gone: watch::Receiver<bool>,
+    deletion: watch::Receiver<bool>,
     acknowledgements: watch::Receiver<i64>,
     max_bytes: usize,
     /// Offset of the next record to send.
     position: i64,
-    /// The position after the last reply. It stays behind while modules drop records, and an acknowledgement of it, which
-    /// a client may repeat, is no wish to go back.
-    told: i64,
-    /// Read, and not fitting into the last reply.
-    waiting: Option<EncodedBatch>,
-    /// The client wants to go on at this offset, which cannot be: it is told so once everything there is was looked at.
-    /// Clients ask in this way whether modules dropped all the rest.
-    nowhere: Option<i64>,
+    /// Position after the last reply. It stays behind `position` while modules drop records; a duplicate
+    /// acknowledgement of it does not rewind the stream.
+    last_replied: i64,
+    /// A batch that was read and did not fit into the last reply.
+    carried_over: Option<EncodedBatch>,
+    /// An acknowledged offset outside the partition. The stream refuses it once it has read up to the high watermark:
+    /// clients send such an offset to learn whether modules dropped all remaining records.
+    invalid_target: Option<i64>,
 }
 
-impl Stream {
+impl RecordStream {
     pub(super) fn new(
         node: Arc<Node>,
-        outbox: Outbox,
+        responses: ResponseSender,
         (id, header, request): (u32, RequestHeader, StreamFetchRequest),
-        Resolved { at, gone }: Resolved,
+        Resolved { at, deletion }: Resolved,
         acknowledgements: watch::Receiver<i64>,
     ) -> Self {
         // A negative limit means none.
@@ -112,33 +112,33 @@ impl Stream {
         Self {
             max_bytes: wanted.min(node.limits.response_bytes),
             position: request.fetch_offset,
-            told: request.fetch_offset,
+            last_replied: request.fetch_offset,
             node,
-            outbox,
+            responses,
             id,
             header,
             request,
             at,
-            gone,
+            deletion,
             acknowledgements,
-            waiting: None,
-            nowhere: None,
+            carried_over: None,
+            invalid_target: None,
         }
     }
 
-    /// Runs until an error, which the client is told, or until the connection ends.
+    /// Runs until the connection closes, or until an error, which is sent to the client.
     pub(super) async fn run(mut self) {
-        let Err(End::Refused(error_code)) = self.send_all().await else { return };
-        self.node.metrics.error(Front::Data, error_code.name());
+        let Err(StreamEnd::Refused(error_code)) = self.send_all().await else { return };
+        self.node.metrics.error(Frontend::Data, error_code.name());
         let partition =
             PartitionRecords { partition: self.at.partition, error_code, ..PartitionRecords::default() };
-        // If the connection is gone, there is nobody to tell.
+        // A closed connection leaves no client to inform.
         if let Ok(pieces) = self.encode(partition) {
-            let _ = self.outbox.send(pieces).await;
+            let _ = self.responses.send(pieces).await;
         }
     }
 
-    async fn send_all(&mut self) -> Result<std::convert::Infallible, End> {
+    async fn send_all(&mut self) -> Result<std::convert::Infallible, StreamEnd> {
         let mut chain = self.chain().await?;
         let mut reader = self.open().await?;
         loop {
@@ -147,7 +147,7 @@ impl Stream {
                 None => self.send(&mut reader, first).await.map(|()| true)?,
                 Some(chain) => self.send_through(chain, &mut reader, first).await?,
             };
-            // If modules dropped everything, the client was told nothing and has nothing to acknowledge.
+            // If modules dropped all records, no reply was sent and there is nothing to acknowledge.
             if !has_sent {
                 continue;
             }
@@ -155,22 +155,23 @@ impl Stream {
         }
     }
 
-    /// The modules that the records go through.
+    /// Opens the chain of modules that the request names.
     async fn chain(&self) -> Result<Option<Chain>, ErrorCode> {
         let StreamFetchRequest { smartmodules, smartmodule: only, wasm_module, .. } = &self.request;
         if only.is_some() || !wasm_module.is_empty() {
-            let message = "modules in the layout of versions below 18 are not run: send them in a list";
+            let message =
+                "modules in the encoding of versions below 18 are not supported: send them in the list";
             return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
         }
         if smartmodules.is_empty() {
             return Ok(None);
         }
-        smartmodule::open(&self.node, smartmodules, &self.at, self.header.version).await.map(Some)
+        self.node.smartmodules.open(smartmodules, &self.at, self.header.version).await.map(Some)
     }
 
-    /// Opens the engine at the position, which must be within the partition.
+    /// Opens a reader at the position, which must be within the partition.
     async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
-        self.waiting = None;
+        self.carried_over = None;
         let marks = self.watermarks().await?;
         check_start(self.position, marks)?;
         let isolation = match self.request.isolation {
@@ -186,15 +187,15 @@ impl Stream {
         }
     }
 
-    /// The next batch, as soon as there is one; `None` when the client moved the position meanwhile.
+    /// Returns the next batch once there is one; `None` if the client moved the position meanwhile.
     async fn first_batch(
         &mut self,
         reader: &mut Box<dyn BatchReader>,
     ) -> Result<Option<EncodedBatch>, ErrorCode> {
-        if let Some(batch) = self.waiting.take() {
+        if let Some(batch) = self.carried_over.take() {
             return Ok(Some(batch));
         }
-        if let Some(offset) = self.nowhere {
+        if let Some(offset) = self.invalid_target {
             let marks = self.watermarks().await?;
             if self.position >= marks.high {
                 return check_start(offset, marks).map(|()| None);
@@ -202,7 +203,7 @@ impl Stream {
         }
         let outcome = tokio::select! {
             biased;
-            () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+            () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
             changed = self.acknowledgements.changed() => {
                 changed.map_err(|_| ErrorCode::SpuOffline)?;
                 None
@@ -220,10 +221,15 @@ impl Stream {
         }
     }
 
-    /// Sends one reply: `first`, and what else is there and fits.
-    async fn send(&mut self, reader: &mut Box<dyn BatchReader>, first: EncodedBatch) -> Result<(), End> {
-        // Room for all that may follow is taken before it is read: a client that does not read costs no memory.
-        let room = self.outbox.reserve(self.max_bytes.max(first.len())).await?;
+    /// Sends one reply: `first`, and further batches that are available and fit.
+    async fn send(
+        &mut self,
+        reader: &mut Box<dyn BatchReader>,
+        first: EncodedBatch,
+    ) -> Result<(), StreamEnd> {
+        // The reply is reserved at its largest size before more is read, so a client that does not read costs no
+        // memory.
+        let room = self.responses.reserve(self.max_bytes.max(first.len())).await?;
         let mut bytes = first.len();
         let mut batches = vec![first];
         while let Some(batch) = self.another_batch(reader, bytes) {
@@ -234,7 +240,7 @@ impl Stream {
         let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
         if let Some(last) = batches.last() {
             self.position = last.next_offset();
-            self.told = self.position;
+            self.last_replied = self.position;
         }
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -244,16 +250,17 @@ impl Stream {
             ..PartitionRecords::default()
         })?;
         self.node.metrics.sent(records, bytes);
-        Ok(self.outbox.send_in(room, pieces).await?)
+        Ok(self.responses.send_reserved(room, pieces).await?)
     }
 
-    /// Sends what modules make of `first`, and of what else is there and fits. False if they left nothing of it.
+    /// Sends `first`, and further batches that are available and fit, through the chain. Returns false if it dropped
+    /// all records.
     async fn send_through(
         &mut self,
         chain: &mut Chain,
         reader: &mut Box<dyn BatchReader>,
         first: EncodedBatch,
-    ) -> Result<bool, End> {
+    ) -> Result<bool, StreamEnd> {
         let (mut bytes, mut records, mut batches, mut error_code) = (0, 0, Vec::new(), ErrorCode::None);
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -270,13 +277,13 @@ impl Stream {
                 error_code = ErrorCode::SmartModuleRuntimeError(failure);
                 break;
             }
-            // Of records that are dropped no end may come: the client's acknowledgements are looked at in between.
+            // Returning between dropped batches lets the caller look at acknowledgements.
             if batches.is_empty() {
                 return Ok(false);
             }
             next = self.another_batch(reader, bytes);
         }
-        let room = self.outbox.reserve(bytes).await?;
+        let room = self.responses.reserve(bytes).await?;
         let marks = self.watermarks().await?;
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -287,35 +294,35 @@ impl Stream {
             records: RecordSet::from_batches(&batches),
             ..PartitionRecords::default()
         })?;
-        self.told = self.position;
+        self.last_replied = self.position;
         self.node.metrics.sent(records, bytes);
-        self.outbox.send_in(room, pieces).await?;
+        self.responses.send_reserved(room, pieces).await?;
         Ok(true)
     }
 
-    /// A batch that is there and fits into a reply of `bytes` so far.
+    /// Returns a batch that is available and fits into a reply that holds `bytes` already.
     fn another_batch(&mut self, reader: &mut Box<dyn BatchReader>, bytes: usize) -> Option<EncodedBatch> {
         if bytes >= self.max_bytes {
             return None;
         }
-        // An error, or the end, comes again when it is asked for the next time.
+        // The reader reports an error, or the end, again on the next call.
         let batch = reader.next().now_or_never()?.ok()??;
         if bytes + batch.len() > self.max_bytes {
-            self.waiting = Some(batch);
+            self.carried_over = Some(batch);
             return None;
         }
         Some(batch)
     }
 
-    /// Waits until the client has taken the last reply.
+    /// Waits until the client acknowledges the last reply.
     async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
         loop {
-            if let Some(offset) = self.nowhere {
+            if let Some(offset) = self.invalid_target {
                 check_start(offset, self.watermarks().await?)?;
             }
             tokio::select! {
                 biased;
-                () = told(&mut self.gone) => return Err(ErrorCode::TopicDeleted),
+                () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
                 changed = self.acknowledgements.changed() => changed.map_err(|_| ErrorCode::SpuOffline)?,
             }
             if self.acknowledged(reader).await? {
@@ -324,15 +331,15 @@ impl Stream {
         }
     }
 
-    /// Goes where the latest acknowledgement says. False if it says nothing.
+    /// Moves to the latest acknowledged offset. Returns false if that offset is to be ignored.
     async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
         let next = *self.acknowledgements.borrow_and_update();
         if next < 0 {
-            self.nowhere = Some(next).filter(|next| *next < MEANS_NOTHING);
+            self.invalid_target = Some(next).filter(|next| *next < FIRST_IGNORED_ACK);
             return Ok(false);
         }
-        if next != self.position && next != self.told {
-            (self.position, self.told) = (next, next);
+        if next != self.position && next != self.last_replied {
+            (self.position, self.last_replied) = (next, next);
             *reader = self.open().await?;
         }
         Ok(true)
@@ -345,7 +352,7 @@ impl Stream {
         }
     }
 
-    /// The code for an error of the engine. That the topic is gone is told as such: the stream was open.
+    /// Maps an engine error to a code. An open stream reports a missing topic as deleted.
     async fn code_of(&self, error: &Error) -> ErrorCode {
         match error.kind() {
             ErrorKind::TopicNotFound => ErrorCode::TopicDeleted,
@@ -360,13 +367,13 @@ impl Stream {
         }
     }
 
-    fn encode(&self, partition: PartitionRecords) -> Result<Vec<Bytes>, Gone> {
+    fn encode(&self, partition: PartitionRecords) -> Result<Vec<Bytes>, Disconnected> {
         let reply = StreamFetchReply { topic: self.at.topic.to_string(), stream_id: self.id, partition };
         frames::pieces::<StreamFetchRequest>(&self.header, &reply)
     }
 }
 
-/// Whether a read may begin at `offset`; the codes are those of a real server.
+/// Checks that a read may start at `offset`; the codes are those of a real server.
 pub(super) fn check_start(offset: i64, marks: Watermarks) -> Result<(), ErrorCode> {
     if offset < marks.start {
         return Err(ErrorCode::OffsetEvicted { offset, next_available: marks.start });

@@ -1,4 +1,4 @@
-//! What the data server says it speaks.
+//! Protocol versions that the data server announces.
 
 use floe_wire::fluvio::{
     ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsRequest, FetchRequest,
@@ -7,20 +7,20 @@ use floe_wire::fluvio::{
 
 use crate::{
     fluvio::frames,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
-/// Streams of clients that do not say their version keep this layout, as on a real server.
+/// Highest stream version for clients that send no version, as on a real server.
 const UNVERSIONED_STREAM_MAX: i16 = 15;
 
-/// Data servers never tell their platform version.
+/// Data servers announce no platform version.
 const PLATFORM: &str = "0.0.0";
 
 pub(super) async fn answer(
-    outbox: &Outbox,
+    responses: &ResponseSender,
     header: &RequestHeader,
     request: &ApiVersionsRequest,
-) -> Result<(), Gone> {
+) -> Result<(), Disconnected> {
     let mut stream = range::<StreamFetchRequest>();
     if request.client_version.is_empty() {
         stream.max_version = UNVERSIONED_STREAM_MAX;
@@ -36,7 +36,7 @@ pub(super) async fn answer(
         ],
         platform_version: PLATFORM.to_owned(),
     };
-    frames::reply::<ApiVersionsRequest>(outbox, header, &reply).await
+    frames::reply::<ApiVersionsRequest>(responses, header, &reply).await
 }
 
 fn range<R: Request>() -> ApiVersionRange {

@@ -1,4 +1,4 @@
-//! Answers the requests of a connection, except for streams, in their order.
+//! Answers the requests of a connection in order, except for streams.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -15,113 +15,128 @@ use super::{fetch, offsets, produce};
 use crate::{
     fluvio::frames::pieces,
     node::Node,
-    outbox::{Gone, Outbox},
+    response_writer::{Disconnected, ResponseSender},
 };
 
-/// Produce requests of one connection that may be under way. Their bytes are bounded as well.
+/// Pipelined appends per connection, in addition to the limit in bytes.
 const APPENDS: usize = 32;
 
-/// A request that waits for the worker.
+/// A request in the worker's queue.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
-    /// Given back when the request is answered.
-    pub(super) room: OwnedSemaphorePermit,
+    /// Share of the bytes in flight, released with the answer.
+    pub(super) permit: OwnedSemaphorePermit,
 }
 
-/// The requests that are answered in order.
+/// A request for the worker.
 #[derive(Debug)]
 pub(super) enum Request {
+    /// Pipelined with other appends.
     Produce(ProduceRequest),
+    Serial(SerialRequest),
+}
+
+/// Requests that are answered one at a time.
+#[derive(Debug)]
+pub(super) enum SerialRequest {
     Fetch(FetchRequest),
     FetchOffsets(FetchOffsetsRequest),
-    /// With the partition and the consumer of the stream, if there is such a stream.
+    /// Carries the partition and the consumer of the stream, if the stream exists.
     StoreOffset(UpdateConsumerOffsetRequest, Option<(TopicPartition, Option<String>)>),
     DeleteOffset(DeleteConsumerOffsetRequest),
     ListOffsets(FetchConsumerOffsetsRequest),
 }
 
-type Answer = Result<Vec<Bytes>, Gone>;
-
-/// Works until there are no more jobs, or the client is gone.
-pub(super) async fn run(node: Arc<Node>, mut jobs: mpsc::Receiver<Job>, outbox: Outbox) {
-    let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
-    loop {
-        let job = tokio::select! {
-            biased;
-            Some(answer) = appends.next(), if !appends.is_empty() => {
-                if send(&outbox, answer).await.is_err() {
-                    return;
-                }
-                continue;
-            }
-            job = jobs.recv(), if appends.len() < APPENDS => job,
-        };
-        let Some(Job { header, request, room }) = job else { break };
-        if let Request::Produce(request) = request {
-            let prepared = produce::prepare(&node, request, header.version).await;
-            let node = Arc::clone(&node);
-            let mut append = Box::pin(async move {
-                let reply = produce::append(&node, prepared).await;
-                let answer = pieces::<ProduceRequest>(&header, &reply);
-                drop(room);
-                answer
-            });
-            // Polled here once, so that appends begin in the order of their requests, whatever polls them later.
-            match append.as_mut().now_or_never() {
-                Some(answer) if appends.is_empty() => {
-                    if send(&outbox, answer).await.is_err() {
-                        return;
-                    }
-                }
-                Some(answer) => appends.push_back(Box::pin(std::future::ready(answer))),
-                None => appends.push_back(append),
-            }
-            continue;
-        }
-        // Everything else sees what was written before it.
-        while let Some(answer) = appends.next().await {
-            if send(&outbox, answer).await.is_err() {
-                return;
-            }
-        }
-        let answer = answer(&node, &header, request).await;
-        drop(room);
-        if send(&outbox, answer).await.is_err() {
-            return;
-        }
-    }
-    while let Some(answer) = appends.next().await {
-        if send(&outbox, answer).await.is_err() {
-            return;
-        }
+impl From<SerialRequest> for Request {
+    fn from(request: SerialRequest) -> Self {
+        Self::Serial(request)
     }
 }
 
-async fn answer(node: &Node, header: &RequestHeader, request: Request) -> Answer {
-    match request {
-        // Handled by the caller, which lets appends overlap.
-        Request::Produce(request) => {
-            let reply = produce::append(node, produce::prepare(node, request, header.version).await).await;
-            pieces::<ProduceRequest>(header, &reply)
+type Answer = Result<Vec<Bytes>, Disconnected>;
+
+/// Runs until the queue closes or the connection does.
+pub(super) async fn run(
+    node: Arc<Node>,
+    mut queue: mpsc::Receiver<QueuedRequest>,
+    responses: ResponseSender,
+) {
+    // A closed connection leaves no client to inform.
+    let _ = answer_all(node, &mut queue, &responses).await;
+}
+
+async fn answer_all(
+    node: Arc<Node>,
+    queue: &mut mpsc::Receiver<QueuedRequest>,
+    responses: &ResponseSender,
+) -> Result<(), Disconnected> {
+    let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
+    loop {
+        let queued = tokio::select! {
+            biased;
+            Some(answer) = appends.next(), if !appends.is_empty() => {
+                send(responses, answer).await?;
+                continue;
+            }
+            queued = queue.recv(), if appends.len() < APPENDS => queued,
+        };
+        let Some(QueuedRequest { header, request, permit }) = queued else { break };
+        let request = match request {
+            Request::Serial(request) => request,
+            Request::Produce(request) => {
+                let prepared = produce::prepare(&node, request, header.version).await;
+                let node = Arc::clone(&node);
+                let mut append = Box::pin(async move {
+                    let reply = produce::append(&node, prepared).await;
+                    let answer = pieces::<ProduceRequest>(&header, &reply);
+                    drop(permit);
+                    answer
+                });
+                // The first poll here starts appends in the order of their requests, whichever is polled next.
+                match append.as_mut().now_or_never() {
+                    Some(answer) if appends.is_empty() => {
+                        send(responses, answer).await?;
+                    }
+                    Some(answer) => appends.push_back(Box::pin(std::future::ready(answer))),
+                    None => appends.push_back(append),
+                }
+                continue;
+            }
+        };
+        // All other requests see the appends before them.
+        while let Some(answer) = appends.next().await {
+            send(responses, answer).await?;
         }
-        Request::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
-        Request::FetchOffsets(request) => {
+        let answer = answer(&node, &header, request).await;
+        drop(permit);
+        send(responses, answer).await?;
+    }
+    while let Some(answer) = appends.next().await {
+        send(responses, answer).await?;
+    }
+    Ok(())
+}
+
+async fn answer(node: &Node, header: &RequestHeader, request: SerialRequest) -> Answer {
+    match request {
+        SerialRequest::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
+        SerialRequest::FetchOffsets(request) => {
             pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)
         }
-        Request::StoreOffset(request, stream) => {
+        SerialRequest::StoreOffset(request, stream) => {
             pieces::<UpdateConsumerOffsetRequest>(header, &offsets::store(node, &request, stream).await)
         }
-        Request::DeleteOffset(request) => {
+        SerialRequest::DeleteOffset(request) => {
             pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)
         }
-        Request::ListOffsets(request) => {
+        SerialRequest::ListOffsets(request) => {
             pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)
         }
     }
 }
 
-async fn send(outbox: &Outbox, answer: Answer) -> Result<(), Gone> {
-    outbox.send(answer?).await
+async fn send(responses: &ResponseSender, answer: Answer) -> Result<(), Disconnected> {
+    responses.send(answer?).await
 }

@@ -12,11 +12,11 @@ use crate::{
 };
 
 wire_enum! {
-    /// Which other cluster.
+    /// The other cluster of a mirror.
     pub enum MirrorSpec {
-        /// One that copies from or to this one.
+        /// A remote cluster, which copies from or to this one.
         0 => Remote(remote: RemoteCluster),
-        /// The one that this one copies from or to.
+        /// The home cluster, which this one copies from or to.
         1 => Home(home: HomeCluster),
     }
 }
@@ -25,7 +25,7 @@ wire_struct! {
     /// A remote cluster.
     #[derive(Default)]
     pub struct RemoteCluster {
-        /// Its id.
+        /// Id of the cluster.
         pub id: String,
     }
 }
@@ -34,18 +34,18 @@ wire_struct! {
     /// The home cluster.
     #[derive(Default)]
     pub struct HomeCluster {
-        /// Its id.
+        /// Id of the cluster.
         pub id: String,
-        /// Under which id it knows this cluster.
+        /// Id of this cluster on the home cluster.
         pub remote_id: String,
-        /// Address of its controller.
+        /// Address of the home cluster's controller.
         pub public_endpoint: String,
-        /// How to prove who we are.
+        /// Client certificate for the connection.
         pub client_tls: Option<ClientTls>,
     }
 }
 
-/// A client certificate, as PEM texts. The key never shows in `Debug`.
+/// A client certificate, as PEM texts. `Debug` leaves the key out.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct ClientTls {
     /// Name in the server's certificate.
@@ -83,48 +83,48 @@ impl Wire for ClientTls {
 }
 
 wire_struct! {
-    /// What the controller reports of a mirror.
+    /// Observed state of a mirror.
     #[derive(Default)]
     pub struct MirrorStatus {
-        /// Whether it is connected.
+        /// State of the connection.
         pub connection: ConnectionStatus,
-        /// How the controllers found together.
+        /// Pairing of the controllers.
         pub pairing_sc: PairingStatus,
-        /// How the data servers found together.
+        /// Pairing of the data servers.
         pub pairing_spu: PairingStatus,
-        /// When it was last seen, in milliseconds since the Unix epoch.
+        /// Time of the last contact, in milliseconds since the Unix epoch.
         pub last_seen_ms: u64,
     }
 }
 
 wire_enum! {
-    /// Whether a mirror is connected.
+    /// State of the connection to a mirror.
     #[derive(Copy, Hash, Default)]
     pub enum ConnectionStatus {
-        /// It is not.
+        /// Not connected.
         #[default]
         0 => Offline,
-        /// It is.
+        /// Connected.
         1 => Online,
     }
 }
 
 wire_enum! {
-    /// How two clusters found together.
+    /// State of the pairing of two clusters.
     #[derive(Default)]
     pub enum PairingStatus {
         /// Not tried yet.
         #[default]
         0 => Waiting,
-        /// They did.
+        /// The clusters are paired.
         1 => Successful,
-        /// They did not.
+        /// The pairing failed.
         2 => Failed,
         /// Switched off.
         3 => Disabled,
         /// The other cluster refused.
         4 => Unauthorized,
-        /// They did not, and this is why.
+        /// The pairing failed for a reason.
         5 => DetailFailure(reason: String),
     }
 }
@@ -134,7 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_key_never_shows() {
+    fn debug_leaves_the_client_key_out() {
         let tls = ClientTls {
             domain: "home.example".to_owned(),
             ca_cert: "ca".to_owned(),

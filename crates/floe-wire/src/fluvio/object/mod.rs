@@ -1,6 +1,7 @@
-//! Objects of the controller: topics, partitions, data servers and so on, each with a specification (what is wanted)
-//! and a status (what is).
+//! Objects of the controller: topics, partitions, data servers and so on, each with a specification (the desired
+//! state) and a status (the observed state).
 
+mod assignment;
 mod mirror;
 mod partition;
 mod smartmodule;
@@ -11,12 +12,14 @@ mod topic;
 
 use std::fmt::Debug;
 
+pub use assignment::{
+    HomeAssignment, HomePartition, HomeSpu, MirrorAssignment, PartitionAssignment, PartitionMirror,
+    RemoteAssignment, RemotePartition, ReplicaAssignment,
+};
 pub use mirror::{
     ClientTls, ConnectionStatus, HomeCluster, MirrorSpec, MirrorStatus, PairingStatus, RemoteCluster,
 };
-pub use partition::{
-    PartitionMirror, PartitionResolution, PartitionSpec, PartitionStatus, RemotePartition, ReplicaStatus,
-};
+pub use partition::{PartitionResolution, PartitionSpec, PartitionStatus, ReplicaStatus};
 pub use smartmodule::{
     SmartModuleMetadata, SmartModulePackage, SmartModuleParameter, SmartModuleSpec, SmartModuleSummary,
     SmartModuleVisibility, WasmFormat,
@@ -33,9 +36,8 @@ pub use table_format::{
     TableFormatStatus,
 };
 pub use topic::{
-    AddMirror, CleanupPolicy, Deduplication, HomeAssignment, HomePartition, HomeSpu, MirrorAssignment,
-    PartitionAssignment, RemoteAssignment, ReplicaAssignment, TopicCompression, TopicResolution, TopicSpec,
-    TopicStatus, TopicStorage, TopicUpdate,
+    AddMirror, CleanupPolicy, Deduplication, TopicCompression, TopicResolution, TopicSpec, TopicStatus,
+    TopicStorage, TopicUpdate,
 };
 
 use super::wire::Wire;
@@ -45,10 +47,10 @@ pub trait Object: Wire + Debug + Clone + PartialEq + Eq + Send + Sync + 'static 
     /// Name of the kind on the wire; case matters.
     const LABEL: &'static str;
 
-    /// What the controller reports of an object.
+    /// Observed state of an object.
     type Status: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 
-    /// What names an object that is to be deleted.
+    /// Key of an object in a delete request.
     type DeleteKey: Wire + Debug + Clone + PartialEq + Eq + Send + Sync;
 }
 

@@ -1,75 +1,51 @@
 //! Partitions. The object's name is `<topic>-<number>`: see [`PartitionName`](crate::fluvio::names::PartitionName).
 
-use super::topic::{CleanupPolicy, Deduplication, HomePartition, TopicCompression, TopicStorage};
-use crate::fluvio::wire::{wire_enum, wire_open_enum, wire_struct};
+use super::{
+    assignment::PartitionMirror,
+    topic::{CleanupPolicy, Deduplication, TopicCompression, TopicStorage},
+};
+use crate::fluvio::wire::{wire_open_enum, wire_struct};
 
 wire_struct! {
-    /// What a partition is to be. **Route by `leader`**: the status lags.
+    /// Desired state of a partition. **Route by `leader`**: the status lags behind.
     #[derive(Default)]
     pub struct PartitionSpec {
         /// Id of the data server that leads the partition.
         pub leader: i32,
-        /// Ids of all data servers that hold it, the leader included.
+        /// Ids of all data servers that hold a replica, the leader included.
         pub replicas: Vec<i32>,
-        /// As in the topic.
+        /// Cleanup policy of the topic.
         pub cleanup_policy: Option<CleanupPolicy> [4..],
-        /// As in the topic.
+        /// Storage sizes of the topic.
         pub storage: Option<TopicStorage> [4..],
-        /// As in the topic.
+        /// Codecs that the topic allows.
         pub compression: TopicCompression [6..],
-        /// As in the topic.
+        /// Deduplication of the topic.
         pub deduplication: Option<Deduplication> [12..],
-        /// As in the topic.
+        /// Whether the topic is a system topic.
         pub system: bool [13..],
-        /// If the partition is mirrored, where.
+        /// Other end of the partition, if it is mirrored.
         pub mirror: Option<PartitionMirror> [14..],
     }
 }
 
-wire_enum! {
-    /// Which end of a mirror a partition is.
-    pub enum PartitionMirror {
-        /// The far end.
-        0 => Remote(remote: RemotePartition),
-        /// The near end.
-        1 => Home(home: HomePartition),
-    }
-}
-
 wire_struct! {
-    /// The far end of one mirrored partition.
-    #[derive(Default)]
-    pub struct RemotePartition {
-        /// Id of the home cluster.
-        pub home_cluster: String,
-        /// Name of the home data server.
-        pub home_spu_key: String,
-        /// Id of the home data server.
-        pub home_spu_id: i32,
-        /// Address of the home data server.
-        pub home_spu_endpoint: String,
-        /// Whether records flow from home to here.
-        pub target: bool [18..],
-    }
-}
-
-wire_struct! {
-    /// What the controller reports of a partition: advisory, and behind the data servers.
+    /// Observed state of a partition: advisory, and behind the data servers.
     #[derive(Default)]
     pub struct PartitionStatus {
         /// Whether the partition can be used.
         pub resolution: PartitionResolution,
         /// The leader's replica.
         pub leader: ReplicaStatus,
-        /// How many replicas are in sync.
+        /// Number of in-sync replicas.
         pub live_replicas: u32,
         /// The followers' replicas.
         pub replicas: Vec<ReplicaStatus>,
-        /// Bytes on disk; -1 after an error, -2 if unknown.
+        /// Size on disk in bytes; -1 after an error, -2 if unknown.
         pub size: i64 [5..],
         /// Whether the partition is being deleted.
         pub is_being_deleted: bool,
-        /// First offset that is stored.
+        /// First stored offset.
         pub base_offset: i64 [16..],
     }
 }
@@ -78,12 +54,12 @@ wire_open_enum! {
     /// Whether a partition can be used.
     #[derive(Default)]
     pub enum PartitionResolution {
-        /// There is no leader.
+        /// The partition has no leader.
         #[default]
         0 => Offline,
-        /// Running.
+        /// The partition can be used.
         1 => Online,
-        /// The leader is gone and nobody can follow it.
+        /// The leader is offline and no replica can take over.
         2 => LeaderOffline,
         /// A new leader was found.
         3 => ElectionLeaderFound,
@@ -98,7 +74,7 @@ wire_struct! {
     pub struct ReplicaStatus {
         /// Id of the data server.
         pub spu: i32,
-        /// First offset that not all replicas in sync have.
+        /// High watermark: first offset that not all in-sync replicas have.
         pub high_watermark: i64,
         /// Offset of the next record.
         pub log_end_offset: i64,

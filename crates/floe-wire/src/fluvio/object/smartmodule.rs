@@ -1,4 +1,4 @@
-//! SmartModules that the cluster keeps.
+//! SmartModules stored in the cluster.
 
 use std::collections::BTreeMap;
 
@@ -10,11 +10,11 @@ wire_struct! {
     /// A module. This is its layout since version 10.
     #[derive(Default)]
     pub struct SmartModuleSpec {
-        /// Where it comes from. With this, the stored name is made of the package's.
+        /// Package and parameters. With a package, the controller derives the stored name from it.
         pub meta: Option<SmartModuleMetadata>,
-        /// In lists that asked for it, in place of the module itself.
+        /// Summary, which replaces the payload in lists that request it.
         pub summary: Option<SmartModuleSummary>,
-        /// What the payload is.
+        /// Format of the payload.
         pub format: WasmFormat,
         /// The **gzip**-compressed module.
         pub payload: Bytes,
@@ -22,12 +22,12 @@ wire_struct! {
 }
 
 wire_struct! {
-    /// Where a module comes from.
+    /// Package of a module, and its parameters.
     #[derive(Default)]
     pub struct SmartModuleMetadata {
-        /// Its package.
+        /// The package.
         pub package: SmartModulePackage,
-        /// Its parameters, by name.
+        /// Parameters by name.
         pub params: BTreeMap<String, SmartModuleParameter>,
     }
 }
@@ -36,33 +36,33 @@ wire_struct! {
     /// The package of a module.
     #[derive(Default)]
     pub struct SmartModulePackage {
-        /// Name.
+        /// Name of the package.
         pub name: String,
-        /// Who publishes it.
+        /// Group that publishes the package.
         pub group: String,
-        /// Semantic version.
+        /// Semantic version of the package.
         pub version: String,
         /// Semantic version of the interface.
         pub api_version: String,
-        /// What it does.
+        /// Description.
         pub description: Option<String>,
-        /// Its licence.
+        /// Licence.
         pub license: Option<String>,
-        /// Who sees it.
+        /// Visibility of the package.
         pub visibility: SmartModuleVisibility [19..],
-        /// Where its source is.
+        /// Address of the source repository.
         pub repository: Option<String>,
     }
 }
 
 wire_enum! {
-    /// Who sees a package.
+    /// Visibility of a package.
     #[derive(Copy, Hash, Default)]
     pub enum SmartModuleVisibility {
-        /// Its group.
+        /// Visible to its group.
         #[default]
         0 => Private,
-        /// Everybody.
+        /// Visible to all groups.
         1 => Public,
     }
 }
@@ -71,24 +71,24 @@ wire_struct! {
     /// A parameter that a module takes.
     #[derive(Default)]
     pub struct SmartModuleParameter {
-        /// What it is for.
+        /// Description of the parameter.
         pub description: Option<String>,
-        /// Whether it can be left out.
+        /// Whether the parameter is optional.
         pub optional: bool,
     }
 }
 
 wire_struct! {
-    /// What lists say of a module without its payload.
+    /// Summary of a module in lists without payload.
     #[derive(Copy, Default)]
     pub struct SmartModuleSummary {
-        /// Bytes of the payload.
+        /// Size of the payload in bytes.
         pub wasm_length: u32,
     }
 }
 
 wire_enum! {
-    /// What the payload of a module is.
+    /// Format of a module's payload.
     #[derive(Copy, Hash, Default)]
     pub enum WasmFormat {
         /// WebAssembly.

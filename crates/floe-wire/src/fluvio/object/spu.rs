@@ -1,4 +1,4 @@
-//! Data servers (SPUs), managed by the controller or registered by hand.
+//! Data servers (SPUs), managed by the cluster or registered by an administrator.
 
 use crate::{
     WireError,
@@ -10,56 +10,56 @@ use crate::{
 };
 
 wire_struct! {
-    /// What a data server is.
+    /// Desired state of a data server.
     #[derive(Default)]
     pub struct SpuSpec {
-        /// Its id, which partitions refer to.
+        /// Id that partitions refer to.
         pub id: i32,
-        /// Who runs it.
+        /// Owner of the server.
         pub spu_type: SpuType,
-        /// Where clients reach it.
+        /// Address for clients.
         pub public_endpoint: IngressEndpoint,
-        /// Where other servers reach it.
+        /// Address for other servers.
         pub private_endpoint: Endpoint,
-        /// The rack it is in.
+        /// Rack of the server.
         pub rack: Option<String>,
-        /// Where clients within the same network reach it.
+        /// Address for clients within the same network.
         pub public_endpoint_local: Option<Endpoint> [1..],
     }
 }
 
 wire_enum! {
-    /// Who runs a data server.
+    /// Owner of a data server.
     #[derive(Copy, Hash, Default)]
     pub enum SpuType {
-        /// The cluster.
+        /// Managed by the cluster.
         #[default]
         0 => Managed,
-        /// An administrator.
+        /// Registered by an administrator.
         1 => Custom,
     }
 }
 
 wire_struct! {
-    /// An address that clients reach through any of several hosts. Official clients take the first.
+    /// An address with several alternative hosts. Official clients use the first.
     #[derive(Default)]
     pub struct IngressEndpoint {
         /// Port.
         pub port: u16,
         /// Hosts; may be empty.
         pub ingress: Vec<IngressAddress>,
-        /// Not looked at by clients.
+        /// Ignored by clients.
         pub encryption: Encryption,
     }
 }
 
 wire_struct! {
-    /// A host. The name is preferred.
+    /// A host. Clients prefer the name.
     #[derive(Default)]
     pub struct IngressAddress {
-        /// Its name.
+        /// Name of the host.
         pub hostname: Option<String>,
-        /// Its address.
+        /// IP address of the host.
         pub ip: Option<String>,
     }
 }
@@ -70,15 +70,15 @@ wire_struct! {
     pub struct Endpoint {
         /// Port.
         pub port: u16,
-        /// Name or address.
+        /// Host name or IP address.
         pub host: String,
-        /// Not looked at by clients.
+        /// Ignored by clients.
         pub encryption: Encryption,
     }
 }
 
 wire_enum! {
-    /// Whether an address is encrypted, which nobody relies on.
+    /// Encryption of an address. Clients ignore it.
     #[derive(Copy, Hash, Default)]
     pub enum Encryption {
         /// Plain TCP.
@@ -90,14 +90,14 @@ wire_enum! {
 }
 
 wire_open_enum! {
-    /// Whether a data server is alive.
+    /// Observed state of a data server.
     #[derive(Default)]
     pub enum SpuStatus {
-        /// It is connected to the controller.
+        /// Connected to the controller.
         0 => Online,
-        /// It is not.
+        /// Not connected.
         1 => Offline,
-        /// It never was.
+        /// Never connected yet.
         #[default]
         2 => Init,
     }
@@ -107,29 +107,29 @@ wire_struct! {
     /// A data server that an administrator registers.
     #[derive(Default)]
     pub struct CustomSpuSpec {
-        /// Its id, which partitions refer to.
+        /// Id that partitions refer to.
         pub id: i32,
-        /// Where clients reach it.
+        /// Address for clients.
         pub public_endpoint: IngressEndpoint,
-        /// Where other servers reach it.
+        /// Address for other servers.
         pub private_endpoint: Endpoint,
-        /// The rack it is in.
+        /// Rack of the server.
         pub rack: Option<String>,
-        /// Where clients within the same network reach it.
+        /// Address for clients within the same network.
         pub public_endpoint_local: Option<Endpoint>,
     }
 }
 
-/// What names a registered data server that is to be deleted.
+/// Key of a registered data server in a delete request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CustomSpuKey {
-    /// The name of the object.
+    /// Name of the object.
     Name(String),
-    /// The id of the server.
+    /// Id of the server.
     Id(i32),
 }
 
-/// Unlike other enums, tagged with a string.
+/// Encodes the tag as a string, unlike other enums.
 impl Wire for CustomSpuKey {
     fn encode(&self, output: &mut Output, version: i16) -> Result<(), WireError> {
         match self {
@@ -148,7 +148,7 @@ impl Wire for CustomSpuKey {
         match input.string()?.as_str() {
             "Name" => String::decode(input, version).map(Self::Name),
             "Id" => i32::decode(input, version).map(Self::Id),
-            other => Err(input.malformed(format!("a data server cannot be named by {other:?}"))),
+            other => Err(input.malformed(format!("{other:?} is not a kind of data server key"))),
         }
     }
 }

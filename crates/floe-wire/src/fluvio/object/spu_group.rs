@@ -1,76 +1,76 @@
-//! Groups of data servers that the cluster runs by itself.
+//! Groups of data servers that the cluster manages.
 
 use crate::fluvio::wire::{wire_enum, wire_struct};
 
 wire_struct! {
-    /// What a group is to be.
+    /// Desired state of a group.
     #[derive(Default)]
     pub struct SpuGroupSpec {
-        /// How many data servers.
+        /// Number of data servers.
         pub replicas: u16,
-        /// Least id of them.
+        /// Least id of the data servers.
         pub min_id: i32,
-        /// The rack they are in.
+        /// Rack of the data servers.
         pub rack: Option<String>,
-        /// How they replicate.
+        /// Replication settings.
         pub replication: Option<ReplicationConfig>,
-        /// Where they store.
+        /// Storage settings.
         pub storage: Option<StorageConfig>,
-        /// Their environment.
+        /// Environment variables of the data servers.
         pub env: Vec<EnvironmentVariable>,
     }
 }
 
 wire_struct! {
-    /// How data servers replicate.
+    /// Replication settings of data servers.
     #[derive(Copy, Default)]
     pub struct ReplicationConfig {
-        /// Least number of replicas in sync.
+        /// Least number of in-sync replicas.
         pub in_sync_replica_min: Option<u16>,
     }
 }
 
 wire_struct! {
-    /// Where data servers store.
+    /// Storage settings of data servers.
     #[derive(Default)]
     pub struct StorageConfig {
-        /// Folder.
+        /// Directory of the log files.
         pub log_dir: Option<String>,
-        /// Size, as a text with a unit.
+        /// Size limit, as a text with a unit.
         pub size: Option<String>,
     }
 }
 
 wire_struct! {
-    /// A variable of the environment.
+    /// An environment variable.
     #[derive(Default)]
     pub struct EnvironmentVariable {
-        /// Its name.
+        /// Name of the variable.
         pub name: String,
-        /// Its value.
+        /// Value of the variable.
         pub value: String,
     }
 }
 
 wire_struct! {
-    /// What the controller reports of a group.
+    /// Observed state of a group.
     #[derive(Default)]
     pub struct SpuGroupStatus {
-        /// Whether the group is in use.
+        /// Resolution of the group.
         pub resolution: SpuGroupResolution,
-        /// Why it is not.
+        /// Reason of the resolution.
         pub reason: Option<String>,
     }
 }
 
 wire_enum! {
-    /// Whether a group is in use.
+    /// Resolution of a group.
     #[derive(Copy, Hash, Default)]
     pub enum SpuGroupResolution {
         /// Just created.
         #[default]
         0 => Init,
-        /// The specification makes no sense.
+        /// The specification is invalid.
         1 => Invalid,
         /// In use.
         2 => Reserved,

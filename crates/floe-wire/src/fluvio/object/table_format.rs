@@ -1,53 +1,53 @@
-//! Table formats: how a command line shows records as a table.
+//! Table formats, by which the Fluvio command line shows records as a table.
 
 use crate::fluvio::wire::{wire_enum, wire_struct};
 
 wire_struct! {
-    /// A table.
+    /// Specification of a table.
     #[derive(Default)]
     pub struct TableFormatSpec {
-        /// Its name.
+        /// Name of the table format.
         pub name: String,
-        /// What records look like.
+        /// Format of the records.
         pub input_format: Option<DataFormat>,
-        /// Its columns.
+        /// Columns of the table.
         pub columns: Option<Vec<TableFormatColumn>>,
-        /// A module that records go through first.
+        /// SmartModule that processes the records first.
         pub smartmodule: Option<String>,
     }
 }
 
 wire_enum! {
-    /// What records look like.
+    /// Format of records.
     #[derive(Copy, Hash, Default)]
     pub enum DataFormat {
-        /// One JSON object each.
+        /// One JSON object per record.
         #[default]
         0 => Json,
     }
 }
 
 wire_struct! {
-    /// A column.
+    /// A column of a table.
     #[derive(Default)]
     pub struct TableFormatColumn {
-        /// Its heading.
+        /// Heading of the column.
         pub header_label: Option<String>,
-        /// Its width.
+        /// Width of the column.
         pub width: Option<String>,
-        /// Its alignment.
+        /// Alignment of the column.
         pub alignment: Option<ColumnAlignment>,
-        /// Which field of the record it shows.
+        /// Path of the field to show.
         pub key_path: String,
-        /// How it shows it.
+        /// Format of the field.
         pub format: Option<String>,
-        /// Whether it is shown.
+        /// Whether the column is shown.
         pub display: Option<bool>,
-        /// Whether its values tell rows apart.
+        /// Whether the column identifies rows.
         pub primary_key: Option<bool>,
-        /// Background of its heading.
+        /// Background colour of the heading.
         pub header_background: Option<ColumnColor>,
-        /// Text of its heading.
+        /// Text colour of the heading.
         pub header_text: Option<ColumnColor>,
     }
 }
@@ -81,24 +81,24 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// What the controller reports of a table format.
+    /// Observed state of a table format.
     #[derive(Default)]
     pub struct TableFormatStatus {
-        /// Whether it is in use.
+        /// Resolution of the table format.
         pub resolution: TableFormatResolution,
-        /// Why it is not.
+        /// Reason of the resolution.
         pub reason: Option<String>,
     }
 }
 
 wire_enum! {
-    /// Whether a table format is in use.
+    /// Resolution of a table format.
     #[derive(Copy, Hash, Default)]
     pub enum TableFormatResolution {
         /// Just created.
         #[default]
         0 => Init,
-        /// The specification makes no sense.
+        /// The specification is invalid.
         1 => Invalid,
         /// In use.
         2 => Running,

@@ -1,132 +1,34 @@
-//! Topics.
+//! Topics: desired state, observed state and changes.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use super::partition::PartitionMirror;
+use super::assignment::{PartitionMirror, ReplicaAssignment};
 use crate::fluvio::wire::{wire_enum, wire_open_enum, wire_struct};
 
 wire_struct! {
-    /// What a topic is to be.
+    /// Desired state of a topic.
     #[derive(Default)]
     pub struct TopicSpec {
-        /// How many partitions, and where their replicas are.
+        /// Partitions, and the assignment of their replicas.
         pub replicas: ReplicaAssignment,
-        /// When old records are removed; the server's default (seven days) if `None`.
+        /// Retention of old records; the server's default (seven days) if `None`.
         pub cleanup_policy: Option<CleanupPolicy> [3..],
-        /// Sizes of files; the server's defaults if `None`.
+        /// Size limits; the server's defaults if `None`.
         pub storage: Option<TopicStorage> [4..],
-        /// Which codecs are allowed.
+        /// Allowed codecs.
         pub compression: TopicCompression [6..],
-        /// How repeated records are recognised, if at all.
+        /// Deduplication settings, if the topic deduplicates.
         pub deduplication: Option<Deduplication> [12..],
-        /// Hidden from ordinary lists, and deleted only by force.
+        /// Whether the topic is hidden from ordinary lists and deleted only by force.
         pub system: bool [13..],
     }
 }
 
 wire_enum! {
-    /// How replicas of a topic are assigned to data servers.
-    pub enum ReplicaAssignment {
-        /// By the creator, partition by partition.
-        0 => Assigned(partitions: Vec<PartitionAssignment>),
-        /// By the controller.
-        1 => Computed {
-            /// How many partitions.
-            partitions: u32,
-            /// How many replicas of each.
-            replication_factor: u32,
-            /// Whether all replicas may share a rack.
-            ignore_rack: bool,
-        },
-        /// As a copy between clusters.
-        2 => Mirror(assignment: MirrorAssignment),
-    }
-}
-
-impl Default for ReplicaAssignment {
-    fn default() -> Self {
-        Self::Computed { partitions: 1, replication_factor: 1, ignore_rack: false }
-    }
-}
-
-wire_struct! {
-    /// The replicas of one partition.
-    #[derive(Default)]
-    pub struct PartitionAssignment {
-        /// Number of the partition.
-        pub id: u32,
-        /// Ids of data servers; the first is preferred as leader.
-        pub replicas: Vec<i32>,
-        /// If the partition is mirrored, where.
-        pub mirror: Option<PartitionMirror> [14..],
-    }
-}
-
-wire_enum! {
-    /// Which end of a mirror this cluster is.
-    pub enum MirrorAssignment {
-        /// The far end.
-        0 => Remote(remote: RemoteAssignment),
-        /// The near end.
-        1 => Home(home: HomeAssignment),
-    }
-}
-
-wire_struct! {
-    /// The far end of a mirrored topic.
-    #[derive(Default)]
-    pub struct RemoteAssignment {
-        /// Id of the home cluster.
-        pub home_cluster: String,
-        /// The home cluster's data servers, one for each partition.
-        pub home_spus: Vec<HomeSpu>,
-        /// Whether records flow from home to here.
-        pub target: bool [18..],
-    }
-}
-
-wire_struct! {
-    /// A data server of a home cluster.
-    #[derive(Default)]
-    pub struct HomeSpu {
-        /// Its id.
-        pub id: i32,
-        /// Its name.
-        pub key: String,
-        /// Its address.
-        pub endpoint: String,
-    }
-}
-
-wire_struct! {
-    /// The near end of a mirrored topic.
-    #[derive(Default)]
-    pub struct HomeAssignment {
-        /// One for each remote cluster.
-        pub partitions: Vec<HomePartition>,
-        /// Whether records flow from here to the remote clusters.
-        pub source: bool [18..],
-    }
-}
-
-wire_struct! {
-    /// The near end of one mirrored partition.
-    #[derive(Default)]
-    pub struct HomePartition {
-        /// Id of the remote cluster.
-        pub remote_cluster: String,
-        /// Partition there, as `<topic>-<number>`.
-        pub remote_replica: String,
-        /// Whether records flow from here to there.
-        pub source: bool [18..],
-    }
-}
-
-wire_enum! {
-    /// When old records are removed.
+    /// Retention of old records.
     #[derive(Copy)]
     pub enum CleanupPolicy {
-        /// Whole segments, by age.
+        /// Removal of whole segments by age.
         0 => Segment {
             /// Age in seconds; at least 10.
             time_in_seconds: u32,
@@ -135,18 +37,18 @@ wire_enum! {
 }
 
 wire_struct! {
-    /// Sizes of a topic's files.
+    /// Size limits of a topic.
     #[derive(Copy, Default)]
     pub struct TopicStorage {
-        /// Bytes of one segment; at least 1,024, by default 1 GiB.
+        /// Size of one segment in bytes; at least 1,024, by default 1 GiB.
         pub segment_size: Option<u32>,
-        /// Bytes of one partition; at least 2,048 and one segment, by default 100 GiB.
+        /// Size limit of one partition in bytes; at least 2,048 and one segment, by default 100 GiB.
         pub max_partition_size: Option<u64>,
     }
 }
 
 wire_open_enum! {
-    /// Which codecs a topic allows. The numbers are **not** those in the attributes of a batch.
+    /// Codecs that a topic allows. The numbers are **not** those in the attributes of a batch.
     #[derive(Default)]
     pub enum TopicCompression {
         /// Only uncompressed batches.
@@ -157,7 +59,7 @@ wire_open_enum! {
         2 => Snappy,
         /// Only lz4.
         3 => Lz4,
-        /// Whatever the producer chooses.
+        /// Any codec.
         #[default]
         4 => Any,
         /// Only zstd.
@@ -166,37 +68,37 @@ wire_open_enum! {
 }
 
 wire_struct! {
-    /// How repeated records are recognised.
+    /// Deduplication settings.
     #[derive(Default)]
     pub struct Deduplication {
-        /// How many records to remember.
+        /// Number of records to remember.
         pub count: u64,
-        /// How long to remember them.
+        /// Time to remember a record.
         pub age: Option<Duration>,
-        /// Name of the SmartModule that does it.
+        /// Name of the SmartModule that detects duplicates.
         pub uses: String,
-        /// Its parameters.
+        /// Parameters of the SmartModule.
         pub with: BTreeMap<String, String>,
     }
 }
 
 wire_struct! {
-    /// What the controller reports of a topic.
+    /// Observed state of a topic.
     #[derive(Default)]
     pub struct TopicStatus {
-        /// Where the topic is in its life.
+        /// Stage of the topic's life cycle.
         pub resolution: TopicResolution,
-        /// Data servers of each partition.
+        /// Ids of the data servers of each partition.
         pub replica_map: BTreeMap<u32, Vec<i32>>,
         /// Mirrors of each partition.
         pub mirror_map: BTreeMap<u32, PartitionMirror> [14..],
-        /// Why the resolution is what it is.
+        /// Reason of the resolution.
         pub reason: String,
     }
 }
 
 wire_open_enum! {
-    /// Where a topic is in its life.
+    /// Stage of a topic's life cycle.
     #[derive(Default)]
     pub enum TopicResolution {
         /// Just created.
@@ -204,9 +106,9 @@ wire_open_enum! {
         0 => Init,
         /// Valid, waiting for replicas.
         1 => Pending,
-        /// There are too few data servers.
+        /// The cluster has too few data servers.
         2 => InsufficientResources,
-        /// The specification makes no sense.
+        /// The specification is invalid.
         3 => InvalidConfig,
         /// All replicas are assigned.
         4 => Provisioned,
@@ -220,7 +122,7 @@ wire_enum! {
     pub enum TopicUpdate {
         /// More partitions; only for [`ReplicaAssignment::Computed`].
         0 => AddPartition {
-            /// How many more.
+            /// Number of partitions to add.
             count: u32,
         },
         /// One more remote cluster.
@@ -234,7 +136,7 @@ wire_struct! {
     pub struct AddMirror {
         /// Id of the remote cluster.
         pub remote_cluster: String,
-        /// Whether records flow from home to there.
+        /// Whether records flow from the home cluster to the remote one.
         pub home_to_mirror: bool,
     }
 }

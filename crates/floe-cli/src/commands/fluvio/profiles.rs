@@ -1,0 +1,97 @@
+//! `floe profile import fluvio`: profiles of the official Fluvio tools.
+
+use std::{
+    fs,
+    io::{self, Write as _},
+    path::Path,
+};
+
+use floe::{config::ConfigFile, engine::fluvio::profile::ProfileFile, url::shown};
+use serde_json::json;
+
+use crate::{
+    exit::{Failure, Outcome},
+    format::OutputFormat,
+    output::{amount, print_document},
+    platform::create_private,
+};
+
+/// Imports every profile of `source`, or of the default file, into the user configuration file.
+pub(crate) fn import(
+    format: OutputFormat,
+    mut user: ConfigFile,
+    source: Option<&Path>,
+    overwrite: bool,
+) -> Outcome {
+    let source = match source {
+        Some(path) => ProfileFile::load(path)?,
+        None => ProfileFile::load_default()?,
+    };
+    let existing: Vec<_> = source.names().filter(|name| user.profile(name).is_some()).collect();
+    if !existing.is_empty() && !overwrite {
+        return Err(Failure::usage(format!("these profiles exist: {}", existing.join(", ")))
+            .with_hint("add --overwrite to replace their URLs"));
+    }
+    let directory = user.path().with_file_name("tls");
+    let mut imported = Vec::new();
+    for name in source.names() {
+        let mut url = source.url(Some(name))?;
+        for (option, value) in &mut url.options {
+            if value.trim_start().starts_with("-----BEGIN") {
+                *value = store_pem(&directory, name, option, value)?;
+            }
+        }
+        user.set_profile(name, &url.with_options())?;
+        imported.push((name.to_owned(), shown(&url.with_options())));
+    }
+    // Saved last, so that an earlier failure leaves the profiles unchanged.
+    user.save()?;
+    report(format, &imported, &source, &user)
+}
+
+fn report(
+    format: OutputFormat,
+    imported: &[(String, String)],
+    source: &ProfileFile,
+    user: &ConfigFile,
+) -> Outcome {
+    let document = json!({
+        "imported": imported.iter().map(|(name, url)| json!({ "name": name, "url": url })).collect::<Vec<_>>(),
+        "from": source.path().display().to_string(),
+        "file": user.path().display().to_string(),
+    });
+    let mut text: String = imported.iter().map(|(name, url)| format!("{name}: {url}\n")).collect();
+    text.push_str(&format!(
+        "imported {} from {} into {}\n",
+        amount::count(imported.len() as u64, "profile"),
+        source.path().display(),
+        user.path().display()
+    ));
+    if let Some(current) = source.current() {
+        text.push_str(&format!("to use one: floe profile use {current}\n"));
+    }
+    print_document(format, &document, &text)
+}
+
+/// Writes a PEM text to a file that only the user may read, and returns its path.
+fn store_pem(directory: &Path, profile: &str, option: &str, pem: &str) -> Outcome<String> {
+    // A profile name may contain separators and other characters that a file name must not.
+    let safe: String = profile
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
+        .collect();
+    let path = directory.join(format!("{safe}-{option}.pem"));
+    let failed = |error: io::Error| Failure::io(format!("cannot write {}", path.display()), &error);
+    fs::create_dir_all(directory).map_err(failed)?;
+    // Opening an existing file would keep its permissions.
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let mut file = create_private(&path).map_err(failed)?;
+    file.write_all(pem.as_bytes()).map_err(failed)?;
+    let path = path.to_str().ok_or_else(|| {
+        Failure::usage(format!("the path {} is not UTF-8, which a URL requires", path.display()))
+    })?;
+    Ok(path.to_owned())
+}

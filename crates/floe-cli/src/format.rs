@@ -1,0 +1,24 @@
+//! `--output`: the format of results and errors.
+
+use clap::ValueEnum;
+
+/// Format of results on standard output, and of errors on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Plain text
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// One JSON object per line
+    Jsonl,
+    /// Aligned columns with headings
+    Table,
+}
+
+impl OutputFormat {
+    /// Whether a program parses the result, so that errors are JSON too.
+    pub(crate) fn is_json(self) -> bool {
+        matches!(self, Self::Json | Self::Jsonl)
+    }
+}

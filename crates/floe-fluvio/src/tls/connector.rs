@@ -1,0 +1,422 @@
+//! TLS over rustls.
+
+use std::{fmt, sync::Arc};
+
+use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream};
+use rustls_native_certs::{CertificateResult, load_native_certs};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{
+        self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        crypto::{CryptoProvider, ring},
+        pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
+    },
+};
+
+use super::{Pem, TlsOptions, invalid};
+
+/// Wraps plain connections in TLS.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    connector: TlsConnector,
+    domain: Option<Arc<str>>,
+}
+
+impl Tls {
+    /// Reads certificates and keys.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for what cannot be read or does not belong together.
+    pub(crate) fn new(options: &TlsOptions) -> Result<Self> {
+        let provider = Arc::new(ring::default_provider());
+        let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| invalid(format!("TLS cannot be set up: {error}")))?;
+        let config = match (&options.ca, options.verify) {
+            (Some(ca), true) => config.with_root_certificates(authorities(ca)?),
+            (None, false) => {
+                config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
+            }
+            (None, true) => config.with_root_certificates(system_authorities(load_native_certs())?),
+            (Some(_), false) => {
+                return Err(invalid("ca has no effect with verify=no: leave out one of them".to_owned()));
+            }
+        };
+        let config = match (&options.cert, &options.key) {
+            (None, None) => config.with_no_client_auth(),
+            (Some(cert), Some(key)) => {
+                let key = PrivateKeyDer::from_pem_slice(&key.read("client key")?)
+                    .map_err(|error| invalid(format!("the client key cannot be used: {error}")))?;
+                config
+                    .with_client_auth_cert(certificates(cert, "client certificate")?, key)
+                    .map_err(|error| invalid(format!("client certificate and key cannot be used: {error}")))?
+            }
+            (Some(_), None) => return Err(invalid("cert needs key".to_owned())),
+            (None, Some(_)) => return Err(invalid("key needs cert".to_owned())),
+        };
+        let domain = options.domain.as_deref().map(Arc::from);
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), domain })
+    }
+
+    /// Does the handshake with a server. `host` is the address that was dialled, `object` the server's name within the
+    /// domain, if it has one. The caller sets a deadline: a plain server would wait for more bytes for ever.
+    ///
+    /// # Errors
+    /// [`ErrorKind::TlsFailed`], without effect.
+    pub(crate) async fn wrap(
+        &self,
+        stream: Box<dyn Stream>,
+        host: &str,
+        object: Option<&str>,
+    ) -> Result<Box<dyn Stream>> {
+        let name = match (&self.domain, object) {
+            (Some(domain), Some(object)) => format!("{object}.{domain}"),
+            (Some(domain), None) => domain.to_string(),
+            (None, _) => host.to_owned(),
+        };
+        let server = ServerName::try_from(name.clone())
+            .map_err(|error| invalid(format!("{name:?} is no name for a TLS server: {error}")))?;
+        match self.connector.connect(server, stream).await {
+            Ok(stream) => Ok(Box::new(stream)),
+            Err(error) => Err(failed(&name, error)),
+        }
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").field("domain", &self.domain).finish_non_exhaustive()
+    }
+}
+
+/// The error of a connection that the server closed because it rejects the client's certificate. A server rejects only
+/// after the client's side of the handshake is done.
+pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
+    use rustls::AlertDescription as Alert;
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())?;
+    let rustls::Error::AlertReceived(alert) = cause else { return None };
+    let message = match alert {
+        Alert::CertificateRequired | Alert::NoCertificate => {
+            "the server asks for a client certificate: give cert=FILE and key=FILE".to_owned()
+        }
+        Alert::BadCertificate
+        | Alert::UnsupportedCertificate
+        | Alert::CertificateRevoked
+        | Alert::CertificateExpired
+        | Alert::CertificateUnknown
+        | Alert::UnknownCA
+        | Alert::AccessDenied
+        | Alert::DecryptError
+        | Alert::HandshakeFailure => format!("the server rejected the client certificate: {cause}"),
+        _ => return None,
+    };
+    Some(Error::new(ErrorKind::TlsFailed, message))
+}
+
+fn failed(name: &str, error: std::io::Error) -> Error {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    // A connection that only ends may belong to a server that restarts; a rejected certificate stays rejected.
+    let (message, passes) = match cause {
+        Some(rustls::Error::InvalidMessage(problem)) => {
+            (format!("{name} does not speak TLS ({problem:?}); is it a plaintext port?"), false)
+        }
+        Some(cause) => (format!("TLS certificate verification failed for {name}: {cause}"), false),
+        None => (format!("the connection to {name} ended within the TLS handshake: {error}"), true),
+    };
+    Error::new(ErrorKind::TlsFailed, message)
+        .with_retriable(passes)
+        .with_effect(Effect::None)
+        .with_source(error)
+}
+
+fn certificates(pem: &Pem, what: &str) -> Result<Vec<CertificateDer<'static>>> {
+    let text = pem.read(what)?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match found {
+        Ok(found) if !found.is_empty() => Ok(found),
+        Ok(_) => Err(invalid(format!("the {what} {pem:?} holds no certificate"))),
+        Err(error) => Err(invalid(format!("the {what} {pem:?} cannot be used: {error}"))),
+    }
+}
+
+fn authorities(pem: &Pem) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(pem, "authority")? {
+        store
+            .add(certificate)
+            .map_err(|error| invalid(format!("the authority {pem:?} cannot be used: {error}")))?;
+    }
+    Ok(store)
+}
+
+/// The certificate authorities that the operating system trusts. Unreadable ones are left out.
+fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    let (_, refused) = store.add_parsable_certificates(found.certs);
+    let problem = found.errors.into_iter().next();
+    if !store.is_empty() {
+        tracing::debug!(
+            trusted = store.len(),
+            refused,
+            ?problem,
+            "loaded the system's certificate authorities"
+        );
+        return Ok(store);
+    }
+    let error = invalid(
+        "this system has no certificate authorities to trust: give ca=FILE, or verify=no to accept any certificate"
+            .to_owned(),
+    );
+    Err(match problem {
+        Some(problem) => error.with_source(problem),
+        None => error,
+    })
+}
+
+/// Accepts any certificate, for `verify=no`. Handshake signatures are still checked.
+#[derive(Debug)]
+struct AnyServer(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use tokio_rustls::{
+        TlsAcceptor,
+        rustls::{ServerConfig, server::WebPkiClientVerifier},
+    };
+
+    use super::{super::is_alert, *};
+
+    struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+    impl Authority {
+        fn new() -> Self {
+            let mut params = CertificateParams::new(Vec::new()).unwrap();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        }
+
+        fn pem(&self) -> Pem {
+            Pem::Inline(self.0.pem())
+        }
+
+        /// Certificate and key for a name.
+        fn vouch(&self, name: &str, expired: bool) -> (String, String) {
+            let key = KeyPair::generate().unwrap();
+            let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+            if expired {
+                params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+                params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+            }
+            (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
+        }
+    }
+
+    fn acceptor((cert, key): (String, String), clients: Option<&Authority>) -> TlsAcceptor {
+        let provider = Arc::new(ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .unwrap();
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let roots = Arc::new(authorities(&authority.pem()).unwrap());
+                builder.with_client_cert_verifier(
+                    WebPkiClientVerifier::builder_with_provider(roots, provider).build().unwrap(),
+                )
+            }
+        };
+        let certificates = certificates(&Pem::Inline(cert), "server").unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(certificates, key).unwrap()))
+    }
+
+    async fn talk(options: &TlsOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
+        talk_over(&Tls::new(options)?, acceptor, object).await
+    }
+
+    fn trusting_roots(roots: RootCertStore) -> Tls {
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Tls { connector: TlsConnector::from(Arc::new(config)), domain: None }
+    }
+
+    /// Shakes hands and sends one byte each way.
+    async fn talk_over(tls: &Tls, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
+        let (near, far) = duplex(1 << 16);
+        let server = tokio::spawn(async move {
+            let mut stream = acceptor.accept(far).await?;
+            let byte = stream.read_u8().await?;
+            stream.write_u8(byte + 1).await?;
+            stream.flush().await
+        });
+        let mut stream = tls.wrap(Box::new(near), "sc.example", object).await?;
+        let exchange = async {
+            stream.write_u8(1).await?;
+            stream.flush().await?;
+            stream.read_u8().await
+        };
+        let answer = exchange.await.map_err(|error| refusal(&error).expect("a refusal"))?;
+        assert_eq!(answer, 2);
+        server.await.unwrap().unwrap();
+        Ok(())
+    }
+
+    fn trusting(authority: &Authority) -> TlsOptions {
+        TlsOptions { ca: Some(authority.pem()), ..TlsOptions::default() }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_its_authority_vouches_for_is_trusted() {
+        let authority = Authority::new();
+        talk(&trusting(&authority), acceptor(authority.vouch("sc.example", false), None), None)
+            .await
+            .unwrap();
+        // With a domain, the name of the host does not matter.
+        let options = TlsOptions { domain: Some("fluvio.local".to_owned()), ..trusting(&authority) };
+        talk(&options, acceptor(authority.vouch("fluvio.local", false), None), None).await.unwrap();
+        let spu = acceptor(authority.vouch("*.fluvio.local", false), None);
+        talk(&options, spu, Some("custom-spu-5001")).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn everybody_else_is_not() {
+        let (authority, other) = (Authority::new(), Authority::new());
+        let options = trusting(&authority);
+        for (why, certificate) in [
+            ("another authority", other.vouch("sc.example", false)),
+            ("another name", authority.vouch("other.example", false)),
+            ("expired", authority.vouch("sc.example", true)),
+        ] {
+            let error = talk(&options, acceptor(certificate, None), None).await.unwrap_err();
+            assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{why}: {error}");
+        }
+        let anybody = TlsOptions { verify: false, ..TlsOptions::default() };
+        talk(&anybody, acceptor(other.vouch("elsewhere", true), None), None).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+        let authority = Authority::new();
+        let server = || acceptor(authority.vouch("sc.example", false), Some(&authority));
+        let error = talk(&trusting(&authority), server(), None).await.unwrap_err();
+        assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{error}");
+        assert!(error.message().contains("cert=FILE"), "{error}");
+        let (cert, key) = authority.vouch("me", false);
+        let (cert, key) = (Some(Pem::Inline(cert)), Some(Pem::Inline(key)));
+        let options = TlsOptions { cert, key, ..trusting(&authority) };
+        talk(&options, server(), None).await.unwrap();
+        assert!(!format!("{options:?}").contains("PRIVATE"), "{options:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_plain_server_is_recognised_or_times_out() {
+        let tls = Tls::new(&trusting(&Authority::new())).unwrap();
+        let (near, mut far) = duplex(1 << 16);
+        far.write_all(b"\0\0\0\x04\0\0\0\x01").await.unwrap();
+        let error = tls.wrap(Box::new(near), "sc.example", None).await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::TlsFailed);
+        assert!(error.message().contains("plain"), "{error}");
+        let (near, _far) = duplex(1 << 16);
+        let silent = tls.wrap(Box::new(near), "sc.example", None);
+        assert!(tokio::time::timeout(Duration::from_secs(5), silent).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_authorities_of_the_system_are_trusted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("certificates.pem");
+        let (known, unknown) = (Authority::new(), Authority::new());
+        std::fs::write(&file, known.0.pem()).unwrap();
+        let load = || rustls_native_certs::load_certs_from_paths(Some(&file), None);
+        assert_eq!(system_authorities(load()).unwrap().len(), 1);
+        for (authority, trusted) in [(known, true), (unknown, false)] {
+            let tls = trusting_roots(system_authorities(load()).unwrap());
+            let server = acceptor(authority.vouch("sc.example", false), None);
+            assert_eq!(talk_over(&tls, server, None).await.is_ok(), trusted);
+        }
+        // What cannot be used is passed over, unless nothing is left.
+        std::fs::write(&file, "").unwrap();
+        let error = system_authorities(load()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains("ca=FILE"), "{error}");
+        std::fs::remove_file(&file).unwrap();
+        let error = system_authorities(load()).unwrap_err();
+        assert!(std::error::Error::source(&error).is_some(), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_plain_client_on_a_tls_port_is_told() {
+        let authority = Authority::new();
+        let acceptor = acceptor(authority.vouch("sc.example", false), None);
+        let (mut near, far) = duplex(1 << 16);
+        near.write_all(b"\0\0\0\x04\0\x12\0\0").await.unwrap();
+        assert!(acceptor.accept(far).await.is_err());
+        let mut answer = [0; 4];
+        near.read_exact(&mut answer).await.unwrap();
+        assert!(is_alert(answer), "{answer:?}");
+        assert!(!is_alert([0, 0, 0, 4]));
+    }
+
+    #[test]
+    fn settings_that_make_no_sense_are_refused() {
+        let ca = Some(Authority::new().pem());
+        let some = || Some(Pem::Inline("x".to_owned()));
+        for (options, expected) in [
+            (TlsOptions { ca: ca.clone(), verify: false, ..TlsOptions::default() }, "verify"),
+            (TlsOptions { ca: ca.clone(), cert: some(), ..TlsOptions::default() }, "needs key"),
+            (TlsOptions { ca: ca.clone(), key: some(), ..TlsOptions::default() }, "needs cert"),
+            (TlsOptions { ca: ca.clone(), cert: some(), key: some(), ..TlsOptions::default() }, "client key"),
+            (TlsOptions { ca: some(), ..TlsOptions::default() }, "no certificate"),
+            (TlsOptions { ca: Some("/no/such/file".into()), ..TlsOptions::default() }, "cannot be read"),
+        ] {
+            let error = Tls::new(&options).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+            assert!(error.message().contains(expected), "{error}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Unix systems: directory syncs and the limit of open files, and positional reads and writes without Linux's fast
+//! paths.
+
+use std::{fs::File, io, path::Path};
+#[cfg(any(test, not(target_os = "linux")))]
+use std::{io::IoSlice, os::unix::fs::FileExt};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+#[cfg(any(test, not(target_os = "linux")))]
+use super::gather::write_gathered;
+
+/// `OPEN_MAX` of macOS: the highest soft limit that it accepts where the hard limit says "unlimited".
+const OPEN_MAX: u64 = 10_240;
+
+/// Raises the soft limit of open files to the hard one, or to [`OPEN_MAX`] if the system refuses that.
+pub(in crate::disk) fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current == limit.maximum {
+        return;
+    }
+    let raise = |current| setrlimit(Resource::Nofile, Rlimit { current, maximum: limit.maximum });
+    let raised = raise(limit.maximum).or_else(|error| {
+        if limit.current.is_some_and(|current| current < OPEN_MAX) {
+            raise(Some(OPEN_MAX))
+        } else {
+            Err(error)
+        }
+    });
+    // Best effort: with few open files the store only works slower.
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files was not raised");
+    }
+}
+
+pub(in crate::disk) fn sync_dir(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+pub(in crate::disk) fn write_vectored_at(
+    file: &File,
+    slices: &[IoSlice<'_>],
+    position: u64,
+) -> io::Result<usize> {
+    write_gathered(slices, |bytes| retry_interrupted(|| file.write_at(bytes, position)))
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+pub(in crate::disk) fn read_at(file: &File, into: &mut [u8], position: u64) -> io::Result<usize> {
+    retry_interrupted(|| file.read_at(into, position))
+}
+
+/// Returns None: there is no read that is certain not to wait for the device.
+#[cfg(any(test, not(target_os = "linux")))]
+pub(in crate::disk) fn read_cached_at(
+    _file: &File,
+    _into: &mut [u8],
+    _position: u64,
+) -> io::Result<Option<usize>> {
+    Ok(None)
+}
+
+#[cfg(any(test, not(target_os = "linux")))]
+fn retry_interrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Kinds of simulation.
+
+use crate::{
+    leaders,
+    plan::Fault,
+    server::{CONTROLLER, DATA, WALRUS},
+};
+
+/// Kind of a simulation: engine, server and possible faults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// The Fluvio engine against floe's server.
+    Fluvio,
+    /// The Walrus engine against floe's server.
+    Walrus,
+    /// The Fluvio engine against a scripted cluster of two data servers whose partitions change leaders.
+    Leaders,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Fluvio, Self::Walrus, Self::Leaders];
+
+    /// Returns the name of the test of this kind.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fluvio => "fluvio",
+            Self::Walrus => "walrus",
+            Self::Leaders => "leaders",
+        }
+    }
+
+    /// Returns the name of the topic.
+    pub(crate) fn topic(self) -> &'static str {
+        if self == Self::Leaders { leaders::TOPIC } else { "orders" }
+    }
+
+    /// Returns the hosts that faults may hit.
+    pub(crate) fn hosts(self) -> &'static [&'static str] {
+        const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
+        const WALRUS_ONLY: &[&str] = &[WALRUS.0];
+        match self {
+            Self::Fluvio => FLUVIO,
+            Self::Walrus => WALRUS_ONLY,
+            Self::Leaders => leaders::HOSTS,
+        }
+    }
+
+    /// Returns the planned faults to choose from.
+    pub(crate) fn planned_faults(self) -> &'static [Fault] {
+        use Fault::{Crash, CutAll, CutOne, MoveLeaders, Partition, Refuse, Restart};
+        match self {
+            Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
+            Self::Leaders => &[CutAll, CutOne, Partition, Refuse, MoveLeaders, MoveLeaders, MoveLeaders],
+        }
+    }
+}
