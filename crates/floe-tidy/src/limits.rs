@@ -91,19 +91,16 @@ pub const ARROWS: &[Arrows] = &[
     Arrows { from: "floe-core", to: &["floe-wire"], tests: &["floe-testkit"] },
     Arrows { from: "floe-fluvio", to: &["floe-core", "floe-wire"], tests: &["floe-testkit"] },
     // The journal of Walrus is an embedded log, behind a feature.
-    Arrows { from: "floe-walrus", to: &["floe-core", "floe-embedded", "floe-wire"], tests: &["floe-testkit"] },
+    Arrows {
+        from: "floe-walrus",
+        to: &["floe-core", "floe-embedded", "floe-wire"],
+        tests: &["floe-testkit"],
+    },
     Arrows { from: "floe-embedded", to: &["floe-core", "floe-log", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
         from: "floe",
         // The spool of the outbox is a log of its own.
-        to: &[
-            "floe-core",
-            "floe-embedded",
-            "floe-fluvio",
-            "floe-log",
-            "floe-walrus",
-            "floe-wire",
-        ],
+        to: &["floe-core", "floe-embedded", "floe-fluvio", "floe-log", "floe-walrus", "floe-wire"],
         tests: &["floe-testkit"],
     },
     Arrows {

@@ -1,6 +1,7 @@
 //! Makes blocking clients of async ones, by table.
 //!
-//! [`wrapper`] defines a client around an async one. [`methods`] defines its methods, one for each row:
+//! [`wrapper`] defines a client around an async one, [`settings`] the setters of a builder. [`methods`] defines the methods
+//! of a client, one for each row:
 //!
 //! ```text
 //! methods! { crate::producer::Producer:
@@ -34,6 +35,19 @@ macro_rules! wrapper {
                 self.inner.fmt(f)
             }
         }
+    };
+}
+
+/// Defines the setters of a blocking builder: one for each row, which sets the same in the async builder.
+macro_rules! settings {
+    ($builder:path: $($name:ident($($argument:ident: $type:ty)?);)*) => {
+        $(
+            #[doc = concat!("As [`", stringify!($builder), "::", stringify!($name), "`].")]
+            pub fn $name(mut self, $($argument: $type)?) -> Self {
+                self.inner = self.inner.$name($($argument)?);
+                self
+            }
+        )*
     };
 }
 
@@ -99,51 +113,86 @@ macro_rules! outcome {
     }};
 }
 
+pub(crate) use settings;
 pub(super) use {method, methods, outcome, wrapper};
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    /// The names of the public methods in the source of an async client.
-    fn methods_in(source: &str) -> BTreeSet<&str> {
+    type Names<'a> = BTreeSet<&'a str>;
+
+    /// The heads of the public functions in the source of an async client.
+    fn functions_in(source: &str) -> impl Iterator<Item = &str> {
         let items = source.split("\n    pub ").skip(1);
         let functions =
             items.filter_map(|item| item.strip_prefix("async ").unwrap_or(item).strip_prefix("fn "));
-        functions.filter_map(|function| function.split(['(', '<']).next()).collect()
+        functions.filter_map(|function| function.split_once('{')).map(|(head, _)| head)
     }
 
-    /// The names in the rows of the table for `client`.
-    fn rows_in<'a>(source: &'a str, client: &str) -> BTreeSet<&'a str> {
-        let (_, rest) = source.split_once(&format!("methods! {{ {client}:\n")).unwrap();
-        let (table, _) = rest.split_once("\n    }\n").unwrap();
-        let rows = table.lines().filter_map(|line| line.strip_prefix("        "));
-        let calls =
-            rows.filter_map(|row| ["wait ", "wrap ", "get "].iter().find_map(|verb| row.strip_prefix(verb)));
-        calls.filter_map(|call| call.split(['(', '<']).next()).collect()
+    fn is_setter(head: &&str) -> bool {
+        head.contains("self") && head.trim_end().ends_with("-> Self")
+    }
+
+    fn name_of(head: &str) -> Option<&str> {
+        head.split(['(', '<']).next()
+    }
+
+    /// The names in the rows of the table `kind` for `client`.
+    fn rows_in<'a>(source: &'a str, kind: &str, client: &str) -> Names<'a> {
+        let (_, rest) = source.split_once(&format!("{kind}! {{ {client}:\n")).unwrap();
+        let mut lines = rest.lines();
+        let indent = rest.len() - rest.trim_start().len();
+        let rows = lines.by_ref().take_while(|line| line.trim() != "}").filter_map(|line| line.get(indent..));
+        let rows = rows.filter(|row| row.starts_with(|first: char| first.is_ascii_lowercase()));
+        let verbs = ["wait ", "wrap ", "get "];
+        rows.filter_map(|row| name_of(verbs.iter().find_map(|verb| row.strip_prefix(verb)).unwrap_or(row)))
+            .collect()
     }
 
     #[test]
     fn every_async_method_has_a_blocking_one() {
-        for (client, asynchronous, blocking, only_async) in [
+        let producer = (include_str!("../producer/mod.rs"), include_str!("producer.rs"));
+        let outbox = (include_str!("../outbox/mod.rs"), include_str!("outbox.rs"));
+        let processor = (include_str!("../processor/running.rs"), include_str!("processor.rs"));
+        for (client, (asynchronous, blocking), others) in [
+            // The methods of the last column have another blocking form.
+            ("crate::producer::Producer", producer, vec!["raw"]),
+            ("crate::outbox::Outbox", outbox, vec!["drained"]),
+            ("crate::processor::RunningProcessor", processor, vec![]),
+        ] {
+            let mut rows = rows_in(blocking, "methods", client);
+            assert!(rows.len() >= 4, "{client}: the rows were not found: {rows:?}");
+            rows.extend(others);
+            let methods: Names<'_> = functions_in(asynchronous).filter_map(name_of).collect();
+            assert_eq!(rows, methods, "{client} and its table differ");
+        }
+    }
+
+    #[test]
+    fn every_setting_has_a_blocking_one() {
+        for (builder, asynchronous, blocking) in [
             (
-                "crate::producer::Producer",
-                include_str!("../producer/mod.rs"),
+                "crate::producer::ProducerBuilder",
+                include_str!("../producer/builder.rs"),
                 include_str!("producer.rs"),
-                // Reached through `inner`.
-                vec!["raw"],
             ),
             (
-                "crate::processor::RunningProcessor",
-                include_str!("../processor/running.rs"),
+                "crate::consumer::ConsumerBuilder",
+                include_str!("../consumer/builder.rs"),
+                include_str!("../payload/forward.rs"),
+            ),
+            ("crate::outbox::OutboxBuilder", include_str!("../outbox/builder.rs"), include_str!("outbox.rs")),
+            (
+                "crate::processor::ProcessorBuilder",
+                include_str!("../processor/builder.rs"),
                 include_str!("processor.rs"),
-                vec![],
             ),
         ] {
-            let mut rows = rows_in(blocking, client);
-            assert!(rows.len() >= 4, "{client}: the rows were not found: {rows:?}");
-            rows.extend(only_async);
-            assert_eq!(rows, methods_in(asynchronous), "{client} and its table differ");
+            let setters: Names<'_> =
+                functions_in(asynchronous).filter(is_setter).filter_map(name_of).collect();
+            assert!(setters.len() >= 5, "{builder}: the setters were not found: {setters:?}");
+            assert_eq!(rows_in(blocking, "settings", builder), setters, "{builder} and its table differ");
         }
     }
 }

@@ -43,7 +43,7 @@
 //! [`Client::wait`] runs any future of the async API that has no blocking form.
 
 mod consumer;
-mod macros;
+pub(crate) mod macros;
 mod outbox;
 mod processor;
 mod producer;

@@ -4,12 +4,13 @@ use std::{path::Path, time::Duration};
 
 use super::{
     Background,
-    macros::{methods, wrapper},
+    macros::{methods, settings, wrapper},
 };
 use crate::{
-    Result,
-    outbox::{self, Accepted, OutboxReport, OutboxStats},
-    payload::{PayloadCodec, RecordEncoder, Untyped, formats, forward_outbox_settings},
+    Durability, Result,
+    outbox::{self, Accepted, OutboxReport, OutboxStats, WhenOutboxFull},
+    payload::{PayloadCodec, RecordEncoder, Untyped, formats},
+    producer::Partitioner,
     topic::Topic,
 };
 
@@ -38,7 +39,13 @@ impl OutboxBuilder {
 }
 
 impl<C> OutboxBuilder<C> {
-    forward_outbox_settings!();
+    settings! { crate::outbox::OutboxBuilder:
+        max_bytes(bytes: u64);
+        max_record_bytes(bytes: usize);
+        when_full(when_full: WhenOutboxFull);
+        durability(durability: Durability);
+        partitioner(partitioner: impl Partitioner);
+    }
 
     methods! { crate::outbox::OutboxBuilder:
         wrap start(self) -> Outbox<C>;

@@ -1,12 +1,13 @@
 //! A processor whose handler is a plain function.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use super::macros::{methods, wrapper};
+use super::macros::{methods, settings, wrapper};
 use crate::{
-    Message, Result,
-    payload::{Json, PayloadCodec, Raw, forward_processor_settings},
-    processor::{self, Failure, Outputs, ProcessorReport, ProcessorStats},
+    Message, Result, RetryPolicy, consumer,
+    payload::{Json, PayloadCodec, Raw},
+    processor::{self, DeadLetters, Failure, Order, Outputs, ProcessorReport, ProcessorStats},
+    producer,
 };
 
 wrapper! {
@@ -36,7 +37,28 @@ wrapper! {
 }
 
 impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
-    forward_processor_settings!();
+    settings! { crate::processor::ProcessorBuilder:
+        group(group: impl Into<Arc<str>>);
+        concurrency(handlers: usize);
+        order(order: Order);
+        handler_timeout(limit: Duration);
+        retries(policy: RetryPolicy);
+        dead_letters(dead_letters: DeadLetters);
+        drain_timeout(limit: Duration);
+        commit_interval(interval: Duration);
+        max_held(records: usize);
+        mark_origin(marks: bool);
+        without_stored_offsets();
+        stop_at_end();
+        consumer(
+            configure: impl FnOnce(consumer::ConsumerBuilder) -> consumer::ConsumerBuilder
+                + Send + Sync + 'static
+        );
+        producer(
+            configure: impl FnOnce(producer::ProducerBuilder) -> producer::ProducerBuilder
+                + Send + Sync + 'static
+        );
+    }
 
     /// Reads and writes JSON. Default: bytes.
     pub fn json<A, B>(self) -> ProcessorBuilder<Json<A>, Json<B>>

@@ -4,12 +4,15 @@ use std::{path::Path, time::Duration};
 
 use super::{
     OutboxBuilder,
-    macros::{methods, wrapper},
+    macros::{methods, settings, wrapper},
 };
 use crate::{
-    Result,
-    payload::{PayloadCodec, RecordEncoder, Untyped, formats, forward_producer_settings},
-    producer::{self, CloseReport, ProducerStats, RecordMetadata},
+    Codec, Result, RetryPolicy, SmartModule,
+    engine::Acks,
+    payload::{PayloadCodec, RecordEncoder, Untyped, formats},
+    producer::{
+        self, BatchOutcome, CloseReport, DeliveryMode, Partitioner, ProducerStats, RecordMetadata, WhenFull,
+    },
     topic::Topic,
 };
 
@@ -29,7 +32,25 @@ impl ProducerBuilder {
 }
 
 impl<C> ProducerBuilder<C> {
-    forward_producer_settings!();
+    settings! { crate::producer::ProducerBuilder:
+        linger(linger: Duration);
+        batch_size(bytes: usize);
+        max_request_size(bytes: usize);
+        buffer_memory(bytes: usize);
+        batch_queue(batches: usize);
+        when_full(when_full: WhenFull);
+        timeout(timeout: Duration);
+        retries(policy: RetryPolicy);
+        max_in_flight(batches: usize);
+        partitioner(partitioner: impl Partitioner);
+        compression(codec: Codec);
+        compression_level(level: i32);
+        compression_threshold(bytes: usize);
+        delivery(mode: DeliveryMode);
+        acks(acks: Acks);
+        on_delivery(callback: impl Fn(&BatchOutcome) + Send + Sync + 'static);
+        smartmodule(module: SmartModule);
+    }
 
     /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; as
     /// [`producer::ProducerBuilder::outbox`].

@@ -20,7 +20,7 @@ use crate::{
     Error, ErrorKind, Message, Producer, Result, RetryPolicy,
     consumer::RecordBatch,
     engine::SharedEngine,
-    producer::{Deliveries, DeliveryMode, Identity, Relayed, refuses_record, written},
+    producer::{Deliveries, DeliveryMode, Identity, PassthroughRecord, refuses_record, written},
 };
 
 /// Bytes read from the spool and not acknowledged yet, at most.
@@ -261,8 +261,8 @@ impl<'a> Session<'a> {
     /// batch of the spool that they lie in.
     async fn send(&mut self, batch: &RecordBatch, encoded: EncodedBatch) -> Result<()> {
         // Headers hold the partition and the trace context, so records with headers are sent one by one.
-        let relays = !self.is_suspect(batch) && !batch.has_headers() && self.producer.relays();
-        let sent = if !relays {
+        let passes = !self.is_suspect(batch) && !batch.has_headers() && self.producer.passes_records();
+        let sent = if !passes {
             self.send_each(batch).await?
         } else if let Some(sent) = self.send_whole(batch, encoded).await? {
             Some(sent)
@@ -284,7 +284,7 @@ impl<'a> Session<'a> {
     /// Sends a batch with the bytes that it has in the spool, if its size is worth that, all its records go to one
     /// partition, and that holds none of them.
     async fn send_whole(&mut self, batch: &RecordBatch, encoded: EncodedBatch) -> Result<Option<SentBatch>> {
-        if !batch.is_whole() || !self.producer.relays_whole(batch.section_len()) {
+        if !batch.is_whole() || !self.producer.passes_batch(batch.section_len()) {
             return Ok(None);
         }
         let Some(partition) = self.router().of_all(batch) else { return Ok(None) };
@@ -298,17 +298,17 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         (numbers.next, *counted, sent.records) = (advance(numbers.next, count), count, u64::from(count));
-        sent.deliveries = self.producer.relay_whole(partition, encoded).await?;
+        sent.deliveries = self.producer.pass_batch(partition, encoded).await?;
         Ok(Some(sent))
     }
 
     /// Sends records gathered by partition, with the bytes that they have in the spool.
     async fn send_gathered(&mut self, batch: &RecordBatch) -> Result<Option<SentBatch>> {
-        let mut groups: Vec<Vec<Relayed<'_>>> = Vec::new();
+        let mut groups: Vec<Vec<PassthroughRecord<'_>>> = Vec::new();
         groups.resize_with(self.numbers.len(), Vec::new);
         let mut largest = 0;
         let mut sent = self.plan(batch, |record, partition| {
-            let record = Relayed::new(record);
+            let record = PassthroughRecord::new(record);
             largest = largest.max(record.size());
             if let Some(group) = groups.get_mut(partition as usize) {
                 group.push(record);
@@ -320,7 +320,7 @@ impl<'a> Session<'a> {
             return Ok(None);
         }
         for (partition, group) in (0..).zip(&groups).filter(|(_, group)| !group.is_empty()) {
-            self.producer.relay(partition, group, &mut sent.deliveries).await?;
+            self.producer.pass_records(partition, group, &mut sent.deliveries).await?;
         }
         Ok(Some(sent))
     }

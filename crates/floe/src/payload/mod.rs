@@ -46,10 +46,7 @@ use bytes::Bytes;
 
 pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
 pub use encode::RecordEncoder;
-pub(crate) use forward::{
-    formats, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
-    forward_producer_settings,
-};
+pub(crate) use forward::{formats, forward_consumer_settings};
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;

@@ -65,7 +65,7 @@ pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
 pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
-pub(crate) use passthrough::Relayed;
+pub(crate) use passthrough::PassthroughRecord;
 pub(crate) use refusal::refuses_record;
 pub use shared::{CloseReport, ProducerStats};
 pub use shared_producers::SharedProducers;

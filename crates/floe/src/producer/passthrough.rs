@@ -19,9 +19,9 @@ const WORTH: usize = 4;
 const AT_ONCE: usize = 1 << 20;
 
 /// A record without headers that is passed on.
-pub(crate) struct Relayed<'a>(RecordParts<'a>);
+pub(crate) struct PassthroughRecord<'a>(RecordParts<'a>);
 
-impl<'a> Relayed<'a> {
+impl<'a> PassthroughRecord<'a> {
     pub(crate) fn new(record: &BorrowedRecord<'a>) -> Self {
         let (key, value) = (record.key, record.value);
         let size = BatchBuilder::record_len(key, value, &[]);
@@ -37,7 +37,7 @@ impl<'a> Relayed<'a> {
 
 impl Producer {
     /// Whether records without headers can be passed on without a check of each.
-    pub(crate) fn relays(&self) -> bool {
+    pub(crate) fn passes_records(&self) -> bool {
         let shared = self.shared();
         // Engines that refuse some contents refuse single records, and trace contexts are headers of single records.
         shared.capabilities.binary && shared.capabilities.keys && !shared.telemetry.carries()
@@ -49,13 +49,13 @@ impl Producer {
     }
 
     /// Whether a batch of this size is passed on as it is.
-    pub(crate) fn relays_whole(&self, bytes: usize) -> bool {
+    pub(crate) fn passes_batch(&self, bytes: usize) -> bool {
         let limit = self.shared().config.batch_size;
         (limit / WORTH..=limit).contains(&bytes)
     }
 
     /// Buffers a batch as a whole, each record of which has one offset. Waits for room in memory.
-    pub(crate) async fn relay_whole(&self, partition: u32, batch: EncodedBatch) -> Result<Deliveries> {
+    pub(crate) async fn pass_batch(&self, partition: u32, batch: EncodedBatch) -> Result<Deliveries> {
         let shared = self.shared();
         let target = shared.partition(partition)?;
         let (memory, count) = (shared.config.memory_of(batch.len()), batch.header().offset_span());
@@ -73,10 +73,10 @@ impl Producer {
     }
 
     /// Buffers records for one partition. Waits for room.
-    pub(crate) async fn relay(
+    pub(crate) async fn pass_records(
         &self,
         partition: u32,
-        records: &[Relayed<'_>],
+        records: &[PassthroughRecord<'_>],
         deliveries: &mut Deliveries,
     ) -> Result<()> {
         let shared = self.shared();
@@ -84,7 +84,10 @@ impl Producer {
         let now = now_millis();
         let parts: Vec<_> = records
             .iter()
-            .map(|Relayed(parts)| RecordParts { timestamp: Some(parts.timestamp.unwrap_or(now)), ..*parts })
+            .map(|PassthroughRecord(parts)| RecordParts {
+                timestamp: Some(parts.timestamp.unwrap_or(now)),
+                ..*parts
+            })
             .collect();
         let mut rest = parts.as_slice();
         while let Some(first) = rest.first() {
