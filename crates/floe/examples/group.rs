@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use floe::{Client, ErrorKind, TopicSpec, consumer::Finish};
+use floe::{Client, ErrorKind, TopicSpec, consumer::AckMode};
 
 /// Reads half of the records, "restarts", and reads the rest.
 #[tokio::main]
@@ -28,8 +28,13 @@ pub async fn main() -> floe::Result<()> {
     println!("the first run handled {seen} orders");
 
     // The second one handles several at once; stored offsets follow the oldest that is not done.
-    let mut second =
-        client.consumer("group-orders").group("billing").finish(Finish::OnAck).stop_at_end().start().await?;
+    let mut second = client
+        .consumer("group-orders")
+        .group("billing")
+        .ack_mode(AckMode::Explicit)
+        .stop_at_end()
+        .start()
+        .await?;
     let waiting = second.lag().await?;
     second
         .handle_each(8, async |order| {

@@ -171,7 +171,7 @@ impl Client {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn fetch(&self, at: TopicPartition, from: i64, limit: FetchLimit) -> Result<Vec<Message>> {
-        consumer::fetch_by_offset(self.engine(), at, from, limit).await
+        consumer::fetch_range(self.engine(), at, from, limit).await
     }
 
     /// Topics: create, delete, list, describe, watch.

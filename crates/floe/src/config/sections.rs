@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Codec,
-    consumer::{CommitPolicy, Finish, GapPolicy},
+    consumer::{AckMode, CommitPolicy, GapPolicy},
     engine::{Acks, Isolation},
     producer::{DeliveryMode, WhenFull},
 };
@@ -156,7 +156,7 @@ settings! {
         /// When the offsets of a group are stored.
         commit: CommitPolicy = CommitPolicy::Interval(Duration::from_secs(5)), any;
         /// When a record counts as finished.
-        finish: Finish = Finish::OnNext, any;
+        ack_mode: AckMode = AckMode::Auto, any;
         /// What to do when records are missing.
         on_gap: GapPolicy = GapPolicy::Fail, any;
         /// Most attempts in a row to read on after a failure; `none` is for ever.

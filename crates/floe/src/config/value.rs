@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use super::secret::Secret;
 use crate::{
     Codec,
-    consumer::{CommitPolicy, Finish, GapPolicy},
+    consumer::{AckMode, CommitPolicy, GapPolicy},
     engine::{Acks, Isolation},
     producer::{DeliveryMode, WhenFull},
     units::{parse_duration, parse_size},
@@ -236,7 +236,7 @@ words! {
     Acks { "none" = Self::None, "leader" = Self::Leader, "committed" = Self::Committed, }
     Isolation { "read-uncommitted" = Self::ReadUncommitted, "read-committed" = Self::ReadCommitted, }
     DeliveryMode { "at-least-once" = Self::AtLeastOnce, "at-most-once" = Self::AtMostOnce, }
-    Finish { "on-next" = Self::OnNext, "on-ack" = Self::OnAck, }
+    AckMode { "auto" = Self::Auto, "explicit" = Self::Explicit, }
     GapPolicy { "fail" = Self::Fail, "report" = Self::Report, "skip" = Self::Skip, }
 }
 

@@ -10,15 +10,15 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    Consumer, Partition, Shared, StartAt,
+    Consumer, ConsumerShared, Partition, StartAt,
+    ack_tracker::AckTracker,
     chunk::Chunk,
-    commit::Commits,
-    fetch::{Fetch, FetchSettings, Outlet, Task},
-    follow::Opener,
-    merge::Lanes,
-    offsets::Progress,
-    pace::Pace,
-    start::{Place, resolve},
+    commit::OffsetCommitter,
+    fetch::{AbortOnDrop, Fetch, FetchSettings, Outlet},
+    partition_discovery::PartitionOpener,
+    prefetch_queue::PrefetchQueue,
+    rate_limit::RateLimit,
+    start_position::{StartPosition, resolve},
 };
 use crate::{
     Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
@@ -46,14 +46,14 @@ pub enum CommitPolicy {
 
 /// When a record counts as finished, so that an offset beyond it may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Finish {
+pub enum AckMode {
     /// When the next one is asked for: right for a loop that handles one record after the other.
     #[default]
-    OnNext,
+    Auto,
     /// When it was acknowledged by [`Message::ack`](super::Message::ack) or
     /// [`RecordBatch::ack`](super::RecordBatch::ack): right for records handled by several tasks. Stored offsets
     /// follow the oldest record that was not acknowledged.
-    OnAck,
+    Explicit,
 }
 
 /// What happens when records are missing.
@@ -72,7 +72,7 @@ pub enum GapPolicy {
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) commit: CommitPolicy,
-    pub(super) finish: Finish,
+    pub(super) ack_mode: AckMode,
     pub(super) gaps: GapPolicy,
     pub(super) fetch: FetchSettings,
 }
@@ -112,7 +112,7 @@ impl ConsumerBuilder {
             smartmodules: Vec::new(),
             settings: Settings {
                 commit: settings.commit,
-                finish: settings.finish,
+                ack_mode: settings.ack_mode,
                 gaps: settings.on_gap,
                 fetch: FetchSettings {
                     fetch_bytes: bytes(settings.fetch_bytes),
@@ -177,9 +177,9 @@ impl ConsumerBuilder {
         self
     }
 
-    /// When a record counts as finished. Default: [`Finish::OnNext`].
-    pub fn finish(mut self, rule: Finish) -> Self {
-        self.settings.finish = rule;
+    /// When a record counts as finished. Default: [`AckMode::Auto`].
+    pub fn ack_mode(mut self, mode: AckMode) -> Self {
+        self.settings.ack_mode = mode;
         self
     }
 
@@ -262,7 +262,7 @@ impl ConsumerBuilder {
             (!self.smartmodules.is_empty()).then(|| std::mem::take(&mut self.smartmodules).into());
         let partitions = self.find_partitions().await?;
         if capabilities.offsets {
-            let places = self.find_places(&partitions, start).await?;
+            let places = self.start_positions(&partitions, start).await?;
             self.start_numbered(&partitions, places, capabilities)
         } else {
             self.start_unnumbered(&partitions, start, name).await
@@ -329,9 +329,9 @@ impl ConsumerBuilder {
         }
     }
 
-    async fn find_places(&self, partitions: &[u32], start: StartAt) -> Result<Vec<Place>> {
+    async fn start_positions(&self, partitions: &[u32], start: StartAt) -> Result<Vec<StartPosition>> {
         // Boxed: a stream over closures that borrow is not known to be `Send`, and `start` would not be either.
-        let lookup = |partition: &u32| -> BoxFuture<'_, Result<Place>> {
+        let lookup = |partition: &u32| -> BoxFuture<'_, Result<StartPosition>> {
             let at = self.topic.partition(*partition);
             Box::pin(async move { resolve(self.client.engine(), &at, start, self.group.as_ref()).await })
         };
@@ -342,77 +342,78 @@ impl ConsumerBuilder {
     fn start_numbered(
         self,
         numbers: &[u32],
-        places: Vec<Place>,
+        places: Vec<StartPosition>,
         capabilities: Capabilities,
     ) -> Result<Consumer> {
-        let opener = Opener {
+        let opener = PartitionOpener {
             engine: Arc::clone(self.client.engine()),
-            lanes: Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records),
+            queue: PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records),
             topic: self.topic.clone(),
             fetch: self.settings.fetch.clone(),
-            finish: self.settings.finish,
+            ack_mode: self.settings.ack_mode,
         };
         let mut partitions = Vec::with_capacity(numbers.len());
         let mut stored = Vec::with_capacity(numbers.len());
         for (index, (&number, place)) in numbers.iter().zip(places).enumerate() {
             stored.push(place.stored);
             if let Some(gap) = opener.gap_before(number, &place) {
-                opener.lanes.push(index, 0, gap);
+                opener.queue.push(index, 0, gap);
             }
             let end = self.stop_at_end.then_some(place.bounds.high);
             partitions.push(opener.open(index, number, place.next, end));
         }
-        let lanes = Arc::clone(&opener.lanes);
+        let queue = Arc::clone(&opener.queue);
         let reads_all = self.partitions.is_none() && self.mirror.is_none() && !self.stop_at_end;
         let follower = (reads_all && capabilities.partitions).then(|| {
             let known = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            Task::spawn(opener.follow(known, self.group.clone()))
+            AbortOnDrop::spawn(opener.follow(known, self.group.clone()))
         });
-        Ok(self.assemble(lanes, partitions, stored, follower))
+        Ok(self.assemble(queue, partitions, stored, follower))
     }
 
     async fn start_unnumbered(self, numbers: &[u32], start: StartAt, name: &'static str) -> Result<Consumer> {
         let engine = self.client.engine();
         let start = start.without_offsets(name)?;
-        let lanes = Lanes::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
+        let queue = PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
         let mut partitions = Vec::with_capacity(numbers.len());
         for (index, &number) in numbers.iter().enumerate() {
             let at = self.topic.partition(number);
             let settings = self.settings.fetch.clone();
             let fetch = Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, start).await?;
-            let outlet = Outlet { lanes: Arc::clone(&lanes), index, generation: 0 };
-            let progress = Arc::new(Progress::new(self.settings.finish, 0));
-            let task = Task::spawn(fetch.run(outlet));
-            partitions.push(Partition { at, position: 0, end: None, progress, task });
+            let outlet = Outlet { queue: Arc::clone(&queue), index, generation: 0 };
+            let acks = Arc::new(AckTracker::new(self.settings.ack_mode, 0));
+            let task = AbortOnDrop::spawn(fetch.run(outlet));
+            partitions.push(Partition { at, position: 0, end: None, acks, task });
         }
-        Ok(self.assemble(lanes, partitions, Vec::new(), None))
+        Ok(self.assemble(queue, partitions, Vec::new(), None))
     }
 
     fn assemble(
         self,
-        lanes: Arc<Lanes>,
+        queue: Arc<PrefetchQueue>,
         partitions: Vec<Partition>,
         stored: Vec<Option<i64>>,
-        follower: Option<Task>,
+        follower: Option<AbortOnDrop>,
     ) -> Consumer {
         let engine = Arc::clone(self.client.engine());
         let commits = self.group.as_ref().map(|group| {
-            let progress = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.progress))).collect();
-            Arc::new(Commits::new(Arc::clone(&engine), Arc::clone(group), progress, stored))
+            let acks = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.acks))).collect();
+            Arc::new(OffsetCommitter::new(Arc::clone(&engine), Arc::clone(group), acks, stored))
         });
         let committer = match (&commits, self.settings.commit) {
             (Some(commits), CommitPolicy::Interval(period)) => {
-                Some(Task::spawn(Arc::clone(commits).run_every(period)))
+                Some(AbortOnDrop::spawn(Arc::clone(commits).run_every(period)))
             }
             _ => None,
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
-        let shared = Arc::new(Shared { engine, topic: self.topic.clone(), lanes, commits, by_policy });
+        let shared =
+            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
         let places = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
         let lag = Lag::new(&shared.engine, self.group.clone(), places);
-        let lag_task = Task::spawn(Arc::clone(&lag).run());
+        let lag_task = AbortOnDrop::spawn(Arc::clone(&lag).run());
         let telemetry = &self.settings.fetch.telemetry;
         telemetry.watch_queue(Arc::downgrade(&shared) as Weak<dyn Queue>);
         let telemetry = ConsumerTelemetry::new(telemetry, self.topic.clone(), self.group.clone(), lag);
@@ -427,7 +428,7 @@ impl ConsumerBuilder {
             current: None,
             handed_out: None,
             chunk: Chunk::default(),
-            pace: Pace::new(self.rate_limit),
+            pace: RateLimit::new(self.rate_limit),
             commit_due: false,
             committing: None,
             gaps: VecDeque::new(),

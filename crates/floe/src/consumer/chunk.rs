@@ -8,15 +8,15 @@ use super::{Consumer, Message};
 use crate::{Error, Result};
 
 /// Index of a partition, and the offset at which reading goes on in it.
-type Place = (usize, i64);
+type ReadPosition = (usize, i64);
 
 /// The records of a chunk that is being gathered, and what finishes when the next call is made.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
-    gathered: VecDeque<(Place, Message)>,
+    gathered: VecDeque<(ReadPosition, Message)>,
     /// What came between the records.
     error: Option<Error>,
-    handed_out: Vec<Place>,
+    handed_out: Vec<ReadPosition>,
 }
 
 impl Chunk {
@@ -25,7 +25,7 @@ impl Chunk {
     }
 
     /// The first record of what a chunk that was given up has left.
-    pub(super) fn take_first(&mut self) -> Option<(Place, Message)> {
+    pub(super) fn take_first(&mut self) -> Option<(ReadPosition, Message)> {
         self.gathered.pop_front()
     }
 
@@ -34,7 +34,7 @@ impl Chunk {
         if self.gathered.is_empty() { self.error.take() } else { None }
     }
 
-    pub(super) fn take_handed_out(&mut self) -> Vec<Place> {
+    pub(super) fn take_handed_out(&mut self) -> Vec<ReadPosition> {
         std::mem::take(&mut self.handed_out)
     }
 
@@ -65,7 +65,7 @@ impl Chunk {
         Ok(made)
     }
 
-    fn hand_out(&mut self, (index, next): Place) {
+    fn hand_out(&mut self, (index, next): ReadPosition) {
         match self.handed_out.iter_mut().find(|(of, _)| *of == index) {
             Some(place) => place.1 = next,
             None => self.handed_out.push((index, next)),
@@ -83,7 +83,7 @@ impl Consumer {
     /// The next records, at most `max`, gathered for at most `wait` after the first one, for which it waits as long as it
     /// takes. Empty when nothing more comes.
     ///
-    /// With [`Finish::OnNext`](super::Finish::OnNext) the next call finishes all of them.
+    /// With [`AckMode::Auto`](super::AckMode::Auto) the next call finishes all of them.
     ///
     /// # Errors
     /// As [`Consumer::try_next`]; records gathered before the error come first.

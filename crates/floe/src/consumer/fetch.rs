@@ -10,10 +10,10 @@ use tokio::{task::JoinHandle, time::timeout};
 
 use super::{
     Gap, GapReason, RecordBatch,
-    continuity::{Continuity, Found, Holes},
-    merge::{Item, Lanes},
-    resume::Backoff,
-    start::out_of_range,
+    offset_check::{Found, Holes, OffsetCheck},
+    prefetch_queue::{PrefetchQueue, Prefetched},
+    reconnect::Backoff,
+    start_position::out_of_range,
 };
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModuleKind, SmartModules,
@@ -55,22 +55,22 @@ impl FetchSettings {
 /// Where the records of one partition go.
 #[derive(Debug)]
 pub(super) struct Outlet {
-    pub(super) lanes: Arc<Lanes>,
+    pub(super) queue: Arc<PrefetchQueue>,
     pub(super) index: usize,
     pub(super) generation: u64,
 }
 
 /// A task that ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Task(JoinHandle<()>);
+pub(super) struct AbortOnDrop(JoinHandle<()>);
 
-impl Task {
+impl AbortOnDrop {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
         Self(tokio::spawn(work))
     }
 }
 
-impl Drop for Task {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -84,7 +84,7 @@ pub(super) struct Fetch {
     settings: FetchSettings,
     /// Where to open on engines without offsets; `None` on the others, which open at the next offset.
     unnumbered: Option<Start>,
-    continuity: Continuity,
+    check: OffsetCheck,
     reader: Option<Box<dyn BatchReader>>,
     backoff: Backoff,
     contradictions: u32,
@@ -113,7 +113,7 @@ impl Fetch {
         engine: SharedEngine,
         at: TopicPartition,
         settings: FetchSettings,
-        continuity: Continuity,
+        check: OffsetCheck,
     ) -> Self {
         let backoff = Backoff::new(settings.reconnect.clone());
         let told = FetchTelemetry::new(&settings.telemetry, &at);
@@ -122,7 +122,7 @@ impl Fetch {
             at,
             settings,
             unnumbered: None,
-            continuity,
+            check,
             reader: None,
             backoff,
             contradictions: 0,
@@ -139,7 +139,7 @@ impl Fetch {
         settings: FetchSettings,
         start: Start,
     ) -> Result<Self> {
-        let mut fetch = Self::new(engine, at, settings, Continuity::numbering());
+        let mut fetch = Self::new(engine, at, settings, OffsetCheck::numbering());
         fetch.unnumbered = Some(start);
         fetch.open().await?;
         // Opened again, the records read before must not come again. A read that takes records away has its place in
@@ -156,30 +156,30 @@ impl Fetch {
             Ok(never) => match never {},
             Err(stop) => stop,
         };
-        let Outlet { lanes, index, generation } = outlet;
+        let Outlet { queue, index, generation } = outlet;
         self.told.flush();
-        lanes.tell();
+        queue.tell();
         match stop {
             Stop::Unwanted => {}
-            Stop::Complete => lanes.end(index, generation, None),
-            Stop::Deleted(error) => lanes.end(index, generation, Some(error)),
+            Stop::Complete => queue.end(index, generation, None),
+            Stop::Deleted(error) => queue.end(index, generation, Some(error)),
             Stop::Failed(error) => {
                 tracing::warn!(topic = %self.at.topic, partition = self.at.partition, %error, "partition ends");
-                lanes.push(index, generation, Item::Error(error));
-                lanes.end(index, generation, None);
+                queue.push(index, generation, Prefetched::Error(error));
+                queue.end(index, generation, None);
             }
         }
     }
 
     async fn read(&mut self, outlet: &Outlet) -> Result<std::convert::Infallible, Stop> {
         loop {
-            if self.continuity.is_complete() {
+            if self.check.is_complete() {
                 return Err(Stop::Complete);
             }
-            if !outlet.lanes.room(outlet.index, outlet.generation).await {
+            if !outlet.queue.room(outlet.index, outlet.generation).await {
                 return Err(Stop::Unwanted);
             }
-            let next = match (&mut self.reader, self.continuity.end()) {
+            let next = match (&mut self.reader, self.check.end()) {
                 (Some(reader), end) => {
                     let tells_its_end =
                         self.settings.smartmodules.is_some() && reader.looked_up_to().is_some();
@@ -192,8 +192,8 @@ impl Fetch {
                     match (at_once, end) {
                         (Poll::Ready(next), _) => next,
                         (Poll::Pending, None) => {
-                            outlet.lanes.tell();
-                            let decompressor = self.continuity.decompressor();
+                            outlet.queue.tell();
+                            let decompressor = self.check.decompressor();
                             let soon = match decompressor.keeps_memory() {
                                 true => timeout(KEEPS_MEMORY, &mut next).await.ok(),
                                 false => None,
@@ -207,7 +207,7 @@ impl Fetch {
                             }
                         }
                         (Poll::Pending, Some(end)) => {
-                            outlet.lanes.tell();
+                            outlet.queue.tell();
                             let stall = if tells_its_end { MODULES_STALL } else { STALL };
                             match timeout(stall, next).await {
                                 Ok(next) => next,
@@ -220,7 +220,7 @@ impl Fetch {
                     }
                 }
                 (None, _) => {
-                    outlet.lanes.tell();
+                    outlet.queue.tell();
                     match self.open().await {
                         Ok(()) => continue,
                         Err(error) => Err(error),
@@ -235,15 +235,15 @@ impl Fetch {
                     self.take(batch, outlet).await?;
                 }
                 Ok(None) => {
-                    outlet.lanes.tell();
+                    outlet.queue.tell();
                     let looked_up_to = self.reader.take().and_then(|reader| reader.looked_up_to());
-                    if looked_up_to.zip(self.continuity.end()).is_some_and(|(looked, end)| looked >= end) {
+                    if looked_up_to.zip(self.check.end()).is_some_and(|(looked, end)| looked >= end) {
                         return Err(Stop::Complete);
                     }
                     self.after_close().await?;
                 }
                 Err(error) => {
-                    outlet.lanes.tell();
+                    outlet.queue.tell();
                     if self.reader.take().is_some() {
                         self.backoff.broke();
                     }
@@ -253,18 +253,18 @@ impl Fetch {
             // An engine that always has a batch at hand must not keep the thread from others, such as the consumer,
             // which has to be awake for that.
             if !tokio::task::coop::has_budget_remaining() {
-                outlet.lanes.tell();
+                outlet.queue.tell();
             }
             tokio::task::coop::consume_budget().await;
         }
     }
 
     async fn open(&mut self) -> Result<()> {
-        let from = self.unnumbered.unwrap_or(Start::Offset(self.continuity.expected()));
+        let from = self.unnumbered.unwrap_or(Start::Offset(self.check.expected()));
         let FetchSettings { fetch_bytes, isolation, .. } = self.settings;
         let mut request = ReadRequest::new(self.at.clone(), from).max_bytes(fetch_bytes).isolation(isolation);
         request.smartmodules = self.smartmodules();
-        request.until = self.continuity.end();
+        request.until = self.check.end();
         self.reader = Some(self.engine.open(request).await?);
         self.backoff.opened();
         Ok(())
@@ -288,8 +288,8 @@ impl Fetch {
 
     async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
         self.told.fetched(&batch);
-        let found = self.continuity.accept(batch);
-        let repeats = self.continuity.take_repeats();
+        let found = self.check.accept(batch);
+        let repeats = self.check.take_repeats();
         if repeats > 0 {
             self.told.dropped_repeats(repeats);
         }
@@ -301,10 +301,10 @@ impl Fetch {
                         self.aggregated = last.and_then(Result::ok).map(|record| record.value);
                     }
                     let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
-                    deliver(outlet, Item::Records(batch))?;
+                    deliver(outlet, Prefetched::Records(batch))?;
                 }
                 Found::Gap(from, to, reason) => {
-                    outlet.lanes.tell();
+                    outlet.queue.tell();
                     let (to, reason) = self.judge(from, to, reason).await;
                     self.deliver_gap(outlet, from, to, reason)?;
                 }
@@ -324,7 +324,7 @@ impl Fetch {
             // The header of a damaged batch may name any offset as its end.
             GapReason::Corrupt if to > bounds.high => {
                 let to = bounds.high.max(from + 1);
-                self.continuity.return_to(to);
+                self.check.return_to(to);
                 (to, reason)
             }
             GapReason::Missing | GapReason::Corrupt | GapReason::Evicted => (to, reason),
@@ -332,7 +332,7 @@ impl Fetch {
     }
 
     fn deliver_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
-        deliver(outlet, Item::Gap(Gap { at: self.at.clone(), from, to, reason }))
+        deliver(outlet, Prefetched::Gap(Gap { at: self.at.clone(), from, to, reason }))
     }
 
     /// Nothing came, although the end was not reached: perhaps the reader is stuck, so another one gets a chance.
@@ -346,7 +346,7 @@ impl Fetch {
         if self.stalls == 1 {
             Ok(())
         } else {
-            Err(Stop::Failed(stalled(&self.at, self.continuity.expected(), end)))
+            Err(Stop::Failed(stalled(&self.at, self.check.expected(), end)))
         }
     }
 
@@ -380,11 +380,9 @@ impl Fetch {
             Err(error) if self.backoff.may_pass(&error) => return self.wait(error).await,
             Err(error) => return Err(Stop::Failed(error)),
         };
-        let next = self.continuity.expected();
+        let next = self.check.expected();
         if next < bounds.start {
-            if let Some(Found::Gap(from, to, reason)) =
-                self.continuity.skip_to(bounds.start, GapReason::Evicted)
-            {
+            if let Some(Found::Gap(from, to, reason)) = self.check.skip_to(bounds.start, GapReason::Evicted) {
                 self.deliver_gap(outlet, from, to, reason)?;
             }
             return Ok(());
@@ -410,7 +408,7 @@ impl Fetch {
         tracing::warn!(
             topic = %self.at.topic,
             partition = self.at.partition,
-            next_offset = self.continuity.expected(),
+            next_offset = self.check.expected(),
             attempt = self.backoff.attempts(),
             delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             %error,
@@ -438,6 +436,6 @@ pub(super) fn stalled(at: &TopicPartition, next: i64, end: i64) -> Error {
     .with_partition(at.partition)
 }
 
-fn deliver(outlet: &Outlet, item: Item) -> Result<(), Stop> {
-    if outlet.lanes.push(outlet.index, outlet.generation, item) { Ok(()) } else { Err(Stop::Unwanted) }
+fn deliver(outlet: &Outlet, item: Prefetched) -> Result<(), Stop> {
+    if outlet.queue.push(outlet.index, outlet.generation, item) { Ok(()) } else { Err(Stop::Unwanted) }
 }

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use floe_wire::batch::{BorrowedRecord, Headers, RecordView, Records};
 
 use super::{
-    continuity::Found,
-    offsets::{Progress, Together},
+    ack_tracker::{AckGroup, AckTracker},
+    offset_check::Found,
 };
 use crate::{telemetry::TraceContext, topic::Topic};
 
@@ -87,7 +87,7 @@ impl<V> Message<V> {
         Receipt { acknowledgement: self.acknowledgement.clone(), offset: self.offset }
     }
 
-    /// Marks the record as finished, for [`Finish::OnAck`](super::Finish::OnAck). Messages may be acknowledged in any
+    /// Marks the record as finished, for [`AckMode::Explicit`](super::AckMode::Explicit). Messages may be acknowledged in any
     /// order, from any task, more than once; stored offsets follow the oldest that is not. Does nothing where records
     /// finish otherwise, and after a seek of the partition.
     pub fn ack(&self) {
@@ -115,10 +115,10 @@ impl Receipt {
 /// Where an acknowledgement goes.
 #[derive(Clone)]
 pub(super) struct Acknowledgement {
-    pub(super) progress: Arc<Progress>,
+    pub(super) acks: Arc<AckTracker>,
     pub(super) generation: u64,
     /// Set where records have a place only together, with the number of this one among them.
-    pub(super) together: Option<(Arc<Together>, i64)>,
+    pub(super) together: Option<(Arc<AckGroup>, i64)>,
 }
 
 impl Acknowledgement {
@@ -134,7 +134,7 @@ impl Acknowledgement {
     }
 
     fn give(&self, from: i64, to: i64) {
-        self.progress.acknowledge(self.generation, from, to);
+        self.acks.acknowledge(self.generation, from, to);
     }
 }
 
@@ -158,7 +158,7 @@ pub struct RecordBatch {
     memory: usize,
     records: Records,
     /// Set where the offsets of the records are not those under which they are stored.
-    together: Option<Arc<Together>>,
+    together: Option<Arc<AckGroup>>,
     /// Records taken out.
     taken: i64,
     is_checked: bool,
@@ -188,7 +188,7 @@ pub(super) struct Part {
 impl RecordBatch {
     pub(super) fn new(topic: Topic, partition: u32, part: Part) -> Self {
         let Part { from, next, count, memory, records, exact, is_checked } = part;
-        let together = (!exact).then(|| Arc::new(Together::new(from, next, count)));
+        let together = (!exact).then(|| Arc::new(AckGroup::new(from, next, count)));
         Self {
             topic,
             partition,
@@ -312,7 +312,7 @@ impl RecordBatch {
 
     /// What an acknowledgement of the record taken last needs besides its offset.
     #[inline]
-    pub(super) fn place(&self) -> Option<(Arc<Together>, i64)> {
+    pub(super) fn place(&self) -> Option<(Arc<AckGroup>, i64)> {
         self.together.as_ref().map(|together| (Arc::clone(together), self.taken - 1))
     }
 

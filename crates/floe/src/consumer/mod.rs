@@ -7,7 +7,7 @@
 //!   one for each     checks batches,   one bound    └─► whole batches ─► RecordBatch
 //!   partition        reopens readers   on memory
 //!
-//!  finished records ─► progress of each partition ─► committer ─► stored offsets of the group
+//!  finished records ─► acks of each partition ─► committer ─► stored offsets of the group
 //! ```
 //!
 //! A fetch task pulls batches from one partition, checks their checksums, that they decode, and that each follows the one
@@ -17,7 +17,7 @@
 //! # Guarantees
 //! - Every record comes once and in order within its partition, or a [`Gap`] tells which offsets did not come. A reader
 //!   that breaks is opened again at the next offset; see [`ConsumerBuilder::reconnect`].
-//! - Stored offsets are never ahead of finished records; see [`Finish`]. After a crash or a dropped consumer, what was
+//! - Stored offsets are never ahead of finished records; see [`AckMode`]. After a crash or a dropped consumer, what was
 //!   finished and not stored yet comes again.
 //! - Engines without offsets: records are numbered from 0 in each consumer, repeats of batches that name their producer
 //!   are dropped, and there are no groups. Where reading takes records away, records read ahead and not handed out are
@@ -33,25 +33,25 @@
 //! after the error [`ErrorKind::TopicNotFound`] when the topic was deleted (records read before it come first), and after
 //! [`ErrorKind::Closed`] when the client was closed.
 
+mod ack_tracker;
 mod builder;
-mod by_offset;
 mod chunk;
 mod commit;
-mod concurrent;
-mod continuity;
 mod fetch;
-mod follow;
+mod fetch_range;
+mod for_each;
 mod gap;
-mod hand_out;
-mod merge;
 mod message;
-mod offsets;
-mod pace;
-mod resume;
-mod start;
+mod offset_check;
+mod partition_discovery;
+mod poll;
+mod prefetch_queue;
+mod rate_limit;
+mod raw_batch_reader;
+mod reconnect;
+mod start_position;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -66,24 +66,24 @@ use futures_core::Stream;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::{task::JoinHandle, time::Instant};
 
-pub use builder::{CommitPolicy, ConsumerBuilder, Finish, GapPolicy};
-pub use by_offset::FetchLimit;
+pub use builder::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy};
+pub use fetch_range::FetchLimit;
 pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
 pub use gap::{Gap, GapReason};
 pub use message::{Message, RecordBatch};
-pub use start::StartAt;
+pub use start_position::StartAt;
 
 use self::{
+    ack_tracker::AckTracker,
     builder::Settings,
     chunk::Chunk,
-    commit::{Asked, Commits},
-    continuity::Continuity,
-    fetch::{Fetch, Outlet, Task},
-    hand_out::share,
-    merge::{Item, Lanes},
-    offsets::Progress,
-    pace::Pace,
-    start::resolve,
+    commit::{CommitTrigger, OffsetCommitter},
+    fetch::{AbortOnDrop, Fetch, Outlet},
+    offset_check::OffsetCheck,
+    poll::share,
+    prefetch_queue::{PrefetchQueue, Prefetched},
+    rate_limit::RateLimit,
+    start_position::resolve,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -93,9 +93,9 @@ use crate::{
     topic::{Topic, TopicPartition},
 };
 
-pub(crate) use by_offset::fetch as fetch_by_offset;
-pub(crate) use concurrent::handle_each;
-pub(crate) use whole::WholeBatches;
+pub(crate) use fetch_range::fetch_range;
+pub(crate) use for_each::handle_each;
+pub(crate) use raw_batch_reader::RawBatchReader;
 
 /// Partitions asked at the same time for [`Consumer::lag`].
 const LOOKUPS: usize = 64;
@@ -121,7 +121,7 @@ const LOOKUPS: usize = 64;
 /// # }
 /// ```
 pub struct Consumer {
-    shared: Arc<Shared>,
+    shared: Arc<ConsumerShared>,
     group: Option<Arc<str>>,
     settings: Settings,
     partitions: Vec<Partition>,
@@ -134,7 +134,7 @@ pub struct Consumer {
     /// The records of a chunk.
     chunk: Chunk,
     /// How fast records are handed out.
-    pace: Pace,
+    pace: RateLimit,
     /// With [`CommitPolicy::PerRecord`]: something was handed out since the last commit.
     commit_due: bool,
     /// A commit under way. It is a task so that a call that is dropped while waiting does not lose it.
@@ -144,12 +144,12 @@ pub struct Consumer {
     ended: bool,
     deleted: bool,
     telemetry: ConsumerTelemetry,
-    /// Commits on the interval, until dropped.
-    _committer: Option<Task>,
+    /// OffsetCommitter on the interval, until dropped.
+    _committer: Option<AbortOnDrop>,
     /// Takes up new partitions, until dropped.
-    _follower: Option<Task>,
+    _follower: Option<AbortOnDrop>,
     /// Looks up how far behind the consumer is, until dropped.
-    _lag: Task,
+    _lag: AbortOnDrop,
 }
 
 /// One partition of a consumer.
@@ -160,32 +160,32 @@ struct Partition {
     position: i64,
     /// Where to stop.
     end: Option<i64>,
-    progress: Arc<Progress>,
+    acks: Arc<AckTracker>,
     /// The fetch task.
-    task: Task,
+    task: AbortOnDrop,
 }
 
 /// What the client closes.
 #[derive(Debug)]
-struct Shared {
+struct ConsumerShared {
     engine: SharedEngine,
     topic: Topic,
-    lanes: Arc<Lanes>,
-    commits: Option<Arc<Commits>>,
+    queue: Arc<PrefetchQueue>,
+    commits: Option<Arc<OffsetCommitter>>,
     /// Whether anything but the application commits.
     by_policy: bool,
 }
 
-impl Shared {
+impl ConsumerShared {
     async fn commit_by_policy(&self) -> Result<()> {
         match &self.commits {
-            Some(commits) if self.by_policy => commits.commit(Asked::ByPolicy).await,
+            Some(commits) if self.by_policy => commits.commit(CommitTrigger::Policy).await,
             _ => Ok(()),
         }
     }
 }
 
-impl Queue for Shared {
+impl Queue for ConsumerShared {
     fn name(&self) -> &'static str {
         "consumer"
     }
@@ -195,18 +195,18 @@ impl Queue for Shared {
     }
 
     fn used(&self) -> u64 {
-        self.lanes.held().0 as u64
+        self.queue.held().0 as u64
     }
 
     fn limit(&self) -> u64 {
-        self.lanes.max_bytes() as u64
+        self.queue.max_bytes() as u64
     }
 }
 
-impl CloseWithClient for Shared {
+impl CloseWithClient for ConsumerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.lanes.close();
+            self.queue.close();
             tokio::time::timeout_at(deadline, self.commit_by_policy()).await.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::RequestTimeout, "the last commit took too long")
                     .with_operation("commit"))
@@ -218,7 +218,7 @@ impl CloseWithClient for Shared {
 impl Consumer {
     /// The next record; waits for one. `None` when nothing more comes: see the end of the [module](self).
     ///
-    /// With [`Finish::OnNext`] this call finishes the record handed out before.
+    /// With [`AckMode::Auto`] this call finishes the record handed out before.
     ///
     /// # Errors
     /// Most errors concern one partition, and the next call goes on: [`ErrorKind::Gap`] with [`GapPolicy::Fail`];
@@ -240,7 +240,7 @@ impl Consumer {
     /// The next records as they were stored together; waits for some. Much faster than single records. Mixes with
     /// [`Consumer::try_next`]: what that left of a batch comes first.
     ///
-    /// A batch counts as one record for [`Finish::OnNext`] and [`CommitPolicy::PerRecord`].
+    /// A batch counts as one record for [`AckMode::Auto`] and [`CommitPolicy::PerRecord`].
     ///
     /// # Errors
     /// As [`Consumer::try_next`].
@@ -252,7 +252,7 @@ impl Consumer {
     }
 
     /// Stores the offsets of the group: where everything before is finished, and where reading began in partitions of
-    /// which nothing is. With [`Finish::OnNext`] everything handed out so far counts as finished. After a seek back,
+    /// which nothing is. With [`AckMode::Auto`] everything handed out so far counts as finished. After a seek back,
     /// this is what moves the stored offset back.
     ///
     /// # Errors
@@ -265,7 +265,7 @@ impl Consumer {
         let Some(commits) = &self.shared.commits else {
             return Err(Error::new(ErrorKind::InvalidCommand, "the consumer has no group to commit for"));
         };
-        commits.commit(Asked::ByApplication).await?;
+        commits.commit(CommitTrigger::Application).await?;
         self.commit_due = false;
         Ok(())
     }
@@ -274,11 +274,11 @@ impl Consumer {
     /// that the consumer does not read are passed over.
     pub fn pause(&mut self, partitions: &[u32]) {
         for index in self.indexes_of(partitions) {
-            self.shared.lanes.pause(index);
+            self.shared.queue.pause(index);
             if let Some((_, rest)) = self.current.take_if(|(current, _)| *current == index)
                 && !rest.is_empty()
             {
-                self.shared.lanes.put_back(index, Item::Records(rest));
+                self.shared.queue.put_back(index, Prefetched::Records(rest));
             }
         }
     }
@@ -286,7 +286,7 @@ impl Consumer {
     /// Ends a [`Consumer::pause`].
     pub fn resume(&mut self, partitions: &[u32]) {
         for index in self.indexes_of(partitions) {
-            self.shared.lanes.resume(index);
+            self.shared.queue.resume(index);
         }
     }
 
@@ -321,32 +321,32 @@ impl Consumer {
                 format!("the consumer does not read partition {partition}"),
             ));
         };
-        if self.shared.lanes.is_closed() {
+        if self.shared.queue.is_closed() {
             return Err(Error::closed("consumer"));
         }
         let at = moved.at.clone();
         self.shared.commit_by_policy().await?;
         let place = resolve(&self.shared.engine, &at, to, self.group.as_ref()).await?;
 
-        let lanes = &self.shared.lanes;
-        let generation = lanes.restart(index);
+        let queue = &self.shared.queue;
+        let generation = queue.restart(index);
         self.current.take_if(|(current, _)| *current == index);
         self.handed_out.take_if(|(handed_out, _)| *handed_out == index);
         self.chunk.forget(index);
         self.ended = false;
         if let Some(from) = place.wanted {
             let gap = Gap { at: at.clone(), from, to: place.next, reason: GapReason::Evicted };
-            lanes.push(index, generation, Item::Gap(gap));
+            queue.push(index, generation, Prefetched::Gap(gap));
         }
         if let Some(partition) = self.partitions.get_mut(index) {
-            partition.progress.restart(place.next);
+            partition.acks.restart(place.next);
             partition.position = place.next;
             self.telemetry.stands_at(index, place.next);
-            let continuity =
-                Continuity::new(place.next, partition.end, self.settings.fetch.holes(info.capabilities));
-            let fetch =
-                Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch.clone(), continuity);
-            partition.task = Task::spawn(fetch.run(Outlet { lanes: Arc::clone(lanes), index, generation }));
+            let check =
+                OffsetCheck::new(place.next, partition.end, self.settings.fetch.holes(info.capabilities));
+            let fetch = Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch.clone(), check);
+            partition.task =
+                AbortOnDrop::spawn(fetch.run(Outlet { queue: Arc::clone(queue), index, generation }));
         }
         Ok(())
     }
@@ -386,22 +386,22 @@ impl Consumer {
     }
 
     /// Stops reading. With a group, and unless the policy is [`CommitPolicy::Manual`], stores what is finished; with
-    /// [`Finish::OnNext`] that includes the record handed out last.
+    /// [`AckMode::Auto`] that includes the record handed out last.
     ///
     /// # Errors
     /// Whatever kept the engine from storing. The consumer is closed all the same.
     pub async fn close(mut self) -> Result<()> {
         self.finish_handed_out();
-        self.shared.lanes.close();
+        self.shared.queue.close();
         // Offsets of a deleted topic are gone with it.
         if self.deleted { Ok(()) } else { self.shared.commit_by_policy().await }
     }
 
-    /// Records handed out and not acknowledged, with [`Finish::OnAck`]: for each partition that has some, the offset of
+    /// Records handed out and not acknowledged, with [`AckMode::Explicit`]: for each partition that has some, the offset of
     /// the first and how many.
     pub(crate) fn unacknowledged(&self) -> Vec<(TopicPartition, i64, u64)> {
         let of = |partition: &Partition| {
-            let (first, records) = partition.progress.unacknowledged()?;
+            let (first, records) = partition.acks.unacknowledged()?;
             Some((partition.at.clone(), first, records))
         };
         self.partitions.iter().filter_map(of).collect()
@@ -416,11 +416,11 @@ impl Consumer {
         if let Some((index, next)) = self.handed_out.take()
             && let Some(partition) = self.partitions.get(index)
         {
-            partition.progress.finish_below(next);
+            partition.acks.finish_below(next);
         }
         for (index, next) in self.chunk.take_handed_out() {
             if let Some(partition) = self.partitions.get(index) {
-                partition.progress.finish_below(next);
+                partition.acks.finish_below(next);
             }
         }
     }

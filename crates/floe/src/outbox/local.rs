@@ -11,7 +11,7 @@ use super::{state::State, ways::Ways};
 use crate::{
     Client, Durability, Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy, Topic,
     TopicPartition,
-    consumer::{Consumer, GapPolicy, StartAt, WholeBatches},
+    consumer::{Consumer, GapPolicy, RawBatchReader, StartAt},
     engine::EmbeddedEngine,
     producer::Delivery,
 };
@@ -158,8 +158,8 @@ impl Local {
     }
 
     /// Reads from a record on, and goes on with what is appended.
-    pub(super) async fn follow(&self, from: i64) -> Result<WholeBatches> {
-        WholeBatches::open(self.client.engine(), self.place(), from.max(self.start())).await
+    pub(super) async fn follow(&self, from: i64) -> Result<RawBatchReader> {
+        RawBatchReader::open(self.client.engine(), self.place(), from.max(self.start())).await
     }
 
     /// Gives up everything before a record.

@@ -5,12 +5,12 @@ use floe_wire::batch::EncodedBatch;
 use super::ways::Ways;
 use crate::{
     Result, TopicPartition,
-    consumer::{RecordBatch, WholeBatches},
+    consumer::{RawBatchReader, RecordBatch},
 };
 
 /// Where a session takes batches from.
 pub(super) enum Source<'a> {
-    Log(Box<WholeBatches>),
+    Log(Box<RawBatchReader>),
     /// Those that are held, from the one on that begins with this record.
     Straight {
         ways: &'a Ways,
@@ -23,7 +23,7 @@ impl Source<'_> {
     /// The next batch, and where it lies. Waits at the end.
     ///
     /// # Errors
-    /// As [`WholeBatches::next`].
+    /// As [`RawBatchReader::next`].
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.

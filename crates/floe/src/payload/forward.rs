@@ -62,7 +62,7 @@ macro_rules! forward_consumer_settings {
             partitions(partitions: impl IntoIterator<Item = u32>);
             group(group: impl Into<std::sync::Arc<str>>);
             commit(policy: crate::consumer::CommitPolicy);
-            finish(rule: crate::consumer::Finish);
+            ack_mode(mode: crate::consumer::AckMode);
             prefetch_bytes(bytes: usize);
             prefetch_records(records: usize);
             fetch_bytes(bytes: usize);

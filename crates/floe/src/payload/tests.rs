@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::{
     Client, Effect, Message,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
     dead_letter::DeadLetter,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
@@ -285,7 +285,8 @@ async fn values_are_handled_at_once_and_acknowledged_when_done() {
     let (_engine, client) = client();
     let orders = client.producer("orders").json::<Order>().start().await.unwrap();
     orders.send_all((0..6).map(|count| order("tea", count))).await.unwrap();
-    let group = || client.consumer("orders").json::<Order>().group("g").finish(Finish::OnAck).stop_at_end();
+    let group =
+        || client.consumer("orders").json::<Order>().group("g").ack_mode(AckMode::Explicit).stop_at_end();
     let mut inbox = group().start().await.unwrap();
     let (running, most) = (AtomicU32::new(0), AtomicU32::new(0));
     let outcome = inbox

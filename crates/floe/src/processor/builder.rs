@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     Client, Error, ErrorKind, Message, Result, RetryPolicy,
-    consumer::{CommitPolicy, ConsumerBuilder, Finish, GapPolicy, StartAt},
+    consumer::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy, StartAt},
     dead_letter::DeadLetterWriter,
     payload::{Json, PayloadCodec, Raw},
     producer::ProducerBuilder,
@@ -294,7 +294,8 @@ impl Processor {
             Some(configure) => configure(input),
             None => input,
         };
-        let mut input = input.finish(Finish::OnAck).commit(CommitPolicy::Interval(settings.commit_interval));
+        let mut input =
+            input.ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(settings.commit_interval));
         if settings.stored_offsets {
             let default = || Arc::from(format!("{}-to-{}", settings.from, settings.to));
             input = input.group(settings.group.clone().unwrap_or_else(default));

@@ -25,11 +25,11 @@ async fn stops_at_the_end_that_was_there_at_the_start() {
 
 #[tokio::test(start_paused = true)]
 async fn an_end_inside_a_batch_cuts_the_batch() {
-    let mut continuity = Continuity::new(1, Some(3), continuity::Holes::None);
-    let found = continuity.accept(batch_at(0, &["a", "b", "c", "d", "e"]));
-    let [continuity::Found::Records(part)] = &found[..] else { panic!("{found:?}") };
+    let mut check = OffsetCheck::new(1, Some(3), offset_check::Holes::None);
+    let found = check.accept(batch_at(0, &["a", "b", "c", "d", "e"]));
+    let [offset_check::Found::Records(part)] = &found[..] else { panic!("{found:?}") };
     assert_eq!((part.from, part.next, part.count), (1, 3, 2));
-    assert!(continuity.is_complete());
+    assert!(check.is_complete());
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,10 +101,10 @@ async fn all_partitions_failing_is_the_end() {
 async fn dropped_it_reads_no_more() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     let consumer = from_beginning(&engine).group("g").start().await.unwrap();
-    let lanes = Arc::clone(&consumer.shared.lanes);
+    let queue = Arc::clone(&consumer.shared.queue);
     drop(consumer);
     tokio::time::sleep(Duration::from_secs(1)).await;
-    assert_eq!(Arc::strong_count(&lanes), 1, "a task is still there");
+    assert_eq!(Arc::strong_count(&queue), 1, "a task is still there");
 }
 
 #[tokio::test(start_paused = true)]

@@ -124,7 +124,7 @@ async fn an_error_comes_after_the_records_before_it() {
 #[tokio::test(start_paused = true)]
 async fn records_are_handled_at_once_and_acknowledged_when_done() {
     let engine = ten().await;
-    let group = over(&engine).consumer(TOPIC).group("g").finish(Finish::OnAck).stop_at_end();
+    let group = over(&engine).consumer(TOPIC).group("g").ack_mode(AckMode::Explicit).stop_at_end();
     let mut consumer = group.start().await.unwrap();
     let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let outcome = consumer

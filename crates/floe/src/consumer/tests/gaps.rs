@@ -98,7 +98,7 @@ async fn an_engine_that_jumps_over_what_it_evicted_is_believed() {
             Arc::new(engine.clone()),
             Topic::from(TOPIC).partition(0),
             consumer.settings.fetch.clone(),
-            Continuity::new(at, None, continuity::Holes::None),
+            OffsetCheck::new(at, None, offset_check::Holes::None),
         )
     };
     engine.evict(TOPIC, 0, 6);
@@ -120,16 +120,18 @@ async fn a_wrong_checksum_is_a_gap_over_its_batch() {
 #[test]
 fn a_damaged_header_does_not_hide_the_batches_behind_it() {
     for claimed in [0i32, 5, 1_000_000, i32::MAX, -7] {
-        let mut continuity = Continuity::new(0, None, continuity::Holes::None);
+        let mut check = OffsetCheck::new(0, None, offset_check::Holes::None);
         let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
         let damaged = alter(&batch(2), |bytes| bytes[23..27].copy_from_slice(&claimed.to_be_bytes()));
         let mut came = Vec::new();
         let mut gaps = Vec::new();
         for batch in [batch(0), damaged, batch(4), batch(6), batch(6)] {
-            for found in continuity.accept(batch) {
+            for found in check.accept(batch) {
                 match found {
-                    continuity::Found::Records(part) => came.extend(part.records.map(|r| r.unwrap().offset)),
-                    continuity::Found::Gap(from, to, _) => gaps.extend([from, to]),
+                    offset_check::Found::Records(part) => {
+                        came.extend(part.records.map(|r| r.unwrap().offset))
+                    }
+                    offset_check::Found::Gap(from, to, _) => gaps.extend([from, to]),
                 }
             }
         }
@@ -205,12 +207,12 @@ async fn offsets_that_go_back_inside_a_batch_are_damage() {
 
 #[tokio::test(start_paused = true)]
 async fn repeated_batches_are_dropped() {
-    let mut continuity = Continuity::new(0, None, continuity::Holes::None);
+    let mut check = OffsetCheck::new(0, None, offset_check::Holes::None);
     let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
-    assert_eq!(continuity.accept(batch(0)).len(), 1);
-    assert!(continuity.accept(batch(0)).is_empty());
-    let overlapping = continuity.accept(batch(1));
-    let [continuity::Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
+    assert_eq!(check.accept(batch(0)).len(), 1);
+    assert!(check.accept(batch(0)).is_empty());
+    let overlapping = check.accept(batch(1));
+    let [offset_check::Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
     assert_eq!((part.from, part.count), (2, 1), "only what did not come before");
 }
 

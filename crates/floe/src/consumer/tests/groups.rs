@@ -105,7 +105,7 @@ async fn a_batch_is_finished_when_the_next_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn acknowledged_out_of_order_the_oldest_decides() {
     let engine = ten().await;
-    let mut consumer = in_group(&engine).finish(Finish::OnAck).start().await.unwrap();
+    let mut consumer = in_group(&engine).ack_mode(AckMode::Explicit).start().await.unwrap();
     let mut messages = Vec::new();
     for _ in 0..6 {
         messages.push(next(&mut consumer).await);

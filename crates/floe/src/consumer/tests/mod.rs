@@ -1,15 +1,15 @@
 //! The consumer over an engine that keeps batches in memory and fails on demand.
 
-mod by_offset;
 mod ending;
 mod extras;
+mod fetch_range;
 mod gaps;
 mod groups;
-mod handing_out;
-mod moving;
 mod numbering;
+mod polling;
 mod prefetching;
-mod resuming;
+mod reconnect;
+mod seeking;
 mod starting;
 
 use std::{future::Future, sync::Arc, task::Waker, time::Duration};

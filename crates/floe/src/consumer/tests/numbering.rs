@@ -64,8 +64,8 @@ async fn repeats_of_a_producer_are_dropped() {
 
 #[tokio::test(start_paused = true)]
 async fn what_is_remembered_of_producers_is_bounded() {
-    let mut continuity = Continuity::numbering();
-    let mut came = |id, sequence| !continuity.accept(from_producer(id, 0, sequence, &["x"])).is_empty();
+    let mut check = OffsetCheck::numbering();
+    let mut came = |id, sequence| !check.accept(from_producer(id, 0, sequence, &["x"])).is_empty();
     assert!(came(0, 0));
     assert!(!came(0, 0));
     (1..1024).for_each(|id| assert!(came(id, 0)));

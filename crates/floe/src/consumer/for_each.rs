@@ -4,13 +4,13 @@ use std::future::Future;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 
-use super::{Consumer, Finish, Message};
+use super::{AckMode, Consumer, Message};
 use crate::{Error, ErrorKind};
 
 impl Consumer {
     /// Calls `handle` for each record, with at most `max_concurrency` records being handled at once, and acknowledges
     /// each when its handler is done. Ends when the consumer does. The handlers run on the calling task, side by side; a
-    /// handler that computes for long should spawn. Needs [`Finish::OnAck`], so that stored offsets follow the oldest
+    /// handler that computes for long should spawn. Needs [`AckMode::Explicit`], so that stored offsets follow the oldest
     /// record that is not done.
     ///
     /// For order per key, retries and dead letters, use a [processor](crate::processor).
@@ -20,13 +20,13 @@ impl Consumer {
     /// # async fn main() -> floe::Result<()> {
     /// # let client = floe::Client::connect("memory:").await?;
     /// # client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
-    /// use floe::consumer::{Finish, StartAt};
+    /// use floe::consumer::{AckMode, StartAt};
     ///
     /// client.producer("orders").start().await?.send_all(["tea", "milk"]).await?;
     /// let mut orders = client
     ///     .consumer("orders")
     ///     .from(StartAt::Beginning)
-    ///     .finish(Finish::OnAck)
+    ///     .ack_mode(AckMode::Explicit)
     ///     .stop_at_end()
     ///     .start()
     ///     .await?;
@@ -42,7 +42,7 @@ impl Consumer {
     ///
     /// # Errors
     /// The first error, of a handler or of the consumer, after the handlers that still run are done. A record whose
-    /// handler failed is not acknowledged. [`ErrorKind::InvalidCommand`] without [`Finish::OnAck`].
+    /// handler failed is not acknowledged. [`ErrorKind::InvalidCommand`] without [`AckMode::Explicit`].
     ///
     /// # Cancel safety
     /// If the future is dropped, the handlers are as well, and their records are not acknowledged.
@@ -58,10 +58,10 @@ impl Consumer {
 
     /// Whether records are acknowledged one by one.
     pub(crate) fn check_acknowledges(&self) -> crate::Result<()> {
-        if self.settings.finish == Finish::OnAck {
+        if self.settings.ack_mode == AckMode::Explicit {
             return Ok(());
         }
-        let message = "records handled at once need Finish::OnAck: any of them may be done first";
+        let message = "records handled at once need AckMode::Explicit: any of them may be done first";
         Err(Error::new(ErrorKind::InvalidCommand, message))
     }
 }

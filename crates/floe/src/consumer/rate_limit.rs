@@ -15,23 +15,23 @@ const CREDIT: Duration = Duration::from_millis(100);
 /// Longest time that one batch may have to be waited for; a larger one counts as that.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Spaces records evenly. Costs nothing without a limit.
+/// Spaces records evenly. Costs nothing without a throttle.
 #[derive(Debug, Default)]
-pub(super) struct Pace(Option<Box<Limit>>);
+pub(super) struct RateLimit(Option<Box<Throttle>>);
 
 #[derive(Debug)]
-struct Limit {
+struct Throttle {
     records_per_second: f64,
     /// When the next record may go.
     next: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
-impl Pace {
+impl RateLimit {
     pub(super) fn new(records_per_second: Option<NonZeroU32>) -> Self {
         Self(records_per_second.map(|rate| {
             let records_per_second = f64::from(rate.get());
-            Box::new(Limit { records_per_second, next: Instant::now(), sleep: None })
+            Box::new(Throttle { records_per_second, next: Instant::now(), sleep: None })
         }))
     }
 
@@ -40,20 +40,20 @@ impl Pace {
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
             None => Poll::Ready(()),
-            Some(limit) => limit.poll(cx),
+            Some(throttle) => throttle.poll(cx),
         }
     }
 
     /// So many records went.
     #[inline]
     pub(super) fn spend(&mut self, records: usize) {
-        if let Some(limit) = &mut self.0 {
-            limit.spend(records, Instant::now());
+        if let Some(throttle) = &mut self.0 {
+            throttle.spend(records, Instant::now());
         }
     }
 }
 
-impl Limit {
+impl Throttle {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.next <= Instant::now() {
             self.sleep = None;

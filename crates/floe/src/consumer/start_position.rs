@@ -53,7 +53,7 @@ impl StartAt {
 
 /// A place in one partition.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct StartPosition {
     /// Offset of the first record to hand out.
     pub(super) next: i64,
     /// Where reading should have begun, if retention has removed that.
@@ -70,7 +70,7 @@ pub(super) async fn resolve(
     at: &TopicPartition,
     start: StartAt,
     group: Option<&Arc<str>>,
-) -> Result<Place> {
+) -> Result<StartPosition> {
     let bounds = engine.watermarks(at.clone()).await?;
     let stored = match group {
         Some(group) => engine.committed(Arc::clone(group), at.clone()).await?,
@@ -104,7 +104,7 @@ pub(super) async fn resolve(
             stored.max(first)
         }
     };
-    Ok(Place { next, wanted, bounds, stored })
+    Ok(StartPosition { next, wanted, bounds, stored })
 }
 
 pub(super) fn out_of_range(at: &TopicPartition, what: &str, offset: i64, bounds: Watermarks) -> Error {

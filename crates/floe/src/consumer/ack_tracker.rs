@@ -7,7 +7,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Finish;
+use super::AckMode;
 
 /// Runs of unacknowledged records that are remembered for one partition. Each is a few dozen bytes; a program that
 /// leaves out one record in two reaches this after 130,000 records.
@@ -18,20 +18,20 @@ const NOTHING: i64 = i64::MIN;
 /// How far one partition is finished. The consumer moves it, acknowledgements may come from anywhere, the committer
 /// reads it.
 #[derive(Debug)]
-pub(super) struct Progress {
-    rule: Finish,
+pub(super) struct AckTracker {
+    mode: AckMode,
     /// Where reading began, or was moved to.
     origin: AtomicI64,
-    /// With [`Finish::OnNext`]: offset after the last finished record, or [`NOTHING`].
+    /// With [`AckMode::Auto`]: offset after the last finished record, or [`NOTHING`].
     finished: AtomicI64,
-    /// With [`Finish::OnAck`].
+    /// With [`AckMode::Explicit`].
     window: Mutex<AckWindow>,
 }
 
-impl Progress {
-    pub(super) fn new(rule: Finish, origin: i64) -> Self {
+impl AckTracker {
+    pub(super) fn new(mode: AckMode, origin: i64) -> Self {
         Self {
-            rule,
+            mode,
             origin: AtomicI64::new(origin),
             finished: AtomicI64::new(NOTHING),
             window: Mutex::new(AckWindow::new(origin, 0)),
@@ -46,10 +46,10 @@ impl Progress {
         *window = AckWindow::new(origin, window.generation + 1);
     }
 
-    /// With [`Finish::OnNext`]: everything below `next` is finished.
+    /// With [`AckMode::Auto`]: everything below `next` is finished.
     #[inline]
     pub(super) fn finish_below(&self, next: i64) {
-        if self.rule == Finish::OnNext {
+        if self.mode == AckMode::Auto {
             self.finished.store(next, Ordering::Release);
         }
     }
@@ -58,9 +58,9 @@ impl Progress {
     /// one is needed.
     #[inline]
     pub(super) fn hand_out(&self, from: i64, to: i64) -> Option<u64> {
-        match self.rule {
-            Finish::OnNext => None,
-            Finish::OnAck => {
+        match self.mode {
+            AckMode::Auto => None,
+            AckMode::Explicit => {
                 let mut window = self.window.lock();
                 window.hand_out(from, to);
                 Some(window.generation)
@@ -70,10 +70,10 @@ impl Progress {
 
     /// Whether too many separate records wait for their acknowledgement to remember more.
     pub(super) fn is_full(&self) -> bool {
-        self.rule == Finish::OnAck && self.window.lock().unacknowledged.len() >= MAX_RUNS
+        self.mode == AckMode::Explicit && self.window.lock().unacknowledged.len() >= MAX_RUNS
     }
 
-    /// With [`Finish::OnAck`]: offset of the first record that was handed out and is not acknowledged, and how many
+    /// With [`AckMode::Explicit`]: offset of the first record that was handed out and is not acknowledged, and how many
     /// offsets there are of them; `None` if there is none.
     pub(super) fn unacknowledged(&self) -> Option<(i64, u64)> {
         let window = self.window.lock();
@@ -92,9 +92,9 @@ impl Progress {
 
     /// Offset after the last record below which everything is finished; `None` while nothing is.
     pub(super) fn finished(&self) -> Option<i64> {
-        let finished = match self.rule {
-            Finish::OnNext => self.finished.load(Ordering::Acquire),
-            Finish::OnAck => {
+        let finished = match self.mode {
+            AckMode::Auto => self.finished.load(Ordering::Acquire),
+            AckMode::Explicit => {
                 let window = self.window.lock();
                 let low = window.low();
                 if low > window.origin { low } else { NOTHING }
@@ -103,7 +103,7 @@ impl Progress {
         (finished != NOTHING).then_some(finished)
     }
 
-    /// As [`Progress::finished`], or else where reading began.
+    /// As [`AckTracker::finished`], or else where reading began.
     pub(super) fn finished_or_origin(&self) -> i64 {
         self.finished().unwrap_or_else(|| self.origin.load(Ordering::Acquire))
     }
@@ -111,7 +111,7 @@ impl Progress {
 
 /// Records that have a place only together: none of them is finished before all of them are.
 #[derive(Debug)]
-pub(super) struct Together {
+pub(super) struct AckGroup {
     /// The offsets of all of them.
     from: i64,
     next: i64,
@@ -120,7 +120,7 @@ pub(super) struct Together {
     window: Mutex<AckWindow>,
 }
 
-impl Together {
+impl AckGroup {
     pub(super) fn new(from: i64, next: i64, count: usize) -> Self {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let mut window = AckWindow::new(0, 0);
@@ -202,35 +202,35 @@ mod tests {
 
     #[test]
     fn on_next_counts_what_was_asked_beyond() {
-        let progress = Progress::new(Finish::OnNext, 7);
-        assert_eq!((progress.finished(), progress.finished_or_origin()), (None, 7));
-        assert_eq!(progress.hand_out(7, 8), None);
-        assert_eq!(progress.finished(), None);
-        progress.finish_below(8);
-        assert_eq!(progress.finished(), Some(8));
-        progress.restart(3);
-        assert_eq!((progress.finished(), progress.finished_or_origin()), (None, 3));
+        let acks = AckTracker::new(AckMode::Auto, 7);
+        assert_eq!((acks.finished(), acks.finished_or_origin()), (None, 7));
+        assert_eq!(acks.hand_out(7, 8), None);
+        assert_eq!(acks.finished(), None);
+        acks.finish_below(8);
+        assert_eq!(acks.finished(), Some(8));
+        acks.restart(3);
+        assert_eq!((acks.finished(), acks.finished_or_origin()), (None, 3));
     }
 
     #[test]
     fn on_ack_waits_for_the_slowest() {
-        let progress = Progress::new(Finish::OnAck, 0);
-        let generation = progress.hand_out(0, 1).unwrap();
-        progress.hand_out(1, 2);
-        progress.hand_out(5, 6); // after a gap
-        progress.finish_below(6); // asking for more finishes nothing
-        progress.acknowledge(generation, 1, 2);
-        assert_eq!(progress.finished(), None);
-        progress.acknowledge(generation, 0, 1);
-        progress.acknowledge(generation, 0, 1);
-        assert_eq!(progress.finished(), Some(5));
-        progress.acknowledge(generation, 5, 6);
-        assert_eq!(progress.finished(), Some(6));
+        let acks = AckTracker::new(AckMode::Explicit, 0);
+        let generation = acks.hand_out(0, 1).unwrap();
+        acks.hand_out(1, 2);
+        acks.hand_out(5, 6); // after a gap
+        acks.finish_below(6); // asking for more finishes nothing
+        acks.acknowledge(generation, 1, 2);
+        assert_eq!(acks.finished(), None);
+        acks.acknowledge(generation, 0, 1);
+        acks.acknowledge(generation, 0, 1);
+        assert_eq!(acks.finished(), Some(5));
+        acks.acknowledge(generation, 5, 6);
+        assert_eq!(acks.finished(), Some(6));
     }
 
     #[test]
     fn what_has_its_place_together_is_finished_together() {
-        let together = Together::new(10, 12, 3);
+        let together = AckGroup::new(10, 12, 3);
         assert_eq!([2, 0, 0, 2].map(|index| together.acknowledge(index)), [None; 4]);
         assert_eq!(together.acknowledge(1), Some((10, 12)));
         assert_eq!(together.acknowledge(0), Some((10, 12)), "once more");
@@ -238,32 +238,32 @@ mod tests {
 
     #[test]
     fn acknowledgements_from_before_a_seek_do_not_count() {
-        let progress = Progress::new(Finish::OnAck, 0);
-        let before = progress.hand_out(0, 1).unwrap();
-        progress.restart(0);
-        let after = progress.hand_out(0, 1).unwrap();
-        progress.acknowledge(before, 0, 1);
-        assert_eq!(progress.finished(), None);
-        progress.acknowledge(after, 0, 1);
-        assert_eq!(progress.finished(), Some(1));
+        let acks = AckTracker::new(AckMode::Explicit, 0);
+        let before = acks.hand_out(0, 1).unwrap();
+        acks.restart(0);
+        let after = acks.hand_out(0, 1).unwrap();
+        acks.acknowledge(before, 0, 1);
+        assert_eq!(acks.finished(), None);
+        acks.acknowledge(after, 0, 1);
+        assert_eq!(acks.finished(), Some(1));
     }
 
     #[test]
     fn records_left_out_are_bounded() {
-        let progress = Progress::new(Finish::OnAck, 0);
+        let acks = AckTracker::new(AckMode::Explicit, 0);
         let mut generation = 0;
         for at in 0.. {
-            if progress.is_full() {
+            if acks.is_full() {
                 break;
             }
             assert!(at < 3 * MAX_RUNS as i64, "it never becomes full");
-            generation = progress.hand_out(at, at + 1).unwrap();
+            generation = acks.hand_out(at, at + 1).unwrap();
             if at % 2 == 1 {
-                progress.acknowledge(generation, at, at + 1);
+                acks.acknowledge(generation, at, at + 1);
             }
         }
-        progress.acknowledge(generation, 0, 1);
-        assert!(!progress.is_full());
+        acks.acknowledge(generation, 0, 1);
+        assert!(!acks.is_full());
     }
 
     proptest! {
@@ -272,24 +272,24 @@ mod tests {
         fn never_ahead_of_a_record_that_is_not_acknowledged(
             steps in proptest::collection::vec((0u8..3, 0i64..6, 0usize..64, 1i64..5), 1..300),
         ) {
-            let progress = Progress::new(Finish::OnAck, 10);
+            let acks = AckTracker::new(AckMode::Explicit, 10);
             let (mut next, mut handed, mut waiting) = (10i64, Vec::new(), BTreeSet::new());
             for (what, hole, pick, width) in steps {
                 if what == 0 {
                     let from = next + if hole > 3 { hole } else { 0 };
-                    progress.hand_out(from, from + width);
+                    acks.hand_out(from, from + width);
                     waiting.extend(from..from + width);
                     handed.push((from, from + width));
                     next = from + width;
                 } else if !handed.is_empty() {
                     let (from, to) = handed[pick % handed.len()];
                     let from = if what == 1 { from } else { (from + hole).min(to) };
-                    progress.acknowledge(0, from, to);
+                    acks.acknowledge(0, from, to);
                     waiting.retain(|at| !(from..to).contains(at));
                 }
                 let exact = waiting.first().copied().unwrap_or(next);
-                prop_assert_eq!(progress.finished_or_origin().max(10), exact.max(10));
-                prop_assert!(waiting.range(..progress.finished_or_origin()).next().is_none());
+                prop_assert_eq!(acks.finished_or_origin().max(10), exact.max(10));
+                prop_assert!(waiting.range(..acks.finished_or_origin()).next().is_none());
             }
         }
     }

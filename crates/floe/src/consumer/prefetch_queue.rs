@@ -24,7 +24,7 @@ const WORTH_WAKING: usize = 256 * 1024;
 
 /// What a fetch task found.
 #[derive(Debug)]
-pub(super) enum Item {
+pub(super) enum Prefetched {
     Records(RecordBatch),
     Gap(Gap),
     Error(Error),
@@ -32,33 +32,33 @@ pub(super) enum Item {
 
 /// What the consumer gets.
 #[derive(Debug)]
-pub(super) enum Merged {
+pub(super) enum Polled {
     /// From the partition with this index.
-    Item(usize, Item),
+    Item(usize, Prefetched),
     /// The topic has one more partition, which takes the next index.
     Joined(Partition),
     /// The topic was deleted; nothing more comes.
     Deleted(Error),
     /// Every partition has ended.
     End,
-    /// [`Lanes::close`] was called.
+    /// [`PrefetchQueue::close`] was called.
     Closed,
 }
 
 /// The queues of all partitions, addressed by their index in the consumer.
 #[derive(Debug)]
-pub(super) struct Lanes {
-    state: Mutex<State>,
+pub(super) struct PrefetchQueue {
+    state: Mutex<QueueState>,
     max_bytes: usize,
     max_records: usize,
-    /// Set with `State::closed`; read without the lock.
+    /// Set with `QueueState::closed`; read without the lock.
     closed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    lanes: Vec<Lane>,
-    /// Partitions that the consumer does not know of yet. Their lanes are there.
+struct QueueState {
+    queue: Vec<PartitionQueue>,
+    /// Partitions that the consumer does not know of yet. Their queue are there.
     joined: VecDeque<Partition>,
     /// Partitions with something to hand out that are not paused, the next one first.
     ready: VecDeque<usize>,
@@ -73,8 +73,8 @@ struct State {
 }
 
 #[derive(Debug, Default)]
-struct Lane {
-    queue: VecDeque<Item>,
+struct PartitionQueue {
+    queue: VecDeque<Prefetched>,
     /// Wakes the fetch task when there may be room.
     room: Arc<Notify>,
     /// Batches in the queue.
@@ -87,11 +87,11 @@ struct Lane {
     ended: bool,
 }
 
-impl Lanes {
+impl PrefetchQueue {
     pub(super) fn new(count: usize, max_bytes: usize, max_records: usize) -> Arc<Self> {
-        let lanes = (0..count).map(|_| Lane::default()).collect();
+        let queue = (0..count).map(|_| PartitionQueue::default()).collect();
         Arc::new(Self {
-            state: Mutex::new(State { lanes, ..State::default() }),
+            state: Mutex::new(QueueState { queue, ..QueueState::default() }),
             max_bytes,
             max_records,
             closed: AtomicBool::new(false),
@@ -100,14 +100,18 @@ impl Lanes {
 
     /// Opens the queue of one more partition, with what comes first in it. `make` gets its index. Nothing happens once
     /// nothing more is wanted.
-    pub(super) fn join(&self, first: Option<Item>, make: impl FnOnce(usize) -> Partition) {
+    pub(super) fn join(&self, first: Option<Prefetched>, make: impl FnOnce(usize) -> Partition) {
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        let index = state.lanes.len();
+        let index = state.queue.len();
         let is_ready = first.is_some();
-        state.lanes.push(Lane { queue: first.into_iter().collect(), is_ready, ..Lane::default() });
+        state.queue.push(PartitionQueue {
+            queue: first.into_iter().collect(),
+            is_ready,
+            ..PartitionQueue::default()
+        });
         if is_ready {
             state.ready.push_back(index);
         }
@@ -122,7 +126,7 @@ impl Lanes {
                 let mut state = self.state.lock();
                 let has_room = self.has_room(&state);
                 let closed = state.closed;
-                let Some(lane) = state.lanes.get_mut(index) else { return false };
+                let Some(lane) = state.queue.get_mut(index) else { return false };
                 if closed || lane.generation != generation {
                     return false;
                 }
@@ -132,7 +136,7 @@ impl Lanes {
                 if !state.ready.is_empty() {
                     wake(&mut state.waker);
                 }
-                let Some(lane) = state.lanes.get_mut(index) else { return false };
+                let Some(lane) = state.queue.get_mut(index) else { return false };
                 // A paused partition is woken by `resume` alone.
                 if !lane.paused && !lane.is_waiting {
                     lane.is_waiting = true;
@@ -149,17 +153,17 @@ impl Lanes {
 
     /// For fetch tasks: hands over. `false` means that nothing more is wanted.
     ///
-    /// The consumer is woken once enough has gathered, or by [`Lanes::tell`], which every fetch task calls before it
+    /// The consumer is woken once enough has gathered, or by [`PrefetchQueue::tell`], which every fetch task calls before it
     /// waits. Waking another thread costs as much as checking a batch; this way a run of batches costs it once.
-    pub(super) fn push(&self, index: usize, generation: u64, item: Item) -> bool {
+    pub(super) fn push(&self, index: usize, generation: u64, item: Prefetched) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.lanes.get_mut(index) else { return false };
+        let Some(lane) = state.queue.get_mut(index) else { return false };
         if state.closed || lane.generation != generation {
             return false;
         }
         let mut worth_waking = true;
-        if let Item::Records(batch) = &item {
+        if let Prefetched::Records(batch) = &item {
             lane.batches += 1;
             state.bytes += batch.memory();
             state.records += batch.len();
@@ -190,7 +194,7 @@ impl Lanes {
     pub(super) fn end(&self, index: usize, generation: u64, deleted: Option<Error>) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.lanes.get_mut(index) else { return };
+        let Some(lane) = state.queue.get_mut(index) else { return };
         if lane.generation == generation && !lane.ended {
             lane.ended = true;
             state.ended += 1;
@@ -202,17 +206,17 @@ impl Lanes {
     }
 
     /// The next item of the partition whose turn it is.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Merged> {
+    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Polled> {
         let mut state = self.state.lock();
         let state = &mut *state;
         if state.closed {
-            return Poll::Ready(Merged::Closed);
+            return Poll::Ready(Polled::Closed);
         }
         if let Some(partition) = state.joined.pop_front() {
-            return Poll::Ready(Merged::Joined(partition));
+            return Poll::Ready(Polled::Joined(partition));
         }
         while let Some(index) = state.ready.pop_front() {
-            let Some(lane) = state.lanes.get_mut(index) else { continue };
+            let Some(lane) = state.queue.get_mut(index) else { continue };
             lane.is_ready = false;
             if lane.paused {
                 continue;
@@ -222,27 +226,27 @@ impl Lanes {
                 lane.is_ready = true;
                 state.ready.push_back(index);
             }
-            if let Item::Records(batch) = &item {
+            if let Prefetched::Records(batch) = &item {
                 lane.batches -= 1;
                 state.bytes -= batch.memory();
                 state.records -= batch.len();
                 self.wake_for_room(state, index);
             }
-            return Poll::Ready(Merged::Item(index, item));
+            return Poll::Ready(Polled::Item(index, item));
         }
-        let all_ended = state.ended == state.lanes.len();
+        let all_ended = state.ended == state.queue.len();
         // A paused partition may hold something that a later `resume` brings out.
-        if all_ended && state.lanes.iter().all(|lane| lane.queue.is_empty()) {
+        if all_ended && state.queue.iter().all(|lane| lane.queue.is_empty()) {
             return Poll::Ready(match state.deleted.take() {
-                Some(error) => Merged::Deleted(error),
-                None => Merged::End,
+                Some(error) => Polled::Deleted(error),
+                None => Polled::End,
             });
         }
         if state.deleted.is_some()
-            && state.lanes.iter().all(|lane| lane.paused || lane.ended)
+            && state.queue.iter().all(|lane| lane.paused || lane.ended)
             && let Some(error) = state.deleted.take()
         {
-            return Poll::Ready(Merged::Deleted(error));
+            return Poll::Ready(Polled::Deleted(error));
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -252,11 +256,11 @@ impl Lanes {
     }
 
     /// Puts back what was taken and not used up.
-    pub(super) fn put_back(&self, index: usize, item: Item) {
+    pub(super) fn put_back(&self, index: usize, item: Prefetched) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.lanes.get_mut(index) else { return };
-        if let Item::Records(batch) = &item {
+        let Some(lane) = state.queue.get_mut(index) else { return };
+        if let Prefetched::Records(batch) = &item {
             lane.batches += 1;
             state.bytes += batch.memory();
             state.records += batch.len();
@@ -269,7 +273,7 @@ impl Lanes {
     }
 
     pub(super) fn pause(&self, index: usize) {
-        if let Some(lane) = self.state.lock().lanes.get_mut(index) {
+        if let Some(lane) = self.state.lock().queue.get_mut(index) {
             lane.paused = true;
         }
     }
@@ -277,7 +281,7 @@ impl Lanes {
     pub(super) fn resume(&self, index: usize) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.lanes.get_mut(index) else { return };
+        let Some(lane) = state.queue.get_mut(index) else { return };
         lane.paused = false;
         if !lane.queue.is_empty() && !lane.is_ready {
             lane.is_ready = true;
@@ -291,9 +295,9 @@ impl Lanes {
     pub(super) fn restart(&self, index: usize) -> u64 {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.lanes.get_mut(index) else { return 0 };
+        let Some(lane) = state.queue.get_mut(index) else { return 0 };
         for item in lane.queue.drain(..) {
-            if let Item::Records(batch) = item {
+            if let Prefetched::Records(batch) = item {
                 state.bytes -= batch.memory();
                 state.records -= batch.len();
             }
@@ -316,7 +320,7 @@ impl Lanes {
         self.closed.store(true, Ordering::Release);
         state.ready.clear();
         state.joined.clear();
-        for lane in &mut state.lanes {
+        for lane in &mut state.queue {
             lane.queue.clear();
             lane.batches = 0;
             lane.room.notify_one();
@@ -329,21 +333,21 @@ impl Lanes {
         self.closed.load(Ordering::Acquire)
     }
 
-    fn has_room(&self, state: &State) -> bool {
+    fn has_room(&self, state: &QueueState) -> bool {
         state.bytes < self.max_bytes && state.records < self.max_records
     }
 
     /// After something left the queue of `index`.
-    fn wake_for_room(&self, state: &mut State, index: usize) {
+    fn wake_for_room(&self, state: &mut QueueState, index: usize) {
         if self.has_room(state) {
             // Each of them reads one batch or waits for records, so nobody is woken for nothing more than once a batch.
             for waiting in state.waiting.drain(..) {
-                if let Some(lane) = state.lanes.get_mut(waiting) {
+                if let Some(lane) = state.queue.get_mut(waiting) {
                     lane.is_waiting = false;
                     lane.room.notify_one();
                 }
             }
-        } else if let Some(lane) = state.lanes.get(index)
+        } else if let Some(lane) = state.queue.get(index)
             && lane.batches == 0
             && lane.is_waiting
         {

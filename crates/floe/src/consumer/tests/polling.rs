@@ -112,7 +112,7 @@ async fn dropped_calls_for_batches_lose_and_repeat_nothing() {
 async fn a_full_window_of_acknowledgements_is_an_error_that_passes() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     fill(&engine, 0, 140, 1000).await;
-    let mut consumer = from_beginning(&engine).finish(Finish::OnAck).group("g").start().await.unwrap();
+    let mut consumer = from_beginning(&engine).ack_mode(AckMode::Explicit).group("g").start().await.unwrap();
     let mut kept = Vec::new();
     let error = loop {
         match consumer.try_next().await {

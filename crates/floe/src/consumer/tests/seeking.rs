@@ -37,7 +37,7 @@ async fn paused_partitions_do_not_hold_up_others_nor_grow() {
         let message = next(&mut consumer).await;
         assert_eq!((message.partition, message.offset), (1, expected));
     }
-    let (_, records) = consumer.shared.lanes.held();
+    let (_, records) = consumer.shared.queue.held();
     assert!(records <= 4, "{records} records of a paused partition were read ahead");
 }
 
@@ -71,7 +71,7 @@ async fn seek_drops_what_was_read_ahead() {
         assert_eq!(offsets(&mut consumer, expected.len()).await, expected, "{to:?}");
     }
     assert_silent(&mut consumer).await;
-    assert_eq!(consumer.shared.lanes.held(), (0, 0));
+    assert_eq!(consumer.shared.queue.held(), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,8 @@ async fn a_seek_moves_the_stored_offset_back_only_by_a_commit() {
 #[tokio::test(start_paused = true)]
 async fn acknowledgements_from_before_a_seek_do_not_count() {
     let engine = ten().await;
-    let mut consumer = over(&engine).consumer(TOPIC).group("g").finish(Finish::OnAck).start().await.unwrap();
+    let mut consumer =
+        over(&engine).consumer(TOPIC).group("g").ack_mode(AckMode::Explicit).start().await.unwrap();
     let before = next(&mut consumer).await;
     consumer.seek(0, StartAt::Beginning).await.unwrap();
     let after = next(&mut consumer).await;

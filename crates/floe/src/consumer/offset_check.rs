@@ -36,8 +36,8 @@ impl Found {
         match self {
             Self::Records(part) if !part.is_checked && !part.records.is_dense() => {
                 let mut found = Vec::new();
-                let mut continuity = Continuity::new(part.from, None, Holes::None);
-                continuity.walk(&part.records, part.memory, part.next, &mut found);
+                let mut check = OffsetCheck::new(part.from, None, Holes::None);
+                check.walk(&part.records, part.memory, part.next, &mut found);
                 found
             }
             Self::Records(part) => vec![Self::Records(Part { is_checked: true, ..part })],
@@ -78,7 +78,7 @@ impl Holes {
 
 /// The offsets of one partition as they should come.
 #[derive(Debug)]
-pub(super) struct Continuity {
+pub(super) struct OffsetCheck {
     /// Offset of the next record.
     expected: i64,
     /// Records from here on are not handed out.
@@ -93,7 +93,7 @@ pub(super) struct Continuity {
     decompressor: Decompressor,
 }
 
-impl Continuity {
+impl OffsetCheck {
     /// For an engine with offsets.
     pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
         let decompressor = Decompressor::default();

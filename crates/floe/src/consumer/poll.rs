@@ -10,11 +10,11 @@ use bytes::Bytes;
 
 use super::{
     CommitPolicy, Consumer, Gap, GapPolicy, Message, Partition, RecordBatch,
-    commit::Asked,
-    continuity::Found,
-    merge::{Item, Merged},
+    ack_tracker::MAX_RUNS,
+    commit::CommitTrigger,
     message::Acknowledgement,
-    offsets::MAX_RUNS,
+    offset_check::Found,
+    prefetch_queue::{Polled, Prefetched},
 };
 use crate::{Error, ErrorKind, Result};
 
@@ -125,8 +125,8 @@ impl Consumer {
         partition.position = next;
         self.handed_out = Some((index, next));
         self.commit_due = true;
-        let generation = partition.progress.hand_out(from, next)?;
-        Some(Acknowledgement { progress: Arc::clone(&partition.progress), generation, together: None })
+        let generation = partition.acks.hand_out(from, next)?;
+        Some(Acknowledgement { acks: Arc::clone(&partition.acks), generation, together: None })
     }
 
     /// Waits until `current` has records; `false` at the end.
@@ -145,44 +145,44 @@ impl Consumer {
             return Poll::Ready(Ok(false));
         }
         loop {
-            if self.shared.lanes.is_closed() {
+            if self.shared.queue.is_closed() {
                 self.ended = true;
                 return Poll::Ready(Err(Error::closed("consumer")));
             }
             if let Some((index, batch)) = &self.current {
                 if !batch.is_empty() {
-                    let full = self.partitions.get(*index).filter(|p| p.progress.is_full());
+                    let full = self.partitions.get(*index).filter(|p| p.acks.is_full());
                     return Poll::Ready(full.map_or(Ok(true), |p| Err(too_many_unacknowledged(&p.at))));
                 }
                 self.telemetry.stands_at(*index, batch.next_offset());
                 self.current = None;
             }
-            let Poll::Ready(merged) = self.shared.lanes.poll(cx) else {
+            let Poll::Ready(polled) = self.shared.queue.poll(cx) else {
                 self.telemetry.waits();
                 return Poll::Pending;
             };
-            match merged {
-                Merged::Item(index, Item::Records(batch)) => match batch.settled() {
+            match polled {
+                Polled::Item(index, Prefetched::Records(batch)) => match batch.settled() {
                     Ok(batch) => {
                         self.telemetry.received(index, &batch);
                         self.current = Some((index, batch));
                     }
                     Err(found) => self.put_back(index, found),
                 },
-                Merged::Joined(partition) => self.join(partition),
-                Merged::Item(index, Item::Gap(gap)) => self.pass(index, gap)?,
-                Merged::Item(_, Item::Error(error)) => return Poll::Ready(Err(error)),
-                Merged::Deleted(error) => {
+                Polled::Joined(partition) => self.join(partition),
+                Polled::Item(index, Prefetched::Gap(gap)) => self.pass(index, gap)?,
+                Polled::Item(_, Prefetched::Error(error)) => return Poll::Ready(Err(error)),
+                Polled::Deleted(error) => {
                     (self.ended, self.deleted) = (true, true);
                     self.telemetry.flush();
                     return Poll::Ready(Err(error));
                 }
-                Merged::End => {
+                Polled::End => {
                     self.ended = true;
                     self.telemetry.flush();
                     return Poll::Ready(Ok(false));
                 }
-                Merged::Closed => {}
+                Polled::Closed => {}
             }
         }
     }
@@ -190,7 +190,7 @@ impl Consumer {
     /// Takes in a partition that the topic got meanwhile.
     fn join(&mut self, partition: Partition) {
         if let Some(commits) = &self.shared.commits {
-            commits.join(partition.at.clone(), Arc::clone(&partition.progress));
+            commits.join(partition.at.clone(), Arc::clone(&partition.acks));
         }
         self.telemetry.joins(partition.at.clone(), partition.position);
         self.indexes.insert(partition.at.partition, self.partitions.len());
@@ -203,10 +203,12 @@ impl Consumer {
         let at = &partition.at;
         for found in found.into_iter().rev() {
             let item = match found {
-                Found::Records(part) => Item::Records(RecordBatch::new(at.topic.clone(), at.partition, part)),
-                Found::Gap(from, to, reason) => Item::Gap(Gap { at: at.clone(), from, to, reason }),
+                Found::Records(part) => {
+                    Prefetched::Records(RecordBatch::new(at.topic.clone(), at.partition, part))
+                }
+                Found::Gap(from, to, reason) => Prefetched::Gap(Gap { at: at.clone(), from, to, reason }),
             };
-            self.shared.lanes.put_back(index, item);
+            self.shared.queue.put_back(index, item);
         }
     }
 
@@ -218,7 +220,7 @@ impl Consumer {
         }
         let committing = self.committing.get_or_insert_with(|| {
             let commits = Arc::clone(commits);
-            tokio::spawn(async move { commits.commit(Asked::ByPolicy).await })
+            tokio::spawn(async move { commits.commit(CommitTrigger::Policy).await })
         });
         let outcome = ready!(Pin::new(committing).poll(cx));
         self.committing = None;

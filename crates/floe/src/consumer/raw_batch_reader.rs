@@ -9,7 +9,7 @@ use floe_wire::batch::EncodedBatch;
 
 use super::{
     Gap, RecordBatch,
-    continuity::{Continuity, Found, Holes},
+    offset_check::{Found, Holes, OffsetCheck},
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -26,8 +26,8 @@ impl RecordBatch {
     /// # Errors
     /// [`ErrorKind::Gap`] for a batch that is damaged.
     pub(crate) fn of(at: &TopicPartition, batch: EncodedBatch) -> Result<Self> {
-        let mut continuity = Continuity::new(batch.base_offset(), None, Holes::None);
-        let found = continuity.accept(batch).into_iter().flat_map(Found::settled).next();
+        let mut check = OffsetCheck::new(batch.base_offset(), None, Holes::None);
+        let found = check.accept(batch).into_iter().flat_map(Found::settled).next();
         match found {
             Some(Found::Records(part)) => Ok(Self::new(at.topic.clone(), at.partition, part)),
             Some(Found::Gap(from, to, reason)) => Err(Gap { at: at.clone(), from, to, reason }.into_error()),
@@ -38,24 +38,24 @@ impl RecordBatch {
 
 /// The batches of a partition of an engine with offsets, from one record on.
 #[derive(Debug)]
-pub(crate) struct WholeBatches {
+pub(crate) struct RawBatchReader {
     reader: Box<dyn BatchReader>,
     at: TopicPartition,
-    continuity: Continuity,
+    check: OffsetCheck,
     /// Taken from the reader and not handed out yet, with the batch that they are of.
     found: VecDeque<Found>,
     of: Option<EncodedBatch>,
 }
 
-impl WholeBatches {
+impl RawBatchReader {
     /// # Errors
     /// As [`Engine::open`](crate::engine::Engine::open).
     pub(crate) async fn open(engine: &SharedEngine, at: TopicPartition, from: i64) -> Result<Self> {
         let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(FETCH_BYTES);
         let reader = engine.open(request).await?;
         let holes = Holes::without_modules(engine.info().capabilities);
-        let continuity = Continuity::new(from, None, holes);
-        Ok(Self { reader, at, continuity, found: VecDeque::new(), of: None })
+        let check = OffsetCheck::new(from, None, holes);
+        Ok(Self { reader, at, check, found: VecDeque::new(), of: None })
     }
 
     /// The next records, every one of them readable, and the batch that they lie in. Waits at the end.
@@ -80,7 +80,7 @@ impl WholeBatches {
             let Some(batch) = self.reader.next().await? else {
                 return Err(Error::new(ErrorKind::Closed, "the engine closed the reader"));
             };
-            let found = self.continuity.accept(batch.clone());
+            let found = self.check.accept(batch.clone());
             self.found.extend(found.into_iter().flat_map(Found::settled));
             self.of = Some(batch);
         }

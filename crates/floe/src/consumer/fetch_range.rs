@@ -4,10 +4,10 @@ use tokio::time::timeout;
 
 use super::{
     Gap, Message, RecordBatch,
-    continuity::{Continuity, Found, Holes},
     fetch::{STALL, stalled},
-    hand_out::share,
-    start::out_of_range,
+    offset_check::{Found, Holes, OffsetCheck},
+    poll::share,
+    start_position::out_of_range,
 };
 use crate::{
     Error, Result,
@@ -31,7 +31,7 @@ impl Default for FetchLimit {
     }
 }
 
-pub(crate) async fn fetch(
+pub(crate) async fn fetch_range(
     engine: &SharedEngine,
     at: TopicPartition,
     from: i64,
@@ -52,12 +52,12 @@ pub(crate) async fn fetch(
     }
     let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(limit.bytes.max(1));
     let mut reader = engine.open(request).await?;
-    let mut continuity = Continuity::new(from, Some(bounds.high), Holes::without_modules(info.capabilities));
-    while !continuity.is_complete() {
+    let mut check = OffsetCheck::new(from, Some(bounds.high), Holes::without_modules(info.capabilities));
+    while !check.is_complete() {
         let next = timeout(STALL, reader.next()).await;
-        let next = next.unwrap_or_else(|_| Err(stalled(&at, continuity.expected(), bounds.high)))?;
+        let next = next.unwrap_or_else(|_| Err(stalled(&at, check.expected(), bounds.high)))?;
         let Some(batch) = next else { break };
-        for found in continuity.accept(batch).into_iter().flat_map(Found::settled) {
+        for found in check.accept(batch).into_iter().flat_map(Found::settled) {
             let part = match found {
                 Found::Records(part) => part,
                 // What comes before a gap is returned; the gap is the answer to the next call.
