@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 async fn serve(disk: FaultyDisk) -> TestServer {
     let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk))).unwrap();
     let engine = EmbeddedEngine::over(store, "test".to_owned());
-    TestServer::over(Client::over(Arc::new(engine)), ServeOptions::default()).await.unwrap()
+    TestServer::over(Client::from_engine(Arc::new(engine)), ServeOptions::default()).await.unwrap()
 }
 
 /// Connects floe's own client to the server.

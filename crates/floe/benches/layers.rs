@@ -54,7 +54,7 @@ fn client(engine: SharedEngine, everything: bool) -> Client {
     } else {
         builder.telemetry(TelemetryOptions::off())
     };
-    builder.over(engine).unwrap()
+    builder.from_engine(engine).unwrap()
 }
 
 const VARIANTS: [&str; 7] =

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::{
-    Client, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
+    client_core::ClientCore,
     engine::{CommittedOffset, Watermarks},
     topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
-/// Administration of an engine; from [`Client::admin`].
+/// Administration of an engine; from [`Client::admin`](crate::Client::admin).
 #[derive(Debug, Clone)]
 pub struct Admin {
-    client: Client,
+    client: ClientCore,
 }
 
 /// How many partitions [`Admin::describe`] asks about at a time.
@@ -38,7 +39,7 @@ pub struct PartitionDescription {
 }
 
 impl Admin {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: ClientCore) -> Self {
         Self { client }
     }
 
@@ -54,6 +55,29 @@ impl Admin {
             return Err(Error::unsupported("partitions", info.name).with_topic(&spec.name));
         }
         self.client.engine().create_topic(spec).await
+    }
+
+    /// Creates a topic unless it exists. Returns whether this call created it. Idempotent; a topic that exists keeps its
+    /// partitions and settings, whatever `spec` says.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// let client = floe::Client::connect("memory:").await?;
+    /// assert!(client.admin().ensure_topic(floe::TopicSpec::new("orders")).await?);
+    /// assert!(!client.admin().ensure_topic(floe::TopicSpec::new("orders")).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Admin::create_topic`], except [`ErrorKind::TopicAlreadyExists`].
+    pub async fn ensure_topic(&self, spec: TopicSpec) -> Result<bool> {
+        match self.create_topic(spec).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a topic more partitions, up to `total` of them. Records can be sent to them as soon as this returns;

@@ -1,14 +1,6 @@
 //! How a client is: the engine and its servers, queues, breakers.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::time::Duration;
 
 pub use crate::engine::NodeHealth;
 use crate::{
@@ -126,36 +118,12 @@ impl ClientHealth {
     }
 }
 
-/// When something last worked.
-#[derive(Debug, Clone)]
-pub(crate) struct LastSuccess(Arc<Moment>);
-
-#[derive(Debug)]
-struct Moment {
-    began: Instant,
-    /// Milliseconds since then, plus one; 0 is never.
-    at: AtomicU64,
-}
-
-impl LastSuccess {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Moment { began: Instant::now(), at: AtomicU64::new(0) }))
-    }
-
-    pub(crate) fn note(&self) {
-        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.0.at.store(millis + 1, Ordering::Relaxed);
-    }
-
-    /// How long ago.
-    pub(crate) fn ago(&self) -> Option<Duration> {
-        let at = self.0.at.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.0.began.elapsed().saturating_sub(Duration::from_millis(at)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::{
         Client, Error, ErrorKind,
@@ -198,7 +166,7 @@ mod tests {
     async fn a_client_tells_of_its_queues_its_breakers_and_its_last_success() {
         let fake = FakeEngine::with_topic("orders", 1);
         let engine: crate::engine::SharedEngine = Arc::new(fake.clone());
-        let client = Client::builder("x:").breaker(BreakerPolicy::default()).over(engine).unwrap();
+        let client = Client::builder("x:").breaker(BreakerPolicy::default()).from_engine(engine).unwrap();
         let before = client.health().await.unwrap();
         assert_eq!((before.status, before.last_success), (Status::Pass, None));
 
@@ -234,7 +202,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_check_has_an_end() {
         use crate::layer::testing::hang_health;
-        let client = Client::over(hang_health());
+        let client = Client::from_engine(hang_health());
         let began = Instant::now();
         let error = client.health().await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed()), (ErrorKind::RequestTimeout, Duration::from_secs(5)));

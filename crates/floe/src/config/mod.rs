@@ -32,6 +32,7 @@ mod apply;
 mod file;
 mod load;
 mod origin;
+mod policies;
 mod raw;
 mod reference;
 mod secret;
@@ -46,6 +47,7 @@ use std::{collections::BTreeMap, fmt};
 pub use file::ConfigFile;
 pub use load::{Sources, user_file};
 pub use origin::Origin;
+pub use policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull};
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
@@ -80,7 +82,7 @@ impl fmt::Debug for Config {
 /// One setting as it is in force.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct ConfigEntry {
     /// Full name, such as `producer.linger`, or `url`.
     pub key: String,
     /// The value as it is written; secrets are not shown.
@@ -128,12 +130,12 @@ impl Config {
 
     /// The URL and every setting, with values and origins.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<ConfigEntry> {
         let url = self.url.as_ref().map(|url| ("url", crate::url::shown(url)));
         let settings = NAMES.iter().filter_map(|name| Some((*name, self.settings.show(name)?)));
         url.into_iter()
             .chain(settings)
-            .map(|(key, value)| Entry { key: key.to_owned(), value, origin: self.origin(key) })
+            .map(|(key, value)| ConfigEntry { key: key.to_owned(), value, origin: self.origin(key) })
             .collect()
     }
 
@@ -176,8 +178,7 @@ impl Config {
         if pool.min > pool.max {
             return problem("pool.min", "pool.max", format!("{} is more than {}", pool.min, pool.max));
         }
-        if producer.acks == crate::engine::Acks::None
-            && producer.delivery == Some(crate::producer::DeliveryMode::AtLeastOnce)
+        if producer.acks == crate::engine::Acks::None && producer.delivery == Some(DeliveryMode::AtLeastOnce)
         {
             return problem("producer.acks", "producer.delivery", "at least once needs acks".to_owned());
         }

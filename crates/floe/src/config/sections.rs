@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use super::{
+    policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
     secret::Secret,
     value::{Setting, Switch, any, at_least_one, pairs_if_some, positive, positive_if_some, share},
 };
 use crate::{
     Codec,
-    consumer::{AckMode, CommitPolicy, GapPolicy},
     engine::{Acks, Isolation},
-    producer::{DeliveryMode, WhenFull},
 };
 
 /// What is known about one setting.

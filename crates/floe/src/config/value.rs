@@ -2,12 +2,13 @@
 
 use std::{fmt, time::Duration};
 
-use super::secret::Secret;
+use super::{
+    policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
+    secret::Secret,
+};
 use crate::{
     Codec,
-    consumer::{AckMode, CommitPolicy, GapPolicy},
     engine::{Acks, Isolation},
-    producer::{DeliveryMode, WhenFull},
     units::{parse_duration, parse_size},
 };
 

@@ -9,6 +9,8 @@ mod context;
 mod first_poll;
 mod layered;
 mod limit;
+#[cfg(feature = "telemetry")]
+mod measure;
 mod retry;
 mod stack;
 #[cfg(test)]
@@ -20,7 +22,7 @@ use std::{fmt, sync::Arc};
 pub use floe_core::operation::{Operation, OperationKind, OperationTarget};
 
 pub use breaker::{Breaker, BreakerChange, BreakerPolicy, BreakerState, Breakers, CircuitStatus};
-pub(crate) use context::Context;
+pub(crate) use context::LastSuccess;
 use futures_util::future::BoxFuture;
 pub use layered::Layered;
 pub use limit::{Limit, Limits};

@@ -12,15 +12,14 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Context, Layer,
+    Layer,
     breaker::{Breaker, BreakerPolicy, Breakers},
+    context::{Context, LastSuccess},
     limit::{Limit, Limits},
     retry::Retry,
     timeout::Timeout,
 };
-use crate::{
-    RetryPolicy, engine::SharedEngine, health::LastSuccess, retry::RetryObserver, telemetry::Telemetry,
-};
+use crate::{RetryPolicy, engine::SharedEngine, retry::RetryObserver, telemetry::Telemetry};
 
 /// Puts one layer around an engine.
 pub(crate) type PutAround = Box<dyn FnOnce(SharedEngine) -> SharedEngine + Send>;
@@ -64,7 +63,11 @@ impl Stack {
         for put_around in user.into_iter().rev() {
             engine = put_around(engine);
         }
-        (telemetry.around(engine), breakers)
+        #[cfg(feature = "telemetry")]
+        if telemetry.measures_calls() {
+            engine = super::measure::Measure(telemetry).layer(engine);
+        }
+        (engine, breakers)
     }
 }
 

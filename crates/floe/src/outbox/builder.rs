@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     Client, Durability, Error, ErrorKind, Result, RetryPolicy,
+    client_core::ClientCore,
     producer::{Partitioner, ProducerBuilder},
     topic::Topic,
 };
@@ -73,7 +74,7 @@ pub struct OutboxBuilder {
     path: PathBuf,
     connect: Connect,
     /// The client that it is from, which closes it.
-    client: Option<Client>,
+    client: Option<ClientCore>,
     own_client: OwnClient,
     partitioner: Arc<dyn Partitioner>,
     max_bytes: u64,

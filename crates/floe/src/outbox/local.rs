@@ -74,7 +74,7 @@ impl Local {
             Ok((store, partition))
         });
         let (store, partition) = opened.await?;
-        let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
+        let client = Client::from_engine(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
         let ways = options.patience.map(|patience| Arc::new(Ways::new(Arc::clone(&partition), patience)));
         let mut producer = client.producer(RECORDS);
         if let Some(ways) = &ways {

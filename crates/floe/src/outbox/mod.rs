@@ -64,7 +64,7 @@ pub use status::{OutboxReport, OutboxStats};
 
 use self::drain::Shared;
 use crate::{
-    Error, ErrorKind, IntoRecord, Result, client::CloseWithClient, producer::Delivery, topic::Topic,
+    Error, ErrorKind, IntoRecord, Result, client_core::CloseWithClient, producer::Delivery, topic::Topic,
 };
 
 /// How long [`Outbox::close`] waits for deliveries.

@@ -23,7 +23,7 @@ const PATH: &str = "/outbox";
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn builder(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> OutboxBuilder {
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     on(client.producer("orders").outbox(PATH), Arc::clone(disk) as _)
 }
 
@@ -117,7 +117,7 @@ async fn what_cannot_be_delivered_waits_for_the_next_process() {
     let report = outbox.close_within(Duration::from_secs(1)).await.unwrap();
     assert_eq!((report.delivered, report.waiting), (0, 50));
 
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     let outbox = open(&engine, &disk).await;
     outbox.send_all(numbered(50..60)).await.unwrap();
@@ -133,7 +133,7 @@ async fn it_tries_again_until_the_topic_is_there() {
     let outbox = open(&engine, &Arc::default()).await;
     outbox.send("first").await.unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     drained(&outbox).await;
     assert_eq!(delivered(&engine, 1)[&0], ["first"]);
@@ -230,7 +230,7 @@ fn batches(engine: &FakeEngine) -> Vec<(i32, u32, Codec)> {
 #[tokio::test(start_paused = true)]
 async fn large_batches_go_on_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").compression(Codec::Lz4).outbox(PATH);
     let outbox = on(outbox, Arc::<MemoryDisk>::default() as _).start().await.unwrap();
     for burst in 0..3 {
@@ -370,7 +370,7 @@ async fn on_full_disk_with(
 ) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").outbox(PATH).when_full(when_full).mode(mode);
     let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send("before").await.unwrap();
@@ -476,7 +476,7 @@ async fn the_outbox_of_another_topic_is_refused() {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::default();
     open(&engine, &disk).await.close().await.unwrap();
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let other = on(client.producer("invoices").outbox(PATH), Arc::clone(&disk) as _).start().await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
@@ -484,7 +484,7 @@ async fn the_outbox_of_another_topic_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn closing_the_client_closes_the_outbox() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = on(client.producer("orders").outbox(PATH), Arc::<MemoryDisk>::default() as _);
     let outbox = outbox.start().await.unwrap();
     outbox.send_all(numbered(0..5)).await.unwrap();

@@ -14,36 +14,18 @@ use super::{
     partitioner::{KeyHash, Partitioner},
 };
 use crate::{
-    Client, Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
+    Error, ErrorKind, Result, RetryPolicy, SmartModule, SmartModules,
+    client_core::ClientCore,
     engine::{Acks, AppendAck, Capabilities, EngineInfo},
     smartmodule,
     topic::Topic,
     units::{bytes, count},
 };
 
+pub use crate::config::{DeliveryMode, WhenFull};
+
 /// Largest record or batch accepted by default, where the engine takes more.
 const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024;
-
-/// What happens to a record that finds no room in the producer's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenFull {
-    /// It waits. Not forever: batches that cannot be sent fail by [`ProducerBuilder::timeout`], and make room.
-    #[default]
-    Wait,
-    /// It waits this long at most, then fails with [`ErrorKind::BufferFull`].
-    WaitUpTo(Duration),
-    /// It fails with [`ErrorKind::BufferFull`] at once.
-    Fail,
-}
-
-/// How hard a producer tries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryMode {
-    /// A batch is sent until it is acknowledged or its time is up, in order, and looked for before it is sent again.
-    AtLeastOnce,
-    /// A batch is sent once; the next does not wait for its answer. Failures are reported, nothing is repeated.
-    AtMostOnce,
-}
 
 /// Under which name a producer writes; by default a new one.
 #[derive(Debug, Clone)]
@@ -140,7 +122,7 @@ impl fmt::Debug for Config {
 #[must_use = "a builder does nothing until start"]
 #[derive(Clone)]
 pub struct ProducerBuilder {
-    client: Client,
+    client: ClientCore,
     topic: Topic,
     linger: Duration,
     batch_size: Option<usize>,
@@ -162,7 +144,7 @@ pub struct ProducerBuilder {
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(client: Client, topic: Topic) -> Self {
+    pub(crate) fn new(client: ClientCore, topic: Topic) -> Self {
         let settings = client.settings();
         let producer = &settings.producer;
         let compression = &settings.compression;
@@ -206,7 +188,7 @@ impl ProducerBuilder {
         self
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &ClientCore {
         &self.client
     }
 

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{delivery::BatchState, ledger::Undelivered, shared::Shared};
 use crate::{
-    Error, ErrorKind, Result, client::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
+    Error, ErrorKind, Result, client_core::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
     topic::Topic,
 };
 

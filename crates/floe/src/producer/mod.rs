@@ -72,7 +72,11 @@ pub(crate) use resolve::{Written, written};
 pub use shared::ProducerStats;
 
 use self::{builder::Config, shared::Shared};
-use crate::{Client, Error, IntoRecord, Record, Result, client::CloseWithClient, topic::Topic};
+use crate::{
+    Error, IntoRecord, Record, Result,
+    client_core::{ClientCore, CloseWithClient},
+    topic::Topic,
+};
 
 /// How long [`Producer::close`] waits for deliveries.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -145,7 +149,7 @@ async fn refresh(shared: Weak<Shared>) {
 }
 
 impl Producer {
-    fn start(client: &Client, topic: Topic, partitions: u32, config: Config) -> Self {
+    fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config) -> Self {
         let shared = Shared::new(client, topic, partitions, config);
         let weak: Weak<Shared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue(weak.clone());
@@ -179,7 +183,8 @@ impl Producer {
         if shared.telemetry.traces_sending() {
             let body = record.value.as_ref().len();
             let sending = async { shared.enqueue(&record).await?.await };
-            return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending)).await;
+            let place = |placed: &Placed| (placed.partition, placed.offset);
+            return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending, place)).await;
         }
         shared.enqueue(&record).await?.await
     }

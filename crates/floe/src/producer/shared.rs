@@ -29,7 +29,8 @@ use super::{
     sender,
 };
 use crate::{
-    Client, Error, ErrorKind, Record, Result,
+    Error, ErrorKind, Record, Result,
+    client_core::ClientCore,
     engine::{Capabilities, SharedEngine},
     telemetry::{Origin, Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
@@ -113,7 +114,7 @@ enum Pushed {
 }
 
 impl Shared {
-    pub(super) fn new(client: &Client, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
+    pub(super) fn new(client: &ClientCore, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
         let engine = client.engine();
         let info = engine.info();
         let mut capabilities = info.capabilities;

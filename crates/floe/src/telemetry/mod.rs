@@ -19,12 +19,14 @@
 //! | `w3c` | trace context and baggage as headers of records, without OpenTelemetry |
 //! | `context` | the same as contexts of OpenTelemetry |
 //! | `instruments` | what measurements are made with |
-//! | `layer` | measures every call of the engine |
+//! | `calls` | duration, size and span of every engine call |
 //! | `dial` | measures connections |
-//! | `produce`, `consume`, `process` | what producers, consumers and applications do |
-//! | `gauges` | what is looked up when somebody collects: queues, lag |
-//! | `off` | stands in for all of it without the feature `telemetry` |
+//! | `produce`, `consume`, `processing` | measurements of producers, consumers and applications |
+//! | `gauges` | values that are looked up on collection: queues, lag |
+//! | `noop` | the same names in a build without the feature `telemetry` |
 
+#[cfg(feature = "telemetry")]
+mod calls;
 #[cfg(feature = "telemetry")]
 mod consume;
 #[cfg(feature = "telemetry")]
@@ -35,14 +37,12 @@ mod dial;
 mod gauges;
 #[cfg(feature = "telemetry")]
 mod instruments;
-#[cfg(feature = "telemetry")]
-mod layer;
 pub mod names;
 #[cfg(not(feature = "telemetry"))]
-mod off;
+mod noop;
 mod options;
 #[cfg(feature = "telemetry")]
-mod process;
+mod processing;
 #[cfg(feature = "telemetry")]
 mod produce;
 #[cfg(all(test, feature = "telemetry"))]
@@ -56,17 +56,17 @@ use std::sync::{
 };
 
 #[cfg(not(feature = "telemetry"))]
-pub use self::off::Telemetry;
+pub use self::noop::Telemetry;
 #[cfg(not(feature = "telemetry"))]
-pub(crate) use self::off::{
-    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying,
+pub(crate) use self::noop::{
+    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying, error_type,
 };
 #[cfg(feature = "telemetry")]
 pub(crate) use self::{
     consume::{ConsumerTelemetry, FetchTelemetry},
     context::extract,
     gauges::{Lag, Queue},
-    process::carrying,
+    processing::{carrying, error_type},
     produce::{BatchSpan, Origin, Origins},
 };
 pub use self::{
@@ -74,16 +74,19 @@ pub use self::{
     w3c::{BAGGAGE, InvalidTraceParent, TRACEPARENT, TRACESTATE, TraceContext, baggage},
 };
 
-/// What a client measures with. Cheap to clone; from [`Client::telemetry`](crate::Client::telemetry).
+/// Topic, partition and offset of a record.
+type RecordPosition<'a> = (&'a crate::Topic, u32, i64);
+
+/// Metrics and spans of a client. Cheap to clone; from [`Client::telemetry`](crate::Client::telemetry).
 #[cfg(feature = "telemetry")]
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    inner: Arc<Inner>,
+    inner: Arc<TelemetryParts>,
 }
 
 #[cfg(feature = "telemetry")]
 #[derive(Debug)]
-struct Inner {
+struct TelemetryParts {
     /// Value of `messaging.system`.
     system: &'static str,
     client_id: Arc<str>,
@@ -119,7 +122,7 @@ impl Telemetry {
             .spans
             .then(|| options.tracer.unwrap_or_else(|| opentelemetry::global::tracer_with_scope(scope())));
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(TelemetryParts {
                 system,
                 client_id,
                 instruments,
@@ -131,15 +134,6 @@ impl Telemetry {
                 calls: AtomicU64::new(0),
             }),
         }
-    }
-
-    /// Measures every call of the engine.
-    pub(crate) fn around(&self, engine: crate::engine::SharedEngine) -> crate::engine::SharedEngine {
-        use crate::layer::Layer as _;
-        if self.inner.instruments.is_none() && self.inner.tracer.is_none() {
-            return engine;
-        }
-        layer::Observe(self.clone()).layer(engine)
     }
 
     /// Has a queue measured for as long as it lives.

@@ -17,7 +17,7 @@ use super::{
     names::{self, SpanType, attribute},
     w3c::TRACEPARENT,
 };
-use crate::{Error, Result, Topic, TopicPartition, producer::Placed};
+use crate::{Error, Result, Topic, TopicPartition};
 
 /// Contexts of records that one span links to, at most.
 pub(super) const MAX_LINKS: usize = 128;
@@ -162,12 +162,14 @@ impl Telemetry {
     }
 
     /// Sends one record in a span of its own.
-    pub(crate) async fn send_one(
+    /// `place` tells partition and offset of the record from the outcome.
+    pub(crate) async fn send_one<T>(
         &self,
         topic: &Topic,
         body: usize,
-        sending: impl Future<Output = Result<Placed>>,
-    ) -> Result<Placed> {
+        sending: impl Future<Output = Result<T>>,
+        place: impl Fn(&T) -> (u32, Option<i64>),
+    ) -> Result<T> {
         let builder = || {
             let builder = self.span(names::SEND_ONE, SpanKind::Producer, topic);
             with(builder, [KeyValue::new(attribute::BODY_SIZE, size(body))])
@@ -177,9 +179,10 @@ impl Telemetry {
         let outcome = sending.with_context(context.clone()).await;
         let span = context.span();
         match &outcome {
-            Ok(placed) => {
-                span.set_attribute(partition_id(placed.partition));
-                if let Some(offset) = placed.offset {
+            Ok(sent) => {
+                let (partition, offset) = place(sent);
+                span.set_attribute(partition_id(partition));
+                if let Some(offset) = offset {
                     span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), offset));
                 }
             }

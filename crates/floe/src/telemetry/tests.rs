@@ -47,7 +47,7 @@ async fn dropped_repeats_are_counted() {
         engine.append(AppendRequest::new(target, batch.clone(), Acks::Leader)).await.unwrap();
     }
     let options = TelemetryOptions::default().meter_provider(&provider);
-    let client = Client::over_telling(Arc::new(engine), options);
+    let client = Client::builder("x:").telemetry(options).from_engine(Arc::new(engine)).unwrap();
     let mut consumer = client.consumer("orders").from(StartAt::Beginning).start().await.unwrap();
     for _ in 0..3 {
         consumer.try_next().await.unwrap().unwrap();
@@ -104,7 +104,7 @@ async fn what_the_layers_do_is_counted() {
         .telemetry(TelemetryOptions::default().meter_provider(&provider))
         .retry(RetryPolicy::calls())
         .breaker(BreakerPolicy::default())
-        .over(faulty)
+        .from_engine(faulty)
         .unwrap();
     let engine = client.engine();
     engine.topics().await.unwrap_err();

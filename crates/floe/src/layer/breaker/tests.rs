@@ -135,7 +135,7 @@ async fn a_producer_gets_through_an_outage_in_order_and_soon_after_its_end() {
     let fake = FakeEngine::with_topic("orders", 1);
     let (engine, breakers) = around(engine_of(&fake));
     fake.fail_appends(vec![Fault::Refuse(broken().with_effect(crate::Effect::None)); 9]);
-    let client = crate::Client::over(engine);
+    let client = crate::Client::from_engine(engine);
     let orders = client.producer("orders").batch_size(1).start().await.unwrap();
     let began = Instant::now();
     let mut deliveries = Vec::new();

@@ -50,7 +50,7 @@ async fn a_cluster_away_at_the_start_gets_everything_later_and_then_the_rest_str
     for (number, value) in numbered(0..50).into_iter().enumerate() {
         assert_eq!(outbox.send(value).await.unwrap(), Some(number as i64));
     }
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     drained(&outbox).await;
     a_while().await;
@@ -282,7 +282,7 @@ async fn on_a_full_disk_what_is_on_its_way_waits_and_the_rest_is_refused() {
 async fn a_full_disk_changes_no_order() {
     let engine = FakeEngine::with_topic("other", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").batch_size(5000).outbox(PATH).mode(mode());
     let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send(padded(0)).await.unwrap();

@@ -158,7 +158,7 @@ async fn a_batch_whose_answer_was_lost_is_looked_for_while_a_breaker_is_open() {
     let engine = FakeEngine::with_topic("orders", 1);
     let policy = BreakerPolicy::default();
     let (guarded, breakers) = Breaker::around(policy, Arc::new(engine.clone()));
-    let orders = Client::over(guarded).producer("orders").start().await.unwrap();
+    let orders = Client::from_engine(guarded).producer("orders").start().await.unwrap();
     let refusals = (1..policy.failures).map(|_| Fault::Refuse(lost().with_effect(Effect::None)));
     engine.fail_appends(refusals.chain([Fault::LoseAnswer(lost())]));
     let began = Instant::now();
