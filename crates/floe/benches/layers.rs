@@ -43,7 +43,7 @@ async fn bare() -> SharedEngine {
 }
 
 fn plenty() -> Limits {
-    Limits { concurrency: NonZeroU32::new(1000), ..Limits::default() }
+    Limits::default().concurrency(NonZeroU32::new(1000).unwrap())
 }
 
 /// A client with nothing that can be left out, and one with everything that engines on the network get.

@@ -1,4 +1,4 @@
-//! How a client is: the engine and its servers, queues, breakers.
+//! Health of a client: the engine and its servers, queues, breakers.
 
 use std::time::Duration;
 
@@ -9,19 +9,20 @@ use crate::{
     topic::Topic,
 };
 
-/// How it is in one word. The order is from good to bad.
+/// Overall status, ordered from good to bad. Matching is exhaustive: the values are those of the health-check response
+/// draft for HTTP APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// It works.
+    /// The client works.
     Pass,
-    /// It works, and something needs a look.
+    /// The client works, with findings that need attention.
     Warn,
-    /// It does not work.
+    /// The client does not work.
     Fail,
 }
 
 impl Status {
-    /// The word that machines read: `pass`, `warn` or `fail`.
+    /// Returns the machine-readable word: `pass`, `warn` or `fail`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -32,15 +33,15 @@ impl Status {
     }
 }
 
-/// What waits in a producer.
+/// Use of a producer's buffer memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueHealth {
-    /// The topic it writes to.
+    /// Topic of the producer.
     pub topic: Topic,
-    /// Bytes that wait for their acknowledgement.
+    /// Bytes of buffered and unacknowledged records.
     pub used: u64,
-    /// Most bytes that may.
+    /// The setting `producer.buffer_memory`.
     pub limit: u64,
 }
 
@@ -49,34 +50,34 @@ impl QueueHealth {
         Self { topic, used, limit }
     }
 
-    /// Share in use, from 0 to 1.
+    /// Returns the share in use, from 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
     }
 }
 
-/// How a client is.
+/// Health of a client; from [`Client::health`](crate::Client::health).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ClientHealth {
-    /// In one word.
+    /// Overall status.
     pub status: Status,
     /// Name of the engine.
     pub engine: &'static str,
-    /// Whether the engine can work.
+    /// Whether the engine is ready.
     pub ready: bool,
     /// Its servers, nodes or stores.
     pub nodes: Vec<NodeHealth>,
-    /// Name of the one that leads, where one does and it can work.
+    /// Name of the leading node, where the engine has one that is ready.
     pub leader: Option<String>,
-    /// How long ago a call of this client last had an answer that was no failure; `None` if none has yet.
+    /// Time since the last successful call of this client; `None` before the first.
     pub last_success: Option<Duration>,
-    /// What waits in each producer.
+    /// Buffer use of each producer.
     pub queues: Vec<QueueHealth>,
     /// Circuit breakers that are not closed, or have counted failures.
     pub circuits: Vec<CircuitStatus>,
-    /// What needs a look, in words; empty when all is well.
+    /// Problems in words; empty when the status is [`Status::Pass`].
     pub findings: Vec<String>,
 }
 
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_is_the_node_that_leads_and_can_work() {
+    fn leader_is_the_ready_node_that_leads() {
         let leader = |ready| NodeHealth { leads: Some(true), ..node("b", ready) };
         let assess = |nodes| {
             ClientHealth::assess("fake", Health { ready: true, nodes }, 0.8, Vec::new(), Vec::new()).leader
@@ -147,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_make_a_warning_and_an_engine_that_cannot_work_a_failure() {
+    fn findings_warn_and_an_engine_that_is_not_ready_fails() {
         let health = |ready, nodes| Health { ready, nodes };
         let assess = |health, queues| ClientHealth::assess("fake", health, 0.8, queues, Vec::new());
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_tells_of_its_queues_its_breakers_and_its_last_success() {
+    async fn client_reports_queues_breakers_and_last_success() {
         let fake = FakeEngine::with_topic("orders", 1);
         let engine: crate::engine::SharedEngine = Arc::new(fake.clone());
         let client = Client::builder("x:").breaker(BreakerPolicy::default()).from_engine(engine).unwrap();
@@ -182,7 +183,7 @@ mod tests {
         fake.release(1);
         orders.flush().await.unwrap();
 
-        let refused = Error::new(ErrorKind::ConnectionRefused, "nobody there");
+        let refused = Error::new(ErrorKind::ConnectionRefused, "refused");
         fake.fail_appends(vec![Fault::Refuse(refused); 5]);
         let _fails = orders.enqueue("b").await.unwrap();
         while client
@@ -200,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_has_an_end() {
+    async fn health_check_has_a_timeout() {
         use crate::layer::testing::hang_health;
         let client = Client::from_engine(hang_health());
         let began = Instant::now();

@@ -18,11 +18,7 @@ use crate::{
 
 /// Retry policy with short delays, because the cases count attempts.
 fn soon() -> RetryPolicy {
-    RetryPolicy {
-        first_delay: Duration::from_millis(1),
-        max_delay: Duration::from_millis(4),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(4))
 }
 
 async fn failing(c: &Context, topic: &floe::Topic, fault: FailAppends) -> floe::Result<Producer> {

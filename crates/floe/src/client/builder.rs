@@ -22,8 +22,8 @@ use crate::{
 /// use floe::{Client, RetryPolicy, layer::BreakerPolicy};
 ///
 /// let client = Client::builder("memory:?producer.linger=5ms")
-///     .retry(RetryPolicy { max_attempts: Some(5), ..RetryPolicy::calls() })
-///     .breaker(BreakerPolicy { failures: 10, ..BreakerPolicy::default() })
+///     .retry(RetryPolicy::calls().max_attempts(5))
+///     .breaker(BreakerPolicy::default().failures(10))
 ///     .connect()
 ///     .await?;
 /// assert_eq!(client.settings().producer.linger.as_millis(), 5);
@@ -252,8 +252,8 @@ mod tests {
     async fn invalid_policies_are_refused() {
         let builder = || Client::builder("memory:");
         for (builder, expected) in [
-            (builder().retry(RetryPolicy { max_attempts: Some(0), ..RetryPolicy::calls() }), "retry: "),
-            (builder().breaker(BreakerPolicy { trials: 0, ..BreakerPolicy::default() }), "breaker: "),
+            (builder().retry(RetryPolicy::calls().max_attempts(0)), "retry: "),
+            (builder().breaker(BreakerPolicy::default().trials(0)), "breaker: "),
             (builder().attempt_timeout(Duration::ZERO), "attempt_timeout"),
         ] {
             let error = builder.connect().await.unwrap_err();

@@ -253,7 +253,7 @@ const LEAST_BYTES: u64 = 64 * 1024;
 
 /// How writes to the local log are tried again when the disk is full.
 fn retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
-    let policy = RetryPolicy { max_delay: Duration::from_secs(1), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_delay(Duration::from_secs(1));
     match when_full {
         WhenOutboxFull::Wait => policy,
         WhenOutboxFull::Fail => RetryPolicy::never(),

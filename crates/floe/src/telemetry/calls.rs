@@ -124,3 +124,18 @@ fn names_of(kind: OperationKind) -> (&'static str, Option<&'static str>) {
         other => (other.as_str(), None),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_few_have_a_type() {
+        let names: HashSet<_> = OperationKind::ALL.iter().map(|kind| names_of(*kind).0).collect();
+        assert_eq!(names.len(), OperationKind::ALL.len());
+        let typed: Vec<_> = OperationKind::ALL.iter().filter(|kind| names_of(**kind).1.is_some()).collect();
+        assert_eq!(typed, [&OperationKind::Append, &OperationKind::Commit]);
+    }
+}

@@ -1,10 +1,10 @@
-//! What floe tells about itself: metrics, spans and events.
+//! Observability: metrics, spans and events of a client.
 //!
-//! Metrics and spans go through the API of OpenTelemetry, named by its conventions for messaging; see [`names`]. Until
-//! the application installs a provider, they go nowhere and cost next to nothing. Events and diagnostic spans go
-//! through `tracing`. The page `docs/telemetry.md` lists everything.
+//! Metrics and spans use the OpenTelemetry API and its semantic conventions for messaging; see [`names`]. Until the
+//! application installs a provider, nothing records them and they cost next to nothing. Events and diagnostic spans go
+//! through `tracing`. The page `docs/telemetry.md` lists all of them.
 //!
-//! The providers are looked up when a client connects: install them before, or hand them over with
+//! A client looks up the global providers when it connects: install them before, or pass them in
 //! [`TelemetryOptions`].
 //!
 //! ```text
@@ -13,12 +13,12 @@
 //!     └─ send (one record)                                     send (batch)            receive       process
 //! ```
 //!
-//! | file | what it holds |
+//! | file | holds |
 //! | --- | --- |
-//! | `names` | every name, unit and description |
-//! | `w3c` | trace context and baggage as headers of records, without OpenTelemetry |
-//! | `context` | the same as contexts of OpenTelemetry |
-//! | `instruments` | what measurements are made with |
+//! | `names` | names, units and descriptions |
+//! | `w3c` | trace context and baggage in record headers, without OpenTelemetry |
+//! | `context` | conversion between record headers and OpenTelemetry contexts |
+//! | `instruments` | the instruments of all metrics |
 //! | `calls` | duration, size and span of every engine call |
 //! | `dial` | measures connections |
 //! | `produce`, `consume`, `processing` | measurements of producers, consumers and applications |
@@ -94,18 +94,18 @@ struct TelemetryParts {
     instruments: Option<instruments::Instruments>,
     /// `None` where spans are off.
     tracer: Option<opentelemetry::global::BoxedTracer>,
-    /// The tracer was found to go nowhere; it stays so, because a tracer never changes its provider.
+    /// Set once the tracer is known to record nothing. It stays set, because a tracer never changes its provider.
     tracer_is_idle: AtomicBool,
     propagate: bool,
     create_spans: bool,
     gauges: Arc<gauges::Gauges>,
-    /// Numbers the calls of the engine, to tell their events apart.
+    /// Number of the next engine call, which tells the events of calls apart.
     calls: AtomicU64,
 }
 
 #[cfg(feature = "telemetry")]
 impl Telemetry {
-    /// For a client of the engine of this name or scheme.
+    /// Creates the telemetry of a client; `engine` is the name of the engine or its URL scheme.
     pub(crate) fn new(options: TelemetryOptions, engine: &str) -> Self {
         static CLIENTS: AtomicU64 = AtomicU64::new(1);
         let system = system(engine);
@@ -136,12 +136,12 @@ impl Telemetry {
         }
     }
 
-    /// Has a queue measured for as long as it lives.
+    /// Measures a queue for as long as it lives.
     pub(crate) fn watch_queue(&self, queue: std::sync::Weak<dyn Queue>) {
         self.inner.gauges.watch_queue(queue);
     }
 
-    /// A call was repeated after this error.
+    /// Counts a retry after `cause`.
     pub(crate) fn retried(
         &self,
         operation: &'static str,
@@ -153,27 +153,27 @@ impl Telemetry {
         }
     }
 
-    /// A record became a dead letter, for a reason with this code.
+    /// Counts a dead letter by the code of its reason.
     pub(crate) fn buried(&self, topic: &crate::Topic, code: &str) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.buried(self.inner.system, topic, code);
         }
     }
 
-    /// A circuit breaker changed its state.
+    /// Counts a state change of a circuit breaker.
     pub(crate) fn breaker_changed(&self, endpoint: &str, from: &'static str, to: &'static str) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.breaker_changed(self.inner.system, endpoint, from, to);
         }
     }
 
-    /// The tracer, unless spans are off or known to go nowhere.
+    /// The tracer, unless spans are off or known to be recorded nowhere.
     fn tracer(&self) -> Option<&opentelemetry::global::BoxedTracer> {
         let tracer = self.inner.tracer.as_ref()?;
         (!self.inner.tracer_is_idle.load(Ordering::Relaxed)).then_some(tracer)
     }
 
-    /// Starts a span, unless spans go nowhere.
+    /// Starts a span, unless nothing records spans.
     fn start_span(
         &self,
         builder: impl FnOnce() -> opentelemetry::trace::SpanBuilder,
@@ -181,8 +181,8 @@ impl Telemetry {
     ) -> Option<opentelemetry::global::BoxedSpan> {
         use opentelemetry::trace::{Span as _, Tracer as _};
         let span = self.tracer()?.build_with_context(builder(), parent);
-        // Spans of a real provider have a valid context, sampled or not. A tracer without one passes the context of
-        // the parent on, so only a span without parent tells.
+        // Spans of a real provider have a valid context, sampled or not. A tracer without a provider passes the context
+        // of the parent on, so only a span without a parent is conclusive.
         if !span.span_context().is_valid() {
             self.inner.tracer_is_idle.store(true, Ordering::Relaxed);
             return None;
@@ -199,7 +199,7 @@ fn scope() -> opentelemetry::InstrumentationScope {
         .build()
 }
 
-/// Value of `messaging.system` for an engine or a scheme of URLs.
+/// Value of `messaging.system` for the name of an engine or a URL scheme.
 #[cfg(feature = "telemetry")]
 fn system(engine: &str) -> &'static str {
     match engine {

@@ -22,7 +22,6 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {}
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {}
 
@@ -32,7 +31,6 @@ impl Origin {
     }
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {}
 
@@ -40,7 +38,6 @@ impl Origins {
     pub(crate) fn add(&mut self, _: &Origin) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct BatchSpan {}
 
@@ -50,7 +47,6 @@ impl BatchSpan {
     }
 }
 
-/// See the module.
 pub(crate) trait Queue: Send + Sync {
     fn name(&self) -> &'static str;
     fn topic(&self) -> &Topic;
@@ -58,7 +54,6 @@ pub(crate) trait Queue: Send + Sync {
     fn limit(&self) -> u64;
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Lag {}
 
@@ -74,7 +69,6 @@ impl Lag {
     pub(crate) async fn run(self: Arc<Self>) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct ConsumerTelemetry {}
 
@@ -98,7 +92,6 @@ impl ConsumerTelemetry {
     pub(crate) fn misses(&self, _: &Gap) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct FetchTelemetry {}
 
@@ -190,7 +183,6 @@ pub(crate) fn error_type<E>(_: &E) -> Cow<'static, str> {
     Cow::Borrowed("")
 }
 
-/// See the module.
 pub(crate) fn carrying<F: Future>(work: F) -> F {
     work
 }

@@ -173,7 +173,7 @@ async fn a_batch_whose_answer_was_lost_is_looked_for_while_a_breaker_is_open() {
 async fn attempts_are_limited() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 3]);
-    let policy = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(3);
     let orders = builder.retries(policy).start().await.unwrap();
     let error = orders.send("a").await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotLeader, 3));
@@ -195,11 +195,7 @@ async fn the_last_attempt_is_looked_for_as_well() {
 async fn waits_between_attempts_stay_within_their_bounds() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 5]);
-    let policy = RetryPolicy {
-        first_delay: Duration::from_secs(1),
-        max_delay: Duration::from_secs(4),
-        ..RetryPolicy::default()
-    };
+    let policy = RetryPolicy::default().first_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(4));
     let orders = builder.retries(policy).start().await.unwrap();
     let began = Instant::now();
     orders.send("a").await.unwrap();
