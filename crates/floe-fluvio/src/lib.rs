@@ -77,7 +77,7 @@ use crate::tls::Tls;
 /// Topics in a Fluvio cluster. Cheap to clone; all clones share their connections.
 ///
 /// Applications reach it through `floe::Client`. Opened by itself, it gives access to what only Fluvio has;
-/// `floe::Client::over` makes a client of it.
+/// `floe::Client::from_engine` makes a client of it.
 #[derive(Clone)]
 pub struct FluvioEngine {
     inner: Arc<Inner>,

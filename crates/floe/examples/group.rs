@@ -4,17 +4,14 @@
 
 use std::time::Duration;
 
-use floe::{Client, ErrorKind, TopicSpec, consumer::AckMode};
+use floe::{Client, TopicSpec, consumer::AckMode};
 
 /// Reads half of the records, "restarts", and reads the rest.
 #[tokio::main]
 pub async fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url).await?;
-    match client.admin().create_topic(TopicSpec::new("group-orders").partitions(2)).await {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-        _ => {}
-    }
+    client.admin().ensure_topic(TopicSpec::new("group-orders").partitions(2)).await?;
     let orders = client.producer("group-orders").start().await?;
     orders.send_all((0..100).map(|number| format!("order {number}"))).await?;
 

@@ -37,6 +37,7 @@
 pub mod admin;
 pub mod blocking;
 pub mod client;
+mod client_core;
 pub mod config;
 pub mod consumer;
 pub mod dead_letter;

@@ -138,6 +138,14 @@ impl Client {
         self.wait(self.inner.admin().create_topic(spec))?
     }
 
+    /// Creates a topic unless it exists. Returns whether this call created it.
+    ///
+    /// # Errors
+    /// As [`crate::admin::Admin::ensure_topic`].
+    pub fn ensure_topic(&self, spec: TopicSpec) -> Result<bool> {
+        self.wait(self.inner.admin().ensure_topic(spec))?
+    }
+
     /// Deletes a topic with all its records.
     ///
     /// # Errors

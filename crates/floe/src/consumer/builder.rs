@@ -21,7 +21,8 @@ use super::{
     start_position::{StartPosition, resolve},
 };
 use crate::{
-    Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
+    Error, ErrorKind, Result, RetryPolicy, SmartModule,
+    client_core::ClientCore,
     engine::{Capabilities, EngineInfo, Isolation},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
@@ -29,44 +30,10 @@ use crate::{
     units::{bytes, count},
 };
 
+pub use crate::config::{AckMode, CommitPolicy, GapPolicy};
+
 /// Partitions whose start is looked up at the same time.
 const LOOKUPS: usize = 64;
-
-/// When the offsets of a group are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommitPolicy {
-    /// Only by [`Consumer::commit`].
-    Manual,
-    /// This often, if something was finished meanwhile, and on close.
-    Interval(Duration),
-    /// Before the next record (or batch) is handed out, and on close. Slow, and at most one record comes again after a
-    /// crash.
-    PerRecord,
-}
-
-/// When a record counts as finished, so that an offset beyond it may be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum AckMode {
-    /// When the next one is asked for: right for a loop that handles one record after the other.
-    #[default]
-    Auto,
-    /// When it was acknowledged by [`Message::ack`](super::Message::ack) or
-    /// [`RecordBatch::ack`](super::RecordBatch::ack): right for records handled by several tasks. Stored offsets
-    /// follow the oldest record that was not acknowledged.
-    Explicit,
-}
-
-/// What happens when records are missing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum GapPolicy {
-    /// An error of kind [`ErrorKind::Gap`], once for each gap. The next call goes on after it.
-    #[default]
-    Fail,
-    /// A `warn` event, and an entry in [`Consumer::gaps`].
-    Report,
-    /// A `debug` event, nothing else.
-    Skip,
-}
 
 /// What a consumer was configured to do.
 #[derive(Debug, Clone)]
@@ -77,11 +44,11 @@ pub(super) struct Settings {
     pub(super) fetch: FetchSettings,
 }
 
-/// Configures a consumer before it starts; from [`Client::consumer`].
+/// Configures a consumer before it starts; from [`Client::consumer`](crate::Client::consumer).
 #[derive(Debug)]
 #[must_use = "a builder does nothing until start"]
 pub struct ConsumerBuilder {
-    client: Client,
+    client: ClientCore,
     topic: Topic,
     from: Option<StartAt>,
     partitions: Option<Vec<u32>>,
@@ -96,7 +63,7 @@ pub struct ConsumerBuilder {
 }
 
 impl ConsumerBuilder {
-    pub(crate) fn new(client: Client, topic: Topic) -> Self {
+    pub(crate) fn new(client: ClientCore, topic: Topic) -> Self {
         let telemetry = client.telemetry().clone();
         let all = client.settings();
         let settings = &all.consumer;
@@ -128,7 +95,7 @@ impl ConsumerBuilder {
     }
 
     /// The client that it is from.
-    pub(crate) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &ClientCore {
         &self.client
     }
 

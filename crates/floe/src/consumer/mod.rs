@@ -46,6 +46,7 @@ mod offset_check;
 mod partition_discovery;
 mod poll;
 mod prefetch_queue;
+mod process;
 mod rate_limit;
 mod raw_batch_reader;
 mod reconnect;
@@ -87,7 +88,7 @@ use self::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    client::CloseWithClient,
+    client_core::CloseWithClient,
     engine::SharedEngine,
     telemetry::{ConsumerTelemetry, Queue},
     topic::{Topic, TopicPartition},

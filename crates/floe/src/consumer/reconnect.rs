@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn attempts(most: u32) -> RetryPolicy {
-        RetryPolicy { max_attempts: Some(most), ..RetryPolicy::default() }
+        RetryPolicy::default().max_attempts(most)
     }
 
     #[tokio::test(start_paused = true)]
@@ -110,8 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_deadline_is_for_one_outage() {
-        let mut backoff =
-            Backoff::new(RetryPolicy { deadline: Some(Duration::from_secs(10)), ..RetryPolicy::default() });
+        let mut backoff = Backoff::new(RetryPolicy::default().deadline(Duration::from_secs(10)));
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(backoff.next_delay(&broken()).is_some());
         tokio::time::advance(Duration::from_secs(11)).await;

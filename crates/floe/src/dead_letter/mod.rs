@@ -23,8 +23,10 @@ pub use origin::Origin;
 pub(crate) use origin::PROCESSED;
 
 use crate::{
-    Client, Error, ErrorKind, Message, Record, Result,
-    producer::{Delivery, Producer},
+    Error, ErrorKind, Message, Record, Result,
+    admin::Admin,
+    client_core::ClientCore,
+    producer::{Delivery, Producer, ProducerBuilder},
     topic::{Topic, TopicSpec},
 };
 
@@ -138,20 +140,17 @@ pub(crate) struct DeadLetterWriter {
 
 impl DeadLetterWriter {
     /// Opens the topic, and creates it with one partition if it does not exist.
-    pub(crate) async fn open(client: &Client, topic: &Topic) -> Result<Self> {
+    pub(crate) async fn open(client: &ClientCore, topic: &Topic) -> Result<Self> {
         let info = client.info();
         if !info.capabilities.headers {
             let error = Error::unsupported("headers, which dead letters need", info.name);
             return Err(error.with_topic(topic));
         }
-        let producer = match client.producer(topic).start().await {
+        let start = || ProducerBuilder::new(client.clone(), topic.clone()).start();
+        let producer = match start().await {
             Err(error) if error.kind() == ErrorKind::TopicNotFound => {
-                match client.admin().create_topic(TopicSpec::new(topic)).await {
-                    Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-                    // Another client may have created the topic meanwhile.
-                    Ok(()) | Err(_) => {}
-                }
-                client.producer(topic).start().await?
+                Admin::new(client.clone()).ensure_topic(TopicSpec::new(topic)).await?;
+                start().await?
             }
             other => other?,
         };

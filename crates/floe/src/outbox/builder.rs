@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     Client, Durability, Error, ErrorKind, Result, RetryPolicy,
+    client_core::ClientCore,
     payload::{PayloadCodec, Untyped, formats},
     producer::{KeyHash, Partitioner, ProducerBuilder},
     topic::Topic,
@@ -42,7 +43,7 @@ pub struct OutboxBuilder<C = Untyped> {
     codec: C,
     connect: Connect,
     /// Client of the producer builder, which closes the outbox with itself.
-    client: Option<Client>,
+    client: Option<ClientCore>,
     own_client: OwnClient,
     partitioner: Arc<dyn Partitioner>,
     max_bytes: u64,
@@ -257,7 +258,7 @@ impl<C> OutboxBuilder<C> {
 
 /// Returns the retry policy of writes to the spool. With [`WhenOutboxFull::DropOldest`] a full disk is signalled.
 fn write_retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
-    let policy = RetryPolicy { max_delay: Duration::from_secs(1), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_delay(Duration::from_secs(1));
     match when_full {
         WhenOutboxFull::Wait => policy,
         WhenOutboxFull::Fail => RetryPolicy::never(),

@@ -77,7 +77,7 @@ pub use status::{Accepted, OutboxReport, OutboxStats};
 use self::shared::OutboxShared;
 use crate::{
     Error, ErrorKind, Result,
-    client::CloseWithClient,
+    client_core::CloseWithClient,
     payload::{RecordEncoder, Untyped},
     producer::Delivery,
     topic::Topic,

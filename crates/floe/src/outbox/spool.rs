@@ -58,7 +58,7 @@ impl Spool {
             Ok((store, partition))
         });
         let (store, partition) = opened.await?;
-        let client = Client::over(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
+        let client = Client::from_engine(Arc::new(EmbeddedEngine::over(Arc::clone(&store), location)));
         let producer = client
             .producer(RECORDS)
             .batch_size(options.batch_size)

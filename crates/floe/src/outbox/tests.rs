@@ -20,7 +20,7 @@ const PATH: &str = "/outbox";
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn builder(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> OutboxBuilder {
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.producer("orders").outbox(PATH).disk(Arc::clone(disk) as _)
 }
 
@@ -110,7 +110,7 @@ async fn undelivered_records_wait_for_the_next_process() {
     let report = outbox.close_within(Duration::from_secs(1)).await.unwrap();
     assert_eq!((report.delivered, report.waiting), (0, 50));
 
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     let outbox = open(&engine, &disk).await;
     outbox.send_all(numbered(50..60)).await.unwrap();
@@ -126,7 +126,7 @@ async fn it_retries_until_the_topic_exists() {
     let outbox = open(&engine, &Arc::default()).await;
     outbox.send("first").await.unwrap();
     tokio::time::sleep(Duration::from_secs(600)).await;
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
     drained(&outbox).await;
     assert_eq!(delivered(&engine, 1)[&0], ["first"]);
@@ -223,7 +223,7 @@ fn batches(engine: &FakeEngine) -> Vec<(i32, u32, Codec)> {
 #[tokio::test(start_paused = true)]
 async fn large_batches_are_sent_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").compression(Codec::Lz4).outbox(PATH);
     let outbox = outbox.disk(Arc::<MemoryDisk>::default()).start().await.unwrap();
     for burst in 0..3 {
@@ -356,7 +356,7 @@ async fn a_full_outbox_drops_the_oldest_and_counts_them() {
 async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
     let outbox = outbox.disk(Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send("before").await.unwrap();
@@ -462,7 +462,7 @@ async fn the_outbox_of_another_topic_is_refused() {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::default();
     open(&engine, &disk).await.close().await.unwrap();
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let other = client.producer("invoices").outbox(PATH).disk(Arc::clone(&disk) as _).start().await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
@@ -470,7 +470,7 @@ async fn the_outbox_of_another_topic_is_refused() {
 #[tokio::test(start_paused = true)]
 async fn closing_the_client_closes_the_outbox() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").outbox(PATH).disk(Arc::<MemoryDisk>::default());
     let outbox = outbox.start().await.unwrap();
     outbox.send_all(numbered(0..5)).await.unwrap();

@@ -8,7 +8,8 @@ use futures_util::stream;
 
 use super::{PayloadCodec, PayloadError, Undecodable, formats, forward_consumer_settings};
 use crate::{
-    Client, Error, Message, Result,
+    Error, Message, Result,
+    client_core::ClientCore,
     consumer::{Consumer, ConsumerBuilder, handle_each},
     dead_letter::{DeadLetterWriter, Reason},
     producer::Delivery,
@@ -46,7 +47,7 @@ impl ConsumerBuilder {
 /// Configures a typed consumer before it starts; from [`ConsumerBuilder::json`] and its neighbours.
 #[must_use = "a builder does nothing until start"]
 pub struct TypedConsumerBuilder<C> {
-    client: Client,
+    client: ClientCore,
     inner: ConsumerBuilder,
     codec: C,
     on_undecodable: OnUndecodable,

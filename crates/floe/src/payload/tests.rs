@@ -32,7 +32,7 @@ fn order(item: &str, count: u32) -> Order {
 
 fn client() -> (FakeEngine, Client) {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     (engine, client)
 }
 
@@ -114,7 +114,7 @@ async fn dead_letters_are_written_before_the_offset_moves_on() {
 async fn dead_letters_need_headers() {
     let engine = FakeEngine::with_topic("orders", 1)
         .with_capabilities(Capabilities::FULL.with(|it| it.headers = false));
-    let client = Client::over(Arc::new(engine));
+    let client = Client::from_engine(Arc::new(engine));
     let inbox = client.consumer("orders").text().on_undecodable(OnUndecodable::DeadLetter("dead".into()));
     let error = inbox.start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);

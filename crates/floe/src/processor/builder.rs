@@ -241,7 +241,7 @@ impl Processor {
             None => output,
         };
         let dead_letters = match &settings.dead_letters {
-            DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(&self.client, topic).await?),
+            DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(self.client.core(), topic).await?),
             DeadLetters::Stop => None,
         };
         let producer = output.start().await?;

@@ -63,7 +63,7 @@ impl ProcessorSettings {
             concurrency: 1,
             order: Order::default(),
             handler_timeout: Duration::from_secs(60),
-            retries: RetryPolicy { max_attempts: Some(5), ..RetryPolicy::default() },
+            retries: RetryPolicy::default().max_attempts(5),
             dead_letters,
             drain_timeout: Duration::from_secs(30),
             commit_interval: Duration::from_secs(1),

@@ -27,7 +27,7 @@ const GROUP: &str = "orders-to-invoices";
 /// Returns a client with an input topic of so many partitions, and an output topic of one.
 async fn setup(partitions: u32) -> (FakeEngine, Client) {
     let engine = FakeEngine::with_topic("orders", partitions);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     client.admin().create_topic(TopicSpec::new("invoices")).await.unwrap();
     (engine, client)
 }
@@ -425,7 +425,7 @@ async fn dropping_the_handle_stops_it() {
 async fn engines_without_stored_offsets_are_refused_by_default() {
     let engine = FakeEngine::with_topic("orders", 1)
         .with_capabilities(Capabilities::FULL.with(|it| it.commit_offsets = false));
-    let client = Client::over(Arc::new(engine));
+    let client = Client::from_engine(Arc::new(engine));
     client.admin().create_topic(TopicSpec::new("invoices")).await.unwrap();
     fill(&client, &["a"], 3).await;
     let refused = processor(&client).map(copy).run(std::future::pending()).await.unwrap_err();

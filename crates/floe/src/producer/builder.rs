@@ -11,7 +11,8 @@ use super::{
     partitioner::{KeyHash, Partitioner},
 };
 use crate::{
-    Client, Error, ErrorKind, Result, RetryPolicy, SmartModule,
+    Error, ErrorKind, Result, RetryPolicy, SmartModule,
+    client_core::ClientCore,
     engine::{Acks, EngineInfo},
     payload::{PayloadCodec, Untyped, formats},
     smartmodule,
@@ -51,7 +52,7 @@ const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024;
 #[must_use = "a builder does nothing until start"]
 #[derive(Clone)]
 pub struct ProducerBuilder<C = Untyped> {
-    client: Client,
+    client: ClientCore,
     topic: Topic,
     codec: C,
     config: Config,
@@ -59,7 +60,7 @@ pub struct ProducerBuilder<C = Untyped> {
 }
 
 impl ProducerBuilder {
-    pub(crate) fn new(client: Client, topic: Topic) -> Self {
+    pub(crate) fn new(client: ClientCore, topic: Topic) -> Self {
         let settings = client.settings();
         let producer = &settings.producer;
         let compression = &settings.compression;
@@ -104,7 +105,7 @@ impl<C> ProducerBuilder<C> {
         self
     }
 
-    pub(crate) fn client(&self) -> &Client {
+    pub(crate) fn client(&self) -> &ClientCore {
         &self.client
     }
 

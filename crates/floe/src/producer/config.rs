@@ -8,6 +8,7 @@ use floe_wire::{
 };
 
 use super::{delivery::BatchOutcome, partitioner::Partitioner};
+pub use crate::config::{DeliveryMode, WhenFull};
 use crate::{
     RetryPolicy, SmartModules,
     engine::{Acks, Capabilities},
@@ -18,30 +19,6 @@ const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Bytes of a batch with one record, apart from that record.
 const BATCH_OVERHEAD: usize = HEADER_LEN + 4;
-
-/// The policy for records that find no room in the producer's memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenFull {
-    /// The call waits. Not forever: batches that cannot be sent fail by [`ProducerBuilder::timeout`], and free memory.
-    ///
-    /// [`ProducerBuilder::timeout`]: super::ProducerBuilder::timeout
-    #[default]
-    Wait,
-    /// The call waits this long at most, then fails with [`ErrorKind::BufferFull`](crate::ErrorKind::BufferFull).
-    WaitUpTo(Duration),
-    /// The call fails with [`ErrorKind::BufferFull`](crate::ErrorKind::BufferFull) at once.
-    Fail,
-}
-
-/// The delivery guarantee of a producer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DeliveryMode {
-    /// A batch is retried until it is acknowledged or times out, in order. A batch whose acknowledgement was lost is
-    /// looked up in the partition before the retry.
-    AtLeastOnce,
-    /// A batch is sent once, and the next does not wait for its acknowledgement. Failures are reported, not retried.
-    AtMostOnce,
-}
 
 /// The producer id under which a producer writes, and where it continues; by default a new one.
 #[derive(Debug, Clone)]

@@ -74,8 +74,8 @@ pub use unreported_failures::Undelivered;
 
 use self::{config::Config, shared::ProducerShared};
 use crate::{
-    Client, Error, Record, Result,
-    client::CloseWithClient,
+    Error, Record, Result,
+    client_core::{ClientCore, CloseWithClient},
     payload::{PayloadCodec, RecordEncoder, Untyped},
     topic::Topic,
 };
@@ -132,7 +132,7 @@ impl Drop for ProducerHandle {
 }
 
 impl<C> Producer<C> {
-    fn start(client: &Client, topic: Topic, partitions: u32, config: Config, codec: C) -> Self {
+    fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config, codec: C) -> Self {
         let shared = ProducerShared::new(client, topic, partitions, config);
         let weak: Weak<ProducerShared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue(weak.clone());
@@ -168,7 +168,8 @@ impl<C> Producer<C> {
         if shared.telemetry.traces_sending() {
             let body = record.value.as_ref().len();
             let sending = async { shared.enqueue(&record).await?.await };
-            return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending)).await;
+            let place = |placed: &RecordMetadata| (placed.partition, placed.offset);
+            return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending, place)).await;
         }
         shared.enqueue(&record).await?.await
     }

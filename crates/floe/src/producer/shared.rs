@@ -17,7 +17,8 @@ use super::{
     unreported_failures::{Undelivered, UnreportedFailures},
 };
 use crate::{
-    Client, Error, ErrorKind,
+    Error, ErrorKind,
+    client_core::ClientCore,
     engine::{Capabilities, SharedEngine},
     telemetry::{Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
@@ -104,7 +105,7 @@ impl Counters {
 }
 
 impl ProducerShared {
-    pub(super) fn new(client: &Client, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
+    pub(super) fn new(client: &ClientCore, topic: Topic, partitions: u32, config: Config) -> Arc<Self> {
         let engine = client.engine();
         let info = engine.info();
         let mut capabilities = info.capabilities;

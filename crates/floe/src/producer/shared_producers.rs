@@ -4,12 +4,12 @@ use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
-use super::Producer;
-use crate::{Client, Result, topic::Topic};
+use super::{Producer, ProducerBuilder};
+use crate::{Result, client_core::ClientCore, topic::Topic};
 
 type Slot = Arc<tokio::sync::Mutex<Option<Producer>>>;
 
-/// The producers that a client shares among its users; see [`Client::shared_producer`].
+/// The producers that a client shares among its users; see [`Client::shared_producer`](crate::Client::shared_producer).
 ///
 /// Sharing fills batches better than many producers would. A shared producer lives until the client is closed or
 /// dropped, or a user closes the producer; the next request starts a new one.
@@ -20,7 +20,7 @@ pub struct SharedProducers {
 
 impl SharedProducers {
     /// Returns the producer for `topic`, started with default settings if there is none yet.
-    pub(crate) async fn get(&self, client: &Client, topic: &Topic) -> Result<Producer> {
+    pub(crate) async fn get(&self, client: &ClientCore, topic: &Topic) -> Result<Producer> {
         // The outer lock is not held across the start: a topic that is slow to start must not block the others.
         let slot = Arc::clone(self.slots.lock().entry(topic.clone()).or_default());
         let mut producer = slot.lock().await;
@@ -28,7 +28,7 @@ impl SharedProducers {
             return Ok(open.clone());
         }
         *producer = None;
-        match client.producer(topic).start().await {
+        match ProducerBuilder::new(client.clone(), topic.clone()).start().await {
             Ok(started) => Ok(producer.insert(started).clone()),
             Err(error) => {
                 // Names of topics that do not exist must not pile up.

@@ -11,7 +11,7 @@ use super::{
     unreported_failures::Undelivered,
 };
 use crate::{
-    Error, ErrorKind, Result, client::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
+    Error, ErrorKind, Result, client_core::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
     topic::Topic,
 };
 

@@ -28,7 +28,7 @@ const TOPIC: &str = "orders";
 
 /// A client over a fake engine with one topic.
 fn over(engine: &FakeEngine) -> Client {
-    Client::over(Arc::new(engine.clone()))
+    Client::from_engine(Arc::new(engine.clone()))
 }
 
 /// A batch of records whose values are `values`; times count up from `time`.

@@ -58,7 +58,7 @@ async fn waits_grow_and_begin_anew_after_a_batch() {
 async fn after_the_last_attempt_the_error_is_handed_out_once() {
     let engine = ten().await;
     engine.fail_opens((0..100).map(|_| broken()));
-    let policy = RetryPolicy { max_attempts: Some(4), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(4);
     let mut consumer = from_beginning(&engine).reconnect(policy).start().await.unwrap();
     let error = next_error(&mut consumer).await;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NetworkError, 4));

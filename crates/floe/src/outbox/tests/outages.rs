@@ -62,7 +62,7 @@ async fn unacknowledged_records_stay_in_the_spool_on_close() {
 async fn a_full_disk_keeps_the_order() {
     let engine = FakeEngine::with_topic("other", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").batch_size(5000).outbox(PATH);
     let outbox = outbox.disk(Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send(padded(0)).await.unwrap();

@@ -128,9 +128,9 @@ async fn survive(seed: u64) {
         dice: Mutex::new(Dice(seed)),
         connections: Mutex::new((0..partitions).map(|_| Arc::default()).collect()),
     };
-    let client = Client::over(chaos.layer(Arc::new(engine.clone())));
+    let client = Client::from_engine(chaos.layer(Arc::new(engine.clone())));
     // Another producer writes to the same partitions.
-    let other = Client::over(Arc::new(engine.clone())).producer("orders").start().await.unwrap();
+    let other = Client::from_engine(Arc::new(engine.clone())).producer("orders").start().await.unwrap();
     let orders = client
         .producer("orders")
         .batch_size(90 + dice.below(200) as usize)

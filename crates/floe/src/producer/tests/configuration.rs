@@ -31,13 +31,7 @@ async fn errors_name_the_invalid_setting() {
             "compression_level",
             refusal(|builder| builder.compression(Codec::Zstd).compression_level(99)).await,
         ),
-        (
-            "max_attempts",
-            refusal(|builder| {
-                builder.retries(RetryPolicy { max_attempts: Some(0), ..RetryPolicy::default() })
-            })
-            .await,
-        ),
+        ("max_attempts", refusal(|builder| builder.retries(RetryPolicy::default().max_attempts(0))).await),
         (
             "Acks::Leader",
             refusal(|builder| builder.acks(Acks::None).delivery(DeliveryMode::AtLeastOnce)).await,

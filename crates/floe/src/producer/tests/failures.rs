@@ -158,7 +158,7 @@ async fn lookups_pass_an_open_circuit_breaker() {
     let engine = FakeEngine::with_topic("orders", 1);
     let policy = BreakerPolicy::default();
     let (guarded, breakers) = Breaker::around(policy, Arc::new(engine.clone()));
-    let orders = Client::over(guarded).producer("orders").start().await.unwrap();
+    let orders = Client::from_engine(guarded).producer("orders").start().await.unwrap();
     let refusals = (1..policy.failures).map(|_| Fault::Refuse(lost().with_effect(Effect::None)));
     engine.fail_appends(refusals.chain([Fault::LoseAnswer(lost())]));
     let began = Instant::now();
@@ -173,7 +173,7 @@ async fn lookups_pass_an_open_circuit_breaker() {
 async fn attempts_are_limited() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 3]);
-    let policy = RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(3);
     let orders = builder.retries(policy).start().await.unwrap();
     let error = orders.send("a").await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotLeader, 3));
@@ -195,11 +195,7 @@ async fn the_last_attempt_is_looked_up_as_well() {
 async fn backoff_stays_within_its_bounds() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 5]);
-    let policy = RetryPolicy {
-        first_delay: Duration::from_secs(1),
-        max_delay: Duration::from_secs(4),
-        ..RetryPolicy::default()
-    };
+    let policy = RetryPolicy::default().first_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(4));
     let orders = builder.retries(policy).start().await.unwrap();
     let began = Instant::now();
     orders.send("a").await.unwrap();

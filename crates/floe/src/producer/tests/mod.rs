@@ -22,7 +22,7 @@ fn orders() -> (FakeEngine, ProducerBuilder) {
 }
 
 fn over(engine: FakeEngine) -> (FakeEngine, ProducerBuilder) {
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     (engine, client.producer("orders"))
 }
 

@@ -306,7 +306,7 @@ async fn a_dropped_send_leaves_one_copy_or_none() {
 #[tokio::test(start_paused = true)]
 async fn a_closed_shared_producer_is_replaced() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let one = client.shared_producer("orders").await.unwrap();
     let (two, three) = tokio::join!(client.shared_producer("orders"), client.shared_producer("orders"));
     one.send("a").await.unwrap();

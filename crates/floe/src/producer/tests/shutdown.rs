@@ -160,7 +160,7 @@ async fn dropping_the_last_handle_still_sends() {
 #[tokio::test(start_paused = true)]
 async fn closing_the_client_flushes_its_producers() {
     let engine = FakeEngine::with_topic("orders", 1);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let orders = client.producer("orders").linger(Duration::from_secs(60)).start().await.unwrap();
     drop(orders.enqueue("a").await.unwrap());
     client.close().await.unwrap();
@@ -172,7 +172,7 @@ async fn closing_the_client_flushes_its_producers() {
 async fn closing_the_client_reports_failures_of_dropped_producers() {
     let engine = FakeEngine::with_topic("orders", 1);
     engine.fail_appends([Fault::Hold]);
-    let client = Client::over(Arc::new(engine.clone()));
+    let client = Client::from_engine(Arc::new(engine.clone()));
     let orders = client.producer("orders").start().await.unwrap();
     drop(orders.enqueue("a").await.unwrap());
     drop(orders);

@@ -1,15 +1,14 @@
-//! Measures every call of the engine. The outermost layer, so that it measures what the caller waits for.
+//! Duration, size and span of every engine call.
 
 use std::sync::atomic::Ordering;
 
-use futures_util::future::BoxFuture;
+use floe_core::{Operation, OperationKind};
 use opentelemetry::{
     Context, KeyValue,
     global::BoxedSpan,
     trace::{Span as _, SpanKind},
 };
 use tokio::time::Instant;
-use tracing::Instrument as _;
 
 use super::{
     Telemetry,
@@ -17,53 +16,25 @@ use super::{
     names::{self, attribute},
     produce::{fail, with},
 };
-use crate::{
-    Error, Result,
-    layer::{Layer, Operation, OperationKind},
-};
+use crate::Error;
 
-/// Value of `error.type` for a call that its caller gave up.
+/// Value of `error.type` for a call whose future was dropped.
 pub(super) const CANCELLED: &str = "cancelled";
 
-/// Measures calls, and puts each into a diagnostic span that numbers it.
-#[derive(Debug)]
-pub(crate) struct Observe(pub(crate) Telemetry);
+impl Telemetry {
+    /// Whether calls have to be measured at all.
+    pub(crate) fn measures_calls(&self) -> bool {
+        self.inner.instruments.is_some() || self.inner.tracer.is_some()
+    }
 
-impl Layer for Observe {
-    async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
-    {
-        let mut call = Call::begin(&self.0, operation);
-        let diagnostics = tracing::debug_span!(
-            "floe.call",
-            call = self.0.inner.calls.fetch_add(1, Ordering::Relaxed),
-            client = &*self.0.inner.client_id,
-            operation = operation.kind.as_str(),
-            topic = operation.topic.as_ref().map(crate::Topic::as_str),
-            partition = operation.partition,
-        );
-        let outcome = if diagnostics.is_disabled() {
-            attempt().await
-        } else {
-            let observed = async {
-                let outcome = attempt().await;
-                match &outcome {
-                    Ok(_) => tracing::debug!("done"),
-                    Err(error) => tracing::debug!(%error, "failed"),
-                }
-                outcome
-            };
-            observed.instrument(diagnostics).await
-        };
-        call.end(outcome.as_ref().err());
-        outcome
+    /// Starts the measurement of a call, and its span where the call has one.
+    pub(crate) fn start_call<'a>(&'a self, operation: &'a Operation) -> MeasuredCall<'a> {
+        MeasuredCall::begin(self, operation)
     }
 }
 
-/// A call under way. One that is dropped counts as cancelled.
-struct Call<'a> {
+/// A call in flight. Dropped before its end, it counts as cancelled.
+pub(crate) struct MeasuredCall<'a> {
     telemetry: &'a Telemetry,
     operation: &'a Operation,
     began: Instant,
@@ -71,7 +42,7 @@ struct Call<'a> {
     ended: bool,
 }
 
-impl<'a> Call<'a> {
+impl<'a> MeasuredCall<'a> {
     fn begin(telemetry: &'a Telemetry, operation: &'a Operation) -> Self {
         let span = match (operation.kind, &operation.topic) {
             (OperationKind::Commit, Some(topic)) => {
@@ -81,13 +52,27 @@ impl<'a> Call<'a> {
                 };
                 telemetry.start_span(builder, &Context::current())
             }
-            // Those who send and receive make the spans for that.
+            // Producers and consumers make the spans of sending and receiving.
             _ => None,
         };
         Self { telemetry, operation, began: Instant::now(), span, ended: false }
     }
 
-    fn end(&mut self, error: Option<&Error>) {
+    /// A `tracing` span that numbers the call.
+    pub(crate) fn diagnostics(&self) -> tracing::Span {
+        let Self { telemetry, operation, .. } = self;
+        tracing::debug_span!(
+            "floe.call",
+            call = telemetry.inner.calls.fetch_add(1, Ordering::Relaxed),
+            client = &*telemetry.inner.client_id,
+            operation = operation.kind.as_str(),
+            topic = operation.topic.as_ref().map(crate::Topic::as_str),
+            partition = operation.partition,
+        )
+    }
+
+    /// Ends the measurement with the outcome of the call.
+    pub(crate) fn end(&mut self, error: Option<&Error>) {
         self.ended = true;
         if let Some(mut span) = self.span.take() {
             if let Some(error) = error {
@@ -123,7 +108,7 @@ fn record_append(instruments: &Instruments, operation: &Operation, attributes: &
     attributes.truncate(without_partition);
 }
 
-impl Drop for Call<'_> {
+impl Drop for MeasuredCall<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.record(Some(CANCELLED));
@@ -131,11 +116,26 @@ impl Drop for Call<'_> {
     }
 }
 
-/// Name and type of an operation in the words of the conventions.
+/// Name and type of an operation by the semantic conventions for messaging.
 fn names_of(kind: OperationKind) -> (&'static str, Option<&'static str>) {
     match kind {
         OperationKind::Append => ("send", Some("send")),
         OperationKind::Commit => ("commit", Some("settle")),
         other => (other.as_str(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_and_few_have_a_type() {
+        let names: HashSet<_> = OperationKind::ALL.iter().map(|kind| names_of(*kind).0).collect();
+        assert_eq!(names.len(), OperationKind::ALL.len());
+        let typed: Vec<_> = OperationKind::ALL.iter().filter(|kind| names_of(**kind).1.is_some()).collect();
+        assert_eq!(typed, [&OperationKind::Append, &OperationKind::Commit]);
     }
 }

@@ -1,4 +1,4 @@
-//! Stands in for telemetry in a build without it.
+//! Telemetry of a build without the feature `telemetry`: the same names, and nothing recorded.
 
 use std::{
     borrow::Cow,
@@ -7,23 +7,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe_wire::batch::EncodedBatch;
+use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
-use super::TelemetryOptions;
+use super::{RecordPosition, TelemetryOptions};
 use crate::{
     Error, Result, Topic,
-    consumer::{Gap, Message, RecordBatch},
+    consumer::{Gap, RecordBatch},
     engine::SharedEngine,
     net::Dial,
-    producer::RecordMetadata,
     topic::TopicPartition,
 };
 
-/// What a client would measure with, were the feature `telemetry` on.
+/// Telemetry of a client; records nothing without the feature `telemetry`.
 #[derive(Debug, Clone, Default)]
 pub struct Telemetry {}
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {}
 
@@ -33,7 +31,6 @@ impl Origin {
     }
 }
 
-/// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Origins {}
 
@@ -41,7 +38,6 @@ impl Origins {
     pub(crate) fn add(&mut self, _: &Origin) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct BatchSpan {}
 
@@ -51,7 +47,6 @@ impl BatchSpan {
     }
 }
 
-/// See the module.
 pub(crate) trait Queue: Send + Sync {
     fn name(&self) -> &'static str;
     fn topic(&self) -> &Topic;
@@ -59,7 +54,6 @@ pub(crate) trait Queue: Send + Sync {
     fn limit(&self) -> u64;
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct Lag {}
 
@@ -75,7 +69,6 @@ impl Lag {
     pub(crate) async fn run(self: Arc<Self>) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct ConsumerTelemetry {}
 
@@ -99,7 +92,6 @@ impl ConsumerTelemetry {
     pub(crate) fn misses(&self, _: &Gap) {}
 }
 
-/// See the module.
 #[derive(Debug)]
 pub(crate) struct FetchTelemetry {}
 
@@ -122,10 +114,6 @@ impl Telemetry {
 
     pub(crate) fn dial(&self, inner: impl Dial) -> Arc<dyn Dial> {
         Arc::new(inner)
-    }
-
-    pub(crate) fn around(&self, engine: SharedEngine) -> SharedEngine {
-        engine
     }
 
     pub(crate) fn carries(&self) -> bool {
@@ -152,12 +140,13 @@ impl Telemetry {
         false
     }
 
-    pub(crate) async fn send_one(
+    pub(crate) async fn send_one<T>(
         &self,
         _: &Topic,
         _: usize,
-        sending: impl Future<Output = Result<RecordMetadata>>,
-    ) -> Result<RecordMetadata> {
+        sending: impl Future<Output = Result<T>>,
+        _: impl Fn(&T) -> (u32, Option<i64>),
+    ) -> Result<T> {
         sending.await
     }
 
@@ -169,41 +158,31 @@ impl Telemetry {
 
     pub(crate) fn batch_done(&self, _: &Topic, _: u32, _: Option<BatchSpan>, _: &Result<Option<i64>>) {}
 
-    /// Runs `work`; with the feature `telemetry` in a span, and measured.
-    ///
-    /// # Errors
-    /// What `work` returns.
-    pub async fn process<V, T, E: Display + 'static>(
+    pub(crate) async fn process_linked<T, E: Display>(
         &self,
-        _: &Message<V>,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        work.await
-    }
-
-    pub(crate) async fn process_with<V, T, E: Display>(
-        &self,
-        _: &Message<V>,
+        _: RecordPosition<'_>,
+        _: BorrowedHeaders<'_>,
         work: impl Future<Output = Result<T, E>>,
         _: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         work.await
     }
 
-    /// As [`Telemetry::process`].
-    ///
-    /// # Errors
-    /// What `work` returns.
-    pub async fn process_as_child<V, T, E: Display + 'static>(
+    pub(crate) async fn process_child<T, E: Display>(
         &self,
-        _: &Message<V>,
+        _: RecordPosition<'_>,
+        _: BorrowedHeaders<'_>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         work.await
     }
 }
 
-/// See the module.
+/// Stands in for the code of an application's error, which nothing records.
+pub(crate) fn error_type<E>(_: &E) -> Cow<'static, str> {
+    Cow::Borrowed("")
+}
+
 pub(crate) fn carrying<F: Future>(work: F) -> F {
     work
 }

@@ -1,7 +1,8 @@
-//! What applications do with records.
+//! Spans and durations of the application's processing of records.
 
 use std::{any::Any, borrow::Cow, fmt::Display};
 
+use floe_wire::batch::BorrowedHeaders;
 use opentelemetry::{
     Context, KeyValue,
     baggage::{BaggageExt as _, KeyValueMetadata},
@@ -11,59 +12,29 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::{
-    Telemetry,
+    RecordPosition, Telemetry,
+    calls::CANCELLED,
     context::extract,
     instruments::{destination, partition_id},
-    layer::CANCELLED,
     names::{self, attribute},
     produce::with,
 };
-use crate::{Error, Topic, consumer::Message};
+use crate::{Error, Topic};
 
-/// Value of `error.type` for errors that are not floe's: what would tell them apart is theirs.
+/// Value of `error.type` for errors of the application, which have no code that floe knows.
 const OTHER: &str = "_OTHER";
 
 impl Telemetry {
-    /// Runs `work`, the handling of a message, in a span of its own that is linked to the one in which the message was
-    /// made, and measures it. The baggage of the message is current meanwhile.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> floe::Result<()> {
-    /// # let client = floe::Client::connect("memory:").await?;
-    /// # client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
-    /// # client.producer("orders").start().await?.send("one coffee").await?;
-    /// # let mut orders = client.consumer("orders").from(floe::consumer::StartAt::Beginning).start().await?;
-    /// let telemetry = client.telemetry().clone();
-    /// if let Some(message) = orders.try_next().await? {
-    ///     telemetry.process(&message, async { brew(&message.value).await }).await?;
-    /// }
-    /// # async fn brew(_: &[u8]) -> floe::Result<()> { Ok(()) }
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// What `work` returns.
-    ///
-    /// # Cancel safety
-    /// As `work`. Dropping the future counts as the error `cancelled`.
-    pub async fn process<V, T, E: Display + 'static>(
+    /// Runs `work` in a span that is linked to the one in which the record was made, and measures it. The baggage of the
+    /// record is current meanwhile.
+    pub(crate) async fn process_linked<T, E: Display>(
         &self,
-        message: &Message<V>,
-        work: impl Future<Output = Result<T, E>>,
-    ) -> Result<T, E> {
-        self.process_with(message, work, error_type).await
-    }
-
-    /// As [`Telemetry::process`], where the errors have codes of their own.
-    pub(crate) async fn process_with<V, T, E: Display>(
-        &self,
-        message: &Message<V>,
+        record: RecordPosition<'_>,
+        headers: BorrowedHeaders<'_>,
         work: impl Future<Output = Result<T, E>>,
         code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
-        let carried = extract(message.headers.borrowed());
+        let carried = extract(headers);
         let baggage = carried.baggage().iter().map(|(name, (value, metadata))| {
             KeyValueMetadata::new(name.clone(), value.clone(), metadata.clone())
         });
@@ -73,47 +44,37 @@ impl Telemetry {
             Context::current_with_baggage(baggage.collect::<Vec<_>>())
         };
         let link = carried.span().span_context().clone();
-        self.process_in(message, (parent, link), work, code).await
+        self.process_in(record, (parent, link), work, code).await
     }
 
-    /// As [`Telemetry::process`], with the span as a child of the one in which the message was made: one trace from the
-    /// producer to the end, right where each message is handled alone.
-    ///
-    /// # Errors
-    /// What `work` returns.
-    ///
-    /// # Cancel safety
-    /// As [`Telemetry::process`].
-    pub async fn process_as_child<V, T, E: Display + 'static>(
+    /// As [`Telemetry::process_linked`], with the span as a child of the one in which the record was made, where the
+    /// headers carry one.
+    pub(crate) async fn process_child<T, E: Display + 'static>(
         &self,
-        message: &Message<V>,
+        record: RecordPosition<'_>,
+        headers: BorrowedHeaders<'_>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let carried = extract(message.headers.borrowed());
+        let carried = extract(headers);
         if !carried.span().span_context().is_valid() {
-            return self.process(message, work).await;
+            return self.process_linked(record, headers, work, error_type).await;
         }
-        self.process_in(message, (carried, SpanContext::NONE), work, error_type).await
+        self.process_in(record, (carried, SpanContext::NONE), work, error_type).await
     }
 
-    async fn process_in<V, T, E: Display>(
+    async fn process_in<T, E: Display>(
         &self,
-        message: &Message<V>,
+        (topic, partition, offset): RecordPosition<'_>,
         (parent, link): (Context, SpanContext),
         work: impl Future<Output = Result<T, E>>,
         code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         let builder = || {
-            let builder = self.span(names::PROCESS, SpanKind::Consumer, &message.topic);
-            // Links that lead nowhere are left out by the builder.
+            let builder = self.span(names::PROCESS, SpanKind::Consumer, topic);
+            // The builder leaves out an invalid link.
             let builder = builder.with_links(vec![Link::with_context(link)]);
-            with(
-                builder,
-                [
-                    partition_id(message.partition),
-                    KeyValue::new(attribute::offset(self.inner.system), message.offset),
-                ],
-            )
+            let position = KeyValue::new(attribute::offset(self.inner.system), offset);
+            with(builder, [partition_id(partition), position])
         };
         let span = self.start_span(builder, &parent);
         let has_span = span.is_some();
@@ -123,7 +84,7 @@ impl Telemetry {
         };
         let mut processing = Processing {
             telemetry: self,
-            topic: &message.topic,
+            topic,
             span: has_span.then(|| context.clone()),
             began: Instant::now(),
             ended: false,
@@ -137,11 +98,11 @@ impl Telemetry {
     }
 }
 
-/// A message in the hands of the application.
+/// A record that the application processes. Dropped before its end, it counts as cancelled.
 struct Processing<'a> {
     telemetry: &'a Telemetry,
     topic: &'a Topic,
-    /// The context whose span is ours.
+    /// The context that holds the span.
     span: Option<Context>,
     began: Instant,
     ended: bool,
@@ -174,17 +135,18 @@ impl Processing<'_> {
 impl Drop for Processing<'_> {
     fn drop(&mut self) {
         if !self.ended {
-            self.end(Some((Cow::Borrowed(CANCELLED), "given up".to_owned())));
+            self.end(Some((Cow::Borrowed(CANCELLED), "cancelled".to_owned())));
         }
     }
 }
 
-fn error_type<E: 'static>(error: &E) -> Cow<'static, str> {
+/// Value of `error.type` of an application's error.
+pub(crate) fn error_type<E: 'static>(error: &E) -> Cow<'static, str> {
     let ours = (error as &dyn Any).downcast_ref::<Error>();
     Cow::Borrowed(ours.map_or(OTHER, |error| error.kind().as_str()))
 }
 
-/// Takes the current context along, into a task of its own.
+/// Keeps the current context for `work`, which runs in a task of its own.
 pub(crate) fn carrying<F: Future>(work: F) -> impl Future<Output = F::Output> {
     work.with_current_context()
 }
