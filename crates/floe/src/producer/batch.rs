@@ -53,6 +53,8 @@ pub(super) struct Batch {
     pub(super) uncertain: bool,
     /// It may be there because of an attempt before the latest one, which nothing has settled since.
     uncertain_before: bool,
+    /// A later batch was acknowledged before this one: resending would change the order.
+    pub(super) overtaken: bool,
     /// Why the last attempt failed.
     pub(super) last_error: Option<Error>,
     origins: Origins,
@@ -82,6 +84,7 @@ impl Batch {
             attempts: 0,
             uncertain: false,
             uncertain_before: false,
+            overtaken: false,
             last_error: None,
             origins: closed.origins,
             span: None,
@@ -185,6 +188,20 @@ impl Batch {
         let message = "a batch before it was not delivered, and the order is to be kept";
         let mut error = Error::new(ErrorKind::Closed, message).with_effect(self.effect());
         if let Some(cause) = self.last_error.take() {
+            error = error.with_source(cause);
+        }
+        self.fail(error);
+    }
+
+    /// Given up because a later batch was appended. The application decides whether the order matters.
+    pub(super) fn fail_overtaken(mut self) {
+        let cause = self.last_error.take();
+        let (kind, reason) = cause
+            .as_ref()
+            .map_or((ErrorKind::ServerError, "no acknowledgement"), |cause| (cause.kind(), cause.message()));
+        let message = format!("{reason}; a later batch was appended, so a retry would change the order");
+        let mut error = Error::new(kind, message).with_retriable(false).with_effect(self.effect());
+        if let Some(cause) = cause {
             error = error.with_source(cause);
         }
         self.fail(error);

@@ -19,6 +19,7 @@ impl Sender<'_> {
     /// Leaves what is to be sent again in `self.again`, in order; everything else of the window has its outcome.
     pub(super) async fn recover(&mut self) {
         self.drain().await;
+        self.begin_epoch();
         let mut failed: VecDeque<Batch> = VecDeque::new();
         for entry in std::mem::take(&mut self.window) {
             let mut batch = entry.batch;
@@ -29,7 +30,11 @@ impl Sender<'_> {
                 }
                 Some(Err(error)) if self.shared.config.retries.should_retry.accepts(&error) => {
                     batch.attempt_failed(error);
-                    failed.push_back(batch);
+                    if batch.overtaken && !(batch.uncertain && self.can_look()) {
+                        batch.fail_overtaken();
+                    } else {
+                        failed.push_back(batch);
+                    }
                 }
                 Some(Err(error)) => batch.fail(error),
                 // Drained: these have their outcome already.
@@ -152,6 +157,10 @@ impl Sender<'_> {
                 None => {
                     if believe {
                         batch.is_not_there();
+                        if batch.overtaken {
+                            batch.fail_overtaken();
+                            continue;
+                        }
                     }
                     missing |= !believe;
                     failed.push_back(batch);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Result,
-    engine::{AppendAck, AppendRequest, Engine},
+    engine::{AppendAck, AppendEpoch, AppendRequest, Engine},
     topic::TopicPartition,
 };
 
@@ -75,6 +75,8 @@ pub(super) struct Sender<'a> {
     next_sequence: i32,
     /// None of the batches without an answer lies before this offset; see [`super::resolve`].
     pub(super) settled: Settled,
+    /// Epoch of the appends in flight; another one begins before batches are resent.
+    epoch: AppendEpoch,
 }
 
 /// What is known about the end of the partition.
@@ -92,6 +94,7 @@ pub(super) struct InFlight<'a> {
     pub(super) batch: Batch,
     append: Option<BoxFuture<'a, Result<AppendAck>>>,
     pub(super) result: Option<Result<AppendAck>>,
+    epoch: AppendEpoch,
 }
 
 impl InFlight<'_> {
@@ -99,6 +102,10 @@ impl InFlight<'_> {
         let Some(append) = &mut self.append else { return Poll::Ready(()) };
         let result = std::task::ready!(append.as_mut().poll(context));
         self.append = None;
+        if let Err(error) = &result {
+            // The engine does not know of failures in layers, such as a timeout: what it has queued must not be sent.
+            self.epoch.fail(error);
+        }
         self.result = Some(result);
         Poll::Ready(())
     }
@@ -151,12 +158,14 @@ impl<'a> Sender<'a> {
             limit,
             next_sequence,
             settled,
+            epoch: AppendEpoch::default(),
             shared,
             partition,
         }
     }
 
     async fn run(&mut self) {
+        self.begin_epoch();
         loop {
             match self.fill().await {
                 Next::End => return,
@@ -174,6 +183,11 @@ impl<'a> Sender<'a> {
     /// Whether failed batches are sent again.
     fn retries(&self) -> bool {
         self.shared.config.delivery == DeliveryMode::AtLeastOnce
+    }
+
+    /// Separates the appends from now on from those before. Without retries each append stands alone.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch = if self.retries() { AppendEpoch::begin() } else { AppendEpoch::default() };
     }
 
     /// Whether the batches go through SmartModules before they are stored.
@@ -297,11 +311,13 @@ impl<'a> Sender<'a> {
         } else {
             let config = &self.shared.config;
             let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
+            request.epoch.clone_from(&self.epoch);
             request.smartmodules.clone_from(&config.smartmodules);
             self.engine.append(request)
         };
         batch.begin_attempt(&self.target);
-        let mut entry = InFlight { batch, append: Some(append), result: None };
+        let epoch = self.epoch.clone();
+        let mut entry = InFlight { batch, append: Some(append), result: None, epoch };
         poll_fn(|context| {
             // Whether it is done already shows in the result.
             let _ = entry.poll(context);
@@ -359,6 +375,9 @@ impl<'a> Sender<'a> {
                 continue;
             }
             let Some(entry) = self.window.remove(at) else { break };
+            if matches!(entry.result, Some(Ok(_))) {
+                self.window.iter_mut().take(at).for_each(|before| before.batch.overtaken = true);
+            }
             match entry.result {
                 None => entry.batch.expire(),
                 // Those before it may have been appended before it and still be without an answer.
