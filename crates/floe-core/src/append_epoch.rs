@@ -117,7 +117,8 @@ mod tests {
     #[test]
     fn refusal_has_the_kind_of_a_retriable_failure_even_if_that_may_have_taken_effect() {
         let epoch = AppendEpoch::begin();
-        let lost = Error::new(ErrorKind::NetworkError, "reset").with_retriable(true).with_effect(Effect::Unknown);
+        let lost =
+            Error::new(ErrorKind::NetworkError, "reset").with_retriable(true).with_effect(Effect::Unknown);
         epoch.fail(&lost);
         let refused = epoch.clone().check().unwrap_err();
         assert_eq!((refused.kind(), refused.effect()), (ErrorKind::NetworkError, Effect::None));

@@ -157,7 +157,7 @@ impl FluvioAdmin {
             Box::pin(async move {
                 let link = self.engine.metadata().new_controller_link().await?;
                 let status: Status = link.call(request, CREATE_TIMEOUT).await?;
-                topics::done(&status)?;
+                topics::check_status(&status)?;
                 Ok(status.name)
             })
         };
@@ -174,7 +174,9 @@ impl FluvioAdmin {
         let ask = move || -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let metadata = self.engine.metadata();
-                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+                topics::check_status(
+                    &metadata.controller().await?.call(request, metadata.request_timeout()).await?,
+                )
             })
         };
         self.call(OperationKind::DeleteObject, None, ask).await
@@ -218,7 +220,9 @@ impl FluvioAdmin {
         let ask = move || -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let metadata = self.engine.metadata();
-                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+                topics::check_status(
+                    &metadata.controller().await?.call(request, metadata.request_timeout()).await?,
+                )
             })
         };
         self.call(OperationKind::UpdateTopic, Some(&name), ask).await

@@ -39,7 +39,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use super::{recv_buffers::Buffers, tls};
+use super::{recv_buffers::RecvBuffers, tls};
 
 /// Requests that may wait to be written before callers wait themselves.
 const QUEUE: usize = 64;
@@ -441,7 +441,7 @@ fn answer(waiting: Waiting, error: Error) {
 
 /// Reads frames and hands them out, until something is wrong.
 async fn read(mut from: ReadHalf<Box<dyn Stream>>, state: &State, settings: &MuxSettings) -> Error {
-    let mut buffers = Buffers::default();
+    let mut buffers = RecvBuffers::default();
     loop {
         loop {
             match frame::split_frame(&mut buffers.filling, settings.frame_limit) {

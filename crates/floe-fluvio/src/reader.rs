@@ -36,7 +36,7 @@ use super::{
     errors,
     router::{Router, Spu},
     server::choose,
-    stream_pool::Seat,
+    stream_pool::PooledStream,
 };
 use crate::mux::{PendingReply, Replies};
 
@@ -115,7 +115,7 @@ enum Ending {
 /// A stream that is open.
 #[derive(Debug)]
 struct Stream {
-    seat: Seat,
+    pooled: PooledStream,
     replies: Replies<StreamFetchRequest>,
     /// The answer to the last acknowledgement, until it came.
     acknowledged: Option<PendingReply<UpdateOffsetsRequest>>,
@@ -164,7 +164,7 @@ impl StreamReader {
         let max_bytes = self.slice_bytes();
         // Whoever shares the connection may need room for the largest batch.
         let frame_limit = MAX_BATCH_LEN + FRAME_EXTRA;
-        let seat = match self.at.until {
+        let pooled = match self.at.until {
             None => self.spu.streams.join(&self.spu.server, frame_limit).await?,
             // Asking for the end takes the number of the stream, which the first slice would tell.
             Some(_) => self.spu.streams.alone(&self.spu.server, frame_limit).await?,
@@ -181,10 +181,10 @@ impl StreamReader {
             smartmodules: self.at.smartmodules.clone(),
             ..StreamFetchRequest::default()
         };
-        let replies = seat.mux.stream(&request, version).await?;
+        let replies = pooled.mux.stream(&request, version).await?;
         let asked = self.asks_at_once && self.at.until.is_some();
         Ok(Stream {
-            seat,
+            pooled,
             replies,
             acknowledged: None,
             unsent: asked.then(question),
@@ -262,9 +262,9 @@ impl StreamReader {
         let limit = self.spu.server.settings().request_timeout;
         let aggregates = self.aggregates();
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let Stream { seat, replies, acknowledged, unsent, silent_since, was_acknowledged, asked } = stream;
+        let Stream { pooled, replies, acknowledged, unsent, silent_since, was_acknowledged, asked } = stream;
         if let Some(request) = unsent {
-            *acknowledged = Some(seat.mux.begin(request, UPDATE_OFFSETS, limit).await?);
+            *acknowledged = Some(pooled.mux.begin(request, UPDATE_OFFSETS, limit).await?);
             *unsent = None;
         }
         let asks = self.at.until.is_some() && !*asked && acknowledged.is_none();
@@ -432,7 +432,7 @@ impl StreamReader {
         stream.was_acknowledged = true;
         let request =
             UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
-        match stream.seat.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
+        match stream.pooled.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
             Ok(Some(pending)) => stream.acknowledged = Some(pending),
             Ok(None) => stream.unsent = Some(request),
             Err(error) => self.end(error),

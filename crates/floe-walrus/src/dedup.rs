@@ -13,12 +13,12 @@ const MAX_PRODUCERS: usize = 1024;
 /// First numbers of batches that are remembered for each producer, to tell a repeat from one that comes late.
 const REMEMBERED: usize = 64;
 
-/// Sequences wrap within this many numbers.
+/// Dedup wrap within this many numbers.
 const MODULUS: u32 = 1 << 31;
 
 /// The numbers that are to come next.
 #[derive(Debug, Default)]
-pub(super) struct Sequences {
+pub(super) struct Dedup {
     next: HashMap<(i64, i16), Producer>,
     /// Keys of `next`, oldest first.
     order: VecDeque<(i64, i16)>,
@@ -54,7 +54,7 @@ pub(super) enum Step {
     Late,
 }
 
-impl Sequences {
+impl Dedup {
     pub(super) fn step(&mut self, header: &BatchHeader) -> Step {
         let producer = header.producer;
         let Ok(first) = u32::try_from(producer.first_sequence) else { return Step::Follows };
@@ -103,32 +103,32 @@ mod tests {
 
     #[test]
     fn holes_and_repeats_show() {
-        let mut sequences = Sequences::default();
-        assert_eq!(sequences.step(&header(7, 100, 10)), Step::Follows, "reading begins anywhere");
-        assert_eq!(sequences.step(&header(7, 110, 5)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 110, 5)), Step::Repeats);
-        assert_eq!(sequences.step(&header(7, 118, 2)), Step::Skips(3));
-        assert_eq!(sequences.step(&header(7, 120, 1)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 115, 3)), Step::Late, "the missing ones come after all");
-        assert_eq!(sequences.step(&header(8, 0, 1)), Step::Follows, "another producer");
-        assert_eq!(sequences.step(&header(-1, -1, 1)), Step::Follows);
+        let mut dedup = Dedup::default();
+        assert_eq!(dedup.step(&header(7, 100, 10)), Step::Follows, "reading begins anywhere");
+        assert_eq!(dedup.step(&header(7, 110, 5)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 110, 5)), Step::Repeats);
+        assert_eq!(dedup.step(&header(7, 118, 2)), Step::Skips(3));
+        assert_eq!(dedup.step(&header(7, 120, 1)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 115, 3)), Step::Late, "the missing ones come after all");
+        assert_eq!(dedup.step(&header(8, 0, 1)), Step::Follows, "another producer");
+        assert_eq!(dedup.step(&header(-1, -1, 1)), Step::Follows);
     }
 
     #[test]
     fn numbers_wrap() {
-        let mut sequences = Sequences::default();
-        assert_eq!(sequences.step(&header(7, i32::MAX - 1, 2)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 0, 1)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, i32::MAX, 1)), Step::Late);
-        assert_eq!(sequences.step(&header(7, 0, 1)), Step::Repeats);
+        let mut dedup = Dedup::default();
+        assert_eq!(dedup.step(&header(7, i32::MAX - 1, 2)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 0, 1)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, i32::MAX, 1)), Step::Late);
+        assert_eq!(dedup.step(&header(7, 0, 1)), Step::Repeats);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut sequences = Sequences::default();
+        let mut dedup = Dedup::default();
         for id in 0..5000 {
-            sequences.step(&header(id, 0, 1));
+            dedup.step(&header(id, 0, 1));
         }
-        assert_eq!((sequences.next.len(), sequences.order.len()), (MAX_PRODUCERS, MAX_PRODUCERS));
+        assert_eq!((dedup.next.len(), dedup.order.len()), (MAX_PRODUCERS, MAX_PRODUCERS));
     }
 }

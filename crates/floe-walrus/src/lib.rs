@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  append ─► lane of the topic ─► pool of a node ─► connection      one entry after the other
-//!  next   ─► intake of the topic ─► pool of a node ─► connection    what was taken and not delivered stays here
+//!  next   ─► fetcher of the topic ─► pool of a node ─► connection    what was taken and not delivered stays here
 //!                 └─► journal (a local log), if the URL names one
 //! ```
 //!
@@ -50,12 +50,12 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
 use self::{
-    append::{LANE_DEPTH, Lane},
+    append::{QUEUE_DEPTH, TopicAppender},
     cluster::Cluster,
     journal::Journal,
     options::{Framing, Options},
     reader::{JournaledReader, WalrusReader},
-    topic_fetcher::Intake,
+    topic_fetcher::TopicFetcher,
 };
 
 /// Name of the engine.
@@ -64,7 +64,7 @@ const NAME: &str = "walrus";
 /// Largest batch of the plain framing; its records are sent one by one.
 const MAX_PLAIN_BATCH: usize = 64 * 1024;
 
-/// Lanes and intakes that are kept although nobody uses them.
+/// Lanes and fetchers that are kept although nobody uses them.
 const MAX_IDLE_TOPICS: usize = 1024;
 
 /// Topics in a cluster of distributed Walrus nodes. Connect with `floe::Client::connect`, or with
@@ -73,8 +73,8 @@ pub struct WalrusEngine {
     cluster: Arc<Cluster>,
     options: Arc<Options>,
     journal: Option<Arc<Journal>>,
-    lanes: Mutex<HashMap<Topic, Arc<Lane>>>,
-    intakes: Mutex<HashMap<Topic, Arc<Intake>>>,
+    appenders: Mutex<HashMap<Topic, Arc<TopicAppender>>>,
+    fetchers: Mutex<HashMap<Topic, Arc<TopicFetcher>>>,
     counters: Arc<WalrusCounters>,
     closing: watch::Sender<bool>,
     closed: AtomicBool,
@@ -140,8 +140,8 @@ impl WalrusEngine {
             cluster,
             options,
             journal,
-            lanes: Mutex::default(),
-            intakes: Mutex::default(),
+            appenders: Mutex::default(),
+            fetchers: Mutex::default(),
             counters: Arc::default(),
             closing: watch::Sender::new(false),
             closed: AtomicBool::new(false),
@@ -177,7 +177,7 @@ impl WalrusEngine {
         capabilities.consuming_reads = true;
         capabilities.smartmodules = false;
         capabilities.sparse_batches = false;
-        capabilities.append_window = if packed { LANE_DEPTH } else { 1 };
+        capabilities.append_window = if packed { QUEUE_DEPTH } else { 1 };
         capabilities.max_batch_bytes = if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH };
         capabilities
     }
@@ -199,31 +199,31 @@ impl WalrusEngine {
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
         self.check_place(&request.target)?;
-        let lane = self.lane(&request.target.topic)?;
-        lane.append(&request, self.options.framing).await?;
+        let appender = self.appender(&request.target.topic)?;
+        appender.append(&request, self.options.framing).await?;
         Ok(AppendAck { base_offset: None })
     }
 
-    fn lane(&self, topic: &Topic) -> Result<Arc<Lane>> {
-        let mut lanes = self.lanes.lock();
-        // Checked under the lock, so that a close cannot miss a lane.
+    fn appender(&self, topic: &Topic) -> Result<Arc<TopicAppender>> {
+        let mut appenders = self.appenders.lock();
+        // Checked under the lock, so that a close cannot miss an appender.
         self.check_open()?;
-        if let Some(lane) = lanes.get(topic) {
-            return Ok(Arc::clone(lane));
+        if let Some(appender) = appenders.get(topic) {
+            return Ok(Arc::clone(appender));
         }
-        if lanes.len() >= MAX_IDLE_TOPICS {
-            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        if appenders.len() >= MAX_IDLE_TOPICS {
+            appenders.retain(|_, appender| Arc::strong_count(appender) > 1);
         }
         let name = Arc::from(topic.as_str());
-        let lane = Lane::start(Arc::clone(&self.cluster), Arc::clone(&self.options), name);
-        lanes.insert(topic.clone(), Arc::clone(&lane));
-        Ok(lane)
+        let appender = TopicAppender::start(Arc::clone(&self.cluster), Arc::clone(&self.options), name);
+        appenders.insert(topic.clone(), Arc::clone(&appender));
+        Ok(appender)
     }
 
-    fn intake(&self, topic: &Topic) -> Arc<Intake> {
-        let mut intakes = self.intakes.lock();
+    fn fetcher(&self, topic: &Topic) -> Arc<TopicFetcher> {
+        let mut fetchers = self.fetchers.lock();
         let new = || {
-            Intake::new(
+            TopicFetcher::new(
                 Arc::from(topic.as_str()),
                 Arc::clone(&self.cluster),
                 Arc::clone(&self.options),
@@ -231,7 +231,7 @@ impl WalrusEngine {
                 self.closing.subscribe(),
             )
         };
-        Arc::clone(intakes.entry(topic.clone()).or_insert_with(new))
+        Arc::clone(fetchers.entry(topic.clone()).or_insert_with(new))
     }
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
@@ -243,12 +243,12 @@ impl WalrusEngine {
                 return Err(Error::unsupported("offsets", NAME));
             }
             self.cluster.state_of(&Arc::from(topic.as_str())).await?;
-            return Ok(Box::new(WalrusReader::new(self.intake(&topic), request.max_bytes)));
+            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), request.max_bytes)));
         };
         self.journal_of(&topic).await?;
         let max_bytes = request.max_bytes;
         let log = journal.read(request).await?;
-        let reader = JournaledReader::new(log, Arc::clone(journal), self.intake(&topic), max_bytes);
+        let reader = JournaledReader::new(log, Arc::clone(journal), self.fetcher(&topic), max_bytes);
         Ok(Box::new(reader))
     }
 
@@ -303,19 +303,19 @@ impl WalrusEngine {
         }
         self.closing.send_replace(true);
         self.upkeep.abort();
-        self.lanes.lock().clear();
-        let intakes = std::mem::take(&mut *self.intakes.lock());
+        self.appenders.lock().clear();
+        let fetchers = std::mem::take(&mut *self.fetchers.lock());
         if self.journal.is_none() {
-            let mut intakes: Vec<_> = intakes.iter().collect();
-            intakes.sort_by_key(|(topic, _)| *topic);
-            for (topic, intake) in intakes {
-                let batches = intake.left().await;
+            let mut fetchers: Vec<_> = fetchers.iter().collect();
+            fetchers.sort_by_key(|(topic, _)| *topic);
+            for (topic, fetcher) in fetchers {
+                let batches = fetcher.left().await;
                 if batches > 0 {
                     tracing::warn!(%topic, batches, "taken from the cluster and never read: these are lost");
                 }
             }
         }
-        drop(intakes);
+        drop(fetchers);
         self.cluster.close();
         match &self.journal {
             Some(journal) => journal.log().close().await,

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::{errors, options::Options};
 use crate::{
-    pipelined::{Answer, Lockstep, LockstepSettings},
+    pipelined::{Answer, PipelineSettings, PipelinedConnection},
     pool::Manage,
 };
 
@@ -29,25 +29,25 @@ const CONNECTION_WINDOW: usize = 256;
 /// A connection, and what its server knows.
 #[derive(Debug)]
 pub(super) struct Link {
-    lockstep: Lockstep,
+    connection: PipelinedConnection,
     in_flight: Arc<AtomicUsize>,
     /// The server understands `BATCH_PUT` and `BATCH_GET`.
     pub(super) knows_batches: bool,
 }
 
 impl Link {
-    /// Sends an encoded request; see [`Lockstep::send`].
+    /// Sends an encoded request; see [`PipelinedConnection::send`].
     pub(super) async fn send(&self, frame: Bytes, deadline: Instant) -> Result<Answer> {
-        self.lockstep.send(frame, deadline, &self.in_flight).await
+        self.connection.send(frame, deadline, &self.in_flight).await
     }
 
     /// Drops the connection at once.
     pub(super) fn abort(&self) {
-        self.lockstep.abort();
+        self.connection.abort();
     }
 
     pub(super) fn endpoint(&self) -> &Arc<str> {
-        self.lockstep.endpoint()
+        self.connection.endpoint()
     }
 }
 
@@ -109,9 +109,9 @@ impl NodeManager {
     async fn open(&self) -> Result<Link> {
         let limit = self.options.connect_timeout;
         let stream = dial_within(&*self.dial, &self.endpoint, limit).await?;
-        let settings = LockstepSettings { window: CONNECTION_WINDOW, max_reply: MAX_REPLY_LEN };
-        let lockstep = Lockstep::start(stream, Arc::clone(&self.name), settings);
-        let mut link = Link { lockstep, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
+        let settings = PipelineSettings { window: CONNECTION_WINDOW, max_reply: MAX_REPLY_LEN };
+        let connection = PipelinedConnection::start(stream, Arc::clone(&self.name), settings);
+        let mut link = Link { connection, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
         let deadline = Instant::now() + limit;
         // Both at once: a handshake that costs one round trip.
         let metrics = link.send(encode(&Request::Metrics)?, deadline).await?;
@@ -153,7 +153,7 @@ impl Manage for NodeManager {
     }
 
     fn is_usable(&self, link: &Link) -> bool {
-        link.lockstep.is_usable()
+        link.connection.is_usable()
     }
 
     fn check<'a>(&'a self, link: &'a Link) -> BoxFuture<'a, Result<()>> {

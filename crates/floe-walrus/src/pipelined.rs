@@ -38,7 +38,7 @@ const WRITE_AHEAD: usize = 256 * 1024;
 
 /// How a connection is used.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LockstepSettings {
+pub(crate) struct PipelineSettings {
     /// Most requests without an answer.
     pub(crate) window: usize,
     /// Longest answer accepted, in bytes.
@@ -46,7 +46,7 @@ pub(crate) struct LockstepSettings {
 }
 
 /// A handle of the connection. It ends when the handle is dropped, after what was sent is answered.
-pub(crate) struct Lockstep {
+pub(crate) struct PipelinedConnection {
     requests: mpsc::Sender<Job>,
     endpoint: Arc<str>,
     task: AbortHandle,
@@ -89,9 +89,9 @@ impl Future for Answer {
     }
 }
 
-impl Lockstep {
+impl PipelinedConnection {
     /// Takes over a connection.
-    pub(crate) fn start(stream: Box<dyn Stream>, endpoint: Arc<str>, settings: LockstepSettings) -> Self {
+    pub(crate) fn start(stream: Box<dyn Stream>, endpoint: Arc<str>, settings: PipelineSettings) -> Self {
         let (requests, jobs) = mpsc::channel(settings.window.max(1));
         let driver = Driver {
             jobs,
@@ -146,9 +146,9 @@ impl Lockstep {
     }
 }
 
-impl fmt::Debug for Lockstep {
+impl fmt::Debug for PipelinedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lockstep")
+        f.debug_struct("PipelinedConnection")
             .field("endpoint", &self.endpoint)
             .field("usable", &self.is_usable())
             .finish_non_exhaustive()
@@ -165,7 +165,7 @@ struct Waiting {
 struct Driver {
     jobs: mpsc::Receiver<Job>,
     endpoint: Arc<str>,
-    settings: LockstepSettings,
+    settings: PipelineSettings,
     waiting: VecDeque<Waiting>,
     /// Not yet handed to the network.
     out: BytesMut,
@@ -320,10 +320,10 @@ mod tests {
         out.freeze()
     }
 
-    fn link(window: usize, pipe: usize) -> (Lockstep, DuplexStream, Arc<AtomicUsize>) {
+    fn link(window: usize, pipe: usize) -> (PipelinedConnection, DuplexStream, Arc<AtomicUsize>) {
         let (near, far) = duplex(pipe);
-        let settings = LockstepSettings { window, max_reply: MAX_REPLY_LEN };
-        (Lockstep::start(Box::new(near), Arc::from("n:1"), settings), far, Arc::default())
+        let settings = PipelineSettings { window, max_reply: MAX_REPLY_LEN };
+        (PipelinedConnection::start(Box::new(near), Arc::from("n:1"), settings), far, Arc::default())
     }
 
     fn later() -> Instant {

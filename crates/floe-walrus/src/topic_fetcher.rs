@@ -29,7 +29,7 @@ use tokio::{
 use super::{
     WalrusCounters,
     cluster::{Cluster, NodeLease, blame},
-    dedup::{Sequences, Step},
+    dedup::{Dedup, Step},
     journal::Journal,
     link::encode,
     options::Options,
@@ -42,7 +42,7 @@ const ENTRY_BYTES: usize = 64 * 1024;
 
 /// The intake of one topic.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct TopicFetcher {
     topic: Arc<str>,
     cluster: Arc<Cluster>,
     options: Arc<Options>,
@@ -64,7 +64,7 @@ struct State {
     /// How many entries are asked for at once.
     ahead: usize,
     pace: Pace,
-    sequences: Sequences,
+    dedup: Dedup,
     /// The first ready batch is being written to the journal.
     writing: Option<JoinHandle<Result<()>>>,
 }
@@ -99,7 +99,7 @@ impl Pace {
     }
 }
 
-impl Intake {
+impl TopicFetcher {
     pub(super) fn new(
         topic: Arc<str>,
         cluster: Arc<Cluster>,
@@ -370,7 +370,7 @@ impl Intake {
 
     /// Looks at the numbers of the producer. True if the batch has come before.
     fn follow(&self, state: &mut State, batch: &EncodedBatch) -> bool {
-        let step = state.sequences.step(batch.header());
+        let step = state.dedup.step(batch.header());
         match step {
             Step::Follows => {}
             Step::Repeats => {

@@ -306,15 +306,18 @@ impl Engine for FakeEngine {
                 state.appends += 1;
                 state.append_faults.pop_front().unwrap_or(Fault::Pass)
             };
-            match fault {
+            let epoch = request.epoch.clone();
+            epoch.check()?;
+            let outcome = match fault {
                 Fault::Pass => self.store(request),
                 Fault::Refuse(error) => Err(error),
                 Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
                 Fault::Hold => {
                     self.released.acquire().await.unwrap().forget();
-                    self.store(request)
+                    epoch.check().and_then(|()| self.store(request))
                 }
-            }
+            };
+            outcome.inspect_err(|error| epoch.fail(error))
         })
     }
 
