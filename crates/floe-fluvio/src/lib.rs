@@ -65,7 +65,7 @@ use metadata::Metadata;
 pub use object_watch::ObjectEvent;
 use offsets::CommitSessions;
 use options::Settings;
-use reader::{Position, StreamReader};
+use reader::{ReadPosition, StreamReader};
 use router::{AppendRoutes, Router};
 pub use server::ConnectionState;
 use server::{Address, Connector, Server};
@@ -231,7 +231,7 @@ impl FluvioEngine {
         };
         // The server cannot report that the reader has reached an end beyond its log.
         let until = until.filter(|until| *until <= marks.high && !smartmodules.is_empty());
-        let at = Position { source, next, max_bytes, isolation, smartmodules, until };
+        let at = ReadPosition { source, next, max_bytes, isolation, smartmodules, until };
         let reader = StreamReader::open(Arc::clone(router), spu, at, self.inner.closed.subscribe()).await?;
         Ok(Box::new(reader))
     }

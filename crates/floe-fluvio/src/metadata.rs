@@ -22,7 +22,7 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, Route, partitions},
-    server::{Address, Link, Server, Slot, too_different},
+    server::{Address, Link, Server, Slot, unsupported_version},
 };
 use crate::mux::Replies;
 
@@ -112,7 +112,7 @@ impl Metadata {
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),
@@ -127,7 +127,7 @@ impl Metadata {
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),

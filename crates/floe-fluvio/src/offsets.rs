@@ -120,7 +120,7 @@ impl CommitSession {
         // The stream starts at the end with a limit of one byte, so that the server sends next to nothing.
         let marks = super::watermarks(router, at).await?;
         let versions = Arc::clone(&spu.control.link().await?.versions);
-        let mux = spu.server.open_plain(floe_wire::fluvio::frame::DEFAULT_FRAME_LIMIT).await?;
+        let mux = spu.server.open_without_handshake(floe_wire::fluvio::frame::DEFAULT_FRAME_LIMIT).await?;
         let request = StreamFetchRequest {
             topic: at.topic.to_string(),
             partition: at.partition,

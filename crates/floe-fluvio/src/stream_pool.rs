@@ -62,7 +62,7 @@ impl StreamPool {
     /// Returns a connection for one stream.
     ///
     /// # Errors
-    /// As [`Server::open_plain`]; all readers that wait for the same connection get the same error.
+    /// As [`Server::open_without_handshake`]; all readers that wait for the same connection get the same error.
     ///
     /// # Cancel safety
     /// Dropping the future takes the reader off the connection.
@@ -113,7 +113,7 @@ impl Connections {
     fn connect(&mut self, server: &Arc<Server>, frame_limit: usize, orphaned: usize) -> (u64, Opening) {
         let server = Arc::clone(server);
         let opening: Opening =
-            async move { server.open_plain(frame_limit).await.map(Arc::new) }.boxed().shared();
+            async move { server.open_without_handshake(frame_limit).await.map(Arc::new) }.boxed().shared();
         let number = self.next_number;
         self.next_number += 1;
         self.open.push(Connection { number, opening: opening.clone(), readers: 1, orphaned });

@@ -1,4 +1,4 @@
-//! A read position: there is only one for each topic, so a reader is a window on its fetcher.
+//! Readers. A topic has a single read position, so readers share its fetcher.
 
 use std::{fmt, sync::Arc};
 
@@ -31,7 +31,7 @@ impl fmt::Debug for WalrusReader {
     }
 }
 
-/// A read position in the journal, which takes more from the cluster at its end.
+/// A read position in the journal. At its end, the reader moves further batches from the cluster into the journal.
 pub(super) struct JournaledReader {
     log: Box<dyn BatchReader>,
     journal: Arc<Journal>,
@@ -52,7 +52,7 @@ impl JournaledReader {
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
         loop {
             tokio::select! {
-                // What is in the journal comes first.
+                // Batches in the journal come first.
                 biased;
                 batch = self.log.next() => return batch,
                 moved = self.fetcher.next_to_journal(&self.journal, self.max_bytes) => moved?,
