@@ -315,6 +315,11 @@ impl StreamReader {
         kinds.any(|kind| matches!(kind, SmartModuleKind::Aggregate { .. }))
     }
 
+    /// Ends the reader with an error after the batches in `ready`.
+    fn fail(&mut self, error: Error) {
+        self.ending = Some(Ending::Failed(error));
+    }
+
     /// Keeps the whole batches of a slice, and acknowledges it.
     fn take(&mut self, reply: StreamFetchReply) {
         let stream_id = reply.stream_id;
@@ -335,8 +340,7 @@ impl StreamReader {
                 Err(problem) => {
                     let message =
                         format!("a batch at or after offset {} is damaged: {problem}", self.at.next);
-                    self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
-                    return;
+                    return self.fail(Error::new(ErrorKind::CorruptData, message));
                 }
             }
         }
@@ -356,8 +360,7 @@ impl StreamReader {
                 // A retry would not find the module either.
                 let retriable =
                     error.is_retriable() && !matches!(code, ErrorCode::SmartModuleNotFound { .. });
-                self.ending = Some(Ending::Failed(error.with_retriable(retriable)));
-                return;
+                return self.fail(error.with_retriable(retriable));
             }
         }
         if slice.next_filter_offset > 0 {
@@ -379,8 +382,7 @@ impl StreamReader {
                 self.idle_slices += 1;
                 if self.idle_slices > MAX_IDLE_SLICES {
                     let message = format!("the server sends no new records from offset {} on", self.at.next);
-                    let error = Error::new(ErrorKind::ProtocolError, message).with_retriable(true);
-                    self.ending = Some(Ending::Failed(error));
+                    self.fail(Error::new(ErrorKind::ProtocolError, message).with_retriable(true));
                 } else {
                     self.acknowledge(stream_id);
                 }
@@ -407,8 +409,7 @@ impl StreamReader {
         if self.aggregates() {
             // The state of the module is lost with the stream. The caller opens another reader.
             let message = "the stream of an aggregate ended";
-            let error = Error::new(ErrorKind::NetworkError, message).with_retriable(true);
-            self.ending = Some(Ending::Failed(error));
+            self.fail(Error::new(ErrorKind::NetworkError, message).with_retriable(true));
         }
     }
 
@@ -417,8 +418,7 @@ impl StreamReader {
         let current = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
         if current >= MAX_BATCH_LEN {
             let message = format!("the batch at offset {} is larger than the format allows", self.at.next);
-            self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
-            return;
+            return self.fail(Error::new(ErrorKind::CorruptData, message));
         }
         // The first batch may begin below the requested offset; it is the first in the slice nevertheless.
         let wanted = needed.unwrap_or(0).max(current.saturating_mul(2)).max(4096);

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    append::{Routes, SpuSender},
+    append::{BatchSender, Routes, SpuSender},
     cluster::Route,
     metadata::{Metadata, not_found},
     server::{Address, Connector, Server, Slot},
@@ -161,7 +161,7 @@ impl Router {
 pub(super) struct AppendRoutes(pub(super) Arc<Router>);
 
 impl Routes for AppendRoutes {
-    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<SpuSender>> {
+    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<dyn BatchSender>> {
         let router = &self.0;
         let spu = router.known_leader(at)?;
         let committed = acks == Acks::Committed;
@@ -181,7 +181,7 @@ impl Routes for AppendRoutes {
             });
             sender
         });
-        Some(Arc::clone(sender))
+        Some(Arc::<SpuSender>::clone(sender))
     }
 
     fn ask(&self, at: TopicPartition) -> BoxFuture<'static, Result<()>> {

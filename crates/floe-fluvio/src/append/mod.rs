@@ -13,5 +13,5 @@
 mod partition_appends;
 mod spu_sender;
 
-pub(super) use partition_appends::{AppendsByPartition, Routes};
+pub(super) use partition_appends::{AppendsByPartition, BatchSender, Routes};
 pub(super) use spu_sender::SpuSender;

@@ -2,6 +2,8 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
+    ptr::addr_eq,
     sync::Arc,
 };
 
@@ -13,15 +15,19 @@ use floe_core::{
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::spu_sender::SpuSender;
-
 /// Finds the sender of the leader of a partition.
 pub(crate) trait Routes: Send + Sync + 'static {
     /// Returns the sender for batches of a partition if the leader is known without IO.
-    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<SpuSender>>;
+    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<dyn BatchSender>>;
 
     /// Asks the controller until the leader is known.
     fn ask(&self, at: TopicPartition) -> futures_util::future::BoxFuture<'static, Result<()>>;
+}
+
+/// Sends the batches of many partitions to one data server.
+pub(crate) trait BatchSender: fmt::Debug + Send + Sync {
+    /// Queues a batch behind those that were pushed before.
+    fn push(&self, batch: QueuedBatch);
 }
 
 /// The append queues of all partitions that were written to.
@@ -61,7 +67,7 @@ struct PartitionQueue {
     waiting: VecDeque<(AppendRequest, Done)>,
     /// How many batches `sender` has.
     in_flight: usize,
-    sender: Option<Arc<SpuSender>>,
+    sender: Option<Arc<dyn BatchSender>>,
     /// A task asks for the leader.
     asking: bool,
 }
@@ -103,7 +109,10 @@ impl PartitionAppends {
                 self.ask(queue, routes);
                 return;
             };
-            let same = queue.sender.as_ref().is_some_and(|current| Arc::ptr_eq(current, &sender));
+            let same = queue
+                .sender
+                .as_ref()
+                .is_some_and(|current| addr_eq(Arc::as_ptr(current), Arc::as_ptr(&sender)));
             if !same {
                 // Batches in flight to one server must not be overtaken by others in flight to another.
                 if queue.in_flight > 0 {

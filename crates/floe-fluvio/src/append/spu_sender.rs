@@ -25,7 +25,7 @@ use super::{
         server::{Link, Slot},
         smartmodules,
     },
-    partition_appends::{QueuedBatch, Routes},
+    partition_appends::{BatchSender, QueuedBatch, Routes},
 };
 
 /// Most requests in flight. Servers process them one by one, so the pipeline only has to hide the round trip; while it is
@@ -46,11 +46,6 @@ type InFlight = BoxFuture<'static, (Vec<Vec<QueuedBatch>>, Result<ProduceReply>)
 impl SpuSender {
     pub(crate) fn new(slot: Slot, committed: bool) -> Self {
         Self { queue: Mutex::default(), work: Notify::new(), slot, committed }
-    }
-
-    pub(super) fn push(&self, batch: QueuedBatch) {
-        self.queue.lock().push_back(batch);
-        self.work.notify_one();
     }
 
     pub(crate) async fn close(&self) {
@@ -181,6 +176,13 @@ impl SpuSender {
                 Err(refused) => batch.finish(Err(refused), &outcomes.routes),
             }
         }
+    }
+}
+
+impl BatchSender for SpuSender {
+    fn push(&self, batch: QueuedBatch) {
+        self.queue.lock().push_back(batch);
+        self.work.notify_one();
     }
 }
 

@@ -9,6 +9,7 @@ mod configuration;
 mod failures;
 mod growth;
 mod memory;
+mod overtaking;
 mod sending;
 
 use std::sync::Arc;
