@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     LoseAnswer(Error),
     /// Waits for [`FakeEngine::release`] and then goes on.
     Hold,
+    /// Waits for [`FakeEngine::release`], then has another fault.
+    HoldThen(Box<Fault>),
     /// Nothing is wrong.
     Pass,
 }
@@ -306,15 +308,26 @@ impl Engine for FakeEngine {
                 state.appends += 1;
                 state.append_faults.pop_front().unwrap_or(Fault::Pass)
             };
-            match fault {
-                Fault::Pass => self.store(request),
-                Fault::Refuse(error) => Err(error),
-                Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
+            let epoch = request.epoch.clone();
+            epoch.check()?;
+            // A held append was sent: the failure of another does not stop it any more.
+            let fault = match fault {
                 Fault::Hold => {
                     self.released.acquire().await.unwrap().forget();
-                    self.store(request)
+                    Fault::Pass
                 }
-            }
+                Fault::HoldThen(fault) => {
+                    self.released.acquire().await.unwrap().forget();
+                    *fault
+                }
+                fault => fault,
+            };
+            let outcome = match fault {
+                Fault::Refuse(error) => Err(error),
+                Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
+                Fault::Pass | Fault::Hold | Fault::HoldThen(_) => self.store(request),
+            };
+            outcome.inspect_err(|error| epoch.fail(error))
         })
     }
 

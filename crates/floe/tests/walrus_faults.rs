@@ -51,7 +51,7 @@ async fn lost_reply_loses_nothing_and_readers_drop_the_duplicate() {
     }
     assert_eq!(cluster.entries("orders").len(), 8, "two were appended twice");
     assert_eq!(read_all(&client, "orders", 6).await, values);
-    assert_eq!(engine.stats().repeated_batches, 2);
+    assert_eq!(engine.stats().duplicate_batches, 2);
     client.close().await.unwrap();
 }
 

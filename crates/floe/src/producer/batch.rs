@@ -37,6 +37,8 @@ pub(super) struct Batch {
     pub(super) uncertain: bool,
     /// An attempt before the latest one may have appended it, and no lookup has decided that since.
     uncertain_before: bool,
+    /// A later batch was acknowledged before this one: resending would change the order.
+    pub(super) overtaken: bool,
     /// Error of the last attempt.
     pub(super) last_error: Option<Error>,
     origins: Origins,
@@ -66,6 +68,7 @@ impl Batch {
             attempts: 0,
             uncertain: false,
             uncertain_before: false,
+            overtaken: false,
             last_error: None,
             origins: closed.origins,
             span: None,
@@ -169,6 +172,20 @@ impl Batch {
         let message = "an earlier batch of the partition was not delivered, and records must stay in order";
         let mut error = Error::new(ErrorKind::Closed, message).with_effect(self.effect());
         if let Some(cause) = self.last_error.take() {
+            error = error.with_source(cause);
+        }
+        self.fail(error);
+    }
+
+    /// Fails the batch because a later batch was appended. The application decides whether the order matters.
+    pub(super) fn fail_overtaken(mut self) {
+        let cause = self.last_error.take();
+        let (kind, reason) = cause
+            .as_ref()
+            .map_or((ErrorKind::ServerError, "no acknowledgement"), |cause| (cause.kind(), cause.message()));
+        let message = format!("{reason}; a later batch was appended, so a retry would change the order");
+        let mut error = Error::new(kind, message).with_retriable(false).with_effect(self.effect());
+        if let Some(cause) = cause {
             error = error.with_source(cause);
         }
         self.fail(error);

@@ -19,6 +19,7 @@ impl Sender<'_> {
     /// Leaves the batches to resend in `self.resend`, in order; all others of the window have their outcome.
     pub(super) async fn resend_failed(&mut self) {
         self.drain().await;
+        self.begin_epoch();
         let mut failed: VecDeque<Batch> = VecDeque::new();
         for entry in std::mem::take(&mut self.window) {
             let mut batch = entry.batch;
@@ -29,7 +30,11 @@ impl Sender<'_> {
                 }
                 Some(Err(error)) if self.shared.config.retries.should_retry.accepts(&error) => {
                     batch.attempt_failed(error);
-                    failed.push_back(batch);
+                    if batch.overtaken && !(batch.uncertain && self.can_look_up()) {
+                        batch.fail_overtaken();
+                    } else {
+                        failed.push_back(batch);
+                    }
                 }
                 Some(Err(error)) => batch.fail(error),
                 Some(Ok(_)) | None => {
@@ -141,6 +146,10 @@ impl Sender<'_> {
                 None => {
                     if conclusive {
                         batch.was_not_found();
+                        if batch.overtaken {
+                            batch.fail_overtaken();
+                            continue;
+                        }
                     }
                     missing |= !conclusive;
                     failed.push_back(batch);

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Result,
-    engine::{AppendAck, AppendRequest, Engine},
+    engine::{AppendAck, AppendEpoch, AppendRequest, Engine},
     topic::TopicPartition,
 };
 
@@ -73,6 +73,8 @@ pub(super) struct Sender<'a> {
     next_sequence: i32,
     /// Lower bound of the offsets of unacknowledged batches; see [`super::tail_lookup`].
     pub(super) settled: Settled,
+    /// Epoch of the appends in flight; another one begins before batches are resent.
+    epoch: AppendEpoch,
 }
 
 /// The offset up to which every batch of this producer is acknowledged.
@@ -90,6 +92,7 @@ pub(super) struct InFlight<'a> {
     pub(super) batch: Batch,
     append: Option<BoxFuture<'a, Result<AppendAck>>>,
     pub(super) result: Option<Result<AppendAck>>,
+    epoch: AppendEpoch,
 }
 
 impl InFlight<'_> {
@@ -97,6 +100,10 @@ impl InFlight<'_> {
         let Some(append) = &mut self.append else { return Poll::Ready(()) };
         let result = std::task::ready!(append.as_mut().poll(context));
         self.append = None;
+        if let Err(error) = &result {
+            // The engine does not know of failures in layers, such as a timeout: what it has queued must not be sent.
+            self.epoch.fail(error);
+        }
         self.result = Some(result);
         Poll::Ready(())
     }
@@ -143,12 +150,14 @@ impl<'a> Sender<'a> {
             max_in_flight,
             next_sequence,
             settled,
+            epoch: AppendEpoch::default(),
             shared,
             partition,
         }
     }
 
     async fn run(&mut self) {
+        self.begin_epoch();
         loop {
             match self.fill().await {
                 Next::Stop => return,
@@ -166,6 +175,11 @@ impl<'a> Sender<'a> {
     /// Whether failed batches are retried.
     fn retries(&self) -> bool {
         self.shared.config.delivery_mode() == DeliveryMode::AtLeastOnce
+    }
+
+    /// Separates the appends from now on from those before. Without retries each append stands alone.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch = if self.retries() { AppendEpoch::begin() } else { AppendEpoch::default() };
     }
 
     /// Whether the batches pass through SmartModules before they are stored.
@@ -288,10 +302,12 @@ impl<'a> Sender<'a> {
         let Some(encoded) = batch.encoded() else { return };
         let config = &self.shared.config;
         let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
+        request.epoch.clone_from(&self.epoch);
         request.smartmodules.clone_from(&config.smartmodules);
         let append = self.engine.append(request);
         batch.begin_attempt(&self.target);
-        let mut entry = InFlight { batch, append: Some(append), result: None };
+        let epoch = self.epoch.clone();
+        let mut entry = InFlight { batch, append: Some(append), result: None, epoch };
         poll_fn(|context| {
             // An append that is done keeps its result in the window.
             let _ = entry.poll(context);
@@ -352,6 +368,9 @@ impl<'a> Sender<'a> {
                 floe_core::invariant!(false, "the window holds the append at {at}");
                 break;
             };
+            if matches!(entry.result, Some(Ok(_))) {
+                self.window.iter_mut().take(at).for_each(|before| before.batch.overtaken = true);
+            }
             match entry.result {
                 None => entry.batch.expire(),
                 // Earlier appends of the window may be in the partition without an acknowledgement.

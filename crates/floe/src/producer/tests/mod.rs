@@ -8,6 +8,7 @@ mod configuration;
 mod failures;
 mod growth;
 mod memory;
+mod overtaking;
 mod sending;
 mod shutdown;
 
