@@ -25,14 +25,14 @@ async fn outages_under_load_keep_the_order() {
         })
     };
     for _ in 0..4 {
-        tokio::time::sleep(Duration::from_secs(10)).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
         // The first acknowledgement is lost, and every append after it is refused.
-        let refused = std::iter::repeat_with(|| Fault::Refuse(broken())).take(100_000);
+        let refused = std::iter::repeat_with(|| Fault::Refuse(broken())).take(10_000);
         engine.fail_appends(std::iter::once(Fault::LoseAnswer(broken())).chain(refused));
         tokio::time::sleep(Duration::from_secs(1)).await;
         engine.forget_append_faults();
     }
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
     stop.send_replace(true);
     let sent = sender.await.unwrap();
     drained(&outbox).await;
