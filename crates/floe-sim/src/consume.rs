@@ -151,19 +151,7 @@ impl Grouped {
         may_crash: bool,
     ) -> Result<Incarnation, String> {
         let plan = self.plan.clone();
-<<<<<<< HEAD
-        let mut consumer = start(client, &self.trace, || {
-            client
-                .consumer(self.topic)
-                .group(self.group)
-                .from(StartAt::StoredOrBeginning)
-                .commit(plan.commit)
-                .ack_mode(plan.ack_mode)
-        })
-        .await?;
-=======
         let mut consumer = self.start(client).await?;
->>>>>>> main
         let mut previous = BTreeMap::new();
         let mut give_up_at = None;
         let mut goal = self.goal.clone();
@@ -232,7 +220,7 @@ impl Grouped {
                 .group(self.group)
                 .from(StartAt::StoredOrBeginning)
                 .commit(self.plan.commit)
-                .finish(self.plan.finish)
+                .ack_mode(self.plan.ack_mode)
         })
         .await
     }

@@ -54,15 +54,9 @@ pub struct ProducerPlan {
 pub struct GroupPlan {
     /// Commit policy.
     pub commit: CommitPolicy,
-<<<<<<< HEAD
-    /// When a record counts as finished.
-    pub ack_mode: AckMode,
-    /// Most milliseconds that it takes for a record.
-=======
     /// Acknowledgement mode.
-    pub finish: Finish,
+    pub ack_mode: AckMode,
     /// Maximum time to handle a record, in milliseconds.
->>>>>>> main
     pub pause: u64,
     /// Crashes per thousand records.
     pub crashes: u64,

@@ -126,17 +126,11 @@ async fn open(
         builder = builder.partition(partition);
     }
     if let Some(group) = &args.group {
-<<<<<<< HEAD
-        // A record is finished when it has left this process, which only the code below can know.
+        // A record counts as read when it has left this process, so the session acknowledges it explicitly.
         builder = builder
             .group(group.as_str())
             .ack_mode(AckMode::Explicit)
             .commit(CommitPolicy::Interval(COMMIT_EVERY));
-=======
-        // A record counts as read when it has left this process, so the session acknowledges it explicitly.
-        builder =
-            builder.group(group.as_str()).ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(COMMIT_EVERY));
->>>>>>> main
     }
     if args.exit_at_end {
         builder = builder.stop_at_end();

@@ -1,18 +1,18 @@
-//! Reading records, without async.
+//! Blocking consumers.
 
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::Background;
 use crate::{
     Message, Result,
-    consumer::{self, RecordBatch, StartAt},
-    payload::forward_consumer_settings,
+    consumer::{self, OnUndecodable, RecordBatch, StartAt},
+    payload::{PayloadCodec, RecordDecoder, Untyped, formats, forward_consumer_settings},
 };
 
 /// Configures a consumer before it starts; from [`Client::consumer`](super::Client::consumer).
 #[must_use = "a builder does nothing until start"]
-pub struct ConsumerBuilder {
-    pub(super) inner: consumer::ConsumerBuilder,
+pub struct ConsumerBuilder<C = Untyped> {
+    pub(super) inner: consumer::ConsumerBuilder<C>,
     pub(super) runtime: Arc<Background>,
 }
 
@@ -21,58 +21,75 @@ impl ConsumerBuilder {
         Self { inner, runtime }
     }
 
+    formats!(ConsumerBuilder);
+
+    /// Decodes the values with a codec.
+    pub fn payload<C: PayloadCodec>(self, codec: C) -> ConsumerBuilder<C> {
+        ConsumerBuilder { inner: self.inner.payload(codec), runtime: self.runtime }
+    }
+}
+
+impl<C: PayloadCodec> ConsumerBuilder<C> {
+    /// As [`consumer::ConsumerBuilder::on_undecodable`].
+    pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self {
+        self.inner = self.inner.on_undecodable(policy);
+        self
+    }
+}
+
+impl<C: RecordDecoder> ConsumerBuilder<C> {
     forward_consumer_settings!();
 
-    /// Finds the partitions and their starts, and begins to read ahead.
+    /// Blocks on [`consumer::ConsumerBuilder::start`].
     ///
     /// # Errors
     /// As [`consumer::ConsumerBuilder::start`]; [`crate::ErrorKind::InvalidCommand`] inside of an async runtime.
-    pub fn start(self) -> Result<Consumer> {
+    pub fn start(self) -> Result<Consumer<C>> {
         let inner = self.runtime.wait(self.inner.start())??;
         Ok(Consumer { inner, runtime: self.runtime })
     }
 }
 
-impl fmt::Debug for ConsumerBuilder {
+impl<C> fmt::Debug for ConsumerBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }
 }
 
-/// Reads the records of a topic. As an iterator it goes on after errors that concern one partition, and ends where
-/// [`try_next`](Self::try_next) gives `None`.
-pub struct Consumer {
-    inner: consumer::Consumer,
+/// Reads the records of a topic. As an iterator it continues after errors of one record or one partition, and ends where
+/// [`try_next`](Self::try_next) returns `None`.
+pub struct Consumer<C = Untyped> {
+    inner: consumer::Consumer<C>,
     runtime: Arc<Background>,
 }
 
-impl Consumer {
-    /// The next record; waits for one. `None` when nothing more comes.
+impl<C: RecordDecoder> Consumer<C> {
+    /// Blocks on [`consumer::Consumer::try_next`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::try_next`].
-    pub fn try_next(&mut self) -> Result<Option<Message>> {
+    pub fn try_next(&mut self) -> Result<Option<Message<C::Value>>> {
         self.runtime.wait(self.inner.try_next())?
     }
 
-    /// The next record, if one comes within `limit`; loses nothing otherwise. `Ok(None)` as well when nothing more
-    /// comes at all.
+    /// Returns the next record, if one is available within `limit`; no record is lost otherwise. `Ok(None)` also when the
+    /// consumer has ended.
     ///
     /// # Errors
     /// As [`consumer::Consumer::try_next`].
-    pub fn next_within(&mut self, limit: Duration) -> Result<Option<Message>> {
+    pub fn next_within(&mut self, limit: Duration) -> Result<Option<Message<C::Value>>> {
         self.runtime.wait_within(limit, self.inner.try_next())?.unwrap_or(Ok(None))
     }
 
-    /// The next records, at most `max`, gathered for at most `wait` after the first one. Empty when nothing more comes.
+    /// Blocks on [`consumer::Consumer::next_chunk`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::next_chunk`].
-    pub fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message>> {
+    pub fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message<C::Value>>> {
         self.runtime.wait(self.inner.next_chunk(max, wait))?
     }
 
-    /// The next records as they were stored together; waits for some. Much faster than single records.
+    /// Blocks on [`consumer::Consumer::next_batch`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::next_batch`].
@@ -80,7 +97,7 @@ impl Consumer {
         self.runtime.wait(self.inner.next_batch())?
     }
 
-    /// Stores the offsets of the group.
+    /// Blocks on [`consumer::Consumer::commit`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::commit`].
@@ -88,7 +105,7 @@ impl Consumer {
         self.runtime.wait(self.inner.commit())?
     }
 
-    /// Goes on elsewhere in one partition.
+    /// Blocks on [`consumer::Consumer::seek`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::seek`].
@@ -96,12 +113,12 @@ impl Consumer {
         self.runtime.wait(self.inner.seek(partition, to))?
     }
 
-    /// The async consumer inside: to pause partitions, and to look at positions.
-    pub fn inner(&mut self) -> &mut consumer::Consumer {
+    /// Returns the async consumer inside: to pause partitions, and to look at positions.
+    pub fn inner(&mut self) -> &mut consumer::Consumer<C> {
         &mut self.inner
     }
 
-    /// Stops reading, and stores what is finished.
+    /// Blocks on [`consumer::Consumer::close`].
     ///
     /// # Errors
     /// As [`consumer::Consumer::close`].
@@ -110,15 +127,23 @@ impl Consumer {
     }
 }
 
-impl Iterator for Consumer {
-    type Item = Result<Message>;
+impl<C: PayloadCodec> Consumer<C> {
+    /// As [`consumer::Consumer::undecodable`].
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.inner.undecodable()
+    }
+}
+
+impl<C: RecordDecoder> Iterator for Consumer<C> {
+    type Item = Result<Message<C::Value>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.try_next().transpose()
     }
 }
 
-impl fmt::Debug for Consumer {
+impl<C> fmt::Debug for Consumer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.inner.fmt(f)
     }

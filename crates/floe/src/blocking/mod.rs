@@ -58,9 +58,7 @@ pub use consumer::{Consumer, ConsumerBuilder};
 pub use outbox::{Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Delivery, Producer, ProducerBuilder};
-pub use typed::{
-    TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder,
-};
+pub use typed::{TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder};
 
 use crate::{
     Error, ErrorKind, Result,

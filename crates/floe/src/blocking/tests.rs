@@ -5,8 +5,8 @@ use std::{thread, time::Duration};
 use super::{Client, OutboxBuilder};
 use crate::{
     ErrorKind, Record, RetryPolicy, TopicSpec,
-    consumer::{CommitPolicy, StartAt},
-    payload::{OnUndecodable, Text},
+    consumer::{CommitPolicy, OnUndecodable, StartAt},
+    payload::Text,
 };
 
 fn client() -> Client {
@@ -197,7 +197,7 @@ fn offsets_of_values_are_stored_and_moved() {
     assert_eq!(inbox.next_within(Duration::from_secs(60)).unwrap().unwrap().value, "b");
     inbox.seek(0, StartAt::Beginning).unwrap();
     assert_eq!(inbox.next_chunk(2, Duration::from_secs(60)).unwrap().len(), 2);
-    assert_eq!(inbox.raw().position(0), Some(2));
+    assert_eq!(inbox.inner().position(0), Some(2));
 }
 
 #[test]

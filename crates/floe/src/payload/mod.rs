@@ -29,9 +29,9 @@
 //! ```
 //!
 //! A record that does not decode is one error with its coordinates, and the records after it come all the same; see
-//! [`OnUndecodable`].
+//! [`OnUndecodable`](crate::consumer::OnUndecodable).
 
-mod consumer;
+mod decode;
 pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
@@ -40,11 +40,10 @@ mod outbox;
 mod producer;
 #[cfg(test)]
 mod tests;
-mod undecodable;
 
 use bytes::Bytes;
 
-pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
+pub use decode::{DecodeFailure, RecordDecoder};
 pub(crate) use forward::{
     formats, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
     forward_producer_settings,
@@ -54,11 +53,15 @@ pub use json::Json;
 pub use message_pack::MessagePack;
 pub use outbox::{TypedOutbox, TypedOutboxBuilder};
 pub use producer::{TypedProducer, TypedProducerBuilder};
-pub use undecodable::Undecodable;
 
 use crate::{Error, ErrorKind, Record, Result, topic::Topic};
 
-/// Why a value could not be encoded or decoded.
+/// The codec of producers, consumers and outboxes of bytes, which pass values through unchanged. It is no
+/// [`PayloadCodec`]: records of all types that hold bytes are sent without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Untyped;
+
+/// The reason why a value could not be encoded or decoded.
 pub type PayloadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns values into bytes and back.

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, cell::RefCell, fmt::Write as _, str::FromStr as _, sync::Arc};
 
 use bytes::Bytes;
+use floe_wire::batch::BorrowedHeaders;
 use opentelemetry::{
     Context, SpanId, TraceFlags, TraceId,
     baggage::{Baggage, BaggageExt as _, KeyValueMetadata},
@@ -12,7 +13,6 @@ use opentelemetry::{
 use super::w3c::{
     BAGGAGE, MAX_BAGGAGE, MAX_BAGGAGE_ENTRIES, MAX_TRACESTATE, TRACEPARENT, TRACESTATE, TraceContext, baggage,
 };
-use crate::consumer::BorrowedHeaders;
 
 impl TraceContext {
     /// The same for OpenTelemetry, marked as coming from elsewhere. A `state` that breaks the rules is left out.

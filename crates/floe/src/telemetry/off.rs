@@ -7,15 +7,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe_wire::batch::EncodedBatch;
+use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
 use super::TelemetryOptions;
 use crate::{
-    Error, Result, Topic,
-    consumer::{Gap, Message, RecordBatch},
-    engine::SharedEngine,
-    net::Dial,
-    producer::Placed,
+    Error, Result, Topic, consumer::Message, engine::SharedEngine, net::Dial, producer::Placed,
     topic::TopicPartition,
 };
 
@@ -90,13 +86,21 @@ impl ConsumerTelemetry {
 
     pub(crate) fn stands_at(&self, _: usize, _: i64) {}
 
-    pub(crate) fn received(&mut self, _: usize, _: &RecordBatch) {}
+    pub(crate) fn received<'h>(
+        &mut self,
+        _: usize,
+        _: i64,
+        _: usize,
+        _: Option<i64>,
+        _: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
+    ) {
+    }
 
     pub(crate) fn hands_out(&mut self, _: usize, _: usize) {}
 
     pub(crate) fn flush(&mut self) {}
 
-    pub(crate) fn misses(&self, _: &Gap) {}
+    pub(crate) fn misses(&self, _: u32, _: &'static str, _: u64) {}
 }
 
 /// See the module.

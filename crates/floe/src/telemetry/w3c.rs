@@ -2,7 +2,7 @@
 
 use std::{fmt, str};
 
-use crate::consumer::BorrowedHeaders;
+use floe_wire::batch::BorrowedHeaders;
 
 /// Header with the trace and the span that a record belongs to.
 pub const TRACEPARENT: &str = "traceparent";

@@ -27,8 +27,9 @@ async fn stops_at_the_end_that_was_there_at_the_start() {
 async fn an_end_inside_a_batch_cuts_the_batch() {
     let mut check = OffsetCheck::new(1, Some(3), offset_check::Holes::None);
     let found = check.accept(batch_at(0, &["a", "b", "c", "d", "e"]));
-    let [offset_check::Found::Records(part)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((part.from, part.next, part.count), (1, 3, 2));
+    let found: Vec<_> = found.into_iter().flat_map(Found::check).collect();
+    let [Found::Records(part)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((part.first_offset(), part.next_offset(), part.len()), (1, 3, 2));
     assert!(check.is_complete());
 }
 
@@ -101,7 +102,7 @@ async fn all_partitions_failing_is_the_end() {
 async fn dropped_it_reads_no_more() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     let consumer = from_beginning(&engine).group("g").start().await.unwrap();
-    let queue = Arc::clone(&consumer.shared.queue);
+    let queue = Arc::clone(&consumer.core.shared.queue);
     drop(consumer);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(Arc::strong_count(&queue), 1, "a task is still there");

@@ -97,7 +97,7 @@ async fn an_engine_that_jumps_over_what_it_evicted_is_believed() {
         Fetch::new(
             Arc::new(engine.clone()),
             Topic::from(TOPIC).partition(0),
-            consumer.settings.fetch.clone(),
+            consumer.core.settings.fetch.clone(),
             OffsetCheck::new(at, None, offset_check::Holes::None),
         )
     };
@@ -126,12 +126,10 @@ fn a_damaged_header_does_not_hide_the_batches_behind_it() {
         let mut came = Vec::new();
         let mut gaps = Vec::new();
         for batch in [batch(0), damaged, batch(4), batch(6), batch(6)] {
-            for found in check.accept(batch) {
+            for found in check.accept(batch).into_iter().flat_map(Found::check) {
                 match found {
-                    offset_check::Found::Records(part) => {
-                        came.extend(part.records.map(|r| r.unwrap().offset))
-                    }
-                    offset_check::Found::Gap(from, to, _) => gaps.extend([from, to]),
+                    Found::Records(part) => came.extend(part.records().map(|record| record.offset)),
+                    Found::Gap(from, to, _) => gaps.extend([from, to]),
                 }
             }
         }
@@ -211,9 +209,9 @@ async fn repeated_batches_are_dropped() {
     let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
     assert_eq!(check.accept(batch(0)).len(), 1);
     assert!(check.accept(batch(0)).is_empty());
-    let overlapping = check.accept(batch(1));
-    let [offset_check::Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
-    assert_eq!((part.from, part.count), (2, 1), "only what did not come before");
+    let overlapping: Vec<_> = check.accept(batch(1)).into_iter().flat_map(Found::check).collect();
+    let [Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
+    assert_eq!((part.first_offset(), part.len()), (2, 1), "only what did not come before");
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc, task::Waker, time::Duration};
 
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 
-use super::*;
+use super::{checked_batch::Found, fetch::Fetch, offset_check::OffsetCheck, *};
 use crate::{
     Client,
     engine::{Acks, AppendRequest, Engine},

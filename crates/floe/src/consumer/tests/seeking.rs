@@ -37,7 +37,7 @@ async fn paused_partitions_do_not_hold_up_others_nor_grow() {
         let message = next(&mut consumer).await;
         assert_eq!((message.partition, message.offset), (1, expected));
     }
-    let (_, records) = consumer.shared.queue.held();
+    let (_, records) = consumer.core.shared.queue.held();
     assert!(records <= 4, "{records} records of a paused partition were read ahead");
 }
 
@@ -71,7 +71,7 @@ async fn seek_drops_what_was_read_ahead() {
         assert_eq!(offsets(&mut consumer, expected.len()).await, expected, "{to:?}");
     }
     assert_silent(&mut consumer).await;
-    assert_eq!(consumer.shared.queue.held(), (0, 0));
+    assert_eq!(consumer.core.shared.queue.held(), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
