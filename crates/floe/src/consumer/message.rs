@@ -10,7 +10,7 @@ use super::{
     checked_batch::CheckedBatch,
 };
 use crate::{
-    telemetry::TraceContext,
+    telemetry::{HandledRecord, TraceContext},
     topic::{Topic, TopicPartition},
 };
 
@@ -110,6 +110,12 @@ impl<V, F> Message<Result<V, F>> {
                 ))
             }
         }
+    }
+}
+
+impl<'a, V> From<&'a Message<V>> for HandledRecord<'a> {
+    fn from(message: &'a Message<V>) -> Self {
+        Self::new(&message.topic, message.partition, message.offset, message.headers.borrowed())
     }
 }
 

@@ -16,6 +16,7 @@
 //! | file | what it holds |
 //! | --- | --- |
 //! | `names` | every name, unit and description |
+//! | `handled` | the record that an application handles |
 //! | `w3c` | trace context and baggage as headers of records, without OpenTelemetry |
 //! | `context` | the same as contexts of OpenTelemetry |
 //! | `instruments` | what measurements are made with |
@@ -33,6 +34,7 @@ mod context;
 mod dial;
 #[cfg(feature = "telemetry")]
 mod gauges;
+mod handled;
 #[cfg(feature = "telemetry")]
 mod instruments;
 #[cfg(feature = "telemetry")]
@@ -70,6 +72,7 @@ pub(crate) use self::{
     produce::{BatchSpan, Origin, Origins},
 };
 pub use self::{
+    handled::HandledRecord,
     options::TelemetryOptions,
     w3c::{BAGGAGE, InvalidTraceParent, TRACEPARENT, TRACESTATE, TraceContext, baggage},
 };

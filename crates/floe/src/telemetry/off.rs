@@ -9,9 +9,9 @@ use std::{
 use bytes::Bytes;
 use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
-use super::TelemetryOptions;
+use super::{HandledRecord, TelemetryOptions};
 use crate::{
-    Error, Result, Topic, consumer::Message, engine::SharedEngine, net::Dial, producer::Placed,
+    Error, Result, Topic, engine::SharedEngine, net::Dial, producer::Placed,
     topic::TopicPartition,
 };
 
@@ -177,17 +177,17 @@ impl Telemetry {
     ///
     /// # Errors
     /// What `work` returns.
-    pub async fn process<V, T, E: Display + 'static>(
+    pub async fn process<'a, T, E: Display + 'static>(
         &self,
-        _: &Message<V>,
+        _: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         work.await
     }
 
-    pub(crate) async fn process_with<V, T, E: Display>(
+    pub(crate) async fn process_with<'a, T, E: Display>(
         &self,
-        _: &Message<V>,
+        _: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
         _: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
@@ -198,9 +198,9 @@ impl Telemetry {
     ///
     /// # Errors
     /// What `work` returns.
-    pub async fn process_as_child<V, T, E: Display + 'static>(
+    pub async fn process_as_child<'a, T, E: Display + 'static>(
         &self,
-        _: &Message<V>,
+        _: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
         work.await

@@ -11,14 +11,14 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::{
-    Telemetry,
+    HandledRecord, Telemetry,
     context::extract,
     instruments::{destination, partition_id},
     layer::CANCELLED,
     names::{self, attribute},
     produce::with,
 };
-use crate::{Error, Topic, consumer::Message};
+use crate::{Error, Topic};
 
 /// Value of `error.type` for errors that are not floe's: what would tell them apart is theirs.
 const OTHER: &str = "_OTHER";
@@ -48,22 +48,23 @@ impl Telemetry {
     ///
     /// # Cancel safety
     /// As `work`. Dropping the future counts as the error `cancelled`.
-    pub async fn process<V, T, E: Display + 'static>(
+    pub async fn process<'a, T, E: Display + 'static>(
         &self,
-        message: &Message<V>,
+        record: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        self.process_with(message, work, error_type).await
+        self.process_with(record, work, error_type).await
     }
 
     /// As [`Telemetry::process`], where the errors have codes of their own.
-    pub(crate) async fn process_with<V, T, E: Display>(
+    pub(crate) async fn process_with<'a, T, E: Display>(
         &self,
-        message: &Message<V>,
+        record: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
         code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
-        let carried = extract(message.headers.borrowed());
+        let record = record.into();
+        let carried = extract(record.headers);
         let baggage = carried.baggage().iter().map(|(name, (value, metadata))| {
             KeyValueMetadata::new(name.clone(), value.clone(), metadata.clone())
         });
@@ -73,7 +74,7 @@ impl Telemetry {
             Context::current_with_baggage(baggage.collect::<Vec<_>>())
         };
         let link = carried.span().span_context().clone();
-        self.process_in(message, (parent, link), work, code).await
+        self.process_in(record, (parent, link), work, code).await
     }
 
     /// As [`Telemetry::process`], with the span as a child of the one in which the message was made: one trace from the
@@ -84,34 +85,35 @@ impl Telemetry {
     ///
     /// # Cancel safety
     /// As [`Telemetry::process`].
-    pub async fn process_as_child<V, T, E: Display + 'static>(
+    pub async fn process_as_child<'a, T, E: Display + 'static>(
         &self,
-        message: &Message<V>,
+        record: impl Into<HandledRecord<'a>>,
         work: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        let carried = extract(message.headers.borrowed());
+        let record = record.into();
+        let carried = extract(record.headers);
         if !carried.span().span_context().is_valid() {
-            return self.process(message, work).await;
+            return self.process(record, work).await;
         }
-        self.process_in(message, (carried, SpanContext::NONE), work, error_type).await
+        self.process_in(record, (carried, SpanContext::NONE), work, error_type).await
     }
 
-    async fn process_in<V, T, E: Display>(
+    async fn process_in<T, E: Display>(
         &self,
-        message: &Message<V>,
+        record: HandledRecord<'_>,
         (parent, link): (Context, SpanContext),
         work: impl Future<Output = Result<T, E>>,
         code: impl Fn(&E) -> Cow<'static, str>,
     ) -> Result<T, E> {
         let builder = || {
-            let builder = self.span(names::PROCESS, SpanKind::Consumer, &message.topic);
+            let builder = self.span(names::PROCESS, SpanKind::Consumer, record.topic);
             // Links that lead nowhere are left out by the builder.
             let builder = builder.with_links(vec![Link::with_context(link)]);
             with(
                 builder,
                 [
-                    partition_id(message.partition),
-                    KeyValue::new(attribute::offset(self.inner.system), message.offset),
+                    partition_id(record.partition),
+                    KeyValue::new(attribute::offset(self.inner.system), record.offset),
                 ],
             )
         };
@@ -123,7 +125,7 @@ impl Telemetry {
         };
         let mut processing = Processing {
             telemetry: self,
-            topic: &message.topic,
+            topic: record.topic,
             span: has_span.then(|| context.clone()),
             began: Instant::now(),
             ended: false,

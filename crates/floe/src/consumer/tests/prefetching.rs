@@ -1,8 +1,8 @@
-//! How far the consumer reads ahead, and whose turn it is.
+//! Bounds and order of prefetching.
 
 use super::*;
 
-/// Lets every task do what it can.
+/// Lets every task run until it waits.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
