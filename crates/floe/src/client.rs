@@ -32,7 +32,7 @@ use crate::{
     engine::{EngineInfo, SharedEngine},
     health::{ClientHealth, LastSuccess, QueueHealth},
     layer::{Breakers, Context, Layer},
-    producer::{Producer, ProducerBuilder, ProducerPool},
+    producer::{Producer, ProducerBuilder, SharedProducers},
     telemetry::{Telemetry, TelemetryOptions},
     topic::{Topic, TopicPartition},
 };
@@ -73,7 +73,7 @@ struct Shared {
     url: String,
     /// Producers and consumers that are still open, to flush and commit on close.
     open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
-    pool: ProducerPool,
+    shared_producers: SharedProducers,
 }
 
 /// Something that must be closed before the engine is.
@@ -115,7 +115,8 @@ impl Client {
         let telemetry = Telemetry::new(options, engine.info().name);
         let last_success = LastSuccess::new();
         let engine = telemetry.around(Context(last_success.clone()).layer(engine));
-        let (settings, open, pool) = (Settings::default(), Mutex::default(), ProducerPool::default());
+        let (settings, open, shared_producers) =
+            (Settings::default(), Mutex::default(), SharedProducers::default());
         Self::new(Shared {
             engine,
             #[cfg(feature = "fluvio")]
@@ -126,7 +127,7 @@ impl Client {
             settings,
             url,
             open,
-            pool,
+            shared_producers,
         })
     }
 
@@ -141,8 +142,8 @@ impl Client {
 
     /// The producers that this client shares among its users, one for each topic.
     #[must_use]
-    pub fn producers(&self) -> &ProducerPool {
-        &self.shared.pool
+    pub fn producers(&self) -> &SharedProducers {
+        &self.shared.shared_producers
     }
 
     /// The producer for a topic that all users of this client share; started with default settings when the first one
@@ -151,7 +152,7 @@ impl Client {
     /// # Errors
     /// As [`ProducerBuilder::start`].
     pub async fn shared_producer(&self, topic: impl Into<Topic>) -> Result<Producer> {
-        self.shared.pool.get(self, &topic.into()).await
+        self.shared.shared_producers.get(self, &topic.into()).await
     }
 
     /// A consumer of a topic, to be configured and started.

@@ -45,7 +45,6 @@ pub mod engine;
 mod fake_engine;
 pub mod health;
 pub mod layer;
-#[cfg(feature = "embedded")]
 pub mod outbox;
 pub mod payload;
 pub mod processor;

@@ -11,7 +11,7 @@ use crate::{
     engine::{self, OpenedEngine, SharedEngine},
     health::LastSuccess,
     layer::{BreakerPolicy, Layer, Limits, PutAround, Stack},
-    producer::ProducerPool,
+    producer::SharedProducers,
     telemetry::{Telemetry, TelemetryOptions},
     url::EngineUrl,
 };
@@ -191,7 +191,7 @@ impl ClientBuilder {
             settings: self.config.into_settings(),
             url: self.url,
             open: Mutex::default(),
-            pool: ProducerPool::default(),
+            shared_producers: SharedProducers::default(),
         })
     }
 }

@@ -21,21 +21,6 @@ use crate::{
 /// Bytes of one read.
 const FETCH_BYTES: usize = 1 << 20;
 
-impl RecordBatch {
-    /// Returns the records of a whole batch.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gap`] for a batch that is damaged.
-    pub(crate) fn of(at: &TopicPartition, batch: EncodedBatch) -> Result<Self> {
-        let mut check = OffsetCheck::new(batch.base_offset(), None, Holes::None);
-        match check.accept(batch).into_iter().flat_map(Found::check).next() {
-            Some(Found::Records(checked)) => Ok(Self::new(at, checked)),
-            Some(Found::Gap(from, to, reason)) => Err(Gap { at: at.clone(), from, to, reason }.into_error()),
-            None => Err(Error::new(ErrorKind::CorruptData, "the batch has no valid offset")),
-        }
-    }
-}
-
 /// Reader of the batches of a partition of an engine with offsets, from one record on.
 #[derive(Debug)]
 pub(crate) struct RawBatchReader {

@@ -43,7 +43,7 @@ async fn with_poison(client: &Client) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn json_comes_back_with_keys_headers_and_coordinates() {
+async fn json_round_trip_keeps_keys_headers_and_offsets() {
     let (_engine, client) = client();
     let orders = client.producer("orders").json::<Order>().batch_size(1000).start().await.unwrap();
     orders.send(Record::keyed("ada", order("tea", 2)).header("origin", "web").timestamp(7)).await.unwrap();
@@ -130,7 +130,7 @@ async fn text_must_be_text() {
     assert_eq!(inbox.try_next().await.unwrap().unwrap().value, "grüße");
 }
 
-/// A number that cannot be written if it is odd.
+/// Encodes even numbers only.
 #[derive(Debug, Clone)]
 struct Even;
 
@@ -148,7 +148,7 @@ impl PayloadCodec for Even {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_encoded_is_refused_and_ends_a_run() {
+async fn send_all_stops_at_a_value_that_cannot_be_encoded() {
     let (_engine, client) = client();
     let producer = client.producer("orders").payload(Even).start().await.unwrap();
     let error = producer.send(3).await.unwrap_err();
@@ -161,12 +161,12 @@ async fn what_cannot_be_encoded_is_refused_and_ends_a_run() {
     while let Some(message) = inbox.try_next().await.unwrap() {
         read.push(message.value);
     }
-    assert_eq!(read, [2, 4], "those before the one that cannot be encoded are sent");
+    assert_eq!(read, [2, 4], "earlier values are sent");
 }
 
 #[cfg(feature = "messagepack")]
 #[tokio::test(start_paused = true)]
-async fn message_pack_comes_back() {
+async fn message_pack_round_trip() {
     let (_engine, client) = client();
     let orders = client.producer("orders").message_pack::<Order>().start().await.unwrap();
     orders.send(order("tea", 2)).await.unwrap();
@@ -197,7 +197,7 @@ async fn tasks_can_send_and_read_values() {
 async fn an_outbox_takes_values() {
     let (_engine, client) = client();
     let outbox = client.producer("orders").payload(Even).outbox("/outbox");
-    let outbox = outbox.store(floe_log::StoreConfig::memory()).start().await.unwrap();
+    let outbox = outbox.disk(Arc::new(floe_log::disk::MemoryDisk::new())).start().await.unwrap();
     outbox.send(2).await.unwrap();
     let error = outbox.send_all([4, 5, 6]).await.unwrap_err();
     assert_eq!((error.kind(), error.topic().unwrap().as_str()), (ErrorKind::SerializationError, "orders"));

@@ -11,7 +11,7 @@ use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
 use super::{HandledRecord, TelemetryOptions};
 use crate::{
-    Error, Result, Topic, engine::SharedEngine, net::Dial, producer::Placed,
+    Error, Result, Topic, engine::SharedEngine, net::Dial, producer::RecordMetadata,
     topic::TopicPartition,
 };
 
@@ -160,8 +160,8 @@ impl Telemetry {
         &self,
         _: &Topic,
         _: usize,
-        sending: impl Future<Output = Result<Placed>>,
-    ) -> Result<Placed> {
+        sending: impl Future<Output = Result<RecordMetadata>>,
+    ) -> Result<RecordMetadata> {
         sending.await
     }
 

@@ -17,7 +17,7 @@ use super::{
     names::{self, SpanType, attribute},
     w3c::TRACEPARENT,
 };
-use crate::{Error, Result, Topic, TopicPartition, producer::Placed};
+use crate::{Error, Result, Topic, TopicPartition, producer::RecordMetadata};
 
 /// Contexts of records that one span links to, at most.
 pub(super) const MAX_LINKS: usize = 128;
@@ -166,8 +166,8 @@ impl Telemetry {
         &self,
         topic: &Topic,
         body: usize,
-        sending: impl Future<Output = Result<Placed>>,
-    ) -> Result<Placed> {
+        sending: impl Future<Output = Result<RecordMetadata>>,
+    ) -> Result<RecordMetadata> {
         let builder = || {
             let builder = self.span(names::SEND_ONE, SpanKind::Producer, topic);
             with(builder, [KeyValue::new(attribute::BODY_SIZE, size(body))])

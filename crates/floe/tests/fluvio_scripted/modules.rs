@@ -240,7 +240,7 @@ async fn batches_from_modules_are_acknowledged_whole() {
         for number in 0..30 {
             kept.push(consumer.try_next().await.unwrap().unwrap());
             let position = consumer.position(0).unwrap();
-            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{finish:?}, record {number}");
+            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{mode:?}, record {number}");
         }
         kept.iter().rev().for_each(floe::Message::ack);
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "last");

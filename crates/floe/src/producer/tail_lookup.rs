@@ -1,8 +1,8 @@
-//! Finds out whether batches without an answer were appended.
+//! Looks up unacknowledged batches in the tail of a partition.
 //!
-//! When a connection breaks, the producer cannot know which of its batches arrived. Sending them again blindly would
-//! double some. Every batch carries the identity of its producer and the number of its first record, so the producer
-//! reads the tail of the partition and looks for its own. No support by the server is needed.
+//! When a connection breaks, the producer does not know which of its batches in flight were appended. A blind retry would
+//! store duplicates. Every batch carries its producer id and the sequence of its first record, so the producer reads the
+//! tail of the partition and looks for its own batches. The server need not support idempotent producers.
 
 use std::ops::ControlFlow;
 
@@ -14,17 +14,17 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// About how much of the tail is fetched at once.
+/// Size of one fetch of the tail, approximately.
 const FETCH_BYTES: usize = 1024 * 1024;
 
-/// Base offsets of the batches `wanted`, in the same order; `None` for those that are not in the log.
+/// Returns the base offsets of the batches `wanted`, in the same order; `None` for batches that are not in the log.
 ///
-/// Reads from `from`, before which none of them can be (`None`: unknown, read everything), up to the end of the log as
-/// it is now: not only up to the high watermark, which a new leader may know late. Waits as long as the engine does: put
-/// a deadline around it.
+/// Reads from `from`, before which none of them can be (`None`: unknown, read everything), up to the current end of the
+/// log. The high watermark is not enough: a new leader may learn it late. Waits as long as the engine does, so the caller
+/// sets a deadline.
 ///
 /// # Errors
-/// Whatever kept the tail from being read to its end.
+/// Errors of the engine before the end of the log was reached.
 pub(super) async fn find(
     engine: &dyn Engine,
     source: &TopicPartition,
@@ -32,11 +32,11 @@ pub(super) async fn find(
     wanted: &[ProducerIdentity],
 ) -> Result<Vec<Option<i64>>> {
     let mut found = vec![None; wanted.len()];
-    look_through(engine, source, from, |batch| {
+    scan_tail(engine, source, from, |batch| {
         let producer = batch.header().producer;
-        for (identity, place) in wanted.iter().zip(&mut found) {
-            if place.is_none() && *identity == producer {
-                *place = Some(batch.base_offset());
+        for (identity, offset) in wanted.iter().zip(&mut found) {
+            if offset.is_none() && *identity == producer {
+                *offset = Some(batch.base_offset());
             }
         }
         if found.contains(&None) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
@@ -52,8 +52,8 @@ pub(crate) struct Written {
     pub(crate) records: u32,
 }
 
-/// Every batch that a producer wrote from offset `from` on. As [`find`], for a producer that does not know what it has
-/// sent.
+/// Returns every batch that a producer wrote from offset `from` on. Unlike [`find`], it serves a producer that does not
+/// know its batches, after a restart.
 ///
 /// # Errors
 /// As [`find`].
@@ -64,7 +64,7 @@ pub(crate) async fn written(
     producer_id: i64,
 ) -> Result<Vec<Written>> {
     let mut found = Vec::new();
-    look_through(engine, source, from, |batch| {
+    scan_tail(engine, source, from, |batch| {
         let header = batch.header();
         if header.producer.id == producer_id {
             let first_sequence = header.producer.first_sequence;
@@ -76,17 +76,17 @@ pub(crate) async fn written(
     Ok(found)
 }
 
-/// Shows the batches from `from` on to `look`, up to the end of the log as it is now, or until it has seen enough.
-async fn look_through(
+/// Passes the batches from `from` up to the current end of the log to `visit`, until it breaks.
+async fn scan_tail(
     engine: &dyn Engine,
     source: &TopicPartition,
     from: Option<i64>,
-    mut look: impl FnMut(&EncodedBatch) -> ControlFlow<()>,
+    mut visit: impl FnMut(&EncodedBatch) -> ControlFlow<()>,
 ) -> Result<()> {
     let marks = engine.watermarks(source.clone()).await?;
     let end = engine.log_end(source.clone()).await?.max(marks.high);
-    // Retention may have taken what lies before the start; a batch sent moments ago is not there.
-    // A log that ends before what was acknowledged was cut by a new leader: anything may be anywhere then.
+    // Retention may have deleted records up to the log start; a batch sent moments ago is not among them.
+    // A log that ends before acknowledged records was truncated by a new leader: batches may be anywhere in it.
     let mut next = from.filter(|from| *from <= end).unwrap_or(marks.start).max(marks.start);
     if next >= end {
         return Ok(());
@@ -95,7 +95,7 @@ async fn look_through(
     let mut reader = engine.open(request).await?;
     while next < end {
         let Some(batch) = reader.next().await? else { break };
-        if look(&batch).is_break() {
+        if visit(&batch).is_break() {
             break;
         }
         next = batch.next_offset();

@@ -1,4 +1,4 @@
-//! Flush, close, drop, and what they say.
+//! Flush, close and drop, and their reports.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn flush_names_what_was_not_delivered_once() {
+async fn flush_reports_failures_once() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 3));
     engine.fail_appends([Fault::Refuse(rejected()), Fault::Refuse(rejected())]);
     let orders = builder.linger(Duration::from_secs(1)).start().await.unwrap();
@@ -31,7 +31,7 @@ async fn flush_names_what_was_not_delivered_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_before_the_flush_that_nobody_saw_is_reported() {
+async fn flush_reports_earlier_unobserved_failures() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(rejected()), Fault::Refuse(rejected())]);
     let orders = builder.start().await.unwrap();
@@ -45,7 +45,7 @@ async fn a_failure_before_the_flush_that_nobody_saw_is_reported() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn flush_within_says_what_still_waits_and_takes_nothing_back() {
+async fn flush_within_reports_pending_records_and_cancels_none() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.start().await.unwrap();
@@ -54,7 +54,7 @@ async fn flush_within_says_what_still_waits_and_takes_nothing_back() {
     let error = orders.flush_within(Duration::from_secs(2)).await.unwrap_err();
     assert_eq!(began.elapsed(), Duration::from_secs(2));
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
-    assert!(error.to_string().contains("2 records of partition 0 are still waiting"), "{error}");
+    assert!(error.to_string().contains("2 records of partition 0 are not acknowledged"), "{error}");
     engine.release(1);
     for delivery in deliveries {
         delivery.await.unwrap();
@@ -63,7 +63,7 @@ async fn flush_within_says_what_still_waits_and_takes_nothing_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_sends_what_is_buffered_and_then_refuses() {
+async fn close_sends_buffered_records_and_refuses_new_ones() {
     let (engine, builder) = orders();
     let orders = builder.linger(Duration::from_secs(60)).start().await.unwrap();
     let clone = orders.clone();
@@ -82,7 +82,7 @@ async fn close_sends_what_is_buffered_and_then_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn close_gives_up_at_its_deadline_and_reports_the_rest() {
+async fn close_abandons_records_at_its_deadline_and_reports_them() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 2));
     engine.fail_appends(vec![Fault::Pass, Fault::Hold]);
     let orders = builder.batch_size(150).max_in_flight(1).start().await.unwrap();
@@ -109,7 +109,7 @@ async fn close_gives_up_at_its_deadline_and_reports_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn those_who_wait_for_room_learn_of_the_close() {
+async fn close_ends_waits_for_room() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.buffer_memory(100).start().await.unwrap();
@@ -169,7 +169,7 @@ async fn closing_the_client_flushes_its_producers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn closing_the_client_names_what_was_not_delivered_also_of_dropped_producers() {
+async fn closing_the_client_reports_failures_of_dropped_producers() {
     let engine = FakeEngine::with_topic("orders", 1);
     engine.fail_appends([Fault::Hold]);
     let client = Client::over(Arc::new(engine.clone()));
@@ -182,7 +182,7 @@ async fn closing_the_client_names_what_was_not_delivered_also_of_dropped_produce
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_callback_hears_of_every_batch() {
+async fn the_callback_gets_every_batch() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(super::refused()), Fault::Pass, Fault::Refuse(rejected())]);
     let heard: Arc<Mutex<Vec<BatchOutcome>>> = Arc::default();
@@ -199,7 +199,7 @@ async fn the_callback_hears_of_every_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_callback_that_panics_stops_nothing() {
+async fn a_panic_in_the_callback_has_no_effect() {
     let (engine, builder) = orders();
     let orders = builder.on_delivery(|_| panic!("on purpose")).start().await.unwrap();
     orders.send("a").await.unwrap();
@@ -208,7 +208,7 @@ async fn a_callback_that_panics_stops_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_delivery_can_be_given_up_and_taken_up_again() {
+async fn awaiting_a_delivery_can_be_interrupted_and_resumed() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.start().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_delivery_can_be_given_up_and_taken_up_again() {
 }
 
 #[tokio::test]
-async fn deliveries_end_when_the_runtime_of_the_producer_does() {
+async fn deliveries_fail_when_the_runtime_shuts_down() {
     let engine = FakeEngine::with_topic("orders", 1);
     engine.fail_appends([Fault::Hold]);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -241,7 +241,7 @@ async fn deliveries_end_when_the_runtime_of_the_producer_does() {
 }
 
 #[tokio::test]
-async fn a_producer_whose_runtime_is_gone_refuses_or_fails_what_it_gets() {
+async fn a_producer_without_its_runtime_refuses_or_fails_records() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let started = runtime.spawn(async { orders().1.start().await.unwrap() });
     let orders = started.await.unwrap();

@@ -1,47 +1,37 @@
-//! The ends of what a producer has buffered: flush and close, and what they say was not delivered.
+//! Flushes and closes a producer, and reports records that were not delivered.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
-use super::{delivery::BatchState, ledger::Undelivered, shared::Shared};
+use super::{
+    accumulator::UnfinishedBatch,
+    shared::{CloseReport, ProducerShared},
+    unreported_failures::Undelivered,
+};
 use crate::{
     Error, ErrorKind, Result, client::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
     topic::Topic,
 };
 
-/// How a producer ended.
-#[derive(Debug, Clone)]
-#[must_use = "it says what was not delivered"]
-#[non_exhaustive]
-pub struct CloseReport {
-    /// Records acknowledged over the whole life of the producer.
-    pub delivered: u64,
-    /// Records that were not, by partition: those given up by the close, and earlier failures that nobody looked at.
-    pub undelivered: Vec<Undelivered>,
-}
-
 impl CloseReport {
-    /// An error if anything was not delivered.
+    /// Turns records that were not delivered into an error.
     ///
     /// # Errors
-    /// How many records of which partitions, with the first cause as source.
+    /// The number of records and their partitions, with the first cause as source.
     pub fn into_result(self, topic: &Topic) -> Result<()> {
         undelivered_error(topic, &self.undelivered).map_or(Ok(()), Err)
     }
 }
 
-impl Shared {
-    /// Sends everything that was buffered before, and waits for the outcomes until the deadline.
+impl ProducerShared {
+    /// Sends all records that were buffered before, and waits for the outcomes, at most `limit`.
     pub(super) async fn flush(&self, limit: Option<Duration>) -> Result<()> {
         let unfinished = self.close_batches();
         let deadline = limit.and_then(|limit| Instant::now().checked_add(limit));
         let all_done = wait_until(&unfinished, deadline).await;
-        let undelivered = self.ledger.report(&unfinished);
+        let undelivered = self.report_failures(&unfinished);
         if let Some(error) = undelivered_error(&self.topic, &undelivered) {
             return Err(error.with_engine(self.engine_name));
         }
@@ -51,7 +41,7 @@ impl Shared {
         let pending: Vec<_> = unfinished.iter().filter(|(state, _)| !state.is_done()).collect();
         let records: u64 = pending.iter().map(|(_, records)| u64::from(*records)).sum();
         let message = format!(
-            "{} still waiting for an answer after {:?}",
+            "{} not acknowledged within {:?}",
             describe(records, pending.iter().map(|(state, _)| state.partition)),
             limit.unwrap_or_default()
         );
@@ -61,23 +51,18 @@ impl Shared {
             .with_topic(&self.topic))
     }
 
-    fn close_batches(&self) -> Vec<(Arc<BatchState>, u32)> {
+    fn close_batches(&self) -> Vec<UnfinishedBatch> {
         self.partitions.iter().flat_map(|partition| partition.close_batch(&self.config)).collect()
     }
 
-    /// Takes no more records. What is buffered is still sent, and then the senders end.
-    pub(super) fn begin_close(&self) {
-        let _nothing_is_added = self.growth.lock();
-        self.budget.close();
-        for partition in self.partitions.iter() {
-            partition.close(&self.config);
-        }
+    fn report_failures(&self, waited_for: &[UnfinishedBatch]) -> Vec<Undelivered> {
+        self.unreported.report(waited_for.iter().filter_map(|(state, records)| state.failure(*records)))
     }
 
-    /// Closes: sends what is buffered until the deadline, then gives the rest up.
+    /// Sends buffered records until the deadline, then abandons the rest.
     pub(super) async fn close(&self, deadline: Instant) -> Result<CloseReport> {
         let Ok(mut report) = tokio::time::timeout_at(deadline, self.report.lock()).await else {
-            let message = "another close of this producer still waits for deliveries";
+            let message = "a concurrent close of this producer still waits for deliveries";
             return Err(Error::new(ErrorKind::RequestTimeout, message)
                 .with_operation("close")
                 .with_topic(&self.topic));
@@ -91,19 +76,19 @@ impl Shared {
             for sender in &*self.senders.lock() {
                 sender.abort();
             }
-            // A sender that is stopped fails what it holds; see `Batch` and `sender::run`.
+            // An aborted sender fails the batches it holds; see `Batch` and `sender::run`.
             wait_until(&unfinished, None).await;
         }
         let done = CloseReport {
             delivered: self.counters.records.load(Ordering::Relaxed),
-            undelivered: self.ledger.report(&unfinished),
+            undelivered: self.report_failures(&unfinished),
         };
         *report = Some(done.clone());
         Ok(done)
     }
 }
 
-impl CloseWithClient for Shared {
+impl CloseWithClient for ProducerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let report = self.close(deadline).await?;
@@ -116,12 +101,11 @@ impl CloseWithClient for Shared {
     }
 }
 
-/// Waits for the outcome of all batches; false if the deadline came first.
-async fn wait_until(batches: &[(Arc<BatchState>, u32)], deadline: Option<Instant>) -> bool {
+/// Waits for the outcome of all batches; false if the deadline passed first.
+async fn wait_until(batches: &[UnfinishedBatch], deadline: Option<Instant>) -> bool {
     let all = async {
         for (state, _) in batches {
-            // What the outcome is, is looked at later.
-            let _ = state.done().await;
+            state.done().await;
         }
     };
     match deadline {
@@ -136,9 +120,9 @@ async fn wait_until(batches: &[(Arc<BatchState>, u32)], deadline: Option<Instant
 fn undelivered_error(topic: &Topic, undelivered: &[Undelivered]) -> Option<Error> {
     let first = undelivered.first()?;
     let records = undelivered.iter().map(|one| one.records).sum();
-    let whom = describe(records, undelivered.iter().map(|one| one.partition));
+    let subject = describe(records, undelivered.iter().map(|one| one.partition));
     let cause = &first.error;
-    let error = Error::new(cause.kind(), format!("{whom} not delivered: {}", cause.message()))
+    let error = Error::new(cause.kind(), format!("{subject} not delivered: {}", cause.message()))
         .with_retriable(cause.is_retriable())
         .with_effect(cause.effect())
         .with_operation("flush")
@@ -156,8 +140,7 @@ fn describe(records: u64, partitions: impl Iterator<Item = u32>) -> String {
     if partitions.len() > names.len() {
         names.push("…".to_owned());
     }
-    let verb = if records == 1 { "record" } else { "records" };
-    let noun = if partitions.len() == 1 { "partition" } else { "partitions" };
-    let be = if records == 1 { "is" } else { "are" };
-    format!("{records} {verb} of {noun} {} {be}", names.join(", "))
+    let (subject, verb) = if records == 1 { ("record", "is") } else { ("records", "are") };
+    let place = if partitions.len() == 1 { "partition" } else { "partitions" };
+    format!("{records} {subject} of {place} {} {verb}", names.join(", "))
 }

@@ -1,9 +1,9 @@
-//! Compresses batches ahead of their turn, several at once.
+//! Compresses several batches in parallel, ahead of their turn.
 //!
-//! Compression is most of what a producer has to do, and one task compresses no faster than one processor. So batches
-//! that wait behind each other are compressed on threads for blocking work, in the whole process as many at a time as
-//! there are processors, and are sent in their order all the same. A batch that waits alone is compressed by its sender:
-//! handing it over would only make it later.
+//! Compression is most of the work of a producer, and one task compresses no faster than one processor. Batches that wait
+//! behind each other are therefore compressed on blocking threads, in the whole process at most as many at a time as there
+//! are processors, and are still sent in order. The sender compresses a batch that waits alone: a handover would only delay
+//! it.
 
 use std::{
     collections::VecDeque,
@@ -26,71 +26,71 @@ use tokio::{
 use super::batch::Batch;
 use crate::{Error, ErrorKind, Result};
 
-/// Batches of fewer bytes are compressed sooner than another thread wakes up.
+/// Smaller batches are compressed faster than another thread wakes up.
 const WORTH_A_THREAD: usize = 16 * 1024;
 
-/// The right to compress on another thread.
-pub(super) type Hand = OwnedSemaphorePermit;
+/// The permit to compress a batch on another thread.
+pub(super) type EncodePermit = OwnedSemaphorePermit;
 
 /// The batches of one sender that were taken and not sent yet, in order.
 #[derive(Debug, Default)]
-pub(super) struct Ahead {
-    queue: VecDeque<Entry>,
+pub(super) struct EncodeQueue {
+    queue: VecDeque<EncodingBatch>,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct EncodingBatch {
     batch: Batch,
-    /// `None` once it is compressed.
+    /// `None` once the batch is compressed.
     work: Option<JoinHandle<Result<EncodedBatch>>>,
 }
 
-impl Entry {
+impl EncodingBatch {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if let Some(work) = &mut self.work {
             let outcome = std::task::ready!(Pin::new(work).poll(context));
             self.work = None;
-            self.batch.set_encoded(outcome.unwrap_or_else(|problem| Err(broke_off(&problem))));
+            self.batch.set_encoded(outcome.unwrap_or_else(|problem| Err(encoding_error(&problem))));
         }
         Poll::Ready(())
     }
 }
 
-impl Ahead {
+impl EncodeQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Has a batch compressed by another thread.
+    /// Compresses a batch on another thread.
     pub(super) fn push(
         &mut self,
         batch: Batch,
-        hand: Hand,
+        permit: EncodePermit,
         work: impl FnOnce() -> Result<EncodedBatch> + Send + 'static,
     ) {
         let work = tokio::task::spawn_blocking(move || {
             let outcome = work();
-            drop(hand);
+            drop(permit);
             outcome
         });
-        self.queue.push_back(Entry { batch, work: Some(work) });
+        self.queue.push_back(EncodingBatch { batch, work: Some(work) });
     }
 
-    /// The first batch, if it is compressed or its time is over.
+    /// Takes the first batch, if it is compressed or its deadline has passed.
     pub(super) fn take(&mut self, now: Instant) -> Option<Batch> {
         let first = self.queue.front_mut()?;
         let ready = poll_fn(|context| first.poll(context)).now_or_never().is_some();
         if !ready && first.batch.deadline > now {
             return None;
         }
-        let Entry { batch, work } = self.queue.pop_front()?;
+        let EncodingBatch { batch, work } = self.queue.pop_front()?;
         if let Some(work) = work {
             work.abort();
         }
         Some(batch)
     }
 
-    /// When the time of the first batch is over, whoever compresses it.
+    /// The deadline of the first batch.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.queue.front().map(|first| first.batch.deadline)
     }
@@ -104,26 +104,26 @@ impl Ahead {
     }
 }
 
-/// Leave to compress on another thread, if one is free and it is worth it for batches of this size.
+/// Returns a permit to compress on another thread, if one is free and batches of this size are worth it.
 ///
-/// Never on a runtime of one thread: who chose that wants one thing to happen after the other.
-pub(super) fn hand(runtime: &Handle, batch_bytes: usize) -> Option<Hand> {
-    static HANDS: OnceLock<Arc<Semaphore>> = OnceLock::new();
+/// A runtime with one thread gets none: programs choose it to run everything in sequence.
+pub(super) fn permit(runtime: &Handle, batch_bytes: usize) -> Option<EncodePermit> {
+    static PERMITS: OnceLock<Arc<Semaphore>> = OnceLock::new();
     if batch_bytes < WORTH_A_THREAD || runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
         return None;
     }
-    let hands = HANDS.get_or_init(|| {
+    let permits = PERMITS.get_or_init(|| {
         let processors = available_parallelism().map_or(1, std::num::NonZero::get);
         // With a single processor there is nothing to gain.
         Arc::new(Semaphore::new(if processors > 1 { processors } else { 0 }))
     });
-    Arc::clone(hands).try_acquire_owned().ok()
+    Arc::clone(permits).try_acquire_owned().ok()
 }
 
-fn broke_off(problem: &JoinError) -> Error {
+fn encoding_error(problem: &JoinError) -> Error {
     if problem.is_panic() {
-        Error::new(ErrorKind::SerializationError, "encoding the batch panicked")
+        Error::new(ErrorKind::SerializationError, "the encoding of the batch panicked")
     } else {
-        Error::new(ErrorKind::Closed, "the runtime ended while the batch was encoded")
+        Error::new(ErrorKind::Closed, "the runtime shut down while the batch was encoded")
     }
 }

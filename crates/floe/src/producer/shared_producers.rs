@@ -1,4 +1,4 @@
-//! One shared producer for each topic.
+//! Shares one producer per topic among the users of a client.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,16 +12,16 @@ type Slot = Arc<tokio::sync::Mutex<Option<Producer>>>;
 /// The producers that a client shares among its users; see [`Client::shared_producer`].
 ///
 /// Sharing fills batches better than many producers would. A shared producer lives until the client is closed or
-/// dropped, or somebody closes it; then the next one who asks gets a new one.
+/// dropped, or a user closes the producer; the next request starts a new one.
 #[derive(Debug, Default)]
-pub struct ProducerPool {
+pub struct SharedProducers {
     slots: Mutex<HashMap<Topic, Slot>>,
 }
 
-impl ProducerPool {
-    /// The producer for `topic`, started with default settings if there is none yet.
+impl SharedProducers {
+    /// Returns the producer for `topic`, started with default settings if there is none yet.
     pub(crate) async fn get(&self, client: &Client, topic: &Topic) -> Result<Producer> {
-        // The outer lock is held for a moment only: a topic that is slow to start must not hold up the others.
+        // The outer lock is not held across the start: a topic that is slow to start must not block the others.
         let slot = Arc::clone(self.slots.lock().entry(topic.clone()).or_default());
         let mut producer = slot.lock().await;
         if let Some(open) = producer.as_ref().filter(|producer| !producer.is_closed()) {
@@ -38,7 +38,7 @@ impl ProducerPool {
         }
     }
 
-    /// Topics that have an open shared producer now, ordered by name.
+    /// Returns the topics that have an open shared producer, ordered by name.
     #[must_use]
     pub fn topics(&self) -> Vec<Topic> {
         let slots = self.slots.lock();
