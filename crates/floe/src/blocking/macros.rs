@@ -113,8 +113,7 @@ macro_rules! outcome {
     }};
 }
 
-pub(crate) use settings;
-pub(super) use {method, methods, outcome, wrapper};
+pub(super) use {method, methods, outcome, settings, wrapper};
 
 #[cfg(test)]
 mod tests {
@@ -153,11 +152,16 @@ mod tests {
     #[test]
     fn every_async_method_has_a_blocking_one() {
         let producer = (include_str!("../producer/mod.rs"), include_str!("producer.rs"));
+        let consumer = (
+            concat!(include_str!("../consumer/mod.rs"), include_str!("../consumer/seek.rs")),
+            include_str!("consumer.rs"),
+        );
         let outbox = (include_str!("../outbox/mod.rs"), include_str!("outbox.rs"));
         let processor = (include_str!("../processor/running.rs"), include_str!("processor.rs"));
         for (client, (asynchronous, blocking), others) in [
             // The methods of the last column have another blocking form.
             ("crate::producer::Producer", producer, vec!["raw"]),
+            ("crate::consumer::Consumer", consumer, vec!["pause", "position", "resume", "undecodable"]),
             ("crate::outbox::Outbox", outbox, vec!["drained"]),
             ("crate::processor::RunningProcessor", processor, vec![]),
         ] {
@@ -180,7 +184,7 @@ mod tests {
             (
                 "crate::consumer::ConsumerBuilder",
                 include_str!("../consumer/builder.rs"),
-                include_str!("../payload/forward.rs"),
+                include_str!("consumer.rs"),
             ),
             ("crate::outbox::OutboxBuilder", include_str!("../outbox/builder.rs"), include_str!("outbox.rs")),
             (

@@ -49,7 +49,6 @@ mod processor;
 mod producer;
 #[cfg(test)]
 mod tests;
-mod typed;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
@@ -59,7 +58,6 @@ pub use consumer::{Consumer, ConsumerBuilder};
 pub use outbox::{Acceptance, Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};
-pub use typed::{TypedConsumer, TypedConsumerBuilder};
 
 use crate::{
     Error, ErrorKind, Result,

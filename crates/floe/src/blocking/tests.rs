@@ -5,8 +5,8 @@ use std::{thread, time::Duration};
 use super::{Client, OutboxBuilder};
 use crate::{
     ErrorKind, Record, RetryPolicy, TopicSpec,
-    consumer::{CommitPolicy, StartAt},
-    payload::{OnUndecodable, Text},
+    consumer::{CommitPolicy, OnUndecodable, StartAt},
+    payload::Text,
 };
 
 fn client() -> Client {
@@ -180,7 +180,7 @@ fn values_go_in_and_out() {
     assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [0, 1]);
     let chunk = inbox.next_chunk(10, Duration::from_secs(60)).unwrap();
     assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [3, 4]);
-    assert_eq!(inbox.undecodable(), 1);
+    assert_eq!(inbox.inner().undecodable(), 1);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn offsets_of_values_are_committed_and_seek_moves_them() {
     assert_eq!(inbox.next_within(Duration::from_secs(60)).unwrap().unwrap().value, "b");
     inbox.seek(0, StartAt::Beginning).unwrap();
     assert_eq!(inbox.next_chunk(2, Duration::from_secs(60)).unwrap().len(), 2);
-    assert_eq!(inbox.raw().position(0), Some(2));
+    assert_eq!(inbox.inner().position(0), Some(2));
 }
 
 #[test]

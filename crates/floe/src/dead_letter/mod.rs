@@ -46,7 +46,7 @@ const MAX_TEXT: usize = 1024;
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> floe::Result<()> {
-/// use floe::{Client, TopicSpec, consumer::StartAt, dead_letter::DeadLetter, payload::OnUndecodable};
+/// use floe::{Client, TopicSpec, consumer::{OnUndecodable, StartAt}, dead_letter::DeadLetter};
 ///
 /// let client = Client::connect("memory:").await?;
 /// client.admin().create_topic(TopicSpec::new("counts")).await?;

@@ -1,4 +1,4 @@
-//! Macros for builders: the methods that choose a codec, and the settings that a blocking builder passes on.
+//! The methods of builders that choose a codec.
 
 /// Defines the methods that choose a codec of floe, for a builder whose method `payload` changes its parameter.
 macro_rules! formats {
@@ -27,28 +27,4 @@ macro_rules! formats {
     };
 }
 
-/// The settings of [`crate::consumer::ConsumerBuilder`] for a builder that holds one in `self.inner`.
-macro_rules! forward_consumer_settings {
-    () => {
-        crate::blocking::macros::settings! { crate::consumer::ConsumerBuilder:
-            from(start: crate::consumer::StartAt);
-            partition(partition: u32);
-            partitions(partitions: impl IntoIterator<Item = u32>);
-            group(group: impl Into<std::sync::Arc<str>>);
-            commit(policy: crate::consumer::CommitPolicy);
-            ack_mode(mode: crate::consumer::AckMode);
-            prefetch_bytes(bytes: usize);
-            prefetch_records(records: usize);
-            fetch_bytes(bytes: usize);
-            isolation(isolation: crate::engine::Isolation);
-            stop_at_end();
-            rate_limit(records_per_second: std::num::NonZeroU32);
-            reconnect(policy: crate::RetryPolicy);
-            on_gap(policy: crate::consumer::GapPolicy);
-            mirror(cluster: impl Into<std::sync::Arc<str>>);
-            smartmodule(module: crate::SmartModule);
-        }
-    };
-}
-
-pub(crate) use {formats, forward_consumer_settings};
+pub(crate) use formats;

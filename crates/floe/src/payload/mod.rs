@@ -30,9 +30,9 @@
 //! ```
 //!
 //! A record that does not decode is one error with its coordinates, and the records after it are still read; see
-//! [`OnUndecodable`].
+//! [`OnUndecodable`](crate::consumer::OnUndecodable).
 
-mod consumer;
+mod decode;
 mod encode;
 pub(crate) mod forward;
 mod json;
@@ -40,17 +40,15 @@ mod json;
 mod message_pack;
 #[cfg(test)]
 mod tests;
-mod undecodable;
 
 use bytes::Bytes;
 
-pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
+pub use decode::{DecodeFailure, RecordDecoder};
 pub use encode::RecordEncoder;
-pub(crate) use forward::{formats, forward_consumer_settings};
+pub(crate) use forward::formats;
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
-pub use undecodable::Undecodable;
 
 use crate::{Error, ErrorKind, Record, Result};
 
