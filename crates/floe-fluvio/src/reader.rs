@@ -429,6 +429,7 @@ impl StreamReader {
     fn acknowledge(&mut self, stream_id: u32) {
         let limit = self.spu.server.settings().request_timeout;
         self.learn_silence();
+        floe_core::invariant!(self.stream.is_some(), "a slice of {} came without a stream", self.at.source);
         let Some(stream) = &mut self.stream else { return };
         stream.was_acknowledged = true;
         let request =

@@ -138,7 +138,9 @@ impl Drop for ConnectionUse {
     fn drop(&mut self) {
         let mut connections = self.pool.0.lock();
         let open = &mut connections.open;
-        let Some(at) = open.iter().position(|connection| connection.number == self.number) else { return };
+        let at = open.iter().position(|connection| connection.number == self.number);
+        floe_core::invariant!(at.is_some(), "a connection with readers left the pool");
+        let Some(at) = at else { return };
         let Some(connection) = open.get_mut(at) else { return };
         connection.readers -= 1;
         connection.orphaned += 1;

@@ -212,16 +212,14 @@ impl AppendTask {
             match (outcome, append.epoch.check()) {
                 // Stored behind one of its epoch that failed: the producer resends both in order, and readers drop the
                 // duplicate.
-                (EntryOutcome::Stored, Err(refused)) if failed => {
-                    append.fail(refused.with_effect(Effect::Unknown));
-                }
-                (EntryOutcome::Stored, _) => append.succeed(),
+                (EntryOutcome::Stored, Err(refused)) => append.fail(refused.with_effect(Effect::Unknown)),
+                (EntryOutcome::Stored, Ok(())) => append.succeed(),
                 (EntryOutcome::Failed(error), _) => {
                     failed = true;
                     append.fail(error);
                 }
                 (EntryOutcome::NotSent, Err(refused)) => append.fail(refused),
-                // One that failed left the group, so the rest is not sent again and again.
+                // Each round removes the append that failed, so this ends.
                 (EntryOutcome::NotSent, Ok(())) if failed => not_sent.push(append),
                 (EntryOutcome::NotSent, Ok(())) => append.fail(no_connection()),
             }

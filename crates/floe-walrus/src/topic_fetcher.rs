@@ -259,7 +259,9 @@ impl TopicFetcher {
         let mut next = Some(first);
         let mut outcome = Ok(());
         while let Some(reply) = next.take() {
-            let Some(pending) = state.pending.pop_front() else { break };
+            let pending = state.pending.pop_front();
+            floe_core::invariant!(pending.is_some(), "a reply for {} came without a request", self.topic);
+            let Some(pending) = pending else { break };
             outcome = self.process_reply(state, &pending, reply, &mut texts);
             if outcome.is_err() {
                 break;
