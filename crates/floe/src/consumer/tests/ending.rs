@@ -117,7 +117,7 @@ async fn an_unreachable_end_is_an_error() {
     assert_eq!(offsets(&mut consumer, 9).await.len(), 9);
     let error = next_error(&mut consumer).await;
     assert_eq!(error.kind(), ErrorKind::RequestTimeout);
-    assert!(error.to_string().contains("offset 9") && error.to_string().contains("to 10"), "{error}");
+    assert!(error.to_string().contains("offset 9") && error.to_string().contains("ends at 10"), "{error}");
     assert_eq!((began.elapsed().as_secs(), engine.opened_at().len()), (60, 2));
     assert!(consumer.try_next().await.unwrap().is_none());
 

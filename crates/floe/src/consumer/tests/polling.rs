@@ -141,5 +141,5 @@ async fn debug_shows_positions() {
     let mut consumer = from_beginning(&ten().await).group("g").start().await.unwrap();
     offsets(&mut consumer, 4).await;
     let text = format!("{consumer:?}");
-    assert_eq!(text, r#"Consumer { topic: Some("orders"), group: Some("g"), positions: [(0, 4)], .. }"#);
+    assert_eq!(text, r#"Consumer { topic: "orders", group: Some("g"), positions: [(0, 4)], .. }"#);
 }
