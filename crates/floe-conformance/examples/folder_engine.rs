@@ -18,13 +18,13 @@ use std::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-        NodeHealth, ReadRequest, Start, Watermarks,
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, EncodedBatch, Engine,
+        EngineInfo, Health, NodeHealth, ReadRequest, Start, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
 use floe_conformance::{Target, run_suite};
-use floe_wire::batch::{EncodedBatch, Split};
+use floe_wire::batch::Split;
 use futures_util::{
     StreamExt as _,
     future::BoxFuture,

@@ -155,7 +155,7 @@ where
         let opening = open();
         Box::pin(async move {
             let engine = opening.await?;
-            Ok(Connection { client: Client::over(Arc::clone(&engine)), engine })
+            Ok(Connection { client: Client::from_engine(Arc::clone(&engine)), engine })
         })
     })
 }

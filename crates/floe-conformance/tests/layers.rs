@@ -15,12 +15,12 @@ conformance_tests!(
 conformance_tests!(
     every_layer,
     Target::configured("memory:", |client| {
-        let many = NonZeroU32::new(1_000_000);
+        let many = NonZeroU32::new(1_000_000).unwrap();
         client
             .retry(RetryPolicy::calls())
             .breaker(BreakerPolicy::default())
             .attempt_timeout(Duration::from_secs(60))
-            .limits(Limits { concurrency: many, rate: many, burst: None })
+            .limits(Limits::default().concurrency(many).rate(many))
     })
 );
 conformance_tests!(embedded, Target::embedded_configured("", |client| client.layer(PassThrough)));

@@ -113,7 +113,7 @@ impl TcpDial {
         let mut last = None;
         for address in addresses {
             match self.connect_to(address).await {
-                Ok(stream) if self.quick_ack => return Ok(platform::quick_ack(stream)),
+                Ok(stream) if self.quick_ack => return Ok(Box::new(platform::quick_ack(stream))),
                 Ok(stream) => return Ok(Box::new(stream)),
                 Err(error) => last = Some(error),
             }

@@ -31,6 +31,7 @@ pub mod retry;
 pub mod simulation;
 pub mod smartmodule;
 pub mod topic;
+mod topic_name;
 pub mod units;
 pub mod url;
 

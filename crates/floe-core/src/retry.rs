@@ -17,12 +17,13 @@ use crate::{Effect, Error, ErrorKind, Operation, Result, random};
 /// use std::time::Duration;
 /// use floe_core::RetryPolicy;
 ///
-/// let policy = RetryPolicy { max_attempts: Some(10), ..RetryPolicy::default() };
+/// let policy = RetryPolicy::default().max_attempts(10);
 /// assert_eq!(policy.upper_bound(1), Duration::from_millis(100));
 /// assert_eq!(policy.upper_bound(3), Duration::from_millis(400));
 /// assert_eq!(policy.upper_bound(40), Duration::from_secs(5));
 /// ```
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct RetryPolicy {
     /// Largest number of attempts, the first included. Default: `None`, no limit.
     pub max_attempts: Option<u32>,
@@ -52,16 +53,51 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// For single calls, such as describing a topic: 3 attempts within 30 seconds.
+    /// Returns the policy for single calls, such as describing a topic: 3 attempts within 30 seconds.
     #[must_use]
     pub fn calls() -> Self {
         Self { max_attempts: Some(3), deadline: Some(Duration::from_secs(30)), ..Self::default() }
     }
 
-    /// One attempt, no retries.
+    /// Returns the policy of one attempt, without retries.
     #[must_use]
     pub fn never() -> Self {
         Self { max_attempts: Some(1), ..Self::default() }
+    }
+
+    /// Sets the largest number of attempts, the first included; `None` for no limit.
+    #[must_use]
+    pub fn max_attempts(mut self, attempts: impl Into<Option<u32>>) -> Self {
+        self.max_attempts = attempts.into();
+        self
+    }
+
+    /// Sets the upper bound of the wait after the first failure.
+    #[must_use]
+    pub fn first_delay(mut self, delay: Duration) -> Self {
+        self.first_delay = delay;
+        self
+    }
+
+    /// Sets the factor by which the upper bound grows with every further failure; at least 1.
+    #[must_use]
+    pub fn multiplier(mut self, factor: f64) -> Self {
+        self.multiplier = factor;
+        self
+    }
+
+    /// Sets the largest upper bound.
+    #[must_use]
+    pub fn max_delay(mut self, delay: Duration) -> Self {
+        self.max_delay = delay;
+        self
+    }
+
+    /// Sets the deadline for all attempts together, the waits included; `None` for no limit.
+    #[must_use]
+    pub fn deadline(mut self, deadline: impl Into<Option<Duration>>) -> Self {
+        self.deadline = deadline.into();
+        self
     }
 
     /// Lets `predicate` decide which errors are retried.

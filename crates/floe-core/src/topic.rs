@@ -2,104 +2,42 @@
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
+pub use crate::topic_name::{Topic, TopicPartition};
 use crate::{Error, ErrorKind, Result, units::parse_duration};
 
 /// Longest topic name in bytes (Fluvio 0.18).
 pub const MAX_NAME_LEN: usize = 63;
 
-/// Name of a topic. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Topic(Arc<str>);
-
 impl Topic {
-    /// The name as text.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// The name as shared text, without a copy.
-    #[must_use]
-    pub fn shared(&self) -> Arc<str> {
-        Arc::clone(&self.0)
-    }
-
     /// Checks the rules for a new topic: 1 to 63 bytes, `a-z`, `0-9` and `-`, no `-` at either end. They are Fluvio's
     /// rules and hold on every engine, so that a topic can move.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidCommand`] that names the broken rule.
     pub fn validate(&self) -> Result<()> {
-        let problem = if self.0.is_empty() {
+        let problem = if self.as_str().is_empty() {
             "is empty"
-        } else if self.0.len() > MAX_NAME_LEN {
+        } else if self.as_str().len() > MAX_NAME_LEN {
             "is longer than 63 bytes"
-        } else if self.0.starts_with('-') || self.0.ends_with('-') {
+        } else if self.as_str().starts_with('-') || self.as_str().ends_with('-') {
             "starts or ends with '-'"
-        } else if !self.0.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
+        } else if !self.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             "has characters other than a-z, 0-9 and '-'"
         } else {
             return Ok(());
         };
         Err(Error::new(
             ErrorKind::InvalidCommand,
-            format!("topic name {:?} {problem}: use 1 to 63 of a-z, 0-9 and '-', not at the ends", &*self.0),
+            format!(
+                "topic name {:?} {problem}: use 1 to 63 of a-z, 0-9 and '-', not at the ends",
+                self.as_str()
+            ),
         ))
     }
-
-    /// One partition of this topic.
-    #[must_use]
-    pub fn partition(&self, partition: u32) -> TopicPartition {
-        TopicPartition { topic: self.clone(), partition }
-    }
 }
 
-impl fmt::Display for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Topic {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", &*self.0)
-    }
-}
-
-impl From<&str> for Topic {
-    fn from(name: &str) -> Self {
-        Self(Arc::from(name))
-    }
-}
-
-impl From<String> for Topic {
-    fn from(name: String) -> Self {
-        Self(Arc::from(name))
-    }
-}
-
-impl From<&Self> for Topic {
-    fn from(topic: &Self) -> Self {
-        topic.clone()
-    }
-}
-
-/// One partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TopicPartition {
-    /// The topic.
-    pub topic: Topic,
-    /// Number of the partition, from 0.
-    pub partition: u32,
-}
-
-impl fmt::Display for TopicPartition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.topic, self.partition)
-    }
-}
-
-/// When an append to the embedded log is acknowledged.
+/// When an append to the embedded log is acknowledged. Matching is exhaustive: these are the guarantees that a file
+/// system offers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
     /// After the operating system has the bytes: survives the death of the process, not a power loss.
@@ -163,7 +101,7 @@ pub struct TopicSpec {
 }
 
 impl TopicSpec {
-    /// A topic with one partition and the engine's defaults.
+    /// Creates a topic with one partition and the engine's defaults.
     #[must_use]
     pub fn new(name: impl Into<Topic>) -> Self {
         Self {
@@ -253,7 +191,7 @@ pub struct TopicInfo {
 }
 
 impl TopicInfo {
-    /// A topic of which only the name and the number of partitions are known.
+    /// Creates a description from the name and the number of partitions.
     #[must_use]
     pub fn new(name: impl Into<Topic>, partitions: u32) -> Self {
         Self {

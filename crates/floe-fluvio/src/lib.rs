@@ -76,8 +76,7 @@ use crate::tls::Tls;
 /// Topics in a Fluvio cluster. Cheap to clone; all clones share their connections.
 ///
 /// Applications reach it through `floe::Client`. Opened directly, it gives access to the [administration](FluvioAdmin) of
-/// Fluvio clusters;
-/// `floe::Client::over` wraps it in a client.
+/// Fluvio clusters; `floe::Client::from_engine` wraps it in a client.
 #[derive(Clone)]
 pub struct FluvioEngine {
     inner: Arc<EngineShared>,

@@ -50,7 +50,7 @@ pub(crate) async fn main() -> Outcome {
         println!("trusted: data server {} is {:?}", spu.spec.id, spu.status);
     }
     // The engine inside a client.
-    let client = Client::over(Arc::new(cluster));
+    let client = Client::from_engine(Arc::new(cluster));
     println!("topics: {}", client.admin().topics().await?.len());
     client.close().await?;
 

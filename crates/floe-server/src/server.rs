@@ -135,7 +135,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     };
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
     forget_lost_topics(&registry, &catalog).map_err(refuse)?;
-    let client = options.client.clone().unwrap_or_else(|| Client::over(Arc::clone(&engine)));
+    let client = options.client.clone().unwrap_or_else(|| Client::from_engine(Arc::clone(&engine)));
     let smartmodules =
         SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
     Ok(Arc::new(Node {

@@ -26,7 +26,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 async fn serve(disk: FaultyDisk) -> TestServer {
     let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk))).unwrap();
     let engine = EmbeddedEngine::over(store, "test".to_owned());
-    TestServer::over(Client::over(Arc::new(engine)), ServeOptions::default()).await.unwrap()
+    TestServer::over(Client::from_engine(Arc::new(engine)), ServeOptions::default()).await.unwrap()
 }
 
 /// Connects floe's own client to the server.
@@ -36,7 +36,7 @@ async fn client(server: &TestServer) -> Client {
 
 /// Starts a producer that reports every failure without a retry.
 async fn impatient(client: &Client, topic: &str) -> Producer {
-    let once = RetryPolicy { max_attempts: Some(1), ..RetryPolicy::default() };
+    let once = RetryPolicy::default().max_attempts(1);
     client.producer(topic).retries(once).start().await.unwrap()
 }
 
@@ -127,7 +127,7 @@ async fn retrying_producer_waits_for_space() {
     let server = serve(disk.clone()).await;
     let client = client(&server).await;
     client.admin().create_topic(TopicSpec::new("t")).await.unwrap();
-    let policy = RetryPolicy { first_delay: Duration::from_millis(1), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().first_delay(Duration::from_millis(1));
     let producer = client.producer("t").retries(policy).timeout(LIMIT).start().await.unwrap();
     producer.send("first").await.unwrap();
     // The disk has space again after the third attempt.

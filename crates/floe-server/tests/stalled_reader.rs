@@ -81,7 +81,7 @@ async fn stalled_consumer_stops_at_its_prefetch_limit() {
     let url = format!("fluvio://{}", server.fluvio_address());
     let counting = Counting::default();
     let engine = FluvioEngine::connect_over(&url, Arc::new(counting.clone())).await.unwrap();
-    let client = Client::over(Arc::new(engine));
+    let client = Client::from_engine(Arc::new(engine));
     let builder = client.consumer("backlog").from(StartAt::Beginning);
     let mut stalled = builder.prefetch_bytes(PREFETCH).fetch_bytes(FETCH).start().await.unwrap();
     stalled.try_next().await.unwrap().unwrap();

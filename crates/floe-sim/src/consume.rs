@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     Client, Consumer, Message,
-    consumer::{Finish, StartAt},
+    consumer::{AckMode, StartAt},
 };
 use tokio::{
     sync::watch,
@@ -198,7 +198,7 @@ impl Grouped {
                 return Ok(Incarnation::Crashed);
             }
             self.handled.record(self.group, partition, offset);
-            if plan.finish == Finish::OnAck {
+            if plan.ack_mode == AckMode::Explicit {
                 message.ack();
             }
             if is_new {
@@ -220,7 +220,7 @@ impl Grouped {
                 .group(self.group)
                 .from(StartAt::StoredOrBeginning)
                 .commit(self.plan.commit)
-                .finish(self.plan.finish)
+                .ack_mode(self.plan.ack_mode)
         })
         .await
     }

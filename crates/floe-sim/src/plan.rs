@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floe::{
     Codec,
-    consumer::{CommitPolicy, Finish},
+    consumer::{AckMode, CommitPolicy},
 };
 
 use crate::{network::NetworkConditions, rng::Rng};
@@ -55,7 +55,7 @@ pub struct GroupPlan {
     /// Commit policy.
     pub commit: CommitPolicy,
     /// Acknowledgement mode.
-    pub finish: Finish,
+    pub ack_mode: AckMode,
     /// Maximum time to handle a record, in milliseconds.
     pub pause: u64,
     /// Crashes per thousand records.
@@ -143,7 +143,7 @@ impl GroupPlan {
                 CommitPolicy::Interval(Duration::from_millis(100)),
                 CommitPolicy::Interval(Duration::from_secs(5)),
             ]),
-            finish: rng.pick(&[Finish::OnNext, Finish::OnAck]),
+            ack_mode: rng.pick(&[AckMode::Auto, AckMode::Explicit]),
             pause: rng.pick(&[0, 20, 300]),
             crashes: rng.pick(&[0, 20, 100]),
         }

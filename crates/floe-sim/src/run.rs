@@ -347,7 +347,7 @@ impl Run {
                         .retry(RetryPolicy::calls())
                         .breaker(BreakerPolicy::default())
                         .attempt_timeout(Duration::from_secs(25))
-                        .over(engine);
+                        .from_engine(engine);
                     return client.map_err(|error| error.to_string());
                 }
                 Ok(Err(error)) if error.is_retriable() && begun.elapsed() < CONNECT => {

@@ -78,7 +78,7 @@ const MAX_PLAIN_BATCH: usize = 64 * 1024;
 const MAX_IDLE_TOPICS: usize = 1024;
 
 /// Topics in a cluster of distributed Walrus nodes. Connect with `floe::Client::connect`, or with
-/// [`WalrusEngine::connect_with`] and `floe::Client::over` to supply a dialler.
+/// [`WalrusEngine::connect_with`] and `floe::Client::from_engine` to supply a dialler.
 pub struct WalrusEngine {
     cluster: Arc<Cluster>,
     options: Arc<Options>,

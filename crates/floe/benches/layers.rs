@@ -43,7 +43,7 @@ async fn bare() -> SharedEngine {
 }
 
 fn plenty() -> Limits {
-    Limits { concurrency: NonZeroU32::new(1000), ..Limits::default() }
+    Limits::default().concurrency(NonZeroU32::new(1000).unwrap())
 }
 
 /// A client with nothing that can be left out, and one with everything that engines on the network get.
@@ -54,7 +54,7 @@ fn client(engine: SharedEngine, everything: bool) -> Client {
     } else {
         builder.telemetry(TelemetryOptions::off())
     };
-    builder.over(engine).unwrap()
+    builder.from_engine(engine).unwrap()
 }
 
 const VARIANTS: [&str; 7] =

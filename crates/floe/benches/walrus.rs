@@ -28,7 +28,7 @@ async fn main() -> floe::Result<()> {
     let size: usize = args.next().and_then(|size| size.parse().ok()).unwrap_or(100);
     let codec: Codec = args.next().and_then(|codec| codec.parse().ok()).unwrap_or_default();
     let engine = Arc::new(WalrusEngine::connect(&url.parse()?).await?);
-    let client = Client::over(engine.clone());
+    let client = Client::from_engine(engine.clone());
     let topic = format!("bench-{}", std::process::id());
     client.admin().create_topic(TopicSpec::new(topic.as_str())).await?;
 

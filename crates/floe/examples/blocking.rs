@@ -2,7 +2,7 @@
 //!
 //! `cargo run -p floe --example blocking`
 
-use floe::{ErrorKind, Record, TopicSpec, blocking::Client, consumer::StartAt};
+use floe::{Record, TopicSpec, blocking::Client, consumer::StartAt};
 use serde::{Deserialize, Serialize};
 
 #[derive(Serialize, Deserialize)]
@@ -15,10 +15,7 @@ struct Order {
 pub fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url)?;
-    match client.create_topic(TopicSpec::new("plain-orders")) {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-        _ => {}
-    }
+    client.ensure_topic(TopicSpec::new("plain-orders"))?;
 
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..4)

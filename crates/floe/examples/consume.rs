@@ -2,7 +2,10 @@
 //!
 //! `cargo run -p floe --example consume`
 
-use floe::{Client, ErrorKind, TopicSpec, consumer::StartAt, payload::Undecodable};
+use floe::{
+    Client, TopicSpec,
+    consumer::{StartAt, Undecodable},
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -16,10 +19,7 @@ struct Order {
 pub async fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url).await?;
-    match client.admin().create_topic(TopicSpec::new("typed-orders")).await {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-        _ => {}
-    }
+    client.admin().ensure_topic(TopicSpec::new("typed-orders")).await?;
 
     let orders = client.producer("typed-orders").json::<Order>().start().await?;
     orders.send(Order { item: "tea".to_owned(), count: 2 }).await?;

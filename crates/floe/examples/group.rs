@@ -4,17 +4,14 @@
 
 use std::time::Duration;
 
-use floe::{Client, ErrorKind, TopicSpec, consumer::Finish};
+use floe::{Client, TopicSpec, consumer::AckMode};
 
 /// Reads half of the records, "restarts", and reads the rest.
 #[tokio::main]
 pub async fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url).await?;
-    match client.admin().create_topic(TopicSpec::new("group-orders").partitions(2)).await {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-        _ => {}
-    }
+    client.admin().ensure_topic(TopicSpec::new("group-orders").partitions(2)).await?;
     let orders = client.producer("group-orders").start().await?;
     orders.send_all((0..100).map(|number| format!("order {number}"))).await?;
 
@@ -28,8 +25,13 @@ pub async fn main() -> floe::Result<()> {
     println!("the first run handled {seen} orders");
 
     // The second one handles several at once; stored offsets follow the oldest that is not done.
-    let mut second =
-        client.consumer("group-orders").group("billing").finish(Finish::OnAck).stop_at_end().start().await?;
+    let mut second = client
+        .consumer("group-orders")
+        .group("billing")
+        .ack_mode(AckMode::Explicit)
+        .stop_at_end()
+        .start()
+        .await?;
     let waiting = second.lag().await?;
     second
         .handle_each(8, async |order| {

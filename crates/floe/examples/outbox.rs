@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use floe::{
-    Client, ErrorKind, Record, TopicSpec,
+    Client, Record, TopicSpec,
     outbox::{OutboxBuilder, WhenOutboxFull},
 };
 
@@ -31,10 +31,7 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // The next run finds a cluster.
     let client = Client::connect(&url).await?;
-    match client.admin().create_topic(TopicSpec::new("outbox-orders").partitions(3)).await {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error.into()),
-        _ => {}
-    }
+    client.admin().ensure_topic(TopicSpec::new("outbox-orders").partitions(3)).await?;
     let outbox = client.producer("outbox-orders").outbox(&path).start().await?;
     outbox.send("one more").await?;
     outbox.drained().await?;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use floe::{
-    Client, ErrorKind, Record, RetryPolicy, TopicSpec,
+    Client, Record, RetryPolicy, TopicSpec,
     consumer::StartAt,
     dead_letter::DeadLetter,
     processor::{DeadLetters, Failure},
@@ -30,10 +30,7 @@ pub async fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url).await?;
     for topic in ["shop-orders", "shop-invoices"] {
-        match client.admin().create_topic(TopicSpec::new(topic).partitions(3)).await {
-            Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-            _ => {}
-        }
+        client.admin().ensure_topic(TopicSpec::new(topic).partitions(3)).await?;
     }
     let orders = client.producer("shop-orders").json::<Order>().start().await?;
     for number in 0..20 {
@@ -47,7 +44,7 @@ pub async fn main() -> floe::Result<()> {
         .json::<Order, Invoice>()
         .concurrency(8)
         .handler_timeout(Duration::from_secs(10))
-        .retries(RetryPolicy { max_attempts: Some(3), ..RetryPolicy::default() })
+        .retries(RetryPolicy::default().max_attempts(3))
         .dead_letters(DeadLetters::Topic("shop-orders-dead".into()))
         .map(async |order| {
             let price = match order.value.item.as_str() {

@@ -5,17 +5,14 @@
 
 use std::time::Duration;
 
-use floe::{Client, Codec, ErrorKind, Record, TopicSpec};
+use floe::{Client, Codec, Record, TopicSpec};
 
 /// Sends and prints where each order is.
 #[tokio::main]
 pub async fn main() -> floe::Result<()> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let client = Client::connect(&url).await?;
-    match client.admin().create_topic(TopicSpec::new("orders").partitions(3)).await {
-        Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => return Err(error),
-        _ => {}
-    }
+    client.admin().ensure_topic(TopicSpec::new("orders").partitions(3)).await?;
 
     let orders =
         client.producer("orders").linger(Duration::from_millis(2)).compression(Codec::Lz4).start().await?;

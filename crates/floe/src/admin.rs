@@ -1,28 +1,30 @@
-//! Topics: create, delete, list, describe, watch; and stored consumer offsets.
+//! Administration: topics (create, delete, list, describe, watch) and stored consumer offsets.
 
 use std::sync::Arc;
 
 use futures_util::stream::{self, BoxStream, StreamExt};
 
 use crate::{
-    Client, Error, ErrorKind, Result,
+    Error, ErrorKind, Result,
+    client_core::ClientCore,
     engine::{CommittedOffset, Watermarks},
     topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
-/// Administration of an engine; from [`Client::admin`].
+/// Administration of an engine; from [`Client::admin`](crate::Client::admin).
 #[derive(Debug, Clone)]
 pub struct Admin {
-    client: Client,
+    client: ClientCore,
 }
 
-/// How many partitions [`Admin::describe`] asks about at a time.
+/// Concurrent lookups of [`Admin::describe`].
 const DESCRIBED_AT_ONCE: usize = 32;
 
 /// A topic with the state of its partitions.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct TopicDescription {
-    /// What the topic is like.
+    /// Name, partitions and settings of the topic.
     pub info: TopicInfo,
     /// Its partitions in order; empty where the engine has no offsets.
     pub partitions: Vec<PartitionDescription>,
@@ -30,15 +32,16 @@ pub struct TopicDescription {
 
 /// The state of one partition.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PartitionDescription {
     /// Number of the partition.
     pub partition: u32,
-    /// First and next offset, and size; or why this partition cannot say, as with damaged data or without a leader.
+    /// First and next offset, and size; or why they are unavailable, such as damaged data or a missing leader.
     pub watermarks: Result<Watermarks>,
 }
 
 impl Admin {
-    pub(crate) fn new(client: Client) -> Self {
+    pub(crate) fn new(client: ClientCore) -> Self {
         Self { client }
     }
 
@@ -56,13 +59,34 @@ impl Admin {
         self.client.engine().create_topic(spec).await
     }
 
-    /// Gives a topic more partitions, up to `total` of them. Records can be sent to them as soon as this returns;
-    /// producers that were started before take them up within 5 minutes, or when a record is sent to one by its number,
-    /// and consumers of all partitions as soon as they hear of it. Asking for as many as there are is success, so the call
-    /// can be repeated.
+    /// Creates a topic unless it exists. Returns whether this call created it. Idempotent; a topic that exists keeps its
+    /// partitions and settings, whatever `spec` says.
     ///
-    /// The records that are there stay where they are, so a key may from now on go to another partition than its
-    /// earlier records.
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// let client = floe::Client::connect("memory:").await?;
+    /// assert!(client.admin().ensure_topic(floe::TopicSpec::new("orders")).await?);
+    /// assert!(!client.admin().ensure_topic(floe::TopicSpec::new("orders")).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Admin::create_topic`], except [`ErrorKind::TopicAlreadyExists`].
+    pub async fn ensure_topic(&self, spec: TopicSpec) -> Result<bool> {
+        match self.create_topic(spec).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Raises the number of partitions of a topic to `total`. Idempotent. Records can be sent to the new partitions as soon
+    /// as this returns. Running producers use them within 5 minutes, or when a record names one; consumers of all
+    /// partitions read them once the engine announces them.
+    ///
+    /// Existing records stay where they are, so later records of a key may go to another partition than earlier ones.
     ///
     /// ```
     /// # #[tokio::main(flavor = "current_thread")]
@@ -76,7 +100,7 @@ impl Admin {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] for fewer than there are, or more than [`MAX_PARTITIONS`];
+    /// [`ErrorKind::InvalidCommand`] for fewer than the topic has, or more than [`MAX_PARTITIONS`];
     /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::Unsupported`] where topics have one partition.
     pub async fn add_partitions(&self, name: impl Into<Topic>, total: u32) -> Result<()> {
         let (name, info) = (name.into(), self.client.info());
@@ -102,7 +126,7 @@ impl Admin {
         self.client.engine().delete_topic(name.into()).await
     }
 
-    /// All topics, ordered by name.
+    /// Lists all topics, ordered by name.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine cannot list.
@@ -111,7 +135,7 @@ impl Admin {
         self.client.engine().topics().await
     }
 
-    /// One topic without the state of its partitions.
+    /// Returns one topic, without the state of its partitions.
     ///
     /// # Errors
     /// [`ErrorKind::TopicNotFound`].
@@ -119,8 +143,8 @@ impl Admin {
         self.client.engine().topic(name.into()).await
     }
 
-    /// One topic with watermarks and sizes of its partitions. A partition that cannot be asked says why in its place
-    /// and hides nothing of the others.
+    /// Returns one topic with the watermarks and sizes of its partitions. A partition whose lookup fails carries its error
+    /// and does not affect the others.
     ///
     /// # Errors
     /// [`ErrorKind::TopicNotFound`], also if the topic is deleted meanwhile.
@@ -147,7 +171,7 @@ impl Admin {
         }
     }
 
-    /// First and next offset of one partition.
+    /// Returns the first and next offset of one partition.
     ///
     /// # Errors
     /// [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`]; [`ErrorKind::Unsupported`] where the engine has
@@ -160,7 +184,7 @@ impl Admin {
         self.client.engine().watermarks(at).await
     }
 
-    /// The topics now, as [`TopicEvent::Updated`], then every change to them.
+    /// Streams the current topics as [`TopicEvent::Updated`], then all changes to them.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine cannot list topics.
@@ -169,7 +193,7 @@ impl Admin {
         self.client.engine().watch().await
     }
 
-    /// Stored offsets of one group, or of all groups.
+    /// Lists the stored offsets of one group, or of all groups.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine stores no offsets.
@@ -178,7 +202,7 @@ impl Admin {
         self.client.engine().list_committed(group.map(Arc::from)).await
     }
 
-    /// Stores the offset of the next record that a group shall read.
+    /// Stores the offset of the next record that a group reads.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine stores no offsets; [`ErrorKind::OffsetOutOfRange`] outside the
@@ -197,7 +221,7 @@ impl Admin {
         self.client.engine().commit(Arc::from(group), vec![(at, next)]).await
     }
 
-    /// Forgets the stored offset of a group. Forgetting what is not there is success.
+    /// Deletes the stored offset of a group. Idempotent.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] where the engine stores no offsets.

@@ -7,12 +7,19 @@
 use std::sync::Arc;
 
 pub use floe_core::engine::*;
+pub use floe_core::operation::{Operation, OperationKind, OperationTarget};
 #[cfg(feature = "embedded")]
 pub use floe_embedded::EmbeddedEngine;
 #[cfg(feature = "fluvio")]
 pub use floe_fluvio::{self as fluvio, FluvioEngine};
 #[cfg(feature = "walrus")]
 pub use floe_walrus::{WalrusEngine, WalrusStats};
+/// Encoded batches, which engines store and hand out unchanged. The re-export spares an engine a dependency on
+/// `floe-wire`.
+pub use floe_wire::{
+    WireError,
+    batch::{self, EncodedBatch},
+};
 
 use crate::{
     Error, ErrorKind, Result,
@@ -28,6 +35,16 @@ pub(crate) struct OpenedEngine {
     pub(crate) fluvio: Option<fluvio::FluvioAdmin>,
 }
 
+impl OpenedEngine {
+    pub(crate) fn new(engine: SharedEngine) -> Self {
+        Self {
+            engine,
+            #[cfg(feature = "fluvio")]
+            fluvio: None,
+        }
+    }
+}
+
 /// Opens the engine that a URL names. `dial` wraps the dialler of engines on the network.
 pub(crate) async fn open(
     url: &EngineUrl,
@@ -37,7 +54,9 @@ pub(crate) async fn open(
     let _ = &dial;
     match url.scheme {
         #[cfg(feature = "embedded")]
-        Scheme::Embedded | Scheme::Memory => Ok(opened(EmbeddedEngine::open(url).await?)),
+        Scheme::Embedded | Scheme::Memory => {
+            Ok(OpenedEngine::new(Arc::new(EmbeddedEngine::open(url).await?)))
+        }
         #[cfg(feature = "fluvio")]
         Scheme::Fluvio | Scheme::FluvioTls => {
             let engine = FluvioEngine::open(url, dial(FluvioEngine::tcp())).await?;
@@ -45,18 +64,12 @@ pub(crate) async fn open(
             Ok(OpenedEngine { engine: Arc::new(engine), fluvio })
         }
         #[cfg(feature = "walrus")]
-        Scheme::Walrus => Ok(opened(WalrusEngine::connect_with(url, dial(WalrusEngine::tcp())).await?)),
+        Scheme::Walrus => {
+            let engine = WalrusEngine::connect_with(url, dial(WalrusEngine::tcp())).await?;
+            Ok(OpenedEngine::new(Arc::new(engine)))
+        }
         #[allow(unreachable_patterns, reason = "reachable in builds without one of the engines")]
         scheme => Err(not_compiled_in(scheme)),
-    }
-}
-
-#[cfg(any(feature = "embedded", feature = "walrus"))]
-fn opened(engine: impl Engine) -> OpenedEngine {
-    OpenedEngine {
-        engine: Arc::new(engine),
-        #[cfg(feature = "fluvio")]
-        fluvio: None,
     }
 }
 

@@ -1,14 +1,6 @@
-//! How a client is: the engine and its servers, queues, breakers.
+//! Health of a client: the engine and its servers, queues, breakers.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
-
-use tokio::time::Instant;
+use std::time::Duration;
 
 pub use crate::engine::NodeHealth;
 use crate::{
@@ -17,19 +9,20 @@ use crate::{
     topic::Topic,
 };
 
-/// How it is in one word. The order is from good to bad.
+/// Overall status, ordered from good to bad. Matching is exhaustive: the values are those of the health-check response
+/// draft for HTTP APIs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
-    /// It works.
+    /// The client works.
     Pass,
-    /// It works, and something needs a look.
+    /// The client works, with findings that need attention.
     Warn,
-    /// It does not work.
+    /// The client does not work.
     Fail,
 }
 
 impl Status {
-    /// The word that machines read: `pass`, `warn` or `fail`.
+    /// Returns the machine-readable word: `pass`, `warn` or `fail`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -40,15 +33,15 @@ impl Status {
     }
 }
 
-/// What waits in a producer.
+/// Use of a producer's buffer memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueHealth {
-    /// The topic it writes to.
+    /// Topic of the producer.
     pub topic: Topic,
-    /// Bytes that wait for their acknowledgement.
+    /// Bytes of buffered and unacknowledged records.
     pub used: u64,
-    /// Most bytes that may.
+    /// The setting `producer.buffer_memory`.
     pub limit: u64,
 }
 
@@ -57,34 +50,34 @@ impl QueueHealth {
         Self { topic, used, limit }
     }
 
-    /// Share in use, from 0 to 1.
+    /// Returns the share in use, from 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
     }
 }
 
-/// How a client is.
+/// Health of a client; from [`Client::health`](crate::Client::health).
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ClientHealth {
-    /// In one word.
+    /// Overall status.
     pub status: Status,
     /// Name of the engine.
     pub engine: &'static str,
-    /// Whether the engine can work.
+    /// Whether the engine is ready.
     pub ready: bool,
     /// Its servers, nodes or stores.
     pub nodes: Vec<NodeHealth>,
-    /// Name of the one that leads, where one does and it can work.
+    /// Name of the leading node, where the engine has one that is ready.
     pub leader: Option<String>,
-    /// How long ago a call of this client last had an answer that was no failure; `None` if none has yet.
+    /// Time since the last successful call of this client; `None` before the first.
     pub last_success: Option<Duration>,
-    /// What waits in each producer.
+    /// Buffer use of each producer.
     pub queues: Vec<QueueHealth>,
     /// Circuit breakers that are not closed, or have counted failures.
     pub circuits: Vec<CircuitStatus>,
-    /// What needs a look, in words; empty when all is well.
+    /// Problems in words; empty when the status is [`Status::Pass`].
     pub findings: Vec<String>,
 }
 
@@ -126,36 +119,12 @@ impl ClientHealth {
     }
 }
 
-/// When something last worked.
-#[derive(Debug, Clone)]
-pub(crate) struct LastSuccess(Arc<Moment>);
-
-#[derive(Debug)]
-struct Moment {
-    began: Instant,
-    /// Milliseconds since then, plus one; 0 is never.
-    at: AtomicU64,
-}
-
-impl LastSuccess {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Moment { began: Instant::now(), at: AtomicU64::new(0) }))
-    }
-
-    pub(crate) fn note(&self) {
-        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
-        self.0.at.store(millis + 1, Ordering::Relaxed);
-    }
-
-    /// How long ago.
-    pub(crate) fn ago(&self) -> Option<Duration> {
-        let at = self.0.at.load(Ordering::Relaxed).checked_sub(1)?;
-        Some(self.0.began.elapsed().saturating_sub(Duration::from_millis(at)))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use tokio::time::Instant;
+
     use super::*;
     use crate::{
         Client, Error, ErrorKind,
@@ -168,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn the_leader_is_the_node_that_leads_and_can_work() {
+    fn leader_is_the_ready_node_that_leads() {
         let leader = |ready| NodeHealth { leads: Some(true), ..node("b", ready) };
         let assess = |nodes| {
             ClientHealth::assess("fake", Health { ready: true, nodes }, 0.8, Vec::new(), Vec::new()).leader
@@ -179,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn findings_make_a_warning_and_an_engine_that_cannot_work_a_failure() {
+    fn findings_warn_and_an_engine_that_is_not_ready_fails() {
         let health = |ready, nodes| Health { ready, nodes };
         let assess = |health, queues| ClientHealth::assess("fake", health, 0.8, queues, Vec::new());
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
@@ -195,10 +164,10 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_tells_of_its_queues_its_breakers_and_its_last_success() {
+    async fn client_reports_queues_breakers_and_last_success() {
         let fake = FakeEngine::with_topic("orders", 1);
         let engine: crate::engine::SharedEngine = Arc::new(fake.clone());
-        let client = Client::builder("x:").breaker(BreakerPolicy::default()).over(engine).unwrap();
+        let client = Client::builder("x:").breaker(BreakerPolicy::default()).from_engine(engine).unwrap();
         let before = client.health().await.unwrap();
         assert_eq!((before.status, before.last_success), (Status::Pass, None));
 
@@ -214,7 +183,7 @@ mod tests {
         fake.release(1);
         orders.flush().await.unwrap();
 
-        let refused = Error::new(ErrorKind::ConnectionRefused, "nobody there");
+        let refused = Error::new(ErrorKind::ConnectionRefused, "refused");
         fake.fail_appends(vec![Fault::Refuse(refused); 5]);
         let _fails = orders.enqueue("b").await.unwrap();
         while client
@@ -232,9 +201,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_check_has_an_end() {
+    async fn health_check_has_a_timeout() {
         use crate::layer::testing::hang_health;
-        let client = Client::over(hang_health());
+        let client = Client::from_engine(hang_health());
         let began = Instant::now();
         let error = client.health().await.unwrap_err();
         assert_eq!((error.kind(), began.elapsed()), (ErrorKind::RequestTimeout, Duration::from_secs(5)));

@@ -37,6 +37,7 @@
 pub mod admin;
 pub mod blocking;
 pub mod client;
+mod client_core;
 pub mod config;
 pub mod consumer;
 pub mod dead_letter;
@@ -45,7 +46,6 @@ pub mod engine;
 mod fake_engine;
 pub mod health;
 pub mod layer;
-#[cfg(feature = "embedded")]
 pub mod outbox;
 pub mod payload;
 pub mod processor;

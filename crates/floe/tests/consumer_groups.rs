@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use floe::{
     Client, Record, Result, TopicSpec,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
 };
 
 const PARTITIONS: u32 = 8;
@@ -65,7 +65,7 @@ async fn group_resumes_without_skipping() -> Result<()> {
 
     let mut finished = vec![false; RECORDS as usize];
     for round in 0..5 {
-        let builder = client.consumer("orders").group("g").finish(Finish::OnAck);
+        let builder = client.consumer("orders").group("g").ack_mode(AckMode::Explicit);
         let mut consumer = builder.commit(CommitPolicy::PerRecord).start().await?;
         let from = consumer.position(0).unwrap();
         assert!(finished[..from as usize].iter().all(|done| *done), "the committed offset {from} is ahead");

@@ -1,7 +1,7 @@
 //! `floe config`: the effective settings.
 
 use clap::{Args, Subcommand};
-use floe::config::{Entry, reference};
+use floe::config::{ConfigEntry, reference};
 use serde_json::json;
 
 use crate::{
@@ -49,7 +49,7 @@ fn show(global: &Global, args: &ShowArgs) -> Outcome {
     );
     let document = json!({ "profile": global.config.profile(), "settings": documents.collect::<Vec<_>>() });
     let text = if global.output == OutputFormat::Table {
-        let row = |entry: &Entry| {
+        let row = |entry: &ConfigEntry| {
             let mut row = vec![entry.key.clone(), entry.value.clone()];
             row.extend(args.origin.then(|| entry.origin.to_string()));
             row
@@ -58,7 +58,7 @@ fn show(global: &Global, args: &ShowArgs) -> Outcome {
             if args.origin { &["setting", "value", "origin"] } else { &["setting", "value"] };
         table(names, &entries.iter().map(row).collect::<Vec<_>>())
     } else {
-        let line = |entry: &Entry| {
+        let line = |entry: &ConfigEntry| {
             let origin = if args.origin { format!("\t{}", entry.origin) } else { String::new() };
             format!("{} = {}{origin}\n", entry.key, entry.value)
         };
@@ -67,6 +67,6 @@ fn show(global: &Global, args: &ShowArgs) -> Outcome {
     print_document(global.output, &document, &text)
 }
 
-fn is_selected(entry: &Entry, name: &str) -> bool {
+fn is_selected(entry: &ConfigEntry, name: &str) -> bool {
     entry.key == name || entry.key.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
 }

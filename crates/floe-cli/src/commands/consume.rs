@@ -5,7 +5,7 @@ use std::{io, time::Duration};
 use clap::Args;
 use floe::{
     Client, Error, ErrorKind, SmartModule,
-    consumer::{CommitPolicy, Consumer, ConsumerBuilder, Finish, Gap, Message, RecordBatch, StartAt},
+    consumer::{AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Message, RecordBatch, StartAt},
 };
 use futures_util::FutureExt as _;
 
@@ -127,8 +127,10 @@ async fn open(
     }
     if let Some(group) = &args.group {
         // A record counts as read when it has left this process, so the session acknowledges it explicitly.
-        builder =
-            builder.group(group.as_str()).finish(Finish::OnAck).commit(CommitPolicy::Interval(COMMIT_EVERY));
+        builder = builder
+            .group(group.as_str())
+            .ack_mode(AckMode::Explicit)
+            .commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
     if args.exit_at_end {
         builder = builder.stop_at_end();

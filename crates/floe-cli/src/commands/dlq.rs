@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use floe::{
     Client, Error, ErrorKind, Message,
-    consumer::{CommitPolicy, Consumer, FetchLimit, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, Consumer, FetchLimit, StartAt},
     dead_letter::DeadLetter,
     producer::Delivery,
     topic::Topic,
@@ -178,7 +178,7 @@ impl Replay {
             let mut letters = client
                 .consumer(topic)
                 .group(group)
-                .finish(Finish::OnAck)
+                .ack_mode(AckMode::Explicit)
                 .commit(CommitPolicy::Manual)
                 .stop_at_end()
                 .start()

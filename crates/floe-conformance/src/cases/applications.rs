@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     ErrorKind, Message, Record, RetryPolicy, Topic,
-    consumer::StartAt,
+    consumer::{OnUndecodable, StartAt, Undecodable},
     dead_letter::{DeadLetter, Origin},
-    payload::{OnUndecodable, Undecodable},
     processor::{DeadLetters, Failure as HandlerFailure, ProcessorBuilder},
 };
 
@@ -160,7 +159,7 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
     c.send(&from, ["a", "bad", "panic", "b"].map(String::from)).await?;
     let running = processor(c, (&from, &to))
         .dead_letters(DeadLetters::Topic(dead.clone()))
-        .retries(RetryPolicy { max_attempts: Some(2), first_delay: Duration::ZERO, ..RetryPolicy::default() })
+        .retries(RetryPolicy::default().max_attempts(2).first_delay(Duration::ZERO))
         .map(async |message: Message| match &message.value[..] {
             b"bad" => Err(HandlerFailure::retriable("bad").code("bad_value")),
             b"panic" => panic!("injected by the case"),

@@ -18,15 +18,11 @@ use crate::{
 
 /// Retry policy with short delays, because the cases count attempts.
 fn soon() -> RetryPolicy {
-    RetryPolicy {
-        first_delay: Duration::from_millis(1),
-        max_delay: Duration::from_millis(4),
-        ..RetryPolicy::default()
-    }
+    RetryPolicy::default().first_delay(Duration::from_millis(1)).max_delay(Duration::from_millis(4))
 }
 
 async fn failing(c: &Context, topic: &floe::Topic, fault: FailAppends) -> floe::Result<Producer> {
-    let client = Client::over(fault.layer(c.engine()));
+    let client = Client::from_engine(fault.layer(c.engine()));
     client.producer(topic).batch_size(256).retries(soon()).start().await
 }
 
@@ -68,7 +64,7 @@ pub(crate) async fn refused_appends_keep_the_order(c: &Context) -> Outcome {
 
 pub(crate) async fn undelivered_records_are_listed_at_close(c: &Context) -> Outcome {
     let topic = c.topic().await?;
-    let client = Client::over(RefuseAll.layer(c.engine()));
+    let client = Client::from_engine(RefuseAll.layer(c.engine()));
     let hour = Duration::from_secs(3600);
     let producer = client.producer(&topic).linger(hour).start().await?;
     let mut deliveries = Vec::new();
@@ -91,7 +87,7 @@ pub(crate) async fn undelivered_records_are_listed_at_close(c: &Context) -> Outc
 
 pub(crate) async fn refused_send_says_where_and_why(c: &Context) -> Outcome {
     let topic = c.topic().await?;
-    let client = Client::over(RefuseAll.layer(c.engine()));
+    let client = Client::from_engine(RefuseAll.layer(c.engine()));
     let producer = client.producer(&topic).start().await?;
     let Err(error) = producer.send("x").await else {
         return Err(Failure::new("a refused record was acknowledged"));
@@ -104,7 +100,7 @@ pub(crate) async fn refused_send_says_where_and_why(c: &Context) -> Outcome {
 
 pub(crate) async fn layers_change_nothing(c: &Context) -> Outcome {
     let topic = c.topic().await?;
-    let layered = Client::over(PassThrough.layer(PassThrough.layer(c.engine())));
+    let layered = Client::from_engine(PassThrough.layer(PassThrough.layer(c.engine())));
     check_eq!(layered.info(), c.client().info(), "name and capabilities through layers");
     let producer = layered.producer(&topic).start().await?;
     producer.send_all(numbered("record", 0..50)).await?;

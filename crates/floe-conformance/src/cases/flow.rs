@@ -18,7 +18,7 @@ pub(crate) async fn stalled_reader_bounds_memory_and_blocks_no_others(c: &Contex
     const FETCH: usize = 32 * 1024;
     let topic = c.topic().await?;
     let fetched = CountFetched::default();
-    let watched = Client::over(fetched.clone().layer(c.engine()));
+    let watched = Client::from_engine(fetched.clone().layer(c.engine()));
     let mut consumer = watched
         .consumer(&topic)
         .from(StartAt::Beginning)
@@ -51,7 +51,7 @@ pub(crate) async fn stalled_reader_bounds_memory_and_blocks_no_others(c: &Contex
 pub(crate) async fn full_buffer_is_reported(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
-    let client = Client::over(gate.clone().layer(c.engine()));
+    let client = Client::from_engine(gate.clone().layer(c.engine()));
     let producer = client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Fail).start().await?;
     let mut accepted = Vec::new();
     let refused = loop {
@@ -77,7 +77,7 @@ pub(crate) async fn full_buffer_is_reported(c: &Context) -> Outcome {
 pub(crate) async fn full_buffer_applies_backpressure(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
-    let client = Client::over(gate.clone().layer(c.engine()));
+    let client = Client::from_engine(gate.clone().layer(c.engine()));
     let producer = client.producer(&topic).buffer_memory(16 * 1024).when_full(WhenFull::Wait).start().await?;
     let sender = {
         let producer = producer.clone();
@@ -110,7 +110,7 @@ pub(crate) async fn full_buffer_applies_backpressure(c: &Context) -> Outcome {
 pub(crate) async fn backpressure_ends_at_the_timeout(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
-    let client = Client::over(gate.clone().layer(c.engine()));
+    let client = Client::from_engine(gate.clone().layer(c.engine()));
     let producer = client
         .producer(&topic)
         .buffer_memory(4 * 1024)
@@ -172,7 +172,7 @@ pub(crate) async fn small_fetches_read_everything(c: &Context) -> Outcome {
 pub(crate) async fn slow_delivery_times_out(c: &Context) -> Outcome {
     let topic = c.topic().await?;
     let gate = Gate::closed();
-    let client = Client::over(gate.clone().layer(c.engine()));
+    let client = Client::from_engine(gate.clone().layer(c.engine()));
     let producer = client.producer(&topic).timeout(Duration::from_millis(50)).start().await?;
     check_refused!(producer.send("x").await, RequestTimeout, "a record that is never acknowledged");
     gate.open();

@@ -24,6 +24,7 @@ macro_rules! with_every_case {
                 every_partition_is_described: partitions offsets;
                 topics_are_listed_by_name: list_topics;
                 creating_a_topic_twice_is_refused:;
+                ensure_topic_is_idempotent:;
                 invalid_topics_are_refused:;
                 longest_name_is_accepted:;
                 partitions_are_added: partitions offsets;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floe::consumer::{CommitPolicy, Consumer, Finish, StartAt};
+use floe::consumer::{AckMode, CommitPolicy, Consumer, StartAt};
 
 use crate::{
     Context, Outcome,
@@ -106,7 +106,7 @@ pub(crate) async fn acknowledged_records_are_committed_in_order(c: &Context) -> 
         .group(group.as_str())
         .from(StartAt::StoredOrBeginning)
         .commit(CommitPolicy::Manual)
-        .finish(Finish::OnAck)
+        .ack_mode(AckMode::Explicit)
         .start()
         .await?;
     let read = take(&mut consumer, 6).await?;

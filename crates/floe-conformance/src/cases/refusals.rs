@@ -31,7 +31,7 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
     let topic = c.topic().await?;
     let able = c.capabilities();
     let calls = CountCalls::default();
-    let client = Client::over(calls.clone().layer(c.engine()));
+    let client = Client::from_engine(calls.clone().layer(c.engine()));
     let admin = client.admin();
     if !able.partitions {
         let spec = TopicSpec::new(c.topic_name()).partitions(2);

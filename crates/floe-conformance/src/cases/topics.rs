@@ -52,6 +52,25 @@ pub(crate) async fn creating_a_topic_twice_is_refused(c: &Context) -> Outcome {
     Ok(())
 }
 
+pub(crate) async fn ensure_topic_is_idempotent(c: &Context) -> Outcome {
+    let name = c.topic_name();
+    c.adopt(&name);
+    let admin = c.client().admin();
+    check!(
+        admin.ensure_topic(TopicSpec::new(&name)).await?,
+        "the first call reports that it created the topic"
+    );
+    c.send(&name, ["kept".to_owned()]).await?;
+    for _ in 0..2 {
+        let created = admin.ensure_topic(TopicSpec::new(&name)).await?;
+        check!(!created, "a call on a topic that exists reports that it created it");
+    }
+    check_eq!(texts(&c.read(&name, 1).await?), ["kept"], "records of the topic afterwards");
+    let invalid = admin.ensure_topic(TopicSpec::new("Not_a-name")).await;
+    check_refused!(invalid, InvalidCommand, "an invalid name");
+    Ok(())
+}
+
 pub(crate) async fn invalid_topics_are_refused(c: &Context) -> Outcome {
     let long = "x".repeat(64);
     for name in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", "a.b", &long] {

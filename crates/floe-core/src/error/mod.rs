@@ -10,7 +10,7 @@ use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
 pub use kind::{Effect, ErrorKind};
 
-use crate::topic::Topic;
+use crate::topic_name::Topic;
 
 /// The result of every fallible call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -13,8 +13,6 @@ use tokio::{
     net::{TcpSocket, TcpStream},
 };
 
-use crate::dial::Stream;
-
 /// Sets when the kernel probes a silent connection: after `idle`, then every 5 s, and gives up after 3 probes.
 ///
 /// # Errors
@@ -28,14 +26,14 @@ pub(crate) fn keepalive(socket: &TcpSocket, idle: Duration) -> io::Result<()> {
 }
 
 /// A connection that renews the setting after each read.
-struct QuickAck(TcpStream);
+pub(crate) struct QuickAck(TcpStream);
 
 /// Wraps a connection so that received bytes are acknowledged at once. The kernel forgets the setting, so it is
 /// renewed after each read.
-pub(crate) fn quick_ack(stream: TcpStream) -> Box<dyn Stream> {
+pub(crate) fn quick_ack(stream: TcpStream) -> QuickAck {
     // A failure costs speed and nothing else.
     let _ = set_tcp_quickack(&stream, true);
-    Box::new(QuickAck(stream))
+    QuickAck(stream)
 }
 
 impl AsyncRead for QuickAck {

@@ -31,8 +31,12 @@ mod tests {
             assert!(socket.keepalive().unwrap());
             let (stream, accepted) = tokio::join!(socket.connect(to), listener.accept());
             let stream = stream.unwrap();
-            let _open = if portable { other::quick_ack(stream) } else { quick_ack(stream) };
             accepted.unwrap();
+            if portable {
+                drop(other::quick_ack(stream));
+            } else {
+                drop(quick_ack(stream));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, net::SocketAddr, time::Duration};
 
 use bytes::BytesMut;
-use floe::{ErrorKind, TopicSpec};
+use floe::TopicSpec;
 use floe_server::testkit::TestServer;
 use floe_wire::fluvio::{ApiVersionsRequest, Request as _, frame};
 use tokio::{
@@ -51,10 +51,7 @@ impl Victim {
         self.runtime.block_on(async {
             // An earlier input may have deleted the topics.
             for topic in TOPICS {
-                match self.server.client().admin().create_topic(TopicSpec::new(*topic)).await {
-                    Err(error) if error.kind() != ErrorKind::TopicAlreadyExists => panic!("{error}"),
-                    _ => {}
-                }
+                self.server.client().admin().ensure_topic(TopicSpec::new(*topic)).await.unwrap();
             }
             throw(address.expect("it is served"), bytes).await;
             is_well(&self.server).await;

@@ -1,17 +1,15 @@
 //! Configures a client before it connects.
 
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
-use parking_lot::Mutex;
-
-use super::{Client, Shared};
+use super::Client;
 use crate::{
     Error, ErrorKind, Result, RetryPolicy,
+    client_core::ClientCore,
     config::Config,
     engine::{self, OpenedEngine, SharedEngine},
-    health::LastSuccess,
-    layer::{BreakerPolicy, Layer, Limits, PutAround, Stack},
-    producer::ProducerPool,
+    layer::{BreakerPolicy, LastSuccess, Layer, Limits, PutAround, Stack},
+    producer::SharedProducers,
     telemetry::{Telemetry, TelemetryOptions},
     url::EngineUrl,
 };
@@ -24,8 +22,8 @@ use crate::{
 /// use floe::{Client, RetryPolicy, layer::BreakerPolicy};
 ///
 /// let client = Client::builder("memory:?producer.linger=5ms")
-///     .retry(RetryPolicy { max_attempts: Some(5), ..RetryPolicy::calls() })
-///     .breaker(BreakerPolicy { failures: 10, ..BreakerPolicy::default() })
+///     .retry(RetryPolicy::calls().max_attempts(5))
+///     .breaker(BreakerPolicy::default().failures(10))
 ///     .connect()
 ///     .await?;
 /// assert_eq!(client.settings().producer.linger.as_millis(), 5);
@@ -39,7 +37,7 @@ pub struct ClientBuilder {
     /// User layers, outermost first.
     user: Vec<PutAround>,
     telemetry: Option<TelemetryOptions>,
-    /// What the program says, which goes before the configuration.
+    /// Settings of the program, which take precedence over the configuration.
     retry: Option<Option<RetryPolicy>>,
     breaker: Option<Option<BreakerPolicy>>,
     attempt_timeout: Option<Option<Duration>>,
@@ -60,29 +58,30 @@ impl ClientBuilder {
         }
     }
 
-    /// Adds a layer inside those added before.
+    /// Adds a layer, inside the layers added before.
     pub fn layer(mut self, layer: impl Layer) -> Self {
         self.user.push(Box::new(|engine| layer.layer(engine)));
         self
     }
 
-    /// Settings from elsewhere, see [`crate::config`]. What is set by the other methods here goes before them, as do
-    /// options of the URL, and the URL that this builder was made with. Default: none.
+    /// Sets the configuration; see [`crate::config`]. The other setters of this builder, options of the URL, and the URL
+    /// that this builder was made with take precedence over it. Default: none.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
     }
 
-    /// What the client tells about itself, and to whom. Default: everything, to the global providers of OpenTelemetry.
+    /// Sets which metrics and spans the client records, and with which providers. Default: all of them, with the global
+    /// providers of OpenTelemetry.
     pub fn telemetry(mut self, options: TelemetryOptions) -> Self {
         self.telemetry = Some(options);
         self
     }
 
-    /// How failed calls are repeated; `None` for not at all. Default: [`RetryPolicy::calls`] for engines on the network,
-    /// none for those inside the process, which do not fail in passing.
+    /// Sets how failed calls are retried; `None` turns retries off. Default: [`RetryPolicy::calls`] for engines on the
+    /// network, none for engines inside the process, which have no transient failures.
     ///
-    /// Batches and broken readers are repeated by producers and consumers, see
+    /// Producers retry batches, and consumers reopen broken readers, by policies of their own: see
     /// [`ProducerBuilder::retries`](crate::producer::ProducerBuilder::retries) and
     /// [`ConsumerBuilder::reconnect`](crate::consumer::ConsumerBuilder::reconnect).
     pub fn retry(mut self, policy: impl Into<Option<RetryPolicy>>) -> Self {
@@ -90,22 +89,22 @@ impl ClientBuilder {
         self
     }
 
-    /// When servers that fail are left alone; `None` for never. Default: [`BreakerPolicy::default`] for engines on the
-    /// network, none for those inside the process.
+    /// Sets when calls to a failing server are refused; `None` for never. Default: [`BreakerPolicy::default`] for engines
+    /// on the network, none for engines inside the process.
     pub fn breaker(mut self, policy: impl Into<Option<BreakerPolicy>>) -> Self {
         self.breaker = Some(policy.into());
         self
     }
 
-    /// Time for one attempt of a call that is neither an append nor waiting for records; `None` for no limit. Default:
-    /// 25 seconds for engines on the network, which have shorter limits for each request; none for those inside the
+    /// Sets the timeout of one attempt of a call, except appends and the wait for records; `None` for no limit. Default:
+    /// 25 seconds for engines on the network, which have shorter limits for each request; none for engines inside the
     /// process.
     pub fn attempt_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.attempt_timeout = Some(limit.into());
         self
     }
 
-    /// Bounds on the calls of this client. Default: none.
+    /// Sets bounds on concurrency and rate of the calls. Default: none.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = Some(limits);
         self
@@ -114,62 +113,53 @@ impl ClientBuilder {
     /// Connects.
     ///
     /// # Errors
-    /// As [`Client::connect`]; [`ErrorKind::InvalidConfig`] for policies that make no sense.
+    /// As [`Client::connect`]; [`ErrorKind::InvalidConfig`] for invalid policies.
     pub async fn connect(mut self) -> Result<Client> {
         let mut url: EngineUrl = self.url.parse()?;
         self.config.take_options(&mut url)?;
         self.config.give_options(&mut url);
-        let stack = self.stack(url.scheme.as_str(), url.scheme.is_network())?;
+        let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
+        check(&stack)?;
         let opened = engine::open(&url, |tcp| stack.telemetry.dial(tcp)).await?;
         Ok(self.finish(stack, opened))
     }
 
-    /// A client over an engine of the caller's own, which counts as one inside the process. The URL has no effect.
+    /// Builds a client over an engine of the caller's own, with the defaults of an engine inside the process. The URL has
+    /// no effect.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for policies that make no sense.
-    pub fn over(mut self, engine: SharedEngine) -> Result<Client> {
-        let name = engine.info().name;
-        self.url = format!("{name}:");
-        let stack = self.stack(name, false)?;
-        Ok(self.finish(
-            stack,
-            OpenedEngine {
-                engine,
-                #[cfg(feature = "fluvio")]
-                fluvio: None,
-            },
-        ))
+    /// [`ErrorKind::InvalidConfig`] for invalid policies.
+    pub fn from_engine(mut self, engine: SharedEngine) -> Result<Client> {
+        let stack = self.stack(engine.info().name, false);
+        check(&stack)?;
+        Ok(self.over(stack, engine))
     }
 
-    /// What to put around the engine.
-    fn stack(&mut self, engine: &str, network: bool) -> Result<Stack> {
+    /// As [`ClientBuilder::from_engine`] with default settings, which are valid.
+    pub(super) fn over_defaults(engine: SharedEngine) -> Client {
+        let mut builder = Self::new("");
+        let stack = builder.stack(engine.info().name, false);
+        builder.over(stack, engine)
+    }
+
+    fn over(mut self, stack: Stack, engine: SharedEngine) -> Client {
+        self.url = format!("{}:", engine.info().name);
+        self.finish(stack, OpenedEngine::new(engine))
+    }
+
+    /// Takes the layers out of the builder and the configuration.
+    fn stack(&mut self, engine: &str, network: bool) -> Stack {
         let settings = self.config.settings();
         let configured = settings.retry.enabled.resolve(network).then(|| settings.call_retries());
-        let stack = Stack {
-            telemetry: Telemetry::new(
-                self.telemetry.take().unwrap_or_else(|| settings.telemetry_options()),
-                engine,
-            ),
+        let options = self.telemetry.take().unwrap_or_else(|| settings.telemetry_options());
+        Stack {
+            telemetry: Telemetry::new(options, engine),
             last_success: LastSuccess::new(),
             user: std::mem::take(&mut self.user),
             limits: self.limits.unwrap_or_else(|| settings.call_limits()),
             retry: self.retry.take().unwrap_or(configured),
             breaker: self.breaker.unwrap_or_else(|| settings.breaker_policy(network)),
             attempt_timeout: self.attempt_timeout.unwrap_or_else(|| self.config.attempt_timeout(network)),
-        };
-        let problem = if let Some(problem) = stack.retry.as_ref().and_then(RetryPolicy::problem) {
-            Some(format!("retry: {problem}"))
-        } else if stack.breaker.is_some_and(|policy| policy.failures == 0 || policy.trials == 0) {
-            Some("breaker: failures and trials must be at least 1".to_owned())
-        } else if stack.attempt_timeout.is_some_and(|limit| limit.is_zero()) {
-            Some("attempt_timeout is 0: nothing could ever be answered".to_owned())
-        } else {
-            None
-        };
-        match problem {
-            Some(problem) => Err(Error::new(ErrorKind::InvalidConfig, problem)),
-            None => Ok(stack),
         }
     }
 
@@ -181,19 +171,28 @@ impl ClientBuilder {
         });
         let (telemetry, last_success) = (stack.telemetry.clone(), stack.last_success.clone());
         let (engine, breakers) = stack.around(opened.engine);
-        Client::new(Shared {
-            engine,
+        let observers = (telemetry, breakers, last_success);
+        Client {
+            core: ClientCore::new(engine, observers, self.config.into_settings(), self.url),
+            shared_producers: Arc::new(SharedProducers::default()),
             #[cfg(feature = "fluvio")]
-            fluvio,
-            telemetry,
-            breakers,
-            last_success,
-            settings: self.config.into_settings(),
-            url: self.url,
-            open: Mutex::default(),
-            pool: ProducerPool::default(),
-        })
+            fluvio: fluvio.map(Arc::new),
+        }
     }
+}
+
+/// Refuses policies under which no call could succeed.
+fn check(stack: &Stack) -> Result<()> {
+    let problem = if let Some(problem) = stack.retry.as_ref().and_then(RetryPolicy::problem) {
+        format!("retry: {problem}")
+    } else if stack.breaker.is_some_and(|policy| policy.failures == 0 || policy.trials == 0) {
+        "breaker: failures and trials must be at least 1".to_owned()
+    } else if stack.attempt_timeout.is_some_and(|limit| limit.is_zero()) {
+        "attempt_timeout is 0: every attempt would time out".to_owned()
+    } else {
+        return Ok(());
+    };
+    Err(Error::new(ErrorKind::InvalidConfig, problem))
 }
 
 impl fmt::Debug for ClientBuilder {
@@ -207,20 +206,18 @@ impl fmt::Debug for ClientBuilder {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::fake_engine::FakeEngine;
 
     fn drawn(builder: ClientBuilder, network: bool) -> String {
         let mut builder = builder;
-        let stack = builder.stack("fake", network).unwrap();
+        let stack = builder.stack("fake", network);
         let engine: SharedEngine = Arc::new(FakeEngine::with_topic("orders", 1));
         format!("{:?}", stack.around(engine).0)
     }
 
     #[test]
-    fn engines_on_the_network_get_what_helps_against_failures() {
+    fn engines_on_the_network_get_retry_breaker_and_timeout() {
         let builder = || ClientBuilder::new("x:");
         let remote = drawn(builder(), true);
         assert!(["Retry", "Breaker", "Timeout"].iter().all(|layer| remote.contains(layer)), "{remote}");
@@ -234,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_configuration_counts_where_the_program_says_nothing() {
+    fn setters_take_precedence_over_the_configuration() {
         let mut config = Config::default();
         for (key, value) in [
             ("breaker.enabled", "on"),
@@ -252,11 +249,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn impossible_policies_are_refused() {
+    async fn invalid_policies_are_refused() {
         let builder = || Client::builder("memory:");
         for (builder, expected) in [
-            (builder().retry(RetryPolicy { max_attempts: Some(0), ..RetryPolicy::calls() }), "retry: "),
-            (builder().breaker(BreakerPolicy { trials: 0, ..BreakerPolicy::default() }), "breaker: "),
+            (builder().retry(RetryPolicy::calls().max_attempts(0)), "retry: "),
+            (builder().breaker(BreakerPolicy::default().trials(0)), "breaker: "),
             (builder().attempt_timeout(Duration::ZERO), "attempt_timeout"),
         ] {
             let error = builder.connect().await.unwrap_err();

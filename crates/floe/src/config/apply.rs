@@ -1,4 +1,4 @@
-//! What settings mean for the parts of a client.
+//! Conversion of settings into the options of a client's components.
 
 use std::{num::NonZeroU32, time::Duration};
 
@@ -11,11 +11,11 @@ use crate::{
 };
 
 impl Config {
-    /// Takes the options with a dot in their name out of a URL, since they are settings. What a flag or the program has
-    /// set stays.
+    /// Moves the options with a dot in their name from the URL into the configuration. Settings from flags and from the
+    /// program stay.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an impossible value.
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an invalid value.
     pub fn take_options(&mut self, url: &mut EngineUrl) -> Result<()> {
         let (ours, rest) =
             std::mem::take(&mut url.options).into_iter().partition(|(key, _)| key.contains('.'));
@@ -23,14 +23,14 @@ impl Config {
         for (key, text) in ours {
             let raw = Raw { key, text, origin: Origin::Url };
             let stronger = matches!(self.origin(&raw.key.replace('-', "_")), Origin::Flag(_) | Origin::Code);
-            // Checked all the same.
+            // An overridden option is validated all the same.
             let target = if stronger { &mut Self::default() } else { &mut *self };
             target.apply(&raw)?;
         }
         self.check()
     }
 
-    /// Tells the engine what it takes as options, where the URL does not say otherwise.
+    /// Adds the settings that engines take as URL options, where the URL does not set them.
     pub(crate) fn give_options(&self, url: &mut EngineUrl) {
         if url.scheme != Scheme::Walrus {
             return;
@@ -49,7 +49,7 @@ impl Config {
         }
     }
 
-    /// Time for one attempt of a call; engines inside the process need no such limit.
+    /// Timeout of one attempt of a call; none by default for engines inside the process.
     pub(crate) fn attempt_timeout(&self, network: bool) -> Option<Duration> {
         let asked_for = self.origin("client.attempt_timeout") != Origin::Default;
         (network || asked_for).then_some(self.settings.client.attempt_timeout)
@@ -57,25 +57,23 @@ impl Config {
 }
 
 impl Settings {
-    /// The waits of `retry`, for as many attempts as given.
+    /// Returns the back-off of `retry`, with as many attempts as given.
     #[must_use]
-    pub fn waits(&self, max_attempts: Option<u32>) -> RetryPolicy {
-        RetryPolicy {
-            max_attempts,
-            first_delay: self.retry.first_delay,
-            multiplier: self.retry.multiplier,
-            max_delay: self.retry.max_delay,
-            ..RetryPolicy::default()
-        }
+    pub fn waits(&self, max_attempts: impl Into<Option<u32>>) -> RetryPolicy {
+        RetryPolicy::default()
+            .max_attempts(max_attempts)
+            .first_delay(self.retry.first_delay)
+            .multiplier(self.retry.multiplier)
+            .max_delay(self.retry.max_delay)
     }
 
-    /// How calls are repeated.
+    /// Returns the retry policy of calls.
     #[must_use]
     pub fn call_retries(&self) -> RetryPolicy {
-        RetryPolicy { deadline: self.retry.deadline, ..self.waits(Some(self.retry.max_attempts)) }
+        self.waits(self.retry.max_attempts).deadline(self.retry.deadline)
     }
 
-    /// Whether and when calls are refused.
+    /// The policy of the circuit breaker, where it is enabled.
     pub(crate) fn breaker_policy(&self, network: bool) -> Option<BreakerPolicy> {
         let breaker = &self.breaker;
         breaker.enabled.resolve(network).then_some(BreakerPolicy {

@@ -1,4 +1,4 @@
-//! Files: `floe.toml` of a project, and the user's own, with profiles.
+//! Configuration files with profiles: `floe.toml` of a project, and the user's own.
 
 use std::{
     collections::BTreeMap,
@@ -15,10 +15,10 @@ use toml::{
 use super::{origin::Origin, raw::Raw};
 use crate::{Error, ErrorKind, Result};
 
-/// A configuration file, to be read and to be edited. Editing keeps comments and everything else that is in it.
+/// A configuration file. Edits keep comments and formatting.
 ///
 /// ```toml
-/// profile = "staging"          # the profile that is used unless another is asked for
+/// profile = "staging"          # the default profile
 /// url = "embedded:./data"
 ///
 /// [producer]
@@ -32,13 +32,13 @@ use crate::{Error, ErrorKind, Result};
 pub struct ConfigFile {
     path: PathBuf,
     text: String,
-    /// Outside of profiles.
+    /// Settings outside of profiles.
     pub(super) plain: Vec<Raw>,
     pub(super) profiles: BTreeMap<String, Vec<Raw>>,
     current: Option<String>,
 }
 
-/// The text may hold secrets, so it is not shown.
+/// Omits the text, which may hold secrets.
 impl fmt::Debug for ConfigFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ConfigFile").field("path", &self.path).finish_non_exhaustive()
@@ -46,10 +46,10 @@ impl fmt::Debug for ConfigFile {
 }
 
 impl ConfigFile {
-    /// Reads a file. One that does not exist is empty.
+    /// Reads a file. A missing file counts as empty.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] that names the file, the line and what is wrong there, or why it cannot be read.
+    /// [`ErrorKind::InvalidConfig`] with the file, the line and the problem, or why the file cannot be read.
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let text = match fs::read_to_string(&path) {
@@ -60,7 +60,7 @@ impl ConfigFile {
         Self::parse(path, text)
     }
 
-    /// As [`ConfigFile::read`], of a file that has been read already.
+    /// As [`ConfigFile::read`], from text.
     ///
     /// # Errors
     /// As [`ConfigFile::read`].
@@ -107,7 +107,7 @@ impl ConfigFile {
         Ok(file)
     }
 
-    /// Settings of a table: `url`, and tables of which each is a section.
+    /// Collects the settings of a table: `url`, and one table per section.
     fn collect(&self, table: &DeTable<'_>, profile: Option<&str>) -> Result<Vec<Raw>> {
         let mut found = Vec::new();
         let mut add = |key: String, at: usize, value: &Spanned<DeValue<'_>>| {
@@ -137,31 +137,31 @@ impl ConfigFile {
         Error::new(ErrorKind::InvalidConfig, format!("{}:{line}: {problem}", self.path.display()))
     }
 
-    /// Where it is.
+    /// Returns the path.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What it says.
+    /// Returns the text.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Names of its profiles, with the URL of each that has one.
+    /// Returns the names of the profiles, with their URLs where they have one.
     pub fn profiles(&self) -> impl Iterator<Item = (&str, Option<&str>)> {
         self.profiles.iter().map(|(name, settings)| (name.as_str(), url_of(settings)))
     }
 
-    /// What a profile sets, as keys and values; `None` where there is no such profile.
+    /// Returns the settings of a profile as keys and values; `None` without such a profile.
     #[must_use]
     pub fn profile(&self, name: &str) -> Option<Vec<(&str, &str)>> {
         let settings = self.profiles.get(name)?;
         Some(settings.iter().map(|raw| (raw.key.as_str(), raw.text.as_str())).collect())
     }
 
-    /// The profile that this file says to use.
+    /// Returns the default profile of this file.
     #[must_use]
     pub fn current_profile(&self) -> Option<&str> {
         self.current.as_deref()
@@ -170,11 +170,14 @@ impl ConfigFile {
     /// Adds a profile, or changes the URL of one.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for a name that is empty, and where the file cannot be changed in place because its
-    /// profiles are written in another form than `[profiles.NAME]`.
+    /// [`ErrorKind::InvalidConfig`] for an empty name or `-`, and for a file whose profiles are not written as
+    /// `[profiles.NAME]` and cannot be edited in place.
     pub fn set_profile(&mut self, name: &str, url: &str) -> Result<()> {
         if name.is_empty() || name == "-" {
-            return Err(Error::new(ErrorKind::InvalidConfig, format!("{name:?} is no name for a profile")));
+            return Err(Error::new(
+                ErrorKind::InvalidConfig,
+                format!("{name:?} is not a valid profile name"),
+            ));
         }
         let mut text = self.text.clone();
         let place = {
@@ -204,7 +207,7 @@ impl ConfigFile {
         self.change(text, |file| file.profiles.get(name).and_then(|settings| url_of(settings)) == Some(url))
     }
 
-    /// Removes a profile; false if there is none of that name. A file that says to use it no longer does.
+    /// Removes a profile, also as the default profile. Returns false if there is none of that name.
     ///
     /// # Errors
     /// As [`ConfigFile::set_profile`].
@@ -212,7 +215,7 @@ impl ConfigFile {
         if !self.profiles.contains_key(name) {
             return Ok(false);
         }
-        // Its own table and those below it, such as [profiles.NAME.producer], wherever they stand.
+        // Removes its table and all subtables, such as [profiles.NAME.producer], wherever they are.
         let mut inside = false;
         let mut text = String::with_capacity(self.text.len());
         for line in self.text.split_inclusive('\n') {
@@ -231,10 +234,10 @@ impl ConfigFile {
         Ok(true)
     }
 
-    /// Says which profile is to be used; `None` for none.
+    /// Sets the default profile; `None` for none.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] where there is no such profile.
+    /// [`ErrorKind::InvalidConfig`] without such a profile.
     pub fn use_profile(&mut self, name: Option<&str>) -> Result<()> {
         let text = match name {
             None => without_current(&self.text),
@@ -254,7 +257,7 @@ impl ConfigFile {
         self.change(text, |file| file.current.as_deref() == name)
     }
 
-    /// Takes over `text` if it says what was meant; editing text by hand is not trusted further than that.
+    /// Adopts `text` if it parses and has the intended effect. The edits above work on text, so the result is verified.
     fn change(&mut self, text: String, meant: impl Fn(&Self) -> bool) -> Result<()> {
         let changed = Self::parse(self.path.clone(), text)?;
         if !meant(&changed) {
@@ -268,16 +271,16 @@ impl ConfigFile {
         Error::new(
             ErrorKind::InvalidConfig,
             format!(
-                "{} cannot be changed in place: write its profiles as [profiles.{name}], or change it by hand",
+                "{} cannot be edited in place: write its profiles as [profiles.{name}], or edit it by hand",
                 self.path.display()
             ),
         )
     }
 
-    /// Writes the file: all of it or, if that fails, nothing. Only the user may read it, since it may hold secrets.
+    /// Writes the file atomically. On Unix only the user may read it (mode 0600), since it may hold secrets.
     ///
     /// # Errors
-    /// [`ErrorKind::StorageError`] that names the file.
+    /// [`ErrorKind::StorageError`] with the path of the file.
     pub fn save(&self) -> Result<()> {
         let failed = |error: io::Error| {
             Error::new(ErrorKind::StorageError, format!("cannot write {}", self.path.display()))
@@ -302,20 +305,20 @@ impl ConfigFile {
             fs::rename(&beside, &self.path)
         };
         write().map_err(|error| {
-            // It is of no use to anybody, and whether it can be removed changes nothing.
+            // The write error is reported; a leftover temporary file is harmless.
             let _ = fs::remove_file(&beside);
             failed(error)
         })
     }
 }
 
-/// There is no profile of this name among `known`.
+/// The error of an unknown profile, with the closest name among `known`.
 pub(super) fn no_such_profile<'a>(name: &str, known: impl Iterator<Item = &'a String>) -> Error {
     let known: Vec<_> = known.map(String::as_str).collect();
     let hint = match crate::url::nearest(name, &known) {
         Some(near) => format!("did you mean {near:?}?"),
-        None if known.is_empty() => "no file has profiles".to_owned(),
-        None => format!("there are {}", known.join(", ")),
+        None if known.is_empty() => "no file has a profile".to_owned(),
+        None => format!("the profiles are {}", known.join(", ")),
     };
     Error::new(ErrorKind::InvalidConfig, format!("no profile {name:?}: {hint}"))
 }
@@ -329,12 +332,12 @@ fn url_of(settings: &[Raw]) -> Option<&str> {
     settings.iter().find(|raw| raw.key == "url").map(|raw| raw.text.as_str())
 }
 
-/// The text is one that was parsed before.
+/// Parses text that was parsed before, so that an error cannot occur.
 fn parse(text: &str) -> Option<DeTable<'_>> {
     DeTable::parse(text).ok().map(Spanned::into_inner)
 }
 
-/// A value as the text that a variable would have; `None` for what is no single value.
+/// Converts a scalar to the text that a variable would hold; `None` for other values.
 fn plain_text(value: &DeValue<'_>) -> Option<String> {
     match value {
         DeValue::String(text) => Some(text.to_string()),
@@ -358,7 +361,7 @@ fn table_header(line: &str) -> Option<Vec<String>> {
     if !rest.starts_with('[') || rest.starts_with("[[") {
         return None;
     }
-    // One table alone: what its only keys are is what the header says.
+    // Parsed alone, the header is a chain of tables with one key each.
     let alone = parse(rest)?;
     let mut path = Vec::new();
     let mut table = &alone;
@@ -369,7 +372,7 @@ fn table_header(line: &str) -> Option<Vec<String>> {
     Some(path)
 }
 
-/// Where the line `[profiles.NAME]` starts and ends.
+/// Start and end of the line `[profiles.NAME]`.
 fn header_of(text: &str, name: &str) -> Option<(usize, usize)> {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
@@ -381,7 +384,7 @@ fn header_of(text: &str, name: &str) -> Option<(usize, usize)> {
     None
 }
 
-/// Leaves out the line that says which profile to use.
+/// Removes the line that sets the default profile.
 fn without_current(text: &str) -> String {
     let Some(span) = parse(text).and_then(|root| root.get("profile").map(Spanned::span)) else {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! Puts the sources of a configuration over each other.
+//! Merges the sources of a configuration.
 
 use std::{
     fmt,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{Error, ErrorKind, Result, url::nearest};
 
-/// Variables that are no settings, and are ours to know all the same.
+/// Variables of floe that are not settings.
 const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LOG", "FLOE_TELEMETRY"];
 
 /// The sources of a configuration.
@@ -40,7 +40,7 @@ pub struct Sources {
     flags: Vec<Raw>,
 }
 
-/// Values may be secrets, so only names are shown.
+/// Omits the values, which may be secrets.
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.variables.iter().map(|(name, _)| name).collect();
@@ -55,15 +55,15 @@ impl fmt::Debug for Sources {
 }
 
 impl Sources {
-    /// No sources: every setting has its default.
+    /// Returns no sources: every setting has its default.
     pub fn none() -> Self {
         Self::default()
     }
 
-    /// What this process finds: the `FLOE_…` variables, `floe.toml` in the current folder, and the user's own file, which
-    /// is the one that `FLOE_CONFIG` names, else [`user_file`].
+    /// Returns the sources of this process: the `FLOE_…` variables, `floe.toml` in the working directory, and the user's
+    /// file, which is the one that `FLOE_CONFIG` names, else [`user_file`].
     pub fn discover() -> Self {
-        // Of what is no text nothing can be a setting of ours, and what others have in theirs is not our business.
+        // A variable that is not UTF-8 cannot be a setting of floe.
         let variables: Vec<_> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
@@ -72,7 +72,7 @@ impl Sources {
         Self { user, ..Self::none() }.project_file("floe.toml").variables(variables)
     }
 
-    /// Environment variables; those that do not begin with `FLOE_` do not count.
+    /// Adds environment variables. Only names with the prefix `FLOE_` count.
     pub fn variables<N, V>(mut self, variables: impl IntoIterator<Item = (N, V)>) -> Self
     where
         N: Into<String>,
@@ -83,40 +83,40 @@ impl Sources {
         self
     }
 
-    /// The file of the project.
+    /// Sets the file of the project.
     pub fn project_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.project = Some(path.into());
         self
     }
 
-    /// The file of the user.
+    /// Sets the file of the user.
     pub fn user_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.user = Some(path.into());
         self
     }
 
-    /// The profile to use, chosen on the command line or by the program. What it sets goes before variables.
+    /// Sets the profile, chosen on the command line or by the program. Its settings take precedence over variables.
     pub fn profile(mut self, name: impl Into<String>) -> Self {
         self.profile = Some(name.into());
         self
     }
 
-    /// A setting given on the command line: the flag, the full name of the setting (or `url`) and its value.
+    /// Adds a setting of the command line: the flag, the full name of the setting (or `url`) and its value.
     pub fn flag(mut self, flag: &str, key: &str, value: impl Into<String>) -> Self {
         let origin = Origin::Flag(flag.to_owned());
         self.flags.push(Raw { key: key.to_owned(), text: value.into(), origin });
         self
     }
 
-    /// Reads all sources and puts them over each other.
+    /// Reads and merges all sources.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an impossible value, an unknown profile or a file that cannot
-    /// be read. It names the setting, the value and the place.
+    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an invalid value, an unknown profile or an unreadable file. It
+    /// names the setting, the value and the source.
     pub fn load(self) -> Result<Config> {
         let user = self.user.as_deref().map(ConfigFile::read).transpose()?;
         let project = match &self.project {
-            // Read twice, it would shadow itself.
+            // The same file twice would shadow itself.
             Some(path) if self.user.as_deref().is_some_and(|user| same_file(user, path)) => None,
             Some(path) => Some(ConfigFile::read(path)?),
             None => None,
@@ -127,7 +127,7 @@ impl Sources {
         };
         let variables = self.read_variables()?;
         let by_file = || files.iter().rev().find_map(|file| file.current_profile());
-        // An empty variable is how shells unset one for a single command.
+        // Shells unset a variable for one command by making it empty.
         let named = self.profile.as_deref().or(variable("FLOE_PROFILE").filter(|name| !name.is_empty()));
         let profile = named.or_else(by_file);
         let mut of_profile = Vec::new();
@@ -145,7 +145,7 @@ impl Sources {
             apply(&file.plain)?;
         }
         apply(&of_profile)?;
-        // What is not used now is checked all the same: a mistake is found when it is made.
+        // Unused profiles are validated too, so that a mistake surfaces when it is made.
         for file in &files {
             for raws in file.profiles.values() {
                 raws.iter().try_for_each(|raw| Config::default().apply(raw))?;
@@ -174,7 +174,7 @@ impl Sources {
                 continue;
             }
             let Some((section, key)) = name.trim_start_matches("FLOE_").split_once("__") else {
-                // Other programs of the family have variables of their own; a near miss is a mistake all the same.
+                // Related programs have `FLOE_` variables of their own; a near miss is a mistake.
                 match nearest(name, VARIABLES) {
                     Some(near) => {
                         return Err(invalid(format!("unknown variable {name}: did you mean {near}?")));
@@ -189,7 +189,8 @@ impl Sources {
     }
 }
 
-/// The file of the user: `floe/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`. `None` where there is no home.
+/// Returns the path of the user's file: `floe/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`. `None` without a
+/// home directory.
 #[must_use]
 pub fn user_file() -> Option<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
@@ -204,7 +205,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// There is no setting of this name: where, and what may have been meant.
+/// The error of an unknown setting, with its source and the closest valid name.
 pub(super) fn unknown(key: &str, origin: &Origin) -> Error {
     let sections: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
     let hint = match key.split_once('.') {
@@ -232,7 +233,7 @@ pub(super) fn unknown(key: &str, origin: &Origin) -> Error {
     invalid(format!("{origin}: unknown setting {:?}{hint}", as_written(key, origin)))
 }
 
-/// A key as it is written in that kind of source.
+/// A key in the notation of its source.
 fn as_written(key: &str, origin: &Origin) -> String {
     match origin {
         Origin::Environment(_) => format!("FLOE_{}", key.to_ascii_uppercase().replace('.', "__")),

@@ -10,10 +10,10 @@
 //! 6. the project's `floe.toml`, then the user's file, outside of profiles;
 //! 7. defaults.
 //!
-//! A profile that is chosen on the command line goes before environment variables.
+//! A profile that is chosen on the command line takes precedence over environment variables.
 //!
-//! A program that calls [`Client::connect`](crate::Client::connect) reads no files and no variables: a library must not
-//! change its ways with the folder it is started in. One that wants them says so:
+//! [`Client::connect`](crate::Client::connect) reads no files and no variables: the behaviour of a library must not depend
+//! on the working directory. A program opts in:
 //!
 //! ```no_run
 //! # #[tokio::main(flavor = "current_thread")]
@@ -25,13 +25,14 @@
 //! # }
 //! ```
 //!
-//! What is unknown or impossible is an error at the start that names the setting, the value, the place and what may have
-//! been meant. All settings are listed in `docs/configuration.md`.
+//! An unknown setting or an invalid value is an error at the start. It names the setting, the value, the source and the
+//! closest valid name. `docs/configuration.md` lists all settings.
 
 mod apply;
 mod file;
 mod load;
 mod origin;
+mod policies;
 mod raw;
 mod reference;
 mod secret;
@@ -46,6 +47,7 @@ use std::{collections::BTreeMap, fmt};
 pub use file::ConfigFile;
 pub use load::{Sources, user_file};
 pub use origin::Origin;
+pub use policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull};
 pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
@@ -57,7 +59,7 @@ pub use value::Switch;
 use self::{load::invalid, raw::Raw, sections::NAMES};
 use crate::Result;
 
-/// Settings, and where each came from.
+/// Settings with their origins.
 #[derive(Clone, Default)]
 pub struct Config {
     settings: Settings,
@@ -77,20 +79,20 @@ impl fmt::Debug for Config {
     }
 }
 
-/// One setting as it is in force.
+/// One effective setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Entry {
+pub struct ConfigEntry {
     /// Full name, such as `producer.linger`, or `url`.
     pub key: String,
-    /// The value as it is written; secrets are not shown.
+    /// The value in the notation of a file; secrets are masked.
     pub value: String,
-    /// Where it came from.
+    /// The source of the value.
     pub origin: Origin,
 }
 
 impl Config {
-    /// Reads what [`Sources::discover`] finds.
+    /// Reads the sources that [`Sources::discover`] finds.
     ///
     /// # Errors
     /// As [`Sources::load`].
@@ -98,7 +100,7 @@ impl Config {
         Sources::discover().load()
     }
 
-    /// The typed settings.
+    /// Returns the typed settings.
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.settings
@@ -108,39 +110,39 @@ impl Config {
         self.settings
     }
 
-    /// The URL, if a source names one.
+    /// Returns the URL, if a source names one.
     #[must_use]
     pub fn url(&self) -> Option<&str> {
         self.url.as_deref()
     }
 
-    /// The profile in use.
+    /// Returns the profile in use.
     #[must_use]
     pub fn profile(&self) -> Option<&str> {
         self.profile.as_deref()
     }
 
-    /// Where a setting came from.
+    /// Returns the source of a setting.
     #[must_use]
     pub fn origin(&self, key: &str) -> Origin {
         self.origins.get(key).cloned().unwrap_or(Origin::Default)
     }
 
-    /// The URL and every setting, with values and origins.
+    /// Returns the URL and all settings, with values and origins.
     #[must_use]
-    pub fn entries(&self) -> Vec<Entry> {
+    pub fn entries(&self) -> Vec<ConfigEntry> {
         let url = self.url.as_ref().map(|url| ("url", crate::url::shown(url)));
         let settings = NAMES.iter().filter_map(|name| Some((*name, self.settings.show(name)?)));
         url.into_iter()
             .chain(settings)
-            .map(|(key, value)| Entry { key: key.to_owned(), value, origin: self.origin(key) })
+            .map(|(key, value)| ConfigEntry { key: key.to_owned(), value, origin: self.origin(key) })
             .collect()
     }
 
-    /// Sets one setting, or `url`, from text, as the program. It goes before every other source.
+    /// Sets one setting, or `url`, from text. It takes precedence over all sources.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an impossible value.
+    /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an invalid value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
         self.apply(&Raw { key: key.to_owned(), text: value.to_owned(), origin: Origin::Code })?;
         self.check()
@@ -166,18 +168,17 @@ impl Config {
         Ok(())
     }
 
-    /// What single settings cannot tell: whether they fit each other.
+    /// Checks the rules that span several settings.
     fn check(&self) -> Result<()> {
         let Settings { pool, producer, .. } = &self.settings;
         let problem = |one: &str, other: &str, why: String| {
             let places = [one, other].map(|key| format!("{key} ({})", self.origin(key)));
-            Err(invalid(format!("{} and {} do not fit: {why}", places[0], places[1])))
+            Err(invalid(format!("{} and {} contradict each other: {why}", places[0], places[1])))
         };
         if pool.min > pool.max {
             return problem("pool.min", "pool.max", format!("{} is more than {}", pool.min, pool.max));
         }
-        if producer.acks == crate::engine::Acks::None
-            && producer.delivery == Some(crate::producer::DeliveryMode::AtLeastOnce)
+        if producer.acks == crate::engine::Acks::None && producer.delivery == Some(DeliveryMode::AtLeastOnce)
         {
             return problem("producer.acks", "producer.delivery", "at least once needs acks".to_owned());
         }

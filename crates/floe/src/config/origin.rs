@@ -1,12 +1,12 @@
-//! Where a value comes from.
+//! The sources of values.
 
 use std::{fmt, path::PathBuf};
 
-/// Where the value of a setting comes from, weakest first.
+/// Source of a value, weakest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// Nobody set it.
+    /// The built-in default.
     Default,
     /// A file.
     File {
@@ -14,7 +14,7 @@ pub enum Origin {
         path: PathBuf,
         /// The line, from 1.
         line: usize,
-        /// The profile whose section it stands in, if any.
+        /// The profile that it belongs to, if any.
         profile: Option<String>,
     },
     /// An environment variable.

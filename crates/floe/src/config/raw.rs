@@ -1,10 +1,10 @@
-//! A setting as it is found, before anybody has looked at its value.
+//! A setting in a source, before its value is parsed.
 
 use std::fmt;
 
 use super::origin::Origin;
 
-/// A setting as it is found.
+/// A setting in a source: key, text and origin.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Raw {
     pub(super) key: String,
@@ -12,7 +12,7 @@ pub(super) struct Raw {
     pub(super) origin: Origin,
 }
 
-/// Without the value: nobody has looked yet whether it is a secret.
+/// Omits the value, which may be a secret.
 impl fmt::Debug for Raw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Raw").field("key", &self.key).field("origin", &self.origin).finish_non_exhaustive()

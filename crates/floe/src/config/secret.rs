@@ -1,9 +1,9 @@
-//! Values that must not be seen.
+//! Values that are never displayed.
 
 use std::fmt;
 
-/// A value that is never shown. In a file or a variable it is written out, or as `env:NAME` or `file:PATH`, where it is
-/// read from; of a file, white space at the end does not count.
+/// A value that is masked in all output. A source writes it literally, or as `env:NAME` or `file:PATH` to read it from a
+/// variable or a file; trailing white space of the file is removed.
 ///
 /// ```
 /// use floe::config::Secret;
@@ -21,14 +21,13 @@ impl Secret {
         Self(value.into())
     }
 
-    /// The value, to be used and not to be shown.
+    /// Returns the value, which must not be displayed.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0
     }
 
-    /// The value as pairs, written `name=value,name=value`, names as headers of HTTP have them. `None` if it is not
-    /// written so.
+    /// Parses the value as `name=value,name=value`, with HTTP header names. `None` if it has another form.
     ///
     /// ```
     /// # use floe::config::Secret;
@@ -49,7 +48,7 @@ impl Secret {
         pairs.collect()
     }
 
-    /// Reads a value as it is written in a source.
+    /// Reads the notation of a source.
     pub(super) fn resolve(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
             return match std::env::var(name) {
@@ -85,19 +84,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_comes_from_where_it_is_kept() {
+    fn secret_is_read_from_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("token");
         std::fs::write(&path, "from a file\n").unwrap();
         let from = |text: &str| Secret::resolve(text).map(|secret| secret.expose().to_owned());
         assert_eq!(from("written out").unwrap(), "written out");
         assert_eq!(from(&format!("file:{}", path.display())).unwrap(), "from a file");
-        // One that every process has.
+        // Every process has this variable.
         assert_eq!(from("env:PATH").unwrap(), std::env::var("PATH").unwrap());
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn missing_source_is_named() {
         assert!(Secret::resolve("env:FLOE_NO_SUCH").unwrap_err().contains("FLOE_NO_SUCH is not set"));
         assert!(Secret::resolve("file:/no/such").unwrap_err().contains("/no/such"));
     }

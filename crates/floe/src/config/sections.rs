@@ -1,29 +1,28 @@
-//! Every setting: its section, name, type, default and meaning. The types, the parsing and the reference come from here.
+//! All settings: section, name, type, default and meaning. One table generates the types, the parser and the reference.
 
 use std::time::Duration;
 
 use super::{
+    policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
     secret::Secret,
     value::{Setting, Switch, any, at_least_one, pairs_if_some, positive, positive_if_some, share},
 };
 use crate::{
     Codec,
-    consumer::{CommitPolicy, Finish, GapPolicy},
     engine::{Acks, Isolation},
-    producer::{DeliveryMode, WhenFull},
 };
 
-/// What is known about one setting.
+/// Documentation of one setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SettingInfo {
-    /// The section it belongs to.
+    /// Its section.
     pub section: &'static str,
     /// Its name inside the section.
     pub name: &'static str,
-    /// What it accepts.
+    /// Accepted values.
     pub form: String,
-    /// Its default, as it is written.
+    /// Its default, in the notation of a file.
     pub default: String,
     /// What it does.
     pub meaning: String,
@@ -58,14 +57,14 @@ macro_rules! settings {
             $($(#[doc = $about])* pub $section: $type,)*
         }
 
-        /// The sections and what they are about.
+        /// The sections with their descriptions.
         pub(super) const SECTIONS: &[(&str, &[&str])] = &[$((stringify!($section), &[$($about),*]),)*];
 
         /// Full names of all settings.
         pub(super) const NAMES: &[&str] = &[$($(concat!(stringify!($section), ".", stringify!($name)),)*)*];
 
         impl Settings {
-            /// Reads one setting from text; the error says what is accepted.
+            /// Parses one setting; the error says what it accepts.
             pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
                 match key {
                     $($(concat!(stringify!($section), ".", stringify!($name)) => {
@@ -78,7 +77,7 @@ macro_rules! settings {
                             }
                         }
                     })*)*
-                    _ => Err("there is no such setting".to_owned()),
+                    _ => Err("unknown setting".to_owned()),
                 }
             }
 
@@ -92,7 +91,7 @@ macro_rules! settings {
                 }
             }
 
-            /// All there is to know about every setting.
+            /// Returns the documentation of all settings.
             #[must_use]
             pub fn reference() -> Vec<SettingInfo> {
                 let defaults = Self::default();
@@ -109,117 +108,117 @@ macro_rules! settings {
 }
 
 settings! {
-    /// What concerns the whole client.
+    /// The client as a whole.
     client: ClientSettings {
-        /// Time for one attempt of a call that is neither an append nor waiting for records. `auto` of the layers
-        /// applies: engines inside the process have no such limit, unless this was set.
+        /// Timeout of one attempt of a call, except appends and the wait for records. Engines inside the process have no
+        /// timeout unless this is set.
         attempt_timeout: Duration = Duration::from_secs(25), positive;
-        /// How long closing waits for deliveries and commits.
+        /// How long a close waits for deliveries and commits.
         close_timeout: Duration = Duration::from_secs(30), positive;
     }
-    /// What producers do unless the program says otherwise.
+    /// Defaults of producers.
     producer: ProducerSettings {
         /// How long a batch may wait for more records.
         linger: Duration = Duration::ZERO, any;
-        /// Size, before compression, at which a batch is closed; `none` is what suits the engine: 256 KiB on Fluvio,
+        /// Size, before compression, at which a batch is closed; `none` is the default of the engine: 256 KiB on Fluvio,
         /// 64 KiB elsewhere.
         batch_size: Option<u64> = None, positive_if_some;
-        /// Largest record or batch accepted; `none` is what the engine takes, at most 16 MiB.
+        /// Largest record or batch accepted; `none` is the limit of the engine, at most 16 MiB.
         max_request_size: Option<u64> = None, positive_if_some;
-        /// Bytes of records that may wait for their acknowledgement.
+        /// Bytes of buffered and unacknowledged records.
         buffer_memory: u64 = 32 * 1024 * 1024, positive;
-        /// Closed batches of one partition that may wait.
+        /// Closed batches queued for one partition.
         batch_queue: u32 = 100, positive;
-        /// What happens to a record that finds no room.
+        /// What happens when the buffer memory is full.
         when_full: WhenFull = WhenFull::Wait, any;
         /// Time from the closing of a batch to its acknowledgement, retries included.
         timeout: Duration = Duration::from_secs(30), positive;
-        /// Most attempts for one batch; `none` is as many as the timeout allows.
+        /// Most attempts to send one batch; `none` is as many as the timeout allows.
         max_attempts: Option<u32> = None, positive_if_some;
-        /// Batches of one partition on their way at once.
+        /// Batches of one partition in flight at once.
         max_in_flight: u32 = 5, positive;
-        /// When an append counts as done.
+        /// When an append is acknowledged.
         acks: Acks = Acks::Leader, any;
-        /// How hard to try; `none` is at least once, with acks none at most once.
+        /// Delivery guarantee; `none` is at least once, with acks none at most once.
         delivery: Option<DeliveryMode> = None, any;
     }
-    /// What consumers do unless the program says otherwise.
+    /// Defaults of consumers.
     consumer: ConsumerSettings {
-        /// Bytes read ahead of the application.
+        /// Bytes prefetched.
         prefetch_bytes: u64 = 8 * 1024 * 1024, any;
-        /// Records read ahead of the application.
+        /// Records prefetched; `none` is bounded by the bytes alone.
         prefetch_records: Option<u32> = None, any;
-        /// Bytes of one fetch, about.
+        /// Approximate size of one fetch.
         fetch_bytes: u64 = 1024 * 1024, positive;
-        /// What to see of records that are not on all replicas yet.
+        /// Whether records are read before they are on all replicas.
         isolation: Isolation = Isolation::ReadUncommitted, any;
         /// When the offsets of a group are stored.
         commit: CommitPolicy = CommitPolicy::Interval(Duration::from_secs(5)), any;
         /// When a record counts as finished.
-        finish: Finish = Finish::OnNext, any;
-        /// What to do when records are missing.
+        ack_mode: AckMode = AckMode::Auto, any;
+        /// What happens when records are missing.
         on_gap: GapPolicy = GapPolicy::Fail, any;
-        /// Most attempts in a row to read on after a failure; `none` is for ever.
+        /// Most consecutive attempts to reconnect after a failure; `none` is no limit.
         max_attempts: Option<u32> = None, positive_if_some;
     }
-    /// Connections to each node of a Walrus cluster. Other engines need one connection for many calls.
+    /// Connection pool of each node of a Walrus cluster. Other engines multiplex calls over one connection.
     pool: PoolSettings {
-        /// Connections kept open.
+        /// Connections that stay open.
         min: u32 = 2, any;
         /// Most connections.
         max: u32 = 10, positive;
-        /// How long a connection beyond the minimum may be idle.
+        /// Idle time after which a connection beyond the minimum is closed.
         idle_timeout: Duration = Duration::from_secs(300), positive;
-        /// How often idle connections are checked.
+        /// Interval of the health checks of idle connections.
         health_interval: Duration = Duration::from_secs(30), positive;
     }
-    /// How calls are repeated. The waits between attempts hold for batches and broken readers as well.
+    /// Retries of calls. The back-off applies to batches and broken readers as well.
     retry: RetrySettings {
-        /// Whether failed calls are repeated.
+        /// Whether failed calls are retried.
         enabled: Switch = Switch::Auto, any;
         /// Most attempts of a call, the first included.
         max_attempts: u32 = 3, positive;
-        /// Upper bound of the wait after the first failure.
+        /// Upper bound of the back-off after the first failure.
         first_delay: Duration = Duration::from_millis(100), any;
-        /// What the upper bound is multiplied by after every further failure.
+        /// Factor of the upper bound for each further failure.
         multiplier: f64 = 2.0, at_least_one;
         /// Largest upper bound.
         max_delay: Duration = Duration::from_secs(5), any;
-        /// Time for all attempts of a call together.
+        /// Deadline of all attempts of a call together.
         deadline: Option<Duration> = Some(Duration::from_secs(30)), positive_if_some;
     }
-    /// When a server that fails is left alone for a while.
+    /// Circuit breaker: refuses calls to a server that keeps failing.
     breaker: BreakerSettings {
-        /// Whether there is a breaker.
+        /// Whether the breaker is on.
         enabled: Switch = Switch::Auto, any;
-        /// Failures in a row after which calls are refused.
+        /// Consecutive failures after which calls are refused.
         failures: u32 = 5, positive;
-        /// How long they are refused.
+        /// How long calls are refused.
         open_for: Duration = Duration::from_secs(30), positive;
-        /// Calls let through to try it afterwards; when all succeed, it is over.
+        /// Trial calls let through afterwards; when all succeed, the circuit closes.
         trials: u32 = 3, positive;
     }
-    /// Bounds on what this client asks of the engine.
+    /// Bounds on the calls of this client.
     limits: LimitSettings {
-        /// Calls running at once.
+        /// Concurrent calls.
         concurrency: Option<u32> = None, positive_if_some;
         /// Calls started per second.
         rate: Option<u32> = None, positive_if_some;
-        /// Calls that may start at once after a pause; `none` is as many as the rate.
+        /// Burst: calls that may start at once after a pause; `none` is as many as the rate.
         burst: Option<u32> = None, positive_if_some;
     }
-    /// How producers compress batches.
+    /// Compression of batches by producers.
     compression: CompressionSettings {
         /// Whether batches are compressed.
         enabled: bool = true, any;
-        /// The codec.
+        /// The codec. It needs the Cargo feature of its name.
         codec: Codec = Codec::None, any;
         /// Level of the codec; `none` is the codec's own default.
         level: Option<i32> = None, any;
-        /// Batches of fewer bytes stay plain.
+        /// Smaller batches are not compressed.
         threshold: u64 = 1024, any;
     }
-    /// What the client tells about itself.
+    /// Metrics, spans and propagated trace context.
     telemetry: TelemetrySettings {
         /// Whether metrics are recorded.
         metrics: bool = true, any;
@@ -229,16 +228,16 @@ settings! {
         create_spans: bool = false, any;
         /// Whether records carry the trace context of their sender.
         propagate: bool = true, any;
-        /// Tells the clients of a process apart.
+        /// Id that tells the clients of a process apart; `none` is `floe-1`, `floe-2` and so on.
         client_id: Option<String> = None, any;
-        /// Headers that the command line sends with OTLP, as `name=value,name=value`.
+        /// Headers that the command-line tool sends with OTLP, as `name=value,name=value`.
         otlp_headers: Option<Secret> = None, pairs_if_some;
     }
-    /// When the client counts as healthy.
+    /// Health checks.
     health: HealthSettings {
-        /// Time for a check.
+        /// Timeout of a check.
         timeout: Duration = Duration::from_secs(5), positive;
-        /// Share of a producer's memory in use from which on a warning is given.
+        /// Share of a producer's buffer memory in use at which a warning starts.
         queue_warning: f64 = 0.8, share;
     }
 }

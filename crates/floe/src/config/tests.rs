@@ -1,4 +1,4 @@
-//! Sources over each other, and what is said about mistakes.
+//! Precedence of sources, and messages about mistakes.
 
 use std::path::PathBuf;
 
@@ -37,7 +37,7 @@ fn refusal(sources: Sources) -> String {
 }
 
 #[test]
-fn each_source_goes_before_the_weaker_ones() {
+fn sources_have_their_precedence() {
     let files = Files::new(
         "profile = \"p\"\nproducer.linger = \"2ms\"\n[profiles.p]\nproducer.linger = \"4ms\"\n",
         "producer.linger = \"1ms\"\n[profiles.p]\nproducer.linger = \"3ms\"\n[profiles.q]\nurl = \"memory:\"\n",
@@ -70,7 +70,7 @@ fn each_source_goes_before_the_weaker_ones() {
 }
 
 #[test]
-fn options_of_the_url_go_between_variables_and_flags() {
+fn url_options_are_between_variables_and_flags() {
     let mut url: EngineUrl = "memory:?producer.linger=6ms&consumer.on-gap=skip".parse().unwrap();
     let sources = Sources::none().variables([("FLOE_PRODUCER__LINGER", "5ms")]);
     let mut config = sources.clone().load().unwrap();
@@ -92,7 +92,7 @@ fn options_of_the_url_go_between_variables_and_flags() {
 }
 
 #[test]
-fn a_profile_is_looked_for_in_both_files_and_named_when_missing() {
+fn profiles_come_from_both_files() {
     let files =
         Files::new("[profiles.here]\nurl = \"memory:\"\n", "[profiles.there]\nurl = \"walrus://h\"\n");
     let url = |profile: &str| {
@@ -110,7 +110,7 @@ fn a_profile_is_looked_for_in_both_files_and_named_when_missing() {
 }
 
 #[test]
-fn mistakes_name_the_setting_the_value_the_place_and_what_was_meant() {
+fn mistakes_name_setting_value_source_and_closest_name() {
     let table = [
         (
             "[producer]\nlingr = \"1ms\"\n",
@@ -163,7 +163,7 @@ fn mistakes_in_variables_name_the_variable() {
 }
 
 #[test]
-fn secrets_are_not_shown_anywhere() {
+fn secrets_are_masked_everywhere() {
     let files = Files::new("[telemetry]\notlp_headers = \"key=hush\"\n", "");
     let config = files.sources().load().unwrap();
     let headers = config.settings().telemetry.otlp_headers.as_ref().unwrap();
@@ -189,7 +189,7 @@ fn every_setting_is_listed_with_its_origin() {
 }
 
 #[test]
-fn what_is_shown_as_a_default_is_accepted() {
+fn printed_defaults_are_accepted() {
     for info in Settings::reference() {
         let key = format!("{}.{}", info.section, info.name);
         let mut config = Config::default();

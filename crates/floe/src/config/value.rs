@@ -1,23 +1,24 @@
-//! How single settings are written and read.
+//! The notation of single settings: parsing and printing.
 
 use std::{fmt, time::Duration};
 
-use super::secret::Secret;
+use super::{
+    policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
+    secret::Secret,
+};
 use crate::{
     Codec,
-    consumer::{CommitPolicy, Finish, GapPolicy},
     engine::{Acks, Isolation},
-    producer::{DeliveryMode, WhenFull},
     units::{parse_duration, parse_size},
 };
 
-/// A value of a setting. Every source, be it a file, a variable or a URL, gives text.
+/// A value of a setting. All sources (files, variables, URLs) provide text.
 pub(super) trait Setting: Sized {
-    /// What is accepted, for the reference and for messages.
+    /// The accepted values, for the reference and for messages.
     fn form() -> String;
-    /// Reads it; the error says what is accepted.
+    /// Parses the text; the error says what is accepted.
     fn read(text: &str) -> Result<Self, String>;
-    /// Writes it so that it can be read again, except for secrets.
+    /// Prints the value in the notation of [`Setting::read`], except for secrets.
     fn show(&self) -> String;
 }
 
@@ -93,8 +94,10 @@ impl Setting for u64 {
     fn read(text: &str) -> Result<Self, String> {
         let size = parse_size(text)
             .map_err(|_| "write a size: a number and one of B, kB, MB, GB, KiB, MiB, GiB".to_owned())?;
-        // What this machine cannot hold in memory cannot be the size of anything here.
-        usize::try_from(size).map(|_| size).map_err(|_| "it is more than this machine can address".to_owned())
+        // All sizes are sizes in memory, so they fit a `usize`.
+        usize::try_from(size)
+            .map(|_| size)
+            .map_err(|_| "it exceeds the address space of this machine".to_owned())
     }
 
     fn show(&self) -> String {
@@ -179,7 +182,7 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// Whether something is used; `auto` leaves it to the engine.
+/// Whether a layer is on; `auto` leaves it to the engine. Matching is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Switch {
     /// On for engines on the network, off for those inside the process.
@@ -192,7 +195,7 @@ pub enum Switch {
 }
 
 impl Switch {
-    /// What it comes to, where `auto` means `automatic`.
+    /// Resolves the switch, with `automatic` for `auto`.
     #[must_use]
     pub fn resolve(self, automatic: bool) -> bool {
         match self {
@@ -203,7 +206,7 @@ impl Switch {
     }
 }
 
-/// Settings that are one of some words.
+/// Implements settings that are one of several words.
 macro_rules! words {
     ($($type:ty { $($word:literal = $value:expr,)* })*) => {$(
         impl Setting for $type {
@@ -236,7 +239,7 @@ words! {
     Acks { "none" = Self::None, "leader" = Self::Leader, "committed" = Self::Committed, }
     Isolation { "read-uncommitted" = Self::ReadUncommitted, "read-committed" = Self::ReadCommitted, }
     DeliveryMode { "at-least-once" = Self::AtLeastOnce, "at-most-once" = Self::AtMostOnce, }
-    Finish { "on-next" = Self::OnNext, "on-ack" = Self::OnAck, }
+    AckMode { "auto" = Self::Auto, "explicit" = Self::Explicit, }
     GapPolicy { "fail" = Self::Fail, "report" = Self::Report, "skip" = Self::Skip, }
 }
 
@@ -305,33 +308,33 @@ fn not_one_of(text: &str, words: &[&str]) -> String {
     }
 }
 
-/// Any value will do.
+/// Accepts all values.
 pub(super) fn any<T>(_: &T) -> Option<&'static str> {
     None
 }
 
-/// Not 0.
+/// Refuses 0.
 pub(super) fn positive<T: Default + PartialEq>(value: &T) -> Option<&'static str> {
     (*value == T::default()).then_some("it must be more than 0")
 }
 
-/// Pairs, if there are some.
+/// Refuses a secret that is not a list of pairs.
 pub(super) fn pairs_if_some(value: &Option<Secret>) -> Option<&'static str> {
     let value = value.as_ref()?;
     value.pairs().is_none().then_some("write name=value,name=value")
 }
 
-/// Not 0, if there is one.
+/// Refuses 0, accepts `none`.
 pub(super) fn positive_if_some<T: Default + PartialEq>(value: &Option<T>) -> Option<&'static str> {
     value.as_ref().and_then(positive)
 }
 
-/// At least 1.
+/// Refuses values below 1.
 pub(super) fn at_least_one(value: &f64) -> Option<&'static str> {
     (*value < 1.0).then_some("it must be at least 1")
 }
 
-/// A share of a whole.
+/// Refuses values outside 0 to 1.
 pub(super) fn share(value: &f64) -> Option<&'static str> {
     (!(0.0..=1.0).contains(value)).then_some("it must be from 0 to 1")
 }
@@ -352,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_can_be_read_again() {
+    fn printed_values_can_be_parsed() {
         round("true", true);
         round("7", 7u32);
         round("-3", -3i32);
@@ -375,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_refused_with_what_does() {
+    fn invalid_values_are_refused_with_the_accepted_form() {
         assert!(bool::read("yes").unwrap_err().contains("true or false"));
         assert!(u32::read("-1").unwrap_err().contains("whole number"));
         assert!(f64::read("NaN").is_err() && f64::read("inf").is_err());

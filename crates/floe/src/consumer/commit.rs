@@ -1,68 +1,68 @@
-//! Stores the offsets of a group.
+//! Commits the offsets of a group.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::sync::Mutex;
 
-use super::offsets::Progress;
+use super::ack_tracker::AckTracker;
 use crate::{
     Result,
     engine::SharedEngine,
     topic::{Topic, TopicPartition},
 };
 
-/// Who asks for a commit.
+/// Origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
-    /// The policy: only forward, and only where a record was finished.
-    ByPolicy,
-    /// The application: where it stands, also backwards after a seek.
-    ByApplication,
+pub(super) enum CommitTrigger {
+    /// The policy. Offsets only move forward, and only where a record was finished.
+    Policy,
+    /// The application. Offsets may move back, after a seek.
+    Application,
 }
 
-/// The offsets of one consumer in one group.
+/// Commits the offsets of one consumer for one group.
 #[derive(Debug)]
-pub(super) struct Commits {
+pub(super) struct OffsetCommitter {
     engine: SharedEngine,
     group: Arc<str>,
-    partitions: parking_lot::Mutex<Vec<(TopicPartition, Arc<Progress>)>>,
-    /// What the engine has stored, as far as this consumer knows. The lock also keeps commits in order: an older one
-    /// must not land after a newer one.
+    partitions: parking_lot::Mutex<Vec<(TopicPartition, Arc<AckTracker>)>>,
+    /// Offsets that the engine has stored, as far as this consumer knows. The lock also keeps commits in order: an older one
+    /// must not be stored after a newer one.
     stored: Mutex<Vec<Option<i64>>>,
 }
 
-impl Commits {
+impl OffsetCommitter {
     pub(super) fn new(
         engine: SharedEngine,
         group: Arc<str>,
-        partitions: Vec<(TopicPartition, Arc<Progress>)>,
+        partitions: Vec<(TopicPartition, Arc<AckTracker>)>,
         stored: Vec<Option<i64>>,
     ) -> Self {
         let partitions = parking_lot::Mutex::new(partitions);
         Self { engine, group, partitions, stored: Mutex::new(stored) }
     }
 
-    /// The consumer reads one more partition.
-    pub(super) fn join(&self, at: TopicPartition, progress: Arc<Progress>) {
-        self.partitions.lock().push((at, progress));
+    /// Adds a partition.
+    pub(super) fn join(&self, at: TopicPartition, acks: Arc<AckTracker>) {
+        self.partitions.lock().push((at, acks));
     }
 
-    /// Stores what changed since the last time.
+    /// Stores the offsets that changed since the last commit.
     ///
     /// # Cancel safety
-    /// What was not stored when the future was dropped is stored the next time.
-    pub(super) async fn commit(&self, asked: Asked) -> Result<()> {
+    /// The next commit stores the offsets that a dropped future did not store.
+    pub(super) async fn commit(&self, trigger: CommitTrigger) -> Result<()> {
         let mut stored = self.stored.lock().await;
         let mut indexes = Vec::new();
         let mut positions = Vec::new();
-        // Cloned, lest the lock be held while the engine stores.
+        // A clone, so that the lock is not held while the engine stores.
         let partitions = self.partitions.lock().clone();
         stored.resize(partitions.len(), None);
-        for (index, ((at, progress), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
-            let due = match asked {
-                Asked::ByPolicy => progress.finished().filter(|next| stored.is_none_or(|old| *next > old)),
-                Asked::ByApplication => {
-                    Some(progress.finished_or_origin()).filter(|next| Some(*next) != *stored)
+        for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
+            let due = match trigger {
+                CommitTrigger::Policy => acks.finished().filter(|next| stored.is_none_or(|old| *next > old)),
+                CommitTrigger::Application => {
+                    Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
                 }
             };
             if let Some(next) = due {
@@ -82,12 +82,12 @@ impl Commits {
         Ok(())
     }
 
-    /// Commits every `period` what was finished meanwhile. A commit that fails is tried again a period later.
+    /// Commits every `period`. A failed commit is retried after another period.
     pub(super) async fn run_every(self: Arc<Self>, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
-            if let Err(error) = self.commit(Asked::ByPolicy).await {
-                tracing::warn!(group = %self.group, topic = ?self.topic(), %error, "commit failed; it is tried again");
+            if let Err(error) = self.commit(CommitTrigger::Policy).await {
+                tracing::warn!(group = %self.group, topic = ?self.topic(), %error, "commit failed; it is retried");
             }
         }
     }

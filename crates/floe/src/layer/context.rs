@@ -1,10 +1,49 @@
-//! Tells every error where it happened, so that engines need not.
+//! Adds the context of a call to its errors, so that engines need not.
 
-use floe_wire::batch::EncodedBatch;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use futures_util::future::BoxFuture;
+use tokio::time::Instant;
 
 use super::{Layer, Operation, OperationKind};
-use crate::{Result, engine::BatchReader, health::LastSuccess};
+use crate::{
+    Result,
+    engine::{BatchReader, EncodedBatch},
+};
+
+/// Time of the last call of a client that succeeded. All clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct LastSuccess(Arc<SuccessClock>);
+
+#[derive(Debug)]
+struct SuccessClock {
+    began: Instant,
+    /// Milliseconds since `began`, plus one; 0 is never.
+    at: AtomicU64,
+}
+
+impl LastSuccess {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(SuccessClock { began: Instant::now(), at: AtomicU64::new(0) }))
+    }
+
+    fn note(&self) {
+        let millis = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+        self.0.at.store(millis + 1, Ordering::Relaxed);
+    }
+
+    /// Time since the last success; `None` before the first.
+    pub(crate) fn ago(&self) -> Option<Duration> {
+        let at = self.0.at.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(self.0.began.elapsed().saturating_sub(Duration::from_millis(at)))
+    }
+}
 
 /// The innermost layer: adds engine, operation, topic and partition to errors that lack them, and notes when a call last
 /// worked.
@@ -19,7 +58,7 @@ impl Layer for Context {
     {
         match attempt().await {
             Ok(done) => {
-                // That the engine says how it is does not mean that it works.
+                // A health check that answers does not mean that the engine works.
                 if operation.kind != OperationKind::Health {
                     self.0.note();
                 }

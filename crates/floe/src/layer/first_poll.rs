@@ -1,4 +1,4 @@
-//! Something to be done once a future has been started.
+//! Runs a closure right after the first poll of a future.
 
 use std::{
     future::poll_fn,

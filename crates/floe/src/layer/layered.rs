@@ -1,4 +1,4 @@
-//! The only place that forwards the engine's methods through a layer.
+//! Forwards all methods of an engine through a layer.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
-/// An engine with a layer around every call.
+/// An engine whose calls pass a layer.
 #[derive(Debug)]
 pub struct Layered<L> {
     layer: L,
@@ -23,7 +23,7 @@ pub struct Layered<L> {
 }
 
 impl<L: Layer> Layered<L> {
-    /// Puts `layer` around `inner`.
+    /// Wraps `inner` in `layer`.
     #[must_use]
     pub fn new(layer: L, inner: SharedEngine) -> Self {
         let name = inner.info().name;

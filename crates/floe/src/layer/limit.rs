@@ -1,6 +1,6 @@
-//! Bounds on how much is asked of an engine at once and per second.
+//! Bounds on concurrency and rate of engine calls.
 //!
-//! The rate is kept with the generic cell rate algorithm, by the clock of tokio, so that tests can pause it.
+//! The rate limit is the generic cell rate algorithm (GCRA, ITU-T I.371), on tokio's clock, which tests can pause.
 
 use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -14,10 +14,11 @@ use tokio::{
 use super::{Layer, Operation, OperationKind, first_poll::after_first_poll};
 use crate::{Error, ErrorKind, Result};
 
-/// How much may be asked of an engine.
+/// Bounds on concurrency and rate of engine calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub struct Limits {
-    /// Calls running at once. Default: no bound.
+    /// Concurrent calls. Default: no bound.
     pub concurrency: Option<NonZeroU32>,
     /// Calls started per second, in the long run. Default: no bound.
     pub rate: Option<NonZeroU32>,
@@ -26,26 +27,47 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Whether there is nothing to bound.
+    /// Bounds the calls that run at once.
+    #[must_use]
+    pub fn concurrency(mut self, calls: NonZeroU32) -> Self {
+        self.concurrency = Some(calls);
+        self
+    }
+
+    /// Bounds the calls started per second.
+    #[must_use]
+    pub fn rate(mut self, per_second: NonZeroU32) -> Self {
+        self.rate = Some(per_second);
+        self
+    }
+
+    /// Bounds the calls that may start at once after a pause.
+    #[must_use]
+    pub fn burst(mut self, calls: NonZeroU32) -> Self {
+        self.burst = Some(calls);
+        self
+    }
+
+    /// Whether no bound is set.
     pub(crate) fn is_empty(&self) -> bool {
         self.concurrency.is_none() && self.rate.is_none()
     }
 }
 
-/// Has calls wait for their turn. Nothing is refused.
+/// Delays calls beyond the bounds. Refuses nothing.
 ///
-/// Appends are let through in the order in which they came, one started after the other, because engines order them by
-/// their start. What an open reader does is not a call; closing and health checks do not wait.
+/// Appends start one after the other in the order of their arrival, because engines order them by their start. Reads of
+/// an open reader, health checks and close are not bounded.
 #[derive(Debug)]
 pub struct Limit {
     running: Option<Arc<Semaphore>>,
     rate: Option<Rate>,
-    /// Held by an append from its coming to its start.
+    /// Held by an append from its arrival to its start.
     appends: FairMutex<()>,
 }
 
 impl Limit {
-    /// Bounds calls to this much.
+    /// Creates the layer.
     #[must_use]
     pub fn new(limits: Limits) -> Self {
         let most = |number: NonZeroU32| usize::try_from(number.get()).unwrap_or(usize::MAX);
@@ -57,7 +79,7 @@ impl Limit {
         }
     }
 
-    /// Waits until one more call may start. What is returned is to be kept while it runs.
+    /// Waits until one more call may start. The caller keeps the permit while the call runs.
     async fn turn(&self) -> Result<Option<tokio::sync::SemaphorePermit<'_>>> {
         let permit = match &self.running {
             None => None,
@@ -88,19 +110,19 @@ impl Layer for Limit {
             let _permit = self.turn().await?;
             return attempt().await;
         }
-        // The next append may come to its start only after this one has.
+        // The lock is released after the first poll, so the next append starts after this one.
         let order = self.appends.lock().await;
         let _permit = self.turn().await?;
         after_first_poll(attempt(), move || drop(order)).await
     }
 }
 
-/// One call each `interval`, with `slack` for those that come in a burst.
+/// One call each `interval`, with `slack` for a burst.
 #[derive(Debug)]
 struct Rate {
     interval: Duration,
     slack: Duration,
-    /// When the next call would be due if they came evenly.
+    /// Theoretical arrival time of the next call.
     due: Mutex<Option<Instant>>,
 }
 
@@ -110,11 +132,11 @@ impl Rate {
         Self { interval, slack: interval.saturating_mul(burst.get() - 1), due: Mutex::new(None) }
     }
 
-    /// Takes the next place; `None` if it is now.
+    /// Reserves the next start; `None` for now.
     fn reserve(&self, now: Instant) -> Option<Instant> {
         let mut due = self.due.lock();
         let mine = due.map_or(now, |due| due.max(now));
-        // A place further away than the clock can tell is as good as the last one that it can.
+        // A start beyond the range of the clock becomes the last one within it.
         *due = Some(mine.checked_add(self.interval).unwrap_or(mine));
         let start = mine.checked_sub(self.slack)?;
         (start > now).then_some(start)
@@ -153,7 +175,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_calls_run_than_allowed_and_a_dropped_one_makes_room() {
+    async fn concurrency_is_bounded_and_a_dropped_call_frees_its_permit() {
         let limits = Limits { concurrency: number(1), ..Limits::default() };
         let engine = Limit::new(limits).layer(hang_topics());
         let first = tokio::spawn({
@@ -172,7 +194,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn appends_start_in_the_order_in_which_they_came() {
+    async fn appends_start_in_order_of_arrival() {
         let fake = FakeEngine::with_topic("orders", 1);
         let limits = Limits { rate: number(1000), burst: number(1), concurrency: number(2) };
         let engine = Limit::new(limits).layer(engine_of(&fake));
@@ -188,7 +210,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_append_that_is_given_up_while_it_waits_lets_the_next_pass() {
+    async fn cancelled_append_lets_the_next_pass() {
         let fake = FakeEngine::with_topic("orders", 1);
         fake.fail_appends([Fault::Hold]);
         let limits = Limits { concurrency: number(1), ..Limits::default() };

@@ -1,14 +1,23 @@
 //! Behaviour around every engine call.
 //!
-//! A [`Layer`] is one function, [`Layer::around`]. The forwarding of the engine's methods is written once, in
-//! [`Layered`]. The client puts layers in a fixed order; see [`crate::client`]. The layers here are those of the client,
-//! for those who build a stack of their own.
+//! A [`Layer`] is one function, [`Layer::around`]; [`Layered`] forwards all methods of the engine to it. The client puts
+//! layers in a fixed order; see [`crate::client`]. The layers of the client are public, for programs that build a stack of
+//! their own:
+//!
+//! | layer | does | leaves alone |
+//! | --- | --- | --- |
+//! | [`Limit`] | bounds concurrency and rate | open readers, health checks, close |
+//! | [`Retry`] | retries failed calls | appends, opening and reading, health checks, close |
+//! | [`Breaker`] | refuses calls to a failing server | health checks, close |
+//! | [`Timeout`] | bounds the time of an attempt | appends, open readers, close |
 
 mod breaker;
 mod context;
 mod first_poll;
 mod layered;
 mod limit;
+#[cfg(feature = "telemetry")]
+mod measure;
 mod retry;
 mod stack;
 #[cfg(test)]
@@ -20,7 +29,7 @@ use std::{fmt, sync::Arc};
 pub use floe_core::operation::{Operation, OperationKind, OperationTarget};
 
 pub use breaker::{Breaker, BreakerChange, BreakerPolicy, BreakerState, Breakers, CircuitStatus};
-pub(crate) use context::Context;
+pub(crate) use context::LastSuccess;
 use futures_util::future::BoxFuture;
 pub use layered::Layered;
 pub use limit::{Limit, Limits};
@@ -57,8 +66,7 @@ use crate::{
 /// }
 /// ```
 pub trait Layer: fmt::Debug + Send + Sync + 'static {
-    /// Runs one call. `attempt` starts the call afresh each time it is invoked. Without a body of its own, a layer
-    /// leaves calls alone.
+    /// Runs one call. `attempt` starts the call afresh each time it is invoked. By default passes the call on.
     fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> impl Future<Output = Result<T>> + Send
     where
         T: Send,
@@ -68,13 +76,13 @@ pub trait Layer: fmt::Debug + Send + Sync + 'static {
         attempt()
     }
 
-    /// Observes an open reader. Most layers leave it alone.
+    /// Wraps an open reader. By default returns it unchanged.
     fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
         let _ = operation;
         reader
     }
 
-    /// Puts this layer around an engine.
+    /// Wraps an engine in this layer.
     fn layer(self, inner: SharedEngine) -> SharedEngine
     where
         Self: Sized,

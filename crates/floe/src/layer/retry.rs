@@ -28,7 +28,7 @@ impl Retry {
         Self { policy, observer: None }
     }
 
-    /// Has every retry observed.
+    /// Calls `observer` on every retry.
     #[must_use]
     pub fn on_retry(self, observer: RetryObserver) -> Self {
         Self { observer: Some(observer), ..self }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_help_is_tried_again_and_the_last_error_counts_the_attempts() {
+    async fn retriable_errors_are_retried_and_attempts_are_counted() {
         let (faulty, calls) = Faulty::around(vec![refused(), refused()]);
         let engine = Retry::new(RetryPolicy::calls()).layer(faulty);
         engine.topics().await.unwrap();
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_does_not_pass_is_not_repeated() {
+    async fn permanent_errors_are_not_retried() {
         let (faulty, calls) = Faulty::around(vec![Error::new(ErrorKind::AuthFailed, "no"); 9]);
         let engine = Retry::new(RetryPolicy::calls()).layer(faulty);
         assert_eq!(engine.topics().await.unwrap_err().kind(), ErrorKind::AuthFailed);
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_may_have_happened_is_not_done_twice() {
+    async fn call_that_is_not_idempotent_is_not_retried_after_an_unknown_effect() {
         let lost = refused().with_effect(Effect::Unknown);
         let (faulty, calls) = Faulty::around(vec![refused(), lost, refused()]);
         let engine = Retry::new(RetryPolicy::calls()).layer(faulty);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_other_side_says_how_long_to_wait() {
+    async fn retry_after_of_the_server_is_honored() {
         let busy = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(8));
         let (faulty, _) = Faulty::around(vec![busy]);
         let engine = Retry::new(RetryPolicy::calls()).layer(faulty);
@@ -115,7 +115,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn all_attempts_share_one_deadline() {
-        let policy = RetryPolicy { deadline: Some(Duration::from_secs(9)), ..RetryPolicy::default() };
+        let policy = RetryPolicy::default().deadline(Duration::from_secs(9));
         let engine = Retry::new(policy).layer(hang_topics());
         let began = Instant::now();
         let error = engine.topics().await.unwrap_err();
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn appends_and_opening_are_left_to_those_who_know_how() {
+    async fn calls_that_their_caller_retries_are_passed_on() {
         let (faulty, calls) = Faulty::around(vec![refused(); 9]);
         let engine = Retry::new(RetryPolicy::calls()).layer(faulty);
         append(&engine, 0).await.unwrap_err();
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_works_is_made_once() {
+    async fn successful_call_is_made_once() {
         let fake = FakeEngine::with_topic("orders", 1);
         let engine = Retry::new(RetryPolicy::calls()).layer(engine_of(&fake));
         assert_eq!(engine.topics().await.unwrap().len(), 1);

@@ -4,28 +4,27 @@
 //! caller ──► measurement ──► user layers ──► limits ──► retry ──► breaker ──► timeout ──► error context ──► engine
 //! ```
 //!
-//! - Measurement is outermost: it sees what the caller waits for.
-//! - User layers see one call, however often it is tried.
-//! - A call waits for its turn once, not for every attempt, and holds it while it waits to be tried again.
-//! - Retry owns the time of all attempts; the breaker sees each of them, the timeout ends each of them.
+//! - Measurement is outermost: it measures how long the caller waits.
+//! - User layers see one call, however many attempts it takes.
+//! - A call takes its permit once, not for every attempt, and holds it between attempts.
+//! - Retry owns the deadline of all attempts; the breaker counts each of them, the timeout bounds each of them.
 
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    Context, Layer,
+    Layer,
     breaker::{Breaker, BreakerPolicy, Breakers},
+    context::{Context, LastSuccess},
     limit::{Limit, Limits},
     retry::Retry,
     timeout::Timeout,
 };
-use crate::{
-    RetryPolicy, engine::SharedEngine, health::LastSuccess, retry::RetryObserver, telemetry::Telemetry,
-};
+use crate::{RetryPolicy, engine::SharedEngine, retry::RetryObserver, telemetry::Telemetry};
 
-/// Puts one layer around an engine.
+/// Wraps an engine in one layer.
 pub(crate) type PutAround = Box<dyn FnOnce(SharedEngine) -> SharedEngine + Send>;
 
-/// What to put around an engine. What is `None` costs nothing.
+/// The layers of a client. A layer that is `None` costs nothing.
 pub(crate) struct Stack {
     pub(crate) telemetry: Telemetry,
     pub(crate) last_success: LastSuccess,
@@ -44,7 +43,7 @@ impl Stack {
         retry_observer(&self.telemetry)
     }
 
-    /// Puts everything around `engine`.
+    /// Wraps `engine` in all layers. Returns the breakers too, if there are some.
     pub(crate) fn around(self, engine: SharedEngine) -> (SharedEngine, Option<Breakers>) {
         let Self { telemetry, last_success, user, limits, retry, breaker, attempt_timeout } = self;
         let mut engine = Context(last_success).layer(engine);
@@ -64,7 +63,11 @@ impl Stack {
         for put_around in user.into_iter().rev() {
             engine = put_around(engine);
         }
-        (telemetry.around(engine), breakers)
+        #[cfg(feature = "telemetry")]
+        if telemetry.measures_calls() {
+            engine = super::measure::Measure(telemetry).layer(engine);
+        }
+        (engine, breakers)
     }
 }
 
@@ -132,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn the_layers_stand_in_the_documented_order() {
+    fn layers_have_the_documented_order() {
         let count = Count(Arc::default());
         let (engine, _) = full(vec![Box::new(|engine| count.layer(engine))])
             .around(engine_of(&FakeEngine::with_topic("orders", 1)));
@@ -151,7 +154,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn users_see_one_call_the_breaker_every_attempt() {
+    async fn user_layers_see_one_call_and_the_breaker_every_attempt() {
         let seen = Arc::new(AtomicUsize::new(0));
         let count = Count(Arc::clone(&seen));
         let (faulty, calls) = Faulty::around(vec![refused(); 99]);
@@ -165,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_breaker_counts_what_the_timeout_ends() {
+    async fn breaker_counts_timeouts() {
         let (engine, breakers) = full(Vec::new()).around(hang_topics());
         let began = Instant::now();
         let error = engine.topics().await.unwrap_err();
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_turn_lasts_for_all_attempts() {
+    async fn permit_lasts_for_all_attempts() {
         let patience = Duration::from_secs(5);
         let (faulty, _) = Faulty::around(vec![refused().with_retry_after(patience)]);
         let (engine, _) = full(Vec::new()).around(faulty);

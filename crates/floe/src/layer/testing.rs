@@ -32,7 +32,7 @@ pub(crate) async fn append_to(engine: &SharedEngine, partition: u32, number: usi
     engine.append(AppendRequest::new(Topic::from("orders").partition(partition), batch, Acks::Leader)).await
 }
 
-/// The first calls fail.
+/// Fails the first calls.
 #[derive(Debug)]
 pub(crate) struct Faulty {
     errors: Mutex<Vec<Error>>,
@@ -65,7 +65,7 @@ impl Layer for Faulty {
     }
 }
 
-/// Calls of one name never get an answer.
+/// Never answers the calls of one name.
 #[derive(Debug)]
 struct Hang(&'static str);
 
@@ -82,12 +82,12 @@ impl Layer for Hang {
     }
 }
 
-/// An engine that never answers to `topics`.
+/// An engine that never answers `topics`.
 pub(crate) fn hang_topics() -> SharedEngine {
     Hang("topics").layer(engine_of(&FakeEngine::with_topic("orders", 1)))
 }
 
-/// An engine that never says how it is.
+/// An engine that never answers a health check.
 pub(crate) fn hang_health() -> SharedEngine {
     Hang("health").layer(engine_of(&FakeEngine::with_topic("orders", 1)))
 }

@@ -1,4 +1,4 @@
-//! A bound on the time of one attempt.
+//! Timeout of one attempt of a call.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use futures_util::future::BoxFuture;
 use super::{Layer, Operation, OperationKind};
 use crate::{Effect, Error, ErrorKind, Result};
 
-/// Gives up attempts that take too long, with [`ErrorKind::RequestTimeout`].
+/// Ends an attempt that takes too long with [`ErrorKind::RequestTimeout`].
 ///
-/// Left alone are appends, whose time the producer bounds and which an engine must be let finish for the sake of their
-/// order; waiting for records, which has no end by nature; and closing, which has a limit of its own.
+/// The timeout does not apply to appends, which the producer bounds and an engine finishes in order; to the wait for
+/// records, which may last forever; and to close, which has a limit of its own.
 #[derive(Debug)]
 pub struct Timeout {
     per_attempt: Duration,
@@ -57,7 +57,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn an_attempt_without_an_answer_ends() {
+    async fn attempt_without_an_answer_times_out() {
         let engine = Timeout::new(Duration::from_secs(7)).layer(hang_topics());
         let began = Instant::now();
         let error = engine.topics().await.unwrap_err();
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_append_is_left_to_the_producer() {
+    async fn appends_have_no_timeout() {
         let fake = FakeEngine::with_topic("orders", 1);
         fake.fail_appends([Fault::Hold]);
         let engine = Timeout::new(Duration::from_secs(1)).layer(engine_of(&fake));
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn waiting_for_records_has_no_end() {
+    async fn reads_have_no_timeout() {
         use crate::engine::{ReadRequest, Start};
         let fake = FakeEngine::with_topic("orders", 1);
         let engine = Timeout::new(Duration::from_secs(1)).layer(engine_of(&fake));

@@ -1,8 +1,9 @@
-//! Contexts of OpenTelemetry from and into the headers of records.
+//! Conversion between record headers and OpenTelemetry contexts.
 
 use std::{borrow::Cow, cell::RefCell, fmt::Write as _, str::FromStr as _, sync::Arc};
 
 use bytes::Bytes;
+use floe_wire::batch::BorrowedHeaders;
 use opentelemetry::{
     Context, SpanId, TraceFlags, TraceId,
     baggage::{Baggage, BaggageExt as _, KeyValueMetadata},
@@ -12,10 +13,9 @@ use opentelemetry::{
 use super::w3c::{
     BAGGAGE, MAX_BAGGAGE, MAX_BAGGAGE_ENTRIES, MAX_TRACESTATE, TRACEPARENT, TRACESTATE, TraceContext, baggage,
 };
-use crate::consumer::BorrowedHeaders;
 
 impl TraceContext {
-    /// The same for OpenTelemetry, marked as coming from elsewhere. A `state` that breaks the rules is left out.
+    /// Converts to a remote OpenTelemetry span context. Leaves out a malformed `state`.
     #[must_use]
     pub fn to_span_context(&self) -> SpanContext {
         SpanContext::new(
@@ -28,7 +28,7 @@ impl TraceContext {
     }
 }
 
-/// The span context and the baggage that the headers of a record carry. What is malformed counts as absent.
+/// Returns the span context and the baggage that the headers of a record carry. Malformed headers count as absent.
 #[must_use]
 pub(crate) fn extract(headers: BorrowedHeaders<'_>) -> Context {
     let mut context = Context::new();
@@ -44,13 +44,13 @@ pub(crate) fn extract(headers: BorrowedHeaders<'_>) -> Context {
     context
 }
 
-/// Whether the current context has something that a record should carry.
+/// Whether the current context has a span or baggage for records to carry.
 #[inline]
 pub(super) fn has_something_to_carry() -> bool {
     Context::map_current(|context| context.has_active_span() || !context.baggage().is_empty())
 }
 
-/// What records carry that are made in one context. Encoded once and shared by all of them.
+/// Headers of the records made in one context. Encoded once and shared by all of them.
 #[derive(Debug, Default)]
 pub(super) struct Carried {
     /// The headers that are added.
@@ -60,7 +60,7 @@ pub(super) struct Carried {
 }
 
 thread_local! {
-    /// What was last encoded on this thread: a program that sends many records does so in few contexts.
+    /// Headers encoded last on this thread: programs send many records in few contexts.
     static LAST: RefCell<Option<Arc<Carried>>> = const { RefCell::new(None) };
 }
 
@@ -69,7 +69,7 @@ pub(super) fn carried_by_current() -> Arc<Carried> {
     Context::map_current(|context| {
         let span = context.span();
         let span = span.span_context();
-        // Baggage is compared no faster than it is encoded.
+        // Comparing baggage costs as much as encoding it.
         let can_be_kept = span.is_valid() && context.baggage().is_empty();
         LAST.with_borrow_mut(|last| match last {
             Some(last) if can_be_kept && last.span.as_ref() == Some(span) => Arc::clone(last),
@@ -100,7 +100,7 @@ fn encode_context(span: &SpanContext, baggage: &Baggage) -> Carried {
     carried
 }
 
-/// The span context that a record to be sent carries already, from wherever the application took it.
+/// The span context in the headers of a record that is about to be sent.
 pub(super) fn carried(headers: &[(String, Bytes)]) -> Option<SpanContext> {
     let (_, value) = headers.iter().rfind(|(name, _)| name == TRACEPARENT)?;
     let context: TraceContext = std::str::from_utf8(value).ok()?.parse().ok()?;
@@ -111,7 +111,7 @@ fn traceparent(span: &SpanContext) -> String {
     format!("00-{:032x}-{:016x}-{:02x}", span.trace_id(), span.span_id(), span.trace_flags())
 }
 
-/// Leaves out the oldest members, which stand last, of a state that is too long.
+/// Shortens a `tracestate` by its oldest members, which are last.
 fn cut_state(mut state: String) -> String {
     while state.len() > MAX_TRACESTATE {
         let last = state.rfind(',').unwrap_or(0);
@@ -120,7 +120,7 @@ fn cut_state(mut state: String) -> String {
     state
 }
 
-/// As many entries as fit.
+/// Writes as many entries as fit into the limit.
 fn write_baggage(baggage: &Baggage) -> String {
     let mut text = String::new();
     for (name, (value, metadata)) in baggage.iter().take(MAX_BAGGAGE_ENTRIES) {
@@ -152,10 +152,10 @@ fn read_baggage(text: &str) -> Baggage {
         .collect()
 }
 
-/// Percent-encodes what may not stand in baggage.
+/// Percent-encodes the characters that baggage does not allow.
 fn encode(text: &str) -> Cow<'_, str> {
     let plain = |byte: u8| matches!(byte, 0x21 | 0x23..=0x2b | 0x2d..=0x3a | 0x3c..=0x5b | 0x5d..=0x7e);
-    // In a name `=` ends it, and `%` begins a code.
+    // `=` ends a name, and `%` starts an escape.
     let plain = |byte: u8| plain(byte) && byte != b'=' && byte != b'%';
     if text.bytes().all(plain) {
         return Cow::Borrowed(text);
@@ -165,7 +165,7 @@ fn encode(text: &str) -> Cow<'_, str> {
         if plain(byte) {
             encoded.push(char::from(byte));
         } else {
-            // Writing to a string cannot fail.
+            // Writing to a string is infallible.
             let _ = write!(encoded, "%{byte:02X}");
         }
     }
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shared_is_that_of_the_current_context() {
+    fn cached_headers_belong_to_the_current_context() {
         let parent = |number: &str| format!("00-{:032x}-{number}-01", 1);
         let with_baggage = || Context::new().with_baggage([KeyValue::new("user", "ada")]);
         for (context, expected) in [
@@ -233,18 +233,18 @@ mod tests {
     }
 
     #[test]
-    fn one_context_is_encoded_once() {
+    fn context_is_encoded_once() {
         let _current = Context::new().with_remote_span_context(span("")).attach();
         assert!(Arc::ptr_eq(&carried_by_current(), &carried_by_current()));
     }
 
     #[test]
-    fn nothing_is_added_without_a_context() {
+    fn no_headers_without_a_context() {
         assert_eq!(inject(Context::new()), []);
     }
 
     #[test]
-    fn a_context_becomes_headers() {
+    fn context_becomes_headers() {
         let context = Context::new()
             .with_remote_span_context(span("a=1,b=2"))
             .with_baggage([KeyValue::new("user", "ada = l, 100 %")]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_long_is_cut_at_its_members() {
+    fn long_state_and_baggage_are_cut_between_members() {
         let long: Vec<_> = (0..30).map(|n| format!("vendor{n}={}", "x".repeat(60))).collect();
         let cut = cut_state(long.join(","));
         assert!(cut.len() <= MAX_TRACESTATE && cut.len() > MAX_TRACESTATE - 80);
@@ -276,7 +276,7 @@ mod tests {
     }
 
     #[test]
-    fn malformed_entries_are_passed_over() {
+    fn malformed_entries_are_skipped() {
         let baggage = read_baggage("ok=1, =, novalue, bad=%zz, cut=%4, good = a%20b ;p=1;q, utf=%ff");
         let mut found: Vec<_> =
             baggage.iter().map(|(k, (v, m))| (k.as_str(), v.as_str(), m.as_str())).collect();
@@ -286,7 +286,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_value_comes_back(value in "\\PC{0,50}") {
+        fn any_value_round_trips(value in "\\PC{0,50}") {
             let baggage = Baggage::from_iter([KeyValue::new("name", value.clone())]);
             let read = read_baggage(&write_baggage(&baggage));
             prop_assert_eq!(read.get("name").map(|found| found.as_str().to_owned()), Some(value));

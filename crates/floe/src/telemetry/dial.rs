@@ -1,4 +1,4 @@
-//! Measures connections: how many are open, how long opening takes, what fails.
+//! Metrics of connections: open connections, attempts, and time to connect.
 
 use std::{
     io,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Telemetry {
-    /// A dialler that measures what `inner` opens.
+    /// Wraps a dialler so that its connections are measured.
     pub(crate) fn dial(&self, inner: impl Dial) -> Arc<dyn Dial> {
         if self.inner.instruments.is_none() {
             return Arc::new(inner);
@@ -39,13 +39,17 @@ struct MeasuredDial<D> {
 impl<D: Dial> Dial for MeasuredDial<D> {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>> {
         Box::pin(async move {
-            let mut attempt = Attempt { telemetry: &self.telemetry, to, began: Instant::now(), ended: false };
+            let mut attempt =
+                ConnectAttempt { telemetry: &self.telemetry, to, began: Instant::now(), ended: false };
             let dialled = self.inner.dial(to).await;
             attempt.ended = true;
             match dialled {
                 Ok(stream) => {
                     attempt.record(None);
-                    let open = Open { telemetry: self.telemetry.clone(), attributes: attempt.attributes() };
+                    let open = OpenConnection {
+                        telemetry: self.telemetry.clone(),
+                        attributes: attempt.attributes(),
+                    };
                     open.count(1);
                     let measured: Box<dyn Stream> = Box::new(MeasuredStream { stream, _open: open });
                     Ok(measured)
@@ -59,15 +63,15 @@ impl<D: Dial> Dial for MeasuredDial<D> {
     }
 }
 
-/// An attempt to connect. One that is dropped took too long: that is how callers set their deadline.
-struct Attempt<'a> {
+/// An attempt to connect. Dropped before its end, it counts as a timeout, because callers drop it at their deadline.
+struct ConnectAttempt<'a> {
     telemetry: &'a Telemetry,
     to: &'a Endpoint,
     began: Instant,
     ended: bool,
 }
 
-impl Attempt<'_> {
+impl ConnectAttempt<'_> {
     fn attributes(&self) -> Vec<KeyValue> {
         vec![
             KeyValue::new(attribute::SYSTEM, self.telemetry.inner.system),
@@ -85,7 +89,7 @@ impl Attempt<'_> {
     }
 }
 
-impl Drop for Attempt<'_> {
+impl Drop for ConnectAttempt<'_> {
     fn drop(&mut self) {
         if !self.ended {
             self.record(Some(crate::ErrorKind::ConnectionTimeout.as_str()));
@@ -93,13 +97,13 @@ impl Drop for Attempt<'_> {
     }
 }
 
-/// Counts a connection while it lives.
-struct Open {
+/// Counts a connection while it is open.
+struct OpenConnection {
     telemetry: Telemetry,
     attributes: Vec<KeyValue>,
 }
 
-impl Open {
+impl OpenConnection {
     fn count(&self, change: i64) {
         if let Some(instruments) = &self.telemetry.inner.instruments {
             instruments.connections.add(change, &self.attributes);
@@ -107,7 +111,7 @@ impl Open {
     }
 }
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.count(-1);
     }
@@ -115,7 +119,7 @@ impl Drop for Open {
 
 struct MeasuredStream {
     stream: Box<dyn Stream>,
-    _open: Open,
+    _open: OpenConnection,
 }
 
 impl AsyncRead for MeasuredStream {

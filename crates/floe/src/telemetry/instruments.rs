@@ -1,4 +1,4 @@
-//! What measurements are made with. Everything is recorded once for a batch or a call, never for a record.
+//! Instruments of all metrics. Each measurement covers a batch or a call, never a single record.
 
 use opentelemetry::{
     KeyValue, Value,
@@ -8,18 +8,18 @@ use opentelemetry::{
 use super::names::{self, Metric, attribute};
 use crate::{Error, Topic};
 
-/// Seconds; the boundaries that the conventions give for messaging.
+/// Boundaries in seconds, from the semantic conventions for messaging.
 const DURATIONS: [f64; 14] =
     [0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0];
 
-/// Records of a batch.
+/// Boundaries for the records of a batch.
 const COUNTS: [f64; 11] = [1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5];
 
-/// Bytes of a batch, 256 B to 16 MiB.
+/// Boundaries for the bytes of a batch, 256 B to 16 MiB.
 const SIZES: [f64; 9] =
     [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0, 4_194_304.0, 16_777_216.0];
 
-/// One of each metric that is recorded as things happen; see [`names`] for what they say.
+/// The instruments that record at the time of an event; [`names`] describes them.
 #[derive(Debug)]
 pub(super) struct Instruments {
     pub(super) operation_duration: Histogram<f64>,
@@ -135,7 +135,7 @@ pub(super) fn destination(topic: &Topic) -> KeyValue {
     KeyValue::new(attribute::DESTINATION, topic.shared())
 }
 
-/// The number of a partition as text, which the conventions ask for; the usual ones without an allocation.
+/// The number of a partition as text, as the conventions ask; small numbers without an allocation.
 pub(super) fn partition_id(partition: u32) -> KeyValue {
     const USUAL: [&str; 16] =
         ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];

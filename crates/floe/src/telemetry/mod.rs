@@ -1,10 +1,10 @@
-//! What floe tells about itself: metrics, spans and events.
+//! Observability: metrics, spans and events of a client.
 //!
-//! Metrics and spans go through the API of OpenTelemetry, named by its conventions for messaging; see [`names`]. Until
-//! the application installs a provider, they go nowhere and cost next to nothing. Events and diagnostic spans go
-//! through `tracing`. The page `docs/telemetry.md` lists everything.
+//! Metrics and spans use the OpenTelemetry API and its semantic conventions for messaging; see [`names`]. Until the
+//! application installs a provider, nothing records them and they cost next to nothing. Events and diagnostic spans go
+//! through `tracing`. The page `docs/telemetry.md` lists all of them.
 //!
-//! The providers are looked up when a client connects: install them before, or hand them over with
+//! A client looks up the global providers when it connects: install them before, or pass them in
 //! [`TelemetryOptions`].
 //!
 //! ```text
@@ -13,18 +13,20 @@
 //!     └─ send (one record)                                     send (batch)            receive       process
 //! ```
 //!
-//! | file | what it holds |
+//! | file | holds |
 //! | --- | --- |
-//! | `names` | every name, unit and description |
-//! | `w3c` | trace context and baggage as headers of records, without OpenTelemetry |
-//! | `context` | the same as contexts of OpenTelemetry |
-//! | `instruments` | what measurements are made with |
-//! | `layer` | measures every call of the engine |
+//! | `names` | names, units and descriptions |
+//! | `w3c` | trace context and baggage in record headers, without OpenTelemetry |
+//! | `context` | conversion between record headers and OpenTelemetry contexts |
+//! | `instruments` | the instruments of all metrics |
+//! | `calls` | duration, size and span of every engine call |
 //! | `dial` | measures connections |
-//! | `produce`, `consume`, `process` | what producers, consumers and applications do |
-//! | `gauges` | what is looked up when somebody collects: queues, lag |
-//! | `off` | stands in for all of it without the feature `telemetry` |
+//! | `produce`, `consume`, `processing` | measurements of producers, consumers and applications |
+//! | `gauges` | values that are looked up on collection: queues, lag |
+//! | `noop` | the same names in a build without the feature `telemetry` |
 
+#[cfg(feature = "telemetry")]
+mod calls;
 #[cfg(feature = "telemetry")]
 mod consume;
 #[cfg(feature = "telemetry")]
@@ -35,14 +37,12 @@ mod dial;
 mod gauges;
 #[cfg(feature = "telemetry")]
 mod instruments;
-#[cfg(feature = "telemetry")]
-mod layer;
 pub mod names;
 #[cfg(not(feature = "telemetry"))]
-mod off;
+mod noop;
 mod options;
 #[cfg(feature = "telemetry")]
-mod process;
+mod processing;
 #[cfg(feature = "telemetry")]
 mod produce;
 #[cfg(all(test, feature = "telemetry"))]
@@ -56,17 +56,17 @@ use std::sync::{
 };
 
 #[cfg(not(feature = "telemetry"))]
-pub use self::off::Telemetry;
+pub use self::noop::Telemetry;
 #[cfg(not(feature = "telemetry"))]
-pub(crate) use self::off::{
-    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying,
+pub(crate) use self::noop::{
+    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying, error_type,
 };
 #[cfg(feature = "telemetry")]
 pub(crate) use self::{
     consume::{ConsumerTelemetry, FetchTelemetry},
     context::extract,
     gauges::{Lag, Queue},
-    process::carrying,
+    processing::{carrying, error_type},
     produce::{BatchSpan, Origin, Origins},
 };
 pub use self::{
@@ -74,16 +74,19 @@ pub use self::{
     w3c::{BAGGAGE, InvalidTraceParent, TRACEPARENT, TRACESTATE, TraceContext, baggage},
 };
 
-/// What a client measures with. Cheap to clone; from [`Client::telemetry`](crate::Client::telemetry).
+/// Topic, partition and offset of a record.
+type RecordPosition<'a> = (&'a crate::Topic, u32, i64);
+
+/// Metrics and spans of a client. Cheap to clone; from [`Client::telemetry`](crate::Client::telemetry).
 #[cfg(feature = "telemetry")]
 #[derive(Debug, Clone)]
 pub struct Telemetry {
-    inner: Arc<Inner>,
+    inner: Arc<TelemetryParts>,
 }
 
 #[cfg(feature = "telemetry")]
 #[derive(Debug)]
-struct Inner {
+struct TelemetryParts {
     /// Value of `messaging.system`.
     system: &'static str,
     client_id: Arc<str>,
@@ -91,18 +94,18 @@ struct Inner {
     instruments: Option<instruments::Instruments>,
     /// `None` where spans are off.
     tracer: Option<opentelemetry::global::BoxedTracer>,
-    /// The tracer was found to go nowhere; it stays so, because a tracer never changes its provider.
+    /// Set once the tracer is known to record nothing. It stays set, because a tracer never changes its provider.
     tracer_is_idle: AtomicBool,
     propagate: bool,
     create_spans: bool,
     gauges: Arc<gauges::Gauges>,
-    /// Numbers the calls of the engine, to tell their events apart.
+    /// Number of the next engine call, which tells the events of calls apart.
     calls: AtomicU64,
 }
 
 #[cfg(feature = "telemetry")]
 impl Telemetry {
-    /// For a client of the engine of this name or scheme.
+    /// Creates the telemetry of a client; `engine` is the name of the engine or its URL scheme.
     pub(crate) fn new(options: TelemetryOptions, engine: &str) -> Self {
         static CLIENTS: AtomicU64 = AtomicU64::new(1);
         let system = system(engine);
@@ -119,7 +122,7 @@ impl Telemetry {
             .spans
             .then(|| options.tracer.unwrap_or_else(|| opentelemetry::global::tracer_with_scope(scope())));
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(TelemetryParts {
                 system,
                 client_id,
                 instruments,
@@ -133,21 +136,12 @@ impl Telemetry {
         }
     }
 
-    /// Measures every call of the engine.
-    pub(crate) fn around(&self, engine: crate::engine::SharedEngine) -> crate::engine::SharedEngine {
-        use crate::layer::Layer as _;
-        if self.inner.instruments.is_none() && self.inner.tracer.is_none() {
-            return engine;
-        }
-        layer::Observe(self.clone()).layer(engine)
-    }
-
-    /// Has a queue measured for as long as it lives.
+    /// Measures a queue for as long as it lives.
     pub(crate) fn watch_queue(&self, queue: std::sync::Weak<dyn Queue>) {
         self.inner.gauges.watch_queue(queue);
     }
 
-    /// A call was repeated after this error.
+    /// Counts a retry after `cause`.
     pub(crate) fn retried(
         &self,
         operation: &'static str,
@@ -159,27 +153,27 @@ impl Telemetry {
         }
     }
 
-    /// A record became a dead letter, for a reason with this code.
+    /// Counts a dead letter by the code of its reason.
     pub(crate) fn buried(&self, topic: &crate::Topic, code: &str) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.buried(self.inner.system, topic, code);
         }
     }
 
-    /// A circuit breaker changed its state.
+    /// Counts a state change of a circuit breaker.
     pub(crate) fn breaker_changed(&self, endpoint: &str, from: &'static str, to: &'static str) {
         if let Some(instruments) = &self.inner.instruments {
             instruments.breaker_changed(self.inner.system, endpoint, from, to);
         }
     }
 
-    /// The tracer, unless spans are off or known to go nowhere.
+    /// The tracer, unless spans are off or known to be recorded nowhere.
     fn tracer(&self) -> Option<&opentelemetry::global::BoxedTracer> {
         let tracer = self.inner.tracer.as_ref()?;
         (!self.inner.tracer_is_idle.load(Ordering::Relaxed)).then_some(tracer)
     }
 
-    /// Starts a span, unless spans go nowhere.
+    /// Starts a span, unless nothing records spans.
     fn start_span(
         &self,
         builder: impl FnOnce() -> opentelemetry::trace::SpanBuilder,
@@ -187,8 +181,8 @@ impl Telemetry {
     ) -> Option<opentelemetry::global::BoxedSpan> {
         use opentelemetry::trace::{Span as _, Tracer as _};
         let span = self.tracer()?.build_with_context(builder(), parent);
-        // Spans of a real provider have a valid context, sampled or not. A tracer without one passes the context of
-        // the parent on, so only a span without parent tells.
+        // Spans of a real provider have a valid context, sampled or not. A tracer without a provider passes the context
+        // of the parent on, so only a span without a parent is conclusive.
         if !span.span_context().is_valid() {
             self.inner.tracer_is_idle.store(true, Ordering::Relaxed);
             return None;
@@ -205,7 +199,7 @@ fn scope() -> opentelemetry::InstrumentationScope {
         .build()
 }
 
-/// Value of `messaging.system` for an engine or a scheme of URLs.
+/// Value of `messaging.system` for the name of an engine or a URL scheme.
 #[cfg(feature = "telemetry")]
 fn system(engine: &str) -> &'static str {
     match engine {

@@ -1,8 +1,7 @@
-//! Every name that floe gives to metrics, attributes and spans.
+//! Names of all metrics, attributes and spans.
 //!
-//! The names beginning with `messaging.` and `server.` are those of the OpenTelemetry semantic conventions, which are
-//! not declared stable yet. That is why they stand in one place, with the version that they come from in
-//! [`SCHEMA_URL`]. What the conventions have no name for begins with `floe.`.
+//! Names with the prefix `messaging.` or `server.` come from the OpenTelemetry semantic conventions for messaging, which
+//! are not stable yet; [`SCHEMA_URL`] holds their version. Names that the conventions lack have the prefix `floe.`.
 
 /// Name of the instrumentation scope.
 pub const SCOPE: &str = "floe";
@@ -14,9 +13,9 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.44.0";
 pub mod attribute {
     /// The platform: `fluvio`, `walrus`, or `floe` for the embedded log.
     pub const SYSTEM: &str = "messaging.system";
-    /// What was done, such as `send`.
+    /// Operation, such as `send`.
     pub const OPERATION_NAME: &str = "messaging.operation.name";
-    /// The kind of what was done: `create`, `send`, `receive`, `process` or `settle`.
+    /// Type of the operation: `create`, `send`, `receive`, `process` or `settle`.
     pub const OPERATION_TYPE: &str = "messaging.operation.type";
     /// The topic.
     pub const DESTINATION: &str = "messaging.destination.name";
@@ -26,28 +25,28 @@ pub mod attribute {
     pub const GROUP: &str = "messaging.consumer.group.name";
     /// The client; see [`TelemetryOptions::client_id`](crate::telemetry::TelemetryOptions::client_id).
     pub const CLIENT_ID: &str = "messaging.client.id";
-    /// How many records a batch has.
+    /// Records in a batch.
     pub const BATCH_COUNT: &str = "messaging.batch.message_count";
     /// Bytes of a payload.
     pub const BODY_SIZE: &str = "messaging.message.body.size";
-    /// The code of the error; only where something failed.
+    /// Code of the error; absent on success.
     pub const ERROR_TYPE: &str = "error.type";
     /// Host of a connection.
     pub const SERVER_ADDRESS: &str = "server.address";
     /// Port of a connection.
     pub const SERVER_PORT: &str = "server.port";
-    /// How often a batch was sent.
+    /// Attempts to send a batch.
     pub const ATTEMPTS: &str = "floe.attempts";
-    /// Why records are missing.
+    /// Reason of a gap.
     pub const GAP_REASON: &str = "floe.gap.reason";
-    /// The state that a circuit breaker went to.
+    /// New state of a circuit breaker.
     pub const BREAKER_STATE: &str = "floe.breaker.state";
-    /// The state that a circuit breaker came from.
+    /// Previous state of a circuit breaker.
     pub const BREAKER_PREVIOUS_STATE: &str = "floe.breaker.previous_state";
-    /// What a queue belongs to: `producer` or `consumer`.
+    /// Owner of a queue: `producer` or `consumer`.
     pub const QUEUE: &str = "floe.queue.name";
 
-    /// Name of the attribute for the offset of a record. Attributes of one platform carry its name.
+    /// Returns the attribute for the offset of a record, which has the name of the platform in it.
     #[must_use]
     pub fn offset(system: &str) -> &'static str {
         match system {
@@ -58,21 +57,21 @@ pub mod attribute {
     }
 }
 
-/// How a metric is measured.
+/// Instrument of a metric, in the terms of OpenTelemetry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Instrument {
-    /// It only grows.
+    /// A sum that only grows.
     Counter,
-    /// It grows and shrinks.
+    /// A sum that grows and shrinks.
     UpDownCounter,
-    /// It is what it is at the time of looking.
+    /// A value at the time of collection.
     Gauge,
-    /// It counts values by size.
+    /// A distribution of values.
     Histogram,
 }
 
 impl Instrument {
-    /// The word of the documentation.
+    /// Returns the name that the documentation uses.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -84,19 +83,19 @@ impl Instrument {
     }
 }
 
-/// What is fixed about a metric.
+/// Definition of a metric.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
     /// Its name.
     pub name: &'static str,
-    /// How it is measured.
+    /// Its instrument.
     pub instrument: Instrument,
     /// Its unit, in the notation of OpenTelemetry.
     pub unit: &'static str,
     /// The attributes that it may have.
     pub attributes: &'static [&'static str],
-    /// What it says, and when it is recorded.
+    /// What it measures, and when.
     pub description: &'static str,
 }
 
@@ -121,7 +120,7 @@ macro_rules! metrics {
 metrics! {
     OPERATION_DURATION = "messaging.client.operation.duration", Histogram, "s",
         [SYSTEM, OPERATION_NAME, OPERATION_TYPE, DESTINATION, GROUP, ERROR_TYPE],
-        "Duration of each call of the engine, each attempt of an append, and each wait for records.";
+        "Duration of each engine call, each attempt of an append, and each wait for records.";
     SENT_MESSAGES = "messaging.client.sent.messages", Counter, "{message}",
         [SYSTEM, OPERATION_NAME, DESTINATION, PARTITION, ERROR_TYPE],
         "Records that a producer tried to send, each attempt counted, whether it succeeded or not.";
@@ -130,7 +129,7 @@ metrics! {
         "Records handed to the application.";
     PROCESS_DURATION = "messaging.process.duration", Histogram, "s",
         [SYSTEM, OPERATION_NAME, DESTINATION, ERROR_TYPE],
-        "Duration of the handling of a record by the application.";
+        "Duration of the processing of a record by the application.";
     PRODUCER_IO = "floe.producer.io", Counter, "By",
         [SYSTEM, OPERATION_NAME, DESTINATION, PARTITION, ERROR_TYPE],
         "Bytes of batches that a producer tried to send, as sent, each attempt counted.";
@@ -142,7 +141,7 @@ metrics! {
         "Size of each batch that a producer made, as sent.";
     UNDELIVERED_MESSAGES = "floe.producer.undelivered.messages", Counter, "{message}",
         [SYSTEM, DESTINATION, ERROR_TYPE],
-        "Records that a producer gave up.";
+        "Records whose delivery failed for good.";
     CONSUMER_IO = "floe.consumer.io", Counter, "By",
         [SYSTEM, DESTINATION, PARTITION],
         "Bytes of batches that a consumer fetched, as received.";
@@ -154,46 +153,46 @@ metrics! {
         "Size of each batch that a consumer fetched, as received.";
     CONSUMER_LAG = "floe.consumer.lag", Gauge, "{message}",
         [SYSTEM, DESTINATION, PARTITION, GROUP, CLIENT_ID],
-        "Records between the position of a consumer and the end of the partition. Looked up every 5 seconds while somebody collects.";
+        "Records between the position of a consumer and the end of the partition. Looked up every 5 seconds while metrics are collected.";
     CONSUMER_LAG_TIME = "floe.consumer.lag.time", Gauge, "s",
         [SYSTEM, DESTINATION, PARTITION, GROUP, CLIENT_ID],
         "Age of the first record of the batch handed out last; 0 when nothing is left to read.";
     QUEUE_USAGE = "floe.queue.usage", UpDownCounter, "By",
         [SYSTEM, DESTINATION, CLIENT_ID, QUEUE],
-        "Bytes that wait: in a producer for their acknowledgement, in a consumer for the application.";
+        "Bytes buffered in a producer until their acknowledgement, or in a consumer until the application takes them.";
     QUEUE_LIMIT = "floe.queue.limit", UpDownCounter, "By",
         [SYSTEM, DESTINATION, CLIENT_ID, QUEUE],
-        "Bytes that may wait.";
+        "Most bytes that may be buffered.";
     RECORD_GAPS = "floe.record.gaps", Counter, "{gap}",
         [SYSTEM, DESTINATION, PARTITION, GROUP, GAP_REASON],
-        "Gaps in what a consumer read.";
+        "Gaps that a consumer found in a partition.";
     MISSING_MESSAGES = "floe.record.missing.messages", Counter, "{message}",
         [SYSTEM, DESTINATION, PARTITION, GROUP, GAP_REASON],
-        "Offsets that fell into gaps.";
+        "Offsets inside those gaps.";
     DEDUP_DROPS = "floe.dedup.drops", Counter, "{message}",
         [SYSTEM, DESTINATION, PARTITION],
-        "Records that a consumer dropped because they had come before.";
+        "Duplicate records that a consumer dropped.";
     DLQ_MESSAGES = "floe.dlq.messages", Counter, "{message}",
         [SYSTEM, DESTINATION, ERROR_TYPE],
-        "Records that a processor gave up and wrote to its dead-letter topic, by the topic that they came from.";
+        "Records that a processor wrote to its dead-letter topic, by their topic of origin.";
     RETRY_ATTEMPTS = "floe.retry.attempts", Counter, "{attempt}",
         [SYSTEM, OPERATION_NAME, DESTINATION, ERROR_TYPE],
-        "Attempts after the first: batches sent again, readers opened again, calls repeated. With the error of the attempt before.";
+        "Retries of batches, readers and calls, with the error of the attempt before.";
     BREAKER_TRANSITIONS = "floe.breaker.transitions", Counter, "{transition}",
         [SYSTEM, SERVER_ADDRESS, BREAKER_STATE, BREAKER_PREVIOUS_STATE],
-        "Changes of state of a circuit breaker.";
+        "State changes of circuit breakers.";
     CONNECTION_COUNT = "floe.connection.count", UpDownCounter, "{connection}",
         [SYSTEM, SERVER_ADDRESS, SERVER_PORT],
-        "Connections that are open.";
+        "Open connections.";
     CONNECTION_ATTEMPTS = "floe.connection.attempts", Counter, "{attempt}",
         [SYSTEM, SERVER_ADDRESS, SERVER_PORT, ERROR_TYPE],
-        "Connections that were tried; with an error those that failed.";
+        "Attempts to connect; failed ones have an error type.";
     CONNECTION_TIME = "floe.connection.create_time", Histogram, "s",
         [SYSTEM, SERVER_ADDRESS, SERVER_PORT, ERROR_TYPE],
-        "Time that it took to open a connection, or to fail.";
+        "Time until a connection was open or failed.";
 }
 
-/// What is fixed about a kind of span.
+/// Definition of a kind of span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SpanType {
@@ -203,7 +202,7 @@ pub struct SpanType {
     pub kind: &'static str,
     /// Its `messaging.operation.type`.
     pub operation_type: &'static str,
-    /// The attributes that it may have besides system, operation and topic, which all have.
+    /// Attributes besides system, operation and topic, which every span has.
     pub attributes: &'static [&'static str],
     /// What it covers.
     pub description: &'static str,
@@ -211,7 +210,7 @@ pub struct SpanType {
 
 const ANY_OFFSET: &str = "messaging.<system>.offset";
 
-/// One record on its way from the call to the acknowledgement.
+/// One record, from the call to the acknowledgement.
 pub const SEND_ONE: SpanType = SpanType {
     operation: "send",
     kind: "producer",
@@ -220,7 +219,7 @@ pub const SEND_ONE: SpanType = SpanType {
     description: "One `Producer::send` inside an active span. The record carries its context.",
 };
 
-/// One batch on its way to the engine.
+/// One batch, from the first attempt to the outcome.
 pub const SEND_BATCH: SpanType = SpanType {
     operation: "send",
     kind: "client",
@@ -252,21 +251,21 @@ pub const RECEIVE: SpanType = SpanType {
     kind: "client",
     operation_type: "receive",
     attributes: &[attribute::PARTITION, attribute::GROUP, attribute::BATCH_COUNT, ANY_OFFSET],
-    description: "One wait for records, until a batch is handed to the application; also a batch that was there \
-                  already, if its records carry headers. Linked to up to 128 contexts of its records.",
+    description: "One wait for records, until a batch is handed to the application; also a prefetched batch whose \
+                  records carry headers. Linked to up to 128 contexts of its records.",
 };
 
-/// A record in the hands of the application.
+/// Processing of a record by the application.
 pub const PROCESS: SpanType = SpanType {
     operation: "process",
     kind: "consumer",
     operation_type: "process",
     attributes: &[attribute::PARTITION, ANY_OFFSET, attribute::ERROR_TYPE],
-    description: "What runs inside `Telemetry::process`, and each attempt of a processor. Linked to the context of the record, or its child with \
-                  `process_as_child`.",
+    description: "Work inside `Telemetry::process`, and each attempt of a processor. Linked to the context of the \
+                  record, or its child with `process_as_child`.",
 };
 
-/// Offsets that are stored.
+/// A commit of offsets.
 pub const COMMIT: SpanType = SpanType {
     operation: "commit",
     kind: "client",
@@ -277,3 +276,38 @@ pub const COMMIT: SpanType = SpanType {
 
 /// All kinds of spans.
 pub const SPANS: &[SpanType] = &[SEND_ONE, SEND_BATCH, CREATE, RECEIVE, PROCESS, COMMIT];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_metric_is_well_formed() {
+        let names: HashSet<_> = METRICS.iter().map(|metric| metric.name).collect();
+        assert_eq!(names.len(), METRICS.len());
+        for Metric { name, instrument, unit, attributes, description } in METRICS {
+            assert!(name.starts_with("messaging.") || name.starts_with("floe."), "{name}");
+            assert!(
+                ["s", "By"].contains(unit) || unit.starts_with('{') && unit.ends_with('}'),
+                "{name}: {unit}"
+            );
+            assert_eq!(attributes.first(), Some(&attribute::SYSTEM), "{name}");
+            assert_eq!(attributes.iter().collect::<HashSet<_>>().len(), attributes.len(), "{name}");
+            assert!(description.ends_with('.'), "{name}: {description}");
+            assert!(*instrument == Instrument::Histogram || *unit != "s" || name.contains("lag"), "{name}");
+        }
+    }
+
+    #[test]
+    fn every_span_is_well_formed() {
+        for SpanType { operation, kind, operation_type, attributes, description } in SPANS {
+            assert!(["producer", "consumer", "client"].contains(kind), "{operation}: {kind}");
+            let types = ["create", "send", "receive", "process", "settle"];
+            assert!(types.contains(operation_type), "{operation}: {operation_type}");
+            assert_eq!(attributes.iter().collect::<HashSet<_>>().len(), attributes.len(), "{operation}");
+            assert!(description.ends_with('.'), "{operation}: {description}");
+        }
+    }
+}

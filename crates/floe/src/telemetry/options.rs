@@ -1,9 +1,9 @@
-//! What a client tells, and to whom.
+//! Options of the telemetry of a client.
 
 use std::sync::Arc;
 
-/// What a client tells about itself, and to whom. Everything is on by default and goes to the global providers of
-/// OpenTelemetry, which go nowhere until the application installs its own.
+/// Selects the metrics and spans of a client, and the providers that record them. By default metrics and spans are on
+/// and use the global providers of OpenTelemetry, which record nothing until the application installs its own.
 #[derive(Debug)]
 #[must_use]
 pub struct TelemetryOptions {
@@ -35,24 +35,24 @@ impl Default for TelemetryOptions {
 }
 
 impl TelemetryOptions {
-    /// Nothing at all.
+    /// Turns metrics, spans and propagation off.
     pub fn off() -> Self {
         Self { metrics: false, spans: false, propagate: false, ..Self::default() }
     }
 
-    /// Whether metrics are recorded. Default: yes.
+    /// Sets whether metrics are recorded. Default: yes.
     pub fn metrics(mut self, on: bool) -> Self {
         self.metrics = on;
         self
     }
 
-    /// Whether spans are made. Default: yes.
+    /// Sets whether spans are made. Default: yes.
     pub fn spans(mut self, on: bool) -> Self {
         self.spans = on;
         self
     }
 
-    /// Whether each record that joins a batch inside an active span gets a span of its own, instead of carrying the
+    /// Sets whether each record that joins a batch inside an active span gets a span of its own, instead of carrying the
     /// context of the caller. Default: no, because a program that loads a million records inside one span would make a
     /// million spans. `Producer::send`, which sends one record, makes its span in any case.
     pub fn create_spans(mut self, on: bool) -> Self {
@@ -60,28 +60,28 @@ impl TelemetryOptions {
         self
     }
 
-    /// Whether records carry the context and the baggage of their sender in their headers. Default: yes. It has an
+    /// Sets whether records carry the context and the baggage of their sender in their headers. Default: yes. It has an
     /// effect only inside an active span or with baggage, and on engines whose records have headers.
     pub fn propagate(mut self, on: bool) -> Self {
         self.propagate = on;
         self
     }
 
-    /// Tells the clients of a process apart, in the metrics that are sums over one client. Default: `floe-1`, `floe-2`
+    /// Sets the id that tells the clients of a process apart in the metrics that are sums over one client. Default: `floe-1`, `floe-2`
     /// and so on.
     pub fn client_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.client_id = Some(id.into());
         self
     }
 
-    /// Where metrics go. Default: the global provider at the time of connecting.
+    /// Sets the provider of metrics. Default: the global provider at the time of connecting.
     #[cfg(feature = "telemetry")]
     pub fn meter_provider(mut self, provider: &impl opentelemetry::metrics::MeterProvider) -> Self {
         self.meter = Some(provider.meter_with_scope(super::scope()));
         self
     }
 
-    /// Where spans go. Default: the global provider at the time of connecting.
+    /// Sets the provider of spans. Default: the global provider at the time of connecting.
     #[cfg(feature = "telemetry")]
     pub fn tracer_provider<P>(mut self, provider: &P) -> Self
     where

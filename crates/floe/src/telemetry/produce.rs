@@ -1,4 +1,4 @@
-//! What producers do: the context that records carry, and the spans of records and batches.
+//! Telemetry of producers: the trace context that records carry, and the spans of records and batches.
 
 use std::{fmt, sync::Arc};
 
@@ -17,17 +17,17 @@ use super::{
     names::{self, SpanType, attribute},
     w3c::TRACEPARENT,
 };
-use crate::{Error, Result, Topic, TopicPartition, producer::Placed};
+use crate::{Error, Result, Topic, TopicPartition};
 
-/// Contexts of records that one span links to, at most.
+/// Most record contexts that one span links to.
 pub(super) const MAX_LINKS: usize = 128;
 
-/// Where records come from: the span context that they carry or were sent in, and the headers that tell.
+/// Origin of records: the span context that they carry or were sent in, and the headers that hold it.
 #[derive(Debug, Default)]
 pub(crate) struct Origin {
-    /// `None` where nothing is known.
+    /// `None` without a context.
     context: Option<Arc<Carried>>,
-    /// Whether the headers are to be added: they are not there yet, and the engine carries headers.
+    /// Whether the producer adds the headers: the records lack them, and the engine carries headers.
     adds: bool,
 }
 
@@ -65,7 +65,7 @@ impl Origins {
     }
 
     fn push(&mut self, span: &SpanContext) {
-        // Records that were sent in one span follow each other.
+        // Records of one span are consecutive, so comparing with the last context removes most duplicates.
         if self.0.len() < MAX_LINKS && self.0.last() != Some(span) {
             self.0.push(span.clone());
         }
@@ -76,7 +76,7 @@ impl Origins {
 pub(crate) struct BatchSpan(Option<BoxedSpan>);
 
 impl BatchSpan {
-    /// How often the batch was sent.
+    /// Sets the number of attempts.
     pub(crate) fn attempts(mut self, attempts: u32) -> Self {
         if let Some(span) = &mut self.0 {
             span.set_attribute(KeyValue::new(attribute::ATTEMPTS, i64::from(attempts)));
@@ -89,14 +89,14 @@ impl BatchSpan {
 struct InsideSend;
 
 impl Telemetry {
-    /// Whether a record sent now should carry something.
+    /// Whether a record sent now should carry a context or baggage.
     #[inline]
     pub(crate) fn carries(&self) -> bool {
         self.inner.propagate && has_something_to_carry()
     }
 
-    /// What a record with these headers is to carry: the current context, unless it carries one already. `can_carry`:
-    /// records have headers.
+    /// Determines the origin of a record: the context in its headers, else the current one. `can_carry`: the engine
+    /// carries headers.
     #[inline]
     pub(crate) fn originate(
         &self,
@@ -118,7 +118,7 @@ impl Telemetry {
         body: usize,
         can_carry: bool,
     ) -> Origin {
-        // The context in which a record was made must not be changed by those who pass it on.
+        // A forwarded record keeps the context in which it was made.
         if headers.iter().any(|(name, _)| name == TRACEPARENT) {
             let context = Carried { span: carried(headers), headers: Vec::new() };
             return Origin { context: Some(Arc::new(context)), adds: false };
@@ -131,7 +131,7 @@ impl Telemetry {
         Origin { context: Some(carried_by_current()), adds: can_carry }
     }
 
-    /// The same for all records of a call that have no headers of their own; `None` where each gets a span of its own.
+    /// As [`Telemetry::originate`] for all records of a call without headers; `None` where each gets a span of its own.
     #[inline]
     pub(crate) fn originate_all(&self, can_carry: bool) -> Option<Origin> {
         if !self.carries() {
@@ -155,19 +155,20 @@ impl Telemetry {
         self.start_span(builder, &parent)
     }
 
-    /// Whether one record sent alone gets a span of its own.
+    /// Whether a record that is sent alone gets a span of its own.
     #[inline]
     pub(crate) fn traces_sending(&self) -> bool {
         self.tracer().is_some() && Context::map_current(Context::has_active_span)
     }
 
-    /// Sends one record in a span of its own.
-    pub(crate) async fn send_one(
+    /// Sends one record in a span of its own. `place` extracts partition and offset from the outcome.
+    pub(crate) async fn send_one<T>(
         &self,
         topic: &Topic,
         body: usize,
-        sending: impl Future<Output = Result<Placed>>,
-    ) -> Result<Placed> {
+        sending: impl Future<Output = Result<T>>,
+        place: impl Fn(&T) -> (u32, Option<i64>),
+    ) -> Result<T> {
         let builder = || {
             let builder = self.span(names::SEND_ONE, SpanKind::Producer, topic);
             with(builder, [KeyValue::new(attribute::BODY_SIZE, size(body))])
@@ -177,9 +178,10 @@ impl Telemetry {
         let outcome = sending.with_context(context.clone()).await;
         let span = context.span();
         match &outcome {
-            Ok(placed) => {
-                span.set_attribute(partition_id(placed.partition));
-                if let Some(offset) = placed.offset {
+            Ok(sent) => {
+                let (partition, offset) = place(sent);
+                span.set_attribute(partition_id(partition));
+                if let Some(offset) = offset {
                     span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), offset));
                 }
             }
@@ -192,7 +194,7 @@ impl Telemetry {
         outcome
     }
 
-    /// Begins the span of a batch that is sent for the first time.
+    /// Starts the span of a batch before its first attempt.
     pub(crate) fn start_batch(
         &self,
         target: &TopicPartition,
@@ -217,7 +219,7 @@ impl Telemetry {
         BatchSpan(self.start_span(builder, &parent))
     }
 
-    /// A batch was encoded.
+    /// Records the size of an encoded batch.
     pub(crate) fn batch_made(&self, topic: &Topic, records: u32, bytes: usize) {
         let Some(instruments) = &self.inner.instruments else { return };
         let attributes = [KeyValue::new(attribute::SYSTEM, self.inner.system), destination(topic)];
@@ -225,7 +227,7 @@ impl Telemetry {
         instruments.producer_batch_size.record(bytes as u64, &attributes);
     }
 
-    /// A batch has its outcome.
+    /// Ends the span of a batch, and counts its records if they are undelivered.
     pub(crate) fn batch_done(
         &self,
         topic: &Topic,
@@ -253,7 +255,7 @@ impl Telemetry {
         }
     }
 
-    /// A span of this kind with the attributes that all have.
+    /// Returns a span of this kind with the attributes that all spans have.
     pub(super) fn span(&self, span: SpanType, kind: SpanKind, topic: &Topic) -> SpanBuilder {
         let attributes = vec![
             KeyValue::new(attribute::SYSTEM, self.inner.system),
@@ -267,7 +269,7 @@ impl Telemetry {
     }
 }
 
-/// Adds attributes to a span that is not started yet, where sampling can see them.
+/// Adds attributes before the span starts, so that samplers see them.
 pub(super) fn with(mut builder: SpanBuilder, more: impl IntoIterator<Item = KeyValue>) -> SpanBuilder {
     builder.attributes.get_or_insert_default().extend(more);
     builder

@@ -1,4 +1,4 @@
-//! What can only be seen from inside.
+//! Unit tests that need private items.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn meters() -> (Registry, SdkMeterProvider) {
     (registry, SdkMeterProvider::builder().with_reader(exporter).build())
 }
 
-/// The values of all samples that begin like this.
+/// Returns the values of all samples whose line begins with `beginning`.
 fn values(registry: &Registry, beginning: &str) -> Vec<f64> {
     let text = TextEncoder::new().encode_to_string(&registry.gather()).unwrap();
     let lines = text.lines().filter(|line| line.starts_with(beginning));
@@ -29,7 +29,7 @@ fn values(registry: &Registry, beginning: &str) -> Vec<f64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_repeats_are_counted() {
+async fn dropped_duplicates_are_counted() {
     let (registry, provider) = meters();
     let without_offsets = Capabilities::FULL.with(|it| {
         it.offsets = false;
@@ -47,18 +47,18 @@ async fn dropped_repeats_are_counted() {
         engine.append(AppendRequest::new(target, batch.clone(), Acks::Leader)).await.unwrap();
     }
     let options = TelemetryOptions::default().meter_provider(&provider);
-    let client = Client::over_telling(Arc::new(engine), options);
+    let client = Client::builder("x:").telemetry(options).from_engine(Arc::new(engine)).unwrap();
     let mut consumer = client.consumer("orders").from(StartAt::Beginning).start().await.unwrap();
     for _ in 0..3 {
         consumer.try_next().await.unwrap().unwrap();
     }
     let more = tokio::time::timeout(std::time::Duration::from_secs(1), consumer.try_next()).await;
-    assert!(more.is_err(), "the repeat does not come");
+    assert!(more.is_err(), "the duplicate is dropped");
     assert_eq!(values(&registry, "floe_dedup_drops_total{"), [3.0]);
 }
 
 #[test]
-fn a_tracer_that_goes_nowhere_is_not_asked_twice() {
+fn tracer_without_a_provider_is_asked_once() {
     let telemetry = Telemetry::new(TelemetryOptions::default(), "memory");
     assert!(telemetry.tracer().is_some(), "nothing is known yet");
     let topic = crate::Topic::from("orders");
@@ -83,7 +83,7 @@ fn links_are_bounded() {
 }
 
 #[test]
-fn changes_of_a_breaker_are_counted() {
+fn breaker_transitions_are_counted() {
     let (registry, provider) = meters();
     let telemetry = Telemetry::new(TelemetryOptions::default().meter_provider(&provider), "fluvio");
     telemetry.breaker_changed("10.0.0.1:9010", "closed", "open");
@@ -95,16 +95,16 @@ fn changes_of_a_breaker_are_counted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_layers_do_is_counted() {
+async fn retries_and_breaker_transitions_are_counted() {
     use crate::{RetryPolicy, layer::BreakerPolicy, layer::testing::Faulty};
     let (registry, provider) = meters();
-    let refused = || crate::Error::new(crate::ErrorKind::ConnectionRefused, "nobody there");
+    let refused = || crate::Error::new(crate::ErrorKind::ConnectionRefused, "refused");
     let (faulty, calls) = Faulty::around(vec![refused(); 5]);
     let client = Client::builder("x:")
         .telemetry(TelemetryOptions::default().meter_provider(&provider))
         .retry(RetryPolicy::calls())
         .breaker(BreakerPolicy::default())
-        .over(faulty)
+        .from_engine(faulty)
         .unwrap();
     let engine = client.engine();
     engine.topics().await.unwrap_err();
@@ -149,7 +149,7 @@ fn every_setting_of_telemetry_reaches_the_client() {
 }
 
 #[test]
-fn platforms_have_their_names() {
+fn engines_have_their_platform_names() {
     for (engine, expected) in [
         ("memory", "floe"),
         ("embedded", "floe"),

@@ -2,18 +2,18 @@
 
 use std::{fmt, str};
 
-use crate::consumer::BorrowedHeaders;
+use floe_wire::batch::BorrowedHeaders;
 
 /// Header with the trace and the span that a record belongs to.
 pub const TRACEPARENT: &str = "traceparent";
-/// Header with what vendors add to it.
+/// Header with vendor-specific trace state.
 pub const TRACESTATE: &str = "tracestate";
-/// Header with names and values that travel with the trace.
+/// Header with name-value pairs that travel with the trace.
 pub const BAGGAGE: &str = "baggage";
 
-/// Longest `tracestate` that is taken or written, in bytes; the recommendation asks for as many.
+/// Longest `tracestate` that is read or written, in bytes. The W3C recommendation asks for at least 512.
 pub(super) const MAX_TRACESTATE: usize = 512;
-/// Longest `baggage` that is taken or written, in bytes.
+/// Longest `baggage` that is read or written, in bytes: the limit of the W3C draft.
 pub(super) const MAX_BAGGAGE: usize = 8192;
 /// Most entries of a `baggage`.
 #[cfg(feature = "telemetry")]
@@ -22,7 +22,7 @@ pub(super) const MAX_BAGGAGE_ENTRIES: usize = 64;
 /// Length of a `traceparent` of version 00.
 const LENGTH: usize = 55;
 
-/// The trace and the span in which a record was made, as its headers tell.
+/// Trace and span in which a record was made, from its headers.
 ///
 /// ```
 /// use floe::telemetry::TraceContext;
@@ -34,18 +34,18 @@ const LENGTH: usize = 55;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TraceContext {
-    /// Number of the trace; not zero.
+    /// Id of the trace; not zero.
     pub trace_id: u128,
-    /// Number of the span; not zero.
+    /// Id of the span; not zero.
     pub span_id: u64,
-    /// Bit 0: the trace is recorded. Bit 1: the number of the trace is random.
+    /// Bit 0: the trace is sampled. Bit 1: the id of the trace is random.
     pub flags: u8,
-    /// What vendors added, as it came; empty if nothing. Longer than 512 bytes it is left out.
+    /// The `tracestate` header as received; empty without one, or for one longer than 512 bytes.
     pub state: String,
 }
 
 impl TraceContext {
-    /// Reads the headers of a record. What is malformed counts as absent, as the recommendation asks.
+    /// Reads the headers of a record. A malformed header counts as absent, as the W3C recommendation asks.
     #[must_use]
     pub fn from_headers(headers: BorrowedHeaders<'_>) -> Option<Self> {
         if headers.is_empty() {
@@ -58,14 +58,14 @@ impl TraceContext {
         Some(context)
     }
 
-    /// Whether the trace is recorded.
+    /// Returns whether the trace is sampled.
     #[must_use]
     pub fn is_sampled(&self) -> bool {
         self.flags & 1 != 0
     }
 }
 
-/// The `baggage` of a record, as it came; `None` if there is none, or one beyond 8,192 bytes.
+/// Returns the `baggage` header of a record; `None` without one, or for one longer than 8,192 bytes.
 #[must_use]
 pub fn baggage(headers: BorrowedHeaders<'_>) -> Option<&str> {
     text(headers, BAGGAGE).filter(|baggage| baggage.len() <= MAX_BAGGAGE)
@@ -75,7 +75,7 @@ fn text<'a>(headers: BorrowedHeaders<'a>, name: &str) -> Option<&'a str> {
     str::from_utf8(headers.get(name)?).ok()
 }
 
-/// A `traceparent` that breaks the rules.
+/// Error of a malformed `traceparent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InvalidTraceParent;
 
@@ -95,7 +95,7 @@ impl str::FromStr for TraceContext {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let bytes = text.as_bytes();
         let version = digits(bytes, 0, 2).ok_or(InvalidTraceParent)?;
-        // A later version may be longer, and begins with the same four fields.
+        // Later versions may be longer but begin with the same four fields.
         let ends_well = match version {
             0 => bytes.len() == LENGTH,
             0xff => false,
@@ -144,7 +144,7 @@ mod tests {
     const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
     #[test]
-    fn a_traceparent_is_read_and_written() {
+    fn traceparent_is_read_and_written() {
         let context: TraceContext = GOOD.parse().unwrap();
         assert_eq!(context.trace_id, 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c);
         assert_eq!(context.span_id, 0xb7ad_6b71_6920_3331);
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_rules_is_not_taken() {
+    fn malformed_traceparents_are_refused() {
         for bad in [
             "",
             "00",
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_version_is_read_as_far_as_it_is_known() {
+    fn known_fields_of_later_versions_are_read() {
         for later in [GOOD.replacen("00", "01", 1), format!("{}-what-ever", GOOD.replacen("00", "cc", 1))] {
             let context: TraceContext = later.parse().unwrap();
             assert_eq!(context.to_string(), GOOD, "written as version 00");
@@ -183,14 +183,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_text_is_taken_or_refused(text in "\\PC{0,80}") {
+        fn any_text_is_parsed_or_refused(text in "\\PC{0,80}") {
             if let Ok(context) = text.parse::<TraceContext>() {
                 prop_assert_eq!(context.to_string().parse::<TraceContext>().unwrap(), context);
             }
         }
 
         #[test]
-        fn every_context_comes_back(trace_id in 1u128.., span_id in 1u64.., flags: u8) {
+        fn every_context_round_trips(trace_id in 1u128.., span_id in 1u64.., flags: u8) {
             let context = TraceContext { trace_id, span_id, flags, state: String::new() };
             prop_assert_eq!(context.to_string().parse::<TraceContext>().unwrap(), context);
         }

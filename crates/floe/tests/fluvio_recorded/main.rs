@@ -170,7 +170,7 @@ async fn offset_beyond_the_end_is_refused() {
     let request = ReadRequest::new(partition("fx-none"), Start::Offset(999));
     let error = engine.open(request).await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::OffsetOutOfRange);
-    let client = floe::Client::over(std::sync::Arc::new(engine));
+    let client = floe::Client::from_engine(std::sync::Arc::new(engine));
     let consumer = client.consumer("fx-none").partition(0).from(StartAt::Offset(999)).start().await;
     // This recording does not include the topic.
     assert!(consumer.is_err());

@@ -214,7 +214,7 @@ async fn consumer_without_retries_fails_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn consumer_stops_after_the_configured_retries() {
-    let policy = RetryPolicy { max_attempts: Some(4), ..RetryPolicy::default() };
+    let policy = RetryPolicy::default().max_attempts(4);
     let (error, after) = given_up(policy).await;
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{error}");
     assert!(error.attempts() >= 3, "{error:?}");

@@ -43,7 +43,7 @@ async fn connect_with(cluster: &Cluster, options: &str) -> floe::Result<FluvioEn
 }
 
 fn client(engine: &FluvioEngine) -> Client {
-    Client::over(Arc::new(engine.clone()))
+    Client::from_engine(Arc::new(engine.clone()))
 }
 
 fn at(partition: u32) -> TopicPartition {

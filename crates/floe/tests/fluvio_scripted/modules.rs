@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floe::{
     Effect, ErrorKind, Lookback, Record, SmartModule, SmartModuleKind,
-    consumer::{CommitPolicy, Finish, StartAt},
+    consumer::{AckMode, CommitPolicy, StartAt},
     engine::{Engine, ReadRequest, Start},
 };
 use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
@@ -225,7 +225,7 @@ async fn aggregate_keeps_its_state_over_empty_queries() {
 /// One record becomes three with the same offset: the position advances only after all three are finished.
 #[tokio::test(start_paused = true)]
 async fn batches_from_modules_are_acknowledged_whole() {
-    for finish in [Finish::OnNext, Finish::OnAck] {
+    for mode in [AckMode::Auto, AckMode::Explicit] {
         let cluster = filled(20);
         let engine = connect(&cluster).await;
         cluster.change(|state| {
@@ -234,13 +234,13 @@ async fn batches_from_modules_are_acknowledged_whole() {
             state.module_output.push_back(made(10, 10, &[(0, "last")]));
         });
         let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).commit(CommitPolicy::Manual);
-        let consumer = consumer.finish(finish).smartmodule(SmartModule::named("triple"));
+        let consumer = consumer.ack_mode(mode).smartmodule(SmartModule::named("triple"));
         let mut consumer = consumer.start().await.unwrap();
         let mut kept = Vec::new();
         for number in 0..30 {
             kept.push(consumer.try_next().await.unwrap().unwrap());
             let position = consumer.position(0).unwrap();
-            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{finish:?}, record {number}");
+            assert_eq!(position, if number == 29 { 10 } else { 0 }, "{mode:?}, record {number}");
         }
         kept.iter().rev().for_each(floe::Message::ack);
         assert_eq!(consumer.try_next().await.unwrap().unwrap().value, "last");

@@ -37,7 +37,7 @@ pub async fn try_client(cluster: &Cluster, options: &str) -> Result<(Client, Arc
     let url = format!("walrus://{}?{options}", cluster.hosts()).parse()?;
     let dial = Arc::new(ScriptedDial(cluster.clone()));
     let engine = Arc::new(WalrusEngine::connect_with(&url, dial).await?);
-    Ok((Client::over(engine.clone()), engine))
+    Ok((Client::from_engine(engine.clone()), engine))
 }
 
 /// Starts a consumer at the topic's cursor.

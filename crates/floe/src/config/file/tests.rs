@@ -1,4 +1,4 @@
-//! Reading files, and editing them without disturbing what else is in them.
+//! Reading files, and editing them without touching the rest of them.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn pairs(raws: &[Raw]) -> Vec<(&str, &str)> {
 }
 
 #[test]
-fn settings_are_found_with_their_lines() {
+fn settings_have_their_lines() {
     let file = sample();
     assert_eq!(
         pairs(&file.plain),
@@ -48,7 +48,7 @@ fn settings_are_found_with_their_lines() {
 }
 
 #[test]
-fn what_is_no_configuration_names_its_line() {
+fn syntax_errors_name_the_line() {
     let table = [
         ("a = 1\nb = = 2\n", "floe.toml:2"),
         ("\n[producer]\nlinger = [1]\n", "floe.toml:3: producer.linger must be text"),
@@ -65,7 +65,7 @@ fn what_is_no_configuration_names_its_line() {
 }
 
 #[test]
-fn changing_a_url_leaves_the_rest_alone() {
+fn changing_a_url_keeps_the_rest() {
     let mut file = sample();
     file.set_profile("staging", "walrus://a \"b\"\\").unwrap();
     let expected = SAMPLE.replace("\"fluvio://sc.staging:9003\"", "\"walrus://a \\\"b\\\"\\\\\"");
@@ -106,7 +106,7 @@ fn removing_a_profile_takes_its_tables_and_its_use() {
 }
 
 #[test]
-fn the_profile_in_use_is_changed_set_and_unset() {
+fn default_profile_is_changed_set_and_unset() {
     let mut file = sample();
     file.use_profile(Some("other")).unwrap();
     assert_eq!(file.text(), SAMPLE.replace("profile = \"staging\"", "profile = \"other\""));
@@ -120,18 +120,18 @@ fn the_profile_in_use_is_changed_set_and_unset() {
 }
 
 #[test]
-fn what_cannot_be_changed_in_place_is_left_alone() {
+fn inline_profiles_are_not_edited() {
     let text = "[profiles]\na = { url = \"memory:\" }\n";
     let mut file = ConfigFile::parse("x", text).unwrap();
-    assert!(file.remove_profile("a").unwrap_err().to_string().contains("cannot be changed in place"));
+    assert!(file.remove_profile("a").unwrap_err().to_string().contains("cannot be edited in place"));
     assert_eq!(file.text(), text);
-    // Changing what is there works in any form.
+    // An existing URL can be changed in any notation.
     file.set_profile("a", "walrus://h").unwrap();
     assert_eq!(file.text(), "[profiles]\na = { url = \"walrus://h\" }\n");
 }
 
 #[test]
-fn it_is_written_whole_and_for_its_owner_only() {
+fn file_is_written_atomically_for_its_owner_only() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("new/floe.toml");
     let mut file = ConfigFile::read(&path).unwrap();
@@ -151,7 +151,7 @@ fn it_is_written_whole_and_for_its_owner_only() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_is_an_error() {
+fn unreadable_file_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let error = ConfigFile::read(folder.path()).unwrap_err();
     assert!(error.to_string().contains("cannot read"), "{error}");

@@ -6,25 +6,25 @@ use tokio::time::Instant;
 
 use super::BreakerPolicy;
 
-/// Between calls that may try an open circuit because their callers pace themselves.
+/// Interval between the recovery calls that an open circuit lets through.
 pub(super) const PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long those wait who find all trials taken.
+/// Wait of a call that finds all trials in flight.
 const TRIALS_TAKEN: Duration = Duration::from_millis(100);
 
-/// Whether calls pass.
+/// State of a circuit. Matching is exhaustive: the circuit-breaker pattern has these three.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BreakerState {
     /// Calls pass.
     Closed,
     /// Calls are refused.
     Open,
-    /// Some calls pass to see whether it works again.
+    /// Trial calls pass.
     HalfOpen,
 }
 
 impl BreakerState {
-    /// In one word.
+    /// Returns the name in logs and metrics, such as `half_open`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -36,7 +36,7 @@ impl BreakerState {
 }
 
 #[derive(Debug)]
-enum State {
+enum CircuitState {
     Closed,
     Open { until: Instant, next_probe: Instant },
     HalfOpen { running: u32, succeeded: u32 },
@@ -45,14 +45,14 @@ enum State {
 /// One circuit.
 #[derive(Debug)]
 pub(super) struct Circuit {
-    state: State,
+    state: CircuitState,
     /// Failures in a row while closed.
     failures: u32,
-    /// Rises with every change of state: what was let through before says nothing about now.
+    /// Rises with every change of state. The outcome of a call that was let through in an earlier one does not count.
     generation: u64,
 }
 
-/// What a call was let through as.
+/// Permit of a call that was let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Pass {
     generation: u64,
@@ -61,45 +61,45 @@ pub(super) struct Pass {
 
 impl Circuit {
     pub(super) fn new() -> Self {
-        Self { state: State::Closed, failures: 0, generation: 0 }
+        Self { state: CircuitState::Closed, failures: 0, generation: 0 }
     }
 
     pub(super) fn state(&self) -> BreakerState {
         match self.state {
-            State::Closed => BreakerState::Closed,
-            State::Open { .. } => BreakerState::Open,
-            State::HalfOpen { .. } => BreakerState::HalfOpen,
+            CircuitState::Closed => BreakerState::Closed,
+            CircuitState::Open { .. } => BreakerState::Open,
+            CircuitState::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
-    /// How long calls are refused.
+    /// Time until an open circuit lets trials through.
     pub(super) fn time_left(&self, now: Instant) -> Option<Duration> {
         match self.state {
-            State::Open { until, .. } => Some(until.saturating_duration_since(now)),
-            State::Closed | State::HalfOpen { .. } => None,
+            CircuitState::Open { until, .. } => Some(until.saturating_duration_since(now)),
+            CircuitState::Closed | CircuitState::HalfOpen { .. } => None,
         }
     }
 
-    /// Nothing is wrong with it, so that it need not be remembered.
+    /// Whether it is closed without counted failures, so that it can be dropped.
     pub(super) fn is_sound(&self) -> bool {
-        matches!(self.state, State::Closed) && self.failures == 0
+        matches!(self.state, CircuitState::Closed) && self.failures == 0
     }
 
-    fn go_to(&mut self, state: State) {
+    fn go_to(&mut self, state: CircuitState) {
         self.state = state;
         self.failures = 0;
         self.generation += 1;
     }
 
-    /// Lets a call through, or says how long to wait. `paced`: the caller waits between its attempts, and a refusal would
-    /// only lengthen an outage.
+    /// Lets a call through, or returns how long to wait. `paced`: the caller waits between its attempts and needs the
+    /// answer to recover.
     pub(super) fn admit(
         &mut self,
         policy: &BreakerPolicy,
         now: Instant,
         paced: bool,
     ) -> Result<Pass, Duration> {
-        if let State::Open { until, next_probe } = &mut self.state {
+        if let CircuitState::Open { until, next_probe } = &mut self.state {
             if now < *until {
                 if !paced {
                     return Err(until.duration_since(now));
@@ -110,74 +110,76 @@ impl Circuit {
                 *next_probe = now + PROBE_INTERVAL;
                 return Ok(Pass { generation: self.generation, trial: true });
             }
-            self.go_to(State::HalfOpen { running: 0, succeeded: 0 });
+            self.go_to(CircuitState::HalfOpen { running: 0, succeeded: 0 });
         }
         match &mut self.state {
-            State::HalfOpen { running, succeeded } => {
+            CircuitState::HalfOpen { running, succeeded } => {
                 if *running + *succeeded >= policy.trials.max(1) {
                     return Err(TRIALS_TAKEN);
                 }
                 *running += 1;
                 Ok(Pass { generation: self.generation, trial: true })
             }
-            State::Closed | State::Open { .. } => Ok(Pass { generation: self.generation, trial: false }),
+            CircuitState::Closed | CircuitState::Open { .. } => {
+                Ok(Pass { generation: self.generation, trial: false })
+            }
         }
     }
 
-    /// A call that was let through has an answer.
+    /// Counts the answer to a call that was let through.
     pub(super) fn succeeded(&mut self, policy: &BreakerPolicy, pass: Pass) {
         if pass.generation != self.generation {
             return;
         }
         match &mut self.state {
-            State::Closed => self.failures = 0,
-            // A probe: there is life again.
-            State::Open { .. } if policy.trials > 1 => {
-                self.go_to(State::HalfOpen { running: 0, succeeded: 1 });
+            CircuitState::Closed => self.failures = 0,
+            // A probe succeeded.
+            CircuitState::Open { .. } if policy.trials > 1 => {
+                self.go_to(CircuitState::HalfOpen { running: 0, succeeded: 1 });
             }
-            State::Open { .. } => self.go_to(State::Closed),
-            State::HalfOpen { running, succeeded } => {
+            CircuitState::Open { .. } => self.go_to(CircuitState::Closed),
+            CircuitState::HalfOpen { running, succeeded } => {
                 *running = running.saturating_sub(1);
                 *succeeded += 1;
                 if *succeeded >= policy.trials {
-                    self.go_to(State::Closed);
+                    self.go_to(CircuitState::Closed);
                 }
             }
         }
     }
 
-    /// A call that was let through failed in a way that counts.
+    /// Counts the failure of a call that was let through.
     pub(super) fn failed(&mut self, policy: &BreakerPolicy, now: Instant, pass: Option<Pass>) {
         if pass.is_some_and(|pass| pass.generation != self.generation) {
             return;
         }
         match self.state {
-            State::Closed => {
+            CircuitState::Closed => {
                 self.failures += 1;
                 if self.failures >= policy.failures {
                     self.open(policy, now);
                 }
             }
-            State::HalfOpen { .. } => self.open(policy, now),
+            CircuitState::HalfOpen { .. } => self.open(policy, now),
             // A failed probe changes nothing.
-            State::Open { .. } => {}
+            CircuitState::Open { .. } => {}
         }
     }
 
-    /// A call that was let through says nothing: it was given up, or refused for another reason.
+    /// Ends a call that was let through and says nothing about the server: it was cancelled, or failed otherwise.
     pub(super) fn undecided(&mut self, pass: Pass) {
         if pass.generation == self.generation
             && pass.trial
-            && let State::HalfOpen { running, .. } = &mut self.state
+            && let CircuitState::HalfOpen { running, .. } = &mut self.state
         {
             *running = running.saturating_sub(1);
         }
     }
 
     fn open(&mut self, policy: &BreakerPolicy, now: Instant) {
-        // A time that the clock cannot hold is as good as a year.
+        // The clock cannot hold longer times, so they become a year.
         let until = now.checked_add(policy.open_for).unwrap_or(now + Duration::from_secs(365 * 24 * 3600));
-        self.go_to(State::Open { until, next_probe: now + PROBE_INTERVAL.min(policy.open_for) });
+        self.go_to(CircuitState::Open { until, next_probe: now + PROBE_INTERVAL.min(policy.open_for) });
     }
 }
 
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn only_failures_in_a_row_open_it() {
+    fn failures_in_a_row_open_the_circuit() {
         let now = Instant::now();
         let mut circuit = Circuit::new();
         for _ in 0..4 {
@@ -220,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_says_how_long_it_stays_so() {
+    fn open_circuit_reports_the_time_left() {
         let now = Instant::now();
         let mut circuit = opened(now);
         assert_eq!(circuit.admit(&policy(), now, false), Err(30 * SECOND));
@@ -229,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn three_trials_close_it_and_no_more_are_let_through_at_once() {
+    fn half_open_circuit_admits_three_trials_and_closes_when_they_succeed() {
         let now = Instant::now();
         let mut circuit = opened(now);
         let later = now + 30 * SECOND;
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn one_failed_trial_opens_it_for_as_long_again() {
+    fn failed_trial_reopens_the_circuit() {
         let now = Instant::now();
         let mut circuit = opened(now);
         let later = now + 31 * SECOND;
@@ -255,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trial_that_is_given_up_makes_room_for_another() {
+    fn cancelled_trial_frees_its_slot() {
         let now = Instant::now();
         let mut circuit = opened(now);
         let later = now + 30 * SECOND;
@@ -267,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_let_through_before_says_nothing_about_now() {
+    fn outcome_of_an_earlier_generation_is_ignored() {
         let now = Instant::now();
         let mut circuit = Circuit::new();
         let early = circuit.admit(&policy(), now, false).unwrap();
@@ -284,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn those_who_pace_themselves_find_out_first() {
+    fn paced_calls_probe_an_open_circuit() {
         let now = Instant::now();
         let mut circuit = opened(now);
         assert_eq!(circuit.admit(&policy(), now, true), Err(SECOND));

@@ -1,13 +1,12 @@
-//! Leaves servers that fail alone for a while.
+//! Circuit breakers: refuse calls to a server that keeps failing.
 //!
-//! There is one circuit for each server where the engine knows which one it will ask ([`Engine::endpoint`]), so that one
-//! bad server does not keep calls from the others. Else there is one for each partition, and one for everything that
-//! concerns no partition.
+//! Each server has a circuit of its own where the engine knows the server that a call goes to ([`Engine::endpoint`]), so
+//! that one bad server does not block calls to the others. Elsewhere each partition has a circuit, and one more covers
+//! the calls that concern no partition.
 //!
-//! Appends, the opening of readers and questions for the ends of a partition are counted like everything else. Those who
-//! make them wait between their attempts already, and if they were refused for long, a short outage would become a long
-//! one, and records would time out: also those that a producer looks for before it sends them again. One of them each
-//! second may therefore try an open circuit, and the first that works ends it.
+//! Calls that a client needs to recover ([`OperationKind::is_recovery`]) count like all others. Their callers already
+//! wait between attempts, and a long refusal would turn a short outage into a long one and let records time out. An open
+//! circuit therefore lets one of them through each second, and the first success ends the outage.
 
 mod circuit;
 
@@ -15,7 +14,6 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 pub use circuit::BreakerState;
 use circuit::{Circuit, Pass};
-use floe_wire::batch::EncodedBatch;
 use futures_core::Stream;
 use futures_util::{future::BoxFuture, stream};
 use parking_lot::Mutex;
@@ -24,22 +22,23 @@ use tokio::{sync::broadcast, time::Instant};
 use super::{Layer, Operation, OperationKind, OperationTarget};
 use crate::{
     Error, ErrorKind, Result,
-    engine::{BatchReader, Engine, SharedEngine},
+    engine::{BatchReader, EncodedBatch, Engine, SharedEngine},
     telemetry::Telemetry,
     topic::TopicPartition,
 };
 
-/// Changes that wait for those who are slow to take them.
+/// State changes that are kept for a slow subscriber.
 const CHANGES: usize = 64;
 
-/// When calls are refused.
+/// When a circuit opens and closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BreakerPolicy {
-    /// Failures in a row after which calls are refused. Default: 5.
+    /// Consecutive failures after which calls are refused. Default: 5.
     pub failures: u32,
-    /// How long they are refused. Default: 30 s.
+    /// How long calls are refused. Default: 30 s.
     pub open_for: Duration,
-    /// How many calls are then let through to see whether it works; when so many succeed, all pass again. Default: 3.
+    /// Trial calls that are then let through; when all of them succeed, the circuit closes. Default: 3.
     pub trials: u32,
 }
 
@@ -49,12 +48,35 @@ impl Default for BreakerPolicy {
     }
 }
 
-/// What a circuit is for.
+impl BreakerPolicy {
+    /// Sets the consecutive failures after which calls are refused; at least 1.
+    #[must_use]
+    pub fn failures(mut self, failures: u32) -> Self {
+        self.failures = failures;
+        self
+    }
+
+    /// Sets how long calls are refused.
+    #[must_use]
+    pub fn open_for(mut self, time: Duration) -> Self {
+        self.open_for = time;
+        self
+    }
+
+    /// Sets the number of trial calls that close the circuit when all of them succeed; at least 1.
+    #[must_use]
+    pub fn trials(mut self, trials: u32) -> Self {
+        self.trials = trials;
+        self
+    }
+}
+
+/// Scope of a circuit.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-enum Key {
+enum CircuitKey {
     /// One server.
     Endpoint(Arc<str>),
-    /// One partition, where nobody knows which server it takes.
+    /// One partition, where the engine does not know its server.
     Partition(TopicPartition),
     /// Stored offsets.
     Offsets,
@@ -62,7 +84,7 @@ enum Key {
     Engine,
 }
 
-impl fmt::Display for Key {
+impl fmt::Display for CircuitKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Endpoint(endpoint) => f.write_str(endpoint),
@@ -77,7 +99,7 @@ impl fmt::Display for Key {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerChange {
-    /// Address of the server, or `TOPIC/PARTITION`, `offsets` or `engine` where nobody knows the address.
+    /// Address of the server, or `TOPIC/PARTITION`, `offsets` or `engine` where the address is unknown.
     pub circuit: Arc<str>,
     /// The state before.
     pub from: BreakerState,
@@ -85,7 +107,7 @@ pub struct BreakerChange {
     pub to: BreakerState,
 }
 
-/// How one circuit is.
+/// Status of one circuit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CircuitStatus {
@@ -93,20 +115,20 @@ pub struct CircuitStatus {
     pub circuit: String,
     /// The state.
     pub state: BreakerState,
-    /// How long calls are refused, where they are.
+    /// How long an open circuit goes on refusing calls; `None` in the other states.
     pub time_left: Option<Duration>,
 }
 
 /// The circuits of one client.
 #[derive(Clone)]
 pub struct Breakers {
-    shared: Arc<Shared>,
+    shared: Arc<BreakersShared>,
 }
 
-struct Shared {
+struct BreakersShared {
     policy: BreakerPolicy,
-    /// Those with which something is wrong; a sound circuit is not remembered.
-    circuits: Mutex<HashMap<Key, Circuit>>,
+    /// Circuits that are not closed or have counted failures; a sound circuit is dropped.
+    circuits: Mutex<HashMap<CircuitKey, Circuit>>,
     changes: broadcast::Sender<BreakerChange>,
     telemetry: Option<Telemetry>,
 }
@@ -114,10 +136,10 @@ struct Shared {
 impl Breakers {
     pub(crate) fn new(policy: BreakerPolicy, telemetry: Option<Telemetry>) -> Self {
         let changes = broadcast::channel(CHANGES).0;
-        Self { shared: Arc::new(Shared { policy, circuits: Mutex::default(), changes, telemetry }) }
+        Self { shared: Arc::new(BreakersShared { policy, circuits: Mutex::default(), changes, telemetry }) }
     }
 
-    /// Circuits with which something is wrong, ordered by name. All others are closed.
+    /// Returns the circuits that are not closed or have counted failures, ordered by name.
     #[must_use]
     pub fn troubled(&self) -> Vec<CircuitStatus> {
         let now = Instant::now();
@@ -134,7 +156,7 @@ impl Breakers {
         found
     }
 
-    /// Every change of state from now on. Who takes too long misses the oldest.
+    /// Returns a stream of all state changes from now on. A slow subscriber misses the oldest.
     pub fn changes(&self) -> impl Stream<Item = BreakerChange> + Send + Unpin + 'static {
         let receiver = self.shared.changes.subscribe();
         Box::pin(stream::unfold(receiver, |mut receiver| async move {
@@ -148,8 +170,8 @@ impl Breakers {
         }))
     }
 
-    /// Does something to a circuit, tells of a change of its state, and forgets it when it is sound.
-    fn update<T>(&self, key: &Key, act: impl FnOnce(&mut Circuit) -> T) -> T {
+    /// Applies `act` to a circuit, reports a change of its state, and drops it when it is sound.
+    fn update<T>(&self, key: &CircuitKey, act: impl FnOnce(&mut Circuit) -> T) -> T {
         let (outcome, change) = {
             let mut circuits = self.shared.circuits.lock();
             let circuit = circuits.entry(key.clone()).or_insert_with(Circuit::new);
@@ -162,29 +184,31 @@ impl Breakers {
             (outcome, (from != to).then_some((from, to)))
         };
         if let Some((from, to)) = change {
-            self.tell(key, from, to);
+            self.report(key, from, to);
         }
         outcome
     }
 
-    fn tell(&self, key: &Key, from: BreakerState, to: BreakerState) {
+    fn report(&self, key: &CircuitKey, from: BreakerState, to: BreakerState) {
         let circuit: Arc<str> = key.to_string().into();
         match to {
             BreakerState::Open => {
-                tracing::warn!(%circuit, "too many failures: calls are refused for a while")
+                tracing::warn!(%circuit, "circuit opened after repeated failures: calls are refused")
             }
-            BreakerState::HalfOpen => tracing::info!(%circuit, "some calls try whether it works again"),
-            BreakerState::Closed => tracing::info!(%circuit, "it works again"),
+            BreakerState::HalfOpen => {
+                tracing::info!(%circuit, "circuit half open: trial calls are let through")
+            }
+            BreakerState::Closed => tracing::info!(%circuit, "circuit closed"),
         }
         if let Some(telemetry) = &self.shared.telemetry {
             telemetry.breaker_changed(&circuit, from.as_str(), to.as_str());
         }
-        // Nobody has to listen.
+        // The channel has no receiver when the application does not subscribe.
         let _ = self.shared.changes.send(BreakerChange { circuit, from, to });
     }
 
-    /// Lets a call through or refuses it. Nothing is looked up while nothing is wrong anywhere.
-    fn admit(&self, key: impl FnOnce() -> Key, operation: &Operation) -> Result<Option<Ticket<'_>>> {
+    /// Lets a call through or refuses it. Does not look up the server while all circuits are sound.
+    fn admit(&self, key: impl FnOnce() -> CircuitKey, operation: &Operation) -> Result<Option<Ticket<'_>>> {
         if self.shared.circuits.lock().is_empty() {
             return Ok(None);
         }
@@ -197,14 +221,15 @@ impl Breakers {
         match self.update(&key, |circuit| circuit.admit(policy, Instant::now(), paced)) {
             Ok(pass) => Ok(Some(Ticket { breakers: self, key, pass: Some(pass) })),
             Err(wait) => {
-                let message = format!("recent calls to {key} failed, so this one was not made");
+                let message =
+                    format!("the circuit of {key} is open after recent failures; the call was not attempted");
                 let error = Error::new(ErrorKind::CircuitOpen, message).with_retry_after(wait);
                 Err(operation.locate(error))
             }
         }
     }
 
-    fn failed(&self, key: &Key, pass: Option<Pass>) {
+    fn failed(&self, key: &CircuitKey, pass: Option<Pass>) {
         self.update(key, |circuit| circuit.failed(&self.shared.policy, Instant::now(), pass));
     }
 }
@@ -215,10 +240,10 @@ impl fmt::Debug for Breakers {
     }
 }
 
-/// A call that was let through. Dropped without an outcome, it says nothing.
+/// A call that was let through. Dropped without an outcome, it does not count.
 struct Ticket<'a> {
     breakers: &'a Breakers,
-    key: Key,
+    key: CircuitKey,
     pass: Option<Pass>,
 }
 
@@ -239,48 +264,50 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// Refuses calls to what failed too often, with [`ErrorKind::CircuitOpen`] and the time left.
+/// Refuses calls to a server whose circuit is open, with [`ErrorKind::CircuitOpen`] and the time left.
 #[derive(Debug)]
 pub struct Breaker {
     breakers: Breakers,
-    /// Asked which server a call goes to.
+    /// Knows which server a call goes to.
     engine: SharedEngine,
 }
 
 impl Breaker {
-    /// Puts a breaker around an engine.
+    /// Wraps an engine in a breaker. Returns both.
     #[must_use]
     pub fn around(policy: BreakerPolicy, engine: SharedEngine) -> (SharedEngine, Breakers) {
         let breakers = Breakers::new(policy, None);
         (Self::with(breakers.clone(), engine), breakers)
     }
 
-    /// Puts these breakers around an engine.
+    /// Wraps an engine in these breakers.
     pub(crate) fn with(breakers: Breakers, engine: SharedEngine) -> SharedEngine {
         Self { breakers, engine: Arc::clone(&engine) }.layer(engine)
     }
 }
 
-fn key_of(engine: &dyn Engine, operation: &Operation) -> Key {
+fn key_of(engine: &dyn Engine, operation: &Operation) -> CircuitKey {
     match (operation.kind.target(), &operation.topic, operation.partition) {
-        (OperationTarget::Offsets, ..) => Key::Offsets,
+        (OperationTarget::Offsets, ..) => CircuitKey::Offsets,
         (OperationTarget::Leader, Some(topic), Some(partition)) => {
             let at = topic.partition(partition);
-            engine.endpoint(Some(&at)).map_or(Key::Partition(at), Key::Endpoint)
+            engine.endpoint(Some(&at)).map_or(CircuitKey::Partition(at), CircuitKey::Endpoint)
         }
-        _ => engine.endpoint(None).map_or(Key::Engine, Key::Endpoint),
+        _ => engine.endpoint(None).map_or(CircuitKey::Engine, CircuitKey::Endpoint),
     }
 }
 
-/// Which circuit a failure counts for: that of the server which failed, where the engine thinks in servers.
-fn failing_key(key: Key, error: &Error) -> Key {
+/// The circuit that a failure counts for: the one of the server that failed, where the engine knows servers.
+fn failing_key(key: CircuitKey, error: &Error) -> CircuitKey {
     match (key, error.endpoint()) {
-        (Key::Endpoint(known), Some(endpoint)) if *known != *endpoint => Key::Endpoint(endpoint.into()),
+        (CircuitKey::Endpoint(known), Some(endpoint)) if *known != *endpoint => {
+            CircuitKey::Endpoint(endpoint.into())
+        }
         (key, _) => key,
     }
 }
 
-/// What an outcome says about the server.
+/// Whether an error counts as a failure of the server (`true`) or proves that it answers (`false`); `None` for neither.
 fn counts(error: &Error) -> Option<bool> {
     match error.kind() {
         ErrorKind::ConnectionTimeout
@@ -288,14 +315,14 @@ fn counts(error: &Error) -> Option<bool> {
         | ErrorKind::NetworkError
         | ErrorKind::RequestTimeout => Some(true),
         ErrorKind::ServerError => error.is_retriable().then_some(true),
-        // Said by the client itself, or while the cluster finds its order again.
+        // Raised by the client itself, or while the cluster elects leaders.
         ErrorKind::CircuitOpen
         | ErrorKind::RateLimited
         | ErrorKind::NotLeader
         | ErrorKind::Closed
         | ErrorKind::Unsupported
         | ErrorKind::InvalidConfig => None,
-        // An answer, if not the one hoped for.
+        // The server answered and refused.
         _ => Some(false),
     }
 }
@@ -317,7 +344,7 @@ impl Layer for Breaker {
             (Some(true), ticket) => {
                 let (key, pass) = match ticket {
                     Some(mut ticket) => {
-                        // What failed may be another server than the one that was expected to be asked.
+                        // The server that failed may differ from the one that the call was expected to go to.
                         let pass = ticket.pass;
                         let key = ticket.key.clone();
                         if outcome.as_ref().err().is_none_or(|error| failing_key(key.clone(), error) == key) {
@@ -349,7 +376,7 @@ impl Layer for Breaker {
     }
 }
 
-/// Counts what breaks a reader. Nothing is refused: it is open already.
+/// Counts the failures of an open reader. Refuses nothing.
 #[derive(Debug)]
 struct CountedReader {
     breakers: Breakers,

@@ -25,7 +25,7 @@ async fn fail_topics(engine: &SharedEngine, times: usize) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_open_it_time_and_trials_close_it() {
+async fn circuit_opens_on_failures_and_closes_after_trials() {
     let (faulty, calls) = Faulty::around(vec![broken(); 5]);
     let (engine, breakers) = around(faulty);
     let mut changes = breakers.changes();
@@ -54,7 +54,7 @@ async fn failures_open_it_time_and_trials_close_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn answers_that_are_refusals_are_signs_of_life() {
+async fn refusals_count_as_answers() {
     let refusals = (0..20).map(|_| Error::new(ErrorKind::TopicNotFound, "no"));
     let (faulty, calls) = Faulty::around(refusals.collect());
     let (engine, breakers) = around(faulty);
@@ -65,7 +65,7 @@ async fn answers_that_are_refusals_are_signs_of_life() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_bad_server_does_not_keep_calls_from_the_others() {
+async fn failing_server_does_not_block_the_others() {
     let fake = FakeEngine::with_topic("orders", 4);
     // Even partitions are led by one server, odd ones by another.
     fake.set_endpoints(|at| at.map(|at| if at.partition % 2 == 0 { "even:1" } else { "odd:1" }));
@@ -83,7 +83,7 @@ async fn one_bad_server_does_not_keep_calls_from_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failure_counts_for_the_server_that_failed() {
+async fn failure_counts_for_the_server_that_failed() {
     let fake = FakeEngine::with_topic("orders", 1);
     fake.set_endpoints(|at| at.map(|_| "new:1"));
     // Sent while another server still led the partition.
@@ -97,7 +97,7 @@ async fn a_failure_counts_for_the_server_that_failed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn where_servers_are_not_known_partitions_fail_alone() {
+async fn partitions_have_circuits_where_servers_are_unknown() {
     let fake = FakeEngine::with_topic("orders", 2);
     fake.fail_appends(vec![Fault::Refuse(broken()); 5]);
     let (engine, breakers) = around(engine_of(&fake));
@@ -110,7 +110,7 @@ async fn where_servers_are_not_known_partitions_fail_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readers_that_break_count_and_open_ones_go_on() {
+async fn broken_readers_count_and_open_readers_go_on() {
     let fake = FakeEngine::with_topic("orders", 1);
     let (engine, breakers) = around(engine_of(&fake));
     let request = || ReadRequest::new(Topic::from("orders").partition(0), Start::Earliest);
@@ -131,11 +131,11 @@ async fn readers_that_break_count_and_open_ones_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_producer_gets_through_an_outage_in_order_and_soon_after_its_end() {
+async fn producer_recovers_in_order_soon_after_an_outage() {
     let fake = FakeEngine::with_topic("orders", 1);
     let (engine, breakers) = around(engine_of(&fake));
     fake.fail_appends(vec![Fault::Refuse(broken().with_effect(crate::Effect::None)); 9]);
-    let client = crate::Client::over(engine);
+    let client = crate::Client::from_engine(engine);
     let orders = client.producer("orders").batch_size(1).start().await.unwrap();
     let began = Instant::now();
     let mut deliveries = Vec::new();
@@ -154,7 +154,7 @@ async fn a_producer_gets_through_an_outage_in_order_and_soon_after_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn trials_that_are_given_up_do_not_block_it() {
+async fn cancelled_trials_do_not_block_the_circuit() {
     let fake = FakeEngine::with_topic("orders", 1);
     fake.fail_appends(vec![Fault::Refuse(broken()); 5]);
     let (engine, breakers) = around(engine_of(&fake));
@@ -172,4 +172,98 @@ async fn trials_that_are_given_up_do_not_block_it() {
         append(&engine, 0).await.unwrap();
     }
     assert!(breakers.troubled().is_empty());
+}
+
+/// Fails every call of one kind.
+#[derive(Debug)]
+struct FailKind(OperationKind);
+
+impl Layer for FailKind {
+    async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
+    where
+        T: Send,
+        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    {
+        if operation.kind == self.0 { Err(broken()) } else { attempt().await }
+    }
+}
+
+/// A producer that recovers from a lost acknowledgement needs `log_end`, which the partition's leader answers.
+#[tokio::test(start_paused = true)]
+async fn log_end_is_gated_by_the_leaders_circuit_alone() {
+    let fake = FakeEngine::with_topic("orders", 1);
+    fake.set_endpoints(|at| Some(if at.is_some() { "leader:1" } else { "controller:1" }));
+    let (engine, breakers) = around(FailKind(OperationKind::Topics).layer(engine_of(&fake)));
+    fail_topics(&engine, 5).await;
+    let open = |circuit: &str| {
+        let troubled = breakers.troubled();
+        troubled.iter().any(|status| status.circuit == circuit && status.state == BreakerState::Open)
+    };
+    assert!(open("controller:1"));
+    let at = Topic::from("orders").partition(0);
+    for _ in 0..3 {
+        assert_eq!(engine.log_end(at.clone()).await.unwrap(), 0);
+    }
+    assert!(open("controller:1"), "the leader's answers say nothing about the controller");
+
+    fake.fail_appends(vec![Fault::Refuse(broken().with_endpoint("leader:1")); 5]);
+    for _ in 0..5 {
+        append(&engine, 0).await.unwrap_err();
+    }
+    assert!(open("leader:1"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    engine.log_end(at.clone()).await.unwrap();
+    assert!(!open("leader:1"), "the answer proves that the leader is back");
+}
+
+#[test]
+fn every_kind_has_the_circuit_of_its_target() {
+    let fake = FakeEngine::with_topic("orders", 1);
+    let key = |kind, fake: &FakeEngine| {
+        let operation = Operation::new("fake", kind).with_topic(&Topic::from("orders")).with_partition(0);
+        key_of(fake, &operation).to_string()
+    };
+    for &kind in OperationKind::ALL {
+        let expected = match kind.target() {
+            OperationTarget::Leader => "orders/0",
+            OperationTarget::Offsets => "offsets",
+            _ => "engine",
+        };
+        assert_eq!(key(kind, &fake), expected, "{}", kind.as_str());
+    }
+    fake.set_endpoints(|at| Some(if at.is_some() { "leader:1" } else { "controller:1" }));
+    for &kind in OperationKind::ALL {
+        let expected = match kind.target() {
+            OperationTarget::Leader => "leader:1",
+            OperationTarget::Offsets => "offsets",
+            _ => "controller:1",
+        };
+        assert_eq!(key(kind, &fake), expected, "{}", kind.as_str());
+    }
+}
+
+#[test]
+fn every_error_kind_is_a_failure_an_answer_or_neither() {
+    let kinds = |verdict| -> Vec<_> {
+        let kinds = ErrorKind::ALL.iter().copied();
+        kinds.filter(|kind| counts(&Error::new(*kind, "")) == verdict).map(ErrorKind::as_str).collect()
+    };
+    assert_eq!(
+        kinds(Some(true)),
+        ["connection_timeout", "connection_refused", "network_error", "request_timeout"]
+    );
+    assert_eq!(
+        kinds(None),
+        [
+            "server_error",
+            "not_leader",
+            "rate_limited",
+            "circuit_open",
+            "invalid_config",
+            "unsupported",
+            "closed"
+        ]
+    );
+    let overloaded = Error::new(ErrorKind::ServerError, "").with_retriable(true);
+    assert_eq!(counts(&overloaded), Some(true));
 }

@@ -1,0 +1,118 @@
+//! The core of a client: the parts that producers, consumers and the admin need, without the client itself.
+
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
+
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+
+use crate::{
+    Result,
+    config::Settings,
+    engine::{EngineInfo, SharedEngine},
+    health::QueueHealth,
+    layer::{Breakers, LastSuccess},
+    telemetry::Telemetry,
+};
+
+/// The engine of a client with its layers, the settings, the telemetry, and the list of components to close. Cheap to
+/// clone; all clones share the parts.
+#[derive(Clone)]
+pub(crate) struct ClientCore(Arc<CoreParts>);
+
+struct CoreParts {
+    engine: SharedEngine,
+    telemetry: Telemetry,
+    breakers: Option<Breakers>,
+    last_success: LastSuccess,
+    settings: Settings,
+    url: String,
+    /// Open producers, consumers and outboxes, which flush and commit on close.
+    open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
+}
+
+/// A component that is closed before the engine.
+pub(crate) trait CloseWithClient: Send + Sync {
+    /// Flushes or commits until `deadline` at most. Closing twice is success.
+    fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
+
+    /// Use of the buffer memory, where the component has one.
+    fn queue(&self) -> Option<QueueHealth> {
+        None
+    }
+}
+
+impl ClientCore {
+    pub(crate) fn new(
+        engine: SharedEngine,
+        (telemetry, breakers, last_success): (Telemetry, Option<Breakers>, LastSuccess),
+        settings: Settings,
+        url: String,
+    ) -> Self {
+        let open = Mutex::default();
+        Self(Arc::new(CoreParts { engine, telemetry, breakers, last_success, settings, url, open }))
+    }
+
+    /// The engine, layers included.
+    pub(crate) fn engine(&self) -> &SharedEngine {
+        &self.0.engine
+    }
+
+    /// Name and capabilities of the engine.
+    pub(crate) fn info(&self) -> EngineInfo {
+        self.0.engine.info()
+    }
+
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.0.telemetry
+    }
+
+    pub(crate) fn breakers(&self) -> Option<&Breakers> {
+        self.0.breakers.as_ref()
+    }
+
+    pub(crate) fn last_success(&self) -> &LastSuccess {
+        &self.0.last_success
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn url(&self) -> &str {
+        &self.0.url
+    }
+
+    /// Closes `item` together with the client.
+    pub(crate) fn register(&self, item: Weak<dyn CloseWithClient>) {
+        let mut open = self.0.open.lock();
+        // Components come and go; without the sweep the list would grow for the life of the client.
+        open.retain(|old| old.strong_count() > 0);
+        open.push(item);
+    }
+
+    /// Buffer use of all open producers.
+    pub(crate) fn queues(&self) -> Vec<QueueHealth> {
+        let open: Vec<_> = self.0.open.lock().iter().filter_map(Weak::upgrade).collect();
+        open.iter().filter_map(|item| item.queue()).collect()
+    }
+
+    /// Closes all registered components, then the engine. Returns the first failure, after everything is closed.
+    pub(crate) async fn close_by(&self, deadline: Instant) -> Result<()> {
+        let open = std::mem::take(&mut *self.0.open.lock());
+        let mut outcome = Ok(());
+        for item in open.iter().filter_map(Weak::upgrade) {
+            outcome = outcome.and(item.close_by(deadline).await);
+        }
+        outcome.and(self.0.engine.close().await)
+    }
+}
+
+impl fmt::Debug for ClientCore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCore").field("url", &crate::url::shown(&self.0.url)).finish_non_exhaustive()
+    }
+}
