@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_overrides_the_store() {
+    fn topic_settings_override_the_defaults() {
         let options = parse("embedded:x?durability=always").unwrap();
         let config = options.topic_config(&TopicSpec::new("a"));
         assert_eq!(config.durability, floe_log::Durability::Always);

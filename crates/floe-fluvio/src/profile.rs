@@ -345,7 +345,7 @@ endpoint = "h:port"
     }
 
     #[test]
-    fn a_url_may_add_options() {
+    fn url_may_add_options() {
         let file = load(FILE).unwrap();
         let asked = "fluvio://?profile=far&window=3&spu-local=false".parse().unwrap();
         let url = file.expand(&asked).unwrap();
@@ -357,7 +357,7 @@ endpoint = "h:port"
     }
 
     #[test]
-    fn what_is_missing_is_named() {
+    fn errors_name_what_is_missing() {
         let file = load(FILE).unwrap();
         for (name, expected) in [
             ("locl", "did you mean \"local\"?"),
@@ -376,7 +376,7 @@ endpoint = "h:port"
     }
 
     #[test]
-    fn a_damaged_file_is_told_with_its_line_and_without_its_text() {
+    fn error_of_a_damaged_file_has_the_line_and_not_the_text() {
         for (text, line) in [
             ("version = \"2.0\"\n[cluster.a]\nkey = \"top secret", ", line 3"),
             ("[cluster.a]\nendpoint = 7\n", ", line 2"),

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_topic_stays_and_only_topics_of_a_lost_node_move() {
+    fn only_topics_of_a_lost_node_move() {
         let balancer = Balancer::default();
         let all = nodes();
         let mut without = nodes();
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn no_nodes_no_order() {
+    fn empty_cluster_has_no_order() {
         assert!(Balancer::default().order(Balance::RoundRobin, "t", &[]).is_empty());
     }
 }

@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_pipe_of_one_byte_does_not_block() {
+    async fn one_byte_pipe_does_not_block() {
         let (link, far, count) = link(64, 1);
         let peer = tokio::spawn(async move {
             let (mut read, mut write) = tokio::io::split(far);
@@ -377,7 +377,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_window_bounds_what_is_sent() {
+    async fn window_bounds_the_requests_in_flight() {
         let (link, mut far, count) = link(2, 1 << 16);
         let mut answers = Vec::new();
         for body in ["a", "b", "c", "d"] {

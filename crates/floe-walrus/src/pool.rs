@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_node_that_does_not_answer_a_check_is_down() {
+    async fn node_that_fails_a_check_is_down() {
         let (links, pool) = pool(2, 4);
         pool.maintain().await;
         links.silent.store(true, Ordering::Relaxed);
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_marks_the_node_down_and_maintenance_leaves_it_alone() {
+    async fn refusal_marks_the_node_as_down_and_maintenance_skips_it() {
         let (links, pool) = pool(1, 4);
         links.refuse.store(true, Ordering::Relaxed);
         assert_eq!(pool.lease().await.err().unwrap().kind(), ErrorKind::ConnectionRefused);

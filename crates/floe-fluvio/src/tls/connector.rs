@@ -354,7 +354,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_plain_server_is_recognised_or_times_out() {
+    async fn plaintext_server_is_detected_or_times_out() {
         let tls = Tls::new(&trusting(&Authority::new())).unwrap();
         let (near, mut far) = duplex(1 << 16);
         far.write_all(b"\0\0\0\x04\0\0\0\x01").await.unwrap();
