@@ -374,15 +374,15 @@ impl ConsumerBuilder {
             _ => None,
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
-        let shared =
-            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, by_policy });
+        let shared = Arc::new(ConsumerShared { engine, queue, commits, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
         let places = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
         let lag = Lag::new(&shared.engine, self.group.clone(), places);
         let lag_task = AbortOnDrop::spawn(Arc::clone(&lag).run());
         let telemetry = &self.settings.fetch.telemetry;
-        telemetry.watch_queue(Arc::downgrade(&shared) as Weak<dyn Queue>);
+        let queue: Weak<dyn Queue> = Arc::downgrade(&shared) as _;
+        telemetry.watch_queue("consumer", &self.topic, queue);
         let telemetry = ConsumerTelemetry::new(telemetry, self.topic.clone(), self.group.clone(), lag);
         let indexes: HashMap<_, _> =
             partitions.iter().enumerate().map(|(index, partition)| (partition.at.partition, index)).collect();

@@ -91,7 +91,7 @@ use crate::{
     client_core::CloseWithClient,
     engine::SharedEngine,
     telemetry::{ConsumerTelemetry, Queue},
-    topic::{Topic, TopicPartition},
+    topic::TopicPartition,
 };
 
 pub(crate) use fetch_range::fetch_range;
@@ -170,7 +170,6 @@ struct Partition {
 #[derive(Debug)]
 struct ConsumerShared {
     engine: SharedEngine,
-    topic: Topic,
     queue: Arc<PrefetchQueue>,
     commits: Option<Arc<OffsetCommitter>>,
     /// Whether anything but the application commits.
@@ -187,14 +186,6 @@ impl ConsumerShared {
 }
 
 impl Queue for ConsumerShared {
-    fn name(&self) -> &'static str {
-        "consumer"
-    }
-
-    fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
     fn used(&self) -> u64 {
         self.queue.held().0 as u64
     }

@@ -152,7 +152,7 @@ impl Producer {
     fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config) -> Self {
         let shared = Shared::new(client, topic, partitions, config);
         let weak: Weak<Shared> = Arc::downgrade(&shared);
-        client.telemetry().watch_queue(weak.clone());
+        client.telemetry().watch_queue("producer", &shared.topic, weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
         let refresh = shared.capabilities.partitions.then(|| {
             let shared = Arc::downgrade(&shared);

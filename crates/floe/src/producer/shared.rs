@@ -518,14 +518,6 @@ impl Shared {
 }
 
 impl Queue for Shared {
-    fn name(&self) -> &'static str {
-        "producer"
-    }
-
-    fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
     fn used(&self) -> u64 {
         self.stats().buffered_bytes
     }
