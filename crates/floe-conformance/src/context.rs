@@ -13,7 +13,7 @@ use floe::{
     Client, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     consumer::{Consumer, Message, StartAt},
     engine::{AppendRequest, BatchReader, Capabilities, ReadRequest, SharedEngine, Start},
-    producer::Placed,
+    producer::RecordMetadata,
 };
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 use parking_lot::Mutex;
@@ -127,7 +127,7 @@ impl Context {
         &self,
         topic: &Topic,
         values: impl IntoIterator<Item = String>,
-    ) -> Result<Vec<Placed>> {
+    ) -> Result<Vec<RecordMetadata>> {
         let producer = self.client().producer(topic).start().await?;
         let placed = producer.send_all(values).await?;
         producer.close().await?.into_result(topic)?;

@@ -7,6 +7,7 @@ use std::{fmt, sync::Arc};
 use floe_wire::batch::EncodedBatch;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
+pub use crate::append_epoch::AppendEpoch;
 use crate::{
     Result,
     smartmodule::SmartModules,
@@ -39,9 +40,19 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
 
     /// Appends one batch to one partition.
     ///
-    /// Appends to one partition are applied in the order in which their futures were first polled. As many as
-    /// [`Capabilities::append_window`] may be in flight; when one of them fails, those started after it and before
-    /// its failure was reported fail as well, so that resending all of them in order keeps the order.
+    /// # Order
+    /// Appends to one partition are applied in the order in which their futures were first polled. A sender keeps at most
+    /// [`Capabilities::append_window`] of them in flight.
+    ///
+    /// After an append failed, an engine with a window above 1 stores no append of the same [`AppendRequest::epoch`] that it
+    /// has not sent yet: it calls [`AppendEpoch::fail`] before it reports the failure, and [`AppendEpoch::check`] right before
+    /// it sends or stores a batch. The failure is reported at once; appends sent before it end with whatever becomes of
+    /// them. Appends of other epochs are not affected, and a dropped future ends no epoch.
+    ///
+    /// The sender waits for every append in flight, begins another epoch and resends in order. An append that failed
+    /// although a later one of its sender was stored is not resent, because that would change the order: the records are
+    /// in the log already, or the sender reports them as failed. An engine that ignores epochs is correct with a window of 1;
+    /// with a larger one, such reports become more frequent.
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>>;
 
     /// Opens a read position.
@@ -267,13 +278,22 @@ pub struct AppendRequest {
     pub acks: Acks,
     /// Modules that its records go through before they are stored. Only with [`Capabilities::smartmodules`].
     pub smartmodules: Option<SmartModules>,
+    /// Appends that the engine refuses after this one failed, and whose failure refuses this one; see [`Engine::append`].
+    pub epoch: AppendEpoch,
 }
 
 impl AppendRequest {
-    /// Creates a request without SmartModules.
+    /// Creates a request without SmartModules that belongs to no epoch.
     #[must_use]
     pub fn new(target: TopicPartition, batch: EncodedBatch, acks: Acks) -> Self {
-        Self { target, batch, acks, smartmodules: None }
+        Self { target, batch, acks, smartmodules: None, epoch: AppendEpoch::default() }
+    }
+
+    /// Sets the epoch.
+    #[must_use]
+    pub fn epoch(mut self, epoch: &AppendEpoch) -> Self {
+        self.epoch = epoch.clone();
+        self
     }
 }
 

@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`engine`] | [`Engine`](engine::Engine), [`BatchReader`](engine::BatchReader), requests, capabilities |
+//! | [`append_epoch`] | the fence that keeps the order of pipelined appends when one of them fails |
 //! | [`operation`] | the kinds of engine calls, as layers see them |
 //! | [`error`] | [`Error`], its kinds, and whether a retry makes sense |
 //! | [`topic`], [`record`] | topics, partitions, records |
@@ -15,6 +16,7 @@
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
 
+pub mod append_epoch;
 pub mod dial;
 pub mod engine;
 pub mod error;

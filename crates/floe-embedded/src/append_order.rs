@@ -1,7 +1,7 @@
-//! Keeps appends in the order in which they were begun while their partition is being opened.
+//! Keeps appends in the order in which they were started while their partition is being opened.
 //!
-//! An open partition takes an append at once. One that must be opened first does not, and appends behind it must wait
-//! for it: whoever finds such a queue joins it.
+//! An open partition takes an append at once. If the partition must be opened first, the append waits in a queue, and
+//! later appends to the partition join that queue.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},
@@ -11,30 +11,30 @@ use std::{
 use floe_core::topic::TopicPartition;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Partitions share this many queues: enough that opening one seldom holds up others.
+/// Number of queues that all partitions share: enough that opening one seldom delays appends to others.
 const QUEUES: usize = 64;
 
-/// The queues of all partitions.
+/// The append queues of all partitions.
 #[derive(Debug)]
-pub(super) struct Turns {
+pub(super) struct AppendOrder {
     queues: Vec<Queue>,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// Those who wait for their turn, and the one who has it.
+    /// Appends that wait for their turn or have it.
     present: AtomicUsize,
-    /// Hands out turns first come, first served.
+    /// Tokio's mutex is fair: turns are taken first come, first served.
     turn: Mutex<()>,
 }
 
-/// A place in a queue; left when dropped.
+/// Membership of one append in a queue, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place<'a> {
+pub(super) struct QueuePosition<'a> {
     queue: &'a Queue,
 }
 
-impl Turns {
+impl AppendOrder {
     pub(super) fn new() -> Self {
         Self { queues: (0..QUEUES).map(|_| Queue::default()).collect() }
     }
@@ -45,30 +45,30 @@ impl Turns {
         self.queues.get(hasher.finish() as usize % QUEUES)
     }
 
-    /// Whether an append to this partition may go ahead without waiting for others.
+    /// Whether no append to this partition waits, so that the next one may proceed at once.
     pub(super) fn is_free(&self, of: &TopicPartition) -> bool {
         self.queue(of).is_none_or(|queue| queue.present.load(Ordering::Acquire) == 0)
     }
 
-    /// Joins the queue. Those who come from now on find it occupied.
-    pub(super) fn join(&self, of: &TopicPartition) -> Option<Place<'_>> {
+    /// Joins the queue of a partition. Until the position is dropped, [`AppendOrder::is_free`] is false.
+    pub(super) fn join(&self, of: &TopicPartition) -> Option<QueuePosition<'_>> {
         let queue = self.queue(of)?;
         queue.present.fetch_add(1, Ordering::AcqRel);
-        Some(Place { queue })
+        Some(QueuePosition { queue })
     }
 }
 
-impl Place<'_> {
-    /// Waits for the turn; the order is that of the first polls.
+impl QueuePosition<'_> {
+    /// Waits for the turn. The order is that of the first polls.
     ///
     /// # Cancel safety
-    /// Dropped, the turn goes to the next one.
+    /// Dropping the future or the guard passes the turn to the next append.
     pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
         self.queue.turn.lock().await
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for QueuePosition<'_> {
     fn drop(&mut self) {
         self.queue.present.fetch_sub(1, Ordering::AcqRel);
     }

@@ -1,4 +1,4 @@
-//! Converts errors of the log.
+//! The mapping of errors of the log.
 
 use std::io;
 
@@ -21,7 +21,7 @@ pub fn log_error(error: LogError) -> Error {
         LogError::CatalogMissing { .. } => {
             Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None)
         }
-        // The write was undone, and room may be made while the producer waits.
+        // The write was rolled back, and space may be freed while the producer waits.
         LogError::DiskFull { .. } => Error::new(ErrorKind::StorageError, message)
             .with_retriable(true)
             .with_effect(Effect::None)

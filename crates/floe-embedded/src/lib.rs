@@ -1,7 +1,15 @@
 //! The engine of `embedded:` and `memory:`: the log of `floe-log` inside the process.
 //!
-//! Appends run on the caller's task: the log writes with one call and no thread hop. What may wait for the device
-//! (opening, reading what is not in memory, creating and deleting) runs on blocking threads.
+//! | file | holds |
+//! | --- | --- |
+//! | `options` | the options of a URL, as settings of the log |
+//! | `append_order` | the order of appends while their partition is being opened |
+//! | `reader` | reads of one partition |
+//! | `topic_watch` | changes to topics |
+//! | `errors` | the mapping of log errors |
+//!
+//! Appends run on the caller's task: the log writes with one call and no thread hop. Operations that may wait for the
+//! device (opening, uncached reads, creating and deleting topics) run on blocking threads.
 
 mod append_order;
 mod errors;
@@ -11,7 +19,7 @@ mod topic_watch;
 
 use std::{fmt, path::Path, sync::Arc};
 
-use append_order::Turns;
+use append_order::AppendOrder;
 pub use errors::log_error;
 use floe_core::{
     Error, ErrorKind, Result,
@@ -34,24 +42,30 @@ use tokio::sync::oneshot;
 pub struct EmbeddedEngine {
     store: Arc<Store>,
     name: &'static str,
-    /// What health reports as the node: the directory, or `memory`.
+    /// Name of the node in health reports: the directory, or `memory`.
     location: String,
     options: Options,
-    turns: Turns,
+    append_order: AppendOrder,
 }
 
 impl EmbeddedEngine {
-    /// Over a store that is open already, for example one on a [disk](floe_log::disk) of the caller's. `location` is what
-    /// health reports as the node. Closing the engine closes the store.
+    /// Creates an engine over an open store, for example one on a [disk](floe_log::disk) of the caller's. `location` names the
+    /// node in health reports. Closing the engine closes the store.
     #[must_use]
     pub fn over(store: Arc<Store>, location: String) -> Self {
-        Self { store, name: "embedded", location, options: Options::default(), turns: Turns::new() }
+        Self {
+            store,
+            name: "embedded",
+            location,
+            options: Options::default(),
+            append_order: AppendOrder::new(),
+        }
     }
 
-    /// Opens the store that the URL names, creating it where there is none.
+    /// Opens the store that the URL names; creates it if it does not exist.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an option that cannot work; [`ErrorKind::StoreInUse`] when another process has
+    /// [`ErrorKind::InvalidConfig`] for an invalid option; [`ErrorKind::StoreInUse`] when another process has
     /// the store open; [`ErrorKind::StorageError`] and [`ErrorKind::CorruptData`] when it cannot be opened.
     pub async fn open(url: &EngineUrl) -> Result<Self> {
         let options = Options::parse(url)?;
@@ -65,32 +79,32 @@ impl EmbeddedEngine {
         for cut in &report.cuts {
             tracing::warn!(
                 store = %location, topic = %cut.topic, partition = cut.partition, offset = cut.offset,
-                bytes = cut.bytes, problem = %cut.problem, "cut an incomplete end that was never acknowledged"
+                bytes = cut.bytes, problem = %cut.problem, "cut off an incomplete batch that was never acknowledged"
             );
         }
         for error in &report.damaged {
-            tracing::error!(store = %location, %error, "a batch is damaged; readers leave it out");
+            tracing::error!(store = %location, %error, "a batch is damaged; readers skip it");
         }
         for moved in &report.rewound {
             tracing::warn!(
                 store = %location, group = %moved.group, topic = %moved.topic, partition = moved.partition,
-                offset = moved.offset, "a stored offset was moved back to the end: the records before it were lost"
+                offset = moved.offset, "a stored offset beyond the end was moved back to the end: records before it were lost"
             );
         }
         for error in &report.corrupt {
             tracing::error!(store = %location, %error, "a partition cannot be used");
         }
-        Ok(Self { store, name, location, options, turns: Turns::new() })
+        Ok(Self { store, name, location, options, append_order: AppendOrder::new() })
     }
 
-    /// The log under this engine.
+    /// Returns the log of this engine.
     #[must_use]
     pub fn store(&self) -> &Arc<Store> {
         &self.store
     }
 
     async fn partition(&self, at: &TopicPartition) -> Result<Arc<Partition>> {
-        // Opening a partition for the first time reads its files; afterwards this is a look into a map.
+        // The first access opens the partition's files; later ones find it in a map.
         if let Some(open) = self.store.opened(at.topic.as_str(), at.partition) {
             return Ok(open);
         }
@@ -101,16 +115,16 @@ impl EmbeddedEngine {
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
         let (done, outcome) = oneshot::channel();
-        // The caller may have gone away; the batch stays in the log all the same.
+        // The caller may have dropped its future; the batch stays in the log nevertheless.
         let done = move |result| drop(done.send(result));
         let at = &request.target;
         let open = self.store.opened(at.topic.as_str(), at.partition);
-        match open.filter(|_| self.turns.is_free(at)) {
+        match open.filter(|_| self.append_order.is_free(at)) {
             Some(partition) => partition.submit(request.batch, done),
             None => {
-                let place = self.turns.join(at);
-                let _turn = match &place {
-                    Some(place) => Some(place.turn().await),
+                let position = self.append_order.join(at);
+                let _turn = match &position {
+                    Some(position) => Some(position.turn().await),
                     None => None,
                 };
                 self.partition(at).await?.submit(request.batch, done);
@@ -145,7 +159,7 @@ impl EmbeddedEngine {
         info
     }
 
-    /// The topics as they are now.
+    /// Describes the topics of the store, ordered by name.
     fn describe_all(store: &Store) -> Vec<TopicInfo> {
         let mut topics: Vec<_> = store.topics().iter().map(Self::describe).collect();
         topics.sort_by(|left, right| left.name.cmp(&right.name));
@@ -153,8 +167,8 @@ impl EmbeddedEngine {
     }
 }
 
-/// Offset of the first record of `batch`, at or after `start`, whose time is at or after `timestamp`; `start` if the
-/// batch is damaged, which is for the reader to find.
+/// Returns the offset of the first record of `batch`, at or after `start`, whose time is at or after `timestamp`. For a
+/// damaged batch it returns `start`; the reader reports the damage.
 fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> i64 {
     let Ok(records) = batch.verify_checksum().and_then(|()| batch.records()) else { return start };
     for record in records.map_while(std::result::Result::ok) {
@@ -165,7 +179,7 @@ fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> i64 {
     start
 }
 
-/// Runs what may wait for the device where that harms nobody.
+/// Runs work that may wait for the device on a blocking thread.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
 ) -> Result<T> {
@@ -216,7 +230,7 @@ impl Engine for EmbeddedEngine {
                 let chunk = partition.reader(offset)?.next_chunk(1)?;
                 Ok(Some((offset, chunk.batches.into_iter().next())))
             });
-            // The log knows the batch; the record may be any of it.
+            // The log finds the batch; any of its records may be the first one.
             match found.await? {
                 None => Ok(None),
                 Some((offset, None)) => Ok(Some(offset)),
@@ -301,7 +315,7 @@ impl Engine for EmbeddedEngine {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
             let added = blocking(move || store.add_partitions(name.as_str(), total)).await;
-            // The log knows of one configuration; here it is the call that asks for too few.
+            // A number that is too small is an invalid configuration to the log, and an invalid call here.
             added.map_err(|error| match error.kind() {
                 ErrorKind::InvalidConfig => Error::new(ErrorKind::InvalidCommand, error.message().to_owned()),
                 _ => error,
@@ -326,7 +340,7 @@ impl Engine for EmbeddedEngine {
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
         Box::pin(async move {
             let checked = self.store.check();
-            // A store that is sick is news, a store that was closed is a mistake of the caller.
+            // A store that failed is unhealthy; calling a closed one is an error of the caller.
             if matches!(checked, Err(LogError::Closed)) {
                 return Err(log_error(LogError::Closed));
             }

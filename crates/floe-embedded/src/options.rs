@@ -1,4 +1,4 @@
-//! The options in the URL of an embedded log.
+//! The options of an `embedded:` or `memory:` URL.
 
 use floe_core::{Durability, Result, topic::TopicSpec, units::parse_size, url::EngineUrl};
 use floe_log::{StoreConfig, TopicConfig};
@@ -6,14 +6,14 @@ use floe_log::{StoreConfig, TopicConfig};
 /// Names of the options.
 const KNOWN: &[&str] = &["durability", "namespace", "segment-bytes"];
 
-/// What the URL asks for.
+/// The options of an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Options {
-    /// Durability of new topics that name none.
+    /// Default durability of new topics.
     durability: Option<Durability>,
-    /// One of several stores under one directory.
+    /// Name of one of several stores under one directory.
     namespace: Option<String>,
-    /// Size of a segment of topics that name none.
+    /// Default segment size of new topics.
     segment_bytes: Option<u64>,
 }
 
@@ -38,7 +38,7 @@ impl Options {
         }
     }
 
-    /// What the log is asked for when this topic is created.
+    /// Converts the settings of a topic, with the defaults of the engine.
     pub(crate) fn topic_config(&self, spec: &TopicSpec) -> TopicConfig {
         let durability = spec.durability.or(self.durability).unwrap_or(Durability::Os);
         TopicConfig::new()
@@ -50,7 +50,7 @@ impl Options {
     }
 }
 
-/// The durability of floe in the terms of the log.
+/// Converts a durability to that of the log.
 #[must_use]
 pub fn durability_to_log(durability: Durability) -> floe_log::Durability {
     match durability {
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn durability_survives_the_way_to_the_log_and_back() {
+    fn durability_converts_to_the_log_and_back() {
         for text in ["os", "always", "interval:250ms"] {
             let durability: Durability = text.parse().unwrap();
             assert_eq!(durability_from_log(durability_to_log(durability)), durability);

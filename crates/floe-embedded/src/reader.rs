@@ -10,25 +10,25 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::errors::log_error;
 
-/// A position in a partition, and the batches already read from there.
+/// A read position in a partition, with the batches read ahead.
 pub(crate) struct LogReader {
     ready: VecDeque<EncodedBatch>,
-    source: Source,
+    location: ReaderLocation,
     max_bytes: usize,
 }
 
-/// Where the reader is. It travels to a blocking thread and back; keeping the thread's handle here is what makes
+/// Location of the log reader, which moves to a blocking thread and back. Keeping the handle of the thread here makes
 /// [`BatchReader::next`] safe to cancel.
-enum Source {
+enum ReaderLocation {
     Here(Box<Reader>),
     Reading(JoinHandle<(Box<Reader>, Result<Chunk, LogError>)>),
-    /// After an error, or after the partition was closed.
+    /// The reader ended with an error, or the partition was closed.
     Ended,
 }
 
 impl LogReader {
     pub(crate) fn new(reader: Reader, max_bytes: usize) -> Self {
-        Self { ready: VecDeque::new(), source: Source::Here(Box::new(reader)), max_bytes }
+        Self { ready: VecDeque::new(), location: ReaderLocation::Here(Box::new(reader)), max_bytes }
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
@@ -36,20 +36,20 @@ impl LogReader {
             if let Some(batch) = self.ready.pop_front() {
                 return Ok(Some(batch));
             }
-            match &mut self.source {
-                // Said before, by the error that ended it.
-                Source::Ended => return Ok(None),
-                Source::Reading(thread) => {
+            match &mut self.location {
+                // The error was returned before.
+                ReaderLocation::Ended => return Ok(None),
+                ReaderLocation::Reading(thread) => {
                     let outcome = thread.await;
                     let (reader, chunk) = outcome.map_err(|stopped| {
-                        self.source = Source::Ended;
+                        self.location = ReaderLocation::Ended;
                         Error::new(ErrorKind::Closed, "the runtime stopped before the log answered")
                             .with_source(stopped)
                     })?;
-                    self.source = Source::Here(reader);
+                    self.location = ReaderLocation::Here(reader);
                     self.keep(chunk)?;
                 }
-                Source::Here(reader) => match reader.try_next_chunk(self.max_bytes) {
+                ReaderLocation::Here(reader) => match reader.try_next_chunk(self.max_bytes) {
                     Ok(TryChunk::Ready(chunk)) if chunk.batches.is_empty() => {
                         if let Err(error) = poll_fn(|cx| reader.poll_beyond(cx)).await {
                             return self.end(error);
@@ -73,17 +73,18 @@ impl LogReader {
         }
     }
 
-    /// Also a deleted topic is an error: a quiet end would have the reader opened again, on a new topic of that name
-    /// if there is one by then, in the middle of other records.
+    /// Ends the reader. A deleted topic is an error as well: after a silent end the consumer would reopen the reader, possibly
+    /// on a new topic of the same name, in the middle of other records.
     fn end(&mut self, error: LogError) -> Result<Option<EncodedBatch>> {
-        self.source = Source::Ended;
+        self.location = ReaderLocation::Ended;
         Err(log_error(error))
     }
 
     fn read_on_a_thread(&mut self) {
         let max_bytes = self.max_bytes;
-        if let Source::Here(mut reader) = std::mem::replace(&mut self.source, Source::Ended) {
-            self.source = Source::Reading(spawn_blocking(move || {
+        if let ReaderLocation::Here(mut reader) = std::mem::replace(&mut self.location, ReaderLocation::Ended)
+        {
+            self.location = ReaderLocation::Reading(spawn_blocking(move || {
                 let chunk = reader.next_chunk(max_bytes);
                 (reader, chunk)
             }));
@@ -113,14 +114,14 @@ mod tests {
     };
 
     #[tokio::test]
-    async fn a_topic_made_anew_is_not_taken_for_the_one_that_was_deleted() {
+    async fn recreated_topic_is_not_mistaken_for_the_deleted_one() {
         let engine = EmbeddedEngine::open(&"memory:".parse().unwrap()).await.unwrap();
         engine.create_topic(TopicSpec::new("t")).await.unwrap();
         let request = ReadRequest::new(Topic::from("t").partition(0), Start::Earliest).max_bytes(1000);
         let mut reader = engine.open(request).await.unwrap();
         engine.delete_topic(Topic::from("t")).await.unwrap();
         engine.create_topic(TopicSpec::new("t")).await.unwrap();
-        // Whoever asks the engine now finds a topic of this name; only the reader knows that it is another one.
+        // The engine has a topic of this name; only the reader can tell that it is another one.
         assert_eq!(reader.next().await.unwrap_err().kind(), ErrorKind::TopicNotFound);
         assert!(reader.next().await.unwrap().is_none());
     }

@@ -1,4 +1,4 @@
-//! Tells what changes among the topics of a store.
+//! Watches for changes to the topics of a store.
 
 use std::{collections::BTreeMap, collections::VecDeque, future::poll_fn, sync::Arc};
 
@@ -14,25 +14,31 @@ use futures_util::{
 
 use super::{EmbeddedEngine, errors::log_error};
 
-struct Watch {
+struct StoreWatch {
     store: Arc<Store>,
     changes: TopicWatch,
-    /// The generation of the catalog that `known` shows; `None` before the first look.
+    /// The generation of the catalog that `known` reflects; `None` before the first comparison.
     seen: Option<u64>,
     known: BTreeMap<Topic, TopicInfo>,
     waiting: VecDeque<TopicEvent>,
     closed: bool,
 }
 
-/// The topics now, then every change.
+/// Returns the present topics, then every change.
 pub(super) fn watch(store: Arc<Store>) -> BoxStream<'static, Result<TopicEvent>> {
     let changes = store.subscribe_topics();
-    let watch =
-        Watch { store, changes, seen: None, known: BTreeMap::new(), waiting: VecDeque::new(), closed: false };
+    let watch = StoreWatch {
+        store,
+        changes,
+        seen: None,
+        known: BTreeMap::new(),
+        waiting: VecDeque::new(),
+        closed: false,
+    };
     stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) }).boxed()
 }
 
-impl Watch {
+impl StoreWatch {
     async fn next(&mut self) -> Option<Result<TopicEvent>> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
@@ -58,7 +64,8 @@ impl Watch {
         poll_fn(|cx| self.changes.poll_changed(seen, cx)).await.map_err(log_error)
     }
 
-    /// Changes that undo each other between two looks are not seen, except that a topic made anew is.
+    /// Queues the differences since the last call. Changes that cancel each other out in between are not reported; a
+    /// recreated topic is.
     fn compare(&mut self, generation: u64) {
         self.seen = Some(generation);
         let now: BTreeMap<_, _> = EmbeddedEngine::describe_all(&self.store)

@@ -1,4 +1,4 @@
-//! What only Fluvio has: objects of the controller with all their settings.
+//! Administration of Fluvio clusters: objects of the controller with all their settings.
 //!
 //! The objects are those of the protocol, from [`objects`](super::objects): `TopicSpec`, `PartitionSpec`, `SpuSpec`,
 //! `CustomSpuSpec`, `SmartModuleSpec`, `SpuGroupSpec`, `TableFormatSpec`, `MirrorSpec`.
@@ -24,13 +24,13 @@ use tokio::sync::watch;
 
 use super::{ConnectionState, FluvioEngine, ObjectEvent, metadata::not_found, object_watch, topics};
 
-/// How long the controller may take to create something; groups of data servers take longest.
+/// Deadline of a creation; groups of data servers take longest.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Administration of a Fluvio cluster beyond topics as every engine has them.
 ///
-/// From `floe::Client::fluvio`, which retries failed calls, or from [`FluvioEngine::admin`],
-/// where every call is tried once unless [`FluvioAdmin::retry`] says otherwise.
+/// Created by `floe::Client::fluvio`, which retries failed calls, or by [`FluvioEngine::admin`], which does not unless
+/// [`FluvioAdmin::retry`] sets a policy.
 #[derive(Clone)]
 pub struct FluvioAdmin {
     engine: FluvioEngine,
@@ -48,7 +48,7 @@ impl fmt::Debug for FluvioAdmin {
 }
 
 impl FluvioEngine {
-    /// Administration of what only Fluvio has. Nothing is tried again.
+    /// Returns the administration of the cluster. Calls are not retried.
     ///
     /// ```no_run
     /// # async fn example() -> floe_core::Result<()> {
@@ -69,13 +69,13 @@ impl FluvioEngine {
 }
 
 impl FluvioAdmin {
-    /// Retries calls that failed, by this policy; those that change something only after errors without effect.
+    /// Sets the retry policy. Calls that change something are retried only after errors without effect.
     #[must_use]
     pub fn retry(self, policy: RetryPolicy) -> Self {
         Self { retry: Some(policy), ..self }
     }
 
-    /// Has every retry observed.
+    /// Sets an observer of every retry.
     #[must_use]
     pub fn on_retry(self, observer: RetryObserver) -> Self {
         Self { observer: Some(observer), ..self }
@@ -97,23 +97,24 @@ impl FluvioAdmin {
         outcome.map_err(|error| operation.locate(error))
     }
 
-    /// Objects of one kind whose names match any of `names`, or all if there are none. System topics and partitions are
-    /// left out. How names match is the controller's business: for most kinds a part of the name is enough.
+    /// Lists objects of one kind whose names match any of `names`, or all if it is empty. System topics and partitions are
+    /// left out. The controller decides what matches: for most kinds a part of the name is enough.
     ///
     /// # Errors
-    /// Whatever kept the controller from answering; [`ErrorKind::Closed`]. What the caller may not see is left out.
+    /// Connection errors of the controller; [`ErrorKind::Closed`]. Objects that the caller may not see are left out.
     pub async fn list<O: Object>(&self, names: &[&str]) -> Result<Vec<Described<O>>> {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let names = &names;
         let ask = move || -> BoxFuture<'_, _> {
-            // Modules without their code, which may be megabytes each.
+            // A summary leaves out the code of modules, which may be megabytes each.
             Box::pin(self.engine.metadata().list(ListRequest::new(names.clone()).summary(true)))
         };
         self.call(OperationKind::ListObjects, None, ask).await
     }
 
-    /// The objects of one kind as they are now, then every change, also over connections that break: topics, partitions,
-    /// data servers, groups of them, SmartModules, table formats. System objects are among them. An error is the last item.
+    /// Returns the present objects of one kind, then every change: topics, partitions, data servers, groups of them,
+    /// SmartModules, table formats. Includes system objects, and reconnects when a connection breaks. An error is the last
+    /// item.
     ///
     /// ```no_run
     /// # async fn example(admin: floe_fluvio::FluvioAdmin) -> floe_core::Result<()> {
@@ -134,7 +135,7 @@ impl FluvioAdmin {
         object_watch::watch(self.engine.clone())
     }
 
-    /// The servers that were needed so far, by their addresses, with the states of their connections, to be watched: the
+    /// Lists the servers that were used so far by address, with a receiver that follows the state of their connections: the
     /// controllers first, then data servers.
     #[must_use]
     pub fn connections(&self) -> Vec<(String, watch::Receiver<ConnectionState>)> {
@@ -150,14 +151,14 @@ impl FluvioAdmin {
     /// Existing SmartModules and home mirrors are replaced. For topics use [`FluvioAdmin::create_topic`].
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] if the controller refuses it, with its reason; [`ErrorKind::AuthFailed`].
+    /// [`ErrorKind::InvalidCommand`] with the reason if the controller refuses it; [`ErrorKind::AuthFailed`].
     pub async fn create<O: Object>(&self, name: &str, spec: O) -> Result<String> {
         let request = &CreateRequest { name: name.to_owned(), dry_run: false, timeout_ms: None, spec };
         let ask = move || -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let link = self.engine.metadata().new_controller_link().await?;
                 let status: Status = link.call(request, CREATE_TIMEOUT).await?;
-                topics::done(&status)?;
+                topics::check_status(&status)?;
                 Ok(status.name)
             })
         };
@@ -174,13 +175,15 @@ impl FluvioAdmin {
         let ask = move || -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let metadata = self.engine.metadata();
-                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+                topics::check_status(
+                    &metadata.controller().await?.call(request, metadata.request_timeout()).await?,
+                )
             })
         };
         self.call(OperationKind::DeleteObject, None, ask).await
     }
 
-    /// Creates a topic with all the settings that Fluvio has, and waits until its partitions can be used: replica
+    /// Creates a topic with all settings of the protocol, and waits until its partitions can be used: replica
     /// assignment, retention, storage, compression, deduplication, mirrors.
     ///
     /// # Errors
@@ -194,10 +197,10 @@ impl FluvioAdmin {
         self.call(OperationKind::CreateTopic, Some(name), ask).await
     }
 
-    /// A topic with all its settings, and what the controller made of them.
+    /// Returns a topic with all its settings and its status.
     ///
     /// # Errors
-    /// [`ErrorKind::TopicNotFound`]; whatever kept the controller from answering.
+    /// [`ErrorKind::TopicNotFound`]; connection errors of the controller.
     pub async fn describe_topic(&self, name: impl Into<Topic>) -> Result<Described<WireTopicSpec>> {
         let name = &name.into();
         let ask = move || -> BoxFuture<'_, _> {
@@ -211,20 +214,22 @@ impl FluvioAdmin {
     /// Changes a topic: more partitions, or one more remote cluster. Returns before new partitions can be used.
     ///
     /// # Errors
-    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::InvalidCommand`] if the topic is of a kind that cannot be changed so.
+    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::InvalidCommand`] if topics of this kind do not support the change.
     pub async fn update_topic(&self, name: impl Into<Topic>, action: TopicUpdate) -> Result<()> {
         let name = name.into();
         let request = &UpdateTopicRequest { key: name.to_string(), action };
         let ask = move || -> BoxFuture<'_, _> {
             Box::pin(async move {
                 let metadata = self.engine.metadata();
-                topics::done(&metadata.controller().await?.call(request, metadata.request_timeout()).await?)
+                topics::check_status(
+                    &metadata.controller().await?.call(request, metadata.request_timeout()).await?,
+                )
             })
         };
         self.call(OperationKind::UpdateTopic, Some(&name), ask).await
     }
 
-    /// Deletes a topic; with `force` also one that belongs to the system.
+    /// Deletes a topic; with `force` also a system topic.
     ///
     /// # Errors
     /// As `floe::admin::Admin::delete_topic`.
@@ -236,14 +241,14 @@ impl FluvioAdmin {
         self.call(OperationKind::DeleteTopic, Some(name), ask).await
     }
 
-    /// Stores a SmartModule under a name, in place of one that is there. `wasm` is the module as compiled. Data servers
-    /// know it a moment after this returns.
+    /// Stores a SmartModule under a name, replacing an existing one. `wasm` is the compiled module. Data servers receive it a
+    /// moment after this returns.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] if it is no WebAssembly module.
+    /// [`ErrorKind::InvalidCommand`] if `wasm` is not a WebAssembly module.
     pub async fn create_smartmodule(&self, name: &str, wasm: &[u8]) -> Result<String> {
         if !wasm.starts_with(b"\0asm") {
-            let message = format!("SmartModule {name:?}: this is no WebAssembly module");
+            let message = format!("SmartModule {name:?} is not a WebAssembly module");
             return Err(Error::new(ErrorKind::InvalidCommand, message));
         }
         let spec = SmartModuleSpec { payload: gzip(wasm)?, ..SmartModuleSpec::default() };
@@ -251,7 +256,7 @@ impl FluvioAdmin {
     }
 }
 
-/// Servers take modules compressed.
+/// Compresses a module, as servers expect it.
 fn gzip(bytes: &[u8]) -> Result<Bytes> {
     let mut packed = Vec::new();
     compress(Codec::Gzip, None, bytes, &mut packed)?;

@@ -1,4 +1,5 @@
-//! What the controller told of the cluster: topics, partitions and who leads them, data servers and where they are.
+//! Metadata of the cluster as the controller reported it: topics, partitions and their leaders, data servers and their
+//! addresses.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -14,11 +15,11 @@ use floe_wire::fluvio::{
 
 use super::server::Address;
 
-/// All objects of one kind, by name.
+/// The objects of one kind, by name.
 #[derive(Debug)]
 pub(super) struct Store<O: Object> {
     objects: BTreeMap<String, Described<O>>,
-    /// Whether the first snapshot has come.
+    /// Whether the first snapshot was received.
     pub(super) complete: bool,
 }
 
@@ -29,7 +30,7 @@ impl<O: Object> Default for Store<O> {
 }
 
 impl<O: Object> Store<O> {
-    /// Takes what a watch pushed. True if a specification or a status changed.
+    /// Applies the push of a watch. True if a specification or a status changed.
     pub(super) fn apply(&mut self, reply: WatchReply<O>) -> bool {
         let mut changed = false;
         if !reply.all.is_empty() || !self.complete {
@@ -44,7 +45,7 @@ impl<O: Object> Store<O> {
         changed
     }
 
-    /// Takes a complete list.
+    /// Replaces all objects by a complete list.
     pub(super) fn replace(&mut self, all: Vec<Described<O>>) -> bool {
         let all: BTreeMap<_, _> = all.into_iter().map(|object| (object.name.clone(), object)).collect();
         let changed = self.objects != all || !self.complete;
@@ -53,7 +54,7 @@ impl<O: Object> Store<O> {
         changed
     }
 
-    /// Takes one object.
+    /// Adds or replaces one object.
     pub(super) fn put(&mut self, object: Described<O>) -> bool {
         if self.objects.get(&object.name) == Some(&object) {
             return false;
@@ -71,7 +72,7 @@ impl<O: Object> Store<O> {
     }
 }
 
-/// Everything that is known.
+/// The metadata of the cluster.
 #[derive(Debug, Default)]
 pub(super) struct Cluster {
     pub(super) topics: Store<TopicSpec>,
@@ -79,14 +80,14 @@ pub(super) struct Cluster {
     pub(super) spus: Store<SpuSpec>,
 }
 
-/// Where a partition is.
+/// Location of a partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Route {
     /// The data server with this id leads it.
     Leader(i32, Address),
     /// The topic exists and has fewer partitions.
     NoPartition(u32),
-    /// Not known, or not yet.
+    /// Unknown, at least for now.
     Unknown,
 }
 
@@ -95,7 +96,7 @@ impl Cluster {
         self.topics.complete && self.partitions.complete && self.spus.complete
     }
 
-    /// Where to send what concerns a partition. The status of partitions lags; their specification does not.
+    /// Locates a partition. The status of partitions lags behind; their specification does not.
     pub(super) fn route(&self, at: &TopicPartition, local: bool) -> Route {
         let Some(topic) = self.topics.get(at.topic.as_str()) else { return Route::Unknown };
         let Some(partition) = self.partitions.get(&partition_name(at)) else {
@@ -108,29 +109,29 @@ impl Cluster {
         }
     }
 
-    /// The address of a data server.
+    /// Returns the address of a data server.
     fn spu(&self, id: i32, local: bool) -> Option<Address> {
         let spu = self.spus.iter().find(|spu| spu.spec.id == id)?;
         Some(Address { endpoint: endpoint(&spu.spec, local)?, name: Some(Arc::from(spu.name.as_str())) })
     }
 
-    /// How many data servers hold a partition.
+    /// Returns how many data servers hold a partition.
     pub(super) fn replicas(&self, at: &TopicPartition) -> usize {
         self.partitions.get(&partition_name(at)).map_or(1, |partition| partition.spec.replicas.len().max(1))
     }
 
-    /// Whether a topic drops records that it has seen before.
+    /// Whether a topic has a deduplication filter, which drops records.
     pub(super) fn deduplicates(&self, topic: &Topic) -> bool {
         self.topics.get(topic.as_str()).is_some_and(|topic| topic.spec.deduplication.is_some())
     }
 
-    /// Bytes of a partition, as its leader last reported them.
+    /// Returns the size of a partition in bytes, as its leader last reported it.
     pub(super) fn size_bytes(&self, at: &TopicPartition) -> Option<u64> {
         let partition = self.partitions.get(&partition_name(at))?;
         u64::try_from(partition.status.size).ok()
     }
 
-    /// Topics that are not the system's.
+    /// Describes all topics except system topics.
     pub(super) fn topic_infos(&self) -> BTreeMap<Topic, TopicInfo> {
         let visible = self.topics.iter().filter(|topic| !topic.spec.system);
         visible
@@ -138,17 +139,17 @@ impl Cluster {
             .collect()
     }
 
-    /// Whether all partitions of a topic have a leader that can be reached.
+    /// Whether all partitions of a topic have a leader with a known address.
     pub(super) fn is_ready(&self, topic: &Topic, count: u32) -> bool {
         (0..count).all(|number| matches!(self.route(&topic.partition(number), false), Route::Leader(..)))
     }
 
-    /// How many partitions this data server leads.
+    /// Returns how many partitions a data server leads.
     pub(super) fn led_by(&self, spu: i32) -> usize {
         self.partitions.iter().filter(|partition| partition.spec.leader == spu).count()
     }
 
-    /// Data servers with their address and whether the controller has them.
+    /// Lists data servers with their address and status.
     pub(super) fn servers(&self, local: bool) -> Vec<(i32, Option<Address>, SpuStatus)> {
         self.spus
             .iter()
@@ -165,7 +166,8 @@ fn partition_name(at: &TopicPartition) -> String {
     PartitionName { topic: at.topic.to_string(), partition: at.partition }.to_string()
 }
 
-/// Where clients reach a data server: the first address, its name rather than its number, as official clients do.
+/// Returns the address of a data server for clients: the first one, the host name rather than the IP address, as official
+/// clients do.
 fn endpoint(spu: &SpuSpec, local: bool) -> Option<Endpoint> {
     if let (true, Some(WireEndpoint { host, port, .. })) = (local, &spu.public_endpoint_local) {
         return usable(host, *port);
@@ -180,7 +182,7 @@ fn usable(host: &str, port: u16) -> Option<Endpoint> {
     (!host.is_empty() && port != 0).then(|| Endpoint::new(host, port))
 }
 
-/// How many partitions a topic has.
+/// Returns how many partitions a topic has.
 pub(super) fn partitions(spec: &TopicSpec) -> u32 {
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
     match &spec.replicas {
@@ -191,7 +193,7 @@ pub(super) fn partitions(spec: &TopicSpec) -> u32 {
     }
 }
 
-/// The other clusters of the partitions of a mirrored topic.
+/// Lists the remote or home clusters of a mirrored topic.
 fn mirrors(spec: &TopicSpec) -> impl Iterator<Item = &str> {
     let (home, remote) = match &spec.replicas {
         ReplicaAssignment::Mirror(MirrorAssignment::Home(home)) => (Some(home), None),
@@ -203,7 +205,7 @@ fn mirrors(spec: &TopicSpec) -> impl Iterator<Item = &str> {
     remotes.chain(homes)
 }
 
-/// A topic as floe describes it.
+/// Converts the description of a topic.
 pub(super) fn topic_info(name: &str, spec: &TopicSpec) -> TopicInfo {
     let mut info = TopicInfo::new(name, partitions(spec));
     info.retention_age = spec
@@ -288,7 +290,7 @@ mod tests {
     #[test]
     fn repeated_updates_change_nothing_and_snapshots_replace_everything() {
         let mut store = Store::default();
-        assert!(store.apply(all::<TopicSpec>(Vec::new())), "even an empty first snapshot is news");
+        assert!(store.apply(all::<TopicSpec>(Vec::new())), "even an empty first snapshot is a change");
         assert!(store.complete);
         assert!(store.apply(change(ChangeKind::Update, topic("a", 1))));
         assert!(!store.apply(change(ChangeKind::Update, topic("a", 1))));
@@ -300,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrored_partitions_tell_where_they_come_from() {
+    fn mirrored_partitions_name_their_clusters() {
         let home =
             |cluster: &str| HomePartition { remote_cluster: cluster.to_owned(), ..HomePartition::default() };
         let home = HomeAssignment { partitions: vec![home("edge-1"), home("edge-2")], source: false };
@@ -318,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn system_topics_are_not_shown() {
+    fn system_topics_are_hidden() {
         let mut cluster = Cluster::default();
         let mut system = topic("consumer-offset", 1);
         system.spec.system = true;

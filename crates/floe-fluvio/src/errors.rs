@@ -1,4 +1,4 @@
-//! What the error codes of Fluvio servers mean: kind, whether trying again makes sense, whether it may have happened.
+//! The table of Fluvio's error codes: kind, whether a retry makes sense, whether the operation may have taken effect.
 
 use floe_core::{Effect, Error, ErrorKind};
 use floe_wire::fluvio::ErrorCode;
@@ -6,15 +6,14 @@ use floe_wire::fluvio::ErrorCode;
 /// One code: number, kind, retriable, effect.
 type Row = (i16, ErrorKind, bool, Effect);
 
-/// Every code of the protocol. Codes that only official clients use among themselves are here as well: a server that
-/// sends one nevertheless gets a sensible answer.
+/// Every code of the protocol, including those that only official clients use, in case a server sends one.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     (-1,    ErrorKind::ServerError,         true,  Effect::Unknown),
     (1,     ErrorKind::OffsetOutOfRange,    false, Effect::None),
     (2,     ErrorKind::ServerError,         false, Effect::Unknown),
     (6,     ErrorKind::NotLeader,           true,  Effect::None),
-    // Written to the leader, not yet committed: it may still be, or be cut away after an election.
+    // Written to the leader and not committed: it may commit later, or be truncated after an election.
     (7,     ErrorKind::RequestTimeout,      true,  Effect::Unknown),
     (10,    ErrorKind::RecordTooLarge,      false, Effect::None),
     (13,    ErrorKind::AuthFailed,          false, Effect::None),
@@ -22,9 +21,9 @@ const ROWS: &[Row] = &[
     (60,    ErrorKind::InvalidCommand,      false, Effect::None),
     (61,    ErrorKind::InvalidCommand,      false, Effect::None),
     (71,    ErrorKind::OffsetOutOfRange,    false, Effect::None),
-    // Retention makes room sooner or later.
+    // Retention frees space sooner or later.
     (72,    ErrorKind::StorageError,        true,  Effect::None),
-    // Until the server is restarted.
+    // Lasts until the server is restarted.
     (73,    ErrorKind::StorageError,        false, Effect::None),
     (1000,  ErrorKind::ServerError,         false, Effect::Unknown),
     (1001,  ErrorKind::ServerError,         true,  Effect::None),
@@ -36,7 +35,7 @@ const ROWS: &[Row] = &[
     (2002,  ErrorKind::TopicAlreadyExists,  false, Effect::None),
     (2003,  ErrorKind::NotLeader,           true,  Effect::None),
     (2004,  ErrorKind::InvalidCommand,      false, Effect::None),
-    // The topic stays behind, incomplete.
+    // The topic remains, incomplete.
     (2005,  ErrorKind::ServerError,         false, Effect::Unknown),
     (2006,  ErrorKind::InvalidCommand,      false, Effect::None),
     (2007,  ErrorKind::TopicNotFound,       false, Effect::None),
@@ -81,22 +80,22 @@ const ROWS: &[Row] = &[
     (12002, ErrorKind::InvalidCommand,      false, Effect::None),
 ];
 
-/// The error that a code stands for. For [`ErrorCode::None`] there is none: ask for that first.
+/// Converts a code to an error. Callers handle [`ErrorCode::None`] first.
 pub(super) fn error(code: &ErrorCode) -> Error {
     explained(code, None)
 }
 
-/// As [`error`], with the words that the server added.
-pub(super) fn explained(code: &ErrorCode, words: Option<&str>) -> Error {
+/// Converts a code to an error as [`error`], with the text that the server added.
+pub(super) fn explained(code: &ErrorCode, text: Option<&str>) -> Error {
     let (kind, retriable, effect) = meaning(code);
-    let message = match words.map(str::trim) {
-        Some(words) if !words.is_empty() => format!("{code}: {words} (code {} {})", code.code(), code.name()),
+    let message = match text.map(str::trim) {
+        Some(text) if !text.is_empty() => format!("{code}: {text} (code {} {})", code.code(), code.name()),
         _ => format!("{code} (code {} {})", code.code(), code.name()),
     };
     Error::new(kind, message).with_retriable(retriable).with_effect(effect)
 }
 
-/// `Ok` for success.
+/// Converts a code to a result.
 pub(super) fn check(code: ErrorCode) -> floe_core::Result<()> {
     code.into_result().map_err(|code| error(&code))
 }
@@ -105,7 +104,7 @@ fn meaning(code: &ErrorCode) -> (ErrorKind, bool, Effect) {
     if let ErrorCode::Other(text) = code
         && text.contains("greater than leo")
     {
-        // How platform 0.18 says that an offset lies beyond the end.
+        // Platform 0.18 reports an offset beyond the end with this text.
         return (ErrorKind::OffsetOutOfRange, false, Effect::None);
     }
     let row = ROWS.iter().find(|(number, ..)| *number == code.code());
@@ -133,18 +132,18 @@ mod tests {
         ROWS.iter().filter(|row| wanted(row)).map(|row| row.0).collect()
     }
 
-    /// The same table from the other side: which codes a producer or consumer goes on after, which are ambiguous.
+    /// Lists the codes after which a producer or consumer continues, and the ambiguous ones.
     #[test]
-    fn the_codes_that_matter_for_retrying() {
+    fn codes_by_retriability_effect_and_kind() {
         assert_eq!(
             codes(|row| row.2),
             [-1, 6, 7, 72, 1001, 1002, 2003, 3000, 3001, 3002, 3003, 6001],
-            "worth trying again"
+            "retriable"
         );
         assert_eq!(
             codes(|row| row.3 == Effect::Unknown),
             [-1, 2, 7, 56, 1000, 2005, 3003, 3005, 6000, 7000],
-            "may have happened"
+            "may have taken effect"
         );
         assert_eq!(codes(|row| row.1 == ErrorKind::NotLeader), [6, 1002, 2003, 3000, 3001]);
         assert_eq!(codes(|row| row.1 == ErrorKind::OffsetOutOfRange), [1, 71]);
@@ -157,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_show_the_code_and_what_the_server_says() {
+    fn messages_show_the_code_and_the_text_of_the_server() {
         let beyond = error(&ErrorCode::Other("start offset: 12 is greater than leo: 10".to_owned()));
         assert_eq!(beyond.kind(), ErrorKind::OffsetOutOfRange);
         assert!(beyond.message().contains("12 is greater"), "{beyond}");

@@ -1,23 +1,22 @@
-//! The engine of `fluvio://`: a Fluvio cluster, reached directly over its own protocol.
+//! The engine of `fluvio://`: a client of Fluvio clusters over their own protocol.
 //!
-//! | file | what it holds |
+//! | file | holds |
 //! | --- | --- |
-//! | `server` | one server: connections, handshake, connection state |
-//! | `cluster`, `metadata` | topics, partitions and data servers as the controller tells of them, kept current |
-//! | `router` | which data server to ask about a partition |
-//! | `produce` | appends: the order of a partition, requests shared by many |
-//! | `reader` | one partition, pushed slice by slice |
-//! | `streams` | the connections that readers share |
-//! | `log_end` | where the leader's log ends, above what replicas have |
-//! | `offset_for_time` | the first record since a time |
+//! | `options`, `profile` | the options of a URL; Fluvio's own profile file |
+//! | `server`, `mux`, `recv_buffers`, `tls` | one server: handshake, multiplexed connections, receive buffers, TLS |
+//! | `cluster`, `metadata` | topics, partitions and data servers as reported by the controller, kept current |
+//! | `router` | the data server that leads a partition, and the connections to it |
+//! | `append` | appends: the order of a partition, requests shared by many partitions |
+//! | `reader`, `stream_pool` | reads of one partition; the connections that readers share |
+//! | `log_end` | the end of the leader's log, above the high watermark |
+//! | `offset_for_time` | lookup of the first record since a time |
 //! | `offsets` | stored consumer offsets |
-//! | `topics`, `watch` | topics, and what changes among them |
-//! | `profile` | Fluvio's own profile file |
+//! | `topics`, `topic_watch` | topics, and changes to them |
 //! | `smartmodules` | SmartModules as requests carry them |
-//! | `admin`, `object_watch` | what only Fluvio has: data servers, SmartModules, all settings of topics |
-//! | `errors` | what the error codes of servers mean |
+//! | `admin`, `object_watch` | Fluvio's own administration: data servers, SmartModules, all settings of topics |
+//! | `errors` | the table of error codes |
 //!
-//! Data servers do not need the controller: while it is gone, reading and writing goes on with what is known.
+//! Data servers do not need the controller: while it is unreachable, reads and appends go on with the known metadata.
 
 mod admin;
 mod append;
@@ -44,7 +43,7 @@ mod topics;
 use std::{fmt, sync::Arc};
 
 pub use admin::FluvioAdmin;
-use append::Lanes;
+use append::AppendsByPartition;
 use floe_core::{
     Error, ErrorKind, Result,
     dial::{Dial, TcpDial},
@@ -64,9 +63,9 @@ use futures_util::{
 };
 use metadata::Metadata;
 pub use object_watch::ObjectEvent;
-use offsets::Sessions;
+use offsets::CommitSessions;
 use options::Settings;
-use reader::{Position, StreamReader};
+use reader::{ReadPosition, StreamReader};
 use router::{AppendRoutes, Router};
 pub use server::ConnectionState;
 use server::{Address, Connector, Server};
@@ -76,21 +75,21 @@ use crate::tls::Tls;
 
 /// Topics in a Fluvio cluster. Cheap to clone; all clones share their connections.
 ///
-/// Applications reach it through `floe::Client`. Opened by itself, it gives access to what only Fluvio has;
-/// `floe::Client::from_engine` makes a client of it.
+/// Applications reach it through `floe::Client`. Opened directly, it gives access to the [administration](FluvioAdmin) of
+/// Fluvio clusters; `floe::Client::from_engine` wraps it in a client.
 #[derive(Clone)]
 pub struct FluvioEngine {
-    inner: Arc<Inner>,
+    inner: Arc<EngineShared>,
 }
 
-struct Inner {
+struct EngineShared {
     name: String,
     window: usize,
     router: Arc<Router>,
     routes: Arc<AppendRoutes>,
-    lanes: Lanes,
-    sessions: Sessions,
-    /// Dropped or true: everything ends.
+    appends: AppendsByPartition,
+    sessions: CommitSessions,
+    /// True once the engine was closed. A dropped sender counts as closed.
     closed: channel::Sender<bool>,
 }
 
@@ -98,21 +97,22 @@ impl FluvioEngine {
     /// Connects to the controller that a `fluvio:` URL names.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an option that makes no sense; [`ErrorKind::ConnectionRefused`],
-    /// [`ErrorKind::ConnectionTimeout`] or [`ErrorKind::NetworkError`] if there is no controller;
+    /// [`ErrorKind::InvalidConfig`] for an invalid option; [`ErrorKind::ConnectionRefused`],
+    /// [`ErrorKind::ConnectionTimeout`] or [`ErrorKind::NetworkError`] if no controller answers;
     /// [`ErrorKind::Unsupported`] if the cluster is too old or too new.
     pub async fn connect(url: &str) -> Result<Self> {
         Self::open(&url.parse()?, Arc::new(Self::tcp())).await
     }
 
-    /// How servers are reached. Data servers write a slice of the log in many segments with Nagle's algorithm on: without
-    /// an acknowledgement at once, the last segment of every other slice would be 40 ms late.
+    /// Returns the TCP dialler for Fluvio servers, with quick acknowledgements. Data servers write a slice of the log in many
+    /// segments with Nagle's algorithm on: a delayed acknowledgement would hold up the last segment of every other slice by
+    /// 40 ms.
     #[must_use]
     pub fn tcp() -> TcpDial {
         TcpDial::default().quick_ack(true)
     }
 
-    /// As [`FluvioEngine::connect`], over connections of the caller's own.
+    /// Connects as [`FluvioEngine::connect`], over connections that `dial` opens.
     ///
     /// # Errors
     /// As [`FluvioEngine::connect`].
@@ -120,7 +120,7 @@ impl FluvioEngine {
         Self::open(&url.parse()?, dial).await
     }
 
-    /// As [`FluvioEngine::connect_over`], for a URL that was parsed before.
+    /// Connects as [`FluvioEngine::connect_over`], with a parsed URL.
     ///
     /// # Errors
     /// As [`FluvioEngine::connect`].
@@ -151,23 +151,23 @@ impl FluvioEngine {
         tokio::spawn(async move {
             tokio::select! {
                 biased;
-                // An engine that was dropped counts as closed.
+                // A dropped engine counts as closed.
                 _ = ended.wait_for(|closed| *closed) => {}
                 () = following => {}
             }
         });
         if !metadata.wait_for(cluster::Cluster::is_complete).await {
-            // Topics are asked for by name then.
-            tracing::warn!("the controller has not told of its cluster yet");
+            // Lookups ask for topics by name then.
+            tracing::warn!("the controller has not sent the metadata of the cluster yet");
         }
         let router = Router::new(metadata, connector, was_closed);
-        let inner = Inner {
+        let inner = EngineShared {
             name: url.to_string(),
             window,
             routes: Arc::new(AppendRoutes(Arc::clone(&router))),
             router,
-            lanes: Lanes::default(),
-            sessions: Sessions::default(),
+            appends: AppendsByPartition::default(),
+            sessions: CommitSessions::default(),
             closed,
         };
         Ok(Self { inner: Arc::new(inner) })
@@ -181,9 +181,8 @@ impl FluvioEngine {
         &self.inner.router.metadata
     }
 
-    /// The state of the connections to the controller, to be watched.
-    ///
-    /// With several addresses of the controller in the URL, the first one's.
+    /// Returns a receiver that follows the connection state of the controller, or of the first one if the URL names
+    /// several.
     #[must_use]
     pub fn connection_state(&self) -> channel::Receiver<ConnectionState> {
         match self.metadata().controllers.first() {
@@ -195,13 +194,13 @@ impl FluvioEngine {
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         self.check_open()?;
         check(&request.batch)?;
-        let lane = self.inner.lanes.get(&request.target);
-        // Up to here nothing was awaited: the first poll decides about the order.
-        let outcome = lane.submit(request, &self.inner.routes)?.outcome().await;
+        let partition = self.inner.appends.get(&request.target);
+        // Nothing is awaited before this, because the order is that of the first polls.
+        let outcome = partition.append(request, &self.inner.routes).await;
         if let Err(error) = &outcome
             && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
         {
-            self.inner.lanes.forget(&lane);
+            self.inner.appends.forget(&partition);
         }
         outcome
     }
@@ -218,7 +217,7 @@ impl FluvioEngine {
             Start::Latest => marks.high,
             Start::Offset(offset) if offset < marks.start => return Err(out_of_range(offset, marks)),
             Start::Offset(offset) if offset > marks.high => {
-                // With replicas, the leader may have more than it tells of, and is asked.
+                // The log of a replicated leader may reach beyond its high watermark.
                 let replicated = self.metadata().cluster().replicas(&source) > 1;
                 match isolation {
                     Isolation::ReadUncommitted if replicated => offset,
@@ -229,9 +228,9 @@ impl FluvioEngine {
             }
             Start::Offset(offset) => offset,
         };
-        // What the leader does not have yet is no end that it could be asked for.
+        // The server cannot report that the reader has reached an end beyond its log.
         let until = until.filter(|until| *until <= marks.high && !smartmodules.is_empty());
-        let at = Position { source, next, max_bytes, isolation, smartmodules, until };
+        let at = ReadPosition { source, next, max_bytes, isolation, smartmodules, until };
         let reader = StreamReader::open(Arc::clone(router), spu, at, self.inner.closed.subscribe()).await?;
         Ok(Box::new(reader))
     }
@@ -255,7 +254,7 @@ impl FluvioEngine {
             };
             nodes.push(NodeHealth { name, ready, state, leads: ready.then_some(true) });
         }
-        // One controller is enough, and one is all there is at a time.
+        // One controller is enough: a cluster has one at a time.
         let controlled = nodes.iter().any(|node| node.ready);
         let settings = &self.inner.router.connector.settings;
         let servers: Vec<_> = {
@@ -277,14 +276,14 @@ impl FluvioEngine {
     }
 }
 
-/// First and next offset of a partition, as its leader tells.
+/// Asks the leader of a partition for its first and next offset.
 async fn watermarks(router: &Arc<Router>, of: &TopicPartition) -> Result<Watermarks> {
     let request = FetchOffsetsRequest::of_partition(of.topic.as_str(), of.partition);
     let reply = router.call(of, &request).await?;
     let found = reply.topics.into_iter().flat_map(|topic| topic.partitions).next();
-    let found = found.filter(|offsets| offsets.partition == of.partition).ok_or_else(|| {
-        Error::new(ErrorKind::ProtocolError, "the server answered without the partition asked for")
-    })?;
+    let found = found
+        .filter(|offsets| offsets.partition == of.partition)
+        .ok_or_else(|| Error::new(ErrorKind::ProtocolError, "the reply lacks the requested partition"))?;
     router.learn(of, errors::check(found.error_code))?;
     let size_bytes = router.metadata.cluster().size_bytes(of);
     Ok(Watermarks { start: found.start_offset, high: found.last_stable_offset, size_bytes })
@@ -295,7 +294,8 @@ fn out_of_range(offset: i64, marks: Watermarks) -> Error {
     Error::new(ErrorKind::OffsetOutOfRange, message)
 }
 
-/// Refuses what would harm the server: it stops writing to a partition after an empty batch, and crashes on a schema id.
+/// Refuses batches that would harm the server: it stops writing to a partition after an empty batch, and crashes on a
+/// schema id.
 fn check(batch: &floe_wire::batch::EncodedBatch) -> Result<()> {
     let header = batch.header();
     let problem = if header.last_offset_delta < 0 {
@@ -352,7 +352,7 @@ impl Engine for FluvioEngine {
             self.check_open()?;
             let router = &self.inner.router;
             let high = watermarks(router, &of).await?.high;
-            // What is on one server only is committed at once.
+            // A partition without replicas commits at once.
             if self.metadata().cluster().replicas(&of) <= 1 {
                 return Ok(high);
             }
@@ -371,7 +371,7 @@ impl Engine for FluvioEngine {
     fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             self.check_open()?;
-            let Inner { sessions, router, .. } = &*self.inner;
+            let EngineShared { sessions, router, .. } = &*self.inner;
             let commits = positions.iter().map(|(at, next)| sessions.commit(router, &group, at, *next));
             try_join_all(commits).await.map(drop)
         })

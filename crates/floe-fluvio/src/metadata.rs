@@ -1,8 +1,8 @@
-//! Keeps what is known of the cluster current.
+//! Keeps the metadata of the cluster current.
 //!
-//! One task watches topics, partitions and data servers over a connection to the controller, and opens it again when it
-//! breaks. Meanwhile everybody goes on with what is known: data servers do not need the controller. What is missing is
-//! asked for by name, so that a topic is found before the watch tells of it.
+//! One task watches topics, partitions and data servers over a connection to the controller, and reconnects when it breaks.
+//! Meanwhile requests use the known metadata: data servers do not need the controller. Lookups ask for missing topics by
+//! name, so that a topic is found before the watch reports it.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
@@ -22,17 +22,17 @@ use tokio::{
 
 use super::{
     cluster::{Cluster, Route, partitions},
-    server::{Address, Link, Server, Slot, too_different},
+    server::{Address, Link, Server, Slot, unsupported_version},
 };
 use crate::mux::Replies;
 
-/// How long to wait for the watch before the controller is asked again.
+/// Pause before the controller is asked again for a leader that the watch has not reported.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
 
-/// How long the watch rests at least after a failure that does not pass.
-const REST: Duration = Duration::from_secs(30);
+/// Pause of the watch after a permanent failure.
+const PERMANENT_FAILURE_PAUSE: Duration = Duration::from_secs(30);
 
-/// What is known of the cluster, and the controller to ask for more.
+/// The metadata of the cluster, and the controller to ask for more.
 #[derive(Debug)]
 pub(super) struct Metadata {
     cluster: RwLock<Cluster>,
@@ -42,9 +42,9 @@ pub(super) struct Metadata {
     topics: watch::Sender<u64>,
     /// Candidates for the controller; the first that answers is used.
     pub(super) controllers: Vec<Slot>,
-    /// Somebody met a data server that does not lead what it should.
+    /// Wakes the watch after a data server answered that it does not lead a partition.
     doubt: Notify,
-    /// Topics of which that was: perhaps they are gone.
+    /// The topics of those partitions, which may have been deleted.
     doubted: Mutex<BTreeSet<Topic>>,
     /// Whether the watch is connected.
     watching: watch::Sender<bool>,
@@ -67,7 +67,7 @@ impl Metadata {
         self.cluster.read()
     }
 
-    /// A number that rises when leaders or addresses change.
+    /// Returns a number that rises when leaders or addresses change.
     pub(super) fn generation(&self) -> u64 {
         *self.routes.borrow()
     }
@@ -76,19 +76,19 @@ impl Metadata {
         self.topics.subscribe()
     }
 
-    /// Whether changes arrive by themselves at the moment.
+    /// Whether the watch is connected, so that changes arrive without a request.
     pub(super) fn is_watching(&self) -> bool {
         *self.watching.borrow()
     }
 
-    /// A data server said that it does not lead a partition of this topic: look again soon.
+    /// Schedules a refresh after a data server answered that it does not lead a partition of this topic.
     pub(super) fn doubt(&self, topic: &Topic) {
         self.doubted.lock().insert(topic.clone());
         self.doubt.notify_one();
     }
 
-    /// Looks again. Data servers say the same of a topic that moved and of one that is gone.
-    async fn look_again(&self) -> Result<()> {
+    /// Refreshes the metadata and removes deleted topics. Data servers answer the same for a moved and a deleted topic.
+    async fn refresh_doubted(&self) -> Result<()> {
         let doubted = std::mem::take(&mut *self.doubted.lock());
         for topic in doubted {
             if self.ask_topic(&topic).await?.is_none() {
@@ -106,13 +106,13 @@ impl Metadata {
         self.cluster().route(at, self.local())
     }
 
-    /// The connection to the controller for short requests.
+    /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
         let mut last = None;
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),
@@ -121,13 +121,13 @@ impl Metadata {
         Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
     }
 
-    /// A connection to the controller for one purpose only.
+    /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
         let mut last = None;
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| too_different(&problem))?;
+                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
                 Err(error) => last = Some(error),
@@ -167,11 +167,11 @@ impl Metadata {
         Ok(found.into_iter().find(|topic| topic.name == name.as_str()))
     }
 
-    /// The leader of a partition. Asks and waits if it is not known.
+    /// Returns the leader of a partition. Asks the controller and waits if it is not known.
     ///
     /// # Errors
     /// [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`]; [`ErrorKind::NotLeader`] if there is no leader
-    /// in time; whatever kept the controller from answering.
+    /// in time; connection errors of the controller.
     pub(super) async fn leader(&self, at: &TopicPartition) -> Result<(i32, Address)> {
         let deadline = Instant::now() + self.metadata_timeout();
         let mut routes = self.routes.subscribe();
@@ -202,7 +202,7 @@ impl Metadata {
                 return Err(Error::new(ErrorKind::NotLeader, message));
             }
             let until = deadline.min(Instant::now() + ASK_AGAIN);
-            // Whether it changed or the time is over, the next round looks again.
+            // The next round looks again after a change as well as after the timeout.
             let _ = timeout_at(until, routes.changed()).await;
         }
     }
@@ -214,7 +214,7 @@ impl Metadata {
         let spus = self.list(ListRequest::<SpuSpec>::default()).await?;
         let changed = {
             let mut cluster = self.cluster.write();
-            // Only what was found: the watch may already know of more.
+            // Merged, not replaced: the watch may already know more.
             let mut changed = false;
             for partition in all {
                 changed |= cluster.partitions.put(partition);
@@ -241,9 +241,9 @@ impl Metadata {
         self.routes.send_modify(|count| *count += 1);
     }
 
-    /// The controller says that there is no such topic.
+    /// Removes a topic that the controller does not have.
     fn forget(&self, topic: &Topic) {
-        let gone = |name: &str| WatchReply::<TopicSpec> {
+        let deletion = |name: &str| WatchReply::<TopicSpec> {
             epoch: 0,
             changes: vec![floe_wire::fluvio::Change {
                 kind: floe_wire::fluvio::ChangeKind::Delete,
@@ -257,15 +257,15 @@ impl Metadata {
         };
         let changed = {
             let mut cluster = self.cluster.write();
-            // Before the first snapshot there is nothing to forget.
-            cluster.topics.complete && cluster.topics.apply(gone(topic.as_str()))
+            // Before the first snapshot there is nothing to remove.
+            cluster.topics.complete && cluster.topics.apply(deletion(topic.as_str()))
         };
         if changed {
             self.topics_changed();
         }
     }
 
-    /// Whether the controller says that there is no such topic. Not, where it cannot be asked.
+    /// Asks whether the topic was deleted. False if the controller does not answer.
     pub(super) async fn is_gone(&self, topic: &Topic) -> bool {
         let is_gone = matches!(self.ask_topic(topic).await, Ok(None));
         if is_gone {
@@ -274,9 +274,9 @@ impl Metadata {
         is_gone
     }
 
-    /// Waits until a topic that was deleted is out of sight.
-    pub(super) async fn gone(&self, topic: &Topic) {
-        // The controller deletes after it answered. What it still lists would be found again.
+    /// Waits until the controller no longer lists a topic that was deleted.
+    pub(super) async fn wait_deleted(&self, topic: &Topic) {
+        // The controller deletes after it answered. A topic that it still lists would be found again.
         let deadline = Instant::now() + self.metadata_timeout();
         while Instant::now() < deadline {
             match self.ask_topic(topic).await {
@@ -287,7 +287,7 @@ impl Metadata {
         self.forget(topic);
     }
 
-    /// Waits until what is known satisfies `wanted`; false if it does not in time.
+    /// Waits until the metadata satisfies `wanted`; false on timeout.
     pub(super) async fn wait_for(&self, wanted: impl Fn(&Cluster) -> bool) -> bool {
         let deadline = Instant::now() + self.metadata_timeout();
         let mut routes = self.routes.subscribe();
@@ -302,7 +302,7 @@ impl Metadata {
         }
     }
 
-    /// Follows the controller until the engine is closed.
+    /// Watches the cluster until the future is dropped; reconnects when the watch breaks.
     pub(super) async fn follow(self: Arc<Self>, mut first: Option<Link>) {
         let mut failures = 0_u32;
         loop {
@@ -318,12 +318,12 @@ impl Metadata {
             };
             self.watching.send_replace(false);
             failures = failures.saturating_add(1);
-            tracing::warn!(error = %outcome, "the watch of the cluster ended; data goes on with what is known");
-            // How long a server that failed is left alone is decided, with jitter, where it is connected.
+            tracing::warn!(error = %outcome, "the watch of the cluster ended; reads and appends continue with the known metadata");
+            // The connection has its own back-off, with jitter.
             let wait = match outcome.retry_after() {
                 Some(wait) => wait,
                 None if outcome.is_retriable() => Duration::from_millis(50),
-                None => REST,
+                None => PERMANENT_FAILURE_PAUSE,
             };
             tokio::time::sleep(wait).await;
         }
@@ -345,7 +345,7 @@ impl Metadata {
             link.mux.stream(&WatchRequest::default(), version).await?;
         let mut topics: Replies<WatchRequest<TopicSpec>> =
             link.mux.stream(&WatchRequest::default(), version).await?;
-        // After a pause what is known may be wrong in any way, so the first pushes replace it, even empty ones.
+        // After a pause the metadata may be stale in any way, so the first pushes replace it, even empty ones.
         let mut fresh = [true; 3];
         loop {
             tokio::select! {
@@ -378,8 +378,8 @@ impl Metadata {
                     }
                 }
                 () = self.doubt.notified() => {
-                    // The watch will tell as well; this is for the time until then.
-                    if let Err(error) = self.look_again().await {
+                    // The watch reports the change as well, but later.
+                    if let Err(error) = self.refresh_doubted().await {
                         tracing::debug!(%error, "the cluster cannot be listed");
                     }
                 }

@@ -1,4 +1,4 @@
-//! Tells what changes among the objects of the controller.
+//! Watches for changes to objects of the controller.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,19 +16,20 @@ use tokio::{sync::watch, time::sleep};
 use super::{FluvioEngine, server::Link};
 use crate::mux::Replies;
 
-/// Between attempts to reach the controller, which has waits of its own.
-const REST: Duration = Duration::from_millis(500);
+/// Pause before another watch is opened, in addition to the back-off of the connection.
+const PAUSE: Duration = Duration::from_millis(500);
 
-/// Watches in a row that break before they tell anything: a controller hangs up when it cannot watch such objects.
+/// Consecutive watches that may break before their first event: a controller closes the connection if it cannot watch
+/// objects of the kind.
 const MAX_FAILURES: u32 = 10;
 
 /// A change to an object of the controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ObjectEvent<O: Object> {
-    /// It exists now, or is now like this. A watch begins with one such event for each object.
+    /// The object exists, or has changed to this. A watch begins with one such event for each object.
     Updated(Described<O>),
-    /// The object of this name is gone.
+    /// The object of this name was deleted.
     Deleted(String),
 }
 
@@ -36,7 +37,7 @@ struct ObjectWatch<O: Object> {
     engine: FluvioEngine,
     closed: watch::Receiver<bool>,
     open: Option<(Link, Replies<WatchRequest<O>>)>,
-    /// The open watch has told what there is.
+    /// Whether the open watch has sent its first reply, which lists all objects.
     has_all: bool,
     failures: u32,
     known: BTreeMap<String, Described<O>>,
@@ -44,7 +45,7 @@ struct ObjectWatch<O: Object> {
     ended: bool,
 }
 
-/// The objects now, then every change, over broken connections.
+/// Returns the present objects, then every change. Reconnects when a connection breaks.
 pub(super) fn watch<O: Object>(engine: FluvioEngine) -> BoxStream<'static, Result<ObjectEvent<O>>> {
     let watch = ObjectWatch {
         closed: engine.inner.closed.subscribe(),
@@ -87,7 +88,7 @@ impl<O: Object> ObjectWatch<O> {
                         return Some(Err(error));
                     }
                     tracing::debug!(kind = O::LABEL, %error, "the watch of objects broke");
-                    sleep(REST).await;
+                    sleep(PAUSE).await;
                 }
             }
         }
@@ -97,7 +98,7 @@ impl<O: Object> ObjectWatch<O> {
         if self.open.is_none() {
             let link = self.engine.metadata().new_controller_link().await?;
             let version = link.choose::<WatchRequest<O>>()?;
-            // Modules without their code, which may be megabytes each.
+            // A summary leaves out the code of modules, which may be megabytes each.
             let replies = link.mux.stream(&WatchRequest::new(true), version).await?;
             self.open = Some((link, replies));
             self.has_all = false;
@@ -109,7 +110,7 @@ impl<O: Object> ObjectWatch<O> {
     }
 
     fn apply(&mut self, reply: WatchReply<O>) {
-        // The first reply tells everything, even if that is nothing.
+        // The first reply lists all objects, even if it is empty.
         if !self.has_all || !reply.all.is_empty() {
             let now: BTreeMap<_, _> =
                 reply.all.into_iter().map(|object| (object.name.clone(), object)).collect();
@@ -126,7 +127,7 @@ impl<O: Object> ObjectWatch<O> {
         }
     }
 
-    /// Controllers repeat themselves.
+    /// Queues an update unless the controller sent the same object before.
     fn update(&mut self, object: Described<O>) {
         if self.known.get(&object.name) != Some(&object) {
             self.known.insert(object.name.clone(), object.clone());

@@ -1,4 +1,4 @@
-//! Finds the first record since a time. Fluvio has no such question, so the headers of batches are searched.
+//! Offset lookup by time. The protocol has no such request, so this bisects over the headers of batches.
 
 use std::sync::Arc;
 
@@ -12,13 +12,13 @@ use floe_wire::{
 
 use super::{errors, router::Router};
 
-/// Enough for the header of a batch.
+/// Bytes to fetch for the header of a batch.
 const HEADER_BYTES: usize = 64;
 
-/// Offset of the first record in `marks` whose time is at or after `timestamp`.
+/// Finds the offset of the first record in `marks` whose time is at or after `timestamp`.
 ///
-/// Bisects over offsets and reads one header at each, which finds the right batch as long as the times of batches do not
-/// decrease. Batches without times are passed over.
+/// The bisection reads one header at each offset. It finds the right batch as long as the times of batches do not decrease,
+/// and skips batches without times.
 pub(super) async fn find(
     router: &Arc<Router>,
     at: &TopicPartition,
@@ -31,21 +31,21 @@ pub(super) async fn find(
         let middle = low + (high - low) / 2;
         match next_timed(router, at, middle, high).await? {
             Some(header) if header.max_timestamp < timestamp => low = header.next_offset().max(middle + 1),
-            // This batch or one before it.
+            // The batch is this one or an earlier one.
             Some(header) if header.base_offset <= middle => high = header.base_offset.max(low).min(middle),
-            // From here up to a later batch there are no times.
+            // Batches from here up to a later one have no times.
             Some(_) | None => high = middle,
         }
         if high <= low {
             break;
         }
     }
-    // `low` is the begin of the batch that was looked for, or of untimed ones before it.
+    // `low` is the start of the wanted batch, or of untimed batches before it.
     let Some(header) = next_timed(router, at, low, marks.high).await? else { return Ok(None) };
     if header.max_timestamp < timestamp {
         return Ok(None);
     }
-    let batch = whole(router, at, header.base_offset.max(low)).await?;
+    let batch = fetch_whole(router, at, header.base_offset.max(low)).await?;
     for record in batch.records()? {
         let record = record?;
         if record.offset >= marks.start && record.timestamp.is_some_and(|time| time >= timestamp) {
@@ -55,7 +55,7 @@ pub(super) async fn find(
     Ok(Some(header.next_offset()).filter(|next| *next < marks.high))
 }
 
-/// Header of the first batch with times that holds `offset` or comes after it, before `end`.
+/// Reads the header of the first batch with times that holds `offset` or comes after it, before `end`.
 async fn next_timed(
     router: &Arc<Router>,
     at: &TopicPartition,
@@ -76,8 +76,8 @@ async fn next_timed(
     Ok(None)
 }
 
-/// The whole batch that holds `offset`.
-async fn whole(router: &Arc<Router>, at: &TopicPartition, offset: i64) -> Result<EncodedBatch> {
+/// Fetches the whole batch that holds `offset`.
+async fn fetch_whole(router: &Arc<Router>, at: &TopicPartition, offset: i64) -> Result<EncodedBatch> {
     let mut max_bytes = 64 * 1024;
     loop {
         let slice = fetch(router, at, offset, max_bytes).await?.records;
@@ -97,7 +97,7 @@ async fn whole(router: &Arc<Router>, at: &TopicPartition, offset: i64) -> Result
     }
 }
 
-/// One slice from the batch that holds `offset` on, as far as the leader has records. Empty at the end.
+/// Fetches one slice from the batch that holds `offset` on, up to the end of the leader's log. Empty at the end.
 pub(super) async fn fetch(
     router: &Arc<Router>,
     at: &TopicPartition,
@@ -121,7 +121,7 @@ pub(super) async fn fetch(
     errors::check(reply.error_code)?;
     let found = reply.topics.into_iter().flat_map(|topic| topic.partitions).next();
     let found = found.ok_or_else(|| {
-        Error::new(ErrorKind::ProtocolError, "the server answered a fetch without the partition asked for")
+        Error::new(ErrorKind::ProtocolError, "the reply to a fetch lacks the requested partition")
     })?;
     router.learn(at, errors::check(found.error_code.clone()))?;
     Ok(found)

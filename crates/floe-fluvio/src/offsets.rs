@@ -1,8 +1,8 @@
-//! Where consumers of a group go on: stored by the cluster, as the offset of the last record that is done with.
+//! Consumer offsets, which the cluster stores as the offset of the last processed record.
 //!
-//! Storing goes over the connection of a stream that was opened in the name of the group, so there is one small stream
-//! for each group and partition that nothing is read from. Listing and deleting goes to the data server that leads the
-//! one partition of the system topic in which the cluster keeps the offsets.
+//! A commit goes over the connection of a stream that was opened in the name of the group, so there is one idle stream for
+//! each group and partition. Lists and deletions go to the data server that leads the single partition of the system topic
+//! in which the cluster keeps the offsets.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -26,41 +26,41 @@ use super::{
 };
 use crate::mux::{Mux, Replies};
 
-/// Connections for storing that are kept.
+/// Most connections for commits that are kept.
 const MAX_SESSIONS: usize = 256;
 
-/// Those that were not used for so long are closed.
+/// Idle time after which a connection is closed.
 const IDLE: Duration = Duration::from_secs(120);
 
-/// The number of the first stream on a connection.
+/// Id of the first stream on a connection.
 const FIRST_STREAM: u32 = 1;
 
-/// How long a new cluster may take to create the system topic.
+/// How long to wait for a new cluster to create the system topic.
 const SYSTEM_TOPIC_WAIT: Duration = Duration::from_secs(15);
 
 type Key = (Arc<str>, TopicPartition);
 
-/// Connections over which offsets are stored.
+/// Connections for commits.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<BTreeMap<Key, Kept>>);
+pub(super) struct CommitSessions(Mutex<BTreeMap<Key, KeptSession>>);
 
 #[derive(Debug)]
-struct Kept {
-    session: Arc<tokio::sync::Mutex<Option<Session>>>,
+struct KeptSession {
+    session: Arc<tokio::sync::Mutex<Option<CommitSession>>>,
     used: Instant,
 }
 
 /// One connection with one stream in the name of the group.
 #[derive(Debug)]
-struct Session {
+struct CommitSession {
     mux: Mux,
     version: i16,
     spu: Arc<Spu>,
-    /// Keeps the stream open. It may push one slice, which is looked at only for its number.
+    /// Keeps the stream open. It may push one slice, of which only the stream id matters.
     replies: Replies<StreamFetchRequest>,
 }
 
-impl Sessions {
+impl CommitSessions {
     /// Stores the offset of the next record to read.
     pub(super) async fn commit(
         &self,
@@ -72,24 +72,23 @@ impl Sessions {
         let slot = self.slot(group, at);
         let mut slot = slot.lock().await;
         let leader = router.leader(at).await?;
-        // A session that was idle may have died, its topic may have been deleted and made anew: that is found out by
-        // trying, once.
+        // The connection of an idle session may be dead, or its topic recreated. One attempt finds out.
         if let Some(session) = &mut *slot
             && Arc::ptr_eq(&session.spu, &leader)
         {
             match session.store(next).await {
                 Ok(()) => return Ok(()),
-                Err(error) => tracing::debug!(%at, %error, "the stream for storing offsets is opened again"),
+                Err(error) => tracing::debug!(%at, %error, "the stream for commits is opened again"),
             }
         }
         *slot = None;
-        let mut session = Session::open(router, leader, group, at).await?;
+        let mut session = CommitSession::open(router, leader, group, at).await?;
         session.store(next).await?;
         *slot = Some(session);
         Ok(())
     }
 
-    fn slot(&self, group: &Arc<str>, at: &TopicPartition) -> Arc<tokio::sync::Mutex<Option<Session>>> {
+    fn slot(&self, group: &Arc<str>, at: &TopicPartition) -> Arc<tokio::sync::Mutex<Option<CommitSession>>> {
         let now = Instant::now();
         let mut kept = self.0.lock();
         kept.retain(|_, kept| now.duration_since(kept.used) < IDLE || Arc::strong_count(&kept.session) > 1);
@@ -100,7 +99,7 @@ impl Sessions {
         }
         let entry = kept
             .entry((Arc::clone(group), at.clone()))
-            .or_insert_with(|| Kept { session: Arc::default(), used: now });
+            .or_insert_with(|| KeptSession { session: Arc::default(), used: now });
         entry.used = now;
         Arc::clone(&entry.session)
     }
@@ -111,17 +110,17 @@ impl Sessions {
     }
 }
 
-impl Session {
+impl CommitSession {
     async fn open(
         router: &Arc<Router>,
         spu: Arc<Spu>,
         group: &Arc<str>,
         at: &TopicPartition,
     ) -> Result<Self> {
-        // From the end on, so that nothing is sent; at most one byte of what comes later.
+        // The stream starts at the end with a limit of one byte, so that the server sends next to nothing.
         let marks = super::watermarks(router, at).await?;
         let versions = Arc::clone(&spu.control.link().await?.versions);
-        let mux = spu.server.open_plain(floe_wire::fluvio::frame::DEFAULT_FRAME_LIMIT).await?;
+        let mux = spu.server.open_without_handshake(floe_wire::fluvio::frame::DEFAULT_FRAME_LIMIT).await?;
         let request = StreamFetchRequest {
             topic: at.topic.to_string(),
             partition: at.partition,
@@ -144,9 +143,9 @@ impl Session {
         tokio::pin!(storing);
         loop {
             tokio::select! {
-                // What was pushed meanwhile tells that the topic is gone, in which case there may be no reply at all.
+                // A push may report that the topic was deleted, in which case there may be no reply.
                 biased;
-                pushed = self.replies.next() => refused(pushed?).map_err(with_endpoint)?,
+                pushed = self.replies.next() => check_push(pushed?).map_err(with_endpoint)?,
                 reply = &mut storing => {
                     let code = reply.map_err(with_endpoint)?.error_code;
                     return errors::check(code).map_err(with_endpoint);
@@ -156,22 +155,22 @@ impl Session {
     }
 }
 
-/// Whether the stream cannot be what it was taken for.
-fn refused(pushed: StreamFetchReply) -> Result<()> {
+/// Checks that a push belongs to the first stream of the connection and reports no error.
+fn check_push(pushed: StreamFetchReply) -> Result<()> {
     errors::check(pushed.partition.error_code)?;
     if pushed.stream_id == FIRST_STREAM {
         return Ok(());
     }
-    let message = format!("the first stream of a connection has number {}", pushed.stream_id);
+    let message = format!("the first stream of a connection has id {}", pushed.stream_id);
     Err(Error::new(ErrorKind::ProtocolError, message))
 }
 
-/// The partition in which the cluster keeps the offsets.
+/// Returns the partition in which the cluster keeps the offsets.
 fn system_partition() -> TopicPartition {
     Topic::from(CONSUMER_OFFSET_TOPIC).partition(0)
 }
 
-/// Asks the leader of the system topic, which a new cluster creates after a while.
+/// Sends a request to the leader of the system topic, which a new cluster creates after a while.
 async fn ask<R: floe_wire::fluvio::Request>(router: &Router, request: &R) -> Result<R::Reply> {
     let deadline = Instant::now() + SYSTEM_TOPIC_WAIT;
     loop {
@@ -192,7 +191,7 @@ async fn ask<R: floe_wire::fluvio::Request>(router: &Router, request: &R) -> Res
     }
 }
 
-/// Stored offsets that match.
+/// Lists stored offsets that match.
 pub(super) async fn list(
     router: &Router,
     group: Option<&str>,
@@ -233,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn stored_offsets_are_those_of_the_last_record() {
+    fn stored_offset_is_that_of_the_last_record() {
         let row = ConsumerOffset {
             consumer_id: "g".to_owned(),
             replica: ReplicaKey { topic: "t".to_owned(), partition: 3 },

@@ -22,32 +22,32 @@ const KNOWN: &[&str] = &[
     "spu-local",
 ];
 
-/// With `fluvio+tls:` also these.
+/// Further options of `fluvio+tls:`.
 const KNOWN_TLS: &[&str] = &["ca", "cert", "key", "domain", "verify"];
 
-/// How the engine behaves.
+/// Settings of the engine.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
-    /// Tells the servers' operators who asks.
+    /// Name of the client in the servers' logs.
     pub(super) client_id: Arc<str>,
-    /// To open a connection, handshakes included.
+    /// Deadline to open a connection, handshakes included.
     pub(super) connect_timeout: Duration,
-    /// For any reply. Well below what a producer allows for a delivery (30 s), so that there is time left to find out what
-    /// became of a batch, and to send it again.
+    /// Deadline of any reply. Well below the delivery timeout of a producer (30 s), so that there is time left to look up a
+    /// batch and to resend it.
     pub(super) request_timeout: Duration,
-    /// For a partition or topic to show up in the metadata.
+    /// Deadline for a partition or topic to appear in the metadata.
     pub(super) metadata_timeout: Duration,
-    /// What the leader waits for replicas before it gives a committed append up.
+    /// How long the leader waits for replicas before it fails a committed append.
     pub(super) commit_timeout: Duration,
-    /// Silence after which a server is asked whether it lives.
+    /// Silence after which a heartbeat is sent.
     pub(super) idle: Duration,
-    /// Appends to one partition in flight.
+    /// Maximum appends to one partition in flight.
     pub(super) window: usize,
-    /// Size of a produce request at which no further batch is put into it.
+    /// Maximum size of a produce request with more than one batch.
     pub(super) request_bytes: usize,
-    /// Reach data servers at the address for the cluster's own network.
+    /// Whether to use the addresses of data servers for the cluster's internal network.
     pub(super) spu_local: bool,
-    /// For `fluvio+tls:`.
+    /// TLS settings of `fluvio+tls:`.
     pub(super) tls: Option<TlsOptions>,
 }
 
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn tls_has_options_of_its_own() {
+    fn tls_options_are_read() {
         let tls = parse("fluvio+tls://h?ca=ca.pem&domain=fluvio.local").unwrap().tls.unwrap();
         assert_eq!((tls.domain.as_deref(), tls.verify), (Some("fluvio.local"), true));
         assert_eq!(tls.ca, Some(crate::tls::Pem::File("ca.pem".into())));
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_with_what_is_accepted() {
+    fn invalid_options_are_refused_with_the_accepted_values() {
         for (options, expected) in [
             ("window=0", "1 to 1024"),
             ("window=x", "1 to 1024"),

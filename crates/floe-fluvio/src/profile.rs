@@ -1,7 +1,7 @@
-//! Fluvio's own profile file, read as it is.
+//! Reads Fluvio's own profile file.
 //!
-//! The official tools keep the addresses of clusters in `~/.fluvio/config`, or wherever `FLV_PROFILE_PATH` says. A URL
-//! without a host takes the cluster from there: `fluvio://` that of the current profile, `fluvio://?profile=NAME` that
+//! The official tools keep the addresses of clusters in `~/.fluvio/config`, or in the file that `FLV_PROFILE_PATH`
+//! names. A URL without a host takes the cluster from there: `fluvio://` that of the current profile, `fluvio://?profile=NAME` that
 //! of another one. The profile says whether TLS is used. Other options may follow, `fluvio://?profile=NAME&window=4`.
 //!
 //! | in the file | in the URL |
@@ -12,7 +12,7 @@
 //! | `tls_policy = "anonymous"` | `fluvio+tls://` with `verify=no` |
 //! | `tls_policy = "verified"` with `domain`, `ca_cert`, `cert`, `key` | `fluvio+tls://` with `domain`, `ca`, `cert`, `key` |
 //!
-//! What else is in the file means nothing to floe and is passed over.
+//! Other contents of the file are ignored.
 
 use std::{
     borrow::Cow,
@@ -30,7 +30,7 @@ use serde::Deserialize;
 /// The option that names a profile.
 const PROFILE: &str = "profile";
 
-/// Names the file, if it is not where it usually is.
+/// Environment variable with the path of the file.
 const PATH_VARIABLE: &str = "FLV_PROFILE_PATH";
 
 /// The profiles of a file.
@@ -83,7 +83,7 @@ enum Certificates {
     Files(Identity),
 }
 
-/// Who the server must be, and who we are: PEM texts, or paths to them.
+/// Expected identity of the server, and identity of the client: PEM texts, or paths to them.
 #[derive(Clone, Deserialize)]
 struct Identity {
     domain: String,
@@ -93,7 +93,8 @@ struct Identity {
 }
 
 impl ProfileFile {
-    /// Where the file is: what `FLV_PROFILE_PATH` says, or `.fluvio/config` in the home folder. `None` without either.
+    /// Returns the path of the file: the value of `FLV_PROFILE_PATH`, or `.fluvio/config` in the home directory. `None`
+    /// without either.
     #[must_use]
     pub fn default_path() -> Option<PathBuf> {
         match env::var_os(PATH_VARIABLE).filter(|path| !path.is_empty()) {
@@ -109,15 +110,17 @@ impl ProfileFile {
     pub fn load_default() -> Result<Self> {
         match Self::default_path() {
             Some(path) => Self::load(&path),
-            None => Err(invalid(format!("there is no home folder; {PATH_VARIABLE} names the profile file"))),
+            None => Err(invalid(format!(
+                "there is no home directory; set {PATH_VARIABLE} to the path of the profile file"
+            ))),
         }
     }
 
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] if it is not there, is no TOML, or lacks what it must have. What it holds is never
-    /// quoted, since it may be a key.
+    /// [`ErrorKind::InvalidConfig`] if it is missing, is not TOML, or lacks a required field. Errors never quote
+    /// contents, which may be keys.
     pub fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             invalid(format!("the Fluvio profile file {} cannot be read: {error}", path.display()))
@@ -132,28 +135,28 @@ impl ProfileFile {
         Ok(Self { path: path.to_owned(), content })
     }
 
-    /// Where it was read from.
+    /// Returns the path of the file.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Names of the profiles, in order.
+    /// Lists the names of the profiles, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.content.profile.keys().map(String::as_str)
     }
 
-    /// Name of the profile that is used where none is named.
+    /// Returns the name of the current profile, which URLs without a name use.
     #[must_use]
     pub fn current(&self) -> Option<&str> {
         self.content.current_profile.as_deref()
     }
 
-    /// The URL that a profile, or the current one, stands for. Its options may hold a key.
+    /// Converts a profile, by default the current one, to a URL. Its options may hold a key.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] if there is no such profile, or its cluster is missing or has an address that makes
-    /// no sense.
+    /// [`ErrorKind::InvalidConfig`] if there is no such profile, or its cluster is missing or has an invalid
+    /// address.
     pub fn url(&self, name: Option<&str>) -> Result<EngineUrl> {
         let bad =
             |problem: String| invalid(format!("the Fluvio profile file {}: {problem}", self.path.display()));
@@ -203,7 +206,7 @@ impl ProfileFile {
         Ok(EngineUrl { scheme, path: String::new(), hosts: vec![host], topic: None, options })
     }
 
-    /// As [`ProfileFile::url`] of the profile that the options of `asked` name, with its other options added.
+    /// Converts the profile that the options of `asked` name, and adds the other options.
     fn expand(&self, asked: &EngineUrl) -> Result<EngineUrl> {
         let mut options = asked.options.clone();
         let name = options.remove(PROFILE);
@@ -214,7 +217,7 @@ impl ProfileFile {
     }
 }
 
-/// Keys are never shown.
+/// Leaves out keys.
 impl fmt::Debug for ProfileFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = self.names().collect();
@@ -226,15 +229,13 @@ impl fmt::Debug for ProfileFile {
     }
 }
 
-/// The URL itself, or what it stands for if it leaves the host to a profile.
+/// Returns the URL itself, or that of the profile if it names no host.
 pub(super) fn resolve(url: &EngineUrl) -> Result<Cow<'_, EngineUrl>> {
     if url.hosts.is_empty() {
         return ProfileFile::load_default()?.expand(url).map(Cow::Owned);
     }
     if url.options.contains_key(PROFILE) {
-        return Err(invalid(format!(
-            "{url} names a host, so it takes none from a profile: write fluvio://?profile=NAME"
-        )));
+        return Err(invalid(format!("{url} names a host and a profile; write fluvio://?profile=NAME")));
     }
     Ok(Cow::Borrowed(url))
 }

@@ -1,16 +1,16 @@
-//! Reads one partition over a stream of its own, on a connection that it may share.
+//! Reads one partition over its own stream, on a connection that it may share.
 //!
-//! The data server pushes one slice of the log and waits until it is told where to go on. It is told as soon as the
-//! slice was looked through, while the batches in it are still being handed out, so that the next slice is on its way.
-//! A reader that nobody pulls holds at most one slice here and one on its way.
+//! The data server pushes one slice of the log and waits for an acknowledgement with the next offset. The reader sends it as
+//! soon as it has split the slice, while the caller consumes the batches, so that the next slice is in flight. An idle
+//! reader holds at most one slice here and one in flight.
 //!
-//! Slices are cut at a number of bytes, within a batch if need be. Whole batches are kept, the cut one comes again whole
+//! Slices are cut at a number of bytes, possibly within a batch. The reader keeps whole batches; the cut one arrives whole
 //! in the next slice. A batch larger than a slice is fetched over another stream with larger slices.
 //!
-//! Of records that modules drop a server says nothing. A reader with an end therefore asks, after a silence, whether it
-//! is reached: it tells a stream to go on at an offset that cannot be. A server looks at that once it is through with
-//! everything there is, and answers that there is no such offset. It keeps only the last of what it was told, so a stream
-//! that was told anything before is not asked, but a new one.
+//! A server does not report records that modules drop. A reader with an end therefore probes for it after a silence: it
+//! acknowledges an offset that cannot exist. The server looks at the acknowledgement once it has processed all records, and
+//! answers that there is no such offset. It keeps only the latest acknowledgement, so the reader opens another stream for
+//! the probe if it has acknowledged on the present one.
 
 use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 
@@ -36,97 +36,97 @@ use super::{
     errors,
     router::{Router, Spu},
     server::choose,
-    stream_pool::Seat,
+    stream_pool::PooledStream,
 };
 use crate::mux::{PendingReply, Replies};
 
-/// Slices in a row without anything new in them that are put up with.
+/// Consecutive slices without a new record before the reader fails.
 const MAX_IDLE_SLICES: u32 = 8;
 
-/// Most bytes that modules may make of one batch: the most that fits a frame as large as any batch may need.
-const MAX_MADE: usize = MAX_BATCH_LEN - 1024;
+/// Maximum bytes that modules may produce from one batch: what fits a frame for the largest batch.
+const MAX_MODULE_OUTPUT: usize = MAX_BATCH_LEN - 1024;
 
-/// How long a module that was just created may take to reach the data server.
+/// How long to wait until a new module has reached the data server.
 const MODULE_WAIT: Duration = Duration::from_secs(5);
 
-/// How often it is asked for meanwhile.
+/// Pause between requests for it meanwhile.
 const MODULE_POLL: Duration = Duration::from_millis(250);
 
-/// An offset that no partition has, for which servers have no other meaning (-1 and -2 have one).
-const NOWHERE: i64 = -3;
+/// An offset that no partition has, without a special meaning to servers (-1 and -2 have one).
+const IMPOSSIBLE_OFFSET: i64 = -3;
 
-/// How long a stream with modules is silent before it is asked whether it is at its end, at least.
-const SILENCE: Duration = Duration::from_millis(500);
+/// Minimum silence of a stream with modules before the reader probes for the end.
+const MIN_SILENCE: Duration = Duration::from_millis(500);
 
-/// The same, at most: modules that take long to pass anything get more time from slice to slice.
-const MOST_SILENCE: Duration = Duration::from_secs(10);
+/// Maximum of the same: slow modules get more time from slice to slice.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// What servers call the first stream of a connection.
+/// Id of the first stream of a connection.
 const FIRST_STREAM: u32 = 1;
 
 /// Version of acknowledgements.
 const UPDATE_OFFSETS: i16 = 0;
 
-/// A frame around a slice.
+/// Room for the frame around a slice.
 const FRAME_EXTRA: usize = 1024 * 1024;
 
-/// What to read.
+/// The position and the options of a read.
 #[derive(Debug, Clone)]
-pub(super) struct Position {
+pub(super) struct ReadPosition {
     pub(super) source: TopicPartition,
     pub(super) next: i64,
     pub(super) max_bytes: usize,
     pub(super) isolation: Isolation,
-    /// What the records go through on their way.
+    /// Modules that process the records.
     pub(super) smartmodules: Vec<SmartModuleInvocation>,
-    /// With modules: nothing from here on is wanted, and the partition reaches at least so far.
+    /// With modules: exclusive end of the read, at or before the high watermark.
     pub(super) until: Option<i64>,
 }
 
-/// See the module.
+/// A reader of one partition; see the module.
 pub(super) struct StreamReader {
     router: Arc<Router>,
     spu: Arc<Spu>,
-    at: Position,
-    /// Received and not handed out yet.
+    at: ReadPosition,
+    /// Received batches that were not returned yet.
     ready: VecDeque<EncodedBatch>,
-    stream: Option<Stream>,
-    /// What comes after the batches in `ready`.
+    stream: Option<OpenStream>,
+    /// Outcome after the batches in `ready`.
     ending: Option<Ending>,
     idle_slices: u32,
-    /// How long a silence is put up with before the end is asked for.
+    /// Silence before the reader probes for the end.
     silence: Duration,
-    /// Whether the next stream is asked as soon as it is open.
-    asks_at_once: bool,
+    /// Whether to probe the next stream as soon as it is open.
+    probe_at_once: bool,
     opened_at: Instant,
-    /// Not before this is another stream opened.
-    rests_until: Option<Instant>,
+    /// Earliest time to open another stream.
+    reopen_at: Option<Instant>,
     closed: watch::Receiver<bool>,
 }
 
-/// How a reader ends.
+/// End of a reader.
 #[derive(Debug)]
 enum Ending {
-    /// The topic was deleted, or the error was handed out.
+    /// The topic was deleted, the end was reached, or the error was returned.
     Over,
     Failed(Error),
 }
 
-/// A stream that is open.
+/// An open stream.
 #[derive(Debug)]
-struct Stream {
-    seat: Seat,
+struct OpenStream {
+    pooled: PooledStream,
     replies: Replies<StreamFetchRequest>,
-    /// The answer to the last acknowledgement, until it came.
+    /// Pending reply to the latest acknowledgement.
     acknowledged: Option<PendingReply<UpdateOffsetsRequest>>,
     /// An acknowledgement for which the connection had no room yet.
     unsent: Option<UpdateOffsetsRequest>,
-    /// Since when nothing came.
+    /// Time of the latest push or reply.
     silent_since: Instant,
-    /// Whether it was told where to go on.
+    /// Whether an acknowledgement was sent.
     was_acknowledged: bool,
-    /// Whether it was asked for its end.
-    asked: bool,
+    /// Whether the reader probes for the end.
+    probed: bool,
 }
 
 impl StreamReader {
@@ -134,7 +134,7 @@ impl StreamReader {
     pub(super) async fn open(
         router: Arc<Router>,
         spu: Arc<Spu>,
-        at: Position,
+        at: ReadPosition,
         closed: watch::Receiver<bool>,
     ) -> Result<Self> {
         let mut reader = Self {
@@ -145,28 +145,28 @@ impl StreamReader {
             stream: None,
             ending: None,
             idle_slices: 0,
-            silence: SILENCE,
-            asks_at_once: false,
+            silence: MIN_SILENCE,
+            probe_at_once: false,
             opened_at: Instant::now(),
-            rests_until: None,
+            reopen_at: None,
             closed,
         };
         reader.stream = Some(reader.open_stream().await?);
         Ok(reader)
     }
 
-    async fn open_stream(&self) -> Result<Stream> {
+    async fn open_stream(&self) -> Result<OpenStream> {
         let versions = match self.spu.server.versions() {
             Some(versions) => versions,
             None => Arc::clone(&self.spu.control.link().await?.versions),
         };
         let version = choose::<StreamFetchRequest>(&versions)?;
         let max_bytes = self.slice_bytes();
-        // Whoever shares the connection may need room for the largest batch.
+        // Readers that share the connection may need room for the largest batch.
         let frame_limit = MAX_BATCH_LEN + FRAME_EXTRA;
-        let seat = match self.at.until {
+        let pooled = match self.at.until {
             None => self.spu.streams.join(&self.spu.server, frame_limit).await?,
-            // Asking for the end takes the number of the stream, which the first slice would tell.
+            // A probe needs the id of the stream before the first slice: it is known on a connection of its own.
             Some(_) => self.spu.streams.alone(&self.spu.server, frame_limit).await?,
         };
         let request = StreamFetchRequest {
@@ -181,27 +181,27 @@ impl StreamReader {
             smartmodules: self.at.smartmodules.clone(),
             ..StreamFetchRequest::default()
         };
-        let replies = seat.mux.stream(&request, version).await?;
-        let asked = self.asks_at_once && self.at.until.is_some();
-        Ok(Stream {
-            seat,
+        let replies = pooled.mux.stream(&request, version).await?;
+        let probed = self.probe_at_once && self.at.until.is_some();
+        Ok(OpenStream {
+            pooled,
             replies,
             acknowledged: None,
-            unsent: asked.then(question),
+            unsent: probed.then(probe),
             silent_since: Instant::now(),
             was_acknowledged: false,
-            asked,
+            probed,
         })
     }
 
-    /// Most bytes in a slice.
+    /// Maximum bytes in a slice.
     fn slice_bytes(&self) -> usize {
         if self.at.smartmodules.is_empty() {
             return self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
         }
-        // What modules make of a batch comes whole or not at all: if it is larger than this, the server skips it, and
-        // everything up to the end, without a word.
-        MAX_MADE
+        // The output of modules for a batch arrives whole or not at all: if it is larger than this, the server silently
+        // skips it and everything up to the end.
+        MAX_MODULE_OUTPUT
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
@@ -220,7 +220,7 @@ impl StreamReader {
                     return Ok(None);
                 }
                 Some(Ending::Failed(error)) => {
-                    // Stays the ending until it is explained, so that a call that is dropped loses nothing.
+                    // Kept until the explanation is there, so that dropping the future loses nothing.
                     let error = error.clone();
                     let router = Arc::clone(&self.router);
                     let error = router.explain(&self.at.source, error).await;
@@ -230,14 +230,14 @@ impl StreamReader {
                 }
             }
             if self.stream.is_none() {
-                if let Some(until) = self.rests_until {
+                if let Some(until) = self.reopen_at {
                     sleep_until(until).await;
-                    self.rests_until = None;
+                    self.reopen_at = None;
                 }
                 match self.open_stream().await {
                     Ok(stream) => {
                         self.stream = Some(stream);
-                        self.asks_at_once = false;
+                        self.probe_at_once = false;
                     }
                     Err(error) => self.end(error),
                 }
@@ -257,25 +257,26 @@ impl StreamReader {
         self.ending.get_or_insert(Ending::Failed(error));
     }
 
-    /// The next push, or nothing where something else was dealt with. Loses nothing when it is dropped.
+    /// Returns the next push, or `None` after another event. Dropping the future loses nothing.
     async fn receive(&mut self) -> Result<Option<StreamFetchReply>> {
         let limit = self.spu.server.settings().request_timeout;
         let aggregates = self.aggregates();
         let Some(stream) = &mut self.stream else { return Ok(None) };
-        let Stream { seat, replies, acknowledged, unsent, silent_since, was_acknowledged, asked } = stream;
+        let OpenStream { pooled, replies, acknowledged, unsent, silent_since, was_acknowledged, probed } =
+            stream;
         if let Some(request) = unsent {
-            *acknowledged = Some(seat.mux.begin(request, UPDATE_OFFSETS, limit).await?);
+            *acknowledged = Some(pooled.mux.begin(request, UPDATE_OFFSETS, limit).await?);
             *unsent = None;
         }
-        let asks = self.at.until.is_some() && !*asked && acknowledged.is_none();
-        let ask_at = *silent_since + self.silence;
+        let probes = self.at.until.is_some() && !*probed && acknowledged.is_none();
+        let probe_at = *silent_since + self.silence;
         let answer = async {
             match acknowledged {
                 Some(pending) => pending.wait().await,
                 None => std::future::pending().await,
             }
         };
-        let mut asks_another = false;
+        let mut probe_another = false;
         let received = tokio::select! {
             biased;
             _ = self.closed.wait_for(|closed| *closed) => Err(Error::closed("engine")),
@@ -284,26 +285,26 @@ impl StreamReader {
                 *silent_since = Instant::now();
                 let refused = answer?.results.into_iter().find(|result| !result.error_code.is_success());
                 match refused {
-                    // A server that counts its streams in another way cannot be asked.
-                    Some(_) if *asked => Ok(None),
+                    // A server with other stream ids cannot be probed.
+                    Some(_) if *probed => Ok(None),
                     Some(result) => Err(errors::error(&result.error_code)),
                     None => Ok(None),
                 }
             }
             reply = replies.next() => reply.map(Some),
-            () = sleep_until(ask_at), if asks => {
-                // What an aggregate has come to would go with the stream. Such a one is asked all the same: the server
-                // had all of the silence to see what it was told before.
-                asks_another = *was_acknowledged && !aggregates;
-                if !asks_another {
-                    *asked = true;
-                    *unsent = Some(question());
+            () = sleep_until(probe_at), if probes => {
+                // An aggregate would lose its state with the stream, so the reader probes on the same one: during the
+                // silence the server has seen the earlier acknowledgement.
+                probe_another = *was_acknowledged && !aggregates;
+                if !probe_another {
+                    *probed = true;
+                    *unsent = Some(probe());
                 }
                 Ok(None)
             }
         };
-        if asks_another {
-            self.asks_at_once = true;
+        if probe_another {
+            self.probe_at_once = true;
             self.stream = None;
         }
         received
@@ -314,11 +315,16 @@ impl StreamReader {
         kinds.any(|kind| matches!(kind, SmartModuleKind::Aggregate { .. }))
     }
 
-    /// Keeps the whole batches of a slice, and asks for the next one.
+    /// Ends the reader with an error after the batches in `ready`.
+    fn fail(&mut self, error: Error) {
+        self.ending = Some(Ending::Failed(error));
+    }
+
+    /// Keeps the whole batches of a slice, and acknowledges it.
     fn take(&mut self, reply: StreamFetchReply) {
         let stream_id = reply.stream_id;
         let slice = reply.partition;
-        if self.answers_for_the_end(&slice.error_code) {
+        if self.is_probe_answer(&slice.error_code) {
             return;
         }
         let before = self.at.next;
@@ -329,13 +335,12 @@ impl StreamReader {
                     self.at.next = batch.next_offset();
                     self.ready.push_back(batch);
                 }
-                // It ends before what was asked for.
+                // The batch ends before the requested offset.
                 Ok(_) => {}
                 Err(problem) => {
                     let message =
                         format!("a batch at or after offset {} is damaged: {problem}", self.at.next);
-                    self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
-                    return;
+                    return self.fail(Error::new(ErrorKind::CorruptData, message));
                 }
             }
         }
@@ -347,23 +352,23 @@ impl StreamReader {
             }
             ErrorCode::SmartModuleNotFound { .. } if self.opened_at.elapsed() < MODULE_WAIT => {
                 self.stream = None;
-                self.rests_until = Some(Instant::now() + MODULE_POLL);
+                self.reopen_at = Some(Instant::now() + MODULE_POLL);
                 return;
             }
             code => {
                 let error = errors::error(&code);
-                // It would be missing the next time as well.
-                let passes = error.is_retriable() && !matches!(code, ErrorCode::SmartModuleNotFound { .. });
-                self.ending = Some(Ending::Failed(error.with_retriable(passes)));
-                return;
+                // A retry would not find the module either.
+                let retriable =
+                    error.is_retriable() && !matches!(code, ErrorCode::SmartModuleNotFound { .. });
+                return self.fail(error.with_retriable(retriable));
             }
         }
         if slice.next_filter_offset > 0 {
-            // Modules were at work: what is left out was looked at.
+            // Modules have processed the records up to here, including those that they dropped.
             self.at.next = self.at.next.max(slice.next_filter_offset);
         }
-        if self.stream.as_ref().is_some_and(|stream| stream.asked) {
-            self.leave_asked_stream();
+        if self.stream.as_ref().is_some_and(|stream| stream.probed) {
+            self.leave_probed_stream();
             return;
         }
         if self.at.next > before {
@@ -376,9 +381,8 @@ impl StreamReader {
             Tail::Empty | Tail::Incomplete { .. } => {
                 self.idle_slices += 1;
                 if self.idle_slices > MAX_IDLE_SLICES {
-                    let message = format!("the server sends nothing new from offset {} on", self.at.next);
-                    let error = Error::new(ErrorKind::ProtocolError, message).with_retriable(true);
-                    self.ending = Some(Ending::Failed(error));
+                    let message = format!("the server sends no new records from offset {} on", self.at.next);
+                    self.fail(Error::new(ErrorKind::ProtocolError, message).with_retriable(true));
                 } else {
                     self.acknowledge(stream_id);
                 }
@@ -386,12 +390,11 @@ impl StreamReader {
         }
     }
 
-    /// Whether this is the answer to the question for the end: the server is through with what there is, and nothing
-    /// came of it.
-    fn answers_for_the_end(&mut self, code: &ErrorCode) -> bool {
-        let asked = self.stream.as_ref().is_some_and(|stream| stream.asked);
-        let (Some(until), true) = (self.at.until, asked) else { return false };
-        let answers = matches!(code, ErrorCode::OffsetEvicted { offset: NOWHERE, .. });
+    /// Whether this answers the probe: the server has processed all records and returned none.
+    fn is_probe_answer(&mut self, code: &ErrorCode) -> bool {
+        let probed = self.stream.as_ref().is_some_and(|stream| stream.probed);
+        let (Some(until), true) = (self.at.until, probed) else { return false };
+        let answers = matches!(code, ErrorCode::OffsetEvicted { offset: IMPOSSIBLE_OFFSET, .. });
         if answers {
             self.at.next = self.at.next.max(until);
             self.ending = Some(Ending::Over);
@@ -399,27 +402,25 @@ impl StreamReader {
         answers
     }
 
-    /// A slice came after all, and then the stream ends: another one goes on.
-    fn leave_asked_stream(&mut self) {
+    /// Drops a stream that pushed a slice after the probe, because the server ends it. Another one continues.
+    fn leave_probed_stream(&mut self) {
         self.learn_silence();
         self.stream = None;
         if self.aggregates() {
-            // The state of the module went with the stream. Whoever opens another reader has it.
-            let message = "the stream ended while modules worked on it";
-            let error = Error::new(ErrorKind::NetworkError, message).with_retriable(true);
-            self.ending = Some(Ending::Failed(error));
+            // The state of the module is lost with the stream. The caller opens another reader.
+            let message = "the stream of an aggregate ended";
+            self.fail(Error::new(ErrorKind::NetworkError, message).with_retriable(true));
         }
     }
 
-    /// Not one whole batch came: the next one is larger than a slice.
+    /// Raises the slice size after a slice without a whole batch.
     fn grow(&mut self, needed: Option<usize>) {
         let current = self.at.max_bytes.clamp(1, MAX_BATCH_LEN);
         if current >= MAX_BATCH_LEN {
-            let message = format!("the batch at offset {} is larger than any batch may be", self.at.next);
-            self.ending = Some(Ending::Failed(Error::new(ErrorKind::CorruptData, message)));
-            return;
+            let message = format!("the batch at offset {} is larger than the format allows", self.at.next);
+            return self.fail(Error::new(ErrorKind::CorruptData, message));
         }
-        // The first batch may begin below the offset asked for, but it is the first one in the slice all the same.
+        // The first batch may begin below the requested offset; it is the first in the slice nevertheless.
         let wanted = needed.unwrap_or(0).max(current.saturating_mul(2)).max(4096);
         self.at.max_bytes = wanted.min(MAX_BATCH_LEN);
         self.stream = None;
@@ -428,29 +429,32 @@ impl StreamReader {
     fn acknowledge(&mut self, stream_id: u32) {
         let limit = self.spu.server.settings().request_timeout;
         self.learn_silence();
+        floe_core::invariant!(self.stream.is_some(), "a slice of {} came without a stream", self.at.source);
         let Some(stream) = &mut self.stream else { return };
         stream.was_acknowledged = true;
         let request =
             UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: self.at.next, stream_id }] };
-        match stream.seat.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
+        match stream.pooled.mux.try_begin(&request, UPDATE_OFFSETS, limit) {
             Ok(Some(pending)) => stream.acknowledged = Some(pending),
             Ok(None) => stream.unsent = Some(request),
             Err(error) => self.end(error),
         }
     }
 
-    /// A slice came: the next one may take as long.
+    /// Adjusts the silence after a slice: the next one may take as long.
     fn learn_silence(&mut self) {
         if let Some(stream) = &mut self.stream {
-            self.silence = self.silence.max(stream.silent_since.elapsed() * 2).min(MOST_SILENCE);
+            self.silence = self.silence.max(stream.silent_since.elapsed() * 2).min(MAX_SILENCE);
             stream.silent_since = Instant::now();
         }
     }
 }
 
-/// Asks the only stream of a connection for its end.
-fn question() -> UpdateOffsetsRequest {
-    UpdateOffsetsRequest { offsets: vec![OffsetUpdate { offset: NOWHERE, stream_id: FIRST_STREAM }] }
+/// Returns the acknowledgement that probes the only stream of a connection for its end.
+fn probe() -> UpdateOffsetsRequest {
+    UpdateOffsetsRequest {
+        offsets: vec![OffsetUpdate { offset: IMPOSSIBLE_OFFSET, stream_id: FIRST_STREAM }],
+    }
 }
 
 impl BatchReader for StreamReader {

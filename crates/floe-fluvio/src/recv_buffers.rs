@@ -1,60 +1,60 @@
-//! Memory to receive frames in, used again once nobody holds a part of what was in it.
+//! Receive-buffer pool. A buffer is recycled when the last `Bytes` slice into it is dropped.
 //!
-//! A frame is handed out as a slice of the memory that it was received in. Fresh memory for each large frame would cost
-//! more than the frame: the kernel has to find and clear a page for every 4 KiB of it. So a handle stays behind, and when
-//! the last slice is gone the memory is filled anew.
+//! Frames are returned as slices of the buffer that they were received in. A fresh buffer for each large frame would cost
+//! more than the frame itself, because the kernel finds and clears a page for every 4 KiB. The pool keeps a handle to each
+//! buffer and reuses it once it is the only owner.
 
 use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
-/// Least room to read into.
-const LEAST: usize = 16 * 1024;
+/// Minimum free space before a read.
+const MIN_ROOM: usize = 16 * 1024;
 
-/// Room made for a frame of which less has come. What a peer says of a frame's size never makes it more; only frames
-/// that have come do.
-const UNSEEN: usize = 1024 * 1024;
+/// Maximum free space for a frame on the word of its length field alone. Only frames that were received raise it.
+const MAX_UNTRUSTED_ROOM: usize = 1024 * 1024;
 
-/// Most memory that is kept for use again, in bytes; also what a frame that has come makes room for at most.
-const KEPT: usize = 16 * 1024 * 1024;
+/// Maximum bytes kept for reuse, and maximum free space before a read.
+const MAX_KEPT: usize = 16 * 1024 * 1024;
 
-/// Memory of fewer bytes is not worth keeping.
-const WORTH_KEEPING: usize = 64 * 1024;
+/// Smaller buffers are freed instead of kept.
+const MIN_KEPT: usize = 64 * 1024;
 
-/// What is being received, and the memory of what was.
+/// The buffer being filled, and older ones that wait for reuse.
 #[derive(Debug, Default)]
-pub(super) struct Buffers {
-    /// Received and not handed out yet.
+pub(super) struct RecvBuffers {
+    /// Bytes that were received and not returned as a frame yet.
     pub(super) filling: BytesMut,
-    /// Whether a frame was handed out from the memory of `filling`.
+    /// Whether a frame was returned from the buffer of `filling`.
     is_lent: bool,
     /// Length of the last frame.
     last: usize,
-    /// Handles to memory that frames were handed out from, the oldest first.
+    /// Buffers that frames were returned from, the oldest first.
     lent: VecDeque<Memory>,
     lent_bytes: usize,
-    /// Size of the memory of `filling`.
+    /// Size of the buffer of `filling`.
     size: usize,
 }
 
-/// An empty handle.
+/// An empty handle to a buffer.
 #[derive(Debug)]
 struct Memory {
     handle: BytesMut,
     size: usize,
 }
 
-impl Buffers {
-    /// Notes that a frame of this length was taken off the front of `filling`.
+impl RecvBuffers {
+    /// Records that a frame of this length was split off the front of `filling`.
     pub(super) fn handed_out(&mut self, len: usize) {
         self.is_lent = true;
         self.last = len;
     }
 
-    /// Makes room behind what is in `filling`. Of the frame that begins there `missing` bytes have not come; `None` if
-    /// its length is not known.
+    /// Makes room behind the bytes in `filling`. `missing` bytes of the frame that begins there were not received yet;
+    /// `None` if its length is not known.
     pub(super) fn make_room(&mut self, missing: Option<usize>) {
-        let room = missing.unwrap_or(self.last).min(UNSEEN.max(self.last)).clamp(LEAST, KEPT);
+        let room =
+            missing.unwrap_or(self.last).min(MAX_UNTRUSTED_ROOM.max(self.last)).clamp(MIN_ROOM, MAX_KEPT);
         if self.filling.try_reclaim(room) {
             return;
         }
@@ -62,12 +62,12 @@ impl Buffers {
         let mut next = match self.reclaim(needed) {
             Some(memory) => memory,
             None if self.is_lent => {
-                // A little more, for frames of about the same length.
+                // Slack for frames of about the same length.
                 let size = needed + needed / 8;
                 Memory { handle: BytesMut::with_capacity(size), size }
             }
             None => {
-                // Nobody else has a part of it, so it grows in place if the allocator can do that.
+                // No frame refers to the buffer, so it may grow in place.
                 self.filling.reserve(room);
                 self.size = self.filling.capacity();
                 return;
@@ -81,12 +81,12 @@ impl Buffers {
         self.keep(Memory { handle, size });
     }
 
-    /// Whether memory is kept that nobody may need for a while.
+    /// Whether an idle connection holds memory worth releasing.
     pub(super) fn is_rich(&self) -> bool {
-        !self.lent.is_empty() || self.size > WORTH_KEEPING
+        !self.lent.is_empty() || self.size > MIN_KEPT
     }
 
-    /// Keeps no memory but for what was received and not handed out.
+    /// Frees all buffers except the bytes of an incomplete frame.
     pub(super) fn release(&mut self) {
         let filling = std::mem::take(&mut self.filling);
         *self = Self::default();
@@ -94,7 +94,7 @@ impl Buffers {
         self.size = self.filling.capacity();
     }
 
-    /// Memory that nobody has a part of any more.
+    /// Takes a buffer that no frame refers to any more.
     fn reclaim(&mut self, room: usize) -> Option<Memory> {
         let at = self.lent.iter_mut().position(|memory| memory.handle.try_reclaim(room))?;
         let memory = self.lent.remove(at)?;
@@ -103,12 +103,12 @@ impl Buffers {
     }
 
     fn keep(&mut self, memory: Memory) {
-        if memory.size < WORTH_KEEPING || memory.size > KEPT {
+        if memory.size < MIN_KEPT || memory.size > MAX_KEPT {
             return;
         }
         self.lent_bytes += memory.size;
         self.lent.push_back(memory);
-        while self.lent_bytes > KEPT
+        while self.lent_bytes > MAX_KEPT
             && let Some(oldest) = self.lent.pop_front()
         {
             self.lent_bytes -= oldest.size;
@@ -124,8 +124,8 @@ mod tests {
 
     const FRAME: usize = 300 * 1024;
 
-    /// Receives a frame whose bytes are all this one, as a connection does.
-    fn receive(buffers: &mut Buffers, byte: u8, len: usize) -> Bytes {
+    /// Receives a frame filled with one byte, as a connection does.
+    fn receive(buffers: &mut RecvBuffers, byte: u8, len: usize) -> Bytes {
         buffers.make_room(None);
         while buffers.filling.len() < len {
             buffers.make_room(Some(len - buffers.filling.len()));
@@ -140,26 +140,26 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_used_again_when_its_frame_is_gone_and_not_before() {
-        let mut buffers = Buffers::default();
-        let mut places = std::collections::HashSet::new();
+    fn buffer_is_reused_only_after_its_frame_is_dropped() {
+        let mut buffers = RecvBuffers::default();
+        let mut addresses = std::collections::HashSet::new();
         let mut held = VecDeque::new();
         for round in 0..100_u8 {
             let frame = receive(&mut buffers, round, FRAME);
-            places.insert(frame.as_ptr() as usize);
+            addresses.insert(frame.as_ptr() as usize);
             held.push_back((round, frame));
             if held.len() > 3 {
                 let (byte, frame) = held.pop_front().unwrap();
                 assert!(frame.iter().all(|found| *found == byte), "frame {byte} was overwritten");
             }
         }
-        // Each of four frames in turn; the first grew to its size.
-        assert!(places.len() <= 6, "{} places for 100 frames", places.len());
+        // Four frames take turns; the first buffer grew to its size.
+        assert!(addresses.len() <= 6, "{} buffers for 100 frames", addresses.len());
     }
 
     #[test]
-    fn a_part_of_a_frame_holds_all_of_its_memory() {
-        let mut buffers = Buffers::default();
+    fn slice_of_a_frame_keeps_the_buffer() {
+        let mut buffers = RecvBuffers::default();
         let part = receive(&mut buffers, 1, FRAME).slice(FRAME - 1..);
         for byte in 2..50 {
             drop(receive(&mut buffers, byte, FRAME));
@@ -168,8 +168,8 @@ mod tests {
     }
 
     #[test]
-    fn what_came_of_the_next_frame_moves_with_it() {
-        let mut buffers = Buffers::default();
+    fn start_of_the_next_frame_moves_to_the_next_buffer() {
+        let mut buffers = RecvBuffers::default();
         for byte in 0..20 {
             buffers.make_room(Some(FRAME));
             while buffers.filling.capacity() - buffers.filling.len() < FRAME + 3 {
@@ -186,23 +186,23 @@ mod tests {
     }
 
     #[test]
-    fn a_length_that_a_peer_claims_gets_no_more_room_than_any_other() {
-        let mut buffers = Buffers::default();
+    fn claimed_length_does_not_raise_the_allocation() {
+        let mut buffers = RecvBuffers::default();
         buffers.make_room(Some(usize::MAX));
-        assert!(buffers.filling.capacity() <= 2 * UNSEEN, "{}", buffers.filling.capacity());
-        drop(receive(&mut buffers, 1, 4 * UNSEEN));
+        assert!(buffers.filling.capacity() <= 2 * MAX_UNTRUSTED_ROOM, "{}", buffers.filling.capacity());
+        drop(receive(&mut buffers, 1, 4 * MAX_UNTRUSTED_ROOM));
         buffers.make_room(Some(usize::MAX));
-        assert!(buffers.filling.capacity() <= 10 * UNSEEN, "{}", buffers.filling.capacity());
+        assert!(buffers.filling.capacity() <= 10 * MAX_UNTRUSTED_ROOM, "{}", buffers.filling.capacity());
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_given_back() {
-        let mut buffers = Buffers::default();
+    fn kept_memory_is_bounded_and_released() {
+        let mut buffers = RecvBuffers::default();
         assert!(!buffers.is_rich());
-        // All of them are held, then let go at once.
+        // All frames are held and then dropped together.
         let frames: Vec<_> = (0..100).map(|byte| receive(&mut buffers, byte, FRAME)).collect();
         drop(frames);
-        assert!(buffers.lent_bytes <= KEPT);
+        assert!(buffers.lent_bytes <= MAX_KEPT);
         assert_eq!(buffers.lent_bytes, buffers.lent.iter().map(|memory| memory.size).sum::<usize>());
         assert!(buffers.lent.len() > 10);
         assert!(buffers.is_rich());
@@ -216,9 +216,9 @@ mod tests {
 
     #[test]
     fn small_frames_share_memory() {
-        let mut buffers = Buffers::default();
+        let mut buffers = RecvBuffers::default();
         let frames: Vec<_> = (0..100).map(|byte| receive(&mut buffers, byte, 100)).collect();
-        assert_eq!(buffers.lent_bytes, 0, "nothing so small is kept");
+        assert_eq!(buffers.lent_bytes, 0, "small buffers are not kept");
         for (byte, frame) in frames.iter().enumerate() {
             assert!(frame.iter().all(|found| usize::from(*found) == byte));
         }

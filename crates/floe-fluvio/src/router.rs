@@ -1,4 +1,4 @@
-//! Which data server to ask about a partition, and the connections to it.
+//! Routing: the data server that leads a partition, and the connections to it.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -12,32 +12,32 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
-    append::{Outbox, Routes},
+    append::{BatchSender, Routes, SpuSender},
     cluster::Route,
     metadata::{Metadata, not_found},
     server::{Address, Connector, Server, Slot},
-    stream_pool::Streams,
+    stream_pool::StreamPool,
 };
 
 /// One data server.
 #[derive(Debug)]
 pub(super) struct Spu {
     pub(super) server: Arc<Server>,
-    /// For short questions, so that they never wait behind records.
+    /// Connection for short requests, which never wait behind records.
     pub(super) control: Slot,
-    /// For those who read.
-    pub(super) streams: Arc<Streams>,
-    appends: OnceLock<Arc<Outbox>>,
-    /// Apart from the others: the server holds such a request until the replicas have the records.
-    committed_appends: OnceLock<Arc<Outbox>>,
+    /// Connections that readers share.
+    pub(super) streams: Arc<StreamPool>,
+    appends: OnceLock<Arc<SpuSender>>,
+    /// Separate from `appends`: the server holds such a request until the replicas have the records.
+    committed_appends: OnceLock<Arc<SpuSender>>,
 }
 
-/// All data servers that were needed so far.
+/// The data servers that were used so far.
 #[derive(Debug)]
 pub(super) struct Router {
     pub(super) metadata: Arc<Metadata>,
     pub(super) connector: Arc<Connector>,
-    /// Leaders, as of a generation of the metadata. Before the data servers, so that those are dropped in their order.
+    /// Leaders as of one generation of the metadata. Declared before `spus`, so that data servers are dropped in order.
     leaders: Mutex<(u64, HashMap<TopicPartition, Arc<Spu>>)>,
     spus: Mutex<BTreeMap<i32, Arc<Spu>>>,
     closed: watch::Receiver<bool>,
@@ -53,7 +53,7 @@ impl Router {
         Arc::new(Self { metadata, connector, spus, leaders, closed })
     }
 
-    /// Address of the leader of a partition as far as it is known, or of the controller.
+    /// Returns the address of the leader of a partition if it is known, or of the controller.
     pub(super) fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
         let endpoint = match (at, self.metadata.controllers.as_slice()) {
             (Some(at), _) => match self.metadata.route(at) {
@@ -61,13 +61,13 @@ impl Router {
                 Route::NoPartition(_) | Route::Unknown => return None,
             },
             (None, [controller]) => controller.server.address.endpoint.to_string(),
-            // Any of them may answer.
+            // Any controller may answer.
             (None, _) => return None,
         };
         Some(endpoint.into())
     }
 
-    /// A data server by its id. One that has moved is another one.
+    /// Returns a data server by its id. A server with another address is a new one.
     fn spu(&self, id: i32, address: Address) -> Arc<Spu> {
         let mut spus = self.spus.lock();
         if let Some(spu) = spus.get(&id)
@@ -87,7 +87,7 @@ impl Router {
         spu
     }
 
-    /// The leader of a partition, as far as is known without asking.
+    /// Returns the leader of a partition if it is known without IO.
     fn known_leader(&self, at: &TopicPartition) -> Option<Arc<Spu>> {
         let generation = self.metadata.generation();
         let mut leaders = self.leaders.lock();
@@ -103,7 +103,7 @@ impl Router {
         Some(spu)
     }
 
-    /// The leader of a partition; asks the controller if it is not known.
+    /// Returns the leader of a partition; asks the controller if it is not known.
     ///
     /// # Errors
     /// As [`Metadata::leader`].
@@ -115,12 +115,12 @@ impl Router {
         Ok(self.spu(id, address))
     }
 
-    /// Asks the leader of a partition. Has the metadata looked at again if it does not lead.
+    /// Sends a request to the leader of a partition and waits for the reply.
     pub(super) async fn call<R: Request>(&self, at: &TopicPartition, request: &R) -> Result<R::Reply> {
         self.leader(at).await?.control.call(request).await
     }
 
-    /// Has the metadata looked at again if that is why something failed.
+    /// Passes on an outcome; marks the topic's metadata as stale if the server does not lead the partition.
     pub(super) fn learn<T>(&self, at: &TopicPartition, outcome: Result<T>) -> Result<T> {
         outcome.inspect_err(|error| {
             if error.kind() == ErrorKind::NotLeader {
@@ -129,7 +129,7 @@ impl Router {
         })
     }
 
-    /// What ended reading from a data server: that it does not lead the partition may mean that the topic is gone.
+    /// Maps the error that ended a read: a server that does not lead the partition may mean that the topic was deleted.
     pub(super) async fn explain(&self, at: &TopicPartition, error: Error) -> Error {
         if error.kind() == ErrorKind::NotLeader {
             if self.metadata.is_gone(&at.topic).await {
@@ -140,7 +140,7 @@ impl Router {
         error
     }
 
-    /// Every data server that was needed so far.
+    /// Returns the data servers that were used so far.
     pub(super) fn known_spus(&self) -> Vec<(i32, Arc<Spu>)> {
         self.spus.lock().iter().map(|(id, spu)| (*id, Arc::clone(spu))).collect()
     }
@@ -149,39 +149,39 @@ impl Router {
     pub(super) async fn close(&self) {
         for (_, spu) in self.known_spus() {
             spu.control.close().await;
-            for outbox in [&spu.appends, &spu.committed_appends].into_iter().filter_map(OnceLock::get) {
-                outbox.close().await;
+            for sender in [&spu.appends, &spu.committed_appends].into_iter().filter_map(OnceLock::get) {
+                sender.close().await;
             }
         }
     }
 }
 
-/// Appends find their way through this. A handle of its own, because tasks need it as long as the engine is open.
+/// [`Routes`] over the router, in a handle of its own because the senders' tasks hold it as long as the engine is open.
 #[derive(Debug)]
 pub(super) struct AppendRoutes(pub(super) Arc<Router>);
 
 impl Routes for AppendRoutes {
-    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<Outbox>> {
+    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<dyn BatchSender>> {
         let router = &self.0;
         let spu = router.known_leader(at)?;
         let committed = acks == Acks::Committed;
         let cell = if committed { &spu.committed_appends } else { &spu.appends };
-        let outbox = cell.get_or_init(|| {
-            let outbox = Arc::new(Outbox::new(Slot::new(Arc::clone(&spu.server)), committed));
+        let sender = cell.get_or_init(|| {
+            let sender = Arc::new(SpuSender::new(Slot::new(Arc::clone(&spu.server)), committed));
             let routes = Arc::new(Self(Arc::clone(router)));
-            let working = Arc::clone(&outbox).run(routes, Arc::clone(&router.metadata));
+            let working = Arc::clone(&sender).run(routes, Arc::clone(&router.metadata));
             let mut closed = router.closed.clone();
             tokio::spawn(async move {
                 tokio::select! {
                     biased;
-                    // An engine that was dropped counts as closed.
+                    // A dropped engine counts as closed.
                     _ = closed.wait_for(|closed| *closed) => {}
                     () = working => {}
                 }
             });
-            outbox
+            sender
         });
-        Some(Arc::clone(outbox))
+        Some(Arc::<SpuSender>::clone(sender))
     }
 
     fn ask(&self, at: TopicPartition) -> BoxFuture<'static, Result<()>> {

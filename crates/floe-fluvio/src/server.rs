@@ -1,4 +1,4 @@
-//! One server of the cluster: connections to it, and whether it is there.
+//! One server of the cluster: its connections, the handshake and the connection state.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,24 +23,24 @@ use crate::{
     tls::Tls,
 };
 
-/// Whether a server is connected.
+/// State of the connections to a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// Nobody needed a connection yet, or the engine was closed.
+    /// No connection was needed yet, or the engine was closed.
     Disconnected,
-    /// The first connection is being made.
+    /// The first connection is being opened.
     Connecting,
-    /// There is a connection.
+    /// At least one connection is open.
     Connected,
-    /// The connection broke, and another one is made when it is needed.
+    /// The connection broke; the next request opens another one.
     Reconnecting,
-    /// The server cannot be used, for a reason that does not pass: a certificate, a version.
+    /// The server cannot be used for a permanent reason, such as a certificate or a version.
     Failed,
 }
 
 impl ConnectionState {
-    /// The state in one word.
+    /// Returns the name of the state.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -58,15 +58,15 @@ impl ConnectionState {
 pub(super) struct Connector {
     pub(super) dial: Arc<dyn Dial>,
     pub(super) settings: Settings,
-    /// Present where connections are encrypted.
+    /// Present if connections are encrypted.
     pub(super) tls: Option<Tls>,
 }
 
-/// Where a server is.
+/// Address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Address {
     pub(super) endpoint: Endpoint,
-    /// Name of the server's object, which its certificate shows; `None` for the controller.
+    /// Name of the server's object, which is in its certificate; `None` for the controller.
     pub(super) name: Option<Arc<str>>,
 }
 
@@ -75,10 +75,10 @@ pub(super) struct Address {
 pub(super) struct Server {
     pub(super) address: Address,
     connector: Arc<Connector>,
-    /// When it may be tried again after a failure.
+    /// Back-off after a failure.
     down: NodeState,
     state: watch::Sender<ConnectionState>,
-    /// What it speaks, once it was asked.
+    /// API versions of the server, once it was connected.
     versions: Mutex<Option<Arc<ServerVersions>>>,
 }
 
@@ -105,27 +105,27 @@ impl Server {
         &self.connector.settings
     }
 
-    /// What the server speaks, if it was connected once.
+    /// Returns the API versions of the server if it was connected once.
     pub(super) fn versions(&self) -> Option<Arc<ServerVersions>> {
         self.versions.lock().clone()
     }
 
-    /// Opens a connection and asks what the server speaks.
+    /// Opens a connection and does the handshake.
     ///
     /// # Errors
-    /// At once the last failure, while the server is left alone after it. [`ErrorKind::ConnectionTimeout`],
+    /// During back-off the latest failure, at once. [`ErrorKind::ConnectionTimeout`],
     /// [`ErrorKind::ConnectionRefused`], [`ErrorKind::NetworkError`], [`ErrorKind::TlsFailed`]. All without effect.
     pub(super) async fn connect(&self) -> Result<Link> {
         if let Some(wait) = self.down.down_for() {
             let last = self.down.last_error();
             let error =
-                last.unwrap_or_else(|| Error::new(ErrorKind::NetworkError, "the server was not there"));
+                last.unwrap_or_else(|| Error::new(ErrorKind::NetworkError, "the server was unreachable"));
             return Err(error.with_retry_after(wait));
         }
         self.state.send_if_modified(|state| {
             let next = match *state {
                 ConnectionState::Disconnected => ConnectionState::Connecting,
-                // Another connection to the same server is no news.
+                // A further connection to the same server changes nothing.
                 ConnectionState::Connected => return false,
                 _ => ConnectionState::Reconnecting,
             };
@@ -141,7 +141,7 @@ impl Server {
                 self.down.worked();
                 *self.versions.lock() = Some(Arc::clone(&link.versions));
                 self.state.send_replace(ConnectionState::Connected);
-                self.notice_end(&link.mux);
+                self.watch_end(&link.mux);
                 Ok(link)
             }
             Err(error) => {
@@ -152,8 +152,8 @@ impl Server {
         }
     }
 
-    /// Opens a connection for one purpose only, without asking what the server speaks.
-    pub(super) async fn open_plain(&self, frame_limit: usize) -> Result<Mux> {
+    /// Opens a connection for a single use, without the handshake.
+    pub(super) async fn open_without_handshake(&self, frame_limit: usize) -> Result<Mux> {
         let deadline = Instant::now() + self.settings().connect_timeout;
         let settings = MuxSettings { frame_limit, ..self.settings().mux() };
         let opened = self.open(deadline, settings).await;
@@ -190,15 +190,17 @@ impl Server {
         let reply = asked.map_err(|error| match error.kind() {
             ErrorKind::RequestTimeout => Error::new(
                 ErrorKind::ConnectionTimeout,
-                "the server accepts connections and does not answer; a server for TLS does that to plain clients \
-                 and the reverse",
+                "the server accepts connections and does not answer; is TLS enabled on one side only?",
             )
             .with_source(error),
-            // Certificates do not get better, and the message says what to do.
+            // A certificate error is permanent, and its message names the remedy.
             ErrorKind::TlsFailed => error,
             _ => Error::new(
                 error.kind(),
-                format!("no handshake ({}); is it a Fluvio server, with or without TLS as asked for?", error.message()),
+                format!(
+                    "the handshake failed ({}); is it a Fluvio server, and is TLS set as on the server?",
+                    error.message()
+                ),
             )
             .with_retriable(true)
             .with_source(error),
@@ -212,20 +214,20 @@ impl Server {
 
     fn failed(&self, error: &Error) {
         self.down.failed(error);
-        let passes = error.is_retriable();
+        let retriable = error.is_retriable();
         self.state.send_if_modified(|state| {
             let next = match *state {
-                // Another connection may still be there; its own end tells.
-                ConnectionState::Connected if passes => return false,
-                _ if passes => ConnectionState::Reconnecting,
+                // Another connection may be open; its own end changes the state.
+                ConnectionState::Connected if retriable => return false,
+                _ if retriable => ConnectionState::Reconnecting,
                 _ => ConnectionState::Failed,
             };
             std::mem::replace(state, next) != next
         });
     }
 
-    /// Tells those who watch the state when the connection ends.
-    fn notice_end(&self, mux: &Mux) {
+    /// Updates the state when the connection ends.
+    fn watch_end(&self, mux: &Mux) {
         let (closed, state) = (mux.closed(), self.state.clone());
         tokio::spawn(async move {
             let cause = closed.await;
@@ -234,17 +236,17 @@ impl Server {
                 _ => ConnectionState::Reconnecting,
             };
             state.send_if_modified(|state| {
-                let was_there = *state == ConnectionState::Connected;
-                if was_there {
+                let connected = *state == ConnectionState::Connected;
+                if connected {
                     *state = next;
                 }
-                was_there
+                connected
             });
         });
     }
 }
 
-/// A connection to a server for one kind of work, made when it is needed and made again when it broke.
+/// A connection to a server for one kind of request, opened on demand and reopened after it broke.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) server: Arc<Server>,
@@ -256,7 +258,7 @@ impl Slot {
         Self { server, link: tokio::sync::Mutex::default() }
     }
 
-    /// The connection. Those who ask while it is made wait for the same one.
+    /// Returns the connection. Concurrent callers wait for the same one.
     pub(super) async fn link(&self) -> Result<Arc<Link>> {
         let mut slot = self.link.lock().await;
         if let Some(link) = &*slot {
@@ -292,18 +294,18 @@ impl Link {
         replied.map_err(|error| error.with_endpoint(Arc::clone(&self.endpoint)))
     }
 
-    /// The version in which to send a request.
+    /// Chooses the version in which to send a request.
     pub(super) fn choose<R: Request>(&self) -> Result<i16> {
         choose::<R>(&self.versions)
     }
 }
 
-/// The version in which to send a request to a server.
+/// Chooses the version in which to send a request to a server.
 pub(super) fn choose<R: Request>(versions: &ServerVersions) -> Result<i16> {
-    versions.choose::<R>().map_err(|problem| too_different(&problem))
+    versions.choose::<R>().map_err(|problem| unsupported_version(&problem))
 }
 
-/// The server is too old or too new.
-pub(super) fn too_different(problem: &UnsupportedApi) -> Error {
+/// Returns the error of a server that is too old or too new.
+pub(super) fn unsupported_version(problem: &UnsupportedApi) -> Error {
     Error::new(ErrorKind::Unsupported, problem.to_string())
 }

@@ -1,4 +1,4 @@
-//! SmartModules as requests carry them.
+//! Conversion of SmartModules to the form that requests carry.
 
 use floe_core::{Error, Lookback, Result, SmartModule, SmartModuleKind};
 use floe_wire::fluvio::{
@@ -6,7 +6,7 @@ use floe_wire::fluvio::{
     SmartModuleParameters, SmartModuleSource,
 };
 
-/// The modules of a request, in order.
+/// Converts the modules of a request, in order.
 pub(super) fn invocations(modules: &[SmartModule]) -> Result<Vec<SmartModuleInvocation>> {
     modules.iter().map(invocation).collect()
 }

@@ -1,4 +1,4 @@
-//! Tells what changes among the topics of the cluster.
+//! Watches for changes to the topics of the cluster.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 
 use super::metadata::Metadata;
 
-struct Watch {
+struct TopicWatch {
     metadata: Arc<Metadata>,
     changes: watch::Receiver<u64>,
     known: BTreeMap<Topic, TopicInfo>,
@@ -26,20 +26,20 @@ struct Watch {
     ended: bool,
 }
 
-/// The topics now, then every change.
+/// Returns the present topics, then every change.
 pub(super) fn watch(
     metadata: Arc<Metadata>,
     closed: watch::Receiver<bool>,
 ) -> BoxStream<'static, Result<TopicEvent>> {
     let mut changes = metadata.watch_topics();
-    // The first look shows everything.
+    // The first comparison reports all topics.
     changes.mark_changed();
     let (known, waiting) = (BTreeMap::new(), VecDeque::new());
-    let watch = Watch { metadata, changes, known, waiting, closed, ended: false };
+    let watch = TopicWatch { metadata, changes, known, waiting, closed, ended: false };
     stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) }).boxed()
 }
 
-impl Watch {
+impl TopicWatch {
     async fn next(&mut self) -> Option<Result<TopicEvent>> {
         loop {
             if self.ended {
@@ -65,8 +65,8 @@ impl Watch {
         }
     }
 
-    /// Changes that undo each other between two looks are not seen, except that a topic made anew with other settings
-    /// is.
+    /// Queues the differences since the last call. Changes that cancel each other out in between are not reported; a topic
+    /// that was recreated with other settings is.
     fn compare(&mut self) {
         let now = self.metadata.cluster().topic_infos();
         for name in self.known.keys().filter(|name| !now.contains_key(*name)) {

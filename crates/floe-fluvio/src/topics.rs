@@ -18,24 +18,24 @@ use super::{
     router::Router,
 };
 
-/// How long the controller may take to create a topic; it gives up by itself after 90 s.
+/// Deadline for the creation of a topic; the controller gives up after 90 s.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(100);
 
-/// How long to rely on the controller alone. It refuses within milliseconds and is done within half a second.
+/// How long to rely on the controller alone. It refuses within milliseconds and usually completes within half a second.
 const CREATE_PATIENCE: Duration = Duration::from_millis(750);
 
-/// How often data servers are asked for a new partition then.
+/// Pause between requests to data servers for a new partition after that.
 const CREATE_POLL: Duration = Duration::from_millis(250);
 
-/// `Ok` if the controller did it.
-pub(super) fn done(status: &Status) -> Result<()> {
+/// Converts a status of the controller to a result.
+pub(super) fn check_status(status: &Status) -> Result<()> {
     if status.error_code.is_success() {
         return Ok(());
     }
     Err(errors::explained(&status.error_code, status.error_message.as_deref()))
 }
 
-/// What the controller is asked for.
+/// Converts the settings of a topic to those of the protocol.
 fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
     let too_much =
         |what: &str| Error::new(ErrorKind::InvalidCommand, format!("{what} is more than Fluvio can store"));
@@ -75,15 +75,15 @@ pub(super) async fn create(router: &Arc<Router>, spec: TopicSpec) -> Result<()> 
     create_wire(router, &spec.name, wire).await
 }
 
-/// As [`create`], with everything that Fluvio knows.
+/// Creates a topic as [`create`], with all settings of the protocol.
 ///
-/// Controllers of platform 0.18 sometimes miss that a new partition is up, and answer only after their next look around,
-/// up to a minute later. So when the answer takes long, the data servers are asked: once they lead every partition, the
-/// topic is there.
+/// Controllers of platform 0.18 sometimes miss that a new partition is online, and answer only after their next scan, up to
+/// a minute later. When the answer takes long, this asks the data servers: once they lead every partition, the topic is
+/// usable.
 pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSpec) -> Result<()> {
     let metadata = &router.metadata;
     let count = partitions(&spec);
-    // Lest the one that is there be taken for the new one, should the answer be late.
+    // Otherwise an existing topic could be mistaken for the new one when the answer is late.
     if metadata.ask_topic(name).await?.is_some() {
         return Err(Error::new(
             ErrorKind::TopicAlreadyExists,
@@ -91,21 +91,21 @@ pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSp
         ));
     }
     let request = CreateRequest { name: name.to_string(), dry_run: false, timeout_ms: None, spec };
-    // On a connection of its own: the controller does nothing else on it until all partitions are up.
+    // A separate connection, because the controller serves no other request on it until all partitions are online.
     let link = metadata.new_controller_link().await?;
     tokio::select! {
         biased;
-        status = link.call(&request, CREATE_TIMEOUT) => done(&status?)?,
+        status = link.call(&request, CREATE_TIMEOUT) => check_status(&status?)?,
         () = created(router, name, count) => {}
     }
     if metadata.is_watching() {
-        // Whoever created a topic expects to find it. If it takes too long, appends ask for it themselves.
+        // The caller expects to find the topic. On timeout, appends ask the controller themselves.
         metadata.wait_for(|cluster| cluster.is_ready(name, count)).await;
     }
     Ok(())
 }
 
-/// Adds the partitions that are missing, and waits until they can be used.
+/// Raises the number of partitions, and waits until the new ones can be used.
 pub(super) async fn add_partitions(router: &Arc<Router>, name: &Topic, total: u32) -> Result<()> {
     let metadata = &router.metadata;
     let topic = metadata.ask_topic(name).await?.ok_or_else(|| not_found(name))?;
@@ -117,7 +117,7 @@ pub(super) async fn add_partitions(router: &Arc<Router>, name: &Topic, total: u3
     if count > 0 {
         let request =
             UpdateTopicRequest { key: name.to_string(), action: TopicUpdate::AddPartition { count } };
-        done(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)?;
+        check_status(&metadata.controller().await?.call(&request, metadata.request_timeout()).await?)?;
     }
     // The controller answers before the partitions can be used.
     if tokio::time::timeout(CREATE_TIMEOUT, served(router, name, present..total)).await.is_err() {
@@ -130,46 +130,46 @@ pub(super) async fn add_partitions(router: &Arc<Router>, name: &Topic, total: u3
     Ok(())
 }
 
-/// Ends when data servers lead all partitions of a topic that is being created. Does not look before the controller had
-/// time enough to refuse, for example because there is another topic of this name.
+/// Completes when data servers lead all partitions of a topic that is being created. Waits first, so that the controller
+/// has time to refuse the request.
 async fn created(router: &Arc<Router>, name: &Topic, count: u32) {
     tokio::time::sleep(CREATE_PATIENCE).await;
     served(router, name, 0..count).await;
-    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is there");
+    tracing::debug!(topic = %name, "the controller has not answered, but the new topic is usable");
 }
 
-/// Ends when data servers lead these partitions.
+/// Completes when data servers lead these partitions.
 async fn served(router: &Arc<Router>, name: &Topic, numbers: Range<u32>) {
     for number in numbers {
         let at = name.partition(number);
         while let Err(error) = super::watermarks(router, &at).await {
-            tracing::debug!(%at, %error, "a new partition is not there yet");
+            tracing::debug!(%at, %error, "a new partition is not usable yet");
             tokio::time::sleep(CREATE_POLL).await;
         }
     }
 }
 
-/// Deletes a topic and waits until it is out of sight.
+/// Deletes a topic and waits until it is no longer listed.
 pub(super) async fn delete(metadata: &Metadata, name: &Topic) -> Result<()> {
     delete_forced(metadata, name, false).await
 }
 
-/// As [`delete`]; with `force` also what belongs to the system.
+/// Deletes a topic as [`delete`]; with `force` also a system topic.
 pub(super) async fn delete_forced(metadata: &Metadata, name: &Topic, force: bool) -> Result<()> {
     let request = DeleteRequest::<WireSpec> { key: name.to_string(), force };
     let link = metadata.controller().await?;
     let timeout = metadata.request_timeout();
-    done(&link.call(&request, timeout).await?)?;
-    metadata.gone(name).await;
+    check_status(&link.call(&request, timeout).await?)?;
+    metadata.wait_deleted(name).await;
     Ok(())
 }
 
-/// One topic.
+/// Describes one topic.
 pub(super) async fn describe(metadata: &Metadata, name: &Topic) -> Result<TopicInfo> {
     match metadata.ask_topic(name).await {
         Ok(Some(topic)) => Ok(topic_info(&topic.name, &topic.spec)),
         Ok(None) => Err(not_found(name)),
-        // Without the controller, what is known has to do.
+        // The controller is unreachable: use the known metadata.
         Err(error) if error.is_retriable() => {
             let cluster = metadata.cluster();
             let known = cluster.topics.get(name.as_str());
@@ -179,7 +179,7 @@ pub(super) async fn describe(metadata: &Metadata, name: &Topic) -> Result<TopicI
     }
 }
 
-/// All topics but the system's, by name.
+/// Lists all topics except system topics, ordered by name.
 pub(super) async fn list(metadata: &Metadata) -> Result<Vec<TopicInfo>> {
     match metadata.list(ListRequest::<WireSpec>::default()).await {
         Ok(topics) => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use floe::{
     Client, Effect, ErrorKind, Producer, Record,
-    producer::{Delivery, Placed},
+    producer::{Delivery, RecordMetadata},
 };
 use tokio::time::{Instant, timeout};
 
@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    fn of(reported: floe::Result<Placed>) -> Self {
+    fn of(reported: floe::Result<RecordMetadata>) -> Self {
         match reported {
             Ok(placed) => Self::Acknowledged(placed.offset),
             Err(error) if error.effect() == Effect::None => Self::Refused(error.kind()),

@@ -89,22 +89,18 @@ pub const ARROWS: &[Arrows] = &[
     Arrows { from: "floe-wire", to: &[], tests: &[] },
     Arrows { from: "floe-log", to: &["floe-wire"], tests: &[] },
     Arrows { from: "floe-core", to: &["floe-wire"], tests: &["floe-testkit"] },
-    Arrows { from: "floe-net", to: &["floe-core"], tests: &["floe-testkit"] },
-    Arrows { from: "floe-fluvio", to: &["floe-core", "floe-net", "floe-wire"], tests: &["floe-testkit"] },
-    Arrows { from: "floe-walrus", to: &["floe-core", "floe-net", "floe-wire"], tests: &["floe-testkit"] },
+    Arrows { from: "floe-fluvio", to: &["floe-core", "floe-wire"], tests: &["floe-testkit"] },
+    // The journal of Walrus is an embedded log, behind a feature.
+    Arrows {
+        from: "floe-walrus",
+        to: &["floe-core", "floe-embedded", "floe-wire"],
+        tests: &["floe-testkit"],
+    },
     Arrows { from: "floe-embedded", to: &["floe-core", "floe-log", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
         from: "floe",
-        // Until the engines have their own crates, `floe` uses the log itself.
-        to: &[
-            "floe-core",
-            "floe-embedded",
-            "floe-fluvio",
-            "floe-log",
-            "floe-net",
-            "floe-walrus",
-            "floe-wire",
-        ],
+        // The spool of the outbox is a log of its own.
+        to: &["floe-core", "floe-embedded", "floe-fluvio", "floe-log", "floe-walrus", "floe-wire"],
         tests: &["floe-testkit"],
     },
     Arrows {
@@ -113,7 +109,7 @@ pub const ARROWS: &[Arrows] = &[
         tests: &["floe-conformance", "floe-log", "floe-testkit"],
     },
     Arrows { from: "floe-cli", to: &["floe", "floe-server"], tests: &["floe-testkit"] },
-    Arrows { from: "floe-testkit", to: &["floe-core", "floe-net", "floe-wire"], tests: &[] },
+    Arrows { from: "floe-testkit", to: &["floe-core", "floe-wire"], tests: &[] },
     Arrows { from: "floe-conformance", to: &["floe", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
         from: "floe-sim",

@@ -1,29 +1,25 @@
-//! Appending: the entries of one topic go one after the other through the topic's lane.
+//! Appends: the entries of one topic go in order through the topic's appender.
 //!
 //! ```text
-//!  append ──► lane of the topic (a task) ──► leased connection ──► node
-//!    │  encoded entries, in order                  │
-//!    └──────────────◄──── answer ◄─────────────────┘
+//!  append ──► TopicAppender (a task) ──► leased connection ──► node
+//!    │  encoded entries, in order                │
+//!    └──────────────◄── outcome ◄────────────────┘
 //! ```
 //!
-//! A server goes on with the next request of a connection after it refused one. So entries sent behind one that is
-//! refused may be stored before it is sent again: with more than one entry on its way, a refusal (not a broken
-//! connection) can change the order. Packed batches are therefore sent one at a time unless the URL asks for more, and
-//! where the server knows `BATCH_PUT`, which is all or nothing, several go together without that risk.
+//! A server continues with the next request of a connection after it refused one. With several entries in flight, a
+//! refusal (not a broken connection) can therefore change the order: later entries may be stored before the refused one
+//! is resent. The appender sends packed batches one at a time unless the URL asks for more. Where the server knows
+//! `BATCH_PUT`, which is all or nothing, it sends several together without that risk.
+//!
+//! After a failure the appender refuses the queued appends of the same [epoch](AppendEpoch); their producer resends them
+//! in order.
 
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use floe_core::{
     Effect, Error, ErrorKind, Result,
-    engine::{Acks, AppendRequest},
+    engine::{Acks, AppendEpoch, AppendRequest},
 };
 use floe_wire::{
     batch::EncodedBatch,
@@ -48,28 +44,26 @@ use super::{
 };
 use crate::pipelined::Answer;
 
-/// Appends of one topic that may wait in its lane.
-pub(super) const LANE_DEPTH: usize = 8;
+/// Appends of one topic that may wait in its queue.
+pub(super) const QUEUE_DEPTH: usize = 8;
 
-/// How long the rest of a batch is tried, after some of its entries were stored.
+/// How long to retry the rest of a batch after some of its entries were stored.
 const FINISH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Pause before entries are sent again.
+/// Pause before entries are resent.
 const RESEND_PAUSE: Duration = Duration::from_millis(100);
 
-/// Where the records of a plain batch are in their frames: after the length, `PUT`, the topic and a space.
-const LENGTH_AND_PUT: usize = 4 + 5;
+/// Offset of the payload in a `PUT` frame, without the topic: length, `PUT` and two spaces.
+const PUT_OVERHEAD: usize = 4 + 5;
 
-/// The lane of one topic.
+/// The append queue of one topic, and the task that sends from it.
 #[derive(Debug)]
-pub(super) struct Lane {
-    jobs: mpsc::Sender<Job>,
-    /// How many failures their callers have seen.
-    seen: Arc<AtomicU64>,
+pub(super) struct TopicAppender {
+    queue: mpsc::Sender<QueuedAppend>,
     task: AbortHandle,
 }
 
-impl Drop for Lane {
+impl Drop for TopicAppender {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -77,33 +71,36 @@ impl Drop for Lane {
 
 /// One append.
 #[derive(Debug)]
-struct Job {
+struct QueuedAppend {
     /// A `PUT` for each entry.
     frames: Vec<Bytes>,
-    /// Send once, whatever happens.
+    /// Whether to send once, whatever happens.
     once: bool,
-    /// Failures that callers had seen when this was started.
-    seen_before: u64,
-    answer: oneshot::Sender<Outcome>,
+    epoch: AppendEpoch,
+    done: oneshot::Sender<Result<()>>,
 }
 
-type Outcome = std::result::Result<(), Failure>;
+impl QueuedAppend {
+    fn succeed(self) {
+        // The caller may have dropped its future.
+        let _ = self.done.send(Ok(()));
+    }
 
-/// An error on its way to the caller. What was started before it arrived is refused: the caller will send all of it
-/// again, in order.
-#[derive(Debug)]
-struct Failure {
-    error: Error,
-    _notice: Notice,
-}
+    fn fail(self, error: Error) {
+        self.epoch.fail(&error);
+        // The caller may have dropped its future.
+        let _ = self.done.send(Err(error));
+    }
 
-/// Counts a failure as seen when it is dropped.
-#[derive(Debug)]
-struct Notice(Arc<AtomicU64>);
-
-impl Drop for Notice {
-    fn drop(&mut self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
+    /// Passes the append on unless its epoch has ended; it has its outcome then.
+    fn admit(self) -> Option<Self> {
+        match self.epoch.check() {
+            Ok(()) => Some(self),
+            Err(refused) => {
+                self.fail(refused);
+                None
+            }
+        }
     }
 }
 
@@ -130,116 +127,110 @@ fn frames(topic: &str, batch: &EncodedBatch, framing: Framing) -> Result<Vec<Byt
     }
 }
 
-impl Lane {
+impl TopicAppender {
     pub(super) fn start(cluster: Arc<Cluster>, options: Arc<Options>, topic: Arc<str>) -> Arc<Self> {
-        let (jobs, receiver) = mpsc::channel(LANE_DEPTH);
-        let seen = Arc::default();
-        let worker = Worker { cluster, options, topic, seen: Arc::clone(&seen), failed: 0 };
-        let task = tokio::spawn(worker.run(receiver)).abort_handle();
-        Arc::new(Self { jobs, seen, task })
+        let (queue, receiver) = mpsc::channel(QUEUE_DEPTH);
+        let task = AppendTask { cluster, options, topic, receiver, not_sent: VecDeque::new() };
+        let task = tokio::spawn(task.run()).abort_handle();
+        Arc::new(Self { queue, task })
     }
 
     pub(super) async fn append(&self, request: &AppendRequest, framing: Framing) -> Result<()> {
+        request.epoch.check()?;
         let frames = frames(request.target.topic.as_str(), &request.batch, framing)?;
-        let (answer, outcome) = oneshot::channel();
-        let seen_before = self.seen.load(Ordering::Acquire);
-        let job = Job { frames, once: request.acks == Acks::None, seen_before, answer };
+        let (done, outcome) = oneshot::channel();
+        let once = request.acks == Acks::None;
+        let append = QueuedAppend { frames, once, epoch: request.epoch.clone(), done };
         // Without waiting where there is room, so that the order is that of the first polls.
-        match self.jobs.try_send(job) {
+        match self.queue.try_send(append) {
             Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(job)) => {
-                if self.jobs.send(job).await.is_err() {
+            Err(mpsc::error::TrySendError::Full(append)) => {
+                if self.queue.send(append).await.is_err() {
                     return Err(Error::closed("client"));
                 }
             }
             Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::closed("client")),
         }
-        match outcome.await {
-            Ok(outcome) => outcome.map_err(|failure| failure.error),
-            Err(_) => Err(Error::closed("client").with_effect(Effect::Unknown)),
-        }
+        outcome.await.unwrap_or_else(|_| Err(Error::closed("client").with_effect(Effect::Unknown)))
     }
 }
 
-struct Worker {
+struct AppendTask {
     cluster: Arc<Cluster>,
     options: Arc<Options>,
     topic: Arc<str>,
-    seen: Arc<AtomicU64>,
-    /// How many appends failed.
-    failed: u64,
+    receiver: mpsc::Receiver<QueuedAppend>,
+    /// Taken from the queue and not sent, because an append of another epoch failed before; in order.
+    not_sent: VecDeque<QueuedAppend>,
 }
 
-/// What became of one entry.
+/// The outcome of one entry.
 #[derive(Debug, Clone)]
-enum Entry {
+enum EntryOutcome {
     Stored,
     Failed(Error),
     NotSent,
 }
 
-impl Worker {
-    async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.recv().await {
-            if first.seen_before != self.failed {
-                self.fail(first, stopped_by_another(Effect::None));
-                continue;
-            }
+impl AppendTask {
+    async fn run(mut self) {
+        loop {
+            let next = match self.not_sent.pop_front() {
+                Some(append) => append,
+                None => match self.receiver.recv().await {
+                    Some(append) => append,
+                    None => return,
+                },
+            };
+            let Some(append) = next.admit() else { continue };
             match self.options.framing {
-                Framing::Plain => self.append_plain(first).await,
-                Framing::Packed => self.append_packed(first, &mut jobs).await,
+                Framing::Plain => self.append_plain(append).await,
+                Framing::Packed => self.append_packed(append).await,
             }
         }
-    }
-
-    fn fail(&mut self, job: Job, error: Error) {
-        self.failed += 1;
-        let failure = Failure { error, _notice: Notice(Arc::clone(&self.seen)) };
-        // The caller may have gone away; the failure then counts as seen.
-        let _ = job.answer.send(Err(failure));
     }
 
     /// Sends one batch, or several that wait, each in an entry of its own.
-    async fn append_packed(&mut self, first: Job, jobs: &mut mpsc::Receiver<Job>) {
+    async fn append_packed(&mut self, first: QueuedAppend) {
         let lease = match self.cluster.lease_for_write(&self.topic).await {
             Ok(lease) => lease,
-            Err(error) => return self.fail(first, error),
+            Err(error) => return first.fail(error),
         };
         let atomic = lease.link().is_some_and(|link| link.knows_batches);
-        let most = if atomic { LANE_DEPTH } else { self.options.window };
+        let most = if atomic { QUEUE_DEPTH } else { self.options.window };
         let mut group = vec![first];
         while group.len() < most
-            && let Ok(job) = jobs.try_recv()
+            && let Some(next) = self.not_sent.pop_front().or_else(|| self.receiver.try_recv().ok())
         {
-            // Started in the light of the same failures as the first, which may be sent.
-            group.push(job);
+            group.extend(next.admit());
         }
-        let frames: Vec<Bytes> = group.iter().flat_map(|job| job.frames.iter().cloned()).collect();
-        let entries = self.send(&lease, &frames, atomic && frames.len() > 1).await;
+        let frames: Vec<Bytes> = group.iter().flat_map(|append| append.frames.iter().cloned()).collect();
+        let outcomes = self.send(&lease, &frames, atomic && frames.len() > 1).await;
         let mut failed = false;
-        for (job, entry) in group.into_iter().zip(entries) {
-            match entry {
-                Entry::Stored if !failed => {
-                    let _ = job.answer.send(Ok(()));
-                }
-                // Stored, but behind one that was not: sent again behind it, and the reader drops this one or that.
-                Entry::Stored => self.fail(job, stopped_by_another(Effect::Unknown)),
-                Entry::Failed(error) => {
+        let mut not_sent = Vec::new();
+        for (append, outcome) in group.into_iter().zip(outcomes) {
+            match (outcome, append.epoch.check()) {
+                // Stored behind one of its epoch that failed: the producer resends both in order, and readers drop the
+                // duplicate.
+                (EntryOutcome::Stored, Err(refused)) => append.fail(refused.with_effect(Effect::Unknown)),
+                (EntryOutcome::Stored, Ok(())) => append.succeed(),
+                (EntryOutcome::Failed(error), _) => {
                     failed = true;
-                    self.fail(job, error);
+                    append.fail(error);
                 }
-                Entry::NotSent => {
-                    failed = true;
-                    self.fail(job, stopped_by_another(Effect::None));
-                }
+                (EntryOutcome::NotSent, Err(refused)) => append.fail(refused),
+                // Each round removes the append that failed, so this ends.
+                (EntryOutcome::NotSent, Ok(())) if failed => not_sent.push(append),
+                (EntryOutcome::NotSent, Ok(())) => append.fail(no_connection()),
             }
         }
+        not_sent.into_iter().rev().for_each(|append| self.not_sent.push_front(append));
     }
 
-    /// Sends the records of one batch, each as an entry. Once some are stored the batch cannot fail as a whole any more,
-    /// so the rest is sent again here, and what is stored is not.
-    async fn append_plain(&mut self, job: Job) {
-        let mut left = job.frames.clone();
+    /// Sends the records of one batch, each as an entry. Once some are stored, the batch can no longer fail as a whole, so
+    /// this retries the rest.
+    async fn append_plain(&self, append: QueuedAppend) {
+        let mut left = append.frames.clone();
         let mut give_up_at = None;
         loop {
             let outcome = match self.cluster.lease_for_write(&self.topic).await {
@@ -247,60 +238,59 @@ impl Worker {
                     let atomic = lease.link().is_some_and(|link| link.knows_batches);
                     self.send(&lease, &left, atomic).await
                 }
-                Err(error) => vec![Entry::Failed(error)],
+                Err(error) => vec![EntryOutcome::Failed(error)],
             };
             let mut outcome = outcome.into_iter();
             let mut first_error = None;
             let mut uncertain = false;
             left.retain(|_| match outcome.next() {
-                Some(Entry::Stored) => false,
-                Some(Entry::Failed(error)) => {
+                Some(EntryOutcome::Stored) => false,
+                Some(EntryOutcome::Failed(error)) => {
                     uncertain |= error.effect() == Effect::Unknown;
                     first_error.get_or_insert(error);
                     true
                 }
-                Some(Entry::NotSent) | None => true,
+                Some(EntryOutcome::NotSent) | None => true,
             });
             let Some(error) = first_error else {
-                let _ = job.answer.send(Ok(()));
-                return;
+                return append.succeed();
             };
-            let stored = job.frames.len() - left.len();
+            let stored = append.frames.len() - left.len();
             if stored == 0 {
                 let effect = if uncertain { Effect::Unknown } else { error.effect() };
-                return self.fail(job, error.with_effect(effect));
+                return append.fail(error.with_effect(effect));
             }
             let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + FINISH_WITHIN);
-            if job.once || !error.is_retriable() || Instant::now() + RESEND_PAUSE >= give_up_at {
+            if append.once || !error.is_retriable() || Instant::now() + RESEND_PAUSE >= give_up_at {
                 let message = format!(
                     "{stored} of {} records are stored, the others are not: {}",
-                    job.frames.len(),
+                    append.frames.len(),
                     error.message()
                 );
                 let partly =
                     Error::new(error.kind(), message).with_retriable(false).with_effect(Effect::Unknown);
-                return self.fail(job, partly.with_source(error));
+                return append.fail(partly.with_source(error));
             }
             tokio::time::sleep(error.retry_after().unwrap_or_default().max(RESEND_PAUSE)).await;
         }
     }
 
-    /// Sends entries and collects what became of each. Stops sending when one fails.
-    async fn send(&self, lease: &NodeLease, frames: &[Bytes], as_batches: bool) -> Vec<Entry> {
-        let entries = if as_batches {
+    /// Sends entries and collects their outcomes. Stops sending when one fails.
+    async fn send(&self, lease: &NodeLease, frames: &[Bytes], as_batches: bool) -> Vec<EntryOutcome> {
+        let outcomes = if as_batches {
             self.send_batches(lease, frames).await
         } else {
             self.send_singles(lease, frames).await
         };
-        if entries.iter().any(|entry| matches!(entry, Entry::Failed(_))) {
+        if outcomes.iter().any(|outcome| matches!(outcome, EntryOutcome::Failed(_))) {
             self.cluster.forget_leader(&self.topic);
         }
-        entries
+        outcomes
     }
 
-    /// `PUT`s, pipelined as far as the window allows.
-    async fn send_singles(&self, lease: &NodeLease, frames: &[Bytes]) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(frames.len());
+    /// Sends `PUT`s, pipelined as far as the window allows.
+    async fn send_singles(&self, lease: &NodeLease, frames: &[Bytes]) -> Vec<EntryOutcome> {
+        let mut outcomes = Vec::with_capacity(frames.len());
         let mut answers: VecDeque<Answer> = VecDeque::new();
         let mut failed = false;
         for frame in frames {
@@ -314,9 +304,9 @@ impl Worker {
                     None => break,
                 };
                 answers.pop_front();
-                let entry = self.judge(lease, reply);
-                failed |= matches!(entry, Entry::Failed(_));
-                entries.push(entry);
+                let outcome = self.judge(lease, reply);
+                failed |= matches!(outcome, EntryOutcome::Failed(_));
+                outcomes.push(outcome);
             }
             if failed {
                 break;
@@ -325,10 +315,10 @@ impl Worker {
             match link.send(frame.clone(), Instant::now() + self.options.timeout).await {
                 Ok(answer) => answers.push_back(answer),
                 Err(error) => {
-                    // The first unanswered one says why; this one was not sent.
+                    // The first unanswered entry reports the cause; this one was not sent.
                     if answers.is_empty() {
                         blame(lease, &error);
-                        entries.push(Entry::Failed(error));
+                        outcomes.push(EntryOutcome::Failed(error));
                     }
                     break;
                 }
@@ -336,32 +326,32 @@ impl Worker {
         }
         for answer in answers {
             let reply = answer.await;
-            entries.push(self.judge(lease, reply));
+            outcomes.push(self.judge(lease, reply));
         }
-        entries.resize(frames.len(), Entry::NotSent);
-        entries
+        outcomes.resize(frames.len(), EntryOutcome::NotSent);
+        outcomes
     }
 
-    fn judge(&self, lease: &NodeLease, reply: Result<Bytes>) -> Entry {
+    fn judge(&self, lease: &NodeLease, reply: Result<Bytes>) -> EntryOutcome {
         match reply {
             Ok(reply) => match parse_done(&reply) {
                 Ok(()) => {
                     lease.state().worked();
-                    Entry::Stored
+                    EntryOutcome::Stored
                 }
-                Err(error) => Entry::Failed(self.cluster.refuse(&self.topic, lease, error)),
+                Err(error) => EntryOutcome::Failed(self.cluster.refuse(&self.topic, lease, error)),
             },
             Err(error) => {
                 blame(lease, &error);
-                Entry::Failed(error)
+                EntryOutcome::Failed(error)
             }
         }
     }
 
-    /// `BATCH_PUT`s, one after the other; each is stored whole or not at all.
-    async fn send_batches(&self, lease: &NodeLease, frames: &[Bytes]) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(frames.len());
-        let start = LENGTH_AND_PUT + self.topic.len();
+    /// Sends `BATCH_PUT`s sequentially; each is stored whole or not at all.
+    async fn send_batches(&self, lease: &NodeLease, frames: &[Bytes]) -> Vec<EntryOutcome> {
+        let mut outcomes = Vec::with_capacity(frames.len());
+        let start = PUT_OVERHEAD + self.topic.len();
         let mut rest = frames;
         while !rest.is_empty() {
             let mut size = 64 + self.topic.len();
@@ -386,18 +376,21 @@ impl Worker {
                 Err(error) => Err(self.cluster.refuse(&self.topic, lease, error)),
             });
             match outcome {
-                Ok(()) => entries.extend(std::iter::repeat_n(Entry::Stored, count)),
+                Ok(()) => outcomes.extend(std::iter::repeat_n(EntryOutcome::Stored, count)),
                 Err(error) => {
-                    entries.extend(std::iter::repeat_n(Entry::Failed(error), count));
+                    outcomes.extend(std::iter::repeat_n(EntryOutcome::Failed(error), count));
                     break;
                 }
             }
         }
-        entries.resize(frames.len(), Entry::NotSent);
-        entries
+        outcomes.resize(frames.len(), EntryOutcome::NotSent);
+        outcomes
     }
 }
 
-fn stopped_by_another(effect: Effect) -> Error {
-    Error::new(ErrorKind::NetworkError, "an append before it failed").with_effect(effect).with_retriable(true)
+/// The error of an entry that could not be sent although none before it failed.
+fn no_connection() -> Error {
+    Error::new(ErrorKind::NetworkError, "the connection was closed before the entry was sent")
+        .with_effect(Effect::None)
+        .with_retriable(true)
 }

@@ -1,4 +1,4 @@
-//! Which node to ask.
+//! Load balancing over the nodes of a cluster.
 
 use std::{
     hash::Hasher,
@@ -7,18 +7,18 @@ use std::{
 
 use siphasher::sip::SipHasher13;
 
-/// How requests are spread over the nodes that are up.
+/// Policy that spreads requests over the nodes that are up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Balance {
-    /// One node after the other.
+    /// Each node in turn.
     RoundRobin,
-    /// The node with the fewest requests without an answer.
+    /// The node with the fewest requests in flight.
     LeastInFlight,
     /// Always the same node for a topic, as long as it is up; when nodes come and go, few topics move.
     TopicHash,
 }
 
-/// What a choice needs to know about a node.
+/// A node to choose from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Candidate<'a> {
     pub(crate) name: &'a str,
@@ -26,14 +26,14 @@ pub(crate) struct Candidate<'a> {
     pub(crate) up: bool,
 }
 
-/// Puts nodes in the order in which they are to be tried.
+/// Orders nodes by preference.
 #[derive(Debug, Default)]
 pub(crate) struct Balancer {
     turn: AtomicUsize,
 }
 
 impl Balancer {
-    /// Indexes of all candidates, best first; those that are down come last.
+    /// Returns the indexes of all candidates, best first; nodes that are down come last.
     pub(crate) fn order(&self, balance: Balance, topic: &str, candidates: &[Candidate<'_>]) -> Vec<usize> {
         let count = candidates.len();
         let mut order: Vec<usize> = (0..count).collect();
@@ -44,7 +44,7 @@ impl Balancer {
                 order.rotate_left(turn.checked_rem(count).unwrap_or(0));
             }
             Balance::LeastInFlight => {
-                // Among equals the turn decides, or the first node would get everything while there is little to do.
+                // Equal nodes take turns; otherwise the first one would get all requests under light load.
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed);
                 order.rotate_left(turn.checked_rem(count).unwrap_or(0));
                 order.sort_by_key(|index| at(index).map_or(usize::MAX, |node| node.in_flight));
@@ -55,14 +55,14 @@ impl Balancer {
                 });
             }
         }
-        // Stable: the order among the nodes that are up, and among those that are not, stays.
+        // A stable sort keeps the order among nodes that are up and among nodes that are down.
         order.sort_by_key(|index| !at(index).is_some_and(|node| node.up));
         order
     }
 }
 
-/// Rendezvous hashing: every pair of node and topic has a weight, and the heaviest node gets the topic. Without the
-/// node its topics go to their second heaviest, and no others move.
+/// Returns the weight of a node for a topic. Rendezvous hashing: the heaviest node gets the topic. Without that node its
+/// topics move to their second heaviest, and no others move.
 fn weight(node: &str, topic: &str) -> u64 {
     let mut hasher = SipHasher13::new_with_keys(0, 0);
     hasher.write(node.as_bytes());
@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_takes_turns_and_skips_what_is_down() {
+    fn round_robin_takes_turns_and_skips_nodes_that_are_down() {
         let balancer = Balancer::default();
         let mut nodes = nodes();
         let first: Vec<_> = (0..4).map(|_| balancer.order(Balance::RoundRobin, "t", &nodes)[0]).collect();
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn least_in_flight_takes_the_idlest() {
+    fn least_in_flight_prefers_the_idlest() {
         let balancer = Balancer::default();
         let mut nodes = nodes();
         nodes[0].in_flight = 4;

@@ -1,4 +1,4 @@
-//! The nodes of a cluster: which one to ask, and what is known about them.
+//! The nodes of a cluster: the choice of a node for each request, and the leaders of topics.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -28,17 +28,17 @@ use crate::{
     pool::{Lease, Pool},
 };
 
-/// How long the leader of a topic is believed. Segments move between nodes when they roll over; asking the wrong node
-/// costs a hop and nothing else.
+/// How long the leader of a topic is cached. Segments move between nodes when they roll over; a request to another node
+/// costs one more hop.
 const LEADER_AGE: Duration = Duration::from_secs(10);
 
-/// Topics whose leader is remembered.
+/// Maximum number of cached leaders.
 const MAX_LEADERS: usize = 4096;
 
-/// How long nodes get to learn of a topic that is there.
+/// Deadline for nodes to learn of an existing topic.
 const CATCH_UP: Duration = Duration::from_secs(5);
 
-/// Topics that are remembered as known.
+/// Maximum number of topics that are kept as known.
 const MAX_KNOWN: usize = 65_536;
 
 pub(super) type NodeLease = Lease<NodeManager>;
@@ -48,9 +48,9 @@ pub(super) struct Cluster {
     nodes: Vec<Arc<Pool<NodeManager>>>,
     balancer: Balancer,
     options: Arc<Options>,
-    /// Id of the leading node of a topic, and when it was asked for.
+    /// Id of the leading node of a topic, and the time of the lookup.
     leaders: Mutex<HashMap<Arc<str>, (u64, Instant)>>,
-    /// Topics that a node has known.
+    /// Topics that exist according to any node.
     known: Mutex<HashSet<Arc<str>>>,
 }
 
@@ -72,7 +72,7 @@ impl Cluster {
         }
     }
 
-    /// Connects to the first node that answers.
+    /// Connects to the first node that replies.
     pub(super) async fn connect(&self) -> Result<()> {
         let order: Vec<usize> = (0..self.nodes.len()).collect();
         self.lease(&order).await.map(drop)
@@ -82,7 +82,7 @@ impl Cluster {
         self.nodes.get(index)
     }
 
-    /// The nodes in the order in which they are to be asked.
+    /// Orders the nodes by preference.
     pub(super) fn order(&self, balance: Balance, topic: &str) -> Vec<usize> {
         let candidates: Vec<_> = self
             .nodes
@@ -96,7 +96,7 @@ impl Cluster {
         self.balancer.order(balance, topic, &candidates)
     }
 
-    /// A connection for writing to this topic.
+    /// Leases a connection for appends to a topic.
     pub(super) async fn lease_for_write(&self, topic: &Arc<str>) -> Result<NodeLease> {
         let order = match self.options.write_to {
             WriteTo::Balanced(balance) => self.order(balance, topic),
@@ -105,14 +105,14 @@ impl Cluster {
         self.lease(&order).await.map(|(_, lease)| lease)
     }
 
-    /// Where reading a topic begins: at its leader, which gives twice as many entries a second as a node that has to
-    /// ask it, or at the node that the topic hashes to.
+    /// Orders the nodes for reads of a topic: its leader first, which serves twice as many entries a second as a node that
+    /// forwards the request, or the node that the topic hashes to.
     pub(super) async fn read_order(&self, topic: &Arc<str>) -> Vec<usize> {
         let mut order = match self.options.write_to {
             WriteTo::Balanced(_) => self.order(Balance::TopicHash, topic),
             WriteTo::Leader => self.leader_first(Balance::TopicHash, topic).await,
         };
-        // Reading from a node that sees no leader would have to wait.
+        // A read from a node without a leader would have to wait.
         order.sort_by_key(|index| {
             let metrics = self.nodes.get(*index).and_then(|node| node.manager().metrics());
             metrics.is_some_and(|metrics| metrics.current_leader.is_none())
@@ -132,8 +132,8 @@ impl Cluster {
         order
     }
 
-    /// A connection to the first of these nodes that can be reached, and its index. Nodes that are down are left alone
-    /// as long as others are up.
+    /// Leases a connection to the first reachable of these nodes, and returns its index. Nodes that are down are tried only
+    /// if no other is up.
     pub(super) async fn lease(&self, order: &[usize]) -> Result<(usize, NodeLease)> {
         let mut last = None;
         for index in order {
@@ -146,7 +146,7 @@ impl Cluster {
                 Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
                 Err(error) => {
                     let name = node.manager().name();
-                    tracing::debug!(node = %name, %error, "node cannot be used");
+                    tracing::debug!(node = %name, %error, "the node is unreachable");
                     last = Some(error.with_endpoint(Arc::clone(name)));
                 }
             }
@@ -155,7 +155,7 @@ impl Cluster {
         let soonest = self.nodes.iter().filter_map(|node| node.state().down_for()).min();
         let error = last
             .or_else(known)
-            .unwrap_or_else(|| Error::new(ErrorKind::ConnectionRefused, "no node can be asked"))
+            .unwrap_or_else(|| Error::new(ErrorKind::ConnectionRefused, "no node is reachable"))
             .with_effect(Effect::None)
             .with_retriable(true);
         Err(match soonest {
@@ -164,8 +164,8 @@ impl Cluster {
         })
     }
 
-    /// Asks one node after the other until one answers; only for requests that may be repeated. That a topic is unknown
-    /// counts as the answer if no node knows it: one that was just started learns of the topics later.
+    /// Sends an idempotent request to one node after the other until one replies. An unknown topic is the reply only if no
+    /// node knows it: a node that was just started learns of the topics later.
     async fn call(&self, order: &[usize], frame: &Bytes) -> Result<Bytes> {
         let mut left = order.to_vec();
         let mut broke_at = None;
@@ -181,7 +181,7 @@ impl Cluster {
                     unknown = Some(reply);
                 }
                 Ok(reply) => return Ok(reply),
-                // A connection that was idle may have broken unnoticed: the node gets a second chance with a new one.
+                // An idle connection may be dead: the node is retried once with a new one.
                 Err(error) if error.kind() == ErrorKind::NetworkError && broke_at != Some(index) => {
                     broke_at = Some(index);
                     left.retain(|other| *other != index);
@@ -192,25 +192,25 @@ impl Cluster {
                     if left.is_empty() {
                         return unknown.ok_or(error);
                     }
-                    tracing::debug!(%error, "asking the next node");
+                    tracing::debug!(%error, "trying the next node");
                 }
             }
         }
     }
 
-    /// `REGISTER`
+    /// Creates a topic (`REGISTER`).
     pub(super) async fn register(&self, topic: &str) -> Result<()> {
         let frame = encode(&Request::Register { topic })?;
         let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
         parse_done(&reply).map_err(errors::reply)?;
         self.remember(topic);
-        // A follower answers OK when the leader has the topic, and knows it only a little later itself.
+        // A follower replies OK when the leader has the topic, and learns of it a little later itself.
         let known = join_all(self.nodes.iter().map(|node| self.wait_for_topic(node, topic)));
         let _ = tokio::time::timeout(CATCH_UP, known).await;
         Ok(())
     }
 
-    /// Waits until a node knows a topic, unless it cannot be asked.
+    /// Waits until a node knows a topic, if the node is reachable.
     async fn wait_for_topic(&self, node: &Arc<Pool<NodeManager>>, topic: &str) {
         let Ok(frame) = encode(&Request::State { topic }) else { return };
         let mut pause = Duration::from_millis(2);
@@ -237,12 +237,12 @@ impl Cluster {
         }
     }
 
-    /// `STATE`
+    /// Requests the state of a topic (`STATE`).
     pub(super) async fn state_of(&self, topic: &Arc<str>) -> Result<TopicState> {
         let give_up_at = Instant::now() + CATCH_UP;
         loop {
             match self.ask_state(topic).await {
-                // The topic is there, and no node that answers has caught up.
+                // The topic exists, and no reachable node has caught up.
                 Err(error) if error.kind() == ErrorKind::NotLeader && Instant::now() < give_up_at => {
                     tokio::time::sleep(error.retry_after().unwrap_or(Duration::from_millis(100))).await;
                 }
@@ -264,7 +264,7 @@ impl Cluster {
         Ok(state)
     }
 
-    /// Index of the node that leads the topic, if it is one of ours and known.
+    /// Returns the index of the node that leads the topic, if the URL names it and the leader is known.
     async fn leader_of(&self, topic: &Arc<str>) -> Option<usize> {
         if self.nodes.len() < 2 {
             return None;
@@ -278,7 +278,7 @@ impl Cluster {
         self.nodes.iter().position(|node| id_of(node) == Some(id))
     }
 
-    /// The error of an answer, with the node that gave it. A connection out of step is dropped.
+    /// Converts an error reply, adds the endpoint, and drops the connection after a protocol desync.
     pub(super) fn refuse(&self, topic: &str, lease: &NodeLease, error: ReplyError) -> Error {
         let Some(link) = lease.link() else { return self.doubt(topic, error) };
         if errors::poisons(&error) {
@@ -291,8 +291,8 @@ impl Cluster {
         error
     }
 
-    /// Walrus never deletes a topic. A node that does not know one that was there has just been started and not caught
-    /// up yet.
+    /// Converts an error reply. Walrus never deletes a topic, so a node that does not know an existing one has not caught up
+    /// since its start.
     fn doubt(&self, topic: &str, error: ReplyError) -> Error {
         match &error {
             ReplyError::Refused(refused)
@@ -304,12 +304,12 @@ impl Cluster {
         }
     }
 
-    /// The leader that was believed in did not feel like one.
+    /// Removes a cached leader after it refused a request.
     pub(super) fn forget_leader(&self, topic: &str) {
         self.leaders.lock().remove(topic);
     }
 
-    /// Waits until the node of this connection knows a leader. Without one it may pass over entries that nobody has read.
+    /// Waits until the node of this connection knows a leader. Without one it may skip unread entries.
     pub(super) async fn wait_for_leader(&self, index: usize, lease: &NodeLease) -> Result<()> {
         let Some(node) = self.nodes.get(index) else { return Ok(()) };
         let manager = node.manager();
@@ -327,7 +327,7 @@ impl Cluster {
             }
             if Instant::now() + pause >= give_up_at {
                 let message = format!(
-                    "node {} has seen no leader for {:?}; reading now could lose records",
+                    "node {} has had no leader for {:?}; a read could lose records",
                     metrics.id, self.options.leader_wait
                 );
                 return Err(
@@ -339,7 +339,7 @@ impl Cluster {
         }
     }
 
-    /// Keeps the pools as they are to be, for ever.
+    /// Maintains the pools until the future is dropped.
     pub(super) async fn maintain(self: Arc<Self>) {
         loop {
             join_all(self.nodes.iter().map(Pool::maintain)).await;
@@ -347,7 +347,7 @@ impl Cluster {
         }
     }
 
-    /// Asks every node at once.
+    /// Checks all nodes concurrently.
     pub(super) async fn health(&self) -> Health {
         let nodes: Vec<NodeHealth> = join_all(self.nodes.iter().map(|node| async move {
             let name = node.manager().name().to_string();
@@ -383,14 +383,14 @@ impl Cluster {
     }
 }
 
-/// Marks a node that does not answer as down. A connection that broke proves nothing: the next one will show.
+/// Marks a node that does not reply as down. A broken connection does not prove it; the next one tells.
 pub(super) fn blame(lease: &NodeLease, error: &Error) {
     if error.kind() == ErrorKind::RequestTimeout {
         lease.state().failed(error);
     }
 }
 
-/// One request and its answer.
+/// Sends one request and waits for its reply.
 pub(super) async fn exchange(lease: &NodeLease, frame: Bytes, deadline: Instant) -> Result<Bytes> {
     let Some(link) = lease.link() else { return Err(Error::closed("connection")) };
     let outcome = async { link.send(frame, deadline).await?.await };
@@ -406,7 +406,7 @@ pub(super) async fn exchange(lease: &NodeLease, frame: Bytes, deadline: Instant)
     }
 }
 
-/// `node 2, follower of 1, term 3`
+/// Describes a node, such as `node 2, follower of 1, term 3`.
 fn describe(metrics: &NodeMetrics) -> String {
     let state = metrics.state.to_lowercase();
     let role = match metrics.current_leader {

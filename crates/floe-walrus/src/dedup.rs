@@ -1,60 +1,60 @@
-//! What the numbers of the producers say about records that never came, or came twice.
+//! Detection of missing and duplicate batches by the sequence numbers of producers.
 //!
-//! Walrus has no offsets. But every packed batch says which producer wrote it and how many records the producer had
-//! written before, so a hole between two batches shows.
+//! Walrus has no offsets. A packed batch carries the id of its producer and the sequence number of its first record, so a
+//! gap between two batches is visible.
 
 use std::collections::{HashMap, VecDeque};
 
 use floe_wire::batch::BatchHeader;
 
-/// Producers that are remembered.
+/// Most producers that are tracked; the oldest is evicted.
 const MAX_PRODUCERS: usize = 1024;
 
-/// First numbers of batches that are remembered for each producer, to tell a repeat from one that comes late.
-const REMEMBERED: usize = 64;
+/// Sequence numbers of recent batches that are kept for each producer, to tell a duplicate from a late batch.
+const MAX_RECENT: usize = 64;
 
-/// Sequences wrap within this many numbers.
+/// Sequence numbers wrap at this value.
 const MODULUS: u32 = 1 << 31;
 
-/// The numbers that are to come next.
+/// Tracks the next expected sequence number of each producer.
 #[derive(Debug, Default)]
-pub(super) struct Sequences {
-    next: HashMap<(i64, i16), Producer>,
+pub(super) struct Dedup {
+    next: HashMap<(i64, i16), ProducerSequence>,
     /// Keys of `next`, oldest first.
     order: VecDeque<(i64, i16)>,
 }
 
 #[derive(Debug)]
-struct Producer {
-    /// Number of the record that is to come next.
+struct ProducerSequence {
+    /// Sequence number of the next record.
     next: u32,
-    /// First numbers of the latest batches.
+    /// First sequence numbers of the latest batches.
     recent: VecDeque<u32>,
 }
 
-impl Producer {
+impl ProducerSequence {
     fn remember(&mut self, first: u32) {
-        if self.recent.len() == REMEMBERED {
+        if self.recent.len() == MAX_RECENT {
             self.recent.pop_front();
         }
         self.recent.push_back(first);
     }
 }
 
-/// What a batch tells.
+/// Position of a batch in the sequence of its producer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
-    /// It follows the one before it, or is the first of its producer, or names none.
+    /// Follows the previous batch, is the first of its producer, or names no producer.
     Follows,
-    /// So many records of its producer are missing before it.
+    /// This many records of the producer are missing before it.
     Skips(u32),
-    /// It has come before.
-    Repeats,
-    /// It comes after batches that its producer wrote later.
+    /// Was received before.
+    Duplicate,
+    /// Arrives after later batches of the producer.
     Late,
 }
 
-impl Sequences {
+impl Dedup {
     pub(super) fn step(&mut self, header: &BatchHeader) -> Step {
         let producer = header.producer;
         let Ok(first) = u32::try_from(producer.first_sequence) else { return Step::Follows };
@@ -70,11 +70,11 @@ impl Sequences {
                 self.next.remove(&oldest);
             }
             self.order.push_back(key);
-            self.next.insert(key, Producer { next: after, recent: VecDeque::from([first]) });
+            self.next.insert(key, ProducerSequence { next: after, recent: VecDeque::from([first]) });
             return Step::Follows;
         };
         if producer.recent.contains(&first) {
-            return Step::Repeats;
+            return Step::Duplicate;
         }
         producer.remember(first);
         let ahead = first.wrapping_sub(producer.next) % MODULUS;
@@ -102,33 +102,33 @@ mod tests {
     }
 
     #[test]
-    fn holes_and_repeats_show() {
-        let mut sequences = Sequences::default();
-        assert_eq!(sequences.step(&header(7, 100, 10)), Step::Follows, "reading begins anywhere");
-        assert_eq!(sequences.step(&header(7, 110, 5)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 110, 5)), Step::Repeats);
-        assert_eq!(sequences.step(&header(7, 118, 2)), Step::Skips(3));
-        assert_eq!(sequences.step(&header(7, 120, 1)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 115, 3)), Step::Late, "the missing ones come after all");
-        assert_eq!(sequences.step(&header(8, 0, 1)), Step::Follows, "another producer");
-        assert_eq!(sequences.step(&header(-1, -1, 1)), Step::Follows);
+    fn gaps_and_duplicates_are_detected() {
+        let mut dedup = Dedup::default();
+        assert_eq!(dedup.step(&header(7, 100, 10)), Step::Follows, "a read may begin anywhere");
+        assert_eq!(dedup.step(&header(7, 110, 5)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 110, 5)), Step::Duplicate);
+        assert_eq!(dedup.step(&header(7, 118, 2)), Step::Skips(3));
+        assert_eq!(dedup.step(&header(7, 120, 1)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 115, 3)), Step::Late, "the missing records arrive late");
+        assert_eq!(dedup.step(&header(8, 0, 1)), Step::Follows, "another producer");
+        assert_eq!(dedup.step(&header(-1, -1, 1)), Step::Follows);
     }
 
     #[test]
-    fn numbers_wrap() {
-        let mut sequences = Sequences::default();
-        assert_eq!(sequences.step(&header(7, i32::MAX - 1, 2)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, 0, 1)), Step::Follows);
-        assert_eq!(sequences.step(&header(7, i32::MAX, 1)), Step::Late);
-        assert_eq!(sequences.step(&header(7, 0, 1)), Step::Repeats);
+    fn sequence_numbers_wrap() {
+        let mut dedup = Dedup::default();
+        assert_eq!(dedup.step(&header(7, i32::MAX - 1, 2)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, 0, 1)), Step::Follows);
+        assert_eq!(dedup.step(&header(7, i32::MAX, 1)), Step::Late);
+        assert_eq!(dedup.step(&header(7, 0, 1)), Step::Duplicate);
     }
 
     #[test]
     fn memory_is_bounded() {
-        let mut sequences = Sequences::default();
+        let mut dedup = Dedup::default();
         for id in 0..5000 {
-            sequences.step(&header(id, 0, 1));
+            dedup.step(&header(id, 0, 1));
         }
-        assert_eq!((sequences.next.len(), sequences.order.len()), (MAX_PRODUCERS, MAX_PRODUCERS));
+        assert_eq!((dedup.next.len(), dedup.order.len()), (MAX_PRODUCERS, MAX_PRODUCERS));
     }
 }

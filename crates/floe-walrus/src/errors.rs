@@ -1,4 +1,4 @@
-//! What the answers of a Walrus node mean for the caller.
+//! The mapping of a Walrus node's error replies.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use floe_wire::{
     walrus::{Refusal, Refused, ReplyError},
 };
 
-/// How soon a refusal that passes by itself is worth another attempt: a segment rolls over in about this time.
+/// Pause before a retry after a transient refusal: a segment rolls over in about this time.
 const SOON: Duration = Duration::from_millis(100);
 
-/// Kind, whether trying again helps, whether it may have happened.
+/// Returns kind, retriability and effect of a refusal.
 fn meaning(refusal: Refusal) -> (ErrorKind, bool, Effect) {
     match refusal {
         Refusal::UnknownTopic => (ErrorKind::TopicNotFound, false, Effect::None),
@@ -19,36 +19,36 @@ fn meaning(refusal: Refusal) -> (ErrorKind, bool, Effect) {
         Refusal::BadRequest | Refusal::InvalidUtf8 => (ErrorKind::InvalidCommand, false, Effect::None),
         Refusal::NotLeader | Refusal::NoLeader => (ErrorKind::NotLeader, true, Effect::None),
         Refusal::ProposalTimedOut => (ErrorKind::RequestTimeout, true, Effect::Unknown),
-        // Words that mean nothing to us are mostly troubles between the nodes, which pass.
+        // Unknown messages are mostly transient errors between nodes.
         _ => (ErrorKind::ServerError, true, Effect::Unknown),
     }
 }
 
-/// The server said no.
+/// Converts a refusal of the server.
 pub(super) fn refused(refused: Refused) -> Error {
     let (kind, retriable, effect) = meaning(refused.refusal);
     let error = Error::new(kind, refused.text).with_retriable(retriable).with_effect(effect);
     if kind == ErrorKind::NotLeader { error.with_retry_after(SOON) } else { error }
 }
 
-/// The node does not know a topic that is there: it has not caught up with the others yet.
+/// Converts the refusal of a node that does not know an existing topic, because it has not caught up yet.
 pub(super) fn behind(refused: &Refused) -> Error {
     let message = format!("the node has not caught up with its cluster: {}", refused.text);
     Error::new(ErrorKind::NotLeader, message).with_retry_after(SOON)
 }
 
-/// The answer is not the one hoped for.
+/// Converts an error reply.
 pub(super) fn reply(error: ReplyError) -> Error {
     match error {
         ReplyError::Refused(no) => refused(no),
         ReplyError::Malformed(error) => Error::new(ErrorKind::ProtocolError, error.to_string())
-            // On another connection the answers are in step again.
+            // A new connection has no desync.
             .with_retriable(true)
             .with_source(error),
     }
 }
 
-/// A request that was not sent because it would not have arrived as it is.
+/// Converts the error of a request that cannot be encoded without change.
 pub(super) fn request(error: WireError) -> Error {
     let kind = match &error {
         WireError::TooLarge { what: "Walrus topic name", .. } => ErrorKind::InvalidCommand,
@@ -58,7 +58,7 @@ pub(super) fn request(error: WireError) -> Error {
     Error::new(kind, error.to_string()).with_source(error)
 }
 
-/// Whether a connection that gave this answer is out of step.
+/// Whether a reply shows a protocol desync, after which the connection must not be reused.
 pub(super) fn poisons(error: &ReplyError) -> bool {
     match error {
         ReplyError::Refused(refused) => refused.refusal == Refusal::InvalidFrame,
@@ -91,13 +91,13 @@ mod tests {
                 (kind, retriable, effect),
                 "{text}"
             );
-            assert_eq!(error.message(), text, "the words of the server are kept");
+            assert_eq!(error.message(), text, "the text of the server is kept");
             assert_eq!(error.retry_after().is_some(), kind == ErrorKind::NotLeader);
         }
     }
 
     #[test]
-    fn answers_out_of_step_poison_the_connection() {
+    fn protocol_desync_poisons_the_connection() {
         let said = |text: &str| ReplyError::Refused(Refused::new(text));
         assert!(poisons(&said("invalid frame length")));
         assert!(!poisons(&said("invalid utf-8")));

@@ -1,8 +1,8 @@
-//! The journal of reads: what was taken from the cluster is written to a local log before anybody gets it.
+//! The journal of reads: a local log that stores batches taken from the cluster before a reader gets them.
 //!
-//! Walrus forgets an entry when it hands it out. With a journal a program that dies while it works on a record finds
-//! the record again: reading goes on at the offset that its group has stored. What all groups have finished with is
-//! removed. Offsets are those of the journal, counted on this machine; the cluster knows nothing of them.
+//! Walrus removes an entry when a client reads it. With a journal, a program that crashes while it processes a record reads
+//! the record again: reads resume at the stored offset of the group. The journal removes records that all groups have
+//! processed. Offsets are those of the journal on this machine; the cluster has none.
 
 use std::sync::Arc;
 
@@ -21,11 +21,11 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in this folder, creating it where there is none.
+    /// Opens the journal in this directory; creates it if it does not exist.
     pub(super) async fn open(path: &str) -> Result<Arc<Self>> {
         let mut url: EngineUrl = "embedded:journal".parse()?;
         path.clone_into(&mut url.path);
-        // A record must not be lost with the machine either: the server has forgotten it.
+        // The record must survive a power failure, because the server has removed it.
         url.options.insert("durability".to_owned(), "always".to_owned());
         let log = EmbeddedEngine::open(&url).await.map_err(|error| {
             Error::new(error.kind(), format!("the journal {path:?} cannot be opened: {}", error.message()))
@@ -34,17 +34,17 @@ impl Journal {
         Ok(Arc::new(Self { log }))
     }
 
-    /// The engine that the journal is.
+    /// Returns the engine of the journal.
     pub(super) fn log(&self) -> &dyn Engine {
         &self.log
     }
 
-    /// Whether the journal has ever had records of this topic.
+    /// Whether the journal has this topic.
     pub(super) fn knows(&self, topic: &Topic) -> bool {
         self.log.store().topic(topic.as_str()).is_some()
     }
 
-    /// Makes room for a topic that the cluster has.
+    /// Creates a topic of the cluster in the journal.
     pub(super) async fn add(&self, topic: &Topic) -> Result<()> {
         if self.knows(topic) {
             return Ok(());
@@ -55,7 +55,7 @@ impl Journal {
         }
     }
 
-    /// Durable when it returns.
+    /// Appends a batch durably.
     pub(super) async fn append(&self, topic: &str, batch: EncodedBatch) -> Result<()> {
         let target = Topic::from(topic).partition(0);
         self.log.append(AppendRequest::new(target, batch, Acks::Leader)).await.map(drop)
@@ -65,13 +65,13 @@ impl Journal {
         self.log.open(request).await
     }
 
-    /// Stores the offsets of a group, and removes what every group has finished with.
+    /// Stores the offsets of a group, and removes records that every group has processed.
     pub(super) async fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> Result<()> {
         let topics: Vec<Topic> = positions.iter().map(|(at, _)| at.topic.clone()).collect();
         self.log.commit(group, positions).await?;
         for topic in topics {
             if let Err(error) = self.trim(&topic).await {
-                tracing::warn!(%topic, %error, "finished records stay in the journal");
+                tracing::warn!(%topic, %error, "processed records stay in the journal");
             }
         }
         Ok(())

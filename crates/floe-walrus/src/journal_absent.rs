@@ -1,4 +1,4 @@
-//! The journal of builds without the feature `journal`: opening one is refused.
+//! The journal of builds without the feature `journal`: opening one fails.
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -14,7 +14,7 @@ use floe_wire::batch::EncodedBatch;
 pub(super) struct Journal(Infallible);
 
 impl Journal {
-    /// Refuses, and names the feature.
+    /// Returns an error that names the feature.
     pub(super) async fn open(_: &str) -> Result<Arc<Self>> {
         let message =
             "the option journal needs the feature \"journal\" of floe-walrus (of floe: \"embedded\")";

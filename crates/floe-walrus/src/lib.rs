@@ -1,14 +1,24 @@
 //! The engine of `walrus://`: a cluster of distributed Walrus nodes.
 //!
 //! ```text
-//!  append ─► lane of the topic ─► pool of a node ─► connection      one entry after the other
-//!  next   ─► intake of the topic ─► pool of a node ─► connection    what was taken and not delivered stays here
+//!  append ─► TopicAppender ─► pool of a node ─► connection    entries of a topic in order
+//!  next   ─► TopicFetcher  ─► pool of a node ─► connection    unread batches stay in the fetcher
 //!                 └─► journal (a local log), if the URL names one
 //! ```
 //!
-//! What Walrus cannot do is told by the [`Capabilities`], not hidden: a topic is one sequence without partitions,
-//! offsets or replay, reading takes an entry away from every other reader, and topics can be neither listed nor
-//! deleted.
+//! | file | holds |
+//! | --- | --- |
+//! | `options` | the options of a URL |
+//! | `cluster`, `balance` | the nodes, the leaders of topics, load balancing |
+//! | `pool`, `link`, `pipelined` | connections: pool of a node, handshake, pipelined requests |
+//! | `append` | appends: the order of a topic |
+//! | `topic_fetcher`, `reader`, `dedup` | reads of a topic; detection of duplicate and missing batches |
+//! | `plain_framing` | records as plain text entries |
+//! | `journal` | reads that survive a restart |
+//! | `errors` | the mapping of server errors |
+//!
+//! The [`Capabilities`] report the limits of Walrus: a topic is one sequence without partitions, offsets or replay, a read
+//! takes an entry away from every other reader, and topics can be neither listed nor deleted.
 
 mod append;
 mod balance;
@@ -50,12 +60,12 @@ use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
 use self::{
-    append::{LANE_DEPTH, Lane},
+    append::{QUEUE_DEPTH, TopicAppender},
     cluster::Cluster,
     journal::Journal,
     options::{Framing, Options},
     reader::{JournaledReader, WalrusReader},
-    topic_fetcher::Intake,
+    topic_fetcher::TopicFetcher,
 };
 
 /// Name of the engine.
@@ -64,49 +74,50 @@ const NAME: &str = "walrus";
 /// Largest batch of the plain framing; its records are sent one by one.
 const MAX_PLAIN_BATCH: usize = 64 * 1024;
 
-/// Lanes and intakes that are kept although nobody uses them.
+/// Idle appenders that are kept.
 const MAX_IDLE_TOPICS: usize = 1024;
 
 /// Topics in a cluster of distributed Walrus nodes. Connect with `floe::Client::connect`, or with
-/// [`WalrusEngine::connect_with`] and `floe::Client::from_engine` to choose how connections are opened.
+/// [`WalrusEngine::connect_with`] and `floe::Client::from_engine` to supply a dialler.
 pub struct WalrusEngine {
     cluster: Arc<Cluster>,
     options: Arc<Options>,
     journal: Option<Arc<Journal>>,
-    lanes: Mutex<HashMap<Topic, Arc<Lane>>>,
-    intakes: Mutex<HashMap<Topic, Arc<Intake>>>,
+    appenders: Mutex<HashMap<Topic, Arc<TopicAppender>>>,
+    fetchers: Mutex<HashMap<Topic, Arc<TopicFetcher>>>,
     counters: Arc<WalrusCounters>,
     closing: watch::Sender<bool>,
     closed: AtomicBool,
     upkeep: AbortHandle,
 }
 
-/// What reading has shown so far.
+/// Counters behind [`WalrusStats`].
 #[derive(Debug, Default)]
 struct WalrusCounters {
     unanswered_reads: AtomicU64,
     missing_records: AtomicU64,
-    repeated_batches: AtomicU64,
+    duplicate_batches: AtomicU64,
     late_batches: AtomicU64,
 }
 
-/// What reading has shown so far; see [`WalrusEngine::stats`].
+/// Counters of reads; see [`WalrusEngine::stats`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct WalrusStats {
-    /// Reads whose answer never came. Each may have taken an entry, which is lost then.
+    /// Reads without a reply. Each may have taken an entry, which is lost then.
     pub unanswered_reads: u64,
-    /// Records that are missing between two batches of one producer: taken by a reader elsewhere, or passed over by the
+    /// Records that are missing between two batches of one producer: taken by another reader, or skipped by the
     /// server.
     pub missing_records: u64,
-    /// Batches that came again and were dropped, by the consumer or before the journal.
-    pub repeated_batches: u64,
-    /// Batches that came after later ones of the same producer.
+    /// Duplicate batches, which the consumer or the journal drops.
+    pub duplicate_batches: u64,
+    /// Batches that arrived after later ones of the same producer.
     pub late_batches: u64,
 }
 
 impl WalrusEngine {
-    /// The dialler that suits Walrus nodes: they answer in several segments with Nagle's algorithm on.
+    /// Returns the TCP dialler for Walrus nodes, with quick acknowledgements: nodes reply in several segments with Nagle's
+    /// algorithm on.
     #[must_use]
     pub fn tcp() -> TcpDial {
         TcpDial::default().quick_ack(true)
@@ -115,15 +126,14 @@ impl WalrusEngine {
     /// Connects over TCP to the cluster that the URL names. One node that answers is enough.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for options that make no sense; [`ErrorKind::ConnectionRefused`],
-    /// [`ErrorKind::ConnectionTimeout`] and the like when no node can be reached; whatever keeps the journal from being
-    /// opened.
+    /// [`ErrorKind::InvalidConfig`] for invalid options; [`ErrorKind::ConnectionRefused`],
+    /// [`ErrorKind::ConnectionTimeout`] and the like when no node can be reached; errors of the journal.
     pub async fn connect(url: &EngineUrl) -> Result<Self> {
-        // Without quick acknowledgements every answer takes 40 ms: the server sends it in two small segments.
+        // Without quick acknowledgements every reply takes 40 ms: the server sends it in two small segments.
         Self::connect_with(url, Arc::new(Self::tcp())).await
     }
 
-    /// As [`WalrusEngine::connect`], with connections opened by `dial`.
+    /// Connects as [`WalrusEngine::connect`], over connections that `dial` opens.
     ///
     /// # Errors
     /// As [`WalrusEngine::connect`].
@@ -140,8 +150,8 @@ impl WalrusEngine {
             cluster,
             options,
             journal,
-            lanes: Mutex::default(),
-            intakes: Mutex::default(),
+            appenders: Mutex::default(),
+            fetchers: Mutex::default(),
             counters: Arc::default(),
             closing: watch::Sender::new(false),
             closed: AtomicBool::new(false),
@@ -149,14 +159,14 @@ impl WalrusEngine {
         })
     }
 
-    /// What reading has shown so far.
+    /// Returns the counters of reads.
     #[must_use]
     pub fn stats(&self) -> WalrusStats {
         let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         WalrusStats {
             unanswered_reads: of(&self.counters.unanswered_reads),
             missing_records: of(&self.counters.missing_records),
-            repeated_batches: of(&self.counters.repeated_batches),
+            duplicate_batches: of(&self.counters.duplicate_batches),
             late_batches: of(&self.counters.late_batches),
         }
     }
@@ -177,7 +187,7 @@ impl WalrusEngine {
         capabilities.consuming_reads = true;
         capabilities.smartmodules = false;
         capabilities.sparse_batches = false;
-        capabilities.append_window = if packed { LANE_DEPTH } else { 1 };
+        capabilities.append_window = if packed { QUEUE_DEPTH } else { 1 };
         capabilities.max_batch_bytes = if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH };
         capabilities
     }
@@ -186,8 +196,8 @@ impl WalrusEngine {
         if self.closed.load(Ordering::Acquire) { Err(Error::closed("client")) } else { Ok(()) }
     }
 
-    /// Checks what can be checked without asking.
-    fn check_place(&self, at: &TopicPartition) -> Result<()> {
+    /// Checks a partition without IO.
+    fn check_partition(&self, at: &TopicPartition) -> Result<()> {
         self.check_open()?;
         floe_wire::walrus::check_topic(at.topic.as_str()).map_err(errors::request)?;
         if at.partition == 0 {
@@ -198,32 +208,32 @@ impl WalrusEngine {
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
-        self.check_place(&request.target)?;
-        let lane = self.lane(&request.target.topic)?;
-        lane.append(&request, self.options.framing).await?;
+        self.check_partition(&request.target)?;
+        let appender = self.appender(&request.target.topic)?;
+        appender.append(&request, self.options.framing).await?;
         Ok(AppendAck { base_offset: None })
     }
 
-    fn lane(&self, topic: &Topic) -> Result<Arc<Lane>> {
-        let mut lanes = self.lanes.lock();
-        // Checked under the lock, so that a close cannot miss a lane.
+    fn appender(&self, topic: &Topic) -> Result<Arc<TopicAppender>> {
+        let mut appenders = self.appenders.lock();
+        // Checked under the lock, so that a close cannot miss an appender.
         self.check_open()?;
-        if let Some(lane) = lanes.get(topic) {
-            return Ok(Arc::clone(lane));
+        if let Some(appender) = appenders.get(topic) {
+            return Ok(Arc::clone(appender));
         }
-        if lanes.len() >= MAX_IDLE_TOPICS {
-            lanes.retain(|_, lane| Arc::strong_count(lane) > 1);
+        if appenders.len() >= MAX_IDLE_TOPICS {
+            appenders.retain(|_, appender| Arc::strong_count(appender) > 1);
         }
         let name = Arc::from(topic.as_str());
-        let lane = Lane::start(Arc::clone(&self.cluster), Arc::clone(&self.options), name);
-        lanes.insert(topic.clone(), Arc::clone(&lane));
-        Ok(lane)
+        let appender = TopicAppender::start(Arc::clone(&self.cluster), Arc::clone(&self.options), name);
+        appenders.insert(topic.clone(), Arc::clone(&appender));
+        Ok(appender)
     }
 
-    fn intake(&self, topic: &Topic) -> Arc<Intake> {
-        let mut intakes = self.intakes.lock();
+    fn fetcher(&self, topic: &Topic) -> Arc<TopicFetcher> {
+        let mut fetchers = self.fetchers.lock();
         let new = || {
-            Intake::new(
+            TopicFetcher::new(
                 Arc::from(topic.as_str()),
                 Arc::clone(&self.cluster),
                 Arc::clone(&self.options),
@@ -231,28 +241,28 @@ impl WalrusEngine {
                 self.closing.subscribe(),
             )
         };
-        Arc::clone(intakes.entry(topic.clone()).or_insert_with(new))
+        Arc::clone(fetchers.entry(topic.clone()).or_insert_with(new))
     }
 
     async fn open_reader(&self, request: ReadRequest) -> Result<Box<dyn BatchReader>> {
         refuse_smartmodules(request.smartmodules.as_ref(), NAME)?;
-        self.check_place(&request.source)?;
+        self.check_partition(&request.source)?;
         let topic = request.source.topic.clone();
         let Some(journal) = &self.journal else {
             if let Start::Offset(_) = request.from {
                 return Err(Error::unsupported("offsets", NAME));
             }
             self.cluster.state_of(&Arc::from(topic.as_str())).await?;
-            return Ok(Box::new(WalrusReader::new(self.intake(&topic), request.max_bytes)));
+            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), request.max_bytes)));
         };
         self.journal_of(&topic).await?;
         let max_bytes = request.max_bytes;
         let log = journal.read(request).await?;
-        let reader = JournaledReader::new(log, Arc::clone(journal), self.intake(&topic), max_bytes);
+        let reader = JournaledReader::new(log, Arc::clone(journal), self.fetcher(&topic), max_bytes);
         Ok(Box::new(reader))
     }
 
-    /// The journal, with a place for a topic that the cluster has.
+    /// Returns the journal, after it has created the topic there if the cluster has it.
     async fn journal_of(&self, topic: &Topic) -> Result<&Journal> {
         let Some(journal) = &self.journal else { return Err(Error::unsupported("offsets", NAME)) };
         self.check_open()?;
@@ -263,13 +273,13 @@ impl WalrusEngine {
         Ok(journal)
     }
 
-    /// The journal, for what concerns stored offsets.
+    /// Returns the journal for calls about stored offsets.
     fn offsets(&self) -> Result<&Journal> {
         self.journal.as_deref().ok_or_else(|| Error::unsupported("stored consumer offsets", NAME))
     }
 
     async fn describe(&self, name: Topic) -> Result<TopicInfo> {
-        self.check_place(&name.partition(0))?;
+        self.check_partition(&name.partition(0))?;
         self.cluster.state_of(&Arc::from(name.as_str())).await?;
         Ok(TopicInfo::new(name, 1))
     }
@@ -286,7 +296,7 @@ impl WalrusEngine {
         if spec.retention_age.is_some() || spec.retention_bytes.is_some() || spec.segment_bytes.is_some() {
             return Err(Error::unsupported("retention or segment size for a topic", NAME));
         }
-        // REGISTER says OK for a topic that is there.
+        // REGISTER answers OK for an existing topic.
         match self.cluster.state_of(&Arc::from(spec.name.as_str())).await {
             Ok(_) => {
                 return Err(Error::new(ErrorKind::TopicAlreadyExists, format!("{} exists", spec.name)));
@@ -303,19 +313,19 @@ impl WalrusEngine {
         }
         self.closing.send_replace(true);
         self.upkeep.abort();
-        self.lanes.lock().clear();
-        let intakes = std::mem::take(&mut *self.intakes.lock());
+        self.appenders.lock().clear();
+        let fetchers = std::mem::take(&mut *self.fetchers.lock());
         if self.journal.is_none() {
-            let mut intakes: Vec<_> = intakes.iter().collect();
-            intakes.sort_by_key(|(topic, _)| *topic);
-            for (topic, intake) in intakes {
-                let batches = intake.left().await;
+            let mut fetchers: Vec<_> = fetchers.iter().collect();
+            fetchers.sort_by_key(|(topic, _)| *topic);
+            for (topic, fetcher) in fetchers {
+                let batches = fetcher.unread().await;
                 if batches > 0 {
-                    tracing::warn!(%topic, batches, "taken from the cluster and never read: these are lost");
+                    tracing::warn!(%topic, batches, "batches were taken from the cluster and not read: they are lost");
                 }
             }
         }
-        drop(intakes);
+        drop(fetchers);
         self.cluster.close();
         match &self.journal {
             Some(journal) => journal.log().close().await,

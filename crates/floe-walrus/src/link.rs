@@ -1,4 +1,4 @@
-//! One connection to a node, ready for requests.
+//! One connection to a node, with the handshake.
 
 use std::sync::{
     Arc,
@@ -19,46 +19,46 @@ use tokio::time::Instant;
 
 use super::{errors, options::Options};
 use crate::{
-    pipelined::{Answer, Lockstep, LockstepSettings},
+    pipelined::{Answer, PipelineSettings, PipelinedConnection},
     pool::Manage,
 };
 
-/// Most requests without an answer on one connection, of whatever kind.
+/// Maximum requests in flight on one connection.
 const CONNECTION_WINDOW: usize = 256;
 
-/// A connection, and what its server knows.
+/// A connection, and the abilities of its server.
 #[derive(Debug)]
 pub(super) struct Link {
-    lockstep: Lockstep,
+    connection: PipelinedConnection,
     in_flight: Arc<AtomicUsize>,
     /// The server understands `BATCH_PUT` and `BATCH_GET`.
     pub(super) knows_batches: bool,
 }
 
 impl Link {
-    /// Sends an encoded request; see [`Lockstep::send`].
+    /// Sends an encoded request; see [`PipelinedConnection::send`].
     pub(super) async fn send(&self, frame: Bytes, deadline: Instant) -> Result<Answer> {
-        self.lockstep.send(frame, deadline, &self.in_flight).await
+        self.connection.send(frame, deadline, &self.in_flight).await
     }
 
     /// Drops the connection at once.
     pub(super) fn abort(&self) {
-        self.lockstep.abort();
+        self.connection.abort();
     }
 
     pub(super) fn endpoint(&self) -> &Arc<str> {
-        self.lockstep.endpoint()
+        self.connection.endpoint()
     }
 }
 
-/// Encodes a request that is short by nature.
+/// Encodes a request.
 pub(super) fn encode(request: &Request<'_>) -> Result<Bytes> {
     let mut out = BytesMut::new();
     request.encode(&mut out).map_err(errors::request)?;
     Ok(out.freeze())
 }
 
-/// Opens and checks the connections to one node, and remembers what it said about itself.
+/// Opens and checks the connections to one node, and keeps its latest metrics.
 #[derive(Debug)]
 pub(super) struct NodeManager {
     endpoint: Endpoint,
@@ -79,17 +79,17 @@ impl NodeManager {
         &self.name
     }
 
-    /// Requests without an answer.
+    /// Returns the number of requests in flight.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// What the node said last.
+    /// Returns the latest metrics of the node.
     pub(super) fn metrics(&self) -> Option<NodeMetrics> {
         self.metrics.lock().clone()
     }
 
-    /// Asks the node for its state over this connection.
+    /// Requests the metrics of the node over this connection.
     pub(super) async fn ask_metrics(&self, link: &Link, deadline: Instant) -> Result<NodeMetrics> {
         let answer = link.send(encode(&Request::Metrics)?, deadline).await?;
         let metrics = self.keep(&answer.await?);
@@ -109,24 +109,24 @@ impl NodeManager {
     async fn open(&self) -> Result<Link> {
         let limit = self.options.connect_timeout;
         let stream = dial_within(&*self.dial, &self.endpoint, limit).await?;
-        let settings = LockstepSettings { window: CONNECTION_WINDOW, max_reply: MAX_REPLY_LEN };
-        let lockstep = Lockstep::start(stream, Arc::clone(&self.name), settings);
-        let mut link = Link { lockstep, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
+        let settings = PipelineSettings { window: CONNECTION_WINDOW, max_reply: MAX_REPLY_LEN };
+        let connection = PipelinedConnection::start(stream, Arc::clone(&self.name), settings);
+        let mut link = Link { connection, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
         let deadline = Instant::now() + limit;
-        // Both at once: a handshake that costs one round trip.
+        // Both requests are pipelined: the handshake takes one round trip.
         let metrics = link.send(encode(&Request::Metrics)?, deadline).await?;
         let probe = link.send(encode(&Request::ProbeBatch)?, deadline).await?;
-        let metrics = metrics.await.map_err(|error| self.no_handshake(error))?;
+        let metrics = metrics.await.map_err(|error| self.handshake_error(error))?;
         if let Err(error) = self.keep(&metrics) {
             link.abort();
             return Err(error.with_effect(Effect::None));
         }
-        let probe = probe.await.map_err(|error| self.no_handshake(error))?;
+        let probe = probe.await.map_err(|error| self.handshake_error(error))?;
         link.knows_batches = match parse_done(&probe) {
             Err(ReplyError::Refused(refused)) => refused.refusal != Refusal::UnknownCommand,
             Ok(()) | Err(ReplyError::Malformed(_)) => {
                 link.abort();
-                let message = "the server answers an incomplete command as if it were complete";
+                let message = "the server accepts an incomplete command";
                 return Err(Error::new(ErrorKind::ProtocolError, message)
                     .with_effect(Effect::None)
                     .with_endpoint(Arc::clone(&self.name)));
@@ -135,10 +135,10 @@ impl NodeManager {
         Ok(link)
     }
 
-    /// A node that takes connections and does not answer is as good as one that does not take them.
-    fn no_handshake(&self, error: Error) -> Error {
+    /// Maps the error of a handshake: a node that accepts connections and does not reply counts as unreachable.
+    fn handshake_error(&self, error: Error) -> Error {
         if error.kind() == ErrorKind::RequestTimeout {
-            let message = format!("connected, but no answer within {:?}", self.options.connect_timeout);
+            let message = format!("connected, but no reply within {:?}", self.options.connect_timeout);
             return Error::new(ErrorKind::ConnectionTimeout, message).with_endpoint(Arc::clone(&self.name));
         }
         error.with_effect(Effect::None)
@@ -153,7 +153,7 @@ impl Manage for NodeManager {
     }
 
     fn is_usable(&self, link: &Link) -> bool {
-        link.lockstep.is_usable()
+        link.connection.is_usable()
     }
 
     fn check<'a>(&'a self, link: &'a Link) -> BoxFuture<'a, Result<()>> {

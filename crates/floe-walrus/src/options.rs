@@ -1,4 +1,4 @@
-//! The options in the URL of a Walrus cluster.
+//! The options of a `walrus:` URL.
 
 use std::{str::FromStr, time::Duration};
 
@@ -24,7 +24,7 @@ const KNOWN: &[&str] = &[
     "window",
 ];
 
-/// How records become entries.
+/// Encoding of records as entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Framing {
     /// One entry carries one compressed batch, as text.
@@ -33,35 +33,35 @@ pub(super) enum Framing {
     Plain,
 }
 
-/// Where writes go.
+/// Target node of appends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum WriteTo {
-    /// To the node that leads the topic, which saves a hop inside the cluster; by turns while it is not known. Reading
-    /// begins there as well.
+    /// The node that leads the topic, which saves a hop inside the cluster; each node in turn while the leader is unknown.
+    /// Reads prefer it as well.
     Leader,
-    /// As balanced. Reading begins at the node that the topic hashes to.
+    /// By a policy. Reads prefer the node that the topic hashes to.
     Balanced(Balance),
 }
 
-/// What the URL asks for.
+/// The options of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Options {
     pub(super) framing: Framing,
     pub(super) write_to: WriteTo,
     pub(super) connect_timeout: Duration,
-    /// How long one request may take.
+    /// Deadline of a request.
     pub(super) timeout: Duration,
-    /// How long a read waits for its node to see a leader before another node is asked.
+    /// How long a read waits for its node to know a leader before it tries another node.
     pub(super) leader_wait: Duration,
-    /// Entries of one topic that may be on their way without an answer.
+    /// Maximum entries of one topic in flight.
     pub(super) window: usize,
-    /// Entries that may be asked for ahead.
+    /// Maximum entries to request ahead.
     pub(super) prefetch: usize,
-    /// First and longest wait after the server had nothing.
+    /// Minimum and maximum pause between polls of an empty topic.
     pub(super) poll: (Duration, Duration),
     pub(super) pool: PoolSettings,
     pub(super) health_interval: Duration,
-    /// Where entries are kept between being taken and being finished.
+    /// Directory of the journal.
     pub(super) journal: Option<String>,
 }
 
@@ -160,13 +160,13 @@ mod tests {
         assert_eq!((options.pool.min, options.pool.max), (2, 10));
         assert_eq!(options.pool.idle_timeout, Duration::from_secs(300));
         assert_eq!(options.health_interval, Duration::from_secs(30));
-        assert_eq!(options.window, 1, "one after the other keeps the order whatever fails");
+        assert_eq!(options.window, 1, "a window of one keeps the order after any failure");
         assert_eq!(parse("framing=plain").unwrap().window, 64);
         assert_eq!(options.journal, None);
     }
 
     #[test]
-    fn everything_can_be_set() {
+    fn all_options_are_read() {
         let options = parse(
             "framing=plain&balance=least-in-flight&connect-timeout=1s&timeout=2s&leader-wait=3s&window=7&prefetch=9\
              &poll-min=1ms&poll-max=2ms&pool-min=0&pool-max=3&idle-timeout=4s&health-interval=5s&journal=a%2Fb",
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn nonsense_is_refused_by_name() {
+    fn invalid_options_are_refused_by_name() {
         let table = [
             ("framing=json", "packed or plain"),
             ("balance=random", "round-robin"),

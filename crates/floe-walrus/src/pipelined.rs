@@ -1,10 +1,10 @@
-//! One connection whose answers come in the order of the requests.
+//! A pipelined connection: replies come in the order of the requests.
 //!
-//! A task of its own owns the connection and always reads while it writes, so two full buffers cannot block each
-//! other. Requests wait in a bounded channel; at most a window of them is unanswered.
+//! A task owns the connection and always reads while it writes, so two full buffers cannot block each other. Requests wait
+//! in a bounded channel; at most a window of them is in flight.
 //!
-//! Whatever goes wrong is final: the connection is dropped and everyone who waits is told the same cause, and whether
-//! the request had been handed to the network.
+//! Any failure is final: the task drops the connection, and all pending requests fail with the same cause and with whether
+//! they had been sent.
 
 use std::{
     collections::VecDeque,
@@ -30,52 +30,52 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-/// Room made before every read.
+/// Free space before every read.
 const READ_SIZE: usize = 64 * 1024;
 
-/// No further request is taken from the channel while this much waits to be written.
+/// The task takes no further request from the channel while this many bytes wait to be written.
 const WRITE_AHEAD: usize = 256 * 1024;
 
-/// How a connection is used.
+/// Settings of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct LockstepSettings {
-    /// Most requests without an answer.
+pub(crate) struct PipelineSettings {
+    /// Maximum requests in flight.
     pub(crate) window: usize,
-    /// Longest answer accepted, in bytes.
+    /// Maximum size of a reply, in bytes.
     pub(crate) max_reply: usize,
 }
 
-/// A handle of the connection. It ends when the handle is dropped, after what was sent is answered.
-pub(crate) struct Lockstep {
-    requests: mpsc::Sender<Job>,
+/// A handle of the connection. After it is dropped, the connection closes once all requests in flight have their reply.
+pub(crate) struct PipelinedConnection {
+    requests: mpsc::Sender<PipelinedRequest>,
     endpoint: Arc<str>,
     task: AbortHandle,
 }
 
-struct Job {
+struct PipelinedRequest {
     frame: Bytes,
     deadline: Instant,
     answer: oneshot::Sender<Result<Bytes>>,
-    _counted: Counted,
+    _in_flight: InFlightCount,
 }
 
 /// Counts a request as in flight as long as it lives.
-struct Counted(Arc<AtomicUsize>);
+struct InFlightCount(Arc<AtomicUsize>);
 
-impl Counted {
+impl InFlightCount {
     fn new(counter: &Arc<AtomicUsize>) -> Self {
         counter.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(counter))
     }
 }
 
-impl Drop for Counted {
+impl Drop for InFlightCount {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// The answer to come. Dropping it does not take the request back once it was sent.
+/// A reply in flight. Dropping it does not revoke a request that was sent.
 pub(crate) struct Answer(oneshot::Receiver<Result<Bytes>>);
 
 impl Future for Answer {
@@ -83,18 +83,18 @@ impl Future for Answer {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Pin::new(&mut self.0).poll(cx).map(|answer| {
-            // Only a task that was stopped answers nobody.
-            answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::NetworkError, "the connection was given up")))
+            // Only an aborted task leaves a request without an outcome.
+            answer.unwrap_or_else(|_| Err(Error::new(ErrorKind::NetworkError, "the connection was dropped")))
         })
     }
 }
 
-impl Lockstep {
-    /// Takes over a connection.
-    pub(crate) fn start(stream: Box<dyn Stream>, endpoint: Arc<str>, settings: LockstepSettings) -> Self {
-        let (requests, jobs) = mpsc::channel(settings.window.max(1));
-        let driver = Driver {
-            jobs,
+impl PipelinedConnection {
+    /// Starts the task of a connection.
+    pub(crate) fn start(stream: Box<dyn Stream>, endpoint: Arc<str>, settings: PipelineSettings) -> Self {
+        let (requests, receiver) = mpsc::channel(settings.window.max(1));
+        let task = ConnectionTask {
+            requests: receiver,
             endpoint: Arc::clone(&endpoint),
             settings,
             waiting: VecDeque::new(),
@@ -103,18 +103,18 @@ impl Lockstep {
             written: 0,
             input: BytesMut::new(),
         };
-        let task = tokio::spawn(driver.run(stream)).abort_handle();
+        let task = tokio::spawn(task.run(stream)).abort_handle();
         Self { requests, endpoint, task }
     }
 
     /// Sends a request, after waiting for room in the window. Requests are sent in the order in which these futures
-    /// were first polled. `in_flight` counts the request until it is answered.
+    /// were first polled. `in_flight` counts the request until its reply.
     ///
     /// # Errors
-    /// [`ErrorKind::NetworkError`] without effect if the connection is gone.
+    /// [`ErrorKind::NetworkError`] without effect if the connection was closed.
     ///
     /// # Cancel safety
-    /// Dropped before it is ready, nothing is sent.
+    /// If the future is dropped before it is ready, the request is not sent.
     pub(crate) async fn send(
         &self,
         frame: Bytes,
@@ -122,12 +122,12 @@ impl Lockstep {
         in_flight: &Arc<AtomicUsize>,
     ) -> Result<Answer> {
         let Ok(room) = self.requests.reserve().await else {
-            return Err(Error::new(ErrorKind::NetworkError, "the connection is gone")
+            return Err(Error::new(ErrorKind::NetworkError, "the connection was closed")
                 .with_effect(Effect::None)
                 .with_endpoint(Arc::clone(&self.endpoint)));
         };
         let (answer, outcome) = oneshot::channel();
-        room.send(Job { frame, deadline, answer, _counted: Counted::new(in_flight) });
+        room.send(PipelinedRequest { frame, deadline, answer, _in_flight: InFlightCount::new(in_flight) });
         Ok(Answer(outcome))
     }
 
@@ -136,7 +136,7 @@ impl Lockstep {
         !self.requests.is_closed()
     }
 
-    /// Drops the connection at once; what waits is told so.
+    /// Drops the connection at once; pending requests fail.
     pub(crate) fn abort(&self) {
         self.task.abort();
     }
@@ -146,28 +146,28 @@ impl Lockstep {
     }
 }
 
-impl fmt::Debug for Lockstep {
+impl fmt::Debug for PipelinedConnection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lockstep")
+        f.debug_struct("PipelinedConnection")
             .field("endpoint", &self.endpoint)
             .field("usable", &self.is_usable())
             .finish_non_exhaustive()
     }
 }
 
-/// A request without an answer.
-struct Waiting {
-    /// How many bytes were to be written before it.
+/// A request in flight.
+struct SentRequest {
+    /// Position of its first byte in the stream.
     starts_at: u64,
-    job: Job,
+    request: PipelinedRequest,
 }
 
-struct Driver {
-    jobs: mpsc::Receiver<Job>,
+struct ConnectionTask {
+    requests: mpsc::Receiver<PipelinedRequest>,
     endpoint: Arc<str>,
-    settings: LockstepSettings,
-    waiting: VecDeque<Waiting>,
-    /// Not yet handed to the network.
+    settings: PipelineSettings,
+    waiting: VecDeque<SentRequest>,
+    /// Bytes to write.
     out: BytesMut,
     /// Bytes ever put into `out`.
     taken: u64,
@@ -176,22 +176,22 @@ struct Driver {
     input: BytesMut,
 }
 
-/// Why a connection ends.
+/// Cause that ends a connection.
 enum End {
-    /// Nobody needs it any more.
+    /// The handle was dropped, or the peer closed an idle connection.
     Unneeded,
     Io(io::Error),
     Framing(WireError),
-    /// An answer that nobody asked for.
-    Unasked,
-    /// The oldest request was not answered in time.
+    /// A reply without a request.
+    Unexpected,
+    /// The oldest request got no reply before its deadline.
     Late,
 }
 
-impl Driver {
+impl ConnectionTask {
     async fn run(mut self, stream: Box<dyn Stream>) {
         let end = self.drive(stream).await;
-        self.jobs.close();
+        self.requests.close();
         if let End::Unneeded = end {
             return;
         }
@@ -199,10 +199,10 @@ impl Driver {
         tracing::debug!(endpoint = %self.endpoint, error = %cause, waiting = self.waiting.len(), "connection dropped");
         for waiting in std::mem::take(&mut self.waiting) {
             let error = self.error(&end, waiting.starts_at < self.written);
-            let _ = waiting.job.answer.send(Err(error));
+            let _ = waiting.request.answer.send(Err(error));
         }
-        while let Some(job) = self.jobs.recv().await {
-            let _ = job.answer.send(Err(self.error(&end, false)));
+        while let Some(request) = self.requests.recv().await {
+            let _ = request.answer.send(Err(self.error(&end, false)));
         }
     }
 
@@ -215,13 +215,13 @@ impl Driver {
                 return End::Unneeded;
             }
             let room = self.waiting.len() < self.settings.window.max(1) && self.out.len() < WRITE_AHEAD;
-            let deadline = self.waiting.front().map(|waiting| waiting.job.deadline);
+            let deadline = self.waiting.front().map(|waiting| waiting.request.deadline);
             self.input.reserve(READ_SIZE);
             tokio::select! {
-                // An answer that is there counts, also in the moment of its deadline.
+                // A reply that is ready wins over its deadline.
                 biased;
                 received = read.read_buf(&mut self.input) => match received {
-                    // Idle connections that the other side closes are no failure of any request.
+                    // A peer that closes an idle connection fails no request.
                     Ok(0) if self.waiting.is_empty() => return End::Unneeded,
                     Ok(0) => return End::Io(io::ErrorKind::UnexpectedEof.into()),
                     Ok(_) => if let Err(end) = self.answer() {
@@ -229,8 +229,8 @@ impl Driver {
                     },
                     Err(error) => return End::Io(error),
                 },
-                job = self.jobs.recv(), if open && room => match job {
-                    Some(job) => self.take(job),
+                request = self.requests.recv(), if open && room => match request {
+                    Some(request) => self.take(request),
                     None => open = false,
                 },
                 written = write.write_buf(&mut self.out), if !self.out.is_empty() => match written {
@@ -243,30 +243,30 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, first: Job) {
+    fn take(&mut self, first: PipelinedRequest) {
         self.put(first);
         while self.waiting.len() < self.settings.window && self.out.len() < WRITE_AHEAD {
-            let Ok(job) = self.jobs.try_recv() else { return };
-            self.put(job);
+            let Ok(request) = self.requests.try_recv() else { return };
+            self.put(request);
         }
     }
 
-    fn put(&mut self, job: Job) {
-        if job.answer.is_closed() {
-            // Given up before it was sent: then it never is.
+    fn put(&mut self, request: PipelinedRequest) {
+        if request.answer.is_closed() {
+            // The caller dropped its future before the request was sent.
             return;
         }
-        self.out.extend_from_slice(&job.frame);
+        self.out.extend_from_slice(&request.frame);
         let starts_at = self.taken;
-        self.taken += job.frame.len() as u64;
-        self.waiting.push_back(Waiting { starts_at, job });
+        self.taken += request.frame.len() as u64;
+        self.waiting.push_back(SentRequest { starts_at, request });
     }
 
-    /// Hands out the answers that have come.
+    /// Completes requests with the replies received.
     fn answer(&mut self) -> Result<(), End> {
         while let Some(frame) = take_frame(&mut self.input, self.settings.max_reply).map_err(End::Framing)? {
-            let Some(waiting) = self.waiting.pop_front() else { return Err(End::Unasked) };
-            let _ = waiting.job.answer.send(Ok(frame));
+            let Some(waiting) = self.waiting.pop_front() else { return Err(End::Unexpected) };
+            let _ = waiting.request.answer.send(Ok(frame));
         }
         Ok(())
     }
@@ -279,19 +279,22 @@ impl Driver {
                 Error::new(ErrorKind::NetworkError, "the connection is closed").with_effect(effect)
             }
             End::Framing(error) => {
-                Error::new(ErrorKind::ProtocolError, format!("the answer breaks the protocol: {error}"))
+                Error::new(ErrorKind::ProtocolError, format!("malformed reply: {error}"))
                     .with_effect(effect)
-                    // Another connection is in step again.
+                    // A new connection has no desync.
                     .with_retriable(true)
                     .with_source(error.clone())
             }
-            End::Unasked => Error::new(ErrorKind::ProtocolError, "an answer came that nobody asked for")
-                .with_effect(effect)
-                .with_retriable(true),
-            End::Late if sent => Error::new(ErrorKind::RequestTimeout, "no answer in time"),
+            End::Unexpected => Error::new(
+                ErrorKind::ProtocolError,
+                "protocol desync with the server: a reply without a request",
+            )
+            .with_effect(effect)
+            .with_retriable(true),
+            End::Late if sent => Error::new(ErrorKind::RequestTimeout, "no reply within the deadline"),
             End::Late => Error::new(
                 ErrorKind::RequestTimeout,
-                "not sent: an earlier request on the connection was not answered in time",
+                "not sent: an earlier request on the connection got no reply within the deadline",
             )
             .with_effect(Effect::None),
         };
@@ -320,10 +323,10 @@ mod tests {
         out.freeze()
     }
 
-    fn link(window: usize, pipe: usize) -> (Lockstep, DuplexStream, Arc<AtomicUsize>) {
+    fn link(window: usize, pipe: usize) -> (PipelinedConnection, DuplexStream, Arc<AtomicUsize>) {
         let (near, far) = duplex(pipe);
-        let settings = LockstepSettings { window, max_reply: MAX_REPLY_LEN };
-        (Lockstep::start(Box::new(near), Arc::from("n:1"), settings), far, Arc::default())
+        let settings = PipelineSettings { window, max_reply: MAX_REPLY_LEN };
+        (PipelinedConnection::start(Box::new(near), Arc::from("n:1"), settings), far, Arc::default())
     }
 
     fn later() -> Instant {
@@ -331,7 +334,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn answers_go_to_who_asked_wherever_they_are_split() {
+    async fn replies_match_their_requests_wherever_they_are_split() {
         let run = [reply("one"), reply("two"), reply("three")].concat();
         for cut in 0..=run.len() {
             let (link, mut far, count) = link(8, 1 << 16);
@@ -395,7 +398,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_peer_fails_everyone_at_the_deadline() {
+    async fn silent_peer_fails_all_requests_at_the_deadline() {
         let (link, _far, count) = link(1, 1 << 16);
         let started = Instant::now();
         let first = link.send(frame("a"), later(), &count).await.unwrap();
@@ -411,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_connection_fails_everyone() {
+    async fn closed_connection_fails_pending_requests() {
         let (link, mut far, count) = link(8, 1 << 16);
         let first = link.send(frame("a"), later(), &count).await.unwrap();
         let second = link.send(frame("b"), later(), &count).await.unwrap();
@@ -426,7 +429,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn bytes_out_of_step_drop_the_connection() {
+    async fn protocol_desync_drops_the_connection() {
         for garbage in [&[0, 0, 0, 0][..], &[0xff, 0xff, 0xff, 0xff]] {
             let (link, mut far, count) = link(8, 1 << 16);
             let answer = link.send(frame("a"), later(), &count).await.unwrap();
@@ -437,13 +440,13 @@ mod tests {
             assert!(!link.is_usable());
         }
         let (link, mut far, _) = link(8, 1 << 16);
-        far.write_all(&reply("nobody asked")).await.unwrap();
+        far.write_all(&reply("unexpected")).await.unwrap();
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert!(!link.is_usable());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_was_sent_is_answered_after_the_handle_is_gone() {
+    async fn requests_in_flight_complete_after_the_handle_is_dropped() {
         let (link, mut far, count) = link(8, 1 << 16);
         let answer = link.send(frame("a"), later(), &count).await.unwrap();
         drop(link);

@@ -1,4 +1,4 @@
-//! The plain framing: the value of one record is one entry.
+//! The plain framing: each entry is the value of one record.
 
 use bytes::{Bytes, BytesMut};
 use floe_core::{Error, ErrorKind, Result};
@@ -9,15 +9,15 @@ use floe_wire::{
 
 use super::errors;
 
-/// Largest value in bytes that fits one entry of a topic.
+/// Returns the size in bytes of the largest value that fits an entry of a topic.
 pub(super) fn max_value(topic: &str) -> usize {
     MAX_FRAME_LEN.saturating_sub(PUT_OVERHEAD + topic.len())
 }
 
-/// Checks that a value arrives as it is.
+/// Checks that the protocol carries a value unchanged.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidCommand`] for what is not text, is empty or ends in white space; [`ErrorKind::RecordTooLarge`].
+/// [`ErrorKind::InvalidCommand`] for a value that is not text, is empty or ends in white space; [`ErrorKind::RecordTooLarge`].
 pub(super) fn check_value<'a>(topic: &str, value: &'a [u8]) -> Result<&'a str> {
     let limit = max_value(topic);
     if value.len() > limit {
@@ -35,7 +35,7 @@ pub(super) fn check_value<'a>(topic: &str, value: &'a [u8]) -> Result<&'a str> {
     Ok(text)
 }
 
-/// The values of a batch, each checked.
+/// Returns the values of a batch after checking each.
 ///
 /// # Errors
 /// As [`check_value`]; [`ErrorKind::Unsupported`] for keys and headers; [`ErrorKind::CorruptData`].
@@ -55,7 +55,7 @@ pub(super) fn values(topic: &str, batch: &EncodedBatch) -> Result<Vec<Bytes>> {
     Ok(values)
 }
 
-/// The `PUT` of a value that was checked.
+/// Encodes the `PUT` of a checked value.
 pub(super) fn put(topic: &str, value: &[u8]) -> Result<Bytes> {
     let payload = check_text(value).map_err(errors::request)?;
     let mut out = BytesMut::with_capacity(value.len() + topic.len() + 16);
@@ -63,7 +63,7 @@ pub(super) fn put(topic: &str, value: &[u8]) -> Result<Bytes> {
     Ok(out.freeze())
 }
 
-/// Makes one batch of entries that are text. The records have neither key, nor headers, nor time.
+/// Converts text entries to one batch. The records have no key, headers or timestamp.
 pub(super) fn batch_of(texts: &[Bytes]) -> Result<EncodedBatch> {
     let size: usize = texts.iter().map(|text| BatchBuilder::record_len(None, text, &[])).sum();
     let mut builder = BatchBuilder::new(size + 64);
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_become_records_and_records_texts() {
+    fn entries_and_records_convert_both_ways() {
         let texts = [Bytes::from("one"), Bytes::from(" two\nlines"), Bytes::from("\u{1f41f}")];
         let batch = batch_of(&texts).unwrap();
         assert_eq!(values("t", &batch).unwrap(), texts);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_text_cannot_carry_is_refused_by_name() {
+    fn values_that_text_cannot_carry_are_refused() {
         let mut packed = BytesMut::new();
         pack_into(&mut packed, &one(None, b"x", &[]));
         let long = vec![b'x'; max_value("t") + 1];

@@ -1,10 +1,9 @@
 //! The connections to one node.
 //!
-//! A connection is leased to one user at a time, so that what the user sends keeps its order and nobody waits behind
-//! another's slow request. A lease that is given back can be used by the next one; a broken connection is not kept.
+//! The pool leases a connection to one user at a time, so that its requests keep their order and do not wait behind slow
+//! requests of another user. Returned connections are reused unless they are broken.
 //!
-//! The pool is floe's own: the general ones keep neither a least number nor an idle time nor a health check in the
-//! background, which are most of what is needed here.
+//! Generic pools have no minimum size, idle timeout and background health check, which are most of this module.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -16,31 +15,31 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// Makes and checks the connections of a pool.
+/// Opens and checks the connections of a pool.
 pub(crate) trait Manage: fmt::Debug + Send + Sync + 'static {
     /// A connection.
     type Link: fmt::Debug + Send + Sync + 'static;
 
-    /// Opens a connection that is ready for requests. Ends by itself in bounded time.
+    /// Opens a connection that is ready for requests. Has its own deadline.
     fn connect(&self) -> BoxFuture<'_, Result<Self::Link>>;
 
-    /// Whether the connection can take a request, as far as is known without asking.
+    /// Whether the connection can take a request. No IO.
     fn is_usable(&self, link: &Self::Link) -> bool;
 
-    /// Asks the other side. Ends by itself in bounded time.
+    /// Checks the health of the peer. Has its own deadline.
     fn check<'a>(&'a self, link: &'a Self::Link) -> BoxFuture<'a, Result<()>>;
 }
 
-/// How many connections a pool keeps, and how long.
+/// Limits of a pool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PoolSettings {
-    /// Connections kept although idle.
+    /// Minimum number of connections.
     pub(crate) min: usize,
-    /// Connections at most.
+    /// Maximum number of connections.
     pub(crate) max: usize,
-    /// Beyond the least number, a connection that was idle for so long is closed.
+    /// Idle time after which connections beyond the minimum are closed.
     pub(crate) idle_timeout: Duration,
-    /// How long a lease may wait for a connection while all are in use.
+    /// Deadline of a lease while all connections are in use.
     pub(crate) wait: Duration,
 }
 
@@ -73,18 +72,18 @@ impl<M: Manage> Pool<M> {
         &self.manager
     }
 
-    /// Connections that exist.
+    /// Returns the number of connections.
     pub(crate) fn size(&self) -> usize {
         let leased =
             self.settings.max.max(1) - self.permits.available_permits().min(self.settings.max.max(1));
         leased + self.idle.lock().len()
     }
 
-    /// Takes a connection, the one last used if possible, or opens one.
+    /// Takes the most recently used connection, or opens one.
     ///
     /// # Errors
-    /// What kept it from being opened, which marks the node as down; [`ErrorKind::ConnectionTimeout`] when all
-    /// connections stayed in use; [`ErrorKind::Closed`].
+    /// The error of the new connection, which marks the node as down; [`ErrorKind::ConnectionTimeout`] if all connections
+    /// stayed in use; [`ErrorKind::Closed`].
     pub(crate) async fn lease(self: &Arc<Self>) -> Result<Lease<M>> {
         let waited = timeout(self.settings.wait, Arc::clone(&self.permits).acquire_owned()).await;
         let permit = match waited {
@@ -121,13 +120,13 @@ impl<M: Manage> Pool<M> {
         Lease { pool: Arc::clone(self), link: Some(link), _permit: permit }
     }
 
-    /// Closes what was idle too long, asks the idle ones whether they live, and opens as many as are to be kept. A node
-    /// that does not answer is down, and none of its idle connections is kept.
+    /// Closes connections that were idle too long, checks the other idle ones, and opens connections up to the minimum. A
+    /// node that does not reply is marked as down, and its idle connections are closed.
     pub(crate) async fn maintain(self: &Arc<Self>) {
         let waiting = self.idle.lock().len();
         for _ in 0..waiting {
             let spare = self.size() > self.settings.min;
-            // Counted as in use while it is asked, so that there are never too many.
+            // Counted as in use during the check, so that the maximum holds.
             let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else { break };
             let Some(idle) = self.take_oldest() else { break };
             let old = idle.since.elapsed() >= self.settings.idle_timeout;
@@ -140,7 +139,7 @@ impl<M: Manage> Pool<M> {
                     self.state.failed(&error);
                     self.idle.lock().clear();
                 }
-                // A connection that broke proves nothing: the next one will show.
+                // A broken connection does not prove that the node is down; the next one tells.
                 Err(_) => {}
             }
             drop(permit);
@@ -161,7 +160,7 @@ impl<M: Manage> Pool<M> {
         }
     }
 
-    /// Leases take from the other end.
+    /// Takes the least recently used connection; leases take from the other end.
     fn take_oldest(&self) -> Option<Idle<M::Link>> {
         let mut idle = self.idle.lock();
         (!idle.is_empty()).then(|| idle.remove(0))
@@ -173,14 +172,14 @@ impl<M: Manage> Pool<M> {
         }
     }
 
-    /// Lends nothing any more, and drops what is idle.
+    /// Closes the idle connections, and fails further leases.
     pub(crate) fn close(&self) {
         self.permits.close();
         self.idle.lock().clear();
     }
 }
 
-/// A connection in use. It goes back when this is dropped.
+/// A connection in use. Dropping the lease returns it to the pool.
 #[derive(Debug)]
 pub(crate) struct Lease<M: Manage> {
     pool: Arc<Pool<M>>,
@@ -189,7 +188,7 @@ pub(crate) struct Lease<M: Manage> {
 }
 
 impl<M: Manage> Lease<M> {
-    /// The connection; `None` after it was discarded.
+    /// Returns the connection; `None` after it was discarded.
     pub(crate) fn link(&self) -> Option<&M::Link> {
         self.link.as_ref()
     }
@@ -198,7 +197,7 @@ impl<M: Manage> Lease<M> {
         &self.pool.state
     }
 
-    /// Gives the connection up: it is in a state that nobody should inherit.
+    /// Closes the connection, because its state is unknown.
     pub(crate) fn discard(mut self) {
         self.link = None;
     }
@@ -255,7 +254,7 @@ mod tests {
             let sick = self.sick.load(Ordering::Relaxed);
             let silent = self.silent.load(Ordering::Relaxed);
             Box::pin(async move {
-                // Others have their turn while the answer is on its way.
+                // Lets other tasks run during the check.
                 tokio::task::yield_now().await;
                 match (sick, silent) {
                     (true, _) => Err(Error::new(ErrorKind::NetworkError, "broken")),
@@ -278,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_are_used_again_unless_they_are_broken() {
+    async fn connections_are_reused_unless_they_are_broken() {
         let (_, pool) = pool(0, 4);
         let first = pool.lease().await.unwrap();
         let second = pool.lease().await.unwrap();
@@ -294,7 +293,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn there_are_never_too_many() {
+    async fn number_of_connections_is_bounded() {
         let (links, pool) = pool(0, 2);
         let held = (pool.lease().await.unwrap(), pool.lease().await.unwrap());
         let started = Instant::now();
@@ -307,7 +306,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn maintenance_keeps_the_least_and_closes_the_idle() {
+    async fn maintenance_keeps_the_minimum_and_closes_idle_connections() {
         let (links, pool) = pool(2, 4);
         pool.maintain().await;
         assert_eq!(pool.size(), 2);
@@ -322,7 +321,11 @@ mod tests {
         assert_eq!(pool.size(), 2);
         links.sick.store(true, Ordering::Relaxed);
         pool.maintain().await;
-        assert_eq!((pool.size(), links.opened.load(Ordering::Relaxed)), (2, 5), "the sick were replaced");
+        assert_eq!(
+            (pool.size(), links.opened.load(Ordering::Relaxed)),
+            (2, 5),
+            "broken connections were replaced"
+        );
         assert!(links.checks.load(Ordering::Relaxed) >= 5);
     }
 
@@ -333,7 +336,7 @@ mod tests {
         links.silent.store(true, Ordering::Relaxed);
         pool.maintain().await;
         assert_eq!(pool.size(), 0, "no connection to it is kept");
-        assert_eq!(links.checks.load(Ordering::Relaxed), 1, "nobody waits for each of them");
+        assert_eq!(links.checks.load(Ordering::Relaxed), 1, "the check stops at the first failure");
         assert!(pool.state().down_for().is_some());
         links.silent.store(false, Ordering::Relaxed);
         tokio::time::advance(Duration::from_secs(1)).await;
@@ -342,7 +345,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn connections_that_are_checked_count_as_well() {
+    async fn connections_under_check_count() {
         let (links, pool) = pool(2, 2);
         pool.maintain().await;
         let lend = async {
@@ -383,7 +386,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_closed_pool_lends_nothing_and_keeps_nothing() {
+    async fn closed_pool_leases_and_keeps_nothing() {
         let (_, pool) = pool(0, 2);
         let held = pool.lease().await.unwrap();
         pool.close();

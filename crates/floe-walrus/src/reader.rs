@@ -1,4 +1,4 @@
-//! A read position: there is only one for each topic, so a reader is a window on its intake.
+//! Readers. A topic has a single read position, so readers share its fetcher.
 
 use std::{fmt, sync::Arc};
 
@@ -6,22 +6,22 @@ use floe_core::{Result, engine::BatchReader};
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
-use super::{journal::Journal, topic_fetcher::Intake};
+use super::{journal::Journal, topic_fetcher::TopicFetcher};
 
 pub(super) struct WalrusReader {
-    intake: Arc<Intake>,
+    fetcher: Arc<TopicFetcher>,
     max_bytes: usize,
 }
 
 impl WalrusReader {
-    pub(super) fn new(intake: Arc<Intake>, max_bytes: usize) -> Self {
-        Self { intake, max_bytes }
+    pub(super) fn new(fetcher: Arc<TopicFetcher>, max_bytes: usize) -> Self {
+        Self { fetcher, max_bytes }
     }
 }
 
 impl BatchReader for WalrusReader {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
-        Box::pin(async move { self.intake.next(self.max_bytes).await.map(Some) })
+        Box::pin(async move { self.fetcher.next(self.max_bytes).await.map(Some) })
     }
 }
 
@@ -31,11 +31,11 @@ impl fmt::Debug for WalrusReader {
     }
 }
 
-/// A read position in the journal, which takes more from the cluster at its end.
+/// A read position in the journal. At its end, the reader moves further batches from the cluster into the journal.
 pub(super) struct JournaledReader {
     log: Box<dyn BatchReader>,
     journal: Arc<Journal>,
-    intake: Arc<Intake>,
+    fetcher: Arc<TopicFetcher>,
     max_bytes: usize,
 }
 
@@ -43,19 +43,19 @@ impl JournaledReader {
     pub(super) fn new(
         log: Box<dyn BatchReader>,
         journal: Arc<Journal>,
-        intake: Arc<Intake>,
+        fetcher: Arc<TopicFetcher>,
         max_bytes: usize,
     ) -> Self {
-        Self { log, journal, intake, max_bytes }
+        Self { log, journal, fetcher, max_bytes }
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
         loop {
             tokio::select! {
-                // What is in the journal comes first.
+                // Batches in the journal come first.
                 biased;
                 batch = self.log.next() => return batch,
-                moved = self.intake.next_to_journal(&self.journal, self.max_bytes) => moved?,
+                moved = self.fetcher.next_to_journal(&self.journal, self.max_bytes) => moved?,
             }
         }
     }

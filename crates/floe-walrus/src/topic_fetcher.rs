@@ -1,11 +1,11 @@
-//! Reading: takes the entries of one topic from the cluster.
+//! Takes the entries of one topic from the cluster.
 //!
-//! All readers of a topic in one client share one intake, as all readers of the cluster share one cursor. What was
-//! taken stays here until somebody wants it: a reader that goes away loses nothing. Only what is here when the client
-//! is closed is lost, and counted.
+//! All readers of a topic in one client share one fetcher, as all readers of the cluster share one cursor. Batches stay in
+//! the fetcher until a reader takes them: dropping a reader loses nothing. Batches that are left when the client is closed
+//! are lost, and logged.
 //!
-//! Entries are asked for as long as somebody waits for a batch, as many at once as were there before: one after the
-//! server had nothing, then two, four, up to the prefetch.
+//! The fetcher requests entries while a reader waits for a batch. The number of pipelined requests adapts: one after the
+//! server had no entry, then two, four, up to the prefetch.
 
 use std::{
     collections::VecDeque,
@@ -29,7 +29,7 @@ use tokio::{
 use super::{
     WalrusCounters,
     cluster::{Cluster, NodeLease, blame},
-    dedup::{Sequences, Step},
+    dedup::{Dedup, Step},
     journal::Journal,
     link::encode,
     options::Options,
@@ -37,58 +37,57 @@ use super::{
 };
 use crate::{balance::Balance, pipelined::Answer};
 
-/// About how large an entry is expected to be, when a number of bytes is turned into a number of entries.
+/// Expected size of an entry, to convert a number of bytes to a number of entries.
 const ENTRY_BYTES: usize = 64 * 1024;
 
-/// The intake of one topic.
+/// The fetcher of one topic.
 #[derive(Debug)]
-pub(super) struct Intake {
+pub(super) struct TopicFetcher {
     topic: Arc<str>,
     cluster: Arc<Cluster>,
     options: Arc<Options>,
     counters: Arc<WalrusCounters>,
     closing: watch::Receiver<bool>,
-    state: Mutex<State>,
+    state: Mutex<FetchState>,
 }
 
-/// Requests on their way and what came of earlier ones. Everything that must survive a reader that is dropped while it
-/// waits is here.
+/// Requests in flight and received batches. They survive a reader that is dropped while it waits.
 #[derive(Debug, Default)]
-struct State {
+struct FetchState {
     ready: VecDeque<EncodedBatch>,
-    pending: VecDeque<Pending>,
-    /// The connection that the pending answers come from.
+    pending: VecDeque<PendingReply>,
+    /// The connection of the pending replies.
     lease: Option<NodeLease>,
-    /// The node that is asked as long as it lives.
+    /// The node to read from as long as it is up.
     node: Option<usize>,
-    /// How many entries are asked for at once.
+    /// Number of entries to request at once.
     ahead: usize,
-    pace: Pace,
-    sequences: Sequences,
-    /// The first ready batch is being written to the journal.
+    poll: PollBackoff,
+    dedup: Dedup,
+    /// The task that writes the first ready batch to the journal.
     writing: Option<JoinHandle<Result<()>>>,
 }
 
-/// An answer to come.
-struct Pending {
+/// A reply in flight.
+struct PendingReply {
     answer: Answer,
     batch: bool,
 }
 
-impl std::fmt::Debug for Pending {
+impl std::fmt::Debug for PendingReply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Pending").field("batch", &self.batch).finish_non_exhaustive()
+        f.debug_struct("PendingReply").field("batch", &self.batch).finish_non_exhaustive()
     }
 }
 
-/// When to ask again after the server had nothing: soon at first, then less and less often.
+/// Back-off between polls of an empty topic.
 #[derive(Debug, Default)]
-struct Pace {
+struct PollBackoff {
     delay: Duration,
     not_before: Option<Instant>,
 }
 
-impl Pace {
+impl PollBackoff {
     fn found(&mut self) {
         *self = Self::default();
     }
@@ -99,7 +98,7 @@ impl Pace {
     }
 }
 
-impl Intake {
+impl TopicFetcher {
     pub(super) fn new(
         topic: Arc<str>,
         cluster: Arc<Cluster>,
@@ -110,15 +109,15 @@ impl Intake {
         Arc::new(Self { topic, cluster, options, counters, closing, state: Mutex::default() })
     }
 
-    /// The next batch; waits until there is one.
+    /// Returns the next batch; waits until there is one.
     ///
     /// # Cancel safety
-    /// What was asked for is kept for the next call.
+    /// Dropping the future keeps requested entries for the next call.
     pub(super) async fn next(&self, max_bytes: usize) -> Result<EncodedBatch> {
         let mut closing = self.closing.clone();
         tokio::select! {
             biased;
-            // An error means that the engine is gone, which is closed as well.
+            // A dropped engine counts as closed.
             _ = closing.wait_for(|closing| *closing) => Err(Error::closed("client")),
             batch = async { self.take(&mut *self.state.lock().await, max_bytes).await } => batch,
         }
@@ -127,7 +126,7 @@ impl Intake {
     /// Moves the next batch into the journal; waits until there is one.
     ///
     /// # Cancel safety
-    /// A batch that was taken is journalled once, by this call or a later one.
+    /// A batch is written to the journal once, by this call or a later one.
     pub(super) async fn next_to_journal(&self, journal: &Arc<Journal>, max_bytes: usize) -> Result<()> {
         let mut closing = self.closing.clone();
         tokio::select! {
@@ -137,7 +136,7 @@ impl Intake {
         }
     }
 
-    async fn journal(&self, state: &mut State, journal: &Arc<Journal>, max_bytes: usize) -> Result<()> {
+    async fn journal(&self, state: &mut FetchState, journal: &Arc<Journal>, max_bytes: usize) -> Result<()> {
         loop {
             if let Some(writing) = &mut state.writing {
                 let written = writing.await;
@@ -153,19 +152,19 @@ impl Intake {
             }
             self.fill(state, max_bytes).await?;
             let Some(batch) = state.ready.front().cloned() else { continue };
-            // In a task of its own, so that a reader that is dropped now does not leave it half done.
+            // A separate task, so that dropping the reader does not interrupt the write.
             let (journal, topic) = (Arc::clone(journal), Arc::clone(&self.topic));
             state.writing = Some(tokio::spawn(async move { journal.append(&topic, batch).await }));
         }
     }
 
-    /// Batches that were taken and that nobody has got.
-    pub(super) async fn left(&self) -> usize {
+    /// Returns how many batches were taken from the cluster and not read.
+    pub(super) async fn unread(&self) -> usize {
         let state = self.state.lock().await;
         state.ready.len() + state.pending.len()
     }
 
-    async fn take(&self, state: &mut State, max_bytes: usize) -> Result<EncodedBatch> {
+    async fn take(&self, state: &mut FetchState, max_bytes: usize) -> Result<EncodedBatch> {
         loop {
             self.fill(state, max_bytes).await?;
             if let Some(batch) = state.ready.pop_front() {
@@ -175,36 +174,36 @@ impl Intake {
     }
 
     /// Waits until at least one batch is ready.
-    async fn fill(&self, state: &mut State, max_bytes: usize) -> Result<()> {
+    async fn fill(&self, state: &mut FetchState, max_bytes: usize) -> Result<()> {
         while state.ready.is_empty() {
             if let Some(front) = state.pending.front_mut() {
                 let reply = (&mut front.answer).await;
                 self.settle(state, reply)?;
                 continue;
             }
-            // Idle connections belong to everyone.
+            // Returns the idle connection to the pool.
             state.lease = None;
-            if let Some(at) = state.pace.not_before {
+            if let Some(at) = state.poll.not_before {
                 sleep_until(at).await;
-                state.pace.not_before = None;
+                state.poll.not_before = None;
             }
-            self.ask(state, max_bytes).await?;
+            self.request(state, max_bytes).await?;
         }
         Ok(())
     }
 
-    /// Asks for the next entries.
-    async fn ask(&self, state: &mut State, max_bytes: usize) -> Result<()> {
+    /// Requests the next entries.
+    async fn request(&self, state: &mut FetchState, max_bytes: usize) -> Result<()> {
         let most = (max_bytes / ENTRY_BYTES).clamp(1, self.options.prefetch);
         state.ahead = state.ahead.clamp(1, most);
         let (index, lease) = self.lease(state.node).await?;
         if state.node != Some(index) {
-            tracing::debug!(topic = %self.topic, node = index, "reads go to this node now");
+            tracing::debug!(topic = %self.topic, node = index, "reads use this node now");
             state.node = Some(index);
         }
         if let Err(error) = self.cluster.wait_for_leader(index, &lease).await {
             if error.kind() == ErrorKind::NotLeader {
-                // Another node may see one.
+                // Another node may know the leader.
                 lease.state().failed(&error);
             }
             state.node = None;
@@ -212,7 +211,7 @@ impl Intake {
         }
         let knows_batches = lease.link().is_some_and(|link| link.knows_batches);
         let (frame, count) = if knows_batches {
-            // One answer with as many entries as would have been asked for one by one.
+            // One reply holds as many entries as single requests would have fetched.
             let max_entries = (state.ahead * 64).min(MAX_BATCH_ENTRIES);
             let request =
                 Request::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
@@ -223,9 +222,9 @@ impl Intake {
         let lease = state.lease.insert(lease);
         for _ in 0..count {
             let Some(link) = lease.link() else { break };
-            // Each request is kept as soon as it is sent: this future may be dropped between two of them.
+            // Each request is recorded once it is sent, because this future may be dropped between two of them.
             match link.send(frame.clone(), Instant::now() + self.options.timeout).await {
-                Ok(answer) => state.pending.push_back(Pending { answer, batch: knows_batches }),
+                Ok(answer) => state.pending.push_back(PendingReply { answer, batch: knows_batches }),
                 Err(error) if state.pending.is_empty() => {
                     blame(lease, &error);
                     state.lease = None;
@@ -238,7 +237,7 @@ impl Intake {
         Ok(())
     }
 
-    /// A connection to the node that was asked before, if it is up, else to the one where reading begins.
+    /// Returns a connection to the previous node if it is up, otherwise to the preferred one.
     async fn lease(&self, before: Option<usize>) -> Result<(usize, NodeLease)> {
         let up =
             |index: usize| self.cluster.node(index).is_some_and(|node| node.state().down_for().is_none());
@@ -254,14 +253,16 @@ impl Intake {
         self.cluster.lease(&order).await
     }
 
-    /// Takes in the oldest answer, and those behind it that have come as well.
-    fn settle(&self, state: &mut State, first: Result<Bytes>) -> Result<()> {
+    /// Processes the oldest reply, and later ones that are ready.
+    fn settle(&self, state: &mut FetchState, first: Result<Bytes>) -> Result<()> {
         let mut texts = Vec::new();
         let mut next = Some(first);
         let mut outcome = Ok(());
         while let Some(reply) = next.take() {
-            let Some(pending) = state.pending.pop_front() else { break };
-            outcome = self.take_in(state, &pending, reply, &mut texts);
+            let pending = state.pending.pop_front();
+            floe_core::invariant!(pending.is_some(), "a reply for {} came without a request", self.topic);
+            let Some(pending) = pending else { break };
+            outcome = self.process_reply(state, &pending, reply, &mut texts);
             if outcome.is_err() {
                 break;
             }
@@ -271,17 +272,17 @@ impl Intake {
         if outcome.is_err() && state.pending.is_empty() {
             state.lease = None;
         }
-        // What came in before the failure goes first; the failure shows again if it lasts.
+        // Received batches are returned before the failure, which occurs again if it lasts.
         if outcome.is_err() && !state.ready.is_empty() {
             return Ok(());
         }
         outcome
     }
 
-    fn take_in(
+    fn process_reply(
         &self,
-        state: &mut State,
-        pending: &Pending,
+        state: &mut FetchState,
+        pending: &PendingReply,
         reply: Result<Bytes>,
         texts: &mut Vec<Bytes>,
     ) -> Result<()> {
@@ -312,11 +313,11 @@ impl Intake {
         if entries.is_empty() {
             state.ahead = 1;
             if state.pending.is_empty() {
-                state.pace.empty(self.options.poll);
+                state.poll.empty(self.options.poll);
             }
             return Ok(());
         }
-        state.pace.found();
+        state.poll.found();
         if state.pending.is_empty() {
             state.ahead = state.ahead.saturating_mul(2).min(self.options.prefetch);
         }
@@ -325,9 +326,9 @@ impl Intake {
                 EntryContent::Text(text) => texts.push(text),
                 EntryContent::Batch(batch) => {
                     self.flush(state, texts)?;
-                    let repeated = self.follow(state, &batch);
-                    // Consumers drop repeats by themselves, but not from a journal, whose records have offsets.
-                    if !(repeated && self.options.journal.is_some()) {
+                    let duplicate = self.check_sequence(state, &batch);
+                    // Consumers drop duplicates themselves, but not from a journal, whose records have offsets.
+                    if !(duplicate && self.options.journal.is_some()) {
                         state.ready.push_back(batch);
                     }
                 }
@@ -336,16 +337,16 @@ impl Intake {
         Ok(())
     }
 
-    /// Makes one batch of entries that were no batches.
-    fn flush(&self, state: &mut State, texts: &mut Vec<Bytes>) -> Result<()> {
+    /// Converts plain entries to one batch.
+    fn flush(&self, state: &mut FetchState, texts: &mut Vec<Bytes>) -> Result<()> {
         if !texts.is_empty() {
             state.ready.push_back(plain_framing::batch_of(&std::mem::take(texts))?);
         }
         Ok(())
     }
 
-    /// A `GET` without an answer may have taken an entry, which is lost then.
-    fn lost(&self, state: &mut State, error: &Error) {
+    /// Counts reads without a reply: each may have taken an entry, which is lost then.
+    fn lost(&self, state: &mut FetchState, error: &Error) {
         let mut unanswered = u64::from(error.effect() == floe_core::Effect::Unknown);
         while let Some(mut pending) = state.pending.pop_front() {
             match (&mut pending.answer).now_or_never() {
@@ -357,7 +358,7 @@ impl Intake {
             self.counters.unanswered_reads.fetch_add(unanswered, Ordering::Relaxed);
             tracing::warn!(
                 topic = %self.topic, unanswered, %error,
-                "reads were not answered; each may have taken an entry, which is lost then"
+                "reads got no reply; each may have taken an entry, which is lost then"
             );
         }
         if let Some(lease) = state.lease.take() {
@@ -368,13 +369,13 @@ impl Intake {
         state.ahead = 1;
     }
 
-    /// Looks at the numbers of the producer. True if the batch has come before.
-    fn follow(&self, state: &mut State, batch: &EncodedBatch) -> bool {
-        let step = state.sequences.step(batch.header());
+    /// Checks the sequence of the producer. True if the batch is a duplicate.
+    fn check_sequence(&self, state: &mut FetchState, batch: &EncodedBatch) -> bool {
+        let step = state.dedup.step(batch.header());
         match step {
             Step::Follows => {}
-            Step::Repeats => {
-                self.counters.repeated_batches.fetch_add(1, Ordering::Relaxed);
+            Step::Duplicate => {
+                self.counters.duplicate_batches.fetch_add(1, Ordering::Relaxed);
             }
             Step::Late => {
                 self.counters.late_batches.fetch_add(1, Ordering::Relaxed);
@@ -383,11 +384,11 @@ impl Intake {
                 self.counters.missing_records.fetch_add(u64::from(records), Ordering::Relaxed);
                 tracing::warn!(
                     topic = %self.topic, producer = batch.header().producer.id, records,
-                    "records of a producer are missing: another reader took them, or the server passed over them"
+                    "records of a producer are missing: another reader took them, or the server skipped them"
                 );
             }
         }
-        step == Step::Repeats
+        step == Step::Duplicate
     }
 }
 
@@ -396,19 +397,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_pace_slows_down_and_recovers() {
+    async fn poll_backoff_grows_and_resets() {
         let limits = (Duration::from_millis(5), Duration::from_millis(50));
-        let mut pace = Pace::default();
+        let mut poll = PollBackoff::default();
         let mut delays = Vec::new();
         for _ in 0..6 {
-            pace.empty(limits);
-            delays.push(pace.delay.as_millis());
-            assert_eq!(pace.not_before, Some(Instant::now() + pace.delay));
+            poll.empty(limits);
+            delays.push(poll.delay.as_millis());
+            assert_eq!(poll.not_before, Some(Instant::now() + poll.delay));
         }
         assert_eq!(delays, [5, 10, 20, 40, 50, 50]);
-        pace.found();
-        assert_eq!(pace.not_before, None);
-        pace.empty(limits);
-        assert_eq!(pace.delay.as_millis(), 5);
+        poll.found();
+        assert_eq!(poll.not_before, None);
+        poll.empty(limits);
+        assert_eq!(poll.delay.as_millis(), 5);
     }
 }

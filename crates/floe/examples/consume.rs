@@ -2,7 +2,10 @@
 //!
 //! `cargo run -p floe --example consume`
 
-use floe::{Client, TopicSpec, consumer::StartAt, payload::Undecodable};
+use floe::{
+    Client, TopicSpec,
+    consumer::{StartAt, Undecodable},
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Serialize, Deserialize)]

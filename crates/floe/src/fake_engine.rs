@@ -23,16 +23,18 @@ use crate::{
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
-/// What happens to an append.
+/// Outcome of an append.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
-    /// Fails without having happened.
+    /// Fails without effect.
     Refuse(Error),
-    /// Happens, and fails all the same.
+    /// Takes effect, and fails nevertheless.
     LoseAnswer(Error),
-    /// Waits for [`FakeEngine::release`] and then goes on.
+    /// Waits for [`FakeEngine::release`] and then succeeds.
     Hold,
-    /// Nothing is wrong.
+    /// Waits for [`FakeEngine::release`], then has another fault.
+    HoldThen(Box<Fault>),
+    /// Succeeds.
     Pass,
 }
 
@@ -47,7 +49,7 @@ struct Log {
 type Endpoints = fn(Option<&TopicPartition>) -> Option<&'static str>;
 
 #[derive(Debug, Default)]
-struct State {
+struct FakeState {
     endpoints: Option<Endpoints>,
     topics: BTreeMap<Topic, Vec<Log>>,
     committed: BTreeMap<(Arc<str>, TopicPartition), i64>,
@@ -62,17 +64,17 @@ struct State {
     commits: usize,
 }
 
-/// See the module.
+/// An engine with faults on demand; see the module.
 #[derive(Debug, Clone)]
 pub(crate) struct FakeEngine {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<FakeState>>,
     changed: Arc<Notify>,
     released: Arc<tokio::sync::Semaphore>,
     capabilities: Capabilities,
 }
 
 impl FakeEngine {
-    /// One topic with so many partitions.
+    /// Creates an engine with one topic.
     pub(crate) fn with_topic(name: &str, partitions: u32) -> Self {
         let engine = Self {
             state: Arc::default(),
@@ -91,7 +93,7 @@ impl FakeEngine {
         engine
     }
 
-    /// Gives a topic so many partitions.
+    /// Sets the number of partitions of a topic.
     pub(crate) fn grow(&self, name: &str, partitions: usize) {
         let mut state = self.state.lock();
         state.topics.get_mut(&Topic::from(name)).unwrap().resize_with(partitions, Log::default);
@@ -102,50 +104,50 @@ impl FakeEngine {
         self
     }
 
-    /// Says which server leads what.
+    /// Sets the servers of partitions.
     pub(crate) fn set_endpoints(&self, endpoints: Endpoints) {
         self.state.lock().endpoints = Some(endpoints);
     }
 
-    /// Faults of the next appends, one each, in order.
+    /// Sets the faults of the next appends, one each, in order.
     pub(crate) fn fail_appends(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().append_faults.extend(faults);
     }
 
-    /// Nothing is wrong with the next appends after all.
+    /// Clears the faults of appends.
     pub(crate) fn forget_append_faults(&self) {
         self.state.lock().append_faults.clear();
     }
 
-    /// Errors of the next reads that would return a batch, one each, in order.
+    /// Sets the errors of the next reads that would return a batch, one each, in order.
     pub(crate) fn fail_reads(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().read_faults.extend(errors);
         self.changed.notify_waiters();
     }
 
-    /// Errors of the next reads of one partition, one each, in order.
+    /// Sets the errors of the next reads of one partition, one each, in order.
     pub(crate) fn fail_reads_of(&self, partition: u32, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().partition_faults.entry(partition).or_default().extend(errors);
         self.changed.notify_waiters();
     }
 
-    /// The next reads find that the engine has closed the reader, without a reason.
+    /// Makes the next reads find that the engine has closed the reader.
     pub(crate) fn close_reads(&self, count: usize) {
         self.state.lock().closed_reads += count;
         self.changed.notify_waiters();
     }
 
-    /// Errors of the next readers to be opened, one each, in order.
+    /// Sets the errors of the next readers to be opened, one each, in order.
     pub(crate) fn fail_opens(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().open_faults.extend(errors);
     }
 
-    /// When readers were opened, or should have been.
+    /// Returns the times at which readers were opened, or failed to open.
     pub(crate) fn opened_at(&self) -> Vec<tokio::time::Instant> {
         self.state.lock().opened_at.clone()
     }
 
-    /// Puts another batch in the place of one, as a failing disk does.
+    /// Replaces a batch, as a failing disk does.
     pub(crate) fn replace_batch(
         &self,
         topic: &str,
@@ -158,7 +160,7 @@ impl FakeEngine {
         batches[index] = change(batches[index].clone());
     }
 
-    /// Cuts everything from `offset` on, as a leader does that had not replicated.
+    /// Truncates the log at `offset`, as a new leader that lacks the records does.
     pub(crate) fn truncate(&self, topic: &str, partition: u32, offset: i64) {
         let mut state = self.state.lock();
         let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
@@ -166,33 +168,33 @@ impl FakeEngine {
         log.end = offset;
     }
 
-    /// Errors of the next commits, one each, in order.
+    /// Sets the errors of the next commits, one each, in order.
     pub(crate) fn fail_commits(&self, errors: impl IntoIterator<Item = Error>) {
         self.state.lock().commit_faults.extend(errors);
     }
 
-    /// Lets `count` held appends go on.
+    /// Releases `count` held appends.
     pub(crate) fn release(&self, count: usize) {
         self.released.add_permits(count);
     }
 
-    /// How often an append was tried.
+    /// Returns the number of append calls.
     pub(crate) fn appends(&self) -> usize {
         self.state.lock().appends
     }
 
-    /// How often offsets were committed.
+    /// Returns the number of commit calls.
     pub(crate) fn commits(&self) -> usize {
         self.state.lock().commits
     }
 
-    /// The batches of a partition.
+    /// Returns the batches of a partition.
     pub(crate) fn batches(&self, topic: &str, partition: u32) -> Vec<EncodedBatch> {
         let state = self.state.lock();
         state.topics[&Topic::from(topic)][partition as usize].batches.clone()
     }
 
-    /// Drops everything below `offset`, as retention does.
+    /// Drops batches below `offset`, as retention does.
     pub(crate) fn evict(&self, topic: &str, partition: u32, offset: i64) {
         let mut state = self.state.lock();
         let log = &mut state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize];
@@ -200,7 +202,7 @@ impl FakeEngine {
         log.start = offset;
     }
 
-    /// Takes one batch out of the middle, as a careless server does.
+    /// Removes one batch from the middle, as a faulty server does.
     pub(crate) fn lose_batch(&self, topic: &str, partition: u32, index: usize) {
         let mut state = self.state.lock();
         state.topics.get_mut(&Topic::from(topic)).unwrap()[partition as usize].batches.remove(index);
@@ -306,15 +308,26 @@ impl Engine for FakeEngine {
                 state.appends += 1;
                 state.append_faults.pop_front().unwrap_or(Fault::Pass)
             };
-            match fault {
-                Fault::Pass => self.store(request),
-                Fault::Refuse(error) => Err(error),
-                Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
+            let epoch = request.epoch.clone();
+            epoch.check()?;
+            // A held append was sent: the failure of another does not stop it any more.
+            let fault = match fault {
                 Fault::Hold => {
                     self.released.acquire().await.unwrap().forget();
-                    self.store(request)
+                    Fault::Pass
                 }
-            }
+                Fault::HoldThen(fault) => {
+                    self.released.acquire().await.unwrap().forget();
+                    *fault
+                }
+                fault => fault,
+            };
+            let outcome = match fault {
+                Fault::Refuse(error) => Err(error),
+                Fault::LoseAnswer(error) => self.store(request).and(Err(error)),
+                Fault::Pass | Fault::Hold | Fault::HoldThen(_) => self.store(request),
+            };
+            outcome.inspect_err(|error| epoch.fail(error))
         })
     }
 

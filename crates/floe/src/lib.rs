@@ -87,7 +87,6 @@ pub mod engine;
 mod fake_engine;
 pub mod health;
 pub mod layer;
-#[cfg(feature = "embedded")]
 pub mod outbox;
 pub mod payload;
 pub mod processor;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use floe::{
     Client, Codec, ErrorKind, Record, TopicPartition, TopicSpec,
     consumer::FetchLimit,
-    producer::{CloseReport, DeliveryMode, Producer, Specific},
+    producer::{CloseReport, DeliveryMode, FixedPartition, Producer},
 };
 
 async fn connect(path: &std::path::Path) -> Client {
@@ -106,7 +106,7 @@ async fn batches_in_flight_keep_their_order_while_the_partition_is_being_opened(
             .delivery(DeliveryMode::AtMostOnce)
             .max_in_flight(8)
             .batch_size(1)
-            .partitioner(Specific(partition))
+            .partitioner(FixedPartition(partition))
             .start()
             .await
             .unwrap();

@@ -2,9 +2,9 @@
 //!
 //! The compiler does most of the checking.
 
-use floe::{Client, Record, TopicSpec, consumer::StartAt, producer::Placed};
+use floe::{Client, Record, TopicSpec, consumer::StartAt, producer::RecordMetadata};
 
-async fn produce(client: Client, topic: String) -> floe::Result<Vec<Placed>> {
+async fn produce(client: Client, topic: String) -> floe::Result<Vec<RecordMetadata>> {
     let producer = client.producer(&*topic).start().await?;
     let (text, bytes) = (String::from("text"), vec![1u8, 2, 3]);
     let mut placed = vec![producer.send(text.as_str()).await?, producer.send(&bytes).await?];

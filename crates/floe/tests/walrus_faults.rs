@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use floe::{
     Client, Effect, ErrorKind, RetryPolicy,
-    engine::{Acks, AppendRequest, Engine, ReadRequest, Start},
+    engine::{Acks, AppendEpoch, AppendRequest, Engine, ReadRequest, Start},
 };
 use floe_testkit::walrus::{Cluster, Fault, Mode};
 use floe_wire::{
@@ -51,7 +51,7 @@ async fn lost_reply_loses_nothing_and_readers_drop_the_duplicate() {
     }
     assert_eq!(cluster.entries("orders").len(), 8, "two were appended twice");
     assert_eq!(read_all(&client, "orders", 6).await, values);
-    assert_eq!(engine.stats().repeated_batches, 2);
+    assert_eq!(engine.stats().duplicate_batches, 2);
     client.close().await.unwrap();
 }
 
@@ -271,26 +271,32 @@ fn batch(value: &str) -> AppendRequest {
 }
 
 #[tokio::test(start_paused = true)]
-async fn appends_behind_one_that_failed_fail_as_well() {
+async fn failure_ends_the_epoch_of_its_sender_and_no_other() {
     for options in ["", "window=8"] {
         let cluster = Cluster::with_topic(1, "orders");
         let (client, engine) = try_client(&cluster, options).await.unwrap();
         cluster.faults("PUT", [Fault::Pass, Fault::Refuse("NotLeaderForPartition: x")]);
-        let appends = ["a", "b", "c", "d", "e"].map(|value| engine.append(batch(value)));
+        let (epoch, other) = (AppendEpoch::begin(), AppendEpoch::begin());
+        let appends = ["a", "b", "c", "d", "e"].map(|value| engine.append(batch(value).epoch(&epoch)));
         let results = futures_util::future::join_all(appends).await;
         assert!(results[0].is_ok());
         let refused = results[1].as_ref().unwrap_err();
         assert_eq!((refused.kind(), refused.effect()), (ErrorKind::NotLeader, Effect::None));
         for result in &results[2..] {
             let error = result.as_ref().unwrap_err();
-            assert!(error.is_retriable() && error.message().contains("before it failed"), "{error}");
+            assert!(
+                error.is_retriable() && error.message().contains("an earlier append of this epoch failed"),
+                "{error}"
+            );
         }
+        engine.append(batch("of another sender").epoch(&other)).await.unwrap();
         // Retries succeed.
+        let epoch = AppendEpoch::begin();
         for value in ["b", "c", "d", "e"] {
-            engine.append(batch(value)).await.unwrap();
+            engine.append(batch(value).epoch(&epoch)).await.unwrap();
         }
         let stored = stored(&cluster, "orders");
-        assert_eq!(stored[stored.len() - 4..], ["b", "c", "d", "e"]);
+        assert_eq!(stored[stored.len() - 5..], ["of another sender", "b", "c", "d", "e"]);
         client.close().await.unwrap();
     }
 }

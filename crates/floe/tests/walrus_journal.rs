@@ -94,7 +94,7 @@ async fn duplicates_are_dropped_before_the_journal() {
         found.push((message.offset, String::from_utf8(message.value.to_vec()).unwrap()));
     }
     assert_eq!(found, [(0, "a".to_owned()), (1, "b".to_owned()), (2, "c".to_owned())]);
-    assert_eq!(engine.stats().repeated_batches, 1);
+    assert_eq!(engine.stats().duplicate_batches, 1);
     let marks = client.admin().watermarks(floe::Topic::from("orders").partition(0)).await.unwrap();
     assert_eq!((marks.start, marks.high), (0, 3), "the journal's watermarks");
     client.close().await.unwrap();

@@ -1,6 +1,9 @@
 //! `floe dlq`: listing and replaying dead letters.
 
-use floe::{Client, consumer::StartAt, payload::OnUndecodable};
+use floe::{
+    Client,
+    consumer::{OnUndecodable, StartAt},
+};
 
 use crate::{cluster::Cluster, support::Dir};
 

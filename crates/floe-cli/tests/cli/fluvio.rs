@@ -32,7 +32,7 @@ fn invalid_module_is_rejected() {
         .run(&dir, &["smartmodule", "create", "text", "--wasm", file.to_str().unwrap()])
         .code(2)
         .mentions("text.wasm was not stored")
-        .mentions("no WebAssembly module");
+        .mentions("not a WebAssembly module");
     cluster
         .run(&dir, &["smartmodule", "create", "none", "--wasm", "nowhere.wasm"])
         .code(3)

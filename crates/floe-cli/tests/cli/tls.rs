@@ -119,7 +119,7 @@ fn plain_and_tls_ports_are_not_interchangeable() {
         .mentions("write fluvio+tls:// for a TLS port");
     // A plain server reads the ClientHello as a request length; this one closes the connection, a real one waits.
     let plain = format!("fluvio+tls://{}?{PATIENT}&ca=ca.pem", scene.cluster.address());
-    scene.dir.run(&["smartmodule", "list", "--url", &plain]).code(5).mentions("within the TLS handshake");
+    scene.dir.run(&["smartmodule", "list", "--url", &plain]).code(5).mentions("during the TLS handshake");
 }
 
 #[test]

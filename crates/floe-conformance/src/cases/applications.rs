@@ -4,9 +4,8 @@ use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     ErrorKind, Message, Record, RetryPolicy, Topic,
-    consumer::StartAt,
+    consumer::{OnUndecodable, StartAt, Undecodable},
     dead_letter::{DeadLetter, Origin},
-    payload::{OnUndecodable, Undecodable},
     processor::{DeadLetters, Failure as HandlerFailure, ProcessorBuilder},
 };
 

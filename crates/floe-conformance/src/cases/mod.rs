@@ -103,6 +103,7 @@ macro_rules! with_every_case {
                 records_of_a_key_stay_in_order: partitions keys;
                 concurrent_appends_are_total_and_unique: offsets;
                 appends_are_applied_in_the_order_of_their_start:;
+                appends_of_an_ended_epoch_are_refused:;
                 batches_are_read_one_by_one_and_whole: dense_offsets;
                 large_backlog_is_read_back_exactly:;
             }

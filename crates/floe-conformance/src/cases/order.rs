@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use floe::{
-    Record,
+    Effect, Error, ErrorKind, Record,
     consumer::StartAt,
-    engine::{Acks, AppendRequest},
+    engine::{Acks, AppendEpoch, AppendRequest},
 };
 use futures_util::future::join_all;
 use tokio::task::JoinSet;
@@ -168,6 +168,33 @@ pub(crate) async fn appends_are_applied_in_the_order_of_their_start(c: &Context)
         expected,
         "values in the order of their appends"
     );
+    Ok(())
+}
+
+pub(crate) async fn appends_of_an_ended_epoch_are_refused(c: &Context) -> Outcome {
+    if c.capabilities().append_window == 1 {
+        // No append is sent before the one that fails has its outcome.
+        return Ok(());
+    }
+    let topic = c.topic().await?;
+    let at = topic.partition(0);
+    let request = |value: &str, epoch: &AppendEpoch| -> Result<AppendRequest, Failure> {
+        Ok(AppendRequest::new(at.clone(), batch(&[value])?, Acks::Leader).epoch(epoch))
+    };
+    let (ended, other, engine) = (AppendEpoch::begin(), AppendEpoch::begin(), c.engine());
+    engine.append(request("first", &ended)?).await?;
+    ended.fail(&Error::new(ErrorKind::NetworkError, "a failed append"));
+    match engine.append(request("refused", &ended)?).await {
+        Ok(_) => return Err(Failure::new("an append of an ended epoch was stored")),
+        Err(error) => {
+            check!(error.is_retriable(), "the refusal is not retriable: {error}");
+            check_eq!(error.effect(), Effect::None, "effect of the refusal");
+        }
+    }
+    engine.append(request("of another sender", &other)?).await?;
+    engine.append(request("without an epoch", &AppendEpoch::default())?).await?;
+    let expected = ["first", "of another sender", "without an epoch"];
+    check_eq!(texts(&c.read(&topic, expected.len()).await?), expected, "values that were stored");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use floe::{Codec, Record, consumer::FetchLimit, engine::Start, producer::Placed};
+use floe::{Codec, Record, consumer::FetchLimit, engine::Start, producer::RecordMetadata};
 
 use crate::{
     Context, Failure, Outcome,
@@ -10,7 +10,7 @@ use crate::{
     failure::{check, check_eq, check_refused},
 };
 
-pub(crate) fn placed_offsets(placed: &[Placed]) -> Vec<i64> {
+pub(crate) fn placed_offsets(placed: &[RecordMetadata]) -> Vec<i64> {
     placed.iter().map(|placed| placed.offset.unwrap_or(-1)).collect()
 }
 

@@ -100,7 +100,10 @@ impl Engine for Model {
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
-        Box::pin(async move { self.store(&request) })
+        Box::pin(async move {
+            request.epoch.check()?;
+            self.store(&request).inspect_err(|error| request.epoch.fail(error))
+        })
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

@@ -37,6 +37,7 @@ pub(crate) enum Lie {
     WrongOffsetInAck,
     AckBeforeStore,
     StoreInAnyOrder,
+    IgnoreEpochs,
     StoreAgainWhenDropped,
     EverythingInPartition0,
     Decompress,
@@ -160,6 +161,10 @@ impl Liar {
                 for _ in 0..(4 - number % 4) {
                     tokio::task::yield_now().await;
                 }
+                self.model.append(request).await
+            }
+            Lie::IgnoreEpochs => {
+                request.epoch = floe::engine::AppendEpoch::default();
                 self.model.append(request).await
             }
             Lie::StoreAgainWhenDropped => {

@@ -2,284 +2,188 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
+    ptr::addr_eq,
     sync::Arc,
 };
 
 use floe_core::{
-    Effect, Error, ErrorKind, Result,
+    Effect, Error, Result,
     engine::{Acks, AppendAck, AppendRequest},
     topic::TopicPartition,
 };
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::{Outbox, spu_sender::Parcel};
-
-/// Finds the way to leaders.
+/// Finds the sender of the leader of a partition.
 pub(crate) trait Routes: Send + Sync + 'static {
-    /// Where batches of a partition go, as far as is known without asking.
-    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<Outbox>>;
+    /// Returns the sender for batches of a partition if the leader is known without IO.
+    fn known(&self, at: &TopicPartition, acks: Acks) -> Option<Arc<dyn BatchSender>>;
 
-    /// Asks until the way is known.
+    /// Asks the controller until the leader is known.
     fn ask(&self, at: TopicPartition) -> futures_util::future::BoxFuture<'static, Result<()>>;
 }
 
-/// The lanes of all partitions that were written to.
-#[derive(Debug, Default)]
-pub(crate) struct Lanes(Mutex<HashMap<TopicPartition, Arc<Lane>>>);
+/// Sends the batches of many partitions to one data server.
+pub(crate) trait BatchSender: fmt::Debug + Send + Sync {
+    /// Queues a batch behind those that were pushed before.
+    fn push(&self, batch: QueuedBatch);
+}
 
-impl Lanes {
-    pub(crate) fn get(&self, at: &TopicPartition) -> Arc<Lane> {
-        let mut lanes = self.0.lock();
-        if let Some(lane) = lanes.get(at) {
-            return Arc::clone(lane);
+/// The append queues of all partitions that were written to.
+#[derive(Debug, Default)]
+pub(crate) struct AppendsByPartition(Mutex<HashMap<TopicPartition, Arc<PartitionAppends>>>);
+
+impl AppendsByPartition {
+    pub(crate) fn get(&self, at: &TopicPartition) -> Arc<PartitionAppends> {
+        let mut partitions = self.0.lock();
+        if let Some(partition) = partitions.get(at) {
+            return Arc::clone(partition);
         }
-        let lane = Arc::new(Lane { at: at.clone(), state: Mutex::default() });
-        lanes.insert(at.clone(), Arc::clone(&lane));
-        lane
+        let partition = Arc::new(PartitionAppends { at: at.clone(), queue: Mutex::default() });
+        partitions.insert(at.clone(), Arc::clone(&partition));
+        partition
     }
 
-    /// Forgets the lane of a partition that does not exist; batches in it keep it alive.
-    pub(crate) fn forget(&self, lane: &Arc<Lane>) {
-        let mut lanes = self.0.lock();
-        if lanes.get(&lane.at).is_some_and(|known| Arc::ptr_eq(known, lane)) {
-            lanes.remove(&lane.at);
+    /// Removes the queue of a partition that does not exist; batches in it keep it alive.
+    pub(crate) fn forget(&self, partition: &Arc<PartitionAppends>) {
+        let mut partitions = self.0.lock();
+        if partitions.get(&partition.at).is_some_and(|known| Arc::ptr_eq(known, partition)) {
+            partitions.remove(&partition.at);
         }
     }
 }
 
-/// The batches of one partition that have no answer yet.
+/// The appends of one partition that have no outcome yet.
 #[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) at: TopicPartition,
-    state: Mutex<State>,
+pub(crate) struct PartitionAppends {
+    pub(super) at: TopicPartition,
+    queue: Mutex<PartitionQueue>,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// Not handed to an outbox yet, in order.
-    waiting: VecDeque<Waiting>,
-    /// Handed to `outbox`, in order.
-    flying: VecDeque<Flying>,
-    outbox: Option<Arc<Outbox>>,
-    /// Number of the first batch in `flying`.
-    first: u64,
-    /// Somebody asks for the leader.
+struct PartitionQueue {
+    /// Batches that were not handed to a sender yet, in order.
+    waiting: VecDeque<(AppendRequest, Done)>,
+    /// How many batches `sender` has.
+    in_flight: usize,
+    sender: Option<Arc<dyn BatchSender>>,
+    /// A task asks for the leader.
     asking: bool,
-    /// Why the first batch that failed did, until all before and after it have their outcome.
-    cause: Option<Error>,
-    /// Failures whose callers have not seen them yet.
-    unreported: usize,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    request: AppendRequest,
-    done: oneshot::Sender<Result<AppendAck>>,
-}
+/// Receives the outcome of one append.
+type Done = oneshot::Sender<Result<AppendAck>>;
 
-#[derive(Debug)]
-struct Flying {
-    done: oneshot::Sender<Result<AppendAck>>,
-    outcome: Option<Result<AppendAck>>,
-}
-
-impl Lane {
-    /// Takes the next batch of the partition.
+impl PartitionAppends {
+    /// Appends a batch.
+    ///
+    /// The order is that of the first polls.
     ///
     /// # Errors
-    /// The failure of a batch before this one, as long as it was not reported.
-    pub(crate) fn submit(
+    /// The refusal of an ended epoch, and the reason why the batch was not appended.
+    ///
+    /// # Cancel safety
+    /// The batch of a dropped future is appended once or not at all.
+    pub(crate) async fn append(
         self: &Arc<Self>,
         request: AppendRequest,
         routes: &Arc<impl Routes>,
-    ) -> Result<Ticket> {
+    ) -> Result<AppendAck> {
+        request.epoch.check()?;
         let (done, outcome) = oneshot::channel();
-        let mut state = self.state.lock();
-        if state.unreported > 0 || state.cause.is_some() {
-            return Err(held_back(state.cause.as_ref()));
+        {
+            let mut queue = self.queue.lock();
+            queue.waiting.push_back((request, done));
+            self.pump(&mut queue, routes);
         }
-        state.waiting.push_back(Waiting { request, done });
-        self.pump(&mut state, routes);
-        Ok(Ticket { lane: Arc::clone(self), outcome, taken: false })
+        outcome.await.unwrap_or_else(|_| Err(Error::closed("engine").with_effect(Effect::Unknown)))
     }
 
-    /// Hands to the outbox of the leader what waits.
-    fn pump(self: &Arc<Self>, state: &mut State, routes: &Arc<impl Routes>) {
-        while let Some(next) = state.waiting.front() {
-            if state.asking || state.cause.is_some() {
-                return;
-            }
-            let Some(outbox) = routes.known(&self.at, next.request.acks) else {
-                self.ask(state, routes);
+    /// Hands waiting batches to the sender of the leader.
+    fn pump(self: &Arc<Self>, queue: &mut PartitionQueue, routes: &Arc<impl Routes>) {
+        while !queue.asking
+            && let Some((next, _)) = queue.waiting.front()
+        {
+            let Some(sender) = routes.known(&self.at, next.acks) else {
+                self.ask(queue, routes);
                 return;
             };
-            let same = state.outbox.as_ref().is_some_and(|current| Arc::ptr_eq(current, &outbox));
+            let same = queue
+                .sender
+                .as_ref()
+                .is_some_and(|current| addr_eq(Arc::as_ptr(current), Arc::as_ptr(&sender)));
             if !same {
-                // Batches on their way to one server must not be overtaken by others on their way to another.
-                if !state.flying.is_empty() {
+                // Batches in flight to one server must not be overtaken by others in flight to another.
+                if queue.in_flight > 0 {
                     return;
                 }
-                state.outbox = Some(Arc::clone(&outbox));
+                queue.sender = Some(Arc::clone(&sender));
             }
-            let Some(Waiting { request, done }) = state.waiting.pop_front() else { return };
-            let number = state.first + state.flying.len() as u64;
-            state.flying.push_back(Flying { done, outcome: None });
-            outbox.push(Parcel { lane: Arc::clone(self), number, request });
+            if let Some((request, done)) = queue.waiting.pop_front() {
+                queue.in_flight += 1;
+                sender.push(QueuedBatch { partition: Arc::clone(self), request, done: Some(done) });
+            }
         }
     }
 
-    fn ask(self: &Arc<Self>, state: &mut State, routes: &Arc<impl Routes>) {
-        state.asking = true;
-        let (lane, routes) = (Arc::clone(self), Arc::clone(routes));
+    fn ask(self: &Arc<Self>, queue: &mut PartitionQueue, routes: &Arc<impl Routes>) {
+        queue.asking = true;
+        let (partition, routes) = (Arc::clone(self), Arc::clone(routes));
         tokio::spawn(async move {
-            let answer = routes.ask(lane.at.clone()).await;
-            let mut state = lane.state.lock();
-            state.asking = false;
+            let answer = routes.ask(partition.at.clone()).await;
+            let mut queue = partition.queue.lock();
+            queue.asking = false;
             match answer {
-                Ok(()) => lane.pump(&mut state, &routes),
+                Ok(()) => partition.pump(&mut queue, &routes),
                 Err(error) => {
-                    // None of them was sent, so each may have the cause itself.
-                    for waiting in std::mem::take(&mut state.waiting) {
-                        state.report(waiting.done, Err(error.clone()));
+                    // None of them was sent, so each gets the cause itself.
+                    for (request, done) in std::mem::take(&mut queue.waiting) {
+                        request.epoch.fail(&error);
+                        // The caller may have dropped its future.
+                        let _ = done.send(Err(error.clone()));
                     }
                 }
             }
         });
     }
 
-    /// Whether a batch may still be sent; otherwise it has its outcome now.
-    pub(super) fn may_send(self: &Arc<Self>, number: u64, routes: &Arc<impl Routes>) -> bool {
-        let cause = match &self.state.lock().cause {
-            None => return true,
-            Some(cause) => held_back(Some(cause)),
-        };
-        self.settle(number, Err(cause), routes);
-        false
-    }
-
-    /// A batch has its outcome.
-    pub(super) fn settle(
-        self: &Arc<Self>,
-        number: u64,
-        outcome: Result<AppendAck>,
-        routes: &Arc<impl Routes>,
-    ) {
-        let mut state = self.state.lock();
-        let index = usize::try_from(number.wrapping_sub(state.first)).unwrap_or(usize::MAX);
-        if let (Err(error), None) = (&outcome, &state.cause) {
-            state.cause = Some(error.clone());
-        }
-        if let Some(flying) = state.flying.get_mut(index) {
-            flying.outcome.get_or_insert(outcome);
-        }
-        state.report_front();
-        self.pump(&mut state, routes);
-    }
-
-    /// A caller has seen its failure, or will never look.
-    fn reported(&self) {
-        let mut state = self.state.lock();
-        state.unreported = state.unreported.saturating_sub(1);
+    /// Takes one batch off the count of those in flight.
+    fn release(self: &Arc<Self>, routes: &Arc<impl Routes>) {
+        let mut queue = self.queue.lock();
+        floe_core::invariant!(queue.in_flight > 0, "a batch ended twice in {}", self.at);
+        queue.in_flight = queue.in_flight.saturating_sub(1);
+        self.pump(&mut queue, routes);
     }
 }
 
-impl State {
-    /// Reports the outcomes at the front. A failure waits until everything behind it has its outcome, because what is
-    /// to be sent again must not have been overtaken.
-    fn report_front(&mut self) {
-        while matches!(self.flying.front(), Some(Flying { outcome: Some(Ok(_)), .. })) {
-            let Some(Flying { done, outcome: Some(outcome) }) = self.flying.pop_front() else { return };
-            self.first += 1;
-            self.report(done, outcome);
-        }
-        if self.flying.is_empty() || self.flying.iter().any(|flying| flying.outcome.is_none()) {
-            return;
-        }
-        let mut all: Vec<_> = std::mem::take(&mut self.flying).into();
-        self.first += all.len() as u64;
-        let cause = self.cause.take();
-        let last_success = all.iter().rposition(|flying| matches!(flying.outcome, Some(Ok(_))));
-        for (index, flying) in all.drain(..).enumerate() {
-            let outcome = match flying.outcome {
-                Some(Err(error)) if last_success.is_some_and(|last| index < last) => Err(overtaken(error)),
-                Some(outcome) => outcome,
-                None => Err(held_back(cause.as_ref())),
-            };
-            self.report(flying.done, outcome);
-        }
-        for waiting in std::mem::take(&mut self.waiting) {
-            self.report(waiting.done, Err(held_back(cause.as_ref())));
-        }
-    }
-
-    fn report(&mut self, done: oneshot::Sender<Result<AppendAck>>, outcome: Result<AppendAck>) {
-        let failed = outcome.is_err();
-        // Nobody looks at the outcome of an append that was dropped.
-        if done.send(outcome).is_ok() && failed {
-            self.unreported += 1;
-        }
-    }
-}
-
-/// The error of a batch that was not sent because one before it failed.
-fn held_back(cause: Option<&Error>) -> Error {
-    let kind = cause.filter(|cause| cause.is_retriable()).map_or(ErrorKind::ServerError, Error::kind);
-    let error = Error::new(kind, "not sent, because a batch before it failed");
-    let error = error.with_retriable(true).with_effect(Effect::None);
-    match cause {
-        Some(cause) => error.with_source(cause.clone()),
-        None => error,
-    }
-}
-
-/// The error of a batch that failed while one behind it was appended. Sending it again would change the order, so that is
-/// left to the application.
-fn overtaken(error: Error) -> Error {
-    if error.effect() == Effect::Unknown {
-        // It may be there, in its place: looking tells.
-        return error;
-    }
-    Error::new(error.kind(), format!("{}; batches behind it were appended", error.message()))
-        .with_effect(error.effect())
-        .with_retriable(false)
-        .with_source(error)
-}
-
-/// Waits for the outcome of one batch.
+/// One batch in the queue of a sender or in flight.
 #[derive(Debug)]
-pub(crate) struct Ticket {
-    lane: Arc<Lane>,
-    outcome: oneshot::Receiver<Result<AppendAck>>,
-    /// The outcome was received.
-    taken: bool,
+pub(crate) struct QueuedBatch {
+    pub(super) partition: Arc<PartitionAppends>,
+    pub(super) request: AppendRequest,
+    /// `None` once the append has its outcome.
+    done: Option<Done>,
 }
 
-impl Ticket {
-    /// # Cancel safety
-    /// Dropping the future leaves the batch to its fate: it is appended once or not at all.
-    pub(crate) async fn outcome(mut self) -> Result<AppendAck> {
-        let outcome = (&mut self.outcome).await;
-        self.taken = true;
-        match outcome {
-            Ok(Ok(ack)) => Ok(ack),
-            Ok(Err(error)) => {
-                self.lane.reported();
-                Err(error)
-            }
-            Err(_) => Err(Error::closed("engine").with_effect(Effect::Unknown)),
+impl QueuedBatch {
+    /// Whether one request may hold both: the modules of a request work on all its batches.
+    pub(super) fn may_join(&self, other: &Self) -> bool {
+        match (&self.request.smartmodules, &other.request.smartmodules) {
+            (None, None) => true,
+            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
+            (None, Some(_)) | (Some(_), None) => false,
         }
     }
-}
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        if self.taken {
-            return;
+    /// Reports the outcome. Only the first one counts: appends without acknowledgement end when they are sent.
+    pub(super) fn finish(&mut self, outcome: Result<AppendAck>, routes: &Arc<impl Routes>) {
+        let Some(done) = self.done.take() else { return };
+        if let Err(error) = &outcome {
+            self.request.epoch.fail(error);
         }
-        self.outcome.close();
-        if let Ok(Err(_)) = self.outcome.try_recv() {
-            self.lane.reported();
-        }
+        // The caller may have dropped its future.
+        let _ = done.send(outcome);
+        self.partition.release(routes);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use floe_core::{
     Effect, Error, ErrorKind, Result,
-    engine::{Acks, AppendAck, AppendRequest},
+    engine::{Acks, AppendAck},
     topic::Topic,
 };
 use floe_wire::fluvio::{
@@ -18,117 +18,94 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Lane, partition_appends::Routes};
-
-use super::super::{
-    errors,
-    metadata::Metadata,
-    server::{Link, Slot},
-    smartmodules,
+use super::{
+    super::{
+        errors,
+        metadata::Metadata,
+        server::{Link, Slot},
+        smartmodules,
+    },
+    partition_appends::{BatchSender, QueuedBatch, Routes},
 };
 
-/// Requests in flight. Servers work them off one by one, so this only has to hide the way there and back; while all are
-/// in flight, batches gather and share the next one.
-const AHEAD: usize = 4;
+/// Most requests in flight. Servers process them one by one, so the pipeline only has to hide the round trip; while it is
+/// full, batches gather and share the next request.
+const MAX_IN_FLIGHT: usize = 4;
 
-/// One batch on its way.
-#[derive(Debug)]
-pub(crate) struct Parcel {
-    pub(super) lane: Arc<Lane>,
-    /// Its number in the lane.
-    pub(super) number: u64,
-    pub(super) request: AppendRequest,
-}
-
-impl Parcel {
-    /// Whether a request may hold both: modules work on everything in it.
-    fn may_join(&self, other: &Self) -> bool {
-        match (&self.request.smartmodules, &other.request.smartmodules) {
-            (None, None) => true,
-            (Some(own), Some(others)) => Arc::ptr_eq(own, others),
-            (None, Some(_)) | (Some(_), None) => false,
-        }
-    }
-}
-
-/// What is to be sent to one data server, with one kind of acknowledgement.
-pub(crate) struct Outbox {
-    queue: Mutex<VecDeque<Parcel>>,
+/// The queue of batches for one data server, with one kind of acknowledgement.
+pub(crate) struct SpuSender {
+    queue: Mutex<VecDeque<QueuedBatch>>,
     work: Notify,
     slot: Slot,
     committed: bool,
 }
 
 /// A request in flight: its batches in the order of the reply, and the reply.
-type InFlight = BoxFuture<'static, (Vec<Vec<Parcel>>, Result<ProduceReply>)>;
+type InFlight = BoxFuture<'static, (Vec<Vec<QueuedBatch>>, Result<ProduceReply>)>;
 
-impl Outbox {
+impl SpuSender {
     pub(crate) fn new(slot: Slot, committed: bool) -> Self {
         Self { queue: Mutex::default(), work: Notify::new(), slot, committed }
-    }
-
-    pub(super) fn push(&self, parcel: Parcel) {
-        self.queue.lock().push_back(parcel);
-        self.work.notify_one();
     }
 
     pub(crate) async fn close(&self) {
         self.slot.close().await;
     }
 
-    /// Sends until it is dropped.
+    /// Sends until the future is dropped.
     pub(crate) async fn run<R: Routes>(self: Arc<Self>, routes: Arc<R>, metadata: Arc<Metadata>) {
         let mut in_flight: FuturesUnordered<InFlight> = FuturesUnordered::new();
         let mut link: Option<Arc<Link>> = None;
-        let settler = Settler { routes, metadata, endpoint: self.slot.server.address.endpoint.to_string() };
+        let outcomes =
+            ProduceOutcomes { routes, metadata, endpoint: self.slot.server.address.endpoint.to_string() };
         loop {
-            while in_flight.len() < AHEAD && !self.queue.lock().is_empty() {
+            while in_flight.len() < MAX_IN_FLIGHT && !self.queue.lock().is_empty() {
                 if link.as_ref().is_none_or(|link| link.mux.cause().is_some()) {
-                    // Everything on the old connection must have its outcome before anything goes out on another,
-                    // or a batch would overtake one that has to be sent again.
-                    while let Some((parcels, reply)) = in_flight.next().await {
-                        settler.settle(parcels, reply);
+                    // Every batch on the old connection must have its outcome before one goes out on another
+                    // connection, or it would overtake one that has to be resent.
+                    while let Some((batches, reply)) = in_flight.next().await {
+                        outcomes.settle(batches, reply);
                     }
                     match self.slot.link().await {
                         Ok(opened) => link = Some(opened),
                         Err(error) => {
                             let failed = std::mem::take(&mut *self.queue.lock());
-                            settler.fail(failed, &error);
+                            outcomes.fail(failed, &error);
                             continue;
                         }
                     }
                 }
                 let Some(link) = &link else { continue };
-                if let Some(request) = self.send(link, &settler).await {
+                if let Some(request) = self.send(link, &outcomes).await {
                     in_flight.push(request);
                 }
             }
             tokio::select! {
                 biased;
-                Some((parcels, reply)) = in_flight.next(), if !in_flight.is_empty() => settler.settle(parcels, reply),
-                () = self.work.notified(), if in_flight.len() < AHEAD => {}
+                Some((batches, reply)) = in_flight.next(), if !in_flight.is_empty() => outcomes.settle(batches, reply),
+                () = self.work.notified(), if in_flight.len() < MAX_IN_FLIGHT => {}
             }
         }
     }
 
-    /// Puts what waits into one request and sends it.
-    async fn send<R: Routes>(&self, link: &Arc<Link>, settler: &Settler<R>) -> Option<InFlight> {
-        let parcels = self.take(settler);
-        if parcels.is_empty() {
+    /// Sends one request with the batches that wait.
+    async fn send<R: Routes>(&self, link: &Arc<Link>, outcomes: &ProduceOutcomes<R>) -> Option<InFlight> {
+        let batches = self.take(outcomes);
+        if batches.is_empty() {
             return None;
         }
         let settings = self.slot.server.settings();
-        let smartmodules = match parcels.first().and_then(|parcel| parcel.request.smartmodules.as_deref()) {
+        let smartmodules = match batches.first().and_then(|batch| batch.request.smartmodules.as_deref()) {
             Some(modules) => match smartmodules::invocations(modules) {
                 Ok(invocations) => invocations,
                 Err(error) => {
-                    settler.fail(parcels, &error);
+                    outcomes.fail(batches, &error);
                     return None;
                 }
             },
             None => Vec::new(),
         };
-        let (topics, parcels) = group(parcels);
+        let (topics, mut batches) = group(batches);
         let isolation = if self.committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
         let request = ProduceRequest {
             transactional_id: None,
@@ -140,7 +117,7 @@ impl Outbox {
         let mut limit = settings.request_timeout;
         if self.committed {
             // The server waits once per partition, one after the other.
-            let partitions = u32::try_from(parcels.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
+            let partitions = u32::try_from(batches.iter().map(Vec::len).sum::<usize>()).unwrap_or(u32::MAX);
             limit = limit.saturating_add(settings.commit_timeout.saturating_mul(partitions));
         }
         let begun = match link.choose::<ProduceRequest>() {
@@ -150,8 +127,8 @@ impl Outbox {
         drop(request);
         match begun {
             Ok(mut pending) => {
-                for parcel in parcels.iter().flatten().filter(|parcel| parcel.request.acks == Acks::None) {
-                    parcel.lane.settle(parcel.number, Ok(AppendAck { base_offset: None }), &settler.routes);
+                for batch in batches.iter_mut().flatten().filter(|batch| batch.request.acks == Acks::None) {
+                    batch.finish(Ok(AppendAck { base_offset: None }), &outcomes.routes);
                 }
                 let link = Arc::clone(link);
                 Some(Box::pin(async move {
@@ -161,27 +138,27 @@ impl Outbox {
                     {
                         link.mux.fail(error.clone());
                     }
-                    (parcels, reply)
+                    (batches, reply)
                 }))
             }
             Err(error) => {
-                settler.fail(parcels.into_iter().flatten(), &error);
+                outcomes.fail(batches.into_iter().flatten(), &error);
                 None
             }
         }
     }
 
-    /// Takes from the queue what fits one request; at least one batch.
-    fn take<R: Routes>(&self, settler: &Settler<R>) -> Vec<Parcel> {
+    /// Takes from the queue the batches that fit one request, at least one. Refuses those of an ended epoch.
+    fn take<R: Routes>(&self, outcomes: &ProduceOutcomes<R>) -> Vec<QueuedBatch> {
         let limit = self.slot.server.settings().request_bytes;
-        let mut parcels: Vec<Parcel> = Vec::new();
+        let mut batches: Vec<QueuedBatch> = Vec::new();
         let mut bytes = 0;
         loop {
-            let parcel = {
+            let batch = {
                 let mut queue = self.queue.lock();
                 match queue.front() {
                     Some(next)
-                        if parcels.first().is_none_or(|first| {
+                        if batches.first().is_none_or(|first| {
                             bytes + next.request.batch.len() <= limit && first.may_join(next)
                         }) =>
                     {
@@ -190,18 +167,28 @@ impl Outbox {
                     _ => None,
                 }
             };
-            let Some(parcel) = parcel else { return parcels };
-            if parcel.lane.may_send(parcel.number, &settler.routes) {
-                bytes += parcel.request.batch.len();
-                parcels.push(parcel);
+            let Some(mut batch) = batch else { return batches };
+            match batch.request.epoch.check() {
+                Ok(()) => {
+                    bytes += batch.request.batch.len();
+                    batches.push(batch);
+                }
+                Err(refused) => batch.finish(Err(refused), &outcomes.routes),
             }
         }
     }
 }
 
-impl fmt::Debug for Outbox {
+impl BatchSender for SpuSender {
+    fn push(&self, batch: QueuedBatch) {
+        self.queue.lock().push_back(batch);
+        self.work.notify_one();
+    }
+}
+
+impl fmt::Debug for SpuSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outbox")
+        f.debug_struct("SpuSender")
             .field("to", &self.slot.server.address.endpoint)
             .field("committed", &self.committed)
             .field("waiting", &self.queue.lock().len())
@@ -209,94 +196,95 @@ impl fmt::Debug for Outbox {
     }
 }
 
-/// Puts the batches of a topic together, in order: the request, and the batches as the reply will list them.
-fn group(parcels: Vec<Parcel>) -> (Vec<TopicProduceData>, Vec<Vec<Parcel>>) {
-    let mut places: HashMap<Topic, usize> = HashMap::new();
+/// Groups batches by topic, in order. Returns the contents of the request, and the batches as the reply will list them.
+fn group(batches: Vec<QueuedBatch>) -> (Vec<TopicProduceData>, Vec<Vec<QueuedBatch>>) {
+    let mut indexes: HashMap<Topic, usize> = HashMap::new();
     let mut topics: Vec<TopicProduceData> = Vec::new();
-    let mut grouped: Vec<Vec<Parcel>> = Vec::new();
-    for parcel in parcels {
-        let topic = &parcel.lane.at.topic;
-        let place = *places.entry(topic.clone()).or_insert_with(|| {
+    let mut grouped: Vec<Vec<QueuedBatch>> = Vec::new();
+    for batch in batches {
+        let topic = &batch.partition.at.topic;
+        let index = *indexes.entry(topic.clone()).or_insert_with(|| {
             topics.push(TopicProduceData { name: topic.to_string(), partitions: Vec::new() });
             grouped.push(Vec::new());
             topics.len() - 1
         });
         let entry = PartitionProduceData {
-            partition: parcel.lane.at.partition,
-            records: RecordSet::from_batches([&parcel.request.batch]),
+            partition: batch.partition.at.partition,
+            records: RecordSet::from_batches([&batch.request.batch]),
         };
-        if let (Some(topic), Some(group)) = (topics.get_mut(place), grouped.get_mut(place)) {
+        if let (Some(topic), Some(group)) = (topics.get_mut(index), grouped.get_mut(index)) {
             topic.partitions.push(entry);
-            group.push(parcel);
+            group.push(batch);
         }
     }
     (topics, grouped)
 }
 
-/// Tells lanes what became of their batches.
-struct Settler<R> {
+/// Reports the outcomes of batches that were sent to one server.
+struct ProduceOutcomes<R> {
     routes: Arc<R>,
     metadata: Arc<Metadata>,
     endpoint: String,
 }
 
-impl<R: Routes> Settler<R> {
-    fn fail(&self, parcels: impl IntoIterator<Item = Parcel>, error: &Error) {
+impl<R: Routes> ProduceOutcomes<R> {
+    fn fail(&self, batches: impl IntoIterator<Item = QueuedBatch>, error: &Error) {
         let error = error.clone().with_endpoint(self.endpoint.as_str());
-        for parcel in parcels {
-            parcel.lane.settle(parcel.number, Err(error.clone()), &self.routes);
+        for mut batch in batches {
+            batch.finish(Err(error.clone()), &self.routes);
         }
     }
 
-    /// Whether modules work on a batch: those that it names, or one of its topic.
-    fn may_drop(&self, parcel: &Parcel) -> bool {
-        parcel.request.smartmodules.is_some() || self.metadata.cluster().deduplicates(&parcel.lane.at.topic)
+    /// Whether SmartModules may drop records of a batch: those that the request names, or a deduplication filter of the topic.
+    fn may_drop(&self, batch: &QueuedBatch) -> bool {
+        batch.request.smartmodules.is_some()
+            || self.metadata.cluster().deduplicates(&batch.partition.at.topic)
     }
 
-    fn settle(&self, parcels: Vec<Vec<Parcel>>, reply: Result<ProduceReply>) {
-        let reply = match reply.and_then(|reply| fitting(&parcels, reply)) {
+    fn settle(&self, batches: Vec<Vec<QueuedBatch>>, reply: Result<ProduceReply>) {
+        let reply = match reply.and_then(|reply| fitting(&batches, reply)) {
             Ok(reply) => reply,
             Err(error) => {
-                self.fail(parcels.into_iter().flatten(), &error);
+                self.fail(batches.into_iter().flatten(), &error);
                 return;
             }
         };
         let results = reply.topics.into_iter().flat_map(|topic| topic.partitions);
-        for (parcel, result) in parcels.into_iter().flatten().zip(results) {
-            if parcel.request.acks == Acks::None {
-                continue;
-            }
+        for (mut batch, result) in batches.into_iter().flatten().zip(results) {
             let outcome = match result.error_code {
-                // Modules may have kept nothing, of which the offset tells nothing.
-                ErrorCode::None if self.may_drop(&parcel) => Ok(AppendAck { base_offset: None }),
+                // The offset means nothing if the modules kept no record.
+                ErrorCode::None if self.may_drop(&batch) => Ok(AppendAck { base_offset: None }),
                 ErrorCode::None => Ok(AppendAck { base_offset: Some(result.base_offset) }),
                 code => {
                     let error = errors::error(&code).with_endpoint(self.endpoint.as_str());
                     if error.kind() == ErrorKind::NotLeader {
-                        self.metadata.doubt(&parcel.lane.at.topic);
+                        self.metadata.doubt(&batch.partition.at.topic);
                     }
                     Err(error)
                 }
             };
-            parcel.lane.settle(parcel.number, outcome, &self.routes);
+            batch.finish(outcome, &self.routes);
         }
     }
 }
 
 /// Checks that a reply has one result for each batch, in order.
-fn fitting(parcels: &[Vec<Parcel>], reply: ProduceReply) -> Result<ProduceReply> {
-    let fits = reply.topics.len() == parcels.len()
-        && reply.topics.iter().zip(parcels).all(|(topic, sent)| {
-            let same = |(result, parcel): (&floe_wire::fluvio::PartitionProduceReply, &Parcel)| {
-                result.partition == parcel.lane.at.partition && parcel.lane.at.topic.as_str() == topic.name
+fn fitting(batches: &[Vec<QueuedBatch>], reply: ProduceReply) -> Result<ProduceReply> {
+    let fits = reply.topics.len() == batches.len()
+        && reply.topics.iter().zip(batches).all(|(topic, sent)| {
+            let same = |(result, batch): (&floe_wire::fluvio::PartitionProduceReply, &QueuedBatch)| {
+                result.partition == batch.partition.at.partition
+                    && batch.partition.at.topic.as_str() == topic.name
             };
             topic.partitions.len() == sent.len() && topic.partitions.iter().zip(sent).all(same)
         });
     if fits {
         return Ok(reply);
     }
-    let error =
-        Error::new(ErrorKind::ProtocolError, "the results of an append are not those of what was sent");
-    // What was appended can be looked for.
+    let error = Error::new(
+        ErrorKind::ProtocolError,
+        "the reply to an append does not match the batches that were sent",
+    );
+    // The batches may be stored; a lookup tells.
     Err(error.with_retriable(true).with_effect(Effect::Unknown))
 }

@@ -1,4 +1,4 @@
-//! The connector of builds without the feature `tls`: setting it up is refused.
+//! The connector of builds without the feature `tls`: creating one is refused.
 
 use std::convert::Infallible;
 
@@ -11,7 +11,7 @@ use super::TlsOptions;
 pub(crate) struct Tls(Infallible);
 
 impl Tls {
-    /// Refuses, and names the feature.
+    /// Returns an error that names the feature.
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], always.
@@ -28,7 +28,7 @@ impl Tls {
     }
 }
 
-/// No connection is ever refused over TLS.
+/// Returns `None`: without TLS no connection is refused over it.
 pub(crate) fn refusal(_: &std::io::Error) -> Option<Error> {
     None
 }

@@ -27,7 +27,7 @@ impl Tls {
     /// Reads certificates and keys.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for what cannot be read or does not belong together.
+    /// [`ErrorKind::InvalidConfig`] for files that cannot be read and options that do not fit together.
     pub(crate) fn new(options: &TlsOptions) -> Result<Self> {
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -60,7 +60,7 @@ impl Tls {
     }
 
     /// Does the handshake with a server. `host` is the address that was dialled, `object` the server's name within the
-    /// domain, if it has one. The caller sets a deadline: a plain server would wait for more bytes for ever.
+    /// domain, if it has one. The caller sets a deadline: a plaintext server would wait for more bytes for ever.
     ///
     /// # Errors
     /// [`ErrorKind::TlsFailed`], without effect.
@@ -76,7 +76,7 @@ impl Tls {
             (None, _) => host.to_owned(),
         };
         let server = ServerName::try_from(name.clone())
-            .map_err(|error| invalid(format!("{name:?} is no name for a TLS server: {error}")))?;
+            .map_err(|error| invalid(format!("{name:?} is not a valid TLS server name: {error}")))?;
         match self.connector.connect(server, stream).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(failed(&name, error)),
@@ -90,8 +90,8 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The error of a connection that the server closed because it rejects the client's certificate. A server rejects only
-/// after the client's side of the handshake is done.
+/// Returns the error of a connection that the server closed because it rejects the client's certificate. A server rejects
+/// only after the client's side of the handshake is done.
 pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
     use rustls::AlertDescription as Alert;
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>())?;
@@ -116,16 +116,16 @@ pub(crate) fn refusal(error: &std::io::Error) -> Option<Error> {
 
 fn failed(name: &str, error: std::io::Error) -> Error {
     let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
-    // A connection that only ends may belong to a server that restarts; a rejected certificate stays rejected.
-    let (message, passes) = match cause {
+    // A closed connection may belong to a server that restarts; a rejected certificate stays rejected.
+    let (message, retriable) = match cause {
         Some(rustls::Error::InvalidMessage(problem)) => {
             (format!("{name} does not speak TLS ({problem:?}); is it a plaintext port?"), false)
         }
         Some(cause) => (format!("TLS certificate verification failed for {name}: {cause}"), false),
-        None => (format!("the connection to {name} ended within the TLS handshake: {error}"), true),
+        None => (format!("the connection to {name} ended during the TLS handshake: {error}"), true),
     };
     Error::new(ErrorKind::TlsFailed, message)
-        .with_retriable(passes)
+        .with_retriable(retriable)
         .with_effect(Effect::None)
         .with_source(error)
 }
@@ -150,7 +150,7 @@ fn authorities(pem: &Pem) -> Result<RootCertStore> {
     Ok(store)
 }
 
-/// The certificate authorities that the operating system trusts. Unreadable ones are left out.
+/// Loads the certificate authorities that the operating system trusts. Unreadable ones are skipped.
 fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
     let mut store = RootCertStore::empty();
     let (_, refused) = store.add_parsable_certificates(found.certs);
@@ -241,8 +241,8 @@ mod tests {
             Pem::Inline(self.0.pem())
         }
 
-        /// Certificate and key for a name.
-        fn vouch(&self, name: &str, expired: bool) -> (String, String) {
+        /// Issues a certificate and key for a name.
+        fn issue(&self, name: &str, expired: bool) -> (String, String) {
             let key = KeyPair::generate().unwrap();
             let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
             if expired {
@@ -272,8 +272,8 @@ mod tests {
         TlsAcceptor::from(Arc::new(builder.with_single_cert(certificates, key).unwrap()))
     }
 
-    async fn talk(options: &TlsOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
-        talk_over(&Tls::new(options)?, acceptor, object).await
+    async fn exchange(options: &TlsOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
+        exchange_over(&Tls::new(options)?, acceptor, object).await
     }
 
     fn trusting_roots(roots: RootCertStore) -> Tls {
@@ -286,7 +286,7 @@ mod tests {
     }
 
     /// Shakes hands and sends one byte each way.
-    async fn talk_over(tls: &Tls, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
+    async fn exchange_over(tls: &Tls, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
         let (near, far) = duplex(1 << 16);
         let server = tokio::spawn(async move {
             let mut stream = acceptor.accept(far).await?;
@@ -311,45 +311,45 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_its_authority_vouches_for_is_trusted() {
+    async fn server_of_a_trusted_authority_is_accepted() {
         let authority = Authority::new();
-        talk(&trusting(&authority), acceptor(authority.vouch("sc.example", false), None), None)
+        exchange(&trusting(&authority), acceptor(authority.issue("sc.example", false), None), None)
             .await
             .unwrap();
         // With a domain, the name of the host does not matter.
         let options = TlsOptions { domain: Some("fluvio.local".to_owned()), ..trusting(&authority) };
-        talk(&options, acceptor(authority.vouch("fluvio.local", false), None), None).await.unwrap();
-        let spu = acceptor(authority.vouch("*.fluvio.local", false), None);
-        talk(&options, spu, Some("custom-spu-5001")).await.unwrap();
+        exchange(&options, acceptor(authority.issue("fluvio.local", false), None), None).await.unwrap();
+        let spu = acceptor(authority.issue("*.fluvio.local", false), None);
+        exchange(&options, spu, Some("custom-spu-5001")).await.unwrap();
     }
 
     #[tokio::test]
-    async fn everybody_else_is_not() {
+    async fn other_servers_are_rejected_unless_verification_is_off() {
         let (authority, other) = (Authority::new(), Authority::new());
         let options = trusting(&authority);
         for (why, certificate) in [
-            ("another authority", other.vouch("sc.example", false)),
-            ("another name", authority.vouch("other.example", false)),
-            ("expired", authority.vouch("sc.example", true)),
+            ("another authority", other.issue("sc.example", false)),
+            ("another name", authority.issue("other.example", false)),
+            ("expired", authority.issue("sc.example", true)),
         ] {
-            let error = talk(&options, acceptor(certificate, None), None).await.unwrap_err();
+            let error = exchange(&options, acceptor(certificate, None), None).await.unwrap_err();
             assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{why}: {error}");
         }
-        let anybody = TlsOptions { verify: false, ..TlsOptions::default() };
-        talk(&anybody, acceptor(other.vouch("elsewhere", true), None), None).await.unwrap();
+        let unverified = TlsOptions { verify: false, ..TlsOptions::default() };
+        exchange(&unverified, acceptor(other.issue("elsewhere", true), None), None).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_client_certificate_is_shown_where_it_is_asked_for() {
+    async fn client_certificate_is_sent_on_request() {
         let authority = Authority::new();
-        let server = || acceptor(authority.vouch("sc.example", false), Some(&authority));
-        let error = talk(&trusting(&authority), server(), None).await.unwrap_err();
+        let server = || acceptor(authority.issue("sc.example", false), Some(&authority));
+        let error = exchange(&trusting(&authority), server(), None).await.unwrap_err();
         assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{error}");
         assert!(error.message().contains("cert=FILE"), "{error}");
-        let (cert, key) = authority.vouch("me", false);
+        let (cert, key) = authority.issue("me", false);
         let (cert, key) = (Some(Pem::Inline(cert)), Some(Pem::Inline(key)));
         let options = TlsOptions { cert, key, ..trusting(&authority) };
-        talk(&options, server(), None).await.unwrap();
+        exchange(&options, server(), None).await.unwrap();
         assert!(!format!("{options:?}").contains("PRIVATE"), "{options:?}");
     }
 
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_authorities_of_the_system_are_trusted() {
+    async fn authorities_of_the_system_are_trusted() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("certificates.pem");
         let (known, unknown) = (Authority::new(), Authority::new());
@@ -376,10 +376,10 @@ mod tests {
         assert_eq!(system_authorities(load()).unwrap().len(), 1);
         for (authority, trusted) in [(known, true), (unknown, false)] {
             let tls = trusting_roots(system_authorities(load()).unwrap());
-            let server = acceptor(authority.vouch("sc.example", false), None);
-            assert_eq!(talk_over(&tls, server, None).await.is_ok(), trusted);
+            let server = acceptor(authority.issue("sc.example", false), None);
+            assert_eq!(exchange_over(&tls, server, None).await.is_ok(), trusted);
         }
-        // What cannot be used is passed over, unless nothing is left.
+        // Unusable authorities are skipped unless none is left.
         std::fs::write(&file, "").unwrap();
         let error = system_authorities(load()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidConfig);
@@ -390,9 +390,9 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_plain_client_on_a_tls_port_is_told() {
+    async fn plain_client_on_a_tls_port_gets_an_alert() {
         let authority = Authority::new();
-        let acceptor = acceptor(authority.vouch("sc.example", false), None);
+        let acceptor = acceptor(authority.issue("sc.example", false), None);
         let (mut near, far) = duplex(1 << 16);
         near.write_all(b"\0\0\0\x04\0\x12\0\0").await.unwrap();
         assert!(acceptor.accept(far).await.is_err());
@@ -403,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_make_no_sense_are_refused() {
+    fn invalid_settings_are_refused() {
         let ca = Some(Authority::new().pem());
         let some = || Some(Pem::Inline("x".to_owned()));
         for (options, expected) in [

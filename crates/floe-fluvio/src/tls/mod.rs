@@ -33,7 +33,7 @@ impl Pem {
 }
 
 impl From<&str> for Pem {
-    /// Text that begins like PEM is taken as PEM, other text as a path.
+    /// Takes text that begins like PEM as PEM, other text as a path.
     fn from(text: &str) -> Self {
         if text.trim_start().starts_with("-----BEGIN") {
             Self::Inline(text.to_owned())
@@ -43,7 +43,7 @@ impl From<&str> for Pem {
     }
 }
 
-/// Hides inline texts, which may be keys.
+/// Prints paths and hides inline texts, which may be keys.
 impl fmt::Debug for Pem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -5,8 +5,8 @@
 //! not depend on timing.
 
 mod outbox;
+mod outbox_sends;
 mod processor;
-mod straight;
 
 use std::{
     io::{BufRead as _, BufReader},
@@ -33,7 +33,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     match std::env::var(ROLE).as_deref() {
         Ok("outbox") => runtime.block_on(outbox::process()),
-        Ok("straight") => runtime.block_on(straight::process()),
+        Ok("outbox_sends") => runtime.block_on(outbox_sends::process()),
         Ok("processor") => runtime.block_on(processor::process()),
         Ok(other) => panic!("no role {other}"),
         // `--list` must print no test.
@@ -41,9 +41,9 @@ fn main() {
         Err(_) => {
             runtime.block_on(outbox::test());
             println!("an outbox killed while it drains loses and duplicates no record ... ok");
-            runtime.block_on(straight::test());
+            runtime.block_on(outbox_sends::test());
             println!(
-                "an outbox killed while records bypass the spool loses and duplicates no accepted record ... ok"
+                "an outbox killed while it accepts records loses and duplicates no accepted record ... ok"
             );
             runtime.block_on(processor::test());
             println!("a processor killed between delivery and commit skips no record ... ok");

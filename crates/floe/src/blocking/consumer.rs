@@ -1,125 +1,99 @@
-//! Reading records, without async.
+//! Reads records, without async.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
-use super::Background;
+use super::macros::{methods, settings, wrapper};
 use crate::{
-    Message, Result,
-    consumer::{self, RecordBatch, StartAt},
-    payload::forward_consumer_settings,
+    Message, Result, RetryPolicy, SmartModule,
+    consumer::{self, AckMode, CommitPolicy, Gap, GapPolicy, OnUndecodable, RecordBatch, StartAt},
+    engine::Isolation,
+    payload::{PayloadCodec, RecordDecoder, Untyped, formats},
 };
 
-/// Configures a consumer before it starts; from [`Client::consumer`](super::Client::consumer).
-#[must_use = "a builder does nothing until start"]
-pub struct ConsumerBuilder {
-    pub(super) inner: consumer::ConsumerBuilder,
-    pub(super) runtime: Arc<Background>,
+wrapper! {
+    /// Configures a consumer before it starts; from [`Client::consumer`](super::Client::consumer).
+    #[must_use = "a builder does nothing until start"]
+    ConsumerBuilder<C = Untyped>: consumer::ConsumerBuilder<C>
 }
 
 impl ConsumerBuilder {
-    pub(super) fn new(inner: consumer::ConsumerBuilder, runtime: Arc<Background>) -> Self {
-        Self { inner, runtime }
-    }
+    formats!(ConsumerBuilder);
 
-    forward_consumer_settings!();
-
-    /// Finds the partitions and their starts, and begins to read ahead.
-    ///
-    /// # Errors
-    /// As [`consumer::ConsumerBuilder::start`]; [`crate::ErrorKind::InvalidCommand`] inside of an async runtime.
-    pub fn start(self) -> Result<Consumer> {
-        let inner = self.runtime.wait(self.inner.start())??;
-        Ok(Consumer { inner, runtime: self.runtime })
+    /// Reads values of one type, decoded by `codec`.
+    pub fn payload<C: PayloadCodec>(self, codec: C) -> ConsumerBuilder<C> {
+        ConsumerBuilder::new(self.inner.payload(codec), self.runtime)
     }
 }
 
-impl fmt::Debug for ConsumerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+impl<C: PayloadCodec> ConsumerBuilder<C> {
+    /// As [`consumer::ConsumerBuilder::on_undecodable`].
+    pub fn on_undecodable(self, policy: OnUndecodable) -> Self {
+        Self::new(self.inner.on_undecodable(policy), self.runtime)
     }
 }
 
-/// Reads the records of a topic. As an iterator it goes on after errors that concern one partition, and ends where
-/// [`try_next`](Self::try_next) gives `None`.
-pub struct Consumer {
-    inner: consumer::Consumer,
-    runtime: Arc<Background>,
+impl<C: RecordDecoder> ConsumerBuilder<C> {
+    settings! { crate::consumer::ConsumerBuilder:
+        from(start: StartAt);
+        partition(partition: u32);
+        partitions(partitions: impl IntoIterator<Item = u32>);
+        group(group: impl Into<Arc<str>>);
+        commit(policy: CommitPolicy);
+        ack_mode(mode: AckMode);
+        prefetch_bytes(bytes: usize);
+        prefetch_records(records: usize);
+        fetch_bytes(bytes: usize);
+        isolation(isolation: Isolation);
+        stop_at_end();
+        rate_limit(records_per_second: NonZeroU32);
+        reconnect(policy: RetryPolicy);
+        on_gap(policy: GapPolicy);
+        mirror(cluster: impl Into<Arc<str>>);
+        smartmodule(module: SmartModule);
+    }
+
+    methods! { crate::consumer::ConsumerBuilder:
+        wrap start(self) -> Consumer<C>;
+    }
 }
 
-impl Consumer {
-    /// The next record; waits for one. `None` when nothing more comes.
+wrapper! {
+    /// Reads the records of a topic. As an iterator it continues after errors of one record or one partition, and ends where
+    /// [`try_next`](Self::try_next) returns `None`.
+    Consumer<C = Untyped>: consumer::Consumer<C>
+}
+
+impl<C: RecordDecoder> Consumer<C> {
+    methods! { crate::consumer::Consumer:
+        wait try_next(&mut self) -> Option<Message<C::Value>>;
+        wait next_chunk(&mut self, max: usize, wait: Duration) -> Vec<Message<C::Value>>;
+        wait next_batch(&mut self) -> Option<RecordBatch>;
+        wait commit(&mut self) -> ();
+        wait seek(&mut self, partition: u32, to: StartAt) -> ();
+        wait lag(&self) -> u64;
+        get gaps(&self) -> Vec<Gap>;
+        wait close(self) -> ();
+    }
+
+    /// Returns the next record, if one is available within `limit`; no record is lost otherwise. `Ok(None)` also when the
+    /// consumer has ended.
     ///
     /// # Errors
     /// As [`consumer::Consumer::try_next`].
-    pub fn try_next(&mut self) -> Result<Option<Message>> {
-        self.runtime.wait(self.inner.try_next())?
-    }
-
-    /// The next record, if one comes within `limit`; loses nothing otherwise. `Ok(None)` as well when nothing more
-    /// comes at all.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::try_next`].
-    pub fn next_within(&mut self, limit: Duration) -> Result<Option<Message>> {
+    pub fn next_within(&mut self, limit: Duration) -> Result<Option<Message<C::Value>>> {
         self.runtime.wait_within(limit, self.inner.try_next())?.unwrap_or(Ok(None))
     }
 
-    /// The next records, at most `max`, gathered for at most `wait` after the first one. Empty when nothing more comes.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::next_chunk`].
-    pub fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message>> {
-        self.runtime.wait(self.inner.next_chunk(max, wait))?
-    }
-
-    /// The next records as they were stored together; waits for some. Much faster than single records.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::next_batch`].
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        self.runtime.wait(self.inner.next_batch())?
-    }
-
-    /// Stores the offsets of the group.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::commit`].
-    pub fn commit(&mut self) -> Result<()> {
-        self.runtime.wait(self.inner.commit())?
-    }
-
-    /// Goes on elsewhere in one partition.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::seek`].
-    pub fn seek(&mut self, partition: u32, to: StartAt) -> Result<()> {
-        self.runtime.wait(self.inner.seek(partition, to))?
-    }
-
-    /// The async consumer inside: to pause partitions, and to look at positions.
-    pub fn inner(&mut self) -> &mut consumer::Consumer {
+    /// Returns the async consumer inside: to pause partitions, and to look at positions.
+    pub fn inner(&mut self) -> &mut consumer::Consumer<C> {
         &mut self.inner
-    }
-
-    /// Stops reading, and stores what is finished.
-    ///
-    /// # Errors
-    /// As [`consumer::Consumer::close`].
-    pub fn close(self) -> Result<()> {
-        self.runtime.wait(self.inner.close())?
     }
 }
 
-impl Iterator for Consumer {
-    type Item = Result<Message>;
+impl<C: RecordDecoder> Iterator for Consumer<C> {
+    type Item = Result<Message<C::Value>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         self.try_next().transpose()
-    }
-}
-
-impl fmt::Debug for Consumer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
     }
 }

@@ -1,7 +1,7 @@
-//! The same without async: for programs that have no runtime.
+//! The blocking API: for programs without an async runtime.
 //!
-//! A [`Client`] brings a runtime of its own with one thread, on which everything in the background runs: batching,
-//! prefetching, retries, commits. Calls wait on the thread that makes them.
+//! A [`Client`] starts a runtime with one thread, which runs all background work: batching, prefetching, retries, commits.
+//! Calls block the thread that makes them.
 //!
 //! ```
 //! use floe::{TopicSpec, blocking::Client, consumer::StartAt};
@@ -21,7 +21,7 @@
 //! # }
 //! ```
 //!
-//! Producers, consumers and outboxes of values are made as in the async API, with `.json::<T>()` and its neighbours:
+//! Producers, consumers and outboxes of values are made as in the async API, with `.json::<T>()` and the like:
 //!
 //! ```
 //! use floe::{Record, TopicSpec, blocking::Client, consumer::CommitPolicy};
@@ -39,35 +39,34 @@
 //! # }
 //! ```
 //!
-//! Inside of an async runtime these calls are refused with [`ErrorKind::InvalidCommand`]: they would hold up its threads.
-//! What is not here can be had through [`Client::wait`], which runs any future of the async API to its end.
+//! Inside of an async runtime these calls are refused with [`ErrorKind::InvalidCommand`]: they would block its threads.
+//! [`Client::wait`] runs any future of the async API that has no blocking form.
 
 mod consumer;
+pub(crate) mod macros;
+#[cfg(feature = "embedded")]
 mod outbox;
 mod processor;
 mod producer;
 #[cfg(test)]
 mod tests;
-mod typed;
 
 use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use consumer::{Consumer, ConsumerBuilder};
-pub use outbox::{Outbox, OutboxBuilder};
+#[cfg(feature = "embedded")]
+pub use outbox::{Acceptance, Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
-pub use producer::{Delivery, Producer, ProducerBuilder};
-pub use typed::{
-    TypedConsumer, TypedConsumerBuilder, TypedOutbox, TypedOutboxBuilder, TypedProducer, TypedProducerBuilder,
-};
+pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};
 
 use crate::{
     Error, ErrorKind, Result,
     topic::{Topic, TopicInfo, TopicSpec},
 };
 
-/// A connection to wherever topics live. Cheap to clone; all clones share the engine and the runtime.
+/// A connection to an engine. Cheap to clone; all clones share the engine and the runtime.
 #[derive(Clone)]
 pub struct Client {
     inner: crate::Client,
@@ -83,7 +82,7 @@ impl Client {
         Self::connect_with(crate::Client::builder(url))
     }
 
-    /// Connects with settings made before.
+    /// Connects with the settings of a builder.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -93,7 +92,7 @@ impl Client {
         Ok(Self { inner, runtime })
     }
 
-    /// Runs any future to its end, such as one of the async API of [`Client::inner`].
+    /// Blocks on any future, such as one of the async API of [`Client::inner`].
     ///
     /// ```
     /// # fn main() -> floe::Result<()> {
@@ -116,17 +115,17 @@ impl Client {
         &self.inner
     }
 
-    /// A producer for a topic, to be configured and started.
+    /// Returns a builder of a producer for a topic.
     pub fn producer(&self, topic: impl Into<Topic>) -> ProducerBuilder {
         ProducerBuilder::new(self.inner.producer(topic), Arc::clone(&self.runtime))
     }
 
-    /// A consumer of a topic, to be configured and started.
+    /// Returns a builder of a consumer of a topic.
     pub fn consumer(&self, topic: impl Into<Topic>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.inner.consumer(topic), Arc::clone(&self.runtime))
     }
 
-    /// A processor that reads `from` and writes to `to`, to be configured and run.
+    /// Returns a builder of a processor that reads `from` and writes to `to`.
     pub fn processor(&self, from: impl Into<Topic>, to: impl Into<Topic>) -> ProcessorBuilder {
         ProcessorBuilder::new(self.inner.processor(from, to), Arc::clone(&self.runtime))
     }
@@ -155,7 +154,7 @@ impl Client {
         self.wait(self.inner.admin().delete_topic(name))?
     }
 
-    /// All topics, ordered by name.
+    /// Lists all topics, ordered by name.
     ///
     /// # Errors
     /// As [`crate::admin::Admin::topics`].
@@ -163,7 +162,7 @@ impl Client {
         self.wait(self.inner.admin().topics())?
     }
 
-    /// Closes: producers flush, consumers commit, the engine releases everything. Waits at most 30 seconds.
+    /// Closes the client: producers flush, consumers commit, the engine releases its resources. Waits at most 30 seconds.
     ///
     /// # Errors
     /// As [`crate::Client::close`].
@@ -186,10 +185,10 @@ impl fmt::Debug for Client {
     }
 }
 
-/// The runtime behind a client; ends when nothing of the client is left.
+/// The runtime behind a client; shuts down when the client and everything made by it are dropped.
 pub(crate) struct Background {
     handle: Handle,
-    /// Taken when it is dropped.
+    /// Taken by `drop`.
     runtime: Option<Runtime>,
 }
 
@@ -197,7 +196,8 @@ impl Background {
     fn start() -> Result<Arc<Self>> {
         let built = Builder::new_multi_thread().worker_threads(1).thread_name("floe").enable_all().build();
         let runtime = built.map_err(|error| {
-            Error::new(ErrorKind::InvalidConfig, "no runtime could be started").with_source(error)
+            Error::new(ErrorKind::InvalidConfig, "the runtime of the blocking client cannot be started")
+                .with_source(error)
         })?;
         Ok(Arc::new(Self { handle: runtime.handle().clone(), runtime: Some(runtime) }))
     }
@@ -206,22 +206,22 @@ impl Background {
         if Handle::try_current().is_ok() {
             return Err(Error::new(
                 ErrorKind::InvalidCommand,
-                "a blocking call inside of an async runtime; use the async API there",
+                "a blocking call inside of an async runtime; use the async API",
             ));
         }
         Ok(self.handle.block_on(future))
     }
 
-    /// As [`Background::wait`], for so long at most; `None` if the time was over first.
+    /// As [`Background::wait`], for at most `limit`; `None` if it passed first.
     fn wait_within<F: Future>(&self, limit: Duration, future: F) -> Result<Option<F::Output>> {
-        // Made inside, where there is a clock.
+        // Created inside of the future: the timer needs the runtime.
         self.wait(async { tokio::time::timeout(limit, future).await.ok() })
     }
 }
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // Waiting for its threads would hang, or panic, when the last of the client is dropped on an async thread.
+        // Waiting for its threads would hang, or panic, when the last clone is dropped on an async thread.
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
         }

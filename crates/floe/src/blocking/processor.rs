@@ -1,51 +1,66 @@
 //! A processor whose handler is a plain function.
 
-use std::{fmt, sync::Arc};
+use std::{sync::Arc, time::Duration};
 
-use super::Background;
+use super::macros::{methods, settings, wrapper};
 use crate::{
-    Message, Result,
-    payload::{Json, PayloadCodec, Raw, forward_processor_settings},
-    processor::{self, Failure, Outputs, ProcessorReport, ProcessorStats},
+    Message, Result, RetryPolicy, consumer,
+    payload::{Json, PayloadCodec, Raw},
+    processor::{self, DeadLetters, Failure, Order, Outputs, ProcessorReport, ProcessorStats},
+    producer,
 };
 
-/// Configures a processor; from [`Client::processor`](super::Client::processor).
-///
-/// ```
-/// # fn main() -> floe::Result<()> {
-/// use floe::{Record, TopicSpec, blocking::Client};
-///
-/// let client = Client::connect("memory:")?;
-/// client.create_topic(TopicSpec::new("orders"))?;
-/// client.create_topic(TopicSpec::new("counts"))?;
-/// client.producer("orders").start()?.send("[1, 2, 3]")?;
-///
-/// let report = client
-///     .processor("orders", "counts")
-///     .json::<Vec<u32>, usize>()
-///     .stop_at_end()
-///     .map(|order| Ok(Record::new(order.value.len())))
-///     .run()?;
-/// assert_eq!(report.produced, 1);
-/// # client.close()
-/// # }
-/// ```
-#[must_use = "a builder does nothing until a handler is given and it is run"]
-pub struct ProcessorBuilder<I = Raw, O = Raw> {
-    inner: processor::ProcessorBuilder<I, O>,
-    runtime: Arc<Background>,
-}
-
-impl ProcessorBuilder {
-    pub(super) fn new(inner: processor::ProcessorBuilder, runtime: Arc<Background>) -> Self {
-        Self { inner, runtime }
-    }
+wrapper! {
+    /// Configures a processor; from [`Client::processor`](super::Client::processor).
+    ///
+    /// ```
+    /// # fn main() -> floe::Result<()> {
+    /// use floe::{Record, TopicSpec, blocking::Client};
+    ///
+    /// let client = Client::connect("memory:")?;
+    /// client.create_topic(TopicSpec::new("orders"))?;
+    /// client.create_topic(TopicSpec::new("counts"))?;
+    /// client.producer("orders").start()?.send("[1, 2, 3]")?;
+    ///
+    /// let report = client
+    ///     .processor("orders", "counts")
+    ///     .json::<Vec<u32>, usize>()
+    ///     .stop_at_end()
+    ///     .map(|order| Ok(Record::new(order.value.len())))
+    ///     .run()?;
+    /// assert_eq!(report.produced, 1);
+    /// # client.close()
+    /// # }
+    /// ```
+    #[must_use = "a builder does nothing until a handler is given and it is run"]
+    ProcessorBuilder<I = Raw, O = Raw>: processor::ProcessorBuilder<I, O>
 }
 
 impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
-    forward_processor_settings!();
+    settings! { crate::processor::ProcessorBuilder:
+        group(group: impl Into<Arc<str>>);
+        concurrency(handlers: usize);
+        order(order: Order);
+        handler_timeout(limit: Duration);
+        retries(policy: RetryPolicy);
+        dead_letters(dead_letters: DeadLetters);
+        drain_timeout(limit: Duration);
+        commit_interval(interval: Duration);
+        max_held(records: usize);
+        mark_origin(marks: bool);
+        without_stored_offsets();
+        stop_at_end();
+        consumer(
+            configure: impl FnOnce(consumer::ConsumerBuilder) -> consumer::ConsumerBuilder
+                + Send + Sync + 'static
+        );
+        producer(
+            configure: impl FnOnce(producer::ProducerBuilder) -> producer::ProducerBuilder
+                + Send + Sync + 'static
+        );
+    }
 
-    /// Both topics hold JSON. Default: bytes.
+    /// Reads and writes JSON. Default: bytes.
     pub fn json<A, B>(self) -> ProcessorBuilder<Json<A>, Json<B>>
     where
         Json<A>: PayloadCodec,
@@ -54,13 +69,13 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         self.payloads(Json::new(), Json::new())
     }
 
-    /// How values are read and written. Default: [`Raw`], bytes.
+    /// Sets the codecs of the input and of the output. Default: [`Raw`], bytes.
     pub fn payloads<A: PayloadCodec, B: PayloadCodec>(self, input: A, output: B) -> ProcessorBuilder<A, B> {
-        ProcessorBuilder { inner: self.inner.payloads(input, output), runtime: self.runtime }
+        ProcessorBuilder::new(self.inner.payloads(input, output), self.runtime)
     }
 
-    /// What is made from each record. The handler runs on a thread where it may block, and may run again for the same
-    /// record. One that does not end in time has failed; it keeps its thread until it ends all the same.
+    /// Sets the handler, which makes the output of each record. It runs on a thread where it may block, and may run again
+    /// for the same record. A handler that exceeds its timeout counts as failed, and occupies its thread until it returns.
     pub fn map<F, R>(self, handler: F) -> Processor
     where
         F: Fn(Message<I::Value>) -> Result<R, Failure> + Send + Sync + 'static,
@@ -73,28 +88,21 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
                 match tokio::task::spawn_blocking(move || handler(message)).await {
                     Ok(outcome) => outcome,
                     Err(stopped) => match stopped.try_into_panic() {
-                        // The processor knows what to do about it.
+                        // The processor handles the panic of a handler.
                         Ok(panic) => std::panic::resume_unwind(panic),
                         Err(stopped) => Err(Failure::retriable(stopped)),
                     },
                 }
             }
         });
-        Processor { inner, runtime: self.runtime }
+        Processor::new(inner, self.runtime)
     }
 }
 
-impl<I, O> fmt::Debug for ProcessorBuilder<I, O> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-/// A processor that is ready to run.
-#[must_use = "a processor does nothing until it is run or started"]
-pub struct Processor {
-    inner: processor::Processor,
-    runtime: Arc<Background>,
+wrapper! {
+    /// A processor that is ready to run.
+    #[must_use = "a processor does nothing until it is run or started"]
+    Processor: processor::Processor
 }
 
 impl Processor {
@@ -106,60 +114,21 @@ impl Processor {
         self.runtime.wait(self.inner.run(std::future::pending()))?
     }
 
-    /// Starts in the background.
-    ///
-    /// # Errors
-    /// As [`processor::Processor::start`]; [`crate::ErrorKind::InvalidCommand`] inside of an async runtime.
-    pub fn start(self) -> Result<RunningProcessor> {
-        let inner = self.runtime.wait(self.inner.start())??;
-        Ok(RunningProcessor { inner, runtime: self.runtime })
+    methods! { crate::processor::Processor:
+        wrap start(self) -> RunningProcessor;
     }
 }
 
-impl fmt::Debug for Processor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-/// A processor that runs in the background. Dropping it stops the processor, which drains as far as the client lives.
-pub struct RunningProcessor {
-    inner: processor::RunningProcessor,
-    runtime: Arc<Background>,
+wrapper! {
+    /// A processor that runs in the background. Dropping it stops the processor, which drains as long as the client lives.
+    RunningProcessor: processor::RunningProcessor
 }
 
 impl RunningProcessor {
-    /// What it has done so far.
-    #[must_use]
-    pub fn stats(&self) -> ProcessorStats {
-        self.inner.stats()
-    }
-
-    /// Whether it has ended, by itself or with an error; [`stop`](Self::stop) tells which.
-    #[must_use]
-    pub fn is_finished(&self) -> bool {
-        self.inner.is_finished()
-    }
-
-    /// Reads nothing more, drains, and ends.
-    ///
-    /// # Errors
-    /// As [`processor::RunningProcessor::stop`].
-    pub fn stop(self) -> Result<ProcessorReport> {
-        self.runtime.wait(self.inner.stop())?
-    }
-
-    /// Waits until it ends by itself.
-    ///
-    /// # Errors
-    /// As [`processor::RunningProcessor::wait`].
-    pub fn wait(self) -> Result<ProcessorReport> {
-        self.runtime.wait(self.inner.wait())?
-    }
-}
-
-impl fmt::Debug for RunningProcessor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+    methods! { crate::processor::RunningProcessor:
+        get stats(&self) -> ProcessorStats;
+        get is_finished(&self) -> bool;
+        wait stop(self) -> ProcessorReport;
+        wait wait(self) -> ProcessorReport;
     }
 }

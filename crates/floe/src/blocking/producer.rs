@@ -1,155 +1,129 @@
-//! Sending records, without async.
+//! Sends records, without async.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
-use super::{Background, OutboxBuilder};
+use super::{
+    OutboxBuilder,
+    macros::{methods, settings, wrapper},
+};
 use crate::{
-    IntoRecord, Result,
-    payload::forward_producer_settings,
-    producer::{self, CloseReport, Placed, ProducerStats},
+    Codec, Result, RetryPolicy, SmartModule,
+    engine::Acks,
+    payload::{PayloadCodec, RecordEncoder, Untyped, formats},
+    producer::{
+        self, BatchOutcome, CloseReport, DeliveryMode, Partitioner, ProducerStats, RecordMetadata, WhenFull,
+    },
     topic::Topic,
 };
 
-/// Configures a producer before it starts; from [`Client::producer`](super::Client::producer).
-#[must_use = "a builder does nothing until start"]
-pub struct ProducerBuilder {
-    pub(super) inner: producer::ProducerBuilder,
-    pub(super) runtime: Arc<Background>,
+wrapper! {
+    /// Configures a producer before it starts; from [`Client::producer`](super::Client::producer).
+    #[must_use = "a builder does nothing until start"]
+    ProducerBuilder<C = Untyped>: producer::ProducerBuilder<C>
 }
 
 impl ProducerBuilder {
-    pub(super) fn new(inner: producer::ProducerBuilder, runtime: Arc<Background>) -> Self {
-        Self { inner, runtime }
+    formats!(ProducerBuilder);
+
+    /// Sends values of one type, encoded by `codec`.
+    pub fn payload<C: PayloadCodec>(self, codec: C) -> ProducerBuilder<C> {
+        ProducerBuilder::new(self.inner.payload(codec), self.runtime)
+    }
+}
+
+impl<C> ProducerBuilder<C> {
+    settings! { crate::producer::ProducerBuilder:
+        linger(linger: Duration);
+        batch_size(bytes: usize);
+        max_request_size(bytes: usize);
+        buffer_memory(bytes: usize);
+        batch_queue(batches: usize);
+        when_full(when_full: WhenFull);
+        timeout(timeout: Duration);
+        retries(policy: RetryPolicy);
+        max_in_flight(batches: usize);
+        partitioner(partitioner: impl Partitioner);
+        compression(codec: Codec);
+        compression_level(level: i32);
+        compression_threshold(bytes: usize);
+        delivery(mode: DeliveryMode);
+        acks(acks: Acks);
+        on_delivery(callback: impl Fn(&BatchOutcome) + Send + Sync + 'static);
+        smartmodule(module: SmartModule);
     }
 
-    forward_producer_settings!();
-
-    /// Accepts records into a log at `path`, which survives a crash, and delivers them from there; as
+    /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; as
     /// [`producer::ProducerBuilder::outbox`].
-    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder {
+    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder<C> {
         OutboxBuilder::new(self.inner.outbox(path), self.runtime)
     }
 
-    /// Asks the engine for the topic, and starts.
-    ///
-    /// # Errors
-    /// As [`producer::ProducerBuilder::start`]; [`crate::ErrorKind::InvalidCommand`] inside of an async runtime.
-    pub fn start(self) -> Result<Producer> {
-        let inner = self.runtime.wait(self.inner.start())??;
-        Ok(Producer { inner, runtime: self.runtime })
+    methods! { crate::producer::ProducerBuilder:
+        wrap start(self) -> Producer<C>;
     }
 }
 
-impl fmt::Debug for ProducerBuilder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
+wrapper! {
+    /// Sends records to one topic. Cheap to clone; all clones share batches, memory and settings.
+    ///
+    /// One thread that waits for each record sends records one by one; to fill batches, use [`enqueue`](Self::enqueue),
+    /// [`send_all`](Self::send_all), or many threads.
+    #[derive(Clone)]
+    Producer<C = Untyped>: producer::Producer<C>
 }
 
-/// Sends records to one topic. Cheap to clone; all clones share batches, memory and settings.
-#[derive(Clone)]
-pub struct Producer {
-    inner: producer::Producer,
-    runtime: Arc<Background>,
-}
-
-impl Producer {
-    /// Sends a record and waits until it is acknowledged. One thread that does so sends records one by one; to fill
-    /// batches, use [`enqueue`](Self::enqueue), [`send_all`](Self::send_all), or many threads.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::send`].
-    pub fn send(&self, record: impl IntoRecord) -> Result<Placed> {
-        self.runtime.wait(self.inner.send(record))?
+impl<C> Producer<C> {
+    methods! { crate::producer::Producer:
+        wait send<R>(&self, record: R) -> RecordMetadata where C: RecordEncoder<R>;
+        wrap enqueue<R>(&self, record: R) -> Delivery where C: RecordEncoder<R>;
+        wait send_all<I>(&self, records: I) -> Vec<RecordMetadata>
+            where I: IntoIterator, C: RecordEncoder<I::Item>;
+        wrap enqueue_all<I>(&self, records: I) -> Deliveries where I: IntoIterator, C: RecordEncoder<I::Item>;
+        wait flush(&self) -> ();
+        wait flush_within(&self, limit: Duration) -> ();
+        wait close(&self) -> CloseReport;
+        wait close_within(&self, limit: Duration) -> CloseReport;
+        get is_closed(&self) -> bool;
+        get topic(&self) -> &Topic;
+        get partitions(&self) -> u32;
+        get stats(&self) -> ProducerStats;
     }
 
-    /// Buffers a record; waits for room in memory only.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::enqueue`].
-    pub fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
-        let inner = self.runtime.wait(self.inner.enqueue(record))??;
-        Ok(Delivery::new(inner, &self.runtime))
-    }
-
-    /// Sends many records and waits until all have their outcome.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::send_all`].
-    pub fn send_all<I>(&self, records: I) -> Result<Vec<Placed>>
-    where
-        I: IntoIterator,
-        I::Item: IntoRecord,
-    {
-        self.runtime.wait(self.inner.send_all(records))?
-    }
-
-    /// Sends everything that was buffered before, and waits for the outcomes.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::flush`].
-    pub fn flush(&self) -> Result<()> {
-        self.runtime.wait(self.inner.flush())?
-    }
-
-    /// As [`flush`](Self::flush), waiting no longer than `limit`.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::flush_within`].
-    pub fn flush_within(&self, limit: Duration) -> Result<()> {
-        self.runtime.wait(self.inner.flush_within(limit))?
-    }
-
-    /// Takes no more records, and sends what is buffered for at most 30 seconds.
-    ///
-    /// # Errors
-    /// As [`producer::Producer::close`].
-    pub fn close(&self) -> Result<CloseReport> {
-        self.runtime.wait(self.inner.close())?
-    }
-
-    /// The topic that it sends to.
+    /// The async producer inside.
     #[must_use]
-    pub fn topic(&self) -> &Topic {
-        self.inner.topic()
-    }
-
-    /// What it has done so far.
-    #[must_use]
-    pub fn stats(&self) -> ProducerStats {
-        self.inner.stats()
+    pub fn inner(&self) -> &producer::Producer<C> {
+        &self.inner
     }
 }
 
-impl fmt::Debug for Producer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
-    }
-}
-
-/// The outcome of a record, to be waited for or not. Dropping it takes nothing back.
-#[must_use = "wait for it to learn the outcome; a failure that nobody looks at is reported by the next flush"]
-pub struct Delivery {
-    inner: producer::Delivery,
-    runtime: Arc<Background>,
+wrapper! {
+    /// The outcome of a record, to be waited for or not. Dropping it does not cancel the record.
+    #[must_use = "wait for it to learn the outcome; the next flush reports a failure that was not observed"]
+    Delivery: producer::Delivery
 }
 
 impl Delivery {
-    pub(super) fn new(inner: producer::Delivery, runtime: &Arc<Background>) -> Self {
-        Self { inner, runtime: Arc::clone(runtime) }
-    }
-
     /// Waits for the outcome.
     ///
     /// # Errors
-    /// Why the record was not acknowledged; see [`producer::Producer::send`].
-    pub fn wait(self) -> Result<Placed> {
+    /// The reason why the record was not acknowledged; see [`producer::Producer::send`].
+    pub fn wait(self) -> Result<RecordMetadata> {
         self.runtime.wait(self.inner)?
     }
 }
 
-impl fmt::Debug for Delivery {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.inner.fmt(f)
+wrapper! {
+    /// The outcomes of many records, to be waited for or not. Dropping it does not cancel the records.
+    #[must_use = "wait for it to learn the outcomes; the next flush reports failures that were not observed"]
+    Deliveries: producer::Deliveries
+}
+
+impl Deliveries {
+    /// Waits for all outcomes.
+    ///
+    /// # Errors
+    /// The error of the first record that was not acknowledged; all the others have their outcome by then.
+    pub fn wait(self) -> Result<Vec<RecordMetadata>> {
+        self.runtime.wait(self.inner)?
     }
 }

@@ -1,12 +1,12 @@
-//! The blocking API over the engine in memory, on plain threads.
+//! Tests of the blocking API with the engine in memory, on plain threads.
 
 use std::{thread, time::Duration};
 
 use super::{Client, OutboxBuilder};
 use crate::{
     ErrorKind, Record, RetryPolicy, TopicSpec,
-    consumer::{CommitPolicy, StartAt},
-    payload::{OnUndecodable, Text},
+    consumer::{CommitPolicy, OnUndecodable, StartAt},
+    payload::Text,
 };
 
 fn client() -> Client {
@@ -57,7 +57,7 @@ fn threads_share_a_client() {
 }
 
 #[test]
-fn waiting_ends_and_loses_nothing() {
+fn next_within_loses_no_record() {
     let client = client();
     let mut inbox = client.consumer("orders").from(StartAt::Beginning).start().unwrap();
     assert!(inbox.next_within(Duration::from_millis(1)).unwrap().is_none());
@@ -66,7 +66,7 @@ fn waiting_ends_and_loses_nothing() {
 }
 
 #[test]
-fn offsets_are_stored_and_moved() {
+fn offsets_are_committed_and_seek_moves_them() {
     let client = client();
     client.producer("orders").start().unwrap().send_all(["a", "b", "c"]).unwrap();
     let group = || client.consumer("orders").group("g").commit(CommitPolicy::Manual).start().unwrap();
@@ -82,14 +82,14 @@ fn offsets_are_stored_and_moved() {
 }
 
 #[test]
-fn inside_of_a_runtime_it_is_refused_and_not_a_panic() {
+fn calls_inside_of_a_runtime_are_refused() {
     let client = client();
     let orders = client.producer("orders").start().unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async move {
         assert_eq!(Client::connect("memory:").unwrap_err().kind(), ErrorKind::InvalidCommand);
         assert_eq!(orders.send("x").unwrap_err().kind(), ErrorKind::InvalidCommand);
-        // Dropping the last of a client is not refused.
+        // Dropping the last clone must not panic.
         drop((orders, client));
     });
 }
@@ -99,8 +99,8 @@ fn an_outbox_delivers_without_async() {
     let folder = tempfile::tempdir().unwrap();
     let client = client();
     let outbox = client.producer("orders").outbox(folder.path().join("outbox")).start().unwrap();
-    assert_eq!(outbox.send("tea").unwrap(), Some(0));
-    assert_eq!(outbox.enqueue("milk").unwrap().wait().unwrap().offset, Some(1));
+    assert_eq!(outbox.send("tea").unwrap().position, 0);
+    assert_eq!(outbox.enqueue("milk").unwrap().wait().unwrap().position, 1);
     outbox.send_all(["a", "b"]).unwrap();
     assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
     let report = outbox.close().unwrap();
@@ -113,7 +113,7 @@ fn an_outbox_delivers_without_async() {
 #[test]
 fn an_outbox_waits_for_a_cluster_without_async() {
     let folder = tempfile::tempdir().unwrap();
-    // Nobody listens there.
+    // No server listens on this port.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("fluvio://{}", listener.local_addr().unwrap());
     drop(listener);
@@ -135,7 +135,7 @@ fn a_processor_runs_plain_functions() {
     let report = processor(&client)
         .stop_at_end()
         .map(|message| {
-            assert!(message.value != "poison", "it cannot be handled");
+            assert!(message.value != "poison", "the handler refuses this record");
             Ok(Record::new(message.value.len().to_string()))
         })
         .run()
@@ -180,11 +180,11 @@ fn values_go_in_and_out() {
     assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [0, 1]);
     let chunk = inbox.next_chunk(10, Duration::from_secs(60)).unwrap();
     assert_eq!(chunk.iter().map(|message| message.offset).collect::<Vec<_>>(), [3, 4]);
-    assert_eq!(inbox.undecodable(), 1);
+    assert_eq!(inbox.inner().undecodable(), 1);
 }
 
 #[test]
-fn offsets_of_values_are_stored_and_moved() {
+fn offsets_of_values_are_committed_and_seek_moves_them() {
     let client = client();
     client.producer("orders").text().start().unwrap().send_all(["a", "b", "c"].map(String::from)).unwrap();
     let group = || client.consumer("orders").text().group("g").commit(CommitPolicy::Manual).start().unwrap();
@@ -197,7 +197,7 @@ fn offsets_of_values_are_stored_and_moved() {
     assert_eq!(inbox.next_within(Duration::from_secs(60)).unwrap().unwrap().value, "b");
     inbox.seek(0, StartAt::Beginning).unwrap();
     assert_eq!(inbox.next_chunk(2, Duration::from_secs(60)).unwrap().len(), 2);
-    assert_eq!(inbox.raw().position(0), Some(2));
+    assert_eq!(inbox.inner().position(0), Some(2));
 }
 
 #[test]
@@ -206,12 +206,9 @@ fn an_outbox_takes_values_without_async() {
     let client = client();
     let outbox = client.producer("orders").payload(Text).outbox(folder.path().join("outbox"));
     let outbox = outbox.start().unwrap();
-    assert_eq!(outbox.send("tea".to_owned()).unwrap(), Some(0));
+    assert_eq!(outbox.send("tea".to_owned()).unwrap().position, 0);
     outbox.send_all(["a", "b"].map(String::from)).unwrap();
-    assert_eq!(
-        outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().offset,
-        Some(3)
-    );
+    assert_eq!(outbox.enqueue(Record::keyed("ada", "milk".to_owned())).unwrap().wait().unwrap().position, 3);
     assert!(outbox.drained_within(Duration::from_secs(60)).unwrap());
     let report = outbox.close().unwrap();
     assert_eq!((report.delivered, report.waiting), (4, 0));

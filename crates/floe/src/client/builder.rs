@@ -9,7 +9,7 @@ use crate::{
     config::Config,
     engine::{self, OpenedEngine, SharedEngine},
     layer::{BreakerPolicy, LastSuccess, Layer, Limits, PutAround, Stack},
-    producer::ProducerPool,
+    producer::SharedProducers,
     telemetry::{Telemetry, TelemetryOptions},
     url::EngineUrl,
 };
@@ -174,7 +174,7 @@ impl ClientBuilder {
         let observers = (telemetry, breakers, last_success);
         Client {
             core: ClientCore::new(engine, observers, self.config.into_settings(), self.url),
-            shared_producers: Arc::new(ProducerPool::default()),
+            shared_producers: Arc::new(SharedProducers::default()),
             #[cfg(feature = "fluvio")]
             fluvio: fluvio.map(Arc::new),
         }

@@ -28,7 +28,7 @@ use crate::{
     engine::{EngineInfo, SharedEngine},
     health::ClientHealth,
     layer::Breakers,
-    producer::{Producer, ProducerBuilder, ProducerPool},
+    producer::{Producer, ProducerBuilder, SharedProducers},
     telemetry::Telemetry,
     topic::{Topic, TopicPartition},
 };
@@ -55,7 +55,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct Client {
     core: ClientCore,
-    shared_producers: Arc<ProducerPool>,
+    shared_producers: Arc<SharedProducers>,
     /// Administration of the Fluvio cluster that the client was connected to.
     #[cfg(feature = "fluvio")]
     fluvio: Option<Arc<FluvioAdmin>>,
@@ -92,7 +92,7 @@ impl Client {
 
     /// Returns the producers that the users of this client share, one for each topic.
     #[must_use]
-    pub fn producers(&self) -> &ProducerPool {
+    pub fn producers(&self) -> &SharedProducers {
         &self.shared_producers
     }
 

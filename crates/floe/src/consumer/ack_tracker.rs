@@ -1,4 +1,4 @@
-//! Which records are finished: the offset that may be stored for a group.
+//! Tracks finished records, and with them the offset that may be stored for a group.
 
 use std::{
     collections::BTreeMap,
@@ -7,20 +7,21 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::AckMode;
+use crate::config::AckMode;
 
-/// Runs of unacknowledged records that are remembered for one partition. Each is a few dozen bytes; a program that
-/// leaves out one record in two reaches this after 130,000 records.
+/// Bound on the runs of unacknowledged records of one partition. Each takes a few dozen bytes; a program that leaves out every
+/// second record reaches the bound after 130,000 records.
 pub(super) const MAX_RUNS: usize = 65_536;
 
+/// Stands for no finished record.
 const NOTHING: i64 = i64::MIN;
 
-/// How far one partition is finished. The consumer moves it, acknowledgements may come from anywhere, the committer
+/// Tracks the finished records of one partition. The consumer and acknowledgements from any task write it, the committer
 /// reads it.
 #[derive(Debug)]
 pub(super) struct AckTracker {
     mode: AckMode,
-    /// Where reading began, or was moved to.
+    /// Offset at which reading began, or to which a seek moved it.
     origin: AtomicI64,
     /// With [`AckMode::Auto`]: offset after the last finished record, or [`NOTHING`].
     finished: AtomicI64,
@@ -38,7 +39,7 @@ impl AckTracker {
         }
     }
 
-    /// Begins anew at another offset. Acknowledgements of records handed out before no longer count.
+    /// Restarts at another offset. Acknowledgements of records handed out before have no effect any more.
     pub(super) fn restart(&self, origin: i64) {
         let mut window = self.window.lock();
         self.origin.store(origin, Ordering::Release);
@@ -46,7 +47,7 @@ impl AckTracker {
         *window = AckWindow::new(origin, window.generation + 1);
     }
 
-    /// With [`AckMode::Auto`]: everything below `next` is finished.
+    /// With [`AckMode::Auto`]: finishes all records below `next`.
     #[inline]
     pub(super) fn finish_below(&self, next: i64) {
         if self.mode == AckMode::Auto {
@@ -54,8 +55,8 @@ impl AckTracker {
         }
     }
 
-    /// The records from `from` up to `to` go to the application. Returns what their acknowledgement must name, where
-    /// one is needed.
+    /// Adds the records from `from` up to `to`, which go to the application. Returns the generation that their
+    /// acknowledgement must carry, if they need one.
     #[inline]
     pub(super) fn hand_out(&self, from: i64, to: i64) -> Option<u64> {
         match self.mode {
@@ -68,13 +69,13 @@ impl AckTracker {
         }
     }
 
-    /// Whether too many separate records wait for their acknowledgement to remember more.
+    /// Whether the bound on unacknowledged runs is reached.
     pub(super) fn is_full(&self) -> bool {
         self.mode == AckMode::Explicit && self.window.lock().unacknowledged.len() >= MAX_RUNS
     }
 
-    /// With [`AckMode::Explicit`]: offset of the first record that was handed out and is not acknowledged, and how many
-    /// offsets there are of them; `None` if there is none.
+    /// With [`AckMode::Explicit`]: the offset of the first unacknowledged record, and the number of unacknowledged offsets;
+    /// `None` if there is none.
     pub(super) fn unacknowledged(&self) -> Option<(i64, u64)> {
         let window = self.window.lock();
         let first = *window.unacknowledged.first_key_value()?.0;
@@ -82,7 +83,7 @@ impl AckTracker {
         Some((first, u64::try_from(offsets).unwrap_or_default()))
     }
 
-    /// The records from `from` up to `to` were acknowledged.
+    /// Acknowledges the records from `from` up to `to`.
     pub(super) fn acknowledge(&self, generation: u64, from: i64, to: i64) {
         let mut window = self.window.lock();
         if window.generation == generation {
@@ -90,7 +91,7 @@ impl AckTracker {
         }
     }
 
-    /// Offset after the last record below which everything is finished; `None` while nothing is.
+    /// Returns the offset below which all records are finished; `None` while none is.
     pub(super) fn finished(&self) -> Option<i64> {
         let finished = match self.mode {
             AckMode::Auto => self.finished.load(Ordering::Acquire),
@@ -103,20 +104,20 @@ impl AckTracker {
         (finished != NOTHING).then_some(finished)
     }
 
-    /// As [`AckTracker::finished`], or else where reading began.
+    /// As [`AckTracker::finished`], or the offset at which reading began.
     pub(super) fn finished_or_origin(&self) -> i64 {
         self.finished().unwrap_or_else(|| self.origin.load(Ordering::Acquire))
     }
 }
 
-/// Records that have a place only together: none of them is finished before all of them are.
+/// Records that are finished only together, because their offsets are not those under which they are stored.
 #[derive(Debug)]
 pub(super) struct AckGroup {
-    /// The offsets of all of them.
+    /// The offsets of the group.
     from: i64,
     next: i64,
     count: i64,
-    /// Which of them are not acknowledged, numbered from 0.
+    /// The unacknowledged records, numbered from 0.
     window: Mutex<AckWindow>,
 }
 
@@ -128,7 +129,7 @@ impl AckGroup {
         Self { from, next, count, window: Mutex::new(window) }
     }
 
-    /// One of them was acknowledged. Gives the offsets of all of them when it was the last one, and from then on.
+    /// Acknowledges one record. Returns the offsets of the group once all its records are acknowledged.
     pub(super) fn acknowledge(&self, index: i64) -> Option<(i64, i64)> {
         let mut window = self.window.lock();
         window.acknowledge(index, index.saturating_add(1));
@@ -136,17 +137,17 @@ impl AckGroup {
     }
 }
 
-/// The records handed out and not acknowledged, as runs of offsets.
+/// The unacknowledged records, as runs of offsets.
 ///
-/// Acknowledgements mostly come in order, so that there is one run; its memory is bounded by [`MAX_RUNS`], which the
-/// consumer checks before it hands out more.
+/// Acknowledgements mostly come in order, so that there is one run. [`MAX_RUNS`] bounds the memory; the consumer checks it before
+/// it hands out more.
 #[derive(Debug)]
 struct AckWindow {
     generation: u64,
     origin: i64,
     /// Offset after the last record handed out.
     position: i64,
-    /// Start of each run to the offset after it. Runs neither touch nor overlap.
+    /// Start of each run to the offset after its end. Runs neither touch nor overlap.
     unacknowledged: BTreeMap<i64, i64>,
 }
 
@@ -186,7 +187,7 @@ impl AckWindow {
         }
     }
 
-    /// Everything below is acknowledged, or was never handed out.
+    /// Returns the offset below which no record is unacknowledged.
     fn low(&self) -> i64 {
         self.unacknowledged.first_key_value().map_or(self.position, |(start, _)| *start)
     }
@@ -201,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn on_next_counts_what_was_asked_beyond() {
+    fn auto_finishes_the_previous_record() {
         let acks = AckTracker::new(AckMode::Auto, 7);
         assert_eq!((acks.finished(), acks.finished_or_origin()), (None, 7));
         assert_eq!(acks.hand_out(7, 8), None);
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn on_ack_waits_for_the_slowest() {
+    fn explicit_waits_for_the_oldest_record() {
         let acks = AckTracker::new(AckMode::Explicit, 0);
         let generation = acks.hand_out(0, 1).unwrap();
         acks.hand_out(1, 2);
@@ -229,15 +230,15 @@ mod tests {
     }
 
     #[test]
-    fn what_has_its_place_together_is_finished_together() {
-        let together = AckGroup::new(10, 12, 3);
-        assert_eq!([2, 0, 0, 2].map(|index| together.acknowledge(index)), [None; 4]);
-        assert_eq!(together.acknowledge(1), Some((10, 12)));
-        assert_eq!(together.acknowledge(0), Some((10, 12)), "once more");
+    fn a_group_is_finished_as_a_whole() {
+        let group = AckGroup::new(10, 12, 3);
+        assert_eq!([2, 0, 0, 2].map(|index| group.acknowledge(index)), [None; 4]);
+        assert_eq!(group.acknowledge(1), Some((10, 12)));
+        assert_eq!(group.acknowledge(0), Some((10, 12)), "once more");
     }
 
     #[test]
-    fn acknowledgements_from_before_a_seek_do_not_count() {
+    fn acknowledgements_before_a_seek_have_no_effect() {
         let acks = AckTracker::new(AckMode::Explicit, 0);
         let before = acks.hand_out(0, 1).unwrap();
         acks.restart(0);
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn records_left_out_are_bounded() {
+    fn unacknowledged_runs_are_bounded() {
         let acks = AckTracker::new(AckMode::Explicit, 0);
         let mut generation = 0;
         for at in 0.. {
@@ -267,15 +268,16 @@ mod tests {
     }
 
     proptest! {
-        /// Records go out in order with holes between, acknowledgements come in any order and repeat, some as ranges.
+        /// Records are handed out in order with holes between them. Acknowledgements come in any order, with duplicates, some as
+        /// ranges.
         #[test]
-        fn never_ahead_of_a_record_that_is_not_acknowledged(
+        fn the_finished_offset_is_never_ahead_of_an_unacknowledged_record(
             steps in proptest::collection::vec((0u8..3, 0i64..6, 0usize..64, 1i64..5), 1..300),
         ) {
             let acks = AckTracker::new(AckMode::Explicit, 10);
             let (mut next, mut handed, mut waiting) = (10i64, Vec::new(), BTreeSet::new());
-            for (what, hole, pick, width) in steps {
-                if what == 0 {
+            for (step, hole, pick, width) in steps {
+                if step == 0 {
                     let from = next + if hole > 3 { hole } else { 0 };
                     acks.hand_out(from, from + width);
                     waiting.extend(from..from + width);
@@ -283,7 +285,7 @@ mod tests {
                     next = from + width;
                 } else if !handed.is_empty() {
                     let (from, to) = handed[pick % handed.len()];
-                    let from = if what == 1 { from } else { (from + hole).min(to) };
+                    let from = if step == 1 { from } else { (from + hole).min(to) };
                     acks.acknowledge(0, from, to);
                     waiting.retain(|at| !(from..to).contains(at));
                 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    fmt,
     num::NonZeroU32,
     sync::{Arc, Weak},
     time::Duration,
@@ -10,44 +11,44 @@ use std::{
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 
 use super::{
-    Consumer, ConsumerShared, Partition, StartAt,
+    Consumer, ConsumerCore, ConsumerShared,
     ack_tracker::AckTracker,
     chunk::Chunk,
     commit::OffsetCommitter,
-    fetch::{AbortOnDrop, Fetch, FetchSettings, Outlet},
+    fetch::{Fetch, FetchSettings, Outlet},
+    partition::{AbortOnDrop, Partition},
     partition_discovery::PartitionOpener,
     prefetch_queue::PrefetchQueue,
     rate_limit::RateLimit,
-    start_position::{StartPosition, resolve},
+    settings::{AckMode, CommitPolicy, GapPolicy, Settings},
+    start_position::{StartAt, StartPosition, resolve},
+    undecodable::{OnUndecodable, UndecodableHandler},
 };
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule,
     client_core::ClientCore,
     engine::{Capabilities, EngineInfo, Isolation},
+    payload::{PayloadCodec, RecordDecoder, Untyped, formats},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
     topic::{Topic, TopicInfo},
     units::{bytes, count},
 };
 
-pub use crate::config::{AckMode, CommitPolicy, GapPolicy};
-
-/// Partitions whose start is looked up at the same time.
+/// Partitions whose start position is looked up concurrently.
 const LOOKUPS: usize = 64;
 
-/// What a consumer was configured to do.
-#[derive(Debug, Clone)]
-pub(super) struct Settings {
-    pub(super) commit: CommitPolicy,
-    pub(super) ack_mode: AckMode,
-    pub(super) gaps: GapPolicy,
-    pub(super) fetch: FetchSettings,
+/// Configures a consumer before it starts; from [`Client::consumer`](crate::Client::consumer).
+#[must_use = "a builder does nothing until start"]
+pub struct ConsumerBuilder<C = Untyped> {
+    spec: ConsumerSpec,
+    codec: C,
+    on_undecodable: OnUndecodable,
 }
 
-/// Configures a consumer before it starts; from [`Client::consumer`](crate::Client::consumer).
+/// The settings that do not depend on the codec.
 #[derive(Debug)]
-#[must_use = "a builder does nothing until start"]
-pub struct ConsumerBuilder {
+struct ConsumerSpec {
     client: ClientCore,
     topic: Topic,
     from: Option<StartAt>,
@@ -67,7 +68,7 @@ impl ConsumerBuilder {
         let telemetry = client.telemetry().clone();
         let all = client.settings();
         let settings = &all.consumer;
-        Self {
+        let spec = ConsumerSpec {
             from: None,
             partitions: None,
             mirror: None,
@@ -91,18 +92,23 @@ impl ConsumerBuilder {
             },
             client,
             topic,
-        }
+        };
+        Self { spec, codec: Untyped, on_undecodable: OnUndecodable::default() }
     }
 
-    /// The client that it is from.
-    pub(crate) fn client(&self) -> &ClientCore {
-        &self.client
-    }
+    formats!(ConsumerBuilder);
 
-    /// Where to begin in every partition. Default: [`StartAt::StoredOrBeginning`] with a group, because a group is
-    /// there to miss nothing; [`StartAt::End`] without.
+    /// Decodes the values with a codec.
+    pub fn payload<C: PayloadCodec>(self, codec: C) -> ConsumerBuilder<C> {
+        ConsumerBuilder { spec: self.spec, codec, on_undecodable: self.on_undecodable }
+    }
+}
+
+impl<C> ConsumerBuilder<C> {
+    /// Sets where reading begins in every partition. Default: [`StartAt::StoredOrBeginning`] with a group, which then misses
+    /// no record; [`StartAt::End`] without a group.
     pub fn from(mut self, start: StartAt) -> Self {
-        self.from = Some(start);
+        self.spec.from = Some(start);
         self
     }
 
@@ -111,144 +117,171 @@ impl ConsumerBuilder {
         self.partitions([partition])
     }
 
-    /// Reads these partitions. Default: all that the topic has when the consumer starts.
+    /// Reads these partitions. Default: all partitions of the topic.
     pub fn partitions(mut self, partitions: impl IntoIterator<Item = u32>) -> Self {
         let mut partitions: Vec<_> = partitions.into_iter().collect();
         partitions.sort_unstable();
         partitions.dedup();
-        self.partitions = Some(partitions);
+        self.spec.partitions = Some(partitions);
         self
     }
 
     /// Reads only the partitions that are mirrored with this cluster, of a topic that is mirrored between clusters.
     /// Default: all.
     pub fn mirror(mut self, cluster: impl Into<Arc<str>>) -> Self {
-        self.mirror = Some(cluster.into());
+        self.spec.mirror = Some(cluster.into());
         self
     }
 
-    /// Stores offsets under this name, so that a later consumer of the group goes on where this one ended. Default:
-    /// no group.
+    /// Stores offsets under this name, so that a later consumer of the group continues where this one ended. Default: no group.
     ///
-    /// Partitions are not shared out: two consumers of one group that read the same partitions both get every record,
-    /// and the later commit wins.
+    /// Partitions are not assigned to the consumers of a group: two consumers that read the same partitions both return every
+    /// record, and the later commit wins.
     pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
-        self.group = Some(group.into());
+        self.spec.group = Some(group.into());
         self
     }
 
-    /// When offsets are stored. Without a group it has no effect. Default: every 5 seconds, so that at most so much is
-    /// read again after a crash.
+    /// Sets when offsets are stored. Has no effect without a group. Default: every 5 seconds, which bounds the records that
+    /// are read again after a crash.
     pub fn commit(mut self, policy: CommitPolicy) -> Self {
-        self.settings.commit = policy;
+        self.spec.settings.commit = policy;
         self
     }
 
-    /// When a record counts as finished. Default: [`AckMode::Auto`].
+    /// Sets when a record counts as finished. Default: [`AckMode::Auto`].
     pub fn ack_mode(mut self, mode: AckMode) -> Self {
-        self.settings.ack_mode = mode;
+        self.spec.settings.ack_mode = mode;
         self
     }
 
-    /// Reads ahead until so many bytes (uncompressed) wait for the application, all partitions together. Every
-    /// partition may hold one batch beyond that. The batch being handed out does not count. Default 8 MiB: enough to
-    /// keep a fast application busy, little enough for thousands of partitions.
+    /// Bounds the prefetched bytes (uncompressed) of all partitions together. Every partition may hold one batch beyond that,
+    /// and the batch being handed out does not count. Default 8 MiB: enough to keep a fast application busy, little enough for
+    /// thousands of partitions.
     pub fn prefetch_bytes(mut self, bytes: usize) -> Self {
-        self.prefetch_bytes = bytes;
+        self.spec.prefetch_bytes = bytes;
         self
     }
 
-    /// As [`ConsumerBuilder::prefetch_bytes`] in records; whichever is reached first counts. Default: no bound.
+    /// Bounds the prefetched records, in addition to [`ConsumerBuilder::prefetch_bytes`]. Default: no bound.
     pub fn prefetch_records(mut self, records: usize) -> Self {
-        self.prefetch_records = records;
+        self.spec.prefetch_records = records;
         self
     }
 
-    /// About how many bytes to fetch from the engine at once. A larger batch comes whole all the same. Default 1 MiB.
+    /// Sets the approximate bytes of one fetch from the engine. A larger batch is fetched whole. Default 1 MiB.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
-        self.settings.fetch.fetch_bytes = bytes;
+        self.spec.settings.fetch.fetch_bytes = bytes;
         self
     }
 
-    /// What to see of records that are not on all replicas yet. Default: [`Isolation::ReadUncommitted`].
+    /// Sets whether records that are not on all replicas yet are read. Default: [`Isolation::ReadUncommitted`].
     pub fn isolation(mut self, isolation: Isolation) -> Self {
-        self.settings.fetch.isolation = isolation;
+        self.spec.settings.fetch.isolation = isolation;
         self
     }
 
-    /// Ends when everything that was there at the start has been handed out. Records appended later are not. Default:
-    /// waits for more.
+    /// Ends the consumer after the records that existed at its start. Default: waits for further records.
     pub fn stop_at_end(mut self) -> Self {
-        self.stop_at_end = true;
+        self.spec.stop_at_end = true;
         self
     }
 
-    /// Hands out at most so many records a second, evenly; after a pause up to a tenth of a second's worth at once. A
-    /// whole batch goes out at once, and the next one waits for as long as it counts. Default: no limit.
+    /// Throttles the consumer to this rate, evenly spaced; after an idle time a burst of up to a tenth of a second is allowed.
+    /// A batch is handed out whole, and delays the next one by its number of records. Default: no limit.
     pub fn rate_limit(mut self, records_per_second: NonZeroU32) -> Self {
-        self.rate_limit = Some(records_per_second);
+        self.spec.rate_limit = Some(records_per_second);
         self
     }
 
-    /// What to do when records are missing. Default: [`GapPolicy::Fail`], because a loss should be noticed.
+    /// Sets the reaction to missing records. Default: [`GapPolicy::Fail`], because a loss should be noticed.
     pub fn on_gap(mut self, policy: GapPolicy) -> Self {
-        self.settings.gaps = policy;
+        self.spec.settings.gaps = policy;
         self
     }
 
-    /// How readers that break are opened again, at the next offset, so that nothing is lost or repeated. Default: for
-    /// ever, with growing waits of at most 5 seconds, because a consumer that outlives an outage is what nearly everyone
-    /// wants. The failure of the open reader counts as the first attempt: [`RetryPolicy::never`] hands it to the
-    /// application. A reader that gave a batch, or stayed open longer than the longest delay, starts the count anew.
+    /// Sets how failed readers are reopened, at the next offset, so that no record is lost or duplicated. Default: without
+    /// end, with exponential backoff of at most 5 seconds, so that a consumer outlives an outage. The failure of the open
+    /// reader counts as the first attempt: [`RetryPolicy::never`] returns it to the application. A reader that returned a
+    /// batch, or stayed open longer than the longest delay, resets the count.
     pub fn reconnect(mut self, policy: RetryPolicy) -> Self {
-        self.settings.fetch.reconnect = policy;
+        self.spec.settings.fetch.reconnect = policy;
         self
     }
 
-    /// Has the records go through a SmartModule before they come here; called again, through one after the other. Default:
-    /// none.
+    /// Adds a SmartModule, which processes the records on the server; further modules process the output of the previous ones.
+    /// Default: none.
     ///
-    /// What comes out is the modules' business: records have no headers and no times, and offsets are exact only in part
-    /// (see `docs/fluvio.md`). Offsets are stored for what modules made of whole batches, so that a record may come again
-    /// after a crash, and none is left out.
+    /// The modules decide about the records: these have no headers and no times, and their offsets are exact only in part (see
+    /// `docs/fluvio.md`). Offsets are stored for the output of whole batches, so that after a crash a record may be read again,
+    /// and none is skipped.
     pub fn smartmodule(mut self, module: SmartModule) -> Self {
-        self.smartmodules.push(module);
+        self.spec.smartmodules.push(module);
         self
     }
 
-    /// Finds the partitions and their starts, and begins to read ahead.
+    /// Sets the reaction to a record that does not decode. Default: [`OnUndecodable::Fail`], because only the program knows
+    /// whether it can do without the record.
+    pub fn on_undecodable(mut self, policy: OnUndecodable) -> Self
+    where
+        C: PayloadCodec,
+    {
+        self.on_undecodable = policy;
+        self
+    }
+
+    /// Finds the partitions and their start positions, and begins to read ahead.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for settings that make no sense; [`ErrorKind::Unsupported`] where the engine lacks
-    /// what they need; [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`];
-    /// [`ErrorKind::OffsetOutOfRange`] when the start, or the stored offset, lies outside of what a partition holds.
-    pub async fn start(mut self) -> Result<Consumer> {
+    /// [`ErrorKind::InvalidConfig`] for invalid settings; [`ErrorKind::Unsupported`] where the engine lacks a feature that
+    /// they need; [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`]; [`ErrorKind::OffsetOutOfRange`] when the
+    /// start, or the stored offset, lies outside of the partition. With a dead-letter topic also the errors of its creation.
+    pub async fn start(self) -> Result<Consumer<C>>
+    where
+        C: RecordDecoder,
+    {
+        let undecodable = UndecodableHandler::open(&self.on_undecodable, &self.spec.client).await?;
+        Ok(Consumer { core: self.spec.start().await?, codec: self.codec, undecodable })
+    }
+}
+
+impl<C> fmt::Debug for ConsumerBuilder<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ConsumerBuilder")
+            .field("spec", &self.spec)
+            .field("on_undecodable", &self.on_undecodable)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ConsumerSpec {
+    async fn start(mut self) -> Result<ConsumerCore> {
         let EngineInfo { name, capabilities, .. } = self.client.info();
         let start = self.check(name, capabilities)?;
         self.settings.fetch.smartmodules =
             (!self.smartmodules.is_empty()).then(|| std::mem::take(&mut self.smartmodules).into());
         let partitions = self.find_partitions().await?;
         if capabilities.offsets {
-            let places = self.start_positions(&partitions, start).await?;
-            self.start_numbered(&partitions, places, capabilities)
+            let positions = self.start_positions(&partitions, start).await?;
+            self.start_numbered(&partitions, positions, capabilities)
         } else {
             self.start_unnumbered(&partitions, start, name).await
         }
     }
 
-    /// Checks the settings without any IO.
+    /// Checks the settings without IO.
     fn check(&self, engine: &'static str, capabilities: Capabilities) -> Result<StartAt> {
         let invalid = |problem: &'static str| Err(Error::new(ErrorKind::InvalidConfig, problem));
         let default = if self.group.is_some() { StartAt::StoredOrBeginning } else { StartAt::End };
         let start = self.from.unwrap_or(default);
         if self.group.as_deref() == Some("") {
-            return invalid("the name of the group is empty");
+            return invalid("the group name is empty");
         }
         if self.partitions.as_deref() == Some(&[]) {
-            return invalid("no partition is named; leave `partitions` out to read all");
+            return invalid("the list of partitions is empty; omit `partitions` to read all");
         }
         if self.mirror.is_some() && self.partitions.is_some() {
-            return invalid("partitions are named, and a mirror that chooses them: leave one out");
+            return invalid("`partitions` and `mirror` exclude each other");
         }
         if self.settings.commit == CommitPolicy::Interval(Duration::ZERO) {
             return invalid(
@@ -297,7 +330,7 @@ impl ConsumerBuilder {
     }
 
     async fn start_positions(&self, partitions: &[u32], start: StartAt) -> Result<Vec<StartPosition>> {
-        // Boxed: a stream over closures that borrow is not known to be `Send`, and `start` would not be either.
+        // Boxed, because the compiler cannot prove that a stream over borrowing closures is `Send`.
         let lookup = |partition: &u32| -> BoxFuture<'_, Result<StartPosition>> {
             let at = self.topic.partition(*partition);
             Box::pin(async move { resolve(self.client.engine(), &at, start, self.group.as_ref()).await })
@@ -309,9 +342,9 @@ impl ConsumerBuilder {
     fn start_numbered(
         self,
         numbers: &[u32],
-        places: Vec<StartPosition>,
+        positions: Vec<StartPosition>,
         capabilities: Capabilities,
-    ) -> Result<Consumer> {
+    ) -> Result<ConsumerCore> {
         let opener = PartitionOpener {
             engine: Arc::clone(self.client.engine()),
             queue: PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records),
@@ -321,24 +354,29 @@ impl ConsumerBuilder {
         };
         let mut partitions = Vec::with_capacity(numbers.len());
         let mut stored = Vec::with_capacity(numbers.len());
-        for (index, (&number, place)) in numbers.iter().zip(places).enumerate() {
-            stored.push(place.stored);
-            if let Some(gap) = opener.gap_before(number, &place) {
+        for (index, (&number, position)) in numbers.iter().zip(positions).enumerate() {
+            stored.push(position.stored);
+            if let Some(gap) = opener.gap_before(number, &position) {
                 opener.queue.push(index, 0, gap);
             }
-            let end = self.stop_at_end.then_some(place.bounds.high);
-            partitions.push(opener.open(index, number, place.next, end));
+            let end = self.stop_at_end.then_some(position.bounds.high);
+            partitions.push(opener.open(index, number, position.next, end));
         }
         let queue = Arc::clone(&opener.queue);
         let reads_all = self.partitions.is_none() && self.mirror.is_none() && !self.stop_at_end;
-        let follower = (reads_all && capabilities.partitions).then(|| {
+        let discovery = (reads_all && capabilities.partitions).then(|| {
             let known = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
-            AbortOnDrop::spawn(opener.follow(known, self.group.clone()))
+            AbortOnDrop::spawn(opener.discover(known, self.group.clone()))
         });
-        Ok(self.assemble(queue, partitions, stored, follower))
+        Ok(self.assemble(queue, partitions, stored, discovery))
     }
 
-    async fn start_unnumbered(self, numbers: &[u32], start: StartAt, name: &'static str) -> Result<Consumer> {
+    async fn start_unnumbered(
+        self,
+        numbers: &[u32],
+        start: StartAt,
+        name: &'static str,
+    ) -> Result<ConsumerCore> {
         let engine = self.client.engine();
         let start = start.without_offsets(name)?;
         let queue = PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
@@ -360,8 +398,8 @@ impl ConsumerBuilder {
         queue: Arc<PrefetchQueue>,
         partitions: Vec<Partition>,
         stored: Vec<Option<i64>>,
-        follower: Option<AbortOnDrop>,
-    ) -> Consumer {
+        discovery: Option<AbortOnDrop>,
+    ) -> ConsumerCore {
         let engine = Arc::clone(self.client.engine());
         let commits = self.group.as_ref().map(|group| {
             let acks = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.acks))).collect();
@@ -377,8 +415,8 @@ impl ConsumerBuilder {
         let shared = Arc::new(ConsumerShared { engine, queue, commits, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
-        let places = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
-        let lag = Lag::new(&shared.engine, self.group.clone(), places);
+        let positions = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
+        let lag = Lag::new(&shared.engine, self.group.clone(), positions);
         let lag_task = AbortOnDrop::spawn(Arc::clone(&lag).run());
         let telemetry = &self.settings.fetch.telemetry;
         let queue: Weak<dyn Queue> = Arc::downgrade(&shared) as _;
@@ -386,7 +424,7 @@ impl ConsumerBuilder {
         let telemetry = ConsumerTelemetry::new(telemetry, self.topic.clone(), self.group.clone(), lag);
         let indexes: HashMap<_, _> =
             partitions.iter().enumerate().map(|(index, partition)| (partition.at.partition, index)).collect();
-        Consumer {
+        ConsumerCore {
             shared,
             group: self.group,
             settings: self.settings,
@@ -395,7 +433,7 @@ impl ConsumerBuilder {
             current: None,
             handed_out: None,
             chunk: Chunk::default(),
-            pace: RateLimit::new(self.rate_limit),
+            rate_limit: RateLimit::new(self.rate_limit),
             commit_due: false,
             committing: None,
             gaps: VecDeque::new(),
@@ -403,7 +441,7 @@ impl ConsumerBuilder {
             deleted: false,
             telemetry,
             _committer: committer,
-            _follower: follower,
+            _discovery: discovery,
             _lag: lag_task,
         }
     }

@@ -1,4 +1,4 @@
-//! Stores the offsets of a group.
+//! Commits the offsets of a group.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,23 +11,23 @@ use crate::{
     topic::{Topic, TopicPartition},
 };
 
-/// Who asks for a commit.
+/// Origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommitTrigger {
-    /// The policy: only forward, and only where a record was finished.
+    /// The policy. Offsets only move forward, and only where a record was finished.
     Policy,
-    /// The application: where it stands, also backwards after a seek.
+    /// The application. Offsets may move back, after a seek.
     Application,
 }
 
-/// The offsets of one consumer in one group.
+/// Commits the offsets of one consumer for one group.
 #[derive(Debug)]
 pub(super) struct OffsetCommitter {
     engine: SharedEngine,
     group: Arc<str>,
     partitions: parking_lot::Mutex<Vec<(TopicPartition, Arc<AckTracker>)>>,
-    /// What the engine has stored, as far as this consumer knows. The lock also keeps commits in order: an older one
-    /// must not land after a newer one.
+    /// Offsets that the engine has stored, as far as this consumer knows. The lock also keeps commits in order: an older one
+    /// must not be stored after a newer one.
     stored: Mutex<Vec<Option<i64>>>,
 }
 
@@ -42,24 +42,24 @@ impl OffsetCommitter {
         Self { engine, group, partitions, stored: Mutex::new(stored) }
     }
 
-    /// The consumer reads one more partition.
+    /// Adds a partition.
     pub(super) fn join(&self, at: TopicPartition, acks: Arc<AckTracker>) {
         self.partitions.lock().push((at, acks));
     }
 
-    /// Stores what changed since the last time.
+    /// Stores the offsets that changed since the last commit.
     ///
     /// # Cancel safety
-    /// What was not stored when the future was dropped is stored the next time.
-    pub(super) async fn commit(&self, asked: CommitTrigger) -> Result<()> {
+    /// The next commit stores the offsets that a dropped future did not store.
+    pub(super) async fn commit(&self, trigger: CommitTrigger) -> Result<()> {
         let mut stored = self.stored.lock().await;
         let mut indexes = Vec::new();
         let mut positions = Vec::new();
-        // Cloned, lest the lock be held while the engine stores.
+        // A clone, so that the lock is not held while the engine stores.
         let partitions = self.partitions.lock().clone();
         stored.resize(partitions.len(), None);
         for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
-            let due = match asked {
+            let due = match trigger {
                 CommitTrigger::Policy => acks.finished().filter(|next| stored.is_none_or(|old| *next > old)),
                 CommitTrigger::Application => {
                     Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
@@ -82,12 +82,12 @@ impl OffsetCommitter {
         Ok(())
     }
 
-    /// OffsetCommitter every `period` what was finished meanwhile. A commit that fails is tried again a period later.
+    /// Commits every `period`. A failed commit is retried after another period.
     pub(super) async fn run_every(self: Arc<Self>, period: Duration) {
         loop {
             tokio::time::sleep(period).await;
             if let Err(error) = self.commit(CommitTrigger::Policy).await {
-                tracing::warn!(group = %self.group, topic = ?self.topic(), %error, "commit failed; it is tried again");
+                tracing::warn!(group = %self.group, topic = ?self.topic(), %error, "commit failed; it is retried");
             }
         }
     }

@@ -1,16 +1,17 @@
-//! Reads one partition ahead of the application: pulls batches, checks them, queues them.
+//! The fetch task of one partition: reads batches ahead of the application, checks them, and queues them.
 //!
 //! Checksums and decompression happen here, off the application's task.
 
-use std::{future::poll_fn, sync::Arc, task::Poll, time::Duration};
+use std::{convert::Infallible, future::poll_fn, sync::Arc, task::Poll, time::Duration};
 
 use bytes::Bytes;
 use floe_wire::batch::EncodedBatch;
-use tokio::{task::JoinHandle, time::timeout};
+use tokio::time::timeout;
 
 use super::{
-    Gap, GapReason, RecordBatch,
-    offset_check::{Found, Holes, OffsetCheck},
+    checked_batch::{Found, ReceivedBatch},
+    gap::{Gap, GapReason},
+    offset_check::{Holes, OffsetCheck},
     prefetch_queue::{PrefetchQueue, Prefetched},
     reconnect::Backoff,
     start_position::out_of_range,
@@ -22,20 +23,20 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// How often in a row an engine may refuse an offset that by its own watermarks it has.
+/// Consecutive refusals of an offset that the engine holds by its own watermarks.
 const MAX_CONTRADICTIONS: u32 = 5;
 
-/// How long to wait for records that the engine said it has.
+/// Longest wait for records that the engine holds by its own watermarks.
 pub(super) const STALL: Duration = Duration::from_secs(30);
 
-/// How long memory for decompressed records is kept while none come.
+/// How long unused memory of the decompressor is kept.
 const KEEPS_MEMORY: Duration = Duration::from_secs(1);
 
-/// As [`STALL`], where modules work on the records and the reader tells when nothing more can come: modules may take
-/// long for a large segment of which they pass nothing.
+/// As [`STALL`], with modules and a reader that reports its progress: modules may take long for a large segment without
+/// output.
 const MODULES_STALL: Duration = Duration::from_secs(600);
 
-/// How to read, the same for all partitions of a consumer.
+/// Settings of the fetch tasks of a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct FetchSettings {
     pub(super) fetch_bytes: usize,
@@ -46,13 +47,13 @@ pub(super) struct FetchSettings {
 }
 
 impl FetchSettings {
-    /// Which holes in the offsets are no loss.
+    /// Holes in the offsets that do not mean a loss.
     pub(super) fn holes(&self, capabilities: Capabilities) -> Holes {
         if self.smartmodules.is_some() { Holes::Made } else { Holes::without_modules(capabilities) }
     }
 }
 
-/// Where the records of one partition go.
+/// Target of a fetch task: the queue of its partition.
 #[derive(Debug)]
 pub(super) struct Outlet {
     pub(super) queue: Arc<PrefetchQueue>,
@@ -60,50 +61,40 @@ pub(super) struct Outlet {
     pub(super) generation: u64,
 }
 
-/// A task that ends when this is dropped.
-#[derive(Debug)]
-pub(super) struct AbortOnDrop(JoinHandle<()>);
-
-impl AbortOnDrop {
-    pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
+impl Outlet {
+    fn push(&self, item: Prefetched) -> Result<(), Stop> {
+        if self.queue.push(self.index, self.generation, item) { Ok(()) } else { Err(Stop::Unwanted) }
     }
 }
 
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// Reads one partition.
+/// The fetch task of one partition.
 #[derive(Debug)]
 pub(super) struct Fetch {
     engine: SharedEngine,
     at: TopicPartition,
     settings: FetchSettings,
-    /// Where to open on engines without offsets; `None` on the others, which open at the next offset.
+    /// Start of the reader on an engine without offsets. `None` on other engines, where it is the next offset.
     unnumbered: Option<Start>,
     check: OffsetCheck,
     reader: Option<Box<dyn BatchReader>>,
     backoff: Backoff,
     contradictions: u32,
     stalls: u32,
-    /// With an aggregate: its last state that came.
+    /// With an aggregate: its last value.
     aggregated: Option<Bytes>,
-    told: FetchTelemetry,
+    telemetry: FetchTelemetry,
 }
 
-/// Why reading ended.
+/// Reason why a fetch task ends.
 #[derive(Debug)]
 enum Stop {
-    /// Nobody wants more.
+    /// The consumer was closed or has moved the partition.
     Unwanted,
-    /// The end that was set is reached.
+    /// Reading has reached the configured end.
     Complete,
-    /// The topic is gone.
+    /// The topic was deleted.
     Deleted(Error),
-    /// An error that does not pass.
+    /// A permanent error.
     Failed(Error),
 }
 
@@ -116,7 +107,7 @@ impl Fetch {
         check: OffsetCheck,
     ) -> Self {
         let backoff = Backoff::new(settings.reconnect.clone());
-        let told = FetchTelemetry::new(&settings.telemetry, &at);
+        let telemetry = FetchTelemetry::new(&settings.telemetry, &at);
         Self {
             engine,
             at,
@@ -128,11 +119,11 @@ impl Fetch {
             contradictions: 0,
             stalls: 0,
             aggregated: None,
-            told,
+            telemetry,
         }
     }
 
-    /// Reads an engine without offsets. Opens at once, because without offsets the place is only fixed by that.
+    /// Reads an engine without offsets. Opens the reader at once, because only that fixes the start of reading.
     pub(super) async fn open_unnumbered(
         engine: SharedEngine,
         at: TopicPartition,
@@ -142,23 +133,19 @@ impl Fetch {
         let mut fetch = Self::new(engine, at, settings, OffsetCheck::numbering());
         fetch.unnumbered = Some(start);
         fetch.open().await?;
-        // Opened again, the records read before must not come again. A read that takes records away has its place in
-        // the engine.
+        // A reopened reader must not return earlier records. Where reading removes records, the engine keeps the position.
         if !fetch.engine.info().capabilities.consuming_reads {
             fetch.unnumbered = Some(Start::Latest);
         }
         Ok(fetch)
     }
 
-    /// Reads until nothing more comes or is wanted.
+    /// Reads until the partition ends or the consumer is closed.
     pub(super) async fn run(mut self, outlet: Outlet) {
-        let stop = match self.read(&outlet).await {
-            Ok(never) => match never {},
-            Err(stop) => stop,
-        };
+        let Err(stop) = self.read(&outlet).await;
         let Outlet { queue, index, generation } = outlet;
-        self.told.flush();
-        queue.tell();
+        self.telemetry.flush();
+        queue.wake();
         match stop {
             Stop::Unwanted => {}
             Stop::Complete => queue.end(index, generation, None),
@@ -171,7 +158,7 @@ impl Fetch {
         }
     }
 
-    async fn read(&mut self, outlet: &Outlet) -> Result<std::convert::Infallible, Stop> {
+    async fn read(&mut self, outlet: &Outlet) -> Result<Infallible, Stop> {
         loop {
             if self.check.is_complete() {
                 return Err(Stop::Complete);
@@ -179,52 +166,19 @@ impl Fetch {
             if !outlet.queue.room(outlet.index, outlet.generation).await {
                 return Err(Stop::Unwanted);
             }
-            let next = match (&mut self.reader, self.check.end()) {
-                (Some(reader), end) => {
-                    let tells_its_end =
-                        self.settings.smartmodules.is_some() && reader.looked_up_to().is_some();
-                    let mut next = reader.next();
-                    // What comes without waiting is handed over without waking the consumer each time.
-                    let at_once = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await;
-                    if at_once.is_pending() {
-                        self.told.flush();
-                    }
-                    match (at_once, end) {
-                        (Poll::Ready(next), _) => next,
-                        (Poll::Pending, None) => {
-                            outlet.queue.tell();
-                            let decompressor = self.check.decompressor();
-                            let soon = match decompressor.keeps_memory() {
-                                true => timeout(KEEPS_MEMORY, &mut next).await.ok(),
-                                false => None,
-                            };
-                            match soon {
-                                Some(next) => next,
-                                None => {
-                                    decompressor.release();
-                                    next.await
-                                }
-                            }
-                        }
-                        (Poll::Pending, Some(end)) => {
-                            outlet.queue.tell();
-                            let stall = if tells_its_end { MODULES_STALL } else { STALL };
-                            match timeout(stall, next).await {
-                                Ok(next) => next,
-                                Err(_) => {
-                                    self.after_stall(end, tells_its_end)?;
-                                    continue;
-                                }
-                            }
-                        }
+            let next = if self.reader.is_some() {
+                match self.next_batch(outlet).await {
+                    Some(next) => next,
+                    None => {
+                        self.after_stall()?;
+                        continue;
                     }
                 }
-                (None, _) => {
-                    outlet.queue.tell();
-                    match self.open().await {
-                        Ok(()) => continue,
-                        Err(error) => Err(error),
-                    }
+            } else {
+                outlet.queue.wake();
+                match self.open().await {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
                 }
             };
             match next {
@@ -232,10 +186,10 @@ impl Fetch {
                     self.backoff.worked();
                     self.contradictions = 0;
                     self.stalls = 0;
-                    self.take(batch, outlet).await?;
+                    self.accept(batch, outlet).await?;
                 }
                 Ok(None) => {
-                    outlet.queue.tell();
+                    outlet.queue.wake();
                     let looked_up_to = self.reader.take().and_then(|reader| reader.looked_up_to());
                     if looked_up_to.zip(self.check.end()).is_some_and(|(looked, end)| looked >= end) {
                         return Err(Stop::Complete);
@@ -243,20 +197,51 @@ impl Fetch {
                     self.after_close().await?;
                 }
                 Err(error) => {
-                    outlet.queue.tell();
+                    outlet.queue.wake();
                     if self.reader.take().is_some() {
                         self.backoff.broke();
                     }
                     self.recover(error, outlet).await?;
                 }
             }
-            // An engine that always has a batch at hand must not keep the thread from others, such as the consumer,
+            // An engine that always has a batch at hand must not starve other tasks of the thread, such as the consumer,
             // which has to be awake for that.
             if !tokio::task::coop::has_budget_remaining() {
-                outlet.queue.tell();
+                outlet.queue.wake();
             }
             tokio::task::coop::consume_budget().await;
         }
+    }
+
+    /// Waits for the next batch of the open reader. `None` if the reader stalls before the end.
+    async fn next_batch(&mut self, outlet: &Outlet) -> Option<Result<Option<EncodedBatch>>> {
+        let reports_progress = self.reports_progress();
+        let end = self.check.end();
+        let mut next = self.reader.as_mut()?.next();
+        // The consumer is not woken for each batch that arrives without waiting.
+        if let Poll::Ready(next) = poll_fn(|cx| Poll::Ready(next.as_mut().poll(cx))).await {
+            return Some(next);
+        }
+        self.telemetry.flush();
+        outlet.queue.wake();
+        if end.is_some() {
+            let stall = if reports_progress { MODULES_STALL } else { STALL };
+            return timeout(stall, next).await.ok();
+        }
+        let decompressor = self.check.decompressor();
+        if decompressor.keeps_memory()
+            && let Ok(next) = timeout(KEEPS_MEMORY, &mut next).await
+        {
+            return Some(next);
+        }
+        decompressor.release();
+        Some(next.await)
+    }
+
+    /// Whether the reader runs modules and reports how far it has read.
+    fn reports_progress(&self) -> bool {
+        let looked_up_to = self.reader.as_ref().and_then(|reader| reader.looked_up_to());
+        self.settings.smartmodules.is_some() && looked_up_to.is_some()
     }
 
     async fn open(&mut self) -> Result<()> {
@@ -270,7 +255,7 @@ impl Fetch {
         Ok(())
     }
 
-    /// The modules to open with. An aggregate goes on from what it came to, which is the value of its last record.
+    /// The modules of the reader. An aggregate continues from the value of its last record.
     fn smartmodules(&self) -> Option<SmartModules> {
         let modules = self.settings.smartmodules.as_ref()?;
         let (Some(value), Some((last, before))) = (&self.aggregated, modules.split_last()) else {
@@ -280,40 +265,38 @@ impl Fetch {
         Some(before.iter().cloned().chain([last]).collect())
     }
 
-    /// Whether what comes are the states of an aggregate.
+    /// Whether the records are values of an aggregate.
     fn aggregates(&self) -> bool {
         let last = self.settings.smartmodules.as_deref().and_then(<[SmartModule]>::last);
         last.is_some_and(|last| matches!(last.module_kind(), SmartModuleKind::Aggregate { .. }))
     }
 
-    async fn take(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
-        self.told.fetched(&batch);
+    async fn accept(&mut self, batch: EncodedBatch, outlet: &Outlet) -> Result<(), Stop> {
+        self.telemetry.fetched(&batch);
         let found = self.check.accept(batch);
-        let repeats = self.check.take_repeats();
-        if repeats > 0 {
-            self.told.dropped_repeats(repeats);
+        let duplicates = self.check.take_duplicates();
+        if duplicates > 0 {
+            self.telemetry.dropped_repeats(duplicates);
         }
         for found in found {
             match found {
-                Found::Records(part) => {
+                Found::Records(batch) => {
                     if self.aggregates() {
-                        let last = part.records.clone().take(part.count).last();
-                        self.aggregated = last.and_then(Result::ok).map(|record| record.value);
+                        self.aggregated = batch.last_value();
                     }
-                    let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
-                    deliver(outlet, Prefetched::Records(batch))?;
+                    outlet.push(Prefetched::Records(batch))?;
                 }
                 Found::Gap(from, to, reason) => {
-                    outlet.queue.tell();
+                    outlet.queue.wake();
                     let (to, reason) = self.judge(from, to, reason).await;
-                    self.deliver_gap(outlet, from, to, reason)?;
+                    self.push_gap(outlet, from, to, reason)?;
                 }
             }
         }
         Ok(())
     }
 
-    /// Checks a gap against what the engine says it has; believes the gap where the engine says nothing.
+    /// Compares a gap with the watermarks of the engine. Leaves it as it is where there are none.
     pub(super) async fn judge(&mut self, from: i64, to: i64, reason: GapReason) -> (i64, GapReason) {
         if self.unnumbered.is_some() || reason == GapReason::Evicted {
             return (to, reason);
@@ -321,7 +304,7 @@ impl Fetch {
         let Ok(bounds) = self.engine.watermarks(self.at.clone()).await else { return (to, reason) };
         match reason {
             GapReason::Missing if to <= bounds.start => (to, GapReason::Evicted),
-            // The header of a damaged batch may name any offset as its end.
+            // The header of a damaged batch may give any end.
             GapReason::Corrupt if to > bounds.high => {
                 let to = bounds.high.max(from + 1);
                 self.check.return_to(to);
@@ -331,26 +314,26 @@ impl Fetch {
         }
     }
 
-    fn deliver_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
-        deliver(outlet, Prefetched::Gap(Gap { at: self.at.clone(), from, to, reason }))
+    fn push_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
+        outlet.push(Prefetched::Gap(Gap { at: self.at.clone(), from, to, reason }))
     }
 
-    /// Nothing came, although the end was not reached: perhaps the reader is stuck, so another one gets a chance.
-    fn after_stall(&mut self, end: i64, tells_its_end: bool) -> Result<(), Stop> {
+    /// Reopens a reader that stalls before the end: it may be stuck. Fails after the second stall.
+    fn after_stall(&mut self) -> Result<(), Stop> {
+        let reports_progress = self.reports_progress();
         self.reader = None;
-        if self.settings.smartmodules.is_some() && !tells_its_end {
-            // Perhaps modules dropped everything up to the end.
+        if self.settings.smartmodules.is_some() && !reports_progress {
+            // The modules may have dropped all records up to the end.
             return Err(Stop::Complete);
         }
         self.stalls += 1;
-        if self.stalls == 1 {
-            Ok(())
-        } else {
-            Err(Stop::Failed(stalled(&self.at, self.check.expected(), end)))
+        match self.check.end() {
+            Some(end) if self.stalls > 1 => Err(Stop::Failed(stalled(&self.at, self.check.expected(), end))),
+            Some(_) | None => Ok(()),
         }
     }
 
-    /// The engine closed the reader: because the topic is gone, or for reasons of its own.
+    /// Finds out why the engine closed the reader: a deleted topic, or another reason.
     async fn after_close(&mut self) -> Result<(), Stop> {
         match self.engine.topic(self.at.topic.clone()).await {
             Err(error) if error.kind() == ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
@@ -362,16 +345,18 @@ impl Fetch {
 
     async fn recover(&mut self, error: Error, outlet: &Outlet) -> Result<(), Stop> {
         match error.kind() {
-            // It was there when the consumer started.
+            // The topic existed when the consumer started.
             ErrorKind::TopicNotFound => Err(Stop::Deleted(self.deleted())),
-            ErrorKind::OffsetOutOfRange if self.unnumbered.is_none() => self.find_place(error, outlet).await,
+            ErrorKind::OffsetOutOfRange if self.unnumbered.is_none() => {
+                self.reset_position(error, outlet).await
+            }
             _ if self.backoff.may_pass(&error) => self.wait(error).await,
             _ => Err(Stop::Failed(error)),
         }
     }
 
-    /// The engine does not have the next offset.
-    async fn find_place(&mut self, refusal: Error, outlet: &Outlet) -> Result<(), Stop> {
+    /// Handles the refusal of the next offset, by the watermarks of the engine.
+    async fn reset_position(&mut self, refusal: Error, outlet: &Outlet) -> Result<(), Stop> {
         let bounds = match self.engine.watermarks(self.at.clone()).await {
             Ok(bounds) => bounds,
             Err(error) if error.kind() == ErrorKind::TopicNotFound => {
@@ -382,13 +367,15 @@ impl Fetch {
         };
         let next = self.check.expected();
         if next < bounds.start {
-            if let Some(Found::Gap(from, to, reason)) = self.check.skip_to(bounds.start, GapReason::Evicted) {
-                self.deliver_gap(outlet, from, to, reason)?;
+            if let Some(Found::Gap(from, to, reason)) =
+                self.check.skip_to::<ReceivedBatch>(bounds.start, GapReason::Evicted)
+            {
+                self.push_gap(outlet, from, to, reason)?;
             }
             return Ok(());
         }
         if next > bounds.high {
-            // Cut back, or another topic of the same name: what to do is for the application to say, by a seek.
+            // The partition was truncated, or the topic was recreated: the application decides, by a seek.
             let error = out_of_range(&self.at, "the next offset", next, bounds);
             return Err(Stop::Failed(error.with_source(refusal)));
         }
@@ -399,7 +386,7 @@ impl Fetch {
         self.wait(refusal).await
     }
 
-    /// Waits before the reader is opened again.
+    /// Waits before the reader is reopened.
     async fn wait(&mut self, error: Error) -> Result<(), Stop> {
         let Some(delay) = self.backoff.next_delay(&error) else {
             return Err(Stop::Failed(error.with_attempts(self.backoff.attempts())));
@@ -412,7 +399,7 @@ impl Fetch {
             attempt = self.backoff.attempts(),
             delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             %error,
-            "reader broke; it is opened again"
+            "reader failed; it is reopened"
         );
         tokio::time::sleep(delay).await;
         Ok(())
@@ -426,16 +413,12 @@ impl Fetch {
     }
 }
 
-/// The engine has records by its own word and does not give them.
+/// The error of an engine that does not return records that it holds by its own watermarks.
 pub(super) fn stalled(at: &TopicPartition, next: i64, end: i64) -> Error {
     Error::new(
         ErrorKind::RequestTimeout,
-        format!("nothing came from offset {next} on, although the partition reaches to {end}"),
+        format!("no records arrived from offset {next} on, although the partition ends at {end}"),
     )
     .with_topic(&at.topic)
     .with_partition(at.partition)
-}
-
-fn deliver(outlet: &Outlet, item: Prefetched) -> Result<(), Stop> {
-    if outlet.queue.push(outlet.index, outlet.generation, item) { Ok(()) } else { Err(Stop::Unwanted) }
 }

@@ -1,12 +1,14 @@
 //! Reads some records from an offset on, without a consumer.
 
+use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::{
-    Gap, Message, RecordBatch,
+    checked_batch::{CheckedBatch, Found},
     fetch::{STALL, stalled},
-    offset_check::{Found, Holes, OffsetCheck},
-    poll::share,
+    gap::Gap,
+    message::Message,
+    offset_check::{Holes, OffsetCheck},
     start_position::out_of_range,
 };
 use crate::{
@@ -15,10 +17,10 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// How much [`Client::fetch`](crate::Client::fetch) returns at most.
+/// Maximum that [`Client::fetch`](crate::Client::fetch) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FetchLimit {
-    /// Records.
+    /// Number of records.
     pub records: usize,
     /// Bytes of keys and values. The first record is returned even if it is larger.
     pub bytes: usize,
@@ -45,10 +47,9 @@ pub(crate) async fn fetch_range(
     if from < bounds.start || from > bounds.high {
         return Err(out_of_range(&at, "offset", from, bounds));
     }
-    let mut messages = Vec::new();
-    let mut bytes = 0;
+    let mut taken = Taken { messages: Vec::new(), bytes: 0, limit };
     if limit.records == 0 || from == bounds.high {
-        return Ok(messages);
+        return Ok(taken.messages);
     }
     let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(limit.bytes.max(1));
     let mut reader = engine.open(request).await?;
@@ -57,26 +58,43 @@ pub(crate) async fn fetch_range(
         let next = timeout(STALL, reader.next()).await;
         let next = next.unwrap_or_else(|_| Err(stalled(&at, check.expected(), bounds.high)))?;
         let Some(batch) = next else { break };
-        for found in check.accept(batch).into_iter().flat_map(Found::settled) {
-            let part = match found {
-                Found::Records(part) => part,
-                // What comes before a gap is returned; the gap is the answer to the next call.
-                Found::Gap(..) if !messages.is_empty() => return Ok(messages),
+        for found in check.accept(batch).into_iter().flat_map(Found::check) {
+            match found {
+                Found::Records(checked) => {
+                    if !taken.add(&at, checked) {
+                        return Ok(taken.messages);
+                    }
+                }
+                // Records before a gap are returned; the gap is the result of the next call.
+                Found::Gap(..) if !taken.messages.is_empty() => return Ok(taken.messages),
                 Found::Gap(from, to, reason) => return Err(Gap { at, from, to, reason }.into_error()),
-            };
-            let mut batch = RecordBatch::new(at.topic.clone(), at.partition, part);
-            while let Some(record) = batch.pop_as(share) {
-                let size = record.key.as_ref().map_or(0, bytes::Bytes::len) + record.value.len();
-                if !messages.is_empty() && bytes + size > limit.bytes {
-                    return Ok(messages);
-                }
-                bytes += size;
-                messages.push(Message::new(at.topic.clone(), at.partition, record, None));
-                if messages.len() == limit.records {
-                    return Ok(messages);
-                }
             }
         }
     }
-    Ok(messages)
+    Ok(taken.messages)
+}
+
+/// Records taken so far.
+struct Taken {
+    messages: Vec<Message>,
+    bytes: usize,
+    limit: FetchLimit,
+}
+
+impl Taken {
+    /// Takes the records of a batch. Returns whether the limit allows more.
+    fn add(&mut self, at: &TopicPartition, mut batch: CheckedBatch) -> bool {
+        while let Some(record) = batch.pop_as(|value, section| section.slice_ref(value)) {
+            let size = record.key.as_ref().map_or(0, Bytes::len) + record.value.len();
+            if !self.messages.is_empty() && self.bytes + size > self.limit.bytes {
+                return false;
+            }
+            self.bytes += size;
+            self.messages.push(Message::new(at.topic.clone(), at.partition, record, None));
+            if self.messages.len() == self.limit.records {
+                return false;
+            }
+        }
+        true
+    }
 }

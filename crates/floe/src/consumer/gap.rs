@@ -1,10 +1,10 @@
-//! Records that should have come and did not.
+//! Missing records.
 
 use std::fmt;
 
 use crate::{Error, ErrorKind, topic::TopicPartition};
 
-/// Records missing between two that were read, or before the first one.
+/// Missing records between two records that were read, or before the first one.
 ///
 /// It is the source of errors of kind [`ErrorKind::Gap`]:
 ///
@@ -18,30 +18,30 @@ use crate::{Error, ErrorKind, topic::TopicPartition};
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// Where.
+    /// The partition.
     pub at: TopicPartition,
     /// Offset of the first missing record.
     pub from: i64,
-    /// Offset after the last missing record; reading goes on here.
+    /// Offset after the last missing record, at which reading continues.
     pub to: i64,
-    /// Why they are missing, as far as can be known.
+    /// The known reason.
     pub reason: GapReason,
 }
 
-/// Why records are missing.
+/// Reason why records are missing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum GapReason {
     /// Retention removed them before they were read.
     Evicted,
-    /// The engine went from one offset to a later one without giving what is between.
+    /// The engine skipped from one offset to a later one.
     Missing,
-    /// They came, but their checksum or their bytes are wrong.
+    /// Their checksum or their encoding is wrong.
     Corrupt,
 }
 
 impl GapReason {
-    /// The stable word used in logs and JSON.
+    /// Returns the stable word for logs and JSON.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,13 +53,13 @@ impl GapReason {
 }
 
 impl Gap {
-    /// The gap that an error tells about, if it is of kind [`ErrorKind::Gap`].
+    /// Returns the gap that an error of kind [`ErrorKind::Gap`] reports.
     #[must_use]
     pub fn of(error: &Error) -> Option<&Self> {
         std::error::Error::source(error)?.downcast_ref()
     }
 
-    /// How many offsets are missing.
+    /// Returns the number of missing offsets.
     #[must_use]
     pub fn offsets(&self) -> u64 {
         u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
@@ -69,7 +69,7 @@ impl Gap {
         let message = match self.reason {
             GapReason::Evicted => "retention removed records before they were read",
             GapReason::Missing => "records are missing",
-            GapReason::Corrupt => "records are damaged and were left out",
+            GapReason::Corrupt => "damaged records were skipped",
         };
         Error::new(ErrorKind::Gap, format!("{message}: offsets {} to {}", self.from, self.to - 1))
             .with_topic(&self.at.topic)
@@ -93,7 +93,7 @@ mod tests {
     use crate::Topic;
 
     #[test]
-    fn a_gap_travels_as_the_source_of_its_error() {
+    fn a_gap_is_the_source_of_its_error() {
         let gap = Gap { at: Topic::from("orders").partition(1), from: 5, to: 9, reason: GapReason::Evicted };
         let error = gap.clone().into_error();
         assert_eq!((error.kind(), Gap::of(&error)), (ErrorKind::Gap, Some(&gap)));

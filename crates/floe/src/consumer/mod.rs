@@ -2,39 +2,39 @@
 //!
 //! ```text
 //!  engine reader ─► fetch task ──► queue ─┐
-//!  engine reader ─► fetch task ──► queue ─┼─► round-robin ─► current batch ─► Message
+//!  engine reader ─► fetch task ──► queue ─┼─► round-robin ─► current batch ─► decoder ─► Message
 //!  engine reader ─► fetch task ──► queue ─┘         │
 //!   one for each     checks batches,   one bound    └─► whole batches ─► RecordBatch
 //!   partition        reopens readers   on memory
 //!
-//!  finished records ─► acks of each partition ─► committer ─► stored offsets of the group
+//!  finished records ─► acknowledgements of each partition ─► committer ─► stored offsets of the group
 //! ```
 //!
-//! A fetch task pulls batches from one partition, checks their checksums, that they decode, and that each follows the one
-//! before, and queues them; it stops when the bound on prefetched memory is reached. The consumer takes batches from the
-//! queues round-robin and hands their records out as slices of the bytes received.
+//! A fetch task reads the batches of one partition, checks them, and queues them; it stops at the bound on prefetched memory.
+//! The consumer takes batches from the queues round-robin and hands out their records as slices of the received bytes.
 //!
 //! # Guarantees
-//! - Every record comes once and in order within its partition, or a [`Gap`] tells which offsets did not come. A reader
-//!   that breaks is opened again at the next offset; see [`ConsumerBuilder::reconnect`].
-//! - Stored offsets are never ahead of finished records; see [`AckMode`]. After a crash or a dropped consumer, what was
-//!   finished and not stored yet comes again.
-//! - Engines without offsets: records are numbered from 0 in each consumer, repeats of batches that name their producer
-//!   are dropped, and there are no groups. Where reading takes records away, records read ahead and not handed out are
-//!   lost with the consumer.
+//! - Every record is read once and in order within its partition, or a [`Gap`] reports the missing offsets. A reader that
+//!   fails is reopened at the next offset; see [`ConsumerBuilder::reconnect`].
+//! - Stored offsets are never ahead of finished records; see [`AckMode`]. After a crash or a dropped consumer, records that
+//!   were finished but not stored are read again.
+//! - On engines without offsets each consumer numbers the records from 0, drops duplicate batches of producers that identify
+//!   themselves, and has no group. Where reading removes records, prefetched records are lost with the consumer.
 //!
 //! # Growing topics
-//! A consumer of all partitions takes up those that are added to the topic, from their beginning (or from what its group
-//! has stored). With [`ConsumerBuilder::partitions`] or [`ConsumerBuilder::stop_at_end`] it keeps to what there was.
+//! A consumer of all partitions also reads the partitions that are added to the topic, from their beginning or from the
+//! stored offset of its group. With [`ConsumerBuilder::partitions`] or [`ConsumerBuilder::stop_at_end`] it keeps to the
+//! partitions that existed at its start.
 //!
-//! # Endings
-//! [`Consumer::try_next`] gives `None`, again and again, when all partitions have ended: at the end with
-//! [`ConsumerBuilder::stop_at_end`], after an error that does not pass (handed out once; the other partitions go on),
-//! after the error [`ErrorKind::TopicNotFound`] when the topic was deleted (records read before it come first), and after
+//! # The end of a consumer
+//! [`Consumer::try_next`] returns `None`, repeatedly, when all partitions have ended: at the end with
+//! [`ConsumerBuilder::stop_at_end`], after a permanent error (returned once; the other partitions continue), after the error
+//! [`ErrorKind::TopicNotFound`] when the topic was deleted (records read before it come first), and after
 //! [`ErrorKind::Closed`] when the client was closed.
 
 mod ack_tracker;
 mod builder;
+mod checked_batch;
 mod chunk;
 mod commit;
 mod fetch;
@@ -43,6 +43,7 @@ mod for_each;
 mod gap;
 mod message;
 mod offset_check;
+mod partition;
 mod partition_discovery;
 mod poll;
 mod prefetch_queue;
@@ -50,9 +51,12 @@ mod process;
 mod rate_limit;
 mod raw_batch_reader;
 mod reconnect;
+mod seek;
+mod settings;
 mod start_position;
 #[cfg(test)]
 mod tests;
+mod undecodable;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -60,50 +64,51 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
 use tokio::{task::JoinHandle, time::Instant};
 
-pub use builder::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy};
+pub use builder::ConsumerBuilder;
 pub use fetch_range::FetchLimit;
 pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
 pub use gap::{Gap, GapReason};
 pub use message::{Message, RecordBatch};
+pub use settings::{AckMode, CommitPolicy, GapPolicy};
 pub use start_position::StartAt;
+pub use undecodable::{OnUndecodable, Undecodable};
 
 use self::{
-    ack_tracker::AckTracker,
-    builder::Settings,
     chunk::Chunk,
     commit::{CommitTrigger, OffsetCommitter},
-    fetch::{AbortOnDrop, Fetch, Outlet},
-    offset_check::OffsetCheck,
-    poll::share,
+    partition::{AbortOnDrop, Partition},
     prefetch_queue::{PrefetchQueue, Prefetched},
     rate_limit::RateLimit,
-    start_position::resolve,
+    settings::Settings,
+    undecodable::UndecodableHandler,
 };
 use crate::{
     Error, ErrorKind, Result,
     client_core::CloseWithClient,
     engine::SharedEngine,
+    payload::{DecodeFailure, PayloadCodec, RecordDecoder, Untyped},
     telemetry::{ConsumerTelemetry, Queue},
     topic::TopicPartition,
 };
 
 pub(crate) use fetch_range::fetch_range;
-pub(crate) use for_each::handle_each;
 pub(crate) use raw_batch_reader::RawBatchReader;
 
-/// Partitions asked at the same time for [`Consumer::lag`].
+/// Partitions whose watermarks are requested concurrently for [`Consumer::lag`].
 const LOOKUPS: usize = 64;
 
 /// Reads the records of a topic; from [`Client::consumer`](crate::Client::consumer).
 ///
-/// Dropping it stops all reading and commits nothing: [`Consumer::close`] does.
+/// The parameter is the codec of the values: [`Untyped`] returns bytes, and [`ConsumerBuilder::json`] and the like choose a
+/// [`PayloadCodec`]. Dropping the consumer stops all reading and commits nothing; [`Consumer::close`] commits.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -121,7 +126,14 @@ const LOOKUPS: usize = 64;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Consumer {
+pub struct Consumer<C = Untyped> {
+    core: ConsumerCore,
+    codec: C,
+    undecodable: UndecodableHandler,
+}
+
+/// The part of a consumer that does not depend on the codec.
+struct ConsumerCore {
     shared: Arc<ConsumerShared>,
     group: Option<Arc<str>>,
     settings: Settings,
@@ -130,49 +142,35 @@ pub struct Consumer {
     indexes: HashMap<u32, usize>,
     /// The batch that messages are taken from, and the index of its partition.
     current: Option<(usize, RecordBatch)>,
-    /// What was handed out last: it is finished when the next one is asked for.
+    /// The position after the record handed out last, which is finished by the next call.
     handed_out: Option<(usize, i64)>,
     /// The records of a chunk.
     chunk: Chunk,
-    /// How fast records are handed out.
-    pace: RateLimit,
-    /// With [`CommitPolicy::PerRecord`]: something was handed out since the last commit.
+    rate_limit: RateLimit,
+    /// With [`CommitPolicy::PerRecord`]: whether a record was handed out since the last commit.
     commit_due: bool,
-    /// A commit under way. It is a task so that a call that is dropped while waiting does not lose it.
+    /// A commit in flight. It is a task, so that a dropped call does not lose it.
     committing: Option<JoinHandle<Result<()>>>,
-    /// The newest last.
+    /// Latest gaps, the newest last.
     gaps: VecDeque<Gap>,
     ended: bool,
     deleted: bool,
     telemetry: ConsumerTelemetry,
-    /// OffsetCommitter on the interval, until dropped.
+    /// Commits at the interval.
     _committer: Option<AbortOnDrop>,
-    /// Takes up new partitions, until dropped.
-    _follower: Option<AbortOnDrop>,
-    /// Looks up how far behind the consumer is, until dropped.
+    /// Adds new partitions.
+    _discovery: Option<AbortOnDrop>,
+    /// Measures the lag.
     _lag: AbortOnDrop,
 }
 
-/// One partition of a consumer.
-#[derive(Debug)]
-struct Partition {
-    at: TopicPartition,
-    /// Offset of the next record to hand out.
-    position: i64,
-    /// Where to stop.
-    end: Option<i64>,
-    acks: Arc<AckTracker>,
-    /// The fetch task.
-    task: AbortOnDrop,
-}
-
-/// What the client closes.
+/// The part of a consumer that its client closes.
 #[derive(Debug)]
 struct ConsumerShared {
     engine: SharedEngine,
     queue: Arc<PrefetchQueue>,
     commits: Option<Arc<OffsetCommitter>>,
-    /// Whether anything but the application commits.
+    /// Whether the policy commits, and not only the application.
     by_policy: bool,
 }
 
@@ -200,37 +198,94 @@ impl CloseWithClient for ConsumerShared {
         Box::pin(async move {
             self.queue.close();
             tokio::time::timeout_at(deadline, self.commit_by_policy()).await.unwrap_or_else(|_| {
-                Err(Error::new(ErrorKind::RequestTimeout, "the last commit took too long")
+                Err(Error::new(ErrorKind::RequestTimeout, "the last commit timed out")
                     .with_operation("commit"))
             })
         })
     }
 }
 
-impl Consumer {
-    /// The next record; waits for one. `None` when nothing more comes: see the end of the [module](self).
+impl<C: RecordDecoder> Consumer<C> {
+    /// Returns the next record; waits for one. `None` when the consumer has ended: see the end of the [module](self).
     ///
     /// With [`AckMode::Auto`] this call finishes the record handed out before.
     ///
     /// # Errors
-    /// Most errors concern one partition, and the next call goes on: [`ErrorKind::Gap`] with [`GapPolicy::Fail`];
-    /// whatever keeps a partition from being read for good; [`ErrorKind::BufferFull`] when 65,536 separate records of a
-    /// partition wait for their acknowledgement; a failed commit with [`CommitPolicy::PerRecord`], which the next call
-    /// tries again. [`ErrorKind::TopicNotFound`] and [`ErrorKind::Closed`] end the consumer.
+    /// Most errors concern one record or one partition, and the next call continues: [`ErrorKind::Gap`] with
+    /// [`GapPolicy::Fail`]; [`ErrorKind::DeserializationError`] with [`OnUndecodable::Fail`]; an error of the dead-letter
+    /// topic, which the next call retries; a permanent error of a partition; [`ErrorKind::BufferFull`] when 65,536 separate
+    /// runs of records of a partition await their acknowledgement; a failed commit with [`CommitPolicy::PerRecord`], which
+    /// the next call retries. [`ErrorKind::TopicNotFound`] and [`ErrorKind::Closed`] end the consumer.
     ///
     /// # Cancel safety
-    /// Dropping the future loses no record and repeats none.
-    pub async fn try_next(&mut self) -> Result<Option<Message>> {
-        while poll_fn(|cx| self.poll_record(cx)).await? {
-            if let Some(message) = self.take_record(share) {
+    /// Dropping the future neither loses nor duplicates a record.
+    pub async fn try_next(&mut self) -> Result<Option<Message<C::Value>>> {
+        while poll_fn(|cx| self.poll_ready(cx)).await? {
+            if let Some(message) = self.take_message()? {
                 return Ok(Some(message));
             }
         }
         Ok(None)
     }
 
-    /// The next records as they were stored together; waits for some. Much faster than single records. Mixes with
-    /// [`Consumer::try_next`]: what that left of a batch comes first.
+    /// Returns at most `max` records, gathered for at most `wait` after the first one, for which the call waits without a
+    /// limit. Empty when the consumer has ended. A chunk ends before a record that does not decode.
+    ///
+    /// With [`AckMode::Auto`] the next call finishes all of them.
+    ///
+    /// # Errors
+    /// As [`Consumer::try_next`]; records gathered before the error come first.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses no record: the next call of this or of [`Consumer::try_next`] returns the gathered ones.
+    pub async fn next_chunk(&mut self, max: usize, wait: Duration) -> Result<Vec<Message<C::Value>>> {
+        loop {
+            self.send_undecodable().await?;
+            self.core.gather_chunk(max, wait).await?;
+            match self.core.chunk.decode(&self.codec) {
+                Ok(messages) => return Ok(messages),
+                Err(refused) => self.handle_undecodable(refused.0, refused.1)?,
+            }
+        }
+    }
+
+    /// Waits until [`Consumer::take_message`] may have a record; `false` at the end.
+    #[inline]
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        if self.undecodable.is_sending() {
+            ready!(self.undecodable.poll_sent(cx))?;
+        }
+        self.core.poll_record(cx)
+    }
+
+    /// Takes a record. `None` if the caller has to wait once more.
+    #[inline]
+    fn take_message(&mut self) -> Result<Option<Message<C::Value>>> {
+        match self.core.take_record(&self.codec) {
+            Some(Ok(message)) => Ok(Some(message)),
+            Some(Err((message, failure))) => self.handle_undecodable(message, failure.into()).map(|()| None),
+            None => Ok(None),
+        }
+    }
+
+    #[cold]
+    fn handle_undecodable(&mut self, message: Message<()>, failure: DecodeFailure) -> Result<()> {
+        let DecodeFailure { bytes, cause } = failure;
+        self.undecodable.handle(Undecodable::new(message.map(|()| bytes), C::FORMAT, cause))
+    }
+}
+
+impl<C: PayloadCodec> Consumer<C> {
+    /// Returns how many records did not decode.
+    #[must_use]
+    pub fn undecodable(&self) -> u64 {
+        self.undecodable.count()
+    }
+}
+
+impl<C> Consumer<C> {
+    /// Returns the next records that were stored together; waits for them. Much faster than single records, and their values
+    /// are bytes whatever the codec. Mixes with [`Consumer::try_next`]: the rest of a batch comes first.
     ///
     /// A batch counts as one record for [`AckMode::Auto`] and [`CommitPolicy::PerRecord`].
     ///
@@ -240,127 +295,69 @@ impl Consumer {
     /// # Cancel safety
     /// As [`Consumer::try_next`].
     pub async fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        poll_fn(|cx| self.poll_batch(cx)).await.transpose()
+        self.send_undecodable().await?;
+        poll_fn(|cx| self.core.poll_batch(cx)).await.transpose()
     }
 
-    /// Stores the offsets of the group: where everything before is finished, and where reading began in partitions of
-    /// which nothing is. With [`AckMode::Auto`] everything handed out so far counts as finished. After a seek back,
-    /// this is what moves the stored offset back.
+    /// Stores the offsets of the group: the end of the finished records, or the start of reading in partitions without
+    /// finished records. With [`AckMode::Auto`] all records handed out so far count as finished. After a seek back, this call
+    /// moves the stored offset back.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] without a group; whatever kept the engine from storing.
+    /// [`ErrorKind::InvalidCommand`] without a group; errors of the engine and of the dead-letter topic.
     ///
     /// # Cancel safety
-    /// Dropped, it may or may not have stored.
+    /// If the future is dropped, the offsets may or may not be stored.
     pub async fn commit(&mut self) -> Result<()> {
-        self.finish_handed_out();
-        let Some(commits) = &self.shared.commits else {
+        self.send_undecodable().await?;
+        self.core.finish_handed_out();
+        let Some(commits) = &self.core.shared.commits else {
             return Err(Error::new(ErrorKind::InvalidCommand, "the consumer has no group to commit for"));
         };
         commits.commit(CommitTrigger::Application).await?;
-        self.commit_due = false;
+        self.core.commit_due = false;
         Ok(())
     }
 
-    /// Hands out no records of these partitions until [`Consumer::resume`]. What was read ahead is kept. Partitions
-    /// that the consumer does not read are passed over.
+    /// Hands out no records of these partitions until [`Consumer::resume`]. Prefetched records are kept. Partitions that the
+    /// consumer does not read are ignored.
     pub fn pause(&mut self, partitions: &[u32]) {
-        for index in self.indexes_of(partitions) {
-            self.shared.queue.pause(index);
-            if let Some((_, rest)) = self.current.take_if(|(current, _)| *current == index)
+        let core = &mut self.core;
+        for index in core.indexes_of(partitions) {
+            core.shared.queue.pause(index);
+            if let Some((_, rest)) = core.current.take_if(|(current, _)| *current == index)
                 && !rest.is_empty()
             {
-                self.shared.queue.put_back(index, Prefetched::Records(rest));
+                core.shared.queue.put_back(index, Prefetched::Rest(rest));
             }
         }
     }
 
     /// Ends a [`Consumer::pause`].
     pub fn resume(&mut self, partitions: &[u32]) {
-        for index in self.indexes_of(partitions) {
-            self.shared.queue.resume(index);
+        for index in self.core.indexes_of(partitions) {
+            self.core.shared.queue.resume(index);
         }
     }
 
-    /// Goes on elsewhere in one partition, also in one that has ended. What was read ahead of it is dropped, and
-    /// acknowledgements of records handed out before no longer count. The stored offset only moves back by
-    /// [`Consumer::commit`]; what was finished before is committed first, unless the policy is
-    /// [`CommitPolicy::Manual`].
-    ///
-    /// # Errors
-    /// [`ErrorKind::PartitionNotFound`] for one that this consumer does not read, [`ErrorKind::OffsetOutOfRange`],
-    /// [`ErrorKind::Unsupported`] where the engine has no offsets, [`ErrorKind::Closed`]. The position has not changed
-    /// then.
-    ///
-    /// # Cancel safety
-    /// Dropped, the position has not changed.
-    pub async fn seek(&mut self, partition: u32, to: StartAt) -> Result<()> {
-        let info = self.shared.engine.info();
-        if !info.capabilities.offsets {
-            return Err(Error::unsupported("offsets", info.name));
-        }
-        if to.needs_group() && self.group.is_none() {
-            return Err(Error::new(
-                ErrorKind::InvalidCommand,
-                "the consumer has no group with a stored offset",
-            ));
-        }
-        let found =
-            self.indexes.get(&partition).and_then(|index| Some((*index, self.partitions.get(*index)?)));
-        let Some((index, moved)) = found else {
-            return Err(Error::new(
-                ErrorKind::PartitionNotFound,
-                format!("the consumer does not read partition {partition}"),
-            ));
-        };
-        if self.shared.queue.is_closed() {
-            return Err(Error::closed("consumer"));
-        }
-        let at = moved.at.clone();
-        self.shared.commit_by_policy().await?;
-        let place = resolve(&self.shared.engine, &at, to, self.group.as_ref()).await?;
-
-        let queue = &self.shared.queue;
-        let generation = queue.restart(index);
-        self.current.take_if(|(current, _)| *current == index);
-        self.handed_out.take_if(|(handed_out, _)| *handed_out == index);
-        self.chunk.forget(index);
-        self.ended = false;
-        if let Some(from) = place.wanted {
-            let gap = Gap { at: at.clone(), from, to: place.next, reason: GapReason::Evicted };
-            queue.push(index, generation, Prefetched::Gap(gap));
-        }
-        if let Some(partition) = self.partitions.get_mut(index) {
-            partition.acks.restart(place.next);
-            partition.position = place.next;
-            self.telemetry.stands_at(index, place.next);
-            let check =
-                OffsetCheck::new(place.next, partition.end, self.settings.fetch.holes(info.capabilities));
-            let fetch = Fetch::new(Arc::clone(&self.shared.engine), at, self.settings.fetch.clone(), check);
-            partition.task =
-                AbortOnDrop::spawn(fetch.run(Outlet { queue: Arc::clone(queue), index, generation }));
-        }
-        Ok(())
-    }
-
-    /// Offset of the next record that will be handed out; `None` for a partition that this consumer does not read.
+    /// Returns the offset of the next record of a partition; `None` for a partition that this consumer does not read.
     #[must_use]
     pub fn position(&self, partition: u32) -> Option<i64> {
-        let index = self.indexes.get(&partition)?;
-        self.partitions.get(*index).map(|partition| partition.position)
+        let index = self.core.indexes.get(&partition)?;
+        self.core.partitions.get(*index).map(|partition| partition.position)
     }
 
-    /// Records between the positions and the ends of all partitions, by offsets.
+    /// Returns the number of offsets between the positions and the ends of all partitions.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] where the engine has no offsets; whatever kept it from answering.
+    /// [`ErrorKind::Unsupported`] where the engine has no offsets; errors of the engine.
     pub async fn lag(&self) -> Result<u64> {
-        let engine = &self.shared.engine;
+        let engine = &self.core.shared.engine;
         let info = engine.info();
         if !info.capabilities.offsets {
             return Err(Error::unsupported("offsets", info.name));
         }
-        let positions: Vec<_> = self.partitions.iter().map(|p| (p.at.clone(), p.position)).collect();
+        let positions: Vec<_> = self.core.partitions.iter().map(|p| (p.at.clone(), p.position)).collect();
         let lags = positions.into_iter().map(|(at, position)| async move {
             let high = engine.watermarks(at).await?.high;
             Ok::<_, Error>(u64::try_from(high.saturating_sub(position)).unwrap_or(0))
@@ -371,34 +368,45 @@ impl Consumer {
             .await
     }
 
-    /// The gaps met so far, the newest 1,000; none with [`GapPolicy::Skip`].
+    /// Returns the newest 1,000 gaps; none with [`GapPolicy::Skip`].
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
-        self.gaps.iter().cloned().collect()
+        self.core.gaps.iter().cloned().collect()
     }
 
-    /// Stops reading. With a group, and unless the policy is [`CommitPolicy::Manual`], stores what is finished; with
-    /// [`AckMode::Auto`] that includes the record handed out last.
+    /// Stops reading. With a group, and unless the policy is [`CommitPolicy::Manual`], stores the offsets of finished
+    /// records; with [`AckMode::Auto`] these include the record handed out last.
     ///
     /// # Errors
-    /// Whatever kept the engine from storing. The consumer is closed all the same.
+    /// An error of the dead-letter topic, after which nothing is committed; an error of the engine. The consumer is closed
+    /// in both cases.
     pub async fn close(mut self) -> Result<()> {
-        self.finish_handed_out();
-        self.shared.queue.close();
+        self.send_undecodable().await?;
+        self.undecodable.close().await?;
+        let Self { mut core, .. } = self;
+        core.finish_handed_out();
+        core.shared.queue.close();
         // Offsets of a deleted topic are gone with it.
-        if self.deleted { Ok(()) } else { self.shared.commit_by_policy().await }
+        if core.deleted { Ok(()) } else { core.shared.commit_by_policy().await }
     }
 
-    /// Records handed out and not acknowledged, with [`AckMode::Explicit`]: for each partition that has some, the offset of
-    /// the first and how many.
+    /// Returns the records that were handed out and not acknowledged, with [`AckMode::Explicit`]: for each partition that has
+    /// some, the offset of the first and their number.
     pub(crate) fn unacknowledged(&self) -> Vec<(TopicPartition, i64, u64)> {
         let of = |partition: &Partition| {
             let (first, records) = partition.acks.unacknowledged()?;
             Some((partition.at.clone(), first, records))
         };
-        self.partitions.iter().filter_map(of).collect()
+        self.core.partitions.iter().filter_map(of).collect()
     }
 
+    /// Waits until no record is on its way to the dead-letter topic.
+    async fn send_undecodable(&mut self) -> Result<()> {
+        poll_fn(|cx| self.undecodable.poll_sent(cx)).await
+    }
+}
+
+impl ConsumerCore {
     fn indexes_of(&self, partitions: &[u32]) -> Vec<usize> {
         partitions.iter().filter_map(|partition| self.indexes.get(partition).copied()).collect()
     }
@@ -418,20 +426,33 @@ impl Consumer {
     }
 }
 
-impl Stream for Consumer {
-    type Item = Result<Message>;
+/// A codec is never pinned.
+impl<C> Unpin for Consumer<C> {}
+
+/// The stream continues after errors of one record or one partition, and ends as [`Consumer::try_next`] does.
+impl<C: RecordDecoder> Stream for Consumer<C> {
+    type Item = Result<Message<C::Value>>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.poll_message(cx)
+        loop {
+            match ready!(self.poll_ready(cx)) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Ready(None),
+                Err(error) => return Poll::Ready(Some(Err(error))),
+            }
+            if let Some(message) = self.take_message().transpose() {
+                return Poll::Ready(Some(message));
+            }
+        }
     }
 }
 
-impl fmt::Debug for Consumer {
+impl<C> fmt::Debug for Consumer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let positions: Vec<_> = self.partitions.iter().map(|p| (p.at.partition, p.position)).collect();
+        let positions: Vec<_> = self.core.partitions.iter().map(|p| (p.at.partition, p.position)).collect();
         f.debug_struct("Consumer")
-            .field("topic", &self.partitions.first().map(|p| &p.at.topic))
-            .field("group", &self.group)
+            .field("topic", &self.core.shared.topic)
+            .field("group", &self.core.group)
             .field("positions", &positions)
             .finish_non_exhaustive()
     }

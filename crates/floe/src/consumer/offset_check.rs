@@ -1,4 +1,4 @@
-//! Checks every batch of one partition: is it whole, and does it follow the one before?
+//! Checks that each batch of a partition follows the previous one.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -6,61 +6,37 @@ use std::{
 };
 
 use floe_wire::{
-    batch::{EncodedBatch, MAX_SECTION_LEN, ProducerIdentity, Records, Renumbered},
+    batch::{EncodedBatch, ProducerIdentity},
     compress::Decompressor,
 };
 
-use super::{GapReason, message::Part};
+use super::{
+    checked_batch::{CheckedBatch, Found, OpenedBatch, ReceivedBatch, check_made},
+    gap::GapReason,
+};
 use crate::engine::Capabilities;
 
-/// Producers that are remembered to recognise repeats on engines without offsets.
+/// Producers whose batches are remembered, to detect duplicates on engines without offsets.
 const MAX_PRODUCERS: usize = 1024;
 
-/// Batches that are remembered for each of them.
+/// Batches that are remembered for each producer.
 const BATCHES_PER_PRODUCER: usize = 64;
 
-/// What became of a batch. A batch may give several: the records before a hole, the hole, the records after it.
-#[derive(Debug)]
-pub(super) enum Found {
-    Records(Part),
-    /// Offsets from the first up to the second should be there and are not.
-    Gap(i64, i64, GapReason),
-}
-
-impl Found {
-    /// Looks at the records of a batch, if nobody did: what is in it besides good records comes as gaps.
-    ///
-    /// This is left to the task that reads the records next, because walking through them is most of the work that can
-    /// be shared: it brings them into the cache of the right processor, and leaves the fetch task time to read ahead.
-    pub(super) fn settled(self) -> Vec<Self> {
-        match self {
-            Self::Records(part) if !part.is_checked && !part.records.is_dense() => {
-                let mut found = Vec::new();
-                let mut check = OffsetCheck::new(part.from, None, Holes::None);
-                check.walk(&part.records, part.memory, part.next, &mut found);
-                found
-            }
-            Self::Records(part) => vec![Self::Records(Part { is_checked: true, ..part })],
-            gap @ Self::Gap(..) => vec![gap],
-        }
-    }
-}
-
-/// Holes in the offsets that are no loss.
+/// Holes in the offsets that do not mean a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Holes {
     /// A missing offset is a missing record.
     None,
     /// A module may have dropped records of a batch before it was stored.
     WithinBatches,
-    /// Offsets say nothing.
+    /// Any offset may be missing.
     Anywhere,
-    /// Modules work on the records on their way here, and offsets are theirs.
+    /// Modules process the records while they are read, and choose the offsets.
     Made,
 }
 
 impl Holes {
-    /// Those that a reader without SmartModules meets.
+    /// Holes that a reader without SmartModules meets.
     pub(super) fn without_modules(capabilities: Capabilities) -> Self {
         if !capabilities.dense_offsets {
             Self::Anywhere
@@ -76,63 +52,63 @@ impl Holes {
     }
 }
 
-/// The offsets of one partition as they should come.
+/// Tracks the offsets of one partition.
 #[derive(Debug)]
 pub(super) struct OffsetCheck {
     /// Offset of the next record.
     expected: i64,
-    /// Records from here on are not handed out.
+    /// Records from this offset on are not read.
     end: Option<i64>,
     holes: Holes,
-    /// Present on engines without offsets, where batches are numbered as they come.
-    repeats: Option<Repeats>,
-    /// Records dropped because they had come before, not asked for yet.
-    repeated: u64,
-    /// Where the last damaged batch began, while no good one followed: its header may have lied about where it ends.
+    /// Present on engines without offsets, where batches are numbered as they arrive.
+    duplicates: Option<DuplicateFilter>,
+    /// Duplicate records that were dropped since the last [`OffsetCheck::take_duplicates`].
+    dropped: u64,
+    /// Start of the last damaged batch, until an intact one follows: the end in its header may be wrong.
     damaged_from: Option<i64>,
     decompressor: Decompressor,
 }
 
 impl OffsetCheck {
-    /// For an engine with offsets.
+    /// Checks a partition of an engine with offsets.
     pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
         let decompressor = Decompressor::default();
-        Self { expected, end, holes, repeats: None, repeated: 0, damaged_from: None, decompressor }
+        Self { expected, end, holes, duplicates: None, dropped: 0, damaged_from: None, decompressor }
     }
 
-    /// For an engine without offsets.
+    /// Numbers the records of a partition of an engine without offsets.
     pub(super) fn numbering() -> Self {
-        Self { repeats: Some(Repeats::default()), ..Self::new(0, None, Holes::Anywhere) }
+        Self { duplicates: Some(DuplicateFilter::default()), ..Self::new(0, None, Holes::Anywhere) }
     }
 
     pub(super) fn expected(&self) -> i64 {
         self.expected
     }
 
-    /// Offset at which reading ends, if it does.
+    /// Offset at which reading ends.
     pub(super) fn end(&self) -> Option<i64> {
         self.end
     }
 
-    /// Whether everything up to the end has come.
+    /// Whether everything before the end has arrived.
     pub(super) fn is_complete(&self) -> bool {
         self.end.is_some_and(|end| self.expected >= end)
     }
 
-    /// Goes on at a later offset. Returns the gap, if there is one.
-    pub(super) fn skip_to(&mut self, offset: i64, reason: GapReason) -> Option<Found> {
+    /// Continues at a later offset. Returns the gap, if there is one.
+    pub(super) fn skip_to<B>(&mut self, offset: i64, reason: GapReason) -> Option<Found<B>> {
         let from = self.expected;
         self.expected = from.max(offset);
         self.damaged_from = None;
         self.gap(from, offset, reason)
     }
 
-    /// How many records were dropped since the last call because they had come before.
-    pub(super) fn take_repeats(&mut self) -> u64 {
-        std::mem::take(&mut self.repeated)
+    /// Returns how many duplicate records were dropped since the last call.
+    pub(super) fn take_duplicates(&mut self) -> u64 {
+        std::mem::take(&mut self.dropped)
     }
 
-    /// Memory for the records of compressed batches that is kept for the next ones.
+    /// The decompressor, which reuses its memory for the next batches.
     pub(super) fn decompressor(&mut self) -> &mut Decompressor {
         &mut self.decompressor
     }
@@ -142,12 +118,12 @@ impl OffsetCheck {
         self.expected = self.expected.min(offset);
     }
 
-    /// Takes the next batch, and says what to hand out.
-    pub(super) fn accept(&mut self, mut batch: EncodedBatch) -> Vec<Found> {
+    /// Accepts the next batch. Returns its wanted records and the gaps around them, in the order of their offsets.
+    pub(super) fn accept(&mut self, mut batch: EncodedBatch) -> Vec<Found<ReceivedBatch>> {
         let mut found = Vec::new();
-        if let Some(repeats) = &mut self.repeats {
-            if repeats.is_repeat(batch.header().producer) {
-                self.repeated += u64::from(batch.header().offset_span());
+        if let Some(duplicates) = &mut self.duplicates {
+            if duplicates.is_duplicate(batch.header().producer) {
+                self.dropped += u64::from(batch.header().offset_span());
                 return found;
             }
             batch = batch.with_base_offset(self.expected);
@@ -158,38 +134,30 @@ impl OffsetCheck {
             return found;
         }
         if base < self.expected {
-            // After a damaged batch, what looks like a repeat is the true next batch.
+            // After a damaged batch, an apparent duplicate is the true next batch.
             self.expected = base.max(floor);
         }
         if base > self.expected {
             let missing = self.skip_to(base, GapReason::Missing);
             found.extend(missing.filter(|_| !self.holes.between_batches()));
         }
-        let records = batch.verify_checksum();
-        let records = records.and_then(|()| batch.records_by(&mut self.decompressor, MAX_SECTION_LEN));
-        let Ok(records) = records else {
+        let Ok(opened) = OpenedBatch::open(&batch, &mut self.decompressor) else {
             let from = self.expected;
             found.extend(self.skip_to(next, GapReason::Corrupt));
             self.damaged_from = Some(from);
             return found;
         };
         self.damaged_from = None;
-        let memory = batch.len().max(records.section_len());
-        let records_fill_the_batch = i64::from(records.record_count()) == next - base;
-        if records_fill_the_batch && self.holes == Holes::None && self.wants_all(base..next) {
+        if self.holes == Holes::None && opened.is_full() && self.wants_all(base..next) {
             self.expected = next;
-            let count = records.record_count() as usize;
-            let part = Part { from: base, next, count, memory, records, exact: true, is_checked: false };
-            found.push(Found::Records(part));
+            found.push(Found::Records(opened.whole()));
             return found;
         }
-        if records_fill_the_batch && records.is_dense() {
-            self.take_whole(&records, memory, base..next, &mut found);
-            return found;
-        }
-        if self.holes == Holes::Made || !self.walk(&records, memory, next, &mut found) {
-            self.take_made(&batch, next, &mut found);
-        }
+        let checked = self.check(&batch, &opened);
+        found.extend(checked.into_iter().map(|found| match found {
+            Found::Records(checked) => Found::Records(checked.into()),
+            Found::Gap(from, to, reason) => Found::Gap(from, to, reason),
+        }));
         found
     }
 
@@ -197,158 +165,46 @@ impl OffsetCheck {
         self.expected == offsets.start && self.end.is_none_or(|end| offsets.end <= end)
     }
 
-    /// Takes what lies between the expected offset and the end of a batch without holes.
-    fn take_whole(
-        &mut self,
-        records: &Records,
-        mut memory: usize,
-        offsets: Range<i64>,
-        found: &mut Vec<Found>,
-    ) {
-        let from = self.expected.max(offsets.start);
-        let to = self.end.map_or(offsets.end, |end| end.min(offsets.end));
-        let skip = usize::try_from(from - offsets.start).unwrap_or(usize::MAX);
-        let count = usize::try_from(to - from).unwrap_or(0);
-        Run { from, skip, count }.close(records, to, &mut memory, found);
-        self.expected = offsets.end;
-    }
-
-    /// Finds the runs of good records that lie between the expected offset and the end. False, and nothing was done, for
-    /// records that a server with modules numbered.
-    fn walk(&mut self, records: &Records, memory: usize, next: i64, found: &mut Vec<Found>) -> bool {
-        let before = found.len();
-        let end = self.end.unwrap_or(i64::MAX);
-        let mut run = Run { from: self.expected, skip: 0, count: 0 };
-        let mut wanted = self.expected;
-        let mut last = i64::MIN;
-        let mut damaged = false;
-        let mut memory = memory;
-        for record in records.borrowed() {
-            let Ok(record) = record else {
-                damaged = true;
-                break;
-            };
-            let offset = record.offset;
-            if offset <= last || offset >= next {
-                damaged = true;
-                break;
-            }
-            last = offset;
-            if offset >= end {
-                break;
-            }
-            if offset < wanted {
-                run.skip += 1;
-                continue;
-            }
-            if offset > wanted && self.holes == Holes::None {
-                run.close(records, wanted, &mut memory, found);
-                found.extend(self.gap(wanted, offset, GapReason::Missing));
-                run = Run { from: offset, skip: run.skip + run.count, count: 0 };
-            }
-            if run.count == 0 {
-                run.from = offset;
-            }
-            run.count += 1;
-            wanted = offset + 1;
+    /// Checks the records between the expected offset and the end.
+    fn check(&mut self, batch: &EncodedBatch, opened: &OpenedBatch) -> Vec<Found<CheckedBatch>> {
+        let wanted = self.expected..self.end.unwrap_or(i64::MAX);
+        if let Some(part) = opened.dense_part(&wanted) {
+            self.expected = batch.next_offset();
+            return part.map(Found::Records).into_iter().collect();
         }
-        if damaged && self.holes == Holes::WithinBatches {
-            found.truncate(before);
-            return false;
+        if self.holes != Holes::Made {
+            let walk = opened.walk(wanted, self.holes == Holes::None);
+            // Where modules work on batches before they are stored, such offsets may be theirs.
+            if !walk.is_damaged || self.holes != Holes::WithinBatches {
+                self.expected = walk.next;
+                return walk.found;
+            }
         }
-        if damaged || self.holes == Holes::None {
-            run.close(records, wanted, &mut memory, found);
-            let reason = if damaged { GapReason::Corrupt } else { GapReason::Missing };
-            found.extend(self.gap(wanted, next, reason));
-        } else {
-            run.close(records, next, &mut memory, found);
-        }
-        self.expected = next.max(wanted);
-        true
-    }
-
-    /// Takes a batch that modules made. Its checksum is right, so whatever its offsets are, these are its records.
-    fn take_made(&mut self, batch: &EncodedBatch, next: i64, found: &mut Vec<Found>) {
-        let from = self.expected;
-        let Ok(Renumbered { mut records, count, exact }) = batch.renumbered() else {
-            found.extend(self.skip_to(next, GapReason::Corrupt));
-            return;
+        let next = batch.next_offset();
+        let Ok((checked, is_complete)) = check_made(batch, self.expected, next) else {
+            return self.skip_to(next, GapReason::Corrupt).into_iter().collect();
         };
-        let memory = batch.len().max(records.section_len());
-        let claimed = batch.records().map_or(0, |records| records.record_count());
-        // Only the first batch that went into it can reach below what was asked for.
-        let before = |record: Option<i64>| record.is_some_and(|offset| offset < from);
-        let skip = records.borrowed().take(exact);
-        let skip = skip.take_while(|record| before(record.as_ref().ok().map(|record| record.offset))).count();
-        for _ in 0..skip {
-            records.next();
-        }
         self.expected = next;
-        if count > skip {
-            let count = count - skip;
-            found.push(Found::Records(Part {
-                from,
-                next,
-                count,
-                memory,
-                records,
-                exact: false,
-                is_checked: true,
-            }));
-        }
-        if u32::try_from(count).is_ok_and(|count| count < claimed) {
-            found.extend(self.gap(next - 1, next, GapReason::Corrupt));
-        }
+        let damage = if is_complete { None } else { self.gap(next - 1, next, GapReason::Corrupt) };
+        checked.map(Found::Records).into_iter().chain(damage).collect()
     }
 
-    fn gap(&self, from: i64, to: i64, reason: GapReason) -> Option<Found> {
+    fn gap<B>(&self, from: i64, to: i64, reason: GapReason) -> Option<Found<B>> {
         let to = self.end.map_or(to, |end| to.min(end));
         (from < to).then_some(Found::Gap(from, to, reason))
     }
 }
 
-/// Consecutive records of a batch.
-#[derive(Debug)]
-struct Run {
-    from: i64,
-    /// Records of the batch before it.
-    skip: usize,
-    count: usize,
-}
-
-impl Run {
-    fn close(&self, records: &Records, next: i64, memory: &mut usize, found: &mut Vec<Found>) {
-        if self.count == 0 {
-            return;
-        }
-        let mut records = records.clone();
-        for _ in 0..self.skip {
-            records.next();
-        }
-        // The runs of a batch share its memory, which is counted once.
-        let memory = std::mem::take(memory);
-        found.push(Found::Records(Part {
-            from: self.from,
-            next,
-            count: self.count,
-            memory,
-            records,
-            exact: true,
-            is_checked: true,
-        }));
-    }
-}
-
-/// The latest batches of the latest producers.
+/// Remembers the latest batches of the latest producers.
 #[derive(Debug, Default)]
-struct Repeats {
+struct DuplicateFilter {
     seen: HashMap<(i64, i16), VecDeque<i32>>,
     /// Keys of `seen`, oldest first.
     order: VecDeque<(i64, i16)>,
 }
 
-impl Repeats {
-    fn is_repeat(&mut self, producer: ProducerIdentity) -> bool {
+impl DuplicateFilter {
+    fn is_duplicate(&mut self, producer: ProducerIdentity) -> bool {
         if !producer.is_some() || producer.first_sequence < 0 {
             return false;
         }

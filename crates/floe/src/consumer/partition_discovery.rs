@@ -1,6 +1,6 @@
-//! Takes up the partitions that a topic gets while it is read.
+//! Discovers partitions that are added to a topic while it is read.
 //!
-//! They are read from their beginning: everything in them came after the consumer had started.
+//! They are read from their beginning, because all their records are newer than the consumer.
 
 use std::{sync::Arc, time::Duration};
 
@@ -8,13 +8,15 @@ use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use super::{
-    AckMode, Gap, GapReason, Partition, StartAt,
     ack_tracker::AckTracker,
-    fetch::{AbortOnDrop, Fetch, FetchSettings, Outlet},
+    fetch::{Fetch, FetchSettings, Outlet},
+    gap::{Gap, GapReason},
     offset_check::OffsetCheck,
+    partition::{AbortOnDrop, Partition},
     prefetch_queue::{PrefetchQueue, Prefetched},
     reconnect::may_pass,
-    start_position::{StartPosition, resolve},
+    settings::AckMode,
+    start_position::{StartAt, StartPosition, resolve},
 };
 use crate::{
     Error, ErrorKind,
@@ -22,10 +24,10 @@ use crate::{
     topic::{Topic, TopicEvent},
 };
 
-/// Before something that failed is tried again.
-const REST: Duration = Duration::from_secs(1);
+/// Delay before a retry.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// How the partitions of a consumer are read.
+/// Opens the partitions of a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct PartitionOpener {
     pub(super) engine: SharedEngine,
@@ -36,7 +38,7 @@ pub(super) struct PartitionOpener {
 }
 
 impl PartitionOpener {
-    /// Begins to read one partition.
+    /// Starts the fetch task of one partition.
     pub(super) fn open(&self, index: usize, number: u32, next: i64, end: Option<i64>) -> Partition {
         let at = self.topic.partition(number);
         let holes = self.fetch.holes(self.engine.info().capabilities);
@@ -48,15 +50,15 @@ impl PartitionOpener {
         Partition { at, position: next, end, acks, task }
     }
 
-    /// What the application is told before the first record of a partition.
-    pub(super) fn gap_before(&self, number: u32, place: &StartPosition) -> Option<Prefetched> {
-        let from = place.wanted?;
+    /// The gap before the first record of a partition.
+    pub(super) fn gap_before(&self, number: u32, position: &StartPosition) -> Option<Prefetched> {
+        let from = position.wanted?;
         let at = self.topic.partition(number);
-        Some(Prefetched::Gap(Gap { at, from, to: place.next, reason: GapReason::Evicted }))
+        Some(Prefetched::Gap(Gap { at, from, to: position.next, reason: GapReason::Evicted }))
     }
 
-    /// Follows the topic, of which `known` partitions are read, until nothing more is wanted.
-    pub(super) async fn follow(self, mut known: u32, group: Option<Arc<str>>) {
+    /// Watches the topic, of which `known` partitions are open, until the consumer is closed.
+    pub(super) async fn discover(self, mut known: u32, group: Option<Arc<str>>) {
         while !self.queue.is_closed() {
             match self.engine.watch().await {
                 Ok(mut events) => {
@@ -72,28 +74,28 @@ impl PartitionOpener {
                     }
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unsupported) => return,
-                Err(error) => tracing::debug!(topic = %self.topic, %error, "no news of topics"),
+                Err(error) => tracing::debug!(topic = %self.topic, %error, "the watch of topics failed"),
             }
-            sleep(REST).await;
+            sleep(RETRY_DELAY).await;
         }
     }
 
-    /// Takes up one partition.
+    /// Adds one partition.
     async fn join(&self, number: u32, group: Option<&Arc<str>>) {
         let at = self.topic.partition(number);
         let start = if group.is_some() { StartAt::StoredOrBeginning } else { StartAt::Beginning };
         while !self.queue.is_closed() {
             match resolve(&self.engine, &at, start, group).await {
-                Ok(place) => {
-                    tracing::info!(topic = %at.topic, partition = number, from = place.next, "new partition");
-                    let first = self.gap_before(number, &place);
-                    self.queue.join(first, |index| self.open(index, number, place.next, None));
+                Ok(position) => {
+                    tracing::info!(topic = %at.topic, partition = number, from = position.next, "new partition");
+                    let first = self.gap_before(number, &position);
+                    self.queue.join(first, |index| self.open(index, number, position.next, None));
                     return;
                 }
-                // The partition that was announced may not be everywhere yet.
+                // The new partition may not be known to all nodes yet.
                 Err(error) if may_pass(&error) || error.kind() == ErrorKind::PartitionNotFound => {
                     tracing::debug!(topic = %at.topic, partition = number, %error, "new partition not ready");
-                    sleep(REST).await;
+                    sleep(RETRY_DELAY).await;
                 }
                 Err(error) => {
                     self.join_failed(number, error);
@@ -103,7 +105,7 @@ impl PartitionOpener {
         }
     }
 
-    /// A partition that cannot be read, which the application is told.
+    /// Adds a partition that cannot be read, whose only item is the error.
     fn join_failed(&self, number: u32, error: Error) {
         let at = self.topic.partition(number);
         tracing::warn!(topic = %at.topic, partition = number, %error, "a new partition cannot be read");

@@ -1,4 +1,4 @@
-//! Hands records out, one by one or in batches: the one place where a consumer waits.
+//! Hands out records, one by one or in batches. The only place where a consumer waits.
 
 use std::{
     pin::Pin,
@@ -7,21 +7,32 @@ use std::{
 };
 
 use bytes::Bytes;
+use floe_core::invariant;
 
 use super::{
-    CommitPolicy, Consumer, Gap, GapPolicy, Message, Partition, RecordBatch,
+    ConsumerCore,
     ack_tracker::MAX_RUNS,
+    checked_batch::{CheckedBatch, Found},
     commit::CommitTrigger,
-    message::Acknowledgement,
-    offset_check::Found,
+    gap::Gap,
+    message::{Acknowledgement, Message, RecordBatch},
+    partition::Partition,
     prefetch_queue::{Polled, Prefetched},
+    settings::{CommitPolicy, GapPolicy},
 };
-use crate::{Error, ErrorKind, Result};
+use crate::{
+    Error, ErrorKind, Result,
+    payload::{RecordDecoder, Untyped},
+    topic::TopicPartition,
+};
 
-/// Gaps that [`Consumer::gaps`] remembers.
+/// Gaps that [`Consumer::gaps`](super::Consumer::gaps) remembers.
 const MAX_GAPS: usize = 1000;
 
-impl Consumer {
+/// A message with its decoded value, or without a value and the failure.
+type Decoded<C> = Result<Message<<C as RecordDecoder>::Value>, (Message<()>, <C as RecordDecoder>::Failure)>;
+
+impl ConsumerCore {
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
             match ready!(self.poll_record(cx)) {
@@ -29,50 +40,49 @@ impl Consumer {
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_record(share) {
+            if let Some(Ok(message)) = self.take_record(&Untyped) {
                 return Poll::Ready(Some(Ok(message)));
             }
         }
     }
 
-    /// Waits until [`Consumer::take_record`] may have a record, and finishes the one before; `false` at the end.
+    /// Waits until [`ConsumerCore::take_record`] may have a record, and finishes the previous one; `false` at the end.
     ///
-    /// Waiting and taking are apart because a message is large: made where it is wanted, it is not moved through the
-    /// results of futures, which would cost more than most of what is done with it.
+    /// Waiting and taking are separate because a message is large. Made where it is needed, it does not move through the
+    /// results of futures, which would cost more than the rest of the work.
     #[inline]
-    pub(crate) fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+    pub(super) fn poll_record(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
         if self.chunk.is_empty() { self.poll_current(cx) } else { Poll::Ready(self.first_of_chunk()) }
     }
 
-    /// What a chunk that was given up has left comes first.
+    /// Prepares for the remaining records of a chunk whose call was dropped.
     #[cold]
     fn first_of_chunk(&mut self) -> Result<bool> {
         self.finish_handed_out();
         self.chunk.take_error().map_or(Ok(true), Err)
     }
 
-    /// Takes the record that [`Consumer::poll_record`] waited for, with what `make` makes of its value; see
-    /// [`floe_wire::batch::Records::next_as`]. `None` if it has to wait once more.
+    /// Takes the record that [`ConsumerCore::poll_record`] waited for. `None` if the caller has to wait once more.
     #[inline]
-    pub(crate) fn take_record<T>(&mut self, make: impl FnOnce(&[u8], &Bytes) -> T) -> Option<Message<T>> {
+    pub(super) fn take_record<C: RecordDecoder>(&mut self, codec: &C) -> Option<Decoded<C>> {
         if !self.chunk.is_empty() {
-            let (place, message) = self.chunk.take_first()?;
-            self.handed_out = Some(place);
-            return Some(message.map(|value| make(&value, &value)));
+            let (position, message) = self.chunk.take_first()?;
+            self.handed_out = Some(position);
+            return Some(message.map(|bytes| codec.decode_bytes(bytes)).transpose());
         }
-        self.take_from_batch(make)
+        self.take_from_batch(|value, section| codec.decode_record(value, section)).map(Message::transpose)
     }
 
-    /// As [`Consumer::poll_message`], for one more record of a chunk: those before it are not finished yet.
+    /// As [`ConsumerCore::poll_message`], for a further record of a chunk: the previous ones are not finished.
     pub(super) fn poll_one_more(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         loop {
-            ready!(self.pace.poll(cx));
+            ready!(self.rate_limit.poll(cx));
             match ready!(self.poll_available(cx)) {
                 Ok(true) => {}
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_from_batch(share) {
+            if let Some(message) = self.take_from_batch(|value, section| section.slice_ref(value)) {
                 return Poll::Ready(Some(Ok(message)));
             }
         }
@@ -80,7 +90,7 @@ impl Consumer {
 
     pub(super) fn poll_batch(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<RecordBatch>>> {
         if !self.chunk.is_empty() {
-            let message = "records of a chunk that was given up wait: take them by next_chunk or try_next";
+            let message = "a dropped next_chunk left records: take them with next_chunk or try_next first";
             return Poll::Ready(Some(Err(Error::new(ErrorKind::InvalidCommand, message))));
         }
         loop {
@@ -92,7 +102,7 @@ impl Consumer {
             if let Some((index, batch)) = self.current.take() {
                 let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
                 self.telemetry.hands_out(index, batch.len());
-                self.pace.spend(batch.len());
+                self.rate_limit.spend(batch.len());
                 self.telemetry.stands_at(index, batch.next_offset());
                 return Poll::Ready(Some(Ok(batch.with_acknowledgement(acknowledgement))));
             }
@@ -110,23 +120,24 @@ impl Consumer {
         };
         let topic = batch.topic.clone();
         let partition = batch.partition;
-        let ((from, next), together) = (batch.finished_with(record.offset), batch.place());
+        let ((from, next), group) = (batch.handed_out_with(record.offset), batch.group_of_last());
         let acknowledgement = self.hand_out(index, from, next);
-        let acknowledgement = acknowledgement.map(|given| Acknowledgement { together, ..given });
+        let acknowledgement = acknowledgement.map(|given| Acknowledgement { group, ..given });
         self.telemetry.hands_out(index, 1);
-        self.pace.spend(1);
+        self.rate_limit.spend(1);
         Some(Message::new(topic, partition, record, acknowledgement))
     }
 
     /// Notes that the records from `from` up to `next` go to the application.
     #[inline]
     fn hand_out(&mut self, index: usize, from: i64, next: i64) -> Option<Acknowledgement> {
-        let partition = self.partitions.get_mut(index)?;
+        let partition = self.partition(index)?;
         partition.position = next;
+        let acks = Arc::clone(&partition.acks);
         self.handed_out = Some((index, next));
         self.commit_due = true;
-        let generation = partition.acks.hand_out(from, next)?;
-        Some(Acknowledgement { acks: Arc::clone(&partition.acks), generation, together: None })
+        let generation = acks.hand_out(from, next)?;
+        Some(Acknowledgement { acks, generation, group: None })
     }
 
     /// Waits until `current` has records; `false` at the end.
@@ -136,7 +147,7 @@ impl Consumer {
         }
         self.finish_handed_out();
         ready!(self.poll_commit(cx))?;
-        ready!(self.pace.poll(cx));
+        ready!(self.rate_limit.poll(cx));
         self.poll_available(cx)
     }
 
@@ -162,13 +173,11 @@ impl Consumer {
                 return Poll::Pending;
             };
             match polled {
-                Polled::Item(index, Prefetched::Records(batch)) => match batch.settled() {
-                    Ok(batch) => {
-                        self.telemetry.received(index, &batch);
-                        self.current = Some((index, batch));
-                    }
+                Polled::Item(index, Prefetched::Records(received)) => match received.check() {
+                    Ok(checked) => self.receive(index, checked),
                     Err(found) => self.put_back(index, found),
                 },
+                Polled::Item(index, Prefetched::Rest(batch)) => self.current = Some((index, batch)),
                 Polled::Joined(partition) => self.join(partition),
                 Polled::Item(index, Prefetched::Gap(gap)) => self.pass(index, gap)?,
                 Polled::Item(_, Prefetched::Error(error)) => return Poll::Ready(Err(error)),
@@ -187,7 +196,17 @@ impl Consumer {
         }
     }
 
-    /// Takes in a partition that the topic got meanwhile.
+    /// Makes a batch the current one.
+    fn receive(&mut self, index: usize, checked: CheckedBatch) {
+        let Some(partition) = self.partition(index) else { return };
+        let batch = RecordBatch::new(&partition.at, checked);
+        let time = batch.borrowed().next().and_then(|record| record.timestamp);
+        let headers = batch.has_headers().then(|| batch.borrowed().map(|record| record.headers));
+        self.telemetry.received(index, batch.first_offset(), batch.len(), time, headers);
+        self.current = Some((index, batch));
+    }
+
+    /// Adds a new partition of the topic.
     fn join(&mut self, partition: Partition) {
         if let Some(commits) = &self.shared.commits {
             commits.join(partition.at.clone(), Arc::clone(&partition.acks));
@@ -197,22 +216,20 @@ impl Consumer {
         self.partitions.push(partition);
     }
 
-    /// Puts into the queue what a batch turned out to be.
-    fn put_back(&self, index: usize, found: Vec<Found>) {
-        let Some(partition) = self.partitions.get(index) else { return };
-        let at = &partition.at;
+    /// Puts the parts of a batch back into the queue, where its records differ from its header.
+    fn put_back(&mut self, index: usize, found: Vec<Found<CheckedBatch>>) {
+        let Some(partition) = self.partition(index) else { return };
+        let at = partition.at.clone();
         for found in found.into_iter().rev() {
             let item = match found {
-                Found::Records(part) => {
-                    Prefetched::Records(RecordBatch::new(at.topic.clone(), at.partition, part))
-                }
+                Found::Records(checked) => Prefetched::Records(checked.into()),
                 Found::Gap(from, to, reason) => Prefetched::Gap(Gap { at: at.clone(), from, to, reason }),
             };
             self.shared.queue.put_back(index, item);
         }
     }
 
-    /// With [`CommitPolicy::PerRecord`]: commits what became finished since a record was handed out.
+    /// With [`CommitPolicy::PerRecord`]: commits the records that were finished since a record was handed out.
     fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let Some(commits) = &self.shared.commits else { return Poll::Ready(Ok(())) };
         if self.settings.commit != CommitPolicy::PerRecord || !self.commit_due {
@@ -229,15 +246,15 @@ impl Consumer {
         Poll::Ready(outcome)
     }
 
-    /// Goes past a gap, as the policy says.
+    /// Moves past a gap and applies the gap policy.
     fn pass(&mut self, index: usize, gap: Gap) -> Result<()> {
-        if let Some(partition) = self.partitions.get_mut(index) {
+        if let Some(partition) = self.partition(index) {
             partition.position = gap.to;
             self.telemetry.stands_at(index, gap.to);
         }
-        self.telemetry.misses(&gap);
         let Gap { at, from, to, reason } = &gap;
         let (topic, partition, reason) = (&at.topic, at.partition, reason.as_str());
+        self.telemetry.misses(partition, reason, gap.offsets());
         if self.settings.gaps == GapPolicy::Skip {
             tracing::debug!(%topic, partition, from, to, reason, "gap");
             return Ok(());
@@ -252,18 +269,20 @@ impl Consumer {
             GapPolicy::Report | GapPolicy::Skip => Ok(()),
         }
     }
+
+    /// The partition with this index, which the queue has reported before its first item.
+    #[inline]
+    pub(super) fn partition(&mut self, index: usize) -> Option<&mut Partition> {
+        let partition = self.partitions.get_mut(index);
+        invariant!(partition.is_some(), "partition {index} joined before its first item");
+        partition
+    }
 }
 
-/// A value as it is: its share of the batch.
-#[inline]
-pub(super) fn share(value: &[u8], section: &Bytes) -> Bytes {
-    section.slice_ref(value)
-}
-
-fn too_many_unacknowledged(at: &crate::TopicPartition) -> Error {
+fn too_many_unacknowledged(at: &TopicPartition) -> Error {
     Error::new(
         ErrorKind::BufferFull,
-        format!("{MAX_RUNS} separate records are not acknowledged while others around them are"),
+        format!("{MAX_RUNS} separate runs of records await their acknowledgement"),
     )
     .with_topic(&at.topic)
     .with_partition(at.partition)

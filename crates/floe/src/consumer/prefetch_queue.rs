@@ -1,8 +1,8 @@
-//! Brings the partitions of a consumer together: one queue for each, one bound on memory for all.
+//! Queues of the partitions of a consumer, with one bound on memory for all.
 //!
-//! A fetch task asks for room before it reads. There is room while the bound is not reached, and always for a
-//! partition that holds nothing: so the memory is at most the bound and one batch for each partition, and no partition
-//! keeps another from being read. Batches leave the queues round-robin.
+//! A fetch task asks for room before it reads. There is room while the bound is not reached, and always for a partition with
+//! an empty queue. Memory is therefore at most the bound and one batch for each partition, and no partition starves. Batches
+//! leave the queues round-robin.
 
 use std::{
     collections::VecDeque,
@@ -13,31 +13,45 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use floe_core::invariant;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::{Gap, Partition, RecordBatch};
+use super::{checked_batch::ReceivedBatch, gap::Gap, message::RecordBatch, partition::Partition};
 use crate::Error;
 
 /// Bytes in the queues at which the consumer is woken while fetch tasks are still busy.
 const WORTH_WAKING: usize = 256 * 1024;
 
-/// What a fetch task found.
+/// Result of a fetch task.
 #[derive(Debug)]
 pub(super) enum Prefetched {
-    Records(RecordBatch),
+    Records(ReceivedBatch),
+    /// The rest of a batch whose partition was paused.
+    Rest(RecordBatch),
     Gap(Gap),
     Error(Error),
 }
 
-/// What the consumer gets.
+impl Prefetched {
+    /// Bytes in memory and number of records, for a batch.
+    fn size(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Records(batch) => Some((batch.memory(), batch.len())),
+            Self::Rest(batch) => Some((batch.memory(), batch.len())),
+            Self::Gap(_) | Self::Error(_) => None,
+        }
+    }
+}
+
+/// Result of [`PrefetchQueue::poll`].
 #[derive(Debug)]
 pub(super) enum Polled {
-    /// From the partition with this index.
+    /// The next item of the partition with this index.
     Item(usize, Prefetched),
     /// The topic has one more partition, which takes the next index.
     Joined(Partition),
-    /// The topic was deleted; nothing more comes.
+    /// The topic was deleted. The last result.
     Deleted(Error),
     /// Every partition has ended.
     End,
@@ -45,7 +59,7 @@ pub(super) enum Polled {
     Closed,
 }
 
-/// The queues of all partitions, addressed by their index in the consumer.
+/// The queues of all partitions, addressed by the index of the partition in the consumer.
 #[derive(Debug)]
 pub(super) struct PrefetchQueue {
     state: Mutex<QueueState>,
@@ -57,10 +71,10 @@ pub(super) struct PrefetchQueue {
 
 #[derive(Debug, Default)]
 struct QueueState {
-    queue: Vec<PartitionQueue>,
-    /// Partitions that the consumer does not know of yet. Their queue are there.
+    partitions: Vec<PartitionQueue>,
+    /// New partitions that the consumer has not taken yet. Their queues exist.
     joined: VecDeque<Partition>,
-    /// Partitions with something to hand out that are not paused, the next one first.
+    /// Partitions with items that are not paused, the next one first.
     ready: VecDeque<usize>,
     /// Partitions whose fetch tasks wait for room.
     waiting: Vec<usize>,
@@ -74,12 +88,12 @@ struct QueueState {
 
 #[derive(Debug, Default)]
 struct PartitionQueue {
-    queue: VecDeque<Prefetched>,
+    items: VecDeque<Prefetched>,
     /// Wakes the fetch task when there may be room.
     room: Arc<Notify>,
     /// Batches in the queue.
     batches: usize,
-    /// Raised by a seek; what comes for an older one is dropped.
+    /// Raised by a seek. Items of an older generation are dropped.
     generation: u64,
     is_ready: bool,
     is_waiting: bool,
@@ -89,123 +103,118 @@ struct PartitionQueue {
 
 impl PrefetchQueue {
     pub(super) fn new(count: usize, max_bytes: usize, max_records: usize) -> Arc<Self> {
-        let queue = (0..count).map(|_| PartitionQueue::default()).collect();
+        let partitions = (0..count).map(|_| PartitionQueue::default()).collect();
         Arc::new(Self {
-            state: Mutex::new(QueueState { queue, ..QueueState::default() }),
+            state: Mutex::new(QueueState { partitions, ..QueueState::default() }),
             max_bytes,
             max_records,
             closed: AtomicBool::new(false),
         })
     }
 
-    /// Opens the queue of one more partition, with what comes first in it. `make` gets its index. Nothing happens once
-    /// nothing more is wanted.
+    /// Opens the queue of one more partition, with its first item. `make` receives its index. Has no effect after
+    /// [`PrefetchQueue::close`].
     pub(super) fn join(&self, first: Option<Prefetched>, make: impl FnOnce(usize) -> Partition) {
         let mut state = self.state.lock();
         if state.closed {
             return;
         }
-        let index = state.queue.len();
+        let index = state.partitions.len();
         let is_ready = first.is_some();
-        state.queue.push(PartitionQueue {
-            queue: first.into_iter().collect(),
-            is_ready,
-            ..PartitionQueue::default()
-        });
+        let items = first.into_iter().collect();
+        state.partitions.push(PartitionQueue { items, is_ready, ..PartitionQueue::default() });
         if is_ready {
             state.ready.push_back(index);
         }
         state.joined.push_back(make(index));
-        wake(&mut state.waker);
+        state.wake();
     }
 
-    /// For fetch tasks: waits until there is room. `false` means that nothing more is wanted.
+    /// Waits until a fetch task may read. `false` means that the task has to end.
     pub(super) async fn room(&self, index: usize, generation: u64) -> bool {
         loop {
             let room = {
                 let mut state = self.state.lock();
                 let has_room = self.has_room(&state);
-                let closed = state.closed;
-                let Some(lane) = state.queue.get_mut(index) else { return false };
-                if closed || lane.generation != generation {
+                let (closed, has_items) = (state.closed, !state.ready.is_empty());
+                let Some(queue) = state.partition(index) else { return false };
+                if closed || queue.generation != generation {
                     return false;
                 }
-                if !lane.paused && (lane.batches == 0 || has_room) {
+                if !queue.paused && (queue.batches == 0 || has_room) {
                     return true;
                 }
-                if !state.ready.is_empty() {
-                    wake(&mut state.waker);
-                }
-                let Some(lane) = state.queue.get_mut(index) else { return false };
-                // A paused partition is woken by `resume` alone.
-                if !lane.paused && !lane.is_waiting {
-                    lane.is_waiting = true;
-                    let room = Arc::clone(&lane.room);
+                let room = Arc::clone(&queue.room);
+                // Only `resume` wakes the fetch task of a paused partition.
+                if !queue.paused && !queue.is_waiting {
+                    queue.is_waiting = true;
                     state.waiting.push(index);
-                    room
-                } else {
-                    Arc::clone(&lane.room)
                 }
+                if has_items {
+                    state.wake();
+                }
+                room
             };
             room.notified().await;
         }
     }
 
-    /// For fetch tasks: hands over. `false` means that nothing more is wanted.
+    /// Adds an item of a fetch task. `false` means that the task has to end.
     ///
-    /// The consumer is woken once enough has gathered, or by [`PrefetchQueue::tell`], which every fetch task calls before it
-    /// waits. Waking another thread costs as much as checking a batch; this way a run of batches costs it once.
+    /// The consumer is woken once the queues hold [`WORTH_WAKING`] bytes, or by [`PrefetchQueue::wake`], which every fetch
+    /// task calls before it waits. Waking another thread costs as much as checking a batch; a run of batches pays it once.
     pub(super) fn push(&self, index: usize, generation: u64, item: Prefetched) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.queue.get_mut(index) else { return false };
-        if state.closed || lane.generation != generation {
+        let closed = state.closed;
+        let Some(queue) = state.partition(index) else { return false };
+        if closed || queue.generation != generation {
             return false;
         }
+        let size = item.size();
+        queue.items.push_back(item);
+        queue.batches += usize::from(size.is_some());
+        let paused = queue.paused;
+        let becomes_ready = !paused && !queue.is_ready;
+        queue.is_ready |= becomes_ready;
+        if becomes_ready {
+            state.ready.push_back(index);
+        }
         let mut worth_waking = true;
-        if let Prefetched::Records(batch) = &item {
-            lane.batches += 1;
-            state.bytes += batch.memory();
-            state.records += batch.len();
+        if let Some((bytes, records)) = size {
+            state.bytes += bytes;
+            state.records += records;
             worth_waking = state.bytes >= WORTH_WAKING;
         }
-        lane.queue.push_back(item);
-        if !lane.paused {
-            if !lane.is_ready {
-                lane.is_ready = true;
-                state.ready.push_back(index);
-            }
-            if worth_waking {
-                wake(&mut state.waker);
-            }
+        if worth_waking && !paused {
+            state.wake();
         }
         true
     }
 
-    /// For fetch tasks, before they wait: wakes the consumer if there is something for it.
-    pub(super) fn tell(&self) {
+    /// Wakes the consumer if there are items. Called by fetch tasks before they wait.
+    pub(super) fn wake(&self) {
         let mut state = self.state.lock();
         if !state.ready.is_empty() {
-            wake(&mut state.waker);
+            state.wake();
         }
     }
 
-    /// For fetch tasks: nothing more comes for this partition. `deleted` is set where the topic is gone.
+    /// Ends a partition. `deleted` is set where the topic was deleted.
     pub(super) fn end(&self, index: usize, generation: u64, deleted: Option<Error>) {
         let mut state = self.state.lock();
-        let state = &mut *state;
-        let Some(lane) = state.queue.get_mut(index) else { return };
-        if lane.generation == generation && !lane.ended {
-            lane.ended = true;
+        let Some(queue) = state.partition(index) else { return };
+        if queue.generation == generation && !queue.ended {
+            queue.ended = true;
             state.ended += 1;
             if state.deleted.is_none() {
                 state.deleted = deleted;
             }
-            wake(&mut state.waker);
+            state.wake();
         }
     }
 
-    /// The next item of the partition whose turn it is.
+    /// Returns the next item, of the partition whose turn it is.
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Polled> {
         let mut state = self.state.lock();
         let state = &mut *state;
@@ -216,37 +225,28 @@ impl PrefetchQueue {
             return Poll::Ready(Polled::Joined(partition));
         }
         while let Some(index) = state.ready.pop_front() {
-            let Some(lane) = state.queue.get_mut(index) else { continue };
-            lane.is_ready = false;
-            if lane.paused {
+            let Some(queue) = state.partition(index) else { continue };
+            queue.is_ready = false;
+            // A pause or a seek leaves the partition in `ready`.
+            if queue.paused {
                 continue;
             }
-            let Some(item) = lane.queue.pop_front() else { continue };
-            if !lane.queue.is_empty() {
-                lane.is_ready = true;
+            let Some(item) = queue.items.pop_front() else { continue };
+            let size = item.size();
+            queue.batches -= usize::from(size.is_some());
+            queue.is_ready = !queue.items.is_empty();
+            if queue.is_ready {
                 state.ready.push_back(index);
             }
-            if let Prefetched::Records(batch) = &item {
-                lane.batches -= 1;
-                state.bytes -= batch.memory();
-                state.records -= batch.len();
+            if let Some((bytes, records)) = size {
+                state.bytes -= bytes;
+                state.records -= records;
                 self.wake_for_room(state, index);
             }
             return Poll::Ready(Polled::Item(index, item));
         }
-        let all_ended = state.ended == state.queue.len();
-        // A paused partition may hold something that a later `resume` brings out.
-        if all_ended && state.queue.iter().all(|lane| lane.queue.is_empty()) {
-            return Poll::Ready(match state.deleted.take() {
-                Some(error) => Polled::Deleted(error),
-                None => Polled::End,
-            });
-        }
-        if state.deleted.is_some()
-            && state.queue.iter().all(|lane| lane.paused || lane.ended)
-            && let Some(error) = state.deleted.take()
-        {
-            return Poll::Ready(Polled::Deleted(error));
+        if let Some(end) = state.end() {
+            return Poll::Ready(end);
         }
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
@@ -255,78 +255,77 @@ impl PrefetchQueue {
         Poll::Pending
     }
 
-    /// Puts back what was taken and not used up.
+    /// Puts an item back that was taken and not used up.
     pub(super) fn put_back(&self, index: usize, item: Prefetched) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.queue.get_mut(index) else { return };
-        if let Prefetched::Records(batch) = &item {
-            lane.batches += 1;
-            state.bytes += batch.memory();
-            state.records += batch.len();
-        }
-        lane.queue.push_front(item);
-        if !lane.paused && !lane.is_ready {
-            lane.is_ready = true;
+        let size = item.size();
+        let Some(queue) = state.partition(index) else { return };
+        queue.batches += usize::from(size.is_some());
+        queue.items.push_front(item);
+        if !queue.paused && !queue.is_ready {
+            queue.is_ready = true;
             state.ready.push_back(index);
+        }
+        if let Some((bytes, records)) = size {
+            state.bytes += bytes;
+            state.records += records;
         }
     }
 
     pub(super) fn pause(&self, index: usize) {
-        if let Some(lane) = self.state.lock().queue.get_mut(index) {
-            lane.paused = true;
+        if let Some(queue) = self.state.lock().partition(index) {
+            queue.paused = true;
         }
     }
 
     pub(super) fn resume(&self, index: usize) {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.queue.get_mut(index) else { return };
-        lane.paused = false;
-        if !lane.queue.is_empty() && !lane.is_ready {
-            lane.is_ready = true;
+        let Some(queue) = state.partition(index) else { return };
+        queue.paused = false;
+        queue.room.notify_one();
+        if !queue.items.is_empty() && !queue.is_ready {
+            queue.is_ready = true;
             state.ready.push_back(index);
         }
-        lane.room.notify_one();
-        wake(&mut state.waker);
+        state.wake();
     }
 
-    /// Drops what the partition holds and opens it anew. Returns the generation of the next fetch task.
+    /// Drops the items of a partition and reopens its queue. Returns the generation of the next fetch task.
     pub(super) fn restart(&self, index: usize) -> u64 {
         let mut state = self.state.lock();
         let state = &mut *state;
-        let Some(lane) = state.queue.get_mut(index) else { return 0 };
-        for item in lane.queue.drain(..) {
-            if let Prefetched::Records(batch) = item {
-                state.bytes -= batch.memory();
-                state.records -= batch.len();
-            }
-        }
-        lane.batches = 0;
-        lane.generation += 1;
-        if lane.ended {
-            lane.ended = false;
+        let Some(queue) = state.partition(index) else { return 0 };
+        let items = std::mem::take(&mut queue.items);
+        queue.batches = 0;
+        queue.generation += 1;
+        let generation = queue.generation;
+        if std::mem::take(&mut queue.ended) {
             state.ended -= 1;
         }
-        let generation = lane.generation;
+        for (bytes, records) in items.iter().filter_map(Prefetched::size) {
+            state.bytes -= bytes;
+            state.records -= records;
+        }
         self.wake_for_room(state, index);
         generation
     }
 
-    /// Drops everything. Nothing comes any more.
+    /// Drops all items. [`PrefetchQueue::poll`] returns [`Polled::Closed`] from now on.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         self.closed.store(true, Ordering::Release);
         state.ready.clear();
         state.joined.clear();
-        for lane in &mut state.queue {
-            lane.queue.clear();
-            lane.batches = 0;
-            lane.room.notify_one();
+        for queue in &mut state.partitions {
+            queue.items.clear();
+            queue.batches = 0;
+            queue.room.notify_one();
         }
         (state.bytes, state.records) = (0, 0);
-        wake(&mut state.waker);
+        state.wake();
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -337,25 +336,27 @@ impl PrefetchQueue {
         state.bytes < self.max_bytes && state.records < self.max_records
     }
 
-    /// After something left the queue of `index`.
+    /// Wakes fetch tasks after an item has left the queue of `index`.
     fn wake_for_room(&self, state: &mut QueueState, index: usize) {
         if self.has_room(state) {
-            // Each of them reads one batch or waits for records, so nobody is woken for nothing more than once a batch.
-            for waiting in state.waiting.drain(..) {
-                if let Some(lane) = state.queue.get_mut(waiting) {
-                    lane.is_waiting = false;
-                    lane.room.notify_one();
+            // Each of them reads one batch or waits for records, so that a wake without effect happens once a batch at most.
+            let mut waiting = std::mem::take(&mut state.waiting);
+            for index in waiting.drain(..) {
+                if let Some(queue) = state.partition(index) {
+                    queue.is_waiting = false;
+                    queue.room.notify_one();
                 }
             }
-        } else if let Some(lane) = state.queue.get(index)
-            && lane.batches == 0
-            && lane.is_waiting
+            state.waiting = waiting;
+        } else if let Some(queue) = state.partition(index)
+            && queue.batches == 0
+            && queue.is_waiting
         {
-            lane.room.notify_one();
+            queue.room.notify_one();
         }
     }
 
-    /// Most bytes in the queues, one batch for each partition aside.
+    /// Bound on the bytes in the queues, apart from one batch for each partition.
     pub(super) fn max_bytes(&self) -> usize {
         self.max_bytes
     }
@@ -367,8 +368,30 @@ impl PrefetchQueue {
     }
 }
 
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
+impl QueueState {
+    /// The queue of a partition. Indexes come from [`PrefetchQueue::new`] and [`PrefetchQueue::join`].
+    fn partition(&mut self, index: usize) -> Option<&mut PartitionQueue> {
+        let queue = self.partitions.get_mut(index);
+        invariant!(queue.is_some(), "partition {index} has a queue");
+        queue
+    }
+
+    /// The end of the consumer, once it is reached.
+    fn end(&mut self) -> Option<Polled> {
+        let all_ended = self.ended == self.partitions.len();
+        // A paused partition may hold items, which `resume` brings out.
+        if all_ended && self.partitions.iter().all(|queue| queue.items.is_empty()) {
+            return Some(self.deleted.take().map_or(Polled::End, Polled::Deleted));
+        }
+        if self.deleted.is_some() && self.partitions.iter().all(|queue| queue.paused || queue.ended) {
+            return self.deleted.take().map(Polled::Deleted);
+        }
+        None
+    }
+
+    fn wake(&mut self) {
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a consumer hands records out.
+//! Limits the rate at which a consumer hands out records.
 
 use std::{
     num::NonZeroU32,
@@ -9,20 +9,20 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// What a consumer that was idle may hand out at once, as time.
-const CREDIT: Duration = Duration::from_millis(100);
+/// Burst after an idle time.
+const BURST: Duration = Duration::from_millis(100);
 
-/// Longest time that one batch may have to be waited for; a larger one counts as that.
-const LONGEST: Duration = Duration::from_secs(3600);
+/// Longest delay after one batch.
+const MAX_DELAY: Duration = Duration::from_secs(3600);
 
-/// Spaces records evenly. Costs nothing without a throttle.
+/// Spaces records evenly. Has no cost without a limit.
 #[derive(Debug, Default)]
 pub(super) struct RateLimit(Option<Box<Throttle>>);
 
 #[derive(Debug)]
 struct Throttle {
     records_per_second: f64,
-    /// When the next record may go.
+    /// When the next record may be handed out.
     next: Instant,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -35,7 +35,7 @@ impl RateLimit {
         }))
     }
 
-    /// Ready when the next record may go.
+    /// Waits until the next record may be handed out.
     #[inline]
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
@@ -44,7 +44,7 @@ impl RateLimit {
         }
     }
 
-    /// So many records went.
+    /// Accounts for records that were handed out.
     #[inline]
     pub(super) fn spend(&mut self, records: usize) {
         if let Some(throttle) = &mut self.0 {
@@ -67,8 +67,8 @@ impl Throttle {
     }
 
     fn spend(&mut self, records: usize, now: Instant) {
-        let wait = Duration::from_secs_f64(records as f64 / self.records_per_second).min(LONGEST);
-        let earliest = now.checked_sub(CREDIT).unwrap_or(now);
+        let wait = Duration::from_secs_f64(records as f64 / self.records_per_second).min(MAX_DELAY);
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
         self.next = self.next.max(earliest) + wait;
     }
 }

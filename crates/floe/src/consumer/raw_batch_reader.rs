@@ -1,15 +1,16 @@
-//! Reads the batches of one partition as they lie there, for code of this crate that sends them on.
+//! Reads the stored batches of one partition, for code of this crate that forwards them.
 //!
-//! There is no task that reads ahead: what was written moments ago is in memory, and handing it over would cost more than
-//! taking it.
+//! No task reads ahead: a record written moments ago is in memory, and handing it over costs more than reading it.
 
 use std::collections::VecDeque;
 
 use floe_wire::batch::EncodedBatch;
 
 use super::{
-    Gap, RecordBatch,
-    offset_check::{Found, Holes, OffsetCheck},
+    checked_batch::{CheckedBatch, Found},
+    gap::Gap,
+    message::RecordBatch,
+    offset_check::{Holes, OffsetCheck},
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -17,34 +18,18 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// How much is read at once.
+/// Bytes of one read.
 const FETCH_BYTES: usize = 1 << 20;
 
-impl RecordBatch {
-    /// The records of a whole batch.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Gap`] for a batch that is damaged.
-    pub(crate) fn of(at: &TopicPartition, batch: EncodedBatch) -> Result<Self> {
-        let mut check = OffsetCheck::new(batch.base_offset(), None, Holes::None);
-        let found = check.accept(batch).into_iter().flat_map(Found::settled).next();
-        match found {
-            Some(Found::Records(part)) => Ok(Self::new(at.topic.clone(), at.partition, part)),
-            Some(Found::Gap(from, to, reason)) => Err(Gap { at: at.clone(), from, to, reason }.into_error()),
-            None => Err(Error::new(ErrorKind::CorruptData, "the batch has no place")),
-        }
-    }
-}
-
-/// The batches of a partition of an engine with offsets, from one record on.
+/// Reader of the batches of a partition of an engine with offsets, from one record on.
 #[derive(Debug)]
 pub(crate) struct RawBatchReader {
     reader: Box<dyn BatchReader>,
     at: TopicPartition,
     check: OffsetCheck,
-    /// Taken from the reader and not handed out yet, with the batch that they are of.
-    found: VecDeque<Found>,
-    of: Option<EncodedBatch>,
+    /// Parts of `source` that were not returned yet.
+    found: VecDeque<Found<CheckedBatch>>,
+    source: Option<EncodedBatch>,
 }
 
 impl RawBatchReader {
@@ -53,24 +38,22 @@ impl RawBatchReader {
     pub(crate) async fn open(engine: &SharedEngine, at: TopicPartition, from: i64) -> Result<Self> {
         let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(FETCH_BYTES);
         let reader = engine.open(request).await?;
-        let holes = Holes::without_modules(engine.info().capabilities);
-        let check = OffsetCheck::new(from, None, holes);
-        Ok(Self { reader, at, check, found: VecDeque::new(), of: None })
+        let check = OffsetCheck::new(from, None, Holes::without_modules(engine.info().capabilities));
+        Ok(Self { reader, at, check, found: VecDeque::new(), source: None })
     }
 
-    /// The next records, every one of them readable, and the batch that they lie in. Waits at the end.
+    /// Returns the next records, and the stored batch that they are a part of. Waits at the end.
     ///
     /// # Errors
-    /// [`ErrorKind::Gap`] where records are missing; [`ErrorKind::Closed`]; whatever keeps the engine from reading.
+    /// [`ErrorKind::Gap`] where records are missing; [`ErrorKind::Closed`]; errors of the engine's reader.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(crate) async fn next(&mut self) -> Result<(RecordBatch, EncodedBatch)> {
         loop {
-            match (self.found.pop_front(), &self.of) {
-                (Some(Found::Records(part)), Some(of)) => {
-                    let batch = RecordBatch::new(self.at.topic.clone(), self.at.partition, part);
-                    return Ok((batch, of.clone()));
+            match (self.found.pop_front(), &self.source) {
+                (Some(Found::Records(checked)), Some(source)) => {
+                    return Ok((RecordBatch::new(&self.at, checked), source.clone()));
                 }
                 (Some(Found::Gap(from, to, reason)), _) => {
                     return Err(Gap { at: self.at.clone(), from, to, reason }.into_error());
@@ -81,8 +64,8 @@ impl RawBatchReader {
                 return Err(Error::new(ErrorKind::Closed, "the engine closed the reader"));
             };
             let found = self.check.accept(batch.clone());
-            self.found.extend(found.into_iter().flat_map(Found::settled));
-            self.of = Some(batch);
+            self.found.extend(found.into_iter().flat_map(Found::check));
+            self.source = Some(batch);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! When a broken reader is opened again, and how long to wait before.
+//! Decides whether and when a failed reader is reopened.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::{
     retry::{Retries, RetryPolicy},
 };
 
-/// Whether opening the reader again may help. Reading has no effects, so every failure of a connection qualifies.
+/// Whether reopening the reader may help. Reading is idempotent, so every failure of a connection qualifies.
 pub(super) fn may_pass(error: &Error) -> bool {
     error.is_retriable()
         || matches!(
@@ -22,7 +22,7 @@ pub(super) fn may_pass(error: &Error) -> bool {
         )
 }
 
-/// Counts the failures in a row of one partition.
+/// Counts the consecutive failures of one partition.
 #[derive(Debug)]
 pub(super) struct Backoff {
     retries: Retries,
@@ -34,26 +34,26 @@ impl Backoff {
         Self { retries: Retries::new(policy), opened_at: Instant::now() }
     }
 
-    /// Whether opening the reader again may help, as the policy sees it.
+    /// Whether reopening the reader may help, by the policy.
     pub(super) fn may_pass(&self, error: &Error) -> bool {
         self.retries.policy().should_retry.accepts_or(error, may_pass)
     }
 
-    /// A reader is open.
+    /// Notes that a reader was opened.
     pub(super) fn opened(&mut self) {
         self.opened_at = Instant::now();
     }
 
-    /// The reader works.
+    /// Resets the count after a batch.
     pub(super) fn worked(&mut self) {
         if self.retries.attempts() > 0 {
             self.retries.reset();
         }
     }
 
-    /// An open reader failed.
+    /// Notes that an open reader failed.
     pub(super) fn broke(&mut self) {
-        // One that stayed open for long did work, though nothing came.
+        // A reader that stayed open for long has worked, even without records.
         if self.opened_at.elapsed() > self.retries.policy().max_delay {
             self.retries.reset();
         }
@@ -63,10 +63,10 @@ impl Backoff {
         self.retries.attempts()
     }
 
-    /// How long to wait before the next attempt, or `None` to give up.
+    /// Returns the delay before the next attempt, or `None` after the last one.
     pub(super) fn next_delay(&mut self, error: &Error) -> Option<Duration> {
         if self.retries.attempts() == 0 {
-            // The time of an outage counts from its first failure.
+            // The deadline of an outage counts from its first failure.
             self.retries.reset();
         }
         self.retries.after_if(true, error)
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_are_counted_until_it_works() {
+    async fn a_success_resets_the_attempts() {
         let mut backoff = Backoff::new(attempts(3));
         assert!(backoff.next_delay(&broken()).is_some());
         assert!(backoff.next_delay(&broken()).is_some());
@@ -96,12 +96,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_reader_that_was_long_open_starts_the_count_anew() {
+    async fn a_long_open_reader_resets_the_attempts() {
         let mut backoff = Backoff::new(attempts(2));
         assert!(backoff.next_delay(&broken()).is_some());
         backoff.opened();
         backoff.broke();
-        assert!(backoff.next_delay(&broken()).is_none(), "it broke at once");
+        assert!(backoff.next_delay(&broken()).is_none(), "it failed at once");
         backoff.opened();
         tokio::time::advance(Duration::from_secs(6)).await;
         backoff.broke();
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_broken_connection_may_pass_and_a_refusal_does_not() {
+    fn connection_failures_may_pass_and_refusals_do_not() {
         assert!(may_pass(&broken().with_retriable(false)));
         assert!(may_pass(&Error::new(ErrorKind::ServerError, "busy").with_retriable(true)));
         assert!(!may_pass(&Error::new(ErrorKind::AuthFailed, "no")));

@@ -1,4 +1,4 @@
-//! Where reading begins.
+//! Resolves where reading begins.
 
 use std::sync::Arc;
 
@@ -8,26 +8,25 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// Where a consumer begins in each of its partitions.
+/// Position at which a consumer begins in each of its partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StartAt {
-    /// At the oldest record that is still there.
+    /// The oldest retained record.
     Beginning,
-    /// After the newest record: only what comes from now on.
+    /// After the newest record: only records appended later.
     End,
-    /// At this offset. It must lie between the oldest record and the offset that the next record will get.
+    /// This offset. It must lie between the oldest record and the offset of the next record to be appended.
     Offset(i64),
-    /// This many offsets after the beginning, at most at the end.
+    /// This many offsets after the beginning, but at most the end.
     AfterBeginning(u64),
-    /// This many offsets before the end, at least at the beginning.
+    /// This many offsets before the end, but at least the beginning.
     BeforeEnd(u64),
-    /// At the first record whose time is at or after this many milliseconds since the Unix epoch; at the end if there
-    /// is none.
+    /// The first record whose time is at or after this many milliseconds since the Unix epoch; the end if there is none.
     Time(i64),
-    /// Where the group's stored offset says; at the beginning if it has none.
+    /// The stored offset of the group; the beginning if there is none.
     StoredOrBeginning,
-    /// Where the group's stored offset says; at the end if it has none.
+    /// The stored offset of the group; the end if there is none.
     StoredOrEnd,
 }
 
@@ -36,7 +35,7 @@ impl StartAt {
         matches!(self, Self::StoredOrBeginning | Self::StoredOrEnd)
     }
 
-    /// For engines without offsets: the two places that need none.
+    /// Returns the start for an engine without offsets.
     pub(super) fn without_offsets(self, engine: &'static str) -> Result<Start> {
         match self {
             Self::Beginning => Ok(Start::Earliest),
@@ -51,20 +50,20 @@ impl StartAt {
     }
 }
 
-/// A place in one partition.
+/// Start position in one partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StartPosition {
     /// Offset of the first record to hand out.
     pub(super) next: i64,
-    /// Where reading should have begun, if retention has removed that.
+    /// The stored offset, if retention has removed its record.
     pub(super) wanted: Option<i64>,
-    /// What the partition holds.
+    /// Watermarks of the partition.
     pub(super) bounds: Watermarks,
-    /// What the group has stored.
+    /// The stored offset of the group.
     pub(super) stored: Option<i64>,
 }
 
-/// Finds the place in one partition.
+/// Resolves the start position in one partition.
 pub(super) async fn resolve(
     engine: &SharedEngine,
     at: &TopicPartition,

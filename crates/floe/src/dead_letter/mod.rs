@@ -1,16 +1,16 @@
 //! Dead letters: records that could not be handled, kept in a topic of their own.
 //!
-//! A dead letter has the key, the payload, the headers and the time of the record, and five headers more:
+//! A dead letter has the key, the payload, the headers and the time of the record, and five more headers:
 //!
 //! | header | value |
 //! | --- | --- |
-//! | `floe-dead-origin` | where the record is: `TOPIC/PARTITION/OFFSET` |
-//! | `floe-dead-code` | a stable word for what went wrong, such as `deserialization_error` or `handler_panicked` |
-//! | `floe-dead-error` | what went wrong in words, at most 1 KiB |
-//! | `floe-dead-attempts` | how often the record was tried |
-//! | `floe-dead-at` | when it was given up, milliseconds since the Unix epoch |
+//! | `floe-dead-origin` | coordinates of the record: `TOPIC/PARTITION/OFFSET` |
+//! | `floe-dead-code` | stable code of the failure, such as `deserialization_error` or `handler_panicked` |
+//! | `floe-dead-error` | text of the error, at most 1 KiB |
+//! | `floe-dead-attempts` | number of attempts |
+//! | `floe-dead-at` | time of the failure, milliseconds since the Unix epoch |
 //!
-//! A record may come twice after a crash, with the same origin. The command line lists and replays them:
+//! A crash may duplicate a dead letter; both have the same origin. The command line lists and replays dead letters:
 //! `floe dlq list TOPIC`, `floe dlq replay TOPIC`.
 
 mod origin;
@@ -30,7 +30,7 @@ use crate::{
     topic::{Topic, TopicSpec},
 };
 
-/// What the names of all headers of a dead letter begin with.
+/// Prefix of the headers of a dead letter.
 const PREFIX: &str = "floe-dead-";
 const ORIGIN: &str = "floe-dead-origin";
 const CODE: &str = "floe-dead-code";
@@ -41,12 +41,12 @@ const AT: &str = "floe-dead-at";
 /// Longest error text in a header, in bytes.
 const MAX_TEXT: usize = 1024;
 
-/// What a dead letter says about its record.
+/// Facts in the headers of a dead letter.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> floe::Result<()> {
-/// use floe::{Client, TopicSpec, consumer::StartAt, dead_letter::DeadLetter, payload::OnUndecodable};
+/// use floe::{Client, TopicSpec, consumer::{OnUndecodable, StartAt}, dead_letter::DeadLetter};
 ///
 /// let client = Client::connect("memory:").await?;
 /// client.admin().create_topic(TopicSpec::new("counts")).await?;
@@ -77,20 +77,20 @@ const MAX_TEXT: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
-    /// Where the record is.
+    /// Coordinates of the record.
     pub origin: Origin,
-    /// A stable word for what went wrong: a code of [`ErrorKind`], or one of the handler's own.
+    /// Stable code of the failure: that of an [`ErrorKind`], or one that the handler defines.
     pub code: String,
-    /// What went wrong in words.
+    /// Text of the error.
     pub error: String,
-    /// How often the record was tried.
+    /// Number of attempts.
     pub attempts: u32,
-    /// When it was given up, milliseconds since the Unix epoch.
+    /// Time of the failure, milliseconds since the Unix epoch.
     pub at: i64,
 }
 
 impl DeadLetter {
-    /// What the headers of a message say; `None` for one that is no dead letter.
+    /// Parses the headers of a message; `None` if it is no dead letter.
     #[must_use]
     pub fn of(message: &Message) -> Option<Self> {
         let text = |name| message.headers.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
@@ -103,7 +103,7 @@ impl DeadLetter {
         })
     }
 
-    /// The record as it was, without the headers of the dead letter: to be sent again.
+    /// Returns the original record, without the headers of the dead letter, to be replayed.
     #[must_use]
     pub fn restore(message: &Message) -> Record {
         let mut record = copy(message);
@@ -124,7 +124,7 @@ fn copy(message: &Message) -> Record {
     }
 }
 
-/// Why a record became a dead letter.
+/// Reason why a record becomes a dead letter.
 #[derive(Debug)]
 pub(crate) struct Reason<'a> {
     pub(crate) code: &'a str,
@@ -139,7 +139,7 @@ pub(crate) struct DeadLetterWriter {
 }
 
 impl DeadLetterWriter {
-    /// Finds the topic, or creates it with one partition.
+    /// Opens the topic, and creates it with one partition if it does not exist.
     pub(crate) async fn open(client: &ClientCore, topic: &Topic) -> Result<Self> {
         let info = client.info();
         if !info.capabilities.headers {
@@ -162,7 +162,7 @@ impl DeadLetterWriter {
         let text = shortened(reason.text).to_owned();
         let origin = Origin::of_message(message);
         let mut record = copy(message);
-        // Of a letter that was replayed and failed again, only the last failure is told.
+        // A replayed dead letter that fails again carries the last failure only.
         record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
         let record = record
             .header(ORIGIN, origin.to_string())
@@ -173,7 +173,7 @@ impl DeadLetterWriter {
         self.producer.enqueue(record).await
     }
 
-    /// Ends without waiting for what is on its way.
+    /// Closes without waiting for dead letters in flight.
     pub(crate) async fn give_up(&self) -> Result<()> {
         self.producer.close_within(Duration::ZERO).await.map(drop)
     }
@@ -183,7 +183,7 @@ impl DeadLetterWriter {
     }
 }
 
-/// As much of the beginning as a header may hold.
+/// Returns as much of the beginning as the header may hold.
 fn shortened(text: &str) -> &str {
     let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_TEXT).last();
     text.get(..end.unwrap_or_default()).unwrap_or_default()

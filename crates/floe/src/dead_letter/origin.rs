@@ -1,4 +1,4 @@
-//! Coordinates of a record, as text in a header.
+//! Coordinates of a record, written as text in a header.
 
 use std::{fmt, str::FromStr};
 
@@ -7,10 +7,11 @@ use crate::{
     topic::{Topic, TopicPartition},
 };
 
-/// Name of the header in which a processor says what a record was made from.
+/// Header in which a processor names the record that a record was made from.
 pub(crate) const PROCESSED: &str = "floe-origin";
 
-/// Where a record comes from: `TOPIC/PARTITION/OFFSET`, and `#N` for further records made from one.
+/// Coordinates of the record that a record was made from: `TOPIC/PARTITION/OFFSET`, and `#N` for further records made from
+/// the same one.
 ///
 /// ```
 /// use floe::dead_letter::Origin;
@@ -24,9 +25,9 @@ pub(crate) const PROCESSED: &str = "floe-origin";
 pub struct Origin {
     /// The partition.
     pub at: TopicPartition,
-    /// The offset in it.
+    /// The offset in the partition.
     pub offset: i64,
-    /// Which one, of several records made from the one there; from 0.
+    /// Index among the records made from the one there, from 0.
     pub index: u32,
 }
 
@@ -35,8 +36,8 @@ impl Origin {
         Self { at: message.topic.partition(message.partition), offset: message.offset, index: 0 }
     }
 
-    /// What a record that a [processor](crate::processor) wrote was made from. After a crash some records come twice;
-    /// this tells them.
+    /// Returns the origin of a record that a [processor](crate::processor) wrote. Duplicates after a crash have the same
+    /// origin.
     #[must_use]
     pub fn of<V>(message: &Message<V>) -> Option<Self> {
         str::from_utf8(message.headers.get(PROCESSED)?).ok()?.parse().ok()
@@ -58,18 +59,21 @@ impl FromStr for Origin {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let parse = || {
-            let (place, index) = match text.split_once('#') {
-                Some((place, index)) => (place, index.parse().ok()?),
+            let (coordinates, index) = match text.split_once('#') {
+                Some((coordinates, index)) => (coordinates, index.parse().ok()?),
                 None => (text, 0),
             };
-            let mut parts = place.rsplitn(3, '/');
+            let mut parts = coordinates.rsplitn(3, '/');
             let offset = parts.next()?.parse().ok()?;
             let partition = parts.next()?.parse().ok()?;
             let at = Topic::from(parts.next().filter(|topic| !topic.is_empty())?).partition(partition);
             Some(Self { at, offset, index })
         };
         parse().ok_or_else(|| {
-            Error::new(ErrorKind::InvalidCommand, format!("{text:?} is no origin: TOPIC/PARTITION/OFFSET"))
+            Error::new(
+                ErrorKind::InvalidCommand,
+                format!("{text:?} is not an origin of the form TOPIC/PARTITION/OFFSET"),
+            )
         })
     }
 }
@@ -79,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_origin_is_refused() {
+    fn malformed_origins_are_refused() {
         for text in
             ["", "orders", "orders/1", "/1/2", "orders/x/2", "orders/1/y", "orders/1/2#", "orders/-1/2"]
         {

@@ -1,4 +1,4 @@
-//! How an outbox is configured.
+//! Configuration of an outbox.
 
 use std::{
     fmt,
@@ -7,73 +7,42 @@ use std::{
     time::Duration,
 };
 
-use floe_log::StoreConfig;
-use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::{
-    Outbox,
-    drain::{Settings, Shared},
-    local::{self, Local, Options},
+    Outbox, admission,
+    settings::{Connect, OutboxSettings, OwnClient, SpoolOptions, WhenOutboxFull},
+    shared::OutboxShared,
+    spool::Spool,
 };
 use crate::{
     Client, Durability, Error, ErrorKind, Result, RetryPolicy,
     client_core::ClientCore,
-    producer::{Partitioner, ProducerBuilder},
+    payload::{PayloadCodec, Untyped, formats},
+    producer::{KeyHash, Partitioner, ProducerBuilder},
     topic::Topic,
 };
 
-/// Largest record accepted by default.
+/// Largest record accepted by default, where the limit of the engine is not known or larger.
 const MAX_RECORD: usize = 16 * 1024 * 1024;
 
-/// Bytes of a batch of the local log, where those of the producer behind it are not known.
+/// Bytes of a batch of the spool, where the batch size of the producer that delivers is not known.
 const BATCH_SIZE: usize = 64 * 1024;
 
-/// Most bytes of a batch of the local log, so that the log can be freed in small steps.
+/// Upper bound of the bytes of a batch of the spool, so that the spool can be freed in small steps.
 const MAX_BATCH_SIZE: usize = 1 << 20;
 
-/// What happens to a record that finds no room in the outbox.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenOutboxFull {
-    /// It waits until something was delivered, however long that takes.
-    #[default]
-    Wait,
-    /// It is refused with [`ErrorKind::BufferFull`].
-    Fail,
-    /// The oldest records are given up to make room; [`OutboxStats::dropped`](super::OutboxStats::dropped) counts them.
-    DropOldest,
-}
-
-/// Which records go through the local log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OutboxMode {
-    /// All of them: a record is accepted when it is in the log, whatever the cluster does.
-    #[default]
-    Always,
-    /// Those that the cluster does not take. While it answers, records go straight to it, and are accepted when it has
-    /// them. What it has not acknowledged within this time goes into the log, and so does everything after it until all
-    /// in the log is delivered. Order and numbers stay the same whichever way a record goes. On an engine whose records have
-    /// no offsets (Walrus) what was on its way when that time ended may come twice.
-    ///
-    /// Until the cluster was reached for the first time, records go through the log. A record that was on its way straight
-    /// when the process was killed is in no log: as with a producer, whoever sent it was not told that it was accepted,
-    /// and it may have arrived or not.
-    WhenUnreachable(Duration),
-}
-
-/// How the builder of the producer behind an outbox is made, each time it connects.
-pub(super) type Connect = Arc<dyn Fn() -> BoxFuture<'static, Result<ProducerBuilder>> + Send + Sync>;
-
-/// Closes the client that an outbox has connected itself.
-pub(super) type OwnClient = Arc<tokio::sync::Mutex<Option<Client>>>;
+/// Lower bound of [`OutboxBuilder::max_bytes`]: eight segments of 8 KiB.
+const MIN_BYTES: u64 = 64 * 1024;
 
 /// Configures an outbox; from [`ProducerBuilder::outbox`] or [`OutboxBuilder::to`].
 #[must_use = "a builder does nothing until start"]
-pub struct OutboxBuilder {
+pub struct OutboxBuilder<C = Untyped> {
     topic: Topic,
     path: PathBuf,
+    codec: C,
     connect: Connect,
-    /// The client that it is from, which closes it.
+    /// Client of the producer builder, which closes the outbox with itself.
     client: Option<ClientCore>,
     own_client: OwnClient,
     partitioner: Arc<dyn Partitioner>,
@@ -81,42 +50,59 @@ pub struct OutboxBuilder {
     max_record: usize,
     batch_size: usize,
     when_full: WhenOutboxFull,
-    mode: OutboxMode,
     durability: Durability,
-    store: StoreConfig,
+    #[cfg(all(test, feature = "embedded"))]
+    disk: Option<Arc<dyn floe_log::disk::Disk>>,
 }
 
-impl ProducerBuilder {
-    /// Accepts records into a log at `path`, which survives a crash, and delivers them from there with the settings made
-    /// so far; see [`crate::outbox`]. Timeout, retries and delivery mode have no effect: what was accepted is tried for
-    /// as long as it takes.
-    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder {
-        let (topic, client) = (self.topic().clone(), self.client().clone());
+impl<C> ProducerBuilder<C> {
+    /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; see
+    /// [`crate::outbox`]. The deliveries use the settings made so far, except timeout, retries and delivery mode: accepted
+    /// records are retried until they are delivered.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let path = folder.path().join("outbox");
+    /// use floe::{Client, Record, TopicSpec};
+    ///
+    /// let client = Client::connect("memory:").await?;
+    /// client.admin().create_topic(TopicSpec::new("orders")).await?;
+    ///
+    /// let outbox = client.producer("orders").json::<Vec<u32>>().outbox(&path).start().await?;
+    /// outbox.send(Record::keyed("ada", vec![1, 2])).await?; // in the spool
+    /// outbox.drained().await?; // in the topic
+    /// outbox.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder<C> {
+        let (builder, codec) = self.into_untyped();
+        let (topic, client) = (builder.topic().clone(), builder.client().clone());
         let max_record = client.info().capabilities.max_batch_bytes.min(MAX_RECORD);
         let (partitioner, batch_size) =
-            (self.chosen_partitioner(), self.chosen_batch_size().min(MAX_BATCH_SIZE));
-        let connect: Connect = Arc::new(move || {
-            let builder = self.clone();
-            Box::pin(async move { Ok(builder) })
-        });
-        OutboxBuilder {
+            (builder.chosen_partitioner(), builder.chosen_batch_size().min(MAX_BATCH_SIZE));
+        let connect: Connect = Arc::new(move || Box::pin(std::future::ready(Ok(builder.clone()))));
+        let outbox = OutboxBuilder {
             client: Some(client),
             partitioner,
             max_record,
             batch_size,
             ..OutboxBuilder::new(topic, path.as_ref(), connect, OwnClient::default())
-        }
+        };
+        outbox.with_codec(codec)
     }
 }
 
 impl OutboxBuilder {
-    /// An outbox for a topic of the engine at `url`, which need not be reachable yet: it connects in the background, and
-    /// tries again until it can.
+    /// Configures an outbox for a topic of the engine at `url`, which need not be reachable yet: the outbox connects in
+    /// the background, and retries.
     pub fn to(url: &str, topic: impl Into<Topic>, path: impl AsRef<Path>) -> Self {
         Self::configured(url, topic, path, |builder| builder)
     }
 
-    /// As [`OutboxBuilder::to`], with settings for the producer behind it.
+    /// As [`OutboxBuilder::to`], with settings for the producer that delivers.
     pub fn configured(
         url: &str,
         topic: impl Into<Topic>,
@@ -141,97 +127,119 @@ impl OutboxBuilder {
         Self::new(topic, path.as_ref(), connect, own_client)
     }
 
+    formats!(OutboxBuilder);
+
+    /// Sends values of one type, encoded by `codec`.
+    pub fn payload<C: PayloadCodec>(self, codec: C) -> OutboxBuilder<C> {
+        self.with_codec(codec)
+    }
+
     fn new(topic: Topic, path: &Path, connect: Connect, own_client: OwnClient) -> Self {
         Self {
             topic,
             path: path.to_owned(),
+            codec: Untyped,
             connect,
             client: None,
             own_client,
-            partitioner: Arc::new(crate::producer::KeyHash),
+            partitioner: Arc::new(KeyHash),
             max_bytes: 1 << 30,
             max_record: MAX_RECORD,
             batch_size: BATCH_SIZE,
             when_full: WhenOutboxFull::default(),
-            mode: OutboxMode::default(),
             durability: Durability::Os,
-            store: StoreConfig::at(path),
+            #[cfg(all(test, feature = "embedded"))]
+            disk: None,
+        }
+    }
+}
+
+impl<C> OutboxBuilder<C> {
+    fn with_codec<D>(self, codec: D) -> OutboxBuilder<D> {
+        OutboxBuilder {
+            codec,
+            topic: self.topic,
+            path: self.path,
+            connect: self.connect,
+            client: self.client,
+            own_client: self.own_client,
+            partitioner: self.partitioner,
+            max_bytes: self.max_bytes,
+            max_record: self.max_record,
+            batch_size: self.batch_size,
+            when_full: self.when_full,
+            durability: self.durability,
+            #[cfg(all(test, feature = "embedded"))]
+            disk: self.disk,
         }
     }
 
-    /// Bytes that the local log may take. Default: 1 GiB. It is freed in eighths.
+    /// Sets the bound of the spool in bytes, at least 64 KiB. Default: 1 GiB. The spool is freed in eighths.
     pub fn max_bytes(mut self, bytes: u64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// Bytes of the largest record accepted. Default: what the engine takes, as far as that is known, at most 16 MiB.
+    /// Sets the bytes of the largest record accepted. Default: the limit of the engine as far as it is known, at most
+    /// 16 MiB.
     pub fn max_record_bytes(mut self, bytes: usize) -> Self {
         self.max_record = bytes;
         self
     }
 
-    /// What happens to a record that finds no room, be it for [`OutboxBuilder::max_bytes`] or because the disk is full.
-    /// Default: [`WhenOutboxFull::Wait`], because an outbox is there to lose nothing.
+    /// Sets the policy for records that find no room, because of [`OutboxBuilder::max_bytes`] or because the disk is full.
+    /// Default: [`WhenOutboxFull::Wait`], because an outbox exists to lose nothing.
     pub fn when_full(mut self, when_full: WhenOutboxFull) -> Self {
         self.when_full = when_full;
         self
     }
 
-    /// Which records go through the local log. Default: [`OutboxMode::Always`], because then sending takes as long as the
-    /// disk takes, and a crash loses nothing that was sent.
-    pub fn mode(mut self, mode: OutboxMode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// When a record in the local log counts as accepted. Default: [`Durability::Os`], after which it survives the death of the process,
-    /// not a loss of power.
+    /// Sets when a record in the spool counts as accepted. Default: [`Durability::Os`], after which it survives the death
+    /// of the process, not a loss of power.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self
     }
 
-    /// Decides the partition of records that do not name one; must decide the same each time. Default: the producer's.
+    /// Sets the partitioner of records that do not name a partition. Its choice must depend on its arguments alone.
+    /// Default: the partitioner of the producer.
     pub fn partitioner(mut self, partitioner: impl Partitioner) -> Self {
         self.partitioner = Arc::new(partitioner);
         self
     }
 
-    /// Keeps the log somewhere else than in files.
-    #[cfg(test)]
-    pub(crate) fn store(mut self, store: StoreConfig) -> Self {
-        self.store = store;
+    /// Keeps the spool on another disk than the file system.
+    #[cfg(all(test, feature = "embedded"))]
+    pub(crate) fn disk(mut self, disk: Arc<dyn floe_log::disk::Disk>) -> Self {
+        self.disk = Some(disk);
         self
     }
 
-    /// Opens the local log, and begins to deliver what an earlier process has left in it.
+    /// Opens the spool, and begins to deliver the records that an earlier process has left in it.
     ///
     /// # Errors
-    /// [`ErrorKind::StoreInUse`] when another process has the path open; [`ErrorKind::InvalidConfig`] for settings that
-    /// make no sense, and for the outbox of another topic; [`ErrorKind::StorageError`], [`ErrorKind::CorruptData`]. An
-    /// engine that cannot be reached is no error.
-    pub async fn start(self) -> Result<Outbox> {
-        if self.max_bytes < LEAST_BYTES {
-            let problem = format!("max_bytes is {}: the least is {LEAST_BYTES}", self.max_bytes);
-            return Err(Error::new(ErrorKind::InvalidConfig, problem).with_topic(&self.topic));
+    /// [`ErrorKind::StoreInUse`] when another process has the path open; [`ErrorKind::InvalidConfig`] for settings out of
+    /// range, and for a path that holds the outbox of another topic; [`ErrorKind::StorageError`];
+    /// [`ErrorKind::CorruptData`]; [`ErrorKind::Unsupported`] in a build without the feature `embedded`. An unreachable
+    /// engine is no error.
+    pub async fn start(self) -> Result<Outbox<C>> {
+        if self.max_bytes < MIN_BYTES {
+            let message = format!("max_bytes is {}: it must be at least {MIN_BYTES}", self.max_bytes);
+            return Err(Error::new(ErrorKind::InvalidConfig, message).with_topic(&self.topic));
         }
         let disk_full = Arc::new(Notify::new());
-        let options = Options {
+        let options = SpoolOptions {
             path: self.path,
-            store: self.store,
+            #[cfg(all(test, feature = "embedded"))]
+            disk: self.disk,
             durability: self.durability,
             segment_bytes: (self.max_bytes / 8).min(64 << 20),
             max_record: self.max_record,
             batch_size: self.batch_size,
-            retries: retries(self.when_full, &disk_full),
-            patience: match self.mode {
-                OutboxMode::Always => None,
-                OutboxMode::WhenUnreachable(patience) => Some(patience),
-            },
+            retries: write_retries(self.when_full, &disk_full),
         };
-        let local = Local::open(options).await?;
-        let settings = Settings {
+        let spool = Spool::open(options).await?;
+        let settings = OutboxSettings {
             topic: self.topic,
             when_full: self.when_full,
             max_bytes: self.max_bytes,
@@ -239,20 +247,17 @@ impl OutboxBuilder {
             connect: self.connect,
             own_client: self.own_client,
         };
-        let shared = Shared::start(settings, local, disk_full).await?;
+        let shared = OutboxShared::start(settings, spool, disk_full).await?;
         if let Some(client) = &self.client {
             let weak = Arc::downgrade(&shared);
             client.register(weak);
         }
-        Ok(Outbox::new(shared))
+        Ok(Outbox::new(shared, self.codec))
     }
 }
 
-/// Eight segments of 8 KiB.
-const LEAST_BYTES: u64 = 64 * 1024;
-
-/// How writes to the local log are tried again when the disk is full.
-fn retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
+/// Returns the retry policy of writes to the spool. With [`WhenOutboxFull::DropOldest`] a full disk is signalled.
+fn write_retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
     let policy = RetryPolicy::default().max_delay(Duration::from_secs(1));
     match when_full {
         WhenOutboxFull::Wait => policy,
@@ -260,7 +265,7 @@ fn retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
         WhenOutboxFull::DropOldest => {
             let disk_full = Arc::clone(disk_full);
             policy.when(move |error| {
-                if local::is_disk_full(error) {
+                if admission::is_disk_full(error) {
                     disk_full.notify_one();
                 }
                 error.is_retriable()
@@ -269,14 +274,13 @@ fn retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
     }
 }
 
-impl fmt::Debug for OutboxBuilder {
+impl<C> fmt::Debug for OutboxBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboxBuilder")
             .field("topic", &self.topic)
             .field("path", &self.path)
             .field("max_bytes", &self.max_bytes)
             .field("when_full", &self.when_full)
-            .field("mode", &self.mode)
             .finish_non_exhaustive()
     }
 }

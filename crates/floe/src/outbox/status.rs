@@ -1,37 +1,45 @@
-//! What an outbox has done.
+//! Results of an outbox: acceptance, counters and the final report.
 
 use crate::Error;
 
-/// What an outbox has done so far.
+/// A record is in the spool and will be delivered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Accepted {
+    /// Offset of the record in the spool, from 0. It says nothing about the offset in the topic.
+    pub position: i64,
+}
+
+/// Counters of an outbox.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct OutboxStats {
-    /// Records accepted by this process and in the local log.
+    /// Records accepted by this process.
     pub accepted: u64,
-    /// Records delivered by this process, those included that an earlier one had sent without learning it.
+    /// Records delivered by this process, including those that an earlier process had sent without an acknowledgement.
     pub delivered: u64,
-    /// Records in the local log that are not known to be delivered.
+    /// Records in the spool that are not known to be delivered.
     pub waiting: u64,
-    /// Bytes of the local log.
+    /// Bytes of the spool.
     pub bytes: u64,
-    /// Records given up to make room, over the whole life of the log; of those on their way some may arrive.
+    /// Records dropped to make room, over the life of the spool. Those that were in flight may arrive all the same.
     pub dropped: u64,
-    /// Records that the cluster can never take, over the whole life of the log.
+    /// Records that the cluster can never accept, over the life of the spool.
     pub rejected: u64,
-    /// Why nothing is delivered at present.
+    /// Error that keeps the outbox from delivering, until the next acknowledgement.
     pub last_error: Option<Error>,
 }
 
-/// How an outbox ended.
+/// Final counters of an outbox.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct OutboxReport {
     /// Records delivered by this process.
     pub delivered: u64,
-    /// Records that wait in the local log for the next process that opens it.
+    /// Records that wait in the spool for the next process that opens it.
     pub waiting: u64,
-    /// Records given up to make room, over the whole life of the log.
+    /// Records dropped to make room, over the life of the spool.
     pub dropped: u64,
-    /// Records that the cluster can never take, over the whole life of the log.
+    /// Records that the cluster can never accept, over the life of the spool.
     pub rejected: u64,
 }

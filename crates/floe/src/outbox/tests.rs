@@ -1,16 +1,13 @@
-//! The outbox over an engine that keeps batches in memory and a disk that is killed and filled on demand, its clock
+//! Tests of the outbox over an engine in memory and a disk in memory that is killed and filled on demand, with the clock
 //! paused.
 
-mod straight;
+mod outages;
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use floe_log::{
-    StoreConfig,
-    disk::{Fault as DiskFault, FaultyDisk, MemoryDisk},
-};
+use floe_log::disk::{Fault as DiskFault, FaultyDisk, MemoryDisk};
 
-use super::{Outbox, OutboxBuilder, OutboxMode, WhenOutboxFull};
+use super::{Outbox, OutboxBuilder, WhenOutboxFull};
 use crate::{
     Client, Codec, Error, ErrorKind, Record, TopicSpec,
     engine::Capabilities,
@@ -19,23 +16,19 @@ use crate::{
 
 const PATH: &str = "/outbox";
 
-/// Longer than anything may take; the clock is paused.
+/// Limit of every wait; the clock is paused.
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn builder(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> OutboxBuilder {
     let client = Client::from_engine(Arc::new(engine.clone()));
-    on(client.producer("orders").outbox(PATH), Arc::clone(disk) as _)
-}
-
-fn on(builder: OutboxBuilder, disk: Arc<dyn floe_log::disk::Disk>) -> OutboxBuilder {
-    builder.store(StoreConfig::at(Path::new(PATH)).disk(disk))
+    client.producer("orders").outbox(PATH).disk(Arc::clone(disk) as _)
 }
 
 async fn open(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> Outbox {
     builder(engine, disk).start().await.unwrap()
 }
 
-/// The values of all partitions, in order.
+/// Returns the values of all partitions, in order.
 fn delivered(engine: &FakeEngine, partitions: u32) -> BTreeMap<u32, Vec<String>> {
     let values = |partition| {
         let batches = engine.batches("orders", partition);
@@ -50,10 +43,10 @@ fn numbered(range: std::ops::Range<usize>) -> Vec<String> {
 }
 
 async fn drained(outbox: &Outbox) {
-    tokio::time::timeout(HOUR, outbox.drained()).await.expect("it does not drain").unwrap();
+    tokio::time::timeout(HOUR, outbox.drained()).await.expect("the outbox does not drain").unwrap();
 }
 
-/// A padded value that is told by its number.
+/// Returns a padded value that starts with its number.
 fn padded(number: usize) -> String {
     format!("{number:06} {}", "x".repeat(1000))
 }
@@ -62,7 +55,7 @@ fn number_of(value: &str) -> usize {
     value.split(' ').next().unwrap().parse().unwrap()
 }
 
-/// The numbers of all records delivered, sorted. Those of each partition must be in order there.
+/// Returns the numbers of all delivered records, sorted. Asserts their order in each partition.
 fn numbers_in_order(engine: &FakeEngine, partitions: u32, when: &str) -> Vec<usize> {
     let mut all = Vec::new();
     for values in delivered(engine, partitions).values() {
@@ -82,8 +75,8 @@ async fn records_are_accepted_and_delivered_in_order() {
         let key = format!("key-{}", number % 7);
         drop(outbox.enqueue(Record::keyed(key.clone(), format!("{key} {number}"))).await.unwrap());
     }
-    let placed = outbox.send(Record::new("chosen").header("a", "b").partition(2).timestamp(7)).await.unwrap();
-    assert_eq!(placed, Some(300));
+    let chosen = Record::new("chosen").header("a", "b").partition(2).timestamp(7);
+    assert_eq!(outbox.send(chosen).await.unwrap().position, 300);
     drained(&outbox).await;
     let all = delivered(&engine, 3);
     assert_eq!(all.values().map(Vec::len).sum::<usize>(), 301);
@@ -107,7 +100,7 @@ async fn records_are_accepted_and_delivered_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_delivered_waits_for_the_next_process() {
+async fn undelivered_records_wait_for_the_next_process() {
     let engine = FakeEngine::with_topic("other", 1);
     let disk = Arc::default();
     let outbox = open(&engine, &disk).await;
@@ -128,7 +121,7 @@ async fn what_cannot_be_delivered_waits_for_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_tries_again_until_the_topic_is_there() {
+async fn it_retries_until_the_topic_exists() {
     let engine = FakeEngine::with_topic("other", 1);
     let outbox = open(&engine, &Arc::default()).await;
     outbox.send("first").await.unwrap();
@@ -140,7 +133,7 @@ async fn it_tries_again_until_the_topic_is_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_kill_between_delivery_and_storing_doubles_nothing() {
+async fn a_kill_between_delivery_and_checkpoint_duplicates_nothing() {
     let engine = FakeEngine::with_topic("orders", 2);
     let disk = Arc::<MemoryDisk>::default();
     let outbox = open(&engine, &disk).await;
@@ -149,13 +142,13 @@ async fn a_kill_between_delivery_and_storing_doubles_nothing() {
         drop(outbox.enqueue(Record::keyed(value.clone(), value.clone())).await.unwrap());
     }
     drained(&outbox).await;
-    // The state is stored some time after the delivery; at this instant it says that nothing was delivered.
+    // The checkpoint is stored some time after the delivery; the copy of the disk has none yet.
     let killed = Arc::new(disk.after_kill());
     outbox.close_within(Duration::ZERO).await.unwrap();
     drop(outbox);
 
     let outbox = open(&engine, &killed).await;
-    assert_eq!(outbox.stats().waiting, 40, "the state was stored before the kill: nothing is tested");
+    assert_eq!(outbox.stats().waiting, 40, "the checkpoint was stored before the kill: nothing is tested");
     outbox.send(Record::keyed("last", "last")).await.unwrap();
     drained(&outbox).await;
     let mut all: Vec<_> = delivered(&engine, 2).into_values().flatten().collect();
@@ -166,9 +159,9 @@ async fn a_kill_between_delivery_and_storing_doubles_nothing() {
     assert_eq!(outbox.stats().delivered, 41);
 }
 
-/// Kills at any instant, answers that are lost, and refusals: everything comes once and in order.
+/// Kills at random instants, lost acknowledgements and refusals: every record is delivered once, in order.
 #[tokio::test(start_paused = true)]
-async fn chaos_loses_nothing_and_doubles_nothing() {
+async fn chaos_loses_nothing_and_duplicates_nothing() {
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     let mut next = move |below: u64| {
         random ^= random << 13;
@@ -177,7 +170,7 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
         random % below
     };
     for round in 0..20 {
-        // Without keys the batches of the log go on whole, with keys their records find a partition each.
+        // Without keys the batches of the spool are sent whole, with keys each record is routed.
         let keyed = round % 2 == 0;
         let partitions = 1 + round / 2 % 2;
         let engine = FakeEngine::with_topic("orders", partitions);
@@ -198,12 +191,12 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
                 drop(outbox.enqueue(Record { key: keyed.then_some(key), ..record }).await.unwrap());
                 sent += 1;
             }
-            outbox.shared().flush().await.unwrap();
+            outbox.shared().spool.flush().await.unwrap();
             for _ in 0..next(40) {
                 tokio::time::sleep(Duration::from_millis(next(30))).await;
             }
             let killed = disk.after_kill();
-            // What a dead process no longer does must not happen after the copy was made.
+            // A dead process sends nothing after the copy of its disk was made.
             engine.fail_appends((0..1000).map(|_| Fault::Refuse(broken())));
             outbox.close_within(Duration::ZERO).await.unwrap();
             engine.forget_append_faults();
@@ -217,7 +210,7 @@ async fn chaos_loses_nothing_and_doubles_nothing() {
     }
 }
 
-/// First numbers and counts of the batches of a partition, and the codecs that they are compressed with.
+/// Returns the first sequence, the record count and the codec of each batch of the partition.
 fn batches(engine: &FakeEngine) -> Vec<(i32, u32, Codec)> {
     let batches = engine.batches("orders", 0);
     let facts = batches.iter().map(|batch| {
@@ -228,13 +221,13 @@ fn batches(engine: &FakeEngine) -> Vec<(i32, u32, Codec)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn large_batches_go_on_as_they_are() {
+async fn large_batches_are_sent_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1);
     let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").compression(Codec::Lz4).outbox(PATH);
-    let outbox = on(outbox, Arc::<MemoryDisk>::default() as _).start().await.unwrap();
+    let outbox = outbox.disk(Arc::<MemoryDisk>::default()).start().await.unwrap();
     for burst in 0..3 {
-        // One batch of the log, since nothing lets it be closed in between.
+        // One batch of the spool, since no await lets the producer close it in between.
         for number in 0..40 {
             drop(outbox.enqueue(Record::new(padded(burst * 40 + number)).timestamp(7)).await.unwrap());
         }
@@ -248,7 +241,7 @@ async fn large_batches_go_on_as_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_overtakes_a_batch_that_was_refused() {
+async fn no_batch_overtakes_a_refused_one() {
     let engine = FakeEngine::with_topic("orders", 1);
     let refused = Error::new(ErrorKind::AuthFailed, "not now");
     engine.fail_appends([Fault::Hold, Fault::Refuse(refused)]);
@@ -275,7 +268,7 @@ async fn small_batches_are_gathered() {
     for value in numbered(0..100) {
         outbox.send(value).await.unwrap();
     }
-    // Until everything that may be sent waits for its answer.
+    // Until the window of the producer is full.
     tokio::time::sleep(Duration::from_secs(1)).await;
     engine.release(1000);
     drained(&outbox).await;
@@ -289,7 +282,7 @@ async fn small_batches_are_gathered() {
     }
 }
 
-/// An outbox of 64 KiB whose deliveries are held up.
+/// Starts an outbox of 64 KiB whose appends get no acknowledgement.
 async fn held_up(when_full: WhenOutboxFull) -> (FakeEngine, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     engine.fail_appends((0..1000).map(|_| Fault::Hold));
@@ -312,7 +305,7 @@ async fn a_full_outbox_refuses() {
     assert!(accepted > 30, "64 KiB are full after {accepted} kB");
     engine.release(1000);
     drained(&outbox).await;
-    // Room comes back when the state is stored.
+    // The checkpoint frees the room.
     tokio::time::sleep(Duration::from_secs(5)).await;
     outbox.send(padded(accepted)).await.unwrap();
     drained(&outbox).await;
@@ -335,14 +328,14 @@ async fn a_full_outbox_makes_senders_wait() {
     assert!(!sender.is_finished(), "64 KiB took 300 kB");
     assert!(outbox.stats().bytes <= 66 * 1024, "{} bytes", outbox.stats().bytes);
     engine.release(1000);
-    tokio::time::timeout(HOUR, sender).await.expect("nobody was woken").unwrap();
+    tokio::time::timeout(HOUR, sender).await.expect("no sender was woken").unwrap();
     drained(&outbox).await;
     let numbers: Vec<_> = delivered(&engine, 1)[&0].iter().map(|value| number_of(value)).collect();
     assert_eq!(numbers, (0..300).collect::<Vec<_>>());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_outbox_gives_up_the_oldest_and_counts_them() {
+async fn a_full_outbox_drops_the_oldest_and_counts_them() {
     let (engine, outbox) = held_up(WhenOutboxFull::DropOldest).await;
     for number in 0..300 {
         outbox.send(padded(number)).await.unwrap();
@@ -353,26 +346,19 @@ async fn a_full_outbox_gives_up_the_oldest_and_counts_them() {
     drained(&outbox).await;
     let numbers: Vec<_> = delivered(&engine, 1)[&0].iter().map(|value| number_of(value)).collect();
     assert!(numbers.is_sorted() && numbers.windows(2).all(|pair| pair[0] != pair[1]), "{numbers:?}");
-    // Those that were on their way already may arrive although they were given up.
+    // Records in flight may arrive although they were dropped.
     assert!(numbers.ends_with(&(dropped..300).collect::<Vec<_>>()), "{numbers:?}");
     let report = outbox.close().await.unwrap();
     assert_eq!((report.dropped as usize, report.waiting), (dropped, 0));
 }
 
-/// An outbox on a disk on which the next writes find no room.
+/// Starts an outbox on a disk that can be filled.
 async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
-    on_full_disk_with(when_full, OutboxMode::Always).await
-}
-
-async fn on_full_disk_with(
-    when_full: WhenOutboxFull,
-    mode: OutboxMode,
-) -> (FakeEngine, Arc<FaultyDisk>, Outbox) {
     let engine = FakeEngine::with_topic("orders", 1);
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
     let client = Client::from_engine(Arc::new(engine.clone()));
-    let outbox = client.producer("orders").outbox(PATH).when_full(when_full).mode(mode);
-    let outbox = on(outbox, Arc::clone(&disk) as _).start().await.unwrap();
+    let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
+    let outbox = outbox.disk(Arc::clone(&disk) as _).start().await.unwrap();
     outbox.send("before").await.unwrap();
     (engine, disk, outbox)
 }
@@ -400,18 +386,18 @@ async fn a_full_disk_makes_senders_wait() {
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(!sender.is_finished());
     disk.heal();
-    tokio::time::timeout(HOUR, sender).await.expect("it waits for ever").unwrap().unwrap();
+    tokio::time::timeout(HOUR, sender).await.expect("the sender was not woken").unwrap().unwrap();
     drained(&outbox).await;
     assert_eq!(delivered(&engine, 1)[&0], ["before", "patient"]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_disk_gives_up_the_oldest() {
+async fn a_full_disk_drops_the_oldest() {
     let (engine, disk, outbox) = on_full_disk(WhenOutboxFull::DropOldest).await;
     drained(&outbox).await;
     engine.fail_appends((0..1000).map(|_| Fault::Hold));
     outbox.send_all(numbered(0..10)).await.unwrap();
-    // Full three times; what is given up makes no room here, so that only healing does.
+    // The disk is full for three writes, whatever is dropped.
     disk.plan(DiskFault::Full(0), ".seg", 0, 3);
     outbox.send("newest").await.unwrap();
     assert_eq!(outbox.stats().dropped, 10);
@@ -421,7 +407,7 @@ async fn a_full_disk_gives_up_the_oldest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_never_be_sent_is_put_aside() {
+async fn undeliverable_records_are_rejected() {
     let engine = FakeEngine::with_topic("orders", 2)
         .with_capabilities(Capabilities::FULL.with(|it| it.max_batch_bytes = 4096));
     let disk = Arc::default();
@@ -436,7 +422,7 @@ async fn what_can_never_be_sent_is_put_aside() {
     assert_eq!(all, ["one", "two", "three"]);
     let report = outbox.close().await.unwrap();
     assert_eq!((report.rejected, report.waiting), (2, 0));
-    // Opened again, it still counts, and goes on.
+    // The count survives a restart, and deliveries continue.
     let outbox = builder(&engine, &disk).start().await.unwrap();
     outbox.send(Record::keyed("k", "four")).await.unwrap();
     drained(&outbox).await;
@@ -448,7 +434,7 @@ async fn what_can_never_be_sent_is_put_aside() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn behind_a_record_that_was_put_aside_batches_go_on_as_they_are() {
+async fn behind_a_rejected_record_batches_are_sent_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1)
         .with_capabilities(Capabilities::FULL.with(|it| it.max_batch_bytes = 100_000));
     let outbox = builder(&engine, &Arc::default()).max_record_bytes(1_000_000).start().await.unwrap();
@@ -461,12 +447,12 @@ async fn behind_a_record_that_was_put_aside_batches_go_on_as_they_are() {
         for number in 0..40 {
             drop(outbox.enqueue(padded(1 + burst * 40 + number)).await.unwrap());
         }
-        // One batch of the log each.
+        // One batch of the spool each.
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
     engine.release(1);
     drained(&outbox).await;
-    // One by one, they would have been gathered into full batches while the first one was held.
+    // Sent one by one, the records would have been gathered into full batches while the first one was held.
     let counts: Vec<_> = batches(&engine).into_iter().map(|(_, count, _)| count).collect();
     assert_eq!(counts, [1, 40, 40]);
 }
@@ -477,7 +463,7 @@ async fn the_outbox_of_another_topic_is_refused() {
     let disk = Arc::default();
     open(&engine, &disk).await.close().await.unwrap();
     let client = Client::from_engine(Arc::new(engine.clone()));
-    let other = on(client.producer("invoices").outbox(PATH), Arc::clone(&disk) as _).start().await;
+    let other = client.producer("invoices").outbox(PATH).disk(Arc::clone(&disk) as _).start().await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
 
@@ -485,7 +471,7 @@ async fn the_outbox_of_another_topic_is_refused() {
 async fn closing_the_client_closes_the_outbox() {
     let engine = FakeEngine::with_topic("orders", 1);
     let client = Client::from_engine(Arc::new(engine.clone()));
-    let outbox = on(client.producer("orders").outbox(PATH), Arc::<MemoryDisk>::default() as _);
+    let outbox = client.producer("orders").outbox(PATH).disk(Arc::<MemoryDisk>::default());
     let outbox = outbox.start().await.unwrap();
     outbox.send_all(numbered(0..5)).await.unwrap();
     client.close().await.unwrap();
@@ -494,7 +480,7 @@ async fn closing_the_client_closes_the_outbox() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_make_no_sense_are_refused() {
+async fn settings_out_of_range_are_refused() {
     let engine = FakeEngine::with_topic("orders", 1);
     let small = builder(&engine, &Arc::default()).max_bytes(1000).start().await.unwrap_err();
     assert_eq!(small.kind(), ErrorKind::InvalidConfig);

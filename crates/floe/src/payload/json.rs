@@ -1,4 +1,4 @@
-//! JSON, one document in each record.
+//! JSON codec: one document in each record.
 
 use std::{fmt, marker::PhantomData};
 
@@ -20,7 +20,7 @@ use super::{PayloadCodec, PayloadError};
 pub struct Json<T>(PhantomData<fn() -> T>);
 
 impl<T> Json<T> {
-    /// The codec for values of one type.
+    /// Returns the codec for values of one type.
     #[must_use]
     pub fn new() -> Self {
         Self(PhantomData)

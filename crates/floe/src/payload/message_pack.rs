@@ -1,4 +1,4 @@
-//! MessagePack, one value in each record.
+//! MessagePack codec: one value in each record.
 
 use std::{fmt, marker::PhantomData};
 
@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{PayloadCodec, PayloadError};
 
-/// MessagePack through `serde`; structs are written as maps with the names of their fields, so that fields can be added.
+/// MessagePack through `serde`. Structs are encoded as maps with the names of their fields, so that fields can be added.
 ///
 /// ```
 /// use floe::payload::{MessagePack, PayloadCodec};
@@ -20,7 +20,7 @@ use super::{PayloadCodec, PayloadError};
 pub struct MessagePack<T>(PhantomData<fn() -> T>);
 
 impl<T> MessagePack<T> {
-    /// The codec for values of one type.
+    /// Returns the codec for values of one type.
     #[must_use]
     pub fn new() -> Self {
         Self(PhantomData)

@@ -1,7 +1,8 @@
-//! Typed payloads: values of the program's own types in and out of topics.
+//! Typed payloads: a program sends and reads values of its own types.
 //!
 //! A [`PayloadCodec`] turns a value into bytes and back. [`Json`], [`Text`] and [`Raw`] are here, `MessagePack` with
-//! the feature `messagepack`, and a program can bring its own. A producer or consumer becomes typed before it starts:
+//! the feature `messagepack`, and a program can implement its own. The codec is the type parameter of a producer, consumer
+//! or outbox; `.json::<T>()` and the like choose it before the start:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -28,37 +29,35 @@
 //! # }
 //! ```
 //!
-//! A record that does not decode is one error with its coordinates, and the records after it come all the same; see
-//! [`OnUndecodable`].
+//! A record that does not decode is one error with its coordinates, and the records after it are still read; see
+//! [`OnUndecodable`](crate::consumer::OnUndecodable).
 
-mod consumer;
+mod decode;
+mod encode;
 pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;
-mod outbox;
-mod producer;
 #[cfg(test)]
 mod tests;
-mod undecodable;
 
 use bytes::Bytes;
 
-pub use consumer::{OnUndecodable, TypedConsumer, TypedConsumerBuilder};
-pub(crate) use forward::{
-    formats, forward_consumer_settings, forward_outbox_settings, forward_processor_settings,
-    forward_producer_settings,
-};
+pub use decode::{DecodeFailure, RecordDecoder};
+pub use encode::RecordEncoder;
+pub(crate) use forward::formats;
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
-pub use outbox::{TypedOutbox, TypedOutboxBuilder};
-pub use producer::{TypedProducer, TypedProducerBuilder};
-pub use undecodable::Undecodable;
 
-use crate::{Error, ErrorKind, Record, Result, topic::Topic};
+use crate::{Error, ErrorKind, Record, Result};
 
-/// Why a value could not be encoded or decoded.
+/// The codec of producers, consumers and outboxes of bytes, which pass values through unchanged. It is no
+/// [`PayloadCodec`]: records of all types that hold bytes are sent without a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Untyped;
+
+/// The reason why a value could not be encoded or decoded.
 pub type PayloadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Turns values into bytes and back.
@@ -89,26 +88,26 @@ pub type PayloadError = Box<dyn std::error::Error + Send + Sync>;
 /// # Ok::<(), PayloadError>(())
 /// ```
 pub trait PayloadCodec: Clone + Send + Sync + 'static {
-    /// What is inside a record.
+    /// The type of the values.
     type Value: Send + 'static;
 
-    /// Name of the format for messages, such as `json`.
+    /// Name of the format in messages, such as `json`.
     const NAME: &'static str;
 
-    /// The bytes of a value.
+    /// Encodes a value.
     ///
     /// # Errors
-    /// Whatever keeps the value from being written in this format.
+    /// The reason why the value cannot be written in this format.
     fn encode(&self, value: &Self::Value) -> Result<Bytes, PayloadError>;
 
-    /// The value of some bytes, which may come from anywhere.
+    /// Decodes a value. The bytes may come from any program.
     ///
     /// # Errors
-    /// Whatever is wrong with the bytes.
+    /// The reason why the bytes are not a value.
     fn decode(&self, bytes: &Bytes) -> Result<Self::Value, PayloadError>;
 
-    /// As [`PayloadCodec::decode`], for bytes that are only borrowed; `None` for a format whose values keep the bytes.
-    /// Worth writing for one whose values do not: a share of the batch would be made and dropped again for each record.
+    /// As [`PayloadCodec::decode`], for borrowed bytes; `None`, the default, for a format whose values keep the bytes.
+    /// Formats whose values do not keep them should implement it: it saves one reference count for each record.
     ///
     /// # Errors
     /// As [`PayloadCodec::decode`].
@@ -116,8 +115,8 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
         None
     }
 
-    /// As [`PayloadCodec::encode`], for bytes that are copied into a batch at once. Worth writing for a format whose
-    /// writer gives a vector: shared bytes would cost one more allocation a record.
+    /// As [`PayloadCodec::encode`], for bytes that are copied into a batch at once. Formats whose writer returns a vector
+    /// should implement it: it saves one allocation for each record.
     ///
     /// # Errors
     /// As [`PayloadCodec::encode`].
@@ -125,7 +124,7 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
         Ok(Vec::from(self.encode(value)?))
     }
 
-    /// A record with the bytes of its value, for what takes bytes only, such as an outbox.
+    /// Returns a record with the bytes of its value, for interfaces that take bytes only.
     ///
     /// # Errors
     /// [`ErrorKind::SerializationError`] with the reason as its source.
@@ -136,27 +135,14 @@ pub trait PayloadCodec: Clone + Send + Sync + 'static {
     }
 }
 
-/// A record with the bytes of its value, on its way to a topic.
-#[inline]
-fn encode<C: PayloadCodec>(
-    codec: &C,
-    record: impl Into<Record<C::Value>>,
-    topic: &Topic,
-) -> Result<Record<Vec<u8>>> {
-    let record = record.into();
-    match codec.encode_to_vec(&record.value) {
-        Ok(bytes) => Ok(record.map(|_| bytes)),
-        Err(problem) => Err(cannot_encode::<C>(problem).with_operation("produce").with_topic(topic)),
-    }
-}
-
 #[cold]
 fn cannot_encode<C: PayloadCodec>(problem: PayloadError) -> Error {
-    Error::new(ErrorKind::SerializationError, format!("the value cannot be written as {}", C::NAME))
+    Error::new(ErrorKind::SerializationError, format!("the value cannot be encoded as {}", C::NAME))
         .with_source(problem)
 }
 
-/// Bytes as they are.
+/// Bytes, unchanged, as a codec: for processors, and where the codec is a parameter. Producers and consumers of bytes need
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Raw;
 

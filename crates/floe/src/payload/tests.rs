@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::*;
 use crate::{
     Client, Effect, Message,
-    consumer::{AckMode, CommitPolicy, StartAt},
+    consumer::{AckMode, CommitPolicy, ConsumerBuilder, OnUndecodable, StartAt, Undecodable},
     dead_letter::DeadLetter,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
@@ -43,7 +43,7 @@ async fn with_poison(client: &Client) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn json_comes_back_with_keys_headers_and_coordinates() {
+async fn json_round_trip_keeps_keys_headers_and_offsets() {
     let (_engine, client) = client();
     let orders = client.producer("orders").json::<Order>().batch_size(1000).start().await.unwrap();
     orders.send(Record::keyed("ada", order("tea", 2)).header("origin", "web").timestamp(7)).await.unwrap();
@@ -62,11 +62,11 @@ async fn json_comes_back_with_keys_headers_and_coordinates() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_does_not_decode_is_one_error_with_its_coordinates() {
+async fn an_undecodable_record_is_one_error_with_its_coordinates() {
     let (_engine, client) = client();
     with_poison(&client).await;
     let inbox = client.consumer("orders").json::<Order>().from(StartAt::Beginning).stop_at_end().start();
-    let mut items: Vec<_> = inbox.await.unwrap().into_stream().collect().await;
+    let mut items: Vec<_> = inbox.await.unwrap().collect().await;
     assert_eq!(items.len(), 3);
     assert_eq!(items.pop().unwrap().unwrap().value, order("milk", 2));
     let error = items.pop().unwrap().unwrap_err();
@@ -78,7 +78,7 @@ async fn what_does_not_decode_is_one_error_with_its_coordinates() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn skipping_counts() {
+async fn skipped_records_are_counted() {
     let (_engine, client) = client();
     with_poison(&client).await;
     let inbox = client.consumer("orders").json::<Order>().on_undecodable(OnUndecodable::Skip);
@@ -130,7 +130,7 @@ async fn text_must_be_text() {
     assert_eq!(inbox.try_next().await.unwrap().unwrap().value, "grüße");
 }
 
-/// A number that cannot be written if it is odd.
+/// Encodes even numbers only.
 #[derive(Debug, Clone)]
 struct Even;
 
@@ -148,7 +148,7 @@ impl PayloadCodec for Even {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_encoded_is_refused_and_ends_a_run() {
+async fn send_all_stops_at_a_value_that_cannot_be_encoded() {
     let (_engine, client) = client();
     let producer = client.producer("orders").payload(Even).start().await.unwrap();
     let error = producer.send(3).await.unwrap_err();
@@ -161,12 +161,12 @@ async fn what_cannot_be_encoded_is_refused_and_ends_a_run() {
     while let Some(message) = inbox.try_next().await.unwrap() {
         read.push(message.value);
     }
-    assert_eq!(read, [2, 4], "those before the one that cannot be encoded are sent");
+    assert_eq!(read, [2, 4], "earlier values are sent");
 }
 
 #[cfg(feature = "messagepack")]
 #[tokio::test(start_paused = true)]
-async fn message_pack_comes_back() {
+async fn message_pack_round_trip() {
     let (_engine, client) = client();
     let orders = client.producer("orders").message_pack::<Order>().start().await.unwrap();
     orders.send(order("tea", 2)).await.unwrap();
@@ -197,7 +197,7 @@ async fn tasks_can_send_and_read_values() {
 async fn an_outbox_takes_values() {
     let (_engine, client) = client();
     let outbox = client.producer("orders").payload(Even).outbox("/outbox");
-    let outbox = outbox.store(floe_log::StoreConfig::memory()).start().await.unwrap();
+    let outbox = outbox.disk(Arc::new(floe_log::disk::MemoryDisk::new())).start().await.unwrap();
     outbox.send(2).await.unwrap();
     let error = outbox.send_all([4, 5, 6]).await.unwrap_err();
     assert_eq!((error.kind(), error.topic().unwrap().as_str()), (ErrorKind::SerializationError, "orders"));
@@ -213,7 +213,7 @@ async fn an_outbox_takes_values() {
     assert_eq!(read, [2, 4, 8]);
 }
 
-fn from_beginning(client: &Client) -> TypedConsumerBuilder<Json<Order>> {
+fn from_beginning(client: &Client) -> ConsumerBuilder<Json<Order>> {
     client.consumer("orders").json::<Order>().from(StartAt::Beginning).stop_at_end()
 }
 
@@ -222,7 +222,7 @@ fn counts(chunk: Result<Vec<Message<Order>>>) -> Result<Vec<u32>, ErrorKind> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_ends_before_what_does_not_decode() {
+async fn a_chunk_ends_before_an_undecodable_record() {
     let (_engine, client) = client();
     with_poison(&client).await;
     let wait = Duration::from_secs(1);
@@ -231,7 +231,7 @@ async fn a_chunk_ends_before_what_does_not_decode() {
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Err(ErrorKind::DeserializationError));
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![2]));
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![]));
-    // What is left of a chunk comes one by one as well.
+    // The rest of a chunk can also be read one by one.
     let mut inbox = from_beginning(&client).start().await.unwrap();
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![1]));
     let error = inbox.try_next().await.unwrap_err();
@@ -241,7 +241,7 @@ async fn a_chunk_ends_before_what_does_not_decode() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_chunk_leaves_is_not_finished() {
+async fn records_that_a_chunk_leaves_are_not_finished() {
     let (engine, client) = client();
     with_poison(&client).await;
     let group = || client.consumer("orders").json::<Order>().group("g").commit(CommitPolicy::Manual);
@@ -252,7 +252,7 @@ async fn what_a_chunk_leaves_is_not_finished() {
     inbox.commit().await.unwrap();
     drop(inbox);
     let mut inbox = dead().start().await.unwrap();
-    assert_eq!(inbox.raw().position(0), Some(1), "what was not handed out comes again");
+    assert_eq!(inbox.position(0), Some(1), "records that were not handed out are read again");
     engine.fail_appends([Fault::Refuse(Error::new(ErrorKind::AuthFailed, "read only"))]);
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Err(ErrorKind::AuthFailed));
     assert_eq!(counts(inbox.next_chunk(10, wait).await), Ok(vec![2]));
@@ -263,7 +263,7 @@ async fn what_a_chunk_leaves_is_not_finished() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_given_up_writes_no_second_dead_letter() {
+async fn a_dropped_call_writes_no_duplicate_dead_letter() {
     let (engine, client) = client();
     with_poison(&client).await;
     let inbox = from_beginning(&client).on_undecodable(OnUndecodable::DeadLetter("dead".into()));
@@ -281,7 +281,7 @@ async fn a_call_that_is_given_up_writes_no_second_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn values_are_handled_at_once_and_acknowledged_when_done() {
+async fn concurrent_handlers_acknowledge_their_records() {
     let (_engine, client) = client();
     let orders = client.producer("orders").json::<Order>().start().await.unwrap();
     orders.send_all((0..6).map(|count| order("tea", count))).await.unwrap();

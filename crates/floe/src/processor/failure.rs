@@ -1,11 +1,12 @@
-//! Why a handler failed.
+//! Failures of handlers.
 
 use std::{borrow::Cow, fmt};
 
 use crate::{Error, ErrorKind, Message, payload::PayloadError};
 
-/// Why a handler failed, and whether trying again makes sense. `?` makes one of every error: of [`Error`] with its code,
-/// tried again if [`Error::is_retriable`]; of any other error with the code `handler_failed`, tried again.
+/// Failure of a handler: its cause, a code, and whether a retry makes sense. The operator `?` converts every error: an
+/// [`Error`] keeps its code and is retried if [`Error::is_retriable`]; other errors get the code `handler_failed` and are
+/// retried.
 ///
 /// ```
 /// use floe::processor::Failure;
@@ -24,36 +25,36 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Trying again makes no sense: the record becomes a dead letter at once.
+    /// Returns a failure without retries: the record becomes a dead letter at once.
     pub fn permanent(cause: impl Into<PayloadError>) -> Self {
         Self { retriable: false, ..Self::retriable(cause) }
     }
 
-    /// Trying again makes sense.
+    /// Returns a failure that is retried.
     pub fn retriable(cause: impl Into<PayloadError>) -> Self {
         Self { code: Cow::Borrowed("handler_failed"), retriable: true, cause: cause.into() }
     }
 
-    /// Sets the word for it that dead letters carry. Default: `handler_failed`.
+    /// Sets the code that dead letters carry. Default: `handler_failed`.
     #[must_use]
     pub fn code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
         self.code = code.into();
         self
     }
 
-    /// The word for it that dead letters carry.
+    /// Returns the code that dead letters carry.
     #[must_use]
     pub fn code_name(&self) -> &str {
         &self.code
     }
 
-    /// Whether trying again makes sense.
+    /// Returns whether the record is retried.
     #[must_use]
     pub fn is_retriable(&self) -> bool {
         self.retriable
     }
 
-    /// As an error that says which record it was.
+    /// Converts the failure to an error that names the record.
     pub(super) fn into_error(self, message: &Message) -> Error {
         let text = format!("the record at offset {} failed: {self}", message.offset);
         Error::new(ErrorKind::HandlerFailed, text)
@@ -75,7 +76,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for Failure {
     }
 }
 
-/// The cause with its own causes: there is nowhere else for them to show.
+/// Writes the cause and its own causes, because a failure has no `source`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.cause)?;
@@ -109,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told() {
+    fn causes_are_shown() {
         let error = Error::new(ErrorKind::NetworkError, "broken").with_source(std::io::Error::other("reset"));
         assert_eq!(Failure::from(error).to_string(), "broken (network_error): reset");
     }

@@ -1,14 +1,14 @@
-//! One attempt at one record: decode, handle, encode, on a task of its own.
+//! Calls the handler of a program: decodes, handles, encodes, on a task of its own.
 
 use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinError};
 
-use super::{Failure, Outputs};
+use super::{failure::Failure, outputs::Outputs};
 use crate::{Error, ErrorKind, Message, Record, Result, payload::PayloadCodec, telemetry};
 
-/// What is left of the types of the handler: bytes in, bytes out.
+/// A handler without the types of its values: bytes in, bytes out.
 pub(super) type Handler =
     Arc<dyn Fn(Message) -> BoxFuture<'static, Result<Vec<Record>, Failure>> + Send + Sync>;
 
@@ -40,41 +40,44 @@ where
     })
 }
 
-/// How an attempt ended that did not succeed.
+/// Error of a call to a handler.
 #[derive(Debug)]
-pub(super) enum Ended {
-    /// The record's own fault, or the handler's.
+pub(super) enum HandlerError {
+    /// The record or the handler is at fault.
     Failed(Failure),
-    /// The runtime ends.
-    Cancelled,
+    /// The runtime stopped during the call.
+    RuntimeStopped(Error),
 }
 
-/// Runs the handler on a task of its own, so that a panic or a thread that never comes back harms this attempt alone.
-pub(super) async fn attempt(
+/// Runs a handler on a task of its own, so that a panic or a blocked thread affects this call alone.
+pub(super) async fn call(
     handler: Handler,
     message: Message,
-    limit: Duration,
-) -> Result<Vec<Record>, Ended> {
-    // The call itself is foreign code as well, and decoding is.
+    timeout: Duration,
+) -> Result<Vec<Record>, HandlerError> {
+    // Decoding and the call itself are code of the program too, so they run on the task.
     let mut task = tokio::spawn(telemetry::carrying(async move { handler(message).await }));
     let _abort = AbortOnDrop(task.abort_handle());
-    match tokio::time::timeout(limit, &mut task).await {
-        Ok(Ok(outcome)) => outcome.map_err(Ended::Failed),
+    match tokio::time::timeout(timeout, &mut task).await {
+        Ok(Ok(outcome)) => outcome.map_err(HandlerError::Failed),
         Ok(Err(stopped)) => Err(of_join_error(stopped)),
         Err(_) => {
-            let failure = Failure::retriable(format!("the handler did not end within {limit:?}"));
-            Err(Ended::Failed(failure.code("handler_timeout")))
+            let failure = Failure::retriable(format!("the handler did not end within {timeout:?}"));
+            Err(HandlerError::Failed(failure.code("handler_timeout")))
         }
     }
 }
 
-fn of_join_error(stopped: JoinError) -> Ended {
+fn of_join_error(stopped: JoinError) -> HandlerError {
     match stopped.try_into_panic() {
         Ok(panic) => {
             let failure = Failure::retriable(format!("the handler panicked: {}", panic_text(&*panic)));
-            Ended::Failed(failure.code("handler_panicked"))
+            HandlerError::Failed(failure.code("handler_panicked"))
         }
-        Err(_) => Ended::Cancelled,
+        Err(stopped) => {
+            let error = Error::new(ErrorKind::Closed, "the runtime stopped while records were handled");
+            HandlerError::RuntimeStopped(error.with_source(stopped))
+        }
     }
 }
 
@@ -94,9 +97,4 @@ impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// The error of a processor that was stopped with its runtime.
-pub(super) fn runtime_ends() -> Error {
-    Error::new(ErrorKind::Closed, "the runtime stopped while records were handled")
 }

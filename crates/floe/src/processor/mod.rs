@@ -1,10 +1,10 @@
-//! Consume, transform, produce: a handler between two topics, in the background.
+//! Consumes, transforms and produces: runs a handler between two topics in the background.
 //!
 //! ```text
-//!  Consumer ──► lanes ──► handlers, at most `concurrency` at once ──► Producer ──► acknowledged ──► offset stored
-//!               one key or    │ fails, panics, hangs                                    ▲
-//!               partition     ▼                                                         │
-//!               in order   try again after a while ──► attempts used up ──► dead-letter topic
+//!  Consumer ──► key queues ──► attempts, at most `concurrency` at once ──► Producer ──► acknowledged ──► offset stored
+//!               one key or        │ fails, panics, hangs                                     ▲
+//!               partition         ▼                                                          │
+//!               in order      backoff, retry ──► attempts used up ──► dead-letter topic ─────┘
 //! ```
 //!
 //! ```
@@ -45,35 +45,38 @@
 //! ```
 //!
 //! # Guarantees
-//! - At least once: the offset of a record is stored after everything made from it was acknowledged, or its dead letter
-//!   was. After a crash some records are handled again, none is left out. What is made from a record carries the header
-//!   `floe-origin` ([`Origin`](crate::dead_letter::Origin)), so that repeats can be told.
-//! - Records of one key (or one partition, see [`Order`]) are handled one after the other and what is made from them
-//!   keeps their order, also when one of them has to be tried again. Other keys go on meanwhile.
-//! - A handler that panics or does not end in time has failed, as one that returns an error. The panic ends the attempt
-//!   and nothing else. A handler that blocks its thread without ever awaiting cannot be ended: its attempt counts as
-//!   failed and its thread is lost.
-//! - The number of records held is bounded; reading waits for handlers, handlers wait for the producer.
+//! - At least once: the offset of a record is stored after the acknowledgement of every record made from it, or of its dead
+//!   letter. After a crash some records are handled again, and none is left out. Records made by a processor carry the
+//!   header `floe-origin` ([`Origin`](crate::dead_letter::Origin)), by which duplicates can be recognized.
+//! - Records of one key (or one partition, see [`Order`]) are handled one after the other, and the records made from them
+//!   keep their order, also across retries. Other keys continue meanwhile.
+//! - A handler that panics or exceeds its timeout has failed, as one that returns an error. A panic ends the attempt and
+//!   nothing else. A handler that blocks its thread without awaiting cannot be cancelled: its attempt counts as failed and
+//!   its thread is lost.
+//! - The number of records held is bounded: reading waits for handlers, and handlers wait for the producer.
 //!
-//! # The end
-//! When the shutdown future is ready, nothing more is read, and what was read is handled to its end, for
-//! [`drain_timeout`](ProcessorBuilder::drain_timeout) at most. What is left then is in the [`ProcessorReport`]; its
-//! offsets are not stored, so the next run begins with it. When a topic cannot be read or written, the processor stops in
-//! the same way and returns the error.
+//! # Shutdown
+//! When the shutdown future resolves, the processor reads no more, and finishes the records that it has read, for
+//! [`drain_timeout`](ProcessorBuilder::drain_timeout) at most. The [`ProcessorReport`] lists records that are left; their
+//! offsets are not stored, so the next run begins with them. When a topic cannot be read or written, the processor stops
+//! in the same way and returns the error.
 
+mod attempt;
 mod builder;
 mod failure;
 mod handler;
-mod lanes;
+mod key_queues;
 mod outputs;
 mod report;
 mod run;
 mod running;
+mod settings;
 #[cfg(test)]
 mod tests;
 
-pub use builder::{DeadLetters, Order, Processor, ProcessorBuilder};
+pub use builder::{Processor, ProcessorBuilder};
 pub use failure::Failure;
 pub use outputs::Outputs;
 pub use report::{LeftOver, ProcessorReport, ProcessorStats};
 pub use running::RunningProcessor;
+pub use settings::{DeadLetters, Order};

@@ -1,13 +1,13 @@
-//! What a handler may return.
+//! Return types of handlers.
 
 use crate::{Record, Result, payload::PayloadCodec};
 
-/// What is made from one record: one [`Record`], none (`Option<Record<_>>` or `()`), or many (`Vec<Record<_>>`).
+/// Records made from one record: one [`Record`], none (`Option<Record<_>>` or `()`), or many (`Vec<Record<_>>`).
 pub trait Outputs<C: PayloadCodec>: Send + 'static {
-    /// The records with their values encoded, in order.
+    /// Encodes the values of the records, in order.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::SerializationError`] for the first that cannot be encoded.
+    /// [`crate::ErrorKind::SerializationError`] for the first value that cannot be encoded.
     fn encode(self, codec: &C) -> Result<Vec<Record>>;
 }
 

@@ -1,4 +1,4 @@
-//! What a processor has done.
+//! Counters and report of a processor.
 
 use std::{
     fmt,
@@ -7,13 +7,13 @@ use std::{
 
 use crate::topic::TopicPartition;
 
-/// What a processor has done so far.
+/// Counters of a processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct ProcessorStats {
     /// Records read.
     pub read: u64,
-    /// Records that are done: everything made from them was acknowledged.
+    /// Records that are done: every record made from them is acknowledged.
     pub handled: u64,
     /// Records written to the output topic and acknowledged.
     pub produced: u64,
@@ -23,14 +23,14 @@ pub struct ProcessorStats {
     pub dead_letters: u64,
 }
 
-/// What a processor has done when it ended.
+/// Final counters of a processor, and the records that it left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[must_use = "it says what was left"]
+#[must_use = "it lists the records that are left"]
 #[non_exhaustive]
 pub struct ProcessorReport {
     /// Records read.
     pub read: u64,
-    /// Records that are done: everything made from them was acknowledged.
+    /// Records that are done: every record made from them is acknowledged.
     pub handled: u64,
     /// Records written to the output topic and acknowledged.
     pub produced: u64,
@@ -38,7 +38,7 @@ pub struct ProcessorReport {
     pub retries: u64,
     /// Records that went to the dead-letter topic.
     pub dead_letters: u64,
-    /// Records read and not done when the time for draining was over; the next run begins with them.
+    /// Records that were read and not done within the drain timeout; the next run begins with them.
     pub left: Vec<LeftOver>,
 }
 
@@ -50,7 +50,7 @@ pub struct LeftOver {
     pub at: TopicPartition,
     /// Offset of the first of them.
     pub first_offset: i64,
-    /// How many.
+    /// Number of records.
     pub records: u64,
 }
 

@@ -1,124 +1,77 @@
-//! The loop of a processor: reads, starts handlers, waits for deliveries, acknowledges.
+//! The loop of a processor: reads, starts attempts, waits for deliveries, acknowledges.
 
-use std::{borrow::Cow, fmt, future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Failure, LeftOver, ProcessorReport,
-    builder::Settings,
-    handler::{self, Ended, Handler},
-    lanes::{Job, Lanes},
-    report::{Counters, add},
+    attempt::{AttemptOutcome, AttemptRunner},
+    handler::Handler,
+    key_queues::{KeyQueues, PendingRecord},
+    report::{Counters, LeftOver, ProcessorReport, add},
+    settings::ProcessorSettings,
 };
-use crate::{
-    Consumer, Error, ErrorKind, Message, Producer, Record, Result, RetryPolicy,
-    dead_letter::{DeadLetterWriter, Origin, PROCESSED, Reason},
-    producer::Delivery,
-    retry::Retries,
-};
+use crate::{Consumer, Error, ErrorKind, Message, Producer, Result, dead_letter::DeadLetterWriter};
 
-/// Records read, attempts or deliveries finished in one go, before everything else gets its turn.
+/// Records, attempts or deliveries that are taken at once, before the other futures get their turn.
 const TURN: usize = 128;
 
-/// Longest time to store the last offsets.
-const COMMIT_LIMIT: Duration = Duration::from_secs(30);
+/// Timeout of the last commit.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What a processor reads from and writes to.
+/// Time limit in place of a drain timeout that the clock cannot represent.
+const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Clients of the topics that a processor reads and writes.
 pub(super) struct Endpoints {
     pub(super) consumer: Consumer,
     pub(super) producer: Producer,
     pub(super) dead_letters: Option<DeadLetterWriter>,
 }
 
-/// What an attempt needs.
-struct Work {
-    handler: Handler,
-    producer: Producer,
-    dead_letters: Option<DeadLetterWriter>,
-    limit: Duration,
-    retries: RetryPolicy,
-    marks_origin: bool,
-}
-
-/// Why nothing came of an attempt.
-enum Unmade {
-    /// The record's own fault, or the handler's.
-    Failed(Failure),
-    /// Nothing can go on.
-    Fatal(Error),
-}
-
-impl Unmade {
-    fn code(&self) -> Cow<'static, str> {
-        match self {
-            Self::Failed(failure) => Cow::Owned(failure.code_name().to_owned()),
-            Self::Fatal(error) => Cow::Borrowed(error.kind().as_str()),
-        }
-    }
-}
-
-impl fmt::Display for Unmade {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Failed(failure) => failure.fmt(f),
-            Self::Fatal(error) => error.fmt(f),
-        }
-    }
-}
-
-/// What became of an attempt.
-enum Attempted {
-    /// This is on its way.
-    Made { deliveries: Vec<Delivery>, dead: bool },
-    /// It failed, and is worth another one after a while.
-    Again(Duration),
-    /// Nothing can go on.
-    Fatal(Error),
-}
-
-/// A record with how many records made from it were acknowledged, and whether they are a dead letter.
-type Delivered = (Box<Job>, Result<(u64, bool)>);
+/// A record with the number of acknowledged records that were made from it, and whether they are its dead letter.
+type Delivered = (Box<PendingRecord>, Result<(u64, bool)>);
 
 struct Coordinator<'a> {
     consumer: Consumer,
-    work: Arc<Work>,
-    settings: &'a Settings,
+    runner: Arc<AttemptRunner>,
+    settings: &'a ProcessorSettings,
     counters: &'a Counters,
-    lanes: Lanes,
-    /// Records read and not done.
+    queues: KeyQueues,
+    /// Records that were read and are not done.
     held: usize,
-    attempts: FuturesUnordered<BoxFuture<'static, (Box<Job>, Attempted)>>,
-    backing_off: FuturesUnordered<BoxFuture<'static, Box<Job>>>,
+    attempts: FuturesUnordered<BoxFuture<'static, (Box<PendingRecord>, AttemptOutcome)>>,
+    backing_off: FuturesUnordered<BoxFuture<'static, Box<PendingRecord>>>,
     deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
     reads: bool,
-    /// When a drain gives up.
+    /// End of a drain.
     deadline: Option<Instant>,
     failure: Option<Error>,
 }
 
+/// Runs until the shutdown, the end of the topic or a failure, and drains.
 pub(super) async fn run(
     endpoints: Endpoints,
-    settings: &Settings,
+    settings: &ProcessorSettings,
     (handler, counters): (Handler, &Counters),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<ProcessorReport> {
     let Endpoints { consumer, producer, dead_letters } = endpoints;
-    let work = Work {
+    let runner = AttemptRunner {
         handler,
         producer,
         dead_letters,
-        limit: settings.handler_timeout,
+        timeout: settings.handler_timeout,
         retries: settings.retries.clone(),
         marks_origin: settings.marks_origin,
     };
     let coordinator = Coordinator {
         consumer,
-        work: Arc::new(work),
+        runner: Arc::new(runner),
         settings,
         counters,
-        lanes: Lanes::new(settings.order),
+        queues: KeyQueues::new(settings.order),
         held: 0,
         attempts: FuturesUnordered::new(),
         backing_off: FuturesUnordered::new(),
@@ -139,21 +92,21 @@ impl Coordinator<'_> {
                 biased;
                 () = &mut shutdown, if self.deadline.is_none() => self.begin_drain(),
                 () = sleep_until(self.deadline.unwrap_or_else(Instant::now)), if self.deadline.is_some() => break,
-                Some((job, outcome)) = self.attempts.next() => {
-                    self.attempted(job, outcome);
+                Some((record, outcome)) = self.attempts.next() => {
+                    self.attempted(record, outcome);
                     for _ in 0..TURN {
-                        let Some(Some((job, outcome))) = self.attempts.next().now_or_never() else { break };
-                        self.attempted(job, outcome);
+                        let Some(Some((record, outcome))) = self.attempts.next().now_or_never() else { break };
+                        self.attempted(record, outcome);
                     }
                 }
-                Some((job, outcome)) = self.deliveries.next() => {
-                    self.delivered(&job.message, outcome);
+                Some((record, outcome)) = self.deliveries.next() => {
+                    self.delivered(&record.message, outcome);
                     for _ in 0..TURN {
-                        let Some(Some((job, outcome))) = self.deliveries.next().now_or_never() else { break };
-                        self.delivered(&job.message, outcome);
+                        let Some(Some((record, outcome))) = self.deliveries.next().now_or_never() else { break };
+                        self.delivered(&record.message, outcome);
                     }
                 }
-                Some(job) = self.backing_off.next() => self.lanes.again(job),
+                Some(record) = self.backing_off.next() => self.queues.push_retry(record),
                 next = self.consumer.next(), if self.may_read() => {
                     self.admit(next);
                     for _ in 0..TURN {
@@ -178,7 +131,7 @@ impl Coordinator<'_> {
             Some(Ok(message)) => {
                 add(&self.counters.read, 1);
                 self.held += 1;
-                self.lanes.admit(message);
+                self.queues.push(message);
             }
             Some(Err(error)) => self.fail(error),
             None => self.reads = false,
@@ -187,44 +140,44 @@ impl Coordinator<'_> {
 
     fn start_attempts(&mut self) {
         while self.attempts.len() < self.settings.concurrency && self.failure.is_none() {
-            let Some(mut job) = self.lanes.next() else { return };
-            if job.attempts > 0 {
+            let Some(mut record) = self.queues.pop() else { return };
+            if record.attempts > 0 {
                 add(&self.counters.retries, 1);
             }
-            job.attempts += 1;
-            let work = Arc::clone(&self.work);
+            record.attempts += 1;
+            let runner = Arc::clone(&self.runner);
             self.attempts.push(Box::pin(async move {
-                let outcome = work.attempt(&mut job).await;
-                (job, outcome)
+                let outcome = runner.run(&mut record).await;
+                (record, outcome)
             }));
         }
     }
 
-    fn attempted(&mut self, job: Box<Job>, outcome: Attempted) {
+    fn attempted(&mut self, record: Box<PendingRecord>, outcome: AttemptOutcome) {
         match outcome {
-            Attempted::Made { deliveries, dead } => {
-                // The next of the lane comes behind it in the producer.
-                self.lanes.release(job.lane);
+            AttemptOutcome::Sent { deliveries, dead } => {
+                // The producer keeps the order from here on, so the next record of the queue may begin.
+                self.queues.release(record.queue);
                 if deliveries.is_empty() {
-                    self.delivered(&job.message, Ok((0, dead)));
+                    self.delivered(&record.message, Ok((0, dead)));
                     return;
                 }
                 self.deliveries.push(Box::pin(async move {
                     let mut count = 0;
                     for delivery in deliveries {
                         if let Err(error) = delivery.await {
-                            return (job, Err(error));
+                            return (record, Err(error));
                         }
                         count += 1;
                     }
-                    (job, Ok((count, dead)))
+                    (record, Ok((count, dead)))
                 }));
             }
-            Attempted::Again(delay) => self.backing_off.push(Box::pin(async move {
+            AttemptOutcome::RetryAfter(delay) => self.backing_off.push(Box::pin(async move {
                 tokio::time::sleep(delay).await;
-                job
+                record
             })),
-            Attempted::Fatal(error) => {
+            AttemptOutcome::Fatal(error) => {
                 self.held -= 1;
                 self.fail(error);
             }
@@ -253,7 +206,7 @@ impl Coordinator<'_> {
         self.deadline = Some(now.checked_add(self.settings.drain_timeout).unwrap_or(now + FOREVER));
     }
 
-    /// Nothing new is begun; what runs may end.
+    /// Stops reading and starting attempts. Running attempts and deliveries may end.
     fn fail(&mut self, error: Error) {
         if self.failure.is_some() {
             return;
@@ -265,13 +218,13 @@ impl Coordinator<'_> {
         }
         self.reads = false;
         self.backing_off = FuturesUnordered::new();
-        self.lanes = Lanes::new(self.settings.order);
+        self.queues = KeyQueues::new(self.settings.order);
         self.held = self.attempts.len() + self.deliveries.len();
     }
 
-    /// Stores the last offsets and tells what was left.
+    /// Stores the last offsets, and reports the records that are left.
     async fn end(mut self) -> Result<ProcessorReport> {
-        // Handlers that still run end here.
+        // Cancels the handlers that still run.
         self.attempts = FuturesUnordered::new();
         self.deliveries = FuturesUnordered::new();
         let left: Vec<_> = self
@@ -283,14 +236,15 @@ impl Coordinator<'_> {
         for one in &left {
             tracing::warn!(left = %one, "the processor ended before these records were done; the next run begins there");
         }
-        // Everything that counts was acknowledged; the rest must not come after the report.
-        let given_up = self.work.producer.close_within(Duration::ZERO).await?;
+        // Acknowledged records are counted; no other record may be delivered after the report.
+        let given_up = self.runner.producer.close_within(Duration::ZERO).await?;
         drop(given_up);
-        if let Some(dead_letters) = &self.work.dead_letters {
+        if let Some(dead_letters) = &self.runner.dead_letters {
             dead_letters.give_up().await?;
         }
-        let stored = tokio::time::timeout(COMMIT_LIMIT, self.consumer.close()).await.unwrap_or_else(|_| {
-            Err(Error::new(ErrorKind::RequestTimeout, "the last offsets could not be stored in time")
+        let stored = tokio::time::timeout(COMMIT_TIMEOUT, self.consumer.close()).await.unwrap_or_else(|_| {
+            let message = format!("the last commit took longer than {COMMIT_TIMEOUT:?}");
+            Err(Error::new(ErrorKind::RequestTimeout, message)
                 .with_operation("commit")
                 .with_topic(&self.settings.from))
         });
@@ -303,81 +257,4 @@ impl Coordinator<'_> {
         stored?;
         Ok(self.counters.report(left))
     }
-}
-
-/// Stands for a time for draining that the clock cannot hold.
-const FOREVER: Duration = Duration::from_secs(365 * 24 * 3600);
-
-impl Work {
-    async fn attempt(&self, job: &mut Job) -> Attempted {
-        let telemetry = self.producer.telemetry();
-        let made = telemetry.process_with(&job.message, self.make(&job.message), Unmade::code).await;
-        let failure = match made {
-            Ok(deliveries) => return Attempted::Made { deliveries, dead: false },
-            Err(Unmade::Failed(failure)) => failure,
-            Err(Unmade::Fatal(error)) => return Attempted::Fatal(error),
-        };
-        let (retriable, code) = (failure.is_retriable(), failure.code_name().to_owned());
-        let text = failure.to_string();
-        let error = failure.into_error(&job.message);
-        let retries = job.retries.get_or_insert_with(|| Retries::new(self.retries.clone()));
-        let worth_it = retriable && self.retries.should_retry.accepts_or(&error, |_| true);
-        if let Some(delay) = retries.after_if(worth_it, &error) {
-            tracing::debug!(%error, attempts = job.attempts, ?delay, "the record is tried again");
-            return Attempted::Again(delay);
-        }
-        let Some(writer) = &self.dead_letters else {
-            return Attempted::Fatal(error.with_attempts(job.attempts));
-        };
-        tracing::warn!(%error, attempts = job.attempts, "the record becomes a dead letter");
-        telemetry.buried(&job.message.topic, &code);
-        let reason = Reason { code: &code, text: &text, attempts: job.attempts };
-        match writer.enqueue(&job.message, &reason).await {
-            Ok(delivery) => Attempted::Made { deliveries: vec![delivery], dead: true },
-            Err(error) => Attempted::Fatal(error),
-        }
-    }
-
-    /// Handles a record, and sends what came of it on its way.
-    async fn make(&self, message: &Message) -> Result<Vec<Delivery>, Unmade> {
-        match handler::attempt(Arc::clone(&self.handler), message.clone(), self.limit).await {
-            Ok(records) => self.enqueue(message, records).await.map_err(|error| {
-                if concerns_the_record(&error) {
-                    let code = error.kind().as_str();
-                    Unmade::Failed(Failure::permanent(error).code(code))
-                } else {
-                    Unmade::Fatal(error)
-                }
-            }),
-            Err(Ended::Failed(failure)) => Err(Unmade::Failed(failure)),
-            Err(Ended::Cancelled) => Err(Unmade::Fatal(handler::runtime_ends())),
-        }
-    }
-
-    async fn enqueue(&self, message: &Message, records: Vec<Record>) -> Result<Vec<Delivery>> {
-        let mut deliveries = Vec::with_capacity(records.len());
-        let mut origin = Origin::of_message(message);
-        for mut record in records {
-            if self.marks_origin {
-                // A handler that copies headers copies the mark of the processor before this one.
-                record.headers.retain(|(name, _)| name != PROCESSED);
-                record = record.header(PROCESSED, origin.to_string());
-                origin.index += 1;
-            }
-            deliveries.push(self.producer.enqueue(record).await?);
-        }
-        Ok(deliveries)
-    }
-}
-
-/// Whether the producer refused a record for what it is, so that no other record would be refused.
-fn concerns_the_record(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::RecordTooLarge
-            | ErrorKind::InvalidCommand
-            | ErrorKind::PartitionNotFound
-            | ErrorKind::SerializationError
-            | ErrorKind::Unsupported
-    )
 }

@@ -1,15 +1,15 @@
-//! A processor in the background.
+//! Handle of a processor that runs in the background.
 
 use std::{fmt, sync::Arc};
 
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use super::{ProcessorReport, ProcessorStats, report::Counters};
+use super::report::{Counters, ProcessorReport, ProcessorStats};
 use crate::{Error, ErrorKind, Result};
 
 /// A processor that runs in the background; from [`Processor::start`](super::Processor::start).
 ///
-/// Dropping it stops the processor, which drains in the background as far as the runtime lives.
+/// Dropping it stops the processor, which drains in the background as long as the runtime lives.
 pub struct RunningProcessor {
     pub(super) counters: Arc<Counters>,
     pub(super) stop: Option<oneshot::Sender<()>>,
@@ -17,19 +17,19 @@ pub struct RunningProcessor {
 }
 
 impl RunningProcessor {
-    /// What it has done so far.
+    /// Returns the counters so far.
     #[must_use]
     pub fn stats(&self) -> ProcessorStats {
         self.counters.stats()
     }
 
-    /// Whether it has ended, by itself or with an error; [`stop`](Self::stop) tells which.
+    /// Returns whether the processor has ended, by itself or with an error; [`stop`](Self::stop) returns which.
     #[must_use]
     pub fn is_finished(&self) -> bool {
         self.task.is_finished()
     }
 
-    /// Reads nothing more, drains, and ends.
+    /// Stops reading, drains, and ends the processor.
     ///
     /// # Errors
     /// As [`Processor::run`](super::Processor::run).
@@ -38,25 +38,27 @@ impl RunningProcessor {
     /// If the future is dropped, the processor drains and ends in the background.
     pub async fn stop(mut self) -> Result<ProcessorReport> {
         if let Some(stop) = self.stop.take() {
-            // It may have ended already.
+            // The processor may have ended already.
             let _ = stop.send(());
         }
         self.wait().await
     }
 
-    /// Waits until it ends by itself: at the end with [`stop_at_end`](super::ProcessorBuilder::stop_at_end), or with an
-    /// error.
+    /// Waits until the processor ends by itself: at the end of the topic with
+    /// [`stop_at_end`](super::ProcessorBuilder::stop_at_end), or with an error.
     ///
     /// # Errors
     /// As [`Processor::run`](super::Processor::run).
     ///
     /// # Cancel safety
-    /// Dropping the future drops the processor: it stops.
+    /// Dropping the future drops the handle, which stops the processor.
     pub async fn wait(mut self) -> Result<ProcessorReport> {
         match (&mut self.task).await {
             Ok(outcome) => outcome,
-            Err(stopped) => Err(Error::new(ErrorKind::Closed, "the processor was stopped with its runtime")
-                .with_source(stopped)),
+            Err(stopped) => {
+                Err(Error::new(ErrorKind::Closed, "the runtime stopped with the processor")
+                    .with_source(stopped))
+            }
         }
     }
 }

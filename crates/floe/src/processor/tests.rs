@@ -1,4 +1,4 @@
-//! The processor over an engine that keeps batches in memory, its clock paused.
+//! Tests of the processor over an engine in memory, with the clock paused.
 
 use std::{
     collections::HashMap,
@@ -24,7 +24,7 @@ use crate::{
 
 const GROUP: &str = "orders-to-invoices";
 
-/// A client with an input topic of so many partitions, and an output topic of one.
+/// Returns a client with an input topic of so many partitions, and an output topic of one.
 async fn setup(partitions: u32) -> (FakeEngine, Client) {
     let engine = FakeEngine::with_topic("orders", partitions);
     let client = Client::from_engine(Arc::new(engine.clone()));
@@ -36,7 +36,7 @@ fn processor(client: &Client) -> ProcessorBuilder {
     client.processor("orders", "invoices").stop_at_end()
 }
 
-/// Records `key:0`, `key:1` and so on of these keys, in turns.
+/// Sends records `key:0`, `key:1` and so on of these keys, in turns.
 async fn fill(client: &Client, keys: &[&str], each: usize) {
     let producer = client.producer("orders").start().await.unwrap();
     for number in 0..each {
@@ -161,7 +161,7 @@ async fn partitions_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_tried_again_and_its_key_waits() {
+async fn a_retry_blocks_its_key() {
     let (_engine, client) = setup(1).await;
     fill(&client, &["a", "b"], 3).await;
     let tries = Arc::new(AtomicUsize::new(0));
@@ -189,11 +189,11 @@ async fn a_record_is_tried_again_and_its_key_waits() {
     assert_eq!(of("b"), ["b:0", "b:1", "b:2"]);
     let last_b = seen.iter().position(|value| value == "b:2");
     let second_a = seen.iter().position(|value| value == "a:1");
-    assert!(last_b < second_a, "the other key did not go on: {seen:?}");
+    assert!(last_b < second_a, "the other key did not continue: {seen:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_key_that_always_fails_becomes_dead_letters_and_others_go_on() {
+async fn a_key_that_always_fails_becomes_dead_letters_and_others_continue() {
     let (_engine, client) = setup(1).await;
     fill(&client, &["bad", "good"], 4).await;
     let report = processor(&client)
@@ -237,14 +237,14 @@ async fn panics_and_hangs_are_failures_of_their_record() {
         .unwrap();
     assert_eq!((report.handled, report.dead_letters), (1, 2));
     let dead = read(&client, "orders-dead").await;
-    let mut told: Vec<_> = dead
+    let mut causes: Vec<_> = dead
         .iter()
         .map(|message| DeadLetter::of(message).unwrap())
         .map(|one| (one.code, one.error))
         .collect();
-    told.sort();
-    assert_eq!(told[0], ("handler_panicked".into(), "the handler panicked: at the disco".into()));
-    assert_eq!(told[1], ("handler_timeout".into(), "the handler did not end within 5s".into()));
+    causes.sort();
+    assert_eq!(causes[0], ("handler_panicked".into(), "the handler panicked: at the disco".into()));
+    assert_eq!(causes[1], ("handler_timeout".into(), "the handler did not end within 5s".into()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -285,7 +285,7 @@ async fn an_output_that_can_never_be_sent_is_a_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn outputs_may_be_none_or_many_and_name_their_origin() {
+async fn outputs_may_be_none_or_many_and_carry_their_origin() {
     let (_engine, client) = setup(1).await;
     fill(&client, &["a"], 3).await;
     let report = processor(&client)
@@ -327,7 +327,7 @@ async fn without_dead_letters_a_failure_stops_and_the_next_run_begins_there() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_output_topic_that_refuses_stops_it_and_stores_nothing_too_much() {
+async fn a_refused_output_stops_the_processor_and_stores_no_later_offset() {
     let (engine, client) = setup(1).await;
     fill(&client, &["a"], 5).await;
     let rejected = Error::new(ErrorKind::AuthFailed, "read only");
@@ -343,7 +343,7 @@ async fn an_output_topic_that_refuses_stops_it_and_stores_nothing_too_much() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_drains_what_was_read() {
+async fn a_shutdown_drains_the_records_read() {
     let (_engine, client) = setup(1).await;
     fill(&client, &["a", "b"], 10).await;
     let began = Arc::new(tokio::sync::Semaphore::new(0));
@@ -370,7 +370,7 @@ async fn a_shutdown_drains_what_was_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shutdown_in_the_middle_of_a_batch_says_what_it_left() {
+async fn a_shutdown_in_the_middle_of_a_batch_reports_records_left() {
     let (_engine, client) = setup(1).await;
     fill(&client, &["a", "b"], 5).await;
     let began = Arc::new(tokio::sync::Semaphore::new(0));
@@ -398,7 +398,7 @@ async fn a_shutdown_in_the_middle_of_a_batch_says_what_it_left() {
     // The other key had the records 0 and 2; this one had 1.
     assert_eq!((report.handled, left), (3, vec!["7 of orders/0 from offset 3 on".to_owned()]));
     assert_eq!(stored(&client, 0).await, Some(3));
-    // The next run does the rest, and nothing was lost.
+    // The next run handles the rest.
     let _report = processor(&client).map(copy).run(std::future::pending()).await.unwrap();
     let made = values(&client, "invoices").await;
     assert_eq!(made.len(), 10, "{made:?}");
@@ -418,11 +418,11 @@ async fn dropping_the_handle_stops_it() {
         }
         sleep(Duration::from_millis(10)).await;
     }
-    panic!("it still runs");
+    panic!("the processor still runs");
 }
 
 #[tokio::test(start_paused = true)]
-async fn engines_without_stored_offsets_are_refused_unless_that_is_wanted() {
+async fn engines_without_stored_offsets_are_refused_by_default() {
     let engine = FakeEngine::with_topic("orders", 1)
         .with_capabilities(Capabilities::FULL.with(|it| it.commit_offsets = false));
     let client = Client::from_engine(Arc::new(engine));
@@ -436,7 +436,7 @@ async fn engines_without_stored_offsets_are_refused_unless_that_is_wanted() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_make_no_sense_are_refused() {
+async fn settings_out_of_range_are_refused() {
     let (_engine, client) = setup(1).await;
     let bad: [fn(ProcessorBuilder) -> ProcessorBuilder; 5] = [
         |builder| builder.concurrency(0),

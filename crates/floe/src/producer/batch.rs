@@ -1,4 +1,4 @@
-//! A batch in the hands of a sender.
+//! A closed batch on its way through a sender, from encoding to its outcome.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -9,9 +9,9 @@ use floe_wire::batch::{EncodedBatch, FinishOptions, ProducerIdentity};
 use tokio::time::Instant;
 
 use super::{
-    accumulate::{ClosedBatch, Gathered, Partition},
-    delivery::BatchState,
-    shared::Shared,
+    accumulator::{ClosedBatch, ClosedContents, Partition},
+    delivery::{BatchOutcome, BatchState},
+    shared::ProducerShared,
 };
 use crate::{
     Effect, Error, ErrorKind, Result,
@@ -19,27 +19,11 @@ use crate::{
     topic::TopicPartition,
 };
 
-/// What became of a batch.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct BatchOutcome {
-    /// Where it went, or was meant to go.
-    pub target: TopicPartition,
-    /// How many records it has.
-    pub records: u32,
-    /// Its size in bytes as sent; 0 if it was never encoded.
-    pub bytes: usize,
-    /// How often it was sent.
-    pub attempts: u32,
-    /// Offset of its first record, where records have offsets; or why it was not acknowledged.
-    pub result: Result<Option<i64>>,
-}
-
-/// A closed batch that a sender answers for: if it is dropped without an outcome, its records fail. So no delivery is
-/// left waiting, whatever happens to the sender.
+/// A closed batch that a sender is responsible for. Dropping it without an outcome fails its records, so no delivery
+/// hangs, even if the sender is aborted or panics.
 #[derive(Debug)]
 pub(super) struct Batch {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
     state: Arc<BatchState>,
     contents: Contents,
@@ -47,41 +31,44 @@ pub(super) struct Batch {
     memory: usize,
     /// When it must be acknowledged.
     pub(super) deadline: Instant,
-    /// How often it was sent.
+    /// Number of attempts to send it.
     pub(super) attempts: u32,
-    /// An attempt may have appended it although no acknowledgement came.
+    /// An attempt may have appended it without an acknowledgement.
     pub(super) uncertain: bool,
-    /// It may be there because of an attempt before the latest one, which nothing has settled since.
+    /// An attempt before the latest one may have appended it, and no lookup has decided that since.
     uncertain_before: bool,
-    /// Why the last attempt failed.
+    /// A later batch was acknowledged before this one: resending would change the order.
+    pub(super) overtaken: bool,
+    /// Error of the last attempt.
     pub(super) last_error: Option<Error>,
     origins: Origins,
-    /// From the first attempt on.
+    /// Present from the first attempt on.
     span: Option<BatchSpan>,
     finished: bool,
 }
 
 #[derive(Debug)]
 enum Contents {
-    Open(Gathered),
+    Closed(ClosedContents),
     Encoded(EncodedBatch),
-    /// Being encoded by another thread; or encoding failed, and the batch has its outcome.
-    Gone,
+    /// Another thread encodes the batch; or encoding failed, and the batch has its outcome.
+    Taken,
 }
 
 impl Batch {
-    pub(super) fn new(shared: &Arc<Shared>, partition: &Arc<Partition>, closed: ClosedBatch) -> Self {
+    pub(super) fn new(shared: &Arc<ProducerShared>, partition: &Arc<Partition>, closed: ClosedBatch) -> Self {
         Self {
             shared: Arc::clone(shared),
             partition: Arc::clone(partition),
             state: closed.state,
             records: closed.contents.count(),
-            contents: Contents::Open(closed.contents),
+            contents: Contents::Closed(closed.contents),
             memory: closed.memory,
             deadline: closed.deadline,
             attempts: 0,
             uncertain: false,
             uncertain_before: false,
+            overtaken: false,
             last_error: None,
             origins: closed.origins,
             span: None,
@@ -93,43 +80,43 @@ impl Batch {
         self.records
     }
 
-    /// The bytes, and who wrote them.
+    /// The encoded batch; `None` before it is encoded, and after encoding failed.
     pub(super) fn encoded(&self) -> Option<&EncodedBatch> {
         match &self.contents {
             Contents::Encoded(batch) => Some(batch),
-            Contents::Open(_) | Contents::Gone => None,
+            Contents::Closed(_) | Contents::Taken => None,
         }
     }
 
-    /// Encodes to the end: compression, checksum, identity. Once done it stays as it is, so that every attempt sends
-    /// the same bytes.
+    /// Completes the encoding: compression, checksum, producer id. Every attempt sends the same bytes.
     pub(super) fn encode(&mut self, producer: ProducerIdentity) {
         if let Some(work) = self.encoding(producer) {
             self.set_encoded(work());
         }
     }
 
-    /// What remains to be done to encode the batch, for any thread to do; the result goes to [`Batch::set_encoded`].
+    /// Returns the work that completes the encoding, for any thread; its result goes to [`Batch::set_encoded`].
     pub(super) fn encoding(
         &mut self,
         producer: ProducerIdentity,
     ) -> Option<impl FnOnce() -> Result<EncodedBatch> + Send + 'static> {
-        let gathered = match std::mem::replace(&mut self.contents, Contents::Gone) {
-            Contents::Open(gathered) => gathered,
-            done => {
-                self.contents = done;
+        let closed = match std::mem::replace(&mut self.contents, Contents::Taken) {
+            Contents::Closed(closed) => closed,
+            other => {
+                floe_core::invariant!(false, "a batch is encoded once");
+                self.contents = other;
                 return None;
             }
         };
         let options = FinishOptions { compression: self.shared.config.compression, producer };
         Some(move || {
-            gathered.finish(options).map_err(|error| {
+            closed.finish(options).map_err(|error| {
                 Error::new(ErrorKind::SerializationError, "the batch cannot be encoded").with_source(error)
             })
         })
     }
 
-    /// A batch that cannot be encoded has its outcome then.
+    /// Takes the result of the encoding. A batch that cannot be encoded fails.
     pub(super) fn set_encoded(&mut self, outcome: Result<EncodedBatch>) {
         match outcome {
             Ok(encoded) => {
@@ -140,7 +127,7 @@ impl Batch {
         }
     }
 
-    /// Counts an attempt that begins now.
+    /// Counts an attempt that starts now.
     pub(super) fn begin_attempt(&mut self, target: &TopicPartition) {
         self.attempts += 1;
         self.uncertain_before = self.uncertain;
@@ -157,32 +144,32 @@ impl Batch {
         }
     }
 
-    /// The attempt ended with an error. That this attempt did nothing says nothing of those before it.
+    /// Records the error of an attempt. That this attempt had no effect says nothing about earlier ones.
     pub(super) fn attempt_failed(&mut self, error: Error) {
         self.uncertain = self.uncertain_before || error.effect() == Effect::Unknown;
         self.last_error = Some(error);
     }
 
-    /// The partition was looked through, and no attempt has left it there.
-    pub(super) fn is_not_there(&mut self) {
+    /// Records that a lookup did not find the batch in the partition.
+    pub(super) fn was_not_found(&mut self) {
         self.uncertain = false;
         self.uncertain_before = false;
     }
 
-    /// Acknowledged.
+    /// Completes the batch as acknowledged.
     pub(super) fn succeed(mut self, base_offset: Option<i64>) {
         self.finish(Ok(base_offset));
     }
 
-    /// Given up.
+    /// Completes the batch as failed.
     pub(super) fn fail(mut self, error: Error) {
         let error = if self.uncertain_before { error.with_effect(Effect::Unknown) } else { error };
         self.finish(Err(error));
     }
 
-    /// Given up because one before it was.
+    /// Fails the batch because an earlier one of its partition failed.
     pub(super) fn halt(mut self) {
-        let message = "a batch before it was not delivered, and the order is to be kept";
+        let message = "an earlier batch of the partition was not delivered, and records must stay in order";
         let mut error = Error::new(ErrorKind::Closed, message).with_effect(self.effect());
         if let Some(cause) = self.last_error.take() {
             error = error.with_source(cause);
@@ -190,7 +177,21 @@ impl Batch {
         self.fail(error);
     }
 
-    /// Given up because its time is over.
+    /// Fails the batch because a later batch was appended. The application decides whether the order matters.
+    pub(super) fn fail_overtaken(mut self) {
+        let cause = self.last_error.take();
+        let (kind, reason) = cause
+            .as_ref()
+            .map_or((ErrorKind::ServerError, "no acknowledgement"), |cause| (cause.kind(), cause.message()));
+        let message = format!("{reason}; a later batch was appended, so a retry would change the order");
+        let mut error = Error::new(kind, message).with_retriable(false).with_effect(self.effect());
+        if let Some(cause) = cause {
+            error = error.with_source(cause);
+        }
+        self.fail(error);
+    }
+
+    /// Fails the batch because its timeout expired.
     pub(super) fn expire(self) {
         let limit = self.shared.config.timeout;
         let message = if self.attempts == 0 {
@@ -232,7 +233,7 @@ impl Batch {
                 self.partition.halted.store(true, Ordering::Relaxed);
             }
             tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");
-            self.shared.ledger.enter(&self.state, self.records, error);
+            self.state.count_failure(self.records, error);
         }
         if let Some(callback) = &self.shared.config.on_delivery {
             let outcome = BatchOutcome {
@@ -243,11 +244,11 @@ impl Batch {
                 result: result.clone(),
             };
             if catch_unwind(AssertUnwindSafe(|| callback(&outcome))).is_err() {
-                tracing::error!("the delivery callback panicked; the producer goes on");
+                tracing::error!("the delivery callback panicked");
             }
         }
-        // Whoever learns the outcome may look at the memory next.
-        self.shared.give_back(self.memory);
+        // Before the outcome: a caller that learns it may check the memory next.
+        self.shared.release(self.memory);
         self.state.complete(result);
         self.partition.forget_finished();
     }
@@ -256,7 +257,7 @@ impl Batch {
 impl Drop for Batch {
     fn drop(&mut self) {
         if !self.finished {
-            let mut error = Error::new(ErrorKind::Closed, "the producer ended before this was acknowledged")
+            let mut error = Error::new(ErrorKind::Closed, "the producer stopped before the acknowledgement")
                 .with_effect(self.effect());
             if let Some(cause) = self.last_error.take() {
                 error = error.with_source(cause);

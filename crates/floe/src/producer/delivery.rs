@@ -1,4 +1,4 @@
-//! What became of a record: one shared outcome for a batch, and a small future for each record in it.
+//! Outcomes of records: one shared outcome for a batch, and a small future for each record in it.
 
 use std::{
     collections::VecDeque,
@@ -11,47 +11,55 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::ledger::Ledger;
-use crate::Result;
+use super::unreported_failures::{FailedBatch, FailureProgress, UnreportedFailures};
+use crate::{Error, Result, topic::TopicPartition};
 
-/// Where a record is now.
+/// The position of an acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Placed {
+pub struct RecordMetadata {
     /// The partition it was appended to.
     pub partition: u32,
-    /// Its offset there; `None` where records have no offsets, or no answer was asked for.
+    /// Its offset there; `None` where records have no offsets, or with [`Acks::None`](crate::engine::Acks::None).
     pub offset: Option<i64>,
-    /// Its time, milliseconds since the Unix epoch.
+    /// Its timestamp, milliseconds since the Unix epoch.
     pub timestamp: i64,
 }
 
-/// The outcome of a batch, shared by the records in it, so that a record costs no allocation and an acknowledgement
+/// The outcome of a batch, as [`ProducerBuilder::on_delivery`](super::ProducerBuilder::on_delivery) reports it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct BatchOutcome {
+    /// The partition it was meant for.
+    pub target: TopicPartition,
+    /// Number of records.
+    pub records: u32,
+    /// Size in bytes as sent; 0 if it was never encoded.
+    pub bytes: usize,
+    /// Number of attempts to send it.
+    pub attempts: u32,
+    /// Offset of its first record, where records have offsets; or why it was not acknowledged.
+    pub result: Result<Option<i64>>,
+}
+
+/// The outcome of a batch, shared by the records in it. A record therefore costs no allocation, and an acknowledgement
 /// no walk over the records.
 pub(super) struct BatchState {
     pub(super) partition: u32,
-    /// The base offset, once acknowledged, or why it was not.
+    /// The base offset, once acknowledged, or the error.
     outcome: OnceLock<Result<Option<i64>>>,
     waiting: Mutex<Vec<Waker>>,
-    ledger: Arc<Ledger>,
-    /// The page of the ledger that the failure was entered on, and how many records were seen to have failed.
-    pub(super) entry: Mutex<Entry>,
-}
-
-/// See [`BatchState::entry`]; changed only by the ledger, under its lock.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Entry {
-    pub(super) page: Option<u64>,
-    pub(super) observed: u64,
+    unreported: Arc<UnreportedFailures>,
+    progress: FailureProgress,
 }
 
 impl BatchState {
-    pub(super) fn new(partition: u32, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(partition: u32, unreported: Arc<UnreportedFailures>) -> Self {
         Self {
             partition,
             outcome: OnceLock::new(),
             waiting: Mutex::default(),
-            ledger,
-            entry: Mutex::default(),
+            unreported,
+            progress: FailureProgress::default(),
         }
     }
 
@@ -59,11 +67,8 @@ impl BatchState {
         self.outcome.get().is_some()
     }
 
-    pub(super) fn outcome(&self) -> Option<&Result<Option<i64>>> {
-        self.outcome.get()
-    }
-
-    /// Sets the outcome and wakes whoever waits for it. The first outcome stays.
+    /// Sets the outcome and wakes the tasks that wait for it. The first outcome stays. Call
+    /// [`BatchState::count_failure`] before.
     pub(super) fn complete(&self, outcome: Result<Option<i64>>) {
         if self.outcome.set(outcome).is_err() {
             return;
@@ -72,12 +77,29 @@ impl BatchState {
         waiting.into_iter().for_each(Waker::wake);
     }
 
+    /// Counts all records of the batch as failed and unobserved.
+    pub(super) fn count_failure(&self, records: u32, error: &Error) {
+        let Self { partition, progress, .. } = self;
+        self.unreported.add(FailedBatch { partition: *partition, records, error, progress });
+    }
+
+    /// The batch, if it failed; `records`: how many it has.
+    pub(super) fn failure(&self, records: u32) -> Option<FailedBatch<'_>> {
+        let error = self.outcome.get()?.as_ref().err()?;
+        Some(FailedBatch { partition: self.partition, records, error, progress: &self.progress })
+    }
+
+    /// Marks failed records as observed by the owner of their deliveries.
+    fn observe_failure(&self, records: u32) {
+        self.unreported.observe(self.partition, &self.progress, records);
+    }
+
     fn poll_done(&self, context: &Context<'_>) -> Poll<&Result<Option<i64>>> {
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
         let mut waiting = self.waiting.lock();
-        // Between the look above and the lock it may have been completed, with nobody left to wake us.
+        // `complete` may have run between the check above and the lock; its wake-ups are over then.
         if let Some(outcome) = self.outcome.get() {
             return Poll::Ready(outcome);
         }
@@ -89,8 +111,8 @@ impl BatchState {
     }
 
     /// Waits for the outcome.
-    pub(super) async fn done(&self) -> &Result<Option<i64>> {
-        std::future::poll_fn(|context| self.poll_done(context)).await
+    pub(super) async fn done(&self) {
+        std::future::poll_fn(|context| self.poll_done(context).map(|_| ())).await;
     }
 }
 
@@ -105,22 +127,22 @@ impl fmt::Debug for BatchState {
 
 /// The outcome of one record, to be awaited or not.
 ///
-/// Dropping it takes nothing back: the record is sent all the same, and if it fails with nobody looking, the next
-/// flush or close reports it.
+/// Dropping it does not cancel the record: the record is sent all the same, and the next flush or close reports its
+/// failure.
 ///
 /// # Cancel safety
-/// Awaiting `&mut delivery` can be given up and taken up again.
+/// Awaiting `&mut delivery` can be interrupted and resumed.
 ///
 /// # Errors
-/// Why the record was not acknowledged; see [`crate::producer::Producer::send`].
-#[must_use = "await it to learn the outcome; a failure that nobody looks at is reported by the next flush"]
+/// The reason why the record was not acknowledged; see [`crate::producer::Producer::send`].
+#[must_use = "await it to learn the outcome; the next flush reports a failure that was not observed"]
 #[derive(Debug)]
 pub struct Delivery {
-    pub(super) state: Arc<BatchState>,
-    pub(super) index: u32,
-    pub(super) timestamp: i64,
-    /// A failure was handed out already; polling again must not count it twice.
-    pub(super) observed: bool,
+    state: Arc<BatchState>,
+    index: u32,
+    timestamp: i64,
+    /// The failure was handed out; polling again must not count it again.
+    observed: bool,
 }
 
 impl Delivery {
@@ -128,7 +150,7 @@ impl Delivery {
         Self { state, index, timestamp, observed: false }
     }
 
-    /// The partition that the record goes to.
+    /// Returns the partition that the record goes to.
     #[must_use]
     pub fn partition(&self) -> u32 {
         self.state.partition
@@ -136,20 +158,20 @@ impl Delivery {
 }
 
 impl Future for Delivery {
-    type Output = Result<Placed>;
+    type Output = Result<RecordMetadata>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.get_mut();
         let outcome = std::task::ready!(this.state.poll_done(context));
         Poll::Ready(match outcome {
-            Ok(base_offset) => Ok(Placed {
+            Ok(base_offset) => Ok(RecordMetadata {
                 partition: this.state.partition,
                 offset: base_offset.map(|base| base.saturating_add(i64::from(this.index))),
                 timestamp: this.timestamp,
             }),
             Err(error) => {
                 if !std::mem::replace(&mut this.observed, true) {
-                    this.state.ledger.observe(&this.state, 1);
+                    this.state.observe_failure(1);
                 }
                 Err(error.clone())
             }
@@ -157,33 +179,33 @@ impl Future for Delivery {
     }
 }
 
-/// A partition, and the offset after the last record of some, where records have offsets.
+/// A partition, and the offset after the last record of a run, where records have offsets.
 pub(crate) type End = (u32, Option<i64>);
 
 /// The outcomes of many records, to be awaited or not, in the order in which the records were given.
 ///
-/// Dropping it takes nothing back, as with [`Delivery`].
+/// Dropping it does not cancel the records, as with [`Delivery`].
 ///
 /// # Cancel safety
-/// Awaiting `&mut deliveries` can be given up and taken up again.
+/// Awaiting `&mut deliveries` can be interrupted and resumed.
 ///
 /// # Errors
-/// Why the first record that was not acknowledged was not; the others have their outcome by then as well.
-#[must_use = "await it to learn the outcomes; failures that nobody looks at are reported by the next flush"]
+/// The error of the first record that was not acknowledged; all the others have their outcome by then.
+#[must_use = "await it to learn the outcomes; the next flush reports failures that were not observed"]
 #[derive(Debug, Default)]
 pub struct Deliveries {
-    /// Those without an outcome so far.
-    waiting: VecDeque<Run>,
-    placed: Vec<Placed>,
+    /// Runs without an outcome so far.
+    waiting: VecDeque<RecordRun>,
+    acknowledged: Vec<RecordMetadata>,
     /// See [`Deliveries::ends`].
     ends: Vec<End>,
-    failed: Option<crate::Error>,
+    failed: Option<Error>,
     len: usize,
 }
 
-/// Neighbours in a batch with the same time: they cost one reference, however many they are.
+/// Consecutive records of a batch with the same timestamp: they cost one reference, however many they are.
 #[derive(Debug)]
-struct Run {
+struct RecordRun {
     state: Arc<BatchState>,
     first: u32,
     count: u32,
@@ -203,67 +225,51 @@ impl Deliveries {
             last.count += 1;
             return;
         }
-        self.waiting.push_back(Run { state: Arc::clone(state), first: index, count: 1, timestamp });
+        self.waiting.push_back(RecordRun { state: Arc::clone(state), first: index, count: 1, timestamp });
     }
 
-    /// Adds the outcome of a record that was buffered by itself.
+    /// Adds a record that was buffered alone.
     pub(crate) fn push_one(&mut self, one: &Delivery) {
-        self.add(one);
-    }
-
-    pub(super) fn add(&mut self, one: &Delivery) {
         self.push(&one.state, one.index, one.timestamp);
     }
 
     /// Adds the records of a batch that was buffered as a whole.
     pub(super) fn push_whole(&mut self, state: Arc<BatchState>, count: u32) {
         self.len += count as usize;
-        self.waiting.push_back(Run { state, first: 0, count, timestamp: -1 });
+        self.waiting.push_back(RecordRun { state, first: 0, count, timestamp: -1 });
     }
 
-    /// Waits for all of them as the future does, and tells for each batch its partition and the offset after its last
-    /// record here, where records have offsets. Can be given up and taken up again.
+    /// Waits for all records as the future does, and returns for each batch its partition and the offset after its last
+    /// record here, where records have offsets. Can be interrupted and resumed.
     pub(crate) async fn ends(&mut self) -> Result<Vec<End>> {
-        std::future::poll_fn(|context| self.poll_ends(context)).await
-    }
-
-    fn poll_ends(&mut self, context: &mut Context<'_>) -> Poll<Result<Vec<End>>> {
-        while let Some(run) = self.waiting.front() {
-            match std::task::ready!(run.state.poll_done(context)) {
-                Ok(base) => {
-                    let after = i64::from(run.first) + i64::from(run.count);
-                    self.ends.push((run.state.partition, base.map(|base| base.saturating_add(after))));
-                }
-                Err(error) => {
-                    run.state.ledger.observe(&run.state, run.count);
-                    self.failed.get_or_insert_with(|| error.clone());
-                }
-            }
-            self.waiting.pop_front();
-        }
-        Poll::Ready(match self.failed.take() {
-            Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut self.ends)),
+        std::future::poll_fn(|context| {
+            let Self { waiting, ends, failed, .. } = self;
+            let done = poll_runs(waiting, failed, context, |run, base| {
+                let after = i64::from(run.first) + i64::from(run.count);
+                ends.push((run.state.partition, base.map(|base| base.saturating_add(after))));
+            });
+            done.map_ok(|()| std::mem::take(ends))
         })
+        .await
     }
 
-    /// How many records they are of.
+    /// Returns the number of records.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether they are of no record at all.
+    /// Returns whether there is no record.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 }
 
-impl Run {
-    fn placed(&self, base_offset: Option<i64>) -> impl Iterator<Item = Placed> {
+impl RecordRun {
+    fn metadata(&self, base_offset: Option<i64>) -> impl Iterator<Item = RecordMetadata> {
         let (partition, timestamp) = (self.state.partition, self.timestamp);
-        (self.first..self.first + self.count).map(move |index| Placed {
+        (self.first..self.first + self.count).map(move |index| RecordMetadata {
             partition,
             offset: base_offset.map(|base| base.saturating_add(i64::from(index))),
             timestamp,
@@ -271,24 +277,33 @@ impl Run {
     }
 }
 
+/// Waits for the outcome of each run, in order. Gives the acknowledged ones to `acknowledged`, and returns the first
+/// error once all have an outcome.
+fn poll_runs(
+    waiting: &mut VecDeque<RecordRun>,
+    failed: &mut Option<Error>,
+    context: &Context<'_>,
+    mut acknowledged: impl FnMut(&RecordRun, Option<i64>),
+) -> Poll<Result<()>> {
+    while let Some(run) = waiting.front() {
+        match std::task::ready!(run.state.poll_done(context)) {
+            Ok(base_offset) => acknowledged(run, *base_offset),
+            Err(error) => {
+                run.state.observe_failure(run.count);
+                failed.get_or_insert_with(|| error.clone());
+            }
+        }
+        waiting.pop_front();
+    }
+    Poll::Ready(failed.take().map_or(Ok(()), Err))
+}
+
 impl Future for Deliveries {
-    type Output = Result<Vec<Placed>>;
+    type Output = Result<Vec<RecordMetadata>>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.get_mut();
-        while let Some(run) = this.waiting.front() {
-            match std::task::ready!(run.state.poll_done(context)) {
-                Ok(base_offset) => this.placed.extend(run.placed(*base_offset)),
-                Err(error) => {
-                    run.state.ledger.observe(&run.state, run.count);
-                    this.failed.get_or_insert_with(|| error.clone());
-                }
-            }
-            this.waiting.pop_front();
-        }
-        Poll::Ready(match this.failed.take() {
-            Some(error) => Err(error),
-            None => Ok(std::mem::take(&mut this.placed)),
-        })
+        let Self { waiting, acknowledged, failed, .. } = self.get_mut();
+        let done = poll_runs(waiting, failed, context, |run, base| acknowledged.extend(run.metadata(base)));
+        done.map_ok(|()| std::mem::take(acknowledged))
     }
 }

@@ -1,4 +1,4 @@
-//! Sending records: batching, partitioning, delivery.
+//! Sends records: batching, partitioning, delivery.
 //!
 //! ```text
 //!  any task                                               one task for each partition in use
@@ -8,86 +8,91 @@
 //!      ▼
 //!  Partitioner ──► memory budget ──► Accumulator ─────────────► sender: close the batch (compress, checksum)
 //!  (or the record   (wait, fail)     open batch: records            │
-//!   says it)             ▲           are encoded into it            ▼
-//!                        │           queue of full batches      window of appends in flight ──► Engine::append
+//!   names it)            ▲           are encoded into it            ▼
+//!                        │           queue of closed batches    window of appends in flight ──► Engine::append
 //!                        │                                          │                  ▲
-//!                        │                                      answer             send again, in order
+//!                        │                                      result             resend, in order
 //!                        │                                          │                  │
-//!                        └──── memory ◄──── BatchState ◄──── acknowledged        drain, back off, look for what
-//!                                             │     ▲                            was appended without an answer
-//!                                             │     └──────── given up ◄───────────────┘
+//!                        └──── memory ◄──── BatchState ◄──── acknowledged        drain, back off, look up
+//!                                             │     ▲                            unacknowledged batches
+//!                                             │     └──────── failed ◄─────────────────┘
 //!                                             ▼
 //!                               Delivery of each record, callback
 //! ```
 //!
 //! # Guarantees
-//! - A record ends acknowledged, failed, or listed as failed by the next flush or close.
-//! - Records that one task sends to one partition keep their order, also when batches fail and are sent again.
-//! - With [`DeliveryMode::AtLeastOnce`], the default, a batch whose answer was lost is looked for in the partition
-//!   before it is sent again, so it is not doubled on engines whose records have offsets. Elsewhere a repeat is
-//!   possible; it carries the same producer id and sequence.
-//! - Everything ends by the timeout at the latest.
+//! - Each record ends acknowledged, failed, or reported as failed by the next flush or close.
+//! - Records that one task sends to one partition keep their order, also when batches fail and are retried.
+//! - With [`DeliveryMode::AtLeastOnce`], the default, a batch whose acknowledgement was lost is looked up in the partition
+//!   before it is retried, so sends are idempotent on engines whose records have offsets. On other engines a retry may
+//!   store a duplicate, with the same producer id and sequence.
+//! - Every record has its outcome by the timeout.
 //!
-//! What is buffered lives in memory: it is lost if the process dies before it is acknowledged.
+//! Buffered records live in memory: a record is lost if the process dies before its acknowledgement.
 
-mod accumulate;
-mod ahead;
+mod accumulator;
 mod batch;
 mod builder;
-mod closing;
+mod config;
 mod delivery;
-mod ledger;
+mod enqueue;
+mod parallel_encode;
 mod partitioner;
 mod partitions;
-mod pool;
-mod recover;
-mod relay;
-mod resolve;
+mod passthrough;
+mod refusal;
+mod resend;
 mod sender;
 mod shared;
+mod shared_producers;
+mod shutdown;
+mod tail_lookup;
 #[cfg(test)]
 mod tests;
+mod unreported_failures;
 
 use std::{
     collections::VecDeque,
     fmt,
-    future::poll_fn,
     sync::{Arc, Weak},
-    task::Poll,
     time::Duration,
 };
 
 use tokio::{task::AbortHandle, time::Instant};
 
-pub use batch::BatchOutcome;
-pub use builder::{DeliveryMode, ProducerBuilder, WhenFull};
-pub(crate) use builder::{Detour, Identity};
-pub use closing::CloseReport;
-pub use delivery::{Deliveries, Delivery, Placed};
-pub use ledger::Undelivered;
-pub use partitioner::{Choice, KeyHash, Partitioner, Specific};
-pub use pool::ProducerPool;
-pub(crate) use relay::Relayed;
-pub(crate) use resolve::{Written, written};
-pub use shared::ProducerStats;
+pub use builder::ProducerBuilder;
+pub(crate) use config::Identity;
+pub use config::{DeliveryMode, WhenFull};
+pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
+pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
+pub(crate) use passthrough::PassthroughRecord;
+pub(crate) use refusal::refuses_record;
+pub use shared::{CloseReport, ProducerStats};
+pub use shared_producers::SharedProducers;
+pub(crate) use tail_lookup::{Written, written};
+pub use unreported_failures::Undelivered;
 
-use self::{builder::Config, shared::Shared};
+use self::{config::Config, shared::ProducerShared};
 use crate::{
-    Error, IntoRecord, Record, Result,
+    Error, Record, Result,
     client_core::{ClientCore, CloseWithClient},
+    payload::{PayloadCodec, RecordEncoder, Untyped},
     topic::Topic,
 };
 
 /// How long [`Producer::close`] waits for deliveries.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// How often a producer asks whether the topic has got more partitions.
-const REFRESH: Duration = Duration::from_secs(300);
+/// Upper bound of the records that [`Producer::send_all`] buffers under one lock, so that other tasks get their turn.
+const RUN: usize = 64;
 
 /// Sends records to one topic. Cheap to clone; all clones share batches, memory and settings.
 ///
-/// Dropping the last clone takes nothing back: what is buffered is still sent in the background, as long as the runtime
-/// lives. To know the outcome, [`flush`](Self::flush) or [`close`](Self::close).
+/// The parameter is the codec of the values; see [`crate::payload`]. A producer without one, `Producer`, sends bytes. Both
+/// take a [`Record`] with key and headers, such as `Record::keyed("ada", order)`, or a value alone.
+///
+/// Dropping the last clone cancels nothing: buffered records are still sent in the background, as long as the runtime
+/// lives. To learn the outcome, [`flush`](Self::flush) or [`close`](Self::close).
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
@@ -95,24 +100,25 @@ const REFRESH: Duration = Duration::from_secs(300);
 /// # let client = floe::Client::connect("memory:").await?;
 /// # client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
 /// let orders = client.producer("orders").start().await?;
-/// let placed = orders.send("one coffee").await?;
-/// assert_eq!((placed.partition, placed.offset), (0, Some(0)));
+/// let coffee = orders.send("one coffee").await?;
+/// assert_eq!((coffee.partition, coffee.offset), (0, Some(0)));
 ///
-/// let many = orders.send_all(["tea", "milk", "sugar"]).await?;
-/// assert_eq!(many.last().and_then(|placed| placed.offset), Some(3));
+/// let more = orders.send_all(["tea", "milk", "sugar"]).await?;
+/// assert_eq!(more.last().and_then(|sugar| sugar.offset), Some(3));
 /// assert!(orders.close().await?.undelivered.is_empty());
 /// # Ok(())
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct Producer {
+pub struct Producer<C = Untyped> {
     handle: Arc<ProducerHandle>,
+    codec: C,
 }
 
-/// Ends the producer when the last clone is gone; the senders themselves keep only what is shared.
+/// Closes the producer when the last clone is dropped; the senders hold only the shared state.
 struct ProducerHandle {
-    shared: Arc<Shared>,
-    /// Looks for new partitions, where topics can have several.
+    shared: Arc<ProducerShared>,
+    /// Refreshes the number of partitions, on engines with partitions.
     refresh: Option<AbortHandle>,
 }
 
@@ -125,65 +131,44 @@ impl Drop for ProducerHandle {
     }
 }
 
-/// Lets other tasks run, and first those that were woken before. Unlike [`tokio::task::yield_now`], it does not wait for a
-/// look at the network, and leaves the task where another thread of the runtime can take it up at once.
-async fn step_back() {
-    let mut stepped = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut stepped, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
-}
-
-/// Takes up new partitions until the producer is gone.
-async fn refresh(shared: Weak<Shared>) {
-    loop {
-        tokio::time::sleep(REFRESH).await;
-        let Some(shared) = shared.upgrade().filter(|shared| !shared.is_closed()) else { return };
-        shared.look_for_partitions(Duration::ZERO).await;
-    }
-}
-
-impl Producer {
-    fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config) -> Self {
-        let shared = Shared::new(client, topic, partitions, config);
-        let weak: Weak<Shared> = Arc::downgrade(&shared);
+impl<C> Producer<C> {
+    fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config, codec: C) -> Self {
+        let shared = ProducerShared::new(client, topic, partitions, config);
+        let weak: Weak<ProducerShared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue("producer", &shared.topic, weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
         let refresh = shared.capabilities.partitions.then(|| {
             let shared = Arc::downgrade(&shared);
-            tokio::spawn(refresh(shared)).abort_handle()
+            tokio::spawn(shared::keep_partitions_fresh(shared)).abort_handle()
         });
-        Self { handle: Arc::new(ProducerHandle { shared, refresh }) }
+        Self { handle: Arc::new(ProducerHandle { shared, refresh }), codec }
     }
 
-    fn shared(&self) -> &Arc<Shared> {
+    fn shared(&self) -> &Arc<ProducerShared> {
         &self.handle.shared
     }
 
-    /// Sends a record and waits until it is acknowledged.
+    /// Sends a record and waits for its acknowledgement.
     ///
     /// Records of many tasks share batches; one task that awaits each record before the next sends them one by one. Use
     /// [`enqueue`](Self::enqueue) or [`send_all`](Self::send_all) to fill batches from one task.
     ///
     /// # Errors
     /// As [`enqueue`](Self::enqueue); [`crate::ErrorKind::RequestTimeout`] when the timeout passed without an
-    /// acknowledgement; whatever the engine refused the batch with. [`crate::Error::effect`] says whether the record
-    /// may be there all the same.
+    /// acknowledgement; errors of the engine. [`crate::Error::effect`] says whether the record may be stored all the same.
     ///
     /// # Cancel safety
     /// If the future is dropped, the record is sent once or not at all.
-    pub async fn send(&self, record: impl IntoRecord) -> Result<Placed> {
-        let record = record.into_record();
+    pub async fn send<R>(&self, record: R) -> Result<RecordMetadata>
+    where
+        C: RecordEncoder<R>,
+    {
+        let record = self.codec.encode_record(record, self.topic())?;
         let shared = self.shared();
         if shared.telemetry.traces_sending() {
             let body = record.value.as_ref().len();
             let sending = async { shared.enqueue(&record).await?.await };
-            let place = |placed: &Placed| (placed.partition, placed.offset);
+            let place = |placed: &RecordMetadata| (placed.partition, placed.offset);
             return Box::pin(shared.telemetry.send_one(&shared.topic, body, sending, place)).await;
         }
         shared.enqueue(&record).await?.await
@@ -193,19 +178,22 @@ impl Producer {
     /// as [`ProducerBuilder::when_full`] says.
     ///
     /// # Errors
-    /// Before anything is buffered: [`crate::ErrorKind::RecordTooLarge`], [`crate::ErrorKind::PartitionNotFound`],
-    /// [`crate::ErrorKind::Unsupported`] for keys or headers on an engine that has none,
-    /// [`crate::ErrorKind::BufferFull`], [`crate::ErrorKind::Closed`].
+    /// Before anything is buffered: [`crate::ErrorKind::SerializationError`] for a value that cannot be encoded,
+    /// [`crate::ErrorKind::RecordTooLarge`], [`crate::ErrorKind::PartitionNotFound`], [`crate::ErrorKind::Unsupported`]
+    /// for keys or headers on an engine that has none, [`crate::ErrorKind::BufferFull`], [`crate::ErrorKind::Closed`].
     ///
     /// # Cancel safety
     /// If the future is dropped, the record is sent once or not at all.
-    pub async fn enqueue(&self, record: impl IntoRecord) -> Result<Delivery> {
-        let record = record.into_record();
+    pub async fn enqueue<R>(&self, record: R) -> Result<Delivery>
+    where
+        C: RecordEncoder<R>,
+    {
+        let record = self.codec.encode_record(record, self.topic())?;
         self.offer(&record).await
     }
 
-    /// As [`enqueue`](Self::enqueue), for who has the record already: moving it from future to future costs as much as
-    /// the rest.
+    /// As [`enqueue`](Self::enqueue), for a caller that owns the encoded record: moving it from future to future would
+    /// cost as much as the rest.
     pub(crate) fn offer<V: AsRef<[u8]>>(&self, record: &Record<V>) -> impl Future<Output = Result<Delivery>> {
         self.shared().enqueue(record)
     }
@@ -213,36 +201,36 @@ impl Producer {
     /// Sends many records and waits until all have their outcome. Their order is kept within a partition.
     ///
     /// # Errors
-    /// As [`send`](Self::send), for the first record that failed; the others are sent all the same, except those after
-    /// one that could not be buffered.
+    /// As [`send`](Self::send), for the first record that failed. The other records are sent all the same, except those
+    /// after a record that could not be encoded or buffered.
     ///
     /// # Cancel safety
-    /// If the future is dropped, each record is sent once or not at all, and those sent are the first ones.
-    pub async fn send_all<I>(&self, records: I) -> Result<Vec<Placed>>
+    /// If the future is dropped, each record is sent once or not at all, and the records sent are the first ones.
+    pub async fn send_all<I>(&self, records: I) -> Result<Vec<RecordMetadata>>
     where
         I: IntoIterator,
-        I::Item: IntoRecord,
+        C: RecordEncoder<I::Item>,
     {
         let (deliveries, refused) = self.buffer_all(records).await;
-        let placed = deliveries.await?;
+        let acknowledged = deliveries.await?;
         // A record that was buffered comes before the one that was refused.
-        refused.map_or(Ok(placed), Err)
+        refused.map_or(Ok(acknowledged), Err)
     }
 
     /// Buffers many records, and returns a future of their outcomes, which need not be awaited. Waits for room in memory
-    /// only. Costs a fraction of as many [`enqueue`](Self::enqueue)s: records that follow each other in one partition
-    /// are buffered under one lock, with one look at the clock.
+    /// only. Costs a fraction of as many [`enqueue`](Self::enqueue)s: consecutive records of one partition are buffered
+    /// under one lock, with one clock read.
     ///
     /// # Errors
-    /// As [`enqueue`](Self::enqueue), for the first record that could not be buffered; those before it are sent all the
-    /// same, and the next flush reports any of them that fail.
+    /// As [`enqueue`](Self::enqueue), for the first record that could not be buffered. The records before it are sent all
+    /// the same, and the next flush reports their failures.
     ///
     /// # Cancel safety
-    /// If the future is dropped, each record is sent once or not at all, and those sent are the first ones.
+    /// If the future is dropped, each record is sent once or not at all, and the records sent are the first ones.
     pub async fn enqueue_all<I>(&self, records: I) -> Result<Deliveries>
     where
         I: IntoIterator,
-        I::Item: IntoRecord,
+        C: RecordEncoder<I::Item>,
     {
         let (deliveries, refused) = self.buffer_all(records).await;
         refused.map_or(Ok(deliveries), Err)
@@ -252,39 +240,51 @@ impl Producer {
     async fn buffer_all<I>(&self, records: I) -> (Deliveries, Option<Error>)
     where
         I: IntoIterator,
-        I::Item: IntoRecord,
+        C: RecordEncoder<I::Item>,
     {
-        let mut records = records.into_iter();
+        let mut refused = None;
+        let encoded =
+            records.into_iter().map_while(|record| match self.codec.encode_record(record, self.topic()) {
+                Ok(record) => Some(record),
+                Err(error) => {
+                    refused = Some(error);
+                    None
+                }
+            });
+        // Polled again after its end, `map_while` would continue behind the record that was refused.
+        let mut encoded = encoded.fuse();
         let mut deliveries = Deliveries::default();
         let mut waiting = VecDeque::with_capacity(RUN);
         loop {
-            waiting.extend(records.by_ref().take(RUN - waiting.len()).map(IntoRecord::into_record));
-            let (taken, rolled) = self.shared().push_run(&waiting, &mut deliveries);
+            waiting.extend(encoded.by_ref().take(RUN - waiting.len()));
+            let (taken, rolled) = self.shared().enqueue_run(&waiting, &mut deliveries);
             waiting.drain(..taken);
             if rolled {
                 // Lets the sender run.
-                step_back().await;
+                enqueue::step_back().await;
                 continue;
             }
-            // The first that was not taken in passing; the one way that waits, refuses and changes the partition.
+            // The next record has to wait, is for another partition, or is refused: `offer` handles each case.
             let Some(record) = waiting.pop_front() else {
                 if taken == 0 {
-                    return (deliveries, None);
+                    break;
                 }
                 continue;
             };
             match self.offer(&record).await {
-                Ok(delivery) => deliveries.add(&delivery),
+                Ok(delivery) => deliveries.push_one(&delivery),
                 Err(error) => return (deliveries, Some(error)),
             }
         }
+        drop(encoded);
+        (deliveries, refused)
     }
 
-    /// Sends everything that was buffered before, without waiting for full batches, and waits for the outcomes.
+    /// Sends all records that were buffered before, without waiting for full batches, and waits for the outcomes.
     ///
     /// # Errors
-    /// If records were not delivered: how many of which partitions, with the first cause as source. Earlier failures
-    /// that nobody looked at, because their [`Delivery`] was dropped, are reported as well, once.
+    /// The number of records that were not delivered, and their partitions, with the first cause as source. Earlier
+    /// failures whose [`Delivery`] was dropped are reported as well, once.
     ///
     /// # Cancel safety
     /// If the future is dropped, the records are sent all the same.
@@ -292,11 +292,11 @@ impl Producer {
         self.shared().flush(None).await
     }
 
-    /// As [`flush`](Self::flush), waiting no longer than `limit`. What has no outcome by then is still sent.
+    /// As [`flush`](Self::flush), waiting at most `limit`. Records without an outcome by then are still sent.
     ///
     /// # Errors
-    /// As [`flush`](Self::flush); [`crate::ErrorKind::RequestTimeout`] that says how many records of which partitions
-    /// still wait.
+    /// As [`flush`](Self::flush); [`crate::ErrorKind::RequestTimeout`] with the number of records that still wait, and
+    /// their partitions.
     ///
     /// # Cancel safety
     /// As [`flush`](Self::flush).
@@ -304,20 +304,20 @@ impl Producer {
         self.shared().flush(Some(limit)).await
     }
 
-    /// Takes no more records, and sends what is buffered for at most 30 seconds; what is left then is given up.
-    /// Concerns all clones. Closing again returns the same report.
+    /// Closes the producer and all its clones: accepts no more records, sends buffered ones for at most 30 seconds, and
+    /// abandons the rest. Further calls return the same report.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::RequestTimeout`] if another close still waits. What was not delivered is not an error but
-    /// in the report: see [`CloseReport::into_result`].
+    /// [`crate::ErrorKind::RequestTimeout`] if a concurrent close still waits. Records that were not delivered are not an
+    /// error but in the report: see [`CloseReport::into_result`].
     ///
     /// # Cancel safety
-    /// If the future is dropped, the producer is closed, and what was buffered is sent as far as the timeout allows.
+    /// If the future is dropped, the producer is closed, and buffered records are sent as far as the timeout allows.
     pub async fn close(&self) -> Result<CloseReport> {
         self.close_within(CLOSE_DEADLINE).await
     }
 
-    /// As [`close`](Self::close), waiting no longer than `limit`.
+    /// As [`close`](Self::close), waiting at most `limit`.
     ///
     /// # Errors
     /// As [`close`](Self::close).
@@ -330,7 +330,7 @@ impl Producer {
         self.shared().close(deadline).await
     }
 
-    /// Whether it was closed, by itself or with its client.
+    /// Returns whether the producer was closed, by itself or with its client.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.shared().is_closed()
@@ -340,27 +340,35 @@ impl Producer {
         &self.shared().telemetry
     }
 
-    /// The topic that it sends to.
+    /// Returns the topic that the producer sends to.
     #[must_use]
     pub fn topic(&self) -> &Topic {
         &self.shared().topic
     }
 
-    /// How many partitions the producer knows. It asks every 5 minutes whether there are more, and when a record is for
-    /// one that it does not know.
+    /// Returns the known number of partitions. The producer refreshes it every 5 minutes, and when a record names a partition
+    /// that it does not know.
     #[must_use]
     pub fn partitions(&self) -> u32 {
         self.shared().partitions.count()
     }
 
-    /// What it has done so far.
+    /// Returns the counters since the start.
     #[must_use]
     pub fn stats(&self) -> ProducerStats {
         self.shared().stats()
     }
 }
 
-impl fmt::Debug for Producer {
+impl<C: PayloadCodec> Producer<C> {
+    /// Returns the same producer for bytes: it shares batches, memory and settings with this one.
+    #[must_use]
+    pub fn raw(&self) -> Producer {
+        Producer { handle: Arc::clone(&self.handle), codec: Untyped }
+    }
+}
+
+impl<C> fmt::Debug for Producer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Producer")
             .field("topic", self.topic())
@@ -369,6 +377,3 @@ impl fmt::Debug for Producer {
             .finish_non_exhaustive()
     }
 }
-
-/// Records that [`Producer::send_all`] buffers under one lock, at most; few enough that others get their turn.
-const RUN: usize = 64;

@@ -1,38 +1,38 @@
-//! The partitions that a producer knows: those of the start, and those that the topic got later.
+//! The partitions that a producer knows: those of the start, and those added to the topic later.
 
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicU32, Ordering},
 };
 
-use super::accumulate::Partition;
+use super::{accumulator::Partition, unreported_failures::UnreportedFailures};
 
 /// A list that only grows, read without a lock: every record looks up its partition.
 #[derive(Debug)]
 pub(super) struct Partitions {
-    head: Part,
+    head: Segment,
     count: AtomicU32,
 }
 
-/// What came at once, and what came after it.
+/// Partitions that were added at once, and the segment after them.
 #[derive(Debug)]
-struct Part {
+struct Segment {
     partitions: Vec<Arc<Partition>>,
     next: OnceLock<Box<Self>>,
 }
 
-impl Part {
-    fn new(from: u32, to: u32) -> Self {
+impl Segment {
+    fn new(from: u32, to: u32, unreported: &Arc<UnreportedFailures>) -> Self {
         Self {
-            partitions: (from..to).map(|index| Arc::new(Partition::new(index))).collect(),
+            partitions: (from..to).map(|index| Arc::new(Partition::new(index, unreported))).collect(),
             next: OnceLock::new(),
         }
     }
 }
 
 impl Partitions {
-    pub(super) fn new(count: u32) -> Self {
-        Self { head: Part::new(0, count), count: AtomicU32::new(count) }
+    pub(super) fn new(count: u32, unreported: &Arc<UnreportedFailures>) -> Self {
+        Self { head: Segment::new(0, count, unreported), count: AtomicU32::new(count) }
     }
 
     pub(super) fn count(&self) -> u32 {
@@ -52,14 +52,14 @@ impl Partitions {
         self.iter().nth(index as usize)
     }
 
-    /// All of them, in order.
+    /// All partitions, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Partition>> {
-        let parts = std::iter::successors(Some(&self.head), |part| part.next.get().map(Box::as_ref));
-        parts.flat_map(|part| &part.partitions)
+        let segments = std::iter::successors(Some(&self.head), |segment| segment.next.get().map(Box::as_ref));
+        segments.flat_map(|segment| &segment.partitions)
     }
 
-    /// Adds what is missing to `count`; true if there was something. One caller at a time: of two, one adds nothing.
-    pub(super) fn grow_to(&self, count: u32) -> bool {
+    /// Adds partitions up to `count`; true if some were added. Not for concurrent callers: all but one would add nothing.
+    pub(super) fn grow_to(&self, count: u32, unreported: &Arc<UnreportedFailures>) -> bool {
         let known = self.count();
         if count <= known {
             return false;
@@ -68,7 +68,7 @@ impl Partitions {
         while let Some(next) = last.next.get() {
             last = next;
         }
-        let added = last.next.set(Box::new(Part::new(known, count))).is_ok();
+        let added = last.next.set(Box::new(Segment::new(known, count, unreported))).is_ok();
         if added {
             self.count.store(count, Ordering::Release);
         }
@@ -82,10 +82,12 @@ mod tests {
 
     #[test]
     fn partitions_are_added_at_the_end() {
-        let partitions = Partitions::new(2);
+        let unreported = Arc::default();
+        let partitions = Partitions::new(2, &unreported);
         assert!(partitions.get(2).is_none());
-        assert!(!partitions.grow_to(2) && !partitions.grow_to(1));
-        assert!(partitions.grow_to(3) && partitions.grow_to(6));
+        let grow_to = |count| partitions.grow_to(count, &unreported);
+        assert!(!grow_to(2) && !grow_to(1));
+        assert!(grow_to(3) && grow_to(6));
         assert_eq!(partitions.count(), 6);
         for index in 0..6 {
             assert_eq!(partitions.get(index).unwrap().index, index);

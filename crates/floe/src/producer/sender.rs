@@ -1,7 +1,7 @@
 //! Sends the batches of one partition.
 //!
-//! One task for each partition in use. It keeps a window of appends in flight, started in order; `ahead.rs` has what
-//! follows them compressed. What happens when one of them fails is in `recover.rs`.
+//! Each partition in use has one sender task. It keeps a window of appends in flight, started in order, while
+//! `parallel_encode.rs` compresses the batches behind them. `resend.rs` handles failed appends.
 
 use std::{
     collections::VecDeque,
@@ -15,42 +15,42 @@ use futures_util::future::BoxFuture;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::{
-    accumulate::{ClosedBatch, Found, Partition},
-    ahead::{self, Ahead, Hand},
+    accumulator::{ClosedBatch, NextBatch, Partition},
     batch::Batch,
-    builder::{DeliveryMode, Detour},
-    shared::Shared,
+    config::DeliveryMode,
+    parallel_encode::{self, EncodePermit, EncodeQueue},
+    shared::ProducerShared,
 };
 use crate::{
     Result,
-    engine::{AppendAck, AppendRequest, Engine},
+    engine::{AppendAck, AppendEpoch, AppendRequest, Engine},
     topic::TopicPartition,
 };
 
 /// Sends until the producer is closed and nothing is left.
 pub(super) fn run(
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    // Made here and not inside: a runtime that shuts down drops the future without ever polling it.
+    // Created outside of the future: a runtime that shuts down may drop the future without polling it.
     let leftovers = Leftovers { shared: Arc::clone(&shared), partition: Arc::clone(&partition) };
     async move {
-        let (engine, detour) = (Arc::clone(&shared.engine), shared.config.detour.clone());
-        let mut sender = Sender::new(shared, partition, (&*engine, detour.as_deref()));
+        let engine = Arc::clone(&shared.engine);
+        let mut sender = Sender::new(shared, partition, &*engine);
         sender.run().await;
         drop(leftovers);
     }
 }
 
-/// Fails what was never taken, if the sender is stopped before its time or panics; after a normal end there is nothing.
+/// Fails the batches that were never taken, if the sender is aborted or panics. After a normal end there are none.
 struct Leftovers {
-    shared: Arc<Shared>,
+    shared: Arc<ProducerShared>,
     partition: Arc<Partition>,
 }
 
 impl Drop for Leftovers {
     fn drop(&mut self) {
-        // A producer of which one sender is gone can do no more.
+        // A producer without one of its senders cannot continue.
         self.shared.begin_close();
         for closed in self.partition.take_all(&self.shared.config) {
             drop(Batch::new(&self.shared, &self.partition, closed));
@@ -59,32 +59,32 @@ impl Drop for Leftovers {
 }
 
 pub(super) struct Sender<'a> {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<ProducerShared>,
     pub(super) partition: Arc<Partition>,
     pub(super) engine: &'a dyn Engine,
-    detour: Option<&'a dyn Detour>,
     pub(super) target: TopicPartition,
     /// In flight, in order.
     pub(super) window: VecDeque<InFlight<'a>>,
-    /// Failed and to be sent again before anything new, in order.
-    pub(super) again: VecDeque<Batch>,
+    /// Failed batches to resend before anything new, in order.
+    pub(super) resend: VecDeque<Batch>,
     /// Taken and not sent yet.
-    ahead: Ahead,
-    /// Most appends in flight.
-    limit: usize,
+    encoding: EncodeQueue,
+    max_in_flight: usize,
     next_sequence: i32,
-    /// None of the batches without an answer lies before this offset; see [`super::resolve`].
+    /// Lower bound of the offsets of unacknowledged batches; see [`super::tail_lookup`].
     pub(super) settled: Settled,
+    /// Epoch of the appends in flight; another one begins before batches are resent.
+    epoch: AppendEpoch,
 }
 
-/// What is known about the end of the partition.
+/// The offset up to which every batch of this producer is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Settled {
-    /// Nothing was asked yet.
+    /// The end of the partition was not requested yet.
     Unasked,
-    /// The engine could not tell.
+    /// The engine did not return the end of the partition.
     Unknown,
-    /// Everything of ours before this offset is acknowledged.
+    /// Every batch of this producer before this offset is acknowledged.
     Before(i64),
 }
 
@@ -92,6 +92,7 @@ pub(super) struct InFlight<'a> {
     pub(super) batch: Batch,
     append: Option<BoxFuture<'a, Result<AppendAck>>>,
     pub(super) result: Option<Result<AppendAck>>,
+    epoch: AppendEpoch,
 }
 
 impl InFlight<'_> {
@@ -99,40 +100,39 @@ impl InFlight<'_> {
         let Some(append) = &mut self.append else { return Poll::Ready(()) };
         let result = std::task::ready!(append.as_mut().poll(context));
         self.append = None;
+        if let Err(error) = &result {
+            // The engine does not know of failures in layers, such as a timeout: what it has queued must not be sent.
+            self.epoch.fail(error);
+        }
         self.result = Some(result);
         Poll::Ready(())
     }
 }
 
-/// What the sender does next.
+/// The next step of the sender.
 enum Next {
-    /// Nothing before this time, unless something happens.
+    /// Wait for an event, or for this time.
     Wait(Option<Instant>),
-    /// An append failed.
+    /// Handle failed appends.
     Recover,
-    /// The producer is closed and everything has its outcome.
-    End,
+    /// Stop: the producer is closed and every batch has its outcome.
+    Stop,
 }
 
-/// Why there is nothing to send.
-enum Nothing {
-    /// Before this time, unless something happens.
-    Until(Option<Instant>),
-    /// Ever.
-    Ever,
+/// The reason why there is no batch to send.
+enum NoBatch {
+    /// None is due before this time, unless something happens.
+    Before(Option<Instant>),
+    /// The producer is closed.
+    Finished,
 }
 
 impl<'a> Sender<'a> {
-    fn new(
-        shared: Arc<Shared>,
-        partition: Arc<Partition>,
-        (engine, detour): (&'a dyn Engine, Option<&'a dyn Detour>),
-    ) -> Self {
+    fn new(shared: Arc<ProducerShared>, partition: Arc<Partition>, engine: &'a dyn Engine) -> Self {
         let config = &shared.config;
-        let limit = match config.delivery {
-            DeliveryMode::AtLeastOnce if config.detour.is_some() => config.max_in_flight,
+        let max_in_flight = match config.delivery_mode() {
             DeliveryMode::AtLeastOnce => config.max_in_flight.min(shared.capabilities.append_window.max(1)),
-            // Nothing is sent again, so there is no order to lose.
+            // Nothing is retried, so no retry can break the order.
             DeliveryMode::AtMostOnce => config.max_in_flight,
         };
         let known = config.identity.as_ref().and_then(|known| known.partitions.get(partition.index as usize));
@@ -143,62 +143,68 @@ impl<'a> Sender<'a> {
         };
         Self {
             engine,
-            detour,
             target: shared.topic.partition(partition.index),
             window: VecDeque::new(),
-            again: VecDeque::new(),
-            ahead: Ahead::default(),
-            limit,
+            resend: VecDeque::new(),
+            encoding: EncodeQueue::default(),
+            max_in_flight,
             next_sequence,
             settled,
+            epoch: AppendEpoch::default(),
             shared,
             partition,
         }
     }
 
     async fn run(&mut self) {
+        self.begin_epoch();
         loop {
             match self.fill().await {
-                Next::End => return,
-                Next::Recover => self.recover().await,
+                Next::Stop => return,
+                Next::Recover => self.resend_failed().await,
                 Next::Wait(until) => {
                     self.wait(until, true).await;
                     if self.settle() {
-                        self.recover().await;
+                        self.resend_failed().await;
                     }
                 }
             }
         }
     }
 
-    /// Whether failed batches are sent again.
+    /// Whether failed batches are retried.
     fn retries(&self) -> bool {
-        self.shared.config.delivery == DeliveryMode::AtLeastOnce
+        self.shared.config.delivery_mode() == DeliveryMode::AtLeastOnce
     }
 
-    /// Whether the batches go through SmartModules before they are stored.
+    /// Separates the appends from now on from those before. Without retries each append stands alone.
+    pub(super) fn begin_epoch(&mut self) {
+        self.epoch = if self.retries() { AppendEpoch::begin() } else { AppendEpoch::default() };
+    }
+
+    /// Whether the batches pass through SmartModules before they are stored.
     pub(super) fn through_modules(&self) -> bool {
         self.shared.config.smartmodules.is_some()
     }
 
-    /// Whether the engine can be asked for batches without an answer.
-    pub(super) fn can_look(&self) -> bool {
+    /// Whether unacknowledged batches can be looked up in the partition.
+    pub(super) fn can_look_up(&self) -> bool {
         self.retries()
             && !self.through_modules()
             && self.shared.capabilities.offsets
             && !self.shared.capabilities.consuming_reads
     }
 
-    /// Starts appends until the window is full, or nothing more is to be sent now.
+    /// Starts appends until the window is full or no batch is due.
     async fn fill(&mut self) -> Next {
-        while self.window.len() < self.limit {
-            let batch = match self.again.pop_front() {
+        while self.window.len() < self.max_in_flight {
+            let batch = match self.resend.pop_front() {
                 Some(batch) => batch,
                 None => match self.upcoming() {
                     Ok(batch) => batch,
-                    Err(Nothing::Until(until)) => return Next::Wait(until),
-                    Err(Nothing::Ever) if self.window.is_empty() => return Next::End,
-                    Err(Nothing::Ever) => return Next::Wait(None),
+                    Err(NoBatch::Before(due)) => return Next::Wait(due),
+                    Err(NoBatch::Finished) if self.window.is_empty() => return Next::Stop,
+                    Err(NoBatch::Finished) => return Next::Wait(None),
                 },
             };
             if self.partition.halted.load(Ordering::Relaxed) {
@@ -209,8 +215,8 @@ impl<'a> Sender<'a> {
                 batch.expire();
                 continue;
             }
-            if self.settled == Settled::Unasked && self.can_look() {
-                self.ask_end(batch.deadline).await;
+            if self.settled == Settled::Unasked && self.can_look_up() {
+                self.remember_end(batch.deadline).await;
             }
             self.start(batch).await;
             if self.settle() {
@@ -220,23 +226,24 @@ impl<'a> Sender<'a> {
         Next::Wait(None)
     }
 
-    /// The next batch in order, encoded. Those behind it are being encoded as far as threads are free.
-    fn upcoming(&mut self) -> Result<Batch, Nothing> {
-        let until = loop {
-            let hand = self.hand();
-            if hand.is_none() && !self.ahead.is_empty() {
+    /// Returns the next batch in order, encoded, and starts the encoding of the batches behind it as far as threads are
+    /// free.
+    fn upcoming(&mut self) -> Result<Batch, NoBatch> {
+        let due = loop {
+            let permit = self.encode_permit();
+            if permit.is_none() && !self.encoding.is_empty() {
                 break None;
             }
-            let idle = self.window.is_empty() && self.ahead.is_empty();
+            let idle = self.window.is_empty() && self.encoding.is_empty();
             let closed = match self.partition.take(&self.shared.config, idle) {
-                Found::Batch(closed) => closed,
-                Found::Open(closed) => {
-                    self.shared.leave(self.partition.index);
+                NextBatch::Closed(closed) => closed,
+                NextBatch::ClosedNow(closed) => {
+                    self.shared.rotate_from(self.partition.index);
                     closed
                 }
-                Found::NothingUntil(until) => break until,
-                Found::Finished if self.ahead.is_empty() => return Err(Nothing::Ever),
-                Found::Finished => break None,
+                NextBatch::NotBefore(due) => break due,
+                NextBatch::Finished if self.encoding.is_empty() => return Err(NoBatch::Finished),
+                NextBatch::Finished => break None,
             };
             let mut batch = self.adopt(closed);
             if batch.deadline <= Instant::now() {
@@ -244,66 +251,65 @@ impl<'a> Sender<'a> {
                 continue;
             }
             let identity = self.identify(&batch);
-            let alone = self.ahead.is_empty() && !self.partition.has_closed();
-            match hand.filter(|_| !alone) {
-                Some(hand) => {
+            let alone = self.encoding.is_empty() && !self.partition.has_closed();
+            match permit.filter(|_| !alone) {
+                Some(permit) => {
                     if let Some(work) = batch.encoding(identity) {
-                        self.ahead.push(batch, hand, work);
+                        self.encoding.push(batch, permit, work);
                     }
                 }
                 None => {
-                    // Nothing is ahead: it would have been left in the queue otherwise.
+                    // No batch is being encoded: the loop would have left this one in the queue otherwise.
                     batch.encode(identity);
                     return Ok(batch);
                 }
             }
         };
-        self.ahead.take(Instant::now()).ok_or(Nothing::Until(until))
+        self.encoding.take(Instant::now()).ok_or(NoBatch::Before(due))
     }
 
-    /// Leave to have a batch encoded by another thread.
-    fn hand(&self) -> Option<Hand> {
+    /// Returns a permit to encode a batch on another thread, if batches are compressed and a thread is free.
+    fn encode_permit(&self) -> Option<EncodePermit> {
         let config = &self.shared.config;
         let compresses = config.compression.codec != Codec::None;
-        compresses.then(|| ahead::hand(&self.shared.runtime, config.batch_size)).flatten()
+        compresses.then(|| parallel_encode::permit(&self.shared.runtime, config.batch_size)).flatten()
     }
 
     fn adopt(&self, closed: ClosedBatch) -> Batch {
         Batch::new(&self.shared, &self.partition, closed)
     }
 
-    /// Remembers where the partition ends before the first append, so that a lost answer can be looked for from there.
-    async fn ask_end(&mut self, deadline: Instant) {
+    /// Remembers the end of the partition before the first append, where the lookup of a lost acknowledgement starts.
+    async fn remember_end(&mut self, deadline: Instant) {
         let asked = timeout_at(deadline, self.engine.watermarks(self.target.clone())).await;
         self.settled = match asked {
             Ok(Ok(marks)) => Settled::Before(marks.high),
-            // The whole partition is read then; slower, and still right.
+            // A lookup reads the whole partition then: slower, and still correct.
             Ok(Err(_)) | Err(_) => Settled::Unknown,
         };
     }
 
-    /// Gives the records of a batch their numbers.
+    /// Assigns sequences to the records of a batch.
     fn identify(&mut self, batch: &Batch) -> ProducerIdentity {
         let first_sequence = self.next_sequence;
         self.next_sequence = sequence_after(first_sequence, batch.records());
         ProducerIdentity { id: self.shared.producer_id, epoch: 0, first_sequence }
     }
 
-    /// Starts an append. The engine orders appends by their first poll, so that happens here.
+    /// Starts an append. The engine orders appends by their first poll, so the append is polled here.
     async fn start(&mut self, mut batch: Batch) {
+        // A batch whose encoding failed has its outcome.
         let Some(encoded) = batch.encoded() else { return };
-        let append = if let Some(detour) = self.detour {
-            detour.append(encoded.clone())
-        } else {
-            let config = &self.shared.config;
-            let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
-            request.smartmodules.clone_from(&config.smartmodules);
-            self.engine.append(request)
-        };
+        let config = &self.shared.config;
+        let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
+        request.epoch.clone_from(&self.epoch);
+        request.smartmodules.clone_from(&config.smartmodules);
+        let append = self.engine.append(request);
         batch.begin_attempt(&self.target);
-        let mut entry = InFlight { batch, append: Some(append), result: None };
+        let epoch = self.epoch.clone();
+        let mut entry = InFlight { batch, append: Some(append), result: None, epoch };
         poll_fn(|context| {
-            // Whether it is done already shows in the result.
+            // An append that is done keeps its result in the window.
             let _ = entry.poll(context);
             Poll::Ready(())
         })
@@ -311,7 +317,7 @@ impl<'a> Sender<'a> {
         self.window.push_back(entry);
     }
 
-    /// Waits until an append has an answer, there is work, or a time has come.
+    /// Waits for the result of an append, for new batches, or for a deadline. Fails the oldest batch if it is late.
     pub(super) async fn wait(&mut self, until: Option<Instant>, for_work: bool) {
         let now = Instant::now();
         let oldest =
@@ -323,25 +329,25 @@ impl<'a> Sender<'a> {
             }
             Err(due) => due,
         };
-        let full = self.window.len() >= self.limit;
+        let full = self.window.len() >= self.max_in_flight;
         let takes = for_work && !full;
-        let ahead = self.ahead.deadline().filter(|_| takes);
-        let deadline = [until, oldest, late, ahead].into_iter().flatten().min();
+        let encoding = self.encoding.deadline().filter(|_| takes);
+        let deadline = [until, oldest, late, encoding].into_iter().flatten().min();
         let window = &mut self.window;
-        let answer = poll_fn(|context| poll_window(window, context));
-        let ahead = &mut self.ahead;
-        let encoded = poll_fn(|context| ahead.poll_ready(context));
+        let result = poll_fn(|context| poll_window(window, context));
+        let encoding = &mut self.encoding;
+        let encoded = poll_fn(|context| encoding.poll_ready(context));
         let work = self.partition.work.notified();
         tokio::select! {
             biased;
-            () = answer => {}
+            () = result => {}
             () = encoded, if takes => {}
             () = work, if for_work => {}
             () = sleep_until(deadline.unwrap_or(now)), if deadline.is_some() => {}
         }
     }
 
-    /// Hands out the outcomes that are there; true if something failed that must be sent again or looked for.
+    /// Completes batches whose outcome is known; true if some failed that must be retried or looked up.
     pub(super) fn settle(&mut self) -> bool {
         let now = Instant::now();
         let retries = self.retries();
@@ -358,10 +364,16 @@ impl<'a> Sender<'a> {
                 at += 1;
                 continue;
             }
-            let Some(entry) = self.window.remove(at) else { break };
+            let Some(entry) = self.window.remove(at) else {
+                floe_core::invariant!(false, "the window holds the append at {at}");
+                break;
+            };
+            if matches!(entry.result, Some(Ok(_))) {
+                self.window.iter_mut().take(at).for_each(|before| before.batch.overtaken = true);
+            }
             match entry.result {
                 None => entry.batch.expire(),
-                // Those before it may have been appended before it and still be without an answer.
+                // Earlier appends of the window may be in the partition without an acknowledgement.
                 Some(Ok(ack)) => self.acknowledge(entry.batch, ack.base_offset, at == 0),
                 Some(Err(error)) => entry.batch.fail(error),
             }
@@ -369,7 +381,7 @@ impl<'a> Sender<'a> {
         failed
     }
 
-    /// `settles`: nothing before it is without an answer.
+    /// Completes a batch as acknowledged. `settles`: every batch before it has its outcome.
     pub(super) fn acknowledge(&mut self, batch: Batch, base_offset: Option<i64>, settles: bool) {
         if let (Some(base), true) = (base_offset, settles) {
             let next = base.saturating_add(i64::from(batch.records()));
@@ -382,18 +394,18 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Ready when an append that had no answer has one now.
+/// Polls all appends; ready when one of them completes.
 fn poll_window(window: &mut VecDeque<InFlight<'_>>, context: &mut Context<'_>) -> Poll<()> {
-    let mut answered = false;
+    let mut completed = false;
     for entry in window {
         if entry.append.is_some() {
-            answered |= entry.poll(context).is_ready();
+            completed |= entry.poll(context).is_ready();
         }
     }
-    if answered { Poll::Ready(()) } else { Poll::Pending }
+    if completed { Poll::Ready(()) } else { Poll::Pending }
 }
 
-/// Sequences count records and wrap within the positive half of an i32.
+/// Returns the sequence after a batch. Sequences count records and wrap within the positive half of an i32.
 fn sequence_after(first: i32, records: u32) -> i32 {
     let next = (i64::from(first) + i64::from(records)) & i64::from(i32::MAX);
     i32::try_from(next).unwrap_or(0)

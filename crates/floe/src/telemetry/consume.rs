@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use floe_wire::batch::EncodedBatch;
+use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 use opentelemetry::{
     Context, KeyValue,
     trace::{Link, Span as _, SpanKind},
@@ -19,11 +19,7 @@ use super::{
     names::{self, attribute},
     produce::{MAX_LINKS, with},
 };
-use crate::{
-    Topic,
-    consumer::{Gap, RecordBatch},
-    topic::TopicPartition,
-};
+use crate::{Topic, topic::TopicPartition};
 
 /// Records of a batch whose headers are looked at for links, at most.
 const MAX_LOOKS: usize = 1024;
@@ -92,8 +88,16 @@ impl ConsumerTelemetry {
         self.lag.stands_at(index, position);
     }
 
-    /// A batch of the partition with this index comes into the hands of the application.
-    pub(crate) fn received(&mut self, index: usize, batch: &RecordBatch) {
+    /// Measures a batch of the partition with this index that the application receives: the offset of its first record, the
+    /// number of records, the time of the first one, and the headers of each if any record has some.
+    pub(crate) fn received<'h>(
+        &mut self,
+        index: usize,
+        first_offset: i64,
+        records: usize,
+        time: Option<i64>,
+        headers: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
+    ) {
         self.batches += 1;
         if self.batches >= FLUSH_EVERY {
             self.flush();
@@ -102,17 +106,24 @@ impl ConsumerTelemetry {
             Some((began, since)) => (began.elapsed(), Some(since)),
             None => (Duration::ZERO, None),
         };
-        self.lag.receives(index, batch);
+        self.lag.receives(index, first_offset, time);
         if let Some(instruments) = &self.telemetry.inner.instruments {
             instruments.operation_duration.record(waited.as_secs_f64(), &self.receiving);
         }
-        // A batch that was there already and carries no context has nothing to tell.
-        if (since.is_some() || batch.has_headers()) && self.telemetry.tracer().is_some() {
-            self.trace(batch, since);
+        // A prefetched batch without a context needs no span.
+        if (since.is_some() || headers.is_some()) && self.telemetry.tracer().is_some() {
+            self.trace(self.lag.partition(index), first_offset, records, headers, since);
         }
     }
 
-    fn trace(&self, batch: &RecordBatch, since: Option<SystemTime>) {
+    fn trace<'h>(
+        &self,
+        partition: u32,
+        first_offset: i64,
+        records: usize,
+        headers: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
+        since: Option<SystemTime>,
+    ) {
         let builder = || {
             let mut builder = self.telemetry.span(names::RECEIVE, SpanKind::Client, &self.topic);
             builder.start_time = since;
@@ -121,12 +132,12 @@ impl ConsumerTelemetry {
             with(
                 builder,
                 [
-                    partition_id(batch.partition),
-                    KeyValue::new(attribute::BATCH_COUNT, i64::try_from(batch.len()).unwrap_or(i64::MAX)),
-                    KeyValue::new(attribute::offset(self.telemetry.inner.system), batch.first_offset()),
+                    partition_id(partition),
+                    KeyValue::new(attribute::BATCH_COUNT, i64::try_from(records).unwrap_or(i64::MAX)),
+                    KeyValue::new(attribute::offset(self.telemetry.inner.system), first_offset),
                 ],
             )
-            .with_links(links(batch))
+            .with_links(headers.map(links).unwrap_or_default())
         };
         // The application that called us is the parent; where it is no part of a trace, one begins here.
         if let Some(mut span) = self.telemetry.start_span(builder, &Context::current()) {
@@ -169,15 +180,13 @@ impl ConsumerTelemetry {
         }
     }
 
-    /// Records are missing.
-    pub(crate) fn misses(&self, gap: &Gap) {
+    /// Counts a gap in a partition.
+    pub(crate) fn misses(&self, partition: u32, reason: &'static str, offsets: u64) {
         let Some(instruments) = &self.telemetry.inner.instruments else { return };
-        let attributes = self.attributes([
-            partition_id(gap.at.partition),
-            KeyValue::new(attribute::GAP_REASON, gap.reason.as_str()),
-        ]);
+        let attributes =
+            self.attributes([partition_id(partition), KeyValue::new(attribute::GAP_REASON, reason)]);
         instruments.gaps.add(1, &attributes);
-        instruments.missing.add(gap.offsets(), &attributes);
+        instruments.missing.add(offsets, &attributes);
     }
 
     fn attributes<const N: usize>(&self, more: [KeyValue; N]) -> Vec<KeyValue> {
@@ -256,18 +265,15 @@ impl Drop for FetchTelemetry {
 }
 
 /// The contexts in which the records of a batch were made, each once if they follow each other.
-fn links(batch: &RecordBatch) -> Vec<Link> {
+fn links<'h>(headers: impl Iterator<Item = BorrowedHeaders<'h>>) -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
-    if !batch.has_headers() {
-        return links;
-    }
     let mut last = None;
-    for record in batch.borrowed().take(MAX_LOOKS) {
+    for headers in headers.take(MAX_LOOKS) {
         // Records that were sent together carry the same bytes, which are read once.
-        if last.replace(record.headers) == Some(record.headers) {
+        if last.replace(headers) == Some(headers) {
             continue;
         }
-        let Some(context) = TraceContext::from_headers(record.headers) else { continue };
+        let Some(context) = TraceContext::from_headers(headers) else { continue };
         let context = context.to_span_context();
         if links.last().is_none_or(|last| last.span_context != context) {
             links.push(Link::with_context(context));

@@ -26,7 +26,7 @@ use super::{
     instruments::{destination, partition_id},
     names::{self, Metric, attribute},
 };
-use crate::{Topic, consumer::RecordBatch, engine::SharedEngine, topic::TopicPartition};
+use crate::{Topic, engine::SharedEngine, topic::TopicPartition};
 
 /// How often the ends of partitions are asked for.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -104,20 +104,20 @@ impl Gauges {
     }
 
     /// Calls `each` for every partition whose lag is known.
-    fn lags(&self, mut each: impl FnMut(&Place, u64, &[KeyValue])) {
+    fn lags(&self, mut each: impl FnMut(&PartitionLag, u64, &[KeyValue])) {
         let lags: Vec<_> = self.lags.lock().iter().filter_map(Weak::upgrade).collect();
         for lag in lags {
             lag.collected();
-            for place in &lag.places() {
-                let Some(records) = place.lag() else { continue };
+            for partition in &lag.partitions() {
+                let Some(records) = partition.lag() else { continue };
                 let mut attributes = vec![
                     KeyValue::new(attribute::SYSTEM, self.system),
                     KeyValue::new(attribute::CLIENT_ID, Arc::clone(&self.client_id)),
-                    destination(&place.at.topic),
-                    partition_id(place.at.partition),
+                    destination(&partition.at.topic),
+                    partition_id(partition.at.partition),
                 ];
                 attributes.extend(lag.group.clone().map(|group| KeyValue::new(attribute::GROUP, group)));
-                each(place, records, &attributes);
+                each(partition, records, &attributes);
             }
         }
     }
@@ -165,8 +165,8 @@ pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
         .with_description(names::CONSUMER_LAG_TIME.description)
         .with_callback(move |observer| {
             if let Some(gauges) = of.upgrade() {
-                gauges.lags(|place, records, attributes| {
-                    if let Some(age) = place.age(records) {
+                gauges.lags(|partition, records, attributes| {
+                    if let Some(age) = partition.age(records) {
                         observer.observe(age, attributes);
                     }
                 });
@@ -181,7 +181,7 @@ pub(crate) struct Lag {
     engine: SharedEngine,
     group: Option<Arc<str>>,
     /// As many as the consumer has partitions: topics grow.
-    places: RwLock<Vec<Arc<Place>>>,
+    partitions: RwLock<Vec<Arc<PartitionLag>>>,
     /// Looks that are left until somebody collects again.
     looks: AtomicU32,
     wanted: Notify,
@@ -189,7 +189,7 @@ pub(crate) struct Lag {
 
 /// Where a consumer stands in one partition.
 #[derive(Debug)]
-struct Place {
+struct PartitionLag {
     at: TopicPartition,
     position: AtomicI64,
     /// End of the partition when it was looked at.
@@ -198,7 +198,7 @@ struct Place {
     time: AtomicI64,
 }
 
-impl Place {
+impl PartitionLag {
     fn new(at: TopicPartition, position: i64) -> Self {
         let (end, time) = (AtomicI64::new(UNKNOWN), AtomicI64::new(UNKNOWN));
         Self { at, position: AtomicI64::new(position), end, time }
@@ -228,11 +228,11 @@ impl Lag {
         group: Option<Arc<str>>,
         partitions: impl Iterator<Item = (TopicPartition, i64)>,
     ) -> Arc<Self> {
-        let places = partitions.map(|(at, position)| Arc::new(Place::new(at, position)));
+        let partitions = partitions.map(|(at, position)| Arc::new(PartitionLag::new(at, position)));
         Arc::new(Self {
             engine: Arc::clone(engine),
             group,
-            places: RwLock::new(places.collect()),
+            partitions: RwLock::new(partitions.collect()),
             looks: AtomicU32::new(0),
             wanted: Notify::new(),
         })
@@ -240,35 +240,35 @@ impl Lag {
 
     /// Number of the partition with this index.
     pub(super) fn partition(&self, index: usize) -> u32 {
-        self.places.read().get(index).map_or(0, |place| place.at.partition)
+        self.partitions.read().get(index).map_or(0, |partition| partition.at.partition)
     }
 
     /// How many partitions there are.
     pub(super) fn len(&self) -> usize {
-        self.places.read().len()
+        self.partitions.read().len()
     }
 
     /// The consumer reads one more partition.
     pub(super) fn joins(&self, at: TopicPartition, position: i64) {
-        self.places.write().push(Arc::new(Place::new(at, position)));
+        self.partitions.write().push(Arc::new(PartitionLag::new(at, position)));
     }
 
-    fn places(&self) -> Vec<Arc<Place>> {
-        self.places.read().clone()
+    fn partitions(&self) -> Vec<Arc<PartitionLag>> {
+        self.partitions.read().clone()
     }
 
     pub(super) fn stands_at(&self, index: usize, position: i64) {
-        if let Some(place) = self.places.read().get(index) {
-            place.position.store(position, Ordering::Relaxed);
+        if let Some(partition) = self.partitions.read().get(index) {
+            partition.position.store(position, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn receives(&self, index: usize, batch: &RecordBatch) {
-        let places = self.places.read();
-        let Some(place) = places.get(index) else { return };
-        place.position.store(batch.first_offset(), Ordering::Relaxed);
-        let time = batch.borrowed().next().and_then(|record| record.timestamp).unwrap_or(UNKNOWN);
-        place.time.store(time, Ordering::Relaxed);
+    /// Notes the first offset and the time of the first record of a batch.
+    pub(super) fn receives(&self, index: usize, first_offset: i64, time: Option<i64>) {
+        if let Some(partition) = self.partitions.read().get(index) {
+            partition.position.store(first_offset, Ordering::Relaxed);
+            partition.time.store(time.unwrap_or(UNKNOWN), Ordering::Relaxed);
+        }
     }
 
     fn collected(&self) {
@@ -288,21 +288,21 @@ impl Lag {
                 self.look().await;
                 tokio::time::sleep(LOOK_EVERY).await;
             }
-            for place in &self.places() {
-                place.end.store(UNKNOWN, Ordering::Relaxed);
+            for partition in &self.partitions() {
+                partition.end.store(UNKNOWN, Ordering::Relaxed);
             }
         }
     }
 
     async fn look(&self) {
-        stream::iter(self.places())
-            .for_each_concurrent(LOOKUPS, |place| async move {
-                let end = match self.engine.watermarks(place.at.clone()).await {
+        stream::iter(self.partitions())
+            .for_each_concurrent(LOOKUPS, |partition| async move {
+                let end = match self.engine.watermarks(partition.at.clone()).await {
                     Ok(marks) => marks.high,
                     // The consumer itself tells what is wrong.
                     Err(_) => UNKNOWN,
                 };
-                place.end.store(end, Ordering::Relaxed);
+                partition.end.store(end, Ordering::Relaxed);
             })
             .await;
     }

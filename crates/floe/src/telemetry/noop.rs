@@ -10,13 +10,7 @@ use bytes::Bytes;
 use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
 use super::{RecordPosition, TelemetryOptions};
-use crate::{
-    Error, Result, Topic,
-    consumer::{Gap, RecordBatch},
-    engine::SharedEngine,
-    net::Dial,
-    topic::TopicPartition,
-};
+use crate::{Error, Result, Topic, engine::SharedEngine, net::Dial, topic::TopicPartition};
 
 /// Telemetry of a client; records nothing without the feature `telemetry`.
 #[derive(Debug, Clone, Default)]
@@ -81,13 +75,21 @@ impl ConsumerTelemetry {
 
     pub(crate) fn stands_at(&self, _: usize, _: i64) {}
 
-    pub(crate) fn received(&mut self, _: usize, _: &RecordBatch) {}
+    pub(crate) fn received<'h>(
+        &mut self,
+        _: usize,
+        _: i64,
+        _: usize,
+        _: Option<i64>,
+        _: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
+    ) {
+    }
 
     pub(crate) fn hands_out(&mut self, _: usize, _: usize) {}
 
     pub(crate) fn flush(&mut self) {}
 
-    pub(crate) fn misses(&self, _: &Gap) {}
+    pub(crate) fn misses(&self, _: u32, _: &'static str, _: u64) {}
 }
 
 #[derive(Debug)]

@@ -1,6 +1,9 @@
 //! Appends: order, shared requests, lost and malformed replies, leader changes.
 
-use floe::{Effect, ErrorKind, engine::Engine};
+use floe::{
+    Effect, ErrorKind,
+    engine::{AppendEpoch, Engine},
+};
 use floe_testkit::fluvio::{Cluster, Fault, TOPIC};
 use floe_wire::fluvio::ErrorCode;
 use futures_util::future::{join_all, poll_fn};
@@ -94,7 +97,7 @@ async fn producer_follows_the_leader() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn appends_after_a_failed_batch_fail_until_it_is_reported() {
+async fn failure_ends_the_epoch_of_its_sender_and_no_other() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     engine.append(request(0, "first")).await.unwrap();
@@ -102,8 +105,10 @@ async fn appends_after_a_failed_batch_fail_until_it_is_reported() {
         state.refusals.extend([ErrorCode::None, ErrorCode::NotLeaderForPartition, ErrorCode::None]);
         state.hold = true;
     });
+    let (epoch, other) = (AppendEpoch::begin(), AppendEpoch::begin());
     // Four requests are in flight; the fifth batch waits in the client.
-    let mut appends: Vec<_> = (0..5).map(|number| engine.append(request(0, &number.to_string()))).collect();
+    let mut appends: Vec<_> =
+        (0..5).map(|number| engine.append(request(0, &number.to_string()).epoch(&epoch))).collect();
     for append in &mut appends {
         poll_fn(|context| {
             assert!(append.as_mut().poll(context).is_pending());
@@ -115,17 +120,40 @@ async fn appends_after_a_failed_batch_fail_until_it_is_reported() {
     cluster.change(|state| state.hold = false);
     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     // The batch has failed, and its append has not returned yet.
-    let late = engine.append(request(0, "late")).await.unwrap_err();
+    let late = engine.append(request(0, "late").epoch(&epoch)).await.unwrap_err();
     assert_eq!((late.effect(), late.is_retriable()), (Effect::None, true));
+    assert!(engine.append(request(0, "of another sender").epoch(&other)).await.is_ok());
     let outcomes = join_all(appends).await;
     assert_eq!(outcomes[0].as_ref().unwrap().base_offset, Some(1));
     let refused = outcomes[1].as_ref().unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::NotLeader);
-    // The server appended the next batch all the same: a retry of the refused one would change the order.
+    assert_eq!((refused.kind(), refused.is_retriable()), (ErrorKind::NotLeader, true));
+    // The server stored the next batch, which was in flight: the producer knows that, and reports the refused one.
     assert!(outcomes[2].is_ok());
-    assert!(!refused.is_retriable(), "{refused}");
     assert!(!stored(&cluster, 0).contains(&"late".to_owned()));
-    assert!(engine.append(request(0, "after")).await.is_ok());
+    assert!(engine.append(request(0, "after").epoch(&AppendEpoch::begin())).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn producer_reports_a_batch_that_a_later_one_overtook() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let producer = client(&engine).producer(TOPIC).batch_size(1).start().await.unwrap();
+    producer.send("first").await.unwrap();
+    cluster.change(|state| {
+        state.refusals.extend([ErrorCode::None, ErrorCode::NotLeaderForPartition, ErrorCode::None]);
+        state.hold = true;
+    });
+    let mut deliveries = Vec::new();
+    for number in 0..3 {
+        deliveries.push(producer.enqueue(number.to_string()).await.unwrap());
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    cluster.change(|state| state.hold = false);
+    let outcomes = join_all(deliveries).await;
+    assert_eq!(outcomes.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
+    let error = outcomes[1].as_ref().unwrap_err();
+    assert_eq!((error.effect(), error.is_retriable()), (Effect::None, false), "{error}");
+    assert_eq!(stored(&cluster, 0), ["first", "0", "2"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use floe::{
     consumer::{GapPolicy, StartAt},
     engine::BatchReader,
     layer::{Layer, Operation},
-    producer::Specific,
+    producer::FixedPartition,
     telemetry::TelemetryOptions,
 };
 use floe_wire::batch::EncodedBatch;
@@ -25,7 +25,7 @@ const FLOE: (&str, &str) = ("messaging_system", "floe");
 async fn records_and_bytes_are_counted_on_both_sides() {
     let observer = Observer::new();
     let client = observer.client("memory:", 2).await;
-    let producer = client.producer("orders").partitioner(Specific(1)).start().await.unwrap();
+    let producer = client.producer("orders").partitioner(FixedPartition(1)).start().await.unwrap();
     producer.send_all((0..1000).map(|number| format!("record {number}"))).await.unwrap();
     let sent = producer.stats();
 

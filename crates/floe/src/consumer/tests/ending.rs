@@ -1,4 +1,4 @@
-//! How a consumer ends.
+//! The end of a consumer.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stops_at_the_end_that_was_there_at_the_start() {
+async fn stops_at_the_end_of_its_start() {
     let engine = FakeEngine::with_topic(TOPIC, 3);
     fill(&engine, 0, 4, 5).await;
     fill(&engine, 2, 1, 2).await;
@@ -27,8 +27,9 @@ async fn stops_at_the_end_that_was_there_at_the_start() {
 async fn an_end_inside_a_batch_cuts_the_batch() {
     let mut check = OffsetCheck::new(1, Some(3), offset_check::Holes::None);
     let found = check.accept(batch_at(0, &["a", "b", "c", "d", "e"]));
-    let [offset_check::Found::Records(part)] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((part.from, part.next, part.count), (1, 3, 2));
+    let found: Vec<_> = found.into_iter().flat_map(Found::check).collect();
+    let [Found::Records(part)] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((part.first_offset(), part.next_offset(), part.len()), (1, 3, 2));
     assert!(check.is_complete());
 }
 
@@ -40,7 +41,7 @@ async fn an_empty_topic_ends_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_topic_is_told_once_after_its_records() {
+async fn a_deleted_topic_is_reported_once_after_its_records() {
     let engine = FakeEngine::with_topic(TOPIC, 3);
     fill(&engine, 1, 2, 2).await;
     let mut consumer = from_beginning(&engine).group("g").start().await.unwrap();
@@ -53,7 +54,7 @@ async fn a_deleted_topic_is_told_once_after_its_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_deleted_topic_is_told_while_a_partition_is_paused() {
+async fn a_deleted_topic_is_reported_while_a_partition_is_paused() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 0, 1, 1).await;
     let mut consumer = from_beginning(&engine).start().await.unwrap();
@@ -64,7 +65,7 @@ async fn a_deleted_topic_is_told_while_a_partition_is_paused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_fails_for_good_leaves_the_others() {
+async fn a_failed_partition_leaves_the_others() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 1, 1, 1).await;
     engine.fail_reads_of(0, [Error::new(ErrorKind::AuthFailed, "not allowed")]);
@@ -90,7 +91,7 @@ async fn a_partition_that_fails_for_good_leaves_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_partitions_failing_is_the_end() {
+async fn the_consumer_ends_when_all_partitions_fail() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     engine.fail_reads((0..2).map(|_| Error::new(ErrorKind::AuthFailed, "not allowed")));
     let mut consumer = from_beginning(&engine).start().await.unwrap();
@@ -98,17 +99,17 @@ async fn all_partitions_failing_is_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_it_reads_no_more() {
+async fn a_dropped_consumer_stops_reading() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     let consumer = from_beginning(&engine).group("g").start().await.unwrap();
-    let queue = Arc::clone(&consumer.shared.queue);
+    let queue = Arc::clone(&consumer.core.shared.queue);
     drop(consumer);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(Arc::strong_count(&queue), 1, "a task is still there");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_end_that_is_never_reached_is_an_error() {
+async fn an_unreachable_end_is_an_error() {
     let engine = ten().await;
     engine.lose_batch(TOPIC, 0, 3);
     let began = Instant::now();
@@ -116,7 +117,7 @@ async fn an_end_that_is_never_reached_is_an_error() {
     assert_eq!(offsets(&mut consumer, 9).await.len(), 9);
     let error = next_error(&mut consumer).await;
     assert_eq!(error.kind(), ErrorKind::RequestTimeout);
-    assert!(error.to_string().contains("offset 9") && error.to_string().contains("to 10"), "{error}");
+    assert!(error.to_string().contains("offset 9") && error.to_string().contains("ends at 10"), "{error}");
     assert_eq!((began.elapsed().as_secs(), engine.opened_at().len()), (60, 2));
     assert!(consumer.try_next().await.unwrap().is_none());
 

@@ -1,4 +1,4 @@
-//! Pacing, chunks, and several records at once.
+//! Rate limits, chunks, and concurrent handlers.
 
 use std::{
     num::NonZeroU32,
@@ -21,7 +21,7 @@ async fn a_rate_limit_spaces_records() {
     let began = Instant::now();
     assert_eq!(offsets(&mut consumer, 10).await, (0..10).collect::<Vec<_>>());
     let took = began.elapsed();
-    // Nine waits of half a second, less what an idle consumer may hand out at once.
+    // Nine delays of half a second, less the burst of an idle consumer.
     assert!((4300..4600).contains(&took.as_millis()), "{took:?}");
 }
 
@@ -60,7 +60,7 @@ fn offsets_of(messages: &[Message]) -> Vec<i64> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn chunks_hold_up_to_so_many_records() {
+async fn chunks_are_bounded() {
     let engine = ten().await;
     let client = over(&engine);
     let mut consumer = client.consumer(TOPIC).from(StartAt::Beginning).stop_at_end().start().await.unwrap();
@@ -72,7 +72,7 @@ async fn chunks_hold_up_to_so_many_records() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_waits_for_the_first_record_and_then_no_longer_than_allowed() {
+async fn a_chunk_waits_for_its_first_record_and_then_for_its_limit() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
     let appending = {
@@ -93,7 +93,7 @@ async fn a_chunk_waits_for_the_first_record_and_then_no_longer_than_allowed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_chunk_that_was_given_up_is_neither_lost_nor_finished() {
+async fn a_dropped_chunk_is_neither_lost_nor_finished() {
     let engine = ten().await;
     let group = || over(&engine).consumer(TOPIC).group("g").commit(CommitPolicy::Manual);
     let mut consumer = group().start().await.unwrap();
@@ -122,7 +122,7 @@ async fn an_error_comes_after_the_records_before_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_are_handled_at_once_and_acknowledged_when_done() {
+async fn concurrent_handlers_acknowledge_their_records() {
     let engine = ten().await;
     let group = over(&engine).consumer(TOPIC).group("g").ack_mode(AckMode::Explicit).stop_at_end();
     let mut consumer = group.start().await.unwrap();
@@ -142,7 +142,7 @@ async fn records_are_handled_at_once_and_acknowledged_when_done() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn handling_at_once_needs_acknowledgements() {
+async fn concurrent_handlers_need_explicit_acknowledgements() {
     let engine = ten().await;
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
     let outcome = consumer.handle_each(2, async |_| Ok::<_, Error>(())).await;

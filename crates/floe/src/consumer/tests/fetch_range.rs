@@ -41,7 +41,7 @@ async fn offsets_out_of_range_name_the_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_before_a_gap_come_and_then_the_gap() {
+async fn records_before_a_gap_come_first() {
     let engine = ten().await;
     engine.lose_batch(TOPIC, 0, 1);
     assert_eq!(fetch(&engine, 0, 100, 1000).await.unwrap(), [0, 1, 2]);

@@ -1,4 +1,4 @@
-//! Missing records: evicted, lost, damaged; and what the policies make of them.
+//! Missing records (evicted, lost, damaged) under each gap policy.
 
 use bytes::Bytes;
 
@@ -44,7 +44,7 @@ fn last(bytes: &mut [u8]) -> &mut u8 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn each_policy_on_a_lost_batch() {
+async fn every_policy_handles_a_lost_batch() {
     let expected = [(3, 6, GapReason::Missing)];
     for policy in [GapPolicy::Fail, GapPolicy::Report, GapPolicy::Skip] {
         let engine = ten().await;
@@ -62,7 +62,7 @@ async fn each_policy_on_a_lost_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn holes_are_fine_where_the_engine_has_them() {
+async fn holes_are_no_gap_on_engines_with_sparse_offsets() {
     let capabilities = crate::engine::Capabilities::FULL.with(|it| it.dense_offsets = false);
     let engine = ten().await.with_capabilities(capabilities);
     engine.lose_batch(TOPIC, 0, 1);
@@ -78,7 +78,7 @@ async fn records_evicted_while_reading_are_a_gap() {
     offsets(&mut consumer, 3).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     engine.evict(TOPIC, 0, 9);
-    // The second batch was read ahead.
+    // The second batch was prefetched.
     assert_eq!(offsets(&mut consumer, 3).await, [3, 4, 5]);
     let error = next_error(&mut consumer).await;
     assert_eq!(error.kind(), ErrorKind::Gap);
@@ -88,16 +88,16 @@ async fn records_evicted_while_reading_are_a_gap() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_jumps_over_what_it_evicted_is_believed() {
+async fn a_jump_over_evicted_records_is_an_eviction() {
     let engine = ten().await;
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
-    // The reader is open at 0; the fake engine would refuse, a real one may go on at the oldest record.
+    // The reader is open at 0. The fake engine would refuse; a real one may continue at the oldest record.
     consumer.pause(&[0]);
     let fetch = |at| {
         Fetch::new(
             Arc::new(engine.clone()),
             Topic::from(TOPIC).partition(0),
-            consumer.settings.fetch.clone(),
+            consumer.core.settings.fetch.clone(),
             OffsetCheck::new(at, None, offset_check::Holes::None),
         )
     };
@@ -126,12 +126,10 @@ fn a_damaged_header_does_not_hide_the_batches_behind_it() {
         let mut came = Vec::new();
         let mut gaps = Vec::new();
         for batch in [batch(0), damaged, batch(4), batch(6), batch(6)] {
-            for found in check.accept(batch) {
+            for found in check.accept(batch).into_iter().flat_map(Found::check) {
                 match found {
-                    offset_check::Found::Records(part) => {
-                        came.extend(part.records.map(|r| r.unwrap().offset))
-                    }
-                    offset_check::Found::Gap(from, to, _) => gaps.extend([from, to]),
+                    Found::Records(part) => came.extend(part.records().map(|record| record.offset)),
+                    Found::Gap(from, to, _) => gaps.extend([from, to]),
                 }
             }
         }
@@ -157,10 +155,10 @@ async fn a_damaged_last_batch_is_a_gap_no_longer_than_the_partition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_before_one_that_does_not_decode_come() {
+async fn records_before_an_unreadable_one_are_read() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     let broken = forge(&batch_at(1, &["a", "b", "c", "d"]), |bytes| {
-        bytes[RECORDS_START + 2 * RECORD + 4] = 9; // neither a key nor none
+        bytes[RECORDS_START + 2 * RECORD + 4] = 9; // an invalid key flag
     });
     append_batch(&engine, 0, broken).await;
     append(&engine, 0, &["e"]).await;
@@ -172,7 +170,7 @@ async fn records_before_one_that_does_not_decode_come() {
 #[tokio::test(start_paused = true)]
 async fn records_that_do_not_decompress_are_a_gap() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
-    let wrong_codec = forge(&batch_at(1, &["a", "b"]), |bytes| bytes[22] |= 1); // says gzip, and is not
+    let wrong_codec = forge(&batch_at(1, &["a", "b"]), |bytes| bytes[22] |= 1); // the header says gzip
     append_batch(&engine, 0, wrong_codec).await;
     append(&engine, 0, &["c"]).await;
     let mut consumer = with_policy(&engine, GapPolicy::Report).await;
@@ -183,7 +181,7 @@ async fn records_that_do_not_decompress_are_a_gap() {
 #[tokio::test(start_paused = true)]
 async fn a_hole_inside_a_batch_is_a_gap_between_its_records() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
-    // Offsets 0, 1, 4, and the batch says that it goes to 6.
+    // Offsets 0, 1 and 4 in a batch whose header ends at 6.
     let holed = forge(&batch_at(1, &["a", "b", "c"]), |bytes| {
         bytes[RECORDS_START + 2 * RECORD + 3] = 4 << 1;
         bytes[23..27].copy_from_slice(&6i32.to_be_bytes());
@@ -206,18 +204,18 @@ async fn offsets_that_go_back_inside_a_batch_are_damage() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeated_batches_are_dropped() {
+async fn duplicate_batches_are_dropped() {
     let mut check = OffsetCheck::new(0, None, offset_check::Holes::None);
     let batch = |base| batch_at(0, &["a", "b"]).with_base_offset(base);
     assert_eq!(check.accept(batch(0)).len(), 1);
     assert!(check.accept(batch(0)).is_empty());
-    let overlapping = check.accept(batch(1));
-    let [offset_check::Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
-    assert_eq!((part.from, part.count), (2, 1), "only what did not come before");
+    let overlapping: Vec<_> = check.accept(batch(1)).into_iter().flat_map(Found::check).collect();
+    let [Found::Records(part)] = &overlapping[..] else { panic!("{overlapping:?}") };
+    assert_eq!((part.first_offset(), part.len()), (2, 1), "only new records");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_was_cut_back_ends_with_an_error_and_a_seek_goes_on() {
+async fn a_truncated_partition_fails_until_a_seek() {
     let engine = ten().await;
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
     offsets(&mut consumer, 10).await;

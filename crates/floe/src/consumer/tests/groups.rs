@@ -1,4 +1,4 @@
-//! What is stored for a group, and when.
+//! Stored offsets of groups.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn in_group(engine: &FakeEngine) -> ConsumerBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_interval_commits_what_was_asked_beyond() {
+async fn the_interval_commits_finished_records() {
     let engine = ten().await;
     let period = Duration::from_secs(5);
     let mut consumer = in_group(&engine).commit(CommitPolicy::Interval(period)).start().await.unwrap();
@@ -22,7 +22,7 @@ async fn the_interval_commits_what_was_asked_beyond() {
     assert_eq!(stored(&engine, "g", 0).await, Some(10));
 }
 
-/// Takes `count` more and asks for another one that does not come.
+/// Takes `count` more records and requests another one, which does not arrive.
 async fn assert_silent_after(consumer: &mut Consumer, count: usize) {
     offsets(consumer, count).await;
     assert_silent(consumer).await;
@@ -41,7 +41,7 @@ async fn per_record_commits_before_the_next_is_handed_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn manual_commits_only_when_told() {
+async fn manual_commits_only_on_request() {
     let engine = ten().await;
     let mut consumer = in_group(&engine).commit(CommitPolicy::Manual).start().await.unwrap();
     offsets(&mut consumer, 4).await;
@@ -66,7 +66,7 @@ async fn close_commits_the_last_record_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_client_commits_what_is_finished_and_ends_the_consumer() {
+async fn closing_the_client_commits_and_ends_the_consumer() {
     let engine = ten().await;
     let client = over(&engine);
     let mut consumer = client.consumer(TOPIC).group("g").start().await.unwrap();
@@ -79,7 +79,7 @@ async fn the_client_commits_what_is_finished_and_ends_the_consumer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_consumer_leaves_what_was_stored() {
+async fn a_dropped_consumer_commits_nothing() {
     let engine = ten().await;
     let mut first = in_group(&engine).start().await.unwrap();
     offsets(&mut first, 3).await;
@@ -93,7 +93,7 @@ async fn a_dropped_consumer_leaves_what_was_stored() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_is_finished_when_the_next_is_asked_for() {
+async fn a_batch_is_finished_by_the_next_call() {
     let engine = ten().await;
     let mut consumer = in_group(&engine).commit(CommitPolicy::PerRecord).start().await.unwrap();
     for (len, before) in [(3, None), (3, Some(3)), (3, Some(6)), (1, Some(9))] {
@@ -103,7 +103,7 @@ async fn a_batch_is_finished_when_the_next_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledged_out_of_order_the_oldest_decides() {
+async fn the_oldest_unacknowledged_record_decides() {
     let engine = ten().await;
     let mut consumer = in_group(&engine).ack_mode(AckMode::Explicit).start().await.unwrap();
     let mut messages = Vec::new();
@@ -129,7 +129,7 @@ async fn acknowledged_out_of_order_the_oldest_decides() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_commit_that_fails_is_tried_again() {
+async fn a_failed_commit_is_retried() {
     let engine = ten().await;
     let mut consumer = in_group(&engine).commit(CommitPolicy::PerRecord).start().await.unwrap();
     next(&mut consumer).await;

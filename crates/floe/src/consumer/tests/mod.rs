@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc, task::Waker, time::Duration};
 
 use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 
-use super::*;
+use super::{checked_batch::Found, fetch::Fetch, offset_check::OffsetCheck, *};
 use crate::{
     Client,
     engine::{Acks, AppendRequest, Engine},
@@ -77,25 +77,25 @@ async fn offsets(consumer: &mut Consumer, count: usize) -> Vec<i64> {
     offsets
 }
 
-/// The next record, which must come.
+/// Returns the next record, which must arrive.
 async fn next(consumer: &mut Consumer) -> Message {
     let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
-    next.expect("nothing came").unwrap().expect("the consumer ended")
+    next.expect("no record arrived").unwrap().expect("the consumer ended")
 }
 
-/// The next error, which must come.
+/// Returns the next error, which must arrive.
 async fn next_error(consumer: &mut Consumer) -> Error {
     let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
-    next.expect("nothing came").expect_err("a record came")
+    next.expect("no record arrived").expect_err("a record arrived")
 }
 
-/// Nothing comes, however long one waits.
+/// Asserts that no record arrives.
 async fn assert_silent(consumer: &mut Consumer) {
     let next = tokio::time::timeout(Duration::from_secs(3600), consumer.try_next()).await;
     assert!(next.is_err(), "{next:?}");
 }
 
-/// What comes until the end, errors included.
+/// Returns the offsets and errors up to the end.
 async fn drain(consumer: &mut Consumer) -> Vec<Result<i64, ErrorKind>> {
     let mut all = Vec::new();
     for _ in 0..100_000 {

@@ -23,7 +23,7 @@ fn from_producer(id: i64, epoch: i16, first_sequence: i32, values: &[&str]) -> E
 }
 
 #[tokio::test(start_paused = true)]
-async fn records_are_numbered_as_they_come() {
+async fn records_are_numbered_in_order_of_arrival() {
     let engine = without_offsets();
     fill(&engine, 0, 2, 2).await;
     let client = over(&engine);
@@ -36,7 +36,7 @@ async fn records_are_numbered_as_they_come() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn repeats_of_a_producer_are_dropped() {
+async fn duplicates_of_a_producer_are_dropped() {
     let engine = without_offsets();
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();
     let nobody = || batch_at(1, &["n"]);
@@ -63,7 +63,7 @@ async fn repeats_of_a_producer_are_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_remembered_of_producers_is_bounded() {
+async fn the_duplicate_filter_is_bounded() {
     let mut check = OffsetCheck::numbering();
     let mut came = |id, sequence| !check.accept(from_producer(id, 0, sequence, &["x"])).is_empty();
     assert!(came(0, 0));
@@ -78,7 +78,7 @@ async fn what_is_remembered_of_producers_is_bounded() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_needs_offsets_is_refused_before_any_call() {
+async fn settings_that_need_offsets_are_refused_without_io() {
     let engine = without_offsets();
     let client = over(&engine);
     let builder = || client.consumer(TOPIC).from(StartAt::Beginning);
@@ -101,7 +101,7 @@ async fn what_needs_offsets_is_refused_before_any_call() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn opened_again_it_does_not_begin_anew() {
+async fn a_reopened_reader_returns_no_old_records() {
     let engine = without_offsets();
     append(&engine, 0, &["a", "b"]).await;
     let mut consumer = over(&engine).consumer(TOPIC).from(StartAt::Beginning).start().await.unwrap();

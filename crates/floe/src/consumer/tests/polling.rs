@@ -1,4 +1,4 @@
-//! Records, batches, streams, and calls that are dropped.
+//! Records, batches, streams, and dropped calls.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_has_everything_that_was_sent() {
+async fn a_message_has_all_parts_of_the_sent_record() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     let mut builder = BatchBuilder::new(64);
     builder.append(77, Some(b""), b"\0binary\xff", &[("trace", b"1"), ("trace", b"2")]).unwrap();
@@ -36,7 +36,7 @@ async fn records_and_batches_mix() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_begin_at_the_offset_asked_for() {
+async fn batches_begin_at_the_requested_offset() {
     let engine = ten().await;
     let mut consumer =
         over(&engine).consumer(TOPIC).from(StartAt::Offset(4)).stop_at_end().start().await.unwrap();
@@ -49,7 +49,7 @@ async fn batches_begin_at_the_offset_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn it_is_a_stream_that_stays_at_its_end() {
+async fn the_stream_is_fused() {
     let engine = ten().await;
     let mut consumer = from_beginning(&engine).stop_at_end().start().await.unwrap();
     let all: Vec<_> = (&mut consumer).map(|message| message.unwrap().offset).collect().await;
@@ -58,7 +58,7 @@ async fn it_is_a_stream_that_stays_at_its_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_dropped_call_loses_and_repeats_nothing() {
+async fn a_dropped_call_loses_and_duplicates_nothing() {
     for policy in [CommitPolicy::Manual, CommitPolicy::PerRecord] {
         let engine = FakeEngine::with_topic(TOPIC, 2);
         fill(&engine, 0, 10, 3).await;
@@ -91,7 +91,7 @@ async fn a_dropped_call_loses_and_repeats_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn dropped_calls_for_batches_lose_and_repeat_nothing() {
+async fn a_dropped_batch_call_loses_and_duplicates_nothing() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     fill(&engine, 0, 20, 3).await;
     let mut consumer = from_beginning(&engine).prefetch_bytes(0).stop_at_end().start().await.unwrap();
@@ -109,7 +109,7 @@ async fn dropped_calls_for_batches_lose_and_repeat_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_full_window_of_acknowledgements_is_an_error_that_passes() {
+async fn a_full_ack_window_is_a_transient_error() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     fill(&engine, 0, 140, 1000).await;
     let mut consumer = from_beginning(&engine).ack_mode(AckMode::Explicit).group("g").start().await.unwrap();
@@ -129,7 +129,7 @@ async fn a_full_window_of_acknowledgements_is_an_error_that_passes() {
 }
 
 #[test]
-fn it_can_be_sent_and_shared() {
+fn consumers_are_send_and_sync() {
     fn check<T: Send + Sync + Unpin>() {}
     check::<Consumer>();
     check::<Message>();
@@ -141,5 +141,5 @@ async fn debug_shows_positions() {
     let mut consumer = from_beginning(&ten().await).group("g").start().await.unwrap();
     offsets(&mut consumer, 4).await;
     let text = format!("{consumer:?}");
-    assert_eq!(text, r#"Consumer { topic: Some("orders"), group: Some("g"), positions: [(0, 4)], .. }"#);
+    assert_eq!(text, r#"Consumer { topic: "orders", group: Some("g"), positions: [(0, 4)], .. }"#);
 }

@@ -1,8 +1,8 @@
-//! How far the consumer reads ahead, and whose turn it is.
+//! Bounds and order of prefetching.
 
 use super::*;
 
-/// Lets every task do what it can.
+/// Lets every task run until it waits.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }
@@ -24,7 +24,7 @@ async fn memory_stays_within_the_bound_and_one_batch_for_each_partition() {
         let mut records = 0;
         loop {
             settle().await;
-            let (bytes, _) = consumer.shared.queue.held();
+            let (bytes, _) = consumer.core.shared.queue.held();
             assert!(bytes <= bound + PARTITIONS as usize * batch_memory(), "{bytes} of {bound}");
             if records == 0 {
                 assert!(bytes >= bound, "only {bytes} of {bound} are used");
@@ -36,7 +36,7 @@ async fn memory_stays_within_the_bound_and_one_batch_for_each_partition() {
             }
         }
         assert_eq!(records, 4 * 25 * 2);
-        assert_eq!(consumer.shared.queue.held(), (0, 0));
+        assert_eq!(consumer.core.shared.queue.held(), (0, 0));
     }
 }
 
@@ -47,7 +47,7 @@ async fn records_are_bounded_too() {
     let builder = over(&engine).consumer(TOPIC).from(StartAt::Beginning);
     let mut consumer = builder.prefetch_records(10).start().await.unwrap();
     settle().await;
-    assert_eq!(consumer.shared.queue.held().1, 12);
+    assert_eq!(consumer.core.shared.queue.held().1, 12);
     assert_eq!(offsets(&mut consumer, 300).await, (0..300).collect::<Vec<_>>());
 }
 
@@ -102,7 +102,7 @@ async fn compressed_batches_count_uncompressed() {
     let builder = over(&engine).consumer(TOPIC).from(StartAt::Beginning);
     let mut consumer = builder.prefetch_bytes(35_000).start().await.unwrap();
     settle().await;
-    assert_eq!(consumer.shared.queue.held().1, 4);
+    assert_eq!(consumer.core.shared.queue.held().1, 4);
     for _ in 0..20 {
         assert_eq!(next(&mut consumer).await.value, value);
     }

@@ -1,4 +1,4 @@
-//! Readers that break.
+//! Failed readers.
 
 use super::*;
 use crate::RetryPolicy;
@@ -8,7 +8,7 @@ fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_break_is_survived_without_loss_or_repeat() {
+async fn reconnects_lose_and_duplicate_nothing() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 0, 20, 2).await;
     fill(&engine, 1, 20, 2).await;
@@ -31,7 +31,7 @@ async fn every_break_is_survived_without_loss_or_repeat() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_grow_and_begin_anew_after_a_batch() {
+async fn backoff_grows_and_resets_after_a_batch() {
     let engine = ten().await;
     engine.fail_opens((0..8).map(|_| broken()));
     let mut consumer = from_beginning(&engine).prefetch_bytes(0).start().await.unwrap();
@@ -44,7 +44,7 @@ async fn waits_grow_and_begin_anew_after_a_batch() {
         let full = Duration::from_millis(full);
         assert!(waited <= full + Duration::from_millis(2), "{waited:?} for {full:?}");
     }
-    // Each wait may be short; that all eight are does not happen.
+    // Each delay may be short, but not all eight.
     assert!(opened[8] - opened[0] > Duration::from_millis(100), "{opened:?}");
     offsets(&mut consumer, 9).await;
     let broke_at = Instant::now();
@@ -55,7 +55,7 @@ async fn waits_grow_and_begin_anew_after_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_last_attempt_the_error_is_handed_out_once() {
+async fn the_error_of_the_last_attempt_is_returned_once() {
     let engine = ten().await;
     engine.fail_opens((0..100).map(|_| broken()));
     let policy = RetryPolicy::default().max_attempts(4);
@@ -71,7 +71,7 @@ async fn after_the_last_attempt_the_error_is_handed_out_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_error_that_does_not_pass_is_not_tried_again() {
+async fn a_permanent_error_is_not_retried() {
     let engine = ten().await;
     engine.fail_reads([Error::new(ErrorKind::CorruptData, "a segment is damaged")]);
     let mut consumer = from_beginning(&engine).start().await.unwrap();
@@ -80,7 +80,7 @@ async fn an_error_that_does_not_pass_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_contradicts_itself_is_not_asked_for_ever() {
+async fn a_contradicting_engine_is_not_retried_without_end() {
     let engine = ten().await;
     engine.fail_reads((0..100).map(|_| Error::new(ErrorKind::OffsetOutOfRange, "not here")));
     let mut consumer = from_beginning(&engine).start().await.unwrap();
@@ -95,7 +95,7 @@ async fn eviction_during_an_outage_is_a_gap() {
     offsets(&mut consumer, 6).await;
     engine.fail_reads([broken()]);
     engine.evict(TOPIC, 0, 9);
-    // What was read ahead comes first.
+    // Prefetched records come first.
     let mut came = Vec::new();
     let gap = loop {
         match consumer.try_next().await {

@@ -7,7 +7,7 @@ fn from_beginning(engine: &FakeEngine) -> ConsumerBuilder {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_paused_partition_keeps_its_place() {
+async fn a_paused_partition_keeps_its_position() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 0, 2, 4).await;
     fill(&engine, 1, 2, 4).await;
@@ -26,7 +26,7 @@ async fn a_paused_partition_keeps_its_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn paused_partitions_do_not_hold_up_others_nor_grow() {
+async fn paused_partitions_neither_block_others_nor_grow() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     let mut consumer = from_beginning(&engine).prefetch_bytes(1).start().await.unwrap();
     consumer.pause(&[0]);
@@ -37,12 +37,12 @@ async fn paused_partitions_do_not_hold_up_others_nor_grow() {
         let message = next(&mut consumer).await;
         assert_eq!((message.partition, message.offset), (1, expected));
     }
-    let (_, records) = consumer.shared.queue.held();
+    let (_, records) = consumer.core.shared.queue.held();
     assert!(records <= 4, "{records} records of a paused partition were read ahead");
 }
 
 #[tokio::test(start_paused = true)]
-async fn pausing_twice_and_resuming_what_runs_changes_nothing() {
+async fn pause_and_resume_are_idempotent() {
     let engine = ten().await;
     let mut consumer = from_beginning(&engine).start().await.unwrap();
     consumer.resume(&[0]);
@@ -55,7 +55,7 @@ async fn pausing_twice_and_resuming_what_runs_changes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn seek_drops_what_was_read_ahead() {
+async fn a_seek_drops_prefetched_records() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 0, 4, 3).await;
     let mut consumer = from_beginning(&engine).start().await.unwrap();
@@ -71,11 +71,11 @@ async fn seek_drops_what_was_read_ahead() {
         assert_eq!(offsets(&mut consumer, expected.len()).await, expected, "{to:?}");
     }
     assert_silent(&mut consumer).await;
-    assert_eq!(consumer.shared.queue.held(), (0, 0));
+    assert_eq!(consumer.core.shared.queue.held(), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_seek_that_is_refused_changes_nothing() {
+async fn a_refused_seek_changes_nothing() {
     let engine = ten().await;
     let mut consumer = from_beginning(&engine).start().await.unwrap();
     offsets(&mut consumer, 2).await;
@@ -110,7 +110,7 @@ async fn a_seek_moves_the_stored_offset_back_only_by_a_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn acknowledgements_from_before_a_seek_do_not_count() {
+async fn acknowledgements_before_a_seek_have_no_effect() {
     let engine = ten().await;
     let mut consumer =
         over(&engine).consumer(TOPIC).group("g").ack_mode(AckMode::Explicit).start().await.unwrap();

@@ -1,4 +1,4 @@
-//! Where a consumer begins, and what it refuses.
+//! Start positions and invalid settings.
 
 use super::*;
 
@@ -35,7 +35,7 @@ async fn every_start_finds_its_record() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stored_offset_decides_where_there_is_one() {
+async fn a_stored_offset_takes_precedence() {
     let engine = ten().await;
     let at = Topic::from(TOPIC).partition(0);
     engine.commit(Arc::from("g"), vec![(at.clone(), 5)]).await.unwrap();
@@ -73,7 +73,7 @@ async fn an_offset_out_of_range_is_an_error_that_names_the_bounds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn by_default_a_group_misses_nothing_and_others_begin_at_the_end() {
+async fn the_default_start_is_the_beginning_for_groups_and_the_end_for_others() {
     let engine = ten().await;
     let client = over(&engine);
     let mut group = client.consumer(TOPIC).group("g").start().await.unwrap();
@@ -86,7 +86,7 @@ async fn by_default_a_group_misses_nothing_and_others_begin_at_the_end() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn settings_that_make_no_sense_are_refused() {
+async fn invalid_settings_are_refused() {
     let client = over(&FakeEngine::with_topic(TOPIC, 2));
     let builder = || client.consumer(TOPIC);
     let table = [

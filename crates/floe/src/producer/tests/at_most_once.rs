@@ -1,4 +1,4 @@
-//! At most once: each batch is sent once, whatever comes of it.
+//! At-most-once delivery: each batch is sent once.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_sent_again() {
+async fn failed_batches_are_not_retried() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(refused()), Fault::LoseAnswer(lost())]);
     let orders = builder.delivery(DeliveryMode::AtMostOnce).start().await.unwrap();
@@ -26,7 +26,7 @@ async fn nothing_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_next_batch_does_not_wait_for_an_answer() {
+async fn the_next_batch_does_not_wait_for_an_acknowledgement() {
     let mut capabilities = Capabilities::FULL;
     capabilities.append_window = 1;
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
@@ -45,13 +45,13 @@ async fn the_next_batch_does_not_wait_for_an_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_that_nobody_sees_are_told_by_flush() {
+async fn flush_reports_unobserved_failures() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(refused())]);
     let orders = builder.acks(Acks::None).start().await.unwrap();
     drop(orders.enqueue("a").await.unwrap());
     let error = orders.flush().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotLeader);
-    assert_eq!(engine.appends(), 1, "no acks means at most once");
+    assert_eq!(engine.appends(), 1, "without acks a batch is sent once");
     orders.flush().await.unwrap();
 }

@@ -1,4 +1,4 @@
-//! When batches close, and what they look like.
+//! When batches close, and their contents.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 const LINGER: Duration = Duration::from_millis(20);
 
 #[tokio::test(start_paused = true)]
-async fn without_linger_the_first_goes_at_once_and_the_rest_gathers_meanwhile() {
+async fn without_linger_records_gather_while_a_batch_is_in_flight() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.start().await.unwrap();
@@ -33,7 +33,7 @@ async fn without_linger_the_first_goes_at_once_and_the_rest_gathers_meanwhile() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn linger_waits_for_more_from_the_first_record_on() {
+async fn linger_starts_with_the_first_record() {
     let (engine, builder) = orders();
     let orders = builder.linger(LINGER).start().await.unwrap();
     let began = Instant::now();
@@ -74,7 +74,7 @@ async fn flush_does_not_wait_for_the_linger() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_loop_that_never_waits_still_lets_batches_go() {
+async fn a_loop_that_never_waits_does_not_starve_the_sender() {
     let (engine, builder) = orders();
     let orders = builder.batch_size(1000).start().await.unwrap();
     for _ in 0..200 {
@@ -85,7 +85,7 @@ async fn a_loop_that_never_waits_still_lets_batches_go() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_window_is_filled_and_not_passed() {
+async fn the_window_of_appends_in_flight_is_limited() {
     for (asked, able, expected) in [(5, 3, 3), (2, 4, 2), (1, 4, 1)] {
         let mut capabilities = Capabilities::FULL;
         capabilities.append_window = able;
@@ -104,7 +104,7 @@ async fn the_window_is_filled_and_not_passed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn batches_name_their_producer_and_number_their_records() {
+async fn batches_carry_producer_id_and_sequences() {
     let (engine, builder) = orders();
     let orders = builder.start().await.unwrap();
     for round in [&["a", "b"][..], &["c"], &["d", "e", "f"]] {
@@ -130,7 +130,7 @@ async fn only_batches_over_the_threshold_are_compressed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn times_that_do_not_go_together_go_into_separate_batches() {
+async fn incompatible_timestamps_go_into_separate_batches() {
     let (engine, builder) = orders();
     let orders = builder.linger(LINGER).start().await.unwrap();
     let month = 32 * 24 * 3600 * 1000;
@@ -149,7 +149,7 @@ async fn times_that_do_not_go_together_go_into_separate_batches() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn statistics_count_what_happened() {
+async fn statistics_count_records_batches_and_retries() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(super::refused()), Fault::Pass, Fault::Refuse(super::rejected())]);
     let orders = builder.start().await.unwrap();

@@ -1,4 +1,4 @@
-//! Nothing lost, nothing doubled, order kept, whatever mix of faults an engine that keeps its contract shows.
+//! No loss, no duplicates and the order kept under random faults of an engine that keeps its contract.
 
 use std::{
     sync::{
@@ -18,7 +18,7 @@ use crate::{
     layer::{Layer, Operation},
 };
 
-/// A small generator of the same numbers for the same seed.
+/// A deterministic random number generator.
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -33,15 +33,15 @@ impl Dice {
     }
 }
 
-/// One connection: requests are worked off in the order in which they were sent, until it breaks.
+/// One connection: it handles requests in the order in which they were sent, until it breaks.
 #[derive(Debug, Default)]
 struct Connection {
     turn: tokio::sync::Mutex<()>,
     broken: AtomicBool,
 }
 
-/// A server that is slow, refuses, and loses connections before and after it has stored something. One connection for
-/// each partition.
+/// A server that is slow, refuses requests, and loses connections before and after it has stored a batch. Each partition
+/// has one connection.
 #[derive(Debug)]
 struct Chaos {
     dice: Mutex<Dice>,
@@ -81,7 +81,7 @@ impl Chaos {
         self.pause().await;
         let fault = self.roll(12);
         match fault {
-            // Lost on the way there, or on the way back.
+            // The request or its response is lost.
             0 | 1 => {
                 if fault == 1 {
                     attempt().await?;
@@ -96,7 +96,7 @@ impl Chaos {
             _ => {}
         }
         let answer = attempt().await;
-        // Others are worked off while the answer travels; if the connection breaks meanwhile, it never arrives.
+        // The connection handles other requests while the response travels; if it breaks, the response is lost.
         drop(turn);
         self.pause().await;
         if connection.broken.load(Ordering::Relaxed) {
@@ -129,7 +129,7 @@ async fn survive(seed: u64) {
         connections: Mutex::new((0..partitions).map(|_| Arc::default()).collect()),
     };
     let client = Client::from_engine(chaos.layer(Arc::new(engine.clone())));
-    // Somebody else writes to the same partitions.
+    // Another producer writes to the same partitions.
     let other = Client::from_engine(Arc::new(engine.clone())).producer("orders").start().await.unwrap();
     let orders = client
         .producer("orders")
@@ -166,12 +166,12 @@ async fn survive(seed: u64) {
     for (partition, value, delivery) in deliveries {
         let placed = delivery.await.unwrap();
         let stored = values(&engine, partition);
-        assert_eq!(stored[placed.offset.unwrap() as usize], value, "seed {seed}: told the wrong place");
+        assert_eq!(stored[placed.offset.unwrap() as usize], value, "seed {seed}: wrong offset");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_lost_or_doubled_and_order_is_kept() {
+async fn random_faults_cause_no_loss_duplicates_or_reordering() {
     for seed in 0..400 {
         survive(seed).await;
     }

@@ -1,4 +1,4 @@
-//! Batches compressed ahead of their turn, on a runtime with several threads.
+//! Parallel compression on a runtime with several threads.
 
 use std::{num::NonZero, thread::available_parallelism, time::Duration};
 
@@ -9,13 +9,13 @@ use crate::{
     Codec, ErrorKind,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
-    producer::ahead,
+    producer::parallel_encode,
 };
 
-/// Far longer than anything here takes; only so that a hang is a failure.
+/// Far longer than any test here takes: a hang becomes a failure.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// About 20 KB each, so that each batch is worth a thread of its own; some compress quickly, some do not at all.
+/// Records of about 20 KB, so that each batch is worth another thread; some compress quickly, some not at all.
 fn records(count: usize) -> Vec<String> {
     let mut noise = 7_u32;
     let mut text = |number: usize| {
@@ -31,7 +31,7 @@ fn records(count: usize) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn batches_compressed_at_the_same_time_are_sent_in_order() {
+async fn batches_compressed_in_parallel_are_sent_in_order() {
     let (engine, builder) = orders();
     let builder = builder.batch_size(16 * 1024).compression(Codec::Zstd).compression_level(9);
     let orders = builder.start().await.unwrap();
@@ -50,7 +50,7 @@ async fn batches_compressed_at_the_same_time_are_sent_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_append_that_fails_keeps_the_order_of_what_was_compressed_behind_it() {
+async fn a_failed_append_keeps_the_order_of_batches_compressed_behind_it() {
     let (engine, builder) = orders();
     let orders = builder.batch_size(16 * 1024).compression(Codec::Lz4).start().await.unwrap();
     let sent = records(30);
@@ -62,19 +62,19 @@ async fn an_append_that_fails_keeps_the_order_of_what_was_compressed_behind_it()
     assert_eq!(values(&engine, 0), sent);
 }
 
-/// Whether threads are used at all: with one processor there is nothing to gain from them.
+/// With one processor there are no permits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn several_hands_are_there_and_are_given_back() {
+async fn permits_are_limited_and_released() {
     let processors = available_parallelism().map_or(1, NonZero::get);
     let runtime = tokio::runtime::Handle::current();
-    let small = ahead::hand(&runtime, 1024);
+    let small = parallel_encode::permit(&runtime, 1024);
     assert!(small.is_none(), "small batches are not worth it");
     if processors > 1 {
-        // Other tests of this process take hands, too, and give them back.
+        // Other tests of this process take and release permits, too.
         let taken = timeout(PATIENCE, async {
             loop {
-                match ahead::hand(&runtime, 64 * 1024) {
-                    Some(hand) => return hand,
+                match parallel_encode::permit(&runtime, 64 * 1024) {
+                    Some(permit) => return permit,
                     None => tokio::task::yield_now().await,
                 }
             }
@@ -84,13 +84,13 @@ async fn several_hands_are_there_and_are_given_back() {
 }
 
 #[tokio::test]
-async fn a_runtime_of_one_thread_gets_no_other() {
+async fn a_runtime_with_one_thread_gets_no_permit() {
     let runtime = tokio::runtime::Handle::current();
-    assert!(ahead::hand(&runtime, 64 * 1024).is_none());
+    assert!(parallel_encode::permit(&runtime, 64 * 1024).is_none());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_engine_says_how_large_batches_are_unless_the_program_does() {
+async fn the_batch_size_of_the_engine_is_the_default() {
     for (own, expected) in [(None, 1), (Some(150), 3)] {
         let capabilities = Capabilities::FULL.with(|it| it.batch_bytes = 100_000);
         let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));

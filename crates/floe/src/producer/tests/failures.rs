@@ -1,4 +1,4 @@
-//! Appends that fail: draining, order, backing off, looking for lost answers, giving up.
+//! Failed appends: draining, order, backoff, lookup of lost acknowledgements, final failure.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 #[tokio::test(start_paused = true)]
-async fn what_was_refused_is_sent_again_in_order() {
+async fn refused_batches_are_retried_in_order() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold, Fault::Refuse(refused())]);
     let orders = builder.batch_size(150).start().await.unwrap();
@@ -21,7 +21,7 @@ async fn what_was_refused_is_sent_again_in_order() {
     let names: Vec<_> = names.iter().map(String::as_str).collect();
     let deliveries = enqueue_all(&orders, &names).await;
     settle().await;
-    // The second was refused at once: nothing is started while the first is without an answer.
+    // The second was refused at once: no append starts while the first has no result.
     assert_eq!(engine.appends(), 2);
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert_eq!(engine.appends(), 2);
@@ -34,7 +34,7 @@ async fn what_was_refused_is_sent_again_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_found_and_not_doubled() {
+async fn a_lost_acknowledgement_causes_no_duplicate() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::LoseAnswer(lost())]);
     let orders = builder.start().await.unwrap();
@@ -45,7 +45,7 @@ async fn a_lost_answer_is_found_and_not_doubled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_answer_is_found_among_what_others_wrote() {
+async fn the_lookup_skips_batches_of_other_producers() {
     let (engine, builder) = orders();
     let (_, other) = over(engine.clone());
     let other = other.start().await.unwrap();
@@ -60,7 +60,7 @@ async fn a_lost_answer_is_found_among_what_others_wrote() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_may_have_happened_and_did_not_is_sent_again() {
+async fn an_uncertain_batch_that_is_not_found_is_retried() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(lost()), Fault::Refuse(lost())]);
     let orders = builder.start().await.unwrap();
@@ -69,7 +69,7 @@ async fn what_may_have_happened_and_did_not_is_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tail_that_cannot_be_read_is_tried_again() {
+async fn a_failed_lookup_is_retried() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::LoseAnswer(lost())]);
     engine.fail_reads([lost(), lost()]);
@@ -79,7 +79,7 @@ async fn a_tail_that_cannot_be_read_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_tail_that_stays_unreadable_ends_in_doubt_at_the_timeout() {
+async fn an_unreadable_tail_leaves_the_effect_unknown_at_the_timeout() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::LoseAnswer(lost())]);
     engine.fail_reads(vec![lost(); 1000]);
@@ -88,11 +88,11 @@ async fn a_tail_that_stays_unreadable_ends_in_doubt_at_the_timeout() {
     let error = orders.send("a").await.unwrap_err();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::Unknown));
     assert_eq!(began.elapsed(), Duration::from_secs(9));
-    assert_eq!(engine.appends(), 1, "never sent again blindly");
+    assert_eq!(engine.appends(), 1, "no blind retry");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_without_offsets_gets_it_again() {
+async fn an_engine_without_offsets_gets_a_duplicate() {
     let mut capabilities = Capabilities::FULL;
     capabilities.offsets = false;
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
@@ -101,11 +101,11 @@ async fn an_engine_without_offsets_gets_it_again() {
     orders.send("a").await.unwrap();
     assert_eq!(values(&engine, 0), ["a", "a"]);
     let batches = engine.batches("orders", 0);
-    assert_eq!(batches[0].header().producer, batches[1].header().producer, "readers can tell");
+    assert_eq!(batches[0].header().producer, batches[1].header().producer, "readers recognise the duplicate");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_later_attempt_that_did_nothing_takes_no_doubt_away() {
+async fn a_later_attempt_without_effect_keeps_the_effect_unknown() {
     let mut capabilities = Capabilities::FULL;
     capabilities.offsets = false;
     for last in [refused(), rejected()] {
@@ -116,7 +116,7 @@ async fn a_later_attempt_that_did_nothing_takes_no_doubt_away() {
         let error = orders.send("a").await.unwrap_err();
         assert_eq!((error.effect(), values(&engine, 0).len()), (Effect::Unknown, 1), "{last}");
     }
-    // Where the partition can be looked through, there is no doubt left.
+    // A lookup decides the effect.
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(lost()), Fault::Refuse(rejected())]);
     let error = builder.start().await.unwrap().send("a").await.unwrap_err();
@@ -124,7 +124,7 @@ async fn a_later_attempt_that_did_nothing_takes_no_doubt_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_can_never_succeed_fails_at_once_and_alone() {
+async fn a_permanent_error_fails_its_batch_only() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Pass, Fault::Refuse(rejected())]);
     let orders = builder.batch_size(150).start().await.unwrap();
@@ -142,7 +142,7 @@ async fn what_can_never_succeed_fails_at_once_and_alone() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn all_records_of_a_failed_batch_learn_why() {
+async fn all_records_of_a_failed_batch_get_the_error() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Refuse(rejected())]);
     let orders = builder.linger(Duration::from_millis(1)).start().await.unwrap();
@@ -150,11 +150,11 @@ async fn all_records_of_a_failed_batch_learn_why() {
         assert_eq!(delivery.await.unwrap_err().kind(), ErrorKind::ServerError);
     }
     assert_eq!(orders.stats().failed, 3);
-    orders.flush().await.expect("each failure was seen");
+    orders.flush().await.expect("each failure was observed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_whose_answer_was_lost_is_looked_for_while_a_breaker_is_open() {
+async fn lookups_pass_an_open_circuit_breaker() {
     let engine = FakeEngine::with_topic("orders", 1);
     let policy = BreakerPolicy::default();
     let (guarded, breakers) = Breaker::around(policy, Arc::new(engine.clone()));
@@ -165,7 +165,7 @@ async fn a_batch_whose_answer_was_lost_is_looked_for_while_a_breaker_is_open() {
     orders.send("x").await.unwrap();
     assert!(began.elapsed() < policy.open_for, "{:?}", began.elapsed());
     assert_eq!(values(&engine, 0), ["x"]);
-    assert_eq!(orders.stats().retries, u64::from(policy.failures - 1), "it was found, not sent again");
+    assert_eq!(orders.stats().retries, u64::from(policy.failures - 1), "the batch was found, not retried");
     assert!(breakers.troubled().iter().all(|circuit| circuit.state != BreakerState::Open), "{breakers:?}");
 }
 
@@ -182,7 +182,7 @@ async fn attempts_are_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_attempt_is_looked_for_as_well() {
+async fn the_last_attempt_is_looked_up_as_well() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::LoseAnswer(lost()), Fault::Refuse(lost())]);
     let orders = builder.retries(RetryPolicy::never()).start().await.unwrap();
@@ -192,20 +192,20 @@ async fn the_last_attempt_is_looked_for_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waits_between_attempts_stay_within_their_bounds() {
+async fn backoff_stays_within_its_bounds() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 5]);
     let policy = RetryPolicy::default().first_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(4));
     let orders = builder.retries(policy).start().await.unwrap();
     let began = Instant::now();
     orders.send("a").await.unwrap();
-    // 1 + 2 + 4 + 4 + 4 at most; that all five waits are next to nothing does not happen.
+    // At most 1 + 2 + 4 + 4 + 4; five delays near zero are too unlikely to occur.
     assert!(began.elapsed() <= Duration::from_secs(15), "{:?}", began.elapsed());
     assert!(began.elapsed() > Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_engine_that_asks_for_patience_gets_it() {
+async fn the_delay_that_an_engine_suggests_is_kept() {
     let (engine, builder) = orders();
     let limited = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::from_secs(8));
     engine.fail_appends([Fault::Refuse(limited)]);
@@ -216,7 +216,7 @@ async fn an_engine_that_asks_for_patience_gets_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_batch_without_an_answer_fails_at_its_timeout_and_later_ones_go_on() {
+async fn a_batch_fails_at_its_timeout_and_later_ones_are_sent() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.timeout(Duration::from_secs(3)).start().await.unwrap();
@@ -234,7 +234,7 @@ async fn a_batch_without_an_answer_fails_at_its_timeout_and_later_ones_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_never_sent_times_out_without_doubt() {
+async fn a_batch_that_was_never_sent_times_out_without_effect() {
     let mut capabilities = Capabilities::FULL;
     capabilities.append_window = 1;
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(capabilities));
@@ -257,7 +257,7 @@ async fn what_was_never_sent_times_out_without_doubt() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn retries_end_at_the_timeout_and_name_the_last_cause() {
+async fn retries_end_at_the_timeout_with_the_last_error() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 1000]);
     let orders = builder.timeout(Duration::from_secs(20)).start().await.unwrap();
@@ -272,7 +272,7 @@ async fn retries_end_at_the_timeout_and_name_the_last_cause() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_topic_deleted_meanwhile_fails_without_retries() {
+async fn a_deleted_topic_fails_without_retries() {
     let (engine, builder) = orders();
     let orders = builder.start().await.unwrap();
     orders.send("a").await.unwrap();
@@ -281,12 +281,12 @@ async fn a_topic_deleted_meanwhile_fails_without_retries() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_wait_beyond_the_clock_ends_with_the_timeout() {
+async fn a_delay_beyond_the_clock_ends_at_the_timeout() {
     let (engine, builder) = orders();
     let limited = Error::new(ErrorKind::RateLimited, "slow down").with_retry_after(Duration::MAX);
     engine.fail_appends([Fault::Refuse(limited)]);
     let orders = builder.timeout(Duration::from_secs(60)).start().await.unwrap();
     let error = orders.send("a").await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RequestTimeout, "{error:?}");
-    assert!(orders.send("b").await.is_ok(), "the producer lives on");
+    assert!(orders.send("b").await.is_ok(), "the producer still works");
 }

@@ -1,4 +1,4 @@
-//! Topics that get more partitions while a producer runs.
+//! Topics that get partitions while a producer runs.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -6,7 +6,7 @@ use super::{over, values};
 use crate::{ErrorKind, Record, engine::Capabilities, fake_engine::FakeEngine};
 
 #[tokio::test(start_paused = true)]
-async fn new_partitions_are_taken_up_within_five_minutes() {
+async fn new_partitions_are_used_within_five_minutes() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 2));
     let orders = builder.start().await.unwrap();
     engine.grow("orders", 10);
@@ -14,7 +14,7 @@ async fn new_partitions_are_taken_up_within_five_minutes() {
     assert_eq!(orders.partitions(), 2);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(orders.partitions(), 10);
-    // Where a producer that starts now would send it as well.
+    // The partition that a new producer would choose.
     for (key, partition) in [("a", 7), ("b", 0), ("hello", 4)] {
         assert_eq!(orders.send(Record::keyed(key, key)).await.unwrap().partition, partition);
     }
@@ -22,8 +22,8 @@ async fn new_partitions_are_taken_up_within_five_minutes() {
     for _ in 0..10 {
         seen.insert(orders.send("x").await.unwrap().partition);
     }
-    assert_eq!(seen.len(), 10, "records without a key reach all of them");
-    // A topic made anew with fewer: those that are gone stay known, and sends to them say what is wrong.
+    assert_eq!(seen.len(), 10, "records without a key reach all partitions");
+    // A topic created again with fewer partitions: the old ones stay known, and sends to them fail with the reason.
     engine.grow("orders", 3);
     tokio::time::sleep(Duration::from_secs(301)).await;
     assert_eq!(orders.partitions(), 10);
@@ -31,18 +31,18 @@ async fn new_partitions_are_taken_up_within_five_minutes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_for_an_unknown_partition_makes_the_producer_look() {
+async fn a_record_for_an_unknown_partition_causes_a_refresh() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1));
     let orders = builder.start().await.unwrap();
     let to = |partition| Record::new("x").partition(partition);
     assert_eq!(orders.send(to(2)).await.unwrap_err().kind(), ErrorKind::PartitionNotFound);
     engine.grow("orders", 3);
     let error = orders.send(to(2)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "it has just looked");
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "the last refresh is too recent");
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(orders.send(to(2)).await.unwrap().partition, 2);
     assert_eq!(values(&engine, 2), ["x"]);
-    // Runs of records as well, and what went before them stays in order.
+    // The same for runs of records; earlier records stay in order.
     engine.grow("orders", 5);
     tokio::time::sleep(Duration::from_secs(1)).await;
     let placed = orders.send_all([to(0), to(4), to(4), to(1)]).await.unwrap();
@@ -52,7 +52,7 @@ async fn a_record_for_an_unknown_partition_makes_the_producer_look() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_buffered_for_new_partitions_is_flushed_and_closed_too() {
+async fn records_for_new_partitions_are_flushed_and_closed_too() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1));
     let orders = builder.linger(Duration::from_secs(3600)).start().await.unwrap();
     engine.grow("orders", 2);
@@ -64,12 +64,12 @@ async fn what_is_buffered_for_new_partitions_is_flushed_and_closed_too() {
     assert_eq!((report.delivered, report.undelivered.len()), (2, 0));
     engine.grow("orders", 3);
     let error = orders.send(Record::new("c").partition(2)).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "a closed producer takes up nothing");
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "a closed producer adds no partition");
     assert_eq!(orders.partitions(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn engines_with_one_partition_are_not_asked() {
+async fn engines_with_one_partition_get_no_refresh() {
     let one = Capabilities::FULL.with(|it| it.partitions = false);
     let (engine, builder) = over(FakeEngine::with_topic("orders", 1).with_capabilities(one));
     let orders = builder.start().await.unwrap();

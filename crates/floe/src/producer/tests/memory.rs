@@ -10,7 +10,7 @@ use crate::{ErrorKind, fake_engine::Fault, producer::WhenFull};
 const VALUE: [u8; 100] = [b'x'; 100];
 
 #[tokio::test(start_paused = true)]
-async fn a_record_waits_for_room_and_gets_it_from_an_acknowledgement() {
+async fn an_acknowledgement_makes_room_for_a_waiting_record() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold, Fault::Hold]);
     let orders = builder.buffer_memory(300).start().await.unwrap();
@@ -29,7 +29,7 @@ async fn a_record_waits_for_room_and_gets_it_from_an_acknowledgement() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_room_ends_when_the_batches_before_time_out() {
+async fn a_timeout_makes_room_for_a_waiting_record() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.buffer_memory(150).timeout(Duration::from_secs(7)).start().await.unwrap();
@@ -37,11 +37,11 @@ async fn waiting_for_room_ends_when_the_batches_before_time_out() {
     let began = Instant::now();
     drop(orders.enqueue(&VALUE[..]).await.unwrap());
     assert_eq!(began.elapsed(), Duration::from_secs(7));
-    assert!(orders.flush().await.is_err(), "the first one failed and nobody saw it");
+    assert!(orders.flush().await.is_err(), "the failure of the first was not observed");
 }
 
 #[tokio::test(start_paused = true)]
-async fn failing_at_once_when_full() {
+async fn when_full_fail_fails_at_once() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.buffer_memory(300).when_full(WhenFull::Fail).start().await.unwrap();
@@ -57,7 +57,7 @@ async fn failing_at_once_when_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failing_after_a_while_when_full() {
+async fn when_full_wait_up_to_fails_after_the_limit() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let limit = Duration::from_secs(2);
@@ -72,7 +72,7 @@ async fn failing_after_a_while_when_full() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_larger_than_the_memory_goes_when_all_of_it_is_free() {
+async fn a_record_larger_than_the_memory_waits_for_all_of_it() {
     let (engine, builder) = orders();
     let orders = builder.buffer_memory(64).start().await.unwrap();
     for _ in 0..3 {
@@ -98,7 +98,7 @@ async fn the_queue_of_closed_batches_is_bounded_for_each_partition() {
     let to = |partition| crate::Record::new(&VALUE[..]).partition(partition);
     drop(orders.enqueue(to(0)).await.unwrap());
     settle().await;
-    // One in flight and two in the queue; while it is full no batch is opened.
+    // One batch in flight and two in the queue; while the queue is full no batch is opened.
     for _ in 0..2 {
         drop(orders.enqueue(to(0)).await.unwrap());
     }
@@ -110,7 +110,7 @@ async fn the_queue_of_closed_batches_is_bounded_for_each_partition() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_for_the_queue_ends_when_a_batch_is_taken() {
+async fn a_slot_in_the_queue_ends_the_wait() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Hold; 1]);
     let orders = builder.batch_size(150).batch_queue(1).max_in_flight(1).start().await.unwrap();
@@ -127,7 +127,7 @@ async fn waiting_for_the_queue_ends_when_a_batch_is_taken() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn giving_up_the_wait_for_room_takes_none() {
+async fn a_cancelled_wait_takes_no_memory() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.buffer_memory(150).start().await.unwrap();

@@ -1,15 +1,16 @@
-//! The producer on an engine with faults, its clock paused.
+//! Tests of the producer on an engine with faults, with a paused clock.
 
 mod at_most_once;
 mod batching;
 mod chaos;
-mod closing;
 mod compressing;
 mod configuration;
 mod failures;
 mod growth;
 mod memory;
+mod overtaking;
 mod sending;
+mod shutdown;
 
 use std::sync::Arc;
 
@@ -33,22 +34,22 @@ fn values(engine: &FakeEngine, partition: u32) -> Vec<String> {
     records.map(|record| String::from_utf8(record.unwrap().value.to_vec()).unwrap()).collect()
 }
 
-/// How many records each batch of a partition has.
+/// The number of records in each batch of a partition.
 fn counts(engine: &FakeEngine, partition: u32) -> Vec<u32> {
     engine.batches("orders", partition).iter().map(|batch| batch.header().offset_span()).collect()
 }
 
-/// Retriable, and it did not happen.
+/// A retriable error without an effect.
 fn refused() -> Error {
     Error::new(ErrorKind::NotLeader, "not the leader")
 }
 
-/// Retriable, and it may have happened.
+/// A retriable error with an unknown effect.
 fn lost() -> Error {
     Error::new(ErrorKind::NetworkError, "the connection broke")
 }
 
-/// Not retriable, and it did not happen.
+/// A permanent error without an effect.
 fn rejected() -> Error {
     Error::new(ErrorKind::ServerError, "rejected").with_effect(Effect::None)
 }
@@ -61,7 +62,7 @@ fn assert_at_orders(error: &Error, partition: u32) {
     );
 }
 
-/// Lets all tasks run until they wait for something.
+/// Lets all tasks run until they wait.
 async fn settle() {
     for _ in 0..50 {
         tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Where records go and what is refused.
+//! Partitions of records, and refused records.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::{
     Client, ErrorKind, Record,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
-    producer::{Choice, Partitioner, Specific},
+    producer::{FixedPartition, PartitionChoice, Partitioner},
 };
 
 #[tokio::test(start_paused = true)]
-async fn a_record_is_placed_and_readable() {
+async fn a_sent_record_has_an_offset_and_is_readable() {
     let (engine, builder) = orders();
     let orders = builder.start().await.unwrap();
     let first = orders.send("one").await.unwrap();
@@ -28,7 +28,7 @@ async fn a_record_is_placed_and_readable() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_time_of_sending_is_the_timestamp() {
+async fn the_timestamp_defaults_to_the_time_of_sending() {
     let (_, builder) = orders();
     let before = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     let placed = builder.start().await.unwrap().send("one").await.unwrap();
@@ -69,14 +69,14 @@ async fn records_without_a_key_fill_a_batch_before_they_move_on() {
         drop(orders.enqueue(&value).await.unwrap());
     }
     orders.flush().await.unwrap();
-    // Four of about 220 bytes find room in a batch.
+    // A batch holds four records of about 220 bytes.
     assert_eq!((super::counts(&engine, 0), super::counts(&engine, 1)), (vec![4], vec![4]));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_record_decides_over_the_partitioner() {
+async fn the_partition_of_a_record_overrides_the_partitioner() {
     let (_, builder) = over(FakeEngine::with_topic("orders", 3));
-    let orders = builder.partitioner(Specific(2)).start().await.unwrap();
+    let orders = builder.partitioner(FixedPartition(2)).start().await.unwrap();
     assert_eq!(orders.send(Record::keyed("a", "x")).await.unwrap().partition, 2);
     assert_eq!(orders.send(Record::keyed("a", "x").partition(1)).await.unwrap().partition, 1);
 }
@@ -85,13 +85,13 @@ async fn the_record_decides_over_the_partitioner() {
 struct ByLength;
 
 impl Partitioner for ByLength {
-    fn partition(&self, _key: Option<&[u8]>, value: &[u8], _partitions: u32) -> Choice {
-        Choice::Partition(value.len() as u32)
+    fn partition(&self, _key: Option<&[u8]>, value: &[u8], _partitions: u32) -> PartitionChoice {
+        PartitionChoice::Partition(value.len() as u32)
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_does_not_exist_is_refused_before_anything_is_buffered() {
+async fn an_unknown_partition_is_refused_before_buffering() {
     let (_, builder) = over(FakeEngine::with_topic("orders", 3));
     let orders = builder.partitioner(ByLength).start().await.unwrap();
     assert_eq!(orders.send("ab").await.unwrap().partition, 2);
@@ -104,7 +104,7 @@ async fn a_partition_that_does_not_exist_is_refused_before_anything_is_buffered(
 }
 
 #[tokio::test(start_paused = true)]
-async fn keys_and_headers_need_an_engine_that_keeps_them() {
+async fn keys_and_headers_need_support_by_the_engine() {
     let mut plain = Capabilities::FULL;
     plain.keys = false;
     plain.headers = false;
@@ -118,7 +118,7 @@ async fn keys_and_headers_need_an_engine_that_keeps_them() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_record_over_the_limit_is_refused_and_one_over_the_batch_size_goes_alone() {
+async fn a_record_over_the_limit_is_refused_and_one_over_the_batch_size_is_sent_alone() {
     let (engine, builder) = orders();
     let orders = builder
         .linger(std::time::Duration::from_secs(1))
@@ -138,7 +138,7 @@ async fn a_record_over_the_limit_is_refused_and_one_over_the_batch_size_goes_alo
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_are_sent_in_order_and_placed_one_by_one() {
+async fn send_all_keeps_the_order_and_returns_each_offset() {
     let (engine, builder) = orders();
     let orders = builder.batch_size(200).start().await.unwrap();
     let sent: Vec<_> = (0..200).map(|n| n.to_string()).collect();
@@ -150,7 +150,7 @@ async fn many_are_sent_in_order_and_placed_one_by_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_of_every_kind_keep_their_order() {
+async fn send_all_keeps_the_order_of_mixed_records() {
     let (engine, builder) = over(FakeEngine::with_topic("orders", 3));
     let orders = builder.batch_size(300).buffer_memory(900).batch_queue(2).start().await.unwrap();
     let record = |n: i64| {
@@ -177,7 +177,7 @@ async fn many_of_every_kind_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn sending_many_stops_at_one_that_is_refused_and_delivers_those_before() {
+async fn send_all_stops_at_a_refused_record_and_delivers_earlier_ones() {
     let (engine, builder) = orders();
     let orders = builder.start().await.unwrap();
     let records = ["a", "b", "c"].map(Record::new);
@@ -188,7 +188,7 @@ async fn sending_many_stops_at_one_that_is_refused_and_delivers_those_before() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_can_be_buffered_and_awaited_later() {
+async fn enqueue_all_can_be_awaited_later() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Hold]);
     let orders = builder.batch_size(200).max_in_flight(1).start().await.unwrap();
@@ -205,7 +205,7 @@ async fn many_can_be_buffered_and_awaited_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn failures_among_many_are_told_once() {
+async fn failures_of_send_all_are_reported_once() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::Pass, Fault::Refuse(rejected()), Fault::Refuse(rejected())]);
     let orders = builder.batch_size(150).start().await.unwrap();
@@ -213,7 +213,7 @@ async fn failures_among_many_are_told_once() {
     let (first, second) = values.split_at(2);
     let error = orders.enqueue_all(first).await.unwrap().await.unwrap_err();
     assert_eq!(error.kind(), rejected().kind());
-    // That one was looked at; the next one is not, so the flush tells it.
+    // That failure was observed; the next one is not, so the flush reports it.
     drop(orders.enqueue_all(second).await.unwrap());
     let error = orders.flush().await.unwrap_err();
     assert!(error.to_string().contains("1 record of partition 0 is not delivered"), "{error}");
@@ -221,7 +221,7 @@ async fn failures_among_many_are_told_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn tasks_that_enqueue_at_once_keep_their_own_order() {
+async fn concurrent_tasks_keep_their_own_order() {
     let (engine, builder) = orders();
     let orders = builder.batch_size(400).buffer_memory(2000).start().await.unwrap();
     let tasks: Vec<_> = (0..8)
@@ -251,8 +251,8 @@ async fn tasks_that_enqueue_at_once_keep_their_own_order() {
 }
 
 #[tokio::test]
-async fn two_threads_of_tasks_lose_and_double_nothing() {
-    // The same with real threads, for what only shows when they interleave.
+async fn tasks_on_two_threads_cause_no_loss_or_duplicates() {
+    // The same with real threads, for errors that need preemption.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (engine, builder) = over(FakeEngine::with_topic("orders", 2));
     let handle = runtime.handle().clone();
@@ -294,7 +294,7 @@ async fn a_dropped_send_leaves_one_copy_or_none() {
         let sending = orders.send("given up");
         tokio::select! {
             biased;
-            sent = sending => panic!("held, and yet {sent:?}"),
+            sent = sending => panic!("the append is held, but send returned {sent:?}"),
             () = settle() => {}
         }
     }
@@ -304,7 +304,7 @@ async fn a_dropped_send_leaves_one_copy_or_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_pool_hands_out_one_producer_and_replaces_a_closed_one() {
+async fn a_closed_shared_producer_is_replaced() {
     let engine = FakeEngine::with_topic("orders", 1);
     let client = Client::from_engine(Arc::new(engine.clone()));
     let one = client.shared_producer("orders").await.unwrap();
