@@ -412,7 +412,8 @@ impl ConsumerSpec {
             _ => None,
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
-        let shared = Arc::new(ConsumerShared { engine, queue, commits, by_policy });
+        let shared =
+            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
         let positions = partitions.iter().map(|partition| (partition.at.clone(), partition.position));

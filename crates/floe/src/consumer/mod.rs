@@ -96,7 +96,7 @@ use crate::{
     engine::SharedEngine,
     payload::{DecodeFailure, PayloadCodec, RecordDecoder, Untyped},
     telemetry::{ConsumerTelemetry, Queue},
-    topic::TopicPartition,
+    topic::{Topic, TopicPartition},
 };
 
 pub(crate) use fetch_range::fetch_range;
@@ -168,6 +168,7 @@ struct ConsumerCore {
 #[derive(Debug)]
 struct ConsumerShared {
     engine: SharedEngine,
+    topic: Topic,
     queue: Arc<PrefetchQueue>,
     commits: Option<Arc<OffsetCommitter>>,
     /// Whether the policy commits, and not only the application.
