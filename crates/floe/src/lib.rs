@@ -1,38 +1,79 @@
 //! One client for durable streams.
 //!
-//! A program writes and reads topics through one API; a URL decides where they live. `embedded:PATH` is an on-disk
-//! log inside the process, `memory:` the same log without files, `fluvio://HOST:PORT` a Fluvio cluster,
-//! `walrus://HOST:PORT,…` a cluster of Walrus nodes.
+//! A program writes and reads topics through one API; a URL selects the storage: `embedded:PATH` is an on-disk log
+//! inside the process, `memory:` the same log without files, `fluvio://HOST:PORT` a Fluvio cluster and
+//! `walrus://HOST:PORT,…` a cluster of Walrus nodes. [`url`] has all forms and options.
 //!
-//! # Layout
+//! ```
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> floe::Result<()> {
+//! use floe::{Client, Record, TopicSpec, consumer::StartAt};
 //!
-//! Users need what is re-exported here. Engine and layer authors need [`engine`] and [`layer`].
+//! let client = Client::connect("memory:").await?;
+//! client.admin().ensure_topic(TopicSpec::new("orders").partitions(3)).await?;
 //!
-//! | module | what it holds |
+//! let orders = client.producer("orders").start().await?;
+//! let sent = orders.send(Record::keyed("ada", "one coffee")).await?; // acknowledged
+//! assert_eq!(sent.offset, Some(0));
+//!
+//! let mut inbox = client.consumer("orders").group("billing").from(StartAt::StoredOrBeginning).start().await?;
+//! let order = inbox.try_next().await?.expect("the record above");
+//! assert_eq!(&order.value[..], b"one coffee");
+//! inbox.close().await?; // commits the finished records
+//! client.close().await
+//! # }
+//! ```
+//!
+//! # Modules
+//!
+//! Programs need the re-exports of the crate root and the modules that they use. Authors of engines and layers need
+//! [`engine`] and [`layer`].
+//!
+//! | module | holds |
 //! | --- | --- |
 //! | [`client`] | [`Client`]: connects, hands out producers, consumers and the admin, closes |
-//! | [`producer`] | batching, partitioning, delivery |
-//! | [`consumer`] | prefetching, offsets, groups, gaps |
+//! | [`producer`] | batching, partitioning, idempotent delivery |
+//! | [`consumer`] | prefetching, offsets, groups, gap detection |
 //! | [`admin`] | topics: create, delete, list, describe, watch |
-//! | [`engine`] | the contract that every engine fulfils, and the engines |
-//! | [`layer`] | behaviour around every engine call |
-//! | [`net`] | how connections are opened |
-//! | [`config`] | settings from files, variables and the URL |
-//! | [`retry`] | [`RetryPolicy`]: how often and how soon to try again |
-//! | [`payload`] | typed payloads: JSON, text, MessagePack, your own |
-//! | [`processor`] | reads one topic, writes another, in the background |
-//! | [`dead_letter`] | records that could not be handled |
-//! | [`telemetry`] | metrics, spans, and the trace context that records carry |
-//! | [`outbox`] | sends that survive an unreachable cluster and a crash |
-//! | [`blocking`] | the same without async |
-//! | [`health`] | how a client is |
-//! | [`error`] | [`Error`], its kinds, and what to do about each |
-//! | [`units`] | durations and sizes as people write them |
-
+//! | [`payload`] | typed payloads: JSON, text, MessagePack, formats of your own |
+//! | [`processor`] | consume, transform, produce, with retries |
+//! | [`dead_letter`] | records that could not be processed |
 #![cfg_attr(
-    not(feature = "telemetry"),
-    allow(dead_code, reason = "some things are there for telemetry alone")
+    feature = "embedded",
+    doc = "| [`outbox`] | sends that survive an unreachable cluster and a crash |"
 )]
+//! | [`blocking`] | the API without async |
+//! | [`config`] | settings from files, environment variables and the URL |
+//! | [`health`] | health of a client, its servers, queues and breakers |
+//! | [`telemetry`] | metrics, spans, and the trace context that records carry |
+//! | [`error`], [`retry`] | [`Error`] and its kinds; [`RetryPolicy`] |
+//! | [`engine`], [`layer`], [`net`] | the contract of engines; layers around engine calls; how connections are opened |
+//! | [`topic`], [`record`], [`smartmodule`], [`url`], [`units`] | shared types and notations |
+//!
+//! # Features
+//!
+//! | feature | default | adds |
+//! | --- | --- | --- |
+//! | `embedded` | yes | `embedded:` and `memory:`, the outbox, and the journal of Walrus |
+//! | `fluvio` | yes | `fluvio://` |
+//! | `walrus` | yes | `walrus://` |
+//! | `tls` | yes | `fluvio+tls://`, over rustls |
+//! | `gzip`, `snappy`, `lz4`, `zstd` | yes | one compression codec each; `zstd` needs a C compiler |
+//! | `telemetry` | yes | metrics and spans by OpenTelemetry |
+//! | `messagepack` | no | MessagePack payloads |
+//! | `simulation` | no | seeded randomness, for tests that reproduce a run |
+//!
+//! Without a feature the API stays the same where it can: a URL or a codec that is not compiled in is an error that
+//! names the feature.
+//!
+//! # Documentation
+//!
+//! The [repository](https://github.com/floe-rs/floe) has a
+//! [guide](https://github.com/floe-rs/floe/blob/main/docs/guide.md), the
+//! [delivery guarantees](https://github.com/floe-rs/floe/blob/main/docs/delivery.md), and the lists of
+//! [settings](https://github.com/floe-rs/floe/blob/main/docs/configuration.md),
+//! [errors](https://github.com/floe-rs/floe/blob/main/docs/errors.md) and
+//! [metrics](https://github.com/floe-rs/floe/blob/main/docs/telemetry.md).
 
 pub mod admin;
 pub mod blocking;
@@ -66,7 +107,8 @@ pub use floe_wire::compress::Codec;
 pub use producer::Producer;
 pub use telemetry::Telemetry;
 
-/// Compiles the example of the readme.
+/// Compiles the examples of both readmes.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

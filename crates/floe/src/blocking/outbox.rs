@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use super::{
-    Background,
+    Background, ProducerBuilder,
     macros::{methods, settings, wrapper},
 };
 use crate::{
@@ -18,6 +18,14 @@ wrapper! {
     /// Configures an outbox; from [`ProducerBuilder::outbox`](super::ProducerBuilder::outbox) or [`OutboxBuilder::to`].
     #[must_use = "a builder does nothing until start"]
     OutboxBuilder<C = Untyped>: outbox::OutboxBuilder<C>
+}
+
+impl<C> ProducerBuilder<C> {
+    /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; as
+    /// [`ProducerBuilder::outbox`](crate::producer::ProducerBuilder::outbox).
+    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder<C> {
+        OutboxBuilder::new(self.inner.outbox(path), self.runtime)
+    }
 }
 
 impl OutboxBuilder {

@@ -1,11 +1,8 @@
 //! Sends records, without async.
 
-use std::{path::Path, time::Duration};
+use std::time::Duration;
 
-use super::{
-    OutboxBuilder,
-    macros::{methods, settings, wrapper},
-};
+use super::macros::{methods, settings, wrapper};
 use crate::{
     Codec, Result, RetryPolicy, SmartModule,
     engine::Acks,
@@ -50,12 +47,6 @@ impl<C> ProducerBuilder<C> {
         acks(acks: Acks);
         on_delivery(callback: impl Fn(&BatchOutcome) + Send + Sync + 'static);
         smartmodule(module: SmartModule);
-    }
-
-    /// Puts a spool at `path` before the producer, so that records survive a crash and an unreachable cluster; as
-    /// [`producer::ProducerBuilder::outbox`].
-    pub fn outbox(self, path: impl AsRef<Path>) -> OutboxBuilder<C> {
-        OutboxBuilder::new(self.inner.outbox(path), self.runtime)
     }
 
     methods! { crate::producer::ProducerBuilder:

@@ -420,7 +420,8 @@ impl ConsumerSpec {
         let lag = Lag::new(&shared.engine, self.group.clone(), positions);
         let lag_task = AbortOnDrop::spawn(Arc::clone(&lag).run());
         let telemetry = &self.settings.fetch.telemetry;
-        telemetry.watch_queue(Arc::downgrade(&shared) as Weak<dyn Queue>);
+        let queue: Weak<dyn Queue> = Arc::downgrade(&shared) as _;
+        telemetry.watch_queue("consumer", &self.topic, queue);
         let telemetry = ConsumerTelemetry::new(telemetry, self.topic.clone(), self.group.clone(), lag);
         let indexes: HashMap<_, _> =
             partitions.iter().enumerate().map(|(index, partition)| (partition.at.partition, index)).collect();

@@ -185,14 +185,6 @@ impl ConsumerShared {
 }
 
 impl Queue for ConsumerShared {
-    fn name(&self) -> &'static str {
-        "consumer"
-    }
-
-    fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
     fn used(&self) -> u64 {
         self.queue.held().0 as u64
     }

@@ -97,7 +97,7 @@ impl Config {
         } else if let Some(problem) = self.retries.problem() {
             Some(format!("retries: {problem}"))
         } else {
-            self.compression.validate().err().map(|error| format!("compression_level: {error}"))
+            self.compression.validate().err().map(|error| format!("compression: {error}"))
         }
     }
 

@@ -135,7 +135,7 @@ impl<C> Producer<C> {
     fn start(client: &ClientCore, topic: Topic, partitions: u32, config: Config, codec: C) -> Self {
         let shared = ProducerShared::new(client, topic, partitions, config);
         let weak: Weak<ProducerShared> = Arc::downgrade(&shared);
-        client.telemetry().watch_queue(weak.clone());
+        client.telemetry().watch_queue("producer", &shared.topic, weak.clone());
         client.register(weak as Weak<dyn CloseWithClient>);
         let refresh = shared.capabilities.partitions.then(|| {
             let shared = Arc::downgrade(&shared);

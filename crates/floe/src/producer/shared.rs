@@ -226,14 +226,6 @@ pub(super) async fn keep_partitions_fresh(shared: Weak<ProducerShared>) {
 }
 
 impl Queue for ProducerShared {
-    fn name(&self) -> &'static str {
-        "producer"
-    }
-
-    fn topic(&self) -> &Topic {
-        &self.topic
-    }
-
     fn used(&self) -> u64 {
         self.stats().buffered_bytes
     }

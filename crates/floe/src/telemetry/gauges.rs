@@ -40,23 +40,26 @@ const LOOKUPS: usize = 16;
 /// Stands for what is not known.
 const UNKNOWN: i64 = i64::MIN;
 
-/// Something that holds bytes for a while.
+/// A buffer of a producer or consumer.
 pub(crate) trait Queue: Send + Sync {
-    /// `producer` or `consumer`.
-    fn name(&self) -> &'static str;
-    /// What it holds records of.
-    fn topic(&self) -> &Topic;
-    /// Bytes that it holds.
+    /// Bytes in use.
     fn used(&self) -> u64;
-    /// Bytes that it may hold.
+    /// Most bytes that may be in use.
     fn limit(&self) -> u64;
+}
+
+/// A queue with the attributes of its gauges.
+struct WatchedQueue {
+    owner: &'static str,
+    topic: Topic,
+    queue: Weak<dyn Queue>,
 }
 
 /// What is looked up for one client.
 pub(super) struct Gauges {
     system: &'static str,
     client_id: Arc<str>,
-    queues: Mutex<Vec<Weak<dyn Queue>>>,
+    queues: Mutex<Vec<WatchedQueue>>,
     lags: Mutex<Vec<Weak<Lag>>>,
 }
 
@@ -65,10 +68,10 @@ impl Gauges {
         Self { system, client_id, queues: Mutex::default(), lags: Mutex::default() }
     }
 
-    pub(super) fn watch_queue(&self, queue: Weak<dyn Queue>) {
+    pub(super) fn watch_queue(&self, owner: &'static str, topic: &Topic, queue: Weak<dyn Queue>) {
         let mut queues = self.queues.lock();
-        queues.retain(|queue| queue.strong_count() > 0);
-        queues.push(queue);
+        queues.retain(|watched| watched.queue.strong_count() > 0);
+        queues.push(WatchedQueue { owner, topic: topic.clone(), queue });
     }
 
     pub(super) fn watch_lag(&self, lag: &Arc<Lag>) {
@@ -79,10 +82,14 @@ impl Gauges {
 
     /// Sums over the queues of one name and topic.
     fn queues(&self, of: impl Fn(&dyn Queue) -> u64) -> Vec<(i64, Vec<KeyValue>)> {
-        let queues: Vec<_> = self.queues.lock().iter().filter_map(Weak::upgrade).collect();
+        let queues = self.queues.lock();
+        let open = queues.iter().filter_map(|watched| Some((watched, watched.queue.upgrade()?)));
+        let open: Vec<_> =
+            open.map(|(watched, queue)| ((watched.owner, watched.topic.clone()), queue)).collect();
+        drop(queues);
         let mut sums: HashMap<(&'static str, Topic), u64> = HashMap::new();
-        for queue in &queues {
-            *sums.entry((queue.name(), queue.topic().clone())).or_default() += of(&**queue);
+        for (key, queue) in open {
+            *sums.entry(key).or_default() += of(&*queue);
         }
         let sums = sums.into_iter().map(|((name, topic), sum)| {
             let attributes = vec![

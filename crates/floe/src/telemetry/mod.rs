@@ -136,9 +136,14 @@ impl Telemetry {
         }
     }
 
-    /// Measures a queue for as long as it lives.
-    pub(crate) fn watch_queue(&self, queue: std::sync::Weak<dyn Queue>) {
-        self.inner.gauges.watch_queue(queue);
+    /// Measures a queue for as long as it lives. `owner`: `producer` or `consumer`.
+    pub(crate) fn watch_queue(
+        &self,
+        owner: &'static str,
+        topic: &crate::Topic,
+        queue: std::sync::Weak<dyn Queue>,
+    ) {
+        self.inner.gauges.watch_queue(owner, topic, queue);
     }
 
     /// Counts a retry after `cause`.

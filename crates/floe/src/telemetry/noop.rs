@@ -42,8 +42,6 @@ impl BatchSpan {
 }
 
 pub(crate) trait Queue: Send + Sync {
-    fn name(&self) -> &'static str;
-    fn topic(&self) -> &Topic;
     fn used(&self) -> u64;
     fn limit(&self) -> u64;
 }
@@ -122,7 +120,7 @@ impl Telemetry {
         false
     }
 
-    pub(crate) fn watch_queue(&self, _: Weak<dyn Queue>) {}
+    pub(crate) fn watch_queue(&self, _: &'static str, _: &Topic, _: Weak<dyn Queue>) {}
 
     pub(crate) fn retried(&self, _: &'static str, _: Option<&Topic>, _: &Error) {}
 
