@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 use floe::{
@@ -137,20 +137,17 @@ pub(crate) enum AppendFault {
     AckLost,
 }
 
-/// Layer that fails every n-th append, and, as the contract demands, the appends that start before the failure is
-/// reported.
+/// Layer that fails every n-th append. The producer ends the epoch of an append that fails above the engine.
 #[derive(Debug, Clone)]
 pub(crate) struct FailAppends {
     fault: AppendFault,
     every: usize,
     appends: Arc<AtomicUsize>,
-    /// True between a failure and its report.
-    failing: Arc<AtomicBool>,
 }
 
 impl FailAppends {
     pub(crate) fn every(every: usize, fault: AppendFault) -> Self {
-        Self { fault, every, appends: Arc::default(), failing: Arc::default() }
+        Self { fault, every, appends: Arc::default() }
     }
 
     /// Returns the number of injected faults.
@@ -168,15 +165,6 @@ impl FailAppends {
     }
 }
 
-/// Ends the window, also when the append is dropped.
-struct Failing<'a>(&'a AtomicBool);
-
-impl Drop for Failing<'_> {
-    fn drop(&mut self) {
-        self.0.store(false, Ordering::SeqCst);
-    }
-}
-
 impl Layer for FailAppends {
     async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
     where
@@ -186,21 +174,13 @@ impl Layer for FailAppends {
         if operation.kind != OperationKind::Append {
             return attempt().await;
         }
-        if self.failing.load(Ordering::SeqCst) {
-            return Err(self.error());
-        }
         let number = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
         if !number.is_multiple_of(self.every) {
             return attempt().await;
         }
-        self.failing.store(true, Ordering::SeqCst);
-        let _window = Failing(&self.failing);
         if self.fault == AppendFault::AckLost {
             attempt().await?;
         }
-        // Lets the next appends of the window start.
-        tokio::task::yield_now().await;
-        tokio::task::yield_now().await;
         Err(self.error())
     }
 }

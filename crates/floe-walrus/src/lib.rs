@@ -25,7 +25,10 @@ mod balance;
 mod cluster;
 mod dedup;
 mod errors;
-#[cfg_attr(not(feature = "journal"), path = "journal_absent.rs")]
+#[cfg(feature = "journal")]
+mod journal;
+#[cfg(not(feature = "journal"))]
+#[path = "journal_absent.rs"]
 mod journal;
 mod link;
 mod options;

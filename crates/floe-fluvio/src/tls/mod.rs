@@ -1,6 +1,9 @@
 //! TLS: settings, and the connector that the feature `tls` compiles in.
 
-#[cfg_attr(not(feature = "tls"), path = "absent.rs")]
+#[cfg(feature = "tls")]
+mod connector;
+#[cfg(not(feature = "tls"))]
+#[path = "absent.rs"]
 mod connector;
 
 use std::{

@@ -51,7 +51,10 @@ mod delivery;
 mod routing;
 mod settings;
 mod shared;
-#[cfg_attr(not(feature = "embedded"), path = "spool_absent.rs")]
+#[cfg(feature = "embedded")]
+mod spool;
+#[cfg(not(feature = "embedded"))]
+#[path = "spool_absent.rs"]
 mod spool;
 mod status;
 mod supervisor;
