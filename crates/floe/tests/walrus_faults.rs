@@ -203,7 +203,7 @@ async fn unresponsive_cluster_times_out() {
     let started = Instant::now();
     let error = try_client(&cluster, "connect-timeout=1s").await.err().unwrap();
     assert_eq!((error.kind(), error.effect()), (ErrorKind::ConnectionTimeout, Effect::None));
-    assert!(error.to_string().contains("no answer within 1s"), "{error}");
+    assert!(error.to_string().contains("no reply within 1s"), "{error}");
     assert!(started.elapsed() < Duration::from_secs(3));
     cluster.set(1, Mode::Down);
     cluster.set(2, Mode::Down);
