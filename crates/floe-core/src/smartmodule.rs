@@ -165,6 +165,9 @@ impl SmartModule {
     }
 
     /// The WebAssembly as requests carry it; `None` for a module that the cluster stores.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] in a build without gzip.
     pub fn packed(&self) -> Result<Option<Bytes>> {
         let Source::Wasm(wasm) = &self.source else { return Ok(None) };
         if let Some(packed) = wasm.packed.get() {
@@ -195,6 +198,9 @@ impl SmartModule {
 }
 
 /// Checks the modules of a producer or consumer, without any IO.
+///
+/// # Errors
+/// [`ErrorKind::Unsupported`] on an engine without SmartModules; [`ErrorKind::InvalidConfig`] for an invalid module.
 pub fn check(modules: &[SmartModule], engine: &'static str, supported: bool) -> Result<()> {
     if modules.is_empty() {
         return Ok(());

@@ -269,6 +269,9 @@ fn parse_hosts(text: &str, default_port: u16) -> Result<(Vec<Endpoint>, Option<S
 }
 
 /// The `HOST[:PORT]` of a Fluvio controller, as profiles have it.
+///
+/// # Errors
+/// The reason why the text is no address.
 pub fn parse_controller(text: &str) -> Result<Endpoint, String> {
     parse_host(text, 9003)
 }

@@ -33,7 +33,7 @@ pub(crate) enum Fault {
     /// Waits for [`FakeEngine::release`] and then succeeds.
     Hold,
     /// Waits for [`FakeEngine::release`], then has another fault.
-    HoldThen(Box<Fault>),
+    HoldThen(Box<Self>),
     /// Succeeds.
     Pass,
 }

@@ -60,12 +60,14 @@ impl Chunk {
         while let Some((position, message)) = self.gathered.pop_front() {
             match message.map(|bytes| codec.decode_bytes(bytes)).transpose() {
                 Ok(message) => decoded.push(message),
-                Err((message, failure)) if !decoded.is_empty() => {
+                Err(refused) if !decoded.is_empty() => {
+                    let (message, failure) = *refused;
                     let failure: DecodeFailure = failure.into();
                     self.gathered.push_front((position, message.map(|()| failure.bytes)));
                     break;
                 }
-                Err((message, failure)) => {
+                Err(refused) => {
+                    let (message, failure) = *refused;
                     self.hand_out(position);
                     return Err(Box::new((message, failure.into())));
                 }

@@ -96,7 +96,7 @@ impl<V> Message<V> {
 impl<V, F> Message<Result<V, F>> {
     /// Returns the message with its decoded value, or the message without a value and the failure.
     #[inline]
-    pub(super) fn transpose(self) -> Result<Message<V>, (Message<()>, F)> {
+    pub(super) fn transpose(self) -> Result<Message<V>, Box<(Message<()>, F)>> {
         let Self { topic, partition, offset, timestamp, key, value, headers, acknowledgement } = self;
         match value {
             Ok(value) => {
@@ -104,10 +104,9 @@ impl<V, F> Message<Result<V, F>> {
             }
             Err(failure) => {
                 let value = ();
-                Err((
-                    Message { topic, partition, offset, timestamp, key, value, headers, acknowledgement },
-                    failure,
-                ))
+                let message =
+                    Message { topic, partition, offset, timestamp, key, value, headers, acknowledgement };
+                Err(Box::new((message, failure)))
             }
         }
     }

@@ -264,7 +264,7 @@ impl<C: RecordDecoder> Consumer<C> {
     fn take_message(&mut self) -> Result<Option<Message<C::Value>>> {
         match self.core.take_record(&self.codec) {
             Some(Ok(message)) => Ok(Some(message)),
-            Some(Err((message, failure))) => self.handle_undecodable(message, failure.into()).map(|()| None),
+            Some(Err(refused)) => self.handle_undecodable(refused.0, refused.1.into()).map(|()| None),
             None => Ok(None),
         }
     }

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     payload::{RecordDecoder, Untyped},
+    telemetry::ReceivedBatch,
     topic::TopicPartition,
 };
 
@@ -30,7 +31,8 @@ use crate::{
 const MAX_GAPS: usize = 1000;
 
 /// A message with its decoded value, or without a value and the failure.
-type Decoded<C> = Result<Message<<C as RecordDecoder>::Value>, (Message<()>, <C as RecordDecoder>::Failure)>;
+type Decoded<C> =
+    Result<Message<<C as RecordDecoder>::Value>, Box<(Message<()>, <C as RecordDecoder>::Failure)>>;
 
 impl ConsumerCore {
     pub(super) fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
@@ -202,7 +204,9 @@ impl ConsumerCore {
         let batch = RecordBatch::new(&partition.at, checked);
         let time = batch.borrowed().next().and_then(|record| record.timestamp);
         let headers = batch.has_headers().then(|| batch.borrowed().map(|record| record.headers));
-        self.telemetry.received(index, batch.first_offset(), batch.len(), time, headers);
+        let first_offset = batch.first_offset();
+        let received = ReceivedBatch { index, first_offset, records: batch.len(), time };
+        self.telemetry.received(received, headers);
         self.current = Some((index, batch));
     }
 

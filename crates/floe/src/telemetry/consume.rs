@@ -13,7 +13,7 @@ use opentelemetry::{
 use tokio::time::Instant;
 
 use super::{
-    Telemetry, TraceContext,
+    ReceivedBatch, Telemetry, TraceContext,
     gauges::Lag,
     instruments::{destination, partition_id},
     names::{self, attribute},
@@ -88,14 +88,10 @@ impl ConsumerTelemetry {
         self.lag.stands_at(index, position);
     }
 
-    /// Measures a batch of the partition with this index that the application receives: the offset of its first record, the
-    /// number of records, the time of the first one, and the headers of each if any record has some.
+    /// Measures a batch that the application receives; `headers` are those of each record if any record has some.
     pub(crate) fn received<'h>(
         &mut self,
-        index: usize,
-        first_offset: i64,
-        records: usize,
-        time: Option<i64>,
+        batch: ReceivedBatch,
         headers: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
     ) {
         self.batches += 1;
@@ -106,21 +102,19 @@ impl ConsumerTelemetry {
             Some((began, since)) => (began.elapsed(), Some(since)),
             None => (Duration::ZERO, None),
         };
-        self.lag.receives(index, first_offset, time);
+        self.lag.receives(batch.index, batch.first_offset, batch.time);
         if let Some(instruments) = &self.telemetry.inner.instruments {
             instruments.operation_duration.record(waited.as_secs_f64(), &self.receiving);
         }
         // A prefetched batch without a context needs no span.
         if (since.is_some() || headers.is_some()) && self.telemetry.tracer().is_some() {
-            self.trace(self.lag.partition(index), first_offset, records, headers, since);
+            self.trace(batch, headers, since);
         }
     }
 
     fn trace<'h>(
         &self,
-        partition: u32,
-        first_offset: i64,
-        records: usize,
+        batch: ReceivedBatch,
         headers: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
         since: Option<SystemTime>,
     ) {
@@ -132,9 +126,9 @@ impl ConsumerTelemetry {
             with(
                 builder,
                 [
-                    partition_id(partition),
-                    KeyValue::new(attribute::BATCH_COUNT, i64::try_from(records).unwrap_or(i64::MAX)),
-                    KeyValue::new(attribute::offset(self.telemetry.inner.system), first_offset),
+                    partition_id(self.lag.partition(batch.index)),
+                    KeyValue::new(attribute::BATCH_COUNT, i64::try_from(batch.records).unwrap_or(i64::MAX)),
+                    KeyValue::new(attribute::offset(self.telemetry.inner.system), batch.first_offset),
                 ],
             )
             .with_links(headers.map(links).unwrap_or_default())

@@ -84,6 +84,18 @@ pub struct Telemetry {
     inner: Arc<TelemetryParts>,
 }
 
+/// A batch that an application receives, as telemetry sees it.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "telemetry"), expect(dead_code, reason = "only measured with the feature"))]
+pub(crate) struct ReceivedBatch {
+    /// Index of the partition among those of the consumer.
+    pub(crate) index: usize,
+    pub(crate) first_offset: i64,
+    pub(crate) records: usize,
+    /// Time of the first record, milliseconds since the Unix epoch.
+    pub(crate) time: Option<i64>,
+}
+
 #[cfg(feature = "telemetry")]
 #[derive(Debug)]
 struct TelemetryParts {

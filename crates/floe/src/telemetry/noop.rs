@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use floe_wire::batch::{BorrowedHeaders, EncodedBatch};
 
-use super::{RecordPosition, TelemetryOptions};
+use super::{ReceivedBatch, RecordPosition, TelemetryOptions};
 use crate::{Error, Result, Topic, engine::SharedEngine, net::Dial, topic::TopicPartition};
 
 /// Telemetry of a client; records nothing without the feature `telemetry`.
@@ -77,10 +77,7 @@ impl ConsumerTelemetry {
 
     pub(crate) fn received<'h>(
         &mut self,
-        _: usize,
-        _: i64,
-        _: usize,
-        _: Option<i64>,
+        _: ReceivedBatch,
         _: Option<impl Iterator<Item = BorrowedHeaders<'h>>>,
     ) {
     }
