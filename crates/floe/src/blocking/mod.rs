@@ -44,7 +44,6 @@
 
 mod consumer;
 pub(crate) mod macros;
-#[cfg(feature = "embedded")]
 mod outbox;
 mod processor;
 mod producer;
@@ -56,7 +55,6 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::runtime::{Builder, Handle, Runtime};
 
 pub use consumer::{Consumer, ConsumerBuilder};
-#[cfg(feature = "embedded")]
 pub use outbox::{Acceptance, Outbox, OutboxBuilder};
 pub use processor::{Processor, ProcessorBuilder, RunningProcessor};
 pub use producer::{Deliveries, Delivery, Producer, ProducerBuilder};

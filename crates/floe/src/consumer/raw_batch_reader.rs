@@ -10,15 +10,17 @@ use super::{
     checked_batch::{CheckedBatch, Found},
     gap::Gap,
     message::RecordBatch,
-    offset_check::{Holes, OffsetCheck},
+    offset_check::OffsetCheck,
 };
+use crate::{Error, ErrorKind, Result, engine::BatchReader, topic::TopicPartition};
+#[cfg(feature = "embedded")]
 use crate::{
-    Error, ErrorKind, Result,
-    engine::{BatchReader, ReadRequest, SharedEngine, Start},
-    topic::TopicPartition,
+    consumer::offset_check::Holes,
+    engine::{ReadRequest, SharedEngine, Start},
 };
 
 /// Bytes of one read.
+#[cfg(feature = "embedded")]
 const FETCH_BYTES: usize = 1 << 20;
 
 /// Reader of the batches of a partition of an engine with offsets, from one record on.
@@ -33,8 +35,11 @@ pub(crate) struct RawBatchReader {
 }
 
 impl RawBatchReader {
+    /// Opens a reader at offset `from`. Only the spool of the outbox does.
+    ///
     /// # Errors
     /// As [`Engine::open`](crate::engine::Engine::open).
+    #[cfg(feature = "embedded")]
     pub(crate) async fn open(engine: &SharedEngine, at: TopicPartition, from: i64) -> Result<Self> {
         let request = ReadRequest::new(at.clone(), Start::Offset(from)).max_bytes(FETCH_BYTES);
         let reader = engine.open(request).await?;
