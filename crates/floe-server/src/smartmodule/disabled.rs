@@ -14,7 +14,7 @@ use crate::options::Limits;
 pub(super) struct Runtime;
 
 impl Runtime {
-    #[expect(clippy::needless_pass_by_value, reason = "the signature of the real runtime")]
+    #[allow(clippy::needless_pass_by_value, reason = "the signature of the real runtime")]
     pub(super) fn new(_: SharedEngine, _: &Limits) -> Self {
         Self
     }
