@@ -124,8 +124,8 @@ pub enum LogError {
     },
     /// The directory holds logs but no catalog that assigns them to topics. Nothing was changed.
     #[error(
-        "{} is missing or empty, but there are logs next to it: restore it from a backup, or move the logs away to \
-         start with an empty store",
+        "{} is missing or empty, but there are logs next to it: restore it from a backup, rebuild it from the logs, or \
+         move the logs away to start with an empty store",
         path.display()
     )]
     CatalogMissing {

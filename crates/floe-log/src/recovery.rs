@@ -12,6 +12,7 @@ use crate::{
     disk::{DiskFile, Open, read_all},
     frame_reader::{FrameError, FrameReader, Step, StepLimits},
     index::{self, IndexBuilder, IndexEntry},
+    log_info::{LOG_INFO, LogInfo, ReadInfo},
     partition::{Appended, OpenedLog, PartitionIdentity, Producers},
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentState, base_of, file_name},
     store_shared::StoreShared,
@@ -64,13 +65,16 @@ pub(crate) fn open_log(
     stored: StoredLog,
     found: &mut RecoveryFindings,
 ) -> Result<OpenedLog, LogError> {
-    let directory = shared.logs_directory().join(stored.id.to_string());
+    let directory = shared.log_directory(stored.id);
     LogRecovery { shared, identity, directory, stored, found, producers: Producers::default() }.run()
 }
 
 impl LogRecovery<'_> {
     fn run(mut self) -> Result<OpenedLog, LogError> {
         let names = self.io("list", self.shared.disk.list(&self.directory))?;
+        if !names.is_empty() {
+            self.check_info()?;
+        }
         let mut bases: Vec<i64> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
         self.remove_expired(&mut bases)?;
@@ -132,6 +136,36 @@ impl LogRecovery<'_> {
             segments,
             producers: self.producers,
         })
+    }
+
+    /// Fails if the directory describes another log, and describes the log there if the directory does not.
+    fn check_info(&self) -> Result<(), LogError> {
+        let (disk, expected) = (&*self.shared.disk, &self.identity.info);
+        match self.io("read", LogInfo::read(disk, &self.directory))? {
+            ReadInfo::Found(found) if *found == *expected => return Ok(()),
+            ReadInfo::Found(found) if !found.is_same_log(expected) => {
+                let problem = format!(
+                    "the directory belongs to log {} of topic {:?} partition {} of store {:016x}, not to log {} of \
+                     store {:016x}",
+                    found.log_id,
+                    found.topic,
+                    found.partition,
+                    found.store_id,
+                    expected.log_id,
+                    expected.store_id
+                );
+                return Err(self.corrupt(self.directory.join(LOG_INFO), 0, problem));
+            }
+            ReadInfo::Found(_) | ReadInfo::Missing => {}
+            ReadInfo::Damaged(problem) => {
+                tracing::warn!(path = %self.directory.display(), problem, "log.info is damaged and written anew");
+            }
+        }
+        // Only a rebuild of the catalog needs the file.
+        if let Err(error) = expected.write(disk, &self.directory) {
+            tracing::warn!(path = %self.directory.display(), %error, "log.info was not written");
+        }
+        Ok(())
     }
 
     /// Fails if the log ends at `end`, before the durable point.

@@ -1,6 +1,6 @@
 //! Report of what recovery found while a store was opened.
 
-use crate::{LogError, offsets::Committed, recovery::Cut};
+use crate::{LogError, SetAsideLog, offsets::Committed, recovery::Cut};
 
 /// Report of what opening a store found after it was not closed.
 #[derive(Debug, Clone, Default)]
@@ -18,4 +18,7 @@ pub struct RecoveryReport {
     /// Committed offsets, with their previous values, that lay beyond the end of a partition and were moved back to it:
     /// a power loss took the records before they were synced.
     pub rewound: Vec<Committed>,
+    /// Logs that the catalog does not know, found also after a clean close. They are kept in `lost+found/logs`, and
+    /// [`Store::adopt`](crate::Store::adopt) takes them back.
+    pub set_aside: Vec<SetAsideLog>,
 }

@@ -1,9 +1,7 @@
 //! Store: topics, partitions, offsets, and the lock on its directory.
 
 use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::Path,
+    collections::HashMap,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
 };
@@ -15,9 +13,10 @@ use crate::{
     background,
     catalog::{Catalog, OffsetChange},
     clock,
-    disk::{Disk, DiskLock, Open, write_all_at},
+    disk::DiskLock,
     invariant::invariant,
     offsets::{self, Offsets},
+    opening,
     recovery::RecoveryFindings,
     store_shared::StoreShared,
     topics::{Topic, Topics},
@@ -30,12 +29,12 @@ const MAX_NAME_LEN: usize = 1024;
 /// use blocking file IO, but none waits for a producer or a consumer.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<StoreShared>,
-    topics: Arc<Topics>,
+    pub(crate) shared: Arc<StoreShared>,
+    pub(crate) topics: Arc<Topics>,
     offsets: Arc<Offsets>,
     report: RecoveryReport,
     /// Serializes changes of topics.
-    changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DiskLock>>,
 }
@@ -53,28 +52,30 @@ impl Store {
         let directory = config.directory();
         let disk = Arc::clone(&config.disk);
         disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
-        let lock = lock(&*disk, &directory)?;
-        let is_new = check_catalog(&*disk, &directory)?;
-        let catalog = Catalog::open(Arc::clone(&disk), &directory.join("meta.redb"))?;
+        let lock = opening::lock(&*disk, &directory)?;
+        let is_new = opening::check_catalog(&*disk, &directory)?;
+        let path = directory.join("meta.redb");
+        let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id())?;
         if is_new {
-            sync_parents(&*disk, &directory);
+            opening::sync_parents(&*disk, &directory);
         }
-        let was_clean = take_clean_marker(&*disk, &directory)
+        let was_clean = opening::take_clean_marker(&*disk, &directory)
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
         let shared = StoreShared::new(config, catalog);
         let topics = Topics::new(stored);
-        remove_orphans(&shared, &topics)?;
+        let set_aside = opening::sort_out_logs(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
         let offsets = Arc::new(Offsets::new(stored_offsets, &names));
-        let report = if was_clean {
+        let mut report = if was_clean {
             RecoveryReport { was_clean, ..RecoveryReport::default() }
         } else {
-            let mut report = recover(&shared, &topics)?;
+            let mut report = opening::recover(&shared, &topics)?;
             report.rewound = offsets.rewind(&shared, &topics)?;
             report
         };
+        report.set_aside = set_aside;
         let threads = background::start(&shared, &topics, &offsets)?;
         Ok(Arc::new(Self {
             shared,
@@ -100,10 +101,7 @@ impl Store {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), LogError> {
         self.shared.check_open()?;
         config.check()?;
-        if name.is_empty() || name.len() > MAX_NAME_LEN {
-            let problem = format!("has {} bytes, must have 1 to {MAX_NAME_LEN}", name.len());
-            return Err(LogError::invalid("topic name", problem));
-        }
+        Self::check_topic_name(name)?;
         let _one = self.changing.lock();
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
@@ -134,12 +132,14 @@ impl Store {
         for partition in &opened {
             result = partition.remove_files().and(result);
         }
-        for id in logs {
-            let path = self.shared.logs_directory().join(id.to_string());
-            let removed = self.shared.disk.remove_dir_all(&path);
-            result = removed.map_err(|e| LogError::io(&path, "remove", e)).and(result);
+        for id in &logs {
+            result = opening::remove_log(&self.shared, *id).and(result);
         }
-        result
+        result?;
+        if let Err(error) = self.shared.catalog.finish_deleting(&logs) {
+            tracing::warn!(%error, "the next opening looks for files of a deleted topic again");
+        }
+        Ok(())
     }
 
     /// Raises the number of partitions of a topic to `total`.
@@ -159,6 +159,7 @@ impl Store {
         let logs = self.shared.catalog.add_partitions(name, topic.id, present, total)?;
         topic.add(logs);
         self.topics.changed();
+        topic.update_infos(&self.shared);
         Ok(())
     }
 
@@ -337,7 +338,7 @@ impl Store {
             .and_then(|()| background::checkpoint(&self.shared, &self.topics))
             .and_then(|()| {
                 let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
-                write_clean_marker(disk, directory)
+                opening::write_clean_marker(disk, directory)
                     .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
             });
         self.shared.catalog.close();
@@ -353,6 +354,14 @@ impl Store {
                 tracing::error!("a store thread panicked");
             }
         }
+    }
+
+    pub(crate) fn check_topic_name(name: &str) -> Result<(), LogError> {
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            let problem = format!("has {} bytes, must have 1 to {MAX_NAME_LEN}", name.len());
+            return Err(LogError::invalid("topic name", problem));
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Result<Arc<Topic>, LogError> {
@@ -380,128 +389,6 @@ impl Drop for Store {
             self.stop_threads();
             self.shared.catalog.close();
         }
-    }
-}
-
-fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
-    let path = directory.join("LOCK");
-    let contents = format!("pid {}\nsince {}\n", std::process::id(), clock::now_ms());
-    match disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))? {
-        Ok(lock) => Ok(lock),
-        Err(owner) => {
-            let pid = owner.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
-            Err(LogError::Locked { path: directory.to_path_buf(), pid })
-        }
-    }
-}
-
-/// Returns whether the store is new. Fails for logs without a catalog, which [`remove_orphans`] would otherwise take
-/// for leftovers of deleted topics.
-fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
-    let path = directory.join("meta.redb");
-    let size = disk.open(&path, Open::Read).and_then(|file| file.size());
-    match size {
-        Ok(size) if size > 0 => return Ok(false),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(LogError::io(path, "open", error));
-        }
-        Ok(_) | Err(_) => {}
-    }
-    let logs = directory.join("logs");
-    let names = disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
-    if names.iter().any(|name| name.parse::<u64>().is_ok()) {
-        return Err(LogError::CatalogMissing { path });
-    }
-    Ok(true)
-}
-
-/// Syncs the directories above a new store, as far as they may be opened, so that its name survives a power loss.
-fn sync_parents(disk: &dyn Disk, directory: &Path) {
-    for parent in directory.ancestors().skip(1) {
-        // The parent of a relative path.
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        if let Err(error) = disk.sync_dir(parent) {
-            tracing::debug!(path = %parent.display(), %error, "a parent directory of the store was not synced");
-            return;
-        }
-    }
-}
-
-fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
-    let path = directory.join("CLEAN");
-    match disk.open(&path, Open::Read) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Syncs the names of a new store's files.
-            disk.sync_dir(directory)?;
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    }
-    disk.remove_file(&path)?;
-    // Synced before any write, so that no marker is left after a crash.
-    disk.sync_dir(directory)?;
-    Ok(true)
-}
-
-fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    let file = disk.open(&directory.join("CLEAN"), Open::Create)?;
-    write_all_at(&*file, b"closed\n", 0)?;
-    file.sync()?;
-    disk.sync_dir(directory)
-}
-
-/// Removes logs without a topic, left by an interrupted deletion.
-fn remove_orphans(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
-    let logs = shared.logs_directory();
-    let known: HashSet<String> =
-        topics.all().iter().flat_map(|topic| topic.log_ids()).map(|id| id.to_string()).collect();
-    let names = shared.disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
-    for name in names {
-        // Keeps names that are not log ids.
-        if name.parse::<u64>().is_ok() && !known.contains(&name) {
-            let path = logs.join(name);
-            shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))?;
-        }
-    }
-    Ok(())
-}
-
-/// Recovers all partitions on several threads.
-fn recover(shared: &Arc<StoreShared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
-    let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
-    for topic in topics.all() {
-        all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let remaining = Mutex::new(all.into_iter());
-    let report = Mutex::new(RecoveryReport::default());
-    let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while failed.lock().is_none() {
-                    let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut found = RecoveryFindings::default();
-                    let result = topic.open(shared, number, &mut found);
-                    let mut report = report.lock();
-                    report.cuts.append(&mut found.cuts);
-                    report.damaged.append(&mut found.damaged);
-                    match result {
-                        Ok(_) => {}
-                        Err(error @ LogError::Corrupt { .. }) => {
-                            tracing::error!(%error, "a partition is corrupt and unusable");
-                            report.corrupt.push(error);
-                        }
-                        Err(error) => *failed.lock() = Some(error),
-                    }
-                }
-            });
-        }
-    });
-    match failed.into_inner() {
-        Some(error) => Err(error),
-        None => Ok(report.into_inner()),
     }
 }
 

@@ -56,6 +56,10 @@ impl StoreShared {
         self.directory.join("logs")
     }
 
+    pub(crate) fn log_directory(&self, log_id: u64) -> PathBuf {
+        self.logs_directory().join(log_id.to_string())
+    }
+
     /// Marks the store as closed; false if it already was.
     pub(crate) fn close(&self) -> bool {
         !self.closed.swap(true, Ordering::AcqRel)

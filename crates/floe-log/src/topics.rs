@@ -14,6 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::{
     LogError, Partition, TopicConfig,
     catalog::{StoredLog, StoredTopic},
+    log_info::LogInfo,
     partition::PartitionIdentity,
     recovery::{self, RecoveryFindings},
     store_shared::StoreShared,
@@ -124,6 +125,7 @@ impl Topic {
             topic_id: self.id,
             number,
             log_id: slot.log.id,
+            info: self.log_info(shared, number, slot.log.id),
         };
         let result = recovery::open_log(shared, &identity, slot.log, found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
@@ -132,6 +134,30 @@ impl Topic {
             *opened = Some(result.clone());
         }
         result
+    }
+
+    fn log_info(&self, shared: &StoreShared, partition: u32, log_id: u64) -> LogInfo {
+        LogInfo {
+            store_id: shared.catalog.store_id(),
+            log_id,
+            topic_id: self.id,
+            partition,
+            created_ms: self.created_ms,
+            topic: self.name.to_string(),
+            config: TopicConfig { partitions: self.partition_count(), ..self.config.clone() },
+        }
+    }
+
+    /// Rewrites the descriptions in the directories of the logs after partitions were added.
+    pub(crate) fn update_infos(&self, shared: &StoreShared) {
+        for (number, log_id) in (0..).zip(self.log_ids()) {
+            let info = self.log_info(shared, number, log_id);
+            if let Some(partition) = self.opened_at(number) {
+                partition.set_info(info);
+            } else if let Err(error) = info.update(&*shared.disk, &shared.log_directory(log_id)) {
+                tracing::warn!(topic = %self.name, partition = number, %error, "log.info was not written");
+            }
+        }
     }
 
     /// Returns the partition if it is open; None while another thread opens it.

@@ -29,6 +29,8 @@ pub enum Fault {
     Read,
     /// Cached reads find nothing.
     NotCached,
+    /// Removing a file or directory fails with an input/output error.
+    Remove,
 }
 
 /// Wrapper that injects faults into any disk. Clones share the disk and its planned faults.
@@ -118,11 +120,17 @@ impl Disk for FaultyDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_file(path)
+        match self.hit(path, |fault| fault == Fault::Remove) {
+            Some(_) => Err(broken()),
+            None => self.inner.remove_file(path),
+        }
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_dir_all(path)
+        match self.hit(path, |fault| fault == Fault::Remove) {
+            Some(_) => Err(broken()),
+            None => self.inner.remove_dir_all(path),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

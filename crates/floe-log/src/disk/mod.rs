@@ -68,7 +68,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Renames a file atomically, replacing the target.
+    /// Renames a file atomically, replacing the target; or a directory, whose target must not exist.
     ///
     /// # Errors
     /// The system's error.

@@ -25,6 +25,7 @@ use crate::{
     disk::DiskFile,
     frame_reader::LEADER_EPOCH,
     invariant::invariant,
+    log_info::LOG_INFO,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
 
@@ -353,6 +354,9 @@ impl Partition {
         } else {
             let disk = &self.shared.disk;
             disk.create_dir_all(&self.directory).map_err(|e| LogError::io(&self.directory, "create", e))?;
+            let info = self.info.lock();
+            info.write(&**disk, &self.directory)
+                .map_err(|e| LogError::io(self.directory.join(LOG_INFO), "write", e))?;
         }
         let header = SegmentHeader { log_id: self.log_id, base: next, created_ms: now_ms };
         let segment = Segment::create(&self.shared.files, &self.directory, header)?;

@@ -22,6 +22,7 @@ use crate::{
     Durability, LogError, TopicConfig,
     catalog::DurablePoint,
     frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
+    log_info::LogInfo,
     segment::Segment,
     store_shared::StoreShared,
     tail_cache::TailCache,
@@ -61,6 +62,8 @@ pub struct Partition {
     pub(crate) number: u32,
     pub(crate) log_id: u64,
     directory: PathBuf,
+    /// Contents of `log.info`.
+    info: Mutex<LogInfo>,
     durability: Durability,
     segment_bytes: u64,
     pub(crate) retention_ms: Option<i64>,
@@ -99,6 +102,7 @@ pub(crate) struct PartitionIdentity {
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
     pub(crate) log_id: u64,
+    pub(crate) info: LogInfo,
 }
 
 impl Partition {
@@ -110,7 +114,8 @@ impl Partition {
     ) -> Arc<Self> {
         let (start, end) = (log.start, log.end);
         Arc::new(Self {
-            directory: shared.logs_directory().join(identity.log_id.to_string()),
+            directory: shared.log_directory(identity.log_id),
+            info: Mutex::new(identity.info),
             topic: identity.topic,
             topic_id: identity.topic_id,
             number: identity.number,
@@ -131,6 +136,15 @@ impl Partition {
             waiters: Waiters::default(),
             shared: Arc::clone(shared),
         })
+    }
+
+    /// Replaces the description of the log, in its directory too if that exists.
+    pub(crate) fn set_info(&self, info: LogInfo) {
+        let mut present = self.info.lock();
+        if let Err(error) = info.update(&*self.shared.disk, &self.directory) {
+            tracing::warn!(topic = %self.topic, partition = self.number, %error, "log.info was not written");
+        }
+        *present = info;
     }
 
     /// Returns the name of the topic.

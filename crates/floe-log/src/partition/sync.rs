@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
 use crate::{
-    Durability, LogError, catalog::DurablePoint, invariant::invariant, segment::Segment,
-    sync_queue::SyncTarget,
+    Durability, LogError, catalog::DurablePoint, disk::Open, invariant::invariant, log_info::LOG_INFO,
+    segment::Segment, sync_queue::SyncTarget,
 };
 
 /// Sync state of a partition.
@@ -186,6 +186,9 @@ impl Partition {
     fn sync_names(&self, created: Created) -> io::Result<()> {
         if created == Created::Nothing {
             return Ok(());
+        }
+        if created == Created::Directory {
+            self.shared.disk.open(&self.directory.join(LOG_INFO), Open::Write)?.sync()?;
         }
         self.shared.disk.sync_dir(&self.directory)?;
         if created == Created::Directory {
