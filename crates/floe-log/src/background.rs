@@ -8,7 +8,6 @@ use crate::{
     invariant::invariant,
     offsets::Offsets,
     partition::Partition,
-    recovery::RecoveryFindings,
     store_shared::StoreShared,
     topics::Topics,
 };
@@ -96,7 +95,8 @@ pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), Lo
     shared.catalog.set_durable(&points).inspect_err(|_| {
         // The next checkpoint retries, and a close must not claim more than the catalog holds.
         partitions.iter().for_each(|partition| partition.keep_unnoted());
-    })
+    })?;
+    if points.is_empty() { Ok(()) } else { shared.note_catalog_age() }
 }
 
 /// Removes segments that the topics' retention no longer keeps. One transaction stores all new starts before any file
@@ -111,7 +111,7 @@ pub(crate) fn enforce_retention(
     for topic in topics.all().iter().filter(|topic| topic.has_retention()) {
         for number in 0..topic.partition_count() {
             let expired = topic
-                .open(shared, number, &mut RecoveryFindings::default())
+                .open(shared, number)
                 .and_then(|partition| Ok((partition.take_expired_segments(now_ms)?, partition)));
             match expired {
                 Ok((Some(expired), partition)) => {

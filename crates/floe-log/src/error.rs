@@ -103,6 +103,16 @@ pub enum LogError {
         /// The failed sync.
         source: Arc<io::Error>,
     },
+    /// The directory of the store, or a file in it, was removed or replaced while the store was open. What was written
+    /// since is lost; the store acknowledges nothing more until it is opened again.
+    #[error(
+        "{} was removed or replaced while the store was open; the store stopped: restore the directory, then reopen it",
+        path.display()
+    )]
+    Removed {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -131,6 +141,14 @@ pub enum LogError {
     CatalogMissing {
         /// Expected path of the catalog.
         path: PathBuf,
+    },
+    /// The catalog is damaged. Nothing was changed.
+    #[error("the catalog {} is damaged: {problem}; restore it from a backup, or rebuild it from the logs", path.display())]
+    CatalogDamaged {
+        /// Path of the catalog.
+        path: PathBuf,
+        /// Description of the damage.
+        problem: String,
     },
     /// An operation of the catalog (`meta.redb`) failed.
     #[error("catalog: {source}")]

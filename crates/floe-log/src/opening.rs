@@ -11,12 +11,11 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    LogError, RecoveryReport, clock,
+    LogError, clock,
     disk::{Disk, DiskLock, Open, write_all_at},
     log_info::{LogInfo, ReadInfo},
     lost_found::{self, SetAsideLog},
-    recovery::RecoveryFindings,
-    store_shared::StoreShared,
+    store_shared::{CATALOG_SLOT, StoreShared},
     topics::{Topic, Topics},
 };
 
@@ -111,6 +110,26 @@ pub(crate) fn sort_out_logs(shared: &StoreShared, topics: &Topics) -> Result<Vec
     Ok(set_aside)
 }
 
+/// Returns the problems with the catalog that the store survives, and notes its present age.
+pub(crate) fn check_catalog_age(shared: &StoreShared) -> Result<Vec<String>, LogError> {
+    let mut problems = Vec::new();
+    if let Some(problem) = &shared.catalog.undone {
+        problems.push(format!("the last change of the catalog was undone: {problem}"));
+    }
+    let noted = shared.acked.read(CATALOG_SLOT).map_err(|e| LogError::io(&shared.directory, "read", e))?;
+    let (present, known) = (shared.catalog.changes()?, noted.map_or(0, |noted| noted.end));
+    if known > i64::try_from(present).unwrap_or(i64::MAX) {
+        problems.push(format!(
+            "the catalog has {present} changes, but had {known} when the store was last in use"
+        ));
+        shared.note_catalog_age()?;
+    }
+    for problem in &problems {
+        tracing::error!(directory = %shared.directory.display(), problem, "the catalog is from an earlier time");
+    }
+    Ok(problems)
+}
+
 fn set_aside_log(shared: &StoreShared, log_id: u64, path: &Path) -> Result<SetAsideLog, LogError> {
     let disk = &*shared.disk;
     let topic = match LogInfo::read(disk, path).map_err(|e| LogError::io(path, "read", e))? {
@@ -137,40 +156,27 @@ pub(crate) fn remove_log(shared: &StoreShared, log_id: u64) -> Result<(), LogErr
     shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))
 }
 
-/// Recovers all partitions on several threads.
-pub(crate) fn recover(shared: &Arc<StoreShared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
+/// Opens all partitions on several threads. Corrupt ones are reported by the store's findings.
+pub(crate) fn open_all(shared: &Arc<StoreShared>, topics: &Topics) -> Result<(), LogError> {
     let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
     for topic in topics.all() {
         all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
     }
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let remaining = Mutex::new(all.into_iter());
-    let report = Mutex::new(RecoveryReport::default());
     let failed = Mutex::new(None);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 while failed.lock().is_none() {
                     let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut found = RecoveryFindings::default();
-                    let result = topic.open(shared, number, &mut found);
-                    let mut report = report.lock();
-                    report.cuts.append(&mut found.cuts);
-                    report.damaged.append(&mut found.damaged);
-                    match result {
-                        Ok(_) => {}
-                        Err(error @ LogError::Corrupt { .. }) => {
-                            tracing::error!(%error, "a partition is corrupt and unusable");
-                            report.corrupt.push(error);
-                        }
+                    match topic.open(shared, number) {
+                        Ok(_) | Err(LogError::Corrupt { .. } | LogError::TopicNotFound { .. }) => {}
                         Err(error) => *failed.lock() = Some(error),
                     }
                 }
             });
         }
     });
-    match failed.into_inner() {
-        Some(error) => Err(error),
-        None => Ok(report.into_inner()),
-    }
+    failed.into_inner().map_or(Ok(()), Err)
 }

@@ -119,6 +119,10 @@ impl Store {
             if let ReadInfo::Found(found) =
                 LogInfo::read(disk, &log.path).map_err(|e| LogError::io(&log.path, "read", e))?
             {
+                if found.store_id != self.shared.catalog.store_id() {
+                    let problem = format!("{} belongs to another store", log.path.display());
+                    return Err(LogError::invalid("set-aside logs", problem));
+                }
                 info.get_or_insert(*found);
             }
         }

@@ -17,7 +17,6 @@ use crate::{
     invariant::invariant,
     offsets::{self, Offsets},
     opening,
-    recovery::RecoveryFindings,
     store_shared::StoreShared,
     topics::{Topic, Topics},
 };
@@ -68,14 +67,19 @@ impl Store {
         let set_aside = opening::sort_out_logs(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
         let offsets = Arc::new(Offsets::new(stored_offsets, &names));
-        let mut report = if was_clean {
-            RecoveryReport { was_clean, ..RecoveryReport::default() }
-        } else {
-            let mut report = opening::recover(&shared, &topics)?;
-            report.rewound = offsets.rewind(&shared, &topics)?;
-            report
+        if !was_clean {
+            opening::open_all(&shared, &topics)?;
+        }
+        let report = {
+            let mut found = shared.found.lock();
+            found.was_clean = was_clean;
+            found.set_aside = set_aside;
+            found.catalog = opening::check_catalog_age(&shared)?;
+            if !was_clean {
+                found.rewound = offsets.rewind(&shared, &topics)?;
+            }
+            found.clone()
         };
-        report.set_aside = set_aside;
         let threads = background::start(&shared, &topics, &offsets)?;
         Ok(Arc::new(Self {
             shared,
@@ -88,10 +92,28 @@ impl Store {
         }))
     }
 
-    /// Returns the result of the recovery.
+    /// Returns what opening the store found.
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report
+    }
+
+    /// Returns what opening the store, its partitions and readers have found so far: the report of
+    /// [`Store::recovery_report`] and everything after it.
+    #[must_use]
+    pub fn findings(&self) -> RecoveryReport {
+        self.shared.found.lock().clone()
+    }
+
+    /// Opens all partitions that were not used yet, and returns what that and everything before found. Blocks on the
+    /// disk; for health checks.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`]; [`LogError::Poisoned`]; [`LogError::Io`].
+    pub fn examine(&self) -> Result<RecoveryReport, LogError> {
+        self.shared.check_open()?;
+        opening::open_all(&self.shared, &self.topics)?;
+        Ok(self.findings())
     }
 
     /// Creates a topic.
@@ -194,7 +216,7 @@ impl Store {
         if self.shared.is_closed() {
             return Err(LogError::Closed);
         }
-        let partition = self.find(topic)?.open(&self.shared, number, &mut RecoveryFindings::default())?;
+        let partition = self.find(topic)?.open(&self.shared, number)?;
         // The topic may have been deleted while the partition was opened.
         partition.check_alive()?;
         Ok(partition)
@@ -206,12 +228,13 @@ impl Store {
         self.topics.get(topic)?.opened_at(number).filter(|partition| partition.check_alive().is_ok())
     }
 
-    /// Checks that the store is open and healthy.
+    /// Checks that the store is open and healthy, and that its directory is still there.
     ///
     /// # Errors
-    /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync.
+    /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync; [`LogError::Removed`] if the directory is gone.
     pub fn check(&self) -> Result<(), LogError> {
-        self.shared.check_open()
+        self.shared.check_open()?;
+        self.shared.check_directory()
     }
 
     /// Stores a group's position and waits until it is durable.
@@ -336,6 +359,7 @@ impl Store {
         let result = self
             .sync_all()
             .and_then(|()| background::checkpoint(&self.shared, &self.topics))
+            .and_then(|()| self.shared.note_catalog_age())
             .and_then(|()| {
                 let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
                 opening::write_clean_marker(disk, directory)
@@ -402,7 +426,7 @@ mod tests {
         store.create_topic("t", TopicConfig::new()).unwrap();
         let topic = store.find("t").unwrap();
         store.delete_topic("t").unwrap();
-        let opened = topic.open(&store.shared, 0, &mut RecoveryFindings::default());
+        let opened = topic.open(&store.shared, 0);
         assert!(matches!(opened, Err(LogError::TopicNotFound { .. })), "{opened:?}");
     }
 

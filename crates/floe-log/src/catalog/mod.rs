@@ -3,6 +3,7 @@
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
 mod rows;
+mod verify;
 
 use std::{
     io,
@@ -16,19 +17,23 @@ use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTran
 use crate::{
     LogError, TopicConfig,
     database_file::{DatabaseFile, Failure},
-    disk::{Disk, Open},
+    disk::{Disk, Open, read_all},
     invariant::invariant,
 };
 use rows::{
     DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
     insert_topic, prepare, read_offsets, read_system, read_topics, take_ids,
 };
+use verify::{Verdict, guarded, verify};
 
 /// Version of the data directory's format.
 ///
 /// Format 1 lacks `deleting` and `store_id`; opening for writing upgrades it. Releases that know only format 1 delete
 /// logs without a topic, so they must not open a directory of format 2.
 pub(crate) const FORMAT_VERSION: u64 = 2;
+
+/// Largest file that is verified at opening: the copy is held in memory.
+const MAX_VERIFIED: usize = 256 << 20;
 
 /// Cache size for database pages. The catalog is small, and the store keeps its contents in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
@@ -75,6 +80,8 @@ pub(crate) struct Catalog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     store_id: u64,
+    /// Why the last change of the previous process is undone, if it is.
+    pub(crate) undone: Option<String>,
     state: Mutex<DatabaseState>,
 }
 
@@ -107,14 +114,19 @@ struct Attempt<T> {
 }
 
 impl OpenDatabase {
-    fn open(disk: &dyn Disk, path: &Path, how: Open) -> Result<Self, LogError> {
+    /// `verifies` makes redb check all pages and go back to the previous commit if one is damaged.
+    fn open(disk: &dyn Disk, path: &Path, how: Open, verifies: bool) -> Result<Self, LogError> {
         let file = disk.open(path, how).map_err(|e| LogError::io(path, "open", e))?;
         let failure = Arc::new(OnceLock::new());
         let backend = DatabaseFile { file, failure: Arc::clone(&failure) };
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|error| catalog_error(path, error.into(), failure.get()))?;
+        let database = guarded(|| {
+            Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .set_check_integrity_on_open(verifies)
+                .create_with_backend(backend)
+        })
+        .map_err(|problem| LogError::CatalogDamaged { path: path.to_path_buf(), problem })?
+        .map_err(|error| catalog_error(path, error.into(), failure.get()))?;
         Ok(Self { database, failure })
     }
 
@@ -143,11 +155,12 @@ impl Catalog {
     /// Opens the catalog, creates it if the file is missing or empty, and upgrades an older format. `store_id` is the
     /// id of a new store.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, store_id: u64) -> Result<Self, LogError> {
-        let open = OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?;
+        let undone = check_file(&*disk, path)?;
+        let open = OpenDatabase::open(&*disk, path, Open::WriteOrCreate, undone.is_some())?;
         let system =
             open.read(read_system).map_err(|error| catalog_error(path, error, open.failure.get()))?;
         let state = Mutex::new(DatabaseState::Open(open));
-        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, state };
+        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, undone, state };
         match system {
             Some((found, _)) if found == 0 || found > FORMAT_VERSION => {
                 return Err(LogError::Format { found, supported: FORMAT_VERSION });
@@ -156,6 +169,16 @@ impl Catalog {
             _ => catalog.write(|transaction| prepare(transaction, store_id))?,
         }
         Ok(catalog)
+    }
+
+    /// Returns the low half of the store id, which fits into the headers of files.
+    pub(crate) fn short_store_id(&self) -> u32 {
+        u32::try_from(self.store_id & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// Returns the number of stored changes.
+    pub(crate) fn changes(&self) -> Result<u64, LogError> {
+        self.read(|transaction| changes(&transaction.open_table(SYSTEM)?))
     }
 
     /// Returns the id that distinguishes this store from all others.
@@ -206,7 +229,7 @@ impl Catalog {
 
     /// Reopens the database and returns it with the number of stored changes.
     fn reopen(&self) -> Result<(OpenDatabase, u64), LogError> {
-        let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write)?;
+        let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write, false)?;
         let changes = open
             .read(|transaction| changes(&transaction.open_table(SYSTEM)?))
             .map_err(|error| catalog_error(&self.path, error, open.failure.get()))?;
@@ -438,11 +461,44 @@ pub(crate) struct OffsetChange {
     pub(crate) value: Option<(i64, i64, String)>,
 }
 
+/// Verifies all pages of the database file. Returns why its last change will be undone, if it will be.
+fn check_file(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogError> {
+    let bytes = match disk.open(path, Open::Read).and_then(|file| read_all(&*file, MAX_VERIFIED + 1)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LogError::io(path, "read", error)),
+    };
+    if bytes.is_empty() || bytes.len() > MAX_VERIFIED {
+        return Ok(None);
+    }
+    match verify(bytes).map_err(|error| LogError::io(path, "verify", error))? {
+        Verdict::Whole => Ok(None),
+        Verdict::LastCommitDamaged(problem) => {
+            tracing::error!(path = %path.display(), problem, "the last change of the catalog is damaged and undone");
+            Ok(Some(problem))
+        }
+        Verdict::Damaged(problem) => Err(LogError::CatalogDamaged { path: path.to_path_buf(), problem }),
+    }
+}
+
 fn catalog_error(path: &Path, error: redb::Error, failure: Option<&Failure>) -> LogError {
     match failure.map(|failure| failure.kind) {
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             LogError::DiskFull { path: path.to_path_buf() }
         }
-        _ => LogError::catalog(error),
+        Some(io::ErrorKind::NotFound) => LogError::Removed { path: path.to_path_buf() },
+        Some(io::ErrorKind::UnexpectedEof) => damaged(path, &error),
+        _ => match error {
+            redb::Error::Corrupted(_) => damaged(path, &error),
+            // A wrong magic number.
+            redb::Error::Io(ref source) if source.kind() == io::ErrorKind::InvalidData => {
+                damaged(path, &error)
+            }
+            error => LogError::catalog(error),
+        },
     }
+}
+
+fn damaged(path: &Path, error: &redb::Error) -> LogError {
+    LogError::CatalogDamaged { path: path.to_path_buf(), problem: error.to_string() }
 }

@@ -141,6 +141,10 @@ impl Disk for FaultyDisk {
         self.inner.sync_dir(path)
     }
 
+    fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
+        self.inner.identity(path)
+    }
+
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
         self.inner.try_lock(path, contents)
     }
@@ -205,6 +209,10 @@ impl DiskFile for FaultyFile {
             Some(_) => Err(broken()),
             None => self.inner.set_len(len),
         }
+    }
+
+    fn is_unlinked(&self) -> io::Result<bool> {
+        self.inner.is_unlinked()
     }
 
     fn size(&self) -> io::Result<u64> {
