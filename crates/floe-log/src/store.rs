@@ -342,13 +342,16 @@ impl Store {
         self.shared.check_health()
     }
 
-    /// Writes submitted batches, syncs all partitions, and marks the directory so that the next opening needs no
+    /// Writes submitted batches, applies retention to the partitions that were used, syncs all partitions, and marks the directory so that the next opening needs no
     /// recovery. Later calls return [`LogError::Closed`]; a second close succeeds. Must not be called from a
     /// completion.
     ///
     /// # Errors
     /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then.
     pub fn close(&self) -> Result<(), LogError> {
+        if self.shared.check_open().is_ok() {
+            background::enforce_retention_of_opened(&self.shared, &self.topics);
+        }
         if !self.shared.close() {
             return Ok(());
         }
