@@ -221,7 +221,7 @@ mod tests {
         sample().write(&disk, directory).unwrap();
         assert_eq!(LogInfo::read(&disk, directory).unwrap(), ReadInfo::Found(Box::new(sample())));
         let path = directory.join(LOG_INFO);
-        assert_eq!(disk.paths(), [path.clone()], "the temporary file is gone");
+        assert_eq!(disk.paths(), std::slice::from_ref(&path), "the temporary file is gone");
         let good = disk.contents(&path).unwrap();
         for at in 0..good.len() {
             let mut bad = good.clone();

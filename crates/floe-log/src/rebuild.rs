@@ -1,7 +1,7 @@
 //! Catalog made anew from the directories of the logs, and logs taken back into the catalog.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -217,10 +217,11 @@ fn group(
             logs: BTreeMap::new(),
         });
         topic.config.partitions = topic.config.partitions.max(partitions);
-        if topic.logs.contains_key(&info.partition) {
-            unknown.push(path);
-        } else {
-            topic.logs.insert(info.partition, (info.log_id, start));
+        match topic.logs.entry(info.partition) {
+            Entry::Occupied(_) => unknown.push(path),
+            Entry::Vacant(slot) => {
+                slot.insert((info.log_id, start));
+            }
         }
     }
     Ok(topics)

@@ -93,8 +93,10 @@ impl Disk for RealDisk {
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
                 Ok(()) if platform::is_same_file(&file, path)? => {
-                    file.set_len(0)?;
-                    file.write_all(contents.as_bytes())?;
+                    // A full disk must not keep the store closed: the contents only name the owner.
+                    if let Err(error) = file.set_len(0).and_then(|()| file.write_all(contents.as_bytes())) {
+                        tracing::debug!(path = %path.display(), %error, "the owner of the lock was not noted");
+                    }
                     return Ok(Ok(Box::new((file, directory))));
                 }
                 // The file was removed before it was locked, so another process may lock a new one.

@@ -250,7 +250,7 @@ impl LogRecovery<'_> {
             return self.io("sync", disk.sync_dir(&self.directory));
         }
         let kept = self.io("set aside", lost_found::set_aside(disk, &path, &self.cut_directory()))?;
-        self.note_cut(end, path, bytes, problem, Some(kept));
+        self.note_cut(end, (path, bytes), problem, Some(kept));
         Ok(())
     }
 
@@ -284,7 +284,7 @@ impl LogRecovery<'_> {
         Ok(())
     }
 
-    fn note_cut(&mut self, offset: i64, path: PathBuf, bytes: u64, problem: &str, kept: Option<PathBuf>) {
+    fn note_cut(&mut self, offset: i64, (path, bytes): (PathBuf, u64), problem: &str, kept: Option<PathBuf>) {
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
             path = %path.display(), problem, kept = ?kept, "truncated a torn end");
         self.found.cuts.push(Cut {

@@ -243,7 +243,7 @@ impl LogRecovery<'_> {
                     self.io("truncate", scope.file.set_len(len))?;
                     is_closed = false;
                 }
-                self.note_cut(end, scope.path.clone(), scope.size - len, &problem, kept);
+                self.note_cut(end, (scope.path.clone(), scope.size - len), &problem, kept);
             } else {
                 self.damaged(scope.path.clone(), len, problem);
             }
