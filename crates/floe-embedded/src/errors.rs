@@ -18,7 +18,7 @@ pub fn log_error(error: LogError) -> Error {
         LogError::TooLarge { .. } => Error::new(ErrorKind::RecordTooLarge, message),
         LogError::BadBatch { .. } => Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None),
         LogError::Corrupt { .. } => Error::new(ErrorKind::CorruptData, message),
-        LogError::CatalogMissing { .. } => {
+        LogError::CatalogMissing { .. } | LogError::CatalogDamaged { .. } => {
             Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None)
         }
         // The write was rolled back, and space may be freed while the producer waits.

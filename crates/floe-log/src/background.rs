@@ -1,6 +1,6 @@
 //! Threads of a store: several that sync, one for checkpoints and retention, one that writes committed offsets.
 
-use std::{collections::HashMap, sync::Arc, thread::JoinHandle, time::Instant};
+use std::{sync::Arc, thread::JoinHandle, time::Instant};
 
 use crate::{
     LogError,
@@ -8,7 +8,6 @@ use crate::{
     invariant::invariant,
     offsets::Offsets,
     partition::Partition,
-    recovery::RecoveryFindings,
     store_shared::StoreShared,
     topics::Topics,
 };
@@ -96,7 +95,18 @@ pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), Lo
     shared.catalog.set_durable(&points).inspect_err(|_| {
         // The next checkpoint retries, and a close must not claim more than the catalog holds.
         partitions.iter().for_each(|partition| partition.keep_unnoted());
-    })
+    })?;
+    if points.is_empty() { Ok(()) } else { shared.note_catalog_age() }
+}
+
+/// Applies retention to the partitions that are open: programs that end before the first interval would otherwise never
+/// apply it.
+pub(crate) fn enforce_retention_of_opened(shared: &Arc<StoreShared>, topics: &Topics) {
+    let opened: Vec<_> =
+        topics.all().iter().filter(|topic| topic.has_retention()).flat_map(|topic| topic.opened()).collect();
+    if let Err(error) = remove_expired(shared, opened, clock::now_ms()) {
+        tracing::warn!(%error, "retention failed to remove some segments");
+    }
 }
 
 /// Removes segments that the topics' retention no longer keeps. One transaction stores all new starts before any file
@@ -106,28 +116,42 @@ pub(crate) fn enforce_retention(
     topics: &Topics,
     now_ms: i64,
 ) -> Result<(), LogError> {
-    let mut starts = HashMap::new();
-    let mut segments = Vec::new();
+    let mut partitions = Vec::new();
     for topic in topics.all().iter().filter(|topic| topic.has_retention()) {
         for number in 0..topic.partition_count() {
-            let expired = topic
-                .open(shared, number, &mut RecoveryFindings::default())
-                .and_then(|partition| Ok((partition.take_expired_segments(now_ms)?, partition)));
-            match expired {
-                Ok((Some(expired), partition)) => {
-                    starts.insert(partition.log_id, (topic.id, number, partition.log_id, expired.start));
-                    segments.extend(expired.segments);
-                }
+            match topic.open(shared, number) {
+                Ok(partition) => partitions.push(partition),
                 // The topic was deleted in the meantime; its files are removed with it.
-                Ok((None, _)) | Err(LogError::TopicNotFound { .. }) => {}
+                Err(LogError::TopicNotFound { .. }) => {}
                 // Retention continues with the other partitions.
                 Err(error) => {
-                    tracing::warn!(topic = %topic.name, partition = number, %error, "retention failed")
+                    tracing::warn!(topic = %topic.name, partition = number, %error, "retention failed");
                 }
             }
         }
     }
-    let starts: Vec<_> = starts.into_values().collect();
+    remove_expired(shared, partitions, now_ms)
+}
+
+fn remove_expired(
+    shared: &StoreShared,
+    partitions: Vec<Arc<Partition>>,
+    now_ms: i64,
+) -> Result<(), LogError> {
+    let mut starts = Vec::new();
+    let mut segments = Vec::new();
+    for partition in partitions {
+        match partition.take_expired_segments(now_ms) {
+            Ok(Some(expired)) => {
+                starts.push((partition.topic_id, partition.number, partition.log_id, expired.start));
+                segments.extend(expired.segments);
+            }
+            Ok(None) | Err(LogError::TopicNotFound { .. }) => {}
+            Err(error) => {
+                tracing::warn!(topic = %partition.topic, partition = partition.number, %error, "retention failed");
+            }
+        }
+    }
     shared.catalog.set_starts(&starts)?;
     segments.iter().try_for_each(|segment| segment.remove())
 }

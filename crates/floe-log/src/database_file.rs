@@ -52,7 +52,11 @@ impl redb::StorageBackend for DatabaseFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.attempt(true, || self.file.sync())
+        self.attempt(true, || {
+            self.file.sync()?;
+            // A change of a file that was removed is lost.
+            if self.file.is_unlinked()? { Err(io::ErrorKind::NotFound.into()) } else { Ok(()) }
+        })
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {

@@ -103,6 +103,16 @@ pub enum LogError {
         /// The failed sync.
         source: Arc<io::Error>,
     },
+    /// The directory of the store, or a file in it, was removed or replaced while the store was open. What was written
+    /// since is lost; the store acknowledges nothing more until it is opened again.
+    #[error(
+        "{} was removed or replaced while the store was open; the store stopped: restore the directory, then reopen it",
+        path.display()
+    )]
+    Removed {
+        /// The file or directory.
+        path: PathBuf,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -124,13 +134,21 @@ pub enum LogError {
     },
     /// The directory holds logs but no catalog that assigns them to topics. Nothing was changed.
     #[error(
-        "{} is missing or empty, but there are logs next to it: restore it from a backup, or move the logs away to \
-         start with an empty store",
+        "{} is missing or empty, but there are logs next to it: restore it from a backup, rebuild it from the logs, or \
+         move the logs away to start with an empty store",
         path.display()
     )]
     CatalogMissing {
         /// Expected path of the catalog.
         path: PathBuf,
+    },
+    /// The catalog is damaged. Nothing was changed.
+    #[error("the catalog {} is damaged: {problem}; restore it from a backup, or rebuild it from the logs", path.display())]
+    CatalogDamaged {
+        /// Path of the catalog.
+        path: PathBuf,
+        /// Description of the damage.
+        problem: String,
     },
     /// An operation of the catalog (`meta.redb`) failed.
     #[error("catalog: {source}")]

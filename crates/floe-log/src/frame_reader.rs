@@ -89,6 +89,13 @@ impl FrameReader {
         self.expected
     }
 
+    /// Continues at another batch.
+    pub(crate) fn jump(&mut self, position: u64, expected: i64) {
+        self.ahead = Bytes::new();
+        self.position = position;
+        self.expected = expected;
+    }
+
     pub(crate) fn step(&mut self, limits: StepLimits) -> Result<Step, FrameError> {
         if self.position >= self.limit {
             return Ok(Step::End);

@@ -85,6 +85,11 @@ impl IndexBuilder {
     }
 }
 
+/// Returns (position, offset) of every entry.
+pub(crate) fn positions(entries: &[IndexEntry], base: i64) -> Vec<(u64, i64)> {
+    entries.iter().map(|entry| (u64::from(entry.position), base + i64::from(entry.delta))).collect()
+}
+
 /// Returns the last entry at or before `offset`.
 pub(crate) fn entry_for_offset(entries: &[IndexEntry], base: i64, offset: i64) -> Option<IndexEntry> {
     let behind = entries.partition_point(|entry| base + i64::from(entry.delta) <= offset);

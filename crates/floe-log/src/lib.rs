@@ -48,6 +48,7 @@
 #![deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::cast_possible_truncation)]
 #![cfg_attr(test, allow(clippy::cast_possible_truncation, reason = "tests use small known numbers"))]
 
+mod acked;
 mod background;
 mod catalog;
 mod clock;
@@ -58,10 +59,15 @@ mod error;
 mod frame_reader;
 mod index;
 mod invariant;
+mod log_info;
+mod lost_found;
 mod offsets;
+mod opening;
 mod partition;
+mod rebuild;
 mod recovery;
 mod recovery_report;
+mod resync;
 mod segment;
 mod store;
 mod store_shared;
@@ -72,10 +78,11 @@ mod waiters;
 
 pub use config::{Durability, StoreConfig, TopicConfig};
 pub use error::LogError;
+pub use lost_found::SetAsideLog;
 pub use offsets::Committed;
 pub use partition::{Appended, Bounds, Chunk, Partition, Reader, TryChunk};
-pub use recovery::Cut;
-pub use recovery_report::RecoveryReport;
+pub use rebuild::Rebuilt;
+pub use recovery_report::{Cut, Gap, RecoveryReport};
 pub use store::Store;
 pub use topics::{TopicDescription, TopicWatch};
 

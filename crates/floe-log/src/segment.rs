@@ -32,6 +32,11 @@ pub(crate) struct SegmentHeader {
     pub(crate) log_id: u64,
     pub(crate) base: i64,
     pub(crate) created_ms: i64,
+    /// Topic and partition of the log; zero in files of format 1. Only for a reader without the catalog.
+    pub(crate) topic_id: u64,
+    pub(crate) partition: u32,
+    /// Low half of the store id; zero in files of format 1.
+    pub(crate) store: u32,
 }
 
 impl SegmentHeader {
@@ -42,7 +47,10 @@ impl SegmentHeader {
         bytes.put_u64(self.log_id);
         bytes.put_i64(self.base);
         bytes.put_i64(self.created_ms);
-        bytes.put_bytes(0, 24);
+        bytes.put_u64(self.topic_id);
+        bytes.put_u32(self.partition);
+        bytes.put_u32(self.store);
+        bytes.put_bytes(0, 8);
         bytes.put_u32(crc32c::crc32c(&bytes));
         bytes
     }
@@ -64,7 +72,14 @@ impl SegmentHeader {
         if version != VERSION {
             return Err(format!("segment version {version}, this release reads {VERSION}"));
         }
-        Ok(Self { log_id: header.get_u64(), base: header.get_i64(), created_ms: header.get_i64() })
+        Ok(Self {
+            log_id: header.get_u64(),
+            base: header.get_i64(),
+            created_ms: header.get_i64(),
+            topic_id: header.get_u64(),
+            partition: header.get_u32(),
+            store: header.get_u32(),
+        })
     }
 }
 
@@ -95,6 +110,8 @@ pub(crate) struct Segment {
     removed: AtomicBool,
     /// Whether appends have ended and the index file is complete.
     sealed: AtomicBool,
+    /// Whether damaged bytes follow the last batch: the next append starts a new segment, so that they remain.
+    is_closed: bool,
     len: AtomicU64,
     end: AtomicI64,
     last_append_ms: AtomicI64,
@@ -109,6 +126,7 @@ pub(crate) struct SegmentState {
     pub(crate) end: i64,
     pub(crate) last_append_ms: i64,
     pub(crate) index: Option<IndexBuilder>,
+    pub(crate) is_closed: bool,
 }
 
 impl Segment {
@@ -123,6 +141,7 @@ impl Segment {
             dirty: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             sealed: AtomicBool::new(false),
+            is_closed: state.is_closed,
             len: AtomicU64::new(state.len),
             end: AtomicI64::new(state.end),
             last_append_ms: AtomicI64::new(state.last_append_ms),
@@ -154,6 +173,7 @@ impl Segment {
                 end: header.base,
                 last_append_ms: header.created_ms,
                 index: Some(IndexBuilder::new(header.base)),
+                is_closed: false,
             },
         );
         *segment.file.lock() = Some(file);
@@ -172,6 +192,16 @@ impl Segment {
     /// Returns the size of header and complete batches in bytes.
     pub(crate) fn len(&self) -> u64 {
         self.len.load(Ordering::Acquire)
+    }
+
+    /// Returns whether the next append may not extend the file.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// Returns (position, offset) of the batches with an index entry.
+    pub(crate) fn anchors(&self) -> Vec<(u64, i64)> {
+        self.with_index(|index| index::positions(&index.entries, self.base)).unwrap_or_default()
     }
 
     /// Returns whether the segment holds no batch.
@@ -302,6 +332,11 @@ impl Segment {
             disk.remove_file(&path).map_err(|e| LogError::io(path, "remove", e))?;
         }
         Ok(())
+    }
+
+    /// Returns whether the store itself removed the file.
+    pub(crate) fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
     }
 
     /// Syncs the file: its bytes survive a power loss.

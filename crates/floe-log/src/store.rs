@@ -1,9 +1,7 @@
 //! Store: topics, partitions, offsets, and the lock on its directory.
 
 use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::Path,
+    collections::HashMap,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
 };
@@ -15,10 +13,10 @@ use crate::{
     background,
     catalog::{Catalog, OffsetChange},
     clock,
-    disk::{Disk, DiskLock, Open, write_all_at},
+    disk::DiskLock,
     invariant::invariant,
     offsets::{self, Offsets},
-    recovery::RecoveryFindings,
+    opening,
     store_shared::StoreShared,
     topics::{Topic, Topics},
 };
@@ -30,12 +28,12 @@ const MAX_NAME_LEN: usize = 1024;
 /// use blocking file IO, but none waits for a producer or a consumer.
 #[derive(Debug)]
 pub struct Store {
-    shared: Arc<StoreShared>,
-    topics: Arc<Topics>,
+    pub(crate) shared: Arc<StoreShared>,
+    pub(crate) topics: Arc<Topics>,
     offsets: Arc<Offsets>,
     report: RecoveryReport,
     /// Serializes changes of topics.
-    changing: Mutex<()>,
+    pub(crate) changing: Mutex<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     lock: Mutex<Option<DiskLock>>,
 }
@@ -53,27 +51,34 @@ impl Store {
         let directory = config.directory();
         let disk = Arc::clone(&config.disk);
         disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
-        let lock = lock(&*disk, &directory)?;
-        let is_new = check_catalog(&*disk, &directory)?;
-        let catalog = Catalog::open(Arc::clone(&disk), &directory.join("meta.redb"))?;
+        let lock = opening::lock(&*disk, &directory)?;
+        let is_new = opening::check_catalog(&*disk, &directory)?;
+        let path = directory.join("meta.redb");
+        let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id())?;
         if is_new {
-            sync_parents(&*disk, &directory);
+            opening::sync_parents(&*disk, &directory);
         }
-        let was_clean = take_clean_marker(&*disk, &directory)
+        let was_clean = opening::take_clean_marker(&*disk, &directory)
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
         let shared = StoreShared::new(config, catalog);
         let topics = Topics::new(stored);
-        remove_orphans(&shared, &topics)?;
+        let set_aside = opening::sort_out_logs(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
         let offsets = Arc::new(Offsets::new(stored_offsets, &names));
-        let report = if was_clean {
-            RecoveryReport { was_clean, ..RecoveryReport::default() }
-        } else {
-            let mut report = recover(&shared, &topics)?;
-            report.rewound = offsets.rewind(&shared, &topics)?;
-            report
+        if !was_clean {
+            opening::open_all(&shared, &topics)?;
+        }
+        let report = {
+            let mut found = shared.found.lock();
+            found.was_clean = was_clean;
+            found.set_aside = set_aside;
+            found.catalog = opening::check_catalog_age(&shared)?;
+            if !was_clean {
+                found.rewound = offsets.rewind(&shared, &topics)?;
+            }
+            found.clone()
         };
         let threads = background::start(&shared, &topics, &offsets)?;
         Ok(Arc::new(Self {
@@ -87,10 +92,28 @@ impl Store {
         }))
     }
 
-    /// Returns the result of the recovery.
+    /// Returns what opening the store found.
     #[must_use]
     pub fn recovery_report(&self) -> &RecoveryReport {
         &self.report
+    }
+
+    /// Returns what opening the store, its partitions and readers have found so far: the report of
+    /// [`Store::recovery_report`] and everything after it.
+    #[must_use]
+    pub fn findings(&self) -> RecoveryReport {
+        self.shared.found.lock().clone()
+    }
+
+    /// Opens all partitions that were not used yet, and returns what that and everything before found. Blocks on the
+    /// disk; for health checks.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`]; [`LogError::Poisoned`]; [`LogError::Io`].
+    pub fn examine(&self) -> Result<RecoveryReport, LogError> {
+        self.shared.check_open()?;
+        opening::open_all(&self.shared, &self.topics)?;
+        Ok(self.findings())
     }
 
     /// Creates a topic.
@@ -100,10 +123,7 @@ impl Store {
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), LogError> {
         self.shared.check_open()?;
         config.check()?;
-        if name.is_empty() || name.len() > MAX_NAME_LEN {
-            let problem = format!("has {} bytes, must have 1 to {MAX_NAME_LEN}", name.len());
-            return Err(LogError::invalid("topic name", problem));
-        }
+        Self::check_topic_name(name)?;
         let _one = self.changing.lock();
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
@@ -134,12 +154,14 @@ impl Store {
         for partition in &opened {
             result = partition.remove_files().and(result);
         }
-        for id in logs {
-            let path = self.shared.logs_directory().join(id.to_string());
-            let removed = self.shared.disk.remove_dir_all(&path);
-            result = removed.map_err(|e| LogError::io(&path, "remove", e)).and(result);
+        for id in &logs {
+            result = opening::remove_log(&self.shared, *id).and(result);
         }
-        result
+        result?;
+        if let Err(error) = self.shared.catalog.finish_deleting(&logs) {
+            tracing::warn!(%error, "the next opening looks for files of a deleted topic again");
+        }
+        Ok(())
     }
 
     /// Raises the number of partitions of a topic to `total`.
@@ -159,6 +181,7 @@ impl Store {
         let logs = self.shared.catalog.add_partitions(name, topic.id, present, total)?;
         topic.add(logs);
         self.topics.changed();
+        topic.update_infos(&self.shared);
         Ok(())
     }
 
@@ -193,7 +216,7 @@ impl Store {
         if self.shared.is_closed() {
             return Err(LogError::Closed);
         }
-        let partition = self.find(topic)?.open(&self.shared, number, &mut RecoveryFindings::default())?;
+        let partition = self.find(topic)?.open(&self.shared, number)?;
         // The topic may have been deleted while the partition was opened.
         partition.check_alive()?;
         Ok(partition)
@@ -205,12 +228,13 @@ impl Store {
         self.topics.get(topic)?.opened_at(number).filter(|partition| partition.check_alive().is_ok())
     }
 
-    /// Checks that the store is open and healthy.
+    /// Checks that the store is open and healthy, and that its directory is still there.
     ///
     /// # Errors
-    /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync.
+    /// [`LogError::Closed`]; [`LogError::Poisoned`] after a failed sync; [`LogError::Removed`] if the directory is gone.
     pub fn check(&self) -> Result<(), LogError> {
-        self.shared.check_open()
+        self.shared.check_open()?;
+        self.shared.check_directory()
     }
 
     /// Stores a group's position and waits until it is durable.
@@ -318,13 +342,16 @@ impl Store {
         self.shared.check_health()
     }
 
-    /// Writes submitted batches, syncs all partitions, and marks the directory so that the next opening needs no
+    /// Writes submitted batches, applies retention to the partitions that were used, syncs all partitions, and marks the directory so that the next opening needs no
     /// recovery. Later calls return [`LogError::Closed`]; a second close succeeds. Must not be called from a
     /// completion.
     ///
     /// # Errors
     /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then.
     pub fn close(&self) -> Result<(), LogError> {
+        if self.shared.check_open().is_ok() {
+            background::enforce_retention_of_opened(&self.shared, &self.topics);
+        }
         if !self.shared.close() {
             return Ok(());
         }
@@ -335,9 +362,10 @@ impl Store {
         let result = self
             .sync_all()
             .and_then(|()| background::checkpoint(&self.shared, &self.topics))
+            .and_then(|()| self.shared.note_catalog_age())
             .and_then(|()| {
                 let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
-                write_clean_marker(disk, directory)
+                opening::write_clean_marker(disk, directory)
                     .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
             });
         self.shared.catalog.close();
@@ -353,6 +381,14 @@ impl Store {
                 tracing::error!("a store thread panicked");
             }
         }
+    }
+
+    pub(crate) fn check_topic_name(name: &str) -> Result<(), LogError> {
+        if name.is_empty() || name.len() > MAX_NAME_LEN {
+            let problem = format!("has {} bytes, must have 1 to {MAX_NAME_LEN}", name.len());
+            return Err(LogError::invalid("topic name", problem));
+        }
+        Ok(())
     }
 
     fn find(&self, name: &str) -> Result<Arc<Topic>, LogError> {
@@ -383,128 +419,6 @@ impl Drop for Store {
     }
 }
 
-fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
-    let path = directory.join("LOCK");
-    let contents = format!("pid {}\nsince {}\n", std::process::id(), clock::now_ms());
-    match disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))? {
-        Ok(lock) => Ok(lock),
-        Err(owner) => {
-            let pid = owner.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
-            Err(LogError::Locked { path: directory.to_path_buf(), pid })
-        }
-    }
-}
-
-/// Returns whether the store is new. Fails for logs without a catalog, which [`remove_orphans`] would otherwise take
-/// for leftovers of deleted topics.
-fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
-    let path = directory.join("meta.redb");
-    let size = disk.open(&path, Open::Read).and_then(|file| file.size());
-    match size {
-        Ok(size) if size > 0 => return Ok(false),
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(LogError::io(path, "open", error));
-        }
-        Ok(_) | Err(_) => {}
-    }
-    let logs = directory.join("logs");
-    let names = disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
-    if names.iter().any(|name| name.parse::<u64>().is_ok()) {
-        return Err(LogError::CatalogMissing { path });
-    }
-    Ok(true)
-}
-
-/// Syncs the directories above a new store, as far as they may be opened, so that its name survives a power loss.
-fn sync_parents(disk: &dyn Disk, directory: &Path) {
-    for parent in directory.ancestors().skip(1) {
-        // The parent of a relative path.
-        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
-        if let Err(error) = disk.sync_dir(parent) {
-            tracing::debug!(path = %parent.display(), %error, "a parent directory of the store was not synced");
-            return;
-        }
-    }
-}
-
-fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
-    let path = directory.join("CLEAN");
-    match disk.open(&path, Open::Read) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Syncs the names of a new store's files.
-            disk.sync_dir(directory)?;
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    }
-    disk.remove_file(&path)?;
-    // Synced before any write, so that no marker is left after a crash.
-    disk.sync_dir(directory)?;
-    Ok(true)
-}
-
-fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    let file = disk.open(&directory.join("CLEAN"), Open::Create)?;
-    write_all_at(&*file, b"closed\n", 0)?;
-    file.sync()?;
-    disk.sync_dir(directory)
-}
-
-/// Removes logs without a topic, left by an interrupted deletion.
-fn remove_orphans(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
-    let logs = shared.logs_directory();
-    let known: HashSet<String> =
-        topics.all().iter().flat_map(|topic| topic.log_ids()).map(|id| id.to_string()).collect();
-    let names = shared.disk.list(&logs).map_err(|e| LogError::io(&logs, "list", e))?;
-    for name in names {
-        // Keeps names that are not log ids.
-        if name.parse::<u64>().is_ok() && !known.contains(&name) {
-            let path = logs.join(name);
-            shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))?;
-        }
-    }
-    Ok(())
-}
-
-/// Recovers all partitions on several threads.
-fn recover(shared: &Arc<StoreShared>, topics: &Topics) -> Result<RecoveryReport, LogError> {
-    let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
-    for topic in topics.all() {
-        all.extend((0..topic.partition_count()).map(|number| (Arc::clone(&topic), number)));
-    }
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
-    let remaining = Mutex::new(all.into_iter());
-    let report = Mutex::new(RecoveryReport::default());
-    let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while failed.lock().is_none() {
-                    let Some((topic, number)) = remaining.lock().next() else { return };
-                    let mut found = RecoveryFindings::default();
-                    let result = topic.open(shared, number, &mut found);
-                    let mut report = report.lock();
-                    report.cuts.append(&mut found.cuts);
-                    report.damaged.append(&mut found.damaged);
-                    match result {
-                        Ok(_) => {}
-                        Err(error @ LogError::Corrupt { .. }) => {
-                            tracing::error!(%error, "a partition is corrupt and unusable");
-                            report.corrupt.push(error);
-                        }
-                        Err(error) => *failed.lock() = Some(error),
-                    }
-                }
-            });
-        }
-    });
-    match failed.into_inner() {
-        Some(error) => Err(error),
-        None => Ok(report.into_inner()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -515,7 +429,7 @@ mod tests {
         store.create_topic("t", TopicConfig::new()).unwrap();
         let topic = store.find("t").unwrap();
         store.delete_topic("t").unwrap();
-        let opened = topic.open(&store.shared, 0, &mut RecoveryFindings::default());
+        let opened = topic.open(&store.shared, 0);
         assert!(matches!(opened, Err(LogError::TopicNotFound { .. })), "{opened:?}");
     }
 

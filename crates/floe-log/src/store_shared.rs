@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -12,9 +12,21 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    LogError, StoreConfig, catalog::Catalog, disk::Disk, segment::OpenFiles, sync_queue::SyncQueue,
+    LogError, RecoveryReport, StoreConfig,
+    acked::{AckedEnd, AckedEnds},
+    catalog::Catalog,
+    disk::Disk,
+    recovery_report::Gap,
+    segment::OpenFiles,
+    sync_queue::SyncQueue,
     tail_cache::TailBudget,
 };
+
+/// Slot of the catalog's age in the file of acknowledged ends; no log has this id.
+pub(crate) const CATALOG_SLOT: u64 = 0;
+
+/// Gaps that a store remembers; a file of damaged batches only must not fill the memory.
+const MAX_GAPS: usize = 10_000;
 
 #[derive(Debug)]
 pub(crate) struct StoreShared {
@@ -29,14 +41,26 @@ pub(crate) struct StoreShared {
     /// Held while durable points are taken from partitions and stored in the catalog, so that a flush waits for a
     /// concurrent checkpoint, and no older point replaces a newer one.
     pub(crate) checkpointing: Mutex<()>,
+    pub(crate) acked: AckedEnds,
+    /// Everything that recovery and readers found so far.
+    pub(crate) found: Mutex<RecoveryReport>,
     closed: AtomicBool,
     poisoned: AtomicBool,
-    poison: Mutex<Option<Arc<io::Error>>>,
+    poison: Mutex<Option<LogError>>,
+    /// Identity of the directory when the store was opened.
+    identity: Option<(u64, u64)>,
 }
 
 impl StoreShared {
     pub(crate) fn new(config: StoreConfig, catalog: Catalog) -> Arc<Self> {
+        let identity = config.disk.identity(&config.directory()).unwrap_or_default();
         Arc::new(Self {
+            acked: AckedEnds::new(
+                Arc::clone(&config.disk),
+                config.directory().join("acked"),
+                catalog.short_store_id(),
+            ),
+            found: Mutex::default(),
             directory: config.directory(),
             disk: Arc::clone(&config.disk),
             files: OpenFiles::new(Arc::clone(&config.disk), config.open_files),
@@ -49,11 +73,29 @@ impl StoreShared {
             closed: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             poison: Mutex::default(),
+            identity,
         })
     }
 
     pub(crate) fn logs_directory(&self) -> PathBuf {
         self.directory.join("logs")
+    }
+
+    pub(crate) fn log_directory(&self, log_id: u64) -> PathBuf {
+        self.logs_directory().join(log_id.to_string())
+    }
+
+    /// Notes the number of changes of the catalog next to it, so that an older one is noticed later.
+    pub(crate) fn note_catalog_age(&self) -> Result<(), LogError> {
+        let changes = i64::try_from(self.catalog.changes()?).unwrap_or(i64::MAX);
+        let noted = self.acked.read(CATALOG_SLOT).unwrap_or_default().unwrap_or_default();
+        if noted.end != changes {
+            let next = AckedEnd { sequence: noted.sequence + 1, end: changes };
+            if let Err(error) = self.acked.write(CATALOG_SLOT, next) {
+                tracing::warn!(%error, "the age of the catalog was not noted");
+            }
+        }
+        Ok(())
     }
 
     /// Marks the store as closed; false if it already was.
@@ -68,17 +110,48 @@ impl StoreShared {
     /// Stops acknowledgements after a failed sync, and returns the error for the callers.
     pub(crate) fn poison(&self, error: io::Error) -> LogError {
         tracing::error!(%error, directory = %self.directory.display(), "a sync failed; the store stops");
-        let source = Arc::clone(self.poison.lock().get_or_insert_with(|| Arc::new(error)));
-        self.poisoned.store(true, Ordering::Release);
-        LogError::Poisoned { source }
+        self.stop_with(LogError::Poisoned { source: Arc::new(error) })
     }
 
-    /// Fails once a sync has failed.
+    /// Stops acknowledgements because this file or directory is gone, and returns the error for the callers.
+    pub(crate) fn note_removed(&self, path: &Path) -> LogError {
+        tracing::error!(path = %path.display(), "removed while the store was open; the store stops");
+        self.stop_with(LogError::Removed { path: path.to_path_buf() })
+    }
+
+    /// The first error stays.
+    fn stop_with(&self, error: LogError) -> LogError {
+        let error = self.poison.lock().get_or_insert(error).clone();
+        self.poisoned.store(true, Ordering::Release);
+        error
+    }
+
+    /// Fails if the path of the store names another directory than it did when the store was opened, or none.
+    pub(crate) fn check_directory(&self) -> Result<(), LogError> {
+        if self.identity.is_none() {
+            return Ok(());
+        }
+        let found =
+            self.disk.identity(&self.directory).map_err(|e| LogError::io(&self.directory, "look at", e))?;
+        if found == self.identity { Ok(()) } else { Err(self.note_removed(&self.directory)) }
+    }
+
+    /// Reports a gap that a reader found, once.
+    pub(crate) fn report_gap(&self, gap: &Gap) {
+        let mut found = self.found.lock();
+        if found.gaps.len() < MAX_GAPS && !found.gaps.contains(gap) {
+            tracing::error!(topic = %gap.topic, partition = gap.partition, from = gap.from, to = gap.to,
+                path = %gap.path.display(), position = gap.position, problem = gap.problem, "records are lost");
+            found.gaps.push(gap.clone());
+        }
+    }
+
+    /// Fails once a sync has failed, or a file is gone.
     pub(crate) fn check_health(&self) -> Result<(), LogError> {
         if self.poisoned.load(Ordering::Acquire)
-            && let Some(source) = &*self.poison.lock()
+            && let Some(error) = &*self.poison.lock()
         {
-            return Err(LogError::Poisoned { source: Arc::clone(source) });
+            return Err(error.clone());
         }
         Ok(())
     }

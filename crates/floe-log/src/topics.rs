@@ -12,10 +12,11 @@ use std::{
 use parking_lot::{Mutex, RwLock};
 
 use crate::{
-    LogError, Partition, TopicConfig,
+    LogError, Partition, RecoveryReport, TopicConfig,
     catalog::{StoredLog, StoredTopic},
+    log_info::LogInfo,
     partition::PartitionIdentity,
-    recovery::{self, RecoveryFindings},
+    recovery,
     store_shared::StoreShared,
     waiters::Waiters,
 };
@@ -100,13 +101,8 @@ impl Topic {
         self.slots.write().extend(logs.into_iter().map(PartitionSlot::new));
     }
 
-    /// Returns the partition and opens it on first use; truncated and damaged batches are added to `found`.
-    pub(crate) fn open(
-        &self,
-        shared: &Arc<StoreShared>,
-        number: u32,
-        found: &mut RecoveryFindings,
-    ) -> Result<Arc<Partition>, LogError> {
+    /// Returns the partition and opens it on first use; adds what that finds to the findings of the store.
+    pub(crate) fn open(&self, shared: &Arc<StoreShared>, number: u32) -> Result<Arc<Partition>, LogError> {
         let slot = usize::try_from(number).ok().and_then(|at| self.slots.read().get(at).cloned());
         let Some(slot) = slot else {
             return Err(LogError::PartitionNotFound { topic: self.name.to_string(), partition: number });
@@ -124,14 +120,45 @@ impl Topic {
             topic_id: self.id,
             number,
             log_id: slot.log.id,
+            info: self.log_info(shared, number, slot.log.id),
         };
-        let result = recovery::open_log(shared, &identity, slot.log, found)
+        let mut found = RecoveryReport::default();
+        let result = recovery::open_log(shared, &identity, slot.log, &mut found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
+        if let Err(error @ LogError::Corrupt { .. }) = &result {
+            tracing::error!(%error, "a partition is corrupt and unusable");
+            found.corrupt.push(error.clone());
+        }
         // Damage is permanent; after an IO error the next call retries.
         if matches!(&result, Ok(_) | Err(LogError::Corrupt { .. })) {
+            shared.found.lock().append(found);
             *opened = Some(result.clone());
         }
         result
+    }
+
+    fn log_info(&self, shared: &StoreShared, partition: u32, log_id: u64) -> LogInfo {
+        LogInfo {
+            store_id: shared.catalog.store_id(),
+            log_id,
+            topic_id: self.id,
+            partition,
+            created_ms: self.created_ms,
+            topic: self.name.to_string(),
+            config: TopicConfig { partitions: self.partition_count(), ..self.config.clone() },
+        }
+    }
+
+    /// Rewrites the descriptions in the directories of the logs after partitions were added.
+    pub(crate) fn update_infos(&self, shared: &StoreShared) {
+        for (number, log_id) in (0..).zip(self.log_ids()) {
+            let info = self.log_info(shared, number, log_id);
+            if let Some(partition) = self.opened_at(number) {
+                partition.set_info(info);
+            } else if let Err(error) = info.update(&*shared.disk, &shared.log_directory(log_id)) {
+                tracing::warn!(topic = %self.name, partition = number, %error, "log.info was not written");
+            }
+        }
     }
 
     /// Returns the partition if it is open; None while another thread opens it.

@@ -5,6 +5,7 @@ mod support;
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use floe_log::{Bounds, Durability, LogError, Store, StoreConfig, TopicConfig};
+use redb::ReadableDatabase;
 use support::{append, append_one, batch, producer_batch, read_all};
 use tempfile::TempDir;
 
@@ -70,14 +71,25 @@ fn check(directory: &Path, is_clean: bool) {
     store.close().unwrap();
 }
 
+fn format_of(directory: &Path) -> u64 {
+    let database = redb::Database::open(directory.join("meta.redb")).unwrap();
+    let table =
+        database.begin_read().unwrap().open_table(redb::TableDefinition::<&str, u64>::new("system")).unwrap();
+    table.get("format_version").unwrap().unwrap().value()
+}
+
 #[test]
-fn format_1_opens() {
+fn format_1_opens_and_is_upgraded() {
     if std::env::var_os("FLOE_WRITE_FIXTURE").is_some() {
         write(fixture());
     }
     let directory = TempDir::new().unwrap();
     copy(fixture(), directory.path());
     check(directory.path(), true);
+    assert_eq!(format_of(directory.path()), 2);
+    for log in ["2", "3"] {
+        assert!(directory.path().join("logs").join(log).join("log.info").exists(), "log {log}");
+    }
 }
 
 #[test]
@@ -100,7 +112,7 @@ fn format_1_recovers_without_its_indexes() {
 }
 
 #[test]
-fn this_release_writes_format_1() {
+fn this_release_writes_the_segments_of_format_1() {
     let directory = TempDir::new().unwrap();
     write(directory.path());
     let log = |root: &Path, name: &str| std::fs::read(root.join("logs/2").join(name)).unwrap();
@@ -108,7 +120,8 @@ fn this_release_writes_format_1() {
         let (now, then) = (log(directory.path(), name), log(fixture(), name));
         // Excludes the creation time and the header checksum that covers it.
         assert_eq!(now[..28], then[..28]);
-        assert_eq!(now[36..60], then[36..60]);
+        // Format 1 left these bytes zero: topic id, partition, store.
+        assert_eq!((&now[36..48], &now[52..60]), (&[0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0][..], &then[52..60]));
         assert_eq!(now[64..], then[64..]);
     }
 }
@@ -124,5 +137,5 @@ fn a_newer_format_is_refused_by_its_number() {
     transaction.commit().unwrap();
     drop(database);
     let error = Store::open(StoreConfig::at(directory.path())).unwrap_err();
-    assert!(matches!(error, LogError::Format { found: 9, supported: 1 }), "{error}");
+    assert!(matches!(error, LogError::Format { found: 9, supported: 2 }), "{error}");
 }

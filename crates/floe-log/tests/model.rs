@@ -3,7 +3,7 @@
 mod support;
 
 use bytes::Bytes;
-use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
+use floe_log::{Durability, LogError, Partition, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
 use proptest::prelude::*;
 use support::{append, batch};
 
@@ -63,6 +63,17 @@ fn check_bounds(store: &Store, model: &Model) -> Result<(), TestCaseError> {
     let bounds = store.partition("t", 0).unwrap().bounds();
     prop_assert_eq!((bounds.start, bounds.end), (model.start, model.end));
     prop_assert_eq!(store.committed("g", "t", 0).map(|c| c.offset), model.committed);
+    Ok(())
+}
+
+/// Checks that retention kept enough and not too much, and takes over the new start.
+fn check_retention(partition: &Partition, model: &mut Model) -> Result<(), TestCaseError> {
+    let start = partition.bounds().start;
+    prop_assert!(start >= model.start && start <= model.end);
+    let kept: usize = model.from(start).map(|(_, body)| body.len() + 57).sum();
+    prop_assert!(start == model.start || kept + 64 >= 6_000 - 2_500, "too much was removed");
+    prop_assert!(partition.size_bytes() < 6_000 + 2_500 + 1_000, "too little was removed");
+    model.start = start;
     Ok(())
 }
 
@@ -136,6 +147,10 @@ fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError
                 }
                 drop(store);
                 store = Store::open(config(&disk)).unwrap();
+                if matches!(action, Action::CloseAndOpen) {
+                    // Closing applies retention too.
+                    check_retention(&store.partition("t", 0).unwrap(), &mut model)?;
+                }
                 prop_assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
                 let position = follower.position();
                 let partition = store.partition("t", 0).unwrap();
@@ -150,12 +165,7 @@ fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError
             }
             Action::Retain => {
                 store.enforce_retention(0).unwrap();
-                let start = partition.bounds().start;
-                prop_assert!(start >= model.start && start <= model.end);
-                let kept: usize = model.from(start).map(|(_, body)| body.len() + 57).sum();
-                prop_assert!(start == model.start || kept + 64 >= 6_000 - 2_500, "too much was removed");
-                prop_assert!(partition.size_bytes() < 6_000 + 2_500 + 1_000, "too little was removed");
-                model.start = start;
+                check_retention(&partition, &mut model)?;
             }
             Action::Commit(offset) => {
                 store.commit_offset("g", "t", 0, offset, None).unwrap();

@@ -161,3 +161,29 @@ fn background_thread_enforces_retention() {
         append_one(&partition, &[0; 100]);
     }
 }
+
+#[test]
+fn short_lived_stores_enforce_retention_when_they_close() {
+    let directory = TempDir::new().unwrap();
+    let config = || StoreConfig::at(directory.path()).segment_bytes(2_000);
+    let store = Store::open(config()).unwrap();
+    store.create_topic("t", TopicConfig::new().retention_bytes(Some(5_000))).unwrap();
+    store.close().unwrap();
+    for round in 0..10 {
+        let store = Store::open(config()).unwrap();
+        let partition = store.partition("t", 0).unwrap();
+        for _ in 0..20 {
+            append_one(&partition, &[round; 100]);
+        }
+        store.close().unwrap();
+        let kept: u64 = std::fs::read_dir(directory.path().join("logs/2"))
+            .unwrap()
+            .map(|file| file.unwrap())
+            .filter(|file| file.path().extension().is_some_and(|extension| extension == "seg"))
+            .map(|file| file.metadata().unwrap().len())
+            .sum();
+        assert!(kept < 5_000 + 2 * 2_000, "{kept} bytes after round {round}");
+    }
+    let store = Store::open(config()).unwrap();
+    assert_eq!(store.partition("t", 0).unwrap().bounds().end, 200);
+}

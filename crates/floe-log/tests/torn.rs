@@ -161,10 +161,9 @@ fn damage_before_the_durable_point_is_reported_and_not_truncated() {
             store.create_topic("other", TopicConfig::new()).unwrap();
             assert_eq!(append_one(&store.partition("other", 0).unwrap(), b"x"), 0);
             let report = store.recovery_report();
+            assert_eq!((report.cuts.len(), report.corrupt.len()), (0, 0), "byte {at}");
             if !cuts && at >= HEADER && !breaks_the_chain(at) {
-                assert_eq!((report.cuts.len(), report.corrupt.len()), (0, 0), "byte {at}");
-                let hit =
-                    expected.iter().rposition(|(offset, _)| start_of(*offset as usize / 3) <= at).unwrap();
+                let hit = batch_at(at);
                 assert!(
                     matches!(&*report.damaged, [LogError::Corrupt { position, .. }] if *position == start_of(hit) as u64),
                     "byte {at}: {report:?}"
@@ -172,19 +171,40 @@ fn damage_before_the_durable_point_is_reported_and_not_truncated() {
                 expect_one_damaged(&store, &expected, hit, at);
                 continue;
             }
-            assert_eq!((report.cuts.len(), report.corrupt.len()), (0, 1), "byte {at}");
-            let error = store.partition("t", 0).unwrap_err();
-            assert!(matches!(&error, LogError::Corrupt { path: named, .. } if named == &path), "{error}");
+            // The batch that holds the byte is lost, or all from there on to the durable point, and nothing else.
+            let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+            let (lost, next) = match (cuts, at < HEADER) {
+                (true, true) => (0..5, 9),
+                (true, false) => (batch_at(at)..5, 9),
+                (false, true) => (0..0, 15),
+                (false, false) => (batch_at(at)..batch_at(at) + 1, 15),
+            };
+            let to = if cuts { 9 } else { lost.end as i64 * 3 };
+            let told = if lost.is_empty() { vec![] } else { vec![(lost.start as i64 * 3, to)] };
+            assert_eq!(gaps, told, "byte {at}, cuts {cuts}: {report:?}");
+            assert!(report.has_damage());
+            let partition = store.partition("t", 0).unwrap();
+            let kept: Vec<_> = expected.iter().enumerate().filter(|(n, _)| !lost.contains(n)).collect();
+            let kept: Vec<_> = kept.into_iter().map(|(_, batch)| batch.clone()).collect();
+            assert_eq!(read_all(&partition, 0).unwrap(), kept, "byte {at}, cuts {cuts}");
+            assert_eq!(append_one(&partition, b"next"), next, "no offset is assigned twice");
             store.close().unwrap();
-            assert_eq!(damaged.contents(&path).unwrap(), bytes, "the file is unchanged");
+            if cuts {
+                assert_eq!(damaged.contents(&path).unwrap(), bytes, "the file is unchanged");
+            }
         }
     }
-    // Behind the durable point the damage is a torn end.
+    // Behind the durable point, damage without whole batches after it is a torn end.
     let (disk, expected) = written(3);
-    let mut bytes = whole.clone();
-    bytes[start_of(3) + 30] ^= 1;
+    let mut bytes = disk.contents(&path).unwrap();
+    bytes[start_of(4) + 30] ^= 1;
     disk.put(&path, &bytes);
-    assert!(expect_kept(&disk, &expected, 3, "behind the durable point").is_some());
+    assert!(expect_kept(&disk, &expected, 4, "behind the durable point").is_some());
+}
+
+/// Returns the number of the batch that holds this byte.
+fn batch_at(at: usize) -> usize {
+    (0..5).rfind(|number| start_of(*number) <= at).unwrap()
 }
 
 /// Checks that all batches are returned, only the damaged one with a wrong checksum, and that appends continue.
@@ -224,12 +244,15 @@ fn bit_rot_in_a_full_segment_affects_one_batch() {
         let report = store.recovery_report();
         assert!(report.cuts.is_empty(), "{report:?}");
         assert!(damaged.paths().len() >= files, "nothing is removed");
-        assert_eq!((report.damaged.len(), report.corrupt.len()), if is_readable { (1, 0) } else { (1, 1) });
-        if is_readable {
-            let partition = store.partition("t", 0).unwrap();
-            assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "later batches are readable");
-            assert_eq!(partition.bounds().end, 20);
-        }
+        let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+        assert_eq!((report.damaged.len(), gaps), (1, if is_readable { vec![] } else { vec![(5, 6)] }));
+        let partition = store.partition("t", 0).unwrap();
+        assert_eq!(read_all(&partition, 6).unwrap().len(), 14, "later batches are readable");
+        assert_eq!(
+            read_all(&partition, 0).map(|all| all.len()).unwrap_or(0),
+            if is_readable { 0 } else { 19 }
+        );
+        assert_eq!(partition.bounds().end, 20);
     }
 }
 
@@ -307,7 +330,7 @@ fn logs_without_a_catalog_are_not_removed() {
 }
 
 #[test]
-fn damage_after_a_clean_close_is_corruption() {
+fn damage_after_a_clean_close_is_reported() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
     store.create_topic("t", TopicConfig::new()).unwrap();
@@ -332,9 +355,13 @@ fn damage_after_a_clean_close_is_corruption() {
         bytes[64 + at] ^= 1;
         disk.put(&path, &bytes);
         let store = Store::open(on(&disk)).unwrap();
-        let error = store.partition("t", 0).unwrap_err();
-        assert!(matches!(error, LogError::Corrupt { position: 64, .. }), "{error}");
-        drop(store);
+        let report = store.examine().unwrap();
+        assert!(matches!(&*report.damaged, [LogError::Corrupt { position: 64, .. }]), "{report:?}");
+        let partition = store.partition("t", 0).unwrap();
+        let chunk = partition.reader(0).unwrap().next_chunk(1 << 20).unwrap();
+        let gaps: Vec<_> = chunk.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+        assert_eq!((gaps, chunk.batches.len(), partition.bounds().end), (vec![(0, 1)], 0, 1));
+        drop((partition, store));
         assert_eq!(disk.contents(&path).unwrap(), bytes, "the file is unchanged");
         disk.put(Path::new("/CLEAN"), b"closed\n");
     }
@@ -366,7 +393,7 @@ fn verifying_reader_detects_bit_rot() {
 }
 
 #[test]
-fn missing_segment_is_corruption() {
+fn missing_segment_is_a_gap() {
     let disk = MemoryDisk::new();
     let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
     store.create_topic("t", TopicConfig::new().durability(Durability::Always)).unwrap();
@@ -379,13 +406,50 @@ fn missing_segment_is_corruption() {
     damaged.remove_file(Path::new("/logs/2/00000000000000000006.seg")).unwrap();
     let files = damaged.paths().len();
     let store = Store::open(on(&damaged)).unwrap();
-    assert!(matches!(store.partition("t", 0), Err(LogError::Corrupt { .. })));
-    assert_eq!((store.recovery_report().corrupt.len(), store.recovery_report().cuts.len()), (1, 0));
+    let report = store.recovery_report();
+    let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+    assert_eq!((gaps, report.corrupt.len(), report.cuts.len()), (vec![(6, 8)], 0, 0));
     assert!(damaged.paths().len() >= files, "nothing is removed");
+    let partition = store.partition("t", 0).unwrap();
+    assert_eq!(read_all(&partition, 0).unwrap().len(), 18, "the other segments are readable");
+    let chunk = partition.reader(7).unwrap().next_chunk(1 << 20).unwrap();
+    assert_eq!((chunk.gaps[0].from, chunk.gaps[0].to, chunk.batches[0].base_offset()), (7, 8, 8));
+    assert_eq!(append_one(&partition, b"next"), 20);
 }
 
 #[test]
-fn segments_behind_a_torn_end_are_removed() {
+fn lost_end_behind_the_checkpoint_is_found_by_the_acknowledged_end() {
+    let disk = MemoryDisk::new();
+    let store = Store::open(on(&disk).segment_bytes(500)).unwrap();
+    store.create_topic("t", TopicConfig::new().durability(Durability::Always)).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    for _ in 0..11 {
+        append_one(&partition, &[1; 100]);
+    }
+    let last = Path::new("/logs/2/00000000000000000010.seg");
+    let whole = disk.contents(last).unwrap();
+    for left in [None, Some(whole.len() - 10), Some(HEADER), Some(0)] {
+        let damaged = disk.after_kill();
+        match left {
+            None => damaged.remove_file(last).unwrap(),
+            Some(len) => damaged.put(last, &whole[..len]),
+        }
+        let store = Store::open(on(&damaged)).unwrap();
+        let report = store.recovery_report();
+        let gaps: Vec<_> = report.gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+        assert_eq!((gaps, report.cuts.len()), (vec![(10, 11)], 0), "{left:?}: {report:?}");
+        let partition = store.partition("t", 0).unwrap();
+        assert_eq!(append_one(&partition, b"next"), 11, "{left:?}");
+        assert_eq!(read_all(&partition, 0).unwrap().len(), 11, "{left:?}");
+        store.close().unwrap();
+        let store = Store::open(on(&damaged)).unwrap();
+        let gaps: Vec<_> = store.examine().unwrap().gaps.iter().map(|gap| (gap.from, gap.to)).collect();
+        assert_eq!(gaps, [(10, 11)], "the loss stays visible");
+    }
+}
+
+#[test]
+fn rot_behind_the_checkpoint_costs_its_batch() {
     let (disk, expected) = written(0);
     let path = segment(&disk);
     let second = path.with_file_name("00000000000000000015.seg");
@@ -397,19 +461,68 @@ fn segments_behind_a_torn_end_are_removed() {
     bytes.truncate(start_of(1));
     bytes[64..72].copy_from_slice(&15_i64.to_be_bytes());
     disk.put(&second, &bytes);
-    {
-        let store = Store::open(on(&disk.after_kill())).unwrap();
-        assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
-        assert_eq!(store.partition("t", 0).unwrap().bounds().end, 18);
+    let whole = disk.contents(&path).unwrap();
+    for (byte, is_readable) in [(40, true), (9, false), (3, false)] {
+        let damaged = disk.after_kill();
+        let mut bytes = whole.clone();
+        bytes[start_of(2) + byte] ^= 1;
+        damaged.put(&path, &bytes);
+        let store = Store::open(on(&damaged)).unwrap();
+        let report = store.recovery_report();
+        assert!(report.cuts.is_empty(), "{report:?}");
+        assert_eq!((report.damaged.len(), report.gaps.len()), if is_readable { (1, 0) } else { (0, 1) });
+        let partition = store.partition("t", 0).unwrap();
+        assert_eq!(partition.bounds().end, 18);
+        let mut reader = partition.reader(0).unwrap();
+        let (mut good, mut bad) = (Vec::new(), 0);
+        while reader.position() < 18 {
+            let chunk = reader.next_chunk(1 << 20).unwrap();
+            bad += chunk.gaps.len();
+            for batch in chunk.batches {
+                match batch.verify_checksum() {
+                    Ok(()) => good.push(batch.base_offset()),
+                    Err(_) => bad += 1,
+                }
+            }
+        }
+        assert_eq!((good, bad), (vec![0, 3, 9, 12, 15], 1));
+        assert_eq!(expected[3].0, 9);
     }
-    let mut torn = disk.contents(&path).unwrap();
-    torn[start_of(2) + 40] ^= 1;
-    disk.put(&path, &torn);
+}
+
+#[test]
+fn batch_inside_a_damaged_payload_is_not_taken_for_a_stored_one() {
+    let disk = MemoryDisk::new();
     let store = Store::open(on(&disk)).unwrap();
-    let cuts: Vec<_> = store.recovery_report().cuts.iter().map(|cut| (cut.offset, cut.bytes)).collect();
-    assert_eq!(cuts, [(6, (start_of(5) - start_of(2)) as u64), (6, start_of(1) as u64)]);
-    assert!(disk.contents(&second).is_none());
-    assert_eq!(read_all(&store.partition("t", 0).unwrap(), 0).unwrap(), expected[..2]);
+    store.create_topic("t", TopicConfig::new()).unwrap();
+    let partition = store.partition("t", 0).unwrap();
+    let inner = batch(1, 1, b"embedded").with_base_offset(1).to_bytes();
+    append(&partition, batch(3, 1, &[&[7; 30], &inner[..], &[7; 30]].concat())).unwrap();
+    append(&partition, batch(3, 1, b"next")).unwrap();
+    let disk = disk.after_kill();
+    let path = segment(&disk);
+    let whole = disk.contents(&path).unwrap();
+    for byte in 0..17 {
+        let damaged = disk.after_kill();
+        let mut bytes = whole.clone();
+        bytes[HEADER + byte] ^= 0x20;
+        damaged.put(&path, &bytes);
+        let store = Store::open(on(&damaged)).unwrap();
+        let found = read_all(&store.partition("t", 0).unwrap(), 0).unwrap();
+        assert_eq!(found, [(3, Bytes::from_static(b"next"))], "byte {byte}");
+    }
+}
+
+#[test]
+fn cut_bytes_are_kept() {
+    let (disk, _) = written(0);
+    let path = segment(&disk);
+    let whole = disk.contents(&path).unwrap();
+    disk.put(&path, &whole[..whole.len() - 1]);
+    let store = Store::open(on(&disk)).unwrap();
+    let kept = store.recovery_report().cuts[0].kept.clone().unwrap();
+    assert!(kept.starts_with("/lost+found/2"), "{}", kept.display());
+    assert_eq!(disk.contents(&kept).unwrap(), &whole[start_of(4)..whole.len() - 1]);
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub enum Fault {
     Read,
     /// Cached reads find nothing.
     NotCached,
+    /// Removing a file or directory fails with an input/output error.
+    Remove,
 }
 
 /// Wrapper that injects faults into any disk. Clones share the disk and its planned faults.
@@ -118,11 +120,17 @@ impl Disk for FaultyDisk {
     }
 
     fn remove_file(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_file(path)
+        match self.hit(path, |fault| fault == Fault::Remove) {
+            Some(_) => Err(broken()),
+            None => self.inner.remove_file(path),
+        }
     }
 
     fn remove_dir_all(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_dir_all(path)
+        match self.hit(path, |fault| fault == Fault::Remove) {
+            Some(_) => Err(broken()),
+            None => self.inner.remove_dir_all(path),
+        }
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -131,6 +139,10 @@ impl Disk for FaultyDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         self.inner.sync_dir(path)
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
+        self.inner.identity(path)
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
@@ -197,6 +209,10 @@ impl DiskFile for FaultyFile {
             Some(_) => Err(broken()),
             None => self.inner.set_len(len),
         }
+    }
+
+    fn is_unlinked(&self) -> io::Result<bool> {
+        self.inner.is_unlinked()
     }
 
     fn size(&self) -> io::Result<u64> {

@@ -147,6 +147,17 @@ fn survivors(synced: Vec<u8>, written: &[u8], keeps: &mut impl FnMut() -> bool) 
     contents
 }
 
+/// Renames all files in a directory; returns whether there are any.
+fn move_directory(files: &mut BTreeMap<PathBuf, Arc<MemoryFile>>, from: &Path, to: &Path) -> bool {
+    let moved: Vec<_> = files.keys().filter(|path| path.starts_with(from)).cloned().collect();
+    for path in &moved {
+        if let (Some(file), Ok(within)) = (files.remove(path), path.strip_prefix(from)) {
+            files.insert(to.join(within), file);
+        }
+    }
+    !moved.is_empty()
+}
+
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
         let _change = self.changes.read();
@@ -195,9 +206,15 @@ impl Disk for MemoryDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let _change = self.changes.read();
         let mut names = self.names.lock();
-        let Some(file) = names.files.remove(from) else { return Err(io::ErrorKind::NotFound.into()) };
-        names.files.insert(to.to_path_buf(), file);
-        Ok(())
+        if let Some(file) = names.files.remove(from) {
+            names.files.insert(to.to_path_buf(), file);
+            return Ok(());
+        }
+        let Names { files, synced, .. } = &mut *names;
+        let moved = move_directory(files, from, to);
+        // The names in a directory move with it, so a power loss finds them where it finds the directory.
+        move_directory(synced, from, to);
+        if moved { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {

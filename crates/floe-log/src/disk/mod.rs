@@ -68,7 +68,7 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// Renames a file atomically, replacing the target.
+    /// Renames a file atomically, replacing the target; or a directory, whose target must not exist.
     ///
     /// # Errors
     /// The system's error.
@@ -81,12 +81,22 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
 
-    /// Takes the lock on this file without waiting and writes `contents` into it. `Ok(Err(_))` holds the contents that
+    /// Takes the lock on this file, and on its directory where the system can lock one, without waiting, and writes
+    /// `contents` into the file. `Ok(Err(_))` holds the contents that
     /// the current owner wrote; empty if the system does not let them be read.
     ///
     /// # Errors
     /// The system's error.
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>>;
+
+    /// Returns a number pair that distinguishes this directory from every other; None if it is missing, or if the
+    /// system has no such number.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn identity(&self, _path: &Path) -> io::Result<Option<(u64, u64)>> {
+        Ok(None)
+    }
 }
 
 /// An open file. Every call names its position, so one file serves any number of readers.
@@ -122,6 +132,15 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The system's error.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Returns whether the last name of the file was removed: what is written is lost once the file is closed. False if
+    /// the system cannot tell.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn is_unlinked(&self) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// Returns the size in bytes.
     ///

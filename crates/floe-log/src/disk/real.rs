@@ -10,6 +10,9 @@ use std::{
 
 use super::{Disk, DiskFile, DiskLock, Open, platform};
 
+/// Attempts to lock a file that other programs remove.
+const MAX_LOCK_RETRIES: usize = 10;
+
 /// The file system of this machine.
 #[derive(Debug, Default)]
 pub struct RealDisk {
@@ -76,24 +79,54 @@ impl Disk for RealDisk {
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
-        let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(contents.as_bytes())?;
-                Ok(Ok(Box::new(file)))
+        let directory = match platform::lock_directory(path.parent().unwrap_or(Path::new("."))) {
+            Ok(directory) => Some(directory),
+            Err(TryLockError::WouldBlock) => return Ok(Err(owner(path))),
+            Err(TryLockError::Error(error)) => {
+                // Some network file systems lock only files that are open for writing.
+                tracing::debug!(path = %path.display(), %error, "the directory is locked by its file only");
+                None
             }
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                // Locks on Windows are mandatory and also prevent reading: the owner stays unknown there.
-                if let Err(error) = file.take(256).read_to_string(&mut owner) {
-                    tracing::debug!(path = %path.display(), %error, "the owner of the lock cannot be read");
+        };
+        for _ in 0..MAX_LOCK_RETRIES {
+            let mut file =
+                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            match file.try_lock() {
+                Ok(()) if platform::is_same_file(&file, path)? => {
+                    // A full disk must not keep the store closed: the contents only name the owner.
+                    if let Err(error) = file.set_len(0).and_then(|()| file.write_all(contents.as_bytes())) {
+                        tracing::debug!(path = %path.display(), %error, "the owner of the lock was not noted");
+                    }
+                    return Ok(Ok(Box::new((file, directory))));
                 }
-                Ok(Err(owner))
+                // The file was removed before it was locked, so another process may lock a new one.
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Ok(Err(owner(path))),
+                Err(TryLockError::Error(error)) => return Err(error),
             }
-            Err(TryLockError::Error(error)) => Err(error),
+        }
+        Err(io::Error::other("the lock file is removed again and again"))
+    }
+
+    fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
+        match std::fs::metadata(path) {
+            Ok(metadata) => Ok(platform::identity(&metadata)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
         }
     }
+}
+
+/// Returns what the owner of the lock wrote into its file; empty if it cannot be read. Locks on Windows are mandatory
+/// and also prevent reading.
+fn owner(path: &Path) -> String {
+    let mut owner = String::new();
+    let read = File::open(path).and_then(|file| file.take(256).read_to_string(&mut owner));
+    if let Err(error) = read {
+        tracing::debug!(path = %path.display(), %error, "the owner of the lock cannot be read");
+        owner.clear();
+    }
+    owner
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {
@@ -122,6 +155,10 @@ impl DiskFile for RealFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.file.set_len(len)
+    }
+
+    fn is_unlinked(&self) -> io::Result<bool> {
+        Ok(platform::is_unlinked(&self.file.metadata()?))
     }
 
     fn size(&self) -> io::Result<u64> {

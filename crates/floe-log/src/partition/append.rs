@@ -25,6 +25,7 @@ use crate::{
     disk::DiskFile,
     frame_reader::LEADER_EPOCH,
     invariant::invariant,
+    log_info::LOG_INFO,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
 };
 
@@ -32,6 +33,9 @@ use crate::{
 const MAX_RUN: usize = 512;
 /// Drains in a row before a background thread takes over, so that no producer writes for the others forever.
 const MAX_DRAINS: usize = 64;
+
+/// Minimum time between two looks whether the file of a partition was removed under it: each costs a system call.
+const LOOK_INTERVAL_MS: i64 = 100;
 
 /// Completion of an append.
 pub(super) type Done = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
@@ -54,13 +58,15 @@ pub(super) struct Writer {
     producers: Producers,
     next: i64,
     last_append_ms: i64,
+    /// Time of the last look whether the segment file still has a name.
+    looked_ms: i64,
     /// Set once appends are impossible: a failed write could not be undone, or the store was closed.
     broken: Option<LogError>,
 }
 
 impl Writer {
     pub(super) fn new(producers: Producers, next: i64, last_append_ms: i64) -> Self {
-        Self { producers, next, last_append_ms, broken: None }
+        Self { producers, next, last_append_ms, looked_ms: 0, broken: None }
     }
 }
 
@@ -212,6 +218,10 @@ impl Partition {
         let now_ms = clock::now_ms().max(writer.last_append_ms);
         let first_len = waiting.front().map_or(0, |first| first.batch.len());
         let segment = self.segment_for_append(writer, first_len, now_ms)?;
+        if now_ms - writer.looked_ms >= LOOK_INTERVAL_MS {
+            self.check_linked(&segment)?;
+            writer.looked_ms = now_ms;
+        }
 
         let first_offset = writer.next;
         invariant!(segment.end() == first_offset, "appends continue at the end of the last segment");
@@ -334,7 +344,9 @@ impl Partition {
             let is_old = now_ms.saturating_sub(last.created_ms) >= max_age;
             // Index entries hold the offset relative to the base in 32 bits.
             let is_far = writer.next - last.base > i64::from(u32::MAX / 2);
-            if last.is_empty() || !(is_full || is_old || is_far) {
+            // A log whose end is lost continues behind the lost offsets.
+            let continues = last.end() == writer.next && !last.is_closed();
+            if continues && (last.is_empty() || !(is_full || is_old || is_far)) {
                 return Ok(last);
             }
         }
@@ -343,6 +355,8 @@ impl Partition {
 
     /// Starts a new segment at `next`. The writer lock must be held.
     fn roll(self: &Arc<Self>, next: i64, now_ms: i64) -> Result<Arc<Segment>, LogError> {
+        // Creating directories must not replace a store that was removed.
+        self.shared.check_directory()?;
         let previous = self.segments.read().last().cloned();
         if let Some(previous) = &previous {
             match previous.write_index() {
@@ -353,8 +367,18 @@ impl Partition {
         } else {
             let disk = &self.shared.disk;
             disk.create_dir_all(&self.directory).map_err(|e| LogError::io(&self.directory, "create", e))?;
+            let info = self.info.lock();
+            info.write(&**disk, &self.directory)
+                .map_err(|e| LogError::io(self.directory.join(LOG_INFO), "write", e))?;
         }
-        let header = SegmentHeader { log_id: self.log_id, base: next, created_ms: now_ms };
+        let header = SegmentHeader {
+            log_id: self.log_id,
+            base: next,
+            created_ms: now_ms,
+            topic_id: self.topic_id,
+            partition: self.number,
+            store: self.shared.catalog.short_store_id(),
+        };
         let segment = Segment::create(&self.shared.files, &self.directory, header)?;
         self.mark_created(previous.is_none());
         self.segments.write().push(Arc::clone(&segment));

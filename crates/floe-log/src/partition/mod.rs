@@ -20,8 +20,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     Durability, LogError, TopicConfig,
+    acked::AckedEnd,
     catalog::DurablePoint,
     frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
+    log_info::LogInfo,
+    resync::Resync,
     segment::Segment,
     store_shared::StoreShared,
     tail_cache::TailCache,
@@ -61,6 +64,8 @@ pub struct Partition {
     pub(crate) number: u32,
     pub(crate) log_id: u64,
     directory: PathBuf,
+    /// Contents of `log.info`.
+    info: Mutex<LogInfo>,
     durability: Durability,
     segment_bytes: u64,
     pub(crate) retention_ms: Option<i64>,
@@ -90,6 +95,7 @@ pub(crate) struct OpenedLog {
     pub(crate) durable: Option<DurablePoint>,
     /// Whether the catalog already holds the durable point.
     pub(crate) is_noted: bool,
+    pub(crate) acked: AckedEnd,
 }
 
 /// Topic, number and log of a partition, for [`Partition::new`].
@@ -99,6 +105,7 @@ pub(crate) struct PartitionIdentity {
     pub(crate) topic_id: u64,
     pub(crate) number: u32,
     pub(crate) log_id: u64,
+    pub(crate) info: LogInfo,
 }
 
 impl Partition {
@@ -110,7 +117,8 @@ impl Partition {
     ) -> Arc<Self> {
         let (start, end) = (log.start, log.end);
         Arc::new(Self {
-            directory: shared.logs_directory().join(identity.log_id.to_string()),
+            directory: shared.log_directory(identity.log_id),
+            info: Mutex::new(identity.info),
             topic: identity.topic,
             topic_id: identity.topic_id,
             number: identity.number,
@@ -121,7 +129,7 @@ impl Partition {
             retention_bytes: config.retention_bytes,
             queue: Mutex::default(),
             writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
-            sync: SyncState::new(log.durable, log.is_noted),
+            sync: SyncState::new(log.durable, log.is_noted, log.acked),
             segments: RwLock::new(log.segments),
             start: AtomicI64::new(start),
             end: AtomicI64::new(end),
@@ -131,6 +139,15 @@ impl Partition {
             waiters: Waiters::default(),
             shared: Arc::clone(shared),
         })
+    }
+
+    /// Replaces the description of the log, in its directory too if that exists.
+    pub(crate) fn set_info(&self, info: LogInfo) {
+        let mut present = self.info.lock();
+        if let Err(error) = info.update(&*self.shared.disk, &self.directory) {
+            tracing::warn!(topic = %self.topic, partition = self.number, %error, "log.info was not written");
+        }
+        *present = info;
     }
 
     /// Returns the name of the topic.
@@ -245,16 +262,48 @@ impl Partition {
             let (position, offset) = segment.position_before_time(time_ms);
             let mut frames = FrameReader::new(segment.file()?, position, offset, segment.len());
             let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
-            while let Step::Batch(batch, _) =
-                frames.step(limits).map_err(|error| self.frame_error(&segment, error))?
-            {
-                // A batch that starts before the partition's start counts: its last records are readable.
-                if batch.header().max_timestamp >= time_ms && batch.next_offset() > start {
-                    return Ok(Some(batch.base_offset().max(start)));
+            loop {
+                match frames.step(limits) {
+                    // A batch that starts before the partition's start counts: its last records are readable.
+                    Ok(Step::Batch(batch, _))
+                        if batch.header().max_timestamp >= time_ms && batch.next_offset() > start =>
+                    {
+                        return Ok(Some(batch.base_offset().max(start)));
+                    }
+                    Ok(Step::Batch(..)) => {}
+                    Ok(Step::End | Step::Stop | Step::WouldBlock) => break,
+                    Err(FrameError::Bad { .. }) if self.resync(&segment, &mut frames)? => {}
+                    Err(FrameError::Bad { .. }) => break,
+                    Err(error) => return Err(self.frame_error(&segment, error)),
                 }
             }
         }
         Ok(None)
+    }
+
+    /// Moves `frames` from damaged bytes to the next whole batch of the segment; returns whether there is one.
+    fn resync(&self, segment: &Arc<Segment>, frames: &mut FrameReader) -> Result<bool, LogError> {
+        let (file, anchors) = (segment.file()?, segment.anchors());
+        let found = Resync {
+            file: &file,
+            position: frames.position(),
+            expected: frames.expected(),
+            limit: frames.limit,
+            anchors: &anchors,
+            end: self.next_base(segment.base),
+        }
+        .find()
+        .map_err(|error| LogError::io(segment.path(), "read", error))?;
+        if let Some((position, offset)) = found {
+            frames.jump(position, offset);
+        }
+        Ok(found.is_some())
+    }
+
+    /// Returns the base of the first segment behind `offset`; None if there is none.
+    pub(crate) fn next_base(&self, offset: i64) -> Option<i64> {
+        let segments = self.segments.read();
+        segments.get(segments.partition_point(|segment| segment.base <= offset)).map(|segment| segment.base)
     }
 
     /// Returns the segment that holds `offset`, or the last one before it.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
 };
@@ -10,8 +11,8 @@ use floe_wire::batch::EncodedBatch;
 
 use super::Partition;
 use crate::{
-    LogError,
-    frame_reader::{FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
+    Gap, LogError,
+    frame_reader::{FrameError, FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
     invariant::invariant,
     segment::Segment,
 };
@@ -22,6 +23,8 @@ pub struct Chunk {
     /// Batches in order, without a gap; empty at the end of the partition. The first one may start before the requested
     /// offset.
     pub batches: Vec<EncodedBatch>,
+    /// Lost ranges between the requested offset and the first of these batches, or the new position if there is none.
+    pub gaps: Vec<Gap>,
 }
 
 /// Result of [`Reader::try_next_chunk`].
@@ -144,12 +147,12 @@ impl Reader {
         if let Some(last) = from_memory.last() {
             self.next = last.next_offset();
             self.location = None;
-            return self.finish(from_memory);
+            return self.finish(from_memory, Vec::new());
         }
         self.read_files(readable, max_bytes, may_wait)
     }
 
-    fn finish(&self, batches: Vec<EncodedBatch>) -> Result<TryChunk, LogError> {
+    fn finish(&self, batches: Vec<EncodedBatch>, gaps: Vec<Gap>) -> Result<TryChunk, LogError> {
         if self.verifies {
             for batch in &batches {
                 batch.verify_checksum().map_err(|error| LogError::Corrupt {
@@ -165,16 +168,22 @@ impl Reader {
                 })?;
             }
         }
-        Ok(TryChunk::Ready(Chunk { batches }))
+        Ok(TryChunk::Ready(Chunk { batches, gaps }))
     }
 
     fn read_files(&mut self, readable: i64, max_bytes: usize, may_wait: bool) -> Result<TryChunk, LogError> {
-        let mut batches = Vec::new();
+        let mut batches: Vec<EncodedBatch> = Vec::new();
+        let mut gaps = Vec::new();
         let mut bytes = 0;
+        // Position of the last batch, and of the reader before it.
+        let mut last = (0, self.next);
         while self.next < readable {
-            let (segment, mut frames) = match self.location.take() {
-                Some(location) => location,
-                None => self.find_location()?,
+            let Some((segment, mut frames)) = self.take_location()? else {
+                if batches.is_empty() {
+                    gaps.extend(self.skip_missing_start(readable)?);
+                    continue;
+                }
+                break;
             };
             // Includes appends since the last read.
             frames.limit = segment.len();
@@ -184,21 +193,25 @@ impl Reader {
                 read_size: max_bytes.clamp(MIN_READ, MAX_READ),
                 may_wait,
             };
-            match frames.step(limits).map_err(|error| self.partition.frame_error(&segment, error))? {
-                Step::Batch(batch, _) => {
+            let problem = match frames.step(limits) {
+                Ok(Step::Batch(batch, position)) => {
                     // The index may lead to a batch before the requested offset.
                     if batch.next_offset() > self.next {
+                        last = (position, self.next);
                         self.next = batch.next_offset();
                         bytes += batch.len();
                         batches.push(batch);
                     }
                     self.location = Some((segment, frames));
+                    continue;
                 }
-                Step::Stop => {
+                // The readable end never lies within a batch, so one that crosses it has a damaged offset count.
+                Ok(Step::Stop) if bytes == 0 => Some("a batch that ends behind the readable end".to_owned()),
+                Ok(Step::Stop) => {
                     self.location = Some((segment, frames));
                     break;
                 }
-                Step::WouldBlock => {
+                Ok(Step::WouldBlock) => {
                     self.location = Some((segment, frames));
                     if batches.is_empty() {
                         return Ok(TryChunk::WouldBlock);
@@ -206,40 +219,101 @@ impl Reader {
                     break;
                 }
                 // The next segment starts where this one ends; the next iteration looks it up.
-                Step::End if frames.expected() >= self.next => {
-                    if self.partition.segment_for(self.next).is_none_or(|next| Arc::ptr_eq(&next, &segment)) {
-                        break;
-                    }
-                }
-                Step::End => {
-                    return Err(LogError::Corrupt {
-                        topic: self.partition.topic.to_string(),
-                        partition: self.partition.number,
-                        path: segment.path().to_path_buf(),
-                        position: frames.position(),
-                        problem: format!("the segment ends before offset {}", self.next),
-                    });
-                }
+                Ok(Step::End) if self.begins_next_segment(&segment, &frames) => continue,
+                Ok(Step::End) => None,
+                Err(FrameError::Bad { problem, .. }) => Some(problem),
+                Err(error) => return Err(self.partition.frame_error(&segment, error)),
+            };
+            if let Some(batch) = batches.pop_if(|batch| batch.verify_checksum().is_err()) {
+                // Its offset count may be wrong, and then the damage begins with it.
+                frames.jump(last.0, batch.base_offset());
+                self.next = last.1;
             }
+            // Batches before the damage come first, and the search for those behind it may block.
+            if !may_wait || !batches.is_empty() {
+                self.location = Some((segment, frames));
+                if batches.is_empty() {
+                    return Ok(TryChunk::WouldBlock);
+                }
+                break;
+            }
+            gaps.extend(self.skip_damage(segment, frames, problem, readable)?);
         }
         if self.next >= readable
             && let Some((_, frames)) = &mut self.location
         {
             frames.release_buffers();
         }
-        self.finish(batches)
+        self.finish(batches, gaps)
     }
 
-    fn find_location(&self) -> Result<(Arc<Segment>, FrameReader), LogError> {
-        let Some(segment) = self.partition.segment_for(self.next) else {
-            // Retention removed the segment.
-            let start = self.partition.start();
-            return Err(LogError::OutOfRange {
-                offset: self.next,
-                start,
-                end: self.partition.readable_end().max(start),
-            });
+    /// Returns whether another segment starts at the position of this reader, which is the end of `segment`.
+    fn begins_next_segment(&self, segment: &Arc<Segment>, frames: &FrameReader) -> bool {
+        frames.expected() >= self.next
+            && self.partition.segment_for(self.next).is_some_and(|next| !Arc::ptr_eq(&next, segment))
+    }
+
+    /// Moves behind damaged bytes, or behind the end of a segment that ends too early; returns the lost range. `problem`
+    /// describes the damage; None for a missing end.
+    fn skip_damage(
+        &mut self,
+        segment: Arc<Segment>,
+        mut frames: FrameReader,
+        problem: Option<String>,
+        readable: i64,
+    ) -> Result<Option<Gap>, LogError> {
+        let (position, expected) = (frames.position(), frames.expected());
+        let found = problem.is_some() && self.partition.resync(&segment, &mut frames)?;
+        let to = if found {
+            frames.expected()
+        } else {
+            // Appends since the read began lie behind the readable end and are not lost.
+            self.partition.next_base(segment.base).unwrap_or(readable).min(readable)
         };
+        let problem = problem.unwrap_or_else(|| "the segment ends too early".to_owned());
+        let gap = self.gap((expected, to), segment.path().to_path_buf(), position, problem);
+        if found {
+            self.location = Some((segment, frames));
+        }
+        Ok(gap)
+    }
+
+    /// Moves to the first segment if that starts behind this reader's position.
+    fn skip_missing_start(&mut self, readable: i64) -> Result<Option<Gap>, LogError> {
+        let start = self.partition.start();
+        if self.next < start {
+            return Err(LogError::OutOfRange { offset: self.next, start, end: readable.max(start) });
+        }
+        let to = self.partition.next_base(self.next).unwrap_or(readable).min(readable);
+        let problem = "the segment is missing".to_owned();
+        Ok(self.gap((self.next, to), self.partition.directory.clone(), 0, problem))
+    }
+
+    /// Moves to `to` and reports the offsets before it as lost.
+    fn gap(
+        &mut self,
+        (expected, to): (i64, i64),
+        path: PathBuf,
+        position: u64,
+        problem: String,
+    ) -> Option<Gap> {
+        let from = self.next.max(expected);
+        self.next = self.next.max(to);
+        if from >= to {
+            return None;
+        }
+        let (topic, partition) = (self.partition.topic.to_string(), self.partition.number);
+        let gap = Gap { topic, partition, from, to, path, position, problem };
+        self.partition.shared.report_gap(&gap);
+        Some(gap)
+    }
+
+    /// Returns segment and position of the next batch; None if it lies before the first segment.
+    fn take_location(&mut self) -> Result<Option<(Arc<Segment>, FrameReader)>, LogError> {
+        if let Some(location) = self.location.take() {
+            return Ok(Some(location));
+        }
+        let Some(segment) = self.partition.segment_for(self.next) else { return Ok(None) };
         let (position, offset) = segment.position_before(self.next);
         let file = match segment.file() {
             Ok(file) => file,
@@ -250,7 +324,7 @@ impl Reader {
             }
         };
         let frames = FrameReader::new(file, position, offset, segment.len());
-        Ok((segment, frames))
+        Ok(Some((segment, frames)))
     }
 }
 

@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
 use crate::{
-    Durability, LogError, catalog::DurablePoint, invariant::invariant, segment::Segment,
-    sync_queue::SyncTarget,
+    Durability, LogError, acked::AckedEnd, catalog::DurablePoint, disk::Open, invariant::invariant,
+    log_info::LOG_INFO, segment::Segment, sync_queue::SyncTarget,
 };
 
 /// Sync state of a partition.
@@ -29,6 +29,8 @@ pub(super) struct SyncState {
     /// Whether the partition is queued for a sync thread.
     queued: AtomicBool,
     durable: Mutex<Option<DurablePoint>>,
+    /// Acknowledged end as stored, for [`Durability::Always`].
+    acked: Mutex<AckedEnd>,
     /// Whether a full segment was synced since its durable point was last stored.
     rolled: AtomicBool,
     /// Whether the durable point has moved since it was last stored in the catalog.
@@ -66,13 +68,14 @@ impl std::fmt::Debug for PendingAck {
 }
 
 impl SyncState {
-    pub(super) fn new(durable: Option<DurablePoint>, is_noted: bool) -> Self {
+    pub(super) fn new(durable: Option<DurablePoint>, is_noted: bool, acked: AckedEnd) -> Self {
         Self {
             dirty: Mutex::default(),
             waiting: Mutex::default(),
             running: Mutex::default(),
             queued: AtomicBool::new(false),
             durable: Mutex::new(durable),
+            acked: Mutex::new(acked),
             rolled: AtomicBool::new(false),
             unnoted: AtomicBool::new(!is_noted),
             planned: AtomicBool::new(false),
@@ -161,6 +164,7 @@ impl Partition {
             }
             return Err(self.shared.poison(error));
         }
+        segments.iter().try_for_each(|segment| self.check_linked(segment))?;
         {
             let dirty = self.sync.dirty.lock();
             for segment in &segments {
@@ -180,12 +184,42 @@ impl Partition {
             self.sync.rolled.store(true, Ordering::Release);
         }
         self.durable_end.fetch_max(point.next, Ordering::AcqRel);
+        if self.durability == Durability::Always {
+            self.note_acked(point.next);
+        }
         Ok(())
+    }
+
+    /// Fails if the file of a segment was removed by another program, and stops the store.
+    pub(super) fn check_linked(&self, segment: &Arc<Segment>) -> Result<(), LogError> {
+        if segment.is_removed() || self.deleted.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let file = segment.file()?;
+        let is_unlinked = file.is_unlinked().map_err(|e| LogError::io(segment.path(), "look at", e))?;
+        // Retention and deletion set their flags before they remove the file.
+        if is_unlinked && !segment.is_removed() && !self.deleted.load(Ordering::Acquire) {
+            return Err(self.shared.note_removed(segment.path()));
+        }
+        Ok(())
+    }
+
+    /// Stores the end that is about to be acknowledged, so that recovery finds a log that ends before it.
+    fn note_acked(&self, end: i64) {
+        let mut acked = self.sync.acked.lock();
+        *acked = AckedEnd { sequence: acked.sequence + 1, end };
+        if let Err(error) = self.shared.acked.write(self.log_id, *acked) {
+            tracing::warn!(topic = %self.topic, partition = self.number, %error,
+                "the acknowledged end was not stored; a loss behind the last checkpoint would look like a torn end");
+        }
     }
 
     fn sync_names(&self, created: Created) -> io::Result<()> {
         if created == Created::Nothing {
             return Ok(());
+        }
+        if created == Created::Directory {
+            self.shared.disk.open(&self.directory.join(LOG_INFO), Open::Write)?.sync()?;
         }
         self.shared.disk.sync_dir(&self.directory)?;
         if created == Created::Directory {

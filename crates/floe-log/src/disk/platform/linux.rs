@@ -7,7 +7,9 @@ use std::{
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-pub(in crate::disk) use super::unix::{raise_file_limit, sync_dir};
+pub(in crate::disk) use super::unix::{
+    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, sync_dir,
+};
 
 /// Most slices that one `pwritev` takes (`UIO_MAXIOV` in the kernel).
 const MAX_SLICES: usize = 1024;

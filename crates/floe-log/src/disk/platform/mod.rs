@@ -1,6 +1,6 @@
 //! The calls of [`RealDisk`](super::RealDisk) that differ between operating systems, one file for each.
 //!
-//! Every file offers the same five functions. Linux has vectored writes and reads that never wait for the device. The
+//! Every file offers the same functions. Linux has vectored writes and reads that never wait for the device. The
 //! other systems write through `gather` and have no cached read, so a reader takes the path that may block. Unit
 //! tests on Linux run the Unix implementation and the native one against the same cases.
 
@@ -14,11 +14,20 @@ mod unix;
 mod windows;
 
 #[cfg(target_os = "linux")]
-pub(super) use linux::{raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at};
+pub(super) use linux::{
+    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
+};
 #[cfg(all(unix, not(target_os = "linux")))]
-pub(super) use unix::{raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at};
+pub(super) use unix::{
+    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
+};
 #[cfg(windows)]
-pub(super) use windows::{raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at};
+pub(super) use windows::{
+    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
+};
 
 #[cfg(test)]
 #[cfg(unix)]

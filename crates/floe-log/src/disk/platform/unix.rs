@@ -1,7 +1,12 @@
 //! Unix systems: directory syncs and the limit of open files, and positional reads and writes without Linux's fast
 //! paths.
 
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{File, Metadata, TryLockError},
+    io,
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 #[cfg(any(test, not(target_os = "linux")))]
 use std::{io::IoSlice, os::unix::fs::FileExt};
 
@@ -31,6 +36,33 @@ pub(in crate::disk) fn raise_file_limit() {
     if let Err(error) = raised {
         tracing::debug!(%error, "the limit of open files was not raised");
     }
+}
+
+/// Locks a directory, so that the lock does not depend on a file that can be removed.
+pub(in crate::disk) fn lock_directory(path: &Path) -> Result<File, TryLockError> {
+    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+    let directory = File::open(path).map_err(TryLockError::Error)?;
+    directory.try_lock()?;
+    Ok(directory)
+}
+
+/// Returns whether `path` still names the open file.
+pub(in crate::disk) fn is_same_file(file: &File, path: &Path) -> io::Result<bool> {
+    match std::fs::metadata(path) {
+        Ok(named) => Ok(identity(&file.metadata()?) == identity(&named)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns device and inode.
+#[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+pub(in crate::disk) fn identity(metadata: &Metadata) -> Option<(u64, u64)> {
+    Some((metadata.dev(), metadata.ino()))
+}
+
+pub(in crate::disk) fn is_unlinked(metadata: &Metadata) -> bool {
+    metadata.nlink() == 0
 }
 
 pub(in crate::disk) fn sync_dir(path: &Path) -> io::Result<()> {

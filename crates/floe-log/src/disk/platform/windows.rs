@@ -1,7 +1,7 @@
 //! Windows: positional reads and writes that also move the cursor of the file, which nothing here uses.
 
 use std::{
-    fs::File,
+    fs::{File, Metadata, TryLockError},
     io::{self, IoSlice},
     os::windows::fs::FileExt,
     path::Path,
@@ -11,6 +11,26 @@ use super::gather::write_gathered;
 
 /// Does nothing: handles are not limited per process.
 pub(in crate::disk) fn raise_file_limit() {}
+
+/// Fails: a directory cannot be opened as a file. A locked file cannot be removed here, so its lock is enough.
+pub(in crate::disk) fn lock_directory(_path: &Path) -> Result<File, TryLockError> {
+    Err(TryLockError::Error(io::ErrorKind::Unsupported.into()))
+}
+
+/// Returns true: a file that is open here cannot be removed or replaced.
+pub(in crate::disk) fn is_same_file(_file: &File, _path: &Path) -> io::Result<bool> {
+    Ok(true)
+}
+
+/// Returns None: the standard library offers no stable number.
+pub(in crate::disk) fn identity(_metadata: &Metadata) -> Option<(u64, u64)> {
+    None
+}
+
+/// Returns false: an open file cannot be removed.
+pub(in crate::disk) fn is_unlinked(_metadata: &Metadata) -> bool {
+    false
+}
 
 /// Does nothing: a directory cannot be opened as a file, and NTFS journals changes of names itself.
 pub(in crate::disk) fn sync_dir(_path: &Path) -> io::Result<()> {

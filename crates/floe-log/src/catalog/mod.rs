@@ -2,42 +2,41 @@
 //!
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
+mod rows;
+mod verify;
+
 use std::{
-    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use parking_lot::Mutex;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, WriteTransaction};
 
 use crate::{
-    Durability, LogError, TopicConfig,
+    LogError, TopicConfig,
     database_file::{DatabaseFile, Failure},
-    disk::{Disk, Open},
+    disk::{Disk, Open, read_all},
     invariant::invariant,
 };
+use rows::{
+    DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
+    insert_topic, prepare, read_offsets, read_system, read_topics, take_ids,
+};
+use verify::{Verdict, guarded, verify};
 
 /// Version of the data directory's format.
-pub(crate) const FORMAT_VERSION: u64 = 1;
+///
+/// Format 1 lacks `deleting` and `store_id`; opening for writing upgrades it. Releases that know only format 1 delete
+/// logs without a topic, so they must not open a directory of format 2.
+pub(crate) const FORMAT_VERSION: u64 = 2;
+
+/// Largest file that is verified at opening: the copy is held in memory.
+const MAX_VERIFIED: usize = 256 << 20;
 
 /// Cache size for database pages. The catalog is small, and the store keeps its contents in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
-
-/// Topic id, partitions, creation ms, durability kind, durability ms, retention ms, retention bytes, segment bytes.
-type TopicRow = (u64, u32, i64, u8, u64, Option<u64>, Option<u64>, Option<u64>);
-
-const SYSTEM: TableDefinition<'_, &str, u64> = TableDefinition::new("system");
-const TOPICS: TableDefinition<'_, &str, TopicRow> = TableDefinition::new("topics");
-const METADATA: TableDefinition<'_, (u64, &str), &str> = TableDefinition::new("topic_metadata");
-/// Topic id and partition to log id and log start.
-const LOGS: TableDefinition<'_, (u64, u32), (u64, i64)> = TableDefinition::new("logs");
-/// Log id to segment base, position in it, next offset: all bytes before are synced.
-const RECOVERY: TableDefinition<'_, u64, (i64, u64, i64)> = TableDefinition::new("recovery");
-/// Group, topic id and partition to offset, time of the commit, metadata.
-const OFFSETS: TableDefinition<'_, (&str, u64, u32), (i64, i64, &str)> = TableDefinition::new("offsets");
 
 /// Point up to which a log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +79,9 @@ pub(crate) struct StoredOffset {
 pub(crate) struct Catalog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
+    store_id: u64,
+    /// Why the last change of the previous process is undone, if it is.
+    pub(crate) undone: Option<String>,
     state: Mutex<DatabaseState>,
 }
 
@@ -112,14 +114,19 @@ struct Attempt<T> {
 }
 
 impl OpenDatabase {
-    fn open(disk: &dyn Disk, path: &Path, how: Open) -> Result<Self, LogError> {
+    /// `verifies` makes redb check all pages and go back to the previous commit if one is damaged.
+    fn open(disk: &dyn Disk, path: &Path, how: Open, verifies: bool) -> Result<Self, LogError> {
         let file = disk.open(path, how).map_err(|e| LogError::io(path, "open", e))?;
         let failure = Arc::new(OnceLock::new());
         let backend = DatabaseFile { file, failure: Arc::clone(&failure) };
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_with_backend(backend)
-            .map_err(|error| catalog_error(path, error.into(), failure.get()))?;
+        let database = guarded(|| {
+            Database::builder()
+                .set_cache_size(CACHE_BYTES)
+                .set_check_integrity_on_open(verifies)
+                .create_with_backend(backend)
+        })
+        .map_err(|problem| LogError::CatalogDamaged { path: path.to_path_buf(), problem })?
+        .map_err(|error| catalog_error(path, error.into(), failure.get()))?;
         Ok(Self { database, failure })
     }
 
@@ -145,31 +152,38 @@ impl OpenDatabase {
 }
 
 impl Catalog {
-    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, LogError> {
-        let state = DatabaseState::Open(OpenDatabase::open(&*disk, path, Open::WriteOrCreate)?);
-        let catalog = Self { disk, path: path.to_path_buf(), state: Mutex::new(state) };
-        catalog
-            .write(|transaction| {
-                let mut system = transaction.open_table(SYSTEM)?;
-                let found = system.get("format_version")?.map(|version| version.value());
-                if found.is_none() {
-                    system.insert("format_version", FORMAT_VERSION)?;
-                    system.insert("next_id", 1)?;
-                }
-                transaction.open_table(TOPICS)?;
-                transaction.open_table(METADATA)?;
-                transaction.open_table(LOGS)?;
-                transaction.open_table(RECOVERY)?;
-                transaction.open_table(OFFSETS)?;
-                Ok(found)
-            })
-            .and_then(|found| match found {
-                Some(found) if found != FORMAT_VERSION => {
-                    Err(LogError::Format { found, supported: FORMAT_VERSION })
-                }
-                _ => Ok(()),
-            })?;
+    /// Opens the catalog, creates it if the file is missing or empty, and upgrades an older format. `store_id` is the
+    /// id of a new store.
+    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, store_id: u64) -> Result<Self, LogError> {
+        let undone = check_file(&*disk, path)?;
+        let open = OpenDatabase::open(&*disk, path, Open::WriteOrCreate, undone.is_some())?;
+        let system =
+            open.read(read_system).map_err(|error| catalog_error(path, error, open.failure.get()))?;
+        let state = Mutex::new(DatabaseState::Open(open));
+        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, undone, state };
+        match system {
+            Some((found, _)) if found == 0 || found > FORMAT_VERSION => {
+                return Err(LogError::Format { found, supported: FORMAT_VERSION });
+            }
+            Some((FORMAT_VERSION, Some(stored))) => catalog.store_id = stored,
+            _ => catalog.write(|transaction| prepare(transaction, store_id))?,
+        }
         Ok(catalog)
+    }
+
+    /// Returns the low half of the store id, which fits into the headers of files.
+    pub(crate) fn short_store_id(&self) -> u32 {
+        u32::try_from(self.store_id & u64::from(u32::MAX)).unwrap_or_default()
+    }
+
+    /// Returns the number of stored changes.
+    pub(crate) fn changes(&self) -> Result<u64, LogError> {
+        self.read(|transaction| changes(&transaction.open_table(SYSTEM)?))
+    }
+
+    /// Returns the id that distinguishes this store from all others.
+    pub(crate) fn store_id(&self) -> u64 {
+        self.store_id
     }
 
     fn write<T>(
@@ -215,7 +229,7 @@ impl Catalog {
 
     /// Reopens the database and returns it with the number of stored changes.
     fn reopen(&self) -> Result<(OpenDatabase, u64), LogError> {
-        let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write)?;
+        let open = OpenDatabase::open(&*self.disk, &self.path, Open::Write, false)?;
         let changes = open
             .read(|transaction| changes(&transaction.open_table(SYSTEM)?))
             .map_err(|error| catalog_error(&self.path, error, open.failure.get()))?;
@@ -270,29 +284,79 @@ impl Catalog {
     ) -> Result<StoredTopic, LogError> {
         self.write(|transaction| {
             let id = take_ids(transaction, 1)?;
-            let (kind, interval) = match config.durability {
-                Durability::Os => (0, 0),
-                Durability::Interval(ms) => (1, ms),
-                Durability::Always => (2, 0),
-            };
-            let age = config.retention_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-            let row = (
-                id,
-                config.partitions,
-                created_ms,
-                kind,
-                interval,
-                age,
-                config.retention_bytes,
-                config.segment_bytes,
-            );
-            transaction.open_table(TOPICS)?.insert(name, row)?;
-            let mut metadata = transaction.open_table(METADATA)?;
-            for (key, value) in &config.metadata {
-                metadata.insert((id, key.as_str()), value.as_str())?;
-            }
+            insert_topic(transaction, name, id, &config, created_ms)?;
             let logs = add_logs(transaction, id, 0..config.partitions)?;
             Ok(StoredTopic { name: name.to_owned(), id, created_ms, config, logs })
+        })
+    }
+
+    /// Adds a topic with logs that exist already, given as (log id, start); None takes a new log. The topic keeps its
+    /// id unless another topic has it.
+    pub(crate) fn adopt_topic(
+        &self,
+        name: &str,
+        (id, created_ms): (u64, i64),
+        config: TopicConfig,
+        present: &[Option<(u64, i64)>],
+    ) -> Result<StoredTopic, LogError> {
+        self.write(|transaction| {
+            let is_taken = transaction.open_table(TOPICS)?.iter()?.any(|row| {
+                // A row that cannot be read fails the transaction below.
+                row.is_ok_and(|(_, row)| row.value().0 == id)
+            });
+            let id = if id == 0 || is_taken { take_ids(transaction, 1)? } else { id };
+            insert_topic(transaction, name, id, &config, created_ms)?;
+            let mut logs = Vec::new();
+            for (number, log) in (0..).zip(present) {
+                match log {
+                    None => logs.extend(add_logs(transaction, id, number..number + 1)?),
+                    Some((log, start)) => {
+                        transaction.open_table(LOGS)?.insert((id, number), (*log, *start))?;
+                        logs.push(StoredLog { id: *log, start: *start, durable: None });
+                    }
+                }
+            }
+            Ok(StoredTopic { name: name.to_owned(), id, created_ms, config, logs })
+        })
+    }
+
+    /// Raises the next id to at least `next`.
+    pub(crate) fn raise_next_id(&self, next: u64) -> Result<(), LogError> {
+        let present = self.read(|transaction| {
+            Ok(transaction.open_table(SYSTEM)?.get("next_id")?.map_or(1, |id| id.value()))
+        })?;
+        if present >= next {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            transaction.open_table(SYSTEM)?.insert("next_id", next)?;
+            Ok(())
+        })
+    }
+
+    /// Returns the ids of logs whose topic is deleted and whose files may still exist.
+    pub(crate) fn deleting(&self) -> Result<Vec<u64>, LogError> {
+        self.read(|transaction| {
+            let table = transaction.open_table(DELETING)?;
+            let mut logs = Vec::new();
+            for row in table.iter()? {
+                logs.push(row?.0.value());
+            }
+            Ok(logs)
+        })
+    }
+
+    /// Forgets logs of deleted topics once their files are gone.
+    pub(crate) fn finish_deleting(&self, logs: &[u64]) -> Result<(), LogError> {
+        if logs.is_empty() {
+            return Ok(());
+        }
+        self.write(|transaction| {
+            let mut deleting = transaction.open_table(DELETING)?;
+            for log in logs {
+                deleting.remove(log)?;
+            }
+            Ok(())
         })
     }
 
@@ -320,8 +384,10 @@ impl Catalog {
             transaction.open_table(METADATA)?.retain_in((id, "")..(id + 1, ""), |_, _| false)?;
             transaction.open_table(LOGS)?.retain_in((id, 0)..(id + 1, 0), |_, _| false)?;
             let mut recovery = transaction.open_table(RECOVERY)?;
+            let mut deleting = transaction.open_table(DELETING)?;
             for log in logs {
                 recovery.remove(log)?;
+                deleting.insert(log, ())?;
             }
             transaction.open_table(OFFSETS)?.retain(|(_, topic, _), _| topic != id)?;
             Ok(())
@@ -395,17 +461,24 @@ pub(crate) struct OffsetChange {
     pub(crate) value: Option<(i64, i64, String)>,
 }
 
-/// Numbers the change, so that the catalog can tell later whether it was stored.
-fn count_change(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
-    let mut system = transaction.open_table(SYSTEM)?;
-    let number = changes(&system)? + 1;
-    system.insert("changes", number)?;
-    Ok(number)
-}
-
-/// Returns the number of stored changes.
-fn changes(system: &impl ReadableTable<&'static str, u64>) -> Result<u64, redb::Error> {
-    Ok(system.get("changes")?.map_or(0, |changes| changes.value()))
+/// Verifies all pages of the database file. Returns why its last change will be undone, if it will be.
+fn check_file(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogError> {
+    let bytes = match disk.open(path, Open::Read).and_then(|file| read_all(&*file, MAX_VERIFIED + 1)) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(LogError::io(path, "read", error)),
+    };
+    if bytes.is_empty() || bytes.len() > MAX_VERIFIED {
+        return Ok(None);
+    }
+    match verify(bytes).map_err(|error| LogError::io(path, "verify", error))? {
+        Verdict::Whole => Ok(None),
+        Verdict::LastCommitDamaged(problem) => {
+            tracing::error!(path = %path.display(), problem, "the last change of the catalog is damaged and undone");
+            Ok(Some(problem))
+        }
+        Verdict::Damaged(problem) => Err(LogError::CatalogDamaged { path: path.to_path_buf(), problem }),
+    }
 }
 
 fn catalog_error(path: &Path, error: redb::Error, failure: Option<&Failure>) -> LogError {
@@ -413,86 +486,19 @@ fn catalog_error(path: &Path, error: redb::Error, failure: Option<&Failure>) -> 
         Some(io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
             LogError::DiskFull { path: path.to_path_buf() }
         }
-        _ => LogError::catalog(error),
+        Some(io::ErrorKind::NotFound) => LogError::Removed { path: path.to_path_buf() },
+        Some(io::ErrorKind::UnexpectedEof) => damaged(path, &error),
+        _ => match error {
+            redb::Error::Corrupted(_) => damaged(path, &error),
+            // A wrong magic number.
+            redb::Error::Io(ref source) if source.kind() == io::ErrorKind::InvalidData => {
+                damaged(path, &error)
+            }
+            error => LogError::catalog(error),
+        },
     }
 }
 
-fn take_ids(transaction: &WriteTransaction, count: u64) -> Result<u64, redb::Error> {
-    let mut system = transaction.open_table(SYSTEM)?;
-    let first = system.get("next_id")?.map_or(1, |next| next.value());
-    system.insert("next_id", first + count)?;
-    Ok(first)
-}
-
-fn add_logs(
-    transaction: &WriteTransaction,
-    topic: u64,
-    partitions: std::ops::Range<u32>,
-) -> Result<Vec<StoredLog>, redb::Error> {
-    let first = take_ids(transaction, partitions.len() as u64)?;
-    let mut table = transaction.open_table(LOGS)?;
-    let mut logs = Vec::new();
-    for (partition, id) in partitions.zip(first..) {
-        table.insert((topic, partition), (id, 0))?;
-        logs.push(StoredLog { id, start: 0, durable: None });
-    }
-    Ok(logs)
-}
-
-fn read_topics(transaction: &ReadTransaction) -> Result<Vec<StoredTopic>, redb::Error> {
-    let metadata_table = transaction.open_table(METADATA)?;
-    let log_table = transaction.open_table(LOGS)?;
-    let recovery_table = transaction.open_table(RECOVERY)?;
-    let mut topics = Vec::new();
-    for row in transaction.open_table(TOPICS)?.iter()? {
-        let (name, row) = row?;
-        let (id, partitions, created_ms, kind, interval, age, bytes, segment_bytes) = row.value();
-        let mut metadata = BTreeMap::new();
-        for entry in metadata_table.range((id, "")..(id + 1, ""))? {
-            let (key, value) = entry?;
-            metadata.insert(key.value().1.to_owned(), value.value().to_owned());
-        }
-        let mut logs = Vec::new();
-        for entry in log_table.range((id, 0)..(id + 1, 0))? {
-            let (log_id, start) = entry?.1.value();
-            let durable = recovery_table.get(log_id)?.map(|row| {
-                let (segment, position, next) = row.value();
-                DurablePoint { segment, position, next }
-            });
-            logs.push(StoredLog { id: log_id, start, durable });
-        }
-        let durability = match kind {
-            0 => Durability::Os,
-            1 => Durability::Interval(interval),
-            _ => Durability::Always,
-        };
-        let config = TopicConfig {
-            partitions,
-            durability,
-            retention_age: age.map(Duration::from_millis),
-            retention_bytes: bytes,
-            segment_bytes,
-            metadata,
-        };
-        topics.push(StoredTopic { name: name.value().to_owned(), id, created_ms, config, logs });
-    }
-    Ok(topics)
-}
-
-fn read_offsets(transaction: &ReadTransaction) -> Result<Vec<StoredOffset>, redb::Error> {
-    let mut offsets = Vec::new();
-    for row in transaction.open_table(OFFSETS)?.iter()? {
-        let (key, value) = row?;
-        let (group, topic_id, partition) = key.value();
-        let (offset, modified_ms, metadata) = value.value();
-        offsets.push(StoredOffset {
-            group: group.to_owned(),
-            topic_id,
-            partition,
-            offset,
-            modified_ms,
-            metadata: metadata.to_owned(),
-        });
-    }
-    Ok(offsets)
+fn damaged(path: &Path, error: &redb::Error) -> LogError {
+    LogError::CatalogDamaged { path: path.to_path_buf(), problem: error.to_string() }
 }
