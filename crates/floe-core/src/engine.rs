@@ -44,8 +44,8 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// Appends to one partition are applied in the order in which their futures were first polled. A sender keeps at most
     /// [`Capabilities::append_window`] of them in flight.
     ///
-    /// After an append failed, an engine with a window above 1 stores no append of the same [`AppendRequest::epoch`] that it
-    /// has not sent yet: it calls [`AppendEpoch::fail`] before it reports the failure, and [`AppendEpoch::check`] right before
+    /// After an append failed, an engine with a window above 1 stores no append behind it in the same [`AppendRequest::epoch`]
+    /// that it has not sent yet: it calls [`AppendEpoch::fail`] before it reports the failure, and [`AppendEpoch::check`] right before
     /// it sends or stores a batch. The failure is reported at once; appends sent before it end with whatever becomes of
     /// them. Appends of other epochs are not affected, and a dropped future ends no epoch.
     ///
@@ -289,10 +289,10 @@ impl AppendRequest {
         Self { target, batch, acks, smartmodules: None, epoch: AppendEpoch::default() }
     }
 
-    /// Sets the epoch.
+    /// Takes the next place in an epoch. Requests of one epoch are passed to the engine in the order of their places.
     #[must_use]
     pub fn epoch(mut self, epoch: &AppendEpoch) -> Self {
-        self.epoch = epoch.clone();
+        self.epoch = epoch.next();
         self
     }
 }

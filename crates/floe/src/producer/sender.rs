@@ -301,12 +301,12 @@ impl<'a> Sender<'a> {
         // A batch whose encoding failed has its outcome.
         let Some(encoded) = batch.encoded() else { return };
         let config = &self.shared.config;
-        let mut request = AppendRequest::new(self.target.clone(), encoded.clone(), config.acks);
-        request.epoch.clone_from(&self.epoch);
+        let mut request =
+            AppendRequest::new(self.target.clone(), encoded.clone(), config.acks).epoch(&self.epoch);
+        let epoch = request.epoch.clone();
         request.smartmodules.clone_from(&config.smartmodules);
         let append = self.engine.append(request);
         batch.begin_attempt(&self.target);
-        let epoch = self.epoch.clone();
         let mut entry = InFlight { batch, append: Some(append), result: None, epoch };
         poll_fn(|context| {
             // An append that is done keeps its result in the window.
