@@ -123,21 +123,21 @@ pub const ARROWS: &[Arrows] = &[
 /// Findings that each rule still lets pass. The numbers only become smaller; at 0 for all rules, this module goes.
 pub mod open {
     /// Files that are too long.
-    pub const FILES: usize = 1;
+    pub const FILES: usize = 0;
     /// Functions that are too long.
-    pub const FUNCTIONS: usize = 11;
+    pub const FUNCTIONS: usize = 8;
     /// Banned words.
-    pub const WORDS: usize = 306;
+    pub const WORDS: usize = 17;
     /// Comments that open with a banned opener.
-    pub const OPENERS: usize = 598;
+    pub const OPENERS: usize = 0;
     /// Types that do not say of what.
-    pub const VAGUE_TYPES: usize = 50;
+    pub const VAGUE_TYPES: usize = 1;
     /// Names that several public types have.
     pub const COLLISIONS: usize = 7;
     /// `#[path]` attributes that leave their crate.
-    pub const FOREIGN_PATHS: usize = 4;
+    pub const FOREIGN_PATHS: usize = 0;
     /// Keys that manifests of published crates lack.
-    pub const MANIFESTS: usize = 20;
+    pub const MANIFESTS: usize = 0;
     /// Edges between the modules of circles.
-    pub const CIRCLES: usize = 155;
+    pub const CIRCLES: usize = 17;
 }
