@@ -133,7 +133,7 @@ impl Store {
     /// Returns the committed offset of a group.
     ///
     /// # Errors
-    /// Those of the model.
+    /// The errors of the model.
     pub async fn stored_offset(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
         self.model.committed(Arc::from(group), at.clone()).await
     }

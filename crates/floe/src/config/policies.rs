@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// What happens to a record that finds no room in the producer's memory.
+/// Policy for a record that finds no room in the producer's memory.
 ///
 /// Matching is exhaustive on purpose: a program that maps its own settings shall notice a new policy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,7 +52,7 @@ pub enum AckMode {
     Explicit,
 }
 
-/// What happens when records are missing. Matching is exhaustive.
+/// Policy of a consumer for missing records. Matching is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum GapPolicy {
     /// The consumer returns an error of kind [`ErrorKind::Gap`](crate::ErrorKind::Gap), once for each gap. The next call

@@ -213,7 +213,7 @@ async fn failures_of_send_all_are_reported_once() {
     let (first, second) = values.split_at(2);
     let error = orders.enqueue_all(first).await.unwrap().await.unwrap_err();
     assert_eq!(error.kind(), rejected().kind());
-    // That failure was observed; the next one is not, so the flush reports it.
+    // The flush reports the next failure, because only the first was observed.
     drop(orders.enqueue_all(second).await.unwrap());
     let error = orders.flush().await.unwrap_err();
     assert!(error.to_string().contains("1 record of partition 0 is not delivered"), "{error}");
