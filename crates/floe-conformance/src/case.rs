@@ -43,33 +43,3 @@ macro_rules! constant {
 }
 
 crate::with_every_case!([constant] []);
-
-/// Expands the list of cases to tests; see [`crate::conformance_tests`].
-#[doc(hidden)]
-#[macro_export]
-macro_rules! __tests {
-    ([$engine:ident $target:expr] $($theme:ident { $($name:ident: $($need:ident)*;)* })*) => {
-        mod $engine {
-            use super::*;
-
-            /// Names of the tests, for a comparison with the suite.
-            pub(super) const TESTS: &[&str] = &[$($(stringify!($name)),*),*];
-
-            $($(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-                async fn $name() {
-                    $crate::run_named(&$target, stringify!($name)).await;
-                }
-            )*)*
-        }
-    };
-}
-
-/// Expands to one test per case: `conformance_tests!(memory, Target::url("memory:"))` expands to
-/// `memory::append_assigns_dense_offsets` and so on. The tests need tokio with `rt-multi-thread` and `macros`.
-#[macro_export]
-macro_rules! conformance_tests {
-    ($engine:ident, $target:expr) => {
-        $crate::with_every_case!([$crate::__tests] [$engine $target]);
-    };
-}

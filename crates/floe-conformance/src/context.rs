@@ -19,7 +19,7 @@ use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
 use parking_lot::Mutex;
 
 use crate::{
-    Failure, Target,
+    CaseFailure, Target,
     needs::Offer,
     target::{CaseSite, Connection},
 };
@@ -135,7 +135,7 @@ impl Context {
     }
 
     /// Reads the next `count` records from the beginning.
-    pub(crate) async fn read(&self, topic: &Topic, count: usize) -> Result<Vec<Message>, Failure> {
+    pub(crate) async fn read(&self, topic: &Topic, count: usize) -> Result<Vec<Message>, CaseFailure> {
         let mut consumer = self.client().consumer(topic).from(StartAt::Beginning).start().await?;
         let messages = take(&mut consumer, count).await?;
         consumer.close().await?;
@@ -143,7 +143,7 @@ impl Context {
     }
 
     /// Reads up to the current end.
-    pub(crate) async fn read_to_end(&self, topic: &Topic) -> Result<Vec<Message>, Failure> {
+    pub(crate) async fn read_to_end(&self, topic: &Topic) -> Result<Vec<Message>, CaseFailure> {
         let mut consumer =
             self.client().consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
         drain(&mut consumer).await
@@ -189,14 +189,14 @@ impl Context {
 }
 
 /// Reads the next `count` records.
-pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Message>, Failure> {
+pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Message>, CaseFailure> {
     let mut messages = Vec::new();
     while messages.len() < count {
         match consumer.try_next().await? {
             Some(message) => messages.push(message),
             None => {
                 let read = messages.len();
-                return Err(Failure::new(format!("the stream ended after {read} of {count} records")));
+                return Err(CaseFailure::new(format!("the stream ended after {read} of {count} records")));
             }
         }
     }
@@ -204,7 +204,7 @@ pub(crate) async fn take(consumer: &mut Consumer, count: usize) -> Result<Vec<Me
 }
 
 /// Reads up to the end of the stream.
-pub(crate) async fn drain(consumer: &mut Consumer) -> Result<Vec<Message>, Failure> {
+pub(crate) async fn drain(consumer: &mut Consumer) -> Result<Vec<Message>, CaseFailure> {
     let mut messages = Vec::new();
     while let Some(message) = consumer.try_next().await? {
         messages.push(message);
@@ -233,7 +233,7 @@ pub(crate) fn numbered(prefix: &str, range: std::ops::Range<usize>) -> Vec<Strin
 }
 
 /// Encodes an uncompressed batch with these values.
-pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, Failure> {
+pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, CaseFailure> {
     let mut builder = BatchBuilder::new(1024);
     for value in values {
         builder.append(now(), None, value.as_ref(), &[])?;
@@ -242,7 +242,7 @@ pub(crate) fn batch<V: AsRef<[u8]>>(values: &[V]) -> Result<EncodedBatch, Failur
 }
 
 /// Returns the values in a batch.
-pub(crate) fn values_of(batch: &EncodedBatch) -> Result<Vec<Bytes>, Failure> {
+pub(crate) fn values_of(batch: &EncodedBatch) -> Result<Vec<Bytes>, CaseFailure> {
     let mut values = Vec::new();
     for record in batch.records()? {
         values.push(record?.value);
@@ -263,10 +263,10 @@ pub(crate) async fn poll_once<F: Future + ?Sized>(mut future: Pin<&mut F>) -> Po
 
 /// Waits until `condition` holds, for effects in the background. Fails long before the case would count as hanging, so that
 /// the failure names the condition.
-pub(crate) async fn eventually<F, R>(what: &str, mut condition: F) -> Result<(), Failure>
+pub(crate) async fn eventually<F, R>(what: &str, mut condition: F) -> Result<(), CaseFailure>
 where
     F: FnMut() -> R,
-    R: Future<Output = Result<bool, Failure>>,
+    R: Future<Output = Result<bool, CaseFailure>>,
 {
     const PAUSE: Duration = Duration::from_millis(5);
     const ATTEMPTS: usize = 4000;
@@ -276,5 +276,5 @@ where
         }
         tokio::time::sleep(PAUSE).await;
     }
-    Err(Failure::new(format!("this condition was never met: {what}")))
+    Err(CaseFailure::new(format!("this condition was never met: {what}")))
 }

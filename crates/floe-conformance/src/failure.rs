@@ -3,15 +3,15 @@
 use std::fmt;
 
 /// Result of a case.
-pub type Outcome = Result<(), Failure>;
+pub type Outcome = Result<(), CaseFailure>;
 
-/// Failure of a case: the expected and the actual behaviour, and the location in the suite.
+/// CaseFailure of a case: the expected and the actual behaviour, and the location in the suite.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Failure {
+pub struct CaseFailure {
     message: String,
 }
 
-impl Failure {
+impl CaseFailure {
     /// Creates a failure with this message.
     #[must_use]
     pub fn new(message: impl Into<String>) -> Self {
@@ -19,21 +19,21 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CaseFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Failure {}
+impl std::error::Error for CaseFailure {}
 
-impl From<floe::Error> for Failure {
+impl From<floe::Error> for CaseFailure {
     fn from(error: floe::Error) -> Self {
         Self::new(format!("unexpected error: {error:?}"))
     }
 }
 
-impl From<floe_wire::WireError> for Failure {
+impl From<floe_wire::WireError> for CaseFailure {
     fn from(error: floe_wire::WireError) -> Self {
         Self::new(format!("invalid batch: {error}"))
     }
@@ -44,7 +44,7 @@ macro_rules! check {
     ($condition:expr, $($message:tt)+) => {
         if !$condition {
             let message = format!($($message)+);
-            return Err($crate::Failure::new(format!("{}:{}: {message}", file!(), line!())));
+            return Err($crate::CaseFailure::new(format!("{}:{}: {message}", file!(), line!())));
         }
     };
 }
@@ -57,7 +57,7 @@ macro_rules! check_eq {
             let message = format!($($message)+);
             let found = $crate::failure::shortened(found);
             let expected = $crate::failure::shortened(expected);
-            return Err($crate::Failure::new(format!(
+            return Err($crate::CaseFailure::new(format!(
                 "{}:{}: {message}\n    actual {found}\n  expected {expected}",
                 file!(),
                 line!(),

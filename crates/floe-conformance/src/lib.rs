@@ -60,7 +60,7 @@ mod target;
 
 pub use case::{CASES, Case};
 pub use context::Context;
-pub use failure::{Failure, Outcome};
+pub use failure::{CaseFailure, Outcome};
 pub use interfere::PassThrough;
 pub use model::Model;
 pub use needs::Offer;

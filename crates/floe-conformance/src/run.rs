@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use crate::{CASES, Case, Context, Failure, Target, needs::Offer};
+use crate::{CASES, Case, CaseFailure, Context, Target, needs::Offer};
 
 /// Time limit of a case. Generous, because cases wait for conditions and not for a fixed time.
 const HANG: Duration = Duration::from_secs(60);
@@ -15,7 +15,7 @@ pub enum Verdict {
     /// The target lacks this capability.
     Skipped(&'static str),
     /// The engine violated the contract.
-    Failed(Failure),
+    Failed(CaseFailure),
 }
 
 /// Results of all cases on one target.
@@ -28,7 +28,7 @@ pub struct Report {
     /// Names of the skipped cases, each with the missing capability.
     pub skipped: Vec<(&'static str, &'static str)>,
     /// Names of the failed cases, each with the failure.
-    pub failed: Vec<(&'static str, Failure)>,
+    pub failed: Vec<(&'static str, CaseFailure)>,
 }
 
 impl Report {
@@ -81,7 +81,7 @@ pub async fn run_cases(target: &Target, cases: &[Case]) -> Report {
 pub async fn run_case(target: &Target, case: &Case) -> Verdict {
     let context = match Context::new(target, case.name).await {
         Ok(context) => context,
-        Err(error) => return Verdict::Failed(Failure::new(format!("no connection: {error:?}"))),
+        Err(error) => return Verdict::Failed(CaseFailure::new(format!("no connection: {error:?}"))),
     };
     if let Some(capability) = (case.missing)(&context.offer()) {
         context.clean_up().await;
@@ -93,7 +93,7 @@ pub async fn run_case(target: &Target, case: &Case) -> Verdict {
     match outcome {
         Ok(Ok(())) => Verdict::Passed,
         Ok(Err(failure)) => Verdict::Failed(failure),
-        Err(_) => Verdict::Failed(Failure::new(format!("hangs: no result within {HANG:?}"))),
+        Err(_) => Verdict::Failed(CaseFailure::new(format!("hangs: no result within {HANG:?}"))),
     }
 }
 
@@ -121,4 +121,34 @@ pub async fn run_named(target: &Target, name: &str) {
         Verdict::Skipped(capability) => println!("skipped on {}: no {capability}", target.name()),
         Verdict::Failed(failure) => panic!("{name} on {}: {failure}", target.name()),
     }
+}
+
+/// Expands the list of cases to tests; see [`crate::conformance_tests`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __tests {
+    ([$engine:ident $target:expr] $($theme:ident { $($name:ident: $($need:ident)*;)* })*) => {
+        mod $engine {
+            use super::*;
+
+            /// Names of the tests, for a comparison with the suite.
+            pub(super) const TESTS: &[&str] = &[$($(stringify!($name)),*),*];
+
+            $($(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $name() {
+                    $crate::run_named(&$target, stringify!($name)).await;
+                }
+            )*)*
+        }
+    };
+}
+
+/// Expands to one test per case: `conformance_tests!(memory, Target::url("memory:"))` expands to
+/// `memory::append_assigns_dense_offsets` and so on. The tests need tokio with `rt-multi-thread` and `macros`.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($engine:ident, $target:expr) => {
+        $crate::with_every_case!([$crate::__tests] [$engine $target]);
+    };
 }

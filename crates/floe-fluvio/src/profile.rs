@@ -263,8 +263,8 @@ topic = "orders"
 [profile.inline]
 cluster = "inline"
 
-[profile.anybody]
-cluster = "anybody"
+[profile.anonymous]
+cluster = "anonymous"
 
 [profile.lost]
 cluster = "gone"
@@ -305,7 +305,7 @@ key = "-----BEGIN PRIVATE KEY-----\nsecret\n-----END PRIVATE KEY-----\n"
 cert = "-----BEGIN CERTIFICATE-----\nus\n-----END CERTIFICATE-----\n"
 ca_cert = "-----BEGIN CERTIFICATE-----\nthem\n-----END CERTIFICATE-----\n"
 
-[cluster.anybody]
+[cluster.anonymous]
 endpoint = "[::1]:9003"
 tls = { tls_policy = "anonymous" }
 
@@ -324,12 +324,12 @@ endpoint = "h:port"
     fn every_kind_of_cluster_becomes_a_url() {
         let file = load(FILE).unwrap();
         let names: Vec<_> = file.names().collect();
-        assert_eq!(names, ["anybody", "far", "inline", "local", "lost", "odd"]);
+        assert_eq!(names, ["anonymous", "far", "inline", "local", "lost", "odd"]);
         assert_eq!(file.current(), Some("local"));
         for (name, expected) in [
             (None, "fluvio://127.0.0.1:9103"),
             (Some("local"), "fluvio://127.0.0.1:9103"),
-            (Some("anybody"), "fluvio+tls://[::1]:9003?verify=no"),
+            (Some("anonymous"), "fluvio+tls://[::1]:9003?verify=no"),
             (
                 Some("far"),
                 "fluvio+tls://sc.example:9003?ca=/ca.pem&cert=/secret/cert.pem&domain=fluvio.example\
@@ -361,7 +361,7 @@ endpoint = "h:port"
         let file = load(FILE).unwrap();
         for (name, expected) in [
             ("locl", "did you mean \"local\"?"),
-            ("something-else", "there are anybody, far, inline"),
+            ("something-else", "there are anonymous, far, inline"),
             ("lost", "cluster \"gone\", which is missing"),
             ("odd", "port \"port\" is not a number"),
         ] {

@@ -21,7 +21,7 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `listeners` | [`Listeners`]: sockets that are bound before the server starts |
-//! | `options` | [`ServeOptions`] and [`Limits`] |
+//! | `options` | [`ServeOptions`] and [`ServeLimits`] |
 //! | `server` | [`serve`]: accepts and counts connections, shuts down gracefully |
 //! | `node` | the parts that all connections share |
 //! | `catalog` | cache of the engine's topics, kept current by its watch |
@@ -59,6 +59,6 @@ mod walrus;
 
 pub use listeners::{Accept, Addresses, BoundAddresses, Listener, Listeners};
 pub use metrics::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
-pub use options::{Limits, MoreMetrics, ServeOptions};
+pub use options::{MoreMetrics, ServeLimits, ServeOptions};
 pub use server::serve;
 pub use tls::ServerTls;

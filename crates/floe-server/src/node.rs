@@ -11,7 +11,7 @@ use tokio::{sync::watch, task::JoinError};
 use crate::{
     catalog::Catalog,
     metrics::Metrics,
-    options::{Limits, MoreMetrics},
+    options::{MoreMetrics, ServeLimits},
     registry::Registry,
     smartmodule::SmartModules,
 };
@@ -38,7 +38,7 @@ pub(crate) struct Node {
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ServeLimits,
     pub(crate) more_metrics: Option<MoreMetrics>,
     /// Whether Fluvio clients use TLS.
     pub(crate) is_encrypted: bool,

@@ -30,7 +30,7 @@ pub struct ServeOptions {
     /// Time for requests in flight after the shutdown began. Default: 10 seconds.
     pub shutdown_deadline: Duration,
     /// Limits per client and for all clients.
-    pub limits: Limits,
+    pub limits: ServeLimits,
     /// Further metrics, which `/metrics` appends to those of the server. Default: none.
     pub more_metrics: Option<MoreMetrics>,
     /// Client whose health `/readyz` reports, including its producers and circuit breakers. Default: a new client of
@@ -70,7 +70,7 @@ impl Default for ServeOptions {
             tls: None,
             smartmodules: true,
             shutdown_deadline: Duration::from_secs(10),
-            limits: Limits::default(),
+            limits: ServeLimits::default(),
             more_metrics: None,
             client: None,
             metrics: ServerMetrics::default(),
@@ -81,7 +81,7 @@ impl Default for ServeOptions {
 /// Limits per client and for all clients.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Limits {
+pub struct ServeLimits {
     /// Open connections of all protocols together; the server closes further ones at once. Default: 10,000.
     pub connections: usize,
     /// Largest Fluvio request in bytes. Default: 64 MiB, which admits the largest batch (32 MiB).
@@ -114,7 +114,7 @@ pub struct Limits {
     pub idle_timeout: Option<Duration>,
 }
 
-impl Default for Limits {
+impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,

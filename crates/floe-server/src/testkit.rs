@@ -21,7 +21,7 @@ use std::path::Path;
 use floe::{Client, Error, ErrorKind, Result};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{Addresses, BoundAddresses, Limits, Listeners, ServeOptions, serve};
+use crate::{Addresses, BoundAddresses, Listeners, ServeLimits, ServeOptions, serve};
 
 /// A server on free ports of the loopback interface. It stops on drop.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl TestServer {
     ///
     /// # Errors
     /// Returns [`ErrorKind::NetworkError`] if no port can be bound.
-    pub async fn with_limits(limits: Limits) -> Result<Self> {
+    pub async fn with_limits(limits: ServeLimits) -> Result<Self> {
         Self::with("memory:", ServeOptions { limits, ..ServeOptions::default() }).await
     }
 

@@ -24,7 +24,7 @@ use floe_core::{
 use floe_wire::{
     batch::EncodedBatch,
     walrus::{
-        MAX_BATCH_ENTRIES, MAX_BATCH_FRAME_LEN, Request, encode_packed_put, max_packed_batch,
+        Command, MAX_BATCH_ENTRIES, MAX_BATCH_FRAME_LEN, encode_packed_put, max_packed_batch,
         parse_batch_put, parse_done,
     },
 };
@@ -363,7 +363,7 @@ impl AppendTask {
             let (now, later) = rest.split_at(count.min(rest.len()));
             rest = later;
             let payloads = now.iter().map(|frame| frame.get(start..).unwrap_or_default()).collect();
-            let outcome = match encode(&Request::BatchPut { topic: &self.topic, entries: payloads }) {
+            let outcome = match encode(&Command::BatchPut { topic: &self.topic, entries: payloads }) {
                 Ok(frame) => exchange(lease, frame, Instant::now() + self.options.timeout).await,
                 Err(error) => Err(error),
             };

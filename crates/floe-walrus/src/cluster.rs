@@ -13,7 +13,7 @@ use floe_core::{
     engine::{Health, NodeHealth},
     node_backoff::NodeState,
 };
-use floe_wire::walrus::{NodeMetrics, Refusal, ReplyError, Request, TopicState, parse_done, parse_state};
+use floe_wire::walrus::{Command, NodeMetrics, Refusal, ReplyError, TopicState, parse_done, parse_state};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -200,7 +200,7 @@ impl Cluster {
 
     /// Creates a topic (`REGISTER`).
     pub(super) async fn register(&self, topic: &str) -> Result<()> {
-        let frame = encode(&Request::Register { topic })?;
+        let frame = encode(&Command::Register { topic })?;
         let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
         parse_done(&reply).map_err(errors::reply)?;
         self.remember(topic);
@@ -212,7 +212,7 @@ impl Cluster {
 
     /// Waits until a node knows a topic, if the node is reachable.
     async fn wait_for_topic(&self, node: &Arc<Pool<NodeManager>>, topic: &str) {
-        let Ok(frame) = encode(&Request::State { topic }) else { return };
+        let Ok(frame) = encode(&Command::State { topic }) else { return };
         let mut pause = Duration::from_millis(2);
         while node.state().down_for().is_none() {
             let Ok(lease) = node.lease().await else { return };
@@ -252,7 +252,7 @@ impl Cluster {
     }
 
     async fn ask_state(&self, topic: &Arc<str>) -> Result<TopicState> {
-        let frame = encode(&Request::State { topic })?;
+        let frame = encode(&Command::State { topic })?;
         let reply = self.call(&self.order(Balance::TopicHash, topic), &frame).await?;
         let state = parse_state(&reply).map_err(|error| self.doubt(topic, error))?;
         self.remember(topic);

@@ -11,7 +11,7 @@ use floe_core::{
     dial::{Dial, Endpoint, dial_within},
 };
 use floe_wire::walrus::{
-    MAX_REPLY_LEN, NodeMetrics, Refusal, ReplyError, Request, parse_done, parse_metrics,
+    Command, MAX_REPLY_LEN, NodeMetrics, Refusal, ReplyError, parse_done, parse_metrics,
 };
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -52,7 +52,7 @@ impl Link {
 }
 
 /// Encodes a request.
-pub(super) fn encode(request: &Request<'_>) -> Result<Bytes> {
+pub(super) fn encode(request: &Command<'_>) -> Result<Bytes> {
     let mut out = BytesMut::new();
     request.encode(&mut out).map_err(errors::request)?;
     Ok(out.freeze())
@@ -91,7 +91,7 @@ impl NodeManager {
 
     /// Requests the metrics of the node over this connection.
     pub(super) async fn ask_metrics(&self, link: &Link, deadline: Instant) -> Result<NodeMetrics> {
-        let answer = link.send(encode(&Request::Metrics)?, deadline).await?;
+        let answer = link.send(encode(&Command::Metrics)?, deadline).await?;
         let metrics = self.keep(&answer.await?);
         if metrics.is_err() {
             link.abort();
@@ -114,8 +114,8 @@ impl NodeManager {
         let mut link = Link { connection, in_flight: Arc::clone(&self.in_flight), knows_batches: false };
         let deadline = Instant::now() + limit;
         // Both requests are pipelined: the handshake takes one round trip.
-        let metrics = link.send(encode(&Request::Metrics)?, deadline).await?;
-        let probe = link.send(encode(&Request::ProbeBatch)?, deadline).await?;
+        let metrics = link.send(encode(&Command::Metrics)?, deadline).await?;
+        let probe = link.send(encode(&Command::ProbeBatch)?, deadline).await?;
         let metrics = metrics.await.map_err(|error| self.handshake_error(error))?;
         if let Err(error) = self.keep(&metrics) {
             link.abort();

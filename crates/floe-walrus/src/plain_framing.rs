@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use floe_core::{Error, ErrorKind, Result};
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
-    walrus::{EntryContent, MAX_FRAME_LEN, PACKED_PREFIX, PUT_OVERHEAD, Request, check_text},
+    walrus::{Command, EntryContent, MAX_FRAME_LEN, PACKED_PREFIX, PUT_OVERHEAD, check_text},
 };
 
 use super::errors;
@@ -59,7 +59,7 @@ pub(super) fn values(topic: &str, batch: &EncodedBatch) -> Result<Vec<Bytes>> {
 pub(super) fn put(topic: &str, value: &[u8]) -> Result<Bytes> {
     let payload = check_text(value).map_err(errors::request)?;
     let mut out = BytesMut::with_capacity(value.len() + topic.len() + 16);
-    Request::Put { topic, payload }.encode(&mut out).map_err(errors::request)?;
+    Command::Put { topic, payload }.encode(&mut out).map_err(errors::request)?;
     Ok(out.freeze())
 }
 

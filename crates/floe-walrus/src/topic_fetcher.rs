@@ -17,7 +17,7 @@ use bytes::Bytes;
 use floe_core::{Error, ErrorKind, Result};
 use floe_wire::{
     batch::EncodedBatch,
-    walrus::{EntryContent, MAX_BATCH_ENTRIES, Request, parse_batch_get, parse_get},
+    walrus::{Command, EntryContent, MAX_BATCH_ENTRIES, parse_batch_get, parse_get},
 };
 use futures_util::FutureExt;
 use tokio::{
@@ -214,10 +214,10 @@ impl TopicFetcher {
             // One reply holds as many entries as single requests would have fetched.
             let max_entries = (state.ahead * 64).min(MAX_BATCH_ENTRIES);
             let request =
-                Request::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
+                Command::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
             (encode(&request)?, 1)
         } else {
-            (encode(&Request::Get { topic: &self.topic })?, state.ahead)
+            (encode(&Command::Get { topic: &self.topic })?, state.ahead)
         };
         let lease = state.lease.insert(lease);
         for _ in 0..count {

@@ -214,7 +214,7 @@ fn ordered(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
     Box::pin(process(client, Keeping::PerKey))
 }
 
-/// A handler that awaits once, as one that asks somebody does.
+/// Runs a processor whose handler awaits once, as a handler that calls a service does.
 async fn process(client: Client, order: Keeping) -> floe::Result<f64> {
     fill(&client).await?;
     let began = Instant::now();

@@ -12,9 +12,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use floe::{Client, Codec, TopicSpec, consumer::StartAt, engine::WalrusEngine};
+use floe::{Client, Codec, Consumer, TopicSpec, consumer::StartAt, engine::WalrusEngine};
 
-/// What has not come after so long a silence is lost.
+/// Records that have not arrived after so long a silence are lost.
 const SILENCE: Duration = Duration::from_secs(60);
 
 #[tokio::main]
@@ -39,25 +39,10 @@ async fn main() -> floe::Result<()> {
         .compression(codec)
         .start()
         .await?;
-    // Text of which half repeats, as log lines do.
-    let value = |number: usize| {
-        let noise = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mut line = format!("{number:012} {noise:016x} user logged in from the office ");
-        while line.len() < size {
-            let more = noise.rotate_left(line.len() as u32);
-            line.push_str(&format!("{more:016x}"));
-        }
-        line.truncate(size);
-        while line.ends_with(' ') {
-            line.pop();
-            line.push('.');
-        }
-        line
-    };
     let started = Instant::now();
     for number in 0..count {
         // The outcomes are collected by the flush.
-        drop(producer.enqueue(value(number)).await?);
+        drop(producer.enqueue(value(number, size)).await?);
     }
     producer.flush().await?;
     let written = started.elapsed();
@@ -66,6 +51,29 @@ async fn main() -> floe::Result<()> {
     println!("{:?}", producer.stats());
 
     let mut consumer = client.consumer(topic.as_str()).from(StartAt::Beginning).start().await?;
+    read_back(&mut consumer, count).await?;
+    println!("{:?}", engine.stats());
+    client.close().await
+}
+
+/// Returns text of which half repeats, as log lines do.
+fn value(number: usize, size: usize) -> String {
+    let noise = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mut line = format!("{number:012} {noise:016x} user logged in from the office ");
+    while line.len() < size {
+        let more = noise.rotate_left(line.len() as u32);
+        line.push_str(&format!("{more:016x}"));
+    }
+    line.truncate(size);
+    while line.ends_with(' ') {
+        line.pop();
+        line.push('.');
+    }
+    line
+}
+
+/// Reads until all records or none arrive, and prints the rate and the records that are lost, repeated or out of order.
+async fn read_back(consumer: &mut Consumer, count: usize) -> floe::Result<()> {
     let started = Instant::now();
     let mut taken = Duration::ZERO;
     // How often each record came, and how many came after later ones.
@@ -88,6 +96,5 @@ async fn main() -> floe::Result<()> {
     let repeated = times.iter().filter(|times| **times > 1).count();
     println!("lost {}, repeated {repeated}, out of order {late}", count - read);
     println!("{read} of them: read {:.0}/s", read as f64 / taken.as_secs_f64());
-    println!("{:?}", engine.stats());
-    client.close().await
+    Ok(())
 }

@@ -10,14 +10,14 @@ use floe::{
     outbox::{OutboxBuilder, WhenOutboxFull},
 };
 
-/// Accepts orders while nobody can take them, "restarts", and delivers them.
+/// Accepts orders while the cluster is unreachable, "restarts", and delivers them.
 #[tokio::main]
 pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::var("FLOE_URL").unwrap_or_else(|_| "memory:".to_owned());
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("outbox");
 
-    // Port 1 answers nobody: the cluster is away when the program starts.
+    // Port 1 refuses connections: the cluster is unreachable when the program starts.
     let outbox = OutboxBuilder::to("fluvio://127.0.0.1:1", "outbox-orders", &path)
         .max_bytes(64 << 20)
         .when_full(WhenOutboxFull::Fail)

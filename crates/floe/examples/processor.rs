@@ -1,5 +1,5 @@
-//! Makes invoices from orders in the background: in order for each customer, tried again when something fails, and with
-//! a topic for the orders that cannot be handled.
+//! Makes invoices from orders in the background: in order for each customer, with retries, and with a topic for the
+//! orders that cannot be handled.
 //!
 //! `cargo run -p floe --example processor`
 

@@ -81,7 +81,6 @@ pub mod client;
 mod client_core;
 pub mod config;
 pub mod consumer;
-pub mod dead_letter;
 pub mod engine;
 #[cfg(test)]
 mod fake_engine;
@@ -95,7 +94,7 @@ pub mod telemetry;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
-pub use consumer::{Consumer, Message};
+pub use consumer::{Consumer, Message, dead_letter};
 #[cfg(feature = "simulation")]
 pub use floe_core::simulation;
 pub use floe_core::{

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, time::Duration};
 use floe::{
     ErrorKind, Message, Record, RetryPolicy, Topic,
     consumer::{OnUndecodable, StartAt, Undecodable},
-    dead_letter::{DeadLetter, Origin},
-    processor::{DeadLetters, Failure as HandlerFailure, ProcessorBuilder},
+    dead_letter::{DeadLetter, RecordOrigin},
+    processor::{DeadLetters, Failure, ProcessorBuilder},
 };
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{eventually, numbered, text, texts},
     failure::{check, check_eq},
 };
@@ -51,11 +51,11 @@ pub(crate) async fn undecodable_record_is_one_error(c: &Context) -> Outcome {
     let mut consumer = c.client().consumer(&topic).json::<u32>().from(StartAt::Beginning).start().await?;
     check_eq!(consumer.try_next().await?.map(|message| message.value), Some(1), "first value");
     let Err(error) = consumer.try_next().await else {
-        return Err(Failure::new("\"two\" was read as a number"));
+        return Err(CaseFailure::new("\"two\" was read as a number"));
     };
     check_eq!(error.kind(), ErrorKind::DeserializationError, "kind of {error}");
     let Some(bad) = Undecodable::of(&error) else {
-        return Err(Failure::new("the error does not identify the record"));
+        return Err(CaseFailure::new("the error does not identify the record"));
     };
     check_eq!((bad.message.offset, text(&bad.message.value)), (1, "two".to_owned()), "record in {error}");
     check_eq!(consumer.try_next().await?.map(|message| message.value), Some(3), "value after the error");
@@ -82,9 +82,9 @@ pub(crate) async fn undecodable_records_become_dead_letters(c: &Context) -> Outc
     Ok(())
 }
 
-fn letter_of(message: &Message) -> Result<DeadLetter, Failure> {
+fn letter_of(message: &Message) -> Result<DeadLetter, CaseFailure> {
     DeadLetter::of(message)
-        .ok_or_else(|| Failure::new("a record in the dead-letter topic is not a dead letter"))
+        .ok_or_else(|| CaseFailure::new("a record in the dead-letter topic is not a dead letter"))
 }
 
 /// Builds a processor between two topics, which commits offsets where the engine can.
@@ -145,9 +145,10 @@ pub(crate) async fn processor_keeps_the_order_of_keys(c: &Context) -> Outcome {
     for message in c.read(&to, COUNT).await? {
         let value = text(&message.value);
         let Some((key, number)) = value.split_once(' ') else {
-            return Err(Failure::new(format!("{value:?} was never sent")));
+            return Err(CaseFailure::new(format!("{value:?} was never sent")));
         };
-        let number: usize = number.parse().map_err(|_| Failure::new(format!("{value:?} was never sent")))?;
+        let number: usize =
+            number.parse().map_err(|_| CaseFailure::new(format!("{value:?} was never sent")))?;
         let before = latest.insert(key.to_owned(), number);
         check!(before.is_none_or(|before| before < number), "{key}: {number} comes after {before:?}");
     }
@@ -161,7 +162,7 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
         .dead_letters(DeadLetters::Topic(dead.clone()))
         .retries(RetryPolicy::default().max_attempts(2).first_delay(Duration::ZERO))
         .map(async |message: Message| match &message.value[..] {
-            b"bad" => Err(HandlerFailure::retriable("bad").code("bad_value")),
+            b"bad" => Err(Failure::retriable("bad").code("bad_value")),
             b"panic" => panic!("injected by the case"),
             _ => Ok(Record::new(message.value)),
         })
@@ -177,7 +178,7 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
     let made = c.read(&to, 2).await?;
     check_eq!(texts(&made), ["a", "b"], "values produced");
     check_eq!(
-        Origin::of(&made[1]).map(|origin| origin.to_string()),
+        RecordOrigin::of(&made[1]).map(|origin| origin.to_string()),
         Some(format!("{from}/0/3")),
         "origin of the output"
     );
@@ -211,7 +212,7 @@ pub(crate) async fn processor_resumes_where_it_stopped(c: &Context) -> Outcome {
 
 pub(crate) async fn outbox_delivers_in_order(c: &Context) -> Outcome {
     let topic = c.topic().await?;
-    let folder = tempfile::tempdir().map_err(|error| Failure::new(error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(|error| CaseFailure::new(error.to_string()))?;
     let outbox = c.client().producer(&topic).outbox(folder.path().join("outbox")).start().await?;
     outbox.send_all(numbered("record", 0..300)).await?;
     outbox.send("last").await?;
@@ -227,7 +228,7 @@ pub(crate) async fn outbox_delivers_in_order(c: &Context) -> Outcome {
 pub(crate) async fn outbox_restarts_lose_and_duplicate_nothing(c: &Context) -> Outcome {
     const ROUNDS: usize = 5;
     let topic = c.topic().await?;
-    let folder = tempfile::tempdir().map_err(|error| Failure::new(error.to_string()))?;
+    let folder = tempfile::tempdir().map_err(|error| CaseFailure::new(error.to_string()))?;
     for round in 0..ROUNDS {
         let outbox = c.client().producer(&topic).outbox(folder.path().join("outbox")).start().await?;
         outbox.send_all(numbered("record", round * 100..(round + 1) * 100)).await?;

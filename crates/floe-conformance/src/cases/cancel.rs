@@ -9,7 +9,7 @@ use floe::{
 };
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{batch, numbered, poll_once, text, texts, values_of},
     failure::{check, check_eq},
 };
@@ -49,7 +49,7 @@ pub(crate) async fn cancelled_reads_lose_nothing(c: &Context) -> Outcome {
         match poll_at_most(polls.next().unwrap_or(UNTIL_READY), reader.next()).await {
             None => {}
             Some(Ok(Some(batch))) => found.extend(values_of(&batch)?.iter().map(|value| text(value))),
-            Some(Ok(None)) => return Err(Failure::new("the reader ended")),
+            Some(Ok(None)) => return Err(CaseFailure::new("the reader ended")),
             Some(Err(error)) => return Err(error.into()),
         }
     }
@@ -72,7 +72,7 @@ pub(crate) async fn cancelled_wait_loses_nothing(c: &Context) -> Outcome {
             c.append(&at, batch(&[format!("round {round}")])?).await?;
             // The read is woken by now, and dropped before it is polled again.
         }
-        let Some(batch) = reader.next().await? else { return Err(Failure::new("the reader ended")) };
+        let Some(batch) = reader.next().await? else { return Err(CaseFailure::new("the reader ended")) };
         let found: Vec<_> = values_of(&batch)?.iter().map(|value| text(value)).collect();
         check_eq!(found, [format!("round {round}")], "values after a dropped wait");
     }
@@ -87,7 +87,7 @@ pub(crate) async fn cancelled_try_next_loses_nothing(c: &Context) -> Outcome {
     for round in 0..30 {
         // Dropped while waiting at the end of the log.
         if let Some(early) = poll_at_most(round % 4, consumer.try_next()).await {
-            return Err(Failure::new(format!("unexpected result: {early:?}")));
+            return Err(CaseFailure::new(format!("unexpected result: {early:?}")));
         }
         let values = numbered(&format!("round {round}"), 0..3);
         producer.send_all(values.clone()).await?;
@@ -98,7 +98,7 @@ pub(crate) async fn cancelled_try_next_loses_nothing(c: &Context) -> Outcome {
                 None => {}
                 Some(message) => match message? {
                     Some(message) => found.push(text(&message.value)),
-                    None => return Err(Failure::new("the stream ended")),
+                    None => return Err(CaseFailure::new("the stream ended")),
                 },
             }
         }
@@ -120,7 +120,7 @@ pub(crate) async fn cancelled_next_batch_loses_nothing(c: &Context) -> Outcome {
             None => {}
             Some(batch) => match batch? {
                 Some(batch) => found.extend(batch.records().map(|record| text(&record.value))),
-                None => return Err(Failure::new("the stream ended")),
+                None => return Err(CaseFailure::new("the stream ended")),
             },
         }
     }
@@ -161,7 +161,7 @@ pub(crate) async fn cancelled_append_leaves_one_copy_or_none(c: &Context) -> Out
 }
 
 /// Returns the values before the last one, which was sent with nothing else in flight.
-async fn until_last(c: &Context, topic: &floe::Topic) -> Result<Vec<String>, Failure> {
+async fn until_last(c: &Context, topic: &floe::Topic) -> Result<Vec<String>, CaseFailure> {
     let mut consumer = c.client().consumer(topic).from(StartAt::Beginning).start().await?;
     let mut values = Vec::new();
     loop {

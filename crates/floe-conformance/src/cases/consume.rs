@@ -9,7 +9,7 @@ use floe::{
 };
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{batch, drain, eventually, numbered, offsets, poll_once, take, text, texts},
     failure::{check, check_eq, check_refused},
 };
@@ -88,7 +88,7 @@ pub(crate) async fn earliest_and_latest_positions(c: &Context) -> Outcome {
     let mut latest = c.open(&at, Start::Latest).await?;
     c.send(&topic, ["later".to_owned()]).await?;
     for (reader, expected) in [(&mut earliest, 0), (&mut latest, 10)] {
-        let Some(batch) = reader.next().await? else { return Err(Failure::new("a reader ended")) };
+        let Some(batch) = reader.next().await? else { return Err(CaseFailure::new("a reader ended")) };
         check_eq!(batch.base_offset(), expected, "base offset of the first batch");
     }
     Ok(())
@@ -163,7 +163,9 @@ pub(crate) async fn waiting_reader_wakes(c: &Context) -> Outcome {
             tokio::task::yield_now().await;
         }
         c.send(&topic, [format!("record-{round}")]).await?;
-        let Some(message) = waiting.await? else { return Err(Failure::new("the stream ended".to_owned())) };
+        let Some(message) = waiting.await? else {
+            return Err(CaseFailure::new("the stream ended".to_owned()));
+        };
         check_eq!(text(&message.value), format!("record-{round}"), "the record that woke the reader");
     }
     Ok(())
@@ -181,7 +183,7 @@ pub(crate) async fn all_waiting_readers_wake(c: &Context) -> Outcome {
         c.send(&topic, [format!("record-{number}")]).await?;
     }
     while let Some(read) = tasks.join_next().await {
-        let read = read.map_err(|panic| Failure::new(panic.to_string()))??;
+        let read = read.map_err(|panic| CaseFailure::new(panic.to_string()))??;
         check_eq!(read, numbered("record", 0..5), "values of one reader");
     }
     Ok(())
@@ -408,7 +410,7 @@ pub(crate) async fn deletion_ends_waiting_readers(c: &Context) -> Outcome {
         tokio::task::yield_now().await;
     }
     c.client().admin().delete_topic(&topic).await?;
-    match waiting.await.map_err(|panic| Failure::new(panic.to_string()))? {
+    match waiting.await.map_err(|panic| CaseFailure::new(panic.to_string()))? {
         Ok(None) => {}
         Ok(Some(batch)) => check!(false, "unexpected batch: {batch:?}"),
         Err(error) => {

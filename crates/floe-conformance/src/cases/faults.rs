@@ -10,7 +10,7 @@ use floe::{
 };
 
 use crate::{
-    Context, Failure, Outcome, PassThrough,
+    CaseFailure, Context, Outcome, PassThrough,
     context::{drain, numbered, texts},
     failure::{check, check_eq, check_refused},
     interfere::{AppendFault, FailAppends, RefuseAll},
@@ -90,7 +90,7 @@ pub(crate) async fn refused_send_says_where_and_why(c: &Context) -> Outcome {
     let client = Client::from_engine(RefuseAll.layer(c.engine()));
     let producer = client.producer(&topic).start().await?;
     let Err(error) = producer.send("x").await else {
-        return Err(Failure::new("a refused record was acknowledged"));
+        return Err(CaseFailure::new("a refused record was acknowledged"));
     };
     check_eq!(error.kind(), floe::ErrorKind::AuthFailed, "kind of {error}");
     check_eq!(error.topic(), Some(&topic), "topic of {error}");

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use floe::{Client, ErrorKind, consumer::StartAt, engine::ReadRequest, layer::Layer, producer::WhenFull};
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{self, batch, eventually, numbered, take, text, texts},
     failure::{check, check_eq, check_refused},
     interfere::{CountFetched, Gate},
@@ -96,7 +96,7 @@ pub(crate) async fn full_buffer_applies_backpressure(c: &Context) -> Outcome {
     check!(buffered <= 17 * 1024, "a buffer of 16 KiB holds {buffered} bytes");
     check!(!sender.is_finished(), "100 kB went into a buffer of 16 KiB");
     gate.open();
-    sender.await.map_err(|panic| Failure::new(panic.to_string()))??;
+    sender.await.map_err(|panic| CaseFailure::new(panic.to_string()))??;
     producer.flush().await?;
     let read = c.read(&topic, 100).await?;
     for (number, message) in read.iter().enumerate() {
@@ -143,7 +143,7 @@ pub(crate) async fn batch_larger_than_a_fetch_is_read(c: &Context) -> Outcome {
     let mut reader = c.engine().open(request).await?;
     let mut values: Vec<Bytes> = Vec::new();
     while values.len() < 3 {
-        let Some(batch) = reader.next().await? else { return Err(Failure::new("the reader ended")) };
+        let Some(batch) = reader.next().await? else { return Err(CaseFailure::new("the reader ended")) };
         values.extend(context::values_of(&batch)?);
     }
     check!(values[1] == large, "the large value came back changed");

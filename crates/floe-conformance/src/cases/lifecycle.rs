@@ -9,7 +9,7 @@ use floe::{
 };
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{batch, numbered, offsets, take, texts},
     failure::{check, check_eq, check_refused},
 };
@@ -73,7 +73,7 @@ pub(crate) async fn closing_ends_waiting_readers(c: &Context) -> Outcome {
         tokio::task::yield_now().await;
     }
     c.client().close().await?;
-    match waiting.await.map_err(|panic| Failure::new(panic.to_string()))? {
+    match waiting.await.map_err(|panic| CaseFailure::new(panic.to_string()))? {
         Ok(None) => {}
         Ok(Some(message)) => check!(false, "unexpected record: {message:?}"),
         Err(error) => check_eq!(error.kind(), floe::ErrorKind::Closed, "kind of {error}"),

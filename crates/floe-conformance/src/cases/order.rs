@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use tokio::task::JoinSet;
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{batch, numbered, take, text, texts, values_of},
     failure::{check, check_eq},
 };
@@ -21,7 +21,7 @@ fn check_writers(values: &[String], writers: usize, count: usize) -> Outcome {
     let mut next: BTreeMap<&str, usize> = BTreeMap::new();
     for value in values {
         let Some((writer, number)) = value.rsplit_once('-') else {
-            return Err(Failure::new(format!("a value that was never sent: {value}")));
+            return Err(CaseFailure::new(format!("a value that was never sent: {value}")));
         };
         let expected = next.entry(writer).or_default();
         check_eq!(number, expected.to_string(), "next record of {writer}");
@@ -62,7 +62,7 @@ pub(crate) async fn many_tasks_of_one_producer_keep_their_order(c: &Context) -> 
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done.map_err(|panic| Failure::new(panic.to_string()))??;
+        done.map_err(|panic| CaseFailure::new(panic.to_string()))??;
     }
     check_writers(&texts(&c.read(&topic, 400).await?), 8, 50)
 }
@@ -80,7 +80,7 @@ pub(crate) async fn many_producers_keep_their_order(c: &Context) -> Outcome {
     }
     let mut placed = Vec::new();
     while let Some(done) = tasks.join_next().await {
-        placed.extend(done.map_err(|panic| Failure::new(panic.to_string()))??);
+        placed.extend(done.map_err(|panic| CaseFailure::new(panic.to_string()))??);
     }
     if c.capabilities().dense_offsets {
         let offsets: BTreeSet<_> = placed.iter().filter_map(|placed| placed.offset).collect();
@@ -122,7 +122,7 @@ pub(crate) async fn concurrent_appends_are_total_and_unique(c: &Context) -> Outc
                 let values: Vec<_> = (0..=number % 3).map(|n| format!("{task} {number} {n}")).collect();
                 let request = AppendRequest::new(at.clone(), batch(&values)?, Acks::Leader);
                 let Some(base) = engine.append(request).await?.base_offset else {
-                    return Err(Failure::new("an append was acknowledged without an offset"));
+                    return Err(CaseFailure::new("an append was acknowledged without an offset"));
                 };
                 acknowledged.extend((base..).zip(values));
             }
@@ -132,7 +132,7 @@ pub(crate) async fn concurrent_appends_are_total_and_unique(c: &Context) -> Outc
     let mut acknowledged = BTreeMap::new();
     let mut total = 0;
     while let Some(done) = tasks.join_next().await {
-        for (offset, value) in done.map_err(|panic| Failure::new(panic.to_string()))?? {
+        for (offset, value) in done.map_err(|panic| CaseFailure::new(panic.to_string()))?? {
             acknowledged.insert(offset, value);
             total += 1;
         }
@@ -178,14 +178,14 @@ pub(crate) async fn appends_of_an_ended_epoch_are_refused(c: &Context) -> Outcom
     }
     let topic = c.topic().await?;
     let at = topic.partition(0);
-    let request = |value: &str, epoch: &AppendEpoch| -> Result<AppendRequest, Failure> {
+    let request = |value: &str, epoch: &AppendEpoch| -> Result<AppendRequest, CaseFailure> {
         Ok(AppendRequest::new(at.clone(), batch(&[value])?, Acks::Leader).epoch(epoch))
     };
     let (ended, other, engine) = (AppendEpoch::begin(), AppendEpoch::begin(), c.engine());
     engine.append(request("first", &ended)?).await?;
     ended.fail(&Error::new(ErrorKind::NetworkError, "a failed append"));
     match engine.append(request("refused", &ended)?).await {
-        Ok(_) => return Err(Failure::new("an append of an ended epoch was stored")),
+        Ok(_) => return Err(CaseFailure::new("an append of an ended epoch was stored")),
         Err(error) => {
             check!(error.is_retriable(), "the refusal is not retriable: {error}");
             check_eq!(error.effect(), Effect::None, "effect of the refusal");
@@ -211,7 +211,7 @@ pub(crate) async fn batches_are_read_one_by_one_and_whole(c: &Context) -> Outcom
     let (mut found, mut next) = (Vec::new(), 0);
     while found.len() < expected.len() {
         let Some(batch) = reader.next().await? else {
-            return Err(Failure::new(format!("the reader ended after {} records", found.len())));
+            return Err(CaseFailure::new(format!("the reader ended after {} records", found.len())));
         };
         check_eq!(batch.base_offset(), next, "base offset of the next batch");
         next = batch.next_offset();

@@ -159,7 +159,7 @@ pub(crate) async fn default_timestamp_is_the_time_of_sending(c: &Context) -> Out
     let after = now();
     let message = c.read(&topic, 1).await?.remove(0);
     let Some(time) = message.timestamp else {
-        return Err(crate::Failure::new("the record has no time".to_owned()));
+        return Err(crate::CaseFailure::new("the record has no time".to_owned()));
     };
     check!((before..=after).contains(&time), "time {time} is not between {before} and {after}");
     Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use floe::{Codec, Record, consumer::FetchLimit, engine::Start, producer::RecordMetadata};
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{self, drain, numbered, offsets, text, texts},
     failure::{check, check_eq, check_refused},
 };
@@ -47,7 +47,7 @@ pub(crate) async fn acknowledged_offset_holds_that_record(c: &Context) -> Outcom
             producer.send(value.clone()).await?
         };
         let Some(offset) = placed.offset else {
-            return Err(Failure::new(format!("no offset was acknowledged for {value}")));
+            return Err(CaseFailure::new(format!("no offset was acknowledged for {value}")));
         };
         let limit = FetchLimit { records: 1, ..FetchLimit::default() };
         let found = c.client().fetch(topic.partition(placed.partition), offset, limit).await?;
@@ -197,7 +197,7 @@ pub(crate) async fn compressed_batches_stay_compressed(c: &Context) -> Outcome {
         producer.flush().await?;
         let mut reader = c.open(&topic.partition(0), Start::Earliest).await?;
         let Some(batch) = reader.next().await? else {
-            return Err(Failure::new("the reader ended".to_owned()));
+            return Err(CaseFailure::new("the reader ended".to_owned()));
         };
         check_eq!(batch.header().attributes.codec()?, codec, "codec of the stored batch");
         check_eq!(context::values_of(&batch)?.len(), values.len(), "records in the stored batch");
@@ -265,7 +265,7 @@ pub(crate) async fn shared_producer_serves_all_tasks(c: &Context) -> Outcome {
         });
     }
     while let Some(done) = tasks.join_next().await {
-        done.map_err(|panic| Failure::new(panic.to_string()))??;
+        done.map_err(|panic| CaseFailure::new(panic.to_string()))??;
     }
     let values: BTreeSet<_> = c.read(&topic, 40).await?.iter().map(|message| text(&message.value)).collect();
     let expected = (0..4).flat_map(|task| numbered(&format!("task-{task}"), 0..10)).collect();

@@ -4,7 +4,7 @@ use floe::{Topic, TopicSpec, topic::TopicEvent};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
-    Context, Failure, Outcome,
+    CaseFailure, Context, Outcome,
     context::{eventually, numbered, texts},
     failure::{check, check_eq, check_refused},
 };
@@ -245,5 +245,5 @@ async fn until(
         }
         seen.push(event);
     }
-    Err(Failure::new(format!("the watch ended before {what}; events: {seen:?}")))
+    Err(CaseFailure::new(format!("the watch ended before {what}; events: {seen:?}")))
 }

@@ -148,31 +148,12 @@ impl Liar {
                 let ack = self.model.append(request).await?;
                 Ok(AppendAck { base_offset: ack.base_offset.map(|offset| offset + 1) })
             }
-            Lie::AckBeforeStore => {
-                let offset = self.model.watermarks(at).await?.high;
-                let model = self.model.clone();
-                tokio::spawn(async move {
-                    tokio::task::yield_now().await;
-                    model.append(request).await
-                });
-                pretend(offset)
-            }
-            Lie::StoreInAnyOrder => {
-                for _ in 0..(4 - number % 4) {
-                    tokio::task::yield_now().await;
-                }
-                self.model.append(request).await
+            Lie::AckBeforeStore | Lie::StoreInAnyOrder | Lie::StoreAgainWhenDropped => {
+                self.append_at_the_wrong_time(number, request).await
             }
             Lie::IgnoreEpochs => {
                 request.epoch = floe::engine::AppendEpoch::default();
                 self.model.append(request).await
-            }
-            Lie::StoreAgainWhenDropped => {
-                let mut again = StoreAgain { model: self.model.clone(), request: Some(request.clone()) };
-                let ack = self.model.append(request).await?;
-                tokio::task::yield_now().await;
-                again.request = None;
-                Ok(ack)
             }
             Lie::EverythingInPartition0 => {
                 request.target.partition = 0;
@@ -188,6 +169,34 @@ impl Liar {
                 self.model.append(request).await
             }
             _ => self.model.append(request).await,
+        }
+    }
+
+    /// Stores the batch after its acknowledgement, after later batches, or once more when the call is dropped.
+    async fn append_at_the_wrong_time(&self, number: usize, request: AppendRequest) -> Result<AppendAck> {
+        match self.lie {
+            Lie::AckBeforeStore => {
+                let offset = self.model.watermarks(request.target.clone()).await?.high;
+                let model = self.model.clone();
+                tokio::spawn(async move {
+                    tokio::task::yield_now().await;
+                    model.append(request).await
+                });
+                Ok(AppendAck { base_offset: Some(offset) })
+            }
+            Lie::StoreInAnyOrder => {
+                for _ in 0..(4 - number % 4) {
+                    tokio::task::yield_now().await;
+                }
+                self.model.append(request).await
+            }
+            _ => {
+                let mut again = StoreAgain { model: self.model.clone(), request: Some(request.clone()) };
+                let ack = self.model.append(request).await?;
+                tokio::task::yield_now().await;
+                again.request = None;
+                Ok(ack)
+            }
         }
     }
 

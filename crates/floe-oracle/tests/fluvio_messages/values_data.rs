@@ -170,7 +170,7 @@ fn handshake() {
 }
 
 #[test]
-fn produce_messages() {
+fn produce_requests() {
     for (floe_isolation, isolation) in [
         (floe::Isolation::ReadUncommitted, Isolation::ReadUncommitted),
         (floe::Isolation::ReadCommitted, Isolation::ReadCommitted),
@@ -215,6 +215,10 @@ fn produce_messages() {
             25,
         );
     }
+}
+
+#[test]
+fn produce_replies() {
     same(
         &floe::ProduceReply {
             topics: vec![floe::TopicProduceReply {

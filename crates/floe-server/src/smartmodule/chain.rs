@@ -18,7 +18,7 @@ use super::{
     instance::{CallLimits, Instance, ModuleError, Section},
     sandbox::{self, MemoryRefused},
 };
-use crate::options::Limits;
+use crate::options::ServeLimits;
 
 /// Compiled modules in the cache: producers send their modules with every request.
 const KEPT: usize = 16;
@@ -42,7 +42,7 @@ impl fmt::Debug for ModulePool {
 }
 
 impl ModulePool {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &ServeLimits) -> Self {
         Self {
             call_limits: CallLimits {
                 memory: limits.smartmodule_memory,

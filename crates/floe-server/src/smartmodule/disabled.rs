@@ -8,14 +8,14 @@ use floe_wire::{
 };
 
 use super::Transformed;
-use crate::options::Limits;
+use crate::options::ServeLimits;
 
 #[derive(Debug)]
 pub(super) struct Runtime;
 
 impl Runtime {
     #[allow(clippy::needless_pass_by_value, reason = "the signature of the real runtime")]
-    pub(super) fn new(_: SharedEngine, _: &Limits) -> Self {
+    pub(super) fn new(_: SharedEngine, _: &ServeLimits) -> Self {
         Self
     }
 

@@ -47,7 +47,7 @@ use self::disabled::Runtime;
 #[cfg(feature = "smartengine")]
 use self::runtime::Runtime;
 pub(crate) use self::source::ModuleReference;
-use crate::{options::Limits, registry::Registry};
+use crate::{options::ServeLimits, registry::Registry};
 
 /// Opens chains of modules for streams and produce requests.
 #[derive(Debug)]
@@ -62,7 +62,7 @@ impl SmartModules {
         engine: SharedEngine,
         registry: Arc<Registry>,
         is_enabled: bool,
-        limits: &Limits,
+        limits: &ServeLimits,
     ) -> Self {
         Self { registry, is_enabled, runtime: Runtime::new(engine, limits) }
     }

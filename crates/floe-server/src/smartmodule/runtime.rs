@@ -10,7 +10,7 @@ use super::{
     chain::{Chain, ModulePool},
     lookback,
 };
-use crate::options::Limits;
+use crate::options::ServeLimits;
 
 /// The engine that look-back reads from, and the pool that runs modules.
 #[derive(Debug)]
@@ -20,7 +20,7 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    pub(super) fn new(engine: SharedEngine, limits: &Limits) -> Self {
+    pub(super) fn new(engine: SharedEngine, limits: &ServeLimits) -> Self {
         Self { engine, pool: Arc::new(ModulePool::new(limits)) }
     }
 

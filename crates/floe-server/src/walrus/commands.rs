@@ -13,7 +13,7 @@ use floe::{
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
-    walrus::{EntryContent, NodeMetrics, Refused, Reply, Request, TopicState},
+    walrus::{Command, EntryContent, NodeMetrics, Refused, Reply, TopicState},
 };
 use futures_util::future::join_all;
 
@@ -31,7 +31,7 @@ const MAX_BATCH_GET: usize = 4 << 20;
 
 /// Answers one request.
 pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
-    let request = match Request::parse(frame) {
+    let request = match Command::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
             node.metrics.error(Frontend::Walrus, "bad_request");
@@ -40,23 +40,23 @@ pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) 
     };
     node.metrics.request(Frontend::Walrus, name(&request));
     let outcome = match request {
-        Request::Register { topic } => register(node, topic).await,
-        Request::Put { topic, payload } => {
+        Command::Register { topic } => register(node, topic).await,
+        Command::Put { topic, payload } => {
             put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
         }
-        Request::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
-        Request::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
+        Command::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Command::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
             .await
             .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
-        Request::BatchGet { topic, max_entries, max_bytes } => {
+        Command::BatchGet { topic, max_entries, max_bytes } => {
             get(node, cursors, topic, TakeLimit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
                 .await
                 .map(|entries| if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
         }
-        Request::State { topic } => state(node, topic).await,
-        Request::Metrics => Ok(metrics()),
+        Command::State { topic } => state(node, topic).await,
+        Command::Metrics => Ok(metrics()),
         // The parser refuses this request, which has no topic.
-        Request::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
+        Command::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
     };
     outcome.unwrap_or_else(|refused| {
         node.metrics.error(Frontend::Walrus, "refused");
@@ -186,14 +186,14 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn name(request: &Request<'_>) -> &'static str {
+fn name(request: &Command<'_>) -> &'static str {
     match request {
-        Request::Register { .. } => "REGISTER",
-        Request::Put { .. } => "PUT",
-        Request::Get { .. } => "GET",
-        Request::State { .. } => "STATE",
-        Request::Metrics => "METRICS",
-        Request::BatchPut { .. } => "BATCH_PUT",
-        Request::BatchGet { .. } | Request::ProbeBatch => "BATCH_GET",
+        Command::Register { .. } => "REGISTER",
+        Command::Put { .. } => "PUT",
+        Command::Get { .. } => "GET",
+        Command::State { .. } => "STATE",
+        Command::Metrics => "METRICS",
+        Command::BatchPut { .. } => "BATCH_PUT",
+        Command::BatchGet { .. } | Command::ProbeBatch => "BATCH_GET",
     }
 }

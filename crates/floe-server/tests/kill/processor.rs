@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use floe::{Message, Record, dead_letter::Origin, processor::ProcessorBuilder};
+use floe::{Message, Record, dead_letter::RecordOrigin, processor::ProcessorBuilder};
 
 use super::{MOMENT, cluster, connect, finish, kill, read, start, text, with_moment};
 
@@ -47,7 +47,7 @@ pub(crate) async fn test() {
     let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let invoices = read(&server, "invoices").await;
     for invoice in &invoices {
-        let origin = Origin::of(invoice).expect("an origin");
+        let origin = RecordOrigin::of(invoice).expect("an origin");
         made.entry(origin.to_string()).or_default().push(text(&invoice.value).to_owned());
     }
     assert_eq!(made.len(), RECORDS);
@@ -61,7 +61,7 @@ pub(crate) async fn test() {
     // Without the duplicates, the order per key is kept.
     let mut seen = std::collections::HashSet::new();
     let mut latest: BTreeMap<&[u8], usize> = BTreeMap::new();
-    for invoice in invoices.iter().filter(|invoice| seen.insert(Origin::of(invoice))) {
+    for invoice in invoices.iter().filter(|invoice| seen.insert(RecordOrigin::of(invoice))) {
         let number = text(&invoice.value).rsplit(' ').next().unwrap().parse().unwrap();
         let key = invoice.key.as_deref().unwrap();
         assert!(latest.insert(key, number).is_none_or(|before| before < number), "{number} is out of order");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use floe_server::{Limits, testkit::TestServer};
+use floe_server::{ServeLimits, testkit::TestServer};
 use floe_wire::fluvio::{
     ErrorCode, FetchOffsetsRequest, OffsetUpdate, ProduceRequest, RecordSet, TopicSpec, UpdateOffsetsRequest,
     WatchRequest,
@@ -22,7 +22,7 @@ async fn is_well(server: &TestServer) {
     assert!(WalrusPeer::connect(server).await.ask("METRICS").await.contains("Leader"));
 }
 
-async fn server(limits: Limits) -> TestServer {
+async fn server(limits: ServeLimits) -> TestServer {
     let server = TestServer::with_limits(limits).await.unwrap();
     topic(&server, "well", 1).await;
     server
@@ -30,7 +30,7 @@ async fn server(limits: Limits) -> TestServer {
 
 #[tokio::test]
 async fn invalid_lengths_close_the_connection() {
-    let server = server(Limits::default()).await;
+    let server = server(ServeLimits::default()).await;
     for length in [i32::MAX, i32::MIN, -1, 0, 3, 65 << 20] {
         for mut peer in [Peer::data(&server).await, Peer::controller(&server).await] {
             peer.send_bytes(&length.to_be_bytes()).await;
@@ -42,7 +42,7 @@ async fn invalid_lengths_close_the_connection() {
 
 #[tokio::test]
 async fn incomplete_request_times_out() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.frame_timeout = Duration::from_millis(50);
     let server = server(limits).await;
     let mut slow = Peer::data(&server).await;
@@ -68,7 +68,7 @@ async fn incomplete_request_times_out() {
 
 #[tokio::test]
 async fn idle_connection_is_closed_after_its_timeout() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.idle_timeout = Some(Duration::from_millis(200));
     let server = server(limits).await;
     let client = server.client();
@@ -104,7 +104,7 @@ async fn idle_connection_is_closed_after_its_timeout() {
 
 #[tokio::test]
 async fn client_that_never_reads_blocks_only_itself() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.unread_bytes = 64 << 10;
     limits.in_flight_bytes = 64 << 10;
     let server = server(limits).await;
@@ -144,7 +144,7 @@ async fn client_that_never_reads_blocks_only_itself() {
 
 #[tokio::test]
 async fn request_above_the_in_flight_limit_is_served_alone() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.in_flight_bytes = 1000;
     let server = server(limits).await;
     let mut peer = Peer::data(&server).await;
@@ -162,7 +162,7 @@ async fn request_above_the_in_flight_limit_is_served_alone() {
 
 #[tokio::test]
 async fn truncated_frame_ends_the_connection() {
-    let server = server(Limits::default()).await;
+    let server = server(ServeLimits::default()).await;
     for half in [&[0][..], &[0, 0, 0, 100], &[0, 0, 0, 100, 0, 3, 0]] {
         for mut peer in [Peer::data(&server).await, Peer::controller(&server).await] {
             peer.send_bytes(half).await;
@@ -181,7 +181,7 @@ async fn truncated_frame_ends_the_connection() {
 
 #[tokio::test]
 async fn connections_above_the_limit_are_closed() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.connections = 2;
     let server = server(limits).await;
     let mut first = Peer::data(&server).await;
@@ -256,7 +256,7 @@ fn walrus_like() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn arbitrary_bytes_do_no_harm() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let server = runtime.block_on(server(Limits::default()));
+    let server = runtime.block_on(server(ServeLimits::default()));
     let addresses = server.addresses();
     let fluvio = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), plausible()];
     let walrus = prop_oneof![prop::collection::vec(any::<u8>(), 0..200), walrus_like()];

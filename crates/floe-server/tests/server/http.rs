@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use floe::{ErrorKind, health::Status};
-use floe_server::{Limits, ServeOptions, testkit::TestServer};
+use floe_server::{ServeLimits, ServeOptions, testkit::TestServer};
 use floe_wire::fluvio::FetchOffsetsRequest;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -78,7 +78,7 @@ async fn health_of_the_program_client_is_reported() {
 
 #[tokio::test]
 async fn incomplete_request_times_out_and_connections_are_limited() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     (limits.connections, limits.http_timeout) = (1, Duration::from_millis(50));
     let server = TestServer::with_limits(limits).await.unwrap();
     let mut slow = TcpStream::connect(server.http_address()).await.unwrap();

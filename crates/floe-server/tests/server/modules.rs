@@ -7,7 +7,7 @@ use floe::{
     Client, SmartModule,
     consumer::{FetchLimit, StartAt},
 };
-use floe_server::{Limits, ServeOptions, testkit::TestServer};
+use floe_server::{ServeLimits, ServeOptions, testkit::TestServer};
 use floe_testkit::smartmodules as fixtures;
 use floe_wire::{
     batch::EncodedBatch,
@@ -276,7 +276,7 @@ async fn modules_that_cannot_start_are_reported() {
 
 #[tokio::test]
 async fn misbehaving_module_ends_only_its_stream() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.smartmodule_memory = 65 << 16;
     limits.smartmodule_fuel = 5_000_000;
     let server = TestServer::with_limits(limits).await.unwrap();
@@ -315,7 +315,7 @@ async fn misbehaving_module_ends_only_its_stream() {
 
 #[tokio::test]
 async fn module_above_the_memory_limit_does_not_start() {
-    let mut limits = Limits::default();
+    let mut limits = ServeLimits::default();
     limits.smartmodule_memory = 1 << 20;
     let server = TestServer::with_limits(limits).await.unwrap();
     let mut peer = filled(&server, &[batch(&["one"])]).await;

@@ -83,7 +83,7 @@ async fn replies_hold_whole_batches_and_at_least_one() {
 #[tokio::test]
 async fn replies_respect_the_server_limit() {
     let length = batch(&["a"]).len();
-    let mut limits = floe_server::Limits::default();
+    let mut limits = floe_server::ServeLimits::default();
     limits.response_bytes = 2 * length;
     let server = TestServer::with_limits(limits).await.unwrap();
     topic(&server, "t", 1).await;
@@ -185,7 +185,7 @@ async fn topic_deletion_ends_its_streams() {
 
 #[tokio::test]
 async fn streams_per_connection_are_limited() {
-    let mut limits = floe_server::Limits::default();
+    let mut limits = floe_server::ServeLimits::default();
     limits.streams = 2;
     let server = TestServer::with_limits(limits).await.unwrap();
     topic(&server, "t", 1).await;

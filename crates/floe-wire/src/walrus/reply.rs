@@ -8,9 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 use super::{
     cluster::{NodeMetrics, TopicState},
+    command::{number, put_entries, take_entries},
     frame::{MAX_REPLY_LEN, put_frame},
     refusal::Refused,
-    request::{number, put_entries, take_entries},
 };
 use crate::WireError;
 

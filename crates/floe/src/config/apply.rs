@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::{Config, origin::Origin, raw::Raw, sections::Settings, value::Setting};
+use super::{Config, origin::SettingOrigin, raw::Raw, sections::Settings, value::Setting};
 use crate::{
     Result, RetryPolicy,
     layer::{BreakerPolicy, Limits},
@@ -21,8 +21,11 @@ impl Config {
             std::mem::take(&mut url.options).into_iter().partition(|(key, _)| key.contains('.'));
         url.options = rest;
         for (key, text) in ours {
-            let raw = Raw { key, text, origin: Origin::Url };
-            let stronger = matches!(self.origin(&raw.key.replace('-', "_")), Origin::Flag(_) | Origin::Code);
+            let raw = Raw { key, text, origin: SettingOrigin::Url };
+            let stronger = matches!(
+                self.origin(&raw.key.replace('-', "_")),
+                SettingOrigin::Flag(_) | SettingOrigin::Code
+            );
             // An overridden option is validated all the same.
             let target = if stronger { &mut Self::default() } else { &mut *self };
             target.apply(&raw)?;
@@ -43,7 +46,7 @@ impl Config {
             ("health-interval", "pool.health_interval", pool.health_interval.show()),
         ];
         for (option, key, value) in options {
-            if self.origin(key) != Origin::Default {
+            if self.origin(key) != SettingOrigin::Default {
                 url.options.entry(option.to_owned()).or_insert(value);
             }
         }
@@ -51,7 +54,7 @@ impl Config {
 
     /// Timeout of one attempt of a call; none by default for engines inside the process.
     pub(crate) fn attempt_timeout(&self, network: bool) -> Option<Duration> {
-        let asked_for = self.origin("client.attempt_timeout") != Origin::Default;
+        let asked_for = self.origin("client.attempt_timeout") != SettingOrigin::Default;
         (network || asked_for).then_some(self.settings.client.attempt_timeout)
     }
 }

@@ -12,7 +12,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{origin::Origin, raw::Raw};
+use super::{origin::SettingOrigin, raw::Raw};
 use crate::{Error, ErrorKind, Result};
 
 /// A configuration file. Edits keep comments and formatting.
@@ -114,8 +114,11 @@ impl ConfigFile {
             let line = line_of(&self.text, at);
             let text = plain_text(value.get_ref())
                 .ok_or_else(|| self.invalid(line, &format!("{key} must be text, a number, true or false")))?;
-            let origin =
-                Origin::File { path: self.path.clone(), line, profile: profile.map(ToOwned::to_owned) };
+            let origin = SettingOrigin::File {
+                path: self.path.clone(),
+                line,
+                profile: profile.map(ToOwned::to_owned),
+            };
             found.push(Raw { key, text, origin });
             Ok::<(), Error>(())
         };

@@ -8,7 +8,7 @@ use std::{
 use super::{
     Config,
     file::{ConfigFile, no_such_profile},
-    origin::Origin,
+    origin::SettingOrigin,
     raw::Raw,
     sections::{NAMES, SECTIONS},
 };
@@ -103,7 +103,7 @@ impl Sources {
 
     /// Adds a setting of the command line: the flag, the full name of the setting (or `url`) and its value.
     pub fn flag(mut self, flag: &str, key: &str, value: impl Into<String>) -> Self {
-        let origin = Origin::Flag(flag.to_owned());
+        let origin = SettingOrigin::Flag(flag.to_owned());
         self.flags.push(Raw { key: key.to_owned(), text: value.into(), origin });
         self
     }
@@ -163,7 +163,7 @@ impl Sources {
     fn read_variables(&self) -> Result<Vec<Raw>> {
         let mut found = Vec::new();
         for (name, value) in &self.variables {
-            let origin = Origin::Environment(name.clone());
+            let origin = SettingOrigin::Environment(name.clone());
             if name == "FLOE_URL" {
                 if !value.is_empty() {
                     found.push(Raw { key: "url".to_owned(), text: value.clone(), origin });
@@ -206,7 +206,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
 }
 
 /// The error of an unknown setting, with its source and the closest valid name.
-pub(super) fn unknown(key: &str, origin: &Origin) -> Error {
+pub(super) fn unknown(key: &str, origin: &SettingOrigin) -> Error {
     let sections: Vec<_> = SECTIONS.iter().map(|(name, _)| *name).collect();
     let hint = match key.split_once('.') {
         None if sections.contains(&key) => Some(format!("{key} is a section: write {key}.NAME or [{key}]")),
@@ -234,9 +234,9 @@ pub(super) fn unknown(key: &str, origin: &Origin) -> Error {
 }
 
 /// A key in the notation of its source.
-fn as_written(key: &str, origin: &Origin) -> String {
+fn as_written(key: &str, origin: &SettingOrigin) -> String {
     match origin {
-        Origin::Environment(_) => format!("FLOE_{}", key.to_ascii_uppercase().replace('.', "__")),
+        SettingOrigin::Environment(_) => format!("FLOE_{}", key.to_ascii_uppercase().replace('.', "__")),
         _ => key.to_owned(),
     }
 }

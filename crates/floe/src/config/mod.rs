@@ -46,7 +46,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub use file::ConfigFile;
 pub use load::{Sources, user_file};
-pub use origin::Origin;
+pub use origin::SettingOrigin;
 pub use policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull};
 pub use reference::reference;
 pub use secret::Secret;
@@ -65,7 +65,7 @@ pub struct Config {
     settings: Settings,
     url: Option<String>,
     profile: Option<String>,
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<String, SettingOrigin>,
 }
 
 impl fmt::Debug for Config {
@@ -88,7 +88,7 @@ pub struct ConfigEntry {
     /// The value in the notation of a file; secrets are masked.
     pub value: String,
     /// The source of the value.
-    pub origin: Origin,
+    pub origin: SettingOrigin,
 }
 
 impl Config {
@@ -124,8 +124,8 @@ impl Config {
 
     /// Returns the source of a setting.
     #[must_use]
-    pub fn origin(&self, key: &str) -> Origin {
-        self.origins.get(key).cloned().unwrap_or(Origin::Default)
+    pub fn origin(&self, key: &str) -> SettingOrigin {
+        self.origins.get(key).cloned().unwrap_or(SettingOrigin::Default)
     }
 
     /// Returns the URL and all settings, with values and origins.
@@ -144,7 +144,7 @@ impl Config {
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an invalid value.
     pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        self.apply(&Raw { key: key.to_owned(), text: value.to_owned(), origin: Origin::Code })?;
+        self.apply(&Raw { key: key.to_owned(), text: value.to_owned(), origin: SettingOrigin::Code })?;
         self.check()
     }
 

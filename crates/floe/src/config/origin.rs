@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf};
 /// Source of a value, weakest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Origin {
+pub enum SettingOrigin {
     /// The built-in default.
     Default,
     /// A file.
@@ -27,7 +27,7 @@ pub enum Origin {
     Code,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("default"),

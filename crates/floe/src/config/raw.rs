@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use super::origin::Origin;
+use super::origin::SettingOrigin;
 
 /// A setting in a source: key, text and origin.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Raw {
     pub(super) key: String,
     pub(super) text: String,
-    pub(super) origin: Origin,
+    pub(super) origin: SettingOrigin,
 }
 
 /// Omits the value, which may be a secret.

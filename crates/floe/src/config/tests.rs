@@ -75,7 +75,7 @@ fn url_options_are_between_variables_and_flags() {
     let sources = Sources::none().variables([("FLOE_PRODUCER__LINGER", "5ms")]);
     let mut config = sources.clone().load().unwrap();
     config.take_options(&mut url.clone()).unwrap();
-    assert_eq!((linger(&config), config.origin("producer.linger")), (6, Origin::Url));
+    assert_eq!((linger(&config), config.origin("producer.linger")), (6, SettingOrigin::Url));
     assert_eq!(config.settings().consumer.on_gap, crate::consumer::GapPolicy::Skip);
 
     let mut config = sources.flag("--linger", "producer.linger", "7ms").load().unwrap();
@@ -183,8 +183,11 @@ fn every_setting_is_listed_with_its_origin() {
     let entries = config.entries();
     assert_eq!(entries.len(), NAMES.len() + 1);
     let of = |key: &str| entries.iter().find(|entry| entry.key == key).unwrap();
-    assert_eq!((of("limits.rate").value.as_str(), &of("limits.rate").origin), ("100", &Origin::Code));
-    assert_eq!((of("limits.burst").value.as_str(), &of("limits.burst").origin), ("none", &Origin::Default));
+    assert_eq!((of("limits.rate").value.as_str(), &of("limits.rate").origin), ("100", &SettingOrigin::Code));
+    assert_eq!(
+        (of("limits.burst").value.as_str(), &of("limits.burst").origin),
+        ("none", &SettingOrigin::Default)
+    );
     assert!(config.set("limits.rate", "0").is_err());
 }
 

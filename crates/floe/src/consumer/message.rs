@@ -10,6 +10,7 @@ use super::{
     checked_batch::CheckedBatch,
 };
 use crate::{
+    Record,
     telemetry::TraceContext,
     topic::{Topic, TopicPartition},
 };
@@ -40,6 +41,19 @@ impl Message {
     /// Returns a record without an acknowledgement, for code of this crate that reads batches.
     pub(crate) fn of_record(topic: Topic, partition: u32, record: RecordView) -> Self {
         Self::new(topic, partition, record, None)
+    }
+
+    /// Returns a record with the contents of the message and those headers whose names `keep` accepts. The producer that
+    /// sends it chooses the partition.
+    pub(crate) fn to_record(&self, keep: impl Fn(&str) -> bool) -> Record {
+        let headers = self.headers.iter().filter(|(name, _)| keep(name));
+        Record {
+            key: self.key.clone(),
+            value: self.value.clone(),
+            headers: headers.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))).collect(),
+            timestamp: self.timestamp,
+            partition: None,
+        }
     }
 }
 

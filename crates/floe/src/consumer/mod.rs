@@ -37,6 +37,7 @@ mod builder;
 mod checked_batch;
 mod chunk;
 mod commit;
+pub mod dead_letter;
 mod fetch;
 mod fetch_range;
 mod for_each;

@@ -68,7 +68,7 @@ mod tests {
     };
 
     fn refused() -> Error {
-        Error::new(ErrorKind::ConnectionRefused, "nobody there")
+        Error::new(ErrorKind::ConnectionRefused, "refused")
     }
 
     #[tokio::test(start_paused = true)]

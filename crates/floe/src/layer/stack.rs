@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn refused() -> Error {
-        Error::new(ErrorKind::ConnectionRefused, "nobody there")
+        Error::new(ErrorKind::ConnectionRefused, "refused")
     }
 
     #[test]

@@ -94,14 +94,7 @@ fn fixed_partition(headers: BorrowedHeaders<'_>) -> Option<u32> {
 
 /// Returns the record as the program gave it, without its partition.
 pub(super) fn restore(message: &Message) -> Record {
-    let headers = message.headers.iter().filter(|(name, _)| *name != PARTITION);
-    Record {
-        key: message.key.clone(),
-        value: message.value.clone(),
-        headers: headers.map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value))).collect(),
-        timestamp: message.timestamp,
-        partition: None,
-    }
+    message.to_record(|name| name != PARTITION)
 }
 
 #[cfg(test)]

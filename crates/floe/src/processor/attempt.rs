@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     Error, Message, Producer, Record, Result, RetryPolicy,
-    dead_letter::{DeadLetterWriter, Origin, PROCESSED, Reason},
+    dead_letter::{DeadLetterWriter, PROCESSED, Reason, RecordOrigin},
     producer::{Delivery, refuses_record},
     retry::Retries,
 };
@@ -109,7 +109,7 @@ impl AttemptRunner {
 
     async fn enqueue(&self, message: &Message, records: Vec<Record>) -> Result<Vec<Delivery>> {
         let mut deliveries = Vec::with_capacity(records.len());
-        let mut origin = Origin::of_message(message);
+        let mut origin = RecordOrigin::of_message(message);
         for mut record in records {
             if self.marks_origin {
                 // A handler that copies headers copies the origin that an earlier processor set.

@@ -47,7 +47,7 @@
 //! # Guarantees
 //! - At least once: the offset of a record is stored after the acknowledgement of every record made from it, or of its dead
 //!   letter. After a crash some records are handled again, and none is left out. Records made by a processor carry the
-//!   header `floe-origin` ([`Origin`](crate::dead_letter::Origin)), by which duplicates can be recognized.
+//!   header `floe-origin` ([`RecordOrigin`](crate::dead_letter::RecordOrigin)), by which duplicates can be recognized.
 //! - Records of one key (or one partition, see [`Order`]) are handled one after the other, and the records made from them
 //!   keep their order, also across retries. Other keys continue meanwhile.
 //! - A handler that panics or exceeds its timeout has failed, as one that returns an error. A panic ends the attempt and

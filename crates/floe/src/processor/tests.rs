@@ -16,7 +16,7 @@ use super::{DeadLetters, Failure, Order, ProcessorBuilder};
 use crate::{
     Client, Error, ErrorKind, Message, Record, TopicSpec,
     consumer::StartAt,
-    dead_letter::{DeadLetter, Origin},
+    dead_letter::{DeadLetter, RecordOrigin},
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
     topic::Topic,
@@ -298,7 +298,7 @@ async fn outputs_may_be_none_or_many_and_carry_their_origin() {
         .unwrap();
     assert_eq!((report.handled, report.produced), (3, 3));
     let made = read(&client, "invoices").await;
-    let origins: Vec<_> = made.iter().map(|message| Origin::of(message).unwrap().to_string()).collect();
+    let origins: Vec<_> = made.iter().map(|message| RecordOrigin::of(message).unwrap().to_string()).collect();
     assert_eq!(origins, ["orders/0/1", "orders/0/2", "orders/0/2#1"]);
     assert_eq!(made.iter().map(text).collect::<Vec<_>>(), ["1.0", "2.0", "2.1"]);
 }

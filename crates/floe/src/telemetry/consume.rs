@@ -1,4 +1,4 @@
-//! What consumers do.
+//! Metrics and spans of consumers.
 
 use std::{
     sync::Arc,
@@ -21,38 +21,37 @@ use super::{
 };
 use crate::{Topic, topic::TopicPartition};
 
-/// Records of a batch whose headers are looked at for links, at most.
-const MAX_LOOKS: usize = 1024;
+/// Largest number of records of a batch whose headers are read for links.
+const MAX_RECORDS_READ: usize = 1024;
 
-/// Batches after which what was counted is told even if the application never waits.
+/// Batches after which the counts are reported even if the application never waits.
 const FLUSH_EVERY: u32 = 32;
 
-/// What one consumer tells. Records are counted here and told when that is cheap: when the application waits, after some
-/// batches, and at the end.
+/// Metrics and spans of one consumer. It counts records and reports the counts when that is cheap: when the application
+/// waits, after some batches, and at the end.
 #[derive(Debug)]
 pub(crate) struct ConsumerTelemetry {
     telemetry: Telemetry,
     topic: Topic,
     group: Option<Arc<str>>,
-    /// Looks up how far behind it is.
     lag: Arc<Lag>,
-    /// Since when the application waits.
+    /// Begin of the application's wait.
     waiting: Option<(Instant, SystemTime)>,
     /// Attributes of a wait.
     receiving: Vec<KeyValue>,
     /// Records handed out, by index of the partition.
     handed_out: Vec<HandedOut>,
-    /// Which of them have some that were not told.
-    untold: Vec<usize>,
-    /// Batches since that was told.
+    /// Indexes of the partitions with records that are not reported yet.
+    unreported: Vec<usize>,
+    /// Batches since the last report.
     batches: u32,
 }
 
-/// Records of one partition that were not told yet.
+/// Records of one partition that are not reported yet.
 #[derive(Debug, Default)]
 struct HandedOut {
     records: u64,
-    /// Empty until the first is told.
+    /// Empty until the first report.
     attributes: Vec<KeyValue>,
 }
 
@@ -60,30 +59,30 @@ impl ConsumerTelemetry {
     pub(crate) fn new(telemetry: &Telemetry, topic: Topic, group: Option<Arc<str>>, lag: Arc<Lag>) -> Self {
         let telemetry = telemetry.clone();
         telemetry.inner.gauges.watch_lag(&lag);
-        let (handed_out, untold) = ((0..lag.len()).map(|_| HandedOut::default()).collect(), Vec::new());
+        let (handed_out, unreported) = ((0..lag.len()).map(|_| HandedOut::default()).collect(), Vec::new());
         let (waiting, receiving) = (None, Vec::new());
-        let mut told =
-            Self { telemetry, topic, group, lag, waiting, receiving, handed_out, untold, batches: 0 };
-        told.receiving = told.attributes([
+        let mut this =
+            Self { telemetry, topic, group, lag, waiting, receiving, handed_out, unreported, batches: 0 };
+        this.receiving = this.attributes([
             KeyValue::new(attribute::OPERATION_NAME, names::RECEIVE.operation),
             KeyValue::new(attribute::OPERATION_TYPE, names::RECEIVE.operation_type),
         ]);
-        told
+        this
     }
 
-    /// The application has to wait.
+    /// Starts the measurement of a wait of the application, unless it runs.
     pub(crate) fn waits(&mut self) {
         self.flush();
         self.waiting.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
     }
 
-    /// The consumer reads one more partition, from this offset on.
+    /// Adds a partition that the consumer reads from this offset on.
     pub(crate) fn joins(&mut self, at: TopicPartition, position: i64) {
         self.lag.joins(at, position);
         self.handed_out.push(HandedOut::default());
     }
 
-    /// The application stands here in the partition with this index.
+    /// Sets the position of the application in the partition with this index.
     pub(crate) fn stands_at(&self, index: usize, position: i64) {
         self.lag.stands_at(index, position);
     }
@@ -133,27 +132,27 @@ impl ConsumerTelemetry {
             )
             .with_links(headers.map(links).unwrap_or_default())
         };
-        // The application that called us is the parent; where it is no part of a trace, one begins here.
+        // The caller's span is the parent; without one, a trace begins here.
         if let Some(mut span) = self.telemetry.start_span(builder, &Context::current()) {
             span.end();
         }
     }
 
-    /// Records of the partition with this index were handed out.
+    /// Counts records handed out from the partition with this index.
     #[inline]
     pub(crate) fn hands_out(&mut self, index: usize, records: usize) {
         if let Some(handed_out) = self.handed_out.get_mut(index) {
             if handed_out.records == 0 {
-                self.untold.push(index);
+                self.unreported.push(index);
             }
             handed_out.records += records as u64;
         }
     }
 
-    /// Tells what was handed out.
+    /// Reports the records handed out.
     pub(crate) fn flush(&mut self) {
         self.batches = 0;
-        while let Some(index) = self.untold.pop() {
+        while let Some(index) = self.unreported.pop() {
             let Some(handed_out) = self.handed_out.get_mut(index) else { continue };
             let records = std::mem::take(&mut handed_out.records);
             let Some(instruments) = &self.telemetry.inner.instruments else { continue };
@@ -199,7 +198,7 @@ impl Drop for ConsumerTelemetry {
     }
 }
 
-/// What the fetch task of one partition tells. Bytes are counted here and told when the task waits, after some batches,
+/// Metrics of the fetch task of one partition. It counts bytes and reports them when the task waits, after some batches,
 /// and at the end.
 #[derive(Debug)]
 pub(crate) struct FetchTelemetry {
@@ -221,7 +220,7 @@ impl FetchTelemetry {
         Self { telemetry, attributes, bytes: 0, batches: 0 }
     }
 
-    /// A batch was fetched.
+    /// Counts a fetched batch.
     pub(crate) fn fetched(&mut self, batch: &EncodedBatch) {
         let Some(instruments) = &self.telemetry.inner.instruments else { return };
         let bytes = batch.len() as u64;
@@ -235,7 +234,7 @@ impl FetchTelemetry {
         }
     }
 
-    /// Tells what was counted.
+    /// Reports the counted bytes.
     pub(crate) fn flush(&mut self) {
         self.batches = 0;
         let bytes = std::mem::take(&mut self.bytes);
@@ -244,7 +243,7 @@ impl FetchTelemetry {
         }
     }
 
-    /// Records were dropped because they had come before.
+    /// Counts duplicate records that were dropped.
     pub(crate) fn dropped_repeats(&self, records: u64) {
         if let Some(instruments) = &self.telemetry.inner.instruments {
             instruments.dedup_drops.add(records, &self.attributes);
@@ -258,11 +257,11 @@ impl Drop for FetchTelemetry {
     }
 }
 
-/// The contexts in which the records of a batch were made, each once if they follow each other.
+/// Returns links to the contexts in which the records of a batch were produced; equal neighbours become one link.
 fn links<'h>(headers: impl Iterator<Item = BorrowedHeaders<'h>>) -> Vec<Link> {
     let mut links: Vec<Link> = Vec::new();
     let mut last = None;
-    for headers in headers.take(MAX_LOOKS) {
+    for headers in headers.take(MAX_RECORDS_READ) {
         // Records that were sent together carry the same bytes, which are read once.
         if last.replace(headers) == Some(headers) {
             continue;

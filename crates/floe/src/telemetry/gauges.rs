@@ -1,8 +1,8 @@
-//! What is looked up when somebody collects: how full queues are, and how far behind consumers are.
+//! Gauges that are computed on collection: the use of queues, and the lag of consumers.
 //!
-//! Nothing is looked up while nobody collects. The lag needs the end of each partition, which only the engine knows and
-//! which cannot be asked for within a collection; so a collection wakes a task that asks every few seconds, and goes
-//! back to sleep when no more collections come.
+//! Without collections the gauges cost nothing. The lag needs the end of each partition, which only the engine knows and
+//! which a callback cannot await. A collection therefore wakes a task that polls the engine every few seconds and sleeps
+//! again when no more collections come.
 
 use std::{
     collections::HashMap,
@@ -28,23 +28,23 @@ use super::{
 };
 use crate::{Topic, engine::SharedEngine, topic::TopicPartition};
 
-/// How often the ends of partitions are asked for.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// Time between two polls of the ends of partitions.
+const POLL_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Looks after the last collection.
-const LOOKS_AFTER_COLLECTION: u32 = 24;
+/// Polls after the last collection.
+const POLLS_AFTER_COLLECTION: u32 = 24;
 
-/// Partitions that are asked for at the same time.
-const LOOKUPS: usize = 16;
+/// Partitions whose ends are requested concurrently.
+const CONCURRENT_LOOKUPS: usize = 16;
 
-/// Stands for what is not known.
+/// An unknown offset or time.
 const UNKNOWN: i64 = i64::MIN;
 
 /// A buffer of a producer or consumer.
 pub(crate) trait Queue: Send + Sync {
     /// Bytes in use.
     fn used(&self) -> u64;
-    /// Most bytes that may be in use.
+    /// Largest number of bytes in use.
     fn limit(&self) -> u64;
 }
 
@@ -55,7 +55,7 @@ struct WatchedQueue {
     queue: Weak<dyn Queue>,
 }
 
-/// What is looked up for one client.
+/// The gauges of one client.
 pub(super) struct Gauges {
     system: &'static str,
     client_id: Arc<str>,
@@ -80,7 +80,7 @@ impl Gauges {
         lags.push(Arc::downgrade(lag));
     }
 
-    /// Sums over the queues of one name and topic.
+    /// Returns sums over the queues of one owner and topic, with their attributes.
     fn queues(&self, of: impl Fn(&dyn Queue) -> u64) -> Vec<(i64, Vec<KeyValue>)> {
         let queues = self.queues.lock();
         let open = queues.iter().filter_map(|watched| Some((watched, watched.queue.upgrade()?)));
@@ -129,7 +129,7 @@ impl fmt::Debug for Gauges {
     }
 }
 
-/// Has the gauges looked at whenever somebody collects, as long as they live.
+/// Registers callbacks that observe the gauges on each collection. The callbacks do not keep the gauges alive.
 pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
     let sums = |metric: Metric, of: fn(&dyn Queue) -> u64| {
         let gauges = Arc::downgrade(gauges);
@@ -175,24 +175,24 @@ pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
         .build();
 }
 
-/// How far behind one consumer is.
+/// The lag of one consumer.
 #[derive(Debug)]
 pub(crate) struct Lag {
     engine: SharedEngine,
     group: Option<Arc<str>>,
-    /// As many as the consumer has partitions: topics grow.
+    /// One for each partition of the consumer; a topic may get more of them.
     partitions: RwLock<Vec<Arc<PartitionLag>>>,
-    /// Looks that are left until somebody collects again.
-    looks: AtomicU32,
-    wanted: Notify,
+    /// Polls that remain unless a collection comes.
+    polls_left: AtomicU32,
+    collection: Notify,
 }
 
-/// Where a consumer stands in one partition.
+/// Position of a consumer in one partition, and the end of the partition.
 #[derive(Debug)]
 struct PartitionLag {
     at: TopicPartition,
     position: AtomicI64,
-    /// End of the partition when it was looked at.
+    /// End of the partition at the last poll.
     end: AtomicI64,
     /// Time of the first record of the batch handed out last.
     time: AtomicI64,
@@ -222,7 +222,7 @@ impl PartitionLag {
 }
 
 impl Lag {
-    /// For a consumer that begins at these positions.
+    /// Creates the lag of a consumer that begins at these positions.
     pub(crate) fn new(
         engine: &SharedEngine,
         group: Option<Arc<str>>,
@@ -233,22 +233,22 @@ impl Lag {
             engine: Arc::clone(engine),
             group,
             partitions: RwLock::new(partitions.collect()),
-            looks: AtomicU32::new(0),
-            wanted: Notify::new(),
+            polls_left: AtomicU32::new(0),
+            collection: Notify::new(),
         })
     }
 
-    /// Number of the partition with this index.
+    /// Returns the number of the partition with this index.
     pub(super) fn partition(&self, index: usize) -> u32 {
         self.partitions.read().get(index).map_or(0, |partition| partition.at.partition)
     }
 
-    /// How many partitions there are.
+    /// Returns the number of partitions.
     pub(super) fn len(&self) -> usize {
         self.partitions.read().len()
     }
 
-    /// The consumer reads one more partition.
+    /// Adds a partition that the consumer reads from now on.
     pub(super) fn joins(&self, at: TopicPartition, position: i64) {
         self.partitions.write().push(Arc::new(PartitionLag::new(at, position)));
     }
@@ -257,13 +257,14 @@ impl Lag {
         self.partitions.read().clone()
     }
 
+    /// Sets the position in the partition with this index.
     pub(super) fn stands_at(&self, index: usize, position: i64) {
         if let Some(partition) = self.partitions.read().get(index) {
             partition.position.store(position, Ordering::Relaxed);
         }
     }
 
-    /// Notes the first offset and the time of the first record of a batch.
+    /// Sets the position and the time to those of the first record of a batch.
     pub(super) fn receives(&self, index: usize, first_offset: i64, time: Option<i64>) {
         if let Some(partition) = self.partitions.read().get(index) {
             partition.position.store(first_offset, Ordering::Relaxed);
@@ -272,21 +273,21 @@ impl Lag {
     }
 
     fn collected(&self) {
-        self.looks.store(LOOKS_AFTER_COLLECTION, Ordering::Relaxed);
-        self.wanted.notify_one();
+        self.polls_left.store(POLLS_AFTER_COLLECTION, Ordering::Relaxed);
+        self.collection.notify_one();
     }
 
-    /// Looks while somebody collects; for a task of the consumer.
+    /// Polls the ends of the partitions as long as collections come. The consumer runs it as a task.
     pub(crate) async fn run(self: Arc<Self>) {
         if !self.engine.info().capabilities.offsets {
             return;
         }
         loop {
-            self.wanted.notified().await;
-            while self.looks.load(Ordering::Relaxed) > 0 {
-                self.looks.fetch_sub(1, Ordering::Relaxed);
-                self.look().await;
-                tokio::time::sleep(LOOK_EVERY).await;
+            self.collection.notified().await;
+            while self.polls_left.load(Ordering::Relaxed) > 0 {
+                self.polls_left.fetch_sub(1, Ordering::Relaxed);
+                self.poll_ends().await;
+                tokio::time::sleep(POLL_INTERVAL).await;
             }
             for partition in &self.partitions() {
                 partition.end.store(UNKNOWN, Ordering::Relaxed);
@@ -294,12 +295,12 @@ impl Lag {
         }
     }
 
-    async fn look(&self) {
+    async fn poll_ends(&self) {
         stream::iter(self.partitions())
-            .for_each_concurrent(LOOKUPS, |partition| async move {
+            .for_each_concurrent(CONCURRENT_LOOKUPS, |partition| async move {
                 let end = match self.engine.watermarks(partition.at.clone()).await {
                     Ok(marks) => marks.high,
-                    // The consumer itself tells what is wrong.
+                    // The consumer reports the error when it reads.
                     Err(_) => UNKNOWN,
                 };
                 partition.end.store(end, Ordering::Relaxed);

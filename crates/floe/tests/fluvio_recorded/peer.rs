@@ -31,7 +31,7 @@ struct Exchange {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Playback {
     exchanges: Vec<Exchange>,
     /// Requests that match no recorded one.
     unknown: Vec<(RequestHeader, Bytes)>,
@@ -40,7 +40,7 @@ struct State {
 
 /// One recording and the state of its playback. Pass it to [`floe::engine::FluvioEngine::connect_over`].
 #[derive(Debug, Clone)]
-pub(crate) struct Recording(Arc<Mutex<State>>);
+pub(crate) struct Recording(Arc<Mutex<Playback>>);
 
 impl Recording {
     pub(crate) fn open(name: &str) -> Self {
@@ -67,7 +67,7 @@ impl Recording {
             }
         }
         assert!(exchanges.len() > 5, "the recording has exchanges");
-        Self(Arc::new(Mutex::new(State { exchanges, ..State::default() })))
+        Self(Arc::new(Mutex::new(Playback { exchanges, ..Playback::default() })))
     }
 
     /// Returns the recorded requests to data servers with this API key.

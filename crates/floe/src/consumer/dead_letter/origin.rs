@@ -14,15 +14,15 @@ pub(crate) const PROCESSED: &str = "floe-origin";
 /// the same one.
 ///
 /// ```
-/// use floe::dead_letter::Origin;
-/// let origin: Origin = "orders/2/17#1".parse()?;
+/// use floe::dead_letter::RecordOrigin;
+/// let origin: RecordOrigin = "orders/2/17#1".parse()?;
 /// assert_eq!((origin.at.partition, origin.offset, origin.index), (2, 17, 1));
 /// assert_eq!(origin.to_string(), "orders/2/17#1");
 /// # Ok::<(), floe::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub struct Origin {
+pub struct RecordOrigin {
     /// The partition.
     pub at: TopicPartition,
     /// The offset in the partition.
@@ -31,7 +31,7 @@ pub struct Origin {
     pub index: u32,
 }
 
-impl Origin {
+impl RecordOrigin {
     pub(crate) fn of_message<V>(message: &Message<V>) -> Self {
         Self { at: message.topic.partition(message.partition), offset: message.offset, index: 0 }
     }
@@ -44,7 +44,7 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for RecordOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.at, self.offset)?;
         if self.index > 0 {
@@ -54,7 +54,7 @@ impl fmt::Display for Origin {
     }
 }
 
-impl FromStr for Origin {
+impl FromStr for RecordOrigin {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
@@ -87,8 +87,8 @@ mod tests {
         for text in
             ["", "orders", "orders/1", "/1/2", "orders/x/2", "orders/1/y", "orders/1/2#", "orders/-1/2"]
         {
-            assert_eq!(text.parse::<Origin>().unwrap_err().kind(), ErrorKind::InvalidCommand, "{text}");
+            assert_eq!(text.parse::<RecordOrigin>().unwrap_err().kind(), ErrorKind::InvalidCommand, "{text}");
         }
-        assert_eq!("a/b/1/2".parse::<Origin>().unwrap().at.topic.as_str(), "a/b");
+        assert_eq!("a/b/1/2".parse::<RecordOrigin>().unwrap().at.topic.as_str(), "a/b");
     }
 }

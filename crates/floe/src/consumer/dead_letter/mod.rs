@@ -17,10 +17,8 @@ mod origin;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-
-pub use origin::Origin;
 pub(crate) use origin::PROCESSED;
+pub use origin::RecordOrigin;
 
 use crate::{
     Error, ErrorKind, Message, Record, Result,
@@ -78,7 +76,7 @@ const MAX_TEXT: usize = 1024;
 #[non_exhaustive]
 pub struct DeadLetter {
     /// Coordinates of the record.
-    pub origin: Origin,
+    pub origin: RecordOrigin,
     /// Stable code of the failure: that of an [`ErrorKind`], or one that the handler defines.
     pub code: String,
     /// Text of the error.
@@ -106,21 +104,7 @@ impl DeadLetter {
     /// Returns the original record, without the headers of the dead letter, to be replayed.
     #[must_use]
     pub fn restore(message: &Message) -> Record {
-        let mut record = copy(message);
-        record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
-        record
-    }
-}
-
-fn copy(message: &Message) -> Record {
-    let headers =
-        message.headers.iter().map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
-    Record {
-        key: message.key.clone(),
-        value: message.value.clone(),
-        headers: headers.collect(),
-        timestamp: message.timestamp,
-        partition: None,
+        message.to_record(|name| !name.starts_with(PREFIX))
     }
 }
 
@@ -159,15 +143,11 @@ impl DeadLetterWriter {
 
     /// Buffers the dead letter of a message.
     pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
-        let text = shortened(reason.text).to_owned();
-        let origin = Origin::of_message(message);
-        let mut record = copy(message);
         // A replayed dead letter that fails again carries the last failure only.
-        record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
-        let record = record
-            .header(ORIGIN, origin.to_string())
+        let record = DeadLetter::restore(message)
+            .header(ORIGIN, RecordOrigin::of_message(message).to_string())
             .header(CODE, reason.code.to_owned())
-            .header(ERROR, text)
+            .header(ERROR, shortened(reason.text).to_owned())
             .header(ATTEMPTS, reason.attempts.to_string())
             .header(AT, now_millis().to_string());
         self.producer.enqueue(record).await

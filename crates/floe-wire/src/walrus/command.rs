@@ -21,9 +21,9 @@ pub const PUT_OVERHEAD: usize = 5;
 /// Most entries of one batch command.
 pub const MAX_BATCH_ENTRIES: usize = 2_000;
 
-/// A request. Encode what a client sends, parse what a server receives.
+/// A command. Clients encode it, servers parse it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request<'a> {
+pub enum Command<'a> {
     /// `REGISTER <topic>`: creates the topic unless it exists.
     Register {
         /// Name of the topic.
@@ -121,7 +121,7 @@ pub const fn max_packed_batch(topic_len: usize) -> usize {
 /// Encodes the `PUT` of a packed batch without an intermediate copy and without the checks that text needs.
 ///
 /// # Errors
-/// The errors of [`Request::encode`]; [`WireError::TooLarge`] if the batch does not fit one frame.
+/// The errors of [`Command::encode`]; [`WireError::TooLarge`] if the batch does not fit one frame.
 pub fn encode_packed_put(out: &mut BytesMut, topic: &str, batch: &EncodedBatch) -> Result<(), WireError> {
     check_topic(topic)?;
     let size = PUT_OVERHEAD + topic.len() + entry::packed_len(batch.len());
@@ -137,11 +137,11 @@ pub fn encode_packed_put(out: &mut BytesMut, topic: &str, batch: &EncodedBatch) 
     })
 }
 
-impl<'a> Request<'a> {
-    /// Appends the request as one frame. Nothing is appended on an error.
+impl<'a> Command<'a> {
+    /// Appends the command as one frame. Nothing is appended on an error.
     ///
     /// # Errors
-    /// [`WireError::TooLarge`] for a request longer than servers read, [`WireError::Malformed`] for a topic or an
+    /// [`WireError::TooLarge`] for a command longer than servers read, [`WireError::Malformed`] for a topic or an
     /// entry that would not arrive unchanged.
     pub fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         let limit = match self {
@@ -190,7 +190,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Parses a request like a Walrus node: drops white space at the end of the line, then splits at the first two
+    /// Parses a command like a Walrus node: drops white space at the end of the line, then splits at the first two
     /// single spaces. Batches are parsed byte for byte.
     ///
     /// # Errors
@@ -227,7 +227,7 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Returns the topic of the request, if it has one.
+    /// Returns the topic of the command, if it has one.
     #[must_use]
     pub fn topic(&self) -> Option<&'a str> {
         match self {
@@ -273,7 +273,7 @@ pub(super) fn number(text: &str) -> Option<usize> {
     text.parse().ok()
 }
 
-fn parse_batch_put(rest: &[u8]) -> Result<Request<'_>, Refused> {
+fn parse_batch_put(rest: &[u8]) -> Result<Command<'_>, Refused> {
     let bad = |problem: &str| Refused::new(format!("BATCH_PUT {problem}"));
     let mut fields = rest.splitn(2, |byte| *byte == b' ');
     let topic = fields.next().and_then(|topic| from_utf8(topic).ok()).filter(|topic| !topic.is_empty());
@@ -286,7 +286,7 @@ fn parse_batch_put(rest: &[u8]) -> Result<Request<'_>, Refused> {
         return Err(bad(&format!("takes 1 to {MAX_BATCH_ENTRIES} entries")));
     }
     let entries = take_entries(rest, count).ok_or_else(|| bad("lengths do not fit the entries"))?;
-    Ok(Request::BatchPut { topic, entries })
+    Ok(Command::BatchPut { topic, entries })
 }
 
 #[cfg(test)]
@@ -294,45 +294,45 @@ mod tests {
     use super::*;
     use crate::walrus::entry::tests::batch;
 
-    fn body(request: &Request<'_>) -> Vec<u8> {
+    fn body(command: &Command<'_>) -> Vec<u8> {
         let mut out = BytesMut::new();
-        request.encode(&mut out).unwrap();
+        command.encode(&mut out).unwrap();
         assert_eq!(u32::from_le_bytes(out[..4].try_into().unwrap()) as usize, out.len() - 4);
         out[4..].to_vec()
     }
 
     #[test]
-    fn requests_round_trip() {
-        let table: [(Request<'_>, &[u8]); 8] = [
-            (Request::Register { topic: "orders" }, b"REGISTER orders"),
-            (Request::Put { topic: "orders", payload: "  a b\nc" }, b"PUT orders   a b\nc"),
-            (Request::Get { topic: "orders" }, b"GET orders"),
-            (Request::State { topic: "\u{e4}" }, "STATE \u{e4}".as_bytes()),
-            (Request::Metrics, b"METRICS"),
+    fn commands_round_trip() {
+        let table: [(Command<'_>, &[u8]); 8] = [
+            (Command::Register { topic: "orders" }, b"REGISTER orders"),
+            (Command::Put { topic: "orders", payload: "  a b\nc" }, b"PUT orders   a b\nc"),
+            (Command::Get { topic: "orders" }, b"GET orders"),
+            (Command::State { topic: "\u{e4}" }, "STATE \u{e4}".as_bytes()),
+            (Command::Metrics, b"METRICS"),
             (
-                Request::BatchPut { topic: "t", entries: vec![b"a b", b"", b"\xff 1 "] },
+                Command::BatchPut { topic: "t", entries: vec![b"a b", b"", b"\xff 1 "] },
                 b"BATCH_PUT t 3 3 a b 0  4 \xff 1 ",
             ),
-            (Request::BatchGet { topic: "t", max_entries: 20, max_bytes: 4096 }, b"BATCH_GET t 20 4096"),
-            (Request::BatchPut { topic: "t", entries: vec![b"x "] }, b"BATCH_PUT t 1 2 x "),
+            (Command::BatchGet { topic: "t", max_entries: 20, max_bytes: 4096 }, b"BATCH_GET t 20 4096"),
+            (Command::BatchPut { topic: "t", entries: vec![b"x "] }, b"BATCH_PUT t 1 2 x "),
         ];
-        for (request, expected) in table {
-            let encoded = body(&request);
+        for (command, expected) in table {
+            let encoded = body(&command);
             assert_eq!(encoded, expected);
-            assert_eq!(Request::parse(&encoded), Ok(request));
+            assert_eq!(Command::parse(&encoded), Ok(command));
         }
-        assert_eq!(body(&Request::ProbeBatch), b"BATCH_GET");
+        assert_eq!(body(&Command::ProbeBatch), b"BATCH_GET");
     }
 
     #[test]
-    fn requests_are_parsed_like_a_walrus_node() {
+    fn commands_are_parsed_like_a_walrus_node() {
         assert_eq!(
-            Request::parse(b"PUT orders  two  \n\t"),
-            Ok(Request::Put { topic: "orders", payload: " two" }),
+            Command::parse(b"PUT orders  two  \n\t"),
+            Ok(Command::Put { topic: "orders", payload: " two" }),
             "leading space kept, trailing white space dropped"
         );
-        assert_eq!(Request::parse(b"GET orders extra"), Ok(Request::Get { topic: "orders" }));
-        assert_eq!(Request::parse(b"GET  orders"), Ok(Request::Get { topic: "" }));
+        assert_eq!(Command::parse(b"GET orders extra"), Ok(Command::Get { topic: "orders" }));
+        assert_eq!(Command::parse(b"GET  orders"), Ok(Command::Get { topic: "" }));
         for (frame, answer) in [
             (&b"REGISTER"[..], "REGISTER requires a topic"),
             (b"REGISTER ", "REGISTER requires a topic"),
@@ -353,7 +353,7 @@ mod tests {
             (b"BATCH_PUT t 1 1 aa", "BATCH_PUT lengths do not fit the entries"),
             (b"BATCH_PUT t 1 18446744073709551615 a", "BATCH_PUT lengths do not fit the entries"),
         ] {
-            assert_eq!(Request::parse(frame).unwrap_err().text, answer, "{frame:?}");
+            assert_eq!(Command::parse(frame).unwrap_err().text, answer, "{frame:?}");
         }
     }
 
@@ -375,26 +375,26 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_would_not_arrive_unchanged_are_refused() {
+    fn commands_that_would_not_arrive_unchanged_are_refused() {
         let mut out = BytesMut::new();
         for topic in ["", "a b", "a\n", "a\u{a0}b", &"x".repeat(MAX_TOPIC_LEN + 1)] {
-            assert!(Request::Get { topic }.encode(&mut out).is_err(), "{topic:?}");
+            assert!(Command::Get { topic }.encode(&mut out).is_err(), "{topic:?}");
         }
         for payload in ["", " ", "x ", "x\n", "x\u{2003}"] {
-            assert!(Request::Put { topic: "t", payload }.encode(&mut out).is_err(), "{payload:?}");
+            assert!(Command::Put { topic: "t", payload }.encode(&mut out).is_err(), "{payload:?}");
         }
         assert!(check_text(b"\xff").is_err());
         let longest = "x".repeat(MAX_FRAME_LEN - PUT_OVERHEAD - 1);
-        assert!(Request::Put { topic: "t", payload: &longest }.encode(&mut out).is_ok());
+        assert!(Command::Put { topic: "t", payload: &longest }.encode(&mut out).is_ok());
         out.clear();
         let longer = format!("{longest}x");
         assert_eq!(
-            Request::Put { topic: "t", payload: &longer }.encode(&mut out),
+            Command::Put { topic: "t", payload: &longer }.encode(&mut out),
             Err(WireError::TooLarge { what: "Walrus frame", size: 65_537, limit: 65_536 })
         );
         let many = vec![&b"a"[..]; MAX_BATCH_ENTRIES + 1];
-        assert!(Request::BatchPut { topic: "t", entries: many }.encode(&mut out).is_err());
-        assert!(Request::BatchPut { topic: "t", entries: vec![] }.encode(&mut out).is_err());
+        assert!(Command::BatchPut { topic: "t", entries: many }.encode(&mut out).is_err());
+        assert!(Command::BatchPut { topic: "t", entries: vec![] }.encode(&mut out).is_err());
         assert!(out.is_empty(), "nothing is written");
     }
 }
