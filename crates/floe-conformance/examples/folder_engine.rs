@@ -241,7 +241,7 @@ impl Engine for FolderEngine {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         ready(move || {
             let base = self.partition(&request.target)?.append(&request.batch)?;
-            Ok(AppendAck { base_offset: Some(base) })
+            Ok(AppendAck::new(Some(base)))
         })
     }
 
@@ -258,7 +258,7 @@ impl Engine for FolderEngine {
         ready(move || {
             let file = self.partition(&of)?;
             let log = file.log.lock();
-            Ok(Watermarks { start: 0, high: log.end(), size_bytes: Some(log.len) })
+            Ok(Watermarks::new(0, log.end(), Some(log.len)))
         })
     }
 
@@ -316,8 +316,8 @@ impl Engine for FolderEngine {
         ready(|| {
             self.check_open()?;
             let name = self.folder.display().to_string();
-            let node = NodeHealth { name, ready: true, state: "open".to_owned(), leads: None };
-            Ok(Health { ready: true, nodes: vec![node] })
+            let node = NodeHealth::new(name, true, "open");
+            Ok(Health::new(true, vec![node]))
         })
     }
 

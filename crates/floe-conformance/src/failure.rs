@@ -33,8 +33,8 @@ impl From<floe::Error> for CaseFailure {
     }
 }
 
-impl From<floe_wire::WireError> for CaseFailure {
-    fn from(error: floe_wire::WireError) -> Self {
+impl From<floe::engine::WireError> for CaseFailure {
+    fn from(error: floe::engine::WireError) -> Self {
         Self::new(format!("invalid batch: {error}"))
     }
 }

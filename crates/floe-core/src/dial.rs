@@ -3,10 +3,9 @@
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::{TcpSocket, TcpStream, lookup_host},
-};
+/// The traits of a [`Stream`]. The re-export spares a dialler a dependency on tokio's version of the day.
+pub use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 
 use crate::{Effect, Error, ErrorKind, Result, platform};
 

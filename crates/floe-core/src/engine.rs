@@ -4,7 +4,11 @@
 
 use std::{fmt, sync::Arc};
 
-use floe_wire::batch::EncodedBatch;
+/// Encoded batches, which engines store and return unchanged. The re-export spares an engine a dependency on `floe-wire`.
+pub use floe_wire::{
+    WireError,
+    batch::{self, EncodedBatch},
+};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
 pub use crate::append_epoch::AppendEpoch;
@@ -299,10 +303,19 @@ impl AppendRequest {
 
 /// The acknowledgement of an append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct AppendAck {
     /// Offset of the first record; `None` on engines without offsets, with [`Acks::None`], and where SmartModules may have
     /// dropped records.
     pub base_offset: Option<i64>,
+}
+
+impl AppendAck {
+    /// Creates an acknowledgement.
+    #[must_use]
+    pub fn new(base_offset: Option<i64>) -> Self {
+        Self { base_offset }
+    }
 }
 
 /// Start of a read.
@@ -373,6 +386,7 @@ impl ReadRequest {
 
 /// First and next offset of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Watermarks {
     /// Offset of the oldest record that is still there.
     pub start: i64,
@@ -382,8 +396,17 @@ pub struct Watermarks {
     pub size_bytes: Option<u64>,
 }
 
+impl Watermarks {
+    /// Creates the watermarks of a partition.
+    #[must_use]
+    pub fn new(start: i64, high: i64, size_bytes: Option<u64>) -> Self {
+        Self { start, high, size_bytes }
+    }
+}
+
 /// A stored consumer offset.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct CommittedOffset {
     /// The group that stored it.
     pub group: Arc<str>,
@@ -395,8 +418,24 @@ pub struct CommittedOffset {
     pub modified_at: Option<i64>,
 }
 
+impl CommittedOffset {
+    /// Creates a stored offset whose time is unknown.
+    #[must_use]
+    pub fn new(group: impl Into<Arc<str>>, at: TopicPartition, next: i64) -> Self {
+        Self { group: group.into(), at, next, modified_at: None }
+    }
+
+    /// Sets when it was stored.
+    #[must_use]
+    pub fn modified_at(mut self, milliseconds: Option<i64>) -> Self {
+        self.modified_at = milliseconds;
+        self
+    }
+}
+
 /// Health of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Health {
     /// Whether it can work.
     pub ready: bool,
@@ -404,8 +443,17 @@ pub struct Health {
     pub nodes: Vec<NodeHealth>,
 }
 
+impl Health {
+    /// Creates the health of an engine.
+    #[must_use]
+    pub fn new(ready: bool, nodes: Vec<NodeHealth>) -> Self {
+        Self { ready, nodes }
+    }
+}
+
 /// Health of one server, node or store of an engine.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct NodeHealth {
     /// Address or path.
     pub name: String,
@@ -416,6 +464,21 @@ pub struct NodeHealth {
     /// Whether it leads the others: of Walrus the node that orders all changes, of Fluvio the controller. `None` where
     /// there is no leader, or the engine does not know it.
     pub leads: Option<bool>,
+}
+
+impl NodeHealth {
+    /// Creates the health of a node of which no leadership is known.
+    #[must_use]
+    pub fn new(name: impl Into<String>, ready: bool, state: impl Into<String>) -> Self {
+        Self { name: name.into(), ready, state: state.into(), leads: None }
+    }
+
+    /// Sets whether the node leads the others.
+    #[must_use]
+    pub fn leads(mut self, leads: Option<bool>) -> Self {
+        self.leads = leads;
+        self
+    }
 }
 
 /// Refuses SmartModules, for engines without them.

@@ -73,6 +73,7 @@ impl Scheme {
 /// assert_eq!(url.options["durability"], "always");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct EngineUrl {
     /// The engine.
     pub scheme: Scheme,
@@ -87,6 +88,12 @@ pub struct EngineUrl {
 }
 
 impl EngineUrl {
+    /// Creates a URL without path, servers, topic and options.
+    #[must_use]
+    pub fn new(scheme: Scheme) -> Self {
+        Self { scheme, path: String::new(), hosts: Vec::new(), topic: None, options: BTreeMap::new() }
+    }
+
     /// Refuses options that are not in `known`.
     ///
     /// # Errors

@@ -131,7 +131,7 @@ impl EmbeddedEngine {
             }
         }
         match outcome.await {
-            Ok(Ok(appended)) => Ok(AppendAck { base_offset: Some(appended.base_offset) }),
+            Ok(Ok(appended)) => Ok(AppendAck::new(Some(appended.base_offset))),
             Ok(Err(error)) => Err(log_error(error)),
             Err(_) => Err(log_error(LogError::Closed)),
         }
@@ -218,7 +218,7 @@ impl Engine for EmbeddedEngine {
             let partition = self.partition(&of).await?;
             let start = partition.bounds().start;
             let high = partition.readable_end();
-            Ok(Watermarks { start, high, size_bytes: Some(partition.size_bytes()) })
+            Ok(Watermarks::new(start, high, Some(partition.size_bytes())))
         })
     }
 
@@ -268,11 +268,9 @@ impl Engine for EmbeddedEngine {
             let rows = self.store.committed_all(group.as_deref());
             Ok(rows
                 .into_iter()
-                .map(|row| CommittedOffset {
-                    group: Arc::from(row.group),
-                    at: Topic::from(row.topic).partition(row.partition),
-                    next: row.offset,
-                    modified_at: Some(row.modified_ms),
+                .map(|row| {
+                    let at = Topic::from(row.topic).partition(row.partition);
+                    CommittedOffset::new(row.group, at, row.offset).modified_at(Some(row.modified_ms))
                 })
                 .collect())
         })
@@ -345,8 +343,8 @@ impl Engine for EmbeddedEngine {
                 return Err(log_error(LogError::Closed));
             }
             let state = checked.as_ref().map_or_else(ToString::to_string, |()| "open".to_owned());
-            let node = NodeHealth { name: self.location.clone(), ready: checked.is_ok(), state, leads: None };
-            Ok(Health { ready: node.ready, nodes: vec![node] })
+            let node = NodeHealth::new(self.location.clone(), checked.is_ok(), state);
+            Ok(Health::new(node.ready, vec![node]))
         })
     }
 

@@ -20,9 +20,8 @@ use floe_wire::{
 };
 
 use futures_util::{future::BoxFuture, stream::BoxStream};
-use tokio::sync::watch;
 
-use super::{ConnectionState, FluvioEngine, ObjectEvent, metadata::not_found, object_watch, topics};
+use super::{FluvioEngine, ObjectEvent, ServerConnection, metadata::not_found, object_watch, topics};
 
 /// Deadline of a creation; groups of data servers take longest.
 const CREATE_TIMEOUT: Duration = Duration::from_secs(120);
@@ -135,15 +134,15 @@ impl FluvioAdmin {
         object_watch::watch(self.engine.clone())
     }
 
-    /// Lists the servers that were used so far by address, with a receiver that follows the state of their connections: the
-    /// controllers first, then data servers.
+    /// Lists the servers that were used so far with the state of the connections to them: the controllers first, then data
+    /// servers.
     #[must_use]
-    pub fn connections(&self) -> Vec<(String, watch::Receiver<ConnectionState>)> {
+    pub fn connections(&self) -> Vec<ServerConnection> {
         let controllers = self.engine.metadata().controllers.iter().map(|slot| &slot.server);
         let data_servers = self.engine.inner.router.known_spus();
         let data_servers = data_servers.iter().map(|(_, spu)| &spu.server);
         let servers = controllers.chain(data_servers);
-        servers.map(|server| (server.address.endpoint.to_string(), server.state())).collect()
+        servers.map(|server| server.connection()).collect()
     }
 
     /// Creates an object and returns the name under which it is stored.

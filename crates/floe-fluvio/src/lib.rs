@@ -67,8 +67,8 @@ use offsets::CommitSessions;
 use options::Settings;
 use reader::{ReadPosition, StreamReader};
 use router::{AppendRoutes, Router};
-pub use server::ConnectionState;
 use server::{Address, Connector, Server};
+pub use server::{ConnectionState, ServerConnection};
 use tokio::sync::watch as channel;
 
 use crate::tls::Tls;
@@ -181,16 +181,6 @@ impl FluvioEngine {
         &self.inner.router.metadata
     }
 
-    /// Returns a receiver that follows the connection state of the controller, or of the first one if the URL names
-    /// several.
-    #[must_use]
-    pub fn connection_state(&self) -> channel::Receiver<ConnectionState> {
-        match self.metadata().controllers.first() {
-            Some(slot) => slot.server.state(),
-            None => channel::channel(ConnectionState::Disconnected).1,
-        }
-    }
-
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         self.check_open()?;
         check(&request.batch)?;
@@ -252,7 +242,7 @@ impl FluvioEngine {
                 Ok(state) => (true, state),
                 Err(error) => (false, format!("controller: {}", error.message())),
             };
-            nodes.push(NodeHealth { name, ready, state, leads: ready.then_some(true) });
+            nodes.push(NodeHealth::new(name, ready, state).leads(ready.then_some(true)));
         }
         // One controller is enough: a cluster has one at a time.
         let controlled = nodes.iter().any(|node| node.ready);
@@ -270,9 +260,9 @@ impl FluvioEngine {
                 address.map_or_else(|| format!("data server {id}"), |found| found.endpoint.to_string());
             let partitions = if led == 1 { "partition" } else { "partitions" };
             let state = format!("data server {id}: {status:?}, leads {led} {partitions}");
-            nodes.push(NodeHealth { name, ready, state, leads: Some(false) });
+            nodes.push(NodeHealth::new(name, ready, state).leads(Some(false)));
         }
-        Ok(Health { ready: controlled && serving, nodes })
+        Ok(Health::new(controlled && serving, nodes))
     }
 }
 
@@ -286,7 +276,7 @@ async fn watermarks(router: &Arc<Router>, of: &TopicPartition) -> Result<Waterma
         .ok_or_else(|| Error::new(ErrorKind::ProtocolError, "the reply lacks the requested partition"))?;
     router.learn(of, errors::check(found.error_code))?;
     let size_bytes = router.metadata.cluster().size_bytes(of);
-    Ok(Watermarks { start: found.start_offset, high: found.last_stable_offset, size_bytes })
+    Ok(Watermarks::new(found.start_offset, found.last_stable_offset, size_bytes))
 }
 
 fn out_of_range(offset: i64, marks: Watermarks) -> Error {

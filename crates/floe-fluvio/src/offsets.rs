@@ -219,12 +219,9 @@ fn replica(at: &TopicPartition) -> ReplicaKey {
 }
 
 fn committed(row: ConsumerOffset) -> CommittedOffset {
-    CommittedOffset {
-        group: Arc::from(row.consumer_id),
-        at: Topic::from(row.replica.topic).partition(row.replica.partition),
-        next: row.offset.saturating_add(1),
-        modified_at: i64::try_from(row.modified_time).ok().and_then(|seconds| seconds.checked_mul(1000)),
-    }
+    let at = Topic::from(row.replica.topic).partition(row.replica.partition);
+    let modified_at = i64::try_from(row.modified_time).ok().and_then(|seconds| seconds.checked_mul(1000));
+    CommittedOffset::new(row.consumer_id, at, row.offset.saturating_add(1)).modified_at(modified_at)
 }
 
 #[cfg(test)]

@@ -203,7 +203,10 @@ impl ProfileFile {
                 Scheme::FluvioTls
             }
         };
-        Ok(EngineUrl { scheme, path: String::new(), hosts: vec![host], topic: None, options })
+        let mut url = EngineUrl::new(scheme);
+        url.hosts.push(host);
+        url.options = options;
+        Ok(url)
     }
 
     /// Converts the profile that the options of `asked` name, and adds the other options.

@@ -53,6 +53,36 @@ impl ConnectionState {
     }
 }
 
+/// A server with the state of the connections to it.
+#[derive(Debug, Clone)]
+pub struct ServerConnection {
+    endpoint: String,
+    state: watch::Receiver<ConnectionState>,
+}
+
+impl ServerConnection {
+    /// Returns the address of the server.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Returns the present state.
+    #[must_use]
+    pub fn state(&self) -> ConnectionState {
+        *self.state.borrow()
+    }
+
+    /// Waits for a state that `accepts`, be it the present one, and returns it. `None` if the engine no longer uses the
+    /// server, so that the state does not change any more.
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn wait_for(&self, accepts: impl Fn(ConnectionState) -> bool) -> Option<ConnectionState> {
+        self.state.clone().wait_for(|state| accepts(*state)).await.ok().map(|state| *state)
+    }
+}
+
 /// Opens connections to any server.
 #[derive(Debug)]
 pub(super) struct Connector {
@@ -97,8 +127,8 @@ impl Server {
         Arc::new(Self { address, connector, down, state, versions })
     }
 
-    pub(super) fn state(&self) -> watch::Receiver<ConnectionState> {
-        self.state.subscribe()
+    pub(super) fn connection(&self) -> ServerConnection {
+        ServerConnection { endpoint: self.address.endpoint.to_string(), state: self.state.subscribe() }
     }
 
     pub(super) fn settings(&self) -> &Settings {

@@ -145,7 +145,7 @@ impl Store {
         let outcome = match self.lie {
             Lie::AckWithoutWrite if fifth => {
                 let high = self.model.watermarks(at.clone()).await?.high;
-                Ok(AppendAck { base_offset: Some(high) })
+                Ok(AppendAck::new(Some(high)))
             }
             Lie::WriteTwice if fifth => {
                 self.model.append(request.clone()).await?;
@@ -154,7 +154,7 @@ impl Store {
             Lie::Swap if fifth && self.swapped.lock().is_none() => {
                 let high = self.model.watermarks(at.clone()).await?.high;
                 *self.swapped.lock() = Some(request);
-                Ok(AppendAck { base_offset: Some(high) })
+                Ok(AppendAck::new(Some(high)))
             }
             Lie::Swap => {
                 let outcome = self.model.append(request).await;

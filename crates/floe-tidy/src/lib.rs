@@ -14,6 +14,7 @@ pub mod manifests;
 pub mod names;
 pub mod outline;
 pub mod repository;
+pub mod signatures;
 pub mod tree;
 pub mod words;
 

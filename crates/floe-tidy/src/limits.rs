@@ -70,10 +70,23 @@ pub const SHARED_NAMES: &[Exception] = &[
     except("Error", "each library has its own, always written with its module or crate"),
     except("Result", "the alias beside each `Error`"),
     except(
+        "Durability",
+        "one word for one choice; `floe-log` works without `floe`, and `floe` never shows its types",
+    ),
+    except(
         "crates/floe/src/blocking/",
         "has the names of the async API, in a module that says which is meant",
     ),
     except("crates/floe/src/telemetry/noop.rs", "stands in for the module's types where the feature is off"),
+];
+
+/// Crates whose types public signatures name only where the library re-exports them.
+pub const INNER_CRATES: &[&str] = &["floe_log", "floe_wire", "tokio"];
+
+/// Files, or types of inner crates, by the beginning of their path, that are left out of that rule.
+pub const EXPOSED: &[Exception] = &[
+    except("crates/floe-log/src/", "takes and returns batches as `floe-wire` encodes them; see decision 2"),
+    except("crates/floe-embedded/src/", "runs over a log that its caller may open and keep using"),
 ];
 
 /// Packages outside the workspace, which may reach into it by `#[path]`.
@@ -125,19 +138,19 @@ pub mod open {
     /// Files that are too long.
     pub const FILES: usize = 0;
     /// Functions that are too long.
-    pub const FUNCTIONS: usize = 8;
+    pub const FUNCTIONS: usize = 2;
     /// Banned words.
-    pub const WORDS: usize = 17;
+    pub const WORDS: usize = 0;
     /// Comments that open with a banned opener.
     pub const OPENERS: usize = 0;
     /// Types that do not say of what.
-    pub const VAGUE_TYPES: usize = 1;
+    pub const VAGUE_TYPES: usize = 0;
     /// Names that several public types have.
-    pub const COLLISIONS: usize = 7;
+    pub const COLLISIONS: usize = 2;
     /// `#[path]` attributes that leave their crate.
     pub const FOREIGN_PATHS: usize = 0;
     /// Keys that manifests of published crates lack.
     pub const MANIFESTS: usize = 0;
     /// Edges between the modules of circles.
-    pub const CIRCLES: usize = 17;
+    pub const CIRCLES: usize = 13;
 }

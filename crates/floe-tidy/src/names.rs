@@ -48,7 +48,7 @@ pub fn colliding(repository: &Repository, exceptions: &[Exception]) -> Vec<Findi
 }
 
 /// Tells whether the file is part of a library that users get.
-fn is_published(repository: &Repository, path: &str) -> bool {
+pub(crate) fn is_published(repository: &Repository, path: &str) -> bool {
     repository.package_of(path).is_some_and(|folder| {
         path.starts_with(&format!("{folder}/src/"))
             && repository.files.contains_key(&format!("{folder}/src/lib.rs"))
@@ -56,7 +56,7 @@ fn is_published(repository: &Repository, path: &str) -> bool {
     })
 }
 
-fn each_type(scope: &Scope, found: &mut impl FnMut(&TypeName)) {
+pub(crate) fn each_type(scope: &Scope, found: &mut impl FnMut(&TypeName)) {
     scope.types.iter().for_each(&mut *found);
     for content in scope.modules.iter().filter_map(|module| module.content.as_ref()) {
         each_type(content, found);

@@ -1,7 +1,11 @@
 //! The outline of a Rust file: its functions, types, modules, imports and paths, as plain data.
 
+mod exposed;
+
 use proc_macro2::{TokenStream, TokenTree};
 use syn::{Attribute, Item, Meta, UseTree, Visibility, visit::Visit};
+
+pub use exposed::Exposed;
 
 /// The outline of a file.
 #[derive(Debug, Default)]
@@ -34,6 +38,8 @@ pub struct Scope {
     pub imports: Vec<Import>,
     /// Paths of two and more segments in code that is not for tests.
     pub paths: Vec<PathUse>,
+    /// Paths in public signatures, those of tests left out.
+    pub exposed: Vec<Exposed>,
     /// Modules declared here.
     pub modules: Vec<Declared>,
 }
@@ -60,6 +66,8 @@ pub struct Import {
     pub name: String,
     /// Line of the import.
     pub line: usize,
+    /// Whether it is a re-export: `pub` without restriction.
+    pub public: bool,
 }
 
 /// A path used in code.
@@ -128,6 +136,9 @@ fn words(tokens: &TokenStream) -> Vec<String> {
 
 fn scope(items: &[Item], test: bool) -> Scope {
     let mut scope = Scope::default();
+    if !test {
+        scope.exposed = exposed::exposed(items);
+    }
     for item in items {
         let (attributes, name) = describe(item);
         let test = test || is_test(attributes);
@@ -150,8 +161,9 @@ fn scope(items: &[Item], test: bool) -> Scope {
             }),
             Item::Use(item) if !test && item.leading_colon.is_none() => {
                 let line = item.use_token.span.start().line;
+                let public = matches!(item.vis, Visibility::Public(_));
                 flatten(&item.tree, &mut Vec::new(), &mut |path, name| {
-                    scope.imports.push(Import { path, name, line });
+                    scope.imports.push(Import { path, name, line, public });
                 });
             }
             _ if !test => Paths(&mut scope.paths).visit_item(item),

@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::LazyLock};
 use floe_tidy::{
     Finding, Repository, arrows, graph, length,
     limits::{self, open},
-    links, manifests, names, tree, words,
+    links, manifests, names, signatures, tree, words,
 };
 
 static ROOT: LazyLock<PathBuf> = LazyLock::new(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../.."));
@@ -57,6 +57,11 @@ fn type_names_say_of_what() {
 #[test]
 fn public_type_names_are_unique() {
     check(&names::colliding(&REPOSITORY, limits::SHARED_NAMES), open::COLLISIONS);
+}
+
+#[test]
+fn public_signatures_name_no_inner_types() {
+    check(&signatures::leaks(&REPOSITORY, limits::INNER_CRATES, limits::EXPOSED), 0);
 }
 
 #[test]

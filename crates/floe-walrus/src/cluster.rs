@@ -363,17 +363,15 @@ impl Cluster {
                 asked => asked,
             };
             match asked {
-                Ok(metrics) => NodeHealth {
-                    name,
-                    ready: metrics.current_leader.is_some(),
-                    state: describe(&metrics),
-                    leads: metrics.current_leader.map(|leader| leader == metrics.id),
-                },
-                Err(error) => NodeHealth { name, ready: false, state: error.to_string(), leads: None },
+                Ok(metrics) => {
+                    let leads = metrics.current_leader.map(|leader| leader == metrics.id);
+                    NodeHealth::new(name, leads.is_some(), describe(&metrics)).leads(leads)
+                }
+                Err(error) => NodeHealth::new(name, false, error.to_string()),
             }
         }))
         .await;
-        Health { ready: nodes.iter().any(|node| node.ready), nodes }
+        Health::new(nodes.iter().any(|node| node.ready), nodes)
     }
 
     pub(super) fn close(&self) {

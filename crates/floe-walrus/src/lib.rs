@@ -214,7 +214,7 @@ impl WalrusEngine {
         self.check_partition(&request.target)?;
         let appender = self.appender(&request.target.topic)?;
         appender.append(&request, self.options.framing).await?;
-        Ok(AppendAck { base_offset: None })
+        Ok(AppendAck::new(None))
     }
 
     fn appender(&self, topic: &Topic) -> Result<Arc<TopicAppender>> {

@@ -14,12 +14,6 @@ pub use floe_embedded::EmbeddedEngine;
 pub use floe_fluvio::{self as fluvio, FluvioEngine};
 #[cfg(feature = "walrus")]
 pub use floe_walrus::{WalrusEngine, WalrusStats};
-/// Encoded batches, which engines store and hand out unchanged. The re-export spares an engine a dependency on
-/// `floe-wire`.
-pub use floe_wire::{
-    WireError,
-    batch::{self, EncodedBatch},
-};
 
 use crate::{
     Error, ErrorKind, Result,

@@ -229,7 +229,7 @@ impl FakeEngine {
             base
         })?;
         self.changed.notify_waiters();
-        Ok(AppendAck { base_offset: Some(base) })
+        Ok(AppendAck::new(Some(base)))
     }
 }
 
@@ -354,9 +354,7 @@ impl Engine for FakeEngine {
     }
 
     fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
-        Box::pin(async move {
-            self.with_log(&of, |log| Watermarks { start: log.start, high: log.end, size_bytes: None })
-        })
+        Box::pin(async move { self.with_log(&of, |log| Watermarks::new(log.start, log.end, None)) })
     }
 
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
@@ -392,12 +390,7 @@ impl Engine for FakeEngine {
             let rows =
                 state.committed.iter().filter(|((name, _), _)| group.as_ref().is_none_or(|g| g == name));
             Ok(rows
-                .map(|((group, at), next)| CommittedOffset {
-                    group: Arc::clone(group),
-                    at: at.clone(),
-                    next: *next,
-                    modified_at: None,
-                })
+                .map(|((group, at), next)| CommittedOffset::new(Arc::clone(group), at.clone(), *next))
                 .collect())
         })
     }
@@ -456,7 +449,7 @@ impl Engine for FakeEngine {
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
-        Box::pin(async move { Ok(Health { ready: true, nodes: Vec::new() }) })
+        Box::pin(async move { Ok(Health::new(true, Vec::new())) })
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

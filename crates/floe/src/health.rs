@@ -89,7 +89,7 @@ impl ClientHealth {
         queues: Vec<QueueHealth>,
         circuits: Vec<CircuitStatus>,
     ) -> Self {
-        let Health { ready, nodes } = health;
+        let Health { ready, nodes, .. } = health;
         let leader = nodes.iter().find(|node| node.ready && node.leads == Some(true));
         let leader = leader.map(|node| node.name.clone());
         let mut findings = Vec::new();
@@ -133,23 +133,23 @@ mod tests {
     };
 
     fn node(name: &str, ready: bool) -> NodeHealth {
-        NodeHealth { name: name.to_owned(), ready, state: "follower".to_owned(), leads: Some(false) }
+        NodeHealth::new(name, ready, "follower").leads(Some(false))
     }
 
     #[test]
     fn leader_is_the_ready_node_that_leads() {
-        let leader = |ready| NodeHealth { leads: Some(true), ..node("b", ready) };
+        let leader = |ready| node("b", ready).leads(Some(true));
         let assess = |nodes| {
-            ClientHealth::assess("fake", Health { ready: true, nodes }, 0.8, Vec::new(), Vec::new()).leader
+            ClientHealth::assess("fake", Health::new(true, nodes), 0.8, Vec::new(), Vec::new()).leader
         };
         assert_eq!(assess(vec![node("a", true), leader(true), node("c", true)]).as_deref(), Some("b"));
         assert_eq!(assess(vec![node("a", true), leader(false)]), None);
-        assert_eq!(assess(vec![NodeHealth { leads: None, ..node("a", true) }]), None);
+        assert_eq!(assess(vec![node("a", true).leads(None)]), None);
     }
 
     #[test]
     fn findings_warn_and_an_engine_that_is_not_ready_fails() {
-        let health = |ready, nodes| Health { ready, nodes };
+        let health = Health::new;
         let assess = |health, queues| ClientHealth::assess("fake", health, 0.8, queues, Vec::new());
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
         assert_eq!((good.status, good.findings.len()), (Status::Pass, 0));

@@ -16,7 +16,7 @@ async fn values(client: &Client, partition: u32) -> Vec<String> {
     let at = TopicPartition { topic: "orders".into(), partition };
     let mut values = Vec::new();
     loop {
-        let limit = FetchLimit { records: 1000, bytes: 1 << 20 };
+        let limit = FetchLimit::default();
         let more = client.fetch(at.clone(), values.len() as i64, limit).await.unwrap();
         if more.is_empty() {
             return values;

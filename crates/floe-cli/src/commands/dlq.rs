@@ -209,7 +209,7 @@ impl Replay {
     async fn send_selected(&mut self, client: &Client, topic: &str, at: &[LetterAddress]) -> Outcome<Counts> {
         let mut found = Vec::with_capacity(at.len());
         for &LetterAddress { partition, offset } in at {
-            let one = FetchLimit { records: 1, ..FetchLimit::default() };
+            let one = FetchLimit::default().records(1);
             let fetched = client.fetch(Topic::from(topic).partition(partition), offset, one).await?;
             let Some(message) = fetched.into_iter().find(|message| message.offset == offset) else {
                 let message = format!("no record at {partition}/{offset}");

@@ -16,7 +16,6 @@ pub(crate) mod serve;
 pub(crate) mod topic;
 
 use std::{
-    collections::BTreeMap,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::Path,
 };
@@ -43,14 +42,9 @@ async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> O
 
 /// Returns the URL of an embedded store, with characters that have a meaning in a URL escaped.
 fn embedded_url(path: &Path) -> String {
-    EngineUrl {
-        scheme: Scheme::Embedded,
-        path: path.to_string_lossy().into_owned(),
-        hosts: Vec::new(),
-        topic: None,
-        options: BTreeMap::new(),
-    }
-    .with_options()
+    let mut url = EngineUrl::new(Scheme::Embedded);
+    url.path = path.to_string_lossy().into_owned();
+    url.with_options()
 }
 
 /// Confirms a destructive action: by `--yes`, or by a question on the terminal.

@@ -339,7 +339,7 @@ pub(crate) async fn seeking_moves_the_reader(c: &Context) -> Outcome {
 pub(crate) async fn fetching_by_offset(c: &Context) -> Outcome {
     let topic = ten(c).await?;
     let at = topic.partition(0);
-    let limit = |records| FetchLimit { records, ..FetchLimit::default() };
+    let limit = |records| FetchLimit::default().records(records);
     for (from, records, expected) in [(0, 4, 0..4), (4, 3, 4..7), (7, 100, 7..10), (10, 5, 10..10)] {
         let found = c.client().fetch(at.clone(), from, limit(records)).await?;
         check_eq!(texts(&found), numbered("record", expected), "{records} records from {from} on");

@@ -49,7 +49,7 @@ pub(crate) async fn acknowledged_offset_holds_that_record(c: &Context) -> Outcom
         let Some(offset) = placed.offset else {
             return Err(CaseFailure::new(format!("no offset was acknowledged for {value}")));
         };
-        let limit = FetchLimit { records: 1, ..FetchLimit::default() };
+        let limit = FetchLimit::default().records(1);
         let found = c.client().fetch(topic.partition(placed.partition), offset, limit).await?;
         check_eq!(texts(&found), [value], "record at the acknowledged offset {offset}");
         check_eq!(offsets(&found), [offset], "its offset");

@@ -83,7 +83,7 @@ impl Model {
         }
         batch.verify_checksum()?;
         let base = self.store.append(&request.target, batch.clone())?;
-        Ok(AppendAck { base_offset: self.capabilities.offsets.then_some(base) })
+        Ok(AppendAck::new(self.capabilities.offsets.then_some(base)))
     }
 
     fn reader(&self, request: &ReadRequest) -> Result<Box<dyn BatchReader>> {
@@ -205,9 +205,8 @@ impl Engine for Model {
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
         Box::pin(async move {
             self.check_open()?;
-            let node =
-                NodeHealth { name: "model".to_owned(), ready: true, state: "ready".to_owned(), leads: None };
-            Ok(Health { ready: true, nodes: vec![node] })
+            let node = NodeHealth::new("model", true, "ready");
+            Ok(Health::new(true, vec![node]))
         })
     }
 

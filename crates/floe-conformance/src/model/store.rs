@@ -171,7 +171,7 @@ impl Store {
         let state = self.state.lock();
         let log = state.log(of)?;
         let size = log.batches.iter().map(|batch| batch.len() as u64).sum();
-        Ok(Watermarks { start: 0, high: log.end(), size_bytes: Some(size) })
+        Ok(Watermarks::new(0, log.end(), Some(size)))
     }
 
     pub(super) fn offset_for_time(&self, of: &TopicPartition, timestamp: i64) -> Result<Option<i64>> {
@@ -205,13 +205,7 @@ impl Store {
     pub(super) fn list_committed(&self, group: Option<&str>) -> Vec<CommittedOffset> {
         let state = self.state.lock();
         let rows = state.committed.iter().filter(|((name, _), _)| group.is_none_or(|group| group == &**name));
-        rows.map(|((group, at), next)| CommittedOffset {
-            group: Arc::clone(group),
-            at: at.clone(),
-            next: *next,
-            modified_at: None,
-        })
-        .collect()
+        rows.map(|((group, at), next)| CommittedOffset::new(Arc::clone(group), at.clone(), *next)).collect()
     }
 
     pub(super) fn forget(&self, group: &Arc<str>, at: &TopicPartition) {

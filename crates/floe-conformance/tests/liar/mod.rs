@@ -122,7 +122,7 @@ impl Liar {
         self.check_hidden(&request.target.topic)?;
         let number = self.appends.fetch_add(1, Ordering::SeqCst) + 1;
         let at = request.target.clone();
-        let pretend = |offset| Ok(AppendAck { base_offset: Some(offset) });
+        let pretend = |offset| Ok(AppendAck::new(Some(offset)));
         match self.lie {
             Lie::DropEveryTenth if number.is_multiple_of(10) => {
                 pretend(self.model.watermarks(at).await?.high)
@@ -146,7 +146,7 @@ impl Liar {
             }
             Lie::WrongOffsetInAck if number.is_multiple_of(7) => {
                 let ack = self.model.append(request).await?;
-                Ok(AppendAck { base_offset: ack.base_offset.map(|offset| offset + 1) })
+                Ok(AppendAck::new(ack.base_offset.map(|offset| offset + 1)))
             }
             Lie::AckBeforeStore | Lie::StoreInAnyOrder | Lie::StoreAgainWhenDropped => {
                 self.append_at_the_wrong_time(number, request).await
@@ -182,7 +182,7 @@ impl Liar {
                     tokio::task::yield_now().await;
                     model.append(request).await
                 });
-                Ok(AppendAck { base_offset: Some(offset) })
+                Ok(AppendAck::new(Some(offset)))
             }
             Lie::StoreInAnyOrder => {
                 for _ in 0..(4 - number % 4) {

@@ -128,7 +128,7 @@ impl SpuSender {
         match begun {
             Ok(mut pending) => {
                 for batch in batches.iter_mut().flatten().filter(|batch| batch.request.acks == Acks::None) {
-                    batch.finish(Ok(AppendAck { base_offset: None }), &outcomes.routes);
+                    batch.finish(Ok(AppendAck::new(None)), &outcomes.routes);
                 }
                 let link = Arc::clone(link);
                 Some(Box::pin(async move {
@@ -253,8 +253,8 @@ impl<R: Routes> ProduceOutcomes<R> {
         for (mut batch, result) in batches.into_iter().flatten().zip(results) {
             let outcome = match result.error_code {
                 // The offset means nothing if the modules kept no record.
-                ErrorCode::None if self.may_drop(&batch) => Ok(AppendAck { base_offset: None }),
-                ErrorCode::None => Ok(AppendAck { base_offset: Some(result.base_offset) }),
+                ErrorCode::None if self.may_drop(&batch) => Ok(AppendAck::new(None)),
+                ErrorCode::None => Ok(AppendAck::new(Some(result.base_offset))),
                 code => {
                     let error = errors::error(&code).with_endpoint(self.endpoint.as_str());
                     if error.kind() == ErrorKind::NotLeader {

@@ -19,6 +19,7 @@ use crate::{
 
 /// Maximum that [`Client::fetch`](crate::Client::fetch) returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FetchLimit {
     /// Number of records.
     pub records: usize,
@@ -30,6 +31,22 @@ pub struct FetchLimit {
 impl Default for FetchLimit {
     fn default() -> Self {
         Self { records: 1000, bytes: 1024 * 1024 }
+    }
+}
+
+impl FetchLimit {
+    /// Sets the number of records.
+    #[must_use]
+    pub fn records(mut self, records: usize) -> Self {
+        self.records = records;
+        self
+    }
+
+    /// Sets the bytes of keys and values. The first record is returned even if it is larger.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
     }
 }
 

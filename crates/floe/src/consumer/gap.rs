@@ -17,6 +17,7 @@ use crate::{Error, ErrorKind, topic::TopicPartition};
 /// # }
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Gap {
     /// The partition.
     pub at: TopicPartition,

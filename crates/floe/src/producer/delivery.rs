@@ -16,6 +16,7 @@ use crate::{Error, Result, topic::TopicPartition};
 
 /// The position of an acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct RecordMetadata {
     /// The partition it was appended to.
     pub partition: u32,

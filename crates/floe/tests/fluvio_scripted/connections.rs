@@ -60,11 +60,11 @@ async fn data_goes_on_while_the_controller_is_gone() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
     engine.append(request(0, "before")).await.unwrap();
-    let mut state = engine.connection_state();
-    assert_eq!(*state.borrow_and_update(), ConnectionState::Connected);
+    let controller = engine.admin().connections().remove(0);
+    assert_eq!(controller.state(), ConnectionState::Connected);
     cluster.change(|state| state.down.push(SC));
     cluster.hang_up();
-    state.wait_for(|state| *state == ConnectionState::Reconnecting).await.unwrap();
+    controller.wait_for(|state| state == ConnectionState::Reconnecting).await.unwrap();
     // For a minute, over new connections to the data server.
     for _ in 0..6 {
         tokio::time::sleep(Duration::from_secs(10)).await;
@@ -77,7 +77,7 @@ async fn data_goes_on_while_the_controller_is_gone() {
     cluster.change(|state| state.down.clear());
     tokio::time::timeout(
         Duration::from_secs(60),
-        state.wait_for(|state| *state == ConnectionState::Connected),
+        controller.wait_for(|state| state == ConnectionState::Connected),
     )
     .await
     .expect("the engine reconnects")
@@ -106,12 +106,12 @@ async fn close_ends_readers_and_appends() {
     cluster.append(0, batch(&["x"]));
     let mut reader = open(&engine, Start::Earliest, 4096).await;
     assert_eq!(values(&reader.next().await.unwrap().unwrap()), ["x"]);
-    let state = engine.connection_state();
+    let controller = engine.admin().connections().remove(0);
     let (waiting, closed) = tokio::join!(reader.next(), engine.close());
     assert!(closed.is_ok());
     assert_eq!(waiting.unwrap_err().kind(), ErrorKind::Closed);
     assert!(engine.close().await.is_ok(), "closing again is success");
     assert_eq!(engine.append(request(0, "y")).await.unwrap_err().kind(), ErrorKind::Closed);
     tokio::time::sleep(Duration::from_millis(1)).await;
-    assert_eq!(*state.borrow(), ConnectionState::Disconnected);
+    assert_eq!(controller.state(), ConnectionState::Disconnected);
 }

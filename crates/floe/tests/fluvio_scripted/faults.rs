@@ -178,14 +178,14 @@ async fn the_connections_of_all_servers_can_be_watched() {
     let admin = engine.admin();
     assert_eq!(admin.connections().len(), 1, "the controller only");
     engine.append(request(0, "x")).await.unwrap();
-    let mut connections = admin.connections();
+    let connections = admin.connections();
     assert_eq!(connections.len(), 2);
-    let (address, state) = &mut connections[1];
-    assert!(address.starts_with("spu:"), "{address}");
-    assert_eq!(*state.borrow_and_update(), ConnectionState::Connected);
+    let data_server = &connections[1];
+    assert!(data_server.endpoint().starts_with("spu:"), "{data_server:?}");
+    assert_eq!(data_server.state(), ConnectionState::Connected);
     cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
     cluster.hang_up();
-    state.wait_for(|state| *state == ConnectionState::Reconnecting).await.unwrap();
+    data_server.wait_for(|state| state == ConnectionState::Reconnecting).await.unwrap();
     engine.close().await.unwrap();
 }
 

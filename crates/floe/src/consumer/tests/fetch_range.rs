@@ -4,7 +4,7 @@ use super::*;
 
 async fn fetch(engine: &FakeEngine, from: i64, records: usize, bytes: usize) -> Result<Vec<i64>> {
     let at = Topic::from(TOPIC).partition(0);
-    let messages = over(engine).fetch(at, from, FetchLimit { records, bytes }).await?;
+    let messages = over(engine).fetch(at, from, FetchLimit::default().records(records).bytes(bytes)).await?;
     Ok(messages.into_iter().map(|message| message.offset).collect())
 }
 
