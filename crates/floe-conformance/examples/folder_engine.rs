@@ -18,13 +18,12 @@ use std::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, EncodedBatch, Engine,
-        EngineInfo, Health, NodeHealth, ReadRequest, Start, Watermarks,
+        AppendAck, AppendRequest, BatchReader, Capabilities, EncodedBatch, Engine, EngineInfo, Health,
+        NodeHealth, ReadRequest, Start, Watermarks, batch::Split,
     },
     topic::{TopicEvent, TopicInfo},
 };
 use floe_conformance::{Target, run_suite};
-use floe_wire::batch::Split;
 use futures_util::{
     StreamExt as _,
     future::BoxFuture,
@@ -85,7 +84,7 @@ impl FolderEngine {
     }
 
     fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::SeqCst) { Err(closed()) } else { Ok(()) }
+        if self.closed.load(Ordering::SeqCst) { Err(Error::closed("engine")) } else { Ok(()) }
     }
 
     fn topic_file(&self, name: &Topic) -> Result<Arc<TopicFile>> {
@@ -215,18 +214,9 @@ fn storage_error(error: io::Error) -> Error {
     Error::new(ErrorKind::StorageError, error.to_string()).with_source(error)
 }
 
-fn closed() -> Error {
-    Error::new(ErrorKind::Closed, "the engine is closed")
-}
-
 /// Answers a call at its first poll.
 fn ready<'a, T: Send + 'a>(call: impl FnOnce() -> Result<T> + Send + 'a) -> BoxFuture<'a, Result<T>> {
     Box::pin(async move { call() })
-}
-
-/// Answers a call that needs stored offsets.
-fn no_stored_offsets<T: Send + 'static>(engine: &FolderEngine) -> BoxFuture<'_, Result<T>> {
-    ready(|| engine.check_open().and_then(|()| Err(Error::unsupported("stored consumer offsets", NAME))))
 }
 
 impl Engine for FolderEngine {
@@ -264,22 +254,6 @@ impl Engine for FolderEngine {
 
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
         ready(move || self.partition(&of)?.log.lock().offset_for_time(timestamp))
-    }
-
-    fn commit(&self, _: Arc<str>, _: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
-        no_stored_offsets(self)
-    }
-
-    fn committed(&self, _: Arc<str>, _: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
-        no_stored_offsets(self)
-    }
-
-    fn list_committed(&self, _: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
-        no_stored_offsets(self)
-    }
-
-    fn forget(&self, _: Arc<str>, _: TopicPartition) -> BoxFuture<'_, Result<()>> {
-        no_stored_offsets(self)
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
@@ -347,7 +321,7 @@ impl FolderReader {
             // Registered before the log is checked: a wake-up in between is not lost.
             changed.as_mut().enable();
             if self.closed.load(Ordering::SeqCst) {
-                return Err(closed());
+                return Err(Error::closed("engine"));
             }
             {
                 let log = self.file.log.lock();

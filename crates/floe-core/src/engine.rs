@@ -76,19 +76,36 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>>;
 
     /// Stores, for a group, the offsets of the next records to read. Durable when it returns.
-    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>>;
+    ///
+    /// Engines without [`Capabilities::commit_offsets`] keep the defaults of this and the next three methods.
+    fn commit(&self, group: Arc<str>, positions: Vec<(TopicPartition, i64)>) -> BoxFuture<'_, Result<()>> {
+        let _ = (group, positions);
+        refuse(STORED_OFFSETS, self.info())
+    }
 
     /// The stored offset of the next record to read.
-    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>>;
+    fn committed(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<Option<i64>>> {
+        let _ = (group, at);
+        refuse(STORED_OFFSETS, self.info())
+    }
 
     /// Stored offsets of one group, or of all groups.
-    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>>;
+    fn list_committed(&self, group: Option<Arc<str>>) -> BoxFuture<'_, Result<Vec<CommittedOffset>>> {
+        let _ = group;
+        refuse(STORED_OFFSETS, self.info())
+    }
 
     /// Deletes a stored offset. Deleting a missing one succeeds.
-    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>>;
+    fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
+        let _ = (group, at);
+        refuse(STORED_OFFSETS, self.info())
+    }
 
-    /// All topics, ordered by name.
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>>;
+    /// All topics, ordered by name. Engines without [`Capabilities::list_topics`] keep the defaults of this and of
+    /// [`Engine::watch`].
+    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
+        refuse(LIST, self.info())
+    }
 
     /// One topic.
     fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>>;
@@ -101,23 +118,35 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     ///
     /// Engines with a fixed number of partitions keep this default.
     fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
-        let _ = total;
-        let refused =
-            crate::Error::unsupported("operation that adds partitions", self.info().name).with_topic(&name);
-        Box::pin(std::future::ready(Err(refused)))
+        let _ = (name, total);
+        refuse("operation that adds partitions", self.info())
     }
 
-    /// Deletes a topic with its records and the offsets stored for it.
-    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>>;
+    /// Deletes a topic with its records and the offsets stored for it. Engines without [`Capabilities::delete_topic`] keep
+    /// this default.
+    fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
+        let _ = name;
+        refuse("deletion of topics", self.info())
+    }
 
     /// The topics now, then every change to them.
-    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>>;
+    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
+        refuse(LIST, self.info())
+    }
 
     /// Health of the engine and its nodes.
     fn health(&self) -> BoxFuture<'_, Result<Health>>;
 
     /// Releases all resources. A second call succeeds.
     fn close(&self) -> BoxFuture<'_, Result<()>>;
+}
+
+const STORED_OFFSETS: &str = "stored consumer offsets";
+const LIST: &str = "list of topics";
+
+/// Refuses a call for which the engine lacks a capability.
+fn refuse<'a, T: Send + 'a>(capability: &'static str, engine: EngineInfo) -> BoxFuture<'a, Result<T>> {
+    Box::pin(std::future::ready(Err(crate::Error::unsupported(capability, engine.name))))
 }
 
 /// An open read position. The reader fetches only on demand.

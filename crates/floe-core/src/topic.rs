@@ -1,6 +1,12 @@
 //! Topics and partitions: names, the specification of a new topic, the description of an existing one.
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 pub use crate::topic_name::{Topic, TopicPartition};
 use crate::{Error, ErrorKind, Result, units::parse_duration};
@@ -214,6 +220,47 @@ pub enum TopicEvent {
     Updated(TopicInfo),
     /// The topic was deleted.
     Deleted(Topic),
+}
+
+/// The events of a watch, from lists of the topics, for engines that learn only that something changed.
+///
+/// ```
+/// use floe_core::topic::{TopicChanges, TopicEvent, TopicInfo};
+///
+/// let mut changes = TopicChanges::default();
+/// changes.update([TopicInfo::new("a", 1), TopicInfo::new("b", 1)]);
+/// assert_eq!(changes.next_event(), Some(TopicEvent::Updated(TopicInfo::new("a", 1))));
+/// changes.update([TopicInfo::new("a", 1)]);
+/// assert_eq!(changes.next_event(), Some(TopicEvent::Updated(TopicInfo::new("b", 1))));
+/// assert_eq!(changes.next_event(), Some(TopicEvent::Deleted("b".into())));
+/// assert_eq!(changes.next_event(), None);
+/// ```
+#[derive(Debug, Default)]
+pub struct TopicChanges {
+    known: BTreeMap<Topic, TopicInfo>,
+    waiting: VecDeque<TopicEvent>,
+}
+
+impl TopicChanges {
+    /// Queues the differences to the topics of the last call. Changes that cancel each other out in between are not
+    /// reported; a topic that was recreated with other settings is.
+    pub fn update(&mut self, topics: impl IntoIterator<Item = TopicInfo>) {
+        let now: BTreeMap<_, _> = topics.into_iter().map(|info| (info.name.clone(), info)).collect();
+        for name in self.known.keys().filter(|name| !now.contains_key(*name)) {
+            self.waiting.push_back(TopicEvent::Deleted(name.clone()));
+        }
+        for (name, info) in &now {
+            if self.known.get(name) != Some(info) {
+                self.waiting.push_back(TopicEvent::Updated(info.clone()));
+            }
+        }
+        self.known = now;
+    }
+
+    /// Takes the oldest event.
+    pub fn next_event(&mut self) -> Option<TopicEvent> {
+        self.waiting.pop_front()
+    }
 }
 
 #[cfg(test)]

@@ -131,12 +131,10 @@ impl Cluster {
         u64::try_from(partition.status.size).ok()
     }
 
-    /// Describes all topics except system topics.
-    pub(super) fn topic_infos(&self) -> BTreeMap<Topic, TopicInfo> {
+    /// Describes all topics except system topics, ordered by name.
+    pub(super) fn topic_infos(&self) -> Vec<TopicInfo> {
         let visible = self.topics.iter().filter(|topic| !topic.spec.system);
-        visible
-            .map(|topic| (Topic::from(topic.name.as_str()), topic_info(&topic.name, &topic.spec)))
-            .collect()
+        visible.map(|topic| topic_info(&topic.name, &topic.spec)).collect()
     }
 
     /// Whether all partitions of a topic have a leader with a known address.
@@ -325,7 +323,6 @@ mod tests {
         let mut system = topic("consumer-offset", 1);
         system.spec.system = true;
         cluster.topics.apply(all(vec![system, topic("mine", 3)]));
-        let shown: Vec<_> = cluster.topic_infos().into_values().collect();
-        assert_eq!(shown, [TopicInfo::new("mine", 3)]);
+        assert_eq!(cluster.topic_infos(), [TopicInfo::new("mine", 3)]);
     }
 }

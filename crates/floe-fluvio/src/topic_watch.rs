@@ -1,13 +1,10 @@
 //! Watches for changes to the topics of the cluster.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use floe_core::{
     Error, Result,
-    topic::{Topic, TopicEvent, TopicInfo},
+    topic::{TopicChanges, TopicEvent},
 };
 use futures_util::{
     StreamExt,
@@ -19,9 +16,8 @@ use super::metadata::Metadata;
 
 struct TopicWatch {
     metadata: Arc<Metadata>,
-    changes: watch::Receiver<u64>,
-    known: BTreeMap<Topic, TopicInfo>,
-    waiting: VecDeque<TopicEvent>,
+    generation: watch::Receiver<u64>,
+    changes: TopicChanges,
     closed: watch::Receiver<bool>,
     ended: bool,
 }
@@ -31,11 +27,10 @@ pub(super) fn watch(
     metadata: Arc<Metadata>,
     closed: watch::Receiver<bool>,
 ) -> BoxStream<'static, Result<TopicEvent>> {
-    let mut changes = metadata.watch_topics();
+    let mut generation = metadata.watch_topics();
     // The first comparison reports all topics.
-    changes.mark_changed();
-    let (known, waiting) = (BTreeMap::new(), VecDeque::new());
-    let watch = TopicWatch { metadata, changes, known, waiting, closed, ended: false };
+    generation.mark_changed();
+    let watch = TopicWatch { metadata, generation, changes: TopicChanges::default(), closed, ended: false };
     stream::unfold(watch, |mut watch| async move { watch.next().await.map(|event| (event, watch)) }).boxed()
 }
 
@@ -45,7 +40,7 @@ impl TopicWatch {
             if self.ended {
                 return None;
             }
-            if let Some(event) = self.waiting.pop_front() {
+            if let Some(event) = self.changes.next_event() {
                 return Some(Ok(event));
             }
             tokio::select! {
@@ -54,29 +49,14 @@ impl TopicWatch {
                     self.ended = true;
                     return Some(Err(Error::closed("engine")));
                 }
-                changed = self.changes.changed() => {
+                changed = self.generation.changed() => {
                     if changed.is_err() {
                         self.ended = true;
                         return Some(Err(Error::closed("engine")));
                     }
-                    self.compare();
+                    self.changes.update(self.metadata.cluster().topic_infos());
                 }
             }
         }
-    }
-
-    /// Queues the differences since the last call. Changes that cancel each other out in between are not reported; a topic
-    /// that was recreated with other settings is.
-    fn compare(&mut self) {
-        let now = self.metadata.cluster().topic_infos();
-        for name in self.known.keys().filter(|name| !now.contains_key(*name)) {
-            self.waiting.push_back(TopicEvent::Deleted(name.clone()));
-        }
-        for (name, info) in &now {
-            if self.known.get(name) != Some(info) {
-                self.waiting.push_back(TopicEvent::Updated(info.clone()));
-            }
-        }
-        self.known = now;
     }
 }

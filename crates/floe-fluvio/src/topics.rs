@@ -189,11 +189,7 @@ pub(super) async fn list(metadata: &Metadata) -> Result<Vec<TopicInfo>> {
         }
         Err(error) if error.is_retriable() => {
             let cluster = metadata.cluster();
-            if cluster.topics.complete {
-                Ok(cluster.topic_infos().into_values().collect())
-            } else {
-                Err(error)
-            }
+            if cluster.topics.complete { Ok(cluster.topic_infos()) } else { Err(error) }
         }
         Err(error) => Err(error),
     }

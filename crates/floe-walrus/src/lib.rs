@@ -54,11 +54,11 @@ use floe_core::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
         ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
-    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{Topic, TopicInfo, TopicPartition, TopicSpec},
     url::EngineUrl,
 };
 use floe_wire::walrus::{MAX_TOPIC_LEN, max_packed_batch};
-use futures_util::{future::BoxFuture, stream::BoxStream};
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
 
@@ -389,24 +389,12 @@ impl Engine for WalrusEngine {
         Box::pin(async move { self.offsets()?.log().forget(group, at).await })
     }
 
-    fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
-        Box::pin(async move { Err(Error::unsupported("list of topics", NAME)) })
-    }
-
     fn topic(&self, name: Topic) -> BoxFuture<'_, Result<TopicInfo>> {
         Box::pin(self.describe(name))
     }
 
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(self.create(spec))
-    }
-
-    fn delete_topic(&self, _name: Topic) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move { Err(Error::unsupported("deletion of topics", NAME)) })
-    }
-
-    fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
-        Box::pin(async move { Err(Error::unsupported("list of topics", NAME)) })
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
