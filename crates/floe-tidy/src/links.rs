@@ -1,4 +1,4 @@
-//! Links and paths in pages, which go stale when files move.
+//! Links, paths and names of tests in pages, which go stale when files move and tests get other names.
 
 use crate::{Finding, Repository, tree::join};
 
@@ -24,6 +24,34 @@ pub fn broken(repository: &Repository, exists: impl Fn(&str) -> bool) -> Vec<Fin
                     add(format!("there is no {target}"));
                 } else if !heading.is_empty() && !text.is_some_and(|text| has_heading(text, heading)) {
                     add(format!("there is no heading #{heading} in {target}"));
+                }
+            }
+        }
+    }
+    findings
+}
+
+/// Finds tests that pages name and no file has. A page writes them in backticks: `file.rs::name`, with as much of the
+/// file's path as it likes, `module::tests::name`, or `…::name` after another one.
+pub fn missing_tests(repository: &Repository) -> Vec<Finding> {
+    let has = |file: &str, name: &str| {
+        let mut files = repository.rust().filter(|(path, _)| format!("/{path}").ends_with(file));
+        files.any(|(_, outline)| outline.functions.iter().any(|function| function.name == name))
+    };
+    let mut findings = Vec::new();
+    for (path, text) in repository.files.iter().filter(|(path, _)| path.ends_with(".md")) {
+        for (at, line) in text.lines().enumerate() {
+            for code in line.split('`').skip(1).step_by(2) {
+                let Some((place, name)) = code.rsplit_once("::") else { continue };
+                let found = if place.ends_with(".rs") {
+                    has(&format!("/{place}"), name)
+                } else if place == "…" || place.split("::").any(|part| part == "tests") {
+                    has("", name)
+                } else {
+                    continue;
+                };
+                if !found {
+                    findings.push(Finding::new(path, at + 1, format!("there is no test {code}")));
                 }
             }
         }
@@ -63,5 +91,20 @@ mod tests {
             ]
         );
         assert_eq!(broken(&repository, |_| true).len(), 1);
+    }
+
+    #[test]
+    fn named_tests_that_do_not_exist_are_found() {
+        let page = "`a::tests::f` `a::tests::g` `…::f` `…::h` `a::other`\n`t.rs::f` `a/t.rs::f` `b/t.rs::f` `a/t.rs::g`";
+        let source = "mod x { #[test] fn f() {} }";
+        let repository = repository(&[("docs/p.md", page), ("a/t.rs", source), ("c/u.rs", "fn k() {}")]);
+        let found: Vec<_> = missing_tests(&repository).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            found,
+            ["a::tests::g", "…::h", "b/t.rs::f", "a/t.rs::g"].map(|name| {
+                let line = if name.contains(".rs") { 2 } else { 1 };
+                format!("docs/p.md:{line}: there is no test {name}")
+            })
+        );
     }
 }

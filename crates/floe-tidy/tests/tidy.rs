@@ -90,6 +90,11 @@ fn links_in_pages_lead_somewhere() {
 }
 
 #[test]
+fn tests_that_pages_name_exist() {
+    check(&links::missing_tests(&REPOSITORY), 0);
+}
+
+#[test]
 fn manifests_of_published_crates_are_complete() {
     check(&manifests::incomplete(&REPOSITORY, limits::MANIFEST_KEYS), open::MANIFESTS);
 }

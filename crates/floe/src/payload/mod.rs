@@ -34,7 +34,6 @@
 
 mod decode;
 mod encode;
-pub(crate) mod forward;
 mod json;
 #[cfg(feature = "messagepack")]
 mod message_pack;
@@ -45,7 +44,6 @@ use bytes::Bytes;
 
 pub use decode::{DecodeFailure, RecordDecoder};
 pub use encode::RecordEncoder;
-pub(crate) use forward::formats;
 pub use json::Json;
 #[cfg(feature = "messagepack")]
 pub use message_pack::MessagePack;
@@ -179,3 +177,32 @@ impl PayloadCodec for Text {
         Some(str::from_utf8(bytes).map(str::to_owned).map_err(Into::into))
     }
 }
+
+/// Defines the methods that choose a codec of floe, for a builder whose method `payload` changes its parameter.
+macro_rules! formats {
+    ($builder:ident) => {
+        /// Sends or reads values as JSON.
+        pub fn json<T>(self) -> $builder<crate::payload::Json<T>>
+        where
+            crate::payload::Json<T>: crate::payload::PayloadCodec,
+        {
+            self.payload(crate::payload::Json::new())
+        }
+
+        /// Sends or reads values as UTF-8 text.
+        pub fn text(self) -> $builder<crate::payload::Text> {
+            self.payload(crate::payload::Text)
+        }
+
+        /// Sends or reads values as MessagePack.
+        #[cfg(feature = "messagepack")]
+        pub fn message_pack<T>(self) -> $builder<crate::payload::MessagePack<T>>
+        where
+            crate::payload::MessagePack<T>: crate::payload::PayloadCodec,
+        {
+            self.payload(crate::payload::MessagePack::new())
+        }
+    };
+}
+
+pub(crate) use formats;
