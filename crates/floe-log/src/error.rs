@@ -116,6 +116,12 @@ pub enum LogError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The store is open for reading only; nothing was changed.
+    #[error("the store {} is open for reading only", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The data directory has a format version that this release cannot read.
     #[error("the data directory has format {found}, this release reads format {supported}")]
     Format {

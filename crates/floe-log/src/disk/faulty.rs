@@ -148,6 +148,10 @@ impl Disk for FaultyDisk {
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
         self.inner.try_lock(path, contents)
     }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>> {
+        self.inner.try_lock_shared(path)
+    }
 }
 
 #[derive(Debug)]

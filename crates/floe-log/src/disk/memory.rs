@@ -36,6 +36,8 @@ struct Names {
     /// Names as of the last sync of their directory.
     synced: BTreeMap<PathBuf, Arc<MemoryFile>>,
     locked: BTreeSet<PathBuf>,
+    /// Number of shared locks.
+    shared: BTreeMap<PathBuf, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -118,6 +120,10 @@ impl MemoryDisk {
     #[must_use]
     pub fn paths(&self) -> Vec<PathBuf> {
         self.names.lock().files.keys().cloned().collect()
+    }
+
+    fn lock_owner(&self, path: &Path) -> String {
+        String::from_utf8_lossy(&self.contents(path).unwrap_or_default()).into_owned()
     }
 
     fn empty_file(&self) -> MemoryFile {
@@ -235,13 +241,25 @@ impl Disk for MemoryDisk {
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
-        if !self.names.lock().locked.insert(path.to_path_buf()) {
-            let owner = self.contents(path).unwrap_or_default();
-            return Ok(Err(String::from_utf8_lossy(&owner).into_owned()));
+        let mut names = self.names.lock();
+        if names.shared.contains_key(path) || !names.locked.insert(path.to_path_buf()) {
+            drop(names);
+            return Ok(Err(self.lock_owner(path)));
         }
-        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf() };
+        drop(names);
+        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf(), is_shared: false };
         self.put(path, contents.as_bytes());
         Ok(Ok(Box::new(held)))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>> {
+        let mut names = self.names.lock();
+        if names.locked.contains(path) {
+            drop(names);
+            return Ok(Err(self.lock_owner(path)));
+        }
+        *names.shared.entry(path.to_path_buf()).or_default() += 1;
+        Ok(Ok(Box::new(MemoryLock { disk: self.clone(), path: path.to_path_buf(), is_shared: true })))
     }
 }
 
@@ -250,11 +268,20 @@ impl Disk for MemoryDisk {
 struct MemoryLock {
     disk: MemoryDisk,
     path: PathBuf,
+    is_shared: bool,
 }
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.disk.names.lock().locked.remove(&self.path);
+        let mut names = self.disk.names.lock();
+        if !self.is_shared {
+            names.locked.remove(&self.path);
+        } else if let Some(count) = names.shared.get_mut(&self.path) {
+            *count -= 1;
+            if *count == 0 {
+                names.shared.remove(&self.path);
+            }
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod faulty;
 mod memory;
+mod overlay;
 mod platform;
 mod real;
 
@@ -18,6 +19,7 @@ use std::{
 
 pub use faulty::{Fault, FaultyDisk};
 pub use memory::MemoryDisk;
+pub(crate) use overlay::OverlayDisk;
 pub use real::RealDisk;
 
 /// Mode in which a file is opened.
@@ -88,6 +90,13 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// The system's error.
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>>;
+
+    /// Takes the lock of [`Disk::try_lock`] together with other readers, without waiting and without a write. `Ok(Err(_))`
+    /// holds the contents that the current owner wrote.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>>;
 
     /// Returns a number pair that distinguishes this directory from every other; None if it is missing, or if the
     /// system has no such number.

@@ -108,7 +108,7 @@ impl Partition {
 
     fn check_batch(&self, batch: &EncodedBatch) -> Result<(), LogError> {
         self.check_alive()?;
-        self.shared.check_health()?;
+        self.shared.check_writable()?;
         if batch.len() > MAX_BATCH_LEN {
             return Err(LogError::TooLarge { size: batch.len(), limit: MAX_BATCH_LEN });
         }

@@ -8,7 +8,7 @@ mod sync;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -23,6 +23,7 @@ use crate::{
     acked::AckedEnd,
     catalog::DurablePoint,
     frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
+    known_gaps::KnownGaps,
     log_info::LogInfo,
     resync::Resync,
     segment::Segment,
@@ -76,6 +77,8 @@ pub struct Partition {
     sync: SyncState,
     /// Segments ordered by base offset; appends go to the last one.
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// Lost offsets that a repair has reported.
+    known_gaps: KnownGaps,
     start: AtomicI64,
     end: AtomicI64,
     durable_end: AtomicI64,
@@ -91,6 +94,7 @@ pub(crate) struct OpenedLog {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) producers: Producers,
+    pub(crate) known_gaps: KnownGaps,
     pub(crate) last_append_ms: i64,
     pub(crate) durable: Option<DurablePoint>,
     /// Whether the catalog already holds the durable point.
@@ -131,6 +135,7 @@ impl Partition {
             writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
             sync: SyncState::new(log.durable, log.is_noted, log.acked),
             segments: RwLock::new(log.segments),
+            known_gaps: log.known_gaps,
             start: AtomicI64::new(start),
             end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
@@ -160,6 +165,14 @@ impl Partition {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn known_gaps(&self) -> &KnownGaps {
+        &self.known_gaps
     }
 
     /// Returns the current offset range.

@@ -304,7 +304,9 @@ impl Reader {
         }
         let (topic, partition) = (self.partition.topic.to_string(), self.partition.number);
         let gap = Gap { topic, partition, from, to, path, position, problem };
-        self.partition.shared.report_gap(&gap);
+        if !self.partition.known_gaps.cover(from, to) {
+            self.partition.shared.report_gap(&gap);
+        }
         Some(gap)
     }
 

@@ -55,6 +55,7 @@ impl Partition {
     /// [`LogError::TopicNotFound`]; [`LogError::Closed`].
     pub fn delete_before(self: &Arc<Self>, offset: i64) -> Result<(), LogError> {
         self.check_alive()?;
+        self.shared.check_writable()?;
         self.check_range(offset)?;
         // Recovery rejects a start behind the durable point, so all records before the new start are synced first.
         self.sync()?;

@@ -38,11 +38,14 @@ pub(in crate::disk) fn raise_file_limit() {
     }
 }
 
-/// Locks a directory, so that the lock does not depend on a file that can be removed.
-pub(in crate::disk) fn lock_directory(path: &Path) -> Result<File, TryLockError> {
+/// Locks a directory with `lock`, so that the lock does not depend on a file that can be removed.
+pub(in crate::disk) fn lock_directory(
+    path: &Path,
+    lock: fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, TryLockError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let directory = File::open(path).map_err(TryLockError::Error)?;
-    directory.try_lock()?;
+    lock(&directory)?;
     Ok(directory)
 }
 

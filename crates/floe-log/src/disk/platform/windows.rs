@@ -13,7 +13,10 @@ use super::gather::write_gathered;
 pub(in crate::disk) fn raise_file_limit() {}
 
 /// Fails: a directory cannot be opened as a file. A locked file cannot be removed here, so its lock is enough.
-pub(in crate::disk) fn lock_directory(_path: &Path) -> Result<File, TryLockError> {
+pub(in crate::disk) fn lock_directory(
+    _path: &Path,
+    _lock: fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, TryLockError> {
     Err(TryLockError::Error(io::ErrorKind::Unsupported.into()))
 }
 
