@@ -203,7 +203,7 @@ impl ProfileFile {
                 Scheme::FluvioTls
             }
         };
-        Ok(EngineUrl { scheme, path: String::new(), hosts: vec![host], topic: None, options })
+        Ok(EngineUrl { scheme, path: std::path::PathBuf::new(), hosts: vec![host], topic: None, options })
     }
 
     /// Converts the profile that the options of `asked` name, and adds the other options.

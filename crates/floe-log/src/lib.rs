@@ -54,6 +54,7 @@ mod catalog;
 mod check;
 mod clock;
 mod committed;
+mod condition;
 mod config;
 mod database_file;
 pub mod disk;

@@ -132,9 +132,6 @@ pub(crate) fn check_catalog_age(shared: &StoreShared) -> Result<Vec<String>, Log
         ));
         shared.note_catalog_age()?;
     }
-    for problem in &problems {
-        tracing::error!(directory = %shared.directory.display(), problem, "the catalog is from an earlier time");
-    }
     Ok(problems)
 }
 
@@ -146,8 +143,6 @@ fn set_aside_log(shared: &StoreShared, log_id: u64, path: &Path) -> Result<SetAs
     };
     let target = lost_found::set_aside(disk, path, &lost_found::logs_directory(&shared.directory))
         .map_err(|e| LogError::io(path, "set aside", e))?;
-    tracing::error!(from = %path.display(), to = %target.display(), topic = ?topic,
-        "the catalog does not know this log; it was set aside");
     Ok(SetAsideLog { path: target, log_id, topic })
 }
 

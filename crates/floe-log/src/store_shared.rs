@@ -145,8 +145,6 @@ impl StoreShared {
     pub(crate) fn report_gap(&self, gap: &Gap) {
         let mut found = self.found.lock();
         if found.gaps.len() < MAX_GAPS && !found.gaps.contains(gap) {
-            tracing::error!(topic = %gap.topic, partition = gap.partition, from = gap.from, to = gap.to,
-                path = %gap.path.display(), position = gap.position, problem = gap.problem, "records are lost");
             found.gaps.push(gap.clone());
         }
     }

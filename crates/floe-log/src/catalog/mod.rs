@@ -473,10 +473,7 @@ fn check_file(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogError> 
     }
     match verify(bytes).map_err(|error| LogError::io(path, "verify", error))? {
         Verdict::Whole => Ok(None),
-        Verdict::LastCommitDamaged(problem) => {
-            tracing::error!(path = %path.display(), problem, "the last change of the catalog is damaged and undone");
-            Ok(Some(problem))
-        }
+        Verdict::LastCommitDamaged(problem) => Ok(Some(problem)),
         Verdict::Damaged(problem) => Err(LogError::CatalogDamaged { path: path.to_path_buf(), problem }),
     }
 }

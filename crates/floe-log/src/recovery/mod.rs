@@ -310,7 +310,6 @@ impl LogRecovery<'_> {
     fn damaged(&mut self, path: PathBuf, position: u64, problem: String) {
         if self.found.damaged.len() < MAX_FINDINGS {
             let error = self.corrupt(path, position, problem);
-            tracing::error!(%error, "stored bytes are damaged; the rest of the partition is usable");
             self.found.damaged.push(error);
         }
     }
