@@ -72,6 +72,7 @@ mod rebuild;
 mod recovery;
 mod recovery_report;
 mod repair;
+mod reserve;
 mod resync;
 mod segment;
 mod segment_scan;

@@ -99,7 +99,10 @@ impl Store {
             found.clone()
         };
         let threads = match mode {
-            OpenMode::Normal => background::start(&shared, &topics, &offsets)?,
+            OpenMode::Normal => {
+                shared.catalog.reserve.fill();
+                background::start(&shared, &topics, &offsets)?
+            }
             OpenMode::ReadOnly | OpenMode::Repair => Vec::new(),
         };
         Ok(Arc::new(Self {
@@ -192,6 +195,7 @@ impl Store {
         if let Err(error) = self.shared.catalog.finish_deleting(&logs) {
             tracing::warn!(%error, "the next opening looks for files of a deleted topic again");
         }
+        self.shared.catalog.reserve.fill();
         Ok(())
     }
 
@@ -379,7 +383,8 @@ impl Store {
     /// completion.
     ///
     /// # Errors
-    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then.
+    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then. A full disk is no
+    /// error: all records are synced, and the next opening recovers.
     pub fn close(&self) -> Result<(), LogError> {
         if self.shared.check_open().is_ok() && self.shared.config.mode == OpenMode::Normal {
             background::enforce_retention_of_opened(&self.shared, &self.topics);
@@ -392,6 +397,7 @@ impl Store {
         self.topics.changed();
         self.stop_threads();
         if self.shared.config.mode == OpenMode::ReadOnly {
+            partitions.iter().for_each(|partition| partition.close_files());
             self.shared.catalog.close();
             *self.lock.lock() = None;
             return Ok(());
@@ -405,9 +411,21 @@ impl Store {
                 opening::write_clean_marker(disk, directory)
                     .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
             });
+        if let Err(error) = &result {
+            // No later sync completes these.
+            partitions.iter().for_each(|partition| partition.fail_waiting(error));
+        }
+        partitions.iter().for_each(|partition| partition.close_files());
         self.shared.catalog.close();
         *self.lock.lock() = None;
-        result
+        match result {
+            // All records are synced. Only the next opening takes longer.
+            Err(LogError::DiskFull { path }) => {
+                tracing::warn!(path = %path.display(), "the disk is too full to mark the store as closed");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn stop_threads(&self) {
@@ -451,6 +469,12 @@ impl Drop for Store {
             }
             self.topics.changed();
             self.stop_threads();
+            for topic in self.topics.all() {
+                for partition in topic.opened() {
+                    partition.fail_waiting(&LogError::Closed);
+                    partition.close_files();
+                }
+            }
             self.shared.catalog.close();
         }
     }

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -28,6 +28,14 @@ pub struct MemoryDisk {
     changes: Arc<RwLock<()>>,
     /// Whether synced contents are stored separately, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
+    space: Option<Arc<Space>>,
+}
+
+/// Pages of a disk that can be full. Files have holes: only written pages count.
+#[derive(Debug)]
+struct Space {
+    limit: usize,
+    used: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -46,6 +54,14 @@ struct MemoryFile {
     pieces: RwLock<Pieces>,
     synced: Option<Mutex<Vec<u8>>>,
     modified_ms: AtomicI64,
+    allocated: Allocated,
+}
+
+/// Pages of a file that were written, if the disk can be full.
+#[derive(Debug, Default)]
+struct Allocated {
+    space: Option<Arc<Space>>,
+    pages: Mutex<BTreeSet<usize>>,
 }
 
 /// Every piece but the last is full.
@@ -66,6 +82,13 @@ impl MemoryDisk {
     #[must_use]
     pub fn with_power_loss() -> Self {
         Self { tracks_sync: true, ..Self::default() }
+    }
+
+    /// Creates an empty disk that is full once this many bytes are written, in units of 4 KiB.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let space = Space { limit: bytes / PAGE, used: AtomicUsize::new(0) };
+        Self { space: Some(Arc::new(space)), ..Self::default() }
     }
 
     /// Returns the disk as a power loss now would leave it: synced names with their synced contents. `keeps` picks the
@@ -130,6 +153,7 @@ impl MemoryDisk {
         MemoryFile {
             changes: Arc::clone(&self.changes),
             synced: self.tracks_sync.then(Mutex::default),
+            allocated: Allocated { space: self.space.clone(), pages: Mutex::default() },
             ..MemoryFile::default()
         }
     }
@@ -171,6 +195,7 @@ impl Disk for MemoryDisk {
         if let Some(file) = names.files.get(path) {
             if how == Open::Create {
                 *file.pieces.write() = Pieces::default();
+                file.allocated.free_from(0);
             }
             return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
         }
@@ -290,6 +315,7 @@ impl DiskFile for MemoryFile {
         let mut at = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let _change = self.changes.read();
         let mut pieces = self.pieces.write();
+        self.allocated.add(at, slices.iter().map(|slice| slice.len()).sum())?;
         for slice in slices {
             pieces.write(at, slice);
             at += slice.len();
@@ -321,6 +347,7 @@ impl DiskFile for MemoryFile {
         let _change = self.changes.read();
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.pieces.write().set_len(len);
+        self.allocated.free_from(len.div_ceil(PAGE));
         Ok(())
     }
 
@@ -330,6 +357,36 @@ impl DiskFile for MemoryFile {
 
     fn modified_ms(&self) -> i64 {
         self.modified_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Allocated {
+    /// Counts the pages of a write; fails if the disk has too few.
+    fn add(&self, at: usize, len: usize) -> io::Result<()> {
+        let Some(space) = self.space.as_ref().filter(|_| len > 0) else { return Ok(()) };
+        let mut written = self.pages.lock();
+        let new: Vec<_> =
+            (at / PAGE..=(at + len - 1) / PAGE).filter(|page| !written.contains(page)).collect();
+        let take = |used: usize| Some(used + new.len()).filter(|used| *used <= space.limit);
+        space
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .map_err(|_| io::ErrorKind::StorageFull)?;
+        written.extend(new);
+        Ok(())
+    }
+
+    fn free_from(&self, page: usize) {
+        if let Some(space) = &self.space {
+            let freed = self.pages.lock().split_off(&page);
+            space.used.fetch_sub(freed.len(), Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Allocated {
+    fn drop(&mut self) {
+        self.free_from(0);
     }
 }
 

@@ -98,6 +98,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>>;
 
+    /// Returns the number of files that the process may have open; None if there is no limit.
+    fn open_file_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns a number pair that distinguishes this directory from every other; None if it is missing, or if the
     /// system has no such number.
     ///
@@ -159,6 +164,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the time of the last write, milliseconds since the Unix epoch; 0 if unknown.
     fn modified_ms(&self) -> i64;
+}
+
+/// Returns whether the process or the system has too many open files: a condition that passes, and no fault of the disk.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    platform::is_out_of_files(error)
 }
 
 /// Writes all of `bytes`.

@@ -206,6 +206,10 @@ impl Disk for OverlayDisk {
         self.base.try_lock_shared(path)
     }
 
+    fn open_file_limit(&self) -> Option<u64> {
+        self.base.open_file_limit()
+    }
+
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
         self.base.identity(path)
     }
@@ -428,7 +432,7 @@ mod tests {
         );
         overlay.open(Path::new("/s/y"), Open::Create).unwrap();
         assert_eq!(contents(&overlay, "/s/y").unwrap(), b"");
-        assert_eq!(list("/s"), ["lost+found", "x", "y"]);
+        assert_eq!(list("/s"), ["logs", "lost+found", "x", "y"]);
         assert_eq!(base.paths().len(), 4);
         assert_eq!(base.contents(Path::new("/s/logs/4/b")).unwrap(), b"/s/logs/4/b");
     }

@@ -133,6 +133,10 @@ impl Disk for RealDisk {
         Ok(Ok(Box::new(held)))
     }
 
+    fn open_file_limit(&self) -> Option<u64> {
+        platform::open_file_limit()
+    }
+
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
         match std::fs::metadata(path) {
             Ok(metadata) => Ok(platform::identity(&metadata)),

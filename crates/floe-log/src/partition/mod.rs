@@ -273,7 +273,7 @@ impl Partition {
                 continue;
             }
             let (position, offset) = segment.position_before_time(time_ms);
-            let mut frames = FrameReader::new(segment.file()?, position, offset, segment.len());
+            let mut frames = FrameReader::new(segment.for_reads(), position, offset, segment.len());
             let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
             loop {
                 match frames.step(limits) {
@@ -287,6 +287,11 @@ impl Partition {
                     Ok(Step::End | Step::Stop | Step::WouldBlock) => break,
                     Err(FrameError::Bad { .. }) if self.resync(&segment, &mut frames)? => {}
                     Err(FrameError::Bad { .. }) => break,
+                    // Retention or a deletion was faster.
+                    Err(_) if segment.is_removed() => {
+                        self.check_alive()?;
+                        break;
+                    }
                     Err(error) => return Err(self.frame_error(&segment, error)),
                 }
             }
@@ -296,7 +301,7 @@ impl Partition {
 
     /// Moves `frames` from damaged bytes to the next whole batch of the segment; returns whether there is one.
     fn resync(&self, segment: &Arc<Segment>, frames: &mut FrameReader) -> Result<bool, LogError> {
-        let (file, anchors) = (segment.file()?, segment.anchors());
+        let (file, anchors) = (segment.for_reads(), segment.anchors());
         let found = Resync {
             file: &file,
             position: frames.position(),
