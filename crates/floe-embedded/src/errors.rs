@@ -37,6 +37,10 @@ pub fn log_error(error: LogError) -> Error {
             .with_retriable(true)
             .with_effect(Effect::None)
             .with_source(io::Error::from(io::ErrorKind::StorageFull)),
+        // Files are closed by age, so a retry may find room. The message names the limit.
+        LogError::TooManyOpenFiles { .. } => {
+            Error::new(ErrorKind::StorageError, message).with_retriable(true).with_effect(Effect::None)
+        }
         LogError::Io { path, operation, source } => {
             Error::new(ErrorKind::StorageError, format!("cannot {operation} {}", path.display()))
                 .with_source(source)
