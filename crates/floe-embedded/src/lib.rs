@@ -24,6 +24,7 @@ mod topic_watch;
 
 use std::{
     fmt, io,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -99,7 +100,8 @@ impl EmbeddedEngine {
     }
 
     /// Opens the store that the URL names; creates it if it does not exist. With `mode=read`, or if the directory cannot be
-    /// written, it is opened for reading only; it must exist then.
+    /// written, it is opened for reading only; it must exist then. With `mode=existing` a missing one is not created: the
+    /// engine has no topics, and whatever is created is lost.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for an invalid option; [`ErrorKind::StoreInUse`] when another process has
@@ -108,6 +110,12 @@ impl EmbeddedEngine {
         let options = Options::parse(url)?;
         let (name, location, config) = match url.scheme {
             Scheme::Memory => ("memory", "memory".to_owned(), StoreConfig::memory()),
+            _ if options.only_existing
+                && is_missing(&options.apply(StoreConfig::at(&url.path)).directory()) =>
+            {
+                tracing::info!(path = %url.path.display(), "there is no store in this directory");
+                ("embedded", url.path.display().to_string(), StoreConfig::memory())
+            }
             _ => ("embedded", url.path.display().to_string(), StoreConfig::at(&url.path)),
         };
         let config = options.apply(config);
@@ -239,6 +247,14 @@ fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> i64 {
         }
     }
     start
+}
+
+/// Whether a directory does not exist or holds nothing.
+fn is_missing(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Opens a store; for reading only if that is asked for, or if the system refuses to write there.

@@ -22,6 +22,8 @@ pub(crate) struct Options {
     segment_bytes: Option<u64>,
     /// Whether the store is opened for reading only.
     pub(crate) read_only: bool,
+    /// Whether a missing store is not created; an empty one in memory takes its place.
+    pub(crate) only_existing: bool,
 }
 
 impl Options {
@@ -34,14 +36,15 @@ impl Options {
         if let Some(text) = url.options.get("segment-bytes") {
             options.segment_bytes = Some(parse_size(text)?);
         }
-        options.read_only = match url.options.get("mode").map(String::as_str) {
-            None | Some("write") => false,
-            Some("read") if url.scheme == Scheme::Embedded => true,
+        match url.options.get("mode").map(String::as_str) {
+            None | Some("write") => {}
+            Some("read") if url.scheme == Scheme::Embedded => options.read_only = true,
+            Some("existing") if url.scheme == Scheme::Embedded => options.only_existing = true,
             Some(other) => {
-                let message = format!("mode {other:?} in {url}: embedded: takes mode=read and mode=write");
+                let message = format!("mode {other:?} in {url}: embedded: takes read, existing and write");
                 return Err(Error::new(ErrorKind::InvalidConfig, message));
             }
-        };
+        }
         Ok(options)
     }
 

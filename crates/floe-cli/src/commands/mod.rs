@@ -18,7 +18,6 @@ pub(crate) mod topic;
 
 use std::{
     collections::BTreeMap,
-    fs,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -57,20 +56,14 @@ fn store_directory(url: &str) -> Outcome<Option<PathBuf>> {
 
 /// As [`with_client`], for a command that only reads: it never creates a store.
 async fn with_reader<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
-    if let Some(directory) = store_directory(&global.url)? {
-        let is_missing = match fs::read_dir(&directory) {
-            Ok(mut entries) => entries.next().is_none(),
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if is_missing {
-            let message = format!("there is no store in {}", directory.display());
-            let missing = Failure::io(message, &io::ErrorKind::NotFound.into());
-            return Err(
-                missing.with_hint("check the directory in --url; `floe topic create NAME` creates a store")
-            );
-        }
+    let mut global = global.clone();
+    if let Ok(mut url) = global.url.parse::<EngineUrl>()
+        && url.scheme == Scheme::Embedded
+    {
+        url.options.entry("mode".to_owned()).or_insert_with(|| "existing".to_owned());
+        global.url = url.with_options();
     }
-    with_client(global, command).await
+    with_client(&global, command).await
 }
 
 /// Returns the URL of an embedded store, with characters that have a meaning in a URL escaped.

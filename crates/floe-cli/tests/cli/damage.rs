@@ -48,7 +48,7 @@ fn damage_is_told_by_reading_health_and_check_and_is_mended_by_a_repair() {
     assert_eq!((&json["whole"], &json["lost_records"]), (&false.into(), &1.into()), "{json}");
 
     let kept = dir.run(&["check", "--repair"]).ok();
-    assert!(kept.text().contains("kept: floe-data/lost+found/"), "{}", kept.text());
+    assert!(kept.text().contains("kept: ./floe-data/lost+found/"), "{}", kept.text());
     dir.run(&["check"]).ok();
     dir.run(&["health", "--check"]).ok();
     // The records stay lost, and readers are still told.
@@ -82,12 +82,16 @@ fn check_of_no_store_and_of_no_directory() {
 #[test]
 fn reading_creates_no_store() {
     let dir = Dir::new();
-    for line in
-        [&["consume", "t", "-e"][..], &["topic", "list"], &["topic", "describe", "t"], &["offsets", "list"]]
-    {
-        let run = dir.run(line).code(3);
-        assert!(run.stderr.contains("there is no store in ./floe-data"), "{line:?}: {}", run.stderr);
+    for (line, code, printed) in [
+        (&["consume", "t", "-e"][..], 3, ""),
+        (&["topic", "list"], 0, ""),
+        (&["topic", "describe", "t"], 3, ""),
+        (&["offsets", "list"], 0, ""),
+        (&["health"], 0, "embedded: ready\n  ./floe-data: open\n"),
+    ] {
+        dir.run(line).code(code).prints(printed);
     }
+    assert!(dir.run(&["topic", "list", "-v"]).ok().stderr.contains("there is no store in this directory"));
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
