@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, completions, config, consume, dlq, explain,
+        bench, check, completions, config, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         health, offsets, produce, profile, serve, topic,
     },
@@ -67,6 +67,8 @@ pub(crate) enum Command {
     Quickstart,
     /// Check whether the engine is ready
     Health(health::HealthArgs),
+    /// Examine a store that no process has open, and repair it
+    Check(check::CheckArgs),
     /// Show the effective settings and their origins
     #[command(subcommand)]
     Config(config::ConfigCommand),

@@ -63,6 +63,11 @@ impl Failure {
         Self::new(CORRUPTION, "verification_failed", message)
     }
 
+    /// Reports a store that a check found damaged.
+    pub(crate) fn damaged(message: impl Into<String>) -> Self {
+        Self::new(CORRUPTION, "corrupt_data", message)
+    }
+
     /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::new(FAILURE, "not_ready", message)

@@ -9,6 +9,7 @@ use floe::{
 use crate::{
     exit::Outcome,
     format::OutputFormat,
+    logging::LogArgs,
     telemetry::{self, Exporter},
 };
 
@@ -46,6 +47,9 @@ pub(crate) struct GlobalArgs {
         value_parser = telemetry::parse_exporter
     )]
     pub(crate) telemetry: Vec<Exporter>,
+
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
 }
 
 /// Effective settings of one command, from flags, variables and files.

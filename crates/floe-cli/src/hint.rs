@@ -34,9 +34,12 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
             "stop the process that has the store open, or use another store with --url embedded:PATH"
         }
         ErrorKind::CorruptData => {
-            "the data on disk is damaged and was left unchanged: restore the store from a backup"
+            "`floe check DIR` shows what is damaged: restore it from a backup, or see `floe check --help` for a repair"
         }
-        ErrorKind::StorageError => return io_cause(error).and_then(for_io).map(str::to_owned),
+        // A full disk or the like may be the reason why a producer ran out of time.
+        ErrorKind::StorageError | ErrorKind::RequestTimeout => {
+            return io_cause(error).and_then(for_io).map(str::to_owned);
+        }
         ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
             "check the address in --url, and that the server runs"
         }
@@ -97,7 +100,11 @@ mod tests {
         let shared = Error::new(ErrorKind::StorageError, "append failed")
             .with_source(Arc::new(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)));
         assert!(for_error(&shared).unwrap().contains("FLOE_URL"));
-        assert_eq!(for_error(&Error::new(ErrorKind::StorageError, "broken")), None);
+        let late = Error::new(ErrorKind::RequestTimeout, "not acknowledged within 30s").with_source(full);
+        assert!(for_error(&late).unwrap().contains("disk is full"));
+        for kind in [ErrorKind::StorageError, ErrorKind::RequestTimeout] {
+            assert_eq!(for_error(&Error::new(kind, "broken")), None);
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod format;
 mod global;
 mod hint;
 mod interrupt;
+mod logging;
 mod output;
 mod platform;
 mod position;
@@ -22,7 +23,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, completions, config, consume, dlq, explain,
+        bench, check, completions, config, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         health, offsets, produce, profile, quickstart, serve, topic,
     },
@@ -60,6 +61,7 @@ fn run(cli: Cli, name: &str) -> Outcome {
 async fn observe(cli: Cli, name: &str) -> Outcome {
     let format = cli.global.output;
     let serves = matches!(cli.command, Command::Serve(_));
+    cli.global.log.install(format, serves)?;
     let global = match cli.command {
         Command::Quickstart | Command::Explain(_) | Command::Completions(_) | Command::Profile(_) => {
             cli.global.without_sources()
@@ -94,6 +96,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health(args) => health::run(global, &args).await,
+        Command::Check(args) => check::run(global, args).await,
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),

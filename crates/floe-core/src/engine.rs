@@ -155,7 +155,9 @@ pub trait BatchReader: fmt::Debug + Send + 'static {
     /// example because the topic was deleted.
     ///
     /// The first batch may begin below the requested offset; the caller drops those records. After an error the caller
-    /// opens another reader.
+    /// opens another reader, with one exception: an error that carries a [`Gap`](crate::gap::Gap) reports records that the
+    /// engine has lost, and the next call continues behind them. Engines whose readers cannot tell need not report gaps
+    /// between two batches; the caller finds them by the offsets.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.

@@ -9,6 +9,7 @@
 //! | [`append_epoch`] | the fence that keeps the order of pipelined appends when one of them fails |
 //! | [`operation`] | the kinds of engine calls, as layers see them |
 //! | [`error`] | [`Error`], its kinds, and whether a retry makes sense |
+//! | [`gap`] | records that a reader misses |
 //! | [`topic`], [`record`] | topics, partitions, records |
 //! | [`retry`] | [`RetryPolicy`]: how often and how soon to retry |
 //! | [`url`], [`units`] | engine URLs; durations and sizes as people write them |
@@ -20,6 +21,7 @@ pub mod append_epoch;
 pub mod dial;
 pub mod engine;
 pub mod error;
+pub mod gap;
 mod invariant;
 pub mod node_backoff;
 pub mod operation;

@@ -194,6 +194,9 @@ pub struct TopicInfo {
     /// For a topic that is mirrored between clusters: the other cluster of each partition, in their order. Empty for
     /// any other topic.
     pub mirrors: Vec<Arc<str>>,
+    /// Damage to the stored records that the engine knows of, one finding each, in words. Engines that do not examine their
+    /// storage have none.
+    pub damage: Vec<Arc<str>>,
 }
 
 impl TopicInfo {
@@ -208,6 +211,7 @@ impl TopicInfo {
             retention_age: None,
             retention_bytes: None,
             mirrors: Vec::new(),
+            damage: Vec::new(),
         }
     }
 }

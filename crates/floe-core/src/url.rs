@@ -13,9 +13,9 @@
 //!
 //! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
 
-use crate::{Error, ErrorKind, Result, dial::Endpoint};
+use crate::{Error, ErrorKind, Result, dial::Endpoint, platform::path};
 
 /// The engines that a URL can name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -69,7 +69,7 @@ impl Scheme {
 /// ```
 /// use floe_core::url::{EngineUrl, Scheme};
 /// let url: EngineUrl = "embedded:./data?durability=always".parse().unwrap();
-/// assert_eq!((url.scheme, url.path.as_str()), (Scheme::Embedded, "./data"));
+/// assert_eq!((url.scheme, url.path.to_str()), (Scheme::Embedded, Some("./data")));
 /// assert_eq!(url.options["durability"], "always");
 /// ```
 #[derive(Clone, PartialEq, Eq)]
@@ -77,8 +77,8 @@ impl Scheme {
 pub struct EngineUrl {
     /// The engine.
     pub scheme: Scheme,
-    /// Path of an `embedded:` URL; empty for the others.
-    pub path: String,
+    /// Path of an `embedded:` URL; empty for the others. Bytes that are not UTF-8 are written `%XX`.
+    pub path: PathBuf,
     /// The servers, for engines on the network; empty where a profile names them.
     pub hosts: Vec<Endpoint>,
     /// The topic after the servers, if one is named.
@@ -122,8 +122,8 @@ impl EngineUrl {
     #[must_use]
     pub fn with_options(&self) -> String {
         let topic = self.topic.as_deref().map(encode);
-        let mut text =
-            Self { path: encode(&self.path), topic, options: BTreeMap::new(), ..self.clone() }.to_string();
+        let path = encode_bytes(&path::to_bytes(&self.path)).into();
+        let mut text = Self { path, topic, options: BTreeMap::new(), ..self.clone() }.to_string();
         for (index, (key, value)) in self.options.iter().enumerate() {
             let separator = if index == 0 { '?' } else { '&' };
             text.push_str(&format!("{separator}{}={}", encode(key), encode(value)));
@@ -143,7 +143,7 @@ impl fmt::Debug for EngineUrl {
 impl fmt::Display for EngineUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let slashes = if self.scheme.default_port().is_some() { "//" } else { "" };
-        write!(f, "{}:{slashes}{}", self.scheme.as_str(), self.path)?;
+        write!(f, "{}:{slashes}{}", self.scheme.as_str(), self.path.display())?;
         for (index, host) in self.hosts.iter().enumerate() {
             write!(f, "{}{host}", if index == 0 { "" } else { "," })?;
         }
@@ -175,20 +175,20 @@ impl FromStr for EngineUrl {
         let (path, query) = rest.split_once('?').map_or((rest, None), |(path, query)| (path, Some(query)));
         let (path, hosts, topic) = match scheme.default_port() {
             // The host comes from a profile, which an option names.
-            Some(_) if scheme == Scheme::Fluvio && path == "//" => (String::new(), Vec::new(), None),
+            Some(_) if scheme == Scheme::Fluvio && path == "//" => (PathBuf::new(), Vec::new(), None),
             Some(port) => {
                 let (hosts, topic) = parse_hosts(path, port).map_err(|problem| {
                     bad(format!("{problem}; write {}://HOST:{port},HOST:{port}", scheme.as_str()))
                 })?;
-                (String::new(), hosts, topic)
+                (PathBuf::new(), hosts, topic)
             }
-            None => (decode(path).map_err(bad)?, Vec::new(), None),
+            None => (decode_path(path).map_err(bad)?, Vec::new(), None),
         };
         match scheme {
-            Scheme::Embedded if path.is_empty() => {
+            Scheme::Embedded if path.as_os_str().is_empty() => {
                 return Err(bad("no path; write embedded:./data".to_owned()));
             }
-            Scheme::Memory if !path.is_empty() => {
+            Scheme::Memory if !path.as_os_str().is_empty() => {
                 return Err(bad("memory: has no path".to_owned()));
             }
             Scheme::Embedded | Scheme::Memory | Scheme::Fluvio | Scheme::FluvioTls | Scheme::Walrus => {}
@@ -320,15 +320,23 @@ fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
 }
 
 fn decode(text: &str) -> Result<String, String> {
-    decode_percent(text).ok_or_else(|| "a % is not followed by two hex digits".to_owned())
+    String::from_utf8(decode_percent(text)?).map_err(|_| "%XX spells bytes that are not UTF-8".to_owned())
+}
+
+fn decode_path(text: &str) -> Result<PathBuf, String> {
+    path::from_bytes(decode_percent(text)?).ok_or_else(|| "%XX spells bytes that no path has".to_owned())
 }
 
 /// The inverse of [`decode`]: characters with a meaning in a URL are written `%XX`.
 fn encode(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut out, byte| {
-        match byte {
+    encode_bytes(text.as_bytes())
+}
+
+fn encode_bytes(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len()), |mut out, byte| {
+        match *byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                out.push(char::from(byte))
+                out.push(char::from(*byte))
             }
             _ => out.push_str(&format!("%{byte:02X}")),
         }
@@ -336,20 +344,18 @@ fn encode(text: &str) -> String {
     })
 }
 
-/// Resolves `%XX`; `None` where a `%` is not followed by two hex digits or the result is not UTF-8.
-fn decode_percent(text: &str) -> Option<String> {
+/// Resolves `%XX`. Fails where a `%` is not followed by two hex digits.
+fn decode_percent(text: &str) -> Result<Vec<u8>, String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
+    let digit = |rest: &mut std::str::Bytes<'_>| {
+        let digit = rest.next().and_then(|byte| char::from(byte).to_digit(16));
+        digit.and_then(|digit| u8::try_from(digit).ok()).ok_or("a % is not followed by two hex digits")
+    };
     while let Some(byte) = rest.next() {
-        if byte == b'%' {
-            let high = char::from(rest.next()?).to_digit(16)?;
-            let low = char::from(rest.next()?).to_digit(16)?;
-            out.push(u8::try_from(high * 16 + low).ok()?);
-        } else {
-            out.push(byte);
-        }
+        out.push(if byte == b'%' { digit(&mut rest)? * 16 + digit(&mut rest)? } else { byte });
     }
-    String::from_utf8(out).ok()
+    Ok(out)
 }
 
 /// The word in `known` nearest to `word`, if it is near enough for a suggestion.
@@ -401,7 +407,7 @@ mod tests {
         ];
         for (text, scheme, path, options) in table {
             let url: EngineUrl = text.parse().unwrap();
-            assert_eq!((url.scheme, url.path.as_str()), (scheme, path), "{text}");
+            assert_eq!((url.scheme, url.path.to_str()), (scheme, Some(path)), "{text}");
             let found: Vec<_> = url.options.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             assert_eq!(found, options, "{text}");
         }
@@ -497,6 +503,17 @@ mod tests {
             assert_eq!(url.with_options().parse::<EngineUrl>().unwrap(), url, "{text}");
             assert!(!format!("{url:?}").contains("BEGIN"), "{url:?}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn paths_are_bytes() {
+        let path = path::from_bytes(b"d\xff/%?\xc3\xa4".to_vec()).unwrap();
+        let url = EngineUrl { path, ..EngineUrl::from_str("embedded:x").unwrap() };
+        assert_eq!(url.with_options(), "embedded:d%FF/%25%3F%C3%A4");
+        assert_eq!(url.with_options().parse::<EngineUrl>().unwrap(), url);
+        assert!("embedded:a%00b".parse::<EngineUrl>().is_err(), "no path has a NUL");
+        assert!("walrus://h/%ff".parse::<EngineUrl>().is_err(), "a topic is text");
     }
 
     #[test]

@@ -21,11 +21,26 @@ pub fn log_error(error: LogError) -> Error {
         LogError::CatalogMissing { .. } | LogError::CatalogDamaged { .. } => {
             Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None)
         }
+        // Records that were acknowledged since the removal are gone with the files.
+        LogError::Removed { .. } => Error::new(ErrorKind::CorruptData, message),
+        LogError::Poisoned { source } => Error::new(ErrorKind::StorageError, message).with_source(source),
+        LogError::ReadOnly { .. } => Error::new(ErrorKind::StorageError, message)
+            .with_effect(Effect::None)
+            .with_source(io::Error::from(io::ErrorKind::ReadOnlyFilesystem)),
+        // The words of the database become a cause, not the message.
+        LogError::Catalog { .. } => {
+            Error::new(ErrorKind::StorageError, "the catalog of the store cannot be read or changed")
+                .with_source(error)
+        }
         // The write was rolled back, and space may be freed while the producer waits.
         LogError::DiskFull { .. } => Error::new(ErrorKind::StorageError, message)
             .with_retriable(true)
             .with_effect(Effect::None)
             .with_source(io::Error::from(io::ErrorKind::StorageFull)),
+        // Files are closed by age, so a retry may find room. The message names the limit.
+        LogError::TooManyOpenFiles { .. } => {
+            Error::new(ErrorKind::StorageError, message).with_retriable(true).with_effect(Effect::None)
+        }
         LogError::Io { path, operation, source } => {
             Error::new(ErrorKind::StorageError, format!("cannot {operation} {}", path.display()))
                 .with_source(source)

@@ -7,17 +7,30 @@
 //! | `reader` | reads of one partition |
 //! | `topic_watch` | changes to topics |
 //! | `errors` | the mapping of log errors |
+//! | [`check`] | check and repair of a store that is not open |
+//! | `damage`, `health` | what a store has lost, in words; whether it works |
 //!
 //! Appends run on the caller's task: the log writes with one call and no thread hop. Operations that may wait for the
 //! device (opening, uncached reads, creating and deleting topics) run on blocking threads.
 
 mod append_order;
+pub mod check;
+mod damage;
 mod errors;
+mod health;
 mod options;
 mod reader;
 mod topic_watch;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::{
+    fmt, io,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use append_order::AppendOrder;
 pub use errors::log_error;
@@ -25,7 +38,7 @@ use floe_core::{
     Error, ErrorKind, Result,
     engine::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-        NodeHealth, ReadRequest, Start, Watermarks, refuse_smartmodules,
+        ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::{EngineUrl, Scheme},
@@ -33,10 +46,11 @@ use floe_core::{
 use floe_log::{LogError, Partition, Store, StoreConfig};
 use floe_wire::batch::EncodedBatch;
 use futures_util::{future::BoxFuture, stream::BoxStream};
+use health::{Access, Examination};
 use options::Options;
 pub use options::durability_to_log;
 use reader::LogReader;
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
 /// Topics in an embedded log.
 pub struct EmbeddedEngine {
@@ -46,23 +60,48 @@ pub struct EmbeddedEngine {
     location: String,
     options: Options,
     append_order: AppendOrder,
+    examination: Arc<Examination>,
+    /// Time of the last look whether the directory is still there, in milliseconds since `opened_at`.
+    looked_at: AtomicU64,
+    /// Time of the first append that did not fit on the disk since one did, as above and plus one; 0 if the last one fitted.
+    full_since: AtomicU64,
+    opened_at: Instant,
 }
+
+/// Time for which appends to a full disk may be retried. A disk that stays full is told soon, instead of at the end of the
+/// patience that a producer has with a network.
+const FULL_DISK_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Longest time for which appends are acknowledged although the directory of the store is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl EmbeddedEngine {
     /// Creates an engine over an open store, for example one on a [disk](floe_log::disk) of the caller's. `location` names the
     /// node in health reports. Closing the engine closes the store.
     #[must_use]
     pub fn over(store: Arc<Store>, location: String) -> Self {
+        Self::with_access(store, location, Access::Full)
+    }
+
+    fn with_access(store: Arc<Store>, location: String, access: Access) -> Self {
+        let examination = Arc::new(Examination::new(access));
+        examination.tell(&location, store.recovery_report());
         Self {
             store,
             name: "embedded",
             location,
             options: Options::default(),
             append_order: AppendOrder::new(),
+            examination,
+            looked_at: AtomicU64::new(0),
+            full_since: AtomicU64::new(0),
+            opened_at: Instant::now(),
         }
     }
 
-    /// Opens the store that the URL names; creates it if it does not exist.
+    /// Opens the store that the URL names; creates it if it does not exist. With `mode=read`, or if the directory cannot be
+    /// written, it is opened for reading only; it must exist then. With `mode=existing` a missing one is not created: the
+    /// engine has no topics, and whatever is created is lost.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for an invalid option; [`ErrorKind::StoreInUse`] when another process has
@@ -71,30 +110,22 @@ impl EmbeddedEngine {
         let options = Options::parse(url)?;
         let (name, location, config) = match url.scheme {
             Scheme::Memory => ("memory", "memory".to_owned(), StoreConfig::memory()),
-            _ => ("embedded", url.path.clone(), StoreConfig::at(Path::new(&url.path))),
+            _ if options.only_existing
+                && is_missing(&options.apply(StoreConfig::at(&url.path)).directory()) =>
+            {
+                tracing::info!(path = %url.path.display(), "there is no store in this directory");
+                ("embedded", url.path.display().to_string(), StoreConfig::memory())
+            }
+            _ => ("embedded", url.path.display().to_string(), StoreConfig::at(&url.path)),
         };
         let config = options.apply(config);
-        let store = blocking(move || Store::open(config)).await.map_err(|error| error.with_engine(name))?;
-        let report = store.recovery_report();
-        for cut in &report.cuts {
-            tracing::warn!(
-                store = %location, topic = %cut.topic, partition = cut.partition, offset = cut.offset,
-                bytes = cut.bytes, problem = %cut.problem, "cut off an incomplete batch that was never acknowledged"
-            );
+        let read_only = options.read_only;
+        let (store, access) =
+            blocking(move || open(config, read_only)).await.map_err(|error| error.with_engine(name))?;
+        if access == Access::Refused {
+            tracing::warn!(store = %location, "the directory cannot be written: opened for reading only");
         }
-        for error in &report.damaged {
-            tracing::error!(store = %location, %error, "a batch is damaged; readers skip it");
-        }
-        for moved in &report.rewound {
-            tracing::warn!(
-                store = %location, group = %moved.group, topic = %moved.topic, partition = moved.partition,
-                offset = moved.offset, "a stored offset beyond the end was moved back to the end: records before it were lost"
-            );
-        }
-        for error in &report.corrupt {
-            tracing::error!(store = %location, %error, "a partition cannot be used");
-        }
-        Ok(Self { store, name, location, options, append_order: AppendOrder::new() })
+        Ok(Self { name, options, ..Self::with_access(store, location, access) })
     }
 
     /// Returns the log of this engine.
@@ -108,12 +139,48 @@ impl EmbeddedEngine {
         if let Some(open) = self.store.opened(at.topic.as_str(), at.partition) {
             return Ok(open);
         }
-        let (store, at) = (Arc::clone(&self.store), at.clone());
-        blocking(move || store.partition(at.topic.as_str(), at.partition)).await
+        let (store, wanted) = (Arc::clone(&self.store), at.clone());
+        let partition = blocking(move || store.partition(wanted.topic.as_str(), wanted.partition)).await;
+        self.examination.tell(&self.location, &self.store.findings_of(at.topic.as_str(), Some(at.partition)));
+        partition
+    }
+
+    /// Looks now and then whether the directory of the store is still there. Only that tells an append into a removed file
+    /// from any other; a look at each append would cost more than the append.
+    fn look_at_directory(&self) -> Result<()> {
+        let now = self.age_ms();
+        if Duration::from_millis(now.saturating_sub(self.looked_at.load(Ordering::Relaxed))) < LOOK_EVERY {
+            return Ok(());
+        }
+        self.looked_at.store(now, Ordering::Relaxed);
+        self.store.check().map_err(log_error)
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn append_succeeded(&self) {
+        if self.full_since.load(Ordering::Relaxed) != 0 {
+            self.full_since.store(0, Ordering::Relaxed);
+        }
+    }
+
+    fn append_failed(&self, error: LogError) -> Error {
+        let is_full = matches!(error, LogError::DiskFull { .. });
+        let error = log_error(error);
+        if !is_full {
+            return error;
+        }
+        let now = self.age_ms().saturating_add(1);
+        let first = self.full_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+        let since = first.unwrap_or_else(|since| since);
+        error.with_retriable(Duration::from_millis(now.saturating_sub(since)) < FULL_DISK_PATIENCE)
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
+        self.look_at_directory()?;
         let (done, outcome) = oneshot::channel();
         // The caller may have dropped its future; the batch stays in the log nevertheless.
         let done = move |result| drop(done.send(result));
@@ -131,8 +198,11 @@ impl EmbeddedEngine {
             }
         }
         match outcome.await {
-            Ok(Ok(appended)) => Ok(AppendAck::new(Some(appended.base_offset))),
-            Ok(Err(error)) => Err(log_error(error)),
+            Ok(Ok(appended)) => {
+                self.append_succeeded();
+                Ok(AppendAck::new(Some(appended.base_offset)))
+            }
+            Ok(Err(error)) => Err(self.append_failed(error)),
             Err(_) => Err(log_error(LogError::Closed)),
         }
     }
@@ -177,6 +247,34 @@ fn first_since(batch: &EncodedBatch, start: i64, timestamp: i64) -> i64 {
         }
     }
     start
+}
+
+/// Whether a directory does not exist or holds nothing.
+fn is_missing(directory: &Path) -> bool {
+    match std::fs::read_dir(directory) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Opens a store; for reading only if that is asked for, or if the system refuses to write there.
+fn open(config: StoreConfig, read_only: bool) -> std::result::Result<(Arc<Store>, Access), LogError> {
+    if read_only {
+        return Ok((Store::open(config.read_only(true))?, Access::Reads));
+    }
+    match Store::open(config.clone()) {
+        Err(error) if is_refusal(&error) => {
+            // Where there is no store to read, the refusal is the reason.
+            let store = Store::open(config.read_only(true)).map_err(|_| error)?;
+            Ok((store, Access::Refused))
+        }
+        opened => Ok((opened?, Access::Full)),
+    }
+}
+
+fn is_refusal(error: &LogError) -> bool {
+    let LogError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Runs work that may wait for the device on a blocking thread.
@@ -294,7 +392,12 @@ impl Engine for EmbeddedEngine {
         Box::pin(async move {
             self.store.check().map_err(log_error)?;
             match self.store.topic(name.as_str()) {
-                Some(topic) => Ok(Self::describe(&topic)),
+                Some(topic) => {
+                    let mut info = Self::describe(&topic);
+                    let found = damage::findings(&self.store.findings_of(name.as_str(), None));
+                    info.damage = found.iter().map(|finding| finding.to_string().into()).collect();
+                    Ok(info)
+                }
                 None => Err(log_error(LogError::TopicNotFound { topic: name.to_string() })),
             }
         })
@@ -336,16 +439,7 @@ impl Engine for EmbeddedEngine {
     }
 
     fn health(&self) -> BoxFuture<'_, Result<Health>> {
-        Box::pin(async move {
-            let checked = self.store.check();
-            // A store that failed is unhealthy; calling a closed one is an error of the caller.
-            if matches!(checked, Err(LogError::Closed)) {
-                return Err(log_error(LogError::Closed));
-            }
-            let state = checked.as_ref().map_or_else(ToString::to_string, |()| "open".to_owned());
-            let node = NodeHealth::new(self.location.clone(), checked.is_ok(), state);
-            Ok(Health::new(node.ready, vec![node]))
-        })
+        Box::pin(health::check(&self.store, &self.examination, &self.location))
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {

@@ -1,10 +1,15 @@
 //! The options of an `embedded:` or `memory:` URL.
 
-use floe_core::{Durability, Result, topic::TopicSpec, units::parse_size, url::EngineUrl};
+use floe_core::{
+    Durability, Error, ErrorKind, Result,
+    topic::TopicSpec,
+    units::parse_size,
+    url::{EngineUrl, Scheme},
+};
 use floe_log::{StoreConfig, TopicConfig};
 
 /// Names of the options.
-const KNOWN: &[&str] = &["durability", "namespace", "segment-bytes"];
+const KNOWN: &[&str] = &["durability", "mode", "namespace", "segment-bytes"];
 
 /// The options of an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,6 +20,10 @@ pub(crate) struct Options {
     namespace: Option<String>,
     /// Default segment size of new topics.
     segment_bytes: Option<u64>,
+    /// Whether the store is opened for reading only.
+    pub(crate) read_only: bool,
+    /// Whether a missing store is not created; an empty one in memory takes its place.
+    pub(crate) only_existing: bool,
 }
 
 impl Options {
@@ -26,6 +35,15 @@ impl Options {
         }
         if let Some(text) = url.options.get("segment-bytes") {
             options.segment_bytes = Some(parse_size(text)?);
+        }
+        match url.options.get("mode").map(String::as_str) {
+            None | Some("write") => {}
+            Some("read") if url.scheme == Scheme::Embedded => options.read_only = true,
+            Some("existing") if url.scheme == Scheme::Embedded => options.only_existing = true,
+            Some(other) => {
+                let message = format!("mode {other:?} in {url}: embedded: takes read, existing and write");
+                return Err(Error::new(ErrorKind::InvalidConfig, message));
+            }
         }
         Ok(options)
     }
@@ -76,8 +94,6 @@ pub(crate) fn durability_from_log(durability: floe_log::Durability) -> Durabilit
 mod tests {
     use std::time::Duration;
 
-    use floe_core::ErrorKind;
-
     use super::*;
 
     fn parse(text: &str) -> Result<Options> {
@@ -94,7 +110,14 @@ mod tests {
 
     #[test]
     fn bad_options_are_refused() {
-        for url in ["embedded:x?durability=never", "embedded:x?segment-bytes=big", "embedded:x?what=1"] {
+        assert!(parse("embedded:x?mode=read").unwrap().read_only);
+        for url in [
+            "embedded:x?mode=append",
+            "memory:?mode=read",
+            "embedded:x?durability=never",
+            "embedded:x?segment-bytes=big",
+            "embedded:x?what=1",
+        ] {
             assert_eq!(parse(url).unwrap_err().kind(), ErrorKind::InvalidConfig, "{url}");
         }
     }

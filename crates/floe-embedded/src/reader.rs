@@ -8,11 +8,12 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::errors::log_error;
+use super::{damage::gap, errors::log_error};
 
 /// A read position in a partition, with the batches read ahead.
 pub(crate) struct LogReader {
-    ready: VecDeque<EncodedBatch>,
+    /// Batches that were read ahead, and the gaps between them.
+    ready: VecDeque<Result<EncodedBatch>>,
     location: ReaderLocation,
     max_bytes: usize,
 }
@@ -33,8 +34,8 @@ impl LogReader {
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
         loop {
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            if let Some(next) = self.ready.pop_front() {
+                return next.map(Some);
             }
             match &mut self.location {
                 // The error was returned before.
@@ -50,12 +51,12 @@ impl LogReader {
                     self.keep(chunk)?;
                 }
                 ReaderLocation::Here(reader) => match reader.try_next_chunk(self.max_bytes) {
-                    Ok(TryChunk::Ready(chunk)) if chunk.batches.is_empty() => {
+                    Ok(TryChunk::Ready(chunk)) if chunk.batches.is_empty() && chunk.gaps.is_empty() => {
                         if let Err(error) = poll_fn(|cx| reader.poll_beyond(cx)).await {
                             return self.end(error);
                         }
                     }
-                    Ok(TryChunk::Ready(chunk)) => self.ready.extend(chunk.batches),
+                    Ok(TryChunk::Ready(chunk)) => self.put(chunk),
                     Ok(TryChunk::WouldBlock) => self.read_on_a_thread(),
                     Err(error) => return self.end(error),
                 },
@@ -66,11 +67,17 @@ impl LogReader {
     fn keep(&mut self, chunk: Result<Chunk, LogError>) -> Result<()> {
         match chunk {
             Ok(chunk) => {
-                self.ready.extend(chunk.batches);
+                self.put(chunk);
                 Ok(())
             }
             Err(error) => self.end(error).map(drop),
         }
+    }
+
+    /// Queues a chunk: its gaps come before its batches.
+    fn put(&mut self, chunk: Chunk) {
+        self.ready.extend(chunk.gaps.iter().map(|lost| Err(gap(lost).into_error())));
+        self.ready.extend(chunk.batches.into_iter().map(Ok));
     }
 
     /// Ends the reader. A deleted topic is an error as well: after a silent end the consumer would reopen the reader, possibly

@@ -17,6 +17,7 @@ use std::{collections::VecDeque, fmt, sync::Arc, time::Duration};
 use floe_core::{
     Error, ErrorKind, Result,
     engine::{BatchReader, Isolation},
+    gap::{Gap, GapReason},
     topic::TopicPartition,
 };
 use floe_wire::{
@@ -88,8 +89,8 @@ pub(super) struct StreamReader {
     router: Arc<Router>,
     spu: Arc<Spu>,
     at: ReadPosition,
-    /// Received batches that were not returned yet.
-    ready: VecDeque<EncodedBatch>,
+    /// Received batches that were not returned yet, and the gaps between them.
+    ready: VecDeque<Result<EncodedBatch>>,
     stream: Option<OpenStream>,
     /// Outcome after the batches in `ready`.
     ending: Option<Ending>,
@@ -210,8 +211,8 @@ impl StreamReader {
                 self.stream = None;
                 return Err(Error::closed("engine"));
             }
-            if let Some(batch) = self.ready.pop_front() {
-                return Ok(Some(batch));
+            if let Some(next) = self.ready.pop_front() {
+                return next.map(Some);
             }
             match &self.ending {
                 None => {}
@@ -333,7 +334,7 @@ impl StreamReader {
             match batch {
                 Ok(batch) if batch.next_offset() > self.at.next => {
                     self.at.next = batch.next_offset();
-                    self.ready.push_back(batch);
+                    self.ready.push_back(Ok(batch));
                 }
                 // The batch ends before the requested offset.
                 Ok(_) => {}
@@ -363,10 +364,7 @@ impl StreamReader {
                 return self.fail(error.with_retriable(retriable));
             }
         }
-        if slice.next_filter_offset > 0 {
-            // Modules have processed the records up to here, including those that they dropped.
-            self.at.next = self.at.next.max(slice.next_filter_offset);
-        }
+        self.skip_to(slice.next_filter_offset);
         if self.stream.as_ref().is_some_and(|stream| stream.probed) {
             self.leave_probed_stream();
             return;
@@ -388,6 +386,20 @@ impl StreamReader {
                 }
             }
         }
+    }
+
+    /// Continues at the offset up to which the server has processed the records, if it gives one.
+    fn skip_to(&mut self, to: i64) {
+        let from = self.at.next;
+        if to <= from {
+            return;
+        }
+        // Modules may have dropped records. Without them, the server has lost some.
+        if self.at.smartmodules.is_empty() {
+            let gap = Gap { at: self.at.source.clone(), from, to, reason: GapReason::Corrupt };
+            self.ready.push_back(Err(gap.into_error()));
+        }
+        self.at.next = to;
     }
 
     /// Whether this answers the probe: the server has processed all records and returned none.

@@ -153,5 +153,9 @@ fn remove_expired(
         }
     }
     shared.catalog.set_starts(&starts)?;
-    segments.iter().try_for_each(|segment| segment.remove())
+    segments.iter().try_for_each(|segment| segment.remove())?;
+    if !segments.is_empty() {
+        shared.catalog.reserve.fill();
+    }
+    Ok(())
 }

@@ -16,7 +16,17 @@ use crate::{
 pub(crate) const MAX_SEGMENT_BYTES: u64 = 2 << 30;
 
 /// Names of files and directories of a store, which no namespace may use.
-const RESERVED_NAMES: [&str; 2] = ["logs", "journal"];
+const RESERVED_NAMES: [&str; 6] = ["logs", "journal", "acked", "reserve", "clean", "lock"];
+
+/// Purpose for which a store is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OpenMode {
+    Normal,
+    /// Nothing is written; changes that recovery makes stay in memory.
+    ReadOnly,
+    /// No thread runs and retention removes nothing.
+    Repair,
+}
 
 /// Point at which an append is acknowledged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +55,9 @@ pub struct StoreConfig {
     pub(crate) retention_interval: Duration,
     pub(crate) checkpoint_interval: Duration,
     pub(crate) open_files: usize,
+    pub(crate) mode: OpenMode,
+    /// Whether opening scans every segment from its start.
+    pub(crate) scans_all: bool,
 }
 
 impl StoreConfig {
@@ -72,6 +85,8 @@ impl StoreConfig {
             retention_interval: Duration::from_secs(30),
             checkpoint_interval: Duration::from_secs(30),
             open_files: 512,
+            mode: OpenMode::Normal,
+            scans_all: false,
         }
     }
 
@@ -141,6 +156,18 @@ impl StoreConfig {
         self
     }
 
+    /// Sets whether the store is opened for reading only; off by default. Such a store writes nothing: it opens from a
+    /// directory that cannot be written, of another user, or on a full disk. It must exist. If it was not closed, recovery
+    /// runs in memory, and the files stay as they are. All changes fail with [`LogError::ReadOnly`].
+    ///
+    /// Several readers may have a store open at once, but none while a writer has it, and no writer while a reader has it:
+    /// opening then fails with [`LogError::Locked`].
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.mode = if read_only { OpenMode::ReadOnly } else { OpenMode::Normal };
+        self
+    }
+
     /// Returns the directory of this store: the root, or the namespace's directory in it.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
@@ -169,7 +196,8 @@ impl StoreConfig {
                     format!("{namespace:?} is not 1 to 64 letters, digits, `-` or `_`"),
                 ));
             }
-            if RESERVED_NAMES.contains(&namespace.as_str()) {
+            // Some file systems do not distinguish case.
+            if RESERVED_NAMES.contains(&namespace.to_ascii_lowercase().as_str()) {
                 return Err(LogError::invalid(
                     "namespace",
                     format!("{namespace:?} is reserved for the store"),

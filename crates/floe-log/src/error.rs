@@ -4,6 +4,8 @@ use std::{io, path::PathBuf, sync::Arc};
 
 use floe_wire::WireError;
 
+use crate::disk::is_out_of_files;
+
 /// Error of a store or partition. Cloning is cheap: one failed write completes every append of its run.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -96,6 +98,15 @@ pub enum LogError {
         /// File that could not grow.
         path: PathBuf,
     },
+    /// The process, or the system, has as many files open as it may. Nothing was lost; the operation may be retried.
+    #[error(
+        "too many open files to use {}; raise the limit (`ulimit -n`, or `LimitNOFILE=` of the service)",
+        path.display()
+    )]
+    TooManyOpenFiles {
+        /// File that could not be opened.
+        path: PathBuf,
+    },
     /// A sync failed earlier. The unsynced bytes may be lost, and a later sync cannot tell: the store acknowledges
     /// nothing more until it is opened again.
     #[error("the store stopped after a failed sync ({source}); check the disk, then reopen the store")]
@@ -116,6 +127,12 @@ pub enum LogError {
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
+    /// The store is open for reading only; nothing was changed.
+    #[error("the store {} is open for reading only", path.display())]
+    ReadOnly {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The data directory has a format version that this release cannot read.
     #[error("the data directory has format {found}, this release reads format {supported}")]
     Format {
@@ -162,6 +179,7 @@ impl LogError {
     pub(crate) fn io(path: impl Into<PathBuf>, operation: &'static str, source: io::Error) -> Self {
         let path = path.into();
         match source.kind() {
+            _ if is_out_of_files(&source) => Self::TooManyOpenFiles { path },
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { path },
             _ => Self::Io { path, operation, source: Arc::new(source) },
         }

@@ -6,25 +6,17 @@ use std::{
 };
 
 use crate::{
-    disk::{Disk, Open},
+    disk::{Disk, DiskFile, Open, read_full_at, write_all_at},
     log_info::{LogInfo, ReadInfo},
+    recovery_report::SetAsideLog,
     segment::base_of,
 };
 
 /// Name of the directory.
 pub(crate) const LOST_FOUND: &str = "lost+found";
 
-/// Log without an entry in the catalog, kept in `lost+found/logs`. `Store::adopt` takes it back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SetAsideLog {
-    /// Directory of the log now.
-    pub path: PathBuf,
-    /// Id of the log.
-    pub log_id: u64,
-    /// Id and name of its topic, and number of its partition; None if the directory does not hold this information.
-    pub topic: Option<(u64, String, u32)>,
-}
+/// Bytes copied at a time.
+const COPY: usize = 1 << 20;
 
 /// Returns the directory that holds set-aside logs.
 pub(crate) fn logs_directory(store: &Path) -> PathBuf {
@@ -42,6 +34,46 @@ pub(crate) fn set_aside(disk: &dyn Disk, path: &Path, into: &Path) -> io::Result
         disk.sync_dir(parent)?;
     }
     Ok(target)
+}
+
+/// Copies bytes of a file into a new one in `into`, and syncs it. Returns its path.
+pub(crate) fn copy_aside(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    range: (u64, u64),
+    into: &Path,
+    name: &str,
+) -> io::Result<PathBuf> {
+    disk.create_dir_all(into)?;
+    let path = free_name(disk, into, name)?;
+    let kept = disk.open(&path, Open::Create)?;
+    if let Err(error) = copy(file, range, &*kept, 0).and_then(|()| kept.sync()) {
+        disk.remove_file(&path)?;
+        return Err(error);
+    }
+    disk.sync_dir(into)?;
+    Ok(path)
+}
+
+/// Copies the bytes `from..to` of a file, or up to its end, to a position of another one.
+pub(crate) fn copy(
+    file: &dyn DiskFile,
+    (from, to): (u64, u64),
+    target: &dyn DiskFile,
+    position: u64,
+) -> io::Result<()> {
+    let mut buffer = vec![0; COPY];
+    let mut at = from;
+    while at < to {
+        let len = usize::try_from(to - at).unwrap_or(COPY).min(COPY);
+        let filled = read_full_at(file, buffer.get_mut(..len).unwrap_or_default(), at)?;
+        if filled == 0 {
+            break;
+        }
+        write_all_at(target, buffer.get(..filled).unwrap_or_default(), position + (at - from))?;
+        at += filled as u64;
+    }
+    Ok(())
 }
 
 /// Returns `name` in the directory, or the first of `name.1`, `name.2`, … that does not exist.

@@ -13,27 +13,11 @@ use crate::{
     LogError,
     catalog::{OffsetChange, StoredOffset},
     clock,
+    committed::Committed,
     invariant::invariant,
     store_shared::StoreShared,
     topics::Topics,
 };
-
-/// Committed position of a consumer group.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Committed {
-    /// Group.
-    pub group: String,
-    /// Topic.
-    pub topic: String,
-    /// Partition.
-    pub partition: u32,
-    /// Next offset to read.
-    pub offset: i64,
-    /// Metadata that the consumer stored with the offset; may be empty.
-    pub metadata: String,
-    /// Commit time, milliseconds since the Unix epoch.
-    pub modified_ms: i64,
-}
 
 /// Positions of one group by topic id and partition.
 type Positions = BTreeMap<(u64, u32), Committed>;

@@ -14,7 +14,8 @@ use crate::{
     LogError, clock,
     disk::{Disk, DiskLock, Open, write_all_at},
     log_info::{LogInfo, ReadInfo},
-    lost_found::{self, SetAsideLog},
+    lost_found,
+    recovery_report::SetAsideLog,
     store_shared::{CATALOG_SLOT, StoreShared},
     topics::{Topic, Topics},
 };
@@ -22,13 +23,20 @@ use crate::{
 pub(crate) fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
     let path = directory.join("LOCK");
     let contents = format!("pid {}\nsince {}\n", std::process::id(), clock::now_ms());
-    match disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))? {
-        Ok(lock) => Ok(lock),
-        Err(owner) => {
-            let pid = owner.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
-            Err(LogError::Locked { path: directory.to_path_buf(), pid })
-        }
-    }
+    let locked = disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))?;
+    locked.map_err(|owner| locked_by(&owner, directory))
+}
+
+/// Takes the lock together with other readers; writes nothing.
+pub(crate) fn lock_shared(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
+    let path = directory.join("LOCK");
+    let locked = disk.try_lock_shared(&path).map_err(|e| LogError::io(&path, "lock", e))?;
+    locked.map_err(|owner| locked_by(&owner, directory))
+}
+
+fn locked_by(owner: &str, directory: &Path) -> LogError {
+    let pid = owner.lines().find_map(|line| line.strip_prefix("pid ")?.trim().parse().ok());
+    LogError::Locked { path: directory.to_path_buf(), pid }
 }
 
 /// Returns whether the store is new. Fails for logs without a catalog: [`crate::Store::rebuild`] makes a new one.
@@ -124,9 +132,6 @@ pub(crate) fn check_catalog_age(shared: &StoreShared) -> Result<Vec<String>, Log
         ));
         shared.note_catalog_age()?;
     }
-    for problem in &problems {
-        tracing::error!(directory = %shared.directory.display(), problem, "the catalog is from an earlier time");
-    }
     Ok(problems)
 }
 
@@ -138,8 +143,6 @@ fn set_aside_log(shared: &StoreShared, log_id: u64, path: &Path) -> Result<SetAs
     };
     let target = lost_found::set_aside(disk, path, &lost_found::logs_directory(&shared.directory))
         .map_err(|e| LogError::io(path, "set aside", e))?;
-    tracing::error!(from = %path.display(), to = %target.display(), topic = ?topic,
-        "the catalog does not know this log; it was set aside");
     Ok(SetAsideLog { path: target, log_id, topic })
 }
 

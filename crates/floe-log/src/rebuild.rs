@@ -45,8 +45,13 @@ impl Store {
     /// [`LogError::Locked`]; [`LogError::Io`]; [`LogError::DiskFull`]; [`LogError::Catalog`].
     pub fn rebuild(config: &StoreConfig) -> Result<Rebuilt, LogError> {
         config.check()?;
+        let _lock = opening::lock(&*config.disk, &config.directory())?;
+        Self::rebuild_locked(config)
+    }
+
+    /// Makes the catalog anew in a directory that is locked.
+    pub(crate) fn rebuild_locked(config: &StoreConfig) -> Result<Rebuilt, LogError> {
         let (disk, directory) = (&config.disk, config.directory());
-        let _lock = opening::lock(&**disk, &directory)?;
         let io = |operation| move |error| LogError::io(config.directory(), operation, error);
         let logs = directory.join("logs");
         let mut infos = Vec::new();
@@ -107,7 +112,7 @@ impl Store {
     /// [`LogError::TopicExists`]; [`LogError::InvalidConfig`] if there are no logs, if two are of the same partition, or
     /// if a log's id is in use; [`LogError::Io`]; [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn adopt(&self, name: &str, logs: &[SetAsideLog]) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         Self::check_topic_name(name)?;
         let _one = self.changing.lock();
         if self.topics.get(name).is_some() {

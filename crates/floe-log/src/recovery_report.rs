@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{LogError, SetAsideLog, offsets::Committed};
+use crate::{LogError, committed::Committed};
 
 /// Report of what opening a store found. After a clean close partitions open on first use, so their part is complete
 /// only then.
@@ -65,6 +65,8 @@ pub struct Cut {
     pub offset: i64,
     /// Truncated or removed file.
     pub path: PathBuf,
+    /// Position of the first removed byte.
+    pub position: u64,
     /// Number of bytes removed from it.
     pub bytes: u64,
     /// Problem with these bytes.
@@ -92,4 +94,16 @@ pub struct Gap {
     pub position: u64,
     /// Description of the damage.
     pub problem: String,
+}
+
+/// Log without an entry in the catalog, kept in `lost+found/logs`. [`Store::adopt`](crate::Store::adopt) takes it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SetAsideLog {
+    /// Directory of the log now.
+    pub path: PathBuf,
+    /// Id of the log.
+    pub log_id: u64,
+    /// Id and name of its topic, and number of its partition; None if the directory does not hold this information.
+    pub topic: Option<(u64, String, u32)>,
 }

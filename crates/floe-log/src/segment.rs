@@ -2,10 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    io,
+    io::{self, IoSlice},
     path::{Path, PathBuf},
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
 };
@@ -15,13 +15,16 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::{
     LogError,
-    disk::{Disk, DiskFile, Open, write_all_at},
+    disk::{Disk, DiskFile, Open, is_out_of_files, write_all_at},
     index::{self, IndexBuilder, IndexEntry, IndexSummary},
     invariant::invariant,
 };
 
 /// Size of the header: the position of the first batch.
 pub(crate) const SEGMENT_HEADER_LEN: u64 = 64;
+
+/// Rounds of closing other files before an open is given up.
+const MAX_ROOM_ATTEMPTS: usize = 4;
 
 const MAGIC: &[u8; 8] = b"floe-seg";
 pub(crate) const VERSION: u32 = 1;
@@ -108,6 +111,8 @@ pub(crate) struct Segment {
     /// write error.
     dirty: AtomicBool,
     removed: AtomicBool,
+    /// Failure of a sync that an eviction ran; the next sync reports it.
+    failed_sync: OnceLock<io::Error>,
     /// Whether appends have ended and the index file is complete.
     sealed: AtomicBool,
     /// Whether damaged bytes follow the last batch: the next append starts a new segment, so that they remain.
@@ -140,6 +145,7 @@ impl Segment {
             touched: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             removed: AtomicBool::new(false),
+            failed_sync: OnceLock::new(),
             sealed: AtomicBool::new(false),
             is_closed: state.is_closed,
             len: AtomicU64::new(state.len),
@@ -157,7 +163,9 @@ impl Segment {
     ) -> Result<Arc<Self>, LogError> {
         let path = directory.join(file_name(header.base));
         let disk = &files.disk;
-        let file = disk.open(&path, Open::Create).map_err(|e| LogError::io(&path, "create", e))?;
+        let file = files
+            .with_room(|| disk.open(&path, Open::Create))
+            .map_err(|e| LogError::io(&path, "create", e))?;
         if let Err(error) = write_all_at(&*file, &header.encode(), 0) {
             if let Err(error) = disk.remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "an incomplete segment file was not removed");
@@ -244,19 +252,28 @@ impl Segment {
         drop(index);
     }
 
-    /// Returns the open file; reopens it after an eviction.
+    /// Returns the open file; reopens it after an eviction. Not to be kept, or an eviction does not close it.
     pub(crate) fn file(self: &Arc<Self>) -> Result<Arc<dyn DiskFile>, LogError> {
+        self.open_file().map_err(|error| LogError::io(&self.path, "open", error))
+    }
+
+    fn open_file(self: &Arc<Self>) -> io::Result<Arc<dyn DiskFile>> {
         self.touched.store(true, Ordering::Relaxed);
         let mut slot = self.file.lock();
         if let Some(file) = &*slot {
             return Ok(Arc::clone(file));
         }
-        let file =
-            self.files.disk.open(&self.path, Open::Write).map_err(|e| LogError::io(&self.path, "open", e))?;
+        let file = self.files.with_room(|| self.files.disk.open(&self.path, Open::Write))?;
         *slot = Some(Arc::clone(&file));
         drop(slot);
         self.files.opened(self);
         Ok(file)
+    }
+
+    /// Returns a file for a reader that opens the segment for each read, so that it never keeps a removed or evicted file
+    /// open.
+    pub(crate) fn for_reads(self: &Arc<Self>) -> Arc<dyn DiskFile> {
+        Arc::new(SegmentReads { segment: Arc::clone(self) })
     }
 
     /// Runs `look` on the index and loads it from its file first if necessary; None if that file is unusable.
@@ -324,14 +341,20 @@ impl Segment {
         self.sealed.store(true, Ordering::Release);
     }
 
-    /// Removes the files. Readers that have the segment open can finish.
+    /// Removes the files and closes them, so that their space is free.
     pub(crate) fn remove(&self) -> Result<(), LogError> {
         self.removed.store(true, Ordering::Release);
         let disk = &self.files.disk;
         for path in [self.path.clone(), self.index_path()] {
             disk.remove_file(&path).map_err(|e| LogError::io(path, "remove", e))?;
         }
+        *self.file.lock() = None;
         Ok(())
+    }
+
+    /// Closes the file; the next use opens it.
+    pub(crate) fn close_file(&self) {
+        *self.file.lock() = None;
     }
 
     /// Returns whether the store itself removed the file.
@@ -344,11 +367,29 @@ impl Segment {
         if self.removed.load(Ordering::Acquire) {
             return Ok(());
         }
-        match self.file() {
+        if let Some(failed) = self.failed_sync.get() {
+            return Err(io::Error::new(failed.kind(), failed.to_string()));
+        }
+        match self.open_file() {
             Ok(file) => file.sync(),
             Err(_) if self.removed.load(Ordering::Acquire) => Ok(()),
-            Err(error) => Err(io::Error::other(error)),
+            Err(error) => Err(error),
         }
+    }
+
+    /// Closes the file although it is in use, unless a write or read runs at this moment. Unsynced writes are synced first:
+    /// a sync through another descriptor might miss a write error. Returns whether it did.
+    fn close_by_force(&self) -> bool {
+        // A thread that opens its own file waits here for no other thread.
+        let Some(mut slot) = self.file.try_lock() else { return false };
+        let Some(file) = slot.as_ref().filter(|file| Arc::strong_count(file) == 1) else { return false };
+        if let Err(error) = file.sync() {
+            // Only the first failure counts.
+            let _ = self.failed_sync.set(error);
+            return false;
+        }
+        *slot = None;
+        true
     }
 
     /// Closes the file unless it was used since the last call or has unsynced writes; returns whether it did.
@@ -356,11 +397,49 @@ impl Segment {
         if self.touched.swap(false, Ordering::Relaxed) || self.dirty.load(Ordering::Acquire) {
             return false;
         }
-        *self.file.lock() = None;
+        let Some(mut slot) = self.file.try_lock() else { return false };
+        *slot = None;
+        drop(slot);
         if self.sealed.load(Ordering::Acquire) {
             *self.index.write() = None;
         }
         true
+    }
+}
+
+/// Reads of a segment through its file at that moment.
+#[derive(Debug)]
+struct SegmentReads {
+    segment: Arc<Segment>,
+}
+
+impl DiskFile for SegmentReads {
+    fn write_vectored_at(&self, _slices: &[IoSlice<'_>], _position: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn read_at(&self, into: &mut [u8], position: u64) -> io::Result<usize> {
+        self.segment.open_file()?.read_at(into, position)
+    }
+
+    fn read_cached_at(&self, into: &mut [u8], position: u64) -> io::Result<Option<usize>> {
+        self.segment.open_file()?.read_cached_at(into, position)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.segment.open_file()?.sync()
+    }
+
+    fn set_len(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn size(&self) -> io::Result<u64> {
+        self.segment.open_file()?.size()
+    }
+
+    fn modified_ms(&self) -> i64 {
+        self.segment.last_append_ms()
     }
 }
 
@@ -369,13 +448,54 @@ impl Segment {
 pub(crate) struct OpenFiles {
     pub(crate) disk: Arc<dyn Disk>,
     limit: usize,
+    /// Number of files that are open at most, those with unsynced writes included.
+    most: usize,
     /// Segments in the order of opening; one that was used since the last pass gets a second chance.
     queue: Mutex<VecDeque<Weak<Segment>>>,
 }
 
 impl OpenFiles {
     pub(crate) fn new(disk: Arc<dyn Disk>, limit: usize) -> Arc<Self> {
-        Arc::new(Self { disk, limit, queue: Mutex::default() })
+        // The other half is for connections and everything else.
+        let most = disk.open_file_limit().and_then(|limit| usize::try_from(limit / 2).ok());
+        let most = most.unwrap_or(usize::MAX).max(1);
+        Arc::new(Self { disk, limit: limit.min(most), most, queue: Mutex::default() })
+    }
+
+    /// Opens a file with `open`, and closes others first if there are too many.
+    pub(crate) fn with_room<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        for _ in 0..MAX_ROOM_ATTEMPTS {
+            match open() {
+                Err(error) if is_out_of_files(&error) && self.make_room() => {}
+                result => return result,
+            }
+        }
+        open()
+    }
+
+    /// Closes an eighth of the files, the oldest first; returns whether any was closed.
+    fn make_room(&self) -> bool {
+        let looks = self.queue.lock().len();
+        self.close_oldest((looks / 8).max(1), looks) > 0
+    }
+
+    /// Closes up to `count` of the files that were opened first, after at most `looks` looks; returns their number.
+    fn close_oldest(&self, count: usize, looks: usize) -> usize {
+        let mut closed = 0;
+        for _ in 0..looks {
+            // A sync may take long, so the queue is not locked meanwhile.
+            let Some(oldest) = self.queue.lock().pop_front() else { break };
+            let Some(segment) = oldest.upgrade() else { continue };
+            if segment.close_if_idle() || segment.close_by_force() {
+                closed += 1;
+            } else {
+                self.queue.lock().push_back(oldest);
+            }
+            if closed == count {
+                break;
+            }
+        }
+        closed
     }
 
     fn opened(&self, segment: &Arc<Segment>) {
@@ -391,5 +511,9 @@ impl OpenFiles {
                 queue.push_back(oldest);
             }
         }
+        let surplus = queue.len().saturating_sub(self.most);
+        drop(queue);
+        // Not the file that was opened last, which comes at the end.
+        self.close_oldest(surplus, surplus.saturating_mul(2));
     }
 }

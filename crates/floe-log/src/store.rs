@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    io,
+    path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
 };
@@ -13,10 +15,12 @@ use crate::{
     background,
     catalog::{Catalog, OffsetChange},
     clock,
-    disk::DiskLock,
+    config::OpenMode,
+    disk::{DiskLock, OverlayDisk},
     invariant::invariant,
     offsets::{self, Offsets},
     opening,
+    segment_scan::SegmentScan,
     store_shared::StoreShared,
     topics::{Topic, Topics},
 };
@@ -45,15 +49,28 @@ impl Store {
     ///
     /// # Errors
     /// [`LogError::Locked`], [`LogError::Format`], [`LogError::InvalidConfig`], [`LogError::Io`],
-    /// [`LogError::DiskFull`], [`LogError::CatalogMissing`], [`LogError::Catalog`].
-    pub fn open(config: StoreConfig) -> Result<Arc<Self>, LogError> {
+    /// [`LogError::DiskFull`], [`LogError::CatalogMissing`], [`LogError::CatalogDamaged`], [`LogError::Catalog`].
+    pub fn open(mut config: StoreConfig) -> Result<Arc<Self>, LogError> {
         config.check()?;
         let directory = config.directory();
-        let disk = Arc::clone(&config.disk);
-        disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
-        let lock = opening::lock(&*disk, &directory)?;
+        if config.mode == OpenMode::ReadOnly {
+            let lock = opening::lock_shared(&*config.disk, &directory)?;
+            config.disk = Arc::new(OverlayDisk::new(config.disk));
+            return Self::open_locked(config, Some(lock));
+        }
+        config.disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
+        let lock = opening::lock(&*config.disk, &directory)?;
+        Self::open_locked(config, Some(lock))
+    }
+
+    /// Opens the store of a directory that is locked.
+    pub(crate) fn open_locked(config: StoreConfig, lock: Option<DiskLock>) -> Result<Arc<Self>, LogError> {
+        let (directory, disk, mode) = (config.directory(), Arc::clone(&config.disk), config.mode);
         let is_new = opening::check_catalog(&*disk, &directory)?;
         let path = directory.join("meta.redb");
+        if is_new && mode != OpenMode::Normal {
+            return Err(LogError::io(path, "open", io::ErrorKind::NotFound.into()));
+        }
         let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id())?;
         if is_new {
             opening::sync_parents(&*disk, &directory);
@@ -62,12 +79,13 @@ impl Store {
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
+        let opens_all = !was_clean || config.scans_all;
         let shared = StoreShared::new(config, catalog);
         let topics = Topics::new(stored);
         let set_aside = opening::sort_out_logs(&shared, &topics)?;
         let names: HashMap<_, _> = topics.all().iter().map(|t| (t.id, Arc::clone(&t.name))).collect();
         let offsets = Arc::new(Offsets::new(stored_offsets, &names));
-        if !was_clean {
+        if opens_all {
             opening::open_all(&shared, &topics)?;
         }
         let report = {
@@ -80,7 +98,13 @@ impl Store {
             }
             found.clone()
         };
-        let threads = background::start(&shared, &topics, &offsets)?;
+        let threads = match mode {
+            OpenMode::Normal => {
+                shared.catalog.reserve.fill();
+                background::start(&shared, &topics, &offsets)?
+            }
+            OpenMode::ReadOnly | OpenMode::Repair => Vec::new(),
+        };
         Ok(Arc::new(Self {
             shared,
             topics,
@@ -88,7 +112,7 @@ impl Store {
             report,
             changing: Mutex::default(),
             threads: Mutex::new(threads),
-            lock: Mutex::new(Some(lock)),
+            lock: Mutex::new(lock),
         }))
     }
 
@@ -103,6 +127,16 @@ impl Store {
     #[must_use]
     pub fn findings(&self) -> RecoveryReport {
         self.shared.found.lock().clone()
+    }
+
+    /// Returns the scanned segments of a store that was opened with a full scan.
+    pub(crate) fn take_scans(&self) -> Vec<SegmentScan> {
+        self.shared.scan.as_ref().map(|scan| std::mem::take(&mut *scan.segments.lock())).unwrap_or_default()
+    }
+
+    /// Returns the files that a full scan wrote anew, with the reason.
+    pub(crate) fn take_rewritten(&self) -> Vec<(PathBuf, String)> {
+        self.shared.scan.as_ref().map(|scan| std::mem::take(&mut *scan.rewritten.lock())).unwrap_or_default()
     }
 
     /// Opens all partitions that were not used yet, and returns what that and everything before found. Blocks on the
@@ -121,7 +155,7 @@ impl Store {
     /// # Errors
     /// [`LogError::TopicExists`]; [`LogError::InvalidConfig`]; [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn create_topic(&self, name: &str, config: TopicConfig) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         config.check()?;
         Self::check_topic_name(name)?;
         let _one = self.changing.lock();
@@ -140,7 +174,7 @@ impl Store {
     /// [`LogError::TopicNotFound`]; [`LogError::Io`] if files remain (the next opening of the store removes them);
     /// [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn delete_topic(&self, name: &str) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         let _one = self.changing.lock();
         let topic = self.find(name)?;
         let logs = topic.log_ids();
@@ -161,6 +195,7 @@ impl Store {
         if let Err(error) = self.shared.catalog.finish_deleting(&logs) {
             tracing::warn!(%error, "the next opening looks for files of a deleted topic again");
         }
+        self.shared.catalog.reserve.fill();
         Ok(())
     }
 
@@ -170,7 +205,7 @@ impl Store {
     /// [`LogError::InvalidConfig`] if `total` is lower than the current number; [`LogError::TopicNotFound`];
     /// [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn add_partitions(&self, name: &str, total: u32) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         let _one = self.changing.lock();
         let topic = self.find(name)?;
         let present = topic.partition_count();
@@ -275,7 +310,7 @@ impl Store {
                 Ok((Arc::clone(&topic.name), change))
             })
             .collect();
-        match changes {
+        match self.shared.check_writable().and(changes) {
             Ok(changes) => self.offsets.submit(changes, done),
             Err(error) => done(Err(error)),
         }
@@ -304,6 +339,7 @@ impl Store {
     }
 
     fn change_offsets(&self, changes: Vec<(Arc<str>, OffsetChange)>) -> Result<(), LogError> {
+        self.shared.check_writable()?;
         let (answer, answered) = mpsc::sync_channel(1);
         self.offsets.submit(changes, move |result| {
             // The receiver outlives the call: this thread waits for it.
@@ -320,7 +356,7 @@ impl Store {
     /// # Errors
     /// [`LogError::Catalog`]; [`LogError::Io`]; [`LogError::Closed`].
     pub fn enforce_retention(&self, now_ms: i64) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         background::enforce_retention(&self.shared, &self.topics, now_ms)
     }
 
@@ -330,7 +366,7 @@ impl Store {
     /// # Errors
     /// [`LogError::Poisoned`] if a sync fails, now or earlier; [`LogError::Catalog`]; [`LogError::Closed`].
     pub fn flush(&self) -> Result<(), LogError> {
-        self.shared.check_open()?;
+        self.shared.check_writable()?;
         self.sync_all()?;
         background::checkpoint(&self.shared, &self.topics)
     }
@@ -342,14 +378,15 @@ impl Store {
         self.shared.check_health()
     }
 
-    /// Writes submitted batches, applies retention to the partitions that were used, syncs all partitions, and marks the directory so that the next opening needs no
-    /// recovery. Later calls return [`LogError::Closed`]; a second close succeeds. Must not be called from a
+    /// Writes submitted batches, applies retention to the partitions that were used, syncs all partitions, and marks the
+    /// directory so that the next opening needs no recovery. Later calls return [`LogError::Closed`]; a second close succeeds. Must not be called from a
     /// completion.
     ///
     /// # Errors
-    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then.
+    /// [`LogError::Poisoned`]; [`LogError::Catalog`]; [`LogError::Io`]. The store is closed even then. A full disk is no
+    /// error: all records are synced, and the next opening recovers.
     pub fn close(&self) -> Result<(), LogError> {
-        if self.shared.check_open().is_ok() {
+        if self.shared.check_open().is_ok() && self.shared.config.mode == OpenMode::Normal {
             background::enforce_retention_of_opened(&self.shared, &self.topics);
         }
         if !self.shared.close() {
@@ -359,6 +396,12 @@ impl Store {
         partitions.iter().for_each(|partition| partition.close());
         self.topics.changed();
         self.stop_threads();
+        if self.shared.config.mode == OpenMode::ReadOnly {
+            partitions.iter().for_each(|partition| partition.close_files());
+            self.shared.catalog.close();
+            *self.lock.lock() = None;
+            return Ok(());
+        }
         let result = self
             .sync_all()
             .and_then(|()| background::checkpoint(&self.shared, &self.topics))
@@ -368,9 +411,21 @@ impl Store {
                 opening::write_clean_marker(disk, directory)
                     .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
             });
+        if let Err(error) = &result {
+            // No later sync completes these.
+            partitions.iter().for_each(|partition| partition.fail_waiting(error));
+        }
+        partitions.iter().for_each(|partition| partition.close_files());
         self.shared.catalog.close();
         *self.lock.lock() = None;
-        result
+        match result {
+            // All records are synced. Only the next opening takes longer.
+            Err(LogError::DiskFull { path }) => {
+                tracing::warn!(path = %path.display(), "the disk is too full to mark the store as closed");
+                Ok(())
+            }
+            result => result,
+        }
     }
 
     fn stop_threads(&self) {
@@ -414,6 +469,12 @@ impl Drop for Store {
             }
             self.topics.changed();
             self.stop_threads();
+            for topic in self.topics.all() {
+                for partition in topic.opened() {
+                    partition.fail_waiting(&LogError::Closed);
+                    partition.close_files();
+                }
+            }
             self.shared.catalog.close();
         }
     }

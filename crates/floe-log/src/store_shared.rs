@@ -15,9 +15,11 @@ use crate::{
     LogError, RecoveryReport, StoreConfig,
     acked::{AckedEnd, AckedEnds},
     catalog::Catalog,
+    config::OpenMode,
     disk::Disk,
     recovery_report::Gap,
     segment::OpenFiles,
+    segment_scan::ScanNotes,
     sync_queue::SyncQueue,
     tail_cache::TailBudget,
 };
@@ -44,6 +46,8 @@ pub(crate) struct StoreShared {
     pub(crate) acked: AckedEnds,
     /// Everything that recovery and readers found so far.
     pub(crate) found: Mutex<RecoveryReport>,
+    /// Set if opening scans every segment from its start.
+    pub(crate) scan: Option<ScanNotes>,
     closed: AtomicBool,
     poisoned: AtomicBool,
     poison: Mutex<Option<LogError>>,
@@ -61,6 +65,7 @@ impl StoreShared {
                 catalog.short_store_id(),
             ),
             found: Mutex::default(),
+            scan: config.scans_all.then(ScanNotes::default),
             directory: config.directory(),
             disk: Arc::clone(&config.disk),
             files: OpenFiles::new(Arc::clone(&config.disk), config.open_files),
@@ -140,8 +145,6 @@ impl StoreShared {
     pub(crate) fn report_gap(&self, gap: &Gap) {
         let mut found = self.found.lock();
         if found.gaps.len() < MAX_GAPS && !found.gaps.contains(gap) {
-            tracing::error!(topic = %gap.topic, partition = gap.partition, from = gap.from, to = gap.to,
-                path = %gap.path.display(), position = gap.position, problem = gap.problem, "records are lost");
             found.gaps.push(gap.clone());
         }
     }
@@ -154,6 +157,14 @@ impl StoreShared {
             return Err(error.clone());
         }
         Ok(())
+    }
+
+    /// Fails if the store is open for reading only, once it is closed, or once a sync has failed.
+    pub(crate) fn check_writable(&self) -> Result<(), LogError> {
+        if self.config.mode == OpenMode::ReadOnly {
+            return Err(LogError::ReadOnly { path: self.directory.clone() });
+        }
+        self.check_open()
     }
 
     /// Fails once the store is closed or a sync has failed.

@@ -126,7 +126,6 @@ impl Topic {
         let result = recovery::open_log(shared, &identity, slot.log, &mut found)
             .map(|log| Partition::new(shared, identity, &self.config, log));
         if let Err(error @ LogError::Corrupt { .. }) = &result {
-            tracing::error!(%error, "a partition is corrupt and unusable");
             found.corrupt.push(error.clone());
         }
         // Damage is permanent; after an IO error the next call retries.

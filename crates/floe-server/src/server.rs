@@ -90,6 +90,8 @@ pub async fn serve(
     }
     if let Some(listener) = listeners.walrus {
         let cursors = Arc::new(walrus::SharedCursors::default());
+        let (closing, changes) = (Arc::clone(&cursors), node.catalog.epoch());
+        background.spawn(async move { closing.follow(changes).await });
         let handler: Handler = Arc::new(move |node, socket, stop| {
             Box::pin(walrus::serve(node, Arc::clone(&cursors), socket, stop))
         });
@@ -103,6 +105,7 @@ pub async fn serve(
     }
 
     shutdown.await;
+    tracing::info!(deadline = ?options.shutdown_deadline, "shutting down: requests in flight are answered");
     node.stopping.store(true, Ordering::Relaxed);
     if has_http {
         tokio::time::sleep(LAME_DUCK.min(options.shutdown_deadline)).await;
@@ -112,12 +115,25 @@ pub async fn serve(
         log_panic(ended);
     }
     stop_http.send_replace(true);
+    tracing::info!("the server has stopped");
     Ok(())
 }
 
 async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptions) -> Result<Arc<Node>> {
     let refuse =
         |error: io::Error| Error::new(ErrorKind::StorageError, "the server cannot start").with_source(error);
+    let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
+    // A custom transport may have no address.
+    if let Ok(bound) = listeners.addresses() {
+        tracing::info!(
+            engine = engine.info().name,
+            fluvio_sc = shown(bound.fluvio_sc),
+            fluvio_spu = shown(bound.fluvio_spu),
+            walrus = shown(bound.walrus),
+            http = shown(bound.http),
+            "listening"
+        );
+    }
     let folder = options.registry.clone();
     let registry = match folder {
         None => Registry::open(None),

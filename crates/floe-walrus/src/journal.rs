@@ -24,7 +24,7 @@ impl Journal {
     /// Opens the journal in this directory; creates it if it does not exist.
     pub(super) async fn open(path: &str) -> Result<Arc<Self>> {
         let mut url: EngineUrl = "embedded:journal".parse()?;
-        path.clone_into(&mut url.path);
+        url.path = path.into();
         // The record must survive a power failure, because the server has removed it.
         url.options.insert("durability".to_owned(), "always".to_owned());
         let log = EmbeddedEngine::open(&url).await.map_err(|error| {

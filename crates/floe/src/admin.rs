@@ -149,7 +149,7 @@ impl Admin {
     /// # Errors
     /// [`ErrorKind::TopicNotFound`], also if the topic is deleted meanwhile.
     pub async fn describe(&self, name: impl Into<Topic>) -> Result<TopicDescription> {
-        let info = self.topic(name).await?;
+        let mut info = self.topic(name).await?;
         if !self.client.info().capabilities.offsets {
             return Ok(TopicDescription { info, partitions: Vec::new() });
         }
@@ -167,7 +167,11 @@ impl Admin {
         };
         match partitions.iter().find_map(gone) {
             Some(error) => Err(error),
-            None => Ok(TopicDescription { info, partitions }),
+            None => {
+                // The engine may find damage only when it opens a partition, for its watermarks.
+                info.damage = self.topic(info.name.clone()).await?.damage;
+                Ok(TopicDescription { info, partitions })
+            }
         }
     }
 

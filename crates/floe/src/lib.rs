@@ -102,6 +102,9 @@ pub use floe_core::{
     SmartModuleKind, SmartModules, Topic, TopicPartition, TopicSpec, dial as net, error, record, retry,
     smartmodule, topic, units, url,
 };
+#[doc(inline)]
+#[cfg(feature = "embedded")]
+pub use floe_embedded::check as store;
 pub use floe_wire::compress::Codec;
 pub use producer::Producer;
 pub use telemetry::Telemetry;

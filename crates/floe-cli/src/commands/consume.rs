@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
-    with_client,
+    with_reader,
 };
 use crate::{
     exit::{Failure, Outcome},
@@ -91,7 +91,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     }
     let modules = args.smartmodules.load(global).await?;
     let interrupt = Interrupt::listen()?;
-    with_client(global, async |client| {
+    with_reader(global, async |client| {
         let consumer = open(client, &args, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());

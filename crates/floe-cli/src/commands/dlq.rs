@@ -10,7 +10,7 @@ use floe::{
 };
 use serde_json::{Value, json};
 
-use super::with_client;
+use super::with_reader;
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
@@ -80,7 +80,7 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
 async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
-    with_client(global, async |client| {
+    with_reader(global, async |client| {
         require_offsets(client)?;
         let mut letters = client.consumer(topic).from(StartAt::Beginning).stop_at_end().start().await?;
         while rows.len() < count
@@ -169,7 +169,7 @@ struct Counts {
 
 impl Replay {
     async fn run(mut self, global: &Global, topic: &str, group: &str, at: &[LetterAddress]) -> Outcome {
-        let counts = with_client(global, async |client| {
+        let counts = with_reader(global, async |client| {
             require_offsets(client)?;
             if !at.is_empty() {
                 return self.send_selected(client, topic, at).await;

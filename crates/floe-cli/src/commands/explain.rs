@@ -153,7 +153,7 @@ const ADVICE: &[(ErrorKind, &str)] = &[
     ),
     (
         ErrorKind::CorruptData,
-        "Restore the store from a backup and check the disk. The engine cut and repaired nothing, so that readable data stays readable.",
+        "`floe check DIR` lists what is damaged. Restore the store from a backup, or repair it with `floe check --repair`, and check the disk. The engine cut and repaired nothing, so that readable data stays readable.",
     ),
     (
         ErrorKind::StorageError,

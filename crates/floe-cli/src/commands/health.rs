@@ -4,7 +4,7 @@ use clap::Args;
 use floe::health::{ClientHealth, NodeHealth, Status};
 use serde_json::json;
 
-use super::with_client;
+use super::with_reader;
 use crate::{
     exit::{Failure, Outcome},
     format::OutputFormat,
@@ -20,7 +20,7 @@ pub(crate) struct HealthArgs {
 }
 
 pub(crate) async fn run(global: &Global, args: &HealthArgs) -> Outcome {
-    let result = with_client(global, async |client| Ok(client.health().await?)).await;
+    let result = with_reader(global, async |client| Ok(client.health().await?)).await;
     if args.check {
         return check(result);
     }

@@ -1,6 +1,7 @@
 //! One module for each command; the commands of one engine alone lie in a directory of that engine.
 
 pub(crate) mod bench;
+pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod consume;
@@ -17,7 +18,7 @@ pub(crate) mod topic;
 
 use std::{
     io::{self, BufRead as _, IsTerminal as _, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use floe::{
@@ -40,10 +41,34 @@ async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> O
     Ok(done)
 }
 
+/// Returns the directory of the store that a URL names: each namespace is a store of its own. None for other engines.
+fn store_directory(url: &str) -> Outcome<Option<PathBuf>> {
+    let url: EngineUrl = url.parse()?;
+    if url.scheme != Scheme::Embedded {
+        return Ok(None);
+    }
+    Ok(Some(match url.options.get("namespace") {
+        Some(namespace) => url.path.join(namespace),
+        None => url.path,
+    }))
+}
+
+/// As [`with_client`], for a command that only reads: it never creates a store.
+async fn with_reader<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
+    let mut global = global.clone();
+    if let Ok(mut url) = global.url.parse::<EngineUrl>()
+        && url.scheme == Scheme::Embedded
+    {
+        url.options.entry("mode".to_owned()).or_insert_with(|| "existing".to_owned());
+        global.url = url.with_options();
+    }
+    with_client(&global, command).await
+}
+
 /// Returns the URL of an embedded store, with characters that have a meaning in a URL escaped.
 fn embedded_url(path: &Path) -> String {
     let mut url = EngineUrl::new(Scheme::Embedded);
-    url.path = path.to_string_lossy().into_owned();
+    url.path = path.to_path_buf();
     url.with_options()
 }
 
@@ -85,5 +110,19 @@ fn parse_param(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err(format!("invalid parameter {text:?}: use key=value")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_has_one_directory_and_so_has_each_namespace() {
+        let odd = embedded_url(Path::new("a?b%c"));
+        assert_eq!(store_directory(&format!("{odd}?durability=os")).unwrap(), Some("a?b%c".into()));
+        assert_eq!(store_directory("embedded:data?namespace=blue").unwrap(), Some("data/blue".into()));
+        assert_eq!(store_directory("memory:").unwrap(), None);
+        assert!(store_directory("nonsense").is_err());
     }
 }

@@ -10,7 +10,7 @@ use floe::{
 };
 use serde_json::{Value, json};
 
-use super::{confirm, with_client};
+use super::{confirm, with_reader};
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
@@ -74,7 +74,7 @@ pub(crate) async fn run(global: &Global, command: OffsetsCommand) -> Outcome {
 async fn list(global: &Global, group: Option<String>) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
-    with_client(global, async |client| {
+    with_reader(global, async |client| {
         for stored in client.admin().committed_offsets(group.as_deref()).await? {
             let lag = match client.admin().watermarks(stored.at.clone()).await {
                 Ok(marks) => u64::try_from(marks.high.saturating_sub(stored.next)).ok(),
@@ -120,7 +120,7 @@ async fn reset(
     topic: &str,
     (to, partition): (Position, Option<u32>),
 ) -> Outcome {
-    let moved = with_client(global, async |client| {
+    let moved = with_reader(global, async |client| {
         let described = client.admin().describe(topic).await?;
         let partitions: Vec<_> = described
             .partitions
@@ -195,7 +195,7 @@ async fn resolve(
 
 async fn delete(global: &Global, group: &str, topic: Option<String>, partition: Option<u32>) -> Outcome {
     let topic = topic.map(Topic::from);
-    let deleted = with_client(global, async |client| {
+    let deleted = with_reader(global, async |client| {
         let mut deleted = 0;
         for stored in client.admin().committed_offsets(Some(group)).await? {
             let meant = topic.as_ref().is_none_or(|topic| *topic == stored.at.topic)

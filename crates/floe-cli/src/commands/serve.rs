@@ -3,11 +3,11 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
-use floe::url::{EngineUrl, shown};
+use floe::url::shown;
 use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
 use serde_json::json;
 
-use super::{embedded_url, with_client};
+use super::{embedded_url, store_directory, with_client};
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
@@ -81,7 +81,8 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
         options.tls = Some(ServerTls::from_pem_files(certificate, key, args.tls_client_ca.as_deref())?);
     }
     options.smartmodules = !args.no_smartmodules;
-    options.registry = registry(&url)?;
+    // The registry holds objects that engines do not store, beside the store.
+    options.registry = store_directory(&url)?;
     with_client(&Global { url: url.clone(), ..global.clone() }, async |client| {
         let text = |address: Option<SocketAddr>| address.map(|address| address.to_string());
         let rows = [
@@ -120,26 +121,4 @@ async fn refuse_public(addresses: &Addresses) -> Outcome {
         public.join(", ")
     ))
     .with_hint("add --listen-public if the network is trusted"))
-}
-
-/// Returns the directory of the registry, which holds objects that engines do not store: that of an embedded store, or
-/// none.
-fn registry(url: &str) -> Outcome<Option<PathBuf>> {
-    let url: EngineUrl = url.parse()?;
-    Ok((url.scheme.as_str() == "embedded").then(|| PathBuf::from(url.path)))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
-
-    use super::*;
-
-    #[test]
-    fn registry_is_in_the_embedded_store() {
-        let odd = embedded_url(Path::new("a?b%c"));
-        assert_eq!(registry(&format!("{odd}?durability=os")).unwrap(), Some("a?b%c".into()));
-        assert_eq!(registry("memory:").unwrap(), None);
-        assert!(registry("nonsense").is_err());
-    }
 }

@@ -32,6 +32,46 @@ pub(crate) fn for_cell(bytes: &[u8]) -> String {
     escape(bytes)
 }
 
+/// Returns a text on one line of a log, with `\u{…}` for characters that would move the cursor, hide text or reverse it.
+/// Unlike [`for_cell`] it leaves `\` alone, so that paths and JSON stay readable.
+pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
+    if !text.chars().any(is_treacherous) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            c if is_treacherous(c) => out.extend(c.escape_unicode()),
+            c => out.push(c),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns a JSON text with `\uNNNN` for the characters that [`on_one_line`] escapes; its value stays the same.
+pub(crate) fn in_json(json: &str) -> Cow<'_, str> {
+    if !json.chars().any(is_treacherous) {
+        return Cow::Borrowed(json);
+    }
+    let mut out = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_treacherous(c) {
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// Whether a character is a control character, has no width, or changes the direction of the text around it.
+fn is_treacherous(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
 fn escape(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len() + 16);
     for chunk in bytes.utf8_chunks() {
@@ -115,6 +155,16 @@ mod tests {
         for bytes in [b"a\\b\xff\0\n\r\t".as_slice(), b"\\x41", b"\x7f"] {
             assert_eq!(unescape(&for_cell(bytes)), bytes);
         }
+    }
+
+    #[test]
+    fn nothing_in_a_log_line_moves_the_cursor_or_turns_the_text() {
+        assert_eq!(on_one_line(r"C:\data ä 語"), r"C:\data ä 語");
+        assert_eq!(on_one_line("a\nerror: b\x1b[2J\u{9b}"), r"a\nerror: b\u{1b}[2J\u{9b}");
+        let json = serde_json::Value::from("x\n\u{9b}\u{202e}\u{e0001}").to_string();
+        assert_eq!(in_json(&json), r#""x\n\u009b\u202e\udb40\udc01""#);
+        assert_eq!(serde_json::from_str::<String>(&in_json(&json)).unwrap(), "x\n\u{9b}\u{202e}\u{e0001}");
+        assert_eq!(on_one_line("x\u{202e}y\u{200b}z\u{2066}"), r"x\u{202e}y\u{200b}z\u{2066}");
     }
 
     #[test]

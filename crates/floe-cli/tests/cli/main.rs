@@ -4,6 +4,7 @@ mod bench;
 mod cluster;
 mod config;
 mod consume;
+mod damage;
 mod dlq;
 mod faults;
 mod fluvio;

@@ -103,9 +103,15 @@ impl Dir {
         let mut command = Command::new(assert_cmd::cargo::cargo_bin!("floe"));
         command.args(args).current_dir(self.path()).stdin(Stdio::null());
         // The configuration of the developer must not affect the tests.
-        for name in
-            ["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLV_PROFILE_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR"]
-        {
+        for name in [
+            "FLOE_URL",
+            "FLOE_PROFILE",
+            "FLOE_CONFIG",
+            "FLOE_LOG",
+            "FLV_PROFILE_PATH",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ] {
             command.env_remove(name);
         }
         command.env("HOME", self.path()).env("XDG_CONFIG_HOME", self.path().join("config"));

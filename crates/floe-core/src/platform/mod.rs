@@ -5,6 +5,7 @@ mod linux;
 #[cfg(any(not(target_os = "linux"), test))]
 #[cfg_attr(target_os = "linux", allow(dead_code, reason = "compiled for its tests"))]
 mod other;
+pub(crate) mod path;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{keepalive, quick_ack};

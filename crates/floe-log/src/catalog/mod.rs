@@ -19,6 +19,7 @@ use crate::{
     database_file::{DatabaseFile, Failure},
     disk::{Disk, Open, read_all},
     invariant::invariant,
+    reserve::Reserve,
 };
 use rows::{
     DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
@@ -82,6 +83,8 @@ pub(crate) struct Catalog {
     store_id: u64,
     /// Why the last change of the previous process is undone, if it is.
     pub(crate) undone: Option<String>,
+    /// Space for changes on a full disk that free space.
+    pub(crate) reserve: Reserve,
     state: Mutex<DatabaseState>,
 }
 
@@ -156,11 +159,17 @@ impl Catalog {
     /// id of a new store.
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, store_id: u64) -> Result<Self, LogError> {
         let undone = check_file(&*disk, path)?;
-        let open = OpenDatabase::open(&*disk, path, Open::WriteOrCreate, undone.is_some())?;
+        let reserve = Reserve::new(Arc::clone(&disk), path.with_file_name("reserve"));
+        let open = || OpenDatabase::open(&*disk, path, Open::WriteOrCreate, undone.is_some());
+        // After a crash the database repairs itself and may have to grow for that.
+        let open = match open() {
+            Err(LogError::DiskFull { .. }) if reserve.release() => open()?,
+            opened => opened?,
+        };
         let system =
             open.read(read_system).map_err(|error| catalog_error(path, error, open.failure.get()))?;
         let state = Mutex::new(DatabaseState::Open(open));
-        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, undone, state };
+        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, undone, reserve, state };
         match system {
             Some((found, _)) if found == 0 || found > FORMAT_VERSION => {
                 return Err(LogError::Format { found, supported: FORMAT_VERSION });
@@ -201,6 +210,17 @@ impl Catalog {
         }
         invariant!(attempt.result.is_some(), "a stored change has a result");
         attempt.result.ok_or(LogError::Closed)
+    }
+
+    /// Makes a change that allows files to be removed: on a full disk with the help of the reserve.
+    fn write_to_free<T>(
+        &self,
+        change: impl Fn(&WriteTransaction) -> Result<T, redb::Error>,
+    ) -> Result<T, LogError> {
+        match self.write(&change) {
+            Err(LogError::DiskFull { .. }) if self.reserve.release() => self.write(&change),
+            result => result,
+        }
     }
 
     fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, LogError> {
@@ -351,7 +371,7 @@ impl Catalog {
         if logs.is_empty() {
             return Ok(());
         }
-        self.write(|transaction| {
+        self.write_to_free(|transaction| {
             let mut deleting = transaction.open_table(DELETING)?;
             for log in logs {
                 deleting.remove(log)?;
@@ -379,7 +399,7 @@ impl Catalog {
     }
 
     pub(crate) fn delete_topic(&self, name: &str, id: u64, logs: &[u64]) -> Result<(), LogError> {
-        self.write(|transaction| {
+        self.write_to_free(|transaction| {
             transaction.open_table(TOPICS)?.remove(name)?;
             transaction.open_table(METADATA)?.retain_in((id, "")..(id + 1, ""), |_, _| false)?;
             transaction.open_table(LOGS)?.retain_in((id, 0)..(id + 1, 0), |_, _| false)?;
@@ -413,7 +433,7 @@ impl Catalog {
         if starts.is_empty() {
             return Ok(());
         }
-        self.write(|transaction| {
+        self.write_to_free(|transaction| {
             let mut logs = transaction.open_table(LOGS)?;
             for (topic, partition, log, start) in starts {
                 // The row is missing if the topic was deleted in the meantime; it must not return. A later start stays,
@@ -473,10 +493,7 @@ fn check_file(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogError> 
     }
     match verify(bytes).map_err(|error| LogError::io(path, "verify", error))? {
         Verdict::Whole => Ok(None),
-        Verdict::LastCommitDamaged(problem) => {
-            tracing::error!(path = %path.display(), problem, "the last change of the catalog is damaged and undone");
-            Ok(Some(problem))
-        }
+        Verdict::LastCommitDamaged(problem) => Ok(Some(problem)),
         Verdict::Damaged(problem) => Err(LogError::CatalogDamaged { path: path.to_path_buf(), problem }),
     }
 }

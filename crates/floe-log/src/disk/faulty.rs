@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, DiskLock, Open};
+use super::{Disk, DiskFile, DiskLock, Open, platform};
 
 /// Kind of an injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub enum Fault {
     SetLen,
     /// Creating a file fails.
     Create(io::ErrorKind),
+    /// Opening or listing a file or directory, or syncing a directory, fails for lack of file descriptors.
+    OutOfFiles,
     /// Reads fail with an input/output error.
     Read,
     /// Cached reads find nothing.
@@ -78,6 +80,13 @@ impl FaultyDisk {
     fn hit(&self, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
         hit(&self.plans, path, concerns)
     }
+
+    fn take_descriptor(&self, path: &Path) -> io::Result<()> {
+        match self.hit(path, |fault| fault == Fault::OutOfFiles) {
+            Some(_) => Err(platform::out_of_files()),
+            None => Ok(()),
+        }
+    }
 }
 
 fn hit(plans: &Mutex<Vec<FaultPlan>>, path: &Path, concerns: impl Fn(Fault) -> bool) -> Option<Fault> {
@@ -102,6 +111,7 @@ fn broken() -> io::Error {
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
+        self.take_descriptor(path)?;
         if matches!(how, Open::Create | Open::WriteOrCreate)
             && let Some(Fault::Create(kind)) = self.hit(path, |fault| matches!(fault, Fault::Create(_)))
         {
@@ -116,6 +126,7 @@ impl Disk for FaultyDisk {
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        self.take_descriptor(path)?;
         self.inner.list(path)
     }
 
@@ -138,7 +149,12 @@ impl Disk for FaultyDisk {
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        self.take_descriptor(path)?;
         self.inner.sync_dir(path)
+    }
+
+    fn open_file_limit(&self) -> Option<u64> {
+        self.inner.open_file_limit()
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {
@@ -147,6 +163,10 @@ impl Disk for FaultyDisk {
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
         self.inner.try_lock(path, contents)
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>> {
+        self.inner.try_lock_shared(path)
     }
 }
 

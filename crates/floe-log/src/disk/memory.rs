@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicUsize, Ordering},
     },
 };
 
@@ -28,6 +28,14 @@ pub struct MemoryDisk {
     changes: Arc<RwLock<()>>,
     /// Whether synced contents are stored separately, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
+    space: Option<Arc<Space>>,
+}
+
+/// Pages of a disk that can be full. Files have holes: only written pages count.
+#[derive(Debug)]
+struct Space {
+    limit: usize,
+    used: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +44,8 @@ struct Names {
     /// Names as of the last sync of their directory.
     synced: BTreeMap<PathBuf, Arc<MemoryFile>>,
     locked: BTreeSet<PathBuf>,
+    /// Number of shared locks.
+    shared: BTreeMap<PathBuf, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +54,14 @@ struct MemoryFile {
     pieces: RwLock<Pieces>,
     synced: Option<Mutex<Vec<u8>>>,
     modified_ms: AtomicI64,
+    allocated: Allocated,
+}
+
+/// Pages of a file that were written, if the disk can be full.
+#[derive(Debug, Default)]
+struct Allocated {
+    space: Option<Arc<Space>>,
+    pages: Mutex<BTreeSet<usize>>,
 }
 
 /// Every piece but the last is full.
@@ -64,6 +82,13 @@ impl MemoryDisk {
     #[must_use]
     pub fn with_power_loss() -> Self {
         Self { tracks_sync: true, ..Self::default() }
+    }
+
+    /// Creates an empty disk that is full once this many bytes are written, in units of 4 KiB.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        let space = Space { limit: bytes / PAGE, used: AtomicUsize::new(0) };
+        Self { space: Some(Arc::new(space)), ..Self::default() }
     }
 
     /// Returns the disk as a power loss now would leave it: synced names with their synced contents. `keeps` picks the
@@ -120,10 +145,15 @@ impl MemoryDisk {
         self.names.lock().files.keys().cloned().collect()
     }
 
+    fn lock_owner(&self, path: &Path) -> String {
+        String::from_utf8_lossy(&self.contents(path).unwrap_or_default()).into_owned()
+    }
+
     fn empty_file(&self) -> MemoryFile {
         MemoryFile {
             changes: Arc::clone(&self.changes),
             synced: self.tracks_sync.then(Mutex::default),
+            allocated: Allocated { space: self.space.clone(), pages: Mutex::default() },
             ..MemoryFile::default()
         }
     }
@@ -165,6 +195,7 @@ impl Disk for MemoryDisk {
         if let Some(file) = names.files.get(path) {
             if how == Open::Create {
                 *file.pieces.write() = Pieces::default();
+                file.allocated.free_from(0);
             }
             return Ok(Arc::clone(file) as Arc<dyn DiskFile>);
         }
@@ -235,13 +266,25 @@ impl Disk for MemoryDisk {
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
-        if !self.names.lock().locked.insert(path.to_path_buf()) {
-            let owner = self.contents(path).unwrap_or_default();
-            return Ok(Err(String::from_utf8_lossy(&owner).into_owned()));
+        let mut names = self.names.lock();
+        if names.shared.contains_key(path) || !names.locked.insert(path.to_path_buf()) {
+            drop(names);
+            return Ok(Err(self.lock_owner(path)));
         }
-        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf() };
+        drop(names);
+        let held = MemoryLock { disk: self.clone(), path: path.to_path_buf(), is_shared: false };
         self.put(path, contents.as_bytes());
         Ok(Ok(Box::new(held)))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>> {
+        let mut names = self.names.lock();
+        if names.locked.contains(path) {
+            drop(names);
+            return Ok(Err(self.lock_owner(path)));
+        }
+        *names.shared.entry(path.to_path_buf()).or_default() += 1;
+        Ok(Ok(Box::new(MemoryLock { disk: self.clone(), path: path.to_path_buf(), is_shared: true })))
     }
 }
 
@@ -250,11 +293,20 @@ impl Disk for MemoryDisk {
 struct MemoryLock {
     disk: MemoryDisk,
     path: PathBuf,
+    is_shared: bool,
 }
 
 impl Drop for MemoryLock {
     fn drop(&mut self) {
-        self.disk.names.lock().locked.remove(&self.path);
+        let mut names = self.disk.names.lock();
+        if !self.is_shared {
+            names.locked.remove(&self.path);
+        } else if let Some(count) = names.shared.get_mut(&self.path) {
+            *count -= 1;
+            if *count == 0 {
+                names.shared.remove(&self.path);
+            }
+        }
     }
 }
 
@@ -263,6 +315,7 @@ impl DiskFile for MemoryFile {
         let mut at = usize::try_from(position).map_err(|_| io::ErrorKind::FileTooLarge)?;
         let _change = self.changes.read();
         let mut pieces = self.pieces.write();
+        self.allocated.add(at, slices.iter().map(|slice| slice.len()).sum())?;
         for slice in slices {
             pieces.write(at, slice);
             at += slice.len();
@@ -294,6 +347,7 @@ impl DiskFile for MemoryFile {
         let _change = self.changes.read();
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::FileTooLarge)?;
         self.pieces.write().set_len(len);
+        self.allocated.free_from(len.div_ceil(PAGE));
         Ok(())
     }
 
@@ -303,6 +357,36 @@ impl DiskFile for MemoryFile {
 
     fn modified_ms(&self) -> i64 {
         self.modified_ms.load(Ordering::Relaxed)
+    }
+}
+
+impl Allocated {
+    /// Counts the pages of a write; fails if the disk has too few.
+    fn add(&self, at: usize, len: usize) -> io::Result<()> {
+        let Some(space) = self.space.as_ref().filter(|_| len > 0) else { return Ok(()) };
+        let mut written = self.pages.lock();
+        let new: Vec<_> =
+            (at / PAGE..=(at + len - 1) / PAGE).filter(|page| !written.contains(page)).collect();
+        let take = |used: usize| Some(used + new.len()).filter(|used| *used <= space.limit);
+        space
+            .used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, take)
+            .map_err(|_| io::ErrorKind::StorageFull)?;
+        written.extend(new);
+        Ok(())
+    }
+
+    fn free_from(&self, page: usize) {
+        if let Some(space) = &self.space {
+            let freed = self.pages.lock().split_off(&page);
+            space.used.fetch_sub(freed.len(), Ordering::AcqRel);
+        }
+    }
+}
+
+impl Drop for Allocated {
+    fn drop(&mut self) {
+        self.free_from(0);
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod faulty;
 mod memory;
+mod overlay;
 mod platform;
 mod real;
 
@@ -18,6 +19,7 @@ use std::{
 
 pub use faulty::{Fault, FaultyDisk};
 pub use memory::MemoryDisk;
+pub(crate) use overlay::OverlayDisk;
 pub use real::RealDisk;
 
 /// Mode in which a file is opened.
@@ -89,6 +91,18 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>>;
 
+    /// Takes the lock of [`Disk::try_lock`] together with other readers, without waiting and without a write. `Ok(Err(_))`
+    /// holds the contents that the current owner wrote.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>>;
+
+    /// Returns the number of files that the process may have open; None if there is no limit.
+    fn open_file_limit(&self) -> Option<u64> {
+        None
+    }
+
     /// Returns a number pair that distinguishes this directory from every other; None if it is missing, or if the
     /// system has no such number.
     ///
@@ -150,6 +164,11 @@ pub trait DiskFile: fmt::Debug + Send + Sync + 'static {
 
     /// Returns the time of the last write, milliseconds since the Unix epoch; 0 if unknown.
     fn modified_ms(&self) -> i64;
+}
+
+/// Returns whether the process or the system has too many open files: a condition that passes, and no fault of the disk.
+pub(crate) fn is_out_of_files(error: &io::Error) -> bool {
+    platform::is_out_of_files(error)
 }
 
 /// Writes all of `bytes`.

@@ -79,7 +79,10 @@ impl Disk for RealDisk {
     }
 
     fn try_lock(&self, path: &Path, contents: &str) -> io::Result<Result<DiskLock, String>> {
-        let directory = match platform::lock_directory(path.parent().unwrap_or(Path::new("."))) {
+        let directory = match platform::lock_directory(
+            path.parent().unwrap_or(Path::new(".")),
+            File::try_lock,
+        ) {
             Ok(directory) => Some(directory),
             Err(TryLockError::WouldBlock) => return Ok(Err(owner(path))),
             Err(TryLockError::Error(error)) => {
@@ -106,6 +109,32 @@ impl Disk for RealDisk {
             }
         }
         Err(io::Error::other("the lock file is removed again and again"))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Result<DiskLock, String>> {
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let mut held = Vec::new();
+        // Either may be out of reach: the file in a directory of another user, the directory on Windows.
+        let locks = [
+            platform::lock_directory(parent, File::try_lock_shared),
+            File::open(path)
+                .map_err(TryLockError::Error)
+                .and_then(|file| file.try_lock_shared().map(|()| file)),
+        ];
+        for lock in locks {
+            match lock {
+                Ok(file) => held.push(file),
+                Err(TryLockError::WouldBlock) => return Ok(Err(owner(path))),
+                Err(TryLockError::Error(error)) => {
+                    tracing::debug!(path = %path.display(), %error, "not locked for reading");
+                }
+            }
+        }
+        Ok(Ok(Box::new(held)))
+    }
+
+    fn open_file_limit(&self) -> Option<u64> {
+        platform::open_file_limit()
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {

@@ -108,7 +108,7 @@ impl Partition {
 
     fn check_batch(&self, batch: &EncodedBatch) -> Result<(), LogError> {
         self.check_alive()?;
-        self.shared.check_health()?;
+        self.shared.check_writable()?;
         if batch.len() > MAX_BATCH_LEN {
             return Err(LogError::TooLarge { size: batch.len(), limit: MAX_BATCH_LEN });
         }
@@ -173,6 +173,11 @@ impl Partition {
         self.waiters.wake_all();
     }
 
+    /// Closes the files of a closed store, also for holders of this partition.
+    pub(crate) fn close_files(&self) {
+        self.segments.read().iter().for_each(|segment| segment.close_file());
+    }
+
     fn take_run(&self) -> Vec<PendingAppend> {
         let mut queue = self.queue.lock();
         let count = queue.len().min(MAX_RUN);
@@ -223,6 +228,8 @@ impl Partition {
             writer.looked_ms = now_ms;
         }
 
+        // Opened before anything is assigned, and held until the segment is marked as dirty: nothing closes it meanwhile.
+        let file = segment.file()?;
         let first_offset = writer.next;
         invariant!(segment.end() == first_offset, "appends continue at the end of the last segment");
         let first_position = segment.len();
@@ -245,12 +252,12 @@ impl Partition {
             assigned.push(AssignedBatch { batch, done, duplicate_of });
         }
 
-        if let Err(error) = self.write(&segment, first_position, &assigned) {
+        if let Err(error) = self.write((&*file, &segment), first_position, &assigned) {
             for append in &assigned {
                 writer.producers.forget_from(append.batch.header(), first_offset);
             }
             writer.next = first_offset;
-            writer.broken = self.undo(&segment, first_position);
+            writer.broken = self.undo((&*file, &segment), first_position);
             for append in assigned {
                 (append.done)(Err(error.clone()));
             }
@@ -258,12 +265,13 @@ impl Partition {
         }
         writer.last_append_ms = now_ms;
         self.publish(&segment, (first_position, position), (writer.next, now_ms), assigned);
+        drop(file);
         Ok(())
     }
 
     fn write(
         &self,
-        segment: &Arc<Segment>,
+        (file, segment): (&dyn DiskFile, &Segment),
         position: u64,
         assigned: &[AssignedBatch],
     ) -> Result<(), LogError> {
@@ -276,15 +284,13 @@ impl Partition {
             slices.push(IoSlice::new(prefix));
             slices.push(IoSlice::new(rest));
         }
-        write_all_vectored(&*segment.file()?, &mut slices, position)
+        write_all_vectored(file, &mut slices, position)
             .map_err(|error| LogError::io(segment.path(), "write", error))
     }
 
     /// Truncates the segment to its length before a failed write; returns the error if that fails too.
-    fn undo(&self, segment: &Arc<Segment>, good_end: u64) -> Option<LogError> {
-        let cut = segment.file().and_then(|file| {
-            file.set_len(good_end).map_err(|error| LogError::io(segment.path(), "truncate", error))
-        });
+    fn undo(&self, (file, segment): (&dyn DiskFile, &Segment), good_end: u64) -> Option<LogError> {
+        let cut = file.set_len(good_end).map_err(|error| LogError::io(segment.path(), "truncate", error));
         cut.err().inspect(|error| {
             tracing::error!(topic = %self.topic, partition = self.number, %error,
                 "a failed append could not be undone; the partition refuses further appends");
@@ -395,7 +401,11 @@ impl Partition {
         let last = self.segments.read().last().cloned();
         let rolled = match last {
             Some(last) if !last.is_empty() && now_ms.saturating_sub(last.created_ms) >= age_ms => {
-                self.roll(writer.next, now_ms.max(writer.last_append_ms)).map(|_| ())
+                let roll = || self.roll(writer.next, now_ms.max(writer.last_append_ms)).map(drop);
+                match roll() {
+                    Err(LogError::DiskFull { .. }) if self.shared.catalog.reserve.release() => roll(),
+                    rolled => rolled,
+                }
             }
             _ => Ok(()),
         };

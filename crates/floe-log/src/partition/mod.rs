@@ -8,7 +8,7 @@ mod sync;
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -23,6 +23,7 @@ use crate::{
     acked::AckedEnd,
     catalog::DurablePoint,
     frame_reader::{FrameError, FrameReader, MIN_READ, Step, StepLimits},
+    known_gaps::KnownGaps,
     log_info::LogInfo,
     resync::Resync,
     segment::Segment,
@@ -76,6 +77,8 @@ pub struct Partition {
     sync: SyncState,
     /// Segments ordered by base offset; appends go to the last one.
     segments: RwLock<Vec<Arc<Segment>>>,
+    /// Lost offsets that a repair has reported.
+    known_gaps: KnownGaps,
     start: AtomicI64,
     end: AtomicI64,
     durable_end: AtomicI64,
@@ -91,6 +94,7 @@ pub(crate) struct OpenedLog {
     pub(crate) start: i64,
     pub(crate) end: i64,
     pub(crate) producers: Producers,
+    pub(crate) known_gaps: KnownGaps,
     pub(crate) last_append_ms: i64,
     pub(crate) durable: Option<DurablePoint>,
     /// Whether the catalog already holds the durable point.
@@ -131,6 +135,7 @@ impl Partition {
             writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
             sync: SyncState::new(log.durable, log.is_noted, log.acked),
             segments: RwLock::new(log.segments),
+            known_gaps: log.known_gaps,
             start: AtomicI64::new(start),
             end: AtomicI64::new(end),
             durable_end: AtomicI64::new(end),
@@ -160,6 +165,14 @@ impl Partition {
     #[must_use]
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    pub(crate) fn known_gaps(&self) -> &KnownGaps {
+        &self.known_gaps
     }
 
     /// Returns the current offset range.
@@ -260,7 +273,7 @@ impl Partition {
                 continue;
             }
             let (position, offset) = segment.position_before_time(time_ms);
-            let mut frames = FrameReader::new(segment.file()?, position, offset, segment.len());
+            let mut frames = FrameReader::new(segment.for_reads(), position, offset, segment.len());
             let limits = StepLimits { readable, read_size: MIN_READ, ..StepLimits::ALL };
             loop {
                 match frames.step(limits) {
@@ -274,6 +287,11 @@ impl Partition {
                     Ok(Step::End | Step::Stop | Step::WouldBlock) => break,
                     Err(FrameError::Bad { .. }) if self.resync(&segment, &mut frames)? => {}
                     Err(FrameError::Bad { .. }) => break,
+                    // Retention or a deletion was faster.
+                    Err(_) if segment.is_removed() => {
+                        self.check_alive()?;
+                        break;
+                    }
                     Err(error) => return Err(self.frame_error(&segment, error)),
                 }
             }
@@ -283,7 +301,7 @@ impl Partition {
 
     /// Moves `frames` from damaged bytes to the next whole batch of the segment; returns whether there is one.
     fn resync(&self, segment: &Arc<Segment>, frames: &mut FrameReader) -> Result<bool, LogError> {
-        let (file, anchors) = (segment.file()?, segment.anchors());
+        let (file, anchors) = (segment.for_reads(), segment.anchors());
         let found = Resync {
             file: &file,
             position: frames.position(),

@@ -149,7 +149,21 @@ impl Reader {
             self.location = None;
             return self.finish(from_memory, Vec::new());
         }
-        self.read_files(readable, max_bytes, may_wait)
+        self.read_files(readable, max_bytes, may_wait).map_err(|error| self.explain(error))
+    }
+
+    /// Returns the reason of an error if the files were removed during the read.
+    fn explain(&self, error: LogError) -> LogError {
+        let start = self.partition.start();
+        match self.partition.check_alive() {
+            Err(reason) => reason,
+            Ok(()) if self.next < start => LogError::OutOfRange {
+                offset: self.next,
+                start,
+                end: self.partition.readable_end().max(start),
+            },
+            Ok(()) => error,
+        }
     }
 
     fn finish(&self, batches: Vec<EncodedBatch>, gaps: Vec<Gap>) -> Result<TryChunk, LogError> {
@@ -178,7 +192,7 @@ impl Reader {
         // Position of the last batch, and of the reader before it.
         let mut last = (0, self.next);
         while self.next < readable {
-            let Some((segment, mut frames)) = self.take_location()? else {
+            let Some((segment, mut frames)) = self.take_location() else {
                 if batches.is_empty() {
                     gaps.extend(self.skip_missing_start(readable)?);
                     continue;
@@ -304,27 +318,21 @@ impl Reader {
         }
         let (topic, partition) = (self.partition.topic.to_string(), self.partition.number);
         let gap = Gap { topic, partition, from, to, path, position, problem };
-        self.partition.shared.report_gap(&gap);
+        if !self.partition.known_gaps.cover(from, to) {
+            self.partition.shared.report_gap(&gap);
+        }
         Some(gap)
     }
 
     /// Returns segment and position of the next batch; None if it lies before the first segment.
-    fn take_location(&mut self) -> Result<Option<(Arc<Segment>, FrameReader)>, LogError> {
+    fn take_location(&mut self) -> Option<(Arc<Segment>, FrameReader)> {
         if let Some(location) = self.location.take() {
-            return Ok(Some(location));
+            return Some(location);
         }
-        let Some(segment) = self.partition.segment_for(self.next) else { return Ok(None) };
+        let segment = self.partition.segment_for(self.next)?;
         let (position, offset) = segment.position_before(self.next);
-        let file = match segment.file() {
-            Ok(file) => file,
-            Err(error) => {
-                self.partition.check_alive()?;
-                self.partition.check_range(self.next)?;
-                return Err(error);
-            }
-        };
-        let frames = FrameReader::new(file, position, offset, segment.len());
-        Ok(Some((segment, frames)))
+        let frames = FrameReader::new(segment.for_reads(), position, offset, segment.len());
+        Some((segment, frames))
     }
 }
 

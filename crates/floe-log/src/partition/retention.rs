@@ -22,7 +22,11 @@ impl Partition {
         let segment_age = self.shared.config.segment_age.as_millis();
         let segment_age = i64::try_from(segment_age).unwrap_or(i64::MAX);
         // Retention never removes the segment that receives appends, so an old one is closed first.
-        self.roll_if_older(segment_age.min(self.retention_ms.unwrap_or(i64::MAX)), now_ms)?;
+        match self.roll_if_older(segment_age.min(self.retention_ms.unwrap_or(i64::MAX)), now_ms) {
+            // The other segments can still be removed.
+            Ok(()) | Err(LogError::DiskFull { .. }) => {}
+            Err(error) => return Err(error),
+        }
 
         let mut segments = self.segments.write();
         let mut total: u64 = segments.iter().map(|segment| segment.len()).sum();
@@ -55,6 +59,7 @@ impl Partition {
     /// [`LogError::TopicNotFound`]; [`LogError::Closed`].
     pub fn delete_before(self: &Arc<Self>, offset: i64) -> Result<(), LogError> {
         self.check_alive()?;
+        self.shared.check_writable()?;
         self.check_range(offset)?;
         // Recovery rejects a start behind the durable point, so all records before the new start are synced first.
         self.sync()?;
@@ -71,7 +76,9 @@ impl Partition {
         self.start.fetch_max(offset, Ordering::AcqRel);
         drop(segments);
         self.shared.catalog.set_starts(&[(self.topic_id, self.number, self.log_id, self.start())])?;
-        taken.iter().try_for_each(|segment| segment.remove())
+        taken.iter().try_for_each(|segment| segment.remove())?;
+        self.shared.catalog.reserve.fill();
+        Ok(())
     }
 
     /// Ends appends and reads of a deleted topic.

@@ -14,9 +14,18 @@ use parking_lot::Mutex;
 
 use super::{Appended, Partition, append::Done};
 use crate::{
-    Durability, LogError, acked::AckedEnd, catalog::DurablePoint, disk::Open, invariant::invariant,
-    log_info::LOG_INFO, segment::Segment, sync_queue::SyncTarget,
+    Durability, LogError,
+    acked::AckedEnd,
+    catalog::DurablePoint,
+    disk::{Open, is_out_of_files},
+    invariant::invariant,
+    log_info::LOG_INFO,
+    segment::Segment,
+    sync_queue::SyncTarget,
 };
+
+/// Time until a sync that found no free file descriptor is retried.
+const OUT_OF_FILES_WAIT: Duration = Duration::from_millis(100);
 
 /// Sync state of a partition.
 #[derive(Debug)]
@@ -139,13 +148,19 @@ impl Partition {
         is_dirty || !self.sync.waiting.lock().is_empty() || self.sync.running.is_locked()
     }
 
-    /// Syncs unsynced bytes and completes the appends that wait for them.
-    pub(crate) fn sync(&self) -> Result<(), LogError> {
+    /// Syncs unsynced bytes and completes the appends that wait for them. Without a free file descriptor nothing is synced;
+    /// the appends wait on, and a later sync is planned.
+    pub(crate) fn sync(self: &Arc<Self>) -> Result<(), LogError> {
         let _running = self.sync.running.lock();
         self.sync.queued.store(false, Ordering::Release);
         let result = self.shared.check_health().and_then(|()| self.sync_dirty());
         match &result {
             Ok(()) => self.acknowledge_durable(),
+            Err(LogError::TooManyOpenFiles { .. }) => {
+                if !self.sync.planned.swap(true, Ordering::AcqRel) {
+                    self.shared.syncs.sync_later(Arc::clone(self) as _, OUT_OF_FILES_WAIT);
+                }
+            }
             Err(error) => self.fail_waiting(error),
         }
         if self.deleted.load(Ordering::Acquire) {
@@ -161,6 +176,10 @@ impl Partition {
         if let Err(error) = synced {
             if self.deleted.load(Ordering::Acquire) {
                 return Ok(());
+            }
+            if is_out_of_files(&error) {
+                self.keep_dirty(Dirty { segments, point, created });
+                return Err(LogError::io(&self.directory, "sync", error));
             }
             return Err(self.shared.poison(error));
         }
@@ -190,12 +209,30 @@ impl Partition {
         Ok(())
     }
 
+    /// Takes back what a sync did not even try.
+    fn keep_dirty(&self, mut kept: Dirty) {
+        let mut dirty = self.sync.dirty.lock();
+        for segment in std::mem::take(&mut dirty.segments) {
+            if !kept.segments.iter().any(|present| Arc::ptr_eq(present, &segment)) {
+                kept.segments.push(segment);
+            }
+        }
+        kept.point = dirty.point.or(kept.point);
+        kept.created = dirty.created.max(kept.created);
+        *dirty = kept;
+    }
+
     /// Fails if the file of a segment was removed by another program, and stops the store.
     pub(super) fn check_linked(&self, segment: &Arc<Segment>) -> Result<(), LogError> {
         if segment.is_removed() || self.deleted.load(Ordering::Acquire) {
             return Ok(());
         }
-        let file = segment.file()?;
+        let file = match segment.file() {
+            Ok(file) => file,
+            // A later look finds it.
+            Err(LogError::TooManyOpenFiles { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
         let is_unlinked = file.is_unlinked().map_err(|e| LogError::io(segment.path(), "look at", e))?;
         // Retention and deletion set their flags before they remove the file.
         if is_unlinked && !segment.is_removed() && !self.deleted.load(Ordering::Acquire) {
@@ -218,13 +255,14 @@ impl Partition {
         if created == Created::Nothing {
             return Ok(());
         }
+        let (disk, files) = (&self.shared.disk, &self.shared.files);
         if created == Created::Directory {
-            self.shared.disk.open(&self.directory.join(LOG_INFO), Open::Write)?.sync()?;
+            files.with_room(|| disk.open(&self.directory.join(LOG_INFO), Open::Write))?.sync()?;
         }
-        self.shared.disk.sync_dir(&self.directory)?;
+        files.with_room(|| disk.sync_dir(&self.directory))?;
         if created == Created::Directory {
-            self.shared.disk.sync_dir(&self.shared.logs_directory())?;
-            self.shared.disk.sync_dir(&self.shared.directory)?;
+            files.with_room(|| disk.sync_dir(&self.shared.logs_directory()))?;
+            files.with_room(|| disk.sync_dir(&self.shared.directory))?;
         }
         Ok(())
     }
@@ -246,7 +284,7 @@ impl Partition {
         }
     }
 
-    pub(super) fn fail_waiting(&self, error: &LogError) {
+    pub(crate) fn fail_waiting(&self, error: &LogError) {
         let waiting = std::mem::take(&mut *self.sync.waiting.lock());
         for append in waiting {
             (append.done)(Err(error.clone()));

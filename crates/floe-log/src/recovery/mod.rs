@@ -18,7 +18,8 @@ use crate::{
     Cut, Durability, Gap, LogError, RecoveryReport,
     acked::AckedEnd,
     catalog::{DurablePoint, StoredLog},
-    disk::{DiskFile, Open, read_full_at, write_all_at},
+    disk::{DiskFile, Open},
+    known_gaps::KnownGaps,
     log_info::{LOG_INFO, LogInfo, ReadInfo},
     lost_found::{self, LOST_FOUND},
     partition::{OpenedLog, PartitionIdentity, Producers},
@@ -27,8 +28,8 @@ use crate::{
 };
 use segment::SegmentOutcome;
 
-/// Bytes copied at a time to `lost+found`.
-const COPY: usize = 1 << 20;
+/// Findings of each kind that one partition reports; a file full of damage must not fill the memory.
+const MAX_FINDINGS: usize = 10_000;
 
 struct LogRecovery<'a> {
     shared: &'a Arc<StoreShared>,
@@ -36,6 +37,7 @@ struct LogRecovery<'a> {
     directory: PathBuf,
     stored: StoredLog,
     acked: Option<AckedEnd>,
+    known: KnownGaps,
     found: &'a mut RecoveryReport,
     producers: Producers,
     /// Segment files that do not belong to the log, by base offset.
@@ -55,8 +57,10 @@ pub(crate) fn open_log(
     } else {
         None
     };
-    let producers = Producers::default();
-    LogRecovery { shared, identity, directory, stored, acked, found, producers, rejected: Vec::new() }.run()
+    let known =
+        KnownGaps::read(&*shared.disk, &directory).map_err(|e| LogError::io(&directory, "read", e))?;
+    let (producers, rejected) = (Producers::default(), Vec::new());
+    LogRecovery { shared, identity, directory, stored, acked, known, found, producers, rejected }.run()
 }
 
 impl LogRecovery<'_> {
@@ -104,6 +108,7 @@ impl LogRecovery<'_> {
             acked: self.acked.unwrap_or_default(),
             segments,
             producers: self.producers,
+            known_gaps: self.known,
         })
     }
 
@@ -118,6 +123,7 @@ impl LogRecovery<'_> {
             if base < expected {
                 let problem =
                     format!("the segment starts before offset {expected}, where the previous one ends");
+                self.note_foreign(base, path.clone(), 0);
                 self.reject(base, path, problem);
                 continue;
             }
@@ -177,6 +183,9 @@ impl LogRecovery<'_> {
             ReadInfo::Found(_) | ReadInfo::Missing => {}
             ReadInfo::Damaged(problem) => {
                 tracing::warn!(path = %self.directory.display(), problem, "log.info is damaged and written anew");
+                if let Some(scan) = &self.shared.scan {
+                    scan.rewritten.lock().push((self.directory.join(LOG_INFO), problem));
+                }
             }
         }
         // Only a rebuild of the catalog needs the file.
@@ -213,26 +222,9 @@ impl LogRecovery<'_> {
         size: u64,
     ) -> Result<Option<PathBuf>, LogError> {
         let (disk, directory) = (&*self.shared.disk, self.cut_directory());
-        let copy = || -> io::Result<PathBuf> {
-            disk.create_dir_all(&directory)?;
-            let path = lost_found::free_name(disk, &directory, &format!("{base:020}.{position}.cut"))?;
-            let kept = disk.open(&path, Open::Create)?;
-            let mut buffer = vec![0; COPY];
-            let mut at = position;
-            while at < size {
-                let len = usize::try_from(size - at).unwrap_or(COPY).min(COPY);
-                let filled = read_full_at(file, buffer.get_mut(..len).unwrap_or_default(), at)?;
-                if filled == 0 {
-                    break;
-                }
-                write_all_at(&*kept, buffer.get(..filled).unwrap_or_default(), at - position)?;
-                at += filled as u64;
-            }
-            kept.sync()?;
-            disk.sync_dir(&directory)?;
-            Ok(path)
-        };
-        match copy().map_err(|error| LogError::io(&directory, "write to", error)) {
+        let name = format!("{base:020}.{position}.cut");
+        let copied = lost_found::copy_aside(disk, file, (position, size), &directory, &name);
+        match copied.map_err(|error| LogError::io(&directory, "write to", error)) {
             Ok(path) => Ok(Some(path)),
             Err(LogError::DiskFull { .. }) => Ok(None),
             Err(error) => Err(error),
@@ -250,7 +242,7 @@ impl LogRecovery<'_> {
             return self.io("sync", disk.sync_dir(&self.directory));
         }
         let kept = self.io("set aside", lost_found::set_aside(disk, &path, &self.cut_directory()))?;
-        self.note_cut(end, (path, bytes), problem, Some(kept));
+        self.note_cut(end, (path, 0, bytes), problem, Some(kept));
         Ok(())
     }
 
@@ -284,7 +276,13 @@ impl LogRecovery<'_> {
         Ok(())
     }
 
-    fn note_cut(&mut self, offset: i64, (path, bytes): (PathBuf, u64), problem: &str, kept: Option<PathBuf>) {
+    fn note_cut(
+        &mut self,
+        offset: i64,
+        (path, position, bytes): (PathBuf, u64, u64),
+        problem: &str,
+        kept: Option<PathBuf>,
+    ) {
         tracing::warn!(topic = %self.identity.topic, partition = self.identity.number, offset, bytes,
             path = %path.display(), problem, kept = ?kept, "truncated a torn end");
         self.found.cuts.push(Cut {
@@ -292,6 +290,7 @@ impl LogRecovery<'_> {
             partition: self.identity.number,
             offset,
             path,
+            position,
             bytes,
             problem: problem.to_owned(),
             kept,
@@ -301,7 +300,7 @@ impl LogRecovery<'_> {
     /// Reports lost offsets, as far as they are not deleted anyway.
     fn gap(&mut self, (from, to): (i64, i64), path: PathBuf, position: u64, problem: String) {
         let from = from.max(self.stored.start);
-        if from < to {
+        if from < to && !self.known.cover(from, to) && self.found.gaps.len() < MAX_FINDINGS {
             let (topic, partition) = (self.identity.topic.to_string(), self.identity.number);
             tracing::error!(topic, partition, from, to, path = %path.display(), position, problem, "records are lost");
             self.found.gaps.push(Gap { topic, partition, from, to, path, position, problem });
@@ -309,9 +308,10 @@ impl LogRecovery<'_> {
     }
 
     fn damaged(&mut self, path: PathBuf, position: u64, problem: String) {
-        let error = self.corrupt(path, position, problem);
-        tracing::error!(%error, "stored bytes are damaged; the rest of the partition is usable");
-        self.found.damaged.push(error);
+        if self.found.damaged.len() < MAX_FINDINGS {
+            let error = self.corrupt(path, position, problem);
+            self.found.damaged.push(error);
+        }
     }
 
     fn corrupt(&self, path: PathBuf, position: u64, problem: String) -> LogError {

@@ -11,6 +11,7 @@ use crate::{
     partition::Appended,
     resync::{Resync, is_in_place},
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader, SegmentState, file_name},
+    segment_scan::{Runs, ScanState, SegmentScan},
 };
 
 /// Result of opening one segment.
@@ -33,11 +34,19 @@ struct Scope {
     path: PathBuf,
     file: Arc<dyn DiskFile>,
     header: SegmentHeader,
+    has_header: bool,
     size: u64,
     /// Bytes that must be intact.
     durable: u64,
     /// Base of the next segment.
     next: Option<i64>,
+}
+
+/// Result of a scan so far.
+struct Progress {
+    index: IndexBuilder,
+    /// None unless the scan is a full one.
+    runs: Option<Runs>,
 }
 
 /// Result of one step of a scan.
@@ -57,21 +66,27 @@ impl LogRecovery<'_> {
         let is_ours = |header: &SegmentHeader| {
             header.base == base && header.log_id == self.stored.id && [0, store].contains(&header.store)
         };
-        let header = match SegmentHeader::decode(&head) {
+        let (topic_id, partition, created_ms) =
+            (self.identity.topic_id, self.identity.number, file.modified_ms());
+        let by_name = SegmentHeader { log_id: self.stored.id, base, created_ms, topic_id, partition, store };
+        let decoded = SegmentHeader::decode(&head);
+        let has_header = decoded.is_ok();
+        let header = match decoded {
             Ok(header) if is_ours(&header) => header,
-            Ok(SegmentHeader { base, log_id, store, .. }) => {
+            Ok(header) => {
+                let SegmentHeader { base, log_id, store, .. } = header;
                 let problem = format!(
                     "the file is the segment at offset {base} of log {log_id} of store ..{store:08x}"
                 );
+                self.note_foreign(by_name.base, path, size);
                 return Ok(SegmentOutcome::Foreign(problem));
             }
             Err(problem) if self.has_batches(&file, base, size)? => {
                 self.damaged(path.clone(), 0, problem);
-                let (topic_id, partition) = (self.identity.topic_id, self.identity.number);
-                let created_ms = file.modified_ms();
-                SegmentHeader { log_id: self.stored.id, base, created_ms, topic_id, partition, store }
+                by_name
             }
             Err(problem) if next.is_some() || base < self.safe_end() => {
+                self.note_foreign(base, path, size);
                 return Ok(SegmentOutcome::Foreign(problem));
             }
             Err(problem) => {
@@ -79,7 +94,7 @@ impl LogRecovery<'_> {
                 return Ok(SegmentOutcome::Cut(None));
             }
         };
-        let scope = Scope { durable: self.durable_bytes(base), path, file, header, size, next };
+        let scope = Scope { durable: self.durable_bytes(base), path, file, header, has_header, size, next };
         if let Some(segment) = self.covered_by_index(&scope) {
             return Ok(SegmentOutcome::Whole(segment));
         }
@@ -111,7 +126,7 @@ impl LogRecovery<'_> {
 
     /// Accepts a full segment before the durable point without a scan if its index covers it.
     fn covered_by_index(&self, scope: &Scope) -> Option<Arc<Segment>> {
-        if scope.next.is_none() || scope.durable < u64::MAX {
+        if scope.next.is_none() || scope.durable < u64::MAX || self.shared.scan.is_some() {
             return None;
         }
         let summary = index::read_summary(&*self.shared.disk, &scope.path.with_extension("idx"))?;
@@ -132,7 +147,13 @@ impl LogRecovery<'_> {
     /// Reads the index entries before the durable point; bytes behind it may be lost.
     fn trusted_entries(&self, scope: &Scope) -> Vec<IndexEntry> {
         let path = scope.path.with_extension("idx");
-        let Some((summary, mut entries)) = index::read(&*self.shared.disk, &path, scope.size) else {
+        let disk = &*self.shared.disk;
+        let Some((summary, mut entries)) = index::read(disk, &path, scope.size) else {
+            if let Some(scan) = &self.shared.scan
+                && disk.open(&path, Open::Read).is_ok()
+            {
+                scan.rewritten.lock().push((path, "the index is damaged".to_owned()));
+            }
             return Vec::new();
         };
         if summary.base != scope.header.base {
@@ -146,12 +167,16 @@ impl LogRecovery<'_> {
     fn scan_segment(&mut self, scope: Scope, entries: Vec<IndexEntry>) -> Result<SegmentOutcome, LogError> {
         let base = scope.header.base;
         let anchors = index::positions(&entries, base);
-        let (position, offset) = anchors.last().copied().unwrap_or((SEGMENT_HEADER_LEN, base));
-        let mut index = IndexBuilder::continuing(base, entries);
+        let scans_all = self.shared.scan.is_some();
+        let known = if scans_all { Vec::new() } else { entries };
+        let first = (SEGMENT_HEADER_LEN, base);
+        let (position, offset) = anchors.last().copied().filter(|_| !scans_all).unwrap_or(first);
+        let index = IndexBuilder::continuing(base, known);
+        let mut progress = Progress { index, runs: scans_all.then(Runs::default) };
         let mut frames = FrameReader::new(Arc::clone(&scope.file), position, offset, scope.size);
         let tail = loop {
             let (position, expected) = (frames.position(), frames.expected());
-            let problem = match self.scan_batch(&scope, &mut frames, &mut index)? {
+            let problem = match self.scan_batch(&scope, &mut frames, &mut progress)? {
                 Scanned::Batch => continue,
                 Scanned::End => break None,
                 Scanned::Bad(problem) => problem,
@@ -175,7 +200,7 @@ impl LogRecovery<'_> {
                 _ => break Some(problem),
             }
         };
-        self.finish_segment(scope, index, (frames.position(), frames.expected()), tail)
+        self.finish_segment(scope, progress, (frames.position(), frames.expected()), tail)
     }
 
     /// Verifies the next batch. One with a wrong checksum stays in the log if its end is certain.
@@ -183,7 +208,7 @@ impl LogRecovery<'_> {
         &mut self,
         scope: &Scope,
         frames: &mut FrameReader,
-        index: &mut IndexBuilder,
+        progress: &mut Progress,
     ) -> Result<Scanned, LogError> {
         let (start, expected) = (frames.position(), frames.expected());
         let (batch, at) = match frames.step(StepLimits::ALL) {
@@ -193,7 +218,10 @@ impl LogRecovery<'_> {
             Err(FrameError::Bad { problem, .. }) => return Ok(Scanned::Bad(problem)),
         };
         let Err(error) = batch.verify_checksum() else {
-            index.note(batch.base_offset(), at, batch.header().max_timestamp);
+            progress.index.note(batch.base_offset(), at, batch.header().max_timestamp);
+            if let Some(runs) = &mut progress.runs {
+                runs.note((at, frames.position()), (batch.base_offset(), batch.next_offset()));
+            }
             let timestamp_ms = scope.file.modified_ms();
             let appended = Appended { base_offset: batch.base_offset(), timestamp_ms };
             self.producers.note(batch.header(), appended);
@@ -217,7 +245,7 @@ impl LogRecovery<'_> {
                     || !self.io_at(&scope.path, resync.may_lack_write(end))?)
         };
         if is_rot {
-            index.note(expected, at, 0);
+            progress.index.note(expected, at, 0);
             self.damaged(scope.path.clone(), at, error.to_string());
             return Ok(Scanned::Batch);
         }
@@ -229,7 +257,7 @@ impl LogRecovery<'_> {
     fn finish_segment(
         &mut self,
         scope: Scope,
-        index: IndexBuilder,
+        Progress { index, runs }: Progress,
         (len, end): (u64, i64),
         tail: Option<String>,
     ) -> Result<SegmentOutcome, LogError> {
@@ -243,13 +271,22 @@ impl LogRecovery<'_> {
                     self.io("truncate", scope.file.set_len(len))?;
                     is_closed = false;
                 }
-                self.note_cut(end, (scope.path.clone(), scope.size - len), &problem, kept);
+                self.note_cut(end, (scope.path.clone(), len, scope.size - len), &problem, kept);
             } else {
                 self.damaged(scope.path.clone(), len, problem);
             }
         }
         if len > scope.durable.min(scope.size) || is_torn {
             self.sync_recovered(&scope.file)?;
+        }
+        if let (Some(scan), Some(runs)) = (&self.shared.scan, runs) {
+            let size = if is_torn { len } else { scope.size };
+            let state = if is_torn { ScanState::Cut } else { ScanState::Segment };
+            scan.segments.lock().push(SegmentScan {
+                has_header: scope.has_header,
+                runs,
+                ..self.scan_of(scope.path.clone(), scope.header, size, state)
+            });
         }
         let last_append_ms = scope.file.modified_ms();
         let state =
@@ -261,5 +298,34 @@ impl LogRecovery<'_> {
                 .unwrap_or_else(|error| tracing::warn!(%error, "the index file was not written"));
         }
         Ok(if is_torn { SegmentOutcome::Cut(Some(segment)) } else { SegmentOutcome::Whole(segment) })
+    }
+
+    /// Notes a file without usable batches of this log, for a full scan.
+    pub(super) fn note_foreign(&self, base: i64, path: PathBuf, size: u64) {
+        let header = SegmentHeader {
+            log_id: self.stored.id,
+            base,
+            created_ms: 0,
+            topic_id: self.identity.topic_id,
+            partition: self.identity.number,
+            store: self.shared.catalog.short_store_id(),
+        };
+        if let Some(scan) = &self.shared.scan {
+            scan.segments.lock().push(self.scan_of(path, header, size, ScanState::Foreign));
+        }
+    }
+
+    fn scan_of(&self, path: PathBuf, header: SegmentHeader, size: u64, state: ScanState) -> SegmentScan {
+        SegmentScan {
+            topic: Arc::clone(&self.identity.topic),
+            partition: self.identity.number,
+            log_id: self.stored.id,
+            path,
+            header,
+            has_header: false,
+            size,
+            runs: Runs::default(),
+            state,
+        }
     }
 }

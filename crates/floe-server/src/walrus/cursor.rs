@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use floe::{
     ErrorKind, Result, Topic, TopicPartition,
+    consumer::Gap,
     engine::{BatchReader, Isolation, ReadRequest, Start},
 };
 use floe_wire::batch::EncodedBatch;
@@ -45,10 +46,13 @@ pub(super) struct TakeLimit {
     pub(super) bytes: usize,
 }
 
+/// Cursor of a partition once it is open. Requests for the same partition take turns.
+type CursorSlot = Arc<tokio::sync::Mutex<Option<PartitionCursor>>>;
+
 /// Cursors of all partitions.
 #[derive(Debug, Default)]
 pub(crate) struct SharedCursors {
-    open: Mutex<HashMap<TopicPartition, Arc<tokio::sync::Mutex<Option<PartitionCursor>>>>>,
+    open: Mutex<HashMap<TopicPartition, CursorSlot>>,
     turn: AtomicU32,
 }
 
@@ -78,18 +82,50 @@ impl SharedCursors {
 
     async fn take_of(&self, node: &Node, at: TopicPartition, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
-        let mut slot = slot.lock().await;
-        let cursor = match &mut *slot {
-            Some(cursor) if !cursor.is_stale() => cursor,
-            _ => slot.insert(PartitionCursor::open(node, at).await?),
-        };
-        let outcome = cursor.take(node, limit).await;
-        if outcome.is_err() {
-            // After an error the cursor starts over from the committed offset: its reader may be broken, and `ready`
-            // may be ahead.
-            *slot = None;
+        let mut cursor = slot.lock().await;
+        let outcome = Self::take_with(&mut cursor, node, &at, limit).await;
+        // After an error the cursor starts over from the committed offset: its reader may be broken, and `ready` may be
+        // ahead. A reader of a deleted topic would keep its files.
+        if outcome.is_err() || cursor.as_ref().is_none_or(PartitionCursor::is_stale) {
+            *cursor = None;
+            drop(cursor);
+            drop(slot);
+            self.close_unused(|other| *other == at);
         }
         outcome
+    }
+
+    /// Removes the slots without a cursor of an existing topic. A slot that a request holds stays: with two slots, two
+    /// requests would take the same entries.
+    fn close_unused(&self, is_meant: impl Fn(&TopicPartition) -> bool) {
+        self.open.lock().retain(|at, slot| {
+            !is_meant(at)
+                || Arc::strong_count(slot) > 1
+                || slot
+                    .try_lock()
+                    .map_or(true, |cursor| cursor.as_ref().is_some_and(|cursor| !cursor.is_stale()))
+        });
+    }
+
+    async fn take_with(
+        slot: &mut Option<PartitionCursor>,
+        node: &Node,
+        at: &TopicPartition,
+        limit: TakeLimit,
+    ) -> Result<Vec<Bytes>> {
+        let cursor = match slot {
+            Some(cursor) if !cursor.is_stale() => cursor,
+            _ => slot.insert(PartitionCursor::open(node, at.clone()).await?),
+        };
+        cursor.take(node, limit).await
+    }
+
+    /// Closes the cursors of deleted topics at every change of the topics, until the future is dropped. No request would do
+    /// so: clients do not ask for a topic that is gone, and its cursors keep the files of its partitions.
+    pub(crate) async fn follow(&self, mut changes: watch::Receiver<i64>) {
+        while changes.changed().await.is_ok() {
+            self.close_unused(|_| true);
+        }
     }
 }
 
@@ -183,6 +219,12 @@ impl PartitionCursor {
                     return Ok(());
                 }
                 Ok(Err(error)) => {
+                    if let Some(gap) = Gap::of(&error) {
+                        node.metrics.error(Frontend::Walrus, "records_lost");
+                        tracing::warn!(at = %self.at, from = gap.from, to = gap.to, "skipped lost records");
+                        self.read_to = gap.to;
+                        continue;
+                    }
                     self.reader = None;
                     if error.kind() == ErrorKind::OffsetOutOfRange {
                         continue;

@@ -227,3 +227,42 @@ async fn partitions_are_written_and_read_in_turn() {
     assert_eq!(seen, (0..9).map(|number| format!("OK {number}")).collect::<Vec<_>>());
     assert_eq!(peer.ask("GET t").await, "EMPTY");
 }
+
+/// Returns how many files below the folder this process holds open although they are deleted.
+#[cfg(target_os = "linux")]
+fn deleted_open_files(folder: &std::path::Path) -> usize {
+    let links = std::fs::read_dir("/proc/self/fd")
+        .unwrap()
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+    links.filter(|path| path.starts_with(folder) && path.to_string_lossy().ends_with(" (deleted)")).count()
+}
+
+/// A read position kept the files of its topic for as long as the server ran.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_deleted_topic_that_was_read_gives_its_space_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = TestServer::at(folder.path()).await.unwrap();
+    let mut peer = WalrusPeer::connect(&server).await;
+    for number in 0..20 {
+        assert_eq!(peer.ask(format!("REGISTER t{number}")).await, "OK");
+        assert_eq!(peer.ask(format!("PUT t{number} x")).await, "OK");
+        assert_eq!(peer.ask(format!("GET t{number}")).await, "OK x");
+    }
+    for number in 0..20 {
+        server.client().admin().delete_topic(format!("t{number}")).await.unwrap();
+    }
+    // The server learns of the deletions by its watch.
+    let root = folder.path().canonicalize().unwrap();
+    within(async {
+        while deleted_open_files(&root) > 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    })
+    .await;
+    assert_eq!(peer.ask("GET t0").await, "ERR unknown topic t0");
+    assert_eq!(peer.ask("REGISTER t0").await, "OK");
+    assert_eq!(peer.ask("PUT t0 y").await, "OK");
+    assert_eq!(peer.ask("GET t0").await, "OK y", "the topic of the same name is read from its start");
+    server.stop().await.unwrap();
+}

@@ -151,7 +151,11 @@ impl Fetch {
             Stop::Complete => queue.end(index, generation, None),
             Stop::Deleted(error) => queue.end(index, generation, Some(error)),
             Stop::Failed(error) => {
-                tracing::warn!(topic = %self.at.topic, partition = self.at.partition, %error, "partition ends");
+                // The application gets the error too: a target of its own lets it leave this out of the log.
+                tracing::warn!(
+                    target: "floe::consumer::ended",
+                    topic = %self.at.topic, partition = self.at.partition, %error, "partition ends"
+                );
                 queue.push(index, generation, Prefetched::Error(error));
                 queue.end(index, generation, None);
             }
@@ -198,10 +202,16 @@ impl Fetch {
                 }
                 Err(error) => {
                     outlet.queue.wake();
-                    if self.reader.take().is_some() {
-                        self.backoff.broke();
+                    match self.check.accept_gap(&error) {
+                        // The reader continues behind the gap.
+                        Some(found) if self.reader.is_some() => self.deliver(found, outlet).await?,
+                        _ => {
+                            if self.reader.take().is_some() {
+                                self.backoff.broke();
+                            }
+                            self.recover(error, outlet).await?;
+                        }
                     }
-                    self.recover(error, outlet).await?;
                 }
             }
             // An engine that always has a batch at hand must not starve other tasks of the thread, such as the consumer,
@@ -278,6 +288,10 @@ impl Fetch {
         if duplicates > 0 {
             self.telemetry.dropped_repeats(duplicates);
         }
+        self.deliver(found, outlet).await
+    }
+
+    async fn deliver(&mut self, found: Vec<Found<ReceivedBatch>>, outlet: &Outlet) -> Result<(), Stop> {
         for found in found {
             match found {
                 Found::Records(batch) => {
@@ -310,7 +324,7 @@ impl Fetch {
                 self.check.return_to(to);
                 (to, reason)
             }
-            GapReason::Missing | GapReason::Corrupt | GapReason::Evicted => (to, reason),
+            _ => (to, reason),
         }
     }
 

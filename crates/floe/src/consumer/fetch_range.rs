@@ -73,9 +73,12 @@ pub(crate) async fn fetch_range(
     let mut check = OffsetCheck::new(from, Some(bounds.high), Holes::without_modules(info.capabilities));
     while !check.is_complete() {
         let next = timeout(STALL, reader.next()).await;
-        let next = next.unwrap_or_else(|_| Err(stalled(&at, check.expected(), bounds.high)))?;
-        let Some(batch) = next else { break };
-        for found in check.accept(batch).into_iter().flat_map(Found::check) {
+        let found = match next.unwrap_or_else(|_| Err(stalled(&at, check.expected(), bounds.high))) {
+            Ok(Some(batch)) => check.accept(batch),
+            Ok(None) => break,
+            Err(error) => check.accept_gap(&error).ok_or(error)?,
+        };
+        for found in found.into_iter().flat_map(Found::check) {
             match found {
                 Found::Records(checked) => {
                     if !taken.add(&at, checked) {

@@ -41,7 +41,6 @@ pub mod dead_letter;
 mod fetch;
 mod fetch_range;
 mod for_each;
-mod gap;
 mod message;
 mod offset_check;
 mod partition;
@@ -75,8 +74,9 @@ use tokio::{task::JoinHandle, time::Instant};
 
 pub use builder::ConsumerBuilder;
 pub use fetch_range::FetchLimit;
+use floe_core::gap;
+pub use floe_core::gap::{Gap, GapReason};
 pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
-pub use gap::{Gap, GapReason};
 pub use message::{Message, RecordBatch};
 pub use settings::{AckMode, CommitPolicy, GapPolicy};
 pub use start_position::StartAt;

@@ -12,9 +12,9 @@ use floe_wire::{
 
 use super::{
     checked_batch::{CheckedBatch, Found, OpenedBatch, ReceivedBatch, check_made},
-    gap::GapReason,
+    gap::{Gap, GapReason},
 };
-use crate::engine::Capabilities;
+use crate::{Error, engine::Capabilities};
 
 /// Producers whose batches are remembered, to detect duplicates on engines without offsets.
 const MAX_PRODUCERS: usize = 1024;
@@ -159,6 +159,13 @@ impl OffsetCheck {
             Found::Gap(from, to, reason) => Found::Gap(from, to, reason),
         }));
         found
+    }
+
+    /// Accepts a gap that the engine reports in place of a batch, and returns it as far as it is news; `None` for any other
+    /// error, and for a gap that the position has passed already.
+    pub(super) fn accept_gap<B>(&mut self, error: &Error) -> Option<Vec<Found<B>>> {
+        let gap = Gap::of(error).filter(|gap| gap.to > self.expected)?;
+        Some(self.skip_to(gap.to, gap.reason).into_iter().collect())
     }
 
     fn wants_all(&self, offsets: Range<i64>) -> bool {

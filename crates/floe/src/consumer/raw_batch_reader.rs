@@ -65,12 +65,16 @@ impl RawBatchReader {
                 }
                 (Some(Found::Records(_)) | None, _) => {}
             }
-            let Some(batch) = self.reader.next().await? else {
-                return Err(Error::new(ErrorKind::Closed, "the engine closed the reader"));
+            let found = match self.reader.next().await {
+                Ok(Some(batch)) => {
+                    let found = self.check.accept(batch.clone());
+                    self.source = Some(batch);
+                    found
+                }
+                Ok(None) => return Err(Error::new(ErrorKind::Closed, "the engine closed the reader")),
+                Err(error) => self.check.accept_gap(&error).ok_or(error)?,
             };
-            let found = self.check.accept(batch.clone());
             self.found.extend(found.into_iter().flat_map(Found::check));
-            self.source = Some(batch);
         }
     }
 }

@@ -260,7 +260,8 @@ impl<C> OutboxBuilder<C> {
 fn write_retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPolicy {
     let policy = RetryPolicy::default().max_delay(Duration::from_secs(1));
     match when_full {
-        WhenOutboxFull::Wait => policy,
+        // The application waits for room, however long the disk stays full.
+        WhenOutboxFull::Wait => policy.when(|error| error.is_retriable() || admission::is_disk_full(error)),
         WhenOutboxFull::Fail => RetryPolicy::never(),
         WhenOutboxFull::DropOldest => {
             let disk_full = Arc::clone(disk_full);
@@ -268,7 +269,7 @@ fn write_retries(when_full: WhenOutboxFull, disk_full: &Arc<Notify>) -> RetryPol
                 if admission::is_disk_full(error) {
                     disk_full.notify_one();
                 }
-                error.is_retriable()
+                error.is_retriable() || admission::is_disk_full(error)
             })
         }
     }

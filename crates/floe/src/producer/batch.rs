@@ -146,6 +146,8 @@ impl Batch {
 
     /// Records the error of an attempt. That this attempt had no effect says nothing about earlier ones.
     pub(super) fn attempt_failed(&mut self, error: Error) {
+        let (topic, partition) = (&self.shared.topic, self.partition.index);
+        tracing::warn!(%topic, partition, attempts = self.attempts, %error, "an append failed and is retried");
         self.uncertain = self.uncertain_before || error.effect() == Effect::Unknown;
         self.last_error = Some(error);
     }
@@ -232,7 +234,11 @@ impl Batch {
             if self.shared.config.in_order_only() {
                 self.partition.halted.store(true, Ordering::Relaxed);
             }
-            tracing::warn!(target = %target, records = self.records, %error, "records were not delivered");
+            // The application gets the error too: a target of its own lets it leave this out of the log.
+            tracing::warn!(
+                target: "floe::producer::undelivered",
+                partition = %target, records = self.records, %error, "records were not delivered"
+            );
             self.state.count_failure(self.records, error);
         }
         if let Some(callback) = &self.shared.config.on_delivery {

@@ -16,7 +16,7 @@ use self::show::{
 use super::{
     confirm,
     fluvio::{self, topic as fluvio_topic},
-    with_client,
+    with_reader,
 };
 use crate::{
     exit::{Failure, Outcome},
@@ -82,7 +82,7 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
 }
 
 async fn list(global: &Global) -> Outcome {
-    let topics = with_client(global, async |client| Ok(client.admin().topics().await?)).await?;
+    let topics = with_reader(global, async |client| Ok(client.admin().topics().await?)).await?;
     let unset = if fluvio::is_fluvio(&global.url) { "default" } else { UNLIMITED };
     let list = List {
         headings: vec!["name", "partitions", "durability", "retention", "created"],
@@ -105,7 +105,7 @@ async fn list(global: &Global) -> Outcome {
 }
 
 async fn describe(global: &Global, name: String) -> Outcome {
-    let described = with_client(global, async |client| Ok(client.admin().describe(name).await?)).await?;
+    let described = with_reader(global, async |client| Ok(client.admin().describe(name).await?)).await?;
     let fluvio = if fluvio::is_fluvio(&global.url) {
         fluvio_topic::settings(global, described.info.name.as_str()).await?
     } else {
@@ -129,7 +129,7 @@ async fn describe(global: &Global, name: String) -> Outcome {
 }
 
 async fn add_partitions(global: &Global, name: &str, to: u32) -> Outcome {
-    with_client(global, async |client| Ok(client.admin().add_partitions(name, to).await?)).await?;
+    with_reader(global, async |client| Ok(client.admin().add_partitions(name, to).await?)).await?;
     let text = format!("topic {name} has {}\n", amount::count(to.into(), "partition"));
     print_document(global.output, &json!({ "name": name, "partitions": to }), &text)
 }
@@ -142,13 +142,13 @@ async fn add_mirror(global: &Global, name: &str, remote: &str, home_to_remote: b
 
 async fn delete(global: &Global, name: String, yes: bool) -> Outcome {
     confirm(yes, &format!("deleting topic {name} with all its records"))?;
-    with_client(global, async |client| Ok(client.admin().delete_topic(name.as_str()).await?)).await?;
+    with_reader(global, async |client| Ok(client.admin().delete_topic(name.as_str()).await?)).await?;
     print_document(global.output, &json!({ "deleted": name }), &format!("deleted topic {name}\n"))
 }
 
 async fn watch(global: &Global) -> Outcome {
     let interrupt = Interrupt::listen()?;
-    with_client(global, async |client| {
+    with_reader(global, async |client| {
         let mut events = client.admin().watch().await?;
         loop {
             let event = tokio::select! {

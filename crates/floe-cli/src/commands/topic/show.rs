@@ -3,7 +3,7 @@
 use floe::{Durability, admin::TopicDescription, topic::TopicInfo};
 use serde_json::{Value, json};
 
-use crate::output::{amount, table};
+use crate::output::{amount, escape, table};
 
 /// Retention of an engine without a default of its own.
 pub(super) const UNLIMITED: &str = "unlimited";
@@ -58,6 +58,7 @@ pub(super) fn description_json(described: &TopicDescription) -> Value {
             }),
         })
         .collect();
+    document["damage"] = described.info.damage.iter().map(|finding| Value::from(&**finding)).collect();
     document
 }
 
@@ -73,7 +74,12 @@ pub(super) fn description_text(described: &TopicDescription, settings: Option<St
         )
     });
     let table = partitions_table(described);
-    format!("name:        {}\npartitions:  {}\n{settings}\n{table}", info.name, info.partitions)
+    let damage: String = info
+        .damage
+        .iter()
+        .map(|finding| format!("damage:      {}\n", escape::for_cell(finding.as_bytes())))
+        .collect();
+    format!("name:        {}\npartitions:  {}\n{settings}{damage}\n{table}", info.name, info.partitions)
 }
 
 pub(super) fn partitions_table(described: &TopicDescription) -> String {

@@ -8,7 +8,8 @@ use std::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 pub(in crate::disk) use super::unix::{
-    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, sync_dir,
+    identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
+    raise_file_limit, sync_dir,
 };
 
 /// Most slices that one `pwritev` takes (`UIO_MAXIOV` in the kernel).

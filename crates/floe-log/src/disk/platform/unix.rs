@@ -10,7 +10,10 @@ use std::{
 #[cfg(any(test, not(target_os = "linux")))]
 use std::{io::IoSlice, os::unix::fs::FileExt};
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::{
+    io::Errno,
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
 
 #[cfg(any(test, not(target_os = "linux")))]
 use super::gather::write_gathered;
@@ -38,11 +41,30 @@ pub(in crate::disk) fn raise_file_limit() {
     }
 }
 
-/// Locks a directory, so that the lock does not depend on a file that can be removed.
-pub(in crate::disk) fn lock_directory(path: &Path) -> Result<File, TryLockError> {
+/// Returns the number of files that the process may have open; None for no limit.
+pub(in crate::disk) fn open_file_limit() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
+/// Returns the error of a process with too many open files.
+pub(in crate::disk) fn out_of_files() -> io::Error {
+    Errno::MFILE.into()
+}
+
+/// Returns whether the process or the system has too many open files.
+pub(in crate::disk) fn is_out_of_files(error: &io::Error) -> bool {
+    let code = error.raw_os_error();
+    code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
+}
+
+/// Locks a directory with `lock`, so that the lock does not depend on a file that can be removed.
+pub(in crate::disk) fn lock_directory(
+    path: &Path,
+    lock: fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, TryLockError> {
     let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
     let directory = File::open(path).map_err(TryLockError::Error)?;
-    directory.try_lock()?;
+    lock(&directory)?;
     Ok(directory)
 }
 

@@ -12,8 +12,29 @@ use super::gather::write_gathered;
 /// Does nothing: handles are not limited per process.
 pub(in crate::disk) fn raise_file_limit() {}
 
+/// `ERROR_TOO_MANY_OPEN_FILES`.
+const TOO_MANY_OPEN_FILES: i32 = 4;
+
+/// Returns None: handles are not limited per process.
+pub(in crate::disk) fn open_file_limit() -> Option<u64> {
+    None
+}
+
+/// Returns the error of a process with too many open files.
+pub(in crate::disk) fn out_of_files() -> io::Error {
+    io::Error::from_raw_os_error(TOO_MANY_OPEN_FILES)
+}
+
+/// Returns whether the process has too many open files.
+pub(in crate::disk) fn is_out_of_files(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(TOO_MANY_OPEN_FILES)
+}
+
 /// Fails: a directory cannot be opened as a file. A locked file cannot be removed here, so its lock is enough.
-pub(in crate::disk) fn lock_directory(_path: &Path) -> Result<File, TryLockError> {
+pub(in crate::disk) fn lock_directory(
+    _path: &Path,
+    _lock: fn(&File) -> Result<(), TryLockError>,
+) -> Result<File, TryLockError> {
     Err(TryLockError::Error(io::ErrorKind::Unsupported.into()))
 }
 

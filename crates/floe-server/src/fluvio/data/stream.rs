@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use floe::{
     Error, ErrorKind, Topic, TopicPartition,
+    consumer::Gap,
     engine::{self, BatchReader, ReadRequest, Start, Watermarks},
 };
 use floe_wire::{
@@ -94,6 +95,8 @@ pub(super) struct RecordStream {
     last_replied: i64,
     /// A batch that was read and did not fit into the last reply.
     carried_over: Option<EncodedBatch>,
+    /// End of records that the engine has lost, until the client is told.
+    lost_up_to: Option<i64>,
     /// An acknowledged offset outside the partition. The stream refuses it once it has read up to the high watermark:
     /// clients send such an offset to learn whether modules dropped all remaining records.
     invalid_target: Option<i64>,
@@ -122,6 +125,7 @@ impl RecordStream {
             deletion,
             acknowledgements,
             carried_over: None,
+            lost_up_to: None,
             invalid_target: None,
         }
     }
@@ -142,7 +146,12 @@ impl RecordStream {
         let mut chain = self.chain().await?;
         let mut reader = self.open().await?;
         loop {
-            let Some(first) = self.first_batch(&mut reader).await? else { continue };
+            let Some(first) = self.first_batch(&mut reader).await? else {
+                if self.skip_lost().await? {
+                    self.await_acknowledgement(&mut reader).await?;
+                }
+                continue;
+            };
             let has_sent = match &mut chain {
                 None => self.send(&mut reader, first).await.map(|()| true)?,
                 Some(chain) => self.send_through(chain, &mut reader, first).await?,
@@ -171,7 +180,7 @@ impl RecordStream {
 
     /// Opens a reader at the position, which must be within the partition.
     async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
-        self.carried_over = None;
+        (self.carried_over, self.lost_up_to) = (None, None);
         let marks = self.watermarks().await?;
         check_start(self.position, marks)?;
         let isolation = match self.request.isolation {
@@ -187,11 +196,14 @@ impl RecordStream {
         }
     }
 
-    /// Returns the next batch once there is one; `None` if the client moved the position meanwhile.
+    /// Returns the next batch once there is one; `None` if the client moved the position meanwhile, or records are lost.
     async fn first_batch(
         &mut self,
         reader: &mut Box<dyn BatchReader>,
     ) -> Result<Option<EncodedBatch>, ErrorCode> {
+        if self.lost_up_to.is_some() {
+            return Ok(None);
+        }
         if let Some(batch) = self.carried_over.take() {
             return Ok(Some(batch));
         }
@@ -213,12 +225,37 @@ impl RecordStream {
         match outcome {
             Some(Ok(Some(batch))) => Ok(Some(batch)),
             Some(Ok(None)) => Err(ErrorCode::TopicDeleted),
-            Some(Err(error)) => Err(self.code_of(&error).await),
+            Some(Err(error)) => match Gap::of(&error) {
+                Some(gap) => {
+                    self.lost_up_to = Some(gap.to);
+                    Ok(None)
+                }
+                None => Err(self.code_of(&error).await),
+            },
             None => {
                 self.acknowledged(reader).await?;
                 Ok(None)
             }
         }
+    }
+
+    /// Moves behind lost records and tells the client by a reply without records, whose acknowledgement is awaited like any
+    /// other; false if there are none. Clients continue at the offset of that reply.
+    async fn skip_lost(&mut self) -> Result<bool, StreamEnd> {
+        let Some(to) = self.lost_up_to.take().filter(|to| *to > self.position) else { return Ok(false) };
+        tracing::warn!(at = %self.at, from = self.position, to, "told a client of lost records");
+        self.node.metrics.error(Frontend::Data, "records_lost");
+        (self.position, self.last_replied) = (to, to);
+        let marks = self.watermarks().await?;
+        let pieces = self.encode(PartitionRecords {
+            partition: self.at.partition,
+            high_watermark: marks.high,
+            log_start_offset: marks.start,
+            next_filter_offset: to,
+            ..PartitionRecords::default()
+        })?;
+        self.responses.send(pieces).await?;
+        Ok(true)
     }
 
     /// Sends one reply: `first`, and further batches that are available and fit.
@@ -305,8 +342,14 @@ impl RecordStream {
         if bytes >= self.max_bytes {
             return None;
         }
-        // The reader reports an error, or the end, again on the next call.
-        let batch = reader.next().now_or_never()?.ok()??;
+        // A gap waits for the next reply; the reader reports any other error, or the end, again on the next call.
+        let batch = match reader.next().now_or_never()? {
+            Ok(batch) => batch?,
+            Err(error) => {
+                self.lost_up_to = Gap::of(&error).map(|gap| gap.to);
+                return None;
+            }
+        };
         if bytes + batch.len() > self.max_bytes {
             self.carried_over = Some(batch);
             return None;

@@ -9,12 +9,14 @@ use crate::{Error, ErrorKind, topic::TopicPartition};
 /// It is the source of errors of kind [`ErrorKind::Gap`]:
 ///
 /// ```
-/// # fn show(error: &floe::Error) {
-/// use floe::consumer::Gap;
-/// if let Some(gap) = Gap::of(error) {
-///     println!("lost {} to {} of {}", gap.from, gap.to, gap.at);
-/// }
-/// # }
+/// use floe_core::{
+///     Topic,
+///     gap::{Gap, GapReason},
+/// };
+///
+/// let gap = Gap { at: Topic::from("orders").partition(1), from: 5, to: 9, reason: GapReason::Corrupt };
+/// let error = gap.clone().into_error();
+/// assert_eq!(Gap::of(&error), Some(&gap));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -66,7 +68,9 @@ impl Gap {
         u64::try_from(self.to.saturating_sub(self.from)).unwrap_or(0)
     }
 
-    pub(super) fn into_error(self) -> Error {
+    /// Returns the error that reports this gap.
+    #[must_use]
+    pub fn into_error(self) -> Error {
         let message = match self.reason {
             GapReason::Evicted => "retention removed records before they were read",
             GapReason::Missing => "records are missing",
