@@ -41,7 +41,7 @@ use sync::SyncState;
 pub struct Appended {
     /// Offset of its first record.
     pub base_offset: i64,
-    /// Append time, milliseconds since the Unix epoch. Never decreases within a partition.
+    /// Append time, milliseconds since the Unix epoch. Never decreases within a partition while the store is open.
     pub timestamp_ms: i64,
 }
 
@@ -132,7 +132,8 @@ impl Partition {
             retention_ms: config.retention_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
             retention_bytes: config.retention_bytes,
             queue: Mutex::default(),
-            writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
+            // A file may have the time of a clock that was ahead.
+            writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms.min(shared.now_ms()))),
             sync: SyncState::new(log.durable, log.is_noted, log.acked),
             segments: RwLock::new(log.segments),
             known_gaps: log.known_gaps,
