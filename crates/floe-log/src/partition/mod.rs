@@ -302,6 +302,7 @@ impl Partition {
 
     /// Moves `frames` from damaged bytes to the next whole batch of the segment; returns whether there is one.
     fn resync(&self, segment: &Arc<Segment>, frames: &mut FrameReader) -> Result<bool, LogError> {
+        frames.step_back_if_damaged().map_err(|error| LogError::io(segment.path(), "read", error))?;
         let (file, anchors) = (segment.for_reads(), segment.anchors());
         let found = Resync {
             file: &file,
