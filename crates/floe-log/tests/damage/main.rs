@@ -48,7 +48,7 @@ fn run_case(seed: u64, fixtures: &[Fixture], tally: &Mutex<Tally>) {
         if outcome != Outcome::Right && checked.is_some_and(|report| report.is_whole()) {
             return Err("the check calls a damaged store whole".to_owned());
         }
-        if seed % REPAIRED == 0 {
+        if seed.is_multiple_of(REPAIRED) {
             repaired::check_repair(&damaged)?;
         }
         Ok(outcome)
