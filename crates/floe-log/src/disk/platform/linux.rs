@@ -8,7 +8,8 @@ use std::{
 use rustix::io::{Errno, ReadWriteFlags};
 
 pub(in crate::disk) use super::unix::{
-    identity, is_same_file, is_unlinked, lock_directory, raise_file_limit, sync_dir,
+    identity, is_same_file, is_unlinked, lock_directory, private_directories, private_options,
+    raise_file_limit, sync_dir,
 };
 
 /// Most slices that one `pwritev` takes (`UIO_MAXIOV` in the kernel).
