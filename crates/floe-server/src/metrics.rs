@@ -45,6 +45,9 @@ pub(crate) struct Metrics {
     refused: AtomicU64,
     requests: Family,
     errors: Family,
+    refused_by_rule: Family,
+    delayed: Family,
+    reloads: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     records_in: AtomicU64,
     bytes_in: AtomicU64,
     records_out: AtomicU64,
@@ -71,6 +74,18 @@ impl Metrics {
 
     pub(crate) fn error(&self, front: Frontend, error: &'static str) {
         *self.errors.lock().entry((front, error)).or_default() += 1;
+    }
+
+    pub(crate) fn refused_by_rule(&self, front: Frontend, operation: &'static str) {
+        *self.refused_by_rule.lock().entry((front, operation)).or_default() += 1;
+    }
+
+    pub(crate) fn delayed(&self, front: Frontend, rate: &'static str) {
+        *self.delayed.lock().entry((front, rate)).or_default() += 1;
+    }
+
+    pub(crate) fn reloaded(&self, files: &'static str, outcome: &'static str) {
+        *self.reloads.lock().entry((files, outcome)).or_default() += 1;
     }
 
     pub(crate) fn received(&self, records: u64, bytes: usize) {
@@ -138,6 +153,28 @@ impl Metrics {
                 "floe_server_errors_total",
                 "Failed requests and connections.",
                 by_label(&self.errors, "error"),
+            ),
+            counter(
+                "floe_server_refused_by_rule_total",
+                "Operations that the rules of access refused.",
+                by_label(&self.refused_by_rule, "operation"),
+            ),
+            counter(
+                "floe_server_delayed_total",
+                "Waits of clients above their rate.",
+                by_label(&self.delayed, "rate"),
+            ),
+            counter(
+                "floe_server_reloads_total",
+                "Certificates and rules that were read again after a change, and whether they are in use.",
+                self.reloads
+                    .lock()
+                    .iter()
+                    .map(|((files, outcome), value)| MetricPoint {
+                        labels: vec![("files", *files), ("outcome", *outcome)],
+                        value: *value,
+                    })
+                    .collect(),
             ),
         ]
     }
