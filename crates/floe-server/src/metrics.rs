@@ -111,15 +111,7 @@ impl Metrics {
         let single = |value: &AtomicU64| {
             vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
         };
-        let by_label = |family: &Family, label: &'static str| {
-            let family = family.lock();
-            let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
-                labels: vec![("listener", front.name()), (label, *value_of_label)],
-                value: *value,
-            };
-            family.iter().map(point).collect()
-        };
-        vec![
+        let mut families = vec![
             MetricFamily {
                 name: "floe_server_connections",
                 help: "Open connections.",
@@ -148,21 +140,30 @@ impl Metrics {
                 "Bytes of batches sent to clients.",
                 single(&self.bytes_out),
             ),
-            counter("floe_server_requests_total", "Requests by API.", by_label(&self.requests, "api")),
+            counter("floe_server_requests_total", "Requests by API.", points_of(&self.requests, "api")),
             counter(
                 "floe_server_errors_total",
                 "Failed requests and connections.",
-                by_label(&self.errors, "error"),
+                points_of(&self.errors, "error"),
             ),
+        ];
+        families.extend(self.access_families());
+        families
+    }
+
+    /// Returns the metrics of rules, rates and reloads.
+    fn access_families(&self) -> [MetricFamily; 3] {
+        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
+        [
             counter(
                 "floe_server_refused_by_rule_total",
                 "Operations that the rules of access refused.",
-                by_label(&self.refused_by_rule, "operation"),
+                points_of(&self.refused_by_rule, "operation"),
             ),
             counter(
                 "floe_server_delayed_total",
                 "Waits of clients above their rate.",
-                by_label(&self.delayed, "rate"),
+                points_of(&self.delayed, "rate"),
             ),
             counter(
                 "floe_server_reloads_total",
@@ -265,6 +266,16 @@ pub struct MetricPoint {
     pub labels: Vec<(&'static str, &'static str)>,
     /// The value.
     pub value: u64,
+}
+
+/// Returns the counts of a family, whose second label is `label`.
+fn points_of(family: &Family, label: &'static str) -> Vec<MetricPoint> {
+    let family = family.lock();
+    let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
+        labels: vec![("listener", front.name()), (label, *value_of_label)],
+        value: *value,
+    };
+    family.iter().map(point).collect()
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {

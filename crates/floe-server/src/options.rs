@@ -4,7 +4,11 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use floe::Client;
 
-use crate::{access::AccessRules, metrics::ServerMetrics, tls::ServerTls};
+use crate::{
+    access::{AccessRules, ClientLimits},
+    metrics::ServerMetrics,
+    tls::ServerTls,
+};
 
 /// Options of a server. The defaults suit a laptop and a test.
 ///
@@ -161,6 +165,17 @@ impl Default for Limits {
             http_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(60),
             idle_timeout: None,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn of_clients(&self) -> ClientLimits {
+        ClientLimits {
+            connections_per_address: self.connections_per_address,
+            requests_per_second: self.client_requests_per_second,
+            produce_bytes_per_second: self.client_produce_bytes_per_second,
+            consume_bytes_per_second: self.client_consume_bytes_per_second,
         }
     }
 }

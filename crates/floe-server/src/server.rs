@@ -164,7 +164,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         client,
         catalog,
         registry,
-        gate: Arc::new(Gate::new(options.access.clone(), &options.limits, Arc::clone(&metrics))),
+        gate: Arc::new(Gate::new(options.access.clone(), options.limits.of_clients(), Arc::clone(&metrics))),
         http_hosts: AllowedHosts::new(http_bound, options.http_hosts.iter().cloned()),
         metrics,
         limits: options.limits.clone(),

@@ -10,7 +10,6 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{pace::Pace, principal::Principal};
-use crate::options::Limits;
 
 /// Time whose units a client may use at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -20,6 +19,19 @@ const REFUSALS: (u64, Duration) = (1, Duration::from_secs(10));
 
 /// Clients that are remembered before those without connections are forgotten.
 const REMEMBERED: usize = 10_000;
+
+/// Limits of each client; `None` is no limit.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct ClientLimits {
+    /// Open connections of an address.
+    pub(crate) connections_per_address: Option<usize>,
+    /// Requests per second.
+    pub(crate) requests_per_second: Option<u64>,
+    /// Bytes of produce requests per second.
+    pub(crate) produce_bytes_per_second: Option<u64>,
+    /// Bytes of records sent per second.
+    pub(crate) consume_bytes_per_second: Option<u64>,
+}
 
 /// Client that rates are counted for: a certificate wherever it connects from, else an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,12 +56,12 @@ pub(super) struct ClientRates {
 }
 
 impl ClientRates {
-    fn new(limits: &Limits) -> Self {
+    fn new(limits: ClientLimits) -> Self {
         let pace = |per_second: Option<u64>| per_second.map(|per_second| Pace::new(per_second, BURST));
         Self {
-            requests: pace(limits.client_requests_per_second),
-            produced: pace(limits.client_produce_bytes_per_second),
-            consumed: pace(limits.client_consume_bytes_per_second),
+            requests: pace(limits.requests_per_second),
+            produced: pace(limits.produce_bytes_per_second),
+            consumed: pace(limits.consume_bytes_per_second),
             logged: Pace::new(REFUSALS.0, REFUSALS.1),
         }
     }
@@ -63,7 +75,7 @@ impl ClientRates {
 /// The clients of a server.
 #[derive(Debug)]
 pub(super) struct Clients {
-    limits: Limits,
+    limits: ClientLimits,
     known: Mutex<KnownClients>,
     open: Arc<OpenByAddress>,
 }
@@ -110,8 +122,8 @@ impl Drop for AddressPlace {
 }
 
 impl Clients {
-    pub(super) fn new(limits: &Limits) -> Self {
-        Self { limits: limits.clone(), known: Mutex::default(), open: Arc::default() }
+    pub(super) fn new(limits: ClientLimits) -> Self {
+        Self { limits, known: Mutex::default(), open: Arc::default() }
     }
 
     /// Returns the rates of a client.
@@ -128,7 +140,7 @@ impl Clients {
         if known.rates.len() >= known.full_at.max(REMEMBERED) {
             known.sweep();
         }
-        Arc::clone(known.rates.entry(key).or_insert_with(|| Arc::new(ClientRates::new(&self.limits))))
+        Arc::clone(known.rates.entry(key).or_insert_with(|| Arc::new(ClientRates::new(self.limits))))
     }
 
     /// Returns a place for one more connection of an address; `None` if it has as many as it may.
@@ -166,7 +178,8 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_network() {
-        let clients = Clients::new(&Limits { connections_per_address: Some(2), ..Limits::default() });
+        let clients =
+            Clients::new(ClientLimits { connections_per_address: Some(2), ..ClientLimits::default() });
         let first = clients.place(address("10.0.0.1")).unwrap();
         let _second = clients.place(address("::ffff:10.0.0.1")).unwrap();
         assert!(clients.place(address("10.0.0.1")).is_none());
@@ -183,8 +196,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rates_are_those_of_the_client_and_remembered_in_bounds() {
-        let limits = Limits { client_requests_per_second: Some(1), ..Limits::default() };
-        let clients = Clients::new(&limits);
+        let limits = ClientLimits { requests_per_second: Some(1), ..ClientLimits::default() };
+        let clients = Clients::new(limits);
         let anonymous = |text: &str| clients.rates(&Principal::Anonymous, Some(address(text)));
         let certificate = Principal::Certificate(Vec::new());
         let one = clients.rates(&certificate, Some(address("10.0.0.1")));

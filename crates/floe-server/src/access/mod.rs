@@ -29,11 +29,11 @@ use self::{
     operation::Operation,
     rules::{Grants, RuleSet},
 };
-pub(crate) use self::{clients::AddressPlace, principal::Principal};
-use crate::{
-    metrics::{Frontend, Metrics},
-    options::Limits,
+pub(crate) use self::{
+    clients::{AddressPlace, ClientLimits},
+    principal::Principal,
 };
+use crate::metrics::{Frontend, Metrics};
 
 /// Object of an audit line about all topics or the whole server.
 pub(crate) const WHOLE_SERVER: &str = "*";
@@ -49,7 +49,7 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(rules: Option<AccessRules>, limits: &Limits, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(rules: Option<AccessRules>, limits: ClientLimits, metrics: Arc<Metrics>) -> Self {
         Self { rules, clients: Clients::new(limits), metrics, omitted: AtomicU64::new(0) }
     }
 
@@ -215,7 +215,7 @@ mod tests {
 
     fn gate(rules: Option<&str>) -> Arc<Gate> {
         let rules = rules.map(|text| AccessRules::parse(text).unwrap());
-        Arc::new(Gate::new(rules, &Limits::default(), Arc::default()))
+        Arc::new(Gate::new(rules, ClientLimits::default(), Arc::default()))
     }
 
     fn anonymous(gate: &Arc<Gate>) -> Session {
@@ -248,13 +248,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn rates_delay_requests() {
-        let limits = Limits {
-            client_requests_per_second: Some(10),
-            client_produce_bytes_per_second: Some(1000),
-            client_consume_bytes_per_second: Some(100),
-            ..Limits::default()
+        let limits = ClientLimits {
+            requests_per_second: Some(10),
+            produce_bytes_per_second: Some(1000),
+            consume_bytes_per_second: Some(100),
+            ..ClientLimits::default()
         };
-        let gate = Arc::new(Gate::new(None, &limits, Arc::default()));
+        let gate = Arc::new(Gate::new(None, limits, Arc::default()));
         let session = anonymous(&gate);
         let begun = Instant::now();
         for _ in 0..20 {

@@ -11,6 +11,7 @@ use super::{
     origin::Origin,
     raw::Raw,
     sections::{NAMES, SECTIONS},
+    trust,
 };
 use crate::{Error, ErrorKind, Result, url::nearest};
 
@@ -129,7 +130,7 @@ impl Sources {
             Some(path) if self.user.as_deref().is_some_and(|user| same_file(user, path)) => None,
             Some(path) => {
                 if self.is_found {
-                    super::trust::check(path)?;
+                    trust::check(path).map_err(invalid)?;
                 }
                 Some(ConfigFile::read(path)?)
             }

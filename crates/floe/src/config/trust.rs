@@ -4,14 +4,12 @@
 
 use std::path::Path;
 
-use crate::Result;
-
 /// Accepts every file.
 ///
 /// # Errors
 /// None here.
 #[cfg(not(unix))]
-pub(super) fn check(_path: &Path) -> Result<()> {
+pub(super) fn check(_path: &Path) -> Result<(), String> {
     Ok(())
 }
 
@@ -19,17 +17,16 @@ pub(super) fn check(_path: &Path) -> Result<()> {
 /// missing file needs no check.
 ///
 /// # Errors
-/// Returns [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) with the reason and the remedy.
+/// Returns the reason and the remedy.
 #[cfg(unix)]
-pub(super) fn check(path: &Path) -> Result<()> {
-    let user = rustix::process::geteuid().as_raw();
-    match foreign(path, user) {
+pub(super) fn check(path: &Path) -> Result<(), String> {
+    match foreign(path, rustix::process::geteuid().as_raw()) {
         None => Ok(()),
-        Some(reason) => Err(super::load::invalid(format!(
+        Some(reason) => Err(format!(
             "{} is not used, because {reason}: it could redirect the command. If you trust it, name it in FLOE_CONFIG, \
              or change its owner or mode",
             path.display()
-        ))),
+        )),
     }
 }
 
@@ -93,7 +90,7 @@ mod tests {
         mode(&path, 0o600);
         mode(folder.path(), 0o777);
         assert!(foreign(&path, owner).unwrap().contains("replace it"));
-        let error = check(&path).unwrap_err().to_string();
+        let error = check(&path).unwrap_err();
         assert!(error.contains("FLOE_CONFIG") && error.contains("floe.toml"), "{error}");
         mode(folder.path(), 0o1777);
         assert_eq!(foreign(&path, owner), None, "others cannot replace it");
