@@ -1,13 +1,15 @@
 //! Options of every command, and the settings that they select.
 
+use std::path::Path;
+
 use clap::Args;
 use floe::{
-    config::{Config, Sources},
-    url::EngineUrl,
+    config::{Config, Origin, Sources},
+    url::{EngineUrl, Scheme, shown},
 };
 
 use crate::{
-    exit::Outcome,
+    exit::{self, Outcome},
     format::OutputFormat,
     logging::LogArgs,
     telemetry::{self, Exporter},
@@ -48,6 +50,10 @@ pub(crate) struct GlobalArgs {
     )]
     pub(crate) telemetry: Vec<Exporter>,
 
+    /// Allow listeners that other machines can reach: those of serve, and of --telemetry prometheus
+    #[arg(long, global = true)]
+    pub(crate) listen_public: bool,
+
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -59,6 +65,8 @@ pub(crate) struct Global {
     pub(crate) url: String,
     /// Format of results and errors.
     pub(crate) output: OutputFormat,
+    /// Whether listeners may be reachable from other machines.
+    pub(crate) listen_public: bool,
     /// All settings, with the origin of each.
     pub(crate) config: Config,
 }
@@ -82,11 +90,30 @@ impl GlobalArgs {
             config.take_options(&mut parsed)?;
             url = parsed.with_options();
         }
-        Ok(Global { url, output: self.output, config })
+        self.announce(&config, &url);
+        Ok(Global { url, output: self.output, listen_public: self.listen_public, config })
     }
 
     /// Returns the defaults, for commands that open no engine or their own: a faulty file must not stop them.
     pub(crate) fn without_sources(&self) -> Global {
-        Global { url: DEFAULT_URL.to_owned(), output: self.output, config: Config::default() }
+        Global {
+            url: DEFAULT_URL.to_owned(),
+            output: self.output,
+            listen_public: self.listen_public,
+            config: Config::default(),
+        }
+    }
+
+    /// Names a server that the project's file selects, on standard error: a folder from elsewhere, such as a checked-out
+    /// repository, must not send records to its server without a trace.
+    fn announce(&self, config: &Config, url: &str) {
+        let origin = config.origin("url");
+        let is_project = matches!(&origin, Origin::File { path, .. } if path == Path::new(PROJECT_FILE));
+        let is_remote = url
+            .parse::<EngineUrl>()
+            .is_ok_and(|url| !matches!(url.scheme, Scheme::Embedded | Scheme::Memory));
+        if is_project && is_remote {
+            exit::notify(self.output, "server", &format!("{}, from {origin}", shown(url)));
+        }
     }
 }

@@ -43,6 +43,10 @@ pub(crate) fn for_error(error: &Error) -> Option<String> {
         ErrorKind::ConnectionTimeout | ErrorKind::ConnectionRefused | ErrorKind::NetworkError => {
             "check the address in --url, and that the server runs"
         }
+        ErrorKind::AuthFailed => {
+            "ask the operator of the server for the right: `floe serve --access FILE` holds the rules, and its log names \
+             each refusal with the subject of the certificate"
+        }
         ErrorKind::TlsFailed => {
             "see `ca`, `domain`, `cert` and `key` in docs/fluvio.md, and check the clock of this machine"
         }

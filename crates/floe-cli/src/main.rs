@@ -14,6 +14,7 @@ mod logging;
 mod output;
 mod platform;
 mod position;
+mod public_address;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -29,7 +30,8 @@ use crate::{
     },
     exit::{Failure, Outcome},
     global::Global,
-    telemetry::Telemetry,
+    public_address::refuse_public_http,
+    telemetry::{Exporter, Telemetry},
 };
 
 fn main() -> ExitCode {
@@ -69,6 +71,11 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
         _ => cli.global.resolve()?,
     };
     let settings = &global.config.settings().telemetry;
+    for exporter in &cli.global.telemetry {
+        if let Exporter::Prometheus(address) = exporter {
+            refuse_public_http(address, cli.global.listen_public).await?;
+        }
+    }
     let telemetry = Telemetry::start(&cli.global.telemetry, serves, format, settings).await?;
     let outcome = match &cli.command {
         // A span of `serve` would never end; a span of `bench` would add its context to the measured records.

@@ -1,11 +1,12 @@
-//! Health and metrics over HTTP.
+//! Health and metrics over HTTP, for the hosts and clients that may ask.
 
 use std::{pin::pin, sync::Arc};
 
 use axum::{
     Router,
-    extract::{RawQuery, State},
-    http::{HeaderMap, StatusCode, header},
+    extract::{RawQuery, Request, State},
+    http::{HeaderMap, StatusCode, Version, header},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -19,6 +20,7 @@ use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
+    access::{Session, WHOLE_SERVER, operation::METRICS},
     metrics::Frontend,
     node::{Node, until_set},
     socket::Socket,
@@ -28,19 +30,19 @@ use crate::{
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
-    // Health and metrics are never encrypted.
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    session: Arc<Session>,
+    socket: Socket,
+    mut stop: watch::Receiver<bool>,
+) {
     let socket: Box<dyn Stream> = match socket {
         Socket::Plain(socket) => Box::new(socket),
         Socket::Custom(socket) => socket,
-        Socket::Encrypted(_) => {
-            debug_assert!(false, "the acceptor encrypts Fluvio connections only");
-            tracing::error!("closing an encrypted HTTP connection");
-            return;
-        }
+        Socket::Encrypted(socket) => socket,
     };
     let limit = node.limits.http_timeout;
-    let service = TowerToHyperService::new(router(Arc::clone(&node)));
+    let service = TowerToHyperService::new(router(Arc::clone(&node), session));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(limit)
@@ -61,13 +63,59 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     }
 }
 
-fn router(node: Arc<Node>) -> Router {
+fn router(node: Arc<Node>, session: Arc<Session>) -> Router {
+    let door = HttpDoor { node: Arc::clone(&node), session };
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/healthz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(node)
+        .layer(middleware::from_fn_with_state(Arc::new(door), admit))
+}
+
+/// Checks of every request, known and unknown paths alike.
+struct HttpDoor {
+    node: Arc<Node>,
+    session: Arc<Session>,
+}
+
+/// Refuses requests for another host, and requests that the rules do not allow.
+async fn admit(State(door): State<Arc<HttpDoor>>, request: Request, next: Next) -> Response {
+    let HttpDoor { node, session } = &*door;
+    let refuse = |status: StatusCode, label: &'static str, text: String| {
+        node.metrics.error(Frontend::Http, label);
+        (status, text + "\n").into_response()
+    };
+    let hosts: Vec<_> = request.headers().get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
+    if hosts.is_empty() && request.version() > Version::HTTP_10 {
+        return refuse(StatusCode::BAD_REQUEST, "host_missing", "a Host header is required".to_owned());
+    }
+    if !node.http_hosts.admits(request.uri().authority().map(|authority| authority.as_str()), &hosts) {
+        let text = "this server does not answer to that host: see --http-host".to_owned();
+        return refuse(StatusCode::MISDIRECTED_REQUEST, "host_refused", text);
+    }
+    let is_status = match request.uri().path() {
+        "/livez" => true,
+        "/readyz" | "/healthz" => !is_verbose(request.uri().query()) && !wants_json(request.headers()),
+        _ => false,
+    };
+    if !is_status {
+        session.admit(0).await;
+        if let Err(denied) = session.check_all(METRICS, WHOLE_SERVER) {
+            return refuse(StatusCode::FORBIDDEN, "refused_by_rule", denied.to_string());
+        }
+    }
+    next.run(request).await
+}
+
+fn is_verbose(query: Option<&str>) -> bool {
+    query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")))
+}
+
+fn wants_json(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    accept.is_some_and(|accept| accept.contains("application/json"))
 }
 
 /// Result of one check.
@@ -125,8 +173,7 @@ fn report(checks: &[HealthCheck], query: Option<&str>, headers: &HeaderMap) -> R
     let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Pass);
     let passed = worst != Status::Fail;
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
-    if accept.is_some_and(|accept| accept.contains("application/json")) {
+    if wants_json(headers) {
         let checks = checks.iter().map(
             |check| json!({"name": check.name, "status": check.status.as_str(), "output": check.detail}),
         );
@@ -134,8 +181,7 @@ fn report(checks: &[HealthCheck], query: Option<&str>, headers: &HeaderMap) -> R
         return (status, [(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response();
     }
     let mut text = String::new();
-    let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part.starts_with("verbose")));
-    if is_verbose {
+    if is_verbose(query) {
         for check in checks {
             let (sign, word) = match check.status {
                 Status::Pass => ('+', "ok"),

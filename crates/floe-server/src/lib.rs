@@ -29,17 +29,21 @@
 //! | `request_reader`, `response_writer` | the two halves of a connection, both bounded |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
 //! | `smartmodule` | WebAssembly functions that transform records (feature `smartengine`) |
+//! | `access` | who may do what, the log of it, and rates by client |
+//! | `reload` | certificates and rules, which follow their files |
 //! | `socket`, `tls` | connections, plain or encrypted |
 //! | `walrus` | the text protocol of Walrus |
-//! | `http` | health and metrics |
+//! | `http`, `hosts` | health and metrics, and the host names that HTTP answers to |
 //! | `metrics` | counters |
 //! | `platform` | operating-system differences |
 //! | `testkit` | a server inside a test (feature `testkit`) |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+mod access;
 mod catalog;
 mod fluvio;
+mod hosts;
 mod http;
 mod listeners;
 mod metrics;
@@ -47,6 +51,7 @@ mod node;
 mod options;
 mod platform;
 mod registry;
+mod reload;
 mod request_reader;
 mod response_writer;
 mod server;
@@ -57,6 +62,8 @@ pub mod testkit;
 mod tls;
 mod walrus;
 
+pub use access::AccessRules;
+pub use hosts::AllowedHosts;
 pub use listeners::{Accept, Addresses, BoundAddresses, Listener, Listeners};
 pub use metrics::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 pub use options::{MoreMetrics, ServeLimits, ServeOptions};

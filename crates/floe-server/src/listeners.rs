@@ -65,8 +65,8 @@ impl Addresses {
         Self { fluvio_sc: free(), fluvio_spu: free(), walrus: free(), http: free() }
     }
 
-    /// Returns the addresses that are not on the loopback interface, which other machines may reach. None of the
-    /// protocols authenticates clients.
+    /// Returns the addresses that are not on the loopback interface, which other machines may reach. Without
+    /// certificates of clients ([`ServeOptions::tls`](crate::ServeOptions::tls)), any of them may do everything.
     ///
     /// # Errors
     /// Returns the error of the resolver if a host name cannot be resolved.
@@ -151,6 +151,16 @@ impl Listener {
 pub(crate) enum AcceptedSocket {
     Tcp(TcpStream),
     Custom(Box<dyn Stream>),
+}
+
+impl AcceptedSocket {
+    /// Returns the address of the client, where the transport has one.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.peer_addr().ok(),
+            Self::Custom(_) => None,
+        }
+    }
 }
 
 /// Bound sockets. The operating system queues connections until [`serve`](crate::serve) accepts them.

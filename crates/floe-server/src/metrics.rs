@@ -45,6 +45,9 @@ pub(crate) struct Metrics {
     refused: AtomicU64,
     requests: Family,
     errors: Family,
+    refused_by_rule: Family,
+    delayed: Family,
+    reloads: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
     records_in: AtomicU64,
     bytes_in: AtomicU64,
     records_out: AtomicU64,
@@ -73,6 +76,18 @@ impl Metrics {
         *self.errors.lock().entry((front, error)).or_default() += 1;
     }
 
+    pub(crate) fn refused_by_rule(&self, front: Frontend, operation: &'static str) {
+        *self.refused_by_rule.lock().entry((front, operation)).or_default() += 1;
+    }
+
+    pub(crate) fn delayed(&self, front: Frontend, rate: &'static str) {
+        *self.delayed.lock().entry((front, rate)).or_default() += 1;
+    }
+
+    pub(crate) fn reloaded(&self, files: &'static str, outcome: &'static str) {
+        *self.reloads.lock().entry((files, outcome)).or_default() += 1;
+    }
+
     pub(crate) fn received(&self, records: u64, bytes: usize) {
         self.records_in.fetch_add(records, Ordering::Relaxed);
         self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
@@ -96,15 +111,7 @@ impl Metrics {
         let single = |value: &AtomicU64| {
             vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
         };
-        let by_label = |family: &Family, label: &'static str| {
-            let family = family.lock();
-            let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
-                labels: vec![("listener", front.name()), (label, *value_of_label)],
-                value: *value,
-            };
-            family.iter().map(point).collect()
-        };
-        vec![
+        let mut families = vec![
             MetricFamily {
                 name: "floe_server_connections",
                 help: "Open connections.",
@@ -133,11 +140,42 @@ impl Metrics {
                 "Bytes of batches sent to clients.",
                 single(&self.bytes_out),
             ),
-            counter("floe_server_requests_total", "Requests by API.", by_label(&self.requests, "api")),
+            counter("floe_server_requests_total", "Requests by API.", points_of(&self.requests, "api")),
             counter(
                 "floe_server_errors_total",
                 "Failed requests and connections.",
-                by_label(&self.errors, "error"),
+                points_of(&self.errors, "error"),
+            ),
+        ];
+        families.extend(self.access_families());
+        families
+    }
+
+    /// Returns the metrics of rules, rates and reloads.
+    fn access_families(&self) -> [MetricFamily; 3] {
+        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
+        [
+            counter(
+                "floe_server_refused_by_rule_total",
+                "Operations that the rules of access refused.",
+                points_of(&self.refused_by_rule, "operation"),
+            ),
+            counter(
+                "floe_server_delayed_total",
+                "Waits of clients above their rate.",
+                points_of(&self.delayed, "rate"),
+            ),
+            counter(
+                "floe_server_reloads_total",
+                "Certificates and rules that were read again after a change, and whether they are in use.",
+                self.reloads
+                    .lock()
+                    .iter()
+                    .map(|((files, outcome), value)| MetricPoint {
+                        labels: vec![("files", *files), ("outcome", *outcome)],
+                        value: *value,
+                    })
+                    .collect(),
             ),
         ]
     }
@@ -228,6 +266,16 @@ pub struct MetricPoint {
     pub labels: Vec<(&'static str, &'static str)>,
     /// The value.
     pub value: u64,
+}
+
+/// Returns the counts of a family, whose second label is `label`.
+fn points_of(family: &Family, label: &'static str) -> Vec<MetricPoint> {
+    let family = family.lock();
+    let point = |((front, value_of_label), value): (&(Frontend, &'static str), &u64)| MetricPoint {
+        labels: vec![("listener", front.name()), (label, *value_of_label)],
+        value: *value,
+    };
+    family.iter().map(point).collect()
 }
 
 fn head(out: &mut String, name: &str, kind: &str, help: &str) {

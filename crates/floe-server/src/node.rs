@@ -9,7 +9,9 @@ use floe::{Client, engine::SharedEngine};
 use tokio::{sync::watch, task::JoinError};
 
 use crate::{
+    access::Gate,
     catalog::Catalog,
+    hosts::AllowedHosts,
     metrics::Metrics,
     options::{MoreMetrics, ServeLimits},
     registry::Registry,
@@ -39,6 +41,9 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: ServeLimits,
+    pub(crate) gate: Arc<Gate>,
+    /// Host names under which HTTP is served.
+    pub(crate) http_hosts: AllowedHosts,
     pub(crate) more_metrics: Option<MoreMetrics>,
     /// Whether Fluvio clients use TLS.
     pub(crate) is_encrypted: bool,

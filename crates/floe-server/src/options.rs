@@ -4,7 +4,11 @@ use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use floe::Client;
 
-use crate::{metrics::ServerMetrics, tls::ServerTls};
+use crate::{
+    access::{AccessRules, ClientLimits},
+    metrics::ServerMetrics,
+    tls::ServerTls,
+};
 
 /// Options of a server. The defaults suit a laptop and a test.
 ///
@@ -22,9 +26,21 @@ pub struct ServeOptions {
     /// Folder of the registry file, which holds cluster objects that engines do not store: rules of Fluvio topics,
     /// SmartModules, registered data servers. Default: none, they are lost when the server ends.
     pub registry: Option<PathBuf>,
-    /// Encrypts the connections of Fluvio clients. Connections of Walrus clients and HTTP are never encrypted: the
-    /// Walrus protocol has no TLS. Default: none.
+    /// Encrypts the connections of Fluvio clients and HTTP. The Walrus protocol has no TLS. Default: none.
     pub tls: Option<ServerTls>,
+    /// Serves HTTP without encryption although [`ServeOptions::tls`] is set, to anonymous clients. Default: false.
+    pub plain_http: bool,
+    /// Serves Walrus, to anonymous clients, although [`ServeOptions::tls`] requires certificates of clients. Default:
+    /// false.
+    pub plain_walrus: bool,
+    /// Rules of who may do what. Without rules, every client that connects may do everything. Default: none.
+    pub access: Option<AccessRules>,
+    /// Interval at which the files of [`ServeOptions::tls`] and [`ServeOptions::access`] are looked at. Default: 5
+    /// seconds.
+    pub reload_interval: Duration,
+    /// Host names under which HTTP is served, in addition to the bound address and `localhost`. A request for another
+    /// host is refused: a web page that rebinds its own name to this address must not read metrics. Default: none.
+    pub http_hosts: Vec<String>,
     /// Whether clients may send records through SmartModules, which needs the feature `smartengine`. Default: true.
     pub smartmodules: bool,
     /// Time for requests in flight after the shutdown began. Default: 10 seconds.
@@ -68,6 +84,11 @@ impl Default for ServeOptions {
             advertise: None,
             registry: None,
             tls: None,
+            plain_http: false,
+            plain_walrus: false,
+            access: None,
+            reload_interval: Duration::from_secs(5),
+            http_hosts: Vec::new(),
             smartmodules: true,
             shutdown_deadline: Duration::from_secs(10),
             limits: ServeLimits::default(),
@@ -84,6 +105,16 @@ impl Default for ServeOptions {
 pub struct ServeLimits {
     /// Open connections of all protocols together; the server closes further ones at once. Default: 10,000.
     pub connections: usize,
+    /// Open connections of one address, or of one IPv6 network of 64 bits; the server closes further ones at once.
+    /// Default: none.
+    pub connections_per_address: Option<usize>,
+    /// Requests per second of one client, which is a certificate or an address. The server reads further ones later.
+    /// Health is not counted. Default: none.
+    pub client_requests_per_second: Option<u64>,
+    /// Bytes of produce requests per second of one client. The server reads further ones later. Default: none.
+    pub client_produce_bytes_per_second: Option<u64>,
+    /// Bytes of records per second that one client receives. The server sends further ones later. Default: none.
+    pub client_consume_bytes_per_second: Option<u64>,
     /// Largest Fluvio request in bytes. Default: 64 MiB, which admits the largest batch (32 MiB).
     pub frame_bytes: usize,
     /// Bytes of unanswered requests per connection, above which the server stops reading from it. One larger request
@@ -118,6 +149,10 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections: 10_000,
+            connections_per_address: None,
+            client_requests_per_second: None,
+            client_produce_bytes_per_second: None,
+            client_consume_bytes_per_second: None,
             frame_bytes: 64 << 20,
             in_flight_bytes: 64 << 20,
             unread_bytes: 16 << 20,
@@ -130,6 +165,17 @@ impl Default for ServeLimits {
             http_timeout: Duration::from_secs(30),
             frame_timeout: Duration::from_secs(60),
             idle_timeout: None,
+        }
+    }
+}
+
+impl Limits {
+    pub(crate) fn of_clients(&self) -> ClientLimits {
+        ClientLimits {
+            connections_per_address: self.connections_per_address,
+            requests_per_second: self.client_requests_per_second,
+            produce_bytes_per_second: self.client_produce_bytes_per_second,
+            consume_bytes_per_second: self.client_consume_bytes_per_second,
         }
     }
 }

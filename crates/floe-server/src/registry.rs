@@ -17,7 +17,7 @@ use floe_wire::fluvio::{CustomSpuSpec, Input, Output, SmartModuleSpec, TableForm
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::platform::sync_directory;
+use crate::platform::{create_private_directory, create_private_file, sync_directory};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "fluvio-registry.json";
@@ -59,7 +59,7 @@ impl Registry {
     pub(crate) fn open(folder: Option<&Path>) -> io::Result<Self> {
         let mut objects = Objects::default();
         if let Some(folder) = folder {
-            fs::create_dir_all(folder)?;
+            create_private_directory(folder)?;
             let path = folder.join(FILE);
             match fs::read(&path) {
                 Ok(text) => {
@@ -102,7 +102,7 @@ impl Registry {
         };
         let path = folder.join(FILE);
         let temporary = folder.join(format!("{FILE}.new"));
-        let mut file = fs::File::create(&temporary)?;
+        let mut file = create_private_file(&temporary)?;
         file.write_all(&serde_json::to_vec_pretty(&stored)?)?;
         file.sync_all()?;
         drop(file);

@@ -21,8 +21,11 @@ use tokio::{
 };
 
 use crate::{
+    access::{Gate, Principal, Session},
     catalog::Catalog,
-    fluvio, http,
+    fluvio,
+    hosts::AllowedHosts,
+    http,
     listeners::{AcceptedSocket, Listener, Listeners},
     metrics::Frontend,
     node::{Node, PublicAddress, log_panic, until_set},
@@ -30,7 +33,7 @@ use crate::{
     registry::Registry,
     smartmodule::SmartModules,
     socket::Socket,
-    tls::ServerTls,
+    tls::{ServerTls, principal_of},
     walrus,
 };
 
@@ -47,8 +50,9 @@ const LAME_DUCK: Duration = Duration::from_millis(200);
 /// The caller closes the engine.
 ///
 /// # Errors
-/// Returns errors of the start: the engine's topics cannot be listed, or [`ErrorKind::StorageError`] if the registry
-/// cannot be read.
+/// Returns errors of the start: the engine's topics cannot be listed, [`ErrorKind::StorageError`] if the registry
+/// cannot be read, or [`ErrorKind::InvalidConfig`] if Walrus would let clients past the certificates that
+/// [`ServeOptions::tls`] requires, and [`ServeOptions::plain_walrus`] does not ask for it.
 ///
 /// # Cancel safety
 /// Dropping the future stops the server at once, without answering requests in flight.
@@ -65,13 +69,18 @@ pub async fn serve(
     // All tasks belong to this future, so dropping it stops the server.
     let mut background = JoinSet::new();
     background.spawn(async move { catalog.follow().await });
+    background.spawn(follow_files(Arc::clone(&node), options.clone()));
     let connections = Arc::new(Semaphore::new(options.limits.connections));
 
     let has_http = listeners.http.is_some();
     let acceptor = |front: Frontend, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
         node: Arc::clone(&node),
         connections: Arc::clone(&connections),
-        tls: options.tls.clone().filter(|_| matches!(front, Frontend::Controller | Frontend::Data)),
+        tls: options.tls.clone().filter(|_| match front {
+            Frontend::Controller | Frontend::Data => true,
+            Frontend::Http => !options.plain_http,
+            Frontend::Walrus => false,
+        }),
         front,
         handler,
         stopping: stopping.clone(),
@@ -81,26 +90,29 @@ pub async fn serve(
         tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
-        let handler: Handler =
-            Arc::new(|node, socket, stop| Box::pin(fluvio::controller::serve(node, socket, stop)));
+        let handler: Handler = Arc::new(|node, session, socket, stop| {
+            Box::pin(fluvio::controller::serve(node, session, socket, stop))
+        });
         accept(controller, Frontend::Controller, handler);
-        let handler: Handler =
-            Arc::new(|node, socket, stop| Box::pin(fluvio::data::serve(node, socket, stop)));
+        let handler: Handler = Arc::new(|node, session, socket, stop| {
+            Box::pin(fluvio::data::serve(node, session, socket, stop))
+        });
         accept(data, Frontend::Data, handler);
     }
     if let Some(listener) = listeners.walrus {
         let cursors = Arc::new(walrus::SharedCursors::default());
         let (closing, changes) = (Arc::clone(&cursors), node.catalog.epoch());
         background.spawn(async move { closing.follow(changes).await });
-        let handler: Handler = Arc::new(move |node, socket, stop| {
-            Box::pin(walrus::serve(node, Arc::clone(&cursors), socket, stop))
+        let handler: Handler = Arc::new(move |node, session, socket, stop| {
+            Box::pin(walrus::serve(node, session, Arc::clone(&cursors), socket, stop))
         });
         accept(listener, Frontend::Walrus, handler);
     }
     // HTTP stops last, so that health is reported until the end.
     let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
-        let handler: Handler = Arc::new(|node, socket, stop| Box::pin(http::serve(node, socket, stop)));
+        let handler: Handler =
+            Arc::new(|node, session, socket, stop| Box::pin(http::serve(node, session, socket, stop)));
         background.spawn(acceptor(Frontend::Http, &stopping_http, handler).run(listener));
     }
 
@@ -120,6 +132,13 @@ pub async fn serve(
 }
 
 async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptions) -> Result<Arc<Node>> {
+    let needs_certificate = options.tls.as_ref().is_some_and(ServerTls::needs_client_certificate);
+    if needs_certificate && listeners.walrus.is_some() && !options.plain_walrus {
+        return Err(Error::new(
+            ErrorKind::InvalidConfig,
+            "Walrus has no TLS, so its clients would need no certificate: do not serve it, or set plain_walrus",
+        ));
+    }
     let refuse =
         |error: io::Error| Error::new(ErrorKind::StorageError, "the server cannot start").with_source(error);
     let shown = |address: Option<SocketAddr>| address.map_or_else(|| "off".to_owned(), |at| at.to_string());
@@ -152,6 +171,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
     forget_lost_topics(&registry, &catalog).map_err(refuse)?;
     let client = options.client.clone().unwrap_or_else(|| Client::from_engine(Arc::clone(&engine)));
+    let http_bound = listeners.http.as_ref().and_then(|listener| listener.local_addr().ok());
+    let metrics = options.metrics.counters();
     let smartmodules =
         SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
     Ok(Arc::new(Node {
@@ -159,7 +180,9 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         client,
         catalog,
         registry,
-        metrics: options.metrics.counters(),
+        gate: Arc::new(Gate::new(options.access.clone(), options.limits.of_clients(), Arc::clone(&metrics))),
+        http_hosts: AllowedHosts::new(http_bound, options.http_hosts.iter().cloned()),
+        metrics,
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
         smartmodules,
@@ -167,6 +190,46 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         data_server,
         stopping: AtomicBool::new(false),
     }))
+}
+
+/// Reads certificates and rules again when their files change.
+async fn follow_files(node: Arc<Node>, options: ServeOptions) {
+    let has_files = options.tls.as_ref().is_some_and(|tls| tls.reloaded().has_files())
+        || options.access.as_ref().is_some_and(|rules| rules.reloaded().has_files());
+    if !has_files {
+        return;
+    }
+    loop {
+        tokio::time::sleep(options.reload_interval).await;
+        let (tls, access) = (options.tls.clone(), options.access.clone());
+        let looked = tokio::task::spawn_blocking(move || {
+            let tls = tls.map_or(Ok(false), |tls| tls.reloaded().refresh());
+            (tls, access.map_or(Ok(false), |rules| rules.reloaded().refresh()))
+        });
+        // The runtime stops.
+        let Ok((tls, rules)) = looked.await else { return };
+        report(&node, "certificates", &tls);
+        if report(&node, "rules", &rules) {
+            // Watches then report the topics that their clients may see now.
+            node.catalog.notify_changed();
+        }
+    }
+}
+
+/// Logs and counts a look at files that have changed. Returns true if their contents are in use.
+fn report(node: &Node, files: &'static str, outcome: &Result<bool>) -> bool {
+    match outcome {
+        Ok(false) => return false,
+        Ok(true) => {
+            tracing::info!(files, "read again after a change");
+            node.metrics.reloaded(files, "used");
+        }
+        Err(error) => {
+            tracing::warn!(%error, files, "changed and cannot be used: the old ones stay in use");
+            node.metrics.reloaded(files, "failed");
+        }
+    }
+    outcome.is_ok()
 }
 
 fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
@@ -192,7 +255,9 @@ fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> 
 
 /// Serves one connection until it ends, or until the flag reports the shutdown and all received requests are
 /// answered.
-type Handler = Arc<dyn Fn(Arc<Node>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync>;
+type Handler = Arc<
+    dyn Fn(Arc<Node>, Arc<Session>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync,
+>;
 
 struct Acceptor {
     node: Arc<Node>,
@@ -240,6 +305,11 @@ impl Acceptor {
     }
 
     fn take(&mut self, socket: AcceptedSocket, open: &mut JoinSet<()>) {
+        let peer = socket.peer_addr();
+        let Ok(place) = self.node.gate.place(peer) else {
+            self.node.metrics.connection_refused();
+            return;
+        };
         let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
             self.node.metrics.connection_refused();
             return;
@@ -249,29 +319,35 @@ impl Acceptor {
         let counted = ConnectionCount::new(Arc::clone(&self.node), self.front);
         let tls = self.tls.clone();
         open.spawn(async move {
-            if let Some(socket) = secured(&node, front, tls, socket).await {
-                handler(node, socket, stop).await;
+            if let Some((socket, principal)) = secured(&node, front, tls, socket).await {
+                let session = Arc::new(node.gate.session(front, principal, peer));
+                handler(node, session, socket, stop).await;
             }
-            drop((counted, permit));
+            drop((counted, permit, place));
         });
     }
 }
 
-/// Runs the TLS handshake if the front-end is encrypted; `None` if it failed.
+/// Runs the TLS handshake if the front-end is encrypted, and returns the connection with its client; `None` if the
+/// handshake failed.
 async fn secured(
     node: &Node,
     front: Frontend,
     tls: Option<ServerTls>,
     socket: AcceptedSocket,
-) -> Option<Socket> {
+) -> Option<(Socket, Principal)> {
     let socket = match socket {
         AcceptedSocket::Tcp(socket) => socket,
-        AcceptedSocket::Custom(socket) => return Some(Socket::Custom(socket)),
+        AcceptedSocket::Custom(socket) => return Some((Socket::Custom(socket), Principal::Anonymous)),
     };
     configure(&socket);
-    let Some(tls) = tls else { return Some(Socket::Plain(socket)) };
-    match tokio::time::timeout(node.limits.handshake_timeout, tls.accept(socket)).await {
-        Ok(Ok(socket)) => Some(Socket::Encrypted(Box::new(socket))),
+    let Some(tls) = tls else { return Some((Socket::Plain(socket), Principal::Anonymous)) };
+    let handshake = async {
+        let socket = tls.accept(socket).await?;
+        principal_of(&socket).map(|principal| (Socket::Encrypted(Box::new(socket)), principal))
+    };
+    match tokio::time::timeout(node.limits.handshake_timeout, handshake).await {
+        Ok(Ok(accepted)) => Some(accepted),
         Ok(Err(error)) => {
             tracing::debug!(%error, listener = front.name(), "TLS handshake failed");
             node.metrics.error(front, "handshake_failed");

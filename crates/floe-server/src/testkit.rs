@@ -21,7 +21,7 @@ use std::path::Path;
 use floe::{Client, Error, ErrorKind, Result};
 use tokio::{sync::oneshot, task::JoinHandle};
 
-use crate::{Addresses, BoundAddresses, Listeners, ServeLimits, ServeOptions, serve};
+use crate::{Addresses, BoundAddresses, Listeners, ServeLimits, ServeOptions, ServerTls, serve};
 
 /// A server on free ports of the loopback interface. It stops on drop.
 #[derive(Debug)]
@@ -67,7 +67,8 @@ impl TestServer {
         Self::over(Client::connect(url).await?, options).await
     }
 
-    /// Starts a server over the engine of `client`, which may wrap an engine of the caller.
+    /// Starts a server over the engine of `client`, which may wrap an engine of the caller. Walrus is not served if
+    /// [`ServeOptions::tls`] requires certificates of clients, unless [`ServeOptions::plain_walrus`] asks for it.
     ///
     /// # Errors
     /// Returns [`ErrorKind::NetworkError`] if no port can be bound. [`TestServer::stop`] reports an engine whose
@@ -75,7 +76,12 @@ impl TestServer {
     pub async fn over(client: Client, mut options: ServeOptions) -> Result<Self> {
         let refuse =
             |error| Error::new(ErrorKind::NetworkError, "the test server cannot listen").with_source(error);
-        let listeners = Listeners::bind(&Addresses::free_ports()).await.map_err(refuse)?;
+        let mut wanted = Addresses::free_ports();
+        let needs_certificate = options.tls.as_ref().is_some_and(ServerTls::needs_client_certificate);
+        if needs_certificate && !options.plain_walrus {
+            wanted.walrus = None;
+        }
+        let listeners = Listeners::bind(&wanted).await.map_err(refuse)?;
         let addresses = listeners.addresses().map_err(refuse)?;
         options.client.get_or_insert_with(|| client.clone());
         let (stop, stopped) = oneshot::channel();
@@ -104,7 +110,7 @@ impl TestServer {
         text(self.addresses.fluvio_sc)
     }
 
-    /// Returns `HOST:PORT` for Walrus clients.
+    /// Returns `HOST:PORT` for Walrus clients; empty if Walrus is not served.
     #[must_use]
     pub fn walrus_address(&self) -> String {
         text(self.addresses.walrus)

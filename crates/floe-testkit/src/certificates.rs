@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair};
 use tokio_rustls::{
     TlsAcceptor,
     rustls::{
@@ -50,13 +50,31 @@ impl Authority {
         self.issue_until(names, 4000)
     }
 
+    /// Issues a certificate with a common name, for clients.
+    pub fn issue_to(&self, common_name: &str, names: &[&str]) -> CertificateAndKey {
+        self.sign(names, 4000, |params| {
+            params.distinguished_name = DistinguishedName::new();
+            params.distinguished_name.push(DnType::CommonName, common_name);
+        })
+    }
+
     /// Issues a certificate that is valid from 2000 until January of `year`.
     pub fn issue_until(&self, names: &[&str], year: i32) -> CertificateAndKey {
+        self.sign(names, year, |_| {})
+    }
+
+    fn sign(
+        &self,
+        names: &[&str],
+        year: i32,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> CertificateAndKey {
         let key = KeyPair::generate().unwrap();
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).unwrap();
         params.not_before = rcgen::date_time_ymd(2000, 1, 1);
         params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        change(&mut params);
         (params.signed_by(&key, &self.0).unwrap().pem(), key.serialize_pem())
     }
 

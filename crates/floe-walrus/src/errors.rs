@@ -17,6 +17,7 @@ fn meaning(refusal: Refusal) -> (ErrorKind, bool, Effect) {
         Refusal::UnknownTopic => (ErrorKind::TopicNotFound, false, Effect::None),
         Refusal::UnknownCommand | Refusal::InvalidFrame => (ErrorKind::ProtocolError, false, Effect::None),
         Refusal::BadRequest | Refusal::InvalidUtf8 => (ErrorKind::InvalidCommand, false, Effect::None),
+        Refusal::PermissionDenied => (ErrorKind::AuthFailed, false, Effect::None),
         Refusal::NotLeader | Refusal::NoLeader => (ErrorKind::NotLeader, true, Effect::None),
         Refusal::ProposalTimedOut => (ErrorKind::RequestTimeout, true, Effect::Unknown),
         // Unknown messages are mostly transient errors between nodes.
@@ -77,6 +78,7 @@ mod tests {
             ("unknown command", ErrorKind::ProtocolError, false, Effect::None),
             ("invalid frame length", ErrorKind::ProtocolError, false, Effect::None),
             ("PUT requires a payload", ErrorKind::InvalidCommand, false, Effect::None),
+            ("permission denied: no", ErrorKind::AuthFailed, false, Effect::None),
             ("invalid utf-8", ErrorKind::InvalidCommand, false, Effect::None),
             ("NotLeaderForPartition: x", ErrorKind::NotLeader, true, Effect::None),
             ("unknown addr for node 2", ErrorKind::NotLeader, true, Effect::None),

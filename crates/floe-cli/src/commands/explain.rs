@@ -95,7 +95,10 @@ const ADVICE: &[(ErrorKind, &str)] = &[
         ErrorKind::TlsFailed,
         "Check the certificate: its name, its validity dates, and that this machine trusts its authority.",
     ),
-    (ErrorKind::AuthFailed, "Check the user and its permissions on the server."),
+    (
+        ErrorKind::AuthFailed,
+        "Check the certificate of the client and its permissions on the server: the log of `floe serve --access` names each refusal.",
+    ),
     (
         ErrorKind::RequestTimeout,
         "Retry; the first request may still have taken effect. If the server is slow, raise the deadline.",

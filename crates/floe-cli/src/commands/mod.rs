@@ -14,6 +14,7 @@ pub(crate) mod produce;
 pub(crate) mod profile;
 pub(crate) mod quickstart;
 pub(crate) mod serve;
+pub(crate) mod serve_access;
 pub(crate) mod topic;
 
 use std::{

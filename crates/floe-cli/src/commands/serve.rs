@@ -4,20 +4,22 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use floe::url::shown;
-use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
+use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, serve};
 use serde_json::json;
 
-use super::{embedded_url, store_directory, with_client};
+use super::{
+    embedded_url,
+    serve_access::{AccessArgs, OFF},
+    store_directory, with_client,
+};
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
     interrupt::Interrupt,
     output::{print_document, table},
+    public_address::refuse_public,
     telemetry::Telemetry,
 };
-
-/// Address that disables a protocol.
-const OFF: &str = "off";
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
@@ -30,9 +32,9 @@ pub(crate) struct ServeArgs {
     /// Address of the Fluvio data server (SPU), or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9010")]
     fluvio_spu: String,
-    /// Address for Walrus clients, or `off`
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9091")]
-    walrus: String,
+    /// Address for Walrus clients, or `off` [default: 127.0.0.1:9091, or `off` with --tls-client-ca]
+    #[arg(long, value_name = "HOST:PORT")]
+    walrus: Option<String>,
     /// Address of health checks and metrics, or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9080")]
     http: String,
@@ -42,18 +44,8 @@ pub(crate) struct ServeArgs {
     /// Reject requests with SmartModules, the WebAssembly of clients
     #[arg(long)]
     no_smartmodules: bool,
-    /// Certificate chain (PEM) of the Fluvio addresses; Walrus and HTTP stay unencrypted
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
-    tls_cert: Option<PathBuf>,
-    /// Private key (PEM) of the certificate
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_key: Option<PathBuf>,
-    /// Require Fluvio clients to present a certificate of this authority (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_cert")]
-    tls_client_ca: Option<PathBuf>,
-    /// Allow addresses that other machines can reach; the protocols have no authentication
-    #[arg(long)]
-    listen_public: bool,
+    #[command(flatten)]
+    access: AccessArgs,
 }
 
 pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry) -> Outcome {
@@ -64,11 +56,9 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let mut addresses = Addresses::none();
     addresses.fluvio_sc = unless_off(&args.fluvio_sc);
     addresses.fluvio_spu = unless_off(&args.fluvio_spu);
-    addresses.walrus = unless_off(&args.walrus);
+    addresses.walrus = unless_off(&args.access.walrus(args.walrus.as_deref())?);
     addresses.http = unless_off(&args.http);
-    if !args.listen_public {
-        refuse_public(&addresses).await?;
-    }
+    refuse_public(&addresses, global.listen_public).await?;
     let cannot_listen = |error: io::Error| Failure::io("cannot listen", &error);
     let listeners = Listeners::bind(&addresses).await.map_err(cannot_listen)?;
     let bound = listeners.addresses().map_err(cannot_listen)?;
@@ -77,9 +67,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
     telemetry.export_server(&options.metrics);
-    if let (Some(certificate), Some(key)) = (&args.tls_cert, &args.tls_key) {
-        options.tls = Some(ServerTls::from_pem_files(certificate, key, args.tls_client_ca.as_deref())?);
-    }
+    args.access.apply(&mut options)?;
     options.smartmodules = !args.no_smartmodules;
     // The registry holds objects that engines do not store, beside the store.
     options.registry = store_directory(&url)?;
@@ -110,15 +98,4 @@ fn unless_off(address: &str) -> Option<String> {
     (address != OFF).then(|| address.to_owned())
 }
 
-/// Fails if an address is reachable from other machines.
-async fn refuse_public(addresses: &Addresses) -> Outcome {
-    let public = addresses.beyond_loopback().await.map_err(|error| Failure::io("cannot listen", &error))?;
-    if public.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "{} is reachable from other machines, and the protocols have no authentication",
-        public.join(", ")
-    ))
-    .with_hint("add --listen-public if the network is trusted"))
 }

@@ -1,8 +1,16 @@
 //! Metrics endpoint for Prometheus.
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, sync::Arc};
 
-use axum::{Router, http::header, routing::get};
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse as _, Response},
+    routing::get,
+};
+use floe_server::AllowedHosts;
 use prometheus::Registry;
 use tokio::net::TcpListener;
 
@@ -21,8 +29,20 @@ pub(super) async fn serve(address: &str, registry: Registry) -> Outcome<SocketAd
         let text = exposition(&registry);
         async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
     };
-    let router = Router::new().route("/metrics", get(answer));
+    let hosts = Arc::new(AllowedHosts::new(Some(bound), []));
+    let router =
+        Router::new().route("/metrics", get(answer)).layer(middleware::from_fn_with_state(hosts, admit));
     // The endpoint ends with the command, without waiting for a last scrape.
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(bound)
+}
+
+/// Refuses requests for another host, which a web page could make that rebinds its name to this address.
+async fn admit(State(hosts): State<Arc<AllowedHosts>>, request: Request, next: Next) -> Response {
+    let given: Vec<_> = request.headers().get_all(header::HOST).iter().map(|host| host.as_bytes()).collect();
+    if hosts.admits(request.uri().authority().map(|authority| authority.as_str()), &given) {
+        return next.run(request).await;
+    }
+    (StatusCode::MISDIRECTED_REQUEST, "this endpoint answers to its address and to localhost\n")
+        .into_response()
 }

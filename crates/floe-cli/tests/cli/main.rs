@@ -1,5 +1,6 @@
 //! Tests of the binary `floe`: output, messages and exit codes.
 
+mod access;
 mod bench;
 mod cluster;
 mod config;

@@ -1,7 +1,7 @@
 //! Disk backed by the file system of this machine.
 
 use std::{
-    fs::{File, OpenOptions, TryLockError},
+    fs::{File, TryLockError},
     io::{self, IoSlice, Read, Write},
     path::Path,
     sync::Arc,
@@ -37,7 +37,7 @@ struct RealFile {
 
 impl Disk for RealDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn DiskFile>> {
-        let mut options = OpenOptions::new();
+        let mut options = platform::private_options();
         options.read(true);
         match how {
             Open::Read => &mut options,
@@ -49,7 +49,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(path)
+        platform::private_directories().create(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -92,8 +92,8 @@ impl Disk for RealDisk {
             }
         };
         for _ in 0..MAX_LOCK_RETRIES {
-            let mut file =
-                OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+            let mut options = platform::private_options();
+            let mut file = options.read(true).write(true).create(true).truncate(false).open(path)?;
             match file.try_lock() {
                 Ok(()) if platform::is_same_file(&file, path)? => {
                     // A full disk must not keep the store closed: the contents only name the owner.

@@ -5,6 +5,13 @@ use std::{error::Error as _, io, sync::Arc};
 use floe::{Effect, Error, ErrorKind, TopicPartition};
 use floe_wire::fluvio::{ErrorCode, RequestKind};
 
+use crate::access::Denied;
+
+/// Returns the code for what the rules of the server do not allow.
+pub(super) fn of_denied(_: Denied) -> ErrorCode {
+    ErrorCode::PermissionDenied
+}
+
 /// Returns the code for a failed append.
 pub(super) fn of_append(error: &Error, at: &TopicPartition, timeout_ms: i32) -> ErrorCode {
     match error.kind() {

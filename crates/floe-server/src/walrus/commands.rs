@@ -21,7 +21,14 @@ use super::{
     cursor::{SharedCursors, TakeLimit},
     packed,
 };
-use crate::{metrics::Frontend, node::Node};
+use crate::{
+    access::{
+        Denied, Session,
+        operation::{CONSUME, CREATE_TOPIC, DESCRIBE, PRODUCE},
+    },
+    metrics::Frontend,
+    node::Node,
+};
 
 /// Id of this process, the only node of its cluster.
 const NODE_ID: u64 = 1;
@@ -30,7 +37,7 @@ const NODE_ID: u64 = 1;
 const MAX_BATCH_GET: usize = 4 << 20;
 
 /// Answers one request.
-pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
+pub(super) async fn answer(node: &Node, session: &Session, cursors: &SharedCursors, frame: &Bytes) -> Reply {
     let request = match Command::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
@@ -39,24 +46,11 @@ pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) 
         }
     };
     node.metrics.request(Frontend::Walrus, name(&request));
-    let outcome = match request {
-        Command::Register { topic } => register(node, topic).await,
-        Command::Put { topic, payload } => {
-            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
-        }
-        Command::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
-        Command::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
-            .await
-            .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
-        Command::BatchGet { topic, max_entries, max_bytes } => {
-            get(node, cursors, topic, TakeLimit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) })
-                .await
-                .map(|entries| if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
-        }
-        Command::State { topic } => state(node, topic).await,
-        Command::Metrics => Ok(metrics()),
-        // The parser refuses this request, which has no topic.
-        Command::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
+    let is_put = matches!(request, Command::Put { .. } | Command::BatchPut { .. });
+    session.admit(if is_put { frame.len() } else { 0 }).await;
+    let outcome = match allowed(session, &request) {
+        Ok(()) => run(node, session, cursors, request).await,
+        Err(denied) => Err(Refused::new(denied.to_string())),
     };
     outcome.unwrap_or_else(|refused| {
         node.metrics.error(Frontend::Walrus, "refused");
@@ -64,15 +58,56 @@ pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) 
     })
 }
 
-async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
+/// Checks a request by the rules. A `REGISTER` creates a topic only if there is none, which is checked then.
+fn allowed(session: &Session, request: &Command<'_>) -> Result<(), Denied> {
+    match request {
+        Command::Put { topic, .. } | Command::BatchPut { topic, .. } => session.check(PRODUCE, topic),
+        Command::Get { topic } | Command::BatchGet { topic, .. } => session.check(CONSUME, topic),
+        Command::Register { topic } | Command::State { topic } => session.check(DESCRIBE, topic),
+        // They tell nothing about topics.
+        Command::Metrics | Command::ProbeBatch => Ok(()),
+    }
+}
+
+async fn run(
+    node: &Node,
+    session: &Session,
+    cursors: &SharedCursors,
+    request: Command<'_>,
+) -> Result<Reply, Refused> {
+    match request {
+        Command::Register { topic } => register(node, session, topic).await,
+        Command::Put { topic, payload } => {
+            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
+        }
+        Command::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Command::Get { topic } => {
+            let limit = TakeLimit { entries: 1, bytes: MAX_BATCH_GET };
+            let entries = get(node, session, cursors, (topic, limit)).await?;
+            Ok(entries.into_iter().next().map_or(Reply::Empty, Reply::Entry))
+        }
+        Command::BatchGet { topic, max_entries, max_bytes } => {
+            let limit = TakeLimit { entries: max_entries, bytes: max_bytes.min(MAX_BATCH_GET) };
+            let entries = get(node, session, cursors, (topic, limit)).await?;
+            Ok(if entries.is_empty() { Reply::Empty } else { Reply::Entries(entries) })
+        }
+        Command::State { topic } => state(node, topic).await,
+        Command::Metrics => Ok(metrics()),
+        // The parser refuses this request, which has no topic.
+        Command::ProbeBatch => Err(Refused::new("BATCH_GET requires a topic")),
+    }
+}
+
+async fn register(node: &Node, session: &Session, topic: &str) -> Result<Reply, Refused> {
     if topic == CONSUMER_OFFSET_TOPIC {
         return Err(Refused::new(format!("topic {topic} is reserved")));
     }
     if node.catalog.find(topic).await.map_err(|error| refused(&error, topic))?.is_some() {
         return Ok(Reply::Done);
     }
+    session.check(CREATE_TOPIC, topic).map_err(|denied| Refused::new(denied.to_string()))?;
     match node.engine.create_topic(TopicSpec::new(topic)).await {
-        Ok(()) => {}
+        Ok(()) => session.changed(CREATE_TOPIC, topic),
         // Another client created it meanwhile.
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => {}
         Err(error) => return Err(refused(&error, topic)),
@@ -130,14 +165,17 @@ fn close(open: Option<BatchBuilder>) -> Result<Option<EncodedBatch>, Refused> {
 
 async fn get(
     node: &Node,
+    session: &Session,
     cursors: &SharedCursors,
-    topic: &str,
-    limit: TakeLimit,
+    (topic, limit): (&str, TakeLimit),
 ) -> Result<Vec<Bytes>, Refused> {
+    session.admit_reading().await;
     let partitions = partitions(node, topic).await?;
     let entries = cursors.take(node, (topic, partitions), limit).await;
     let entries = entries.map_err(|error| refused(&error, topic))?;
-    node.metrics.sent(entries.len() as u64, entries.iter().map(Bytes::len).sum());
+    let bytes = entries.iter().map(Bytes::len).sum();
+    node.metrics.sent(entries.len() as u64, bytes);
+    session.received(bytes);
     Ok(entries)
 }
 

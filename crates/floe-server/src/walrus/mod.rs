@@ -15,6 +15,7 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub(crate) use self::cursor::{SharedCursors, is_reserved};
 use crate::{
+    access::Session,
     metrics::Frontend,
     node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
@@ -28,6 +29,7 @@ const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
 /// Serves one connection until it ends.
 pub(crate) async fn serve(
     node: Arc<Node>,
+    session: Arc<Session>,
     cursors: Arc<SharedCursors>,
     socket: Socket,
     mut stop: watch::Receiver<bool>,
@@ -39,7 +41,7 @@ pub(crate) async fn serve(
     // The connection owns its writer, so dropping it ends the writer.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let reading = answer_all(&node, &cursors, &mut reader, &responses);
+    let reading = answer_all(&node, (&session, &cursors), &mut reader, &responses);
     let ended = read_until_end(&node, Frontend::Walrus, reading, &mut stop, &mut tasks).await;
     match ended {
         Some(ReadEnd::Broken | ReadEnd::Idle) => return,
@@ -60,7 +62,7 @@ pub(crate) async fn serve(
 
 async fn answer_all(
     node: &Node,
-    cursors: &SharedCursors,
+    (session, cursors): (&Session, &SharedCursors),
     reader: &mut RequestReader,
     responses: &ResponseSender,
 ) -> Option<ReadEnd> {
@@ -69,7 +71,7 @@ async fn answer_all(
             Ok(frame) => frame,
             Err(ended) => return Some(ended),
         };
-        let reply = commands::answer(node, cursors, &frame).await;
+        let reply = commands::answer(node, session, cursors, &frame).await;
         if send(responses, &reply).await.is_err() {
             return None;
         }

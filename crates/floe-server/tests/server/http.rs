@@ -12,9 +12,10 @@ use tokio::{
 
 use crate::peer::{Peer, WalrusPeer, batch, topic, within};
 
-async fn get(address: &str, path: &str, accept: &str) -> (u16, String) {
+pub(crate) async fn get(address: &str, path: &str, accept: &str) -> (u16, String) {
     let mut socket = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nhost: localhost\r\naccept: {accept}\r\nconnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     within(socket.read_to_string(&mut answer)).await.unwrap();
@@ -98,7 +99,7 @@ async fn incomplete_request_times_out_and_connections_are_limited() {
     };
     let mut peer = within(served).await;
     let mut refused = TcpStream::connect(server.http_address()).await.unwrap();
-    let _ = refused.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let _ = refused.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n").await;
     let mut answer = Vec::new();
     let _ = within(refused.read_to_end(&mut answer)).await;
     assert!(answer.is_empty(), "{answer:?}");

@@ -15,10 +15,10 @@ use tokio::{
 
 use crate::peer::{Peer, within};
 
-const DOMAIN: &str = "streams.example";
+pub(crate) const DOMAIN: &str = "streams.example";
 
 /// TLS options of a server that `authority` certifies; with `clients`, clients need a certificate of that authority.
-fn server_tls(authority: &Authority, clients: Option<&Authority>) -> ServerTls {
+pub(crate) fn server_tls(authority: &Authority, clients: Option<&Authority>) -> ServerTls {
     let (certificate, key) = authority.issue(&[DOMAIN, &format!("floe-spu-5001.{DOMAIN}")]);
     let clients = clients.map(Authority::pem);
     ServerTls::from_pem(certificate.as_bytes(), key.as_bytes(), clients.as_deref().map(str::as_bytes))
@@ -31,7 +31,7 @@ async fn start(tls: ServerTls) -> TestServer {
     TestServer::with("memory:", options).await.unwrap()
 }
 
-fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
+pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
     std::fs::write(&path, text).unwrap();
     path
@@ -89,8 +89,11 @@ async fn client_certificates_are_verified() {
 }
 
 #[tokio::test]
-async fn plain_clients_are_turned_away_and_http_stays_plain() {
-    let server = start(server_tls(&Authority::default(), None)).await;
+async fn plain_clients_are_turned_away() {
+    let mut options = ServeOptions::default();
+    options.tls = Some(server_tls(&Authority::default(), None));
+    options.plain_http = true;
+    let server = TestServer::with("memory:", options).await.unwrap();
     for address in [server.addresses().fluvio_sc, server.addresses().fluvio_spu] {
         let mut peer = Peer::connect(address).await;
         peer.send_bytes(&[0, 0, 0, 20, 0, 18, 0, 2, 0, 0, 0, 1]).await;
@@ -100,7 +103,7 @@ async fn plain_clients_are_turned_away_and_http_stays_plain() {
         assert!(rest.len() < 64, "{rest:?}");
     }
     let mut http = TcpStream::connect(server.http_address()).await.unwrap();
-    http.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+    http.write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     within(http.read_to_string(&mut answer)).await.unwrap();
     for listener in ["fluvio_sc", "fluvio_spu"] {

@@ -18,6 +18,8 @@ pub enum Refusal {
     InvalidFrame,
     /// The request was not UTF-8; the connection stays usable.
     InvalidUtf8,
+    /// The rules of the server do not let the client do that; the answer of floe's own server.
+    PermissionDenied,
     /// The node does not hold the lease of the segment: it is being rolled over, or its leader has changed. Nothing
     /// was appended; a retry after a short delay usually succeeds.
     NotLeader,
@@ -46,6 +48,7 @@ const PHRASES: &[(PhrasePosition, &str, Refusal)] = &[
     (Start, "empty command", Refusal::UnknownCommand),
     (Start, "invalid frame length", Refusal::InvalidFrame),
     (Start, "invalid utf-8", Refusal::InvalidUtf8),
+    (Start, "permission denied", Refusal::PermissionDenied),
     (Start, "REGISTER ", Refusal::BadRequest),
     (Start, "PUT ", Refusal::BadRequest),
     (Start, "GET ", Refusal::BadRequest),
@@ -111,6 +114,8 @@ mod tests {
             ("empty command", Refusal::UnknownCommand),
             ("invalid frame length", Refusal::InvalidFrame),
             ("invalid utf-8", Refusal::InvalidUtf8),
+            ("permission denied: no rule of the server lets anonymous produce", Refusal::PermissionDenied),
+            ("forward append failed: permission denied", Refusal::ForwardFailed),
             ("REGISTER requires a topic", Refusal::BadRequest),
             ("PUT requires a payload", Refusal::BadRequest),
             ("GET requires a topic", Refusal::BadRequest),

@@ -11,6 +11,7 @@ use super::{
     origin::SettingOrigin,
     raw::Raw,
     sections::{NAMES, SECTIONS},
+    trust,
 };
 use crate::{Error, ErrorKind, Result, url::nearest};
 
@@ -35,6 +36,8 @@ const VARIABLES: &[&str] = &["FLOE_URL", "FLOE_PROFILE", "FLOE_CONFIG", "FLOE_LO
 pub struct Sources {
     variables: Vec<(String, String)>,
     project: Option<PathBuf>,
+    /// Whether the project's file was found rather than named.
+    is_found: bool,
     user: Option<PathBuf>,
     profile: Option<String>,
     flags: Vec<Raw>,
@@ -48,6 +51,7 @@ impl fmt::Debug for Sources {
             .field("variables", &names)
             .field("project", &self.project)
             .field("user", &self.user)
+            .field("is_found", &self.is_found)
             .field("profile", &self.profile)
             .field("flags", &self.flags)
             .finish()
@@ -62,6 +66,9 @@ impl Sources {
 
     /// Returns the sources of this process: the `FLOE_…` variables, `floe.toml` in the working directory, and the user's
     /// file, which is the one that `FLOE_CONFIG` names, else [`user_file`].
+    ///
+    /// The project's file is used if the user of this process controls it: on Unix, if file and folder belong to that
+    /// user or to root, and not every user may write the file or replace it. Otherwise [`Sources::load`] fails.
     pub fn discover() -> Self {
         // A variable that is not UTF-8 cannot be a setting of floe.
         let variables: Vec<_> = std::env::vars_os()
@@ -69,7 +76,9 @@ impl Sources {
             .collect();
         let named = variables.iter().find(|(name, _)| name == "FLOE_CONFIG").map(|(_, path)| path.into());
         let user = named.or_else(user_file);
-        Self { user, ..Self::none() }.project_file("floe.toml").variables(variables)
+        let mut found = Self { user, ..Self::none() }.project_file("floe.toml").variables(variables);
+        found.is_found = true;
+        found
     }
 
     /// Adds environment variables. Only names with the prefix `FLOE_` count.
@@ -86,6 +95,7 @@ impl Sources {
     /// Sets the file of the project.
     pub fn project_file(mut self, path: impl Into<PathBuf>) -> Self {
         self.project = Some(path.into());
+        self.is_found = false;
         self
     }
 
@@ -111,14 +121,19 @@ impl Sources {
     /// Reads and merges all sources.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an invalid value, an unknown profile or an unreadable file. It
-    /// names the setting, the value and the source.
+    /// [`ErrorKind::InvalidConfig`] for an unknown setting, an invalid value, an unknown profile, an unreadable file, or a
+    /// discovered file that another user controls. It names the setting, the value and the source.
     pub fn load(self) -> Result<Config> {
         let user = self.user.as_deref().map(ConfigFile::read).transpose()?;
         let project = match &self.project {
             // The same file twice would shadow itself.
             Some(path) if self.user.as_deref().is_some_and(|user| same_file(user, path)) => None,
-            Some(path) => Some(ConfigFile::read(path)?),
+            Some(path) => {
+                if self.is_found {
+                    trust::check(path).map_err(invalid)?;
+                }
+                Some(ConfigFile::read(path)?)
+            }
             None => None,
         };
         let files: Vec<&ConfigFile> = user.iter().chain(&project).collect();

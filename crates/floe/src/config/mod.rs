@@ -37,6 +37,7 @@ mod raw;
 mod reference;
 mod secret;
 mod sections;
+mod trust;
 mod value;
 
 #[cfg(test)]

@@ -263,6 +263,7 @@ mod tests {
         let at = |url: &str| Global {
             url: url.to_owned(),
             output: OutputFormat::default(),
+            listen_public: false,
             config: Config::default(),
         };
         let none = parse(&[]).unwrap();

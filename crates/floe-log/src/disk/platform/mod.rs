@@ -16,16 +16,19 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
+    private_directories, private_options,
     raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
 };
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) use unix::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
+    private_directories, private_options,
     raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
 };
 #[cfg(windows)]
 pub(super) use windows::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
+    private_directories, private_options,
     raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
 };
 
@@ -114,6 +117,25 @@ mod tests {
             None => assert_eq!(bytes, [0; 6]),
         }
         assert_eq!(unix::read_cached_at(&file, &mut bytes, 0).unwrap(), None);
+    }
+
+    #[test]
+    fn created_files_and_directories_are_those_of_the_owner() {
+        use std::os::unix::fs::PermissionsExt as _;
+
+        let directory = tempfile::tempdir().unwrap();
+        let mode = |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let inner = directory.path().join("outer").join("inner");
+        private_directories().create(&inner).unwrap();
+        private_directories().create(&inner).unwrap();
+        let file = inner.join("file");
+        private_options().write(true).create(true).truncate(true).open(&file).unwrap();
+        for (path, expected) in
+            [(directory.path().join("outer").as_path(), 0o700), (&inner, 0o700), (&file, 0o600)]
+        {
+            // The mask of the process takes bits away, and adds none.
+            assert_eq!(mode(path) & !expected, 0, "{}", path.display());
+        }
     }
 
     #[test]

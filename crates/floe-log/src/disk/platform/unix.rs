@@ -2,9 +2,9 @@
 //! paths.
 
 use std::{
-    fs::{File, Metadata, TryLockError},
+    fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
 };
 #[cfg(any(test, not(target_os = "linux")))]
@@ -55,6 +55,21 @@ pub(in crate::disk) fn out_of_files() -> io::Error {
 pub(in crate::disk) fn is_out_of_files(error: &io::Error) -> bool {
     let code = error.raw_os_error();
     code == Some(Errno::MFILE.raw_os_error()) || code == Some(Errno::NFILE.raw_os_error())
+}
+
+/// Returns options that create a file which only its owner may read and write. Files that exist keep their mode.
+pub(in crate::disk) fn private_options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.mode(0o600);
+    options
+}
+
+/// Returns a builder of directories, with their parents, that only their owner may enter. Directories that exist keep
+/// their mode.
+pub(in crate::disk) fn private_directories() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700);
+    builder
 }
 
 /// Locks a directory with `lock`, so that the lock does not depend on a file that can be removed.

@@ -1,7 +1,7 @@
 //! Windows: positional reads and writes that also move the cursor of the file, which nothing here uses.
 
 use std::{
-    fs::{File, Metadata, TryLockError},
+    fs::{DirBuilder, File, Metadata, OpenOptions, TryLockError},
     io::{self, IoSlice},
     os::windows::fs::FileExt,
     path::Path,
@@ -28,6 +28,18 @@ pub(in crate::disk) fn out_of_files() -> io::Error {
 /// Returns whether the process has too many open files.
 pub(in crate::disk) fn is_out_of_files(error: &io::Error) -> bool {
     error.raw_os_error() == Some(TOO_MANY_OPEN_FILES)
+}
+
+/// Returns options without a mode: a file inherits the access list of its directory.
+pub(in crate::disk) fn private_options() -> OpenOptions {
+    OpenOptions::new()
+}
+
+/// Returns a builder of directories with their parents, which inherit the access list of theirs.
+pub(in crate::disk) fn private_directories() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    builder
 }
 
 /// Fails: a directory cannot be opened as a file. A locked file cannot be removed here, so its lock is enough.

@@ -2,13 +2,107 @@
 
 use floe_wire::fluvio::{
     AnyCreate, AnyDelete, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, Status,
-    TableFormatSpec,
+    TableFormatSpec, UpdateTopicRequest,
 };
 
 use super::{done, failed, refused, smartmodules, topics, topics::registry_failed};
-use crate::node::{Node, SPU_ID, SPU_NAME};
+use crate::{
+    access::{
+        Session,
+        operation::{CHANGE_TOPIC, CREATE_OBJECT, CREATE_TOPIC, DELETE_OBJECT, DELETE_TOPIC, Operation},
+    },
+    fluvio::errors::of_denied,
+    node::{Node, SPU_ID, SPU_NAME},
+};
 
-pub(super) async fn create(node: &Node, request: AnyCreate) -> Status {
+pub(super) async fn create(node: &Node, session: &Session, request: AnyCreate) -> Status {
+    let change = Change::of_create(&request);
+    change.guarded(session, create_allowed(node, request)).await
+}
+
+pub(super) async fn delete(node: &Node, session: &Session, request: AnyDelete) -> Status {
+    let change = Change::of_delete(&request);
+    change.guarded(session, delete_allowed(node, request)).await
+}
+
+pub(super) async fn update(node: &Node, session: &Session, request: UpdateTopicRequest) -> Status {
+    let change = Change::new(CHANGE_TOPIC, &request.key);
+    change.guarded(session, topics::update(node, request)).await
+}
+
+/// A change that a client asks for.
+struct Change {
+    operation: Operation,
+    /// Name of the object, in the words of the client.
+    name: String,
+    is_topic: bool,
+    dry_run: bool,
+}
+
+impl Change {
+    /// Creates the change of a topic.
+    fn new(operation: Operation, topic: &str) -> Self {
+        Self { operation, name: topic.to_owned(), is_topic: true, dry_run: false }
+    }
+
+    fn of_create(request: &AnyCreate) -> Self {
+        let object = |name: &str, dry_run| Self {
+            operation: CREATE_OBJECT,
+            name: name.to_owned(),
+            is_topic: false,
+            dry_run,
+        };
+        match request {
+            AnyCreate::Topic(request) => {
+                Self { dry_run: request.dry_run, ..Self::new(CREATE_TOPIC, &request.name) }
+            }
+            AnyCreate::CustomSpu(request) => object(&request.name, request.dry_run),
+            AnyCreate::SmartModule(request) => object(&request.name, request.dry_run),
+            AnyCreate::TableFormat(request) => object(&request.name, request.dry_run),
+            AnyCreate::SpuGroup(request) => object(&request.name, request.dry_run),
+            AnyCreate::Mirror(request) => object(&request.name, request.dry_run),
+            AnyCreate::Partition(_) | AnyCreate::Spu(_) => object("", true),
+        }
+    }
+
+    fn of_delete(request: &AnyDelete) -> Self {
+        let object = |name: String| Self { operation: DELETE_OBJECT, name, is_topic: false, dry_run: false };
+        match request {
+            AnyDelete::Topic(request) => Self::new(DELETE_TOPIC, &request.key),
+            AnyDelete::CustomSpu(request) => object(shown(&request.key)),
+            AnyDelete::SmartModule(request) => object(request.key.clone()),
+            AnyDelete::TableFormat(request) => object(request.key.clone()),
+            AnyDelete::SpuGroup(request) => object(request.key.clone()),
+            AnyDelete::Mirror(request) => object(request.key.clone()),
+            AnyDelete::Partition(_) | AnyDelete::Spu(_) => object(String::new()),
+        }
+    }
+
+    /// Makes the change if the rules allow it, and logs it.
+    async fn guarded(self, session: &Session, make: impl Future<Output = Status>) -> Status {
+        let Self { operation, name, is_topic, dry_run } = self;
+        let allowed =
+            if is_topic { session.check(operation, &name) } else { session.check_all(operation, &name) };
+        if let Err(denied) = allowed {
+            let message = denied.to_string();
+            return refused(name, of_denied(denied), message);
+        }
+        let status = make.await;
+        if status.error_code.is_success() && !dry_run {
+            session.changed(operation, &name);
+        }
+        status
+    }
+}
+
+fn shown(key: &CustomSpuKey) -> String {
+    match key {
+        CustomSpuKey::Name(name) => name.clone(),
+        CustomSpuKey::Id(id) => id.to_string(),
+    }
+}
+
+async fn create_allowed(node: &Node, request: AnyCreate) -> Status {
     match request {
         AnyCreate::Topic(request) => topics::create(node, request).await,
         AnyCreate::CustomSpu(request) => create_custom_spu(node, request),
@@ -23,7 +117,7 @@ pub(super) async fn create(node: &Node, request: AnyCreate) -> Status {
     }
 }
 
-pub(super) async fn delete(node: &Node, request: AnyDelete) -> Status {
+async fn delete_allowed(node: &Node, request: AnyDelete) -> Status {
     match request {
         AnyDelete::Topic(request) => topics::delete(node, request).await,
         AnyDelete::CustomSpu(request) => delete_custom_spu(node, &request),
@@ -66,10 +160,7 @@ fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Stat
 }
 
 fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Status {
-    let shown = match &request.key {
-        CustomSpuKey::Name(name) => name.clone(),
-        CustomSpuKey::Id(id) => id.to_string(),
-    };
+    let shown = shown(&request.key);
     let found = node.registry.read(|objects| {
         let is_meant = |(name, spec): &(&String, &CustomSpuSpec)| match &request.key {
             CustomSpuKey::Name(wanted) => *name == wanted,

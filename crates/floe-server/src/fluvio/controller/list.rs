@@ -4,6 +4,7 @@ use floe_wire::fluvio::{AnyList, ListReply, ListRequest, Metadata, Object, frame
 
 use super::objects;
 use crate::{
+    access::Session,
     fluvio::frames,
     node::Node,
     response_writer::{Disconnected, ResponseSender},
@@ -11,9 +12,9 @@ use crate::{
 
 pub(super) async fn answer(
     node: &Node,
+    session: &Session,
     responses: &ResponseSender,
-    header: &RequestHeader,
-    request: AnyList,
+    (header, request): (&RequestHeader, AnyList),
 ) -> Result<(), Disconnected> {
     match request {
         AnyList::Topic(request) => {
@@ -22,12 +23,12 @@ pub(super) async fn answer(
                 // partial name or an unreachable engine adds nothing to the catalog.
                 let _ = node.catalog.find(name).await;
             }
-            let mut topics = named(objects::topics(node), &request.name_filters);
+            let mut topics = named(objects::topics(node, session), &request.name_filters);
             topics.retain(|topic| topic.spec.system == request.system);
             send(responses, header, topics).await
         }
         AnyList::Partition(request) => {
-            let mut partitions = objects::partitions(node);
+            let mut partitions = objects::partitions(node, session);
             partitions.retain(|partition| partition.spec.system == request.system);
             for partition in &mut partitions {
                 objects::measure(node, partition).await;
@@ -35,16 +36,17 @@ pub(super) async fn answer(
             send(responses, header, partitions).await
         }
         AnyList::Spu(request) => {
-            send(responses, header, named(objects::spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::spus(node, session), &request.name_filters)).await
         }
         AnyList::CustomSpu(request) => {
-            send(responses, header, named(objects::custom_spus(node), &request.name_filters)).await
+            send(responses, header, named(objects::custom_spus(node, session), &request.name_filters)).await
         }
         AnyList::SmartModule(request) => {
-            send(responses, header, objects::smartmodules(node, &request.name_filters, request.summary)).await
+            let modules = objects::smartmodules(node, session, &request.name_filters, request.summary);
+            send(responses, header, modules).await
         }
         AnyList::TableFormat(request) => {
-            send(responses, header, named(objects::table_formats(node), &request.name_filters)).await
+            send(responses, header, named(objects::table_formats(node, session), &request.name_filters)).await
         }
         // A single process has no groups and no mirrors.
         AnyList::SpuGroup(_) => send::<floe_wire::fluvio::SpuGroupSpec>(responses, header, Vec::new()).await,

@@ -21,6 +21,7 @@ use tokio::{sync::watch::Receiver, task::JoinSet};
 
 use super::frames;
 use crate::{
+    access::Session,
     metrics::Frontend,
     node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
@@ -42,7 +43,7 @@ const WATCH_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const WATCH_APPLY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bool>) {
+pub(crate) async fn serve(node: Arc<Node>, session: Arc<Session>, socket: Socket, mut stop: Receiver<bool>) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
     let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
@@ -50,8 +51,13 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
     // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let mut connection =
-        Connection { node: Arc::clone(&node), responses, watches: JoinSet::new(), flushed: Vec::new() };
+    let mut connection = Connection {
+        node: Arc::clone(&node),
+        session,
+        responses,
+        watches: JoinSet::new(),
+        flushed: Vec::new(),
+    };
     let reading = connection.read(reader);
     let ended = read_until_end(&node, Frontend::Controller, reading, &mut stop, &mut tasks).await;
     if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
@@ -65,6 +71,7 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: Receiver<bo
 
 struct Connection {
     node: Arc<Node>,
+    session: Arc<Session>,
     responses: ResponseSender,
     watches: JoinSet<()>,
     /// Epoch up to which each watch has reported all changes.
@@ -99,7 +106,8 @@ impl Connection {
         let malformed = |error| Some(ReadEnd::Malformed(error));
         let (header, body) = RequestHeader::split(frame).map_err(malformed)?;
         let request = ScRequest::decode(&header, body).map_err(malformed)?;
-        let (node, responses) = (&*self.node, &self.responses);
+        let (node, session, responses) = (&*self.node, &*self.session, &self.responses);
+        session.admit(0).await;
         let count = |api| node.metrics.request(Frontend::Controller, api);
         let answered = match request {
             ScRequest::ApiVersions(request) => {
@@ -108,25 +116,25 @@ impl Connection {
             }
             ScRequest::Create(request) => {
                 count(CreateRequest::<TopicSpec>::NAME);
-                let done = admin::create(node, *request).await;
+                let done = admin::create(node, session, *request).await;
                 self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::Delete(request) => {
                 count(DeleteRequest::<TopicSpec>::NAME);
-                let done = admin::delete(node, request).await;
+                let done = admin::delete(node, session, request).await;
                 self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::Update(request) => {
                 count(UpdateTopicRequest::NAME);
-                let done = topics::update(node, request).await;
+                let done = admin::update(node, session, request).await;
                 self.flush_watches().await;
                 status(node, responses, &header, done).await
             }
             ScRequest::List(request) => {
                 count(ListRequest::<TopicSpec>::NAME);
-                list::answer(node, responses, &header, request).await
+                list::answer(node, session, responses, (&header, request)).await
             }
             ScRequest::Watch(request) => {
                 count(WatchRequest::<TopicSpec>::NAME);
@@ -151,8 +159,9 @@ impl Connection {
             return Err(Disconnected);
         }
         let (flush, flushed) = tokio::sync::watch::channel(0);
-        let (node, responses) = (Arc::clone(&self.node), self.responses.clone());
-        self.watches.spawn(watch::open(node, responses, header, request, flush).ok_or(Disconnected)?);
+        let (node, session) = (Arc::clone(&self.node), Arc::clone(&self.session));
+        let watch = watch::open((node, session), self.responses.clone(), header, request, flush);
+        self.watches.spawn(watch.ok_or(Disconnected)?);
         self.flushed.push(flushed);
         Ok(())
     }

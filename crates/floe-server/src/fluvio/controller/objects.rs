@@ -1,4 +1,5 @@
-//! Builds the objects of the cluster that lists and watches show.
+//! Builds the objects of the cluster that lists and watches show to a client: topics on which it has any right, and
+//! objects that belong to no topic if it administers all topics.
 
 use std::collections::BTreeMap;
 
@@ -12,14 +13,20 @@ use floe_wire::fluvio::{
 };
 
 use super::smartmodules;
-use crate::node::{Node, SPU_ID, SPU_NAME};
+use crate::{
+    access::{
+        Session,
+        operation::{DESCRIBE, SEE_CLUSTER},
+    },
+    node::{Node, SPU_ID, SPU_NAME},
+};
 
-/// Returns all topics, system topics included.
-pub(super) fn topics(node: &Node) -> Vec<Metadata<TopicSpec>> {
+/// Returns the topics, system topics included.
+pub(super) fn topics(node: &Node, session: &Session) -> Vec<Metadata<TopicSpec>> {
     let mut topics = vec![topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)];
     for entry in node.catalog.all() {
         let name = entry.info.name.to_string();
-        if name != CONSUMER_OFFSET_TOPIC {
+        if name != CONSUMER_OFFSET_TOPIC && session.may(DESCRIBE, &name) {
             topics.push(topic_object(name, spec_of(node, &entry.info), entry.info.partitions));
         }
     }
@@ -70,10 +77,10 @@ fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
     spec
 }
 
-/// Returns all partitions, those of system topics included. Offsets and sizes stay zero: watches do not report their
+/// Returns the partitions, those of system topics included. Offsets and sizes stay zero: watches do not report their
 /// changes, and official clients ask the data server.
-pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
-    topics(node)
+pub(super) fn partitions(node: &Node, session: &Session) -> Vec<Metadata<PartitionSpec>> {
+    topics(node, session)
         .iter()
         .flat_map(|topic| {
             topic.status.replica_map.keys().map(|partition| {
@@ -116,7 +123,7 @@ pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>
 }
 
 /// Returns this process as the data server, followed by the registered ones, which never come online.
-pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
+pub(super) fn spus(node: &Node, session: &Session) -> Vec<Metadata<SpuSpec>> {
     let mut spus: Vec<_> = node
         .data_server
         .iter()
@@ -134,7 +141,7 @@ pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
             Metadata { name: SPU_NAME.to_owned(), spec, status: SpuStatus::Online }
         })
         .collect();
-    spus.extend(custom_spus(node).into_iter().map(|custom| {
+    spus.extend(custom_spus(node, session).into_iter().map(|custom| {
         let CustomSpuSpec { id, public_endpoint, private_endpoint, rack, public_endpoint_local } =
             custom.spec;
         let spu_type = SpuType::Custom;
@@ -154,7 +161,10 @@ fn endpoint(host: String, port: u16) -> Endpoint {
 }
 
 /// Returns the data servers that clients registered.
-pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
+pub(super) fn custom_spus(node: &Node, session: &Session) -> Vec<Metadata<CustomSpuSpec>> {
+    if !session.may_all(SEE_CLUSTER) {
+        return Vec::new();
+    }
     node.registry.read(|objects| {
         let object = |(name, spec): (&String, &CustomSpuSpec)| Metadata {
             name: name.clone(),
@@ -166,13 +176,24 @@ pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
 }
 
 /// Returns the stored modules that `filters` names, or all.
-pub(super) fn smartmodules(node: &Node, filters: &[String], summary: bool) -> Vec<Metadata<SmartModuleSpec>> {
+pub(super) fn smartmodules(
+    node: &Node,
+    session: &Session,
+    filters: &[String],
+    summary: bool,
+) -> Vec<Metadata<SmartModuleSpec>> {
+    if !session.may_all(SEE_CLUSTER) {
+        return Vec::new();
+    }
     let modules = smartmodules::list(node, filters, summary);
     modules.into_iter().map(|(name, spec)| Metadata { name, spec, status: () }).collect()
 }
 
 /// Returns the stored table formats.
-pub(super) fn table_formats(node: &Node) -> Vec<Metadata<TableFormatSpec>> {
+pub(super) fn table_formats(node: &Node, session: &Session) -> Vec<Metadata<TableFormatSpec>> {
+    if !session.may_all(SEE_CLUSTER) {
+        return Vec::new();
+    }
     node.registry.read(|objects| {
         let object = |(name, spec): (&String, &TableFormatSpec)| Metadata {
             name: name.clone(),

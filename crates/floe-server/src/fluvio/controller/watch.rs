@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use super::objects;
 use crate::{
+    access::Session,
     fluvio::frames,
     node::Node,
     response_writer::{Disconnected, ResponseSender},
@@ -19,29 +20,30 @@ use crate::{
 /// Returns the task that serves a watch; `None` for kinds that cannot be watched, for which the caller closes the
 /// connection.
 pub(super) fn open(
-    node: Arc<Node>,
+    (node, session): (Arc<Node>, Arc<Session>),
     responses: ResponseSender,
     header: RequestHeader,
     request: AnyWatch,
     flushed: watch::Sender<i64>,
 ) -> Option<BoxFuture<'static, ()>> {
-    let watch = Watch { node, responses, header, flushed };
+    let watch = Watch { node, session, responses, header, flushed };
     Some(match request {
         AnyWatch::Topic(_) => Box::pin(watch.run(objects::topics)),
         AnyWatch::Partition(_) => Box::pin(watch.run(objects::partitions)),
         AnyWatch::Spu(_) => Box::pin(watch.run(objects::spus)),
         AnyWatch::SmartModule(request) => {
             let summary = request.summary;
-            Box::pin(watch.run(move |node: &Node| objects::smartmodules(node, &[], summary)))
+            Box::pin(watch.run(move |node, session| objects::smartmodules(node, session, &[], summary)))
         }
         AnyWatch::TableFormat(_) => Box::pin(watch.run(objects::table_formats)),
-        AnyWatch::SpuGroup(_) => Box::pin(watch.run(|_: &Node| Vec::<Metadata<SpuGroupSpec>>::new())),
+        AnyWatch::SpuGroup(_) => Box::pin(watch.run(|_, _| Vec::<Metadata<SpuGroupSpec>>::new())),
         AnyWatch::CustomSpu(_) | AnyWatch::Mirror(_) => return None,
     })
 }
 
 struct Watch {
     node: Arc<Node>,
+    session: Arc<Session>,
     responses: ResponseSender,
     header: RequestHeader,
     /// Epoch up to which the client has received all changes.
@@ -49,26 +51,26 @@ struct Watch {
 }
 
 impl Watch {
-    async fn run<O: Object>(self, snapshot: impl Fn(&Node) -> Vec<Metadata<O>>) {
+    async fn run<O: Object>(self, snapshot: impl Fn(&Node, &Session) -> Vec<Metadata<O>>) {
         // The only end of a watch is a closed connection, which leaves no client to inform.
         let Err(Disconnected) = self.push_changes(snapshot).await;
     }
 
     async fn push_changes<O: Object>(
         &self,
-        snapshot: impl Fn(&Node) -> Vec<Metadata<O>>,
+        snapshot: impl Fn(&Node, &Session) -> Vec<Metadata<O>>,
     ) -> Result<std::convert::Infallible, Disconnected> {
         let mut epochs = self.node.catalog.epoch();
         // The epoch is read before the snapshot: a change in between is reported twice rather than lost.
         let mut epoch = *epochs.borrow_and_update();
-        let all = snapshot(&self.node);
+        let all = snapshot(&self.node, &self.session);
         let mut known = by_name(&all);
         self.send(WatchReply { epoch, changes: Vec::new(), all }).await?;
         loop {
             self.flushed.send_replace(epoch);
             epochs.changed().await.map_err(|_| Disconnected)?;
             epoch = *epochs.borrow_and_update();
-            let now = by_name(&snapshot(&self.node));
+            let now = by_name(&snapshot(&self.node, &self.session));
             let changes = differences(&known, &now);
             known = now;
             if !changes.is_empty() {

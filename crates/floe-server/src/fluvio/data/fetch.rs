@@ -9,23 +9,35 @@ use super::{
     super::errors,
     stream::{check_start, find},
 };
-use crate::{metrics::Frontend, node::Node};
+use crate::{
+    access::{Session, operation::CONSUME},
+    metrics::Frontend,
+    node::Node,
+};
 
-pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
+pub(super) async fn answer(node: &Node, session: &Session, request: FetchRequest) -> FetchReply {
     // The limits per partition are ignored, as on a real server: all partitions share the limit of the reply.
     let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
     let mut budget = wanted.min(node.limits.response_bytes);
+    session.admit_reading().await;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
             let isolation = request.isolation;
-            let records = read(node, (&topic.name, wanted.partition), wanted.fetch_offset, budget, isolation);
-            let answer = records.await.unwrap_or_else(|error_code| {
+            let records = match session.check(CONSUME, &topic.name) {
+                Ok(()) => {
+                    let at = (topic.name.as_str(), wanted.partition);
+                    read(node, at, wanted.fetch_offset, budget, isolation).await
+                }
+                Err(denied) => Err(errors::of_denied(denied)),
+            };
+            let answer = records.unwrap_or_else(|error_code| {
                 node.metrics.error(Frontend::Data, error_code.name());
                 PartitionRecords { error_code, ..PartitionRecords::default() }
             });
             budget = budget.saturating_sub(answer.records.len());
+            session.received(answer.records.len());
             partitions.push(PartitionRecords { partition: wanted.partition, ..answer });
         }
         topics.push(FetchTopicReply { name: topic.name, partitions });

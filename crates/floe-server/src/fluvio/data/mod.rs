@@ -34,6 +34,7 @@ use tokio::{
 use self::{stream::RecordStream, worker::QueuedRequest};
 use super::frames;
 use crate::{
+    access::Session,
     metrics::Frontend,
     node::{Node, log_panic},
     request_reader::{ReadEnd, RequestReader, read_until_end},
@@ -45,7 +46,12 @@ use crate::{
 const WAITING_REQUESTS: usize = 64;
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Receiver<bool>) {
+pub(crate) async fn serve(
+    node: Arc<Node>,
+    session: Arc<Session>,
+    socket: Socket,
+    mut stop: watch::Receiver<bool>,
+) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
     let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
@@ -54,10 +60,11 @@ pub(crate) async fn serve(node: Arc<Node>, socket: Socket, mut stop: watch::Rece
     // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    tasks.spawn(worker::run(Arc::clone(&node), queued, responses.clone()));
+    tasks.spawn(worker::run(Arc::clone(&node), Arc::clone(&session), queued, responses.clone()));
     let mut connection = Connection {
         in_flight: Arc::new(Semaphore::new(limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS))),
         node: Arc::clone(&node),
+        session,
         responses,
         queue,
         streams: HashMap::new(),
@@ -88,6 +95,7 @@ struct OpenStream {
 /// The reading side of a connection.
 struct Connection {
     node: Arc<Node>,
+    session: Arc<Session>,
     responses: ResponseSender,
     queue: mpsc::Sender<QueuedRequest>,
     in_flight: Arc<Semaphore>,
@@ -129,6 +137,7 @@ impl Connection {
         let (header, body) = RequestHeader::split(frame).map_err(|error| Some(ReadEnd::Malformed(error)))?;
         let request = SpuRequest::decode(&header, body).map_err(|error| Some(ReadEnd::Malformed(error)))?;
         self.node.metrics.request(Frontend::Data, name(&request));
+        self.session.admit(if matches!(request, SpuRequest::Produce(_)) { size } else { 0 }).await;
         let taken = match request {
             SpuRequest::UpdateOffsets(request) => self.acknowledge(&header, &request).await,
             SpuRequest::StreamFetch(request) => self.open_stream(header, *request).await,
@@ -206,7 +215,7 @@ impl Connection {
         header: RequestHeader,
         request: StreamFetchRequest,
     ) -> Result<(), Disconnected> {
-        let topic = match stream::resolve(&self.node, &request).await {
+        let topic = match stream::resolve(&self.node, &self.session, &request).await {
             Ok(_) if self.opened >= self.node.limits.streams => Err(ErrorCode::Other(format!(
                 "stream limit reached: a connection may open {} streams; use another connection",
                 self.node.limits.streams
@@ -232,7 +241,7 @@ impl Connection {
         let at = topic.at.clone();
         self.streams.insert(id, OpenStream { acknowledged, at, consumer_id: request.consumer_id.clone() });
         let stream = RecordStream::new(
-            Arc::clone(&self.node),
+            (Arc::clone(&self.node), Arc::clone(&self.session)),
             self.responses.clone(),
             (id, header, request),
             topic,

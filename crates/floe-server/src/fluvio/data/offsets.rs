@@ -13,31 +13,50 @@ use floe_wire::fluvio::{
 };
 
 use super::{super::errors, stream::find};
-use crate::{metrics::Frontend, node::Node, walrus};
+use crate::{
+    access::{
+        Session,
+        operation::{DELETE_OFFSET, DESCRIBE, STORE_OFFSET},
+    },
+    metrics::Frontend,
+    node::Node,
+    walrus,
+};
 
 /// Answers FetchOffsets.
-pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> FetchOffsetsReply {
+pub(super) async fn watermarks(
+    node: &Node,
+    session: &Session,
+    request: FetchOffsetsRequest,
+) -> FetchOffsetsReply {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            partitions.push(partition_watermarks(node, &topic.name, partition).await);
+            partitions.push(partition_watermarks(node, session, &topic.name, partition).await);
         }
         topics.push(FetchOffsetsTopicReply { name: topic.name, partitions });
     }
     FetchOffsetsReply { topics }
 }
 
-async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> PartitionOffsets {
+async fn partition_watermarks(
+    node: &Node,
+    session: &Session,
+    topic: &str,
+    partition: u32,
+) -> PartitionOffsets {
     let empty = PartitionOffsets { partition, ..PartitionOffsets::default() };
     // Official clients look up the leader of the system topic; it holds no records here.
     if topic == CONSUMER_OFFSET_TOPIC && partition == 0 {
         return empty;
     }
-    let marks = match find(node, topic, partition).await {
-        Ok(found) => node.engine.watermarks(found.at).await.map_err(|error| errors::of_read(&error)),
-        Err(error_code) => Err(error_code),
+    let measured = async {
+        session.check(DESCRIBE, topic).map_err(errors::of_denied)?;
+        let found = find(node, topic, partition).await?;
+        node.engine.watermarks(found.at).await.map_err(|error| errors::of_read(&error))
     };
+    let marks = measured.await;
     match marks {
         Ok(marks) => PartitionOffsets { start_offset: marks.start, last_stable_offset: marks.high, ..empty },
         Err(error_code) => {
@@ -54,6 +73,7 @@ async fn partition_watermarks(node: &Node, topic: &str, partition: u32) -> Parti
 /// Stores the offset of a stream's consumer.
 pub(super) async fn store(
     node: &Node,
+    session: &Session,
     request: &UpdateConsumerOffsetRequest,
     stream: Option<(TopicPartition, Option<String>)>,
 ) -> UpdateConsumerOffsetReply {
@@ -63,8 +83,13 @@ pub(super) async fn store(
         Some((_, Some(consumer))) if walrus::is_reserved(&consumer) => ErrorCode::PermissionDenied,
         Some((at, Some(consumer))) => {
             let next = request.offset.saturating_add(1);
-            let stored = node.engine.commit(Arc::from(consumer), vec![(at, next)]).await;
-            stored.err().map_or(ErrorCode::None, |error| errors::of_read(&error))
+            match session.check(STORE_OFFSET, at.topic.as_str()) {
+                Ok(()) => {
+                    let stored = node.engine.commit(Arc::from(consumer), vec![(at, next)]).await;
+                    stored.err().map_or(ErrorCode::None, |error| errors::of_read(&error))
+                }
+                Err(denied) => errors::of_denied(denied),
+            }
         }
     };
     count(node, &error_code);
@@ -72,14 +97,24 @@ pub(super) async fn store(
 }
 
 /// Deletes a stored offset.
-pub(super) async fn delete(node: &Node, request: DeleteConsumerOffsetRequest) -> DeleteConsumerOffsetReply {
+pub(super) async fn delete(
+    node: &Node,
+    session: &Session,
+    request: DeleteConsumerOffsetRequest,
+) -> DeleteConsumerOffsetReply {
     let ReplicaKey { topic, partition } = request.replica;
     let error_code = if walrus::is_reserved(&request.consumer_id) {
         ErrorCode::PermissionDenied
+    } else if let Err(denied) = session.check(DELETE_OFFSET, &topic) {
+        errors::of_denied(denied)
     } else {
+        let object = format!("{}@{topic}/{partition}", request.consumer_id);
         let at = Topic::from(topic).partition(partition);
         match node.engine.forget(Arc::from(request.consumer_id), at).await {
-            Ok(()) => ErrorCode::None,
+            Ok(()) => {
+                session.changed(DELETE_OFFSET, &object);
+                ErrorCode::None
+            }
             // A topic that does not exist has no stored offsets, and deleting none succeeds.
             Err(error) => match errors::of_read(&error) {
                 ErrorCode::NotLeaderForPartition => ErrorCode::None,
@@ -92,7 +127,11 @@ pub(super) async fn delete(node: &Node, request: DeleteConsumerOffsetRequest) ->
 }
 
 /// Lists stored offsets.
-pub(super) async fn list(node: &Node, request: FetchConsumerOffsetsRequest) -> FetchConsumerOffsetsReply {
+pub(super) async fn list(
+    node: &Node,
+    session: &Session,
+    request: FetchConsumerOffsetsRequest,
+) -> FetchConsumerOffsetsReply {
     let filter = request.filter.unwrap_or_default();
     let group = filter.consumer_id.as_deref().map(Arc::from);
     match node.engine.list_committed(group).await {
@@ -101,6 +140,7 @@ pub(super) async fn list(node: &Node, request: FetchConsumerOffsetsRequest) -> F
             let consumers: BTreeMap<_, _> = stored
                 .into_iter()
                 .filter(|row| !walrus::is_reserved(&row.group) && row.next >= 0)
+                .filter(|row| session.may(DESCRIBE, row.at.topic.as_str()))
                 .map(|row| {
                     let replica = ReplicaKey { topic: row.at.topic.to_string(), partition: row.at.partition };
                     let consumer = ConsumerOffset {

@@ -19,7 +19,12 @@ use floe_wire::{
 use futures_util::future::join_all;
 
 use super::super::errors;
-use crate::{catalog::TopicEntry, metrics::Frontend, node::Node};
+use crate::{
+    access::{Session, operation::PRODUCE},
+    catalog::TopicEntry,
+    metrics::Frontend,
+    node::Node,
+};
 
 /// A produce request whose entries are each ready to be appended or refused.
 pub(super) struct PreparedProduce {
@@ -34,13 +39,21 @@ struct PartitionAppend {
 }
 
 /// Resolves the topics and checks the batches. Writes nothing.
-pub(super) async fn prepare(node: &Node, request: ProduceRequest, version: i16) -> PreparedProduce {
+pub(super) async fn prepare(
+    node: &Node,
+    session: &Session,
+    request: ProduceRequest,
+    version: i16,
+) -> PreparedProduce {
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let name = Topic::from(topic.name.as_str());
         // Official producers send topics without partitions when they flush an empty buffer.
-        let rules =
-            if topic.partitions.is_empty() { Err(ErrorCode::None) } else { rules(node, &topic.name).await };
+        let rules = if topic.partitions.is_empty() {
+            Err(ErrorCode::None)
+        } else {
+            rules(node, session, &topic.name).await
+        };
         let mut entries = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
             let at = name.partition(data.partition);
@@ -79,7 +92,8 @@ struct TopicRules {
     storage: Option<TopicStorage>,
 }
 
-async fn rules(node: &Node, topic: &str) -> Result<TopicRules, ErrorCode> {
+async fn rules(node: &Node, session: &Session, topic: &str) -> Result<TopicRules, ErrorCode> {
+    session.check(PRODUCE, topic).map_err(errors::of_denied)?;
     if topic == CONSUMER_OFFSET_TOPIC {
         return Err(ErrorCode::PermissionDenied);
     }

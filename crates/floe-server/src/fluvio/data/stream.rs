@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::super::{errors, frames};
 use crate::{
+    access::{Session, operation::CONSUME},
     metrics::Frontend,
     node::{Node, until_set},
     response_writer::{Disconnected, ResponseSender},
@@ -38,7 +39,12 @@ pub(super) struct Resolved {
 }
 
 /// Resolves the partition of a stream request.
-pub(super) async fn resolve(node: &Node, request: &StreamFetchRequest) -> Result<Resolved, ErrorCode> {
+pub(super) async fn resolve(
+    node: &Node,
+    session: &Session,
+    request: &StreamFetchRequest,
+) -> Result<Resolved, ErrorCode> {
+    session.check(CONSUME, &request.topic).map_err(errors::of_denied)?;
     find(node, &request.topic, request.partition).await
 }
 
@@ -80,6 +86,7 @@ const FIRST_IGNORED_ACK: i64 = -2;
 /// One stream.
 pub(super) struct RecordStream {
     node: Arc<Node>,
+    session: Arc<Session>,
     responses: ResponseSender,
     id: u32,
     header: RequestHeader,
@@ -104,7 +111,7 @@ pub(super) struct RecordStream {
 
 impl RecordStream {
     pub(super) fn new(
-        node: Arc<Node>,
+        (node, session): (Arc<Node>, Arc<Session>),
         responses: ResponseSender,
         (id, header, request): (u32, RequestHeader, StreamFetchRequest),
         Resolved { at, deletion }: Resolved,
@@ -117,6 +124,7 @@ impl RecordStream {
             position: request.fetch_offset,
             last_replied: request.fetch_offset,
             node,
+            session,
             responses,
             id,
             header,
@@ -146,12 +154,15 @@ impl RecordStream {
         let mut chain = self.chain().await?;
         let mut reader = self.open().await?;
         loop {
+            self.session.admit_reading().await;
             let Some(first) = self.first_batch(&mut reader).await? else {
                 if self.skip_lost().await? {
                     self.await_acknowledgement(&mut reader).await?;
                 }
                 continue;
             };
+            // The rules may have changed since the stream was opened.
+            self.session.check(CONSUME, self.at.topic.as_str()).map_err(errors::of_denied)?;
             let has_sent = match &mut chain {
                 None => self.send(&mut reader, first).await.map(|()| true)?,
                 Some(chain) => self.send_through(chain, &mut reader, first).await?,
@@ -287,6 +298,7 @@ impl RecordStream {
             ..PartitionRecords::default()
         })?;
         self.node.metrics.sent(records, bytes);
+        self.session.received(bytes);
         Ok(self.responses.send_reserved(room, pieces).await?)
     }
 
@@ -333,6 +345,7 @@ impl RecordStream {
         })?;
         self.last_replied = self.position;
         self.node.metrics.sent(records, bytes);
+        self.session.received(bytes);
         self.responses.send_reserved(room, pieces).await?;
         Ok(true)
     }

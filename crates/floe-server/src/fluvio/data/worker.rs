@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
 use super::{fetch, offsets, produce};
 use crate::{
+    access::Session,
     fluvio::frames::pieces,
     node::Node,
     response_writer::{Disconnected, ResponseSender},
@@ -60,15 +61,17 @@ type Answer = Result<Vec<Bytes>, Disconnected>;
 /// Runs until the queue closes or the connection does.
 pub(super) async fn run(
     node: Arc<Node>,
+    session: Arc<Session>,
     mut queue: mpsc::Receiver<QueuedRequest>,
     responses: ResponseSender,
 ) {
     // A closed connection leaves no client to inform.
-    let _ = answer_all(node, &mut queue, &responses).await;
+    let _ = answer_all(node, &session, &mut queue, &responses).await;
 }
 
 async fn answer_all(
     node: Arc<Node>,
+    session: &Session,
     queue: &mut mpsc::Receiver<QueuedRequest>,
     responses: &ResponseSender,
 ) -> Result<(), Disconnected> {
@@ -86,7 +89,7 @@ async fn answer_all(
         let request = match request {
             Request::Serial(request) => request,
             Request::Produce(request) => {
-                let prepared = produce::prepare(&node, request, header.version).await;
+                let prepared = produce::prepare(&node, session, request, header.version).await;
                 let node = Arc::clone(&node);
                 let mut append = Box::pin(async move {
                     let reply = produce::append(&node, prepared).await;
@@ -109,7 +112,7 @@ async fn answer_all(
         while let Some(answer) = appends.next().await {
             send(responses, answer).await?;
         }
-        let answer = answer(&node, &header, request).await;
+        let answer = answer(&node, session, &header, request).await;
         drop(permit);
         send(responses, answer).await?;
     }
@@ -119,20 +122,23 @@ async fn answer_all(
     Ok(())
 }
 
-async fn answer(node: &Node, header: &RequestHeader, request: SerialRequest) -> Answer {
+async fn answer(node: &Node, session: &Session, header: &RequestHeader, request: SerialRequest) -> Answer {
     match request {
-        SerialRequest::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
+        SerialRequest::Fetch(request) => {
+            pieces::<FetchRequest>(header, &fetch::answer(node, session, request).await)
+        }
         SerialRequest::FetchOffsets(request) => {
-            pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)
+            pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, session, request).await)
         }
-        SerialRequest::StoreOffset(request, stream) => {
-            pieces::<UpdateConsumerOffsetRequest>(header, &offsets::store(node, &request, stream).await)
-        }
+        SerialRequest::StoreOffset(request, stream) => pieces::<UpdateConsumerOffsetRequest>(
+            header,
+            &offsets::store(node, session, &request, stream).await,
+        ),
         SerialRequest::DeleteOffset(request) => {
-            pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)
+            pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, session, request).await)
         }
         SerialRequest::ListOffsets(request) => {
-            pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)
+            pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, session, request).await)
         }
     }
 }

@@ -1,0 +1,111 @@
+//! Options of `floe serve` about who may do what.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use floe::units::parse_size;
+use floe_server::{AccessRules, ServeOptions, ServerTls};
+
+use crate::exit::{Failure, Outcome};
+
+/// Address that disables a protocol.
+pub(crate) const OFF: &str = "off";
+
+/// Address of Walrus unless an option names another.
+const WALRUS: &str = "127.0.0.1:9091";
+
+/// Listener that can be left without TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PlainDoor {
+    /// Walrus, although clients must have certificates
+    Walrus,
+    /// Health and metrics, although TLS is configured
+    Http,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AccessArgs {
+    /// Certificate chain (PEM) of the Fluvio and HTTP addresses; read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key (PEM) of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Require clients to present a certificate of this authority (PEM); turns Walrus off, which has no TLS
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_client_ca: Option<PathBuf>,
+    /// Listeners that stay without TLS and certificates, separated by commas
+    #[arg(long, value_name = "LISTENER", value_delimiter = ',', requires = "tls_cert")]
+    allow_plain: Vec<PlainDoor>,
+    /// Rules (TOML) of which subjects of certificates may read, write and administer which topics; read again when they
+    /// change
+    #[arg(long, value_name = "FILE")]
+    access: Option<PathBuf>,
+    /// Host name under which health and metrics are served, besides the address and localhost; may be repeated
+    #[arg(long, value_name = "NAME")]
+    http_host: Vec<String>,
+    /// Most connections of one address, or of one IPv6 network of 64 bits [default: no limit]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections_per_address: Option<u32>,
+    /// Most requests per second of one client; further ones wait [default: no limit]
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    max_request_rate: Option<u32>,
+    /// Most bytes per second that one client writes, such as 10MiB; further ones wait [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    max_produce_rate: Option<u64>,
+    /// Most bytes per second that one client reads; further ones wait [default: no limit]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
+    max_consume_rate: Option<u64>,
+}
+
+fn parse_rate(text: &str) -> Result<u64, String> {
+    match parse_size(text) {
+        Ok(0) => Err("a rate of 0 would stop every client".to_owned()),
+        Ok(rate) => Ok(rate),
+        Err(error) => Err(error.message().to_owned()),
+    }
+}
+
+impl AccessArgs {
+    fn allows_plain(&self, door: PlainDoor) -> bool {
+        self.allow_plain.contains(&door)
+    }
+
+    /// Returns the address of Walrus: the given one, else the default. With certificates of clients there is none unless
+    /// --allow-plain asks for it.
+    ///
+    /// # Errors
+    /// Fails for an address that would let clients past the certificates.
+    pub(crate) fn walrus(&self, given: Option<&str>) -> Outcome<String> {
+        let is_closed = self.tls_client_ca.is_some() && !self.allows_plain(PlainDoor::Walrus);
+        match given {
+            None if is_closed => Ok(OFF.to_owned()),
+            None => Ok(WALRUS.to_owned()),
+            Some(address) if is_closed && address != OFF => {
+                Err(Failure::usage("Walrus has no TLS: its clients would get past --tls-client-ca")
+                    .with_hint("add --allow-plain walrus if they may, or leave out --walrus"))
+            }
+            Some(address) => Ok(address.to_owned()),
+        }
+    }
+
+    /// Puts the options into those of the server. Reads the files.
+    ///
+    /// # Errors
+    /// Fails for a file that cannot be read or has a mistake.
+    pub(crate) fn apply(self, options: &mut ServeOptions) -> Outcome {
+        if let (Some(certificate), Some(key)) = (&self.tls_cert, &self.tls_key) {
+            options.tls = Some(ServerTls::from_pem_files(certificate, key, self.tls_client_ca.as_deref())?);
+        }
+        options.plain_walrus = self.allows_plain(PlainDoor::Walrus);
+        options.plain_http = self.allows_plain(PlainDoor::Http);
+        options.access = self.access.as_deref().map(AccessRules::from_file).transpose()?;
+        options.http_hosts = self.http_host;
+        let limits = &mut options.limits;
+        limits.connections_per_address = self.max_connections_per_address.map(|count| count as usize);
+        limits.client_requests_per_second = self.max_request_rate.map(u64::from);
+        limits.client_produce_bytes_per_second = self.max_produce_rate;
+        limits.client_consume_bytes_per_second = self.max_consume_rate;
+        Ok(())
+    }
+}
