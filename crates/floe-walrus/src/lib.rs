@@ -57,7 +57,10 @@ use floe_core::{
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::EngineUrl,
 };
-use floe_wire::walrus::{MAX_TOPIC_LEN, max_packed_batch};
+use floe_wire::{
+    batch::HEADER_LEN,
+    walrus::{MAX_TOPIC_LEN, max_packed_batch, max_plain_value},
+};
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
@@ -74,8 +77,12 @@ use self::{
 /// Name of the engine.
 const NAME: &str = "walrus";
 
-/// Largest batch of the plain framing; its records are sent one by one.
-const MAX_PLAIN_BATCH: usize = 64 * 1024;
+/// Largest batch of the plain framing, whose records are sent one by one: that of one value as large as a frame of 65,536
+/// bytes allows beside `PUT`, the longest topic name and their spaces.
+const MAX_PLAIN_BATCH: usize = MAX_PLAIN_VALUE + HEADER_LEN + 16;
+
+/// Largest value of the plain framing.
+const MAX_PLAIN_VALUE: usize = max_plain_value(MAX_TOPIC_LEN);
 
 /// Idle appenders that are kept.
 const MAX_IDLE_TOPICS: usize = 1024;

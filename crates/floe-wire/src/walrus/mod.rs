@@ -28,7 +28,7 @@ pub use reply::{
 };
 pub use request::{
     MAX_BATCH_ENTRIES, MAX_TOPIC_LEN, PUT_OVERHEAD, Request, check_text, check_topic, encode_packed_put,
-    max_packed_batch,
+    max_packed_batch, max_plain_value,
 };
 
 #[cfg(test)]

@@ -110,6 +110,21 @@ impl DeadLetter {
         record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
         record
     }
+
+    /// Returns the dead letter of a message once more, after a replay of it failed: with the same origin, one more attempt
+    /// and the new error. A replay puts it behind the others, which would else have to wait for it; `None` if the message
+    /// is no dead letter.
+    #[must_use]
+    pub fn failed_again(message: &Message, error: &Error) -> Option<Record> {
+        let letter = Self::of(message)?;
+        let text = error.to_string();
+        let reason = Reason {
+            code: error.kind().as_str(),
+            text: &text,
+            attempts: letter.attempts.saturating_add(1),
+        };
+        Some(reason.record(Self::restore(message), &letter.origin))
+    }
 }
 
 fn copy(message: &Message) -> Record {
@@ -130,6 +145,18 @@ pub(crate) struct Reason<'a> {
     pub(crate) code: &'a str,
     pub(crate) text: &'a str,
     pub(crate) attempts: u32,
+}
+
+impl Reason<'_> {
+    /// Adds the headers of a dead letter to a record.
+    fn record(&self, record: Record, origin: &Origin) -> Record {
+        record
+            .header(ORIGIN, origin.to_string())
+            .header(CODE, self.code.to_owned())
+            .header(ERROR, shortened(self.text).to_owned())
+            .header(ATTEMPTS, self.attempts.to_string())
+            .header(AT, now_millis().to_string())
+    }
 }
 
 /// Writes dead letters to one topic.
@@ -159,17 +186,8 @@ impl DeadLetterWriter {
 
     /// Buffers the dead letter of a message.
     pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
-        let text = shortened(reason.text).to_owned();
-        let origin = Origin::of_message(message);
-        let mut record = copy(message);
         // A replayed dead letter that fails again carries the last failure only.
-        record.headers.retain(|(name, _)| !name.starts_with(PREFIX));
-        let record = record
-            .header(ORIGIN, origin.to_string())
-            .header(CODE, reason.code.to_owned())
-            .header(ERROR, text)
-            .header(ATTEMPTS, reason.attempts.to_string())
-            .header(AT, now_millis().to_string());
+        let record = reason.record(DeadLetter::restore(message), &Origin::of_message(message));
         self.producer.enqueue(record).await
     }
 

@@ -110,8 +110,8 @@ impl ProducerShared {
 
     #[cold]
     fn too_large(&self, size: usize) -> Error {
-        let limit = self.config.max_request_size;
-        let message = format!("a record of about {size} bytes; max_request_size is {limit}");
+        let (size, limit) = self.config.batch_of(size);
+        let message = format!("a record that takes {size} bytes in a batch; max_request_size is {limit}");
         self.produce_error(ErrorKind::RecordTooLarge, message)
     }
 
