@@ -11,6 +11,7 @@ use crate::{
     },
     format::OutputFormat,
     hint,
+    output::escape,
 };
 
 /// Result of a command.
@@ -154,8 +155,7 @@ impl Failure {
         }
         let mut text = String::new();
         if format.is_json() {
-            text = self.to_json().to_string();
-            text.push('\n');
+            text = json_line(&self.to_json());
         } else {
             self.write_lines(&mut text);
         }
@@ -170,7 +170,7 @@ impl Failure {
             out.push_str(&format!("caused by: {}\n", one_line(cause)));
         }
         if let Some(hint) = &details.hint {
-            out.push_str(&format!("hint: {hint}\n"));
+            out.push_str(&format!("hint: {}\n", one_line(hint)));
         }
     }
 
@@ -206,7 +206,7 @@ impl From<Error> for Failure {
 /// Writes a message that changes no exit code to standard error, under a label such as `warning`.
 pub(crate) fn notify(format: OutputFormat, label: &str, message: &str) {
     let text = if format.is_json() {
-        format!("{}\n", json!({ label: message }))
+        json_line(&json!({ label: message }))
     } else {
         format!("{label}: {}\n", one_line(message))
     };
@@ -214,9 +214,16 @@ pub(crate) fn notify(format: OutputFormat, label: &str, message: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Joins the lines of a message, so that scripts can parse errors line by line.
+/// Joins the lines of a message, so that scripts can parse errors line by line, and escapes what acts on a terminal.
 fn one_line(text: &str) -> String {
-    text.trim_end().replace('\n', "; ")
+    escape::line(&text.trim_end().replace('\n', "; ")).into_owned()
+}
+
+/// A JSON document as one line for standard error, which mostly is a terminal or a log.
+fn json_line(document: &Value) -> String {
+    let mut text = escape::json(&document.to_string()).into_owned();
+    text.push('\n');
+    text
 }
 
 #[cfg(test)]
