@@ -57,12 +57,14 @@ fn push_escaped(out: &mut String, c: char) {
 /// Returns text on one line, without hostile characters. Unlike [`for_cell`] it leaves backslashes alone, so that text that is
 /// escaped already stays as it is.
 pub(crate) fn line(text: &str) -> Cow<'_, str> {
-    if !text.contains(is_hostile) {
+    // A tab separates columns.
+    let foreign = |c: char| is_hostile(c) && c != '\t';
+    if !text.contains(foreign) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if is_hostile(c) { push_escaped(&mut out, c) } else { out.push(c) }
+        if foreign(c) { push_escaped(&mut out, c) } else { out.push(c) }
     }
     Cow::Owned(out)
 }

@@ -277,6 +277,12 @@ impl ConsumerSpec {
         if self.group.as_deref() == Some("") {
             return invalid("the group name is empty");
         }
+        if self.prefetch_bytes == 0 || self.prefetch_records == 0 {
+            return invalid("prefetch_bytes and prefetch_records must be at least 1");
+        }
+        if self.settings.fetch.fetch_bytes == 0 {
+            return invalid("fetch_bytes must be at least 1");
+        }
         if self.partitions.as_deref() == Some(&[]) {
             return invalid("the list of partitions is empty; omit `partitions` to read all");
         }

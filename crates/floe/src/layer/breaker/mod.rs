@@ -63,6 +63,17 @@ impl BreakerPolicy {
         self
     }
 
+    /// Why no call could be refused, or none let through.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        if self.failures == 0 || self.trials == 0 {
+            Some("failures and trials must be at least 1")
+        } else if self.open_for.is_zero() {
+            Some("open_for is 0: an open circuit would refuse nothing")
+        } else {
+            None
+        }
+    }
+
     /// Sets the number of trial calls that close the circuit when all of them succeed; at least 1.
     #[must_use]
     pub fn trials(mut self, trials: u32) -> Self {
