@@ -100,6 +100,12 @@ impl ProducerShared {
                 error.with_engine(self.engine_name).with_operation("produce").with_topic(&self.topic)
             })?;
         }
+        if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp <= 0) {
+            return Err(self.produce_error(
+                ErrorKind::InvalidCommand,
+                format!("a record of the time {timestamp}: batches hold times after 1970-01-01T00:00:00Z"),
+            ));
+        }
         let size = size_of(record, headers);
         if self.config.is_too_large(size) {
             return Err(self.too_large(size));
