@@ -263,7 +263,7 @@ impl WalrusEngine {
                 return Err(Error::unsupported("offsets", NAME));
             }
             self.cluster.state_of(&Arc::from(topic.as_str())).await?;
-            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), request.max_bytes)));
+            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), &request)));
         };
         self.journal_of(&topic).await?;
         let max_bytes = request.max_bytes;
@@ -325,13 +325,16 @@ impl WalrusEngine {
         self.upkeep.abort();
         self.appenders.lock().clear();
         let fetchers = std::mem::take(&mut *self.fetchers.lock());
+        let mut lost = Ok(());
         if self.journal.is_none() {
             let mut fetchers: Vec<_> = fetchers.iter().collect();
             fetchers.sort_by_key(|(topic, _)| *topic);
             for (topic, fetcher) in fetchers {
-                let batches = fetcher.unread().await;
+                let batches = fetcher.finish().await;
                 if batches > 0 {
                     tracing::warn!(%topic, batches, "batches were taken from the cluster and not read: they are lost");
+                    let message = format!("{batches} batches were taken from the cluster and not read: they are lost");
+                    lost = Err(Error::new(ErrorKind::Gap, message).with_topic(topic));
                 }
             }
         }
@@ -339,7 +342,7 @@ impl WalrusEngine {
         self.cluster.close();
         match &self.journal {
             Some(journal) => journal.log().close().await,
-            None => Ok(()),
+            None => lost,
         }
     }
 }

@@ -6,7 +6,7 @@ use floe::{Codec, Record};
 use crate::{
     Context, Outcome,
     context::{now, text, texts},
-    failure::{check, check_eq},
+    failure::{check, check_eq, check_refused},
 };
 
 /// Sends these values, each in a batch of its own and then all together, and compares what comes back.

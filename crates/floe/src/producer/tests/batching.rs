@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{counts, enqueue_all, orders, settle, values};
 use crate::{
-    Codec, Record,
+    Codec, ErrorKind, Record,
     engine::Capabilities,
     fake_engine::{FakeEngine, Fault},
 };
