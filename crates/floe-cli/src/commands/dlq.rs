@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::with_client;
 use crate::{
     exit::{Failure, Outcome},
+    format::OutputFormat,
     global::Global,
     interrupt::Interrupt,
     output::{List, amount, escape, print_document, print_list, table},

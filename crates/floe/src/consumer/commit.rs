@@ -14,7 +14,7 @@ use crate::{
 /// Origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommitTrigger {
-    /// The policy. Offsets only move forward.
+    /// The policy. Offsets only move forward, where a record was finished or reading began; a seek alone moves none.
     Policy,
     /// The application. Offsets may move back, after a seek.
     Application,
@@ -59,13 +59,16 @@ impl OffsetCommitter {
         let partitions = self.partitions.lock().clone();
         stored.resize(partitions.len(), None);
         for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
-            // Without a finished record the start counts: the group resumes there, in partitions without news too.
-            let next = acks.finished_or_origin();
-            let is_due = match trigger {
-                CommitTrigger::Policy => stored.is_none_or(|old| next > old),
-                CommitTrigger::Application => Some(next) != *stored,
+            let due = match trigger {
+                // The group resumes at its start in partitions without news, too.
+                CommitTrigger::Policy => {
+                    acks.finished().or_else(|| acks.start()).filter(|next| stored.is_none_or(|old| *next > old))
+                }
+                CommitTrigger::Application => {
+                    Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
+                }
             };
-            if is_due {
+            if let Some(next) = due {
                 indexes.push((index, next));
                 positions.push((at.clone(), next));
             }
