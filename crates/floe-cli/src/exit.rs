@@ -6,9 +6,8 @@ use floe::Error;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    exit_code::{
-        self, CORRUPTION, FAILURE, INTERRUPTED, LOSS, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE, USAGE,
-    },
+    command_code::{self, CommandCode},
+    exit_code::{self, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE},
     format::OutputFormat,
     hint,
     output::escape,
@@ -49,24 +48,29 @@ impl Failure {
         }))
     }
 
+    /// A failure that the command line found itself.
+    fn of(code: &CommandCode, message: impl Into<String>) -> Self {
+        Self::new(code.exit_code, code.code, message)
+    }
+
     /// Rejects an invalid command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(USAGE, "usage", message)
+        Self::of(&command_code::USAGE, message)
     }
 
     /// Reports records that a check did not find.
     pub(crate) fn loss(message: impl Into<String>) -> Self {
-        Self::new(LOSS, "loss", message)
+        Self::of(&command_code::LOSS, message)
     }
 
     /// Reports records that differ from the records written.
     pub(crate) fn verification(message: impl Into<String>) -> Self {
-        Self::new(CORRUPTION, "verification_failed", message)
+        Self::of(&command_code::VERIFICATION_FAILED, message)
     }
 
     /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
-        Self::new(FAILURE, "not_ready", message)
+        Self::of(&command_code::NOT_READY, message)
     }
 
     /// Reports work that `error` cut short.
@@ -87,15 +91,17 @@ impl Failure {
 
     /// Ends after Ctrl-C; the command has printed its progress.
     pub(crate) fn interrupted() -> Self {
-        let mut failure = Self::new(INTERRUPTED, "interrupted", "interrupted");
+        let mut failure = Self::of(&command_code::INTERRUPTED, "interrupted");
         failure.0.quiet = true;
         failure
     }
 
     /// Reports an I/O error outside the engine.
     pub(crate) fn io(message: impl fmt::Display, error: &io::Error) -> Self {
-        let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILURE };
-        let mut failure = Self::new(exit_code, "io_error", message.to_string());
+        let mut failure = Self::of(&command_code::IO_ERROR, message.to_string());
+        if error.kind() == io::ErrorKind::NotFound {
+            failure.0.exit_code = NOT_FOUND;
+        }
         failure.0.causes.push(error.to_string());
         failure.0.hint = hint::for_io(error).map(str::to_owned);
         failure
@@ -264,7 +270,7 @@ mod tests {
         assert_eq!(gone.exit_code(), 0);
         let full = Failure::output(&io::ErrorKind::StorageFull.into());
         assert!(!full.is_broken_pipe());
-        assert_eq!(full.exit_code(), FAILURE);
+        assert_eq!(full.exit_code(), exit_code::FAILURE);
     }
 
     #[test]
