@@ -9,7 +9,8 @@
 //! | `fluvio://[?profile=NAME]` | the Fluvio cluster of a profile in Fluvio's own file; see the module `profile` of floe-fluvio |
 //! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
 //!
-//! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
+//! An IPv6 address is written in brackets: `walrus://[::1]:9091`. The scheme may have capitals, white space around a URL does
+//! not count, and `~/` at the start of a path is the home directory.
 //!
 //! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
 
@@ -154,12 +155,18 @@ impl FromStr for EngineUrl {
         let bad = |problem: String| {
             Error::new(ErrorKind::InvalidConfig, format!("URL {:?}: {problem}", masked(text)))
         };
+        // Files with secrets, and variables read from them, end in a newline.
+        let text = text.trim();
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(bad("no scheme; write embedded:PATH or memory:".to_owned()));
         };
+        let scheme = scheme.to_ascii_lowercase();
         let Some(scheme) = Scheme::ALL.iter().copied().find(|known| known.as_str() == scheme) else {
+            if parse_host(text, 0).is_ok() && rest.parse::<u16>().is_ok() {
+                return Err(bad(format!("no scheme; write fluvio://{text} or walrus://{text}")));
+            }
             let known: Vec<_> = Scheme::ALL.iter().map(|scheme| scheme.as_str()).collect();
-            let hint = match nearest(scheme, &known) {
+            let hint = match nearest(&scheme, &known) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("this build knows {}", known.join(", ")),
             };
@@ -175,9 +182,15 @@ impl FromStr for EngineUrl {
                 })?;
                 (String::new(), hosts, topic)
             }
-            None => (decode(path).map_err(bad)?, Vec::new(), None),
+            None => (expand_home(decode(path).map_err(bad)?).map_err(bad)?, Vec::new(), None),
         };
         match scheme {
+            Scheme::Embedded if path.starts_with("//") => {
+                let path = path.trim_start_matches('/');
+                return Err(bad(format!(
+                    "a path has no host; write embedded:./{path} or embedded:/{path}"
+                )));
+            }
             Scheme::Embedded if path.is_empty() => {
                 return Err(bad("no path; write embedded:./data".to_owned()));
             }
@@ -191,7 +204,9 @@ impl FromStr for EngineUrl {
             let Some((key, value)) = pair.split_once('=') else {
                 // The text may be part of a secret value with an `&`, so the message leaves it out.
                 let number = options.len() + 1;
-                return Err(bad(format!("option {number} has no value; an & inside a value is written %26")));
+                return Err(bad(format!(
+                    "option {number} has no value; an & inside a value is written %26, and a ? inside a path %3F"
+                )));
             };
             let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
             if options.insert(key.clone(), value).is_some() {
@@ -312,6 +327,17 @@ fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
     Ok(Endpoint::new(host, port))
 }
 
+/// Resolves `~/` at the start of a path, which a shell does not do behind a scheme.
+fn expand_home(path: String) -> Result<String, String> {
+    let Some(rest) = path.strip_prefix("~/").or_else(|| (path == "~").then_some("")) else {
+        return Ok(path);
+    };
+    match std::env::var("HOME") {
+        Ok(home) if !home.is_empty() => Ok(format!("{}/{rest}", home.trim_end_matches('/'))),
+        _ => Err("~ stands for the home directory, which the variable HOME does not name; write ./~ for a folder of this name".to_owned()),
+    }
+}
+
 fn decode(text: &str) -> Result<String, String> {
     decode_percent(text).ok_or_else(|| "a % is not followed by two hex digits".to_owned())
 }
@@ -391,6 +417,9 @@ mod tests {
             ),
             ("embedded:a%20b?x=%3D&y=", Scheme::Embedded, "a b", vec![("x", "="), ("y", "")]),
             ("memory:", Scheme::Memory, "", vec![]),
+            ("Embedded:./data\n", Scheme::Embedded, "./data", vec![]),
+            (" MEMORY: ", Scheme::Memory, "", vec![]),
+            ("embedded:./~/x", Scheme::Embedded, "./~/x", vec![]),
         ];
         for (text, scheme, path, options) in table {
             let url: EngineUrl = text.parse().unwrap();
@@ -401,11 +430,21 @@ mod tests {
     }
 
     #[test]
+    fn a_path_in_the_home_directory_is_expanded() {
+        let home = std::env::var("HOME").unwrap();
+        let url: EngineUrl = "embedded:~/floe".parse().unwrap();
+        assert_eq!(url.path, format!("{}/floe", home.trim_end_matches('/')));
+    }
+
+    #[test]
     fn bad_urls_say_why() {
         let table = [
             ("data", "no scheme"),
             ("embeded:./x", "did you mean \"embedded\"?"),
             ("kafka://h", "unknown scheme"),
+            ("127.0.0.1:9003", "write fluvio://127.0.0.1:9003"),
+            ("localhost:9003", "write fluvio://localhost:9003"),
+            ("embedded://data", "write embedded:./data or embedded:/data"),
             ("embedded:", "no path"),
             ("memory:x", "has no path"),
             ("embedded:x?a", "option 1 has no value; an & inside a value is written %26"),

@@ -44,10 +44,11 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     from: Option<Position>,
     /// Read only this partition [default: all]
-    #[arg(long, value_name = "P")]
+    #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
-    /// Store offsets for this consumer group, and resume from them
-    #[arg(long, value_name = "GROUP")]
+    /// Store offsets for this consumer group, and resume from them. The members of a group do not share partitions: each
+    /// reads every record, and the later commit wins
+    #[arg(short, long, value_name = "GROUP")]
     group: Option<String>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N")]
