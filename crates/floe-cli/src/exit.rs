@@ -6,11 +6,11 @@ use floe::Error;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    exit_code::{
-        self, CORRUPTION, FAILURE, INTERRUPTED, LOSS, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE, USAGE,
-    },
+    command_code::{self, CommandCode},
+    exit_code::{self, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE},
     format::OutputFormat,
     hint,
+    output::escape,
 };
 
 /// Result of a command.
@@ -48,19 +48,24 @@ impl Failure {
         }))
     }
 
+    /// A failure that the command line found itself.
+    fn of(code: &CommandCode, message: impl Into<String>) -> Self {
+        Self::new(code.exit_code, code.code, message)
+    }
+
     /// Rejects an invalid command line.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
-        Self::new(USAGE, "usage", message)
+        Self::of(&command_code::USAGE, message)
     }
 
     /// Reports records that a check did not find.
     pub(crate) fn loss(message: impl Into<String>) -> Self {
-        Self::new(LOSS, "loss", message)
+        Self::of(&command_code::LOSS, message)
     }
 
     /// Reports records that differ from the records written.
     pub(crate) fn verification(message: impl Into<String>) -> Self {
-        Self::new(CORRUPTION, "verification_failed", message)
+        Self::of(&command_code::VERIFICATION_FAILED, message)
     }
 
     /// Reports a store that a check found damaged.
@@ -70,7 +75,7 @@ impl Failure {
 
     /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
-        Self::new(FAILURE, "not_ready", message)
+        Self::of(&command_code::NOT_READY, message)
     }
 
     /// Reports work that `error` cut short.
@@ -91,15 +96,17 @@ impl Failure {
 
     /// Ends after Ctrl-C; the command has printed its progress.
     pub(crate) fn interrupted() -> Self {
-        let mut failure = Self::new(INTERRUPTED, "interrupted", "interrupted");
+        let mut failure = Self::of(&command_code::INTERRUPTED, "interrupted");
         failure.0.quiet = true;
         failure
     }
 
     /// Reports an I/O error outside the engine.
     pub(crate) fn io(message: impl fmt::Display, error: &io::Error) -> Self {
-        let exit_code = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { FAILURE };
-        let mut failure = Self::new(exit_code, "io_error", message.to_string());
+        let mut failure = Self::of(&command_code::IO_ERROR, message.to_string());
+        if error.kind() == io::ErrorKind::NotFound {
+            failure.0.exit_code = NOT_FOUND;
+        }
         failure.0.causes.push(error.to_string());
         failure.0.hint = hint::for_io(error).map(str::to_owned);
         failure
@@ -159,8 +166,7 @@ impl Failure {
         }
         let mut text = String::new();
         if format.is_json() {
-            text = self.to_json().to_string();
-            text.push('\n');
+            text = json_line(&self.to_json());
         } else {
             self.write_lines(&mut text);
         }
@@ -175,7 +181,7 @@ impl Failure {
             out.push_str(&format!("caused by: {}\n", one_line(cause)));
         }
         if let Some(hint) = &details.hint {
-            out.push_str(&format!("hint: {hint}\n"));
+            out.push_str(&format!("hint: {}\n", one_line(hint)));
         }
     }
 
@@ -211,7 +217,7 @@ impl From<Error> for Failure {
 /// Writes a message that changes no exit code to standard error, under a label such as `warning`.
 pub(crate) fn notify(format: OutputFormat, label: &str, message: &str) {
     let text = if format.is_json() {
-        format!("{}\n", json!({ label: message }))
+        json_line(&json!({ label: message }))
     } else {
         format!("{label}: {}\n", one_line(message))
     };
@@ -219,9 +225,16 @@ pub(crate) fn notify(format: OutputFormat, label: &str, message: &str) {
     let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
-/// Joins the lines of a message, so that scripts can parse errors line by line.
+/// Joins the lines of a message, so that scripts can parse errors line by line, and escapes what acts on a terminal.
 fn one_line(text: &str) -> String {
-    text.trim_end().replace('\n', "; ")
+    escape::line(&text.trim_end().replace('\n', "; ")).into_owned()
+}
+
+/// A JSON document as one line for standard error, which mostly is a terminal or a log.
+fn json_line(document: &Value) -> String {
+    let mut text = escape::json(&document.to_string()).into_owned();
+    text.push('\n');
+    text
 }
 
 #[cfg(test)]
@@ -262,7 +275,7 @@ mod tests {
         assert_eq!(gone.exit_code(), 0);
         let full = Failure::output(&io::ErrorKind::StorageFull.into());
         assert!(!full.is_broken_pipe());
-        assert_eq!(full.exit_code(), FAILURE);
+        assert_eq!(full.exit_code(), exit_code::FAILURE);
     }
 
     #[test]

@@ -84,6 +84,7 @@ pub(crate) fn summary() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command_code;
 
     #[test]
     fn every_kind_has_exactly_one_exit_code() {
@@ -99,7 +100,9 @@ mod tests {
         let manual = include_str!("../../../docs/cli.md");
         for (code, meaning) in MEANINGS {
             let kinds = ErrorKind::ALL.iter().filter(|kind| code != SUCCESS && of(**kind) == code);
-            let kinds: Vec<_> = kinds.map(|kind| format!("`{kind}`")).collect();
+            let kinds = kinds.map(|kind| format!("`{kind}`"));
+            let own = command_code::ALL.iter().filter(|own| own.exit_code == code);
+            let kinds: Vec<_> = kinds.chain(own.map(|own| format!("`{}`", own.code))).collect();
             let row = manual.lines().find(|line| line.starts_with(&format!("| {code} | {meaning}")));
             let row = row.unwrap_or_else(|| panic!("docs/cli.md has no row for exit code {code}: {meaning}"));
             let listed = row.rsplit('|').nth(1).unwrap().trim();

@@ -3,6 +3,7 @@
 //! `args` declares the command line, `commands` runs it, `output` prints results, and `exit` reports failures.
 
 mod args;
+mod command_code;
 mod commands;
 mod exit;
 mod exit_code;

@@ -6,7 +6,10 @@ use std::{
 };
 
 use floe::{consumer::StartAt, units};
-use jiff::Timestamp;
+use jiff::{
+    Timestamp,
+    civil::{Date, DateTime},
+};
 
 /// Smallest Unix time read as milliseconds; smaller numbers are seconds. As seconds it is the year 5138, as
 /// milliseconds March 1973.
@@ -41,8 +44,8 @@ impl FromStr for Position {
             )
         };
         Ok(match text {
-            "beginning" => Self::Beginning,
-            "end" => Self::End,
+            "beginning" | "earliest" => Self::Beginning,
+            "end" | "latest" => Self::End,
             "stored" => Self::Stored,
             _ => {
                 if let Some(time) = text.strip_prefix('@') {
@@ -94,7 +97,17 @@ fn parse_time(text: &str) -> Result<i64, String> {
         let number = i64::try_from(number).map_err(|_| bad())?;
         return Ok(if number < FIRST_MILLISECONDS { number * 1000 } else { number });
     }
-    text.parse::<Timestamp>().map(Timestamp::as_millisecond).map_err(|_| bad())
+    text.parse::<Timestamp>().map(Timestamp::as_millisecond).or_else(|_| utc(text).ok_or_else(bad))
+}
+
+/// Parses a date, or a date and time that ends in `Z`, up to the end of the year 9999: a [`Timestamp`] ends a day before.
+fn utc(text: &str) -> Option<i64> {
+    let time = match text.strip_suffix(['Z', 'z']) {
+        Some(time) => time.parse::<DateTime>().ok()?,
+        None => text.parse::<Date>().ok()?.at(0, 0, 0, 0),
+    };
+    let epoch = Date::constant(1970, 1, 1).at(0, 0, 0, 0);
+    i64::try_from(time.duration_since(epoch).as_millis()).ok()
 }
 
 /// Returns milliseconds since the Unix epoch.
@@ -114,6 +127,11 @@ mod tests {
     fn positions_are_parsed() {
         for (text, expected) in [
             ("beginning", Position::Beginning),
+            ("earliest", Position::Beginning),
+            ("latest", Position::End),
+            ("@1970-01-02", Position::Time(86_400_000)),
+            ("@9999-12-31", Position::Time(253_402_214_400_000)),
+            ("@9999-12-31T23:59:59Z", Position::Time(253_402_300_799_000)),
             ("end", Position::End),
             ("stored", Position::Stored),
             ("0", Position::Offset(0)),

@@ -47,7 +47,7 @@ needs! {
     /// Every reader sees every record.
     shared_reads: |offer| !offer.capabilities.consuming_reads;
     /// A read removes the record.
-    consuming_reads: |offer| offer.capabilities.consuming_reads;
+    consuming_reads: |offer| offer.capabilities.consuming_reads && !offer.capabilities.offsets;
     /// Data outlives a connection.
     persistence: |offer| offer.persistent;
     /// At least one capability is missing, so there are calls to refuse.

@@ -377,6 +377,9 @@ pub struct ReadRequest {
     /// End of the read, exclusive. With modules, which may drop all records before it, the reader ends when no further
     /// record can follow; see [`BatchReader::looked_up_to`].
     pub until: Option<i64>,
+    /// Whether the reader ends where the topic has no further record at the moment. Only with
+    /// [`Capabilities::consuming_reads`], on an engine without offsets.
+    pub stop_when_empty: bool,
 }
 
 impl ReadRequest {
@@ -390,7 +393,15 @@ impl ReadRequest {
             isolation: Isolation::default(),
             smartmodules: None,
             until: None,
+            stop_when_empty: false,
         }
+    }
+
+    /// Ends the reader where the topic has no further record at the moment.
+    #[must_use]
+    pub fn stop_when_empty(mut self, stop: bool) -> Self {
+        self.stop_when_empty = stop;
+        self
     }
 
     /// Sets about how many bytes to fetch at once.

@@ -45,7 +45,8 @@ impl<V> Record<V> {
         self
     }
 
-    /// Sets the time of the record in milliseconds since the Unix epoch. Default: the time of sending.
+    /// Sets the time of the record in milliseconds since the Unix epoch, at least 1: in the batches of Fluvio (platform 0.18)
+    /// a time of 0 or below stands for none, so that producers refuse it. Default: the time of sending.
     #[must_use]
     pub fn timestamp(mut self, milliseconds: i64) -> Self {
         self.timestamp = Some(milliseconds);

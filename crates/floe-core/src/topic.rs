@@ -14,6 +14,10 @@ use crate::{Error, ErrorKind, Result, units::parse_duration};
 /// Longest topic name in bytes (Fluvio 0.18).
 pub const MAX_NAME_LEN: usize = 63;
 
+/// Names that servers keep for themselves: Fluvio and `floe serve` store the offsets of groups there (Fluvio 0.18). A topic
+/// of this name in a store could not be reached through a server on top of it.
+const RESERVED_NAMES: &[&str] = &["consumer-offset"];
+
 impl Topic {
     /// Checks the rules for a new topic: 1 to 63 bytes, `a-z`, `0-9` and `-`, no `-` at either end. They are Fluvio's
     /// rules and hold on every engine, so that a topic can move.
@@ -27,6 +31,11 @@ impl Topic {
             "is longer than 63 bytes"
         } else if self.as_str().starts_with('-') || self.as_str().ends_with('-') {
             "starts or ends with '-'"
+        } else if RESERVED_NAMES.contains(&self.as_str()) {
+            return Err(Error::new(
+                ErrorKind::InvalidCommand,
+                format!("topic name {:?} is reserved: servers store the offsets of groups there", self.as_str()),
+            ));
         } else if !self.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             "has characters other than a-z, 0-9 and '-'"
         } else {
@@ -276,7 +285,7 @@ mod tests {
         for good in ["a", "orders", "0", "a-b-c", &"x".repeat(63)] {
             assert!(Topic::from(good).validate().is_ok(), "{good}");
         }
-        for bad in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", &"x".repeat(64)] {
+        for bad in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", "consumer-offset", &"x".repeat(64)] {
             let error = Topic::from(bad).validate().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidCommand, "{bad}");
         }

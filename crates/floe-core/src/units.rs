@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Error, ErrorKind, Result};
 
 const DURATIONS: &[(&str, f64)] =
-    &[("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0)];
+    &[("us", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3600.0), ("d", 86_400.0), ("w", 604_800.0)];
 
 const SIZES: &[(&str, u64)] = &[
     ("B", 1),
@@ -16,9 +16,17 @@ const SIZES: &[(&str, u64)] = &[
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
+    // As people type them, and as `ls -h` and `dd` mean them.
+    ("k", 1 << 10),
+    ("K", 1 << 10),
+    ("M", 1 << 20),
+    ("G", 1 << 30),
+    ("T", 1 << 40),
+    ("TB", 1_000_000_000_000),
+    ("TiB", 1 << 40),
 ];
 
-/// Reads a duration: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`; `0` needs no unit.
+/// Reads a duration: a number and one of `us`, `ms`, `s`, `m`, `h`, `d`, `w`; `0` needs no unit.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -33,7 +41,7 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
         Error::new(
             ErrorKind::InvalidConfig,
             format!(
-                "{text:?} is not a duration: write a number and one of us, ms, s, m, h, d, such as 250ms"
+                "{text:?} is not a duration: write a number and one of us, ms, s, m, h, d, w, such as 250ms"
             ),
         )
     };
@@ -46,7 +54,8 @@ pub fn parse_duration(text: &str) -> Result<Duration> {
     Duration::try_from_secs_f64(number * seconds).map_err(|_| bad())
 }
 
-/// Reads a size in bytes: a number and optionally one of `B`, `kB`, `MB`, `GB`, `KiB`, `MiB`, `GiB`.
+/// Reads a size in bytes: a number and optionally one of `B`, `kB`, `MB`, `GB`, `TB`, `KiB`, `MiB`, `GiB`, `TiB`, or `k`, `M`,
+/// `G`, `T` for the latter.
 ///
 /// ```
 /// assert_eq!(floe_core::units::parse_size("64KiB").unwrap(), 65_536);
@@ -60,7 +69,7 @@ pub fn parse_size(text: &str) -> Result<u64> {
         Error::new(
             ErrorKind::InvalidConfig,
             format!(
-                "{text:?} is not a size: write a number and one of B, kB, MB, GB, KiB, MiB, GiB, such as 1MiB"
+                "{text:?} is not a size: write a number and one of B, kB, MB, GB, TB, KiB, MiB, GiB, TiB, such as 1MiB"
             ),
         )
     };
@@ -107,6 +116,7 @@ mod tests {
             ("1.5h", 5_400_000),
             ("1 d", 86_400_000),
             ("3m", 180_000),
+            ("1w", 604_800_000),
         ] {
             assert_eq!(parse_duration(text).unwrap(), Duration::from_millis(millis), "{text}");
         }
@@ -117,7 +127,7 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("1kB", 1000), ("16KiB", 16_384), ("1 GiB", 1 << 30), ("7B", 7)] {
+        for (text, bytes) in [("0", 0), ("1kB", 1000), ("16KiB", 16_384), ("1 GiB", 1 << 30), ("7B", 7), ("64k", 65_536), ("1T", 1 << 40)] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "KiB", "1.5MB", "-1", "1XB", "99999999999GiB"] {

@@ -9,11 +9,12 @@
 //! | `fluvio://[?profile=NAME]` | the Fluvio cluster of a profile in Fluvio's own file; see the module `profile` of floe-fluvio |
 //! | `walrus://HOST[:PORT][,HOST[:PORT]…][/TOPIC][?options]` | a cluster of distributed Walrus nodes |
 //!
-//! An IPv6 address is written in brackets: `walrus://[::1]:9091`.
+//! An IPv6 address is written in brackets: `walrus://[::1]:9091`. The scheme may have capitals, white space around a URL does
+//! not count, and `~/` at the start of a path is the home directory.
 //!
 //! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr};
+use std::{borrow::Cow, collections::BTreeMap, fmt, path::{Path, PathBuf}, str::FromStr};
 
 use crate::{Error, ErrorKind, Result, dial::Endpoint, platform::path};
 
@@ -91,7 +92,7 @@ impl EngineUrl {
     /// Creates a URL without path, servers, topic and options.
     #[must_use]
     pub fn new(scheme: Scheme) -> Self {
-        Self { scheme, path: String::new(), hosts: Vec::new(), topic: None, options: BTreeMap::new() }
+        Self { scheme, path: PathBuf::new(), hosts: Vec::new(), topic: None, options: BTreeMap::new() }
     }
 
     /// Refuses options that are not in `known`.
@@ -161,12 +162,18 @@ impl FromStr for EngineUrl {
         let bad = |problem: String| {
             Error::new(ErrorKind::InvalidConfig, format!("URL {:?}: {problem}", masked(text)))
         };
+        // Files with secrets, and variables read from them, end in a newline.
+        let text = text.trim();
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(bad("no scheme; write embedded:PATH or memory:".to_owned()));
         };
+        let scheme = scheme.to_ascii_lowercase();
         let Some(scheme) = Scheme::ALL.iter().copied().find(|known| known.as_str() == scheme) else {
+            if parse_host(text, 0).is_ok() && rest.parse::<u16>().is_ok() {
+                return Err(bad(format!("no scheme; write fluvio://{text} or walrus://{text}")));
+            }
             let known: Vec<_> = Scheme::ALL.iter().map(|scheme| scheme.as_str()).collect();
-            let hint = match nearest(scheme, &known) {
+            let hint = match nearest(&scheme, &known) {
                 Some(near) => format!("did you mean {near:?}?"),
                 None => format!("this build knows {}", known.join(", ")),
             };
@@ -182,9 +189,15 @@ impl FromStr for EngineUrl {
                 })?;
                 (PathBuf::new(), hosts, topic)
             }
-            None => (decode_path(path).map_err(bad)?, Vec::new(), None),
+            None => (decode_path(expand_home(path).map_err(bad)?.as_ref()).map_err(bad)?, Vec::new(), None),
         };
         match scheme {
+            Scheme::Embedded if rest.starts_with("//") => {
+                let path = rest.trim_start_matches('/');
+                return Err(bad(format!(
+                    "a path has no host; write embedded:./{path} or embedded:/{path}"
+                )));
+            }
             Scheme::Embedded if path.as_os_str().is_empty() => {
                 return Err(bad("no path; write embedded:./data".to_owned()));
             }
@@ -198,7 +211,9 @@ impl FromStr for EngineUrl {
             let Some((key, value)) = pair.split_once('=') else {
                 // The text may be part of a secret value with an `&`, so the message leaves it out.
                 let number = options.len() + 1;
-                return Err(bad(format!("option {number} has no value; an & inside a value is written %26")));
+                return Err(bad(format!(
+                    "option {number} has no value; an & inside a value is written %26, and a ? inside a path %3F"
+                )));
             };
             let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
             if options.insert(key.clone(), value).is_some() {
@@ -319,6 +334,17 @@ fn parse_host(text: &str, default_port: u16) -> Result<Endpoint, String> {
     Ok(Endpoint::new(host, port))
 }
 
+/// Resolves `~/` at the start of an encoded path, which a shell does not do behind a scheme.
+fn expand_home(path: &str) -> Result<Cow<'_, str>, String> {
+    let Some(rest) = path.strip_prefix("~/").or_else(|| (path == "~").then_some("")) else {
+        return Ok(Cow::Borrowed(path));
+    };
+    match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+        Some(home) => Ok(Cow::Owned(format!("{}/{rest}", encode_path(Path::new(&home)).trim_end_matches('/')))),
+        None => Err("~ stands for the home directory, which the variable HOME does not name".to_owned()),
+    }
+}
+
 fn decode(text: &str) -> Result<String, String> {
     String::from_utf8(decode_percent(text)?).map_err(|_| "%XX spells bytes that are not UTF-8".to_owned())
 }
@@ -404,6 +430,9 @@ mod tests {
             ),
             ("embedded:a%20b?x=%3D&y=", Scheme::Embedded, "a b", vec![("x", "="), ("y", "")]),
             ("memory:", Scheme::Memory, "", vec![]),
+            ("Embedded:./data\n", Scheme::Embedded, "./data", vec![]),
+            (" MEMORY: ", Scheme::Memory, "", vec![]),
+            ("embedded:./~/x", Scheme::Embedded, "./~/x", vec![]),
         ];
         for (text, scheme, path, options) in table {
             let url: EngineUrl = text.parse().unwrap();
@@ -414,11 +443,21 @@ mod tests {
     }
 
     #[test]
+    fn a_path_in_the_home_directory_is_expanded() {
+        let home = std::env::var("HOME").unwrap();
+        let url: EngineUrl = "embedded:~/floe".parse().unwrap();
+        assert_eq!(url.path, format!("{}/floe", home.trim_end_matches('/')));
+    }
+
+    #[test]
     fn bad_urls_say_why() {
         let table = [
             ("data", "no scheme"),
             ("embeded:./x", "did you mean \"embedded\"?"),
             ("kafka://h", "unknown scheme"),
+            ("127.0.0.1:9003", "write fluvio://127.0.0.1:9003"),
+            ("localhost:9003", "write fluvio://localhost:9003"),
+            ("embedded://data", "write embedded:./data or embedded:/data"),
             ("embedded:", "no path"),
             ("memory:x", "has no path"),
             ("embedded:x?a", "option 1 has no value; an & inside a value is written %26"),

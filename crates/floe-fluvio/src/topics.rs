@@ -8,7 +8,7 @@ use floe_core::{
 };
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
-    TopicSpec as WireSpec, TopicStorage, TopicUpdate, UpdateTopicRequest,
+    TopicResolution, TopicSpec as WireSpec, TopicStorage, TopicUpdate, UpdateTopicRequest,
 };
 
 use super::{
@@ -97,6 +97,12 @@ pub(super) async fn create_wire(router: &Arc<Router>, name: &Topic, spec: WireSp
         biased;
         status = link.call(&request, CREATE_TIMEOUT) => check_status(&status?)?,
         () = created(router, name, count) => {}
+        reason = refused(metadata, name) => {
+            // The controller would keep it, and place it once there are enough data servers.
+            delete(metadata, name).await?;
+            let message = format!("the controller cannot place the topic, which was not created: {reason}");
+            return Err(Error::new(ErrorKind::InvalidCommand, message));
+        }
     }
     if metadata.is_watching() {
         // The caller expects to find the topic. On timeout, appends ask the controller themselves.
@@ -136,6 +142,23 @@ async fn created(router: &Arc<Router>, name: &Topic, count: u32) {
     tokio::time::sleep(CREATE_PATIENCE).await;
     served(router, name, 0..count).await;
     tracing::debug!(topic = %name, "the controller has not answered, but the new topic is usable");
+}
+
+fn is_refused(resolution: TopicResolution) -> bool {
+    matches!(resolution, TopicResolution::InsufficientResources | TopicResolution::InvalidConfig)
+}
+
+/// Completes with the reason when the controller has found that it cannot place a topic that is being created. It answers the
+/// request only after 90 s in that case, but shows the reason in the status of the topic at once (platform 0.18).
+async fn refused(metadata: &Metadata, name: &Topic) -> String {
+    loop {
+        tokio::time::sleep(CREATE_POLL).await;
+        match metadata.ask_topic(name).await {
+            Ok(Some(topic)) if is_refused(topic.status.resolution) => return topic.status.reason,
+            Ok(_) => {}
+            Err(error) => tracing::debug!(topic = %name, %error, "the status of a new topic is not known"),
+        }
+    }
 }
 
 /// Completes when data servers lead these partitions.

@@ -169,7 +169,7 @@ impl Default for ServeLimits {
     }
 }
 
-impl Limits {
+impl ServeLimits {
     pub(crate) fn of_clients(&self) -> ClientLimits {
         ClientLimits {
             connections_per_address: self.connections_per_address,

@@ -57,7 +57,10 @@ use floe_core::{
     topic::{Topic, TopicInfo, TopicPartition, TopicSpec},
     url::EngineUrl,
 };
-use floe_wire::walrus::{MAX_TOPIC_LEN, max_packed_batch};
+use floe_wire::{
+    batch::HEADER_LEN,
+    walrus::{MAX_TOPIC_LEN, max_packed_batch, max_plain_value},
+};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle};
@@ -74,8 +77,12 @@ use self::{
 /// Name of the engine.
 const NAME: &str = "walrus";
 
-/// Largest batch of the plain framing; its records are sent one by one.
-const MAX_PLAIN_BATCH: usize = 64 * 1024;
+/// Largest batch of the plain framing, whose records are sent one by one: that of one value as large as a frame of 65,536
+/// bytes allows beside `PUT`, the longest topic name and their spaces.
+const MAX_PLAIN_BATCH: usize = MAX_PLAIN_VALUE + HEADER_LEN + 16;
+
+/// Largest value of the plain framing.
+const MAX_PLAIN_VALUE: usize = max_plain_value(MAX_TOPIC_LEN);
 
 /// Idle appenders that are kept.
 const MAX_IDLE_TOPICS: usize = 1024;
@@ -256,7 +263,7 @@ impl WalrusEngine {
                 return Err(Error::unsupported("offsets", NAME));
             }
             self.cluster.state_of(&Arc::from(topic.as_str())).await?;
-            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), request.max_bytes)));
+            return Ok(Box::new(WalrusReader::new(self.fetcher(&topic), &request)));
         };
         self.journal_of(&topic).await?;
         let max_bytes = request.max_bytes;
@@ -318,13 +325,16 @@ impl WalrusEngine {
         self.upkeep.abort();
         self.appenders.lock().clear();
         let fetchers = std::mem::take(&mut *self.fetchers.lock());
+        let mut lost = Ok(());
         if self.journal.is_none() {
             let mut fetchers: Vec<_> = fetchers.iter().collect();
             fetchers.sort_by_key(|(topic, _)| *topic);
             for (topic, fetcher) in fetchers {
-                let batches = fetcher.unread().await;
+                let batches = fetcher.finish().await;
                 if batches > 0 {
                     tracing::warn!(%topic, batches, "batches were taken from the cluster and not read: they are lost");
+                    let message = format!("{batches} batches were taken from the cluster and not read: they are lost");
+                    lost = Err(Error::new(ErrorKind::Gap, message).with_topic(topic));
                 }
             }
         }
@@ -332,7 +342,7 @@ impl WalrusEngine {
         self.cluster.close();
         match &self.journal {
             Some(journal) => journal.log().close().await,
-            None => Ok(()),
+            None => lost,
         }
     }
 }

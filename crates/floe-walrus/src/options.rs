@@ -120,7 +120,7 @@ impl Options {
             timeout,
             leader_wait: duration("leader-wait", Duration::from_secs(5))?,
             window: number(url, "window", default_window, 1..=4096)?,
-            prefetch: number(url, "prefetch", 8, 1..=1024)?,
+            prefetch: number(url, "prefetch", 1, 1..=1024)?,
             poll,
             pool,
             health_interval: duration("health-interval", Duration::from_secs(30))?,

@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc};
 
-use floe_core::{Result, engine::BatchReader};
+use floe_core::{
+    Result,
+    engine::{BatchReader, ReadRequest},
+};
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
@@ -11,17 +14,18 @@ use super::{journal::Journal, topic_fetcher::TopicFetcher};
 pub(super) struct WalrusReader {
     fetcher: Arc<TopicFetcher>,
     max_bytes: usize,
+    stop_when_empty: bool,
 }
 
 impl WalrusReader {
-    pub(super) fn new(fetcher: Arc<TopicFetcher>, max_bytes: usize) -> Self {
-        Self { fetcher, max_bytes }
+    pub(super) fn new(fetcher: Arc<TopicFetcher>, request: &ReadRequest) -> Self {
+        Self { fetcher, max_bytes: request.max_bytes, stop_when_empty: request.stop_when_empty }
     }
 }
 
 impl BatchReader for WalrusReader {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
-        Box::pin(async move { self.fetcher.next(self.max_bytes).await.map(Some) })
+        Box::pin(async move { self.fetcher.next(self.max_bytes, self.stop_when_empty).await })
     }
 }
 

@@ -2,10 +2,11 @@
 //!
 //! All readers of a topic in one client share one fetcher, as all readers of the cluster share one cursor. Batches stay in
 //! the fetcher until a reader takes them: dropping a reader loses nothing. Batches that are left when the client is closed
-//! are lost, and logged.
+//! are lost, and reported.
 //!
-//! The fetcher requests entries while a reader waits for a batch. The number of pipelined requests adapts: one after the
-//! server had no entry, then two, four, up to the prefetch.
+//! The fetcher requests entries while a reader waits for a batch, by default one at a time, because an entry that is taken
+//! and not handed out is lost with the process. With a larger `prefetch` the number of entries adapts: one after the server
+//! had none, then two, four, up to the prefetch.
 
 use std::{
     collections::VecDeque,
@@ -23,7 +24,7 @@ use futures_util::FutureExt;
 use tokio::{
     sync::{Mutex, watch},
     task::JoinHandle,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use super::{
@@ -39,6 +40,9 @@ use crate::{balance::Balance, pipelined::Answer};
 
 /// Expected size of an entry, to convert a number of bytes to a number of entries.
 const ENTRY_BYTES: usize = 64 * 1024;
+
+/// How long closing waits for a reply that may carry an entry.
+const LAST_REPLY: Duration = Duration::from_secs(1);
 
 /// The fetcher of one topic.
 #[derive(Debug)]
@@ -109,17 +113,21 @@ impl TopicFetcher {
         Arc::new(Self { topic, cluster, options, counters, closing, state: Mutex::default() })
     }
 
-    /// Returns the next batch; waits until there is one.
+    /// Returns the next batch; waits until there is one, or, with `stop_when_empty`, until the server has none.
     ///
     /// # Cancel safety
     /// Dropping the future keeps requested entries for the next call.
-    pub(super) async fn next(&self, max_bytes: usize) -> Result<EncodedBatch> {
+    pub(super) async fn next(&self, max_bytes: usize, stop_when_empty: bool) -> Result<Option<EncodedBatch>> {
         let mut closing = self.closing.clone();
         tokio::select! {
             biased;
             // A dropped engine counts as closed.
             _ = closing.wait_for(|closing| *closing) => Err(Error::closed("client")),
-            batch = async { self.take(&mut *self.state.lock().await, max_bytes).await } => batch,
+            batch = async {
+                let state = &mut *self.state.lock().await;
+                self.fill(state, max_bytes, stop_when_empty).await?;
+                Ok(state.ready.pop_front())
+            } => batch,
         }
     }
 
@@ -150,7 +158,7 @@ impl TopicFetcher {
                     Err(stopped) => Err(Error::closed("client").with_source(stopped)),
                 };
             }
-            self.fill(state, max_bytes).await?;
+            self.fill(state, max_bytes, false).await?;
             let Some(batch) = state.ready.front().cloned() else { continue };
             // A separate task, so that dropping the reader does not interrupt the write.
             let (journal, topic) = (Arc::clone(journal), Arc::clone(&self.topic));
@@ -158,27 +166,32 @@ impl TopicFetcher {
         }
     }
 
-    /// Returns how many batches were taken from the cluster and not read.
-    pub(super) async fn unread(&self) -> usize {
-        let state = self.state.lock().await;
-        state.ready.len() + state.pending.len()
-    }
-
-    async fn take(&self, state: &mut FetchState, max_bytes: usize) -> Result<EncodedBatch> {
-        loop {
-            self.fill(state, max_bytes).await?;
-            if let Some(batch) = state.ready.pop_front() {
-                return Ok(batch);
+    /// Waits for the replies in flight, and returns how many batches were taken from the cluster and not read.
+    pub(super) async fn finish(&self) -> usize {
+        let state = &mut *self.state.lock().await;
+        while let Some(front) = state.pending.front_mut() {
+            let reply = timeout(LAST_REPLY, &mut front.answer).await.unwrap_or_else(|_| {
+                let message = "the client was closed before a reply came";
+                Err(Error::new(ErrorKind::RequestTimeout, message))
+            });
+            // A failure counts its reads as unanswered.
+            if self.settle(state, reply).is_err() && state.lease.is_none() {
+                break;
             }
         }
+        state.ready.len()
     }
 
-    /// Waits until at least one batch is ready.
-    async fn fill(&self, state: &mut FetchState, max_bytes: usize) -> Result<()> {
+    /// Waits until at least one batch is ready, or, with `stop_when_empty`, until the server has none.
+    async fn fill(&self, state: &mut FetchState, max_bytes: usize, stop_when_empty: bool) -> Result<()> {
         while state.ready.is_empty() {
             if let Some(front) = state.pending.front_mut() {
                 let reply = (&mut front.answer).await;
                 self.settle(state, reply)?;
+                let is_empty = state.poll.not_before.is_some() && state.pending.is_empty();
+                if stop_when_empty && is_empty && state.ready.is_empty() {
+                    return Ok(());
+                }
                 continue;
             }
             // Returns the idle connection to the pool.
@@ -212,7 +225,8 @@ impl TopicFetcher {
         let knows_batches = lease.link().is_some_and(|link| link.knows_batches);
         let (frame, count) = if knows_batches {
             // One reply holds as many entries as single requests would have fetched.
-            let max_entries = (state.ahead * 64).min(MAX_BATCH_ENTRIES);
+            let max_entries =
+                if self.options.prefetch == 1 { 1 } else { (state.ahead * 64).min(MAX_BATCH_ENTRIES) };
             let request =
                 Command::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
             (encode(&request)?, 1)

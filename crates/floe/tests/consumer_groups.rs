@@ -21,7 +21,7 @@ async fn client_with_topic() -> Result<Client> {
 async fn records_written_meanwhile_come_once_and_in_order() -> Result<()> {
     const RECORDS: u64 = 400;
     let client = client_with_topic().await?;
-    let mut consumer = client.consumer("orders").from(StartAt::Beginning).prefetch_bytes(0).start().await?;
+    let mut consumer = client.consumer("orders").from(StartAt::Beginning).prefetch_bytes(1).start().await?;
     let producer = client.producer("orders").batch_size(200).start().await?;
     let writers: Vec<_> = (0..PARTITIONS)
         .map(|partition| {

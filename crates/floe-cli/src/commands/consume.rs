@@ -44,10 +44,11 @@ pub(crate) struct ConsumeArgs {
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     from: Option<Position>,
     /// Read only this partition [default: all]
-    #[arg(long, value_name = "P")]
+    #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
-    /// Store offsets for this consumer group, and resume from them
-    #[arg(long, value_name = "GROUP")]
+    /// Store offsets for this consumer group, and resume from them. The members of a group do not share partitions: each
+    /// reads every record, and the later commit wins
+    #[arg(short, long, value_name = "GROUP")]
     group: Option<String>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N")]
@@ -95,8 +96,12 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
         let consumer = open(client, &args, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());
+        // Where reading removes records, the rest of a batch that is not printed must be counted as lost.
+        let capabilities = client.info().capabilities;
+        let removes = capabilities.consuming_reads && !capabilities.offsets;
         let session = Session {
             consumer,
+            removes,
             out,
             printer,
             interrupt: &interrupt,
@@ -156,6 +161,8 @@ enum Next {
 
 struct Session<'a> {
     consumer: Consumer,
+    /// Whether reading removes records for good.
+    removes: bool,
     out: Stdout,
     printer: RecordPrinter,
     interrupt: &'a Interrupt,
@@ -174,7 +181,12 @@ impl Session<'_> {
         let outcome = self.print_all().await;
         if outcome.as_ref().is_err_and(Failure::is_broken_pipe) {
             // Records that the reader did not take stay unacknowledged, so closing stores no offset beyond them.
+            let unwritten = if self.removes { self.unflushed.len() } else { 0 };
             self.consumer.close().await?;
+            if unwritten > 0 {
+                let records = amount::count(unwritten as u64, "record");
+                return Err(Failure::loss(format!("{records} were taken from the topic and not written: the pipe is closed")));
+            }
             return outcome.map(drop);
         }
         // Even after an error the output is complete: the JSON array is closed, the printed records are acknowledged.
@@ -215,7 +227,7 @@ impl Session<'_> {
             return Ok(Next::End(End::Interrupted));
         }
         // With --count, a group must not acknowledge the rest of a batch.
-        let singly = self.grouped && self.remaining.is_some();
+        let singly = self.removes || self.grouped && self.remaining.is_some();
         let fetched = match fetch(&mut self.consumer, singly).now_or_never() {
             Some(fetched) => fetched,
             None => {

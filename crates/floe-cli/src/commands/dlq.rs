@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::with_reader;
 use crate::{
     exit::{Failure, Outcome},
+    format::OutputFormat,
     global::Global,
     interrupt::Interrupt,
     output::{List, amount, escape, print_document, print_list, table},
@@ -20,6 +21,14 @@ use crate::{
 
 /// Most records in flight during a replay.
 const IN_FLIGHT: usize = 1000;
+
+/// A dead letter whose record is on its way.
+struct Sent {
+    message: Message,
+    /// The topic that the record goes to.
+    to: Topic,
+    delivery: floe::Result<Delivery>,
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DlqCommand {
@@ -71,7 +80,12 @@ pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
         DlqCommand::List { topic, count } => list(global, &topic, count).await,
         DlqCommand::Replay { topic, to, group, count, at } => {
             let interrupt = Interrupt::listen()?;
-            let replay = Replay { to: to.map(Topic::from), remaining: count.unwrap_or(u64::MAX), interrupt };
+            let replay = Replay {
+                to: to.map(Topic::from),
+                remaining: count.unwrap_or(u64::MAX),
+                interrupt,
+                output: global.output,
+            };
             replay.run(global, &topic, &group, &at).await
         }
     }
@@ -157,6 +171,7 @@ struct Replay {
     to: Option<Topic>,
     remaining: u64,
     interrupt: Interrupt,
+    output: OutputFormat,
 }
 
 /// Outcome of a replay.
@@ -164,6 +179,9 @@ struct Replay {
 struct Counts {
     replayed: u64,
     skipped: u64,
+    failed: u64,
+    /// The last of the failures.
+    error: Option<Error>,
     interrupted: bool,
 }
 
@@ -185,8 +203,7 @@ impl Replay {
                 .await?;
             let mut counts = Counts::default();
             let outcome = self.send_all(client, &mut letters, &mut counts).await;
-            // Records sent before an error must not be sent again by the next replay.
-            letters.commit().await?;
+            letters.close().await?;
             outcome?;
             Ok(counts)
         })
@@ -195,6 +212,7 @@ impl Replay {
             "topic": topic,
             "replayed": counts.replayed,
             "passed_over": counts.skipped,
+            "failed": counts.failed,
             "interrupted": counts.interrupted,
         });
         let mut text = format!("replayed {}\n", amount::count(counts.replayed, "record"));
@@ -202,7 +220,16 @@ impl Replay {
             text += &format!("skipped {}: not dead letters\n", amount::count(counts.skipped, "record"));
         }
         print_document(global.output, &document, &text)?;
-        if counts.interrupted { Err(Failure::interrupted()) } else { Ok(()) }
+        if counts.interrupted {
+            return Err(Failure::interrupted());
+        }
+        match counts.error {
+            Some(error) => {
+                let left = amount::count(counts.failed, "dead letter");
+                Err(Failure::partial(format!("{left} could not be replayed and stay in {topic}"), &error))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Replays the dead letters at these addresses. Fetches all of them before it sends the first.
@@ -225,65 +252,128 @@ impl Replay {
                 counts.interrupted = true;
                 break;
             }
-            match self.send(client, &message).await? {
-                Some(delivery) => waiting.push((message, delivery)),
-                None => counts.skipped += 1,
+            match self.send(client, message).await {
+                Ok(sent) => waiting.push(sent),
+                Err(_) => counts.skipped += 1,
             }
         }
-        finish(&mut waiting, &mut counts).await?;
+        for sent in waiting {
+            match sent.result().await {
+                Ok(_) => counts.replayed += 1,
+                // It stays where it is: its address is how it was selected.
+                Err((message, error)) => counts.fail(&message, error, self.output),
+            }
+        }
         Ok(counts)
     }
 
     async fn send_all(&mut self, client: &Client, letters: &mut Consumer, counts: &mut Counts) -> Outcome {
-        let mut waiting: Vec<(Message, Delivery)> = Vec::new();
+        let mut waiting = Vec::new();
         while self.remaining > 0 {
             if self.interrupt.is_pressed() {
                 counts.interrupted = true;
                 break;
             }
-            let Some(message) = letters.try_next().await? else { break };
-            match self.send(client, &message).await? {
-                Some(delivery) => {
-                    self.remaining -= 1;
-                    waiting.push((message, delivery));
+            let message = match letters.try_next().await {
+                Ok(Some(message)) => message,
+                Ok(None) => break,
+                Err(error) => {
+                    // Records on their way must not be sent again by the next replay.
+                    self.finish(client, &mut waiting, letters, counts).await?;
+                    return Err(error.into());
                 }
-                None => {
+            };
+            match self.send(client, message).await {
+                Ok(sent) => {
+                    self.remaining -= 1;
+                    waiting.push(sent);
+                }
+                Err(other) => {
                     counts.skipped += 1;
-                    message.ack();
+                    other.ack();
                 }
             }
             if waiting.len() >= IN_FLIGHT {
-                finish(&mut waiting, counts).await?;
+                self.finish(client, &mut waiting, letters, counts).await?;
             }
         }
-        finish(&mut waiting, counts).await
+        self.finish(client, &mut waiting, letters, counts).await
     }
 
-    /// Sends the record of a dead letter. Returns `None` for another record.
-    async fn send(&self, client: &Client, message: &Message) -> Outcome<Option<Delivery>> {
-        let Some(letter) = DeadLetter::of(message) else { return Ok(None) };
-        let mut record = DeadLetter::restore(message);
-        let topic = match &self.to {
-            Some(topic) => topic,
+    /// Waits for the deliveries, acknowledges their dead letters and stores the progress. A dead letter that failed again
+    /// moves to the end of its topic: progress is one offset, and one failure must not hold up the others.
+    async fn finish(
+        &self,
+        client: &Client,
+        waiting: &mut Vec<Sent>,
+        letters: &mut Consumer,
+        counts: &mut Counts,
+    ) -> Outcome {
+        let mut again = Vec::new();
+        for sent in waiting.drain(..) {
+            match sent.result().await {
+                Ok(message) => {
+                    message.ack();
+                    counts.replayed += 1;
+                }
+                Err((message, error)) => {
+                    let letter = DeadLetter::failed_again(&message, &error);
+                    counts.fail(&message, error, self.output);
+                    again.extend(letter.map(|letter| (message, letter)));
+                }
+            }
+        }
+        for (message, letter) in again {
+            client.shared_producer(&message.topic).await?.send(letter).await?;
+            message.ack();
+        }
+        Ok(letters.commit().await?)
+    }
+
+    /// Sends the record of a dead letter. Returns another record as the error.
+    async fn send(&self, client: &Client, message: Message) -> Result<Sent, Message> {
+        let Some(letter) = DeadLetter::of(&message) else { return Err(message) };
+        let mut record = DeadLetter::restore(&message);
+        let to = match &self.to {
+            Some(topic) => topic.clone(),
             None => {
                 // A record with a key goes to the partition of its key.
                 record.partition = message.key.is_none().then_some(letter.origin.at.partition);
-                &letter.origin.at.topic
+                letter.origin.at.topic
             }
         };
-        let producer = client.shared_producer(topic).await?;
-        Ok(Some(producer.enqueue(record).await?))
+        let delivery = match client.shared_producer(&to).await {
+            Ok(producer) => producer.enqueue(record).await,
+            Err(error) => Err(error),
+        };
+        Ok(Sent { message, to, delivery })
     }
 }
 
-/// Waits for the deliveries and acknowledges their dead letters.
-async fn finish(waiting: &mut Vec<(Message, Delivery)>, counts: &mut Counts) -> Outcome {
-    for (message, delivery) in waiting.drain(..) {
-        delivery.await?;
-        message.ack();
-        counts.replayed += 1;
+impl Sent {
+    /// Waits for the delivery.
+    async fn result(self) -> Result<Message, (Message, Error)> {
+        let outcome = match self.delivery {
+            Ok(delivery) => delivery.await,
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(_) => Ok(self.message),
+            Err(error) if error.topic().is_some() => Err((self.message, error)),
+            Err(error) => Err((self.message, error.with_topic(&self.to))),
+        }
     }
-    Ok(())
+}
+
+impl Counts {
+    /// Counts and reports a dead letter whose replay failed.
+    fn fail(&mut self, message: &Message, error: Error, output: OutputFormat) {
+        self.failed += 1;
+        let failure = Failure::from(error.clone());
+        let explained = format!("dead letter {}/{} was not replayed", message.partition, message.offset);
+        failure.explained(explained).report(output);
+        self.error = Some(error);
+    }
 }
 
 #[cfg(test)]

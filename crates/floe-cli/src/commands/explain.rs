@@ -5,6 +5,7 @@ use floe::{Effect, ErrorKind, url::nearest};
 use serde_json::{Value, json};
 
 use crate::{
+    command_code,
     exit::{Failure, Outcome},
     exit_code,
     global::Global,
@@ -18,11 +19,12 @@ pub(crate) struct ExplainArgs {
 }
 
 pub(crate) fn run(global: &Global, args: &ExplainArgs) -> Outcome {
-    let Some(code) = &args.code else { return print_list(global.output, &all()) };
-    match ErrorKind::ALL.iter().find(|kind| kind.as_str() == code) {
-        Some(kind) => print_document(global.output, &document(*kind), &text(*kind)),
+    let all = explained();
+    let Some(code) = &args.code else { return print_list(global.output, &list(&all)) };
+    match all.iter().find(|one| one.code == code) {
+        Some(one) => print_document(global.output, &one.document(), &one.text()),
         None => {
-            let codes: Vec<_> = ErrorKind::ALL.iter().map(|kind| kind.as_str()).collect();
+            let codes: Vec<_> = all.iter().map(|one| one.code).collect();
             let hint = match nearest(code, &codes) {
                 Some(near) => format!("did you mean {near}?"),
                 None => "`floe explain` lists the codes".to_owned(),
@@ -32,52 +34,75 @@ pub(crate) fn run(global: &Global, args: &ExplainArgs) -> Outcome {
     }
 }
 
-fn all() -> List {
-    let width = ErrorKind::ALL.iter().map(|kind| kind.as_str().len()).max().unwrap_or(0);
+/// A code that errors carry, and what is known about it.
+struct Explained {
+    code: &'static str,
+    meaning: &'static str,
+    advice: &'static str,
+    retriable: bool,
+    effect: Effect,
+    exit_code: u8,
+}
+
+/// The kinds of the library's errors, then the codes of the command line.
+fn explained() -> Vec<Explained> {
+    let kinds = ErrorKind::ALL.iter().map(|kind| Explained {
+        code: kind.as_str(),
+        meaning: kind.meaning(),
+        advice: advice(*kind),
+        retriable: kind.is_retriable(),
+        effect: kind.default_effect(),
+        exit_code: exit_code::of(*kind),
+    });
+    let own = command_code::ALL.iter().map(|own| Explained {
+        code: own.code,
+        meaning: own.meaning,
+        advice: own.advice,
+        retriable: false,
+        effect: Effect::Unknown,
+        exit_code: own.exit_code,
+    });
+    kinds.chain(own).collect()
+}
+
+fn list(all: &[Explained]) -> List {
+    let width = all.iter().map(|one| one.code.len()).max().unwrap_or(0);
+    let row = |one: &Explained| {
+        let retriable = if one.retriable { "yes" } else { "no" };
+        let cells = [one.code, &one.exit_code.to_string(), retriable, one.meaning];
+        cells.map(ToOwned::to_owned).to_vec()
+    };
     List {
         headings: vec!["code", "exit", "retriable", "meaning"],
-        rows: ErrorKind::ALL
-            .iter()
-            .map(|kind| {
-                vec![
-                    kind.as_str().to_owned(),
-                    exit_code::of(*kind).to_string(),
-                    if kind.is_retriable() { "yes" } else { "no" }.to_owned(),
-                    kind.meaning().to_owned(),
-                ]
-            })
-            .collect(),
-        documents: ErrorKind::ALL.iter().map(|kind| document(*kind)).collect(),
-        text: ErrorKind::ALL
-            .iter()
-            .map(|kind| format!("{:width$}  {}\n", kind.as_str(), kind.meaning()))
-            .collect(),
+        rows: all.iter().map(row).collect(),
+        documents: all.iter().map(Explained::document).collect(),
+        text: all.iter().map(|one| format!("{:width$}  {}\n", one.code, one.meaning)).collect(),
     }
 }
 
-fn text(kind: ErrorKind) -> String {
-    let retry = if kind.is_retriable() { "a retry may succeed" } else { "a retry does not help" };
-    let effect = match kind.default_effect() {
-        Effect::None => "the operation had no effect",
-        Effect::Unknown => "the operation may have taken effect",
-    };
-    format!(
-        "{kind}: {}\n\nWhat to do: {}\n\nretry:      {retry}\neffect:     {effect}\nexit code:  {}\n",
-        kind.meaning(),
-        advice(kind),
-        exit_code::of(kind)
-    )
-}
+impl Explained {
+    fn text(&self) -> String {
+        let Self { code, meaning, advice, exit_code, .. } = self;
+        let retry = if self.retriable { "a retry may succeed" } else { "a retry does not help" };
+        let effect = match self.effect {
+            Effect::None => "the operation had no effect",
+            Effect::Unknown => "the operation may have taken effect",
+        };
+        format!(
+            "{code}: {meaning}\n\nWhat to do: {advice}\n\nretry:      {retry}\neffect:     {effect}\nexit code:  {exit_code}\n"
+        )
+    }
 
-fn document(kind: ErrorKind) -> Value {
-    json!({
-        "code": kind.as_str(),
-        "meaning": kind.meaning(),
-        "advice": advice(kind),
-        "retriable": kind.is_retriable(),
-        "may_have_happened": kind.default_effect() == Effect::Unknown,
-        "exit_code": exit_code::of(kind),
-    })
+    fn document(&self) -> Value {
+        json!({
+            "code": self.code,
+            "meaning": self.meaning,
+            "advice": self.advice,
+            "retriable": self.retriable,
+            "may_have_happened": self.effect == Effect::Unknown,
+            "exit_code": self.exit_code,
+        })
+    }
 }
 
 /// Advice for each error kind.
@@ -179,9 +204,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_kind_has_a_meaning_and_advice() {
-        for kind in ErrorKind::ALL {
-            assert!(kind.meaning().ends_with('.') && advice(*kind).ends_with('.'), "{kind} is not explained");
+    fn every_code_has_a_meaning_and_advice() {
+        let all = explained();
+        for one in &all {
+            assert!(one.meaning.ends_with('.') && one.advice.ends_with('.'), "{} is not explained", one.code);
+            assert_eq!(all.iter().filter(|other| other.code == one.code).count(), 1, "{}", one.code);
         }
     }
 }

@@ -88,8 +88,7 @@ pub(crate) fn run(global: &GlobalArgs, command: ProfileCommand) -> Outcome {
 
 /// Returns the path of the user configuration file.
 fn user_path() -> Outcome<PathBuf> {
-    let named = std::env::var_os("FLOE_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    named.or_else(user_file).ok_or_else(|| {
+    user_file().ok_or_else(|| {
         Failure::usage("no home directory for a configuration file")
             .with_hint("set FLOE_CONFIG to the path of the file")
     })

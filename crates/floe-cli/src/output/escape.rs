@@ -1,4 +1,8 @@
-//! Escapes: of bytes that a terminal cannot show, and in command-line arguments.
+//! Escapes: of text from elsewhere on its way to a terminal, a list or a log, and in command-line arguments.
+//!
+//! Records, headers, groups, modules, dead letters, profiles and the messages of servers come from elsewhere. Their control
+//! characters would move the cursor, fake lines or change the title of a window; characters that set the direction of text
+//! or have no width would make one name look like another. [`crate::output`] and [`crate::exit`] escape all of them.
 
 use std::borrow::Cow;
 
@@ -13,13 +17,75 @@ pub(crate) fn is_printable(bytes: &[u8]) -> bool {
             '\t' | '\n' => true,
             // A lone carriage return would overwrite the line.
             '\r' => rest.peek() == Some(&'\n'),
-            _ => !c.is_control(),
+            _ => !is_hostile(c),
         };
         if !fine {
             return false;
         }
     }
     true
+}
+
+/// Whether a character changes how the text around it is shown: control characters (C0, DEL, C1), marks and overrides of the
+/// direction (Unicode Standard Annex 9), separators of lines and paragraphs, and characters without width.
+fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
+fn push_escaped(out: &mut String, c: char) {
+    match c {
+        '\n' => out.push_str("\\n"),
+        '\r' => out.push_str("\\r"),
+        '\t' => out.push_str("\\t"),
+        c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
+        c => out.extend(c.escape_unicode()),
+    }
+}
+
+/// Returns text on one line, without hostile characters. Unlike [`for_cell`] it leaves backslashes alone, so that text that is
+/// escaped already stays as it is.
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
+    // A tab separates columns.
+    let foreign = |c: char| is_hostile(c) && c != '\t';
+    if !text.contains(foreign) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if foreign(c) { push_escaped(&mut out, c) } else { out.push(c) }
+    }
+    Cow::Owned(out)
+}
+
+/// Returns JSON text with the hostile characters that JSON allows in strings as `\uNNNN`. It holds the same data.
+pub(crate) fn json(text: &str) -> Cow<'_, str> {
+    let foreign = |c: char| is_hostile(c) && c != '\n';
+    if !text.contains(foreign) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        if foreign(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                out.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            out.push(c);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// Returns the bytes, with `\xNN` for those that a terminal cannot show.
@@ -78,11 +144,7 @@ fn escape(bytes: &[u8]) -> String {
         for c in chunk.valid().chars() {
             match c {
                 '\\' => out.push_str("\\\\"),
-                '\n' => out.push_str("\\n"),
-                '\r' => out.push_str("\\r"),
-                '\t' => out.push_str("\\t"),
-                c if c.is_ascii_control() => out.push_str(&format!("\\x{:02x}", u32::from(c))),
-                c if c.is_control() => out.extend(c.escape_unicode()),
+                c if is_hostile(c) => push_escaped(&mut out, c),
                 c => out.push(c),
             }
         }
@@ -145,6 +207,19 @@ mod tests {
         {
             assert!(!is_printable(bad), "{bad:?}");
         }
+        assert!(!is_printable("pay\u{202e}fdp.exe".as_bytes()) && !is_printable("or\u{200b}ders".as_bytes()));
+    }
+
+    #[test]
+    fn lines_and_json_hold_no_hostile_character() {
+        let hostile = "a\x1b[2J\n\u{9b}\u{202e}\u{200b}\u{e0041}\\x";
+        assert_eq!(line(hostile), r"a\x1b[2J\n\u{9b}\u{202e}\u{200b}\u{e0041}\x");
+        assert_eq!(line(&line(hostile)), line(hostile), "escaped once");
+        assert_eq!(line("plain ä 語"), "plain ä 語");
+        let text = serde_json::json!({ "k": hostile }).to_string();
+        let escaped = json(&text);
+        assert!(!escaped.contains(is_hostile), "{escaped}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap()["k"], hostile);
     }
 
     #[test]

@@ -14,23 +14,30 @@ use crate::{exit::Outcome, format::OutputFormat};
 
 /// Prints a single result.
 pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {
-    let printed = match format {
-        OutputFormat::Text | OutputFormat::Table => text.to_owned(),
-        OutputFormat::Json => pretty(document),
-        OutputFormat::Jsonl => format!("{document}\n"),
-    };
+    match format {
+        OutputFormat::Text | OutputFormat::Table => print_lines(text),
+        OutputFormat::Json => stdout::print_json(&pretty(document)),
+        OutputFormat::Jsonl => stdout::print_json(&format!("{document}\n")),
+    }
+}
+
+/// Prints lines, without characters that act on a terminal.
+fn print_lines(text: &str) -> Outcome {
+    let printed: String = text.split('\n').map(escape::line).collect::<Vec<_>>().join("\n");
     stdout::print(printed.as_bytes())
 }
 
 /// Prints a list.
 pub(crate) fn print_list(format: OutputFormat, list: &List) -> Outcome {
-    let printed = match format {
-        OutputFormat::Text => list.text.clone(),
-        OutputFormat::Json => pretty(&Value::Array(list.documents.clone())),
-        OutputFormat::Jsonl => list.documents.iter().map(|document| format!("{document}\n")).collect(),
-        OutputFormat::Table => table(&list.headings, &list.rows),
-    };
-    stdout::print(printed.as_bytes())
+    match format {
+        OutputFormat::Text => print_lines(&list.text),
+        OutputFormat::Json => stdout::print_json(&pretty(&Value::Array(list.documents.clone()))),
+        OutputFormat::Jsonl => {
+            let lines: String = list.documents.iter().map(|document| format!("{document}\n")).collect();
+            stdout::print_json(&lines)
+        }
+        OutputFormat::Table => print_lines(&table(&list.headings, &list.rows)),
+    }
 }
 
 /// List in every output format.
@@ -51,7 +58,7 @@ pub(crate) fn table(headings: &[&str], rows: &[Vec<String>]) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(headings.iter().map(|heading| heading.to_uppercase()));
-    table.add_rows(rows);
+    table.add_rows(rows.iter().map(|row| row.iter().map(|cell| escape::line(cell))));
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
@@ -71,5 +78,8 @@ mod tests {
         let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["orders".to_owned(), "12".to_owned()]];
         assert_eq!(table(&["name", "partitions"], &rows), "NAME    PARTITIONS\na       1\norders  12\n");
         assert_eq!(table(&["name"], &[]), "NAME\n");
+        let rows = vec![vec!["two\nlines\x1b".to_owned(), "1".to_owned()], vec!["語".to_owned(), "2".to_owned()]];
+        let expected = "NAME            N\ntwo\\nlines\\x1b  1\n語              2\n";
+        assert_eq!(table(&["name", "n"], &rows), expected);
     }
 }

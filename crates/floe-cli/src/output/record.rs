@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use unicode_width::UnicodeWidthStr as _;
 
 use super::{amount, escape, row::Row, stdout::note, template::Template};
 use crate::format::OutputFormat;
@@ -93,32 +94,49 @@ impl RecordPrinter {
             RecordFormat::Value => return self.write_value(out, row.value),
             RecordFormat::Template(template) => {
                 template.write(out, row, self.on_terminal)?;
+                let printable = |field: &[u8]| escape::is_printable(field);
                 let escaped = self.on_terminal
-                    && !(escape::is_printable(row.value) && row.key.is_none_or(escape::is_printable));
+                    && !(printable(row.value)
+                        && row.key.is_none_or(printable)
+                        && row.headers.iter().all(|(name, value)| printable(name.as_bytes()) && printable(value)));
                 if escaped {
                     self.note_once();
                 }
             }
             RecordFormat::JsonLines => {
-                write_json(out, row)?;
+                self.write_json(out, row)?;
                 out.write_all(b"\n")?;
             }
             RecordFormat::JsonArray => {
                 out.write_all(if self.printed == 0 { b"\n" } else { b",\n" })?;
-                write_json(out, row)?;
+                self.write_json(out, row)?;
             }
-            RecordFormat::Table => writeln!(
-                out,
-                "{:<9}  {:<12}  {:<24}  {:<KEY_WIDTH$}  {}",
-                row.partition,
-                row.offset,
-                amount::time(row.timestamp),
-                row.key.map_or_else(|| "-".to_owned(), escape::for_cell),
-                escape::for_cell(row.value)
-            )?,
+            RecordFormat::Table => {
+                let key = row.key.map_or_else(|| "-".to_owned(), escape::for_cell);
+                // Columns have cells, of which a character may take none or two.
+                let padding = KEY_WIDTH.saturating_sub(key.width());
+                writeln!(
+                    out,
+                    "{:<9}  {:<12}  {:<24}  {key}{:padding$}  {}",
+                    row.partition,
+                    row.offset,
+                    amount::time(row.timestamp),
+                    "",
+                    escape::for_cell(row.value)
+                )?;
+            }
         }
         self.printed += 1;
         Ok(())
+    }
+
+    fn write_json(&self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+        if !self.on_terminal {
+            return write_json(out, row);
+        }
+        let mut text = Vec::new();
+        write_json(&mut text, row)?;
+        out.write_all(escape::json(&String::from_utf8_lossy(&text)).as_bytes())
     }
 
     fn note_once(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 
+use super::escape;
 use crate::exit::{Failure, Outcome};
 
 /// Buffer size in bytes; large enough to make the cost of a system call negligible.
@@ -52,7 +53,12 @@ pub(crate) fn print(bytes: &[u8]) -> Outcome {
     out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::output(&error))
 }
 
-/// Prints a note to standard error, and ignores a closed standard error.
+/// As [`print`], for JSON. On a terminal the characters that act on it are escaped; elsewhere the text stays as it is.
+pub(crate) fn print_json(text: &str) -> Outcome {
+    if io::stdout().is_terminal() { print(escape::json(text).as_bytes()) } else { print(text.as_bytes()) }
+}
+
+/// Prints a note of one line to standard error, and ignores a closed standard error.
 pub(crate) fn note(text: &str) {
-    let _ = io::stderr().lock().write_all(format!("{text}\n").as_bytes());
+    let _ = io::stderr().lock().write_all(format!("{}\n", escape::line(text)).as_bytes());
 }

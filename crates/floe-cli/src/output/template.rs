@@ -89,6 +89,7 @@ impl Template {
 
     /// Prints one record, with keys, values and headers escaped for a terminal.
     pub(crate) fn write(&self, out: &mut impl Write, row: &Row<'_>, on_terminal: bool) -> io::Result<()> {
+        // The literal parts come from the user; everything else is escaped.
         fn bytes(out: &mut impl Write, bytes: &[u8], on_terminal: bool) -> io::Result<()> {
             if on_terminal { out.write_all(&escape::for_terminal(bytes)) } else { out.write_all(bytes) }
         }
@@ -96,7 +97,7 @@ impl Template {
             match part {
                 Part::Literal(literal) => out.write_all(literal)?,
                 Part::Field(field) => match field {
-                    Field::Topic => out.write_all(row.topic.as_bytes())?,
+                    Field::Topic => bytes(out, row.topic.as_bytes(), on_terminal)?,
                     Field::Partition => write!(out, "{}", row.partition)?,
                     Field::Offset => write!(out, "{}", row.offset)?,
                     Field::Key => bytes(out, row.key.unwrap_or_default(), on_terminal)?,
@@ -106,7 +107,7 @@ impl Template {
                             if at > 0 {
                                 out.write_all(b",")?;
                             }
-                            out.write_all(name.as_bytes())?;
+                            bytes(out, name.as_bytes(), on_terminal)?;
                             out.write_all(b"=")?;
                             bytes(out, value, on_terminal)?;
                         }

@@ -67,6 +67,37 @@ fn dead_letters_are_replayed_once() {
     assert_eq!(dir.read("retry"), b"two\n");
 }
 
+/// Writes a dead letter of a topic that may not exist.
+fn dead_letter(dir: &Dir, origin: &str, value: &str) {
+    let origin = format!("floe-dead-origin={origin}");
+    let headers = [&origin, "floe-dead-code=c", "floe-dead-error=e", "floe-dead-attempts=1", "floe-dead-at=1000"];
+    let headers = headers.iter().flat_map(|header| ["-H", *header]);
+    let args: Vec<_> = ["produce", "dead"].into_iter().chain(headers).collect();
+    dir.feed(&args, value.as_bytes()).ok();
+}
+
+#[test]
+fn a_dead_letter_that_fails_again_holds_up_no_other_and_repeats_none() {
+    let dir = Dir::with_topics(&["orders", "dead"]);
+    for (number, (topic, value)) in
+        [("orders", "one"), ("orders", "two"), ("later", "gone"), ("orders", "three")].iter().enumerate()
+    {
+        dead_letter(&dir, &format!("{topic}/0/{number}"), value);
+    }
+    let run = dir.run(&["dlq", "replay", "dead"]).code(8);
+    run.mentions("dead letter 0/2 was not replayed").mentions("later").mentions("stay in dead");
+    assert_eq!(dir.read("orders"), b"one\ntwo\nthree\n");
+    let rows = dir.run(&["dlq", "list", "dead", "-o", "jsonl"]).ok().json_lines();
+    let last = rows.last().unwrap();
+    assert_eq!((last["origin"].as_str(), last["attempts"].as_u64()), (Some("later/0/2"), Some(2)));
+    assert_eq!(last["code"].as_str(), Some("topic_not_found"));
+
+    dir.run(&["topic", "create", "later"]).ok();
+    dir.run(&["dlq", "replay", "dead"]).ok().prints("replayed 1 record\n");
+    assert_eq!((dir.read("orders"), dir.read("later")), (b"one\ntwo\nthree\n".to_vec(), b"gone\n".to_vec()));
+    dir.run(&["dlq", "replay", "dead"]).ok().prints("replayed 0 records\n");
+}
+
 #[test]
 fn other_records_are_skipped() {
     let dir = Dir::with_topics(&["plain"]);

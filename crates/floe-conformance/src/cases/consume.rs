@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use floe::{
-    Record,
+    ErrorKind, Record,
     consumer::{FetchLimit, StartAt},
     engine::Start,
 };
@@ -211,16 +211,40 @@ pub(crate) async fn consuming_readers_share(c: &Context) -> Outcome {
     let mut one = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
     let mut values = texts(&take(&mut one, 10).await?);
     one.close().await?;
-    // The first reader keeps its prefetched records: only a later record is certain to reach the other one.
-    c.send(&topic, ["last".to_owned()]).await?;
+    // The first reader took no more than it handed out.
     let mut other = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
-    while values.last().is_none_or(|value| value != "last") {
-        values.extend(texts(&take(&mut other, 1).await?));
+    values.extend(texts(&take(&mut other, 10).await?));
+    check_eq!(values, numbered("record", 0..20), "records of both readers");
+    other.close().await?;
+
+    // The rest of a batch whose first record was handed out is lost, and reported.
+    c.send(&topic, numbered("batch", 0..3)).await?;
+    let mut third = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+    let mut taken = texts(&take(&mut third, 1).await?);
+    if let Err(error) = third.close().await {
+        check_eq!(error.kind(), ErrorKind::Gap, "error of a close that loses records");
+    } else {
+        let mut fourth = c.client().consumer(&topic).from(StartAt::Beginning).start().await?;
+        taken.extend(texts(&take(&mut fourth, 2).await?));
+        check_eq!(taken, numbered("batch", 0..3), "records of a batch of two readers");
     }
-    let all = values.len();
-    values.sort();
-    values.dedup();
-    check_eq!(values.len(), all, "distinct records of both readers");
+    Ok(())
+}
+
+pub(crate) async fn consuming_readers_end_where_no_record_is_left(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    for value in numbered("record", 0..5) {
+        c.send(&topic, [value]).await?;
+    }
+    for expected in [5, 0] {
+        let mut reader = c.client().consumer(&topic).from(StartAt::Beginning).stop_at_end().start().await?;
+        let mut count = 0;
+        while reader.try_next().await?.is_some() {
+            count += 1;
+        }
+        check_eq!(count, expected, "records up to the end");
+        reader.close().await?;
+    }
     Ok(())
 }
 

@@ -69,6 +69,7 @@ macro_rules! with_every_case {
                 all_waiting_readers_wake: shared_reads;
                 readers_are_independent: shared_reads;
                 consuming_readers_share: consuming_reads;
+                consuming_readers_end_where_no_record_is_left: consuming_reads;
                 stopping_at_the_end: offsets;
                 one_stream_of_all_partitions: partitions offsets;
                 only_the_chosen_partitions: partitions offsets;

@@ -6,7 +6,7 @@ use floe::{Codec, Record};
 use crate::{
     Context, Outcome,
     context::{now, text, texts},
-    failure::{check, check_eq},
+    failure::{check, check_eq, check_refused},
 };
 
 /// Sends these values, each in a batch of its own and then all together, and compares what comes back.
@@ -149,6 +149,10 @@ pub(crate) async fn timestamps_are_kept(c: &Context) -> Outcome {
     let found: Vec<_> = read.iter().map(|message| message.timestamp).collect();
     check_eq!(found, times.map(Some), "times read");
     check_eq!(texts(&read)[0], "at 1700000000000", "first value");
+    for time in [0, -1] {
+        let sent = producer.send(Record::new("lost").timestamp(time)).await;
+        check_refused!(sent, InvalidCommand, "a time that batches cannot hold");
+    }
     Ok(())
 }
 

@@ -89,8 +89,7 @@ impl Model {
     fn reader(&self, request: &ReadRequest) -> Result<Box<dyn BatchReader>> {
         self.check_open()?;
         let next = self.store.find_start(&request.source, request.from)?;
-        let consuming = self.capabilities.consuming_reads;
-        Ok(Box::new(ModelReader::new(self.clone(), request.source.clone(), next, consuming)))
+        Ok(Box::new(ModelReader::new(self.clone(), request, next)))
     }
 }
 

@@ -1,6 +1,9 @@
 //! Reader of the model.
 
-use floe::{ErrorKind, Result, TopicPartition, engine::BatchReader};
+use floe::{
+    ErrorKind, Result, TopicPartition,
+    engine::{BatchReader, ReadRequest},
+};
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
 
@@ -12,11 +15,14 @@ pub(super) struct ModelReader {
     at: TopicPartition,
     position: ReadPosition,
     consuming: bool,
+    stop_when_empty: bool,
 }
 
 impl ModelReader {
-    pub(super) fn new(model: Model, at: TopicPartition, position: ReadPosition, consuming: bool) -> Self {
-        Self { model, at, position, consuming }
+    pub(super) fn new(model: Model, request: &ReadRequest, position: ReadPosition) -> Self {
+        let consuming = model.capabilities.consuming_reads;
+        let (at, stop_when_empty) = (request.source.clone(), request.stop_when_empty);
+        Self { model, at, position, consuming, stop_when_empty }
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
@@ -29,6 +35,7 @@ impl ModelReader {
             // No await point follows the step forward: a dropped future has read nothing.
             match model.store.take(&self.at, &mut self.position, self.consuming) {
                 Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok(None) if self.stop_when_empty => return Ok(None),
                 Ok(None) => changed.await,
                 Err(error) if error.kind() == ErrorKind::TopicNotFound => return Ok(None),
                 Err(error) => return Err(error),

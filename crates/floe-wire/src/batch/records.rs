@@ -358,7 +358,8 @@ impl BatchFacts {
         Some(BorrowedRecord {
             offset: self.base_offset.checked_add(offset_delta)?,
             timestamp: (self.first_timestamp > 0)
-                .then(|| self.first_timestamp.saturating_add(timestamp_delta)),
+                .then(|| self.first_timestamp.saturating_add(timestamp_delta))
+                .filter(|timestamp| *timestamp > 0),
             key,
             value,
             headers,

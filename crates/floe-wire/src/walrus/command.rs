@@ -118,6 +118,12 @@ pub const fn max_packed_batch(topic_len: usize) -> usize {
     MAX_FRAME_LEN.saturating_sub(overhead) / 4 * 3
 }
 
+/// Returns the largest value, in bytes, that fits a `PUT` to a topic whose name has `topic_len` bytes.
+#[must_use]
+pub const fn max_plain_value(topic_len: usize) -> usize {
+    MAX_FRAME_LEN.saturating_sub(PUT_OVERHEAD + topic_len)
+}
+
 /// Encodes the `PUT` of a packed batch without an intermediate copy and without the checks that text needs.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ mod reply;
 pub use cluster::{NodeMetrics, TopicState};
 pub use command::{
     Command, MAX_BATCH_ENTRIES, MAX_TOPIC_LEN, PUT_OVERHEAD, check_text, check_topic, encode_packed_put,
-    max_packed_batch,
+    max_packed_batch, max_plain_value,
 };
 pub use entry::{EntryContent, PACKED_PREFIX, pack_into, packed_len};
 pub use frame::{LENGTH_LEN, MAX_BATCH_FRAME_LEN, MAX_FRAME_LEN, MAX_REPLY_LEN, put_frame, take_frame};

@@ -95,7 +95,7 @@ macro_rules! method {
         ///
         /// # Errors
         #[doc = concat!("As [`", stringify!($async), "::", stringify!($name), "`];")]
-        /// [`InvalidCommand`](crate::ErrorKind::InvalidCommand) inside of an async runtime.
+        /// [`InvalidCommand`](crate::ErrorKind::InvalidCommand) inside of async code.
         pub fn $name $($generic)* ($($receiver)+ $(, $argument: $type)*) -> crate::Result<$output> $($bounds)* {
             crate::blocking::macros::outcome!($verb [$output] $self, $self.inner.$name($($argument),*))
         }

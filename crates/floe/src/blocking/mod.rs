@@ -39,8 +39,8 @@
 //! # }
 //! ```
 //!
-//! Inside of an async runtime these calls are refused with [`ErrorKind::InvalidCommand`]: they would block its threads.
-//! [`Client::wait`] runs any future of the async API that has no blocking form.
+//! Inside of async code these calls are refused with [`ErrorKind::InvalidCommand`]: they would block the threads that run
+//! it. Threads of `tokio::task::spawn_blocking` may block. [`Client::wait`] runs any future of the async API that has no blocking form.
 
 mod consumer;
 pub(crate) mod macros;
@@ -50,9 +50,19 @@ mod producer;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    iter,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
 
-use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    task::coop,
+};
 
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use outbox::{Acceptance, Outbox, OutboxBuilder};
@@ -75,7 +85,7 @@ impl Client {
     /// Connects to the engine that `url` names; see [`crate::url`].
     ///
     /// # Errors
-    /// As [`crate::Client::connect`]; [`ErrorKind::InvalidCommand`] inside of an async runtime.
+    /// As [`crate::Client::connect`]; [`ErrorKind::InvalidCommand`] inside of async code.
     pub fn connect(url: &str) -> Result<Self> {
         Self::connect_with(crate::Client::builder(url))
     }
@@ -102,7 +112,7 @@ impl Client {
     /// ```
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidCommand`] inside of an async runtime.
+    /// [`ErrorKind::InvalidCommand`] inside of async code.
     pub fn wait<F: Future>(&self, future: F) -> Result<F::Output> {
         self.runtime.wait(future)
     }
@@ -201,10 +211,10 @@ impl Background {
     }
 
     fn wait<F: Future>(&self, future: F) -> Result<F::Output> {
-        if Handle::try_current().is_ok() {
+        if Handle::try_current().is_ok() && in_async_code() {
             return Err(Error::new(
                 ErrorKind::InvalidCommand,
-                "a blocking call inside of an async runtime; use the async API",
+                "a blocking call inside of async code; use the async API, or tokio::task::spawn_blocking",
             ));
         }
         Ok(self.handle.block_on(future))
@@ -215,6 +225,24 @@ impl Background {
         // Created inside of the future: the timer needs the runtime.
         self.wait(async { tokio::time::timeout(limit, future).await.ok() })
     }
+}
+
+/// Whether this thread runs async code now. A runtime is current on threads of `spawn_blocking` too, but only async code
+/// has a budget of calls that proceed before it must yield. This takes the budget and gives it back.
+fn in_async_code() -> bool {
+    /// More than any budget.
+    const ATTEMPTS: usize = 256;
+    let mut context = Context::from_waker(Waker::noop());
+    let mut taken: Vec<_> = iter::from_fn(|| match coop::poll_proceed(&mut context) {
+        Poll::Ready(restore) => Some(restore),
+        Poll::Pending => None,
+    })
+    .take(ATTEMPTS)
+    .collect();
+    let limited = taken.len() < ATTEMPTS;
+    // Each restores the budget from before it.
+    while taken.pop().is_some() {}
+    limited
 }
 
 impl Drop for Background {

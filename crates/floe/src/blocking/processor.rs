@@ -109,7 +109,7 @@ impl Processor {
     /// Runs until the end, which comes with [`stop_at_end`](ProcessorBuilder::stop_at_end) or an error.
     ///
     /// # Errors
-    /// As [`processor::Processor::run`]; [`crate::ErrorKind::InvalidCommand`] inside of an async runtime.
+    /// As [`processor::Processor::run`]; [`crate::ErrorKind::InvalidCommand`] inside of async code.
     pub fn run(self) -> Result<ProcessorReport> {
         self.runtime.wait(self.inner.run(std::future::pending()))?
     }

@@ -82,6 +82,28 @@ fn offsets_are_committed_and_seek_moves_them() {
 }
 
 #[test]
+fn threads_that_may_block_of_any_runtime_make_calls() {
+    use tokio::runtime::Builder;
+    for mut runtime in [Builder::new_current_thread(), Builder::new_multi_thread()] {
+        let runtime = runtime.enable_all().build().unwrap();
+        runtime.block_on(async {
+            let sent = tokio::task::spawn_blocking(|| {
+                let client = client();
+                client.producer("orders").start()?.send("from a thread that may block")
+            });
+            assert_eq!(sent.await.unwrap().unwrap().offset, Some(0));
+            let task = tokio::spawn(async { Client::connect("memory:").map(drop) });
+            assert_eq!(task.await.unwrap().unwrap_err().kind(), ErrorKind::InvalidCommand);
+            // The refusal left the budget of this task as it was.
+            for _ in 0..10 {
+                Client::connect("memory:").unwrap_err();
+            }
+            tokio::task::yield_now().await;
+        });
+    }
+}
+
+#[test]
 fn calls_inside_of_a_runtime_are_refused() {
     let client = client();
     let orders = client.producer("orders").start().unwrap();

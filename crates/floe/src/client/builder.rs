@@ -185,8 +185,8 @@ impl ClientBuilder {
 fn check(stack: &Stack) -> Result<()> {
     let problem = if let Some(problem) = stack.retry.as_ref().and_then(RetryPolicy::problem) {
         format!("retry: {problem}")
-    } else if stack.breaker.is_some_and(|policy| policy.failures == 0 || policy.trials == 0) {
-        "breaker: failures and trials must be at least 1".to_owned()
+    } else if let Some(problem) = stack.breaker.and_then(|policy| policy.problem()) {
+        format!("breaker: {problem}")
     } else if stack.attempt_timeout.is_some_and(|limit| limit.is_zero()) {
         "attempt_timeout is 0: every attempt would time out".to_owned()
     } else {
@@ -254,6 +254,7 @@ mod tests {
         for (builder, expected) in [
             (builder().retry(RetryPolicy::calls().max_attempts(0)), "retry: "),
             (builder().breaker(BreakerPolicy::default().trials(0)), "breaker: "),
+            (builder().breaker(BreakerPolicy::default().open_for(Duration::ZERO)), "breaker: open_for"),
             (builder().attempt_timeout(Duration::ZERO), "attempt_timeout"),
         ] {
             let error = builder.connect().await.unwrap_err();

@@ -53,7 +53,8 @@ impl ConfigFile {
     pub fn read(path: impl Into<PathBuf>) -> Result<Self> {
         let path = path.into();
         let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
+            // Editors on Windows put a byte order mark in front.
+            Ok(text) => text.strip_prefix('\u{feff}').map(ToOwned::to_owned).unwrap_or(text),
             Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(unusable("read", &path, error)),
         };

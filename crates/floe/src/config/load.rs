@@ -39,6 +39,8 @@ pub struct Sources {
     /// Whether the project's file was found rather than named.
     is_found: bool,
     user: Option<PathBuf>,
+    /// Whether `FLOE_CONFIG` names the file of the user.
+    user_is_named: bool,
     profile: Option<String>,
     flags: Vec<Raw>,
 }
@@ -74,9 +76,9 @@ impl Sources {
         let variables: Vec<_> = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let named = variables.iter().find(|(name, _)| name == "FLOE_CONFIG").map(|(_, path)| path.into());
-        let user = named.or_else(user_file);
-        let mut found = Self { user, ..Self::none() }.project_file("floe.toml").variables(variables);
+        let mut found = Self { user: user_file(), user_is_named: named_file().is_some(), ..Self::none() }
+            .project_file("floe.toml")
+            .variables(variables);
         found.is_found = true;
         found
     }
@@ -124,6 +126,9 @@ impl Sources {
     /// [`ErrorKind::InvalidConfig`] for an unknown setting, an invalid value, an unknown profile, an unreadable file, or a
     /// discovered file that another user controls. It names the setting, the value and the source.
     pub fn load(self) -> Result<Config> {
+        if let Some(path) = self.user.as_deref().filter(|path| self.user_is_named && !path.exists()) {
+            return Err(invalid(format!("FLOE_CONFIG names {}, which does not exist", path.display())));
+        }
         let user = self.user.as_deref().map(ConfigFile::read).transpose()?;
         let project = match &self.project {
             // The same file twice would shadow itself.
@@ -142,7 +147,6 @@ impl Sources {
         };
         let variables = self.read_variables()?;
         let by_file = || files.iter().rev().find_map(|file| file.current_profile());
-        // Shells unset a variable for one command by making it empty.
         let named = self.profile.as_deref().or(variable("FLOE_PROFILE").filter(|name| !name.is_empty()));
         let profile = named.or_else(by_file);
         let mut of_profile = Vec::new();
@@ -178,21 +182,22 @@ impl Sources {
     fn read_variables(&self) -> Result<Vec<Raw>> {
         let mut found = Vec::new();
         for (name, value) in &self.variables {
+            // Shells unset a variable for one command by making it empty.
+            if value.is_empty() {
+                continue;
+            }
             let origin = SettingOrigin::Environment(name.clone());
             if name == "FLOE_URL" {
-                if !value.is_empty() {
-                    found.push(Raw { key: "url".to_owned(), text: value.clone(), origin });
-                }
+                found.push(Raw { key: "url".to_owned(), text: value.clone(), origin });
                 continue;
             }
             if VARIABLES.contains(&name.as_str()) {
                 continue;
             }
             let Some((section, key)) = name.trim_start_matches("FLOE_").split_once("__") else {
-                // Related programs have `FLOE_` variables of their own; a near miss is a mistake.
-                match nearest(name, VARIABLES) {
-                    Some(near) => {
-                        return Err(invalid(format!("unknown variable {name}: did you mean {near}?")));
+                match slip(name) {
+                    Some(meant) => {
+                        return Err(invalid(format!("unknown variable {name}: did you mean {meant}?")));
                     }
                     None => continue,
                 }
@@ -204,11 +209,50 @@ impl Sources {
     }
 }
 
-/// Returns the path of the user's file: `floe/config.toml` in `$XDG_CONFIG_HOME`, else in `~/.config`. `None` without a
-/// home directory.
+/// The variable that a name without `__` was meant to be, if it is one slip away from it. Orchestrators and other programs
+/// set variables that begin with `FLOE_` too, such as `FLOE_PORT` and `FLOE_SERVICE_HOST` for a service named `floe`; these
+/// are not slips.
+fn slip(name: &str) -> Option<String> {
+    let of_settings = NAMES.iter().map(|key| as_written(key, &SettingOrigin::Environment(String::new())));
+    let mut one_underscore = of_settings.map(|meant| (meant.replace("__", "_"), meant));
+    let plain = VARIABLES.iter().map(|variable| (*variable, (*variable).to_owned()));
+    one_underscore.find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant).or_else(|| {
+        plain.into_iter().find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant)
+    })
+}
+
+/// Whether a word differs from another one by a letter, or by two neighbours that changed places.
+fn is_slip(word: &str, meant: &str) -> bool {
+    let (word, meant) = (word.as_bytes(), meant.as_bytes());
+    let same = word.iter().zip(meant).take_while(|(one, other)| one == other).count();
+    let (word, meant) = (word.get(same..).unwrap_or_default(), meant.get(same..).unwrap_or_default());
+    match (word, meant) {
+        ([], []) => true,
+        ([_, rest @ ..], _) if rest == meant => true,
+        (_, [_, rest @ ..]) if rest == word => true,
+        ([_, word @ ..], [_, meant @ ..]) if word == meant => true,
+        ([a, b, word @ ..], [c, d, meant @ ..]) => (a, b) == (d, c) && word == meant,
+        _ => false,
+    }
+}
+
+fn set_path(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+}
+
+/// The file that `FLOE_CONFIG` names.
+fn named_file() -> Option<PathBuf> {
+    set_path("FLOE_CONFIG")
+}
+
+/// Returns the path of the user's file: the one that `FLOE_CONFIG` names, else `floe/config.toml` in `$XDG_CONFIG_HOME`,
+/// else in `~/.config`. `None` without a home directory.
 #[must_use]
 pub fn user_file() -> Option<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(named) = named_file() {
+        return Some(named);
+    }
+    let set = set_path;
     let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
     Some(folder.join("floe").join("config.toml"))
 }

@@ -58,7 +58,7 @@ pub use sections::{
 pub use value::Switch;
 
 use self::{load::invalid, raw::Raw, sections::NAMES};
-use crate::Result;
+use crate::{Codec, Result};
 
 /// Settings with their origins.
 #[derive(Clone, Default)]
@@ -182,6 +182,19 @@ impl Config {
         if producer.acks == crate::engine::Acks::None && producer.delivery == Some(DeliveryMode::AtLeastOnce)
         {
             return problem("producer.acks", "producer.delivery", "at least once needs acks".to_owned());
+        }
+        let CompressionSettings { codec, level, .. } = self.settings.compression;
+        // A level without a codec waits for one, which another source may choose.
+        let codecs: &[Codec] = if codec == Codec::None { &Codec::ALL } else { std::slice::from_ref(&codec) };
+        if let Some(level) = level
+            && !codecs.iter().any(|codec| codec.levels().is_some_and(|levels| levels.contains(&level)))
+        {
+            let levels = |codec: &Codec| {
+                codec.levels().map(|levels| format!("{codec} has {} to {}", levels.start(), levels.end()))
+            };
+            let known: Vec<_> = codecs.iter().filter_map(levels).collect();
+            let known = if known.is_empty() { format!("{codec} has no levels") } else { known.join(", ") };
+            return problem("compression.level", "compression.codec", format!("level {level}, but {known}"));
         }
         Ok(())
     }

@@ -123,7 +123,8 @@ settings! {
         /// Size, before compression, at which a batch is closed; `none` is the default of the engine: 256 KiB on Fluvio,
         /// 64 KiB elsewhere.
         batch_size: Option<u64> = None, positive_if_some;
-        /// Largest record or batch accepted; `none` is the limit of the engine, at most 16 MiB.
+        /// Largest batch accepted, and with it the largest record; `none` is the limit of the engine, at most 16 MiB for a
+        /// value and 64 KiB for the rest.
         max_request_size: Option<u64> = None, positive_if_some;
         /// Bytes of buffered and unacknowledged records.
         buffer_memory: u64 = 32 * 1024 * 1024, positive;
@@ -145,9 +146,9 @@ settings! {
     /// Defaults of consumers.
     consumer: ConsumerSettings {
         /// Bytes prefetched.
-        prefetch_bytes: u64 = 8 * 1024 * 1024, any;
+        prefetch_bytes: u64 = 8 * 1024 * 1024, positive;
         /// Records prefetched; `none` is bounded by the bytes alone.
-        prefetch_records: Option<u32> = None, any;
+        prefetch_records: Option<u32> = None, positive_if_some;
         /// Approximate size of one fetch.
         fetch_bytes: u64 = 1024 * 1024, positive;
         /// Whether records are read before they are on all replicas.

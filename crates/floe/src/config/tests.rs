@@ -154,12 +154,19 @@ fn mistakes_in_variables_name_the_variable() {
             "variable FLOE_RETRY__MAX_ATTEMPTS: retry.max_attempts = \"many\"",
         ),
         ("FLOE_PROFIL", "x", "unknown variable FLOE_PROFIL: did you mean FLOE_PROFILE?"),
+        ("FLOE_ULR", "x", "unknown variable FLOE_ULR: did you mean FLOE_URL?"),
+        ("FLOE_PRODUCER_LINGER", "5ms", "did you mean FLOE_PRODUCER__LINGER?"),
+        ("FLOE_CONSUMER_PREFETCH_BYTE", "1", "did you mean FLOE_CONSUMER__PREFETCH_BYTES?"),
     ];
     for (name, value, expected) in table {
         let text = refusal(Sources::none().variables([(name, value)]));
         assert!(text.contains(expected), "{text}\n  instead of {expected}");
     }
-    Sources::none().variables([("FLOE_TEST_URLS", "x"), ("PATH", "y")]).load().unwrap();
+    // Variables of other programs, those of an orchestrator with a service named floe among them.
+    let others = ["FLOE_TEST_URLS", "FLOE_HOME", "FLOE_PORT", "FLOE_SERVICE_HOST", "FLOE_PORT_9003_TCP_ADDR", "PATH"];
+    Sources::none().variables(others.map(|name| (name, "tcp://10.0.0.1:9003"))).load().unwrap();
+    // An empty variable is an unset one.
+    Sources::none().variables([("FLOE_PRODUCER__LINGER", ""), ("FLOE_URL", "")]).load().unwrap();
 }
 
 #[test]

@@ -23,6 +23,8 @@ pub(super) struct AckTracker {
     mode: AckMode,
     /// Offset at which reading began, or to which a seek moved it.
     origin: AtomicI64,
+    /// Offset at which reading began, or [`NOTHING`] after a seek.
+    start: AtomicI64,
     /// With [`AckMode::Auto`]: offset after the last finished record, or [`NOTHING`].
     finished: AtomicI64,
     /// With [`AckMode::Explicit`].
@@ -34,6 +36,7 @@ impl AckTracker {
         Self {
             mode,
             origin: AtomicI64::new(origin),
+            start: AtomicI64::new(origin),
             finished: AtomicI64::new(NOTHING),
             window: Mutex::new(AckWindow::new(origin, 0)),
         }
@@ -43,6 +46,7 @@ impl AckTracker {
     pub(super) fn restart(&self, origin: i64) {
         let mut window = self.window.lock();
         self.origin.store(origin, Ordering::Release);
+        self.start.store(NOTHING, Ordering::Release);
         self.finished.store(NOTHING, Ordering::Release);
         *window = AckWindow::new(origin, window.generation + 1);
     }
@@ -102,6 +106,11 @@ impl AckTracker {
             }
         };
         (finished != NOTHING).then_some(finished)
+    }
+
+    /// Returns the offset at which reading began; `None` after a seek.
+    pub(super) fn start(&self) -> Option<i64> {
+        Some(self.start.load(Ordering::Acquire)).filter(|start| *start != NOTHING)
     }
 
     /// As [`AckTracker::finished`], or the offset at which reading began.

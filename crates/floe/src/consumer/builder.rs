@@ -181,7 +181,8 @@ impl<C> ConsumerBuilder<C> {
         self
     }
 
-    /// Ends the consumer after the records that existed at its start. Default: waits for further records.
+    /// Ends the consumer after the records that existed at its start; where reading removes records, as on Walrus, when none
+    /// is left. Default: waits for further records.
     pub fn stop_at_end(mut self) -> Self {
         self.spec.stop_at_end = true;
         self
@@ -277,6 +278,12 @@ impl ConsumerSpec {
         if self.group.as_deref() == Some("") {
             return invalid("the group name is empty");
         }
+        if self.prefetch_bytes == 0 || self.prefetch_records == 0 {
+            return invalid("prefetch_bytes and prefetch_records must be at least 1");
+        }
+        if self.settings.fetch.fetch_bytes == 0 {
+            return invalid("fetch_bytes must be at least 1");
+        }
         if self.partitions.as_deref() == Some(&[]) {
             return invalid("the list of partitions is empty; omit `partitions` to read all");
         }
@@ -298,7 +305,8 @@ impl ConsumerSpec {
             .map_err(|error| error.with_topic(&self.topic))?;
         if !capabilities.offsets {
             start.without_offsets(engine).map_err(|error| error.with_topic(&self.topic))?;
-            if self.stop_at_end {
+            // Where reading removes records, the end is where none is left.
+            if self.stop_at_end && !capabilities.consuming_reads {
                 return Err(Error::unsupported("offsets, so no known end", engine).with_topic(&self.topic));
             }
         }
@@ -379,12 +387,17 @@ impl ConsumerSpec {
     ) -> Result<ConsumerCore> {
         let engine = self.client.engine();
         let start = start.without_offsets(name)?;
-        let queue = PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records);
+        let queue = if engine.info().capabilities.consuming_reads {
+            PrefetchQueue::on_demand(numbers.len())
+        } else {
+            PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records)
+        };
         let mut partitions = Vec::with_capacity(numbers.len());
         for (index, &number) in numbers.iter().enumerate() {
             let at = self.topic.partition(number);
             let settings = self.settings.fetch.clone();
-            let fetch = Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, start).await?;
+            let fetch =
+                Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, (start, self.stop_at_end)).await?;
             let outlet = Outlet { queue: Arc::clone(&queue), index, generation: 0 };
             let acks = Arc::new(AckTracker::new(self.settings.ack_mode, 0));
             let task = AbortOnDrop::spawn(fetch.run(outlet));

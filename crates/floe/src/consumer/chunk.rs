@@ -38,6 +38,11 @@ impl Chunk {
         self.gathered.pop_front()
     }
 
+    /// Drops the records of a chunk whose call was dropped, and returns their number.
+    pub(super) fn take_all(&mut self) -> usize {
+        std::mem::take(&mut self.gathered).len()
+    }
+
     /// Removes the error, once no records precede it.
     pub(super) fn take_error(&mut self) -> Option<Error> {
         if self.gathered.is_empty() { self.error.take() } else { None }

@@ -14,7 +14,7 @@ use crate::{
 /// Origin of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CommitTrigger {
-    /// The policy. Offsets only move forward, and only where a record was finished.
+    /// The policy. Offsets only move forward, where a record was finished or reading began; a seek alone moves none.
     Policy,
     /// The application. Offsets may move back, after a seek.
     Application,
@@ -60,7 +60,10 @@ impl OffsetCommitter {
         stored.resize(partitions.len(), None);
         for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
             let due = match trigger {
-                CommitTrigger::Policy => acks.finished().filter(|next| stored.is_none_or(|old| *next > old)),
+                // The group resumes at its start in partitions without news, too.
+                CommitTrigger::Policy => {
+                    acks.finished().or_else(|| acks.start()).filter(|next| stored.is_none_or(|old| *next > old))
+                }
                 CommitTrigger::Application => {
                     Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
                 }

@@ -75,6 +75,8 @@ pub(super) struct Fetch {
     settings: FetchSettings,
     /// Start of the reader on an engine without offsets. `None` on other engines, where it is the next offset.
     unnumbered: Option<Start>,
+    /// Whether reading ends when no record is left. Only without offsets.
+    stop_when_empty: bool,
     check: OffsetCheck,
     reader: Option<Box<dyn BatchReader>>,
     backoff: Backoff,
@@ -113,6 +115,7 @@ impl Fetch {
             at,
             settings,
             unnumbered: None,
+            stop_when_empty: false,
             check,
             reader: None,
             backoff,
@@ -128,10 +131,11 @@ impl Fetch {
         engine: SharedEngine,
         at: TopicPartition,
         settings: FetchSettings,
-        start: Start,
+        (start, stop_when_empty): (Start, bool),
     ) -> Result<Self> {
         let mut fetch = Self::new(engine, at, settings, OffsetCheck::numbering());
         fetch.unnumbered = Some(start);
+        fetch.stop_when_empty = stop_when_empty;
         fetch.open().await?;
         // A reopened reader must not return earlier records. Where reading removes records, the engine keeps the position.
         if !fetch.engine.info().capabilities.consuming_reads {
@@ -195,6 +199,9 @@ impl Fetch {
                 Ok(None) => {
                     outlet.queue.wake();
                     let looked_up_to = self.reader.take().and_then(|reader| reader.looked_up_to());
+                    if self.stop_when_empty {
+                        return Err(Stop::Complete);
+                    }
                     if looked_up_to.zip(self.check.end()).is_some_and(|(looked, end)| looked >= end) {
                         return Err(Stop::Complete);
                     }
@@ -260,6 +267,7 @@ impl Fetch {
         let mut request = ReadRequest::new(self.at.clone(), from).max_bytes(fetch_bytes).isolation(isolation);
         request.smartmodules = self.smartmodules();
         request.until = self.check.end();
+        request.stop_when_empty = self.stop_when_empty;
         self.reader = Some(self.engine.open(request).await?);
         self.backoff.opened();
         Ok(())

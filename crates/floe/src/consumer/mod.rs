@@ -177,6 +177,27 @@ struct ConsumerShared {
 }
 
 impl ConsumerShared {
+    /// Whether reading removes records for good.
+    fn reading_removes(&self) -> bool {
+        let capabilities = self.engine.info().capabilities;
+        capabilities.consuming_reads && !capabilities.offsets
+    }
+
+    /// Closes the queues, and returns the number of records in them if reading has removed these from the topic.
+    fn take_lost(&self) -> usize {
+        let queued = self.queue.held().1;
+        self.queue.close();
+        if self.reading_removes() { queued } else { 0 }
+    }
+
+    fn report_lost(&self, records: usize) -> Result<()> {
+        if records == 0 {
+            return Ok(());
+        }
+        let message = format!("{records} records were taken from the topic and not handed out: they are lost");
+        Err(Error::new(ErrorKind::Gap, message).with_topic(&self.topic))
+    }
+
     async fn commit_by_policy(&self) -> Result<()> {
         match &self.commits {
             Some(commits) if self.by_policy => commits.commit(CommitTrigger::Policy).await,
@@ -198,11 +219,12 @@ impl Queue for ConsumerShared {
 impl CloseWithClient for ConsumerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            self.queue.close();
+            let lost = self.take_lost();
             tokio::time::timeout_at(deadline, self.commit_by_policy()).await.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::RequestTimeout, "the last commit timed out")
                     .with_operation("commit"))
-            })
+            })?;
+            self.report_lost(lost)
         })
     }
 }
@@ -380,16 +402,21 @@ impl<C> Consumer<C> {
     /// records; with [`AckMode::Auto`] these include the record handed out last.
     ///
     /// # Errors
-    /// An error of the dead-letter topic, after which nothing is committed; an error of the engine. The consumer is closed
-    /// in both cases.
+    /// An error of the dead-letter topic, after which nothing is committed; an error of the engine. Where reading removes
+    /// records, as on Walrus: [`ErrorKind::Gap`] with the number of records that were removed and not handed out, such as
+    /// the rest of a batch. The consumer is closed in all cases.
     pub async fn close(mut self) -> Result<()> {
         self.send_undecodable().await?;
         self.undecodable.close().await?;
         let Self { mut core, .. } = self;
         core.finish_handed_out();
+        let lost = core.take_lost();
         core.shared.queue.close();
         // Offsets of a deleted topic are gone with it.
-        if core.deleted { Ok(()) } else { core.shared.commit_by_policy().await }
+        if !core.deleted {
+            core.shared.commit_by_policy().await?;
+        }
+        core.shared.report_lost(lost)
     }
 
     /// Returns the records that were handed out and not acknowledged, with [`AckMode::Explicit`]: for each partition that has
@@ -408,7 +435,25 @@ impl<C> Consumer<C> {
     }
 }
 
+/// Tells of records that are lost with a consumer that is not closed.
+impl Drop for ConsumerCore {
+    fn drop(&mut self) {
+        let records = self.take_lost();
+        if records > 0 {
+            let topic = &self.shared.topic;
+            tracing::warn!(%topic, records, "records were taken from the topic and not handed out: they are lost");
+        }
+    }
+}
+
 impl ConsumerCore {
+    /// Drops the records that wait to be handed out, and returns their number if reading has removed them from the topic.
+    fn take_lost(&mut self) -> usize {
+        let rest = self.current.take().map_or(0, |(_, rest)| rest.len());
+        let rest = rest + self.chunk.take_all();
+        if self.shared.reading_removes() { rest + self.shared.take_lost() } else { 0 }
+    }
+
     fn indexes_of(&self, partitions: &[u32]) -> Vec<usize> {
         partitions.iter().filter_map(|partition| self.indexes.get(partition).copied()).collect()
     }

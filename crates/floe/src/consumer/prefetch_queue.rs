@@ -65,6 +65,9 @@ pub(super) struct PrefetchQueue {
     state: Mutex<QueueState>,
     max_bytes: usize,
     max_records: usize,
+    /// Whether fetch tasks read only while the consumer waits: reading removes records, and what is removed and not handed
+    /// out is lost with the process.
+    on_demand: bool,
     /// Set with `QueueState::closed`; read without the lock.
     closed: AtomicBool,
 }
@@ -83,6 +86,8 @@ struct QueueState {
     ended: usize,
     deleted: Option<Error>,
     closed: bool,
+    /// With `on_demand`: whether the consumer has found no item and none has come since.
+    demand: bool,
     waker: Option<Waker>,
 }
 
@@ -108,6 +113,20 @@ impl PrefetchQueue {
             state: Mutex::new(QueueState { partitions, ..QueueState::default() }),
             max_bytes,
             max_records,
+            on_demand: false,
+            closed: AtomicBool::new(false),
+        })
+    }
+
+    /// Queues of an engine where reading removes records: at most one batch of each partition is read ahead of the
+    /// consumer, and only while it waits.
+    pub(super) fn on_demand(count: usize) -> Arc<Self> {
+        let partitions = (0..count).map(|_| PartitionQueue::default()).collect();
+        Arc::new(Self {
+            state: Mutex::new(QueueState { partitions, ..QueueState::default() }),
+            max_bytes: 1,
+            max_records: 1,
+            on_demand: true,
             closed: AtomicBool::new(false),
         })
     }
@@ -136,12 +155,13 @@ impl PrefetchQueue {
             let room = {
                 let mut state = self.state.lock();
                 let has_room = self.has_room(&state);
+                let demand = state.demand || !self.on_demand;
                 let (closed, has_items) = (state.closed, !state.ready.is_empty());
                 let Some(queue) = state.partition(index) else { return false };
                 if closed || queue.generation != generation {
                     return false;
                 }
-                if !queue.paused && (queue.batches == 0 || has_room) {
+                if !queue.paused && demand && (queue.batches == 0 || has_room) {
                     return true;
                 }
                 let room = Arc::clone(&queue.room);
@@ -184,7 +204,8 @@ impl PrefetchQueue {
         if let Some((bytes, records)) = size {
             state.bytes += bytes;
             state.records += records;
-            worth_waking = state.bytes >= WORTH_WAKING;
+            state.demand = false;
+            worth_waking = self.on_demand || state.bytes >= WORTH_WAKING;
         }
         if worth_waking && !paused {
             state.wake();
@@ -251,6 +272,10 @@ impl PrefetchQueue {
         match &mut state.waker {
             Some(waker) => waker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
+        }
+        if self.on_demand && !state.demand {
+            state.demand = true;
+            state.wake_waiting();
         }
         Poll::Pending
     }
@@ -340,14 +365,7 @@ impl PrefetchQueue {
     fn wake_for_room(&self, state: &mut QueueState, index: usize) {
         if self.has_room(state) {
             // Each of them reads one batch or waits for records, so that a wake without effect happens once a batch at most.
-            let mut waiting = std::mem::take(&mut state.waiting);
-            for index in waiting.drain(..) {
-                if let Some(queue) = state.partition(index) {
-                    queue.is_waiting = false;
-                    queue.room.notify_one();
-                }
-            }
-            state.waiting = waiting;
+            state.wake_waiting();
         } else if let Some(queue) = state.partition(index)
             && queue.batches == 0
             && queue.is_waiting
@@ -369,6 +387,18 @@ impl PrefetchQueue {
 }
 
 impl QueueState {
+    /// Wakes the fetch tasks that wait for room.
+    fn wake_waiting(&mut self) {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        for index in waiting.drain(..) {
+            if let Some(queue) = self.partition(index) {
+                queue.is_waiting = false;
+                queue.room.notify_one();
+            }
+        }
+        self.waiting = waiting;
+    }
+
     /// The queue of a partition. Indexes come from [`PrefetchQueue::new`] and [`PrefetchQueue::join`].
     fn partition(&mut self, index: usize) -> Option<&mut PartitionQueue> {
         let queue = self.partitions.get_mut(index);

@@ -19,12 +19,12 @@ use crate::{
     Client, Durability, Error, ErrorKind, Result, RetryPolicy,
     client_core::ClientCore,
     payload::{PayloadCodec, Untyped, formats},
-    producer::{KeyHash, Partitioner, ProducerBuilder},
+    producer::{DEFAULT_MAX_REQUEST, KeyHash, Partitioner, ProducerBuilder},
     topic::Topic,
 };
 
 /// Largest record accepted by default, where the limit of the engine is not known or larger.
-const MAX_RECORD: usize = 16 * 1024 * 1024;
+const MAX_RECORD: usize = DEFAULT_MAX_REQUEST;
 
 /// Bytes of a batch of the spool, where the batch size of the producer that delivers is not known.
 const BATCH_SIZE: usize = 64 * 1024;
@@ -181,7 +181,7 @@ impl<C> OutboxBuilder<C> {
     }
 
     /// Sets the bytes of the largest record accepted. Default: the limit of the engine as far as it is known, at most
-    /// 16 MiB.
+    /// 16 MiB for the value and 64 KiB for the rest.
     pub fn max_record_bytes(mut self, bytes: usize) -> Self {
         self.max_record = bytes;
         self

@@ -74,8 +74,6 @@ struct OpenBatch {
     state: Arc<BatchState>,
     opened_at: Instant,
     memory: usize,
-    /// A batch whose first record has a positive timestamp gives all its records a timestamp, any other gives none.
-    timed: bool,
     origins: Origins,
 }
 
@@ -302,7 +300,6 @@ impl Accumulator {
         let timestamp = parts.timestamp.unwrap_or_else(now_millis);
         if let Some(open) = &self.open {
             let fits = open.builder.len() + parts.size <= config.batch_size
-                && open.timed == (timestamp > 0)
                 && open.builder.accepts_timestamp(timestamp);
             if !fits {
                 if self.queue.len() >= config.batch_queue {
@@ -320,7 +317,6 @@ impl Accumulator {
             state: Arc::new(BatchState::new(self.partition, Arc::clone(&self.unreported))),
             opened_at: Instant::now(),
             memory: 0,
-            timed: timestamp > 0,
             origins: Origins::default(),
         });
         let index = match open.builder.append(timestamp, parts.key, parts.value, parts.headers) {

@@ -20,8 +20,9 @@ use crate::{
     units::{bytes, count},
 };
 
-/// Largest record or batch accepted by default, where the engine takes more.
-const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024;
+/// Largest batch accepted by default, where the engine takes more: a value of 16 MiB, with room for its key, its headers and
+/// the framing of the batch.
+pub(crate) const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024 + 64 * 1024;
 
 /// Configures a producer before it starts. The defaults that the setters name are those of a client without
 /// [settings](crate::config).
@@ -144,7 +145,8 @@ impl<C> ProducerBuilder<C> {
     }
 
     /// Sets the size in bytes, before compression, of the largest record or batch accepted; larger records are refused with
-    /// [`ErrorKind::RecordTooLarge`] before anything is buffered. Default: the limit of the engine, at most 16 MiB.
+    /// [`ErrorKind::RecordTooLarge`] before anything is buffered. Default: the limit of the engine, at most 16 MiB for the
+    /// value and 64 KiB for the rest.
     pub fn max_request_size(mut self, bytes: usize) -> Self {
         self.config.max_request_size = bytes;
         self

@@ -121,7 +121,13 @@ impl Config {
 
     /// Whether a record of this size is larger than the largest batch.
     pub(super) fn is_too_large(&self, size: usize) -> bool {
-        size.saturating_add(BATCH_OVERHEAD) > self.max_request_size
+        let (batch, limit) = self.batch_of(size);
+        batch > limit
+    }
+
+    /// Bytes of a batch with one record of this size, and their limit.
+    pub(super) fn batch_of(&self, size: usize) -> (usize, usize) {
+        (size.saturating_add(BATCH_OVERHEAD), self.max_request_size)
     }
 }
 

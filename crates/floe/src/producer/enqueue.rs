@@ -100,6 +100,12 @@ impl ProducerShared {
                 error.with_engine(self.engine_name).with_operation("produce").with_topic(&self.topic)
             })?;
         }
+        if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp <= 0) {
+            return Err(self.produce_error(
+                ErrorKind::InvalidCommand,
+                format!("a record of the time {timestamp}: batches hold times after 1970-01-01T00:00:00Z"),
+            ));
+        }
         let size = size_of(record, headers);
         if self.config.is_too_large(size) {
             return Err(self.too_large(size));
@@ -110,8 +116,8 @@ impl ProducerShared {
 
     #[cold]
     fn too_large(&self, size: usize) -> Error {
-        let limit = self.config.max_request_size;
-        let message = format!("a record of about {size} bytes; max_request_size is {limit}");
+        let (size, limit) = self.config.batch_of(size);
+        let message = format!("a record that takes {size} bytes in a batch; max_request_size is {limit}");
         self.produce_error(ErrorKind::RecordTooLarge, message)
     }
 

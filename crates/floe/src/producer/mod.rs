@@ -60,6 +60,7 @@ use std::{
 
 use tokio::{task::AbortHandle, time::Instant};
 
+pub(crate) use builder::DEFAULT_MAX_REQUEST;
 pub use builder::ProducerBuilder;
 pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};

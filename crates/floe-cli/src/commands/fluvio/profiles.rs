@@ -75,12 +75,7 @@ fn report(
 
 /// Writes a PEM text to a file that only the user may read, and returns its path.
 fn store_pem(directory: &Path, profile: &str, option: &str, pem: &str) -> Outcome<String> {
-    // A profile name may contain separators and other characters that a file name must not.
-    let safe: String = profile
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || matches!(c, '-' | '_') { c } else { '_' })
-        .collect();
-    let path = directory.join(format!("{safe}-{option}.pem"));
+    let path = directory.join(format!("{}-{option}.pem", file_name(profile)));
     let failed = |error: io::Error| Failure::io(format!("cannot write {}", path.display()), &error);
     fs::create_dir_all(directory).map_err(failed)?;
     // Opening an existing file would keep its permissions.
@@ -94,4 +89,33 @@ fn store_pem(directory: &Path, profile: &str, option: &str, pem: &str) -> Outcom
         Failure::usage(format!("the path {} is not UTF-8, which a URL requires", path.display()))
     })?;
     Ok(path.to_owned())
+}
+
+/// A file name for a profile: different for different names, on file systems that ignore the case of letters too.
+fn file_name(profile: &str) -> String {
+    let mut name = String::with_capacity(profile.len());
+    for byte in profile.bytes() {
+        if byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' {
+            name.push(char::from(byte));
+        } else {
+            name.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn profiles_never_share_a_file() {
+        let names = ["prod.eu", "prod_eu", "prod/eu", "prod-eu", "Prod-eu", "prod_2eeu", "prod eu", "pröd-eu", ".."];
+        let mut files: Vec<_> = names.iter().map(|name| file_name(name)).collect();
+        assert_eq!(files[3], "prod-eu");
+        assert!(files.iter().all(|file| file.bytes().all(|byte| byte != b'.' && byte != b'/')));
+        files.sort();
+        files.dedup();
+        assert_eq!(files.len(), names.len());
+    }
 }

@@ -58,7 +58,7 @@ pub(crate) struct ProduceArgs {
     #[arg(long)]
     raw: bool,
     /// Send all records to this partition [default: by key, else round robin]
-    #[arg(long, value_name = "P")]
+    #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
     /// Codec of batches: none, gzip, snappy, lz4 or zstd [default: setting compression.codec, or none]
     #[arg(long, value_name = "CODEC")]

@@ -31,6 +31,7 @@ pub(crate) enum TopicCommand {
     /// Create a topic
     Create(CreateArgs),
     /// List the topics
+    #[command(alias = "ls")]
     List,
     /// Describe a topic: its settings, and the offsets and size of each partition
     Describe {
@@ -38,6 +39,7 @@ pub(crate) enum TopicCommand {
         name: String,
     },
     /// Delete a topic with all its records
+    #[command(alias = "rm")]
     Delete {
         /// Name of the topic
         name: String,

@@ -106,6 +106,21 @@ impl DeadLetter {
     pub fn restore(message: &Message) -> Record {
         message.to_record(|name| !name.starts_with(PREFIX))
     }
+
+    /// Returns the dead letter of a message once more, after a replay of it failed: with the same origin, one more attempt
+    /// and the new error. A replay puts it behind the others, which would else have to wait for it; `None` if the message
+    /// is no dead letter.
+    #[must_use]
+    pub fn failed_again(message: &Message, error: &Error) -> Option<Record> {
+        let letter = Self::of(message)?;
+        let text = error.to_string();
+        let reason = Reason {
+            code: error.kind().as_str(),
+            text: &text,
+            attempts: letter.attempts.saturating_add(1),
+        };
+        Some(reason.record(Self::restore(message), &letter.origin))
+    }
 }
 
 /// Reason why a record becomes a dead letter.
@@ -114,6 +129,18 @@ pub(crate) struct Reason<'a> {
     pub(crate) code: &'a str,
     pub(crate) text: &'a str,
     pub(crate) attempts: u32,
+}
+
+impl Reason<'_> {
+    /// Adds the headers of a dead letter to a record.
+    fn record(&self, record: Record, origin: &RecordOrigin) -> Record {
+        record
+            .header(ORIGIN, origin.to_string())
+            .header(CODE, self.code.to_owned())
+            .header(ERROR, shortened(self.text).to_owned())
+            .header(ATTEMPTS, self.attempts.to_string())
+            .header(AT, now_millis().to_string())
+    }
 }
 
 /// Writes dead letters to one topic.
@@ -144,12 +171,7 @@ impl DeadLetterWriter {
     /// Buffers the dead letter of a message.
     pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
         // A replayed dead letter that fails again carries the last failure only.
-        let record = DeadLetter::restore(message)
-            .header(ORIGIN, RecordOrigin::of_message(message).to_string())
-            .header(CODE, reason.code.to_owned())
-            .header(ERROR, shortened(reason.text).to_owned())
-            .header(ATTEMPTS, reason.attempts.to_string())
-            .header(AT, now_millis().to_string());
+        let record = reason.record(DeadLetter::restore(message), &RecordOrigin::of_message(message));
         self.producer.enqueue(record).await
     }
 

@@ -73,7 +73,7 @@ async fn holes_are_no_gap_on_engines_with_sparse_offsets() {
 #[tokio::test(start_paused = true)]
 async fn records_evicted_while_reading_are_a_gap() {
     let engine = ten().await;
-    let builder = over(&engine).consumer(TOPIC).from(StartAt::Beginning).prefetch_bytes(0);
+    let builder = over(&engine).consumer(TOPIC).from(StartAt::Beginning).prefetch_bytes(1);
     let mut consumer = builder.start().await.unwrap();
     offsets(&mut consumer, 3).await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -78,6 +78,31 @@ async fn closing_the_client_commits_and_ends_the_consumer() {
     assert_eq!(consumer.seek(0, StartAt::Beginning).await.unwrap_err().kind(), ErrorKind::Closed);
 }
 
+/// A group that begins at the end must not find the whole history when it resumes.
+#[tokio::test(start_paused = true)]
+async fn the_start_is_stored_in_partitions_without_news() {
+    let engine = FakeEngine::with_topic(TOPIC, 2);
+    fill(&engine, 0, 1, 3).await;
+    fill(&engine, 1, 1, 5).await;
+    let mut consumer = in_group(&engine).from(StartAt::End).start().await.unwrap();
+    append(&engine, 0, &["news"]).await;
+    assert_eq!(next(&mut consumer).await.offset, 3);
+    consumer.close().await.unwrap();
+    assert_eq!((stored(&engine, "g", 0).await, stored(&engine, "g", 1).await), (Some(4), Some(5)));
+
+    // A start behind the stored offset moves nothing back.
+    let consumer = in_group(&engine).from(StartAt::Beginning).start().await.unwrap();
+    consumer.close().await.unwrap();
+    assert_eq!((stored(&engine, "g", 0).await, stored(&engine, "g", 1).await), (Some(4), Some(5)));
+
+    // A later start is stored without a record too.
+    append(&engine, 1, &["skipped"]).await;
+    let consumer = in_group(&engine).from(StartAt::End).start().await.unwrap();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    assert_eq!(stored(&engine, "g", 1).await, Some(6));
+    drop(consumer);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dropped_consumer_commits_nothing() {
     let engine = ten().await;
@@ -115,7 +140,7 @@ async fn the_oldest_unacknowledged_record_decides() {
         messages[index].ack();
     }
     wait().await;
-    assert_eq!(stored(&engine, "g", 0).await, None);
+    assert_eq!(stored(&engine, "g", 0).await, Some(0), "the start");
     messages[0].ack();
     messages[0].clone().ack();
     wait().await;

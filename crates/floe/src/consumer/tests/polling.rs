@@ -63,7 +63,7 @@ async fn a_dropped_call_loses_and_duplicates_nothing() {
         let engine = FakeEngine::with_topic(TOPIC, 2);
         fill(&engine, 0, 10, 3).await;
         fill(&engine, 1, 10, 3).await;
-        let builder = from_beginning(&engine).group("g").commit(policy).prefetch_bytes(0);
+        let builder = from_beginning(&engine).group("g").commit(policy).prefetch_bytes(1);
         let mut consumer = builder.start().await.unwrap();
         engine.fail_reads([broken(), broken()]);
         let mut came = [Vec::new(), Vec::new()];
@@ -94,7 +94,7 @@ async fn a_dropped_call_loses_and_duplicates_nothing() {
 async fn a_dropped_batch_call_loses_and_duplicates_nothing() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
     fill(&engine, 0, 20, 3).await;
-    let mut consumer = from_beginning(&engine).prefetch_bytes(0).stop_at_end().start().await.unwrap();
+    let mut consumer = from_beginning(&engine).prefetch_bytes(1).stop_at_end().start().await.unwrap();
     let mut came = Vec::new();
     for _ in 0..100_000 {
         match poll_once(consumer.next_batch()) {

@@ -12,7 +12,7 @@ async fn reconnects_lose_and_duplicate_nothing() {
     let engine = FakeEngine::with_topic(TOPIC, 2);
     fill(&engine, 0, 20, 2).await;
     fill(&engine, 1, 20, 2).await;
-    let mut consumer = from_beginning(&engine).prefetch_bytes(0).stop_at_end().start().await.unwrap();
+    let mut consumer = from_beginning(&engine).prefetch_bytes(1).stop_at_end().start().await.unwrap();
     let mut came = [Vec::new(), Vec::new()];
     let mut turn = 0;
     while let Some(message) = consumer.try_next().await.unwrap() {
@@ -34,7 +34,7 @@ async fn reconnects_lose_and_duplicate_nothing() {
 async fn backoff_grows_and_resets_after_a_batch() {
     let engine = ten().await;
     engine.fail_opens((0..8).map(|_| broken()));
-    let mut consumer = from_beginning(&engine).prefetch_bytes(0).start().await.unwrap();
+    let mut consumer = from_beginning(&engine).prefetch_bytes(1).start().await.unwrap();
     assert_eq!(next(&mut consumer).await.offset, 0);
     let full = [100, 200, 400, 800, 1600, 3200, 5000, 5000];
     let opened = engine.opened_at();
@@ -91,7 +91,7 @@ async fn a_contradicting_engine_is_not_retried_without_end() {
 #[tokio::test(start_paused = true)]
 async fn eviction_during_an_outage_is_a_gap() {
     let engine = ten().await;
-    let mut consumer = from_beginning(&engine).prefetch_bytes(0).start().await.unwrap();
+    let mut consumer = from_beginning(&engine).prefetch_bytes(1).start().await.unwrap();
     offsets(&mut consumer, 6).await;
     engine.fail_reads([broken()]);
     engine.evict(TOPIC, 0, 9);

@@ -63,6 +63,17 @@ impl BreakerPolicy {
         self
     }
 
+    /// Why no call could be refused, or none let through.
+    pub(crate) fn problem(&self) -> Option<&'static str> {
+        if self.failures == 0 || self.trials == 0 {
+            Some("failures and trials must be at least 1")
+        } else if self.open_for.is_zero() {
+            Some("open_for is 0: an open circuit would refuse nothing")
+        } else {
+            None
+        }
+    }
+
     /// Sets the number of trial calls that close the circuit when all of them succeed; at least 1.
     #[must_use]
     pub fn trials(mut self, trials: u32) -> Self {
@@ -127,10 +138,17 @@ pub struct Breakers {
 
 struct BreakersShared {
     policy: BreakerPolicy,
-    /// Circuits that are not closed or have counted failures; a sound circuit is dropped.
-    circuits: Mutex<HashMap<CircuitKey, Circuit>>,
+    circuits: Mutex<Circuits>,
     changes: broadcast::Sender<BreakerChange>,
     telemetry: Option<Telemetry>,
+}
+
+#[derive(Default)]
+struct Circuits {
+    /// Circuits that are not closed, have counted failures, or changed their state not long ago.
+    by_key: HashMap<CircuitKey, Circuit>,
+    /// Number of changes of all circuits: the clock that tells which calls began before a change.
+    changes: u64,
 }
 
 impl Breakers {
@@ -145,7 +163,9 @@ impl Breakers {
         let now = Instant::now();
         let circuits = self.shared.circuits.lock();
         let mut found: Vec<_> = circuits
+            .by_key
             .iter()
+            .filter(|(_, circuit)| !circuit.is_sound())
             .map(|(key, circuit)| CircuitStatus {
                 circuit: key.to_string(),
                 state: circuit.state(),
@@ -170,18 +190,25 @@ impl Breakers {
         }))
     }
 
-    /// Applies `act` to a circuit, reports a change of its state, and drops it when it is sound.
-    fn update<T>(&self, key: &CircuitKey, act: impl FnOnce(&mut Circuit) -> T) -> T {
+    /// Applies `act` to a circuit, reports a change of its state, and drops it when it can be. Returns the number of the
+    /// last change as well.
+    fn update<T>(&self, key: &CircuitKey, act: impl FnOnce(&mut Circuit, Instant) -> T) -> (T, u64) {
+        let now = Instant::now();
         let (outcome, change) = {
             let mut circuits = self.shared.circuits.lock();
-            let circuit = circuits.entry(key.clone()).or_insert_with(Circuit::new);
+            let Circuits { by_key, changes } = &mut *circuits;
+            let circuit = by_key.entry(key.clone()).or_insert_with(Circuit::new);
             let from = circuit.state();
-            let outcome = act(circuit);
+            let outcome = act(circuit, now);
             let to = circuit.state();
-            if circuit.is_sound() {
-                circuits.remove(key);
+            if from != to {
+                *changes += 1;
+                circuit.note_change(*changes, now);
             }
-            (outcome, (from != to).then_some((from, to)))
+            if circuit.is_forgettable(now) {
+                by_key.remove(key);
+            }
+            ((outcome, *changes), (from != to).then_some((from, to)))
         };
         if let Some((from, to)) = change {
             self.report(key, from, to);
@@ -207,20 +234,32 @@ impl Breakers {
         let _ = self.shared.changes.send(BreakerChange { circuit, from, to });
     }
 
-    /// Lets a call through or refuses it. Does not look up the server while all circuits are sound.
-    fn admit(&self, key: impl FnOnce() -> CircuitKey, operation: &Operation) -> Result<Option<Ticket<'_>>> {
-        if self.shared.circuits.lock().is_empty() {
-            return Ok(None);
-        }
+    /// Pass of a call that begins now and concerns no circuit that is known.
+    fn pass(&self) -> Pass {
+        Pass { began: self.shared.circuits.lock().changes, trial: false }
+    }
+
+    /// Lets a call through or refuses it. Does not look up the server while no circuit is known.
+    fn admit(&self, key: impl FnOnce() -> CircuitKey, operation: &Operation) -> Result<Ticket<'_>> {
+        let pass = {
+            let circuits = self.shared.circuits.lock();
+            let pass = Pass { began: circuits.changes, trial: false };
+            if circuits.by_key.is_empty() {
+                return Ok(Ticket { breakers: self, key: None, pass });
+            }
+            pass
+        };
         let key = key();
-        if !self.shared.circuits.lock().contains_key(&key) {
-            return Ok(None);
+        if !self.shared.circuits.lock().by_key.contains_key(&key) {
+            return Ok(Ticket { breakers: self, key: None, pass });
         }
         let paced = operation.kind.is_recovery();
         let policy = &self.shared.policy;
-        match self.update(&key, |circuit| circuit.admit(policy, Instant::now(), paced)) {
-            Ok(pass) => Ok(Some(Ticket { breakers: self, key, pass: Some(pass) })),
-            Err(wait) => {
+        match self.update(&key, |circuit, now| circuit.admit(policy, now, paced)) {
+            (Ok(trial), began) => {
+                Ok(Ticket { breakers: self, key: Some(key), pass: Pass { began, trial } })
+            }
+            (Err(wait), _) => {
                 let message =
                     format!("the circuit of {key} is open after recent failures; the call was not attempted");
                 let error = Error::new(ErrorKind::CircuitOpen, message).with_retry_after(wait);
@@ -229,8 +268,8 @@ impl Breakers {
         }
     }
 
-    fn failed(&self, key: &CircuitKey, pass: Option<Pass>) {
-        self.update(key, |circuit| circuit.failed(&self.shared.policy, Instant::now(), pass));
+    fn failed(&self, key: &CircuitKey, pass: Pass) {
+        self.update(key, |circuit, now| circuit.failed(&self.shared.policy, now, pass));
     }
 }
 
@@ -243,23 +282,39 @@ impl fmt::Debug for Breakers {
 /// A call that was let through. Dropped without an outcome, it does not count.
 struct Ticket<'a> {
     breakers: &'a Breakers,
-    key: CircuitKey,
-    pass: Option<Pass>,
+    /// The circuit that let it through; `None` if none was known or the outcome is counted.
+    key: Option<CircuitKey>,
+    pass: Pass,
 }
 
 impl Ticket<'_> {
     fn succeeded(mut self) {
-        if let Some(pass) = self.pass.take() {
+        if let Some(key) = self.key.take() {
             let policy = &self.breakers.shared.policy;
-            self.breakers.update(&self.key, |circuit| circuit.succeeded(policy, pass));
+            self.breakers.update(&key, |circuit, _| circuit.succeeded(policy, self.pass));
         }
+    }
+
+    /// Counts the failure for the circuit of the server that failed, which may differ from the one that the call was
+    /// expected to go to.
+    fn failed(mut self, expected: impl FnOnce() -> CircuitKey, error: &Error) {
+        let expected = self.key.clone().unwrap_or_else(expected);
+        let failing = failing_key(expected, error);
+        let mut pass = self.pass;
+        if self.key.as_ref() == Some(&failing) {
+            self.key = None;
+        } else {
+            // The trial belongs to the other circuit, and ends undecided there.
+            pass.trial = false;
+        }
+        self.breakers.failed(&failing, pass);
     }
 }
 
 impl Drop for Ticket<'_> {
     fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.breakers.update(&self.key, |circuit| circuit.undecided(pass));
+        if let Some(key) = self.key.take() {
+            self.breakers.update(&key, |circuit, _| circuit.undecided(self.pass));
         }
     }
 }
@@ -336,31 +391,16 @@ impl Layer for Breaker {
         if matches!(operation.kind, OperationKind::Close | OperationKind::Health) {
             return attempt().await;
         }
-        let ticket = self.breakers.admit(|| key_of(&*self.engine, operation), operation)?;
+        let key = || key_of(&*self.engine, operation);
+        let ticket = self.breakers.admit(key, operation)?;
         let outcome = attempt().await;
-        match (outcome.as_ref().err().map_or(Some(false), counts), ticket) {
-            (Some(false), Some(ticket)) => ticket.succeeded(),
-            (Some(false) | None, _) => {}
-            (Some(true), ticket) => {
-                let (key, pass) = match ticket {
-                    Some(mut ticket) => {
-                        // The server that failed may differ from the one that the call was expected to go to.
-                        let pass = ticket.pass;
-                        let key = ticket.key.clone();
-                        if outcome.as_ref().err().is_none_or(|error| failing_key(key.clone(), error) == key) {
-                            ticket.pass = None;
-                            (key, pass)
-                        } else {
-                            drop(ticket);
-                            (key, None)
-                        }
-                    }
-                    None => (key_of(&*self.engine, operation), None),
-                };
-                if let Err(error) = &outcome {
-                    self.breakers.failed(&failing_key(key, error), pass);
-                }
-            }
+        match &outcome {
+            Ok(_) => ticket.succeeded(),
+            Err(error) => match counts(error) {
+                Some(false) => ticket.succeeded(),
+                Some(true) => ticket.failed(key, error),
+                None => drop(ticket),
+            },
         }
         outcome
     }
@@ -390,11 +430,12 @@ impl BatchReader for CountedReader {
         let next = self.reader.next();
         let (breakers, engine, operation) = (&self.breakers, &self.engine, &self.operation);
         Box::pin(async move {
+            let pass = breakers.pass();
             let outcome = next.await;
             if let Err(error) = &outcome
                 && counts(error) == Some(true)
             {
-                breakers.failed(&failing_key(key_of(&**engine, operation), error), None);
+                breakers.failed(&failing_key(key_of(&**engine, operation), error), pass);
             }
             outcome
         })

@@ -130,6 +130,49 @@ async fn broken_readers_count_and_open_readers_go_on() {
     engine.health().await.unwrap();
 }
 
+/// Calls that hang while the server fails, is found well again, and only then fail themselves.
+#[tokio::test(start_paused = true)]
+async fn late_failures_of_calls_from_before_an_outage_do_not_count() {
+    let (slow, _) = Faulty::around((0..20).map(|_| broken()).collect());
+    let breakers = Breakers::new(BreakerPolicy::default().open_for(Duration::from_millis(500)), None);
+    let slow = Breaker::with(breakers.clone(), Delay(Duration::from_secs(20)).layer(slow));
+    let hanging: Vec<_> = (0..8)
+        .map(|_| {
+            let slow = slow.clone();
+            tokio::spawn(async move { slow.topics().await.map(drop) })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+
+    let (faulty, _) = Faulty::around(vec![broken(); 5]);
+    let engine = Breaker::with(breakers.clone(), faulty);
+    fail_topics(&engine, 5).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    for _ in 0..3 {
+        engine.topics().await.unwrap();
+    }
+    for call in hanging {
+        call.await.unwrap().unwrap_err();
+    }
+    assert!(breakers.troubled().is_empty(), "{:?}", breakers.troubled());
+    engine.topics().await.unwrap();
+}
+
+/// Delays every call.
+#[derive(Debug)]
+struct Delay(Duration);
+
+impl Layer for Delay {
+    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
+    where
+        T: Send,
+        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    {
+        tokio::time::sleep(self.0).await;
+        attempt().await
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn producer_recovers_in_order_soon_after_an_outage() {
     let fake = FakeEngine::with_topic("orders", 1);
