@@ -55,5 +55,4 @@ pub(crate) const INTERRUPTED: CommandCode = CommandCode {
 };
 
 /// All codes of the command line.
-pub(crate) const ALL: &[CommandCode] =
-    &[USAGE, IO_ERROR, LOSS, NOT_READY, VERIFICATION_FAILED, INTERRUPTED];
+pub(crate) const ALL: &[CommandCode] = &[USAGE, IO_ERROR, LOSS, NOT_READY, VERIFICATION_FAILED, INTERRUPTED];

@@ -70,7 +70,7 @@ impl Failure {
 
     /// Reports a store that a check found damaged.
     pub(crate) fn damaged(message: impl Into<String>) -> Self {
-        Self::new(CORRUPTION, "corrupt_data", message)
+        Self::new(exit_code::CORRUPTION, "corrupt_data", message)
     }
 
     /// Reports an engine that is not ready.

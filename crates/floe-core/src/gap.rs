@@ -1,6 +1,6 @@
 //! Missing records.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use crate::{Error, ErrorKind, topic::TopicPartition};
 
@@ -14,7 +14,7 @@ use crate::{Error, ErrorKind, topic::TopicPartition};
 ///     gap::{Gap, GapReason},
 /// };
 ///
-/// let gap = Gap { at: Topic::from("orders").partition(1), from: 5, to: 9, reason: GapReason::Corrupt };
+/// let gap = Gap::new(Topic::from("orders").partition(1), 5..9, GapReason::Corrupt);
 /// let error = gap.clone().into_error();
 /// assert_eq!(Gap::of(&error), Some(&gap));
 /// ```
@@ -56,6 +56,12 @@ impl GapReason {
 }
 
 impl Gap {
+    /// Creates a gap: the offsets of a partition that are missing.
+    #[must_use]
+    pub fn new(at: TopicPartition, offsets: Range<i64>, reason: GapReason) -> Self {
+        Self { at, from: offsets.start, to: offsets.end, reason }
+    }
+
     /// Returns the gap that an error of kind [`ErrorKind::Gap`] reports.
     #[must_use]
     pub fn of(error: &Error) -> Option<&Self> {

@@ -34,7 +34,10 @@ impl Topic {
         } else if RESERVED_NAMES.contains(&self.as_str()) {
             return Err(Error::new(
                 ErrorKind::InvalidCommand,
-                format!("topic name {:?} is reserved: servers store the offsets of groups there", self.as_str()),
+                format!(
+                    "topic name {:?} is reserved: servers store the offsets of groups there",
+                    self.as_str()
+                ),
             ));
         } else if !self.as_str().bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-') {
             "has characters other than a-z, 0-9 and '-'"
@@ -285,7 +288,9 @@ mod tests {
         for good in ["a", "orders", "0", "a-b-c", &"x".repeat(63)] {
             assert!(Topic::from(good).validate().is_ok(), "{good}");
         }
-        for bad in ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", "consumer-offset", &"x".repeat(64)] {
+        for bad in
+            ["", "-a", "a-", "Orders", "a_b", "a b", "ä", "a/b", "..", "consumer-offset", &"x".repeat(64)]
+        {
             let error = Topic::from(bad).validate().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidCommand, "{bad}");
         }

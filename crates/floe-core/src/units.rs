@@ -127,7 +127,15 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("1kB", 1000), ("16KiB", 16_384), ("1 GiB", 1 << 30), ("7B", 7), ("64k", 65_536), ("1T", 1 << 40)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("1kB", 1000),
+            ("16KiB", 16_384),
+            ("1 GiB", 1 << 30),
+            ("7B", 7),
+            ("64k", 65_536),
+            ("1T", 1 << 40),
+        ] {
             assert_eq!(parse_size(text).unwrap(), bytes, "{text}");
         }
         for text in ["", "KiB", "1.5MB", "-1", "1XB", "99999999999GiB"] {

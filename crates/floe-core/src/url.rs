@@ -14,7 +14,13 @@
 //!
 //! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, path::{Path, PathBuf}, str::FromStr};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
 
 use crate::{Error, ErrorKind, Result, dial::Endpoint, platform::path};
 
@@ -194,9 +200,7 @@ impl FromStr for EngineUrl {
         match scheme {
             Scheme::Embedded if rest.starts_with("//") => {
                 let path = rest.trim_start_matches('/');
-                return Err(bad(format!(
-                    "a path has no host; write embedded:./{path} or embedded:/{path}"
-                )));
+                return Err(bad(format!("a path has no host; write embedded:./{path} or embedded:/{path}")));
             }
             Scheme::Embedded if path.as_os_str().is_empty() => {
                 return Err(bad("no path; write embedded:./data".to_owned()));
@@ -340,7 +344,10 @@ fn expand_home(path: &str) -> Result<Cow<'_, str>, String> {
         return Ok(Cow::Borrowed(path));
     };
     match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
-        Some(home) => Ok(Cow::Owned(format!("{}/{rest}", encode_path(Path::new(&home)).trim_end_matches('/')))),
+        Some(home) => Ok(Cow::Owned(format!(
+            "{}/{rest}",
+            encode_bytes(&path::to_bytes(Path::new(&home))).trim_end_matches('/')
+        ))),
         None => Err("~ stands for the home directory, which the variable HOME does not name".to_owned()),
     }
 }

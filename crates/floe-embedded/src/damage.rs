@@ -93,7 +93,7 @@ impl Finding {
     }
 
     pub(crate) fn into_node(self) -> NodeHealth {
-        NodeHealth { name: self.place, ready: false, state: self.state, leads: None }
+        NodeHealth::new(self.place, false, self.state)
     }
 }
 
@@ -142,5 +142,5 @@ fn bounded(mut kind: impl Iterator<Item = Finding>) -> Vec<Finding> {
 /// Converts a gap of the log to that of the contract.
 pub(crate) fn gap(lost: &floe_log::Gap) -> Gap {
     let at = Topic::from(lost.topic.as_str()).partition(lost.partition);
-    Gap { at, from: lost.from, to: lost.to, reason: GapReason::Corrupt }
+    Gap::new(at, lost.from..lost.to, GapReason::Corrupt)
 }

@@ -106,9 +106,9 @@ pub(crate) async fn check(
         (None, 0) => open.to_owned(),
         (None, _) => format!("{open}, {failed} of its partitions cannot be used"),
     };
-    let store = NodeHealth { name: location.to_owned(), ready, state, leads: None };
+    let store = NodeHealth::new(location, ready, state);
     let nodes = std::iter::once(store).chain(condition.findings.into_iter().map(Finding::into_node));
-    Ok(Health { ready, nodes: nodes.collect() })
+    Ok(Health::new(ready, nodes.collect()))
 }
 
 fn condition(store: &Store, examination: &Examination, location: &str) -> Condition {

@@ -396,7 +396,7 @@ impl StreamReader {
         }
         // Modules may have dropped records. Without them, the server has lost some.
         if self.at.smartmodules.is_empty() {
-            let gap = Gap { at: self.at.source.clone(), from, to, reason: GapReason::Corrupt };
+            let gap = Gap::new(self.at.source.clone(), from..to, GapReason::Corrupt);
             self.ready.push_back(Err(gap.into_error()));
         }
         self.at.next = to;

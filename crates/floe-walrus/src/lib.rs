@@ -333,7 +333,8 @@ impl WalrusEngine {
                 let batches = fetcher.finish().await;
                 if batches > 0 {
                     tracing::warn!(%topic, batches, "batches were taken from the cluster and not read: they are lost");
-                    let message = format!("{batches} batches were taken from the cluster and not read: they are lost");
+                    let message =
+                        format!("{batches} batches were taken from the cluster and not read: they are lost");
                     lost = Err(Error::new(ErrorKind::Gap, message).with_topic(topic));
                 }
             }

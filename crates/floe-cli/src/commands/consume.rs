@@ -185,7 +185,9 @@ impl Session<'_> {
             self.consumer.close().await?;
             if unwritten > 0 {
                 let records = amount::count(unwritten as u64, "record");
-                return Err(Failure::loss(format!("{records} were taken from the topic and not written: the pipe is closed")));
+                return Err(Failure::loss(format!(
+                    "{records} were taken from the topic and not written: the pipe is closed"
+                )));
             }
             return outcome.map(drop);
         }

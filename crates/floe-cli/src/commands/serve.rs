@@ -97,5 +97,3 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
 fn unless_off(address: &str) -> Option<String> {
     (address != OFF).then(|| address.to_owned())
 }
-
-}

@@ -78,7 +78,8 @@ mod tests {
         let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["orders".to_owned(), "12".to_owned()]];
         assert_eq!(table(&["name", "partitions"], &rows), "NAME    PARTITIONS\na       1\norders  12\n");
         assert_eq!(table(&["name"], &[]), "NAME\n");
-        let rows = vec![vec!["two\nlines\x1b".to_owned(), "1".to_owned()], vec!["語".to_owned(), "2".to_owned()]];
+        let rows =
+            vec![vec!["two\nlines\x1b".to_owned(), "1".to_owned()], vec!["語".to_owned(), "2".to_owned()]];
         let expected = "NAME            N\ntwo\\nlines\\x1b  1\n語              2\n";
         assert_eq!(table(&["name", "n"], &rows), expected);
     }

@@ -98,7 +98,10 @@ impl RecordPrinter {
                 let escaped = self.on_terminal
                     && !(printable(row.value)
                         && row.key.is_none_or(printable)
-                        && row.headers.iter().all(|(name, value)| printable(name.as_bytes()) && printable(value)));
+                        && row
+                            .headers
+                            .iter()
+                            .all(|(name, value)| printable(name.as_bytes()) && printable(value)));
                 if escaped {
                     self.note_once();
                 }

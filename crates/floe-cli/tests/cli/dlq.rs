@@ -70,7 +70,8 @@ fn dead_letters_are_replayed_once() {
 /// Writes a dead letter of a topic that may not exist.
 fn dead_letter(dir: &Dir, origin: &str, value: &str) {
     let origin = format!("floe-dead-origin={origin}");
-    let headers = [&origin, "floe-dead-code=c", "floe-dead-error=e", "floe-dead-attempts=1", "floe-dead-at=1000"];
+    let headers =
+        [&origin, "floe-dead-code=c", "floe-dead-error=e", "floe-dead-attempts=1", "floe-dead-at=1000"];
     let headers = headers.iter().flat_map(|header| ["-H", *header]);
     let args: Vec<_> = ["produce", "dead"].into_iter().chain(headers).collect();
     dir.feed(&args, value.as_bytes()).ok();

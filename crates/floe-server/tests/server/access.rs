@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use floe::{Client, ErrorKind, TopicSpec, consumer::StartAt};
-use floe_server::{AccessRules, Addresses, ServeLimits, Listeners, ServeOptions, serve, testkit::TestServer};
+use floe_server::{AccessRules, Addresses, Listeners, ServeLimits, ServeOptions, serve, testkit::TestServer};
 use floe_testkit::certificates::Authority;
 use floe_wire::fluvio::{
     CreateRequest, DeleteConsumerOffsetRequest, DeleteRequest, ErrorCode, FetchConsumerOffsetsRequest,

@@ -216,9 +216,10 @@ fn slip(name: &str) -> Option<String> {
     let of_settings = NAMES.iter().map(|key| as_written(key, &SettingOrigin::Environment(String::new())));
     let mut one_underscore = of_settings.map(|meant| (meant.replace("__", "_"), meant));
     let plain = VARIABLES.iter().map(|variable| (*variable, (*variable).to_owned()));
-    one_underscore.find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant).or_else(|| {
-        plain.into_iter().find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant)
-    })
+    one_underscore
+        .find(|(written, _)| is_slip(name, written))
+        .map(|(_, meant)| meant)
+        .or_else(|| plain.into_iter().find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant))
 }
 
 /// Whether a word differs from another one by a letter, or by two neighbours that changed places.

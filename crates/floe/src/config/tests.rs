@@ -163,7 +163,8 @@ fn mistakes_in_variables_name_the_variable() {
         assert!(text.contains(expected), "{text}\n  instead of {expected}");
     }
     // Variables of other programs, those of an orchestrator with a service named floe among them.
-    let others = ["FLOE_TEST_URLS", "FLOE_HOME", "FLOE_PORT", "FLOE_SERVICE_HOST", "FLOE_PORT_9003_TCP_ADDR", "PATH"];
+    let others =
+        ["FLOE_TEST_URLS", "FLOE_HOME", "FLOE_PORT", "FLOE_SERVICE_HOST", "FLOE_PORT_9003_TCP_ADDR", "PATH"];
     Sources::none().variables(others.map(|name| (name, "tcp://10.0.0.1:9003"))).load().unwrap();
     // An empty variable is an unset one.
     Sources::none().variables([("FLOE_PRODUCER__LINGER", ""), ("FLOE_URL", "")]).load().unwrap();

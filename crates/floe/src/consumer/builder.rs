@@ -397,7 +397,8 @@ impl ConsumerSpec {
             let at = self.topic.partition(number);
             let settings = self.settings.fetch.clone();
             let fetch =
-                Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, (start, self.stop_at_end)).await?;
+                Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, (start, self.stop_at_end))
+                    .await?;
             let outlet = Outlet { queue: Arc::clone(&queue), index, generation: 0 };
             let acks = Arc::new(AckTracker::new(self.settings.ack_mode, 0));
             let task = AbortOnDrop::spawn(fetch.run(outlet));

@@ -61,9 +61,10 @@ impl OffsetCommitter {
         for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
             let due = match trigger {
                 // The group resumes at its start in partitions without news, too.
-                CommitTrigger::Policy => {
-                    acks.finished().or_else(|| acks.start()).filter(|next| stored.is_none_or(|old| *next > old))
-                }
+                CommitTrigger::Policy => acks
+                    .finished()
+                    .or_else(|| acks.start())
+                    .filter(|next| stored.is_none_or(|old| *next > old)),
                 CommitTrigger::Application => {
                     Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
                 }

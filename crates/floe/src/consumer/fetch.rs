@@ -337,7 +337,7 @@ impl Fetch {
     }
 
     fn push_gap(&self, outlet: &Outlet, from: i64, to: i64, reason: GapReason) -> Result<(), Stop> {
-        outlet.push(Prefetched::Gap(Gap { at: self.at.clone(), from, to, reason }))
+        outlet.push(Prefetched::Gap(Gap::new(self.at.clone(), from..to, reason)))
     }
 
     /// Reopens a reader that stalls before the end: it may be stuck. Fails after the second stall.

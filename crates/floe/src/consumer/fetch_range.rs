@@ -87,7 +87,7 @@ pub(crate) async fn fetch_range(
                 }
                 // Records before a gap are returned; the gap is the result of the next call.
                 Found::Gap(..) if !taken.messages.is_empty() => return Ok(taken.messages),
-                Found::Gap(from, to, reason) => return Err(Gap { at, from, to, reason }.into_error()),
+                Found::Gap(from, to, reason) => return Err(Gap::new(at, from..to, reason).into_error()),
             }
         }
     }

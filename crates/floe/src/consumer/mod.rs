@@ -194,7 +194,8 @@ impl ConsumerShared {
         if records == 0 {
             return Ok(());
         }
-        let message = format!("{records} records were taken from the topic and not handed out: they are lost");
+        let message =
+            format!("{records} records were taken from the topic and not handed out: they are lost");
         Err(Error::new(ErrorKind::Gap, message).with_topic(&self.topic))
     }
 

@@ -54,7 +54,7 @@ impl PartitionOpener {
     pub(super) fn gap_before(&self, number: u32, position: &StartPosition) -> Option<Prefetched> {
         let from = position.wanted?;
         let at = self.topic.partition(number);
-        Some(Prefetched::Gap(Gap { at, from, to: position.next, reason: GapReason::Evicted }))
+        Some(Prefetched::Gap(Gap::new(at, from..position.next, GapReason::Evicted)))
     }
 
     /// Watches the topic, of which `known` partitions are open, until the consumer is closed.

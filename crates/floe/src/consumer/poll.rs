@@ -227,7 +227,7 @@ impl ConsumerCore {
         for found in found.into_iter().rev() {
             let item = match found {
                 Found::Records(checked) => Prefetched::Records(checked.into()),
-                Found::Gap(from, to, reason) => Prefetched::Gap(Gap { at: at.clone(), from, to, reason }),
+                Found::Gap(from, to, reason) => Prefetched::Gap(Gap::new(at.clone(), from..to, reason)),
             };
             self.shared.queue.put_back(index, item);
         }
@@ -256,7 +256,7 @@ impl ConsumerCore {
             partition.position = gap.to;
             self.telemetry.stands_at(index, gap.to);
         }
-        let Gap { at, from, to, reason } = &gap;
+        let Gap { at, from, to, reason, .. } = &gap;
         let (topic, partition, reason) = (&at.topic, at.partition, reason.as_str());
         self.telemetry.misses(partition, reason, gap.offsets());
         if self.settings.gaps == GapPolicy::Skip {

@@ -61,7 +61,7 @@ impl RawBatchReader {
                     return Ok((RecordBatch::new(&self.at, checked), source.clone()));
                 }
                 (Some(Found::Gap(from, to, reason)), _) => {
-                    return Err(Gap { at: self.at.clone(), from, to, reason }.into_error());
+                    return Err(Gap::new(self.at.clone(), from..to, reason).into_error());
                 }
                 (Some(Found::Records(_)) | None, _) => {}
             }

@@ -57,7 +57,7 @@ impl<C> Consumer<C> {
         core.chunk.forget(index);
         core.ended = false;
         if let Some(from) = position.wanted {
-            let gap = Gap { at: at.clone(), from, to: position.next, reason: GapReason::Evicted };
+            let gap = Gap::new(at.clone(), from..position.next, GapReason::Evicted);
             queue.push(index, generation, Prefetched::Gap(gap));
         }
         core.telemetry.stands_at(index, position.next);

@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn profiles_never_share_a_file() {
-        let names = ["prod.eu", "prod_eu", "prod/eu", "prod-eu", "Prod-eu", "prod_2eeu", "prod eu", "pröd-eu", ".."];
+        let names =
+            ["prod.eu", "prod_eu", "prod/eu", "prod-eu", "Prod-eu", "prod_2eeu", "prod eu", "pröd-eu", ".."];
         let mut files: Vec<_> = names.iter().map(|name| file_name(name)).collect();
         assert_eq!(files[3], "prod-eu");
         assert!(files.iter().all(|file| file.bytes().all(|byte| byte != b'.' && byte != b'/')));

@@ -16,20 +16,20 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options,
-    raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
 };
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) use unix::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options,
-    raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
 };
 #[cfg(windows)]
 pub(super) use windows::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options,
-    raise_file_limit, read_at, read_cached_at, sync_dir, write_vectored_at,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    write_vectored_at,
 };
 
 #[cfg(test)]

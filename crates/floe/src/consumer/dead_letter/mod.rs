@@ -114,11 +114,8 @@ impl DeadLetter {
     pub fn failed_again(message: &Message, error: &Error) -> Option<Record> {
         let letter = Self::of(message)?;
         let text = error.to_string();
-        let reason = Reason {
-            code: error.kind().as_str(),
-            text: &text,
-            attempts: letter.attempts.saturating_add(1),
-        };
+        let reason =
+            Reason { code: error.kind().as_str(), text: &text, attempts: letter.attempts.saturating_add(1) };
         Some(reason.record(Self::restore(message), &letter.origin))
     }
 }

@@ -367,7 +367,11 @@ mod tests {
         let probe = circuit.admit(now + SECOND, true).unwrap();
         assert_eq!(circuit.admit(now + SECOND, true), Err(SECOND), "one at a time");
         circuit.failed(now + SECOND, probe);
-        assert_eq!(circuit.circuit.time_left(now + SECOND), Some(29 * SECOND), "a failed probe changes nothing");
+        assert_eq!(
+            circuit.circuit.time_left(now + SECOND),
+            Some(29 * SECOND),
+            "a failed probe changes nothing"
+        );
         let probe = circuit.admit(now + 2 * SECOND, true).unwrap();
         circuit.succeeded(now + 2 * SECOND, probe);
         assert_eq!(circuit.state(), BreakerState::HalfOpen);

@@ -256,9 +256,7 @@ impl Breakers {
         let paced = operation.kind.is_recovery();
         let policy = &self.shared.policy;
         match self.update(&key, |circuit, now| circuit.admit(policy, now, paced)) {
-            (Ok(trial), began) => {
-                Ok(Ticket { breakers: self, key: Some(key), pass: Pass { began, trial } })
-            }
+            (Ok(trial), began) => Ok(Ticket { breakers: self, key: Some(key), pass: Pass { began, trial } }),
             (Err(wait), _) => {
                 let message =
                     format!("the circuit of {key} is open after recent failures; the call was not attempted");
