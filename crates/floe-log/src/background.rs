@@ -3,13 +3,8 @@
 use std::{sync::Arc, thread::JoinHandle, time::Instant};
 
 use crate::{
-    LogError,
-    clock::{self, deadline_after},
-    invariant::invariant,
-    offsets::Offsets,
-    partition::Partition,
-    store_shared::StoreShared,
-    topics::Topics,
+    LogError, clock::deadline_after, invariant::invariant, offsets::Offsets, partition::Partition,
+    store_shared::StoreShared, topics::Topics,
 };
 
 /// Number of sync threads. Devices process the syncs of several files concurrently.
@@ -76,7 +71,7 @@ fn maintenance_loop(shared: &Arc<StoreShared>, topics: &Topics) {
             next_checkpoint = deadline_after(checkpoints);
         }
         if now >= next_retention {
-            if let Err(error) = enforce_retention(shared, topics, clock::now_ms()) {
+            if let Err(error) = enforce_retention(shared, topics, shared.now_ms()) {
                 tracing::warn!(%error, "retention failed to remove some segments");
             }
             next_retention = deadline_after(retention);
@@ -104,7 +99,7 @@ pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), Lo
 pub(crate) fn enforce_retention_of_opened(shared: &Arc<StoreShared>, topics: &Topics) {
     let opened: Vec<_> =
         topics.all().iter().filter(|topic| topic.has_retention()).flat_map(|topic| topic.opened()).collect();
-    if let Err(error) = remove_expired(shared, opened, clock::now_ms()) {
+    if let Err(error) = remove_expired(shared, opened, shared.now_ms()) {
         tracing::warn!(%error, "retention failed to remove some segments");
     }
 }

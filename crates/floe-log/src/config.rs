@@ -9,6 +9,7 @@ use std::{
 
 use crate::{
     LogError,
+    clock::{SystemClocks, TimeSource},
     disk::{Disk, MemoryDisk, RealDisk},
 };
 
@@ -56,6 +57,7 @@ pub struct StoreConfig {
     pub(crate) checkpoint_interval: Duration,
     pub(crate) open_files: usize,
     pub(crate) mode: OpenMode,
+    pub(crate) time: Arc<dyn TimeSource>,
     /// Whether opening scans every segment from its start.
     pub(crate) scans_all: bool,
 }
@@ -86,6 +88,7 @@ impl StoreConfig {
             checkpoint_interval: Duration::from_secs(30),
             open_files: 512,
             mode: OpenMode::Normal,
+            time: Arc::new(SystemClocks),
             scans_all: false,
         }
     }
@@ -216,7 +219,8 @@ pub struct TopicConfig {
     pub partitions: u32,
     /// Point at which an append is acknowledged.
     pub durability: Durability,
-    /// Maximum age: segments whose last append is older are removed. None keeps them forever.
+    /// Maximum age: segments whose last append is older are removed. While the store is open, a jump of the wall clock
+    /// counts only as far as time has passed since. None keeps them forever.
     pub retention_age: Option<Duration>,
     /// Minimum bytes to keep per partition: the oldest segment is removed while at least this many bytes remain without
     /// it. None keeps all segments.

@@ -31,6 +31,8 @@ pub(crate) struct FrameReader {
     buffers: VecDeque<Arc<Vec<u8>>>,
     /// Base offset that the next batch must have. Checked because base offset and length lie outside the checksum.
     expected: i64,
+    /// Position and offset of the batch before `position`, if it was read here.
+    previous: Option<(u64, i64)>,
     /// End of the readable part of the file.
     pub(crate) limit: u64,
 }
@@ -78,7 +80,8 @@ impl StepLimits {
 
 impl FrameReader {
     pub(crate) fn new(file: Arc<dyn DiskFile>, position: u64, expected: i64, limit: u64) -> Self {
-        Self { file, ahead: Bytes::new(), position, buffers: VecDeque::new(), expected, limit }
+        let (ahead, buffers) = (Bytes::new(), VecDeque::new());
+        Self { file, ahead, position, buffers, expected, previous: None, limit }
     }
 
     pub(crate) fn position(&self) -> u64 {
@@ -92,6 +95,7 @@ impl FrameReader {
     /// Continues at another batch.
     pub(crate) fn jump(&mut self, position: u64, expected: i64) {
         self.ahead = Bytes::new();
+        self.previous = None;
         self.position = position;
         self.expected = expected;
     }
@@ -128,9 +132,24 @@ impl FrameReader {
         let bytes = self.ahead.split_to(len);
         let batch = EncodedBatch::parse(bytes).map_err(|error| self.bad(error.to_string()))?;
         let start = self.position;
+        self.previous = Some((start, self.expected));
         self.position += len as u64;
         self.expected = header.next_offset();
         Ok(Step::Batch(batch, start))
+    }
+
+    /// Goes back to the previous batch if that is damaged: its length may be wrong, and then the next batch may lie within it.
+    pub(crate) fn step_back_if_damaged(&mut self) -> io::Result<()> {
+        let Some((position, expected)) = self.previous.take() else { return Ok(()) };
+        let mut again = Self::new(Arc::clone(&self.file), position, expected, self.limit);
+        match again.step(StepLimits { read_size: HEADER_LEN, ..StepLimits::ALL }) {
+            Ok(Step::Batch(batch, _)) if batch.verify_checksum().is_ok() => Ok(()),
+            Err(FrameError::Io(error)) => Err(error),
+            _ => {
+                self.jump(position, expected);
+                Ok(())
+            }
+        }
     }
 
     /// Reads until `needed` bytes are ahead; returns false if that requires waiting and the limits forbid it.

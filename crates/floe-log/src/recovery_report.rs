@@ -11,7 +11,7 @@ use crate::{LogError, committed::Committed};
 pub struct RecoveryReport {
     /// Whether the store was closed before; recovery of all partitions then did not run.
     pub was_clean: bool,
-    /// Torn ends that were truncated. The truncated bytes had not been acknowledged as durable.
+    /// Torn ends that were truncated.
     pub cuts: Vec<Cut>,
     /// Damaged batches between intact ones. They remain in the log: a reader returns them with a checksum that does not
     /// match.
@@ -71,6 +71,9 @@ pub struct Cut {
     pub bytes: u64,
     /// Problem with these bytes.
     pub problem: String,
+    /// Whether it is certain that no record in these bytes was acknowledged: the topic has durability `always`. With other
+    /// durabilities records are acknowledged before they are synced, and a power loss may have torn acknowledged ones.
+    pub never_acknowledged: bool,
     /// File in `lost+found` that holds these bytes; None if the disk is too full for a copy, and the bytes remain in
     /// the file instead.
     pub kept: Option<PathBuf>,

@@ -15,6 +15,7 @@ use crate::{
     LogError, RecoveryReport, StoreConfig,
     acked::{AckedEnd, AckedEnds},
     catalog::Catalog,
+    clock::StoreClock,
     config::OpenMode,
     disk::Disk,
     recovery_report::Gap,
@@ -44,6 +45,7 @@ pub(crate) struct StoreShared {
     /// concurrent checkpoint, and no older point replaces a newer one.
     pub(crate) checkpointing: Mutex<()>,
     pub(crate) acked: AckedEnds,
+    clock: StoreClock,
     /// Everything that recovery and readers found so far.
     pub(crate) found: Mutex<RecoveryReport>,
     /// Set if opening scans every segment from its start.
@@ -65,6 +67,7 @@ impl StoreShared {
                 catalog.short_store_id(),
             ),
             found: Mutex::default(),
+            clock: StoreClock::new(&*config.time),
             scan: config.scans_all.then(ScanNotes::default),
             directory: config.directory(),
             disk: Arc::clone(&config.disk),
@@ -80,6 +83,11 @@ impl StoreShared {
             poison: Mutex::default(),
             identity,
         })
+    }
+
+    /// Returns the time of the store, milliseconds since the Unix epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.clock.now_ms(&*self.config.time)
     }
 
     pub(crate) fn logs_directory(&self) -> PathBuf {

@@ -173,12 +173,7 @@ fn damaged_or_missing_catalog_is_told_and_rebuilt() {
 #[test]
 fn torn_end_is_cut_by_a_repair_and_kept() {
     let disk = store(false);
-    let last = disk
-        .paths()
-        .into_iter()
-        .filter(|path| path.extension().is_some_and(|e| e == "seg"))
-        .next_back()
-        .unwrap();
+    let last = disk.paths().into_iter().rfind(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
     let mut bytes = disk.contents(&last).unwrap();
     bytes.extend_from_slice(&30_i64.to_be_bytes());
     bytes.extend_from_slice(&[0, 0, 1]);
@@ -192,6 +187,26 @@ fn torn_end_is_cut_by_a_repair_and_kept() {
     assert!(repaired.after.is_whole(), "{:?}", repaired.after.problems);
     let kept: Vec<_> = repaired.kept.iter().map(|path| disk.contents(path).unwrap()).collect();
     assert_eq!(kept, [bytes[bytes.len() - 11..].to_vec()]);
+}
+
+#[test]
+fn missing_last_segment_is_told_whether_the_store_was_closed_or_not() {
+    for closes in [true, false] {
+        let disk = store(closes);
+        let last =
+            disk.paths().into_iter().rfind(|path| path.extension().is_some_and(|e| e == "seg")).unwrap();
+        disk.remove_file(&last).unwrap();
+        let report = check(&on(&disk)).unwrap();
+        let [problem] = &report.problems[..] else { panic!("{:?}", report.problems) };
+        let (from, to) = problem.lost.unwrap();
+        assert!(from < 30 && to == 30, "{problem:?}");
+        let store = Store::open(on(&disk.after_kill())).unwrap();
+        let found = store.examine().unwrap();
+        assert_eq!(found.gaps.iter().map(|gap| (gap.from, gap.to)).collect::<Vec<_>>(), [(from, to)]);
+        let partition = store.partition("t", 0).unwrap();
+        assert_eq!(append_one(&partition, b"next"), 30, "no lost offset is assigned anew");
+        assert!(repair(&on(&disk)).unwrap().after.is_whole());
+    }
 }
 
 #[test]

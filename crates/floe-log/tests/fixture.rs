@@ -1,20 +1,25 @@
-//! Compatibility with format version 1: a stored directory opens in every later release.
+//! Compatibility with older formats: a stored directory opens in every later release.
 
 mod support;
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use floe_log::{Bounds, Durability, LogError, Store, StoreConfig, TopicConfig};
 use redb::ReadableDatabase;
 use support::{append, append_one, batch, producer_batch, read_all};
 use tempfile::TempDir;
 
-fn fixture() -> &'static Path {
-    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/format-1"))
+const FORMATS: [&str; 2] = ["format-1", "format-2"];
+
+fn fixture(format: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(format)
 }
 
-/// Writes the fixture. `FLOE_WRITE_FIXTURE` replaces the stored one; use it only for a new format version and a new
-/// directory.
+/// Writes a fixture of the present format. `FLOE_WRITE_FIXTURE=format-3` stores it; only for a new format version.
 fn write(directory: &Path) {
     let store = Store::open(StoreConfig::at(directory).segment_bytes(500)).unwrap();
     let topic = TopicConfig::new()
@@ -79,36 +84,66 @@ fn format_of(directory: &Path) -> u64 {
 }
 
 #[test]
-fn format_1_opens_and_is_upgraded() {
-    if std::env::var_os("FLOE_WRITE_FIXTURE").is_some() {
-        write(fixture());
+fn stored_formats_open_and_are_upgraded() {
+    if let Ok(format) = std::env::var("FLOE_WRITE_FIXTURE") {
+        assert!(!fixture(&format).exists(), "a stored format never changes");
+        write(&fixture(&format));
     }
-    let directory = TempDir::new().unwrap();
-    copy(fixture(), directory.path());
-    check(directory.path(), true);
-    assert_eq!(format_of(directory.path()), 2);
-    for log in ["2", "3"] {
-        assert!(directory.path().join("logs").join(log).join("log.info").exists(), "log {log}");
+    for format in FORMATS {
+        let directory = TempDir::new().unwrap();
+        copy(&fixture(format), directory.path());
+        check(directory.path(), true);
+        assert_eq!(format_of(directory.path()), 2, "{format}");
+        for log in ["2", "3"] {
+            assert!(directory.path().join("logs").join(log).join("log.info").exists(), "{format}, log {log}");
+        }
     }
 }
 
 #[test]
-fn format_1_recovers_without_its_indexes() {
+fn stored_formats_are_checked_and_read_without_an_upgrade() {
+    for (format, number) in FORMATS.into_iter().zip(1..) {
+        let directory = TempDir::new().unwrap();
+        copy(&fixture(format), directory.path());
+        let report = floe_log::check(&StoreConfig::at(directory.path())).unwrap();
+        assert!(report.is_whole(), "{format}: {:?}", report.problems);
+        let store = Store::open(StoreConfig::at(directory.path()).read_only(true)).unwrap();
+        assert_eq!(read_all(&store.partition("orders", 0).unwrap(), 10).unwrap().len(), 9);
+        store.close().unwrap();
+        assert_eq!(format_of(directory.path()), number);
+    }
+}
+
+#[test]
+fn format_2_is_rebuilt_from_its_logs() {
     let directory = TempDir::new().unwrap();
-    copy(fixture(), directory.path());
-    std::fs::remove_file(directory.path().join("CLEAN")).unwrap();
-    let mut removed = 0;
-    for log in std::fs::read_dir(directory.path().join("logs")).unwrap() {
-        for file in std::fs::read_dir(log.unwrap().path()).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "idx") {
-                std::fs::remove_file(path).unwrap();
-                removed += 1;
+    copy(&fixture("format-2"), directory.path());
+    std::fs::remove_file(directory.path().join("meta.redb")).unwrap();
+    assert_eq!(Store::rebuild(&StoreConfig::at(directory.path())).unwrap().topics, ["orders"]);
+    let store = Store::open(StoreConfig::at(directory.path())).unwrap();
+    assert_eq!(store.topic("orders").unwrap().config.metadata["kind"], "fixture");
+    assert_eq!(read_all(&store.partition("orders", 0).unwrap(), 10).unwrap().len(), 9);
+}
+
+#[test]
+fn stored_formats_recover_without_their_indexes() {
+    for format in FORMATS {
+        let directory = TempDir::new().unwrap();
+        copy(&fixture(format), directory.path());
+        std::fs::remove_file(directory.path().join("CLEAN")).unwrap();
+        let mut removed = 0;
+        for log in std::fs::read_dir(directory.path().join("logs")).unwrap() {
+            for file in std::fs::read_dir(log.unwrap().path()).unwrap() {
+                let path = file.unwrap().path();
+                if path.extension().is_some_and(|extension| extension == "idx") {
+                    std::fs::remove_file(path).unwrap();
+                    removed += 1;
+                }
             }
         }
+        assert!(removed >= 3, "the fixture has several segments with an index");
+        check(directory.path(), false);
     }
-    assert!(removed >= 3, "the fixture has several segments with an index");
-    check(directory.path(), false);
 }
 
 #[test]
@@ -117,7 +152,7 @@ fn this_release_writes_the_segments_of_format_1() {
     write(directory.path());
     let log = |root: &Path, name: &str| std::fs::read(root.join("logs/2").join(name)).unwrap();
     for name in ["00000000000000000009.seg", "00000000000000000027.seg"] {
-        let (now, then) = (log(directory.path(), name), log(fixture(), name));
+        let (now, then) = (log(directory.path(), name), log(&fixture("format-1"), name));
         // Excludes the creation time and the header checksum that covers it.
         assert_eq!(now[..28], then[..28]);
         // Format 1 left these bytes zero: topic id, partition, store.
@@ -129,7 +164,7 @@ fn this_release_writes_the_segments_of_format_1() {
 #[test]
 fn a_newer_format_is_refused_by_its_number() {
     let directory = TempDir::new().unwrap();
-    copy(fixture(), directory.path());
+    copy(&fixture("format-2"), directory.path());
     let database = redb::Database::open(directory.path().join("meta.redb")).unwrap();
     let table = redb::TableDefinition::<&str, u64>::new("system");
     let transaction = database.begin_write().unwrap();

@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use floe_log::{Durability, LogError, Partition, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
+use floe_log::{Durability, LogError, Partition, Reader, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
 use proptest::prelude::*;
 use support::{append, batch};
 
@@ -56,7 +58,7 @@ impl Model {
 
 fn config(disk: &MemoryDisk) -> StoreConfig {
     // Small segments, so that few appends reach all paths, and a tail cache that holds only a part.
-    StoreConfig::at("/").disk(std::sync::Arc::new(disk.clone())).segment_bytes(2_500).tail_bytes(1_000)
+    StoreConfig::at("/").disk(Arc::new(disk.clone())).segment_bytes(2_500).tail_bytes(1_000)
 }
 
 fn check_bounds(store: &Store, model: &Model) -> Result<(), TestCaseError> {
@@ -77,118 +79,152 @@ fn check_retention(partition: &Partition, model: &mut Model) -> Result<(), TestC
     Ok(())
 }
 
-fn run(durability: Durability, actions: Vec<Action>) -> Result<(), TestCaseError> {
-    let mut disk = MemoryDisk::with_power_loss();
-    let mut store = Store::open(config(&disk)).unwrap();
-    let topic = TopicConfig::new().durability(durability).retention_bytes(Some(6_000));
-    store.create_topic("t", topic).unwrap();
-    let mut model = Model::default();
-    let mut follower = store.partition("t", 0).unwrap().reader(0).unwrap();
-    for (number, action) in actions.into_iter().enumerate() {
-        let partition = store.partition("t", 0).unwrap();
-        match action {
-            Action::Append { count, time, len } => {
-                let body = vec![number as u8; len];
-                let appended = append(&partition, batch(count, time, &body)).unwrap();
-                prop_assert_eq!(appended.base_offset, model.end);
-                model.batches.push((model.end, count, time, body.into()));
-                model.end += i64::from(count);
-            }
-            Action::Read { from, max_bytes } => match partition.reader(from) {
-                Ok(reader) => {
-                    prop_assert!((model.start..=model.end).contains(&from));
-                    let mut reader = reader.verify(true);
-                    let mut expected = model.from(from);
-                    loop {
-                        let chunk = reader.next_chunk(max_bytes).unwrap();
-                        let bytes: usize = chunk.batches.iter().map(|b| b.len()).sum();
-                        prop_assert!(chunk.batches.len() <= 1 || bytes <= max_bytes);
-                        if chunk.batches.is_empty() {
-                            break;
-                        }
-                        for batch in chunk.batches {
-                            prop_assert_eq!(
-                                Some((batch.base_offset(), support::body(&batch))),
-                                expected.next()
-                            );
-                        }
-                    }
-                    prop_assert_eq!(expected.next(), None);
-                }
-                Err(LogError::OutOfRange { start, end, .. }) => {
-                    prop_assert!(!(model.start..=model.end).contains(&from));
-                    prop_assert_eq!((start, end), (model.start, model.end));
-                }
-                Err(error) => prop_assert!(false, "{}", error),
-            },
-            Action::Time(wanted) => {
-                let expected = model
-                    .batches
-                    .iter()
-                    .filter(|(base, count, ..)| base + i64::from(*count) > model.start)
-                    .find(|(_, _, time, _)| *time >= wanted)
-                    .map(|(base, ..)| (*base).max(model.start));
-                prop_assert_eq!(partition.offset_for_time(wanted).unwrap(), expected);
-            }
-            Action::Flush => store.flush().unwrap(),
-            Action::CloseAndOpen | Action::KillAndOpen | Action::LosePower => {
-                if matches!(action, Action::CloseAndOpen) {
-                    store.close().unwrap();
-                } else if matches!(action, Action::LosePower) {
-                    if durability != Durability::Always {
-                        store.flush().unwrap();
-                    }
-                    disk = disk.after_power_loss(|| false);
-                } else {
-                    disk = disk.after_kill();
-                }
-                if !matches!(action, Action::CloseAndOpen) {
-                    model.committed = model.committed.map(|offset| offset.min(model.end));
-                }
-                drop(store);
-                store = Store::open(config(&disk)).unwrap();
-                if matches!(action, Action::CloseAndOpen) {
-                    // Closing applies retention too.
-                    check_retention(&store.partition("t", 0).unwrap(), &mut model)?;
-                }
-                prop_assert!(store.recovery_report().cuts.is_empty(), "{:?}", store.recovery_report());
-                let position = follower.position();
-                let partition = store.partition("t", 0).unwrap();
-                follower = partition.reader(position.max(partition.bounds().start)).unwrap();
-            }
+/// Store, what it must hold, and a reader that follows all appends.
+struct Run {
+    durability: Durability,
+    disk: MemoryDisk,
+    store: Arc<Store>,
+    model: Model,
+    follower: Reader,
+}
+
+impl Run {
+    fn new(durability: Durability) -> Self {
+        let disk = MemoryDisk::with_power_loss();
+        let store = Store::open(config(&disk)).unwrap();
+        let topic = TopicConfig::new().durability(durability).retention_bytes(Some(6_000));
+        store.create_topic("t", topic).unwrap();
+        let follower = store.partition("t", 0).unwrap().reader(0).unwrap();
+        Self { durability, disk, store, model: Model::default(), follower }
+    }
+
+    fn partition(&self) -> Arc<Partition> {
+        self.store.partition("t", 0).unwrap()
+    }
+
+    fn act(&mut self, number: usize, action: &Action) -> Result<(), TestCaseError> {
+        match *action {
+            Action::Append { count, time, len } => self.append(count, time, vec![number as u8; len])?,
+            Action::Read { from, max_bytes } => self.read(from, max_bytes)?,
+            Action::Time(wanted) => self.look_up_time(wanted)?,
+            Action::Flush => self.store.flush().unwrap(),
+            Action::CloseAndOpen | Action::KillAndOpen | Action::LosePower => self.reopen(action)?,
             Action::DeleteBefore(offset) => {
-                let allowed = (model.start..=model.end).contains(&offset);
-                prop_assert_eq!(partition.delete_before(offset).is_ok(), allowed);
+                let allowed = (self.model.start..=self.model.end).contains(&offset);
+                prop_assert_eq!(self.partition().delete_before(offset).is_ok(), allowed);
                 if allowed {
-                    model.start = offset;
+                    self.model.start = offset;
                 }
             }
             Action::Retain => {
-                store.enforce_retention(0).unwrap();
-                check_retention(&partition, &mut model)?;
+                self.store.enforce_retention(0).unwrap();
+                check_retention(&self.partition(), &mut self.model)?;
             }
             Action::Commit(offset) => {
-                store.commit_offset("g", "t", 0, offset, None).unwrap();
-                model.committed = Some(offset);
+                self.store.commit_offset("g", "t", 0, offset, None).unwrap();
+                self.model.committed = Some(offset);
             }
         }
-        check_bounds(&store, &model)?;
-        // One reader follows all appends, so that the tail cache is used too.
+        check_bounds(&self.store, &self.model)?;
+        self.follow()
+    }
+
+    fn append(&mut self, count: u32, time: i64, body: Vec<u8>) -> Result<(), TestCaseError> {
+        let appended = append(&self.partition(), batch(count, time, &body)).unwrap();
+        let model = &mut self.model;
+        prop_assert_eq!(appended.base_offset, model.end);
+        model.batches.push((model.end, count, time, body.into()));
+        model.end += i64::from(count);
+        Ok(())
+    }
+
+    fn read(&self, from: i64, max_bytes: usize) -> Result<(), TestCaseError> {
+        let model = &self.model;
+        let mut reader = match self.partition().reader(from) {
+            Ok(reader) => reader.verify(true),
+            Err(LogError::OutOfRange { start, end, .. }) => {
+                prop_assert!(!(model.start..=model.end).contains(&from));
+                prop_assert_eq!((start, end), (model.start, model.end));
+                return Ok(());
+            }
+            Err(error) => return Err(TestCaseError::fail(error.to_string())),
+        };
+        prop_assert!((model.start..=model.end).contains(&from));
+        let mut expected = model.from(from);
+        loop {
+            let chunk = reader.next_chunk(max_bytes).unwrap();
+            let bytes: usize = chunk.batches.iter().map(|b| b.len()).sum();
+            prop_assert!(chunk.batches.len() <= 1 || bytes <= max_bytes);
+            if chunk.batches.is_empty() {
+                break;
+            }
+            for batch in chunk.batches {
+                prop_assert_eq!(Some((batch.base_offset(), support::body(&batch))), expected.next());
+            }
+        }
+        prop_assert_eq!(expected.next(), None);
+        Ok(())
+    }
+
+    fn look_up_time(&self, wanted: i64) -> Result<(), TestCaseError> {
+        let start = self.model.start;
+        let readable = self.model.batches.iter().filter(|(base, count, ..)| base + i64::from(*count) > start);
+        let expected =
+            readable.filter(|(_, _, time, _)| *time >= wanted).map(|(base, ..)| (*base).max(start)).next();
+        prop_assert_eq!(self.partition().offset_for_time(wanted).unwrap(), expected);
+        Ok(())
+    }
+
+    fn reopen(&mut self, action: &Action) -> Result<(), TestCaseError> {
+        let closes = matches!(action, Action::CloseAndOpen);
+        if closes {
+            self.store.close().unwrap();
+        } else if matches!(action, Action::LosePower) {
+            if self.durability != Durability::Always {
+                self.store.flush().unwrap();
+            }
+            self.disk = self.disk.after_power_loss(|| false);
+        } else {
+            self.disk = self.disk.after_kill();
+        }
+        if !closes {
+            self.model.committed = self.model.committed.map(|offset| offset.min(self.model.end));
+        }
+        self.store = Store::open(config(&self.disk)).unwrap();
+        if closes {
+            // Closing applies retention too.
+            check_retention(&self.partition(), &mut self.model)?;
+        }
+        let report = self.store.recovery_report();
+        prop_assert!(report.cuts.is_empty(), "{:?}", report);
+        let partition = self.partition();
+        self.follower = partition.reader(self.follower.position().max(partition.bounds().start)).unwrap();
+        Ok(())
+    }
+
+    /// Reads on with the one reader that follows all appends, so that the tail cache is used too.
+    fn follow(&mut self) -> Result<(), TestCaseError> {
+        let (model, follower) = (&self.model, &mut self.follower);
         if follower.position() < model.start {
             let lost = follower.next_chunk(500);
             let out_of_range = matches!(lost, Err(LogError::OutOfRange { .. }));
             prop_assert!(out_of_range);
             follower.seek(model.start).unwrap();
-        } else {
-            let from = follower.position();
-            let chunk = follower.next_chunk(500).unwrap();
-            let got: Vec<_> = chunk.batches.iter().map(|b| (b.base_offset(), support::body(b))).collect();
-            let expected: Vec<_> = model.from(from).take(got.len()).collect();
-            prop_assert_eq!(&got, &expected);
-            prop_assert_eq!(got.is_empty(), from == model.end);
+            return Ok(());
         }
+        let from = follower.position();
+        let chunk = follower.next_chunk(500).unwrap();
+        let got: Vec<_> = chunk.batches.iter().map(|b| (b.base_offset(), support::body(b))).collect();
+        let expected: Vec<_> = model.from(from).take(got.len()).collect();
+        prop_assert_eq!(&got, &expected);
+        prop_assert_eq!(got.is_empty(), from == model.end);
+        Ok(())
     }
-    Ok(())
+}
+
+fn run(durability: Durability, actions: &[Action]) -> Result<(), TestCaseError> {
+    let mut run = Run::new(durability);
+    actions.iter().enumerate().try_for_each(|(number, action)| run.act(number, action))
 }
 
 proptest! {
@@ -196,11 +232,11 @@ proptest! {
 
     #[test]
     fn the_log_behaves_like_a_vector_os(actions in prop::collection::vec(action(), 1..80)) {
-        run(Durability::Os, actions)?;
+        run(Durability::Os, &actions)?;
     }
 
     #[test]
     fn the_log_behaves_like_a_vector_always(actions in prop::collection::vec(action(), 1..60)) {
-        run(Durability::Always, actions)?;
+        run(Durability::Always, &actions)?;
     }
 }

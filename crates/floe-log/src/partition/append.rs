@@ -21,7 +21,8 @@ use floe_wire::{
 
 use super::{Appended, Partition, Producers};
 use crate::{
-    Durability, LogError, clock,
+    Durability, LogError,
+    clock::TOLERANCE_MS,
     disk::DiskFile,
     frame_reader::LEADER_EPOCH,
     invariant::invariant,
@@ -220,7 +221,7 @@ impl Partition {
         if let Some(error) = &writer.broken {
             return Err(error.clone());
         }
-        let now_ms = clock::now_ms().max(writer.last_append_ms);
+        let now_ms = self.shared.now_ms().max(writer.last_append_ms);
         let first_len = waiting.front().map_or(0, |first| first.batch.len());
         let segment = self.segment_for_append(writer, first_len, now_ms)?;
         if now_ms - writer.looked_ms >= LOOK_INTERVAL_MS {
@@ -347,7 +348,7 @@ impl Partition {
         if let Some(last) = last {
             let max_age = i64::try_from(self.shared.config.segment_age.as_millis()).unwrap_or(i64::MAX);
             let is_full = last.len() + len as u64 > self.segment_bytes;
-            let is_old = now_ms.saturating_sub(last.created_ms) >= max_age;
+            let is_old = is_older(&last, max_age, now_ms);
             // Index entries hold the offset relative to the base in 32 bits.
             let is_far = writer.next - last.base > i64::from(u32::MAX / 2);
             // A log whose end is lost continues behind the lost offsets.
@@ -395,12 +396,13 @@ impl Partition {
         Ok(segment)
     }
 
-    /// Starts a new segment if the current one has batches and is at least this old; for retention.
+    /// Starts a new segment if the current one has batches and is at least this old, or has times of a clock that was ahead:
+    /// the creation time of the next one then bounds its age. For retention.
     pub(crate) fn roll_if_older(self: &Arc<Self>, age_ms: i64, now_ms: i64) -> Result<(), LogError> {
         let writer = self.writer.lock();
         let last = self.segments.read().last().cloned();
         let rolled = match last {
-            Some(last) if !last.is_empty() && now_ms.saturating_sub(last.created_ms) >= age_ms => {
+            Some(last) if !last.is_empty() && is_older(&last, age_ms, now_ms) => {
                 let roll = || self.roll(writer.next, now_ms.max(writer.last_append_ms)).map(drop);
                 match roll() {
                     Err(LogError::DiskFull { .. }) if self.shared.catalog.reserve.release() => roll(),
@@ -415,6 +417,12 @@ impl Partition {
         }
         rolled
     }
+}
+
+/// Returns whether a segment is at least this old, or has times in the future.
+fn is_older(segment: &Segment, age_ms: i64, now_ms: i64) -> bool {
+    let newest = segment.created_ms.max(segment.last_append_ms());
+    now_ms.saturating_sub(segment.created_ms) >= age_ms || newest.saturating_sub(now_ms) > TOLERANCE_MS
 }
 
 fn stored(assigned: &[AssignedBatch]) -> impl Iterator<Item = &EncodedBatch> {

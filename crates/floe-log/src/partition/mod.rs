@@ -41,7 +41,7 @@ use sync::SyncState;
 pub struct Appended {
     /// Offset of its first record.
     pub base_offset: i64,
-    /// Append time, milliseconds since the Unix epoch. Never decreases within a partition.
+    /// Append time, milliseconds since the Unix epoch. Never decreases within a partition while the store is open.
     pub timestamp_ms: i64,
 }
 
@@ -132,7 +132,8 @@ impl Partition {
             retention_ms: config.retention_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
             retention_bytes: config.retention_bytes,
             queue: Mutex::default(),
-            writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms)),
+            // A file may have the time of a clock that was ahead.
+            writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms.min(shared.now_ms()))),
             sync: SyncState::new(log.durable, log.is_noted, log.acked),
             segments: RwLock::new(log.segments),
             known_gaps: log.known_gaps,
@@ -301,6 +302,7 @@ impl Partition {
 
     /// Moves `frames` from damaged bytes to the next whole batch of the segment; returns whether there is one.
     fn resync(&self, segment: &Arc<Segment>, frames: &mut FrameReader) -> Result<bool, LogError> {
+        frames.step_back_if_damaged().map_err(|error| LogError::io(segment.path(), "read", error))?;
         let (file, anchors) = (segment.for_reads(), segment.anchors());
         let found = Resync {
             file: &file,

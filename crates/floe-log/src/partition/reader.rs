@@ -201,13 +201,7 @@ impl Reader {
             };
             // Includes appends since the last read.
             frames.limit = segment.len();
-            let limits = StepLimits {
-                max_len: if bytes == 0 { usize::MAX } else { max_bytes.saturating_sub(bytes) },
-                readable,
-                read_size: max_bytes.clamp(MIN_READ, MAX_READ),
-                may_wait,
-            };
-            let problem = match frames.step(limits) {
+            let problem = match frames.step(step_limits(max_bytes, bytes, readable, may_wait)) {
                 Ok(Step::Batch(batch, position)) => {
                     // The index may lead to a batch before the requested offset.
                     if batch.next_offset() > self.next {
@@ -253,12 +247,17 @@ impl Reader {
             }
             gaps.extend(self.skip_damage(segment, frames, problem, readable)?);
         }
+        self.release_buffers_at(readable);
+        self.finish(batches, gaps)
+    }
+
+    /// Frees the buffers of a reader that waits at the end.
+    fn release_buffers_at(&mut self, readable: i64) {
         if self.next >= readable
             && let Some((_, frames)) = &mut self.location
         {
             frames.release_buffers();
         }
-        self.finish(batches, gaps)
     }
 
     /// Returns whether another segment starts at the position of this reader, which is the end of `segment`.
@@ -334,6 +333,12 @@ impl Reader {
         let frames = FrameReader::new(segment.for_reads(), position, offset, segment.len());
         Some((segment, frames))
     }
+}
+
+/// Returns the limits of the next step of a read that has `bytes` of its `max_bytes`; the first batch has no limit.
+fn step_limits(max_bytes: usize, bytes: usize, readable: i64, may_wait: bool) -> StepLimits {
+    let max_len = if bytes == 0 { usize::MAX } else { max_bytes.saturating_sub(bytes) };
+    StepLimits { max_len, readable, read_size: max_bytes.clamp(MIN_READ, MAX_READ), may_wait }
 }
 
 impl Drop for Reader {

@@ -31,9 +31,10 @@ impl Partition {
         let mut segments = self.segments.write();
         let mut total: u64 = segments.iter().map(|segment| segment.len()).sum();
         let mut expired = 0;
-        for segment in segments.iter().take(segments.len().saturating_sub(1)) {
-            let is_old =
-                self.retention_ms.is_some_and(|keep| now_ms.saturating_sub(segment.last_append_ms()) > keep);
+        let last_appends = last_appends(&segments, now_ms);
+        for (segment, last_append) in segments.iter().zip(last_appends).take(segments.len().saturating_sub(1))
+        {
+            let is_old = self.retention_ms.is_some_and(|keep| now_ms.saturating_sub(last_append) > keep);
             let is_surplus = self.retention_bytes.is_some_and(|keep| total - segment.len() >= keep);
             if !is_old && !is_surplus {
                 break;
@@ -64,7 +65,7 @@ impl Partition {
         // Recovery rejects a start behind the durable point, so all records before the new start are synced first.
         self.sync()?;
         if offset == self.end.load(Ordering::Acquire) {
-            self.roll_if_older(i64::MIN, crate::clock::now_ms())?;
+            self.roll_if_older(i64::MIN, self.shared.now_ms())?;
         }
         let mut segments = self.segments.write();
         let removed = segments
@@ -100,5 +101,116 @@ impl Partition {
             let disk = &self.shared.disk;
             disk.remove_dir_all(&self.directory).map_err(|e| LogError::io(&self.directory, "remove", e))
         })
+    }
+}
+
+/// Returns the time of the last append to each segment. A time that lies behind the creation of a later segment, or behind
+/// now, comes from a clock that was ahead: the later segment is the better evidence.
+fn last_appends(segments: &[Arc<Segment>], now_ms: i64) -> Vec<i64> {
+    let mut bound = now_ms;
+    let mut times: Vec<_> = segments
+        .iter()
+        .rev()
+        .map(|segment| {
+            let last_append = segment.last_append_ms().min(bound);
+            bound = segment.created_ms.min(last_append);
+            last_append
+        })
+        .collect();
+    times.reverse();
+    times
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use bytes::Bytes;
+    use floe_wire::batch::EncodedBatch;
+
+    use super::*;
+    use crate::{
+        Store, StoreConfig, TopicConfig,
+        clock::{self, tests::SetClocks},
+        disk::MemoryDisk,
+    };
+
+    const MINUTE: i64 = 60_000;
+    const HOUR: i64 = 60 * MINUTE;
+
+    fn batch() -> EncodedBatch {
+        let mut bytes = vec![0_u8; 300];
+        bytes[8..12].copy_from_slice(&288_i32.to_be_bytes());
+        bytes[12..17].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 2]);
+        bytes[43..57].fill(0xFF);
+        let checksum = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+        EncodedBatch::parse(Bytes::from(bytes)).unwrap()
+    }
+
+    fn append(partition: &Arc<Partition>) {
+        let (answer, answered) = mpsc::channel();
+        partition.submit(batch(), move |result| answer.send(result).unwrap());
+        answered.recv().unwrap().unwrap();
+    }
+
+    /// Opens a store with a topic that keeps records for an hour, in segments of two records.
+    fn open(disk: &MemoryDisk, clocks: &Arc<SetClocks>) -> (Arc<Store>, Arc<Partition>) {
+        let mut config = StoreConfig::at("/").disk(Arc::new(disk.clone())).segment_bytes(700);
+        config.time = Arc::clone(clocks) as _;
+        let store = Store::open(config).unwrap();
+        if store.topic("t").is_none() {
+            store
+                .create_topic("t", TopicConfig::new().retention_age(Some(Duration::from_secs(3_600))))
+                .unwrap();
+        }
+        let partition = store.partition("t", 0).unwrap();
+        (store, partition)
+    }
+
+    fn retain(store: &Store) {
+        store.enforce_retention(store.shared.now_ms()).unwrap();
+    }
+
+    #[test]
+    fn moment_with_the_clock_ahead_removes_nothing_too_early_and_stops_nothing() {
+        for ahead in [2 * HOUR, 20_000 * HOUR] {
+            let (disk, clocks) = (MemoryDisk::new(), Arc::new(SetClocks::at(clock::now_ms())));
+            let (store, partition) = open(&disk, &clocks);
+            for _ in 0..6 {
+                append(&partition);
+                clocks.pass(MINUTE);
+            }
+            clocks.jump(ahead);
+            append(&partition);
+            retain(&store);
+            clocks.pass(MINUTE);
+            append(&partition);
+            retain(&store);
+            assert_eq!(partition.bounds().start, 0, "records of the last ten minutes stay");
+            clocks.jump(-ahead);
+            append(&partition);
+            clocks.pass(2 * HOUR);
+            retain(&store);
+            assert_eq!(partition.bounds().start, 9, "everything is older than an hour");
+        }
+    }
+
+    #[test]
+    fn times_of_a_process_whose_clock_was_ahead_do_not_stop_retention() {
+        let (disk, clocks) = (MemoryDisk::new(), Arc::new(SetClocks::at(clock::now_ms())));
+        // The whole process runs with a clock that is years ahead.
+        clocks.jump(20_000 * HOUR);
+        let (store, partition) = open(&disk, &clocks);
+        (0..5).for_each(|_| append(&partition));
+        store.close().unwrap();
+        clocks.jump(-20_000 * HOUR);
+        // Nothing is appended; every process is short.
+        for round in 0..4 {
+            let (store, partition) = open(&disk, &clocks);
+            assert_eq!(partition.bounds().start, if round < 3 { 0 } else { 5 }, "round {round}");
+            store.close().unwrap();
+            clocks.pass(40 * MINUTE);
+        }
     }
 }

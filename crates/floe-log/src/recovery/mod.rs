@@ -293,6 +293,7 @@ impl LogRecovery<'_> {
             position,
             bytes,
             problem: problem.to_owned(),
+            never_acknowledged: self.identity.info.config.durability == Durability::Always,
             kept,
         });
     }

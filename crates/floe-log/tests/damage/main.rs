@@ -1,5 +1,7 @@
 //! Thousands of seeded damages to the files of a store. Three outcomes are allowed: all records are right, or what is
-//! wrong is told, or the store is refused. A failing case names its seed; `FLOE_DAMAGE_SEED` runs that seed only.
+//! wrong is told, or the store is refused. A check sees all of it without a change, and a repair leaves a store that is whole
+//! and has every record that could be read before. A failing case names its seed; `FLOE_DAMAGE_SEED` runs that seed only, or
+//! a range of seeds.
 
 #![allow(unreachable_pub, reason = "modules of one test binary")]
 
@@ -9,6 +11,7 @@ mod support;
 mod fixture;
 mod mutation;
 mod outcome;
+mod repaired;
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +26,9 @@ use parking_lot::Mutex;
 
 const CASES: u64 = 2_400;
 
+/// One of so many cases is repaired too.
+const REPAIRED: u64 = 8;
+
 /// Results of all cases.
 #[derive(Default)]
 struct Tally {
@@ -35,7 +41,18 @@ fn run_case(seed: u64, fixtures: &[Fixture], tally: &Mutex<Tally>) {
     let fixture = &fixtures[random.below(fixtures.len())];
     let disk = fixture.disk.after_kill();
     let mutation = Mutation::apply(&mut random, &disk, fixture);
-    let result = catch_unwind(AssertUnwindSafe(|| check(&disk, fixture, &mutation)));
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let damaged = disk.after_kill();
+        let checked = repaired::check_without_a_change(&damaged)?;
+        let outcome = check(&disk, fixture, &mutation)?;
+        if outcome != Outcome::Right && checked.is_some_and(|report| report.is_whole()) {
+            return Err("the check calls a damaged store whole".to_owned());
+        }
+        if seed.is_multiple_of(REPAIRED) {
+            repaired::check_repair(&damaged)?;
+        }
+        Ok(outcome)
+    }));
     let mut tally = tally.lock();
     match result {
         Ok(Ok(outcome)) => *tally.outcomes.entry((mutation.kind, outcome)).or_default() += 1,
@@ -44,6 +61,14 @@ fn run_case(seed: u64, fixtures: &[Fixture], tally: &Mutex<Tally>) {
         }
         Err(_) => tally.failures.push(format!("seed {seed}, {}, {mutation}: panicked", fixture.name)),
     }
+}
+
+/// Reads `7` or `7..20`.
+fn range(seeds: &str) -> (u64, u64) {
+    let number = |text: &str| text.parse::<u64>().unwrap();
+    seeds
+        .split_once("..")
+        .map_or_else(|| (number(seeds), number(seeds) + 1), |(from, to)| (number(from), number(to)))
 }
 
 #[test]
@@ -55,8 +80,8 @@ fn every_damage_is_harmless_told_or_refused() {
         hook(info);
     }));
     let fixtures = fixture::all();
-    let only = std::env::var("FLOE_DAMAGE_SEED").ok().map(|seed| seed.parse::<u64>().unwrap());
-    let (first, end) = only.map_or((0, CASES), |seed| (seed, seed + 1));
+    let only = std::env::var("FLOE_DAMAGE_SEED").ok().map(|seeds| range(&seeds));
+    let (first, end) = only.unwrap_or((0, CASES));
     let next = AtomicU64::new(first);
     let tally = Mutex::<Tally>::default();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
