@@ -92,6 +92,7 @@ fn adopt_all(store: &Arc<Store>) -> Result<Vec<Adopted>, LogError> {
 #[cfg(test)]
 mod tests {
     use floe_log::TopicConfig;
+    use floe_wire::batch::{BatchBuilder, FinishOptions};
 
     use super::*;
 
@@ -103,7 +104,10 @@ mod tests {
             let store = Store::open(StoreConfig::at(path)).unwrap();
             store.create_topic(topic, TopicConfig::new().partitions(2)).unwrap();
             for partition in 0..2 {
-                store.partition(topic, partition).unwrap();
+                let mut builder = BatchBuilder::new(256);
+                builder.append(0, None, b"value", &[]).unwrap();
+                let batch = builder.finish(FinishOptions::default()).unwrap();
+                store.partition(topic, partition).unwrap().submit(batch, |appended| drop(appended.unwrap()));
             }
             store.close().unwrap();
         };
@@ -114,9 +118,8 @@ mod tests {
         assert!(!check(path).await.unwrap().is_whole());
         repair(path).await.unwrap();
         let adopted = adopt(path).await.unwrap();
-        for one in &adopted {
-            assert_eq!(one.topic.as_ref().unwrap(), "new", "{adopted:?}");
-        }
+        let [one] = adopted.as_slice() else { panic!("{adopted:?}") };
+        assert_eq!((one.topic.as_deref().unwrap(), one.logs.len()), ("new", 2));
         let store = Store::open(StoreConfig::at(path)).unwrap();
         let topics: Vec<_> = store.topics().into_iter().map(|topic| (topic.name, topic.partitions)).collect();
         assert_eq!(topics, [("new".to_owned(), 2), ("old".to_owned(), 2)]);

@@ -23,7 +23,7 @@ use super::{
 /// Findings that are remembered as told. A store with more of them tells some twice.
 const MAX_TOLD: usize = 1000;
 
-/// What an engine may do with its store.
+/// Access of an engine to its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Access {
     #[default]

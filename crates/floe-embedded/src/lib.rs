@@ -173,8 +173,10 @@ impl EmbeddedEngine {
             return error;
         }
         let now = self.age_ms().saturating_add(1);
-        let first = self.full_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
-        let since = first.unwrap_or_else(|since| since);
+        let since = match self.full_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => now,
+            Err(since) => since,
+        };
         error.with_retriable(Duration::from_millis(now.saturating_sub(since)) < FULL_DISK_PATIENCE)
     }
 
