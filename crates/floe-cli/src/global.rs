@@ -108,7 +108,8 @@ impl GlobalArgs {
     /// repository, must not send records to its server without a trace.
     fn announce(&self, config: &Config, url: &str) {
         let origin = config.origin("url");
-        let is_project = matches!(&origin, SettingOrigin::File { path, .. } if path == Path::new(PROJECT_FILE));
+        let is_project =
+            matches!(&origin, SettingOrigin::File { path, .. } if path == Path::new(PROJECT_FILE));
         let is_remote = url
             .parse::<EngineUrl>()
             .is_ok_and(|url| !matches!(url.scheme, Scheme::Embedded | Scheme::Memory));
