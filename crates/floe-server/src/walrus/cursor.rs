@@ -34,9 +34,15 @@ const READ_AHEAD: usize = 256 * 1024;
 /// Longest wait for a batch below the high watermark. The engine skips damaged batches, so it may not exist.
 const READ_LIMIT: Duration = Duration::from_secs(5);
 
+/// Returns the group of a server. A server on top of another one has a group of its own, because the other one reserves the
+/// first name for itself.
+fn group_of(node: &Node) -> Arc<str> {
+    node.engine.endpoint(None).map_or_else(|| Arc::from(GROUP), |below| format!("{GROUP}@{below}").into())
+}
+
 /// Whether a group is reserved for the server.
-pub(crate) fn is_reserved(group: &str) -> bool {
-    group == GROUP
+pub(crate) fn is_reserved(node: &Node, group: &str) -> bool {
+    *group_of(node) == *group
 }
 
 /// Limit of one response.
@@ -155,7 +161,7 @@ impl PartitionCursor {
                 );
             }
         };
-        let next = node.engine.committed(Arc::from(GROUP), at.clone()).await?.unwrap_or(0);
+        let next = node.engine.committed(group_of(node), at.clone()).await?.unwrap_or(0);
         Ok(Self {
             at,
             deletion,
@@ -187,7 +193,7 @@ impl PartitionCursor {
             taken.extend(self.ready.pop_front().map(|(_, entry)| entry));
         }
         if next > self.next {
-            node.engine.commit(Arc::from(GROUP), vec![(self.at.clone(), next)]).await?;
+            node.engine.commit(group_of(node), vec![(self.at.clone(), next)]).await?;
             self.next = next;
         }
         Ok(taken)

@@ -80,7 +80,7 @@ pub(super) async fn store(
     let error_code = match stream {
         None => ErrorCode::FetchSessionNotFoud,
         Some((_, None)) => ErrorCode::Other("stream without consumer id".to_owned()),
-        Some((_, Some(consumer))) if walrus::is_reserved(&consumer) => ErrorCode::PermissionDenied,
+        Some((_, Some(consumer))) if walrus::is_reserved(node, &consumer) => ErrorCode::PermissionDenied,
         Some((at, Some(consumer))) => {
             let next = request.offset.saturating_add(1);
             match session.check(STORE_OFFSET, at.topic.as_str()) {
@@ -103,7 +103,7 @@ pub(super) async fn delete(
     request: DeleteConsumerOffsetRequest,
 ) -> DeleteConsumerOffsetReply {
     let ReplicaKey { topic, partition } = request.replica;
-    let error_code = if walrus::is_reserved(&request.consumer_id) {
+    let error_code = if walrus::is_reserved(node, &request.consumer_id) {
         ErrorCode::PermissionDenied
     } else if let Err(denied) = session.check(DELETE_OFFSET, &topic) {
         errors::of_denied(denied)
@@ -139,7 +139,7 @@ pub(super) async fn list(
             // A map gives the list a fixed order.
             let consumers: BTreeMap<_, _> = stored
                 .into_iter()
-                .filter(|row| !walrus::is_reserved(&row.group) && row.next >= 0)
+                .filter(|row| !walrus::is_reserved(node, &row.group) && row.next >= 0)
                 .filter(|row| session.may(DESCRIBE, row.at.topic.as_str()))
                 .map(|row| {
                     let replica = ReplicaKey { topic: row.at.topic.to_string(), partition: row.at.partition };
