@@ -107,7 +107,9 @@ mod tests {
                 let mut builder = BatchBuilder::new(256);
                 builder.append(0, None, b"value", &[]).unwrap();
                 let batch = builder.finish(FinishOptions::default()).unwrap();
-                store.partition(topic, partition).unwrap().submit(batch, |appended| drop(appended.unwrap()));
+                store.partition(topic, partition).unwrap().submit(batch, |appended| {
+                    appended.unwrap();
+                });
             }
             store.close().unwrap();
         };
