@@ -7,6 +7,10 @@ use tracing::{Level, Metadata, level_filters::LevelFilter};
 const REPORTED_BY_COMMANDS: [&str; 3] =
     ["floe::producer::undelivered", "floe::consumer::poll", "floe::consumer::ended"];
 
+/// Dependencies whose messages below warnings are about themselves.
+const TALKATIVE: [&str; 4] =
+    ["opentelemetry", "opentelemetry_sdk", "opentelemetry_otlp", "opentelemetry_prometheus"];
+
 /// Decides which messages are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filter {
@@ -23,9 +27,10 @@ impl Filter {
         Self::new(LevelFilter::WARN, origins.into())
     }
 
-    /// Lets one level of all origins pass.
+    /// Lets one level of all origins pass, but only warnings of dependencies that would drown it.
     pub(super) fn all(level: LevelFilter) -> Self {
-        Self::new(level, Vec::new())
+        let origins = TALKATIVE.map(|origin| (origin.to_owned(), level.min(LevelFilter::WARN)));
+        Self::new(level, origins.into())
     }
 
     fn new(default: LevelFilter, mut origins: Vec<(String, LevelFilter)>) -> Self {
@@ -98,6 +103,14 @@ mod tests {
         ] {
             assert_eq!(filter.allows_level(target, level), expected, "{target} {level}");
         }
+    }
+
+    #[test]
+    fn dependencies_do_not_drown_the_log() {
+        let filter = Filter::all(LevelFilter::DEBUG);
+        assert!(filter.allows_level("floe_log", Level::DEBUG));
+        assert!(filter.allows_level("opentelemetry_sdk::metrics", Level::WARN));
+        assert!(!filter.allows_level("opentelemetry_sdk::metrics", Level::INFO));
     }
 
     #[test]

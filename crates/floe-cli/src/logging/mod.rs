@@ -197,7 +197,7 @@ mod tests {
         assert_eq!(args(0).filter(None, false).unwrap(), Filter::of_command());
         assert_eq!(args(0).filter(Some(" "), false).unwrap(), Filter::of_command(), "empty is unset");
         assert_eq!(args(0).filter(None, true).unwrap(), Filter::all(LevelFilter::INFO));
-        assert_eq!(args(0).filter(Some("off"), true).unwrap(), Filter::all(LevelFilter::OFF));
+        assert_eq!(args(0).filter(Some("off"), true).unwrap(), Filter::parse("off").unwrap());
         assert_eq!(args(2).filter(Some("off"), false).unwrap(), Filter::all(LevelFilter::DEBUG));
         assert_eq!(args(0).filter(Some("nonsense"), false).unwrap_err().exit_code(), 2);
     }
