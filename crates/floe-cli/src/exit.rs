@@ -7,10 +7,10 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     command_code::{self, CommandCode},
+    escape,
     exit_code::{self, NOT_FOUND, PARTIAL, SUCCESS, UNAVAILABLE},
     format::OutputFormat,
     hint,
-    output::escape,
 };
 
 /// Result of a command.

@@ -5,6 +5,7 @@
 mod args;
 mod command_code;
 mod commands;
+mod escape;
 mod exit;
 mod exit_code;
 mod format;

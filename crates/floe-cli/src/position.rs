@@ -165,7 +165,7 @@ mod tests {
             let error = text.parse::<Position>().unwrap_err();
             assert!(error.contains("beginning, end, stored"), "{text}: {error}");
         }
-        for text in ["@", "@yesterday", "@-", "@-1", "@-1y", "@2023-11-14", "@2023-11-14T22:13:20"] {
+        for text in ["@", "@yesterday", "@-", "@-1", "@-1y", "@2023-11-32", "@2023-11-14T22:13:20"] {
             let error = text.parse::<Position>().unwrap_err();
             assert!(error.contains("RFC 3339"), "{text}: {error}");
         }

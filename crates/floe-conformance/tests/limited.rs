@@ -80,7 +80,7 @@ fn every_capability_matters() {
     let full = applicable(&Offer { capabilities: Capabilities::FULL, persistent: true });
     assert_eq!(
         full.len(),
-        CASES.len() - 2,
+        CASES.len() - 3,
         "all cases but those for consuming reads and missing capabilities"
     );
     let fewer: [(&str, TakeAway); 11] = [

@@ -20,6 +20,7 @@ async fn the_suite_does_not_shrink() {
         &target(),
         &[
             ("consuming_readers_share", "consuming_reads"),
+            ("consuming_readers_end_where_no_record_is_left", "consuming_reads"),
             ("records_outlive_the_connection", "persistence"),
             ("offsets_continue_after_reconnecting", "persistence"),
             ("stored_offsets_outlive_the_connection", "persistence"),

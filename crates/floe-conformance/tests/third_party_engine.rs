@@ -29,6 +29,7 @@ const SKIPPED: &[(&str, &str)] = &[
     ("keyless_records_reach_every_partition", "partitions"),
     ("chosen_partition_is_obeyed", "partitions"),
     ("consuming_readers_share", "consuming_reads"),
+    ("consuming_readers_end_where_no_record_is_left", "consuming_reads"),
     ("one_stream_of_all_partitions", "partitions"),
     ("only_the_chosen_partitions", "partitions"),
     ("added_partitions_are_read", "partitions"),

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    CheckReport, Gap, LogError, RecoveryReport, Store, StoreConfig,
+    CheckReport, Gap, LogError, RecoveryReport, RepairAction, Store, StoreConfig,
     check::{self, CheckedPartition, check_locked},
     config::OpenMode,
     disk::{Disk, Open, write_all_at},
@@ -71,6 +71,12 @@ pub fn repair(config: &StoreConfig) -> Result<Repaired, LogError> {
         {
             let target = lost_found::logs_directory(&directory);
             lost_found::set_aside(disk, log, &target).map_err(|e| LogError::io(log, "set aside", e))?;
+        }
+    }
+    // An index holds nothing that the segment does not tell. Opening writes it anew only where the segment has grown.
+    for problem in before.problems.iter().filter(|problem| problem.repair == RepairAction::Rewrite) {
+        if problem.path.extension().is_some_and(|extension| extension == "idx") {
+            disk.remove_file(&problem.path).map_err(|e| LogError::io(&problem.path, "remove", e))?;
         }
     }
     // Files that are in the way of others go first.

@@ -44,7 +44,7 @@ use super::{
 };
 use crate::pipelined::Answer;
 
-/// Appends of one topic that may wait in its queue.
+/// Appends of one topic that are sent together, and that one producer has in flight.
 pub(super) const QUEUE_DEPTH: usize = 8;
 
 /// How long to retry the rest of a batch after some of its entries were stored.
@@ -59,7 +59,9 @@ const PUT_OVERHEAD: usize = 4 + 5;
 /// The append queue of one topic, and the task that sends from it.
 #[derive(Debug)]
 pub(super) struct TopicAppender {
-    queue: mpsc::Sender<QueuedAppend>,
+    /// Without a bound, because the order is that of the first polls: a sender that waits for room is overtaken by one that
+    /// comes when there is room. The producers bound what waits here, and own it already.
+    queue: mpsc::UnboundedSender<QueuedAppend>,
     task: AbortHandle,
 }
 
@@ -129,7 +131,7 @@ fn frames(topic: &str, batch: &EncodedBatch, framing: Framing) -> Result<Vec<Byt
 
 impl TopicAppender {
     pub(super) fn start(cluster: Arc<Cluster>, options: Arc<Options>, topic: Arc<str>) -> Arc<Self> {
-        let (queue, receiver) = mpsc::channel(QUEUE_DEPTH);
+        let (queue, receiver) = mpsc::unbounded_channel();
         let task = AppendTask { cluster, options, topic, receiver, not_sent: VecDeque::new() };
         let task = tokio::spawn(task.run()).abort_handle();
         Arc::new(Self { queue, task })
@@ -141,15 +143,8 @@ impl TopicAppender {
         let (done, outcome) = oneshot::channel();
         let once = request.acks == Acks::None;
         let append = QueuedAppend { frames, once, epoch: request.epoch.clone(), done };
-        // Without waiting where there is room, so that the order is that of the first polls.
-        match self.queue.try_send(append) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(append)) => {
-                if self.queue.send(append).await.is_err() {
-                    return Err(Error::closed("client"));
-                }
-            }
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(Error::closed("client")),
+        if self.queue.send(append).is_err() {
+            return Err(Error::closed("client"));
         }
         outcome.await.unwrap_or_else(|_| Err(Error::closed("client").with_effect(Effect::Unknown)))
     }
@@ -159,7 +154,7 @@ struct AppendTask {
     cluster: Arc<Cluster>,
     options: Arc<Options>,
     topic: Arc<str>,
-    receiver: mpsc::Receiver<QueuedAppend>,
+    receiver: mpsc::UnboundedReceiver<QueuedAppend>,
     /// Taken from the queue and not sent, because an append of another epoch failed before; in order.
     not_sent: VecDeque<QueuedAppend>,
 }

@@ -12,11 +12,12 @@ use serde_json::{Value, json};
 
 use super::with_reader;
 use crate::{
+    escape,
     exit::{Failure, Outcome},
     format::OutputFormat,
     global::Global,
     interrupt::Interrupt,
-    output::{List, amount, escape, print_document, print_list, table},
+    output::{List, amount, print_document, print_list, table},
 };
 
 /// Most records in flight during a replay.

@@ -8,7 +8,7 @@ use tracing::{
     field::{Field, Visit},
 };
 
-use crate::output::{amount, escape};
+use crate::{escape, output::amount};
 
 /// Message and fields of an event, in their order.
 #[derive(Debug, Default)]

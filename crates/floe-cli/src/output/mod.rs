@@ -1,7 +1,6 @@
 //! Printing of results.
 
 pub(crate) mod amount;
-pub(crate) mod escape;
 pub(crate) mod record;
 pub(crate) mod row;
 pub(crate) mod stdout;
@@ -10,7 +9,7 @@ pub(crate) mod template;
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
-use crate::{exit::Outcome, format::OutputFormat};
+use crate::{escape, exit::Outcome, format::OutputFormat};
 
 /// Prints a single result.
 pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {

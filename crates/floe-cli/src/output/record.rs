@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{amount, escape, row::Row, stdout::note, template::Template};
-use crate::format::OutputFormat;
+use super::{amount, row::Row, stdout::note, template::Template};
+use crate::{escape, format::OutputFormat};
 
 /// Prints a sequence of records with its header, separators and end.
 #[derive(Debug)]

@@ -2,8 +2,10 @@
 
 use std::io::{self, BufWriter, IsTerminal as _, StdoutLock, Write};
 
-use super::escape;
-use crate::exit::{Failure, Outcome};
+use crate::{
+    escape,
+    exit::{Failure, Outcome},
+};
 
 /// Buffer size in bytes; large enough to make the cost of a system call negligible.
 const BUFFER: usize = 256 * 1024;

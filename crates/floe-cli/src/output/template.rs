@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use floe::url::nearest;
 
-use super::{amount, escape, row::Row};
+use super::{amount, row::Row};
+use crate::escape;
 
 /// Field of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

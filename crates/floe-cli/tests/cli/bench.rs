@@ -94,8 +94,11 @@ fn invalid_bench_options_are_rejected() {
 #[test]
 fn failed_bench_leaves_no_topic() {
     let dir = Dir::new();
-    // A record larger than the largest batch.
-    dir.run(&["bench", "--records", "3", "--size", "16MiB"]).code(1).mentions("record_too_large");
+    // A record larger than the largest batch that the settings allow.
+    let url = "embedded:./floe-data?producer.max_request_size=1MiB";
+    dir.run(&["bench", "--records", "3", "--size", "2MiB", "--url", url])
+        .code(1)
+        .mentions("record_too_large");
     dir.run(&["topic", "list"]).ok().prints("");
 }
 

@@ -127,7 +127,7 @@ fn profiles_of_the_official_tools_are_imported() {
     assert!(text.ends_with("to use one: floe profile use local\n"), "{text}");
     let written = std::fs::read_to_string(user_file(&dir)).unwrap();
     assert!(written.contains("[profiles.mine]") && !written.contains("BEGIN"), "{written}");
-    let key = user_file(&dir).with_file_name("tls").join("cloud_eu-key.pem");
+    let key = user_file(&dir).with_file_name("tls").join("cloud_2feu-key.pem");
     assert!(std::fs::read_to_string(&key).unwrap().contains("the key"));
     #[cfg(unix)]
     {

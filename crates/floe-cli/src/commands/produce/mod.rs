@@ -29,10 +29,11 @@ use tokio::sync::mpsc;
 use self::input::{Chunk, InputError, Lines};
 use super::{fluvio::smartmodule_options::SmartModuleArgs, with_client};
 use crate::{
+    escape::unescape,
     exit::{Failure, Outcome},
     global::Global,
     interrupt::Interrupt,
-    output::{amount, escape::unescape, stdout::note},
+    output::{amount, stdout::note},
 };
 
 /// Longest line or `--raw` record in bytes. It bounds memory for an input without newlines; the limit of the producer

@@ -3,7 +3,10 @@
 use floe::{Durability, admin::TopicDescription, topic::TopicInfo};
 use serde_json::{Value, json};
 
-use crate::output::{amount, escape, table};
+use crate::{
+    escape,
+    output::{amount, table},
+};
 
 /// Retention of an engine without a default of its own.
 pub(super) const UNLIMITED: &str = "unlimited";
