@@ -8,7 +8,7 @@ use floe_core::{
 };
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
-    TopicResolution, TopicSpec as WireSpec, TopicStorage, TopicUpdate, UpdateTopicRequest,
+    TopicResolution, TopicSpec as WireSpec, TopicStatus, TopicStorage, TopicUpdate, UpdateTopicRequest,
 };
 
 use super::{
@@ -144,8 +144,15 @@ async fn created(router: &Arc<Router>, name: &Topic, count: u32) {
     tracing::debug!(topic = %name, "the controller has not answered, but the new topic is usable");
 }
 
-fn is_refused(resolution: TopicResolution) -> bool {
-    matches!(resolution, TopicResolution::InsufficientResources | TopicResolution::InvalidConfig)
+/// The reason why the controller cannot place a topic; `None` while it may. Controllers of platform 0.18 mostly leave out the
+/// text.
+fn refusal(status: &TopicStatus) -> Option<String> {
+    let meaning = match status.resolution {
+        TopicResolution::InsufficientResources => "there are too few data servers for its replicas",
+        TopicResolution::InvalidConfig => "its settings are invalid",
+        _ => return None,
+    };
+    Some(if status.reason.is_empty() { meaning.to_owned() } else { status.reason.clone() })
 }
 
 /// Completes with the reason when the controller has found that it cannot place a topic that is being created. It answers the
@@ -154,8 +161,12 @@ async fn refused(metadata: &Metadata, name: &Topic) -> String {
     loop {
         tokio::time::sleep(CREATE_POLL).await;
         match metadata.ask_topic(name).await {
-            Ok(Some(topic)) if is_refused(topic.status.resolution) => return topic.status.reason,
-            Ok(_) => {}
+            Ok(Some(topic)) => {
+                if let Some(reason) = refusal(&topic.status) {
+                    return reason;
+                }
+            }
+            Ok(None) => {}
             Err(error) => tracing::debug!(topic = %name, %error, "the status of a new topic is not known"),
         }
     }
@@ -238,5 +249,21 @@ mod tests {
         ] {
             assert!(wire_spec(&refused).is_err(), "{refused:?}");
         }
+    }
+
+    #[test]
+    fn refusals_have_a_reason() {
+        let status = |resolution, reason: &str| TopicStatus {
+            resolution,
+            reason: reason.to_owned(),
+            ..TopicStatus::default()
+        };
+        for fine in [TopicResolution::Init, TopicResolution::Pending, TopicResolution::Provisioned] {
+            assert_eq!(refusal(&status(fine, "")), None);
+        }
+        let too_few = status(TopicResolution::InsufficientResources, "");
+        assert!(refusal(&too_few).unwrap().contains("too few data servers"));
+        let invalid = status(TopicResolution::InvalidConfig, "partition map is inconsistent");
+        assert_eq!(refusal(&invalid).unwrap(), "partition map is inconsistent");
     }
 }
