@@ -310,7 +310,9 @@ impl Fetch {
                 self.check.return_to(to);
                 (to, reason)
             }
-            GapReason::Missing | GapReason::Corrupt | GapReason::Evicted => (to, reason),
+            GapReason::Missing | GapReason::Corrupt | GapReason::Evicted | GapReason::TooLarge => {
+                (to, reason)
+            }
         }
     }
 
