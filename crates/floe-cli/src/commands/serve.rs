@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use floe::url::{EngineUrl, shown};
-use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
+use floe_server::{Addresses, Limits, Listeners, MoreMetrics, ServeOptions, ServerTls, serve};
 use serde_json::json;
 
 use super::{embedded_url, with_client};
@@ -51,6 +51,13 @@ pub(crate) struct ServeArgs {
     /// Require Fluvio clients to present a certificate of this authority (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_client_ca: Option<PathBuf>,
+    /// Memory that requests, responses and SmartModules of all clients may hold together [default: a quarter of the
+    /// machine's, at most 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Set a limit, such as frame_bytes=8MiB or idle_timeout=10m; may be repeated. docs/security.md lists them
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
     /// Allow addresses that other machines can reach; the protocols have no authentication
     #[arg(long)]
     listen_public: bool,
@@ -61,6 +68,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
         Some(directory) => embedded_url(directory),
         None => global.url.clone(),
     };
+    let limits = limits(args.memory.as_deref(), &args.limit)?;
     let mut addresses = Addresses::none();
     addresses.fluvio_sc = unless_off(&args.fluvio_sc);
     addresses.fluvio_spu = unless_off(&args.fluvio_spu);
@@ -74,6 +82,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let bound = listeners.addresses().map_err(cannot_listen)?;
     let interrupt = Interrupt::listen()?;
     let mut options = ServeOptions::default();
+    options.limits = limits;
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
     telemetry.export_server(&options.metrics);
@@ -105,6 +114,17 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     .await
 }
 
+/// Returns the limits that the options set.
+fn limits(memory: Option<&str>, others: &[String]) -> Outcome<Limits> {
+    let mut limits = Limits::default();
+    let memory = memory.map(|size| ("memory", size));
+    let pairs = others.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    for (name, value) in memory.into_iter().chain(pairs) {
+        limits.set(name.trim(), value.trim()).map_err(Failure::usage)?;
+    }
+    Ok(limits)
+}
+
 fn unless_off(address: &str) -> Option<String> {
     (address != OFF).then(|| address.to_owned())
 }
@@ -134,6 +154,20 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let set = |memory, others: &[&str]| {
+            limits(memory, &others.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let chosen = set(Some("64MiB"), &["connections=7", "idle_timeout = 10m"]).unwrap();
+        assert_eq!((chosen.memory, chosen.connections), (64 << 20, 7));
+        assert_eq!(chosen.idle_timeout, Some(std::time::Duration::from_secs(600)));
+        for wrong in ["connections", "connections=", "connections=0", "nonsense=1"] {
+            assert!(set(None, &[wrong]).is_err(), "{wrong}");
+        }
+        assert!(set(Some("much"), &[]).is_err());
+    }
 
     #[test]
     fn registry_is_in_the_embedded_store() {

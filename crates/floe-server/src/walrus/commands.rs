@@ -6,22 +6,22 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe::{
-    Error, ErrorKind, Topic, TopicSpec,
-    engine::{Acks, AppendRequest},
-};
+use floe::{Error, ErrorKind, Topic, TopicSpec, engine::Acks};
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
     walrus::{EntryContent, NodeMetrics, Refused, Reply, Request, TopicState},
 };
-use futures_util::future::join_all;
 
 use super::{
     cursor::{SharedCursors, TakeLimit},
     packed,
 };
-use crate::{metrics::Frontend, node::Node};
+use crate::{
+    memory::Tenant,
+    metrics::Frontend,
+    node::{Node, append_in_order},
+};
 
 /// Id of this process, the only node of its cluster.
 const NODE_ID: u64 = 1;
@@ -30,7 +30,11 @@ const NODE_ID: u64 = 1;
 const MAX_BATCH_GET: usize = 4 << 20;
 
 /// Answers one request.
-pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) -> Reply {
+pub(super) async fn answer(
+    (node, tenant): (&Node, &Tenant),
+    cursors: &SharedCursors,
+    frame: &Bytes,
+) -> Reply {
     let request = match Request::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
@@ -42,9 +46,11 @@ pub(super) async fn answer(node: &Node, cursors: &SharedCursors, frame: &Bytes) 
     let outcome = match request {
         Request::Register { topic } => register(node, topic).await,
         Request::Put { topic, payload } => {
-            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
+            put((node, tenant), cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
         }
-        Request::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Request::BatchPut { topic, entries } => {
+            put((node, tenant), cursors, topic, &entries).await.map(Reply::Count)
+        }
         Request::Get { topic } => get(node, cursors, topic, TakeLimit { entries: 1, bytes: MAX_BATCH_GET })
             .await
             .map(|entries| entries.into_iter().next().map_or(Reply::Empty, Reply::Entry)),
@@ -83,26 +89,48 @@ async fn register(node: &Node, topic: &str) -> Result<Reply, Refused> {
 
 /// Appends entries in order and returns their number. A run of text entries becomes one batch, which is appended as a
 /// whole or not at all.
-async fn put(node: &Node, cursors: &SharedCursors, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
+async fn put(
+    (node, tenant): (&Node, &Tenant),
+    cursors: &SharedCursors,
+    topic: &str,
+    entries: &[&[u8]],
+) -> Result<usize, Refused> {
     let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
-    let batches = batches(entries)?;
+    let mut batches = Vec::new();
+    for batch in self::batches(entries)? {
+        batches.push(match batch {
+            PutBatch::Built(batch) => batch,
+            PutBatch::Packed(batch) => {
+                let checked = node.door.admit(tenant, batch).await.map_err(|error| {
+                    node.metrics.refused(Frontend::Walrus, "packed_batch");
+                    Refused::new(error.to_string())
+                })?;
+                packed::mark(&checked).map_err(|error| Refused::new(error.to_string()))?
+            }
+        });
+    }
     let bytes = batches.iter().map(EncodedBatch::len).sum();
     let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
-    let appends = batches
-        .into_iter()
-        .map(|batch| node.engine.append(AppendRequest::new(target.clone(), batch, Acks::Leader)));
-    for outcome in join_all(appends).await {
-        outcome.map_err(|error| match error.kind() {
-            ErrorKind::TopicNotFound => unknown(topic),
-            _ => Refused::new(format!("append failed: {error}")),
-        })?;
-    }
+    let stored = append_in_order(node, &target, batches, Acks::Leader, |outcome| match outcome {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::TopicNotFound => Err(unknown(topic)),
+        Err(error) => Err(Refused::new(format!("append failed: {error}"))),
+    });
+    stored.await?;
     node.metrics.received(records, bytes);
     Ok(entries.len())
 }
 
-fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
+/// A batch of a PUT.
+enum PutBatch {
+    /// Made here, of text entries.
+    Built(EncodedBatch),
+    /// Sent by a client as one entry, and not checked yet.
+    Packed(EncodedBatch),
+}
+
+fn batches(entries: &[&[u8]]) -> Result<Vec<PutBatch>, Refused> {
     let mut batches = Vec::new();
     let mut texts = None;
     let now = now_ms();
@@ -113,13 +141,12 @@ fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
                 open.append(now, None, &text, &[]).map_err(|error| Refused::new(error.to_string()))?;
             }
             EntryContent::Batch(batch) => {
-                batches.extend(close(texts.take())?);
-                let marked = packed::mark(&batch).map_err(|error| Refused::new(error.to_string()))?;
-                batches.push(marked);
+                batches.extend(close(texts.take())?.map(PutBatch::Built));
+                batches.push(PutBatch::Packed(batch));
             }
         }
     }
-    batches.extend(close(texts)?);
+    batches.extend(close(texts)?.map(PutBatch::Built));
     Ok(batches)
 }
 

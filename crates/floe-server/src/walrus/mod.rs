@@ -15,9 +15,11 @@ use tokio::{sync::watch, task::JoinSet};
 
 pub(crate) use self::cursor::{SharedCursors, is_reserved};
 use crate::{
+    connection_slots::Activity,
+    memory::Tenant,
     metrics::Frontend,
     node::{Node, log_panic},
-    request_reader::{ReadEnd, RequestReader, read_until_end},
+    request_reader::{Framing, ReadEnd, ReceivedRequest, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
@@ -29,20 +31,23 @@ const LONG_COMMAND: &[u8] = b"BATCH_PUT ";
 pub(crate) async fn serve(
     node: Arc<Node>,
     cursors: Arc<SharedCursors>,
-    socket: Socket,
+    (socket, activity): (Socket, Activity),
     mut stop: watch::Receiver<bool>,
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let mut reader = RequestReader::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
-    let (responses, writer) = response_queue(limits.unread_bytes);
+    let tenant = node.memory.tenant(limits);
+    let framing = Framing { split, length: u32::from_le_bytes };
+    let mut reader =
+        RequestReader::new(reading, framing, MAX_BATCH_FRAME_LEN, limits.frame_timeout, &tenant.requests);
+    let (responses, writer) = response_queue(&tenant.responses);
     // The connection owns its writer, so dropping it ends the writer.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let reading = answer_all(&node, &cursors, &mut reader, &responses);
-    let ended = read_until_end(&node, Frontend::Walrus, reading, &mut stop, &mut tasks).await;
+    let reading = answer_all((&node, &tenant), &cursors, (&mut reader, &activity), &responses);
+    let ended = read_until_end(&node, (Frontend::Walrus, &tenant), reading, &mut stop, &mut tasks).await;
     match ended {
-        Some(ReadEnd::Broken | ReadEnd::Idle) => return,
+        Some(ReadEnd::Broken | ReadEnd::Idle | ReadEnd::CutOff) => return,
         Some(ReadEnd::Malformed(_)) => {
             // The body was not read, so the next request cannot be located.
             let refused = Reply::Refused(Refused::new("invalid frame length"));
@@ -59,9 +64,9 @@ pub(crate) async fn serve(
 }
 
 async fn answer_all(
-    node: &Node,
+    (node, tenant): (&Node, &Tenant),
     cursors: &SharedCursors,
-    reader: &mut RequestReader,
+    (reader, activity): (&mut RequestReader, &Activity),
     responses: &ResponseSender,
 ) -> Option<ReadEnd> {
     loop {
@@ -69,10 +74,14 @@ async fn answer_all(
             Ok(frame) => frame,
             Err(ended) => return Some(ended),
         };
-        let reply = commands::answer(node, cursors, &frame).await;
+        activity.note(true);
+        // The memory of the request is held up to the answer.
+        let ReceivedRequest { bytes, room: _room } = frame;
+        let reply = commands::answer((node, tenant), cursors, &bytes).await;
         if send(responses, &reply).await.is_err() {
             return None;
         }
+        activity.note(false);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Builds the objects of the cluster that lists and watches show.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use floe::topic::TopicInfo;
 use floe_wire::fluvio::{
@@ -12,18 +12,39 @@ use floe_wire::fluvio::{
 };
 
 use super::smartmodules;
-use crate::node::{Node, SPU_ID, SPU_NAME};
+use crate::{
+    catalog::TopicEntry,
+    node::{Node, SPU_ID, SPU_NAME},
+    registry::StoredObject,
+};
 
 /// Returns all topics, system topics included.
 pub(super) fn topics(node: &Node) -> Vec<Metadata<TopicSpec>> {
-    let mut topics = vec![topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)];
-    for entry in node.catalog.all() {
-        let name = entry.info.name.to_string();
-        if name != CONSUMER_OFFSET_TOPIC {
-            topics.push(topic_object(name, spec_of(node, &entry.info), entry.info.partitions));
-        }
-    }
+    let mut topics = vec![system_topic()];
+    topics.extend(entries(node).iter().map(|entry| topic(entry, rules(node, entry).as_deref())));
     topics
+}
+
+/// Returns the entries of all topics but the system topic.
+pub(super) fn entries(node: &Node) -> Vec<Arc<TopicEntry>> {
+    let mut entries = node.catalog.all();
+    entries.retain(|entry| entry.info.name.as_str() != CONSUMER_OFFSET_TOPIC);
+    entries
+}
+
+/// Returns the rules that a Fluvio client stored for a topic.
+pub(super) fn rules(node: &Node, entry: &TopicEntry) -> Option<Arc<StoredObject<TopicSpec>>> {
+    node.registry.read(|objects| objects.topics.get(entry.info.name.as_str()).cloned())
+}
+
+/// Returns a topic of the engine.
+pub(super) fn topic(entry: &TopicEntry, rules: Option<&StoredObject<TopicSpec>>) -> Metadata<TopicSpec> {
+    topic_object(entry.info.name.to_string(), spec_of(&entry.info, rules), entry.info.partitions)
+}
+
+/// Returns the topic in which a real cluster stores consumer offsets.
+pub(super) fn system_topic() -> Metadata<TopicSpec> {
+    topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)
 }
 
 fn topic_object(name: String, spec: TopicSpec, partitions: u32) -> Metadata<TopicSpec> {
@@ -52,9 +73,8 @@ fn offsets_topic() -> TopicSpec {
 
 /// Returns the specification of a topic: the one that a Fluvio client stored, else one derived from the engine's
 /// settings.
-fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
-    let stored = node.registry.read(|objects| objects.topics.get(info.name.as_str()).cloned());
-    let mut spec = stored.unwrap_or_else(|| TopicSpec {
+fn spec_of(info: &TopicInfo, rules: Option<&StoredObject<TopicSpec>>) -> TopicSpec {
+    let mut spec = rules.map(|rules| TopicSpec::clone(rules)).unwrap_or_else(|| TopicSpec {
         cleanup_policy: info.retention_age.map(|age| CleanupPolicy::Segment {
             time_in_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
         }),
@@ -73,30 +93,30 @@ fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
 /// Returns all partitions, those of system topics included. Offsets and sizes stay zero: watches do not report their
 /// changes, and official clients ask the data server.
 pub(super) fn partitions(node: &Node) -> Vec<Metadata<PartitionSpec>> {
-    topics(node)
-        .iter()
-        .flat_map(|topic| {
-            topic.status.replica_map.keys().map(|partition| {
-                let spec = PartitionSpec {
-                    leader: SPU_ID,
-                    replicas: vec![SPU_ID],
-                    cleanup_policy: topic.spec.cleanup_policy,
-                    storage: topic.spec.storage,
-                    compression: topic.spec.compression,
-                    deduplication: topic.spec.deduplication.clone(),
-                    system: topic.spec.system,
-                    mirror: None,
-                };
-                let status = PartitionStatus {
-                    resolution: PartitionResolution::Online,
-                    leader: ReplicaStatus { spu: SPU_ID, high_watermark: 0, log_end_offset: 0 },
-                    live_replicas: 1,
-                    ..PartitionStatus::default()
-                };
-                Metadata { name: format!("{}-{partition}", topic.name), spec, status }
-            })
-        })
-        .collect()
+    topics(node).iter().flat_map(partitions_of).collect()
+}
+
+/// Returns the partitions of a topic.
+pub(super) fn partitions_of(topic: &Metadata<TopicSpec>) -> impl Iterator<Item = Metadata<PartitionSpec>> {
+    topic.status.replica_map.keys().map(|partition| {
+        let spec = PartitionSpec {
+            leader: SPU_ID,
+            replicas: vec![SPU_ID],
+            cleanup_policy: topic.spec.cleanup_policy,
+            storage: topic.spec.storage,
+            compression: topic.spec.compression,
+            deduplication: topic.spec.deduplication.clone(),
+            system: topic.spec.system,
+            mirror: None,
+        };
+        let status = PartitionStatus {
+            resolution: PartitionResolution::Online,
+            leader: ReplicaStatus { spu: SPU_ID, high_watermark: 0, log_end_offset: 0 },
+            live_replicas: 1,
+            ..PartitionStatus::default()
+        };
+        Metadata { name: format!("{}-{partition}", topic.name), spec, status }
+    })
 }
 
 /// Fills in the offsets and the size of a partition.
@@ -156,9 +176,9 @@ fn endpoint(host: String, port: u16) -> Endpoint {
 /// Returns the data servers that clients registered.
 pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
     node.registry.read(|objects| {
-        let object = |(name, spec): (&String, &CustomSpuSpec)| Metadata {
+        let object = |(name, spec): (&String, &Arc<StoredObject<CustomSpuSpec>>)| Metadata {
             name: name.clone(),
-            spec: spec.clone(),
+            spec: CustomSpuSpec::clone(spec),
             status: SpuStatus::Init,
         };
         objects.custom_spus.iter().map(object).collect()
@@ -167,16 +187,25 @@ pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
 
 /// Returns the stored modules that `filters` names, or all.
 pub(super) fn smartmodules(node: &Node, filters: &[String], summary: bool) -> Vec<Metadata<SmartModuleSpec>> {
-    let modules = smartmodules::list(node, filters, summary);
-    modules.into_iter().map(|(name, spec)| Metadata { name, spec, status: () }).collect()
+    let modules = smartmodules::list(node, filters).into_iter();
+    modules.map(|(name, spec)| module(name, &spec, summary)).collect()
+}
+
+/// Returns a stored module.
+pub(super) fn module(
+    name: String,
+    spec: &StoredObject<SmartModuleSpec>,
+    summary: bool,
+) -> Metadata<SmartModuleSpec> {
+    Metadata { name, spec: smartmodules::shown(spec, summary), status: () }
 }
 
 /// Returns the stored table formats.
 pub(super) fn table_formats(node: &Node) -> Vec<Metadata<TableFormatSpec>> {
     node.registry.read(|objects| {
-        let object = |(name, spec): (&String, &TableFormatSpec)| Metadata {
+        let object = |(name, spec): (&String, &Arc<StoredObject<TableFormatSpec>>)| Metadata {
             name: name.clone(),
-            spec: spec.clone(),
+            spec: TableFormatSpec::clone(spec),
             status: TableFormatStatus::default(),
         };
         objects.table_formats.iter().map(object).collect()

@@ -5,16 +5,17 @@ use floe_wire::fluvio::{
     ErrorCode, FetchReply, FetchRequest, FetchTopicReply, Isolation, PartitionRecords, RecordSet,
 };
 
+use tokio::task::coop::consume_budget;
+
 use super::{
     super::errors,
     stream::{check_start, find},
 };
 use crate::{metrics::Frontend, node::Node};
 
-pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
+/// Answers Fetch with at most `budget` bytes of records, or one batch.
+pub(super) async fn answer(node: &Node, request: FetchRequest, mut budget: usize) -> FetchReply {
     // The limits per partition are ignored, as on a real server: all partitions share the limit of the reply.
-    let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-    let mut budget = wanted.min(node.limits.response_bytes);
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -27,6 +28,7 @@ pub(super) async fn answer(node: &Node, request: FetchRequest) -> FetchReply {
             });
             budget = budget.saturating_sub(answer.records.len());
             partitions.push(PartitionRecords { partition: wanted.partition, ..answer });
+            consume_budget().await;
         }
         topics.push(FetchTopicReply { name: topic.name, partitions });
     }

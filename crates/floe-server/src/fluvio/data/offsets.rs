@@ -12,6 +12,8 @@ use floe_wire::fluvio::{
     UpdateConsumerOffsetRequest, names::CONSUMER_OFFSET_TOPIC,
 };
 
+use tokio::task::coop::consume_budget;
+
 use super::{super::errors, stream::find};
 use crate::{metrics::Frontend, node::Node, walrus};
 
@@ -22,6 +24,7 @@ pub(super) async fn watermarks(node: &Node, request: FetchOffsetsRequest) -> Fet
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             partitions.push(partition_watermarks(node, &topic.name, partition).await);
+            consume_budget().await;
         }
         topics.push(FetchOffsetsTopicReply { name: topic.name, partitions });
     }

@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use floe::TopicPartition;
+use floe::{TopicPartition, memory::MemoryReservation};
 use floe_wire::fluvio::{
     DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
     ProduceRequest, UpdateConsumerOffsetRequest, frame::RequestHeader,
@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::{fetch, offsets, produce};
 use crate::{
     fluvio::frames::pieces,
+    memory::Tenant,
     node::Node,
     response_writer::{Disconnected, ResponseSender},
 };
@@ -26,8 +27,8 @@ const APPENDS: usize = 32;
 pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
-    /// Share of the bytes in flight, released with the answer.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Share of the bytes in flight and memory of the request, released with the answer.
+    pub(super) held: (OwnedSemaphorePermit, MemoryReservation),
 }
 
 /// A request for the worker.
@@ -55,20 +56,28 @@ impl From<SerialRequest> for Request {
     }
 }
 
-type Answer = Result<Vec<Bytes>, Disconnected>;
+type Answer = Result<Response, Disconnected>;
+
+/// An encoded response, and its memory if it was reserved before.
+struct Response {
+    pieces: Vec<Bytes>,
+    room: Option<MemoryReservation>,
+}
 
 /// Runs until the queue closes or the connection does.
 pub(super) async fn run(
     node: Arc<Node>,
+    tenant: Arc<Tenant>,
     mut queue: mpsc::Receiver<QueuedRequest>,
     responses: ResponseSender,
 ) {
     // A closed connection leaves no client to inform.
-    let _ = answer_all(node, &mut queue, &responses).await;
+    let _ = answer_all(node, &tenant, &mut queue, &responses).await;
 }
 
 async fn answer_all(
     node: Arc<Node>,
+    tenant: &Tenant,
     queue: &mut mpsc::Receiver<QueuedRequest>,
     responses: &ResponseSender,
 ) -> Result<(), Disconnected> {
@@ -82,16 +91,17 @@ async fn answer_all(
             }
             queued = queue.recv(), if appends.len() < APPENDS => queued,
         };
-        let Some(QueuedRequest { header, request, permit }) = queued else { break };
+        let Some(QueuedRequest { header, request, held }) = queued else { break };
         let request = match request {
             Request::Serial(request) => request,
             Request::Produce(request) => {
-                let prepared = produce::prepare(&node, request, header.version).await;
+                let prepared = produce::prepare((&node, tenant), request, header.version).await;
                 let node = Arc::clone(&node);
                 let mut append = Box::pin(async move {
                     let reply = produce::append(&node, prepared).await;
-                    let answer = pieces::<ProduceRequest>(&header, &reply);
-                    drop(permit);
+                    let answer = pieces::<ProduceRequest>(&header, &reply)
+                        .map(|pieces| Response { pieces, room: None });
+                    drop(held);
                     answer
                 });
                 // The first poll here starts appends in the order of their requests, whichever is polled next.
@@ -109,8 +119,8 @@ async fn answer_all(
         while let Some(answer) = appends.next().await {
             send(responses, answer).await?;
         }
-        let answer = answer(&node, &header, request).await;
-        drop(permit);
+        let answer = answer(&node, &header, request, responses).await;
+        drop(held);
         send(responses, answer).await?;
     }
     while let Some(answer) = appends.next().await {
@@ -119,24 +129,42 @@ async fn answer_all(
     Ok(())
 }
 
-async fn answer(node: &Node, header: &RequestHeader, request: SerialRequest) -> Answer {
+async fn answer(
+    node: &Node,
+    header: &RequestHeader,
+    request: SerialRequest,
+    responses: &ResponseSender,
+) -> Answer {
+    let whole = |pieces| Ok(Response { pieces, room: None });
     match request {
-        SerialRequest::Fetch(request) => pieces::<FetchRequest>(header, &fetch::answer(node, request).await),
+        SerialRequest::Fetch(request) => {
+            // What is read is reserved before, so a client that does not read its answers costs no memory.
+            let most =
+                usize::try_from(request.max_bytes).unwrap_or(usize::MAX).min(node.limits.response_bytes);
+            let room = responses.reserve(most).await?;
+            let pieces = pieces::<FetchRequest>(header, &fetch::answer(node, request, most).await)?;
+            Ok(Response { pieces, room: Some(room) })
+        }
         SerialRequest::FetchOffsets(request) => {
-            pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)
+            whole(pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, request).await)?)
         }
-        SerialRequest::StoreOffset(request, stream) => {
-            pieces::<UpdateConsumerOffsetRequest>(header, &offsets::store(node, &request, stream).await)
-        }
+        SerialRequest::StoreOffset(request, stream) => whole(pieces::<UpdateConsumerOffsetRequest>(
+            header,
+            &offsets::store(node, &request, stream).await,
+        )?),
         SerialRequest::DeleteOffset(request) => {
-            pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)
+            whole(pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, request).await)?)
         }
         SerialRequest::ListOffsets(request) => {
-            pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)
+            whole(pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, request).await)?)
         }
     }
 }
 
 async fn send(responses: &ResponseSender, answer: Answer) -> Result<(), Disconnected> {
-    responses.send(answer?).await
+    let Response { pieces, room } = answer?;
+    match room {
+        Some(room) => responses.send_reserved(room, pieces).await,
+        None => responses.send(pieces).await,
+    }
 }
