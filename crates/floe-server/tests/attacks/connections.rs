@@ -12,7 +12,9 @@ use crate::{
 
 async fn livez(attacked: &Attacked) -> String {
     let mut socket = TcpStream::connect(attacked.server.http_address()).await.unwrap();
-    within(socket.write_all(b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await.unwrap();
+    within(socket.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"))
+        .await
+        .unwrap();
     let mut answer = String::new();
     within(socket.read_to_string(&mut answer)).await.unwrap();
     answer

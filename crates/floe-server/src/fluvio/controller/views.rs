@@ -1,5 +1,6 @@
-//! Encoded objects of the cluster, as watches show them. All watches of a kind share them, so that a watch that nobody
-//! reads, or a change that many watches report, costs the encoding of what changed, once.
+//! Encoded objects of the cluster, as watches show them. All watches of a kind share them, so that a watch whose client does
+//! not read, or a change that many watches report, costs the encoding of what changed, once. Rules of access leave out
+//! objects for each client, and do not encode them anew.
 
 use std::{any::Any, collections::BTreeMap, fmt, sync::Arc};
 
