@@ -32,6 +32,10 @@ impl BatchReader for Forwarding {
         self.0.next()
     }
 
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        self.0.ready()
+    }
+
     fn looked_up_to(&self) -> Option<i64> {
         self.0.looked_up_to()
     }
@@ -91,6 +95,10 @@ impl BatchReader for CountingReader {
             self.bytes.fetch_add(batch.as_ref().map_or(0, EncodedBatch::len), Ordering::SeqCst);
             Ok(batch)
         })
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        self.reader.ready()
     }
 
     fn looked_up_to(&self) -> Option<i64> {

@@ -163,6 +163,16 @@ pub trait BatchReader: fmt::Debug + Send + 'static {
     /// Dropping the future loses nothing: the next call returns the batch that this call would have returned.
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>>;
 
+    /// Resolves to true once [`BatchReader::next`] has something to return, without reading it, so that a caller can first
+    /// reserve memory for it. Resolves to false at once from readers that cannot tell, which is the default. A layer that
+    /// wraps readers passes it on.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(std::future::ready(false))
+    }
+
     /// The end of the range that was read, once [`BatchReader::next`] returned `None`: all records before this offset were
     /// returned, or dropped by SmartModules. `None` from readers that do not know. A layer that wraps readers passes it on.
     fn looked_up_to(&self) -> Option<i64> {

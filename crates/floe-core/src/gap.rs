@@ -41,6 +41,8 @@ pub enum GapReason {
     Missing,
     /// Their checksum or their encoding is wrong.
     Corrupt,
+    /// Their batch decompresses to more than the consumer admits: 256 MiB.
+    TooLarge,
 }
 
 impl GapReason {
@@ -51,6 +53,7 @@ impl GapReason {
             Self::Evicted => "evicted",
             Self::Missing => "missing",
             Self::Corrupt => "corrupt",
+            Self::TooLarge => "too_large",
         }
     }
 }
@@ -81,6 +84,7 @@ impl Gap {
             GapReason::Evicted => "retention removed records before they were read",
             GapReason::Missing => "records are missing",
             GapReason::Corrupt => "damaged records were skipped",
+            GapReason::TooLarge => "a batch that decompresses beyond the limit was skipped",
         };
         Error::new(ErrorKind::Gap, format!("{message}: offsets {} to {}", self.from, self.to - 1))
             .with_topic(&self.at.topic)

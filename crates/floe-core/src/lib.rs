@@ -13,6 +13,7 @@
 //! | [`topic`], [`record`] | topics, partitions, records |
 //! | [`retry`] | [`RetryPolicy`]: how often and how soon to retry |
 //! | [`url`], [`units`] | engine URLs; durations and sizes as people write them |
+//! | [`memory`] | a budget of memory that many clients share |
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
@@ -23,6 +24,7 @@ pub mod engine;
 pub mod error;
 pub mod gap;
 mod invariant;
+pub mod memory;
 pub mod node_backoff;
 pub mod operation;
 mod platform;

@@ -103,6 +103,18 @@ impl BatchReader for LogReader {
     fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
         Box::pin(self.next_batch())
     }
+
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        Box::pin(async {
+            if self.ready.is_empty()
+                && let ReaderLocation::Here(reader) = &self.location
+            {
+                // The next call reports an error.
+                let _ = poll_fn(|cx| reader.poll_beyond(cx)).await;
+            }
+            true
+        })
+    }
 }
 
 impl fmt::Debug for LogReader {
@@ -116,9 +128,32 @@ mod tests {
     use super::super::EmbeddedEngine;
     use floe_core::{
         ErrorKind,
-        engine::{Engine as _, ReadRequest, Start},
+        engine::{Acks, AppendRequest, Engine as _, ReadRequest, Start},
         topic::{Topic, TopicSpec},
     };
+    use floe_wire::batch::{BatchBuilder, FinishOptions};
+    use futures_util::FutureExt as _;
+
+    #[tokio::test]
+    async fn readiness_is_known_before_a_batch_is_read() {
+        let engine = EmbeddedEngine::open(&"memory:".parse().unwrap()).await.unwrap();
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        let at = Topic::from("t").partition(0);
+        let request = ReadRequest::new(at.clone(), Start::Earliest).max_bytes(1000);
+        let mut reader = engine.open(request).await.unwrap();
+        assert_eq!(reader.ready().now_or_never(), None, "the partition is empty");
+        let mut builder = BatchBuilder::new(64);
+        builder.append(1, None, b"one", &[]).unwrap();
+        let batch = builder.finish(FinishOptions::default()).unwrap();
+        engine.append(AppendRequest::new(at, batch, Acks::Leader)).await.unwrap();
+        assert!(reader.ready().await);
+        assert!(reader.ready().await, "nothing was read");
+        assert_eq!(reader.next().await.unwrap().unwrap().base_offset(), 0);
+        assert_eq!(reader.ready().now_or_never(), None);
+        engine.delete_topic(Topic::from("t")).await.unwrap();
+        assert!(reader.ready().await, "the next call reports the deletion");
+        assert!(reader.next().await.is_err());
+    }
 
     #[tokio::test]
     async fn recreated_topic_is_not_mistaken_for_the_deleted_one() {

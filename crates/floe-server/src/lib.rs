@@ -21,12 +21,15 @@
 //! | module | what it holds |
 //! | --- | --- |
 //! | `listeners` | [`Listeners`]: sockets that are bound before the server starts |
-//! | `options` | [`ServeOptions`] and [`ServeLimits`] |
+//! | `options`, `limits` | [`ServeOptions`]; [`ServeLimits`], one table of all |
+//! | `memory` | the budget of memory, and the part of a connection in it |
 //! | `server` | [`serve`]: accepts and counts connections, shuts down gracefully |
+//! | `connection_slots` | places for connections, and who gives way when all are taken |
 //! | `node` | the parts that all connections share |
 //! | `catalog` | cache of the engine's topics, kept current by its watch |
 //! | `registry` | cluster objects that engines do not store, kept in a file |
 //! | `request_reader`, `response_writer` | the two halves of a connection, both bounded |
+//! | `door` | checks of received batches before they are stored |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
 //! | `smartmodule` | WebAssembly functions that transform records (feature `smartengine`) |
 //! | `access` | who may do what, the log of it, and rates by client |
@@ -42,10 +45,14 @@
 
 mod access;
 mod catalog;
+mod connection_slots;
+mod door;
 mod fluvio;
 mod hosts;
 mod http;
+mod limits;
 mod listeners;
+mod memory;
 mod metrics;
 mod node;
 mod options;
@@ -64,8 +71,9 @@ mod walrus;
 
 pub use access::AccessRules;
 pub use hosts::AllowedHosts;
+pub use limits::{LimitInfo, ServeLimits};
 pub use listeners::{Accept, Addresses, BoundAddresses, Listener, Listeners};
 pub use metrics::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
-pub use options::{MoreMetrics, ServeLimits, ServeOptions};
+pub use options::{MoreMetrics, ServeOptions};
 pub use server::serve;
 pub use tls::ServerTls;

@@ -4,12 +4,18 @@ use std::{
     collections::BTreeMap,
     fmt::Write as _,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
 };
 
+use floe::memory::MemoryPool;
 use parking_lot::Mutex;
+
+use crate::{
+    limits::{LimitInfo, ServeLimits},
+    memory::ServerMemory,
+};
 
 /// The listener that a count belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -48,6 +54,10 @@ pub(crate) struct Metrics {
     refused_by_rule: Family,
     delayed: Family,
     reloads: Mutex<BTreeMap<(&'static str, &'static str), u64>>,
+    refusals: Family,
+    cut_off: Family,
+    /// Limits by name, and the memory they bound; empty until the server starts.
+    observed: OnceLock<(Vec<LimitInfo>, ServerMemory)>,
     records_in: AtomicU64,
     bytes_in: AtomicU64,
     records_out: AtomicU64,
@@ -86,6 +96,21 @@ impl Metrics {
 
     pub(crate) fn reloaded(&self, files: &'static str, outcome: &'static str) {
         *self.reloads.lock().entry((files, outcome)).or_default() += 1;
+    }
+
+    /// Shows the limits and the memory of the server. The first server that shares the counters is shown.
+    pub(crate) fn observe(&self, limits: &ServeLimits, memory: &ServerMemory) {
+        let _ = self.observed.set((limits.table(), memory.clone()));
+    }
+
+    /// Counts a request that a rule of the server refused.
+    pub(crate) fn refused(&self, front: Frontend, rule: &'static str) {
+        *self.refusals.lock().entry((front, rule)).or_default() += 1;
+    }
+
+    /// Counts a client that was cut off.
+    pub(crate) fn cut_off(&self, front: Frontend, reason: &'static str) {
+        *self.cut_off.lock().entry((front, reason)).or_default() += 1;
     }
 
     pub(crate) fn received(&self, records: u64, bytes: usize) {
@@ -148,6 +173,8 @@ impl Metrics {
             ),
         ];
         families.extend(self.access_families());
+        families.extend(self.refusal_families());
+        families.extend(self.memory_families());
         families
     }
 
@@ -178,6 +205,69 @@ impl Metrics {
                     .collect(),
             ),
         ]
+    }
+
+    /// Returns the metrics of requests that are refused and clients that are cut off.
+    fn refusal_families(&self) -> [MetricFamily; 2] {
+        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
+        [
+            counter(
+                "floe_server_refusals_total",
+                "Requests that a check of the server refused.",
+                points_of(&self.refusals, "rule"),
+            ),
+            counter(
+                "floe_server_cut_off_total",
+                "Clients that were cut off, and why.",
+                points_of(&self.cut_off, "reason"),
+            ),
+        ]
+    }
+
+    /// Returns the metrics of the budget, and the limits.
+    fn memory_families(&self) -> [MetricFamily; 5] {
+        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
+        let gauge = |name, help, points| MetricFamily { name, help, kind: MetricKind::Gauge, points };
+        [
+            gauge(
+                "floe_server_memory_bytes",
+                "Memory that clients hold, by class.",
+                self.by_class(|pool| pool.used() as u64),
+            ),
+            gauge(
+                "floe_server_memory_limit_bytes",
+                "Limit of the memory, by class.",
+                self.by_class(|pool| pool.limit() as u64),
+            ),
+            gauge(
+                "floe_server_memory_waiting",
+                "Requests and responses that wait for memory, by class.",
+                self.by_class(|pool| pool.waiting() as u64),
+            ),
+            counter(
+                "floe_server_memory_cut_off_total",
+                "Clients cut off because others needed the memory that they held, by class.",
+                self.by_class(MemoryPool::cut_off),
+            ),
+            gauge(
+                "floe_server_limit",
+                "Limits: bytes, numbers, and milliseconds; 0 is no limit.",
+                self.limits(),
+            ),
+        ]
+    }
+
+    fn by_class(&self, value: impl Fn(&MemoryPool) -> u64) -> Vec<MetricPoint> {
+        let memory = self.observed.get().map(|(_, memory)| memory);
+        let classes = memory.into_iter().flat_map(ServerMemory::classes);
+        classes
+            .map(|(class, pool)| MetricPoint { labels: vec![("class", class)], value: value(pool) })
+            .collect()
+    }
+
+    fn limits(&self) -> Vec<MetricPoint> {
+        let limits = self.observed.get().into_iter().flat_map(|(limits, _)| limits);
+        limits.map(|limit| MetricPoint { labels: vec![("name", limit.name)], value: limit.value }).collect()
     }
 
     /// Returns the Prometheus text format, version 0.0.4.

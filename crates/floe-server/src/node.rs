@@ -1,20 +1,32 @@
 //! State that all connections of a server share.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::VecDeque,
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
-use floe::{Client, engine::SharedEngine};
-use tokio::{sync::watch, task::JoinError};
+use floe::{
+    Client, TopicPartition,
+    engine::{Acks, AppendAck, AppendRequest, SharedEngine},
+};
+use floe_wire::batch::EncodedBatch;
+use futures_util::future::Either;
+use tokio::{
+    sync::watch,
+    task::{
+        JoinError,
+        coop::{consume_budget, unconstrained},
+    },
+};
 
 use crate::{
-    access::Gate,
-    catalog::Catalog,
-    hosts::AllowedHosts,
-    metrics::Metrics,
-    options::{MoreMetrics, ServeLimits},
-    registry::Registry,
+    access::Gate, catalog::Catalog, door::Door, hosts::AllowedHosts, limits::ServeLimits,
+    memory::ServerMemory, metrics::Metrics, options::MoreMetrics, registry::Registry,
     smartmodule::SmartModules,
 };
 
@@ -23,6 +35,9 @@ pub(crate) const SPU_ID: i32 = 5001;
 
 /// Name of the only data server.
 pub(crate) const SPU_NAME: &str = "floe-spu-5001";
+
+/// Appends that are started before the first of them is awaited.
+pub(crate) const APPENDS_AT_ONCE: usize = 512;
 
 /// Address under which clients reach the data server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) registry: Arc<Registry>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: ServeLimits,
+    pub(crate) memory: ServerMemory,
+    pub(crate) door: Door,
     pub(crate) gate: Arc<Gate>,
     /// Host names under which HTTP is served.
     pub(crate) http_hosts: AllowedHosts,
@@ -76,4 +93,39 @@ pub(crate) fn log_panic(ended: Result<(), JoinError>) {
 pub(crate) async fn until_set(flag: &mut watch::Receiver<bool>) {
     // The returned guard is dropped at once: it must not be held across an await.
     let _ = flag.wait_for(|set| *set).await;
+}
+
+/// Appends batches to a partition, in their order, and passes each outcome to `each`. The first [`APPENDS_AT_ONCE`] are
+/// consecutive unless other clients append to the partition at the same moment.
+///
+/// All are started before one is awaited, and then awaited one after the other: a task polls at most 128 channels before it
+/// yields, and a joint wait would poll all of them each time to find that it must yield.
+pub(crate) async fn append_in_order<E>(
+    node: &Node,
+    at: &TopicPartition,
+    batches: Vec<EncodedBatch>,
+    acks: Acks,
+    mut each: impl FnMut(floe::Result<AppendAck>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut batches = batches.into_iter().peekable();
+    while batches.peek().is_some() {
+        let mut started = VecDeque::new();
+        for batch in batches.by_ref().take(APPENDS_AT_ONCE) {
+            let mut append = node.engine.append(AppendRequest::new(at.clone(), batch, acks));
+            // The first poll hands the batch to the engine, whatever the task has polled before.
+            let polled = unconstrained(poll_fn(|context| Poll::Ready(append.as_mut().poll(context)))).await;
+            started.push_back(match polled {
+                Poll::Ready(outcome) => Either::Left(outcome),
+                Poll::Pending => Either::Right(append),
+            });
+        }
+        for append in started {
+            each(match append {
+                Either::Left(outcome) => outcome,
+                Either::Right(append) => append.await,
+            })?;
+        }
+        consume_budget().await;
+    }
+    Ok(())
 }

@@ -2,12 +2,15 @@
 
 use std::{fs, io, path::Path};
 
+/// Memory of a machine that does not tell, in bytes.
+const ASSUMED_MEMORY: u64 = 4 << 30;
+
 /// Makes the names in a directory survive a power loss, which a renamed file needs after it was synced itself.
 ///
 /// Only Unix opens a directory as a file; elsewhere the file system's own journal has to do.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    std::fs::File::open(directory)?.sync_all()?;
+    fs::File::open(directory)?.sync_all()?;
     #[cfg(not(unix))]
     let _ = directory;
     Ok(())
@@ -30,4 +33,36 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(path)
+}
+
+/// Returns the memory of the machine in bytes, or of the container if it has less.
+///
+/// Linux shows both in files. Elsewhere they do not exist, and the answer is [`ASSUMED_MEMORY`].
+pub(crate) fn machine_memory() -> usize {
+    let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_of(&text));
+    let group = ["/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"];
+    let group = group.iter().find_map(|path| fs::read_to_string(path).ok()?.trim().parse().ok());
+    let memory = machine.unwrap_or(ASSUMED_MEMORY).min(group.unwrap_or(u64::MAX));
+    usize::try_from(memory).unwrap_or(usize::MAX)
+}
+
+/// Returns the size in the line `MemTotal:  1234 kB`.
+fn total_of(text: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_the_machine_is_read() {
+        assert_eq!(total_of("MemTotal:       16318480 kB\nMemFree: 1 kB\n"), Some(16_318_480 * 1024));
+        for text in ["", "MemTotal: x kB", "MemTotal: 5", "MemFree: 1 kB"] {
+            assert_eq!(total_of(text), None, "{text}");
+        }
+        assert!(machine_memory() > 0);
+    }
 }

@@ -3,13 +3,13 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::Arc,
 };
 
 use bytes::{Buf, Bytes};
+use floe::memory::{MemoryAccount, MemoryReservation};
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    sync::mpsc,
 };
 
 /// Length of the queue; the limit in bytes is the one that matters.
@@ -17,9 +17,6 @@ const QUEUE_LEN: usize = 256;
 
 /// Responses per vectored write.
 const MAX_RESPONSES_PER_WRITE: usize = 64;
-
-/// Bytes per permit. Tokio's semaphore counts to 2^29 on 32-bit machines.
-const PERMIT_BYTES: usize = 1024;
 
 /// The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,72 +26,69 @@ pub(crate) struct Disconnected;
 #[derive(Debug, Clone)]
 pub(crate) struct ResponseSender {
     queue: mpsc::Sender<QueuedResponse>,
-    unread: Arc<Semaphore>,
-    units: u32,
-}
-
-/// Reserved bytes of a response that is not encoded yet.
-#[derive(Debug)]
-pub(crate) struct Reservation {
-    permit: OwnedSemaphorePermit,
+    account: MemoryAccount,
 }
 
 #[derive(Debug)]
 struct QueuedResponse {
     pieces: Vec<Bytes>,
-    reservation: Reservation,
+    room: MemoryReservation,
 }
 
 /// Writes the queued responses to the socket.
 #[derive(Debug)]
 pub(crate) struct ResponseWriter {
     queue: mpsc::Receiver<QueuedResponse>,
-    unread: Arc<Semaphore>,
 }
 
-/// Creates the response queue of a connection, which holds about `limit` unread bytes.
-pub(crate) fn response_queue(limit: usize) -> (ResponseSender, ResponseWriter) {
-    let units = units(limit);
+/// Creates the response queue of a connection, which holds as many unread bytes as its account admits.
+pub(crate) fn response_queue(account: &MemoryAccount) -> (ResponseSender, ResponseWriter) {
     let (sender, receiver) = mpsc::channel(QUEUE_LEN);
-    let unread = Arc::new(Semaphore::new(units as usize));
-    (
-        ResponseSender { queue: sender, unread: Arc::clone(&unread), units },
-        ResponseWriter { queue: receiver, unread },
-    )
+    (ResponseSender { queue: sender, account: account.clone() }, ResponseWriter { queue: receiver })
 }
 
 impl ResponseSender {
-    /// Waits until `bytes` more may be queued. A response above the limit waits until the queue is empty.
+    /// Waits until `bytes` more may be queued. A response above the limit of the connection waits until the queue is
+    /// empty. One above the limit of the server ends the connection, as the protocols have no answer for it.
     ///
     /// # Cancel safety
     /// Cancel safe: no bytes stay reserved.
-    pub(crate) async fn reserve(&self, bytes: usize) -> Result<Reservation, Disconnected> {
-        let wanted = units(bytes).min(self.units);
-        let permit = Arc::clone(&self.unread).acquire_many_owned(wanted).await.map_err(|_| Disconnected)?;
-        Ok(Reservation { permit })
+    pub(crate) async fn reserve(&self, bytes: usize) -> Result<MemoryReservation, Disconnected> {
+        tokio::select! {
+            biased;
+            room = self.account.reserve(bytes) => room.map_err(|refused| {
+                tracing::warn!(%refused, "a response is larger than the memory for responses");
+                Disconnected
+            }),
+            () = self.queue.closed() => Err(Disconnected),
+        }
     }
 
     /// Queues a response, after waiting for free bytes.
     pub(crate) async fn send(&self, pieces: Vec<Bytes>) -> Result<(), Disconnected> {
-        let reservation = self.reserve(pieces.iter().map(Bytes::len).sum()).await?;
-        self.send_reserved(reservation, pieces).await
+        let room = self.reserve(length(&pieces)).await?;
+        self.send_reserved(room, pieces).await
     }
 
     /// Queues a response whose bytes are reserved, and releases the bytes that it does not need.
     pub(crate) async fn send_reserved(
         &self,
-        mut reservation: Reservation,
+        mut room: MemoryReservation,
         pieces: Vec<Bytes>,
     ) -> Result<(), Disconnected> {
-        let needed = units(pieces.iter().map(Bytes::len).sum()) as usize;
-        let spare = reservation.permit.num_permits().saturating_sub(needed);
-        drop(reservation.permit.split(spare));
-        self.queue.send(QueuedResponse { pieces, reservation }).await.map_err(|_| Disconnected)
+        let needed = length(&pieces);
+        if needed > room.bytes() {
+            // Held and wanted at once, the two could wait for each other.
+            drop(room);
+            room = self.reserve(needed).await?;
+        }
+        room.shrink_to(needed);
+        self.queue.send(QueuedResponse { pieces, room }).await.map_err(|_| Disconnected)
     }
 }
 
-fn units(bytes: usize) -> u32 {
-    u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX).clamp(1, 1 << 28)
+fn length(pieces: &[Bytes]) -> usize {
+    pieces.iter().map(Bytes::len).sum()
 }
 
 impl ResponseWriter {
@@ -102,23 +96,17 @@ impl ResponseWriter {
     ///
     /// # Errors
     /// Returns the error of the socket; senders then get [`Disconnected`].
-    pub(crate) async fn run(mut self, socket: impl AsyncWrite + Unpin) -> io::Result<()> {
-        let outcome = self.write_all(socket).await;
-        self.unread.close();
-        outcome
-    }
-
-    async fn write_all(&mut self, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
+    pub(crate) async fn run(mut self, mut socket: impl AsyncWrite + Unpin) -> io::Result<()> {
         let mut waiting = Vec::with_capacity(MAX_RESPONSES_PER_WRITE);
         while self.queue.recv_many(&mut waiting, MAX_RESPONSES_PER_WRITE).await > 0 {
             let mut pieces = Pieces::default();
-            let mut reservations = Vec::with_capacity(waiting.len());
+            let mut rooms = Vec::with_capacity(waiting.len());
             for outgoing in waiting.drain(..) {
                 pieces.0.extend(outgoing.pieces.into_iter().filter(|piece| !piece.is_empty()));
-                reservations.push(outgoing.reservation);
+                rooms.push(outgoing.room);
             }
             socket.write_all_buf(&mut pieces).await?;
-            drop(reservations);
+            drop(rooms);
         }
         socket.shutdown().await
     }
@@ -162,10 +150,17 @@ impl Buf for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use floe::memory::MemoryPool;
     use futures_util::FutureExt as _;
     use tokio::io::AsyncReadExt as _;
 
     use super::*;
+
+    const UNIT: usize = 1024;
+
+    fn queue(limit: usize) -> (ResponseSender, ResponseWriter) {
+        response_queue(&MemoryPool::new(1 << 20).account(limit))
+    }
 
     #[test]
     fn pieces_are_one_buffer() {
@@ -181,18 +176,18 @@ mod tests {
 
     #[tokio::test]
     async fn client_that_does_not_read_blocks_senders() {
-        let (responses, writer) = response_queue(4 * PERMIT_BYTES);
+        let (responses, writer) = queue(4 * UNIT);
         let (mut client, server) = tokio::io::duplex(1);
         let writing = tokio::spawn(writer.run(server));
-        let answer = || vec![Bytes::from(vec![7; PERMIT_BYTES])];
+        let answer = || vec![Bytes::from(vec![7; UNIT])];
         for _ in 0..4 {
             responses.send(answer()).await.unwrap();
         }
         assert!(responses.send(answer()).now_or_never().is_none(), "the fifth must wait");
-        let mut read = vec![0; 4 * PERMIT_BYTES];
+        let mut read = vec![0; 4 * UNIT];
         client.read_exact(&mut read).await.unwrap();
         responses.send(answer()).await.unwrap();
-        client.read_exact(&mut read[..PERMIT_BYTES]).await.unwrap();
+        client.read_exact(&mut read[..UNIT]).await.unwrap();
         drop(responses);
         assert_eq!(client.read_to_end(&mut read).await.unwrap(), 0);
         writing.await.unwrap().unwrap();
@@ -200,26 +195,26 @@ mod tests {
 
     #[tokio::test]
     async fn oversize_response_is_sent_alone_and_spare_bytes_are_released() {
-        let (responses, writer) = response_queue(4 * PERMIT_BYTES);
-        let (mut client, server) = tokio::io::duplex(64 * PERMIT_BYTES);
+        let (responses, writer) = queue(4 * UNIT);
+        let (mut client, server) = tokio::io::duplex(64 * UNIT);
         let writing = tokio::spawn(writer.run(server));
-        let reservation = responses.reserve(100 * PERMIT_BYTES).await.unwrap();
+        let reservation = responses.reserve(100 * UNIT).await.unwrap();
         responses.send_reserved(reservation, vec![Bytes::from_static(b"small")]).await.unwrap();
-        responses.send(vec![Bytes::from(vec![1; 10 * PERMIT_BYTES])]).await.unwrap();
+        responses.send(vec![Bytes::from(vec![1; 10 * UNIT])]).await.unwrap();
         drop(responses);
         let mut read = Vec::new();
-        assert_eq!(client.read_to_end(&mut read).await.unwrap(), 5 + 10 * PERMIT_BYTES);
+        assert_eq!(client.read_to_end(&mut read).await.unwrap(), 5 + 10 * UNIT);
         writing.await.unwrap().unwrap();
     }
 
     #[tokio::test]
     async fn senders_learn_that_the_client_disconnected() {
-        let (responses, writer) = response_queue(PERMIT_BYTES);
+        let (responses, writer) = queue(UNIT);
         let (client, server) = tokio::io::duplex(1);
         drop(client);
         let writing = tokio::spawn(writer.run(server));
         let _ = responses.send(vec![Bytes::from_static(b"unread")]).await;
         assert!(writing.await.unwrap().is_err());
-        assert_eq!(responses.reserve(1).await.err(), Some(Disconnected));
+        assert!(responses.send(vec![Bytes::from_static(b"after")]).await.is_err());
     }
 }

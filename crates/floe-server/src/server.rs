@@ -1,6 +1,7 @@
 //! Accepts and counts connections, and shuts down gracefully.
 
 use std::{
+    collections::HashSet,
     fmt, io,
     net::SocketAddr,
     pin::pin,
@@ -11,22 +12,22 @@ use std::{
     time::Duration,
 };
 
-use floe::{Client, Error, ErrorKind, Result, engine::SharedEngine};
+use floe::{Client, Error, ErrorKind, Result, Topic, engine::SharedEngine};
+use floe_wire::fluvio::TopicSpec;
 use futures_util::future::BoxFuture;
 use socket2::SockRef;
-use tokio::{
-    net::TcpStream,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-};
+use tokio::{net::TcpStream, sync::watch, task::JoinSet};
 
 use crate::{
     access::{Gate, Principal, Session},
     catalog::Catalog,
-    fluvio,
+    connection_slots::{Activity, ConnectionSlots, WhenFull},
+    door::Door,
+    fluvio::{self, controller::Views},
     hosts::AllowedHosts,
     http,
     listeners::{AcceptedSocket, Listener, Listeners},
+    memory::ServerMemory,
     metrics::Frontend,
     node::{Node, PublicAddress, log_panic, until_set},
     options::ServeOptions,
@@ -70,12 +71,14 @@ pub async fn serve(
     let mut background = JoinSet::new();
     background.spawn(async move { catalog.follow().await });
     background.spawn(follow_files(Arc::clone(&node), options.clone()));
-    let connections = Arc::new(Semaphore::new(options.limits.connections));
+    let connections = ConnectionSlots::new(options.limits.connections, WhenFull::CloseIdle);
+    // HTTP has slots of its own, so that health is answered however many other clients there are.
+    let probes = ConnectionSlots::new(options.limits.http_connections, WhenFull::CloseOldest);
 
     let has_http = listeners.http.is_some();
     let acceptor = |front: Frontend, stopping: &watch::Receiver<bool>, handler: Handler| Acceptor {
         node: Arc::clone(&node),
-        connections: Arc::clone(&connections),
+        slots: if front == Frontend::Http { probes.clone() } else { connections.clone() },
         tls: options.tls.clone().filter(|_| match front {
             Frontend::Controller | Frontend::Data => true,
             Frontend::Http => !options.plain_http,
@@ -90,21 +93,22 @@ pub async fn serve(
         tasks.spawn(acceptor(front, &stopping, handler).run(listener));
     };
     if let Some((controller, data)) = listeners.fluvio {
-        let handler: Handler = Arc::new(|node, session, socket, stop| {
-            Box::pin(fluvio::controller::serve(node, session, socket, stop))
+        let views = Arc::new(Views::default());
+        let handler: Handler = Arc::new(move |node, session, connection, stop| {
+            Box::pin(fluvio::controller::serve((node, Arc::clone(&views)), session, connection, stop))
         });
         accept(controller, Frontend::Controller, handler);
-        let handler: Handler = Arc::new(|node, session, socket, stop| {
-            Box::pin(fluvio::data::serve(node, session, socket, stop))
+        let handler: Handler = Arc::new(|node, session, connection, stop| {
+            Box::pin(fluvio::data::serve(node, session, connection, stop))
         });
         accept(data, Frontend::Data, handler);
     }
     if let Some(listener) = listeners.walrus {
-        let cursors = Arc::new(walrus::SharedCursors::default());
+        let cursors = Arc::new(walrus::SharedCursors::new(&node.memory));
         let (closing, changes) = (Arc::clone(&cursors), node.catalog.epoch());
         background.spawn(async move { closing.follow(changes).await });
-        let handler: Handler = Arc::new(move |node, session, socket, stop| {
-            Box::pin(walrus::serve(node, session, Arc::clone(&cursors), socket, stop))
+        let handler: Handler = Arc::new(move |node, session, connection, stop| {
+            Box::pin(walrus::serve(node, session, Arc::clone(&cursors), connection, stop))
         });
         accept(listener, Frontend::Walrus, handler);
     }
@@ -112,7 +116,7 @@ pub async fn serve(
     let (stop_http, stopping_http) = watch::channel(false);
     if let Some(listener) = listeners.http {
         let handler: Handler =
-            Arc::new(|node, session, socket, stop| Box::pin(http::serve(node, session, socket, stop)));
+            Arc::new(|node, session, (socket, _), stop| Box::pin(http::serve(node, session, socket, stop)));
         background.spawn(acceptor(Frontend::Http, &stopping_http, handler).run(listener));
     }
 
@@ -153,13 +157,12 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
             "listening"
         );
     }
-    let folder = options.registry.clone();
-    let registry = match folder {
-        None => Registry::open(None),
-        Some(folder) => tokio::task::spawn_blocking(move || Registry::open(Some(&folder)))
-            .await
-            .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?,
-    };
+    let memory = ServerMemory::new(&options.limits);
+    let (folder, limit) = (options.registry.clone(), options.limits.registry_bytes);
+    let account = memory.modules.account(usize::MAX);
+    let registry = tokio::task::spawn_blocking(move || Registry::open(folder.as_deref(), limit, account))
+        .await
+        .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?;
     let registry = Arc::new(registry.map_err(refuse)?);
     let data_server = match &listeners.fluvio {
         Some((_, data)) => {
@@ -169,20 +172,23 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         None => None,
     };
     let catalog = Arc::new(Catalog::load(Arc::clone(&engine)).await?);
-    forget_lost_topics(&registry, &catalog).map_err(refuse)?;
+    forget_lost_topics(&registry, &catalog).await.map_err(refuse)?;
     let client = options.client.clone().unwrap_or_else(|| Client::from_engine(Arc::clone(&engine)));
     let http_bound = listeners.http.as_ref().and_then(|listener| listener.local_addr().ok());
-    let metrics = options.metrics.counters();
     let smartmodules =
         SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
+    let metrics = options.metrics.counters();
+    metrics.observe(&options.limits, &memory);
     Ok(Arc::new(Node {
         engine,
         client,
         catalog,
         registry,
-        gate: Arc::new(Gate::new(options.access.clone(), options.limits.of_clients(), Arc::clone(&metrics))),
+        gate: Arc::new(Gate::new(options.access.clone(), (&options.limits).into(), Arc::clone(&metrics))),
         http_hosts: AllowedHosts::new(http_bound, options.http_hosts.iter().cloned()),
         metrics,
+        door: Door::new(&options.limits),
+        memory,
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
         smartmodules,
@@ -244,24 +250,29 @@ fn public_address(advertise: Option<&str>, bound: SocketAddr) -> PublicAddress {
 
 /// Deletes rules of topics that were deleted while no server ran: they must not apply to a new topic of the same
 /// name.
-fn forget_lost_topics(registry: &Registry, catalog: &Catalog) -> io::Result<()> {
-    let topics = catalog.all();
-    let exists = |name: &str| topics.iter().any(|entry| entry.info.name.as_str() == name);
-    if registry.read(|objects| objects.topics.keys().all(|name| exists(name))) {
-        return Ok(());
+async fn forget_lost_topics(registry: &Arc<Registry>, catalog: &Catalog) -> io::Result<()> {
+    let topics: HashSet<_> = catalog.all().iter().map(|entry| entry.info.name.clone()).collect();
+    let lost = registry.read(|objects| {
+        let names = objects.topics.keys();
+        names.filter(|name| !topics.contains(&Topic::from(name.as_str()))).cloned().collect::<Vec<_>>()
+    });
+    for name in lost {
+        registry.remove::<TopicSpec>(&name).await?;
     }
-    registry.change(|objects| objects.topics.retain(|name, _| exists(name)))
+    Ok(())
 }
 
 /// Serves one connection until it ends, or until the flag reports the shutdown and all received requests are
 /// answered.
 type Handler = Arc<
-    dyn Fn(Arc<Node>, Arc<Session>, Socket, watch::Receiver<bool>) -> BoxFuture<'static, ()> + Send + Sync,
+    dyn Fn(Arc<Node>, Arc<Session>, (Socket, Activity), watch::Receiver<bool>) -> BoxFuture<'static, ()>
+        + Send
+        + Sync,
 >;
 
 struct Acceptor {
     node: Arc<Node>,
-    connections: Arc<Semaphore>,
+    slots: ConnectionSlots,
     tls: Option<ServerTls>,
     front: Frontend,
     handler: Handler,
@@ -310,20 +321,30 @@ impl Acceptor {
             self.node.metrics.connection_refused();
             return;
         };
-        let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
+        let Some(slot) = self.slots.take() else {
             self.node.metrics.connection_refused();
             return;
         };
+        if slot.has_closed_another() {
+            self.node.metrics.cut_off(self.front, "slot_needed");
+        }
         let (node, stop, handler, front) =
             (Arc::clone(&self.node), self.stopping.clone(), Arc::clone(&self.handler), self.front);
         let counted = ConnectionCount::new(Arc::clone(&self.node), self.front);
         let tls = self.tls.clone();
         open.spawn(async move {
-            if let Some((socket, principal)) = secured(&node, front, tls, socket).await {
-                let session = Arc::new(node.gate.session(front, principal, peer));
-                handler(node, session, socket, stop).await;
+            let activity = slot.activity();
+            let served = async {
+                if let Some((socket, principal)) = secured(&node, front, tls, socket).await {
+                    let session = Arc::new(node.gate.session(front, principal, peer));
+                    handler(node, session, (socket, activity), stop).await;
+                }
+            };
+            tokio::select! {
+                () = served => {}
+                () = slot.closed() => {}
             }
-            drop((counted, permit, place));
+            drop((counted, slot, place));
         });
     }
 }

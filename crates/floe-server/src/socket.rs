@@ -17,11 +17,11 @@ use tokio::{
 };
 use tokio_rustls::server::TlsStream;
 
-/// Bytes reserved before a read. Small requests share a buffer, large ones grow by doubling.
-const READ_RESERVE: usize = 32 * 1024;
+/// Room for a read. Small requests share a buffer.
+const READ_ROOM: usize = 32 * 1024;
 
-/// Bytes reserved for an idle encrypted connection, whose buffer must exist before readiness is known.
-const IDLE_READ_RESERVE: usize = 512;
+/// Room for the first read of an encrypted connection, whose buffer must exist before readiness is known.
+const IDLE_READ_ROOM: usize = 512;
 
 /// An accepted connection.
 #[derive(Debug)]
@@ -60,43 +60,40 @@ pub(crate) enum SocketReader {
 }
 
 impl SocketReader {
-    /// Waits for bytes and appends them to `received`; 0 is the end. An idle plain connection holds no memory.
+    /// Waits until there are bytes to read, where the transport tells.
     ///
     /// # Cancel safety
     /// Cancel safe.
-    pub(crate) async fn read(&mut self, received: &mut BytesMut) -> io::Result<usize> {
+    pub(crate) async fn readable(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => loop {
-                socket.readable().await?;
-                reserve_for_read(received, READ_RESERVE);
-                match socket.try_read_buf(received) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    outcome => return outcome,
-                }
-            },
-            Self::Encrypted(socket) => {
-                reserve_for_read(
-                    received,
-                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
-                );
-                socket.read_buf(received).await
-            }
-            Self::Custom(socket) => {
-                reserve_for_read(
-                    received,
-                    if received.is_empty() { IDLE_READ_RESERVE } else { READ_RESERVE },
-                );
-                socket.read_buf(received).await
-            }
+            Self::Plain(socket) => socket.readable().await,
+            Self::Encrypted(_) | Self::Custom(_) => Ok(()),
         }
     }
-}
 
-/// Grows the buffer in proportion to the received bytes: a length that a client merely claims allocates nothing.
-fn reserve_for_read(received: &mut BytesMut, least: usize) {
-    let room = received.len().max(least);
-    if received.capacity() - received.len() < least / 8 {
-        received.reserve(room);
+    /// Returns the free space that a buffer of `received` bytes should have before a read: in proportion to what was
+    /// received, so that a length that a client merely claims allocates nothing.
+    pub(crate) fn room(&self, received: usize) -> usize {
+        match self {
+            Self::Encrypted(_) | Self::Custom(_) if received == 0 => IDLE_READ_ROOM,
+            _ => received.saturating_mul(3).max(READ_ROOM),
+        }
+    }
+
+    /// Appends bytes to the free space of `received` and returns their number; 0 is the end. `None` if there are none after
+    /// all: a plain socket may have no bytes although it was readable. Other transports wait for bytes.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn read(&mut self, received: &mut BytesMut) -> io::Result<Option<usize>> {
+        match self {
+            Self::Plain(socket) => match socket.try_read_buf(received) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                outcome => outcome.map(Some),
+            },
+            Self::Encrypted(socket) => socket.read_buf(received).await.map(Some),
+            Self::Custom(socket) => socket.read_buf(received).await.map(Some),
+        }
     }
 }
 

@@ -48,6 +48,7 @@
 //! | [`telemetry`] | metrics, spans, and the trace context that records carry |
 //! | [`error`], [`retry`] | [`Error`] and its kinds; [`RetryPolicy`] |
 //! | [`engine`], [`layer`], [`net`] | the contract of engines; layers around engine calls; how connections are opened |
+//! | [`memory`] | a budget of memory that many clients share |
 //! | [`topic`], [`record`], [`smartmodule`], [`url`], [`units`] | shared types and notations |
 //!
 //! # Features
@@ -99,8 +100,8 @@ pub use consumer::{Consumer, Message, dead_letter};
 pub use floe_core::simulation;
 pub use floe_core::{
     Durability, Effect, Error, ErrorKind, IntoRecord, Lookback, Record, Result, RetryPolicy, SmartModule,
-    SmartModuleKind, SmartModules, Topic, TopicPartition, TopicSpec, dial as net, error, record, retry,
-    smartmodule, topic, units, url,
+    SmartModuleKind, SmartModules, Topic, TopicPartition, TopicSpec, dial as net, error, memory, record,
+    retry, smartmodule, topic, units, url,
 };
 #[doc(inline)]
 #[cfg(feature = "embedded")]

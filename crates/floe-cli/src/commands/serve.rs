@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, path::PathBuf};
 
 use clap::Args;
 use floe::url::shown;
-use floe_server::{Addresses, Listeners, MoreMetrics, ServeOptions, serve};
+use floe_server::{Addresses, Listeners, MoreMetrics, ServeLimits, ServeOptions, serve};
 use serde_json::json;
 
 use super::{
@@ -46,6 +46,13 @@ pub(crate) struct ServeArgs {
     no_smartmodules: bool,
     #[command(flatten)]
     access: AccessArgs,
+    /// Memory that requests, responses and SmartModules of all clients may hold together [default: a quarter of the
+    /// machine's, at most 2GiB]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<String>,
+    /// Set a limit, such as frame_bytes=8MiB or idle_timeout=10m; may be repeated. docs/security.md lists them
+    #[arg(long, value_name = "NAME=VALUE")]
+    limit: Vec<String>,
 }
 
 pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry) -> Outcome {
@@ -53,6 +60,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
         Some(directory) => embedded_url(directory),
         None => global.url.clone(),
     };
+    let limits = limits(args.memory.as_deref(), &args.limit)?;
     let mut addresses = Addresses::none();
     addresses.fluvio_sc = unless_off(&args.fluvio_sc);
     addresses.fluvio_spu = unless_off(&args.fluvio_spu);
@@ -64,6 +72,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     let bound = listeners.addresses().map_err(cannot_listen)?;
     let interrupt = Interrupt::listen()?;
     let mut options = ServeOptions::default();
+    options.limits = limits;
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
     telemetry.export_server(&options.metrics);
@@ -94,6 +103,39 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     .await
 }
 
+/// Returns the limits that the options set.
+fn limits(memory: Option<&str>, others: &[String]) -> Outcome<ServeLimits> {
+    let mut limits = ServeLimits::default();
+    let memory = memory.map(|size| ("memory", size));
+    let pairs = others.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    for (name, value) in memory.into_iter().chain(pairs) {
+        limits.set(name.trim(), value.trim()).map_err(Failure::usage)?;
+    }
+    Ok(limits)
+}
+
 fn unless_off(address: &str) -> Option<String> {
     (address != OFF).then(|| address.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_set_by_name() {
+        let set = |memory, others: &[&str]| {
+            limits(memory, &others.iter().map(ToString::to_string).collect::<Vec<_>>())
+        };
+        let chosen =
+            set(Some("64MiB"), &["connections=7", "idle_timeout = 10m", "client_requests_per_second=5"])
+                .unwrap();
+        assert_eq!((chosen.memory, chosen.connections), (64 << 20, 7));
+        assert_eq!(chosen.idle_timeout, Some(std::time::Duration::from_secs(600)));
+        assert_eq!(chosen.client_requests_per_second, Some(5));
+        for wrong in ["connections", "connections=", "connections=0", "nonsense=1"] {
+            assert!(set(None, &[wrong]).is_err(), "{wrong}");
+        }
+        assert!(set(Some("much"), &[]).is_err());
+    }
 }

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use floe::units::parse_size;
 use floe_server::{AccessRules, ServeOptions, ServerTls};
 
 use crate::exit::{Failure, Outcome};
@@ -44,26 +43,6 @@ pub(crate) struct AccessArgs {
     /// Host name under which health and metrics are served, besides the address and localhost; may be repeated
     #[arg(long, value_name = "NAME")]
     http_host: Vec<String>,
-    /// Most connections of one address, or of one IPv6 network of 64 bits [default: no limit]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    max_connections_per_address: Option<u32>,
-    /// Most requests per second of one client; further ones wait [default: no limit]
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-    max_request_rate: Option<u32>,
-    /// Most bytes per second that one client writes, such as 10MiB; further ones wait [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
-    max_produce_rate: Option<u64>,
-    /// Most bytes per second that one client reads; further ones wait [default: no limit]
-    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
-    max_consume_rate: Option<u64>,
-}
-
-fn parse_rate(text: &str) -> Result<u64, String> {
-    match parse_size(text) {
-        Ok(0) => Err("a rate of 0 would stop every client".to_owned()),
-        Ok(rate) => Ok(rate),
-        Err(error) => Err(error.message().to_owned()),
-    }
 }
 
 impl AccessArgs {
@@ -101,11 +80,6 @@ impl AccessArgs {
         options.plain_http = self.allows_plain(PlainDoor::Http);
         options.access = self.access.as_deref().map(AccessRules::from_file).transpose()?;
         options.http_hosts = self.http_host;
-        let limits = &mut options.limits;
-        limits.connections_per_address = self.max_connections_per_address.map(|count| count as usize);
-        limits.client_requests_per_second = self.max_request_rate.map(u64::from);
-        limits.client_produce_bytes_per_second = self.max_produce_rate;
-        limits.client_consume_bytes_per_second = self.max_consume_rate;
         Ok(())
     }
 }

@@ -166,7 +166,7 @@ fn files_of_a_store_are_those_of_their_owner() {
     let url = format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
     dir.run(&["topic", "create", "t", "--url", &url]).ok();
     assert_eq!(end(child, Signal::TERM), Some(0));
-    assert!(dir.path().join("served/fluvio-registry.json").exists());
+    assert!(dir.path().join("served/fluvio-registry").exists());
     check_private(&dir.path().join("served"));
 }
 

@@ -10,6 +10,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{pace::Pace, principal::Principal};
+use crate::limits::ServeLimits;
 
 /// Time whose units a client may use at once.
 const BURST: Duration = Duration::from_secs(1);
@@ -20,7 +21,7 @@ const REFUSALS: (u64, Duration) = (1, Duration::from_secs(10));
 /// Clients that are remembered before those without connections are forgotten.
 const REMEMBERED: usize = 10_000;
 
-/// ServeLimits of each client; `None` is no limit.
+/// Limits of each client; `None` is no limit.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct ClientLimits {
     /// Open connections of an address.
@@ -31,6 +32,17 @@ pub(crate) struct ClientLimits {
     pub(crate) produce_bytes_per_second: Option<u64>,
     /// Bytes of records sent per second.
     pub(crate) consume_bytes_per_second: Option<u64>,
+}
+
+impl From<&ServeLimits> for ClientLimits {
+    fn from(limits: &ServeLimits) -> Self {
+        Self {
+            connections_per_address: limits.connections_per_address,
+            requests_per_second: limits.client_requests_per_second,
+            produce_bytes_per_second: limits.client_produce_bytes_per_second,
+            consume_bytes_per_second: limits.client_consume_bytes_per_second,
+        }
+    }
 }
 
 /// Client that rates are counted for: a certificate wherever it connects from, else an address.

@@ -1,20 +1,22 @@
 //! Frames of both Fluvio servers.
 
-use bytes::{Bytes, BytesMut};
-use floe_wire::{
-    WireError,
-    fluvio::{
-        Request,
-        frame::{RequestHeader, encode_reply, split_frame},
-    },
+use bytes::Bytes;
+use floe_wire::fluvio::{
+    Request,
+    frame::{RequestHeader, encode_reply, split_frame},
 };
 
-use crate::response_writer::{Disconnected, ResponseSender};
+use crate::{
+    request_reader::Framing,
+    response_writer::{Disconnected, ResponseSender},
+};
 
-/// Splits a whole frame off the received bytes.
-pub(super) fn split(received: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, WireError> {
-    split_frame(received, limit)
-}
+/// Frames of requests.
+pub(super) const FRAMING: Framing = Framing { split: split_frame, length: u32::from_be_bytes };
+
+/// Memory of a decoded element of a request up to its answer, in bytes: the element, what is prepared for it, and its part
+/// of the answer.
+pub(super) const ELEMENT_BYTES: usize = 512;
 
 /// Encodes the reply to a request. A reply that cannot be encoded ends the connection, as the protocol has no way to
 /// report it.

@@ -8,7 +8,7 @@ use floe_wire::{
 };
 
 use super::Transformed;
-use crate::options::ServeLimits;
+use crate::{limits::ServeLimits, memory::Tenant};
 
 #[derive(Debug)]
 pub(super) struct Runtime;
@@ -22,6 +22,7 @@ impl Runtime {
     #[expect(clippy::unused_async, reason = "the signature of the real runtime")]
     pub(super) async fn open(
         &self,
+        _: &Tenant,
         _: Vec<(SmartModuleInvocation, Bytes)>,
         _: &TopicPartition,
         _: i16,

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use floe::memory::MemoryReservation;
 use floe_wire::fluvio::{Input, Lookback, SmartModuleContext, SmartModuleInvocation, SmartModuleKind};
 use wasmi::{Error, Instance as Exports, Memory, Module, Store, TrapCode, TypedFunc};
 
@@ -63,6 +64,8 @@ pub(super) struct Instance {
     pub(super) lookback: Option<Lookback>,
     call_limits: CallLimits,
     version: i16,
+    /// Covers the copy of the last output.
+    output_room: Option<MemoryReservation>,
 }
 
 impl fmt::Debug for Instance {
@@ -86,14 +89,15 @@ impl Instance {
         invocation: &SmartModuleInvocation,
         version: i16,
         call_limits: CallLimits,
+        host: Host,
     ) -> Result<Self, ModuleError> {
-        sandbox::check_memory(module, call_limits.memory).map_err(ModuleError::Memory)?;
-        let mut store = Store::new(module.engine(), Host::new(call_limits.memory));
+        let mut store = Store::new(module.engine(), host);
         store.limiter(Host::limits);
         let failed =
             |error: Error| ModuleError::Other(format!("Failed to instantiate: {}", module_error(&error)));
         let imports = sandbox::imports(module).map_err(failed)?;
-        refuel(&mut store, call_limits.fuel);
+        // The start function runs in one piece, so all its instructions are in the store.
+        let _ = store.set_fuel(call_limits.fuel);
         let exports = imports.instantiate_and_start(&mut store, module).map_err(failed)?;
         let missing = |what: &str| ModuleError::Other(format!("the module exports no {what}"));
         let memory = exports.get_memory(&store, "memory").ok_or_else(|| missing("memory"))?;
@@ -112,7 +116,9 @@ impl Instance {
             lookback: invocation.params.lookback,
             call_limits,
             version,
+            output_room: None,
         };
+        sandbox::settle(&mut instance.store, instance.memory);
         if let Some(init) = init {
             instance.init(&init, invocation)?;
         }
@@ -180,30 +186,34 @@ impl Instance {
 
     fn call(&mut self, function: &Function, input: &[u8]) -> Result<i32, ModuleError> {
         self.store.data_mut().output = None;
+        self.output_room = None;
         let size = u64::try_from(input.len()).unwrap_or(u64::MAX);
         let by_size = self.call_limits.fuel_per_byte.saturating_mul(size);
-        refuel(&mut self.store, self.call_limits.fuel.saturating_add(by_size));
+        sandbox::refuel(&mut self.store, self.call_limits.fuel.saturating_add(by_size));
         let length = i32::try_from(input.len())
             .map_err(|_| ModuleError::Other("the records do not fit into the module's memory".to_owned()))?;
-        let at = match self.allocate.call(&mut self.store, length) {
-            Ok(at) => at,
-            Err(error) => return Err(module_error(&error)),
-        };
+        let at =
+            sandbox::call(&mut self.store, self.allocate, length).map_err(|error| module_error(&error))?;
         // The module returned the address, so the write is bounds-checked.
         if self.memory.write(&mut self.store, at.cast_unsigned() as usize, input).is_err() {
             return Err(ModuleError::Other("the module allocated its input outside its memory".to_owned()));
         }
-        function
-            .call(&mut self.store, (at, length, i32::from(self.version)))
-            .map_err(|error| module_error(&error))
+        let arguments = (at, length, i32::from(self.version));
+        let outcome = sandbox::call(&mut self.store, *function, arguments);
+        sandbox::settle(&mut self.store, self.memory);
+        outcome.map_err(|error| module_error(&error))
     }
 
-    /// Returns the output of the last call; empty if the module gave none, or one outside its memory.
-    fn output(&self) -> Bytes {
-        let handed = self.store.data().output.and_then(|(at, length)| {
-            let (at, length) = (at as usize, length as usize);
-            self.memory.data(&self.store).get(at..at.checked_add(length)?)
-        });
+    /// Returns the output of the last call; empty if the module gave none, one outside its memory, or one that there is no
+    /// memory for.
+    fn output(&mut self) -> Bytes {
+        let Some((at, length)) = self.store.data().output else { return Bytes::new() };
+        let (at, length) = (at as usize, length as usize);
+        self.output_room = self.store.data().reserve_output(length);
+        if self.output_room.is_none() {
+            return Bytes::new();
+        }
+        let handed = at.checked_add(length).and_then(|end| self.memory.data(&self.store).get(at..end));
         handed.map(Bytes::copy_from_slice).unwrap_or_default()
     }
 }
@@ -234,11 +244,6 @@ fn function(exports: &Exports, store: &Store<Host>, name: &str) -> Result<Option
     let Some(function) = exports.get_func(store, name) else { return Ok(None) };
     let typed = function.typed(store);
     typed.map(Some).map_err(|error| ModuleError::Other(format!("the module's {name}: {error}")))
-}
-
-fn refuel(store: &mut Store<Host>, fuel: u64) {
-    // Fuel metering is enabled in the configuration, which is the only condition of this call.
-    let _ = store.set_fuel(fuel);
 }
 
 fn module_error(error: &Error) -> ModuleError {

@@ -47,7 +47,7 @@ use self::disabled::Runtime;
 #[cfg(feature = "smartengine")]
 use self::runtime::Runtime;
 pub(crate) use self::source::ModuleReference;
-use crate::{options::ServeLimits, registry::Registry};
+use crate::{limits::ServeLimits, memory::Tenant, registry::Registry};
 
 /// Opens chains of modules for streams and produce requests.
 #[derive(Debug)]
@@ -73,6 +73,7 @@ impl SmartModules {
     /// The code for the client: a module that is not stored, that cannot be started, or a server that runs no modules.
     pub(crate) async fn open(
         &self,
+        tenant: &Tenant,
         invocations: &[SmartModuleInvocation],
         at: &TopicPartition,
         version: i16,
@@ -83,7 +84,7 @@ impl SmartModules {
             let message = "this server does not run SmartModules";
             return Err(ErrorCode::SmartModuleChainInitError(message.to_owned()));
         }
-        self.runtime.open(invocations.iter().cloned().zip(sources).collect(), at, version).await
+        self.runtime.open(tenant, invocations.iter().cloned().zip(sources).collect(), at, version).await
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     chain::{Chain, ModulePool},
     lookback,
 };
-use crate::options::ServeLimits;
+use crate::{limits::ServeLimits, memory::Tenant};
 
 /// The engine that look-back reads from, and the pool that runs modules.
 #[derive(Debug)]
@@ -27,11 +27,12 @@ impl Runtime {
     /// Starts the modules and shows them the records that they asked to look back on.
     pub(super) async fn open(
         &self,
+        tenant: &Tenant,
         sources: Vec<(SmartModuleInvocation, Bytes)>,
         at: &TopicPartition,
         version: i16,
     ) -> Result<Chain, ErrorCode> {
-        let mut chain = Chain::start(Arc::clone(&self.pool), sources, version).await?;
+        let mut chain = Chain::start(Arc::clone(&self.pool), tenant, sources, version).await?;
         lookback::run(&self.engine, &mut chain, at).await.map_err(ErrorCode::SmartModuleLookBackError)?;
         Ok(chain)
     }

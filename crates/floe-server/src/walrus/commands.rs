@@ -6,16 +6,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe::{
-    Error, ErrorKind, Topic, TopicSpec,
-    engine::{Acks, AppendRequest},
-};
+use floe::{Error, ErrorKind, Topic, TopicSpec, engine::Acks};
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
     walrus::{Command, EntryContent, NodeMetrics, Refused, Reply, TopicState},
 };
-use futures_util::future::join_all;
 
 use super::{
     cursor::{SharedCursors, TakeLimit},
@@ -26,8 +22,9 @@ use crate::{
         Denied, Session,
         operation::{CONSUME, CREATE_TOPIC, DESCRIBE, PRODUCE},
     },
+    memory::Tenant,
     metrics::Frontend,
-    node::Node,
+    node::{Node, append_in_order},
 };
 
 /// Id of this process, the only node of its cluster.
@@ -37,7 +34,12 @@ const NODE_ID: u64 = 1;
 const MAX_BATCH_GET: usize = 4 << 20;
 
 /// Answers one request.
-pub(super) async fn answer(node: &Node, session: &Session, cursors: &SharedCursors, frame: &Bytes) -> Reply {
+pub(super) async fn answer(
+    (node, tenant): (&Node, &Tenant),
+    session: &Session,
+    cursors: &SharedCursors,
+    frame: &Bytes,
+) -> Reply {
     let request = match Command::parse(frame) {
         Ok(request) => request,
         Err(refused) => {
@@ -49,7 +51,7 @@ pub(super) async fn answer(node: &Node, session: &Session, cursors: &SharedCurso
     let is_put = matches!(request, Command::Put { .. } | Command::BatchPut { .. });
     session.admit(if is_put { frame.len() } else { 0 }).await;
     let outcome = match allowed(session, &request) {
-        Ok(()) => run(node, session, cursors, request).await,
+        Ok(()) => run((node, tenant), session, cursors, request).await,
         Err(denied) => Err(Refused::new(denied.to_string())),
     };
     outcome.unwrap_or_else(|refused| {
@@ -70,7 +72,7 @@ fn allowed(session: &Session, request: &Command<'_>) -> Result<(), Denied> {
 }
 
 async fn run(
-    node: &Node,
+    (node, tenant): (&Node, &Tenant),
     session: &Session,
     cursors: &SharedCursors,
     request: Command<'_>,
@@ -78,9 +80,11 @@ async fn run(
     match request {
         Command::Register { topic } => register(node, session, topic).await,
         Command::Put { topic, payload } => {
-            put(node, cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
+            put((node, tenant), cursors, topic, &[payload.as_bytes()]).await.map(|_| Reply::Done)
         }
-        Command::BatchPut { topic, entries } => put(node, cursors, topic, &entries).await.map(Reply::Count),
+        Command::BatchPut { topic, entries } => {
+            put((node, tenant), cursors, topic, &entries).await.map(Reply::Count)
+        }
         Command::Get { topic } => {
             let limit = TakeLimit { entries: 1, bytes: MAX_BATCH_GET };
             let entries = get(node, session, cursors, (topic, limit)).await?;
@@ -118,26 +122,48 @@ async fn register(node: &Node, session: &Session, topic: &str) -> Result<Reply, 
 
 /// Appends entries in order and returns their number. A run of text entries becomes one batch, which is appended as a
 /// whole or not at all.
-async fn put(node: &Node, cursors: &SharedCursors, topic: &str, entries: &[&[u8]]) -> Result<usize, Refused> {
+async fn put(
+    (node, tenant): (&Node, &Tenant),
+    cursors: &SharedCursors,
+    topic: &str,
+    entries: &[&[u8]],
+) -> Result<usize, Refused> {
     let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
-    let batches = batches(entries)?;
+    let mut batches = Vec::new();
+    for batch in self::batches(entries)? {
+        batches.push(match batch {
+            PutBatch::Built(batch) => batch,
+            PutBatch::Packed(batch) => {
+                let checked = node.door.admit(tenant, batch).await.map_err(|error| {
+                    node.metrics.refused(Frontend::Walrus, "packed_batch");
+                    Refused::new(error.to_string())
+                })?;
+                packed::mark(&checked).map_err(|error| Refused::new(error.to_string()))?
+            }
+        });
+    }
     let bytes = batches.iter().map(EncodedBatch::len).sum();
     let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
-    let appends = batches
-        .into_iter()
-        .map(|batch| node.engine.append(AppendRequest::new(target.clone(), batch, Acks::Leader)));
-    for outcome in join_all(appends).await {
-        outcome.map_err(|error| match error.kind() {
-            ErrorKind::TopicNotFound => unknown(topic),
-            _ => Refused::new(format!("append failed: {error}")),
-        })?;
-    }
+    let stored = append_in_order(node, &target, batches, Acks::Leader, |outcome| match outcome {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::TopicNotFound => Err(unknown(topic)),
+        Err(error) => Err(Refused::new(format!("append failed: {error}"))),
+    });
+    stored.await?;
     node.metrics.received(records, bytes);
     Ok(entries.len())
 }
 
-fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
+/// A batch of a PUT.
+enum PutBatch {
+    /// Made here, of text entries.
+    Built(EncodedBatch),
+    /// Sent by a client as one entry, and not checked yet.
+    Packed(EncodedBatch),
+}
+
+fn batches(entries: &[&[u8]]) -> Result<Vec<PutBatch>, Refused> {
     let mut batches = Vec::new();
     let mut texts = None;
     let now = now_ms();
@@ -148,13 +174,12 @@ fn batches(entries: &[&[u8]]) -> Result<Vec<EncodedBatch>, Refused> {
                 open.append(now, None, &text, &[]).map_err(|error| Refused::new(error.to_string()))?;
             }
             EntryContent::Batch(batch) => {
-                batches.extend(close(texts.take())?);
-                let marked = packed::mark(&batch).map_err(|error| Refused::new(error.to_string()))?;
-                batches.push(marked);
+                batches.extend(close(texts.take())?.map(PutBatch::Built));
+                batches.push(PutBatch::Packed(batch));
             }
         }
     }
-    batches.extend(close(texts)?);
+    batches.extend(close(texts)?.map(PutBatch::Built));
     Ok(batches)
 }
 

@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    ops::Range,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -17,13 +18,17 @@ use floe::{
     ErrorKind, Result, Topic, TopicPartition,
     consumer::Gap,
     engine::{BatchReader, Isolation, ReadRequest, Start},
+    memory::{MemoryAccount, MemoryReservation},
 };
-use floe_wire::batch::EncodedBatch;
+use floe_wire::{
+    WireError,
+    batch::{EncodedBatch, Records},
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::packed;
-use crate::{metrics::Frontend, node::Node};
+use crate::{memory::ServerMemory, metrics::Frontend, node::Node};
 
 /// Group that holds the committed cursors, with a name that users will not choose.
 const GROUP: &str = "__walrus-cursor";
@@ -39,6 +44,10 @@ const READ_LIMIT: Duration = Duration::from_secs(5);
 fn group_of(node: &Node) -> Arc<str> {
     node.engine.endpoint(None).map_or_else(|| Arc::from(GROUP), |below| format!("{GROUP}@{below}").into())
 }
+
+/// Size of records that memory is reserved for at first, as a multiple of their compressed size, and at least.
+const USUAL_RATIO: usize = 32;
+const LEAST_UNPACKED: usize = 1 << 20;
 
 /// Whether a group is reserved for the server.
 pub(crate) fn is_reserved(node: &Node, group: &str) -> bool {
@@ -56,13 +65,23 @@ pub(super) struct TakeLimit {
 type CursorSlot = Arc<tokio::sync::Mutex<Option<PartitionCursor>>>;
 
 /// Cursors of all partitions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct SharedCursors {
     open: Mutex<HashMap<TopicPartition, CursorSlot>>,
     turn: AtomicU32,
+    /// Pays for the entries that were read and not sent.
+    account: MemoryAccount,
 }
 
 impl SharedCursors {
+    pub(crate) fn new(memory: &ServerMemory) -> Self {
+        Self {
+            open: Mutex::default(),
+            turn: AtomicU32::new(0),
+            account: memory.responses.account(usize::MAX),
+        }
+    }
+
     /// Returns the partitions of a topic in turn.
     pub(super) fn next_partition(&self, partitions: u32) -> u32 {
         self.turn.fetch_add(1, Ordering::Relaxed) % partitions.max(1)
@@ -89,7 +108,7 @@ impl SharedCursors {
     async fn take_of(&self, node: &Node, at: TopicPartition, limit: TakeLimit) -> Result<Vec<Bytes>> {
         let slot = Arc::clone(self.open.lock().entry(at.clone()).or_default());
         let mut cursor = slot.lock().await;
-        let outcome = Self::take_with(&mut cursor, node, &at, limit).await;
+        let outcome = self.take_with(&mut cursor, node, &at, limit).await;
         // After an error the cursor starts over from the committed offset: its reader may be broken, and `ready` may be
         // ahead. A reader of a deleted topic would keep its files.
         if outcome.is_err() || cursor.as_ref().is_none_or(PartitionCursor::is_stale) {
@@ -114,6 +133,7 @@ impl SharedCursors {
     }
 
     async fn take_with(
+        &self,
         slot: &mut Option<PartitionCursor>,
         node: &Node,
         at: &TopicPartition,
@@ -121,9 +141,11 @@ impl SharedCursors {
     ) -> Result<Vec<Bytes>> {
         let cursor = match slot {
             Some(cursor) if !cursor.is_stale() => cursor,
-            _ => slot.insert(PartitionCursor::open(node, at.clone()).await?),
+            _ => slot.insert(PartitionCursor::open(node, at.clone(), &self.account).await?),
         };
-        cursor.take(node, limit).await
+        let outcome = cursor.take(node, limit).await;
+        cursor.release(self.account.pool().waiting() > 0);
+        outcome
     }
 
     /// Closes the cursors of deleted topics at every change of the topics, until the future is dropped. No request would do
@@ -149,10 +171,13 @@ struct PartitionCursor {
     reader: Option<Box<dyn BatchReader>>,
     /// Entries that were read and not sent, each with the offset after it.
     ready: VecDeque<(i64, Bytes)>,
+    /// Covers the batches of `ready`.
+    room: MemoryReservation,
+    account: MemoryAccount,
 }
 
 impl PartitionCursor {
-    async fn open(node: &Node, at: TopicPartition) -> Result<Self> {
+    async fn open(node: &Node, at: TopicPartition, account: &MemoryAccount) -> Result<Self> {
         let deletion = match node.catalog.find(at.topic.as_str()).await? {
             Some(entry) => entry.deletion(),
             None => {
@@ -161,7 +186,14 @@ impl PartitionCursor {
                 );
             }
         };
-        let next = node.engine.committed(group_of(node), at.clone()).await?.unwrap_or(0);
+        let committed = node.engine.committed(group_of(node), at.clone()).await?.unwrap_or(0);
+        // A cursor beyond the end, of a damaged store or of a server that trusted its batches, would read nothing until
+        // the partition has grown so long.
+        let end = node.engine.watermarks(at.clone()).await?.high;
+        if committed > end {
+            tracing::warn!(%at, committed, end, "the cursor lies beyond the end of its partition and moves there");
+        }
+        let next = committed.min(end);
         Ok(Self {
             at,
             deletion,
@@ -170,7 +202,21 @@ impl PartitionCursor {
             unreadable_end: None,
             reader: None,
             ready: VecDeque::new(),
+            room: MemoryReservation::empty(account),
+            account: account.clone(),
         })
+    }
+
+    /// Returns the memory of entries that were sent. While others wait for memory, the cursor keeps no entries: it reads
+    /// them anew.
+    fn release(&mut self, is_scarce: bool) {
+        if is_scarce && !self.ready.is_empty() {
+            self.ready.clear();
+            (self.reader, self.read_to) = (None, self.next);
+        }
+        if self.ready.is_empty() {
+            self.room.shrink_to(0);
+        }
     }
 
     fn is_stale(&self) -> bool {
@@ -178,28 +224,29 @@ impl PartitionCursor {
     }
 
     async fn take(&mut self, node: &Node, limit: TakeLimit) -> Result<Vec<Bytes>> {
-        let (mut taken, mut bytes) = (Vec::new(), 0);
-        let mut next = self.next;
-        while taken.len() < limit.entries {
-            if self.ready.is_empty() {
+        // The entries stay in `ready` until they are committed: a request that is cancelled meanwhile, because its client
+        // has left, takes none.
+        let (mut count, mut bytes, mut next) = (0, 0, self.next);
+        while count < limit.entries {
+            if count == self.ready.len() {
                 self.read(node).await?;
             }
-            let Some((after, entry)) = self.ready.front() else { break };
-            if !taken.is_empty() && bytes + entry.len() > limit.bytes {
+            let Some((after, entry)) = self.ready.get(count) else { break };
+            if count > 0 && bytes + entry.len() > limit.bytes {
                 break;
             }
             next = *after;
             bytes += entry.len();
-            taken.extend(self.ready.pop_front().map(|(_, entry)| entry));
+            count += 1;
         }
         if next > self.next {
             node.engine.commit(group_of(node), vec![(self.at.clone(), next)]).await?;
             self.next = next;
         }
-        Ok(taken)
+        Ok(self.ready.drain(..count).map(|(_, entry)| entry).collect())
     }
 
-    /// Reads batches until `ready` has entries, or there are no more.
+    /// Reads batches until `ready` has more entries, or there are no more.
     async fn read(&mut self, node: &Node) -> Result<()> {
         loop {
             let marks = node.engine.watermarks(self.at.clone()).await?;
@@ -238,38 +285,82 @@ impl PartitionCursor {
                     return Err(error);
                 }
             };
-            self.read_to = batch.next_offset();
-            if self.unpack(node, &batch, position) {
+            let end = batch.next_offset();
+            // A request that is cancelled here drops the reader, which has passed the batch, and another one reads it anew.
+            let reader = self.reader.take();
+            let has_entries = self.unpack(node, &batch, position).await?;
+            (self.reader, self.read_to) = (reader, end);
+            if has_entries {
                 return Ok(());
             }
         }
     }
 
     /// Unpacks the entries of a batch. Returns false if there are none.
-    fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> bool {
+    async fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> Result<bool> {
         let end = batch.next_offset();
         if let Some(entry) = packed::entry_of(batch) {
             if end > position {
                 self.ready.push_back((end, entry));
             }
-            return end > position;
+            return Ok(end > position);
         }
         let before = self.ready.len();
-        let values = batch.verify_checksum().and_then(|()| batch.records()).and_then(|records| {
-            records
-                .map(|record| record.map(|record| (record.offset, record.value)))
-                .collect::<std::result::Result<Vec<_>, _>>()
-        });
-        match values {
-            Ok(values) => {
-                let wanted = values.into_iter().filter(|(offset, _)| *offset >= position);
-                self.ready.extend(wanted.map(|(offset, value)| (offset + 1, value)));
-            }
+        match self.records(node, batch).await? {
+            Ok(records) => self.keep(node, records, position..end),
             Err(error) => {
                 node.metrics.error(Frontend::Walrus, "batch_unreadable");
                 tracing::error!(%error, at = %self.at, offset = batch.base_offset(), "skipped an unreadable batch");
             }
         }
-        self.ready.len() > before
+        Ok(self.ready.len() > before)
+    }
+
+    /// Returns the records of a batch, after their memory is reserved.
+    async fn records(
+        &mut self,
+        node: &Node,
+        batch: &EncodedBatch,
+    ) -> Result<std::result::Result<Records, WireError>> {
+        if let Err(error) = batch.verify_checksum() {
+            return Ok(Err(error));
+        }
+        let most = node.limits.unpacked_bytes;
+        let usual = batch.len().saturating_mul(USUAL_RATIO).max(LEAST_UNPACKED).min(most);
+        let is_plain = batch.header().attributes.codec() == Ok(floe::Codec::None);
+        for limit in [if is_plain { batch.len() } else { usual }, most] {
+            let refused =
+                |refused| floe::Error::new(ErrorKind::StorageError, "no memory to read").with_source(refused);
+            let mut room = self.account.reserve(limit).await.map_err(refused)?;
+            match batch.records_with_limit(limit) {
+                Err(WireError::TooLarge { .. }) if limit < most => {}
+                Ok(records) => {
+                    room.shrink_to(records.section_len());
+                    self.room.add(room);
+                    return Ok(Ok(records));
+                }
+                Err(error) => return Ok(Err(error)),
+            }
+        }
+        Ok(batch.records_with_limit(0))
+    }
+
+    /// Keeps the records whose offsets ascend in the range. Others do not move the cursor.
+    fn keep(&mut self, node: &Node, records: Records, mut wanted: Range<i64>) {
+        let (mut skipped, first) = (0_u64, wanted.start);
+        for record in records {
+            match record {
+                Ok(record) if wanted.contains(&record.offset) => {
+                    wanted.start = record.offset + 1;
+                    self.ready.push_back((wanted.start, record.value));
+                }
+                Ok(record) if record.offset < first => {}
+                Ok(_) | Err(_) => skipped += 1,
+            }
+        }
+        if skipped > 0 {
+            node.metrics.error(Frontend::Walrus, "record_unreadable");
+            tracing::error!(skipped, at = %self.at, offset = first, "skipped unreadable records");
+        }
     }
 }

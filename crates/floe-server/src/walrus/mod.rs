@@ -16,9 +16,11 @@ use tokio::{sync::watch, task::JoinSet};
 pub(crate) use self::cursor::{SharedCursors, is_reserved};
 use crate::{
     access::Session,
+    connection_slots::Activity,
+    memory::Tenant,
     metrics::Frontend,
     node::{Node, log_panic},
-    request_reader::{ReadEnd, RequestReader, read_until_end},
+    request_reader::{Framing, ReadEnd, ReceivedRequest, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
@@ -31,20 +33,24 @@ pub(crate) async fn serve(
     node: Arc<Node>,
     session: Arc<Session>,
     cursors: Arc<SharedCursors>,
-    socket: Socket,
+    (socket, activity): (Socket, Activity),
     mut stop: watch::Receiver<bool>,
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let mut reader = RequestReader::new(reading, split, MAX_BATCH_FRAME_LEN, limits.frame_timeout);
-    let (responses, writer) = response_queue(limits.unread_bytes);
+    let tenant = node.memory.tenant(limits);
+    let framing = Framing { split, length: u32::from_le_bytes };
+    let mut reader =
+        RequestReader::new(reading, framing, MAX_BATCH_FRAME_LEN, limits.frame_timeout, &tenant.requests);
+    let (responses, writer) = response_queue(&tenant.responses);
     // The connection owns its writer, so dropping it ends the writer.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    let reading = answer_all(&node, (&session, &cursors), &mut reader, &responses);
-    let ended = read_until_end(&node, Frontend::Walrus, reading, &mut stop, &mut tasks).await;
+    let shared = (&*session, &*cursors);
+    let reading = answer_all((&node, &tenant), shared, (&mut reader, &activity), &responses);
+    let ended = read_until_end(&node, (Frontend::Walrus, &tenant), reading, &mut stop, &mut tasks).await;
     match ended {
-        Some(ReadEnd::Broken | ReadEnd::Idle) => return,
+        Some(ReadEnd::Broken | ReadEnd::Idle | ReadEnd::CutOff) => return,
         Some(ReadEnd::Malformed(_)) => {
             // The body was not read, so the next request cannot be located.
             let refused = Reply::Refused(Refused::new("invalid frame length"));
@@ -61,9 +67,9 @@ pub(crate) async fn serve(
 }
 
 async fn answer_all(
-    node: &Node,
+    (node, tenant): (&Node, &Tenant),
     (session, cursors): (&Session, &SharedCursors),
-    reader: &mut RequestReader,
+    (reader, activity): (&mut RequestReader, &Activity),
     responses: &ResponseSender,
 ) -> Option<ReadEnd> {
     loop {
@@ -71,10 +77,14 @@ async fn answer_all(
             Ok(frame) => frame,
             Err(ended) => return Some(ended),
         };
-        let reply = commands::answer(node, session, cursors, &frame).await;
+        activity.note(true);
+        // The memory of the request is held up to the answer.
+        let ReceivedRequest { bytes, room: _room } = frame;
+        let reply = commands::answer((node, tenant), session, cursors, &bytes).await;
         if send(responses, &reply).await.is_err() {
             return None;
         }
+        activity.note(false);
     }
 }
 

@@ -33,7 +33,10 @@ async fn start(tls: ServerTls) -> TestServer {
 
 pub(crate) fn file(folder: &Path, name: &str, text: &str) -> PathBuf {
     let path = folder.join(name);
-    std::fs::write(&path, text).unwrap();
+    // A server that looks at the file meanwhile sees the old text or the new one.
+    let whole = folder.join(format!("{name}.new"));
+    std::fs::write(&whole, text).unwrap();
+    std::fs::rename(whole, &path).unwrap();
     path
 }
 

@@ -19,6 +19,7 @@ mod renumber;
 mod section;
 mod split;
 mod trailer;
+mod validated;
 
 pub use builder::{BatchBuilder, FinishOptions};
 pub use encoded::{EncodedBatch, PREFIX_LEN};

@@ -374,6 +374,12 @@ fn is_at(body: &[u8], index: u32) -> bool {
     if varint::take(&mut rest).is_err() || varint::take(&mut rest) != Ok(i64::from(index)) {
         return false;
     }
+    contents_decode(rest)
+}
+
+/// Returns whether the bytes after the offset delta of a record decode: key, value, headers.
+#[inline]
+pub(super) fn contents_decode(mut rest: &[u8]) -> bool {
     let key = match rest {
         [0, after @ ..] => {
             rest = after;
@@ -390,7 +396,7 @@ fn is_at(body: &[u8], index: u32) -> bool {
 
 /// Takes a length and that many bytes off the front.
 #[inline]
-fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
+pub(super) fn take_bytes<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = *input;
     let length = usize::try_from(varint::take(&mut rest).ok()?).ok()?;
     let (bytes, rest) = rest.split_at_checked(length)?;

@@ -6,10 +6,13 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{encoded::EncodedBatch, records::Records};
+use super::{
+    encoded::EncodedBatch,
+    records::{Records, contents_decode, take_bytes},
+};
 use crate::{WireError, varint};
 
-/// Records of a batch with ascending offsets.
+/// Records of a batch with offsets that ascend within its span.
 #[derive(Debug, Clone)]
 pub struct Renumbered {
     /// All readable records.
@@ -17,13 +20,14 @@ pub struct Renumbered {
     /// Number of records.
     pub count: usize,
     /// Number of records at the start that keep the offsets of the batch. The following records have consecutive
-    /// offsets, which equal their true offsets or are smaller if the module only dropped or changed records.
+    /// offsets, which equal their true offsets or are smaller if the module only dropped or changed records. Records
+    /// without an offset of their own in the span of the batch have its last one.
     pub exact: usize,
 }
 
 impl EncodedBatch {
-    /// Returns the decompressed records with ascending offsets in place of the offsets that do not ascend. An
-    /// unreadable record ends them.
+    /// Returns the decompressed records with ascending offsets in place of the offsets that do not ascend or lie beyond
+    /// the span of the batch. Records that do not decode are left out; an invalid length ends the records.
     ///
     /// # Errors
     /// The errors of [`EncodedBatch::records`].
@@ -35,12 +39,17 @@ impl EncodedBatch {
         let mut rest = section.get(4..).unwrap_or_default();
         let mut out = BytesMut::with_capacity(section.len() + 16);
         out.extend_from_slice(&[0; 4]);
-        let mut body = Vec::new();
+        let (mut body, mut is_complete) = (Vec::new(), true);
         let (mut count, mut exact, mut next) = (0_u32, 0, 0_i64);
-        while count < claimed {
-            let Some(record) = take_record(&mut rest) else { break };
-            let in_order = exact == count && record.delta >= next;
-            let delta = if in_order { record.delta } else { next };
+        let last = i64::from(self.header().last_offset_delta.max(0));
+        for _ in 0..claimed {
+            let Some(framed) = take_bytes(&mut rest) else { break };
+            let Some(record) = NumberedRecord::decode(framed) else {
+                is_complete = false;
+                continue;
+            };
+            let in_order = exact == count && (next..=last).contains(&record.delta);
+            let delta = if in_order { record.delta } else { next.min(last) };
             exact += u32::from(in_order);
             next = delta.saturating_add(1);
             body.clear();
@@ -54,8 +63,10 @@ impl EncodedBatch {
             out.extend_from_slice(&body);
             count += 1;
         }
-        // The trailer, which holds the record headers, stays at the end.
-        out.extend_from_slice(rest);
+        // The trailer stays at the end. It numbers the records that it holds headers of, so it goes if one was left out.
+        if is_complete {
+            out.extend_from_slice(rest);
+        }
         if let Some(field) = out.get_mut(..4) {
             field.copy_from_slice(&count.to_be_bytes());
         }
@@ -73,15 +84,13 @@ struct NumberedRecord<'a> {
     contents: &'a [u8],
 }
 
-fn take_record<'a>(rest: &mut &'a [u8]) -> Option<NumberedRecord<'a>> {
-    let mut input = *rest;
-    let length = usize::try_from(varint::take(&mut input).ok()?).ok()?;
-    let (body, after) = input.split_at_checked(length)?;
-    let (attributes, mut body) = body.split_first()?;
-    let time = varint::take(&mut body).ok()?;
-    let delta = varint::take(&mut body).ok()?;
-    *rest = after;
-    Some(NumberedRecord { attributes: *attributes, time, delta, contents: body })
+impl<'a> NumberedRecord<'a> {
+    fn decode(framed: &'a [u8]) -> Option<Self> {
+        let (attributes, mut body) = framed.split_first()?;
+        let time = varint::take(&mut body).ok()?;
+        let delta = varint::take(&mut body).ok()?;
+        contents_decode(body).then_some(Self { attributes: *attributes, time, delta, contents: body })
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +145,9 @@ mod tests {
             // The second batch is longer than the first one: its last record looks right and is not.
             (&[4, -3, 7], &[4, 5, 6], 1),
             (&[-2, 3], &[0, 1], 0),
+            // Offsets beyond the span of twenty.
+            (&[0, 1 << 40, 7], &[0, 1, 2], 1),
+            (&[18, 19, 20, 21], &[18, 19, 19, 19], 2),
             (&[], &[], 0),
         ] {
             assert_eq!(renumbered(deltas), (expected.to_vec(), exact), "{deltas:?}");
@@ -154,8 +166,19 @@ mod tests {
     }
 
     #[test]
-    fn an_unreadable_record_ends_the_records() {
-        let whole = merged(&[3, 1, 2], 3);
+    fn a_record_that_does_not_decode_is_left_out() {
+        let mut bytes = merged(&[0, 1, 2], 3).to_bytes().to_vec();
+        // The key flag of the second record.
+        bytes[57 + 4 + 8 + 4] = 9;
+        let found = EncodedBatch::parse(bytes.into()).unwrap().renumbered().unwrap();
+        assert_eq!((found.count, found.exact), (2, 2));
+        let values = found.records.map(|record| record.unwrap()).map(|record| (record.offset, record.value));
+        assert_eq!(values.collect::<Vec<_>>(), [(100, "0".into()), (102, "2".into())]);
+    }
+
+    #[test]
+    fn an_invalid_length_ends_the_records() {
+        let whole = merged(&[3, 1, 2], 10);
         let mut bytes = whole.to_bytes().to_vec();
         let length = i32::try_from(bytes.len() - 12 - 3).unwrap();
         bytes.truncate(bytes.len() - 3);
@@ -169,7 +192,8 @@ mod tests {
         #[test]
         fn any_deltas_give_ascending_offsets(deltas in proptest::collection::vec(-20_i64..40, 0..30)) {
             let (offsets, exact) = renumbered(&deltas);
-            prop_assert!(offsets.windows(2).all(|pair| pair[0] < pair[1]), "{offsets:?}");
+            prop_assert!(offsets.windows(2).all(|pair| pair[0] < pair[1] || pair == [19, 19]), "{offsets:?}");
+            prop_assert!(offsets.iter().all(|offset| (0..20).contains(offset)), "{offsets:?}");
             prop_assert_eq!(&offsets[..exact], &deltas[..exact]);
         }
 

@@ -55,8 +55,8 @@ impl EncodedBatch {
         Ok(section.slice(..end))
     }
 
-    /// Returns a record section of the records that `keep` accepts, with offsets that count from `base_offset`. The
-    /// first record that does not decode ends it.
+    /// Returns a record section of the records that `keep` accepts, with offsets that count from `base_offset`. Records
+    /// that do not decode are left out.
     ///
     /// # Errors
     /// The errors of [`EncodedBatch::records_with_limit`]; [`WireError::TooLarge`] beyond the limit.
@@ -70,7 +70,7 @@ impl EncodedBatch {
         let first_timestamp = self.header().first_timestamp;
         let mut section = vec![0; COUNT_LEN];
         let mut count = 0_u32;
-        for record in records.borrowed().map_while(Result::ok).filter(|record| keep(record)) {
+        for record in records.borrowed().filter_map(Result::ok).filter(|record| keep(record)) {
             let time_delta = record.timestamp.map_or(0, |time| time.wrapping_sub(first_timestamp));
             put_record(&mut section, &record, time_delta, record.offset.wrapping_sub(base_offset));
             count = count.saturating_add(1);

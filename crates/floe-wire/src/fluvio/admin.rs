@@ -45,10 +45,11 @@ pub(super) fn decode_envelope<T>(
     }
     input.enter("object");
     let length = input.count()?;
-    let mut content = Input::new(input.take(length)?);
+    let mut content = input.part(length)?;
     content.enter(label);
     let value = read(&mut content)?;
     content.finish()?;
+    input.charge(&content);
     Ok(value)
 }
 

@@ -168,7 +168,7 @@ pub fn decode_reply<R: Request>(mut body: Input, version: i16) -> Result<R::Repl
     }
 }
 
-fn check_version<R: Request>(version: i16) -> Result<(), WireError> {
+pub(super) fn check_version<R: Request>(version: i16) -> Result<(), WireError> {
     if R::VERSIONS.contains(version) {
         return Ok(());
     }

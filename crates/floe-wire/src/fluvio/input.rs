@@ -13,13 +13,44 @@ pub struct Input {
     bytes: Bytes,
     what: &'static str,
     unknown_error_code: Option<i16>,
+    elements_left: usize,
 }
 
 impl Input {
     /// Creates a reader over `bytes`.
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
-        Self { bytes, what: "message", unknown_error_code: None }
+        Self { bytes, what: "message", unknown_error_code: None, elements_left: usize::MAX }
+    }
+
+    /// Limits the elements of all lists and maps of the message together. An element takes far more memory decoded than on
+    /// the wire, where two bytes are enough.
+    #[must_use]
+    pub fn limit_elements(self, limit: usize) -> Self {
+        Self { elements_left: limit, ..self }
+    }
+
+    /// Takes the next `length` bytes as an input of their own, with the same limit of elements.
+    pub(super) fn part(&mut self, length: usize) -> Result<Self, WireError> {
+        Ok(Self::new(self.take(length)?).limit_elements(self.elements_left))
+    }
+
+    /// Counts the elements that were decoded from a part.
+    pub(super) fn charge(&mut self, part: &Self) {
+        self.elements_left = self.elements_left.min(part.elements_left);
+    }
+
+    /// Counts elements before they are decoded.
+    pub(super) fn spend_elements(&mut self, count: usize) -> Result<(), WireError> {
+        match self.elements_left.checked_sub(count) {
+            Some(left) => {
+                self.elements_left = left;
+                Ok(())
+            }
+            None => {
+                Err(self.malformed(format!("{count} elements, at most {} more allowed", self.elements_left)))
+            }
+        }
     }
 
     /// Sets the name of the next field, for errors.
@@ -207,6 +238,22 @@ mod tests {
             input(&[0x7f, 0xff, 0xff, 0xff, 1]).count(),
             Err(WireError::Truncated { available: 1, .. })
         ));
+    }
+
+    #[test]
+    fn elements_are_limited_before_they_are_decoded() {
+        use crate::fluvio::Wire;
+        let names = |limit: usize| {
+            let bytes = [&[0, 0, 0, 3][..], &[0; 6]].concat();
+            Vec::<String>::decode(&mut input(&bytes).limit_elements(limit), 0)
+        };
+        assert_eq!(names(3).unwrap().len(), 3);
+        assert!(matches!(names(2), Err(WireError::Malformed { .. })));
+        // Lists within lists share the limit.
+        let nested = [&[0, 0, 0, 2][..], &[0, 0, 0, 2, 0, 0, 0, 0], &[0, 0, 0, 1, 0, 0]].concat();
+        let lists = |limit: usize| Vec::<Vec<String>>::decode(&mut input(&nested).limit_elements(limit), 0);
+        assert_eq!(lists(5).unwrap().len(), 2);
+        assert!(lists(4).is_err());
     }
 
     #[test]

@@ -66,6 +66,7 @@ mod stream_fetch;
 mod update_offsets;
 mod version_range;
 pub mod versions;
+mod watch_frame;
 mod wire;
 
 pub use admin::*;
@@ -87,4 +88,5 @@ pub use smartmodule::*;
 pub use start_mirror::*;
 pub use stream_fetch::*;
 pub use update_offsets::*;
+pub use watch_frame::{EncodedElements, encode_watch_reply};
 pub use wire::Wire;

@@ -124,6 +124,7 @@ impl<T: Wire> Wire for Vec<T> {
 
     fn decode(input: &mut Input, version: i16) -> Result<Self, WireError> {
         let count = input.count()?;
+        input.spend_elements(count)?;
         // The capacity is bounded by the input; beyond it the vector grows with each decoded element.
         let affordable = input.remaining() / size_of::<T>().max(1);
         let mut elements = Self::with_capacity(if count < affordable { count } else { affordable });
@@ -151,6 +152,7 @@ impl<K: Wire + Ord, V: Wire> Wire for BTreeMap<K, V> {
 
     fn decode(input: &mut Input, version: i16) -> Result<Self, WireError> {
         let count = input.u16()?;
+        input.spend_elements(count.into())?;
         let mut map = Self::new();
         for _ in 0..count {
             let key = K::decode(input, version)?;

@@ -2,7 +2,7 @@
 //!
 //! [`OpenedBatch::open`] verifies the checksum and decompresses the records, to at most [`MAX_SECTION_LEN`] bytes. A walk
 //! over the records then verifies that each decodes, that their offsets ascend within the span of the batch, and that the
-//! header gives their number. For a batch that is wanted as a whole, the walk waits for [`ReceivedBatch::check`] in the task
+//! header gives their number; what does not is a gap. For a batch that is wanted as a whole, the walk waits for [`ReceivedBatch::check`] in the task
 //! that reads the records next: it brings them into the cache of that processor, and the fetch task has time to read ahead.
 
 use std::ops::Range;
@@ -211,28 +211,31 @@ pub(super) struct Walk {
     pub(super) found: Vec<Found<CheckedBatch>>,
     /// Offset at which reading continues.
     pub(super) next: i64,
-    /// Whether a record does not decode, or has an offset that does not ascend or lies beyond the span.
-    pub(super) is_damaged: bool,
+    /// Whether a record has an offset that does not ascend or lies beyond the span.
+    pub(super) is_disordered: bool,
 }
 
 /// Finds the runs of readable records in `wanted` in a batch that ends before `next`. With `dense` missing offsets are gaps.
+/// Offsets of records that do not decode, or have no offset in the span, are gaps always.
 fn walk(records: &Records, mut memory: usize, wanted: Range<i64>, next: i64, dense: bool) -> Walk {
     let mut found = Vec::new();
-    let gap = |from: i64, to: i64, reason| {
+    let gap = |from: i64, to: i64, is_corrupt: bool| {
         let to = to.min(wanted.end);
-        (from < to).then_some(Found::Gap(from, to, reason))
+        let reason = if is_corrupt { GapReason::Corrupt } else { GapReason::Missing };
+        (from < to && (is_corrupt || dense)).then_some(Found::Gap(from, to, reason))
     };
     let mut run = Run { from: wanted.start, skip: 0, count: 0 };
     let mut expected = wanted.start;
     let mut last = i64::MIN;
-    let mut is_damaged = false;
+    let (mut is_corrupt, mut is_disordered) = (false, false);
     for record in records.borrowed() {
-        let offset = match record {
-            Ok(record) if record.offset > last && record.offset < next => record.offset,
-            Ok(_) | Err(_) => {
-                is_damaged = true;
-                break;
-            }
+        let offset = record.map(|record| record.offset).ok();
+        let Some(offset) = offset.filter(|offset| *offset > last && *offset < next) else {
+            is_disordered |= offset.is_some();
+            is_corrupt = true;
+            found.extend(run.close(records, expected, &mut memory).map(Found::Records));
+            run = Run { from: expected, skip: run.skip + run.count + 1, count: 0 };
+            continue;
         };
         last = offset;
         if offset >= wanted.end {
@@ -240,27 +243,26 @@ fn walk(records: &Records, mut memory: usize, wanted: Range<i64>, next: i64, den
         }
         if offset < expected {
             run.skip += 1;
+            // The record that does not decode lies before the wanted ones.
+            is_corrupt = false;
             continue;
         }
-        if offset > expected && dense {
+        if offset > expected && (dense || is_corrupt) {
             found.extend(run.close(records, expected, &mut memory).map(Found::Records));
-            found.extend(gap(expected, offset, GapReason::Missing));
+            found.extend(gap(expected, offset, is_corrupt));
             run = Run { from: offset, skip: run.skip + run.count, count: 0 };
         }
+        is_corrupt = false;
         if run.count == 0 {
             run.from = offset;
         }
         run.count += 1;
         expected = offset + 1;
     }
-    if is_damaged || dense {
-        found.extend(run.close(records, expected, &mut memory).map(Found::Records));
-        let reason = if is_damaged { GapReason::Corrupt } else { GapReason::Missing };
-        found.extend(gap(expected, next, reason));
-    } else {
-        found.extend(run.close(records, next, &mut memory).map(Found::Records));
-    }
-    Walk { found, next: next.max(expected), is_damaged }
+    let end = if is_corrupt || dense { expected } else { next };
+    found.extend(run.close(records, end, &mut memory).map(Found::Records));
+    found.extend(gap(expected, next, is_corrupt));
+    Walk { found, next: next.max(expected), is_disordered }
 }
 
 /// Checks a batch that modules made. The checksum is correct, so that its records are valid whatever their offsets are.

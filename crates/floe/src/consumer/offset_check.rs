@@ -6,6 +6,7 @@ use std::{
 };
 
 use floe_wire::{
+    WireError,
     batch::{EncodedBatch, ProducerIdentity},
     compress::Decompressor,
 };
@@ -141,11 +142,19 @@ impl OffsetCheck {
             let missing = self.skip_to(base, GapReason::Missing);
             found.extend(missing.filter(|_| !self.holes.between_batches()));
         }
-        let Ok(opened) = OpenedBatch::open(&batch, &mut self.decompressor) else {
-            let from = self.expected;
-            found.extend(self.skip_to(next, GapReason::Corrupt));
-            self.damaged_from = Some(from);
-            return found;
+        let opened = match OpenedBatch::open(&batch, &mut self.decompressor) {
+            Ok(opened) => opened,
+            // The checksum is correct, so the header is.
+            Err(WireError::TooLarge { .. }) => {
+                found.extend(self.skip_to(next, GapReason::TooLarge));
+                return found;
+            }
+            Err(_) => {
+                let from = self.expected;
+                found.extend(self.skip_to(next, GapReason::Corrupt));
+                self.damaged_from = Some(from);
+                return found;
+            }
         };
         self.damaged_from = None;
         if self.holes == Holes::None && opened.is_full() && self.wants_all(base..next) {
@@ -182,7 +191,7 @@ impl OffsetCheck {
         if self.holes != Holes::Made {
             let walk = opened.walk(wanted, self.holes == Holes::None);
             // Where modules work on batches before they are stored, such offsets may be theirs.
-            if !walk.is_damaged || self.holes != Holes::WithinBatches {
+            if !walk.is_disordered || self.holes != Holes::WithinBatches {
                 self.expected = walk.next;
                 return walk.found;
             }

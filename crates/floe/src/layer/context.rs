@@ -99,6 +99,10 @@ impl BatchReader for ReaderWithContext {
         })
     }
 
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        self.reader.ready()
+    }
+
     fn looked_up_to(&self) -> Option<i64> {
         self.reader.looked_up_to()
     }

@@ -1,5 +1,7 @@
 //! Creates and deletes objects of all kinds.
 
+use std::sync::Arc;
+
 use floe_wire::fluvio::{
     AnyCreate, AnyDelete, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, Status,
     TableFormatSpec, UpdateTopicRequest,
@@ -13,6 +15,7 @@ use crate::{
     },
     fluvio::errors::of_denied,
     node::{Node, SPU_ID, SPU_NAME},
+    registry::StoredObject,
 };
 
 pub(super) async fn create(node: &Node, session: &Session, request: AnyCreate) -> Status {
@@ -105,9 +108,9 @@ fn shown(key: &CustomSpuKey) -> String {
 async fn create_allowed(node: &Node, request: AnyCreate) -> Status {
     match request {
         AnyCreate::Topic(request) => topics::create(node, request).await,
-        AnyCreate::CustomSpu(request) => create_custom_spu(node, request),
-        AnyCreate::SmartModule(request) => smartmodules::create(node, request),
-        AnyCreate::TableFormat(request) => create_table_format(node, request),
+        AnyCreate::CustomSpu(request) => create_custom_spu(node, request).await,
+        AnyCreate::SmartModule(request) => smartmodules::create(node, request).await,
+        AnyCreate::TableFormat(request) => create_table_format(node, request).await,
         AnyCreate::SpuGroup(request) => {
             failed(request.name, "this server does not support groups of data servers")
         }
@@ -120,9 +123,9 @@ async fn create_allowed(node: &Node, request: AnyCreate) -> Status {
 async fn delete_allowed(node: &Node, request: AnyDelete) -> Status {
     match request {
         AnyDelete::Topic(request) => topics::delete(node, request).await,
-        AnyDelete::CustomSpu(request) => delete_custom_spu(node, &request),
-        AnyDelete::SmartModule(request) => smartmodules::delete(node, &request),
-        AnyDelete::TableFormat(request) => delete_table_format(node, request),
+        AnyDelete::CustomSpu(request) => delete_custom_spu(node, &request).await,
+        AnyDelete::SmartModule(request) => smartmodules::delete(node, &request).await,
+        AnyDelete::TableFormat(request) => delete_table_format(node, request).await,
         AnyDelete::SpuGroup(DeleteRequest { key, .. }) => {
             refused(key, ErrorCode::SpuNotFound, "group of data servers not found")
         }
@@ -133,7 +136,7 @@ async fn delete_allowed(node: &Node, request: AnyDelete) -> Status {
     }
 }
 
-fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Status {
+async fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Status {
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
     let taken = name == SPU_NAME
         || spec.id == SPU_ID
@@ -150,8 +153,8 @@ fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Stat
     if dry_run {
         return done("");
     }
-    match node.registry.change(|objects| objects.custom_spus.insert(name.clone(), spec)) {
-        Ok(_) => {
+    match node.registry.insert(name.clone(), spec).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(name)
         }
@@ -159,10 +162,10 @@ fn create_custom_spu(node: &Node, request: CreateRequest<CustomSpuSpec>) -> Stat
     }
 }
 
-fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Status {
+async fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Status {
     let shown = shown(&request.key);
     let found = node.registry.read(|objects| {
-        let is_meant = |(name, spec): &(&String, &CustomSpuSpec)| match &request.key {
+        let is_meant = |(name, spec): &(&String, &Arc<StoredObject<CustomSpuSpec>>)| match &request.key {
             CustomSpuKey::Name(wanted) => *name == wanted,
             CustomSpuKey::Id(wanted) => spec.id == *wanted,
         };
@@ -171,8 +174,8 @@ fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Sta
     let Some(name) = found else {
         return refused(shown, ErrorCode::SpuNotFound, "registered data server not found");
     };
-    match node.registry.change(|objects| objects.custom_spus.remove(&name)) {
-        Ok(_) => {
+    match node.registry.remove::<CustomSpuSpec>(&name).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(shown)
         }
@@ -180,7 +183,7 @@ fn delete_custom_spu(node: &Node, request: &DeleteRequest<CustomSpuSpec>) -> Sta
     }
 }
 
-fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> Status {
+async fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> Status {
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
     if node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
         return refused(
@@ -192,8 +195,8 @@ fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> 
     if dry_run {
         return done(name);
     }
-    match node.registry.change(|objects| objects.table_formats.insert(name.clone(), spec)) {
-        Ok(_) => {
+    match node.registry.insert(name.clone(), spec).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(name)
         }
@@ -201,13 +204,13 @@ fn create_table_format(node: &Node, request: CreateRequest<TableFormatSpec>) -> 
     }
 }
 
-fn delete_table_format(node: &Node, request: DeleteRequest<TableFormatSpec>) -> Status {
+async fn delete_table_format(node: &Node, request: DeleteRequest<TableFormatSpec>) -> Status {
     let name = request.key;
     if !node.registry.read(|objects| objects.table_formats.contains_key(&name)) {
         return refused(name, ErrorCode::TableFormatNotFound, "table format not found");
     }
-    match node.registry.change(|objects| objects.table_formats.remove(&name)) {
-        Ok(_) => {
+    match node.registry.remove::<TableFormatSpec>(&name).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(name)
         }

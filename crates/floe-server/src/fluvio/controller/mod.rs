@@ -7,11 +7,11 @@ mod list;
 mod objects;
 pub(crate) mod smartmodules;
 mod topics;
+mod views;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use floe_wire::fluvio::{
     AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, CreateRequest, DeleteRequest, ErrorCode,
     ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest, Status, TopicSpec,
@@ -19,12 +19,14 @@ use floe_wire::fluvio::{
 };
 use tokio::{sync::watch::Receiver, task::JoinSet};
 
+pub(crate) use self::views::Views;
 use super::frames;
 use crate::{
     access::Session,
+    connection_slots::Activity,
     metrics::Frontend,
     node::{Node, log_panic},
-    request_reader::{ReadEnd, RequestReader, read_until_end},
+    request_reader::{ReadEnd, ReceivedRequest, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
@@ -43,24 +45,34 @@ const WATCH_FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 const WATCH_APPLY_DELAY: Duration = Duration::from_millis(100);
 
 /// Serves one connection until it ends.
-pub(crate) async fn serve(node: Arc<Node>, session: Arc<Session>, socket: Socket, mut stop: Receiver<bool>) {
+pub(crate) async fn serve(
+    (node, views): (Arc<Node>, Arc<Views>),
+    session: Arc<Session>,
+    (socket, activity): (Socket, Activity),
+    mut stop: Receiver<bool>,
+) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
-    let (responses, writer) = response_queue(limits.unread_bytes);
+    let tenant = node.memory.tenant(limits);
+    let framing = frames::FRAMING;
+    let reader =
+        RequestReader::new(reading, framing, limits.frame_bytes, limits.frame_timeout, &tenant.requests);
+    let (responses, writer) = response_queue(&tenant.responses);
     // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
     let mut connection = Connection {
+        activity,
         node: Arc::clone(&node),
         session,
+        views,
         responses,
         watches: JoinSet::new(),
         flushed: Vec::new(),
     };
     let reading = connection.read(reader);
-    let ended = read_until_end(&node, Frontend::Controller, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
+    let ended = read_until_end(&node, (Frontend::Controller, &tenant), reading, &mut stop, &mut tasks).await;
+    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle | ReadEnd::CutOff)) {
         return;
     }
     drop(connection);
@@ -70,8 +82,10 @@ pub(crate) async fn serve(node: Arc<Node>, session: Arc<Session>, socket: Socket
 }
 
 struct Connection {
+    activity: Activity,
     node: Arc<Node>,
     session: Arc<Session>,
+    views: Arc<Views>,
     responses: ResponseSender,
     watches: JoinSet<()>,
     /// Epoch up to which each watch has reported all changes.
@@ -99,12 +113,16 @@ impl Connection {
             while let Some(ended) = self.watches.try_join_next() {
                 log_panic(ended);
             }
+            self.activity.note(!self.watches.is_empty());
         }
     }
 
-    async fn answer(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
+    async fn answer(&mut self, frame: ReceivedRequest) -> Result<(), Option<ReadEnd>> {
         let malformed = |error| Some(ReadEnd::Malformed(error));
-        let (header, body) = RequestHeader::split(frame).map_err(malformed)?;
+        // The memory of the request is held up to the answer.
+        let ReceivedRequest { bytes, room: _room } = frame;
+        let (header, body) = RequestHeader::split(bytes).map_err(malformed)?;
+        let body = body.limit_elements(self.node.limits.request_elements);
         let request = ScRequest::decode(&header, body).map_err(malformed)?;
         let (node, session, responses) = (&*self.node, &*self.session, &self.responses);
         session.admit(0).await;
@@ -159,8 +177,8 @@ impl Connection {
             return Err(Disconnected);
         }
         let (flush, flushed) = tokio::sync::watch::channel(0);
-        let (node, session) = (Arc::clone(&self.node), Arc::clone(&self.session));
-        let watch = watch::open((node, session), self.responses.clone(), header, request, flush);
+        let shared = (Arc::clone(&self.node), Arc::clone(&self.session), Arc::clone(&self.views));
+        let watch = watch::open(shared, self.responses.clone(), header, request, flush);
         self.watches.spawn(watch.ok_or(Disconnected)?);
         self.flushed.push(flushed);
         Ok(())

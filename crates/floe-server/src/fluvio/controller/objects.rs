@@ -1,7 +1,7 @@
-//! Builds the objects of the cluster that lists and watches show to a client: topics on which it has any right, and
-//! objects that belong to no topic if it administers all topics.
+//! Builds the objects of the cluster that lists and watches show. Which of them a client sees is decided by
+//! [`Watched::is_visible`](super::views::Watched::is_visible).
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use floe::topic::TopicInfo;
 use floe_wire::fluvio::{
@@ -14,23 +14,38 @@ use floe_wire::fluvio::{
 
 use super::smartmodules;
 use crate::{
-    access::{
-        Session,
-        operation::{DESCRIBE, SEE_CLUSTER},
-    },
+    catalog::TopicEntry,
     node::{Node, SPU_ID, SPU_NAME},
+    registry::StoredObject,
 };
 
-/// Returns the topics, system topics included.
-pub(super) fn topics(node: &Node, session: &Session) -> Vec<Metadata<TopicSpec>> {
-    let mut topics = vec![topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)];
-    for entry in node.catalog.all() {
-        let name = entry.info.name.to_string();
-        if name != CONSUMER_OFFSET_TOPIC && session.may(DESCRIBE, &name) {
-            topics.push(topic_object(name, spec_of(node, &entry.info), entry.info.partitions));
-        }
-    }
+/// Returns all topics, system topics included.
+pub(super) fn topics(node: &Node) -> Vec<Metadata<TopicSpec>> {
+    let mut topics = vec![system_topic()];
+    topics.extend(entries(node).iter().map(|entry| topic(entry, rules(node, entry).as_deref())));
     topics
+}
+
+/// Returns the entries of all topics but the system topic.
+pub(super) fn entries(node: &Node) -> Vec<Arc<TopicEntry>> {
+    let mut entries = node.catalog.all();
+    entries.retain(|entry| entry.info.name.as_str() != CONSUMER_OFFSET_TOPIC);
+    entries
+}
+
+/// Returns the rules that a Fluvio client stored for a topic.
+pub(super) fn rules(node: &Node, entry: &TopicEntry) -> Option<Arc<StoredObject<TopicSpec>>> {
+    node.registry.read(|objects| objects.topics.get(entry.info.name.as_str()).cloned())
+}
+
+/// Returns a topic of the engine.
+pub(super) fn topic(entry: &TopicEntry, rules: Option<&StoredObject<TopicSpec>>) -> Metadata<TopicSpec> {
+    topic_object(entry.info.name.to_string(), spec_of(&entry.info, rules), entry.info.partitions)
+}
+
+/// Returns the topic in which a real cluster stores consumer offsets.
+pub(super) fn system_topic() -> Metadata<TopicSpec> {
+    topic_object(CONSUMER_OFFSET_TOPIC.to_owned(), offsets_topic(), 1)
 }
 
 fn topic_object(name: String, spec: TopicSpec, partitions: u32) -> Metadata<TopicSpec> {
@@ -59,9 +74,8 @@ fn offsets_topic() -> TopicSpec {
 
 /// Returns the specification of a topic: the one that a Fluvio client stored, else one derived from the engine's
 /// settings.
-fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
-    let stored = node.registry.read(|objects| objects.topics.get(info.name.as_str()).cloned());
-    let mut spec = stored.unwrap_or_else(|| TopicSpec {
+fn spec_of(info: &TopicInfo, rules: Option<&StoredObject<TopicSpec>>) -> TopicSpec {
+    let mut spec = rules.map(|rules| TopicSpec::clone(rules)).unwrap_or_else(|| TopicSpec {
         cleanup_policy: info.retention_age.map(|age| CleanupPolicy::Segment {
             time_in_seconds: u32::try_from(age.as_secs()).unwrap_or(u32::MAX),
         }),
@@ -79,31 +93,27 @@ fn spec_of(node: &Node, info: &TopicInfo) -> TopicSpec {
 
 /// Returns the partitions, those of system topics included. Offsets and sizes stay zero: watches do not report their
 /// changes, and official clients ask the data server.
-pub(super) fn partitions(node: &Node, session: &Session) -> Vec<Metadata<PartitionSpec>> {
-    topics(node, session)
-        .iter()
-        .flat_map(|topic| {
-            topic.status.replica_map.keys().map(|partition| {
-                let spec = PartitionSpec {
-                    leader: SPU_ID,
-                    replicas: vec![SPU_ID],
-                    cleanup_policy: topic.spec.cleanup_policy,
-                    storage: topic.spec.storage,
-                    compression: topic.spec.compression,
-                    deduplication: topic.spec.deduplication.clone(),
-                    system: topic.spec.system,
-                    mirror: None,
-                };
-                let status = PartitionStatus {
-                    resolution: PartitionResolution::Online,
-                    leader: ReplicaStatus { spu: SPU_ID, high_watermark: 0, log_end_offset: 0 },
-                    live_replicas: 1,
-                    ..PartitionStatus::default()
-                };
-                Metadata { name: format!("{}-{partition}", topic.name), spec, status }
-            })
-        })
-        .collect()
+/// Returns the partitions of a topic.
+pub(super) fn partitions_of(topic: &Metadata<TopicSpec>) -> impl Iterator<Item = Metadata<PartitionSpec>> {
+    topic.status.replica_map.keys().map(|partition| {
+        let spec = PartitionSpec {
+            leader: SPU_ID,
+            replicas: vec![SPU_ID],
+            cleanup_policy: topic.spec.cleanup_policy,
+            storage: topic.spec.storage,
+            compression: topic.spec.compression,
+            deduplication: topic.spec.deduplication.clone(),
+            system: topic.spec.system,
+            mirror: None,
+        };
+        let status = PartitionStatus {
+            resolution: PartitionResolution::Online,
+            leader: ReplicaStatus { spu: SPU_ID, high_watermark: 0, log_end_offset: 0 },
+            live_replicas: 1,
+            ..PartitionStatus::default()
+        };
+        Metadata { name: format!("{}-{partition}", topic.name), spec, status }
+    })
 }
 
 /// Fills in the offsets and the size of a partition.
@@ -123,7 +133,7 @@ pub(super) async fn measure(node: &Node, partition: &mut Metadata<PartitionSpec>
 }
 
 /// Returns this process as the data server, followed by the registered ones, which never come online.
-pub(super) fn spus(node: &Node, session: &Session) -> Vec<Metadata<SpuSpec>> {
+pub(super) fn spus(node: &Node) -> Vec<Metadata<SpuSpec>> {
     let mut spus: Vec<_> = node
         .data_server
         .iter()
@@ -141,7 +151,7 @@ pub(super) fn spus(node: &Node, session: &Session) -> Vec<Metadata<SpuSpec>> {
             Metadata { name: SPU_NAME.to_owned(), spec, status: SpuStatus::Online }
         })
         .collect();
-    spus.extend(custom_spus(node, session).into_iter().map(|custom| {
+    spus.extend(custom_spus(node).into_iter().map(|custom| {
         let CustomSpuSpec { id, public_endpoint, private_endpoint, rack, public_endpoint_local } =
             custom.spec;
         let spu_type = SpuType::Custom;
@@ -161,14 +171,11 @@ fn endpoint(host: String, port: u16) -> Endpoint {
 }
 
 /// Returns the data servers that clients registered.
-pub(super) fn custom_spus(node: &Node, session: &Session) -> Vec<Metadata<CustomSpuSpec>> {
-    if !session.may_all(SEE_CLUSTER) {
-        return Vec::new();
-    }
+pub(super) fn custom_spus(node: &Node) -> Vec<Metadata<CustomSpuSpec>> {
     node.registry.read(|objects| {
-        let object = |(name, spec): (&String, &CustomSpuSpec)| Metadata {
+        let object = |(name, spec): (&String, &Arc<StoredObject<CustomSpuSpec>>)| Metadata {
             name: name.clone(),
-            spec: spec.clone(),
+            spec: CustomSpuSpec::clone(spec),
             status: SpuStatus::Init,
         };
         objects.custom_spus.iter().map(object).collect()
@@ -176,28 +183,26 @@ pub(super) fn custom_spus(node: &Node, session: &Session) -> Vec<Metadata<Custom
 }
 
 /// Returns the stored modules that `filters` names, or all.
-pub(super) fn smartmodules(
-    node: &Node,
-    session: &Session,
-    filters: &[String],
+pub(super) fn smartmodules(node: &Node, filters: &[String], summary: bool) -> Vec<Metadata<SmartModuleSpec>> {
+    let modules = smartmodules::list(node, filters).into_iter();
+    modules.map(|(name, spec)| module(name, &spec, summary)).collect()
+}
+
+/// Returns a stored module.
+pub(super) fn module(
+    name: String,
+    spec: &StoredObject<SmartModuleSpec>,
     summary: bool,
-) -> Vec<Metadata<SmartModuleSpec>> {
-    if !session.may_all(SEE_CLUSTER) {
-        return Vec::new();
-    }
-    let modules = smartmodules::list(node, filters, summary);
-    modules.into_iter().map(|(name, spec)| Metadata { name, spec, status: () }).collect()
+) -> Metadata<SmartModuleSpec> {
+    Metadata { name, spec: smartmodules::shown(spec, summary), status: () }
 }
 
 /// Returns the stored table formats.
-pub(super) fn table_formats(node: &Node, session: &Session) -> Vec<Metadata<TableFormatSpec>> {
-    if !session.may_all(SEE_CLUSTER) {
-        return Vec::new();
-    }
+pub(super) fn table_formats(node: &Node) -> Vec<Metadata<TableFormatSpec>> {
     node.registry.read(|objects| {
-        let object = |(name, spec): (&String, &TableFormatSpec)| Metadata {
+        let object = |(name, spec): (&String, &Arc<StoredObject<TableFormatSpec>>)| Metadata {
             name: name.clone(),
-            spec: spec.clone(),
+            spec: TableFormatSpec::clone(spec),
             status: TableFormatStatus::default(),
         };
         objects.table_formats.iter().map(object).collect()

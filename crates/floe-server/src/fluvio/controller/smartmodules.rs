@@ -1,13 +1,15 @@
 //! Stores, lists and deletes SmartModules.
 
+use std::sync::Arc;
+
 use floe_wire::fluvio::{
     CreateRequest, DeleteRequest, ErrorCode, SmartModuleSpec, SmartModuleSummary, Status,
 };
 
 use super::{done, refused, topics::registry_failed};
-use crate::{node::Node, smartmodule::ModuleReference};
+use crate::{node::Node, registry::StoredObject, smartmodule::ModuleReference};
 
-pub(super) fn create(node: &Node, request: CreateRequest<SmartModuleSpec>) -> Status {
+pub(super) async fn create(node: &Node, request: CreateRequest<SmartModuleSpec>) -> Status {
     // A real controller ignores `dry_run` here and creates the module; this server honours it.
     let CreateRequest { name, dry_run, timeout_ms: _, spec } = request;
     let name = match &spec.meta {
@@ -17,8 +19,8 @@ pub(super) fn create(node: &Node, request: CreateRequest<SmartModuleSpec>) -> St
     if dry_run {
         return done(name);
     }
-    match node.registry.change(|objects| objects.smartmodules.insert(name.clone(), spec)) {
-        Ok(_) => {
+    match node.registry.insert(name.clone(), spec).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(name)
         }
@@ -26,7 +28,7 @@ pub(super) fn create(node: &Node, request: CreateRequest<SmartModuleSpec>) -> St
     }
 }
 
-pub(super) fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> Status {
+pub(super) async fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> Status {
     let name = &request.key;
     let reference = ModuleReference::parse(name);
     let found = node.registry.read(|objects| {
@@ -40,8 +42,8 @@ pub(super) fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> S
         let code = ErrorCode::SmartModuleNotFound { name: name.clone() };
         return refused(name, code, format!("SmartModule {name:?} not found"));
     };
-    match node.registry.change(|objects| objects.smartmodules.remove(&stored)) {
-        Ok(_) => {
+    match node.registry.remove::<SmartModuleSpec>(&stored).await {
+        Ok(()) => {
             node.catalog.notify_changed();
             done(name)
         }
@@ -50,7 +52,7 @@ pub(super) fn delete(node: &Node, request: &DeleteRequest<SmartModuleSpec>) -> S
 }
 
 /// Returns the modules that one of `filters` names, or all.
-pub(super) fn list(node: &Node, filters: &[String], summary: bool) -> Vec<(String, SmartModuleSpec)> {
+pub(super) fn list(node: &Node, filters: &[String]) -> Vec<(String, Arc<StoredObject<SmartModuleSpec>>)> {
     let filters: Vec<_> = filters.iter().map(|filter| ModuleReference::parse(filter)).collect();
     node.registry.read(|objects| {
         objects
@@ -59,12 +61,16 @@ pub(super) fn list(node: &Node, filters: &[String], summary: bool) -> Vec<(Strin
             .filter(|(name, spec)| {
                 filters.is_empty() || filters.iter().any(|filter| filter.matches(name, spec))
             })
-            .map(|(name, spec)| (name.clone(), if summary { summarized(spec) } else { spec.clone() }))
+            .map(|(name, spec)| (name.clone(), Arc::clone(spec)))
             .collect()
     })
 }
 
-fn summarized(spec: &SmartModuleSpec) -> SmartModuleSpec {
+/// Returns a module, or what describes it without its code.
+pub(super) fn shown(spec: &SmartModuleSpec, summary: bool) -> SmartModuleSpec {
+    if !summary {
+        return spec.clone();
+    }
     let wasm_length = u32::try_from(spec.payload.len()).unwrap_or(u32::MAX);
     SmartModuleSpec {
         meta: spec.meta.clone(),

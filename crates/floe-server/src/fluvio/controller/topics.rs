@@ -42,7 +42,7 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
     }
     let wanted = engine_spec(&name, partitions, &spec);
     // The rules are stored first: whatever fails next, a topic never exists without its rules.
-    if let Err(error) = node.registry.change(|objects| objects.topics.insert(name.clone(), spec)) {
+    if let Err(error) = node.registry.insert(name.clone(), spec).await {
         return registry_failed(name, &error);
     }
     let outcome = node.engine.create_topic(wanted).await;
@@ -55,7 +55,7 @@ pub(super) async fn create(node: &Node, request: CreateRequest<TopicSpec>) -> St
             refused(name, ErrorCode::TopicAlreadyExists, error.to_string())
         }
         Err(error) => {
-            forget_rules(node, &name);
+            forget_rules(node, &name).await;
             let code = match error.kind() {
                 ErrorKind::InvalidConfig | ErrorKind::InvalidCommand => ErrorCode::TopicInvalidConfiguration,
                 _ => of_admin(&error),
@@ -81,7 +81,7 @@ pub(super) async fn delete(node: &Node, request: DeleteRequest<TopicSpec>) -> St
     match node.engine.delete_topic(Topic::from(name.as_str())).await {
         Ok(()) => {
             node.catalog.refresh(&Topic::from(name.as_str())).await;
-            forget_rules(node, &name);
+            forget_rules(node, &name).await;
             node.catalog.notify_changed();
             done(name)
         }
@@ -165,8 +165,8 @@ fn is_system(node: &Node, name: &str) -> bool {
     node.registry.read(|objects| objects.topics.get(name).is_some_and(|spec| spec.system))
 }
 
-fn forget_rules(node: &Node, name: &str) {
-    if let Err(error) = node.registry.change(|objects| objects.topics.remove(name)) {
+async fn forget_rules(node: &Node, name: &str) {
+    if let Err(error) = node.registry.remove::<TopicSpec>(name).await {
         // Harmless: the next start drops rules without a topic, and a new topic of the name replaces them.
         tracing::warn!(%error, topic = name, "cannot write the registry");
     }

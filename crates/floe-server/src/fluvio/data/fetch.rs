@@ -5,6 +5,8 @@ use floe_wire::fluvio::{
     ErrorCode, FetchReply, FetchRequest, FetchTopicReply, Isolation, PartitionRecords, RecordSet,
 };
 
+use tokio::task::coop::consume_budget;
+
 use super::{
     super::errors,
     stream::{check_start, find},
@@ -15,11 +17,14 @@ use crate::{
     node::Node,
 };
 
-pub(super) async fn answer(node: &Node, session: &Session, request: FetchRequest) -> FetchReply {
+/// Answers Fetch with at most `budget` bytes of records, or one batch.
+pub(super) async fn answer(
+    node: &Node,
+    session: &Session,
+    request: FetchRequest,
+    mut budget: usize,
+) -> FetchReply {
     // The limits per partition are ignored, as on a real server: all partitions share the limit of the reply.
-    let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
-    let mut budget = wanted.min(node.limits.response_bytes);
-    session.admit_reading().await;
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
@@ -39,6 +44,7 @@ pub(super) async fn answer(node: &Node, session: &Session, request: FetchRequest
             budget = budget.saturating_sub(answer.records.len());
             session.received(answer.records.len());
             partitions.push(PartitionRecords { partition: wanted.partition, ..answer });
+            consume_budget().await;
         }
         topics.push(FetchTopicReply { name: topic.name, partitions });
     }

@@ -18,13 +18,18 @@ mod worker;
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
-use floe::TopicPartition;
-use floe_wire::fluvio::{
-    DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
-    OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest, StreamFetchReply,
-    StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply, UpdateOffsetsRequest,
-    frame::RequestHeader,
+use floe::{
+    TopicPartition,
+    memory::{MemoryRefused, MemoryReservation},
+};
+use floe_wire::{
+    WireError,
+    fluvio::{
+        DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest,
+        FetchRequest, OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest,
+        StreamFetchReply, StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply,
+        UpdateOffsetsRequest, frame::RequestHeader,
+    },
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -35,9 +40,11 @@ use self::{stream::RecordStream, worker::QueuedRequest};
 use super::frames;
 use crate::{
     access::Session,
+    connection_slots::Activity,
+    memory::Tenant,
     metrics::Frontend,
     node::{Node, log_panic},
-    request_reader::{ReadEnd, RequestReader, read_until_end},
+    request_reader::{ReadEnd, ReceivedRequest, RequestReader, read_until_end},
     response_writer::{Disconnected, ResponseSender, response_queue},
     socket::Socket,
 };
@@ -49,22 +56,28 @@ const WAITING_REQUESTS: usize = 64;
 pub(crate) async fn serve(
     node: Arc<Node>,
     session: Arc<Session>,
-    socket: Socket,
+    (socket, activity): (Socket, Activity),
     mut stop: watch::Receiver<bool>,
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let reader = RequestReader::new(reading, frames::split, limits.frame_bytes, limits.frame_timeout);
-    let (responses, writer) = response_queue(limits.unread_bytes);
+    let tenant = Arc::new(node.memory.tenant(limits));
+    let framing = frames::FRAMING;
+    let reader =
+        RequestReader::new(reading, framing, limits.frame_bytes, limits.frame_timeout, &tenant.requests);
+    let (responses, writer) = response_queue(&tenant.responses);
     let (queue, queued) = mpsc::channel(WAITING_REQUESTS);
     // The connection owns its tasks, so dropping it ends them.
     let mut tasks = JoinSet::new();
     tasks.spawn(async move { drop(writer.run(writing).await) });
-    tasks.spawn(worker::run(Arc::clone(&node), Arc::clone(&session), queued, responses.clone()));
+    let client = (Arc::clone(&session), Arc::clone(&tenant));
+    tasks.spawn(worker::run(Arc::clone(&node), client, queued, responses.clone()));
     let mut connection = Connection {
+        activity,
         in_flight: Arc::new(Semaphore::new(limits.in_flight_bytes.clamp(1, Semaphore::MAX_PERMITS))),
         node: Arc::clone(&node),
         session,
+        tenant: Arc::clone(&tenant),
         responses,
         queue,
         streams: HashMap::new(),
@@ -72,8 +85,8 @@ pub(crate) async fn serve(
         running: JoinSet::new(),
     };
     let reading = connection.read(reader);
-    let ended = read_until_end(&node, Frontend::Data, reading, &mut stop, &mut tasks).await;
-    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle)) {
+    let ended = read_until_end(&node, (Frontend::Data, &tenant), reading, &mut stop, &mut tasks).await;
+    if matches!(ended, Some(ReadEnd::Broken | ReadEnd::Idle | ReadEnd::CutOff)) {
         return;
     }
     // Requests that were received are still answered; dropping the connection then ends the worker and the writer.
@@ -94,8 +107,10 @@ struct OpenStream {
 
 /// The reading side of a connection.
 struct Connection {
+    activity: Activity,
     node: Arc<Node>,
     session: Arc<Session>,
+    tenant: Arc<Tenant>,
     responses: ResponseSender,
     queue: mpsc::Sender<QueuedRequest>,
     in_flight: Arc<Semaphore>,
@@ -128,14 +143,28 @@ impl Connection {
             while let Some(ended) = self.running.try_join_next() {
                 log_panic(ended);
             }
+            // A request in flight is answered soon; a stream is not.
+            self.activity.note(!self.running.is_empty());
         }
     }
 
     /// Dispatches one request.
-    async fn dispatch(&mut self, frame: Bytes) -> Result<(), Option<ReadEnd>> {
-        let size = frame.len();
-        let (header, body) = RequestHeader::split(frame).map_err(|error| Some(ReadEnd::Malformed(error)))?;
-        let request = SpuRequest::decode(&header, body).map_err(|error| Some(ReadEnd::Malformed(error)))?;
+    async fn dispatch(&mut self, frame: ReceivedRequest) -> Result<(), Option<ReadEnd>> {
+        let ReceivedRequest { bytes, mut room } = frame;
+        let size = bytes.len();
+        let malformed = |error| Some(ReadEnd::Malformed(error));
+        let (header, body) = RequestHeader::split(bytes).map_err(malformed)?;
+        let body = body.limit_elements(self.node.limits.request_elements);
+        let request = SpuRequest::decode(&header, body).map_err(malformed)?;
+        let decoded = elements(&request).saturating_mul(frames::ELEMENT_BYTES);
+        // A request of a few elements is covered by the buffer that it came in.
+        if decoded > size.max(FEW_ELEMENTS * frames::ELEMENT_BYTES) {
+            let refused = |MemoryRefused { requested: size, limit }| {
+                malformed(WireError::TooLarge { what: "decoded request", size, limit })
+            };
+            room.add(self.tenant.requests.reserve(decoded - size).await.map_err(refused)?);
+        }
+        let held = (size, room);
         self.node.metrics.request(Frontend::Data, name(&request));
         self.session.admit(if matches!(request, SpuRequest::Produce(_)) { size } else { 0 }).await;
         let taken = match request {
@@ -147,22 +176,22 @@ impl Connection {
             SpuRequest::UpdateConsumerOffset(request) => {
                 let stream = self.streams.get(&request.stream_id);
                 let stream = stream.map(|stream| (stream.at.clone(), stream.consumer_id.clone()));
-                self.enqueue(header, worker::SerialRequest::StoreOffset(request, stream), size).await
+                self.enqueue(header, worker::SerialRequest::StoreOffset(request, stream), held).await
             }
             SpuRequest::Produce(request) => {
-                self.enqueue(header, worker::Request::Produce(request), size).await
+                self.enqueue(header, worker::Request::Produce(request), held).await
             }
             SpuRequest::Fetch(request) => {
-                self.enqueue(header, worker::SerialRequest::Fetch(request), size).await
+                self.enqueue(header, worker::SerialRequest::Fetch(request), held).await
             }
             SpuRequest::FetchOffsets(request) => {
-                self.enqueue(header, worker::SerialRequest::FetchOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::FetchOffsets(request), held).await
             }
             SpuRequest::DeleteConsumerOffset(request) => {
-                self.enqueue(header, worker::SerialRequest::DeleteOffset(request), size).await
+                self.enqueue(header, worker::SerialRequest::DeleteOffset(request), held).await
             }
             SpuRequest::FetchConsumerOffsets(request) => {
-                self.enqueue(header, worker::SerialRequest::ListOffsets(request), size).await
+                self.enqueue(header, worker::SerialRequest::ListOffsets(request), held).await
             }
         };
         taken.map_err(|Disconnected| None)
@@ -173,11 +202,11 @@ impl Connection {
         &mut self,
         header: RequestHeader,
         request: impl Into<worker::Request>,
-        size: usize,
+        (size, room): (usize, MemoryReservation),
     ) -> Result<(), Disconnected> {
         let permit = self.reserve(size).await?;
         self.queue
-            .send(QueuedRequest { header, request: request.into(), permit })
+            .send(QueuedRequest { header, request: request.into(), held: (permit, room) })
             .await
             .map_err(|_| Disconnected)
     }
@@ -241,7 +270,7 @@ impl Connection {
         let at = topic.at.clone();
         self.streams.insert(id, OpenStream { acknowledged, at, consumer_id: request.consumer_id.clone() });
         let stream = RecordStream::new(
-            (Arc::clone(&self.node), Arc::clone(&self.session)),
+            (Arc::clone(&self.node), Arc::clone(&self.session), Arc::clone(&self.tenant)),
             self.responses.clone(),
             (id, header, request),
             topic,
@@ -249,6 +278,30 @@ impl Connection {
         );
         self.running.spawn(stream.run());
         Ok(())
+    }
+}
+
+/// Elements of a request that is decoded without more memory than its buffer.
+const FEW_ELEMENTS: usize = 64;
+
+/// Returns the number of elements that a request asks for, each of which gets an answer.
+fn elements(request: &SpuRequest) -> usize {
+    match request {
+        SpuRequest::Produce(request) => {
+            request.topics.iter().map(|topic| topic.partitions.len() + 1).sum::<usize>()
+                + request.smartmodules.len()
+        }
+        SpuRequest::Fetch(request) => request.topics.iter().map(|topic| topic.partitions.len() + 1).sum(),
+        SpuRequest::FetchOffsets(request) => {
+            request.topics.iter().map(|topic| topic.partitions.len() + 1).sum()
+        }
+        SpuRequest::UpdateOffsets(request) => request.offsets.len(),
+        SpuRequest::StreamFetch(request) => request.smartmodules.len(),
+        SpuRequest::ApiVersions(_)
+        | SpuRequest::UpdateConsumerOffset(_)
+        | SpuRequest::DeleteConsumerOffset(_)
+        | SpuRequest::FetchConsumerOffsets(_)
+        | SpuRequest::StartMirror(_) => 0,
     }
 }
 

@@ -12,6 +12,8 @@ use floe_wire::fluvio::{
     UpdateConsumerOffsetRequest, names::CONSUMER_OFFSET_TOPIC,
 };
 
+use tokio::task::coop::consume_budget;
+
 use super::{super::errors, stream::find};
 use crate::{
     access::{
@@ -34,6 +36,7 @@ pub(super) async fn watermarks(
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             partitions.push(partition_watermarks(node, session, &topic.name, partition).await);
+            consume_budget().await;
         }
         topics.push(FetchOffsetsTopicReply { name: topic.name, partitions });
     }

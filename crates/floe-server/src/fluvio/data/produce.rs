@@ -2,10 +2,7 @@
 
 use std::{mem, sync::Arc, time::Duration};
 
-use floe::{
-    Topic, TopicPartition,
-    engine::{Acks, AppendRequest},
-};
+use floe::{Topic, TopicPartition, engine::Acks};
 use floe_wire::{
     WireError,
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
@@ -17,13 +14,15 @@ use floe_wire::{
     },
 };
 use futures_util::future::join_all;
+use tokio::task::coop::consume_budget;
 
 use super::super::errors;
 use crate::{
     access::{Session, operation::PRODUCE},
     catalog::TopicEntry,
+    memory::Tenant,
     metrics::Frontend,
-    node::Node,
+    node::{APPENDS_AT_ONCE, Node, append_in_order},
 };
 
 /// A produce request whose entries are each ready to be appended or refused.
@@ -40,8 +39,7 @@ struct PartitionAppend {
 
 /// Resolves the topics and checks the batches. Writes nothing.
 pub(super) async fn prepare(
-    node: &Node,
-    session: &Session,
+    (node, session, tenant): (&Node, &Session, &Tenant),
     request: ProduceRequest,
     version: i16,
 ) -> PreparedProduce {
@@ -57,14 +55,20 @@ pub(super) async fn prepare(
         let mut entries = Vec::with_capacity(topic.partitions.len());
         for data in topic.partitions {
             let at = name.partition(data.partition);
-            let mut batches = rules.as_ref().map_err(Clone::clone).and_then(|rules| check(rules, &data));
+            let mut batches = match &rules {
+                Ok(rules) => check((node, tenant), rules, &data).await,
+                Err(error_code) => Err(error_code.clone()),
+            };
             if let (Ok(rules), Ok(whole)) = (&rules, &mut batches)
                 && !request.smartmodules.is_empty()
             {
                 let whole = mem::take(whole);
-                batches = through_modules(node, (&request.smartmodules, version), &at, rules, whole).await;
+                batches =
+                    through_modules((node, tenant), (&request.smartmodules, version), &at, rules, whole)
+                        .await;
             }
             entries.push(PartitionAppend { at, batches });
+            consume_budget().await;
         }
         topics.push((topic.name, entries));
     }
@@ -75,14 +79,51 @@ pub(super) async fn prepare(
     PreparedProduce { topics, acks, timeout_ms: request.timeout_ms }
 }
 
-/// Appends all entries; they start in order and run concurrently.
+/// Entries that are appended concurrently.
+const ENTRIES_AT_ONCE: usize = 64;
+
+/// Appends all entries; they start in order, and run concurrently where they are short.
 pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceReply {
     let PreparedProduce { topics, acks, timeout_ms } = prepared;
-    let topics = join_all(topics.into_iter().map(async |(name, entries)| {
-        let entries = entries.into_iter().map(|entry| append_entry(node, entry, acks, timeout_ms));
-        TopicProduceReply { name, partitions: join_all(entries).await }
-    }));
-    ProduceReply { topics: topics.await, throttle_ms: 0 }
+    let mut replies: Vec<_> = topics
+        .iter()
+        .map(|(name, entries)| TopicProduceReply {
+            name: name.clone(),
+            partitions: Vec::with_capacity(entries.len()),
+        })
+        .collect();
+    let entries = topics
+        .into_iter()
+        .enumerate()
+        .flat_map(|(topic, (_, entries))| entries.into_iter().map(move |entry| (topic, entry)));
+    let mut entries = entries.peekable();
+    while entries.peek().is_some() {
+        // The batches of an entry are consecutive: the next one starts once all of them have.
+        let mut room = APPENDS_AT_ONCE;
+        let mut started = Vec::new();
+        while let Some((topic, entry)) =
+            entries.next_if(|(_, entry)| started.is_empty() || entry.len() <= room)
+        {
+            room = room.saturating_sub(entry.len());
+            started.push(async move { (topic, append_entry(node, entry, acks, timeout_ms).await) });
+            if started.len() == ENTRIES_AT_ONCE {
+                break;
+            }
+        }
+        for (topic, reply) in join_all(started).await {
+            if let Some(replies) = replies.get_mut(topic) {
+                replies.partitions.push(reply);
+            }
+        }
+    }
+    ProduceReply { topics: replies, throttle_ms: 0 }
+}
+
+impl PartitionAppend {
+    /// Number of its batches.
+    fn len(&self) -> usize {
+        self.batches.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Constraints that a topic puts on its batches.
@@ -107,7 +148,11 @@ async fn rules(node: &Node, session: &Session, topic: &str) -> Result<TopicRules
 }
 
 /// Returns the batches of an entry. One bad batch refuses the whole entry.
-fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedBatch>, ErrorCode> {
+async fn check(
+    (node, tenant): (&Node, &Tenant),
+    rules: &TopicRules,
+    data: &PartitionProduceData,
+) -> Result<Vec<EncodedBatch>, ErrorCode> {
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
     }
@@ -127,14 +172,30 @@ fn check(rules: &TopicRules, data: &PartitionProduceData) -> Result<Vec<EncodedB
         if !allows(rules.compression, codec) {
             return Err(ErrorCode::CompressionError);
         }
-        // `verified` records the checked checksum in the batch, so the log does not compute it again.
-        batches.push(batch.verified().map_err(|error| ErrorCode::Other(error.to_string()))?);
+        // The check records the checksum in the batch, so the log does not compute it again.
+        batches.push(node.door.admit(tenant, batch).await.map_err(|error| refused(node, &error))?);
+        consume_budget().await;
     }
     if split.remaining().is_empty() {
         Ok(batches)
     } else {
         Err(ErrorCode::Other("the record set ends inside a batch".to_owned()))
     }
+}
+
+/// Returns the code for a batch that is not stored, and counts it by what is wrong with it.
+fn refused(node: &Node, error: &WireError) -> ErrorCode {
+    let (rule, code) = match error {
+        WireError::TooLarge { .. } => ("batch_too_large", ErrorCode::MessageTooLarge),
+        WireError::Compression { .. } | WireError::CodecNotCompiled { .. } => {
+            ("batch_does_not_decompress", ErrorCode::CompressionError)
+        }
+        WireError::Checksum { .. } => ("batch_checksum", ErrorCode::Other(error.to_string())),
+        _ => ("batch_malformed", ErrorCode::Other(error.to_string())),
+    };
+    tracing::debug!(%error, rule, "refused a batch");
+    node.metrics.refused(Frontend::Data, rule);
+    code
 }
 
 fn check_size(rules: &TopicRules, batch: &EncodedBatch) -> Result<(), ErrorCode> {
@@ -147,14 +208,14 @@ fn check_size(rules: &TopicRules, batch: &EncodedBatch) -> Result<(), ErrorCode>
 
 /// Sends the batches of an entry through modules. A record that a module fails on refuses the whole entry.
 async fn through_modules(
-    node: &Node,
+    (node, tenant): (&Node, &Tenant),
     (modules, version): (&[SmartModuleInvocation], i16),
     at: &TopicPartition,
     rules: &TopicRules,
     batches: Vec<EncodedBatch>,
 ) -> Result<Vec<EncodedBatch>, ErrorCode> {
     let failed = |problem: String| ErrorCode::Other(format!("smartmodule chain failed: {problem}"));
-    let mut chain = node.smartmodules.open(modules, at, version).await?;
+    let mut chain = node.smartmodules.open(tenant, modules, at, version).await?;
     let mut outputs = Vec::with_capacity(batches.len());
     for batch in batches {
         let transformed = chain.transform(&batch, batch.base_offset()).await.map_err(failed)?;
@@ -230,26 +291,36 @@ async fn append_batches(
     acks: Acks,
     timeout_ms: i32,
 ) -> Result<i64, ErrorCode> {
-    let counts = batches.iter().map(|batch| (u64::from(batch.header().offset_span()), batch.len()));
-    let (records, bytes) =
-        counts.fold((0, 0), |(records, bytes), (span, length)| (records + span, bytes + length));
-    let appends = batches.into_iter().map(|batch| {
-        let target = at.clone();
-        node.engine.append(AppendRequest::new(target, batch, acks))
-    });
-    let all = join_all(appends);
-    let outcomes = match acks {
-        Acks::Committed => {
-            let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-            tokio::time::timeout(limit, all).await.map_err(|_| errors::timed_out(timeout_ms))?
-        }
-        Acks::None | Acks::Leader => all.await,
+    let limit = match acks {
+        Acks::Committed => Some(Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))),
+        Acks::None | Acks::Leader => None,
     };
-    let mut first = None;
-    for outcome in outcomes {
+    let all = append_in_turn(node, at, batches, acks, timeout_ms);
+    match limit {
+        Some(limit) => tokio::time::timeout(limit, all).await.map_err(|_| errors::timed_out(timeout_ms))?,
+        None => all.await,
+    }
+}
+
+/// Appends batches in their order.
+async fn append_in_turn(
+    node: &Node,
+    at: &TopicPartition,
+    batches: Vec<EncodedBatch>,
+    acks: Acks,
+    timeout_ms: i32,
+) -> Result<i64, ErrorCode> {
+    let (mut first, mut records, mut bytes) = (None, 0, 0);
+    for batch in &batches {
+        records += u64::from(batch.header().offset_span());
+        bytes += batch.len();
+    }
+    let stored = append_in_order(node, at, batches, acks, |outcome| {
         let ack = outcome.map_err(|error| errors::of_append(&error, at, timeout_ms))?;
         first.get_or_insert(ack.base_offset.unwrap_or(0));
-    }
+        Ok(())
+    });
+    stored.await?;
     node.metrics.received(records, bytes);
     Ok(first.unwrap_or(0))
 }

@@ -2,14 +2,18 @@
 //!
 //! Replies hold whole batches, at least one, even above the client's limit: official clients lose the records of a
 //! batch that is cut off.
+//!
+//! Memory for a reply is reserved before its records are read, and a stream that waits, for records or for an
+//! acknowledgement, holds no batches: a client that opens many streams and reads none costs no memory.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use floe::{
     Error, ErrorKind, Topic, TopicPartition,
     consumer::Gap,
     engine::{self, BatchReader, ReadRequest, Start, Watermarks},
+    memory::MemoryReservation,
 };
 use floe_wire::{
     batch::EncodedBatch,
@@ -24,6 +28,7 @@ use tokio::sync::watch;
 use super::super::{errors, frames};
 use crate::{
     access::{Session, operation::CONSUME},
+    memory::Tenant,
     metrics::Frontend,
     node::{Node, until_set},
     response_writer::{Disconnected, ResponseSender},
@@ -83,10 +88,19 @@ impl From<ErrorCode> for StreamEnd {
 /// -2 among themselves.
 const FIRST_IGNORED_ACK: i64 = -2;
 
+/// Bytes per read of the log, and least memory that is reserved for a reply. A reply that fills its memory doubles that of
+/// the next one.
+const READ_BYTES: usize = 256 * 1024;
+
+/// Longest time that a stream holds memory for records that are there. The engine skips damaged ones, so that there may be
+/// none.
+const READ_LIMIT: Duration = Duration::from_secs(5);
+
 /// One stream.
 pub(super) struct RecordStream {
     node: Arc<Node>,
     session: Arc<Session>,
+    tenant: Arc<Tenant>,
     responses: ResponseSender,
     id: u32,
     header: RequestHeader,
@@ -95,13 +109,15 @@ pub(super) struct RecordStream {
     deletion: watch::Receiver<bool>,
     acknowledgements: watch::Receiver<i64>,
     max_bytes: usize,
+    /// Memory to reserve for the next reply.
+    wanted: usize,
+    /// Open unless the last reply left batches behind.
+    reader: Option<Box<dyn BatchReader>>,
     /// Offset of the next record to send.
     position: i64,
     /// Position after the last reply. It stays behind `position` while modules drop records; a duplicate
     /// acknowledgement of it does not rewind the stream.
     last_replied: i64,
-    /// A batch that was read and did not fit into the last reply.
-    carried_over: Option<EncodedBatch>,
     /// End of records that the engine has lost, until the client is told.
     lost_up_to: Option<i64>,
     /// An acknowledged offset outside the partition. The stream refuses it once it has read up to the high watermark:
@@ -111,7 +127,7 @@ pub(super) struct RecordStream {
 
 impl RecordStream {
     pub(super) fn new(
-        (node, session): (Arc<Node>, Arc<Session>),
+        (node, session, tenant): (Arc<Node>, Arc<Session>, Arc<Tenant>),
         responses: ResponseSender,
         (id, header, request): (u32, RequestHeader, StreamFetchRequest),
         Resolved { at, deletion }: Resolved,
@@ -119,12 +135,16 @@ impl RecordStream {
     ) -> Self {
         // A negative limit means none.
         let wanted = usize::try_from(request.max_bytes).unwrap_or(usize::MAX);
+        let max_bytes = wanted.min(node.limits.response_bytes).max(1);
         Self {
-            max_bytes: wanted.min(node.limits.response_bytes),
+            max_bytes,
+            wanted: max_bytes.min(READ_BYTES),
+            reader: None,
             position: request.fetch_offset,
             last_replied: request.fetch_offset,
             node,
             session,
+            tenant,
             responses,
             id,
             header,
@@ -132,7 +152,6 @@ impl RecordStream {
             at,
             deletion,
             acknowledgements,
-            carried_over: None,
             lost_up_to: None,
             invalid_target: None,
         }
@@ -152,31 +171,33 @@ impl RecordStream {
 
     async fn send_all(&mut self) -> Result<std::convert::Infallible, StreamEnd> {
         let mut chain = self.chain().await?;
-        let mut reader = self.open().await?;
+        self.open().await?;
         loop {
             self.session.admit_reading().await;
-            let Some(first) = self.first_batch(&mut reader).await? else {
+            let Some((room, first)) = self.first_batch().await? else {
                 if self.skip_lost().await? {
-                    self.await_acknowledgement(&mut reader).await?;
+                    self.await_acknowledgement().await?;
                 }
                 continue;
             };
             // The rules may have changed since the stream was opened.
             self.session.check(CONSUME, self.at.topic.as_str()).map_err(errors::of_denied)?;
             let has_sent = match &mut chain {
-                None => self.send(&mut reader, first).await.map(|()| true)?,
-                Some(chain) => self.send_through(chain, &mut reader, first).await?,
+                None => self.send(room, first).await.map(|()| true)?,
+                Some(chain) => self.send_through(chain, room, first).await?,
             };
             // If modules dropped all records, no reply was sent and there is nothing to acknowledge.
             if !has_sent {
                 continue;
             }
-            self.await_acknowledgement(&mut reader).await?;
+            self.await_acknowledgement().await?;
         }
     }
 
+    // The methods that wait take the stream mutably: its reader cannot be shared between threads.
+
     /// Opens the chain of modules that the request names.
-    async fn chain(&self) -> Result<Option<Chain>, ErrorCode> {
+    async fn chain(&mut self) -> Result<Option<Chain>, ErrorCode> {
         let StreamFetchRequest { smartmodules, smartmodule: only, wasm_module, .. } = &self.request;
         if only.is_some() || !wasm_module.is_empty() {
             let message =
@@ -186,12 +207,13 @@ impl RecordStream {
         if smartmodules.is_empty() {
             return Ok(None);
         }
-        self.node.smartmodules.open(smartmodules, &self.at, self.header.version).await.map(Some)
+        let open = self.node.smartmodules.open(&self.tenant, smartmodules, &self.at, self.header.version);
+        open.await.map(Some)
     }
 
     /// Opens a reader at the position, which must be within the partition.
-    async fn open(&mut self) -> Result<Box<dyn BatchReader>, ErrorCode> {
-        (self.carried_over, self.lost_up_to) = (None, None);
+    async fn open(&mut self) -> Result<(), ErrorCode> {
+        (self.reader, self.lost_up_to) = (None, None);
         let marks = self.watermarks().await?;
         check_start(self.position, marks)?;
         let isolation = match self.request.isolation {
@@ -199,52 +221,67 @@ impl RecordStream {
             Isolation::ReadCommitted => engine::Isolation::ReadCommitted,
         };
         let request = ReadRequest::new(self.at.clone(), Start::Offset(self.position))
-            .max_bytes(self.max_bytes.max(1))
+            .max_bytes(self.max_bytes.min(READ_BYTES))
             .isolation(isolation);
         match self.node.engine.open(request).await {
-            Ok(reader) => Ok(reader),
+            Ok(reader) => {
+                self.reader = Some(reader);
+                Ok(())
+            }
             Err(error) => Err(self.code_of(&error).await),
         }
     }
 
-    /// Returns the next batch once there is one; `None` if the client moved the position meanwhile, or records are lost.
-    async fn first_batch(
-        &mut self,
-        reader: &mut Box<dyn BatchReader>,
-    ) -> Result<Option<EncodedBatch>, ErrorCode> {
+    /// Returns the next batch once there is one, and the memory for a reply; `None` if the client moved the position
+    /// meanwhile, the memory does not suffice for the batch, or records are lost.
+    async fn first_batch(&mut self) -> Result<Option<(MemoryReservation, EncodedBatch)>, StreamEnd> {
         if self.lost_up_to.is_some() {
             return Ok(None);
-        }
-        if let Some(batch) = self.carried_over.take() {
-            return Ok(Some(batch));
         }
         if let Some(offset) = self.invalid_target {
             let marks = self.watermarks().await?;
             if self.position >= marks.high {
-                return check_start(offset, marks).map(|()| None);
+                return Ok(check_start(offset, marks).map(|()| None)?);
             }
         }
+        if self.reader.is_none() {
+            self.open().await?;
+        }
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        let (responses, wanted) = (&self.responses, self.wanted);
+        let reading = async {
+            // A reader that cannot tell is read first: it keeps a bounded number of batches anyway.
+            let knows = reader.ready().await;
+            let room = if knows { Some(responses.reserve(wanted).await?) } else { None };
+            let next = reader.next();
+            let outcome = match &room {
+                Some(_) => tokio::time::timeout(READ_LIMIT, next).await.ok(),
+                None => Some(next.await),
+            };
+            Ok(outcome.map(|outcome| (room, outcome)))
+        };
         let outcome = tokio::select! {
             biased;
-            () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
+            () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted.into()),
             changed = self.acknowledgements.changed() => {
                 changed.map_err(|_| ErrorCode::SpuOffline)?;
                 None
             }
-            outcome = reader.next() => Some(outcome),
+            outcome = reading => Some(outcome.map_err(|Disconnected| StreamEnd::Disconnected)?),
         };
         match outcome {
-            Some(Ok(Some(batch))) => Ok(Some(batch)),
-            Some(Ok(None)) => Err(ErrorCode::TopicDeleted),
-            Some(Err(error)) => match Gap::of(&error) {
+            Some(Some((room, Ok(Some(batch))))) => self.with_room(room, batch).await,
+            Some(Some((_, Ok(None)))) => Err(ErrorCode::TopicDeleted.into()),
+            Some(Some((_, Err(error)))) => match Gap::of(&error) {
                 Some(gap) => {
                     self.lost_up_to = Some(gap.to);
                     Ok(None)
                 }
-                None => Err(self.code_of(&error).await),
+                None => Err(self.code_of(&error).await.into()),
             },
+            Some(None) => Ok(None),
             None => {
-                self.acknowledged(reader).await?;
+                self.acknowledged().await?;
                 Ok(None)
             }
         }
@@ -269,21 +306,43 @@ impl RecordStream {
         Ok(true)
     }
 
-    /// Sends one reply: `first`, and further batches that are available and fit.
-    async fn send(
+    /// Checks that the memory of a reply holds its first batch. Otherwise the batch is read anew once there is enough.
+    async fn with_room(
         &mut self,
-        reader: &mut Box<dyn BatchReader>,
-        first: EncodedBatch,
-    ) -> Result<(), StreamEnd> {
-        // The reply is reserved at its largest size before more is read, so a client that does not read costs no
-        // memory.
-        let room = self.responses.reserve(self.max_bytes.max(first.len())).await?;
+        room: Option<MemoryReservation>,
+        batch: EncodedBatch,
+    ) -> Result<Option<(MemoryReservation, EncodedBatch)>, StreamEnd> {
+        match room {
+            Some(room) if batch.len() <= room.bytes() => Ok(Some((room, batch))),
+            Some(_) => {
+                self.wanted = batch.len();
+                self.reader = None;
+                Ok(None)
+            }
+            None => {
+                let room = self.responses.reserve(self.max_bytes.max(batch.len())).await?;
+                Ok(Some((room, batch)))
+            }
+        }
+    }
+
+    /// Adapts the memory of the next reply to the size of this one.
+    fn adapt(&mut self, room: &MemoryReservation, bytes: usize) {
+        let least = self.max_bytes.min(READ_BYTES);
+        let wanted = if bytes > room.bytes() / 2 { room.bytes().saturating_mul(2) } else { room.bytes() / 2 };
+        self.wanted = wanted.clamp(least, self.max_bytes);
+    }
+
+    /// Sends one reply: `first`, and further batches that are available and fit.
+    async fn send(&mut self, room: MemoryReservation, first: EncodedBatch) -> Result<(), StreamEnd> {
+        let limit = room.bytes().min(self.max_bytes);
         let mut bytes = first.len();
         let mut batches = vec![first];
-        while let Some(batch) = self.another_batch(reader, bytes) {
+        while let Some(batch) = self.another_batch(bytes, limit) {
             bytes += batch.len();
             batches.push(batch);
         }
+        self.adapt(&room, bytes);
         let marks = self.watermarks().await?;
         let records = batches.iter().map(|batch| u64::from(batch.header().offset_span())).sum();
         if let Some(last) = batches.last() {
@@ -307,9 +366,10 @@ impl RecordStream {
     async fn send_through(
         &mut self,
         chain: &mut Chain,
-        reader: &mut Box<dyn BatchReader>,
+        room: MemoryReservation,
         first: EncodedBatch,
     ) -> Result<bool, StreamEnd> {
+        let limit = room.bytes().min(self.max_bytes);
         let (mut bytes, mut records, mut batches, mut error_code) = (0, 0, Vec::new(), ErrorCode::None);
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -330,9 +390,9 @@ impl RecordStream {
             if batches.is_empty() {
                 return Ok(false);
             }
-            next = self.another_batch(reader, bytes);
+            next = self.another_batch(bytes, limit);
         }
-        let room = self.responses.reserve(bytes).await?;
+        self.adapt(&room, bytes);
         let marks = self.watermarks().await?;
         let pieces = self.encode(PartitionRecords {
             partition: self.at.partition,
@@ -350,28 +410,30 @@ impl RecordStream {
         Ok(true)
     }
 
-    /// Returns a batch that is available and fits into a reply that holds `bytes` already.
-    fn another_batch(&mut self, reader: &mut Box<dyn BatchReader>, bytes: usize) -> Option<EncodedBatch> {
-        if bytes >= self.max_bytes {
+    /// Returns a batch that is available and fits into a reply that holds `bytes` already. Otherwise drops the reader and
+    /// what it has read ahead: the next reply opens another one.
+    fn another_batch(&mut self, bytes: usize, limit: usize) -> Option<EncodedBatch> {
+        if bytes >= limit {
+            self.reader = None;
             return None;
         }
         // A gap waits for the next reply; the reader reports any other error, or the end, again on the next call.
-        let batch = match reader.next().now_or_never()? {
+        let batch = match self.reader.as_mut()?.next().now_or_never()? {
             Ok(batch) => batch?,
             Err(error) => {
                 self.lost_up_to = Gap::of(&error).map(|gap| gap.to);
                 return None;
             }
         };
-        if bytes + batch.len() > self.max_bytes {
-            self.carried_over = Some(batch);
+        if bytes + batch.len() > limit {
+            self.reader = None;
             return None;
         }
         Some(batch)
     }
 
     /// Waits until the client acknowledges the last reply.
-    async fn await_acknowledgement(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<(), ErrorCode> {
+    async fn await_acknowledgement(&mut self) -> Result<(), ErrorCode> {
         loop {
             if let Some(offset) = self.invalid_target {
                 check_start(offset, self.watermarks().await?)?;
@@ -381,14 +443,14 @@ impl RecordStream {
                 () = until_set(&mut self.deletion) => return Err(ErrorCode::TopicDeleted),
                 changed = self.acknowledgements.changed() => changed.map_err(|_| ErrorCode::SpuOffline)?,
             }
-            if self.acknowledged(reader).await? {
+            if self.acknowledged().await? {
                 return Ok(());
             }
         }
     }
 
     /// Moves to the latest acknowledged offset. Returns false if that offset is to be ignored.
-    async fn acknowledged(&mut self, reader: &mut Box<dyn BatchReader>) -> Result<bool, ErrorCode> {
+    async fn acknowledged(&mut self) -> Result<bool, ErrorCode> {
         let next = *self.acknowledgements.borrow_and_update();
         if next < 0 {
             self.invalid_target = Some(next).filter(|next| *next < FIRST_IGNORED_ACK);
@@ -396,12 +458,12 @@ impl RecordStream {
         }
         if next != self.position && next != self.last_replied {
             (self.position, self.last_replied) = (next, next);
-            *reader = self.open().await?;
+            self.open().await?;
         }
         Ok(true)
     }
 
-    async fn watermarks(&self) -> Result<Watermarks, ErrorCode> {
+    async fn watermarks(&mut self) -> Result<Watermarks, ErrorCode> {
         match self.node.engine.watermarks(self.at.clone()).await {
             Ok(marks) => Ok(marks),
             Err(error) => Err(self.code_of(&error).await),
@@ -409,7 +471,7 @@ impl RecordStream {
     }
 
     /// Maps an engine error to a code. An open stream reports a missing topic as deleted.
-    async fn code_of(&self, error: &Error) -> ErrorCode {
+    async fn code_of(&mut self, error: &Error) -> ErrorCode {
         match error.kind() {
             ErrorKind::TopicNotFound => ErrorCode::TopicDeleted,
             ErrorKind::OffsetOutOfRange => match self.node.engine.watermarks(self.at.clone()).await {

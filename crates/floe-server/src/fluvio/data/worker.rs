@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
-use floe::TopicPartition;
+use floe::{TopicPartition, memory::MemoryReservation};
 use floe_wire::fluvio::{
     DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
     ProduceRequest, UpdateConsumerOffsetRequest, frame::RequestHeader,
@@ -15,6 +15,7 @@ use super::{fetch, offsets, produce};
 use crate::{
     access::Session,
     fluvio::frames::pieces,
+    memory::Tenant,
     node::Node,
     response_writer::{Disconnected, ResponseSender},
 };
@@ -27,8 +28,8 @@ const APPENDS: usize = 32;
 pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
     pub(super) request: Request,
-    /// Share of the bytes in flight, released with the answer.
-    pub(super) permit: OwnedSemaphorePermit,
+    /// Share of the bytes in flight and memory of the request, released with the answer.
+    pub(super) held: (OwnedSemaphorePermit, MemoryReservation),
 }
 
 /// A request for the worker.
@@ -56,22 +57,28 @@ impl From<SerialRequest> for Request {
     }
 }
 
-type Answer = Result<Vec<Bytes>, Disconnected>;
+type Answer = Result<Response, Disconnected>;
+
+/// An encoded response, and its memory if it was reserved before.
+struct Response {
+    pieces: Vec<Bytes>,
+    room: Option<MemoryReservation>,
+}
 
 /// Runs until the queue closes or the connection does.
 pub(super) async fn run(
     node: Arc<Node>,
-    session: Arc<Session>,
+    (session, tenant): (Arc<Session>, Arc<Tenant>),
     mut queue: mpsc::Receiver<QueuedRequest>,
     responses: ResponseSender,
 ) {
     // A closed connection leaves no client to inform.
-    let _ = answer_all(node, &session, &mut queue, &responses).await;
+    let _ = answer_all(node, (&session, &tenant), &mut queue, &responses).await;
 }
 
 async fn answer_all(
     node: Arc<Node>,
-    session: &Session,
+    (session, tenant): (&Session, &Tenant),
     queue: &mut mpsc::Receiver<QueuedRequest>,
     responses: &ResponseSender,
 ) -> Result<(), Disconnected> {
@@ -85,16 +92,17 @@ async fn answer_all(
             }
             queued = queue.recv(), if appends.len() < APPENDS => queued,
         };
-        let Some(QueuedRequest { header, request, permit }) = queued else { break };
+        let Some(QueuedRequest { header, request, held }) = queued else { break };
         let request = match request {
             Request::Serial(request) => request,
             Request::Produce(request) => {
-                let prepared = produce::prepare(&node, session, request, header.version).await;
+                let prepared = produce::prepare((&node, session, tenant), request, header.version).await;
                 let node = Arc::clone(&node);
                 let mut append = Box::pin(async move {
                     let reply = produce::append(&node, prepared).await;
-                    let answer = pieces::<ProduceRequest>(&header, &reply);
-                    drop(permit);
+                    let answer = pieces::<ProduceRequest>(&header, &reply)
+                        .map(|pieces| Response { pieces, room: None });
+                    drop(held);
                     answer
                 });
                 // The first poll here starts appends in the order of their requests, whichever is polled next.
@@ -112,8 +120,8 @@ async fn answer_all(
         while let Some(answer) = appends.next().await {
             send(responses, answer).await?;
         }
-        let answer = answer(&node, session, &header, request).await;
-        drop(permit);
+        let answer = answer((&node, session), &header, request, responses).await;
+        drop(held);
         send(responses, answer).await?;
     }
     while let Some(answer) = appends.next().await {
@@ -122,27 +130,46 @@ async fn answer_all(
     Ok(())
 }
 
-async fn answer(node: &Node, session: &Session, header: &RequestHeader, request: SerialRequest) -> Answer {
+async fn answer(
+    (node, session): (&Node, &Session),
+    header: &RequestHeader,
+    request: SerialRequest,
+    responses: &ResponseSender,
+) -> Answer {
+    let whole = |pieces| Ok(Response { pieces, room: None });
     match request {
         SerialRequest::Fetch(request) => {
-            pieces::<FetchRequest>(header, &fetch::answer(node, session, request).await)
+            // A client waits for its rate before it holds memory.
+            session.admit_reading().await;
+            // What is read is reserved before, so a client that does not read its answers costs no memory.
+            let most =
+                usize::try_from(request.max_bytes).unwrap_or(usize::MAX).min(node.limits.response_bytes);
+            let room = responses.reserve(most).await?;
+            let reply = fetch::answer(node, session, request, most).await;
+            Ok(Response { pieces: pieces::<FetchRequest>(header, &reply)?, room: Some(room) })
         }
         SerialRequest::FetchOffsets(request) => {
-            pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, session, request).await)
+            whole(pieces::<FetchOffsetsRequest>(header, &offsets::watermarks(node, session, request).await)?)
         }
-        SerialRequest::StoreOffset(request, stream) => pieces::<UpdateConsumerOffsetRequest>(
+        SerialRequest::StoreOffset(request, stream) => whole(pieces::<UpdateConsumerOffsetRequest>(
             header,
             &offsets::store(node, session, &request, stream).await,
-        ),
+        )?),
         SerialRequest::DeleteOffset(request) => {
-            pieces::<DeleteConsumerOffsetRequest>(header, &offsets::delete(node, session, request).await)
+            let reply = offsets::delete(node, session, request).await;
+            whole(pieces::<DeleteConsumerOffsetRequest>(header, &reply)?)
         }
         SerialRequest::ListOffsets(request) => {
-            pieces::<FetchConsumerOffsetsRequest>(header, &offsets::list(node, session, request).await)
+            let reply = offsets::list(node, session, request).await;
+            whole(pieces::<FetchConsumerOffsetsRequest>(header, &reply)?)
         }
     }
 }
 
 async fn send(responses: &ResponseSender, answer: Answer) -> Result<(), Disconnected> {
-    responses.send(answer?).await
+    let Response { pieces, room } = answer?;
+    match room {
+        Some(room) => responses.send_reserved(room, pieces).await,
+        None => responses.send(pieces).await,
+    }
 }

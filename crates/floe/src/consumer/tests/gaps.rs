@@ -154,17 +154,65 @@ async fn a_damaged_last_batch_is_a_gap_no_longer_than_the_partition() {
     assert_eq!(consumer.position(0), Some(4));
 }
 
+/// Four records, the third of which has an invalid key flag.
+fn with_a_broken_record() -> EncodedBatch {
+    forge(&batch_at(1, &["a", "b", "c", "d"]), |bytes| bytes[RECORDS_START + 2 * RECORD + 4] = 9)
+}
+
 #[tokio::test(start_paused = true)]
-async fn records_before_an_unreadable_one_are_read() {
+async fn only_the_record_that_does_not_decode_is_a_gap() {
     let engine = FakeEngine::with_topic(TOPIC, 1);
-    let broken = forge(&batch_at(1, &["a", "b", "c", "d"]), |bytes| {
-        bytes[RECORDS_START + 2 * RECORD + 4] = 9; // an invalid key flag
-    });
-    append_batch(&engine, 0, broken).await;
+    append_batch(&engine, 0, with_a_broken_record()).await;
     append(&engine, 0, &["e"]).await;
     let mut consumer = with_policy(&engine, GapPolicy::Report).await;
-    assert_eq!(drain(&mut consumer).await, [0, 1, 4].map(Ok));
-    assert_eq!(seen(&consumer), [(2, 4, GapReason::Corrupt)]);
+    assert_eq!(drain(&mut consumer).await, [0, 1, 3, 4].map(Ok));
+    assert_eq!(seen(&consumer), [(2, 3, GapReason::Corrupt)]);
+}
+
+/// Reads batches that lie in the middle of a partition, and returns the offsets of their records, and the gaps.
+fn read(holes: offset_check::Holes, batches: Vec<EncodedBatch>) -> (Vec<i64>, Vec<(i64, i64, GapReason)>) {
+    let mut check = OffsetCheck::new(batches[0].base_offset(), None, holes);
+    let (mut came, mut gaps) = (Vec::new(), Vec::new());
+    for found in batches.into_iter().flat_map(|batch| check.accept(batch)).flat_map(Found::check) {
+        match found {
+            Found::Records(part) => came.extend(part.records().map(|record| record.offset)),
+            Found::Gap(from, to, reason) => gaps.push((from, to, reason)),
+        }
+    }
+    (came, gaps)
+}
+
+#[test]
+fn a_record_that_does_not_decode_is_a_gap_on_every_engine() {
+    use offset_check::Holes;
+    for holes in [Holes::None, Holes::WithinBatches, Holes::Anywhere] {
+        let batches =
+            vec![with_a_broken_record().with_base_offset(10), batch_at(0, &["e"]).with_base_offset(14)];
+        let (came, gaps) = read(holes, batches);
+        assert_eq!(came, [10, 11, 13, 14], "{holes:?}");
+        assert_eq!(gaps, [(12, 13, GapReason::Corrupt)], "{holes:?}");
+    }
+}
+
+#[test]
+fn no_offset_lies_beyond_its_batch() {
+    use offset_check::Holes;
+    // A delta of 60 in a batch of three.
+    let beyond = |index: usize| {
+        forge(&batch_at(1, &["a", "b", "c"]), |bytes| bytes[RECORDS_START + index * RECORD + 3] = 60 << 1)
+    };
+    // Four records in a batch of two.
+    let crowded = forge(&batch_at(1, &["a", "b", "c", "d"]), |bytes| {
+        bytes[23..27].copy_from_slice(&1_i32.to_be_bytes());
+    });
+    for holes in [Holes::None, Holes::WithinBatches, Holes::Anywhere, Holes::Made] {
+        for (bad, span) in [(beyond(0), 3), (beyond(1), 3), (beyond(2), 3), (crowded.clone(), 2)] {
+            let next = batch_at(0, &["e"]).with_base_offset(10 + span);
+            let (came, _) = read(holes, vec![bad.with_base_offset(10), next]);
+            assert!(came.iter().all(|offset| (10..=10 + span).contains(offset)), "{holes:?}: {came:?}");
+            assert_eq!(came.last(), Some(&(10 + span)), "{holes:?}: {came:?}");
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -439,6 +439,10 @@ impl BatchReader for CountedReader {
         })
     }
 
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        self.reader.ready()
+    }
+
     fn looked_up_to(&self) -> Option<i64> {
         self.reader.looked_up_to()
     }

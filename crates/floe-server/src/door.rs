@@ -1,0 +1,96 @@
+//! Checks received batches before they are stored, so that no reader meets a batch that it cannot decode.
+//!
+//! `docs/decisions/0018-batches-are-checked-at-the-door.md` says which leniencies of a real data server remain.
+
+use std::{fmt, sync::Arc};
+
+use floe::memory::MemoryRefused;
+use floe_wire::{WireError, batch::EncodedBatch, compress::Decompressor};
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
+
+use crate::{limits::ServeLimits, memory::Tenant};
+
+/// Largest batch, and largest record section, that is checked on a thread of the runtime. It takes a millisecond at most.
+const CHECKED_AT_ONCE: usize = 1 << 20;
+
+/// Decompressors that are kept for reuse, each with at most 8 MiB.
+const KEPT: usize = 4;
+
+/// Checks batches, with decompressors that it reuses.
+pub(crate) struct Door {
+    limit: usize,
+    decompressors: Mutex<Vec<Decompressor>>,
+    /// One permit per processor for checks that take long.
+    workers: Arc<Semaphore>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("limit", &self.limit).finish_non_exhaustive()
+    }
+}
+
+impl Door {
+    pub(crate) fn new(limits: &ServeLimits) -> Self {
+        Self {
+            limit: limits.unpacked_bytes,
+            decompressors: Mutex::default(),
+            workers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+        }
+    }
+
+    /// Returns the batch, verified, if every reader can decode it: see [`EncodedBatch::validated`].
+    ///
+    /// # Errors
+    /// The errors of [`EncodedBatch::validated`]. [`WireError::TooLarge`] also for a batch whose records take more memory
+    /// than the server has for them.
+    pub(crate) async fn admit(
+        &self,
+        tenant: &Tenant,
+        batch: EncodedBatch,
+    ) -> Result<EncodedBatch, WireError> {
+        if batch.len() <= CHECKED_AT_ONCE {
+            let mut decompressor = self.decompressors.lock().pop().unwrap_or_default();
+            let outcome = batch.clone().validated(&mut decompressor, CHECKED_AT_ONCE.min(self.limit));
+            self.keep(decompressor);
+            match outcome {
+                Err(WireError::TooLarge { .. }) if self.limit > CHECKED_AT_ONCE => {}
+                outcome => return outcome,
+            }
+        }
+        self.admit_large(tenant, batch).await
+    }
+
+    async fn admit_large(&self, tenant: &Tenant, batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
+        let limit = self.limit;
+        let is_compressed = batch.header().attributes.codec()? != floe::Codec::None;
+        let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
+            what: "decompressed data",
+            size,
+            limit,
+        };
+        // The permit comes first: memory that waits for a processor would be held by many.
+        let permit = Arc::clone(&self.workers).acquire_owned().await;
+        let room = if is_compressed { tenant.reserve_work(limit).await.map(Some) } else { Ok(None) };
+        let room = room.map_err(refused)?;
+        let checked = tokio::task::spawn_blocking(move || {
+            let outcome = batch.validated(&mut Decompressor::default(), limit);
+            drop((room, permit));
+            outcome
+        });
+        checked.await.unwrap_or_else(|stopped| {
+            Err(WireError::Malformed {
+                what: "record batch",
+                problem: format!("the check failed: {stopped}"),
+            })
+        })
+    }
+
+    fn keep(&self, decompressor: Decompressor) {
+        let mut kept = self.decompressors.lock();
+        if kept.len() < KEPT {
+            kept.push(decompressor);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The memory budget of a server, and the part of one connection in it.
+
+use std::time::Duration;
+
+use floe::memory::{MemoryAccount, MemoryPool, MemoryRefused, MemoryReservation};
+
+use crate::limits::ServeLimits;
+
+/// The budget: one pool for each class of memory. A request that holds memory of one class waits only for a later class,
+/// never for an earlier one, so that no two wait for each other.
+#[derive(Debug, Clone)]
+pub(crate) struct ServerMemory {
+    /// Requests: received bytes and decoded elements, up to the answer.
+    pub(crate) requests: MemoryPool,
+    /// Instances and code of SmartModules, and batches that are decompressed.
+    pub(crate) modules: MemoryPool,
+    /// Responses: from before their records are read up to the last byte sent.
+    pub(crate) responses: MemoryPool,
+}
+
+impl ServerMemory {
+    pub(crate) fn new(limits: &ServeLimits) -> Self {
+        let quarter = limits.memory / 4;
+        Self {
+            requests: MemoryPool::new(quarter),
+            modules: MemoryPool::new(quarter * 2),
+            responses: MemoryPool::new(quarter),
+        }
+    }
+
+    /// Returns the pools by the value of the label `class`.
+    pub(crate) fn classes(&self) -> [(&'static str, &MemoryPool); 3] {
+        [("requests", &self.requests), ("modules", &self.modules), ("responses", &self.responses)]
+    }
+
+    /// Opens the accounts of a connection.
+    pub(crate) fn tenant(&self, limits: &ServeLimits) -> Tenant {
+        Tenant {
+            requests: self.requests.account(usize::MAX),
+            modules: self.modules.account(usize::MAX),
+            responses: self.responses.account(limits.unread_bytes),
+            timeout: limits.memory_timeout,
+        }
+    }
+}
+
+/// The accounts of one connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Tenant {
+    pub(crate) requests: MemoryAccount,
+    pub(crate) modules: MemoryAccount,
+    pub(crate) responses: MemoryAccount,
+    timeout: Duration,
+}
+
+impl Tenant {
+    /// Resolves when another client needs the memory that this connection holds and does not move.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub(crate) async fn cut_off(&self) {
+        tokio::select! {
+            () = self.requests.cut_off() => {}
+            () = self.modules.cut_off() => {}
+            () = self.responses.cut_off() => {}
+        }
+    }
+
+    /// Reserves memory of the class `modules`, within the timeout of the server.
+    pub(crate) async fn reserve_work(&self, bytes: usize) -> Result<MemoryReservation, MemoryRefused> {
+        match tokio::time::timeout(self.timeout, self.modules.reserve(bytes)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(MemoryRefused { requested: bytes, limit: self.modules.pool().largest() }),
+        }
+    }
+}
