@@ -104,7 +104,11 @@ fn parse_time(text: &str) -> Result<i64, String> {
 fn utc(text: &str) -> Option<i64> {
     let time = match text.strip_suffix(['Z', 'z']) {
         Some(time) => time.parse::<DateTime>().ok()?,
-        None => text.parse::<Date>().ok()?.at(0, 0, 0, 0),
+        // A date alone; the parser would ignore a time behind it.
+        None if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-') => {
+            text.parse::<Date>().ok()?.at(0, 0, 0, 0)
+        }
+        None => return None,
     };
     let epoch = Date::constant(1970, 1, 1).at(0, 0, 0, 0);
     i64::try_from(time.duration_since(epoch).as_millis()).ok()

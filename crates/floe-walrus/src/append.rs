@@ -131,6 +131,10 @@ fn frames(topic: &str, batch: &EncodedBatch, framing: Framing) -> Result<Vec<Byt
 
 impl TopicAppender {
     pub(super) fn start(cluster: Arc<Cluster>, options: Arc<Options>, topic: Arc<str>) -> Arc<Self> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "producers bound what waits, and a bound would break the order"
+        )]
         let (queue, receiver) = mpsc::unbounded_channel();
         let task = AppendTask { cluster, options, topic, receiver, not_sent: VecDeque::new() };
         let task = tokio::spawn(task.run()).abort_handle();

@@ -47,12 +47,12 @@ pub(crate) async fn run(global: &Global, args: CheckArgs) -> Outcome {
     // The engine would speak of a file in it.
     fs::metadata(&directory)
         .map_err(|error| Failure::io(format!("there is no store in {}", directory.display()), &error))?;
-    let examined = examine(&directory, args.repair, args.adopt).await?;
+    let examined = examine(&directory, (args.repair, args.adopt)).await?;
     print_document(global.output, &document(&examined), &text(&examined, global.output))?;
     verdict(&examined)
 }
 
-async fn examine(directory: &Path, repair: bool, adopt: bool) -> Outcome<Examined> {
+async fn examine(directory: &Path, (repair, adopt): (bool, bool)) -> Outcome<Examined> {
     let repaired = if repair { Some(store::repair(directory).await?) } else { None };
     let adopted = if adopt { store::adopt(directory).await? } else { Vec::new() };
     let report = match &repaired {
