@@ -11,11 +11,10 @@ use serde_json::{Value, json};
 
 use super::store_directory;
 use crate::{
-    escape,
     exit::{Failure, Outcome},
     format::OutputFormat,
     global::Global,
-    output::{amount, print_document, table},
+    output::{amount, escape, print_document, table},
 };
 
 #[derive(Debug, Args)]
@@ -39,20 +38,21 @@ struct Examined {
 }
 
 pub(crate) async fn run(global: &Global, args: CheckArgs) -> Outcome {
-    let directory = match args.directory {
-        Some(directory) => directory,
+    let directory = match &args.directory {
+        Some(directory) => directory.clone(),
         None => store_directory(&global.url)?
             .ok_or_else(|| Failure::usage("only a store in a directory can be checked: name its DIR"))?,
     };
     // The engine would speak of a file in it.
     fs::metadata(&directory)
         .map_err(|error| Failure::io(format!("there is no store in {}", directory.display()), &error))?;
-    let examined = examine(&directory, (args.repair, args.adopt)).await?;
+    let examined = examine(&directory, &args).await?;
     print_document(global.output, &document(&examined), &text(&examined, global.output))?;
     verdict(&examined)
 }
 
-async fn examine(directory: &Path, (repair, adopt): (bool, bool)) -> Outcome<Examined> {
+async fn examine(directory: &Path, args: &CheckArgs) -> Outcome<Examined> {
+    let (repair, adopt) = (args.repair, args.adopt);
     let repaired = if repair { Some(store::repair(directory).await?) } else { None };
     let adopted = if adopt { store::adopt(directory).await? } else { Vec::new() };
     let report = match &repaired {
