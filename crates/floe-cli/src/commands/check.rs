@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 
 use super::store_directory;
 use crate::{
+    escape,
     exit::{Failure, Outcome},
     format::OutputFormat,
     global::Global,
-    output::{amount, escape, print_document, table},
+    output::{amount, print_document, table},
 };
 
 #[derive(Debug, Args)]

@@ -71,6 +71,13 @@ impl Mutation {
         self.kind.ends_with(" catalog")
     }
 
+    /// Returns whether a segment and the acknowledged ends are gone together: nothing is left that tells where the log of
+    /// that segment ended.
+    pub fn leaves_no_witness_of_the_end(&self) -> bool {
+        let is_hit = |end: &str| self.paths.iter().any(|path| path.to_string_lossy().ends_with(end));
+        is_hit("/acked") && is_hit(".seg")
+    }
+
     pub fn apply(random: &mut Rng, disk: &MemoryDisk, fixture: &Fixture) -> Self {
         if random.below(12) == 0 {
             return Self::replace_catalog(random, disk, fixture);
