@@ -1,7 +1,7 @@
 //! Check of a store without a change to it.
 //!
 //! The check opens the store on a view of its disk whose changes stay in memory, and lets recovery scan every segment from
-//! its start. What that finds and does is what opening or [`repair`](crate::repair) would find and do.
+//! its start. What that finds and does is what opening or [`repair()`](crate::repair()) would find and do.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 

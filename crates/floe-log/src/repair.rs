@@ -30,7 +30,7 @@ pub struct Repaired {
     pub kept: BTreeSet<PathBuf>,
 }
 
-/// Repairs the store of a directory: does what [`check`](crate::check) lists, and keeps all bytes that it takes out of use
+/// Repairs the store of a directory: does what [`check()`](crate::check()) lists, and keeps all bytes that it takes out of use
 /// in `lost+found`. Changes nothing if the store is whole. Records that are readable before stay readable; lost offsets
 /// stay lost, readers still get them as gaps, and they are no longer reported as damage.
 ///
