@@ -54,38 +54,45 @@ fn push_escaped(out: &mut String, c: char) {
     }
 }
 
-/// Returns text on one line, without hostile characters. Unlike [`for_cell`] it leaves backslashes alone, so that text that is
-/// escaped already stays as it is.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
-    // A tab separates columns.
-    let foreign = |c: char| is_hostile(c) && c != '\t';
-    if !text.contains(foreign) {
+/// Returns the text with `push` for each character that `foreign` names.
+fn replaced(text: &str, foreign: impl Fn(char) -> bool, push: impl Fn(&mut String, char)) -> Cow<'_, str> {
+    if !text.contains(&foreign) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 16);
     for c in text.chars() {
-        if foreign(c) { push_escaped(&mut out, c) } else { out.push(c) }
+        if foreign(c) { push(&mut out, c) } else { out.push(c) }
     }
     Cow::Owned(out)
 }
 
+/// Returns text on one line, without hostile characters. Unlike [`for_cell`] it leaves backslashes alone, so that text that is
+/// escaped already stays as it is.
+pub(crate) fn line(text: &str) -> Cow<'_, str> {
+    // A tab separates columns.
+    replaced(text, |c| is_hostile(c) && c != '\t', push_escaped)
+}
+
+/// Returns a text on one line of a log, with `\u{…}` for hostile characters. Unlike [`for_cell`] it leaves `\` alone, so that
+/// paths and JSON stay readable.
+pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
+    replaced(
+        text,
+        is_hostile,
+        |out, c| if c == '\n' { push_escaped(out, c) } else { out.extend(c.escape_unicode()) },
+    )
+}
+
 /// Returns JSON text with the hostile characters that JSON allows in strings as `\uNNNN`. It holds the same data.
 pub(crate) fn json(text: &str) -> Cow<'_, str> {
-    let foreign = |c: char| is_hostile(c) && c != '\n';
-    if !text.contains(foreign) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        if foreign(c) {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                out.push_str(&format!("\\u{unit:04x}"));
-            }
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
+    // A line end stands between tokens.
+    replaced(
+        text,
+        |c| is_hostile(c) && c != '\n',
+        |out, c| {
+            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        },
+    )
 }
 
 /// Returns the bytes, with `\xNN` for those that a terminal cannot show.
@@ -96,46 +103,6 @@ pub(crate) fn for_terminal(bytes: &[u8]) -> Cow<'_, [u8]> {
 /// Returns the bytes on one line, for a table cell.
 pub(crate) fn for_cell(bytes: &[u8]) -> String {
     escape(bytes)
-}
-
-/// Returns a text on one line of a log, with `\u{…}` for characters that would move the cursor, hide text or reverse it.
-/// Unlike [`for_cell`] it leaves `\` alone, so that paths and JSON stay readable.
-pub(crate) fn on_one_line(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_treacherous) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::with_capacity(text.len() + 16);
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            c if is_treacherous(c) => out.extend(c.escape_unicode()),
-            c => out.push(c),
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Returns a JSON text with `\uNNNN` for the characters that [`on_one_line`] escapes; its value stays the same.
-pub(crate) fn in_json(json: &str) -> Cow<'_, str> {
-    if !json.chars().any(is_treacherous) {
-        return Cow::Borrowed(json);
-    }
-    let mut out = String::with_capacity(json.len() + 16);
-    for c in json.chars() {
-        if is_treacherous(c) {
-            out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
-        } else {
-            out.push(c);
-        }
-    }
-    Cow::Owned(out)
-}
-
-/// Whether a character is a control character, has no width, or changes the direction of the text around it.
-fn is_treacherous(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 fn escape(bytes: &[u8]) -> String {
@@ -237,8 +204,11 @@ mod tests {
         assert_eq!(on_one_line(r"C:\data ä 語"), r"C:\data ä 語");
         assert_eq!(on_one_line("a\nerror: b\x1b[2J\u{9b}"), r"a\nerror: b\u{1b}[2J\u{9b}");
         let json = serde_json::Value::from("x\n\u{9b}\u{202e}\u{e0001}").to_string();
-        assert_eq!(in_json(&json), r#""x\n\u009b\u202e\udb40\udc01""#);
-        assert_eq!(serde_json::from_str::<String>(&in_json(&json)).unwrap(), "x\n\u{9b}\u{202e}\u{e0001}");
+        assert_eq!(super::json(&json), r#""x\n\u009b\u202e\udb40\udc01""#);
+        assert_eq!(
+            serde_json::from_str::<String>(&super::json(&json)).unwrap(),
+            "x\n\u{9b}\u{202e}\u{e0001}"
+        );
         assert_eq!(on_one_line("x\u{202e}y\u{200b}z\u{2066}"), r"x\u{202e}y\u{200b}z\u{2066}");
     }
 

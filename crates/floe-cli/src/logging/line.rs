@@ -71,7 +71,7 @@ impl Message {
                 .collect::<Map<_, _>>()
                 .into(),
         );
-        format!("{}\n", escape::in_json(&Value::Object(object).to_string()))
+        format!("{}\n", escape::json(&Value::Object(object).to_string()))
     }
 }
 
