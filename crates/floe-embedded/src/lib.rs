@@ -61,9 +61,8 @@ pub struct EmbeddedEngine {
     options: Options,
     append_order: AppendOrder,
     examination: Arc<Examination>,
-    /// Time of the last look whether the directory is still there, in milliseconds since `opened_at`.
-    looked_at: AtomicU64,
-    /// Time of the first append that did not fit on the disk since one did, as above and plus one; 0 if the last one fitted.
+    /// Time of the first append that did not fit on the disk since one did, in milliseconds since `opened_at` and plus one; 0
+    /// if the last one fitted.
     full_since: AtomicU64,
     opened_at: Instant,
 }
@@ -71,9 +70,6 @@ pub struct EmbeddedEngine {
 /// Time for which appends to a full disk may be retried. A disk that stays full is told soon, instead of at the end of the
 /// patience that a producer has with a network.
 const FULL_DISK_PATIENCE: Duration = Duration::from_secs(1);
-
-/// Longest time for which appends are acknowledged although the directory of the store is gone.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 impl EmbeddedEngine {
     /// Creates an engine over an open store, for example one on a [disk](floe_log::disk) of the caller's. `location` names the
@@ -93,7 +89,6 @@ impl EmbeddedEngine {
             options: Options::default(),
             append_order: AppendOrder::new(),
             examination,
-            looked_at: AtomicU64::new(0),
             full_since: AtomicU64::new(0),
             opened_at: Instant::now(),
         }
@@ -145,17 +140,6 @@ impl EmbeddedEngine {
         partition
     }
 
-    /// Looks now and then whether the directory of the store is still there. Only that tells an append into a removed file
-    /// from any other; a look at each append would cost more than the append.
-    fn look_at_directory(&self) -> Result<()> {
-        let now = self.age_ms();
-        if Duration::from_millis(now.saturating_sub(self.looked_at.load(Ordering::Relaxed))) < LOOK_EVERY {
-            return Ok(());
-        }
-        self.looked_at.store(now, Ordering::Relaxed);
-        self.store.check().map_err(log_error)
-    }
-
     fn age_ms(&self) -> u64 {
         u64::try_from(self.opened_at.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -182,7 +166,6 @@ impl EmbeddedEngine {
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
-        self.look_at_directory()?;
         let (done, outcome) = oneshot::channel();
         // The caller may have dropped its future; the batch stays in the log nevertheless.
         let done = move |result| drop(done.send(result));

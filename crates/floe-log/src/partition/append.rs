@@ -35,7 +35,8 @@ const MAX_RUN: usize = 512;
 /// Drains in a row before a background thread takes over, so that no producer writes for the others forever.
 const MAX_DRAINS: usize = 64;
 
-/// Minimum time between two looks whether the file of a partition was removed under it: each costs a system call.
+/// Minimum time between two looks whether the directory of the store, or the file of a partition, was removed under it: each
+/// costs two system calls, and only that tells an append into a removed file from any other.
 const LOOK_INTERVAL_MS: i64 = 100;
 
 /// Completion of an append.
@@ -225,6 +226,7 @@ impl Partition {
         let first_len = waiting.front().map_or(0, |first| first.batch.len());
         let segment = self.segment_for_append(writer, first_len, now_ms)?;
         if now_ms - writer.looked_ms >= LOOK_INTERVAL_MS {
+            self.shared.check_directory()?;
             self.check_linked(&segment)?;
             writer.looked_ms = now_ms;
         }
