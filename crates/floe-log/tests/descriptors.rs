@@ -2,18 +2,13 @@
 
 mod support;
 
-use std::sync::{Arc, mpsc};
+use std::sync::mpsc;
 
 use floe_log::{
     Durability, LogError, Store, StoreConfig, TopicConfig,
-    disk::{Fault, FaultyDisk, MemoryDisk},
+    disk::{Fault, MemoryDisk},
 };
-use support::{append, append_one, batch, on, read_all};
-
-fn faulty(memory: &MemoryDisk) -> (FaultyDisk, StoreConfig) {
-    let disk = FaultyDisk::new(Arc::new(memory.clone()));
-    (disk.clone(), on(memory).disk(Arc::new(disk)))
-}
+use support::{append, append_one, batch, faulty, on, read_all};
 
 #[test]
 fn append_without_a_descriptor_fails_alone() {

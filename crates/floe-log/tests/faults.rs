@@ -9,15 +9,10 @@ use std::{
 
 use bytes::Bytes;
 use floe_log::{
-    Durability, LogError, Store, StoreConfig, TopicConfig, TryChunk,
-    disk::{Fault, FaultyDisk, MemoryDisk},
+    Durability, LogError, Store, TopicConfig, TryChunk,
+    disk::{Fault, MemoryDisk},
 };
-use support::{append, append_one, batch, on, read_all};
-
-fn faulty(memory: &MemoryDisk) -> (FaultyDisk, StoreConfig) {
-    let disk = FaultyDisk::new(Arc::new(memory.clone()));
-    (disk.clone(), StoreConfig::at("/").disk(Arc::new(disk)))
-}
+use support::{append, append_one, batch, faulty, on, read_all};
 
 #[test]
 fn failed_write_fails_only_its_batch() {

@@ -4,7 +4,10 @@
 use std::sync::{Arc, mpsc};
 
 use bytes::Bytes;
-use floe_log::{Appended, LogError, Partition, StoreConfig, disk::MemoryDisk};
+use floe_log::{
+    Appended, LogError, Partition, StoreConfig,
+    disk::{FaultyDisk, MemoryDisk},
+};
 use floe_wire::batch::EncodedBatch;
 
 /// Builds a batch of `count` offsets with `body` in place of its records, which the log never decodes.
@@ -71,4 +74,10 @@ pub fn read_all(partition: &Arc<Partition>, from: i64) -> Result<Vec<(i64, Bytes
 /// Configures a store on this disk.
 pub fn on(disk: &MemoryDisk) -> StoreConfig {
     StoreConfig::at("/").disk(Arc::new(disk.clone()))
+}
+
+/// A store on a disk that fails on demand.
+pub fn faulty(memory: &MemoryDisk) -> (FaultyDisk, StoreConfig) {
+    let disk = FaultyDisk::new(Arc::new(memory.clone()));
+    (disk.clone(), StoreConfig::at("/").disk(Arc::new(disk)))
 }
