@@ -106,6 +106,23 @@ impl Builder<'_> {
         Ok(())
     }
 
+    /// Adds a group for each topic.
+    fn add_by_topic<O: Object, I: IntoIterator<Item = Metadata<O>>>(
+        &mut self,
+        objects: impl Fn(Metadata<TopicSpec>) -> I,
+    ) -> Result<(), WireError> {
+        let system = objects::system_topic();
+        self.add(&system.name.clone(), Vec::new(), || objects(system))?;
+        for entry in objects::entries(self.node) {
+            let rules = objects::rules(self.node, &entry);
+            let mut made_of: Parts = vec![entry.clone()];
+            made_of.extend(rules.clone().map(|rules| -> Arc<dyn Any + Send + Sync> { rules }));
+            let name = entry.info.name.to_string();
+            self.add(&name, made_of, || objects(objects::topic(&entry, rules.as_deref())))?;
+        }
+        Ok(())
+    }
+
     /// Adds objects that are made of nothing else. They are compared by their encoding.
     fn add_plain<O: Object>(&mut self, objects: Vec<Metadata<O>>) -> Result<(), WireError> {
         for object in objects {
@@ -128,16 +145,7 @@ fn is_same(left: &Parts, right: &Parts) -> bool {
 
 impl Watched for TopicSpec {
     fn build(builder: &mut Builder<'_>) -> Result<(), WireError> {
-        let system = objects::system_topic();
-        builder.add(&system.name.clone(), Vec::new(), || [system])?;
-        for entry in objects::entries(builder.node) {
-            let rules = objects::rules(builder.node, &entry);
-            let mut made_of: Parts = vec![entry.clone()];
-            made_of.extend(rules.clone().map(|rules| -> Arc<dyn Any + Send + Sync> { rules }));
-            let name = entry.info.name.to_string();
-            builder.add(&name, made_of, || [objects::topic(&entry, rules.as_deref())])?;
-        }
-        Ok(())
+        builder.add_by_topic(|topic| [topic])
     }
 
     fn is_visible(session: &Session, topic: &str) -> bool {
@@ -147,19 +155,7 @@ impl Watched for TopicSpec {
 
 impl Watched for PartitionSpec {
     fn build(builder: &mut Builder<'_>) -> Result<(), WireError> {
-        let system = objects::system_topic();
-        builder
-            .add(&system.name.clone(), Vec::new(), || objects::partitions_of(&system).collect::<Vec<_>>())?;
-        for entry in objects::entries(builder.node) {
-            let rules = objects::rules(builder.node, &entry);
-            let mut made_of: Parts = vec![entry.clone()];
-            made_of.extend(rules.clone().map(|rules| -> Arc<dyn Any + Send + Sync> { rules }));
-            let name = entry.info.name.to_string();
-            builder.add(&name, made_of, || {
-                objects::partitions_of(&objects::topic(&entry, rules.as_deref())).collect::<Vec<_>>()
-            })?;
-        }
-        Ok(())
+        builder.add_by_topic(|topic| objects::partitions_of(&topic).collect::<Vec<_>>())
     }
 
     fn is_visible(session: &Session, topic: &str) -> bool {

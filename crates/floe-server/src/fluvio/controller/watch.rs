@@ -92,28 +92,13 @@ impl Watch {
         }
         let room = self.responses.reserve(size.saturating_add(FRAME_BYTES)).await?;
         let none = EncodedElements::default();
-        let frame = match known {
-            None => encode_watch_reply::<O>(
-                epoch,
-                &none,
-                &view.all,
-                self.header.version,
-                self.header.correlation_id,
-            ),
-            Some(known) => {
-                let changes = view.changes_since(known);
-                if changes.is_empty() {
-                    return Ok(());
-                }
-                encode_watch_reply::<O>(
-                    epoch,
-                    &changes,
-                    &none,
-                    self.header.version,
-                    self.header.correlation_id,
-                )
-            }
-        };
+        let changes = known.map_or_else(EncodedElements::default, |known| view.changes_since(known));
+        if known.is_some() && changes.is_empty() {
+            return Ok(());
+        }
+        let all = if known.is_some() { &none } else { &view.all };
+        let (version, correlation_id) = (self.header.version, self.header.correlation_id);
+        let frame = encode_watch_reply::<O>(epoch, &changes, all, version, correlation_id);
         let frame = frame.map_err(|error| {
             tracing::error!(%error, kind = O::LABEL, "cannot encode the reply of a watch");
             Disconnected
