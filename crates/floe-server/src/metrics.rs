@@ -125,7 +125,6 @@ impl Metrics {
 
     /// Returns all metrics with their values, in the order of `/metrics`.
     fn families(&self) -> Vec<MetricFamily> {
-        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
         let of_front = |counters: &[AtomicU64; Frontend::ALL.len()]| {
             let point = |front: Frontend| MetricPoint {
                 labels: vec![("listener", front.name())],
@@ -137,12 +136,7 @@ impl Metrics {
             vec![MetricPoint { labels: Vec::new(), value: value.load(Ordering::Relaxed) }]
         };
         let mut families = vec![
-            MetricFamily {
-                name: "floe_server_connections",
-                help: "Open connections.",
-                kind: MetricKind::Gauge,
-                points: of_front(&self.open),
-            },
+            gauge("floe_server_connections", "Open connections.", of_front(&self.open)),
             counter("floe_server_connections_opened_total", "Accepted connections.", of_front(&self.opened)),
             counter(
                 "floe_server_connections_refused_total",
@@ -180,7 +174,6 @@ impl Metrics {
 
     /// Returns the metrics of rules, rates and reloads.
     fn access_families(&self) -> [MetricFamily; 3] {
-        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
         [
             counter(
                 "floe_server_refused_by_rule_total",
@@ -209,7 +202,6 @@ impl Metrics {
 
     /// Returns the metrics of requests that are refused and clients that are cut off.
     fn refusal_families(&self) -> [MetricFamily; 2] {
-        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
         [
             counter(
                 "floe_server_refusals_total",
@@ -226,8 +218,6 @@ impl Metrics {
 
     /// Returns the metrics of the budget, and the limits.
     fn memory_families(&self) -> [MetricFamily; 5] {
-        let counter = |name, help, points| MetricFamily { name, help, kind: MetricKind::Counter, points };
-        let gauge = |name, help, points| MetricFamily { name, help, kind: MetricKind::Gauge, points };
         [
             gauge(
                 "floe_server_memory_bytes",
@@ -356,6 +346,14 @@ pub struct MetricPoint {
     pub labels: Vec<(&'static str, &'static str)>,
     /// The value.
     pub value: u64,
+}
+
+fn counter(name: &'static str, help: &'static str, points: Vec<MetricPoint>) -> MetricFamily {
+    MetricFamily { name, help, kind: MetricKind::Counter, points }
+}
+
+fn gauge(name: &'static str, help: &'static str, points: Vec<MetricPoint>) -> MetricFamily {
+    MetricFamily { name, help, kind: MetricKind::Gauge, points }
 }
 
 /// Returns the counts of a family, whose second label is `label`.

@@ -283,27 +283,8 @@ async fn append_entry(
     PartitionProduceReply { partition, error_code, base_offset, ..PartitionProduceReply::default() }
 }
 
-/// Appends the batches of one entry and returns the offset of the first record; 0 if there is none.
+/// Appends the batches of one entry in their order and returns the offset of the first record; 0 if there is none.
 async fn append_batches(
-    node: &Node,
-    at: &TopicPartition,
-    batches: Vec<EncodedBatch>,
-    acks: Acks,
-    timeout_ms: i32,
-) -> Result<i64, ErrorCode> {
-    let limit = match acks {
-        Acks::Committed => Some(Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0))),
-        Acks::None | Acks::Leader => None,
-    };
-    let all = append_in_turn(node, at, batches, acks, timeout_ms);
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, all).await.map_err(|_| errors::timed_out(timeout_ms))?,
-        None => all.await,
-    }
-}
-
-/// Appends batches in their order.
-async fn append_in_turn(
     node: &Node,
     at: &TopicPartition,
     batches: Vec<EncodedBatch>,
@@ -320,7 +301,13 @@ async fn append_in_turn(
         first.get_or_insert(ack.base_offset.unwrap_or(0));
         Ok(())
     });
-    stored.await?;
+    match acks {
+        Acks::Committed => {
+            let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+            tokio::time::timeout(limit, stored).await.map_err(|_| errors::timed_out(timeout_ms))??;
+        }
+        Acks::None | Acks::Leader => stored.await?,
+    }
     node.metrics.received(records, bytes);
     Ok(first.unwrap_or(0))
 }
