@@ -108,27 +108,24 @@ struct PartitionQueue {
 
 impl PrefetchQueue {
     pub(super) fn new(count: usize, max_bytes: usize, max_records: usize) -> Arc<Self> {
+        Arc::new(Self::with(count, max_bytes, max_records, false))
+    }
+
+    fn with(count: usize, max_bytes: usize, max_records: usize, on_demand: bool) -> Self {
         let partitions = (0..count).map(|_| PartitionQueue::default()).collect();
-        Arc::new(Self {
+        Self {
             state: Mutex::new(QueueState { partitions, ..QueueState::default() }),
             max_bytes,
             max_records,
-            on_demand: false,
+            on_demand,
             closed: AtomicBool::new(false),
-        })
+        }
     }
 
     /// Queues of an engine where reading removes records: at most one batch of each partition is read ahead of the
     /// consumer, and only while it waits.
     pub(super) fn on_demand(count: usize) -> Arc<Self> {
-        let partitions = (0..count).map(|_| PartitionQueue::default()).collect();
-        Arc::new(Self {
-            state: Mutex::new(QueueState { partitions, ..QueueState::default() }),
-            max_bytes: 1,
-            max_records: 1,
-            on_demand: true,
-            closed: AtomicBool::new(false),
-        })
+        Arc::new(Self::with(count, 1, 1, true))
     }
 
     /// Opens the queue of one more partition, with its first item. `make` receives its index. Has no effect after

@@ -101,10 +101,7 @@ impl ProducerShared {
             })?;
         }
         if let Some(timestamp) = record.timestamp.filter(|timestamp| *timestamp <= 0) {
-            return Err(self.produce_error(
-                ErrorKind::InvalidCommand,
-                format!("a record of the time {timestamp}: batches hold times after 1970-01-01T00:00:00Z"),
-            ));
+            return Err(self.too_early(timestamp));
         }
         let size = size_of(record, headers);
         if self.config.is_too_large(size) {
@@ -112,6 +109,13 @@ impl ProducerShared {
         }
         let (timestamp, partition) = (record.timestamp, record.partition);
         Ok(RecordParts { key, value, headers, timestamp, partition, size, origin: None })
+    }
+
+    #[cold]
+    fn too_early(&self, timestamp: i64) -> Error {
+        let message =
+            format!("a record of the time {timestamp}: batches hold times after 1970-01-01T00:00:00Z");
+        self.produce_error(ErrorKind::InvalidCommand, message)
     }
 
     #[cold]
