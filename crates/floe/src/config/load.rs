@@ -213,13 +213,9 @@ impl Sources {
 /// set variables that begin with `FLOE_` too, such as `FLOE_PORT` and `FLOE_SERVICE_HOST` for a service named `floe`; these
 /// are not slips.
 fn slip(name: &str) -> Option<String> {
-    let of_settings = NAMES.iter().map(|key| as_written(key, &SettingOrigin::Environment(String::new())));
-    let mut one_underscore = of_settings.map(|meant| (meant.replace("__", "_"), meant));
-    let plain = VARIABLES.iter().map(|variable| (*variable, (*variable).to_owned()));
-    one_underscore
-        .find(|(written, _)| is_slip(name, written))
-        .map(|(_, meant)| meant)
-        .or_else(|| plain.into_iter().find(|(written, _)| is_slip(name, written)).map(|(_, meant)| meant))
+    let settings = NAMES.iter().map(|key| as_written(key, &SettingOrigin::Environment(String::new())));
+    let plain = VARIABLES.iter().map(|variable| (*variable).to_owned());
+    settings.chain(plain).find(|meant| is_slip(name, &meant.replace("__", "_")))
 }
 
 /// Whether a word differs from another one by a letter, or by two neighbours that changed places.
@@ -253,8 +249,7 @@ pub fn user_file() -> Option<PathBuf> {
     if let Some(named) = named_file() {
         return Some(named);
     }
-    let set = set_path;
-    let folder = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")))?;
+    let folder = set_path("XDG_CONFIG_HOME").or_else(|| Some(set_path("HOME")?.join(".config")))?;
     Some(folder.join("floe").join("config.toml"))
 }
 
