@@ -80,7 +80,7 @@ struct Ledger {
 /// Free bytes that a request needs, and its number.
 type Rank = (usize, u64);
 
-/// What one account holds.
+/// Bytes that one account holds, and its requests that wait.
 struct Holder {
     cap: usize,
     held: usize,

@@ -123,7 +123,7 @@ impl Registry {
             folder: folder.map(|folder| folder.join(FOLDER)),
             objects: RwLock::default(),
             changing: Mutex::default(),
-            // What was stored is read whatever the limit is now.
+            // Stored objects are read whatever the limit is now.
             limit: usize::MAX,
             account,
         };

@@ -14,7 +14,7 @@ const MAX_TOPIC: usize = 1024;
 /// Longest pattern in bytes.
 const MAX_PATTERN: usize = 256;
 
-/// What a rule allows.
+/// One kind of operation that a rule allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Right {
@@ -173,7 +173,7 @@ impl WrittenRule {
     }
 }
 
-/// What the rules allow one client.
+/// Rights that the rules give one client.
 #[derive(Debug)]
 pub(super) struct Grants(Vec<Grant>);
 

@@ -141,7 +141,7 @@ async fn answer(
         SerialRequest::Fetch(request) => {
             // A client waits for its rate before it holds memory.
             session.admit_reading().await;
-            // What is read is reserved before, so a client that does not read its answers costs no memory.
+            // Memory is reserved before the read, so a client that does not read its answers costs none.
             let most =
                 usize::try_from(request.max_bytes).unwrap_or(usize::MAX).min(node.limits.response_bytes);
             let room = responses.reserve(most).await?;
