@@ -40,7 +40,7 @@ pub mod units;
 pub mod url;
 
 #[doc(hidden)]
-pub use tracing as __tracing;
+pub use invariant::violated as __violated;
 
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use operation::{Operation, OperationKind, OperationTarget};
