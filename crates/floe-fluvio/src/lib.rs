@@ -186,7 +186,13 @@ impl FluvioEngine {
         check(&request.batch)?;
         let partition = self.inner.appends.get(&request.target);
         // Nothing is awaited before this, because the order is that of the first polls.
-        let outcome = partition.append(request, &self.inner.routes).await;
+        let modules = request.smartmodules.clone();
+        let outcome = match partition.append(request, &self.inner.routes).await {
+            Err(error) if error.kind() == ErrorKind::ModuleNotFound => {
+                Err(self.metadata().judge_missing_module(error, modules.as_deref().unwrap_or_default()).await)
+            }
+            outcome => outcome,
+        };
         if let Err(error) = &outcome
             && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
         {

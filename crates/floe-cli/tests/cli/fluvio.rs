@@ -196,8 +196,9 @@ fn missing_smartmodules_are_reported() {
     for command in ["consume", "produce"] {
         cluster
             .run(&dir, &[command, "t", "--smartmodule", "nope"])
-            .code(2)
-            .mentions("unknown SmartModule \"nope\"")
+            .code(3)
+            .mentions("(module_not_found)")
+            .mentions("no SmartModule \"nope\"")
             .mentions("floe smartmodule list");
         cluster.run(&dir, &[command, "t", "--params", "a=b"]).code(2).mentions("follow --smartmodule");
         cluster
