@@ -17,6 +17,7 @@ mod output;
 mod platform;
 mod position;
 mod public_address;
+mod server_watch;
 mod telemetry;
 
 use std::process::ExitCode;

@@ -367,7 +367,7 @@ impl Cluster {
                     let leads = metrics.current_leader.map(|leader| leader == metrics.id);
                     NodeHealth::new(name, leads.is_some(), describe(&metrics)).leads(leads)
                 }
-                Err(error) => NodeHealth::new(name, false, error.to_string()),
+                Err(error) => NodeHealth::new(name, false, error.message()),
             }
         }))
         .await;

@@ -30,16 +30,23 @@ use floe::{
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
+    server_watch::ServerWatch,
 };
 
 /// Runs a command against the engine and closes the engine, even if the command fails.
 async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
-    let client = Client::builder(&global.url).config(global.config.clone()).connect().await?;
-    let outcome = command(&client).await;
-    let closed = client.close().await;
-    let done = outcome?;
-    closed?;
-    Ok(done)
+    let builder = Client::builder(&global.url).config(global.config.clone());
+    let command = async |client: &Client| {
+        let outcome = command(client).await;
+        let closed = client.close().await;
+        let done = outcome?;
+        closed?;
+        Ok(done)
+    };
+    match ServerWatch::of(&global.url) {
+        Some(watch) => watch.over(builder, command).await,
+        None => command(&builder.connect().await?).await,
+    }
 }
 
 /// Returns the directory of the store that a URL names: each namespace is a store of its own. None for other engines.
