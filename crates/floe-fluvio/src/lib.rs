@@ -143,7 +143,8 @@ impl FluvioEngine {
             })
             .collect();
         let metadata = Arc::new(Metadata::new(controllers));
-        let link = metadata.new_controller_link().await?;
+        let link = metadata.new_controller_link().await;
+        let link = link.map_err(|error| error.with_engine("fluvio").with_operation("connect"))?;
         tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();

@@ -8,6 +8,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_core::{
     Effect, Error, ErrorKind, Result, SmartModule,
+    dial::none_reached,
     topic::{Topic, TopicPartition},
 };
 use floe_wire::fluvio::{
@@ -108,32 +109,34 @@ impl Metadata {
 
     /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
-        let mut last = None;
+        let mut tried = Vec::new();
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
                     link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(none_reached(tried)
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
     }
 
     /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
-        let mut last = None;
+        let mut tried = Vec::new();
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
                     link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(none_reached(tried)
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
