@@ -376,7 +376,7 @@ impl Calls {
     }
 }
 
-/// Whether the client tries again after an error of this kind.
+/// Whether the client retries after an error of this kind.
 fn passes(error: &Error) -> bool {
     error.is_retriable()
         || matches!(

@@ -21,7 +21,11 @@ fn smartmodules_are_stored_listed_and_deleted() {
     cluster.run(&dir, &["smartmodule", "delete", "pass"]).code(2).mentions("add --yes to confirm");
     cluster.run(&dir, &["smartmodule", "delete", "pass", "--yes"]).ok().prints("deleted SmartModule pass\n");
     cluster.run(&dir, &["smartmodule", "list"]).ok().prints("");
-    cluster.run(&dir, &["smartmodule", "delete", "pass", "--yes"]).code(2).mentions("pass");
+    cluster
+        .run(&dir, &["smartmodule", "delete", "pass", "--yes"])
+        .code(3)
+        .mentions("pass")
+        .mentions("(module_not_found)\nhint: `floe smartmodule list` shows the modules\n");
 }
 
 #[test]

@@ -251,6 +251,7 @@ mod tests {
             url: url.to_owned(),
             output: OutputFormat::default(),
             listen_public: false,
+            wait: Duration::ZERO,
             config: Config::default(),
         };
         let none = parse(&[]).unwrap();
