@@ -66,6 +66,24 @@ pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Res
     }
 }
 
+/// The error of a connection for which several servers were tried: names each address with its reason, and is otherwise the
+/// last error. `None` if none was tried.
+#[must_use]
+pub fn none_reached(mut tried: Vec<Error>) -> Option<Error> {
+    let last = tried.pop()?;
+    if tried.is_empty() {
+        return Some(last);
+    }
+    tried.push(last.clone());
+    let address = |error: &Error| error.endpoint().unwrap_or("an unknown address").to_owned();
+    let reasons: Vec<_> =
+        tried.iter().map(|error| format!("{}: {}", address(error), error.message())).collect();
+    let all = Error::new(last.kind(), format!("no server could be reached: {}", reasons.join("; ")))
+        .with_retriable(last.is_retriable())
+        .with_effect(last.effect());
+    Some(last.retry_after().into_iter().fold(all, Error::with_retry_after))
+}
+
 /// The error of a request on a broken connection. `sent`: the request may have reached the server.
 pub fn broken(cause: &io::Error, sent: bool) -> Error {
     let effect = if sent { Effect::Unknown } else { Effect::None };
@@ -187,6 +205,20 @@ mod tests {
         let error = dial_within(&TcpDial::default(), &to, Duration::from_secs(60)).await.err().unwrap();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::ConnectionRefused, Effect::None));
         assert_eq!(error.endpoint(), Some(&*to.to_string()));
+    }
+
+    #[test]
+    fn the_error_of_several_servers_names_each() {
+        let refused = |host: &str| {
+            let error = Error::new(ErrorKind::ConnectionRefused, "refused").with_effect(Effect::None);
+            error.with_endpoint(host)
+        };
+        assert!(none_reached(Vec::new()).is_none());
+        assert_eq!(none_reached(vec![refused("a:1")]).unwrap().to_string(), refused("a:1").to_string());
+        let late = Error::new(ErrorKind::ConnectionTimeout, "late").with_endpoint("b:2");
+        let both = none_reached(vec![refused("a:1"), late]).unwrap();
+        assert_eq!((both.kind(), both.effect()), (ErrorKind::ConnectionTimeout, Effect::None));
+        assert!(both.message().contains("a:1: refused; b:2: late"), "{both}");
     }
 
     #[derive(Debug)]

@@ -143,7 +143,8 @@ impl FluvioEngine {
             })
             .collect();
         let metadata = Arc::new(Metadata::new(controllers));
-        let link = metadata.new_controller_link().await?;
+        let link = metadata.new_controller_link().await;
+        let link = link.map_err(|error| error.with_engine("fluvio").with_operation("connect"))?;
         tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();
@@ -186,7 +187,13 @@ impl FluvioEngine {
         check(&request.batch)?;
         let partition = self.inner.appends.get(&request.target);
         // Nothing is awaited before this, because the order is that of the first polls.
-        let outcome = partition.append(request, &self.inner.routes).await;
+        let modules = request.smartmodules.clone();
+        let outcome = match partition.append(request, &self.inner.routes).await {
+            Err(error) if error.kind() == ErrorKind::ModuleNotFound => {
+                Err(self.metadata().judge_missing_module(error, modules.as_deref().unwrap_or_default()).await)
+            }
+            outcome => outcome,
+        };
         if let Err(error) = &outcome
             && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
         {

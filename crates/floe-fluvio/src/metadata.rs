@@ -7,12 +7,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_core::{
-    Effect, Error, ErrorKind, Result,
+    Effect, Error, ErrorKind, Result, SmartModule,
+    dial::none_reached,
     topic::{Topic, TopicPartition},
 };
 use floe_wire::fluvio::{
-    ListRequest, Metadata as Described, Object, PartitionSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest,
-    names::CONSUMER_OFFSET_TOPIC,
+    ListRequest, Metadata as Described, Object, PartitionSpec, SmartModuleSpec, SpuSpec, TopicSpec,
+    WatchReply, WatchRequest, names::CONSUMER_OFFSET_TOPIC,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{
@@ -108,32 +109,34 @@ impl Metadata {
 
     /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
-        let mut last = None;
+        let mut tried = Vec::new();
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
                     link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(none_reached(tried)
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
     }
 
     /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
-        let mut last = None;
+        let mut tried = Vec::new();
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
                     link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(none_reached(tried)
+            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
@@ -272,6 +275,29 @@ impl Metadata {
             self.forget(topic);
         }
         is_gone
+    }
+
+    /// Asks the controller whether it has a SmartModule.
+    pub(super) async fn has_module(&self, name: &str) -> Result<bool> {
+        let request = ListRequest::<SmartModuleSpec>::new(vec![name.to_owned()]).summary(true);
+        let found = self.list(request).await?;
+        // The filter matches parts of names; the controller resolves names with a group or a version.
+        Ok(found.iter().any(|module| {
+            let package = module.spec.meta.as_ref().map(|meta| meta.package.name.as_str());
+            module.name == name || package == Some(name) || name.contains(['/', '@'])
+        }))
+    }
+
+    /// Decides whether a module that a data server does not have can still arrive: it is retriable if the controller has
+    /// it, or does not answer.
+    pub(super) async fn judge_missing_module(&self, error: Error, modules: &[SmartModule]) -> Error {
+        for name in modules.iter().filter_map(SmartModule::name) {
+            if self.has_module(name).await.is_ok_and(|exists| !exists) {
+                let message = format!("the cluster has no SmartModule {name:?}");
+                return Error::new(ErrorKind::ModuleNotFound, message).with_source(error);
+            }
+        }
+        error
     }
 
     /// Waits until the controller no longer lists a topic that was deleted.

@@ -32,7 +32,10 @@ pub(super) fn check_status(status: &Status) -> Result<()> {
     if status.error_code.is_success() {
         return Ok(());
     }
-    Err(errors::explained(&status.error_code, status.error_message.as_deref()))
+    let error = errors::explained(&status.error_code, status.error_message.as_deref());
+    // The controller knows all modules. Only a data server may get one later.
+    let retriable = error.is_retriable() && error.kind() != ErrorKind::ModuleNotFound;
+    Err(error.with_retriable(retriable))
 }
 
 /// Converts the settings of a topic to those of the protocol.

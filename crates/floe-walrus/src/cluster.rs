@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use floe_core::{
     Effect, Error, ErrorKind, Result,
-    dial::{Dial, Endpoint},
+    dial::{Dial, Endpoint, none_reached},
     engine::{Health, NodeHealth},
     node_backoff::NodeState,
 };
@@ -135,7 +135,7 @@ impl Cluster {
     /// Leases a connection to the first reachable of these nodes, and returns its index. Nodes that are down are tried only
     /// if no other is up.
     pub(super) async fn lease(&self, order: &[usize]) -> Result<(usize, NodeLease)> {
-        let mut last = None;
+        let mut tried = Vec::new();
         for index in order {
             let Some(node) = self.nodes.get(*index) else { continue };
             if node.state().down_for().is_some() {
@@ -147,13 +147,13 @@ impl Cluster {
                 Err(error) => {
                     let name = node.manager().name();
                     tracing::debug!(node = %name, %error, "the node is unreachable");
-                    last = Some(error.with_endpoint(Arc::clone(name)));
+                    tried.push(error.with_endpoint(Arc::clone(name)));
                 }
             }
         }
         let known = || self.nodes.iter().find_map(|node| node.state().last_error());
         let soonest = self.nodes.iter().filter_map(|node| node.state().down_for()).min();
-        let error = last
+        let error = none_reached(tried)
             .or_else(known)
             .unwrap_or_else(|| Error::new(ErrorKind::ConnectionRefused, "no node is reachable"))
             .with_effect(Effect::None)
@@ -367,7 +367,7 @@ impl Cluster {
                     let leads = metrics.current_leader.map(|leader| leader == metrics.id);
                     NodeHealth::new(name, leads.is_some(), describe(&metrics)).leads(leads)
                 }
-                Err(error) => NodeHealth::new(name, false, error.to_string()),
+                Err(error) => NodeHealth::new(name, false, error.message()),
             }
         }))
         .await;

@@ -209,7 +209,9 @@ async fn unresponsive_cluster_times_out() {
     cluster.set(2, Mode::Down);
     let error = try_client(&cluster, "").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert_eq!(error.endpoint(), Some("n2:9091"));
+    let named = |node: &str| error.message().contains(&format!("{node}:9091: "));
+    assert!(named("n1") && named("n2"), "every address that was tried: {error}");
+    assert_eq!((error.engine(), error.operation()), (Some("walrus"), Some("connect")));
 }
 
 #[tokio::test(start_paused = true)]

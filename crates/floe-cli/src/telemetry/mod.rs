@@ -24,7 +24,7 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-use self::otlp::Headers;
+use self::otlp::{Headers, LastFailure};
 use crate::{
     exit::{self, Failure, Outcome},
     format::OutputFormat,
@@ -71,6 +71,8 @@ pub(crate) struct Telemetry {
     registry: Option<Registry>,
     /// OTLP export of the server counters; the server itself serves them at `/metrics`.
     server: Option<SdkMeterProvider>,
+    /// Of the requests of OTLP.
+    failure: LastFailure,
 }
 
 impl Telemetry {
@@ -113,7 +115,8 @@ impl Telemetry {
             started.registry = Some(registry);
         }
         if otlp {
-            let (client, headers) = (otlp::client()?, Headers::of(settings));
+            let ((client, failure), headers) = (otlp::client()?, Headers::of(settings));
+            started.failure = failure;
             meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
             if serves {
                 let reader = otlp::metrics(Arc::clone(&client), &headers)?;
@@ -170,7 +173,7 @@ impl Telemetry {
     /// # Errors
     /// Fails if an exporter fails or the deadline elapses.
     pub(crate) async fn stop(self) -> Result<(), String> {
-        let Self { meters, tracers, server, .. } = self;
+        let Self { meters, tracers, server, failure, .. } = self;
         // The exporters block on the network, so they must not run on a runtime thread.
         let exported = tokio::task::spawn_blocking(move || {
             let spans = tracers.map_or(Ok(()), |tracers| tracers.shutdown());
@@ -179,9 +182,13 @@ impl Telemetry {
             spans.and(metrics).and(server).map_err(|error| error.to_string())
         });
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, exported).await {
-            Ok(Ok(outcome)) => outcome,
+            // The exporters report that they failed, and not why.
+            Ok(Ok(outcome)) => outcome.map_err(|error| failure.take().unwrap_or(error)),
             Ok(Err(stopped)) => Err(stopped.to_string()),
-            Err(_) => Err(format!("not exported within {SHUTDOWN_TIMEOUT:?}")),
+            Err(_) => {
+                let cause = failure.take().map_or_else(String::new, |cause| format!(": {cause}"));
+                Err(format!("no collector took it within {SHUTDOWN_TIMEOUT:?}{cause}"))
+            }
         }
     }
 }

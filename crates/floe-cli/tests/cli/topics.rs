@@ -139,7 +139,7 @@ fn duplicate_names_are_rejected() {
 
 #[test]
 fn unknown_topics_are_not_found() {
-    let dir = Dir::new();
+    let dir = Dir::with_topics(&["t"]);
     for args in [
         ["topic", "describe", "nope", "-o", "text"],
         ["topic", "delete", "nope", "--yes", "-otext"],
@@ -179,10 +179,7 @@ fn url_comes_from_the_option_or_the_environment() {
     let listed = command.env("FLOE_URL", "embedded:here").output().unwrap();
     assert_eq!(listed.stdout, b"", "the option takes precedence");
     dir.run(&["topic", "list", "--url", "memory:"]).ok().prints("");
-    dir.run(&["topic", "list", "--url", "embeded:x"])
-        .code(2)
-        .mentions("did you mean \"embedded\"?")
-        .mentions("hint: ");
+    dir.run(&["topic", "list", "--url", "embeded:x"]).code(2).mentions("did you mean \"embedded\"?");
     dir.run(&["topic", "list", "--url", "embedded:x?durabilty=os"])
         .code(2)
         .mentions("did you mean \"durability\"?");

@@ -5,8 +5,8 @@ use floe_wire::fluvio::{
     AnyList, AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsReply,
     FetchOffsetsRequest, FetchOffsetsTopicReply, FetchReply, FetchRequest, FetchTopicReply, ListReply,
     ListRequest, Metadata, OffsetUpdateResult, PartitionOffsets, PartitionProduceReply, PartitionRecords,
-    PartitionSpec, ProduceReply, ProduceRequest, RecordSet, Request, ScRequest, SpuRequest, SpuSpec,
-    StreamFetchReply, StreamFetchRequest, TopicProduceReply, TopicSpec, UpdateOffsetsReply,
+    PartitionSpec, ProduceReply, ProduceRequest, RecordSet, Request, ScRequest, SmartModuleSpec, SpuRequest,
+    SpuSpec, StreamFetchReply, StreamFetchRequest, TopicProduceReply, TopicSpec, UpdateOffsetsReply,
     UpdateOffsetsRequest, WatchReply, WatchRequest,
     frame::{self, RequestHeader},
 };
@@ -123,6 +123,10 @@ impl Connection {
             ScRequest::List(AnyList::Spu(_)) => {
                 self.reply::<ListRequest<SpuSpec>>(&header, &ListReply { objects: ClusterState::spus() })
                     .await
+            }
+            ScRequest::List(AnyList::SmartModule(request)) => {
+                let objects = self.cluster.state.lock().modules_named(&request.name_filters);
+                self.reply::<ListRequest<SmartModuleSpec>>(&header, &ListReply { objects }).await
             }
             other => panic!("request not in the script: {other:?}"),
         }

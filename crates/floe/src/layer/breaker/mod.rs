@@ -220,7 +220,12 @@ impl Breakers {
         let circuit: Arc<str> = key.to_string().into();
         match to {
             BreakerState::Open => {
-                tracing::warn!(%circuit, "circuit opened after repeated failures: calls are refused")
+                let BreakerPolicy { failures, open_for, .. } = self.shared.policy;
+                tracing::warn!(
+                    %circuit, failures, ?open_for,
+                    "circuit opened after as many failures in a row as breaker.failures allows: calls are refused for \
+                     open_for, except one a second that tries the server"
+                )
             }
             BreakerState::HalfOpen => {
                 tracing::info!(%circuit, "circuit half open: trial calls are let through")
@@ -258,8 +263,11 @@ impl Breakers {
         match self.update(&key, |circuit, now| circuit.admit(policy, now, paced)) {
             (Ok(trial), began) => Ok(Ticket { breakers: self, key: Some(key), pass: Pass { began, trial } }),
             (Err(wait), _) => {
-                let message =
-                    format!("the circuit of {key} is open after recent failures; the call was not attempted");
+                let message = format!(
+                    "the circuit of {key} is open after {} failures in a row (limit: breaker.failures); the call was not \
+                     attempted, and calls pass once more in {wait:.1?}",
+                    policy.failures
+                );
                 let error = Error::new(ErrorKind::CircuitOpen, message).with_retry_after(wait);
                 Err(operation.locate(error))
             }

@@ -265,6 +265,7 @@ async fn retries_end_at_the_timeout_with_the_last_error() {
     let error = orders.send("a").await.unwrap_err();
     assert_eq!(began.elapsed(), Duration::from_secs(20));
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::None));
+    assert!(error.message().contains("producer.timeout") && error.partition() == Some(0), "{error}");
     assert_eq!(error.attempts() as usize, engine.appends());
     assert!(error.attempts() > 5, "{error}");
     let cause = std::error::Error::source(&error).unwrap();
