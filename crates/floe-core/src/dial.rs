@@ -54,6 +54,27 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
 }
 
+/// Merges the failures of several addresses into one error, which names them all; `None` for no failure.
+#[must_use]
+pub fn all_failed(mut failures: Vec<Error>) -> Option<Error> {
+    let last = failures.pop()?;
+    if failures.is_empty() {
+        return Some(last);
+    }
+    let of = |error: &Error| match error.endpoint() {
+        Some(endpoint) => format!("{endpoint}: {}", error.message()),
+        None => error.message().to_owned(),
+    };
+    let all: Vec<_> = failures.iter().chain([&last]).map(of).collect();
+    // One server that may answer later is enough.
+    let retriable = last.is_retriable() || failures.iter().any(Error::is_retriable);
+    let merged = Error::new(last.kind(), all.join("; ")).with_retriable(retriable).with_effect(last.effect());
+    Some(match last.retry_after() {
+        Some(wait) => merged.with_retry_after(wait),
+        None => merged,
+    })
+}
+
 /// Dials with a time limit.
 ///
 /// # Errors

@@ -14,7 +14,6 @@ use crate::{
     Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
     background,
     catalog::{Catalog, OffsetChange},
-    clock,
     config::OpenMode,
     disk::{DiskLock, OverlayDisk},
     invariant::invariant,
@@ -162,7 +161,7 @@ impl Store {
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
         }
-        let topic = self.shared.catalog.create_topic(name, config, clock::now_ms())?;
+        let topic = self.shared.catalog.create_topic(name, config, self.shared.now_ms())?;
         self.topics.insert(topic);
         Ok(())
     }
