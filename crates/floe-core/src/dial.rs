@@ -54,6 +54,27 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
 }
 
+/// Merges the failures of several addresses into one error, which names them all; `None` for no failure.
+#[must_use]
+pub fn all_failed(mut failures: Vec<Error>) -> Option<Error> {
+    let last = failures.pop()?;
+    if failures.is_empty() {
+        return Some(last);
+    }
+    let of = |error: &Error| match error.endpoint() {
+        Some(endpoint) => format!("{endpoint}: {}", error.message()),
+        None => error.message().to_owned(),
+    };
+    let all: Vec<_> = failures.iter().chain([&last]).map(of).collect();
+    // One server that may answer later is enough.
+    let retriable = last.is_retriable() || failures.iter().any(Error::is_retriable);
+    let merged = Error::new(last.kind(), all.join("; ")).with_retriable(retriable).with_effect(last.effect());
+    Some(match last.retry_after() {
+        Some(wait) => merged.with_retry_after(wait),
+        None => merged,
+    })
+}
+
 /// Dials with a time limit.
 ///
 /// # Errors
@@ -64,24 +85,6 @@ pub async fn dial_within(dial: &dyn Dial, to: &Endpoint, limit: Duration) -> Res
         Err(_) => Err(Error::new(ErrorKind::ConnectionTimeout, format!("no connection within {limit:?}"))
             .with_endpoint(to.to_string())),
     }
-}
-
-/// The error of a connection for which several servers were tried: names each address with its reason, and is otherwise the
-/// last error. `None` if none was tried.
-#[must_use]
-pub fn none_reached(mut tried: Vec<Error>) -> Option<Error> {
-    let last = tried.pop()?;
-    if tried.is_empty() {
-        return Some(last);
-    }
-    tried.push(last.clone());
-    let address = |error: &Error| error.endpoint().unwrap_or("an unknown address").to_owned();
-    let reasons: Vec<_> =
-        tried.iter().map(|error| format!("{}: {}", address(error), error.message())).collect();
-    let all = Error::new(last.kind(), format!("no server could be reached: {}", reasons.join("; ")))
-        .with_retriable(last.is_retriable())
-        .with_effect(last.effect());
-    Some(last.retry_after().into_iter().fold(all, Error::with_retry_after))
 }
 
 /// The error of a request on a broken connection. `sent`: the request may have reached the server.
@@ -213,10 +216,10 @@ mod tests {
             let error = Error::new(ErrorKind::ConnectionRefused, "refused").with_effect(Effect::None);
             error.with_endpoint(host)
         };
-        assert!(none_reached(Vec::new()).is_none());
-        assert_eq!(none_reached(vec![refused("a:1")]).unwrap().to_string(), refused("a:1").to_string());
+        assert!(all_failed(Vec::new()).is_none());
+        assert_eq!(all_failed(vec![refused("a:1")]).unwrap().to_string(), refused("a:1").to_string());
         let late = Error::new(ErrorKind::ConnectionTimeout, "late").with_endpoint("b:2");
-        let both = none_reached(vec![refused("a:1"), late]).unwrap();
+        let both = all_failed(vec![refused("a:1"), late]).unwrap();
         assert_eq!((both.kind(), both.effect()), (ErrorKind::ConnectionTimeout, Effect::None));
         assert!(both.message().contains("a:1: refused; b:2: late"), "{both}");
     }

@@ -8,12 +8,12 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_core::{
     Effect, Error, ErrorKind, Result, SmartModule,
-    dial::none_reached,
+    dial::all_failed,
     topic::{Topic, TopicPartition},
 };
 use floe_wire::fluvio::{
-    ListRequest, Metadata as Described, Object, PartitionSpec, SmartModuleSpec, SpuSpec, TopicSpec,
-    WatchReply, WatchRequest, names::CONSUMER_OFFSET_TOPIC,
+    CreateRequest, ListRequest, Metadata as Described, Object, PartitionSpec, ProduceRequest, Request,
+    SmartModuleSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest, names::CONSUMER_OFFSET_TOPIC,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{
@@ -109,34 +109,32 @@ impl Metadata {
 
     /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
-        let mut tried = Vec::new();
+        let mut failures = Vec::new();
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
+                    check_controller(&link)?;
                     return Ok(link);
                 }
-                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
+                Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(none_reached(tried)
-            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(all_failed(failures).unwrap_or_else(no_controller))
     }
 
     /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
-        let mut tried = Vec::new();
+        let mut failures = Vec::new();
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
+                    check_controller(&link)?;
                     return Ok(link);
                 }
-                Err(error) => tried.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
+                Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(none_reached(tried)
-            .unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(all_failed(failures).unwrap_or_else(no_controller))
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
@@ -415,6 +413,22 @@ impl Metadata {
             }
         }
     }
+}
+
+/// Refuses a server that is no controller that this client knows.
+fn check_controller(link: &Link) -> Result<()> {
+    let versions = &link.versions;
+    if versions.range(ProduceRequest::KEY).is_some()
+        && versions.range(CreateRequest::<TopicSpec>::KEY).is_none()
+    {
+        let message = "this is a data server (SPU): write the address of the controller (SC), whose port is 9003 by default";
+        return Err(Error::new(ErrorKind::InvalidConfig, message).with_endpoint(Arc::clone(&link.endpoint)));
+    }
+    versions.check_platform().map(drop).map_err(|problem| unsupported_version(&problem))
+}
+
+fn no_controller() -> Error {
+    Error::new(ErrorKind::InvalidConfig, "the URL names no controller")
 }
 
 pub(super) fn not_found(topic: &Topic) -> Error {

@@ -6,6 +6,7 @@ use floe_core::{
     Error, ErrorKind, Result,
     topic::{Topic, TopicInfo, TopicSpec},
 };
+use floe_wire::compress::Codec;
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
     TopicResolution, TopicSpec as WireSpec, TopicStatus, TopicStorage, TopicUpdate, UpdateTopicRequest,
@@ -60,12 +61,19 @@ fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
     Ok(WireSpec {
         replicas: ReplicaAssignment::Computed {
             partitions: spec.partitions,
-            replication_factor: 1,
+            replication_factor: spec.replication_factor.unwrap_or(1),
             ignore_rack: false,
         },
         cleanup_policy,
         storage,
-        compression: TopicCompression::Any,
+        compression: match spec.compression {
+            None => TopicCompression::Any,
+            Some(Codec::None) => TopicCompression::None,
+            Some(Codec::Gzip) => TopicCompression::Gzip,
+            Some(Codec::Snappy) => TopicCompression::Snappy,
+            Some(Codec::Lz4) => TopicCompression::Lz4,
+            Some(Codec::Zstd) => TopicCompression::Zstd,
+        },
         deduplication: None,
         system: false,
     })

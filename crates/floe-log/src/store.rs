@@ -14,7 +14,7 @@ use crate::{
     Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
     background,
     catalog::{CATALOG_FILE, Catalog, OffsetChange},
-    clean_marker, clock,
+    clean_marker,
     config::OpenMode,
     disk::{DiskLock, OverlayDisk},
     invariant::invariant,
@@ -168,7 +168,7 @@ impl Store {
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
         }
-        let topic = self.shared.catalog.create_topic(name, config, clock::now_ms())?;
+        let topic = self.shared.catalog.create_topic(name, config, self.shared.now_ms())?;
         self.topics.insert(topic);
         Ok(())
     }

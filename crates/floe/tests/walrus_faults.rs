@@ -181,7 +181,7 @@ async fn unresponsive_node_is_replaced_by_another() {
     let cluster = Cluster::with_topic(3, "orders");
     let started = Instant::now();
     cluster.set(1, Mode::Silent);
-    let client = client(&cluster, "connect-timeout=2s&timeout=4s").await;
+    let client = client(&cluster, "connect-timeout=2s&request-timeout=4s").await;
     assert_eq!(started.elapsed(), Duration::from_secs(2), "one handshake timed out");
     let producer = client.producer("orders").start().await.unwrap();
     for value in numbered("value", 0..5) {
@@ -335,7 +335,7 @@ async fn restarted_node_with_stale_metadata_is_not_trusted() {
 async fn malformed_reply_closes_the_connection() {
     let cluster = Cluster::with_topic(1, "orders");
     let client = client(&cluster, "pool-min=0").await;
-    let producer = client.producer("orders").retries(RetryPolicy::never()).start().await.unwrap();
+    let producer = client.producer("orders").retry(RetryPolicy::never()).start().await.unwrap();
     producer.send("a").await.unwrap();
     let before = cluster.accepted(1);
     cluster.faults("PUT", [Fault::Garbage]);

@@ -1,11 +1,12 @@
 //! `--telemetry`: export of metrics and spans.
 //!
-//! `otlp` sends them, `scrape` serves them to Prometheus, and `server` exports the counters of `floe serve`. The
-//! OpenTelemetry SDK reads its standard environment variables.
+//! `otlp` sends them, `scrape` serves them to Prometheus, `server` exports the counters of `floe serve`, and `variables` reads
+//! the standard variables that the OpenTelemetry SDK leaves to programs.
 
 mod otlp;
 mod scrape;
 mod server;
+mod variables;
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 
@@ -24,7 +25,10 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-use self::otlp::{Headers, LastFailure};
+use self::{
+    otlp::{Headers, LastFailure},
+    variables::Environment,
+};
 use crate::{
     exit::{self, Failure, Outcome},
     format::OutputFormat,
@@ -97,6 +101,9 @@ impl Telemetry {
         if !otlp && !serves && scraped.is_empty() {
             return Ok(Self::default());
         }
+        let environment = if otlp { Environment::of_process()? } else { Environment::default() };
+        environment.tell();
+        let otlp = otlp && !environment.is_disabled;
         let mut started = Self::default();
         let mut meters = SdkMeterProvider::builder().with_resource(resource());
         if serves || !scraped.is_empty() {
@@ -117,18 +124,22 @@ impl Telemetry {
         if otlp {
             let ((client, failure), headers) = (otlp::client()?, Headers::of(settings));
             started.failure = failure;
-            meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
-            if serves {
+            if !environment.without_metrics {
+                meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
+            }
+            if serves && !environment.without_metrics {
                 let reader = otlp::metrics(Arc::clone(&client), &headers)?;
                 let provider = SdkMeterProvider::builder().with_resource(resource()).with_reader(reader);
                 started.server = Some(provider.build());
             }
-            let tracers = SdkTracerProvider::builder()
-                .with_resource(resource())
-                .with_batch_exporter(otlp::spans(client, &headers)?)
-                .build();
-            global::set_tracer_provider(tracers.clone());
-            started.tracers = Some(tracers);
+            if !environment.without_spans {
+                let tracers = SdkTracerProvider::builder()
+                    .with_resource(resource())
+                    .with_batch_exporter(otlp::spans(client, &headers)?)
+                    .build();
+                global::set_tracer_provider(tracers.clone());
+                started.tracers = Some(tracers);
+            }
         }
         let meters = meters.build();
         global::set_meter_provider(meters.clone());

@@ -40,7 +40,7 @@ impl Cluster {
     }
 
     pub(crate) fn walrus_url(&self) -> String {
-        format!("walrus://{}?connect-timeout=60s&timeout=60s", self.walrus_address())
+        format!("walrus://{}?connect-timeout=60s&request-timeout=60s", self.walrus_address())
     }
 
     /// `HOST:PORT` of the Walrus front-end.

@@ -116,7 +116,7 @@ fn trace_passes_through_a_server() {
 fn trace_passes_through_the_walrus_protocol() {
     let dir = Dir::new();
     let (child, addresses) = serve::start(&dir, &["--url", "memory:"]);
-    let url = format!("walrus://{}?timeout=60s", addresses["walrus"].as_str().unwrap());
+    let url = format!("walrus://{}?request-timeout=60s", addresses["walrus"].as_str().unwrap());
     one_trace(&dir, &url, "walrus");
     assert_eq!(serve::end(child, rustix::process::Signal::TERM), Some(0));
 }

@@ -203,7 +203,7 @@ fn health_check_reports_every_status() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
     let cluster = Cluster::start();
-    let one_down = format!("{},{closed}?connect-timeout=60s&timeout=60s", cluster.walrus_address());
+    let one_down = format!("{},{closed}?connect-timeout=60s&request-timeout=60s", cluster.walrus_address());
     let warned =
         dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).stderr_is("");
     let expected = format!("WARNING - {closed} is not ready: ");

@@ -15,7 +15,7 @@
 //!
 //! # Guarantees
 //! - Every record is read once and in order within its partition, or a [`Gap`] reports the missing offsets. A reader that
-//!   fails is reopened at the next offset; see [`ConsumerBuilder::reconnect`].
+//!   fails is reopened at the next offset; see [`ConsumerBuilder::retry`].
 //! - Stored offsets are never ahead of finished records; see [`AckMode`]. After a crash or a dropped consumer, records that
 //!   were finished but not stored are read again.
 //! - On engines without offsets each consumer numbers the records from 0, drops duplicate batches of producers that identify

@@ -13,7 +13,7 @@ use floe_wire::{WireError, batch::BatchBuilder};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
 
 use super::{
-    accumulator::{Accumulator, NotTaken, Partition, RecordParts, now_millis},
+    accumulator::{Accumulator, NotTaken, Partition, RecordParts},
     config::WhenFull,
     delivery::{BatchState, Deliveries, Delivery},
     partitioner::PartitionChoice,
@@ -278,7 +278,7 @@ impl ProducerShared {
         let mut run = Vec::with_capacity(records.len());
         let mut target: Option<&Arc<Partition>> = None;
         let mut memory = 0;
-        let now = now_millis();
+        let now = self.config.clock.now_millis();
         for record in records {
             // Records with headers go one by one, and so do records without room for their trace context.
             let Some(parts) = self.check(record, &headers).ok().filter(|_| record.headers.is_empty()) else {

@@ -31,6 +31,11 @@ use crate::{
 const CHANGES: usize = 64;
 
 /// When a circuit opens and closes.
+///
+/// An open circuit refuses calls with [`ErrorKind::CircuitOpen`]. Appends, openings of readers and queries for the ends of a
+/// partition pass it once a second, whatever `trials` says: their callers wait between attempts, and a refusal of 30 seconds
+/// would turn a restart of 3 seconds into expired records. The refusal is retriable, so a call with retries left waits for the
+/// next attempt instead of failing at once; [`RetryPolicy::never`](crate::RetryPolicy::never) makes it fail fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
