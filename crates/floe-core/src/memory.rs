@@ -8,7 +8,7 @@
 //!
 //! - An account gets room only while it holds no more than what would then stay free, so the first busy one takes less than
 //!   half. The last eighth of the pool is for accounts that hold little, so newcomers find room.
-//! - Of the accounts that wait, the one that holds and wants least is served first.
+//! - Of the accounts that wait, the one that holds and wants least is served first; within an account, the oldest request.
 //! - While an account waits, the one that holds most and has returned nothing for a second is cut off: see
 //!   [`MemoryAccount::cut_off`]. Accounts that wait for each other so end their wait, too.
 //!
@@ -53,7 +53,7 @@ const STALE_AFTER: Duration = Duration::from_secs(1);
 const NEWCOMERS: usize = 8;
 
 /// Share of the pool that counts as little.
-const LITTLE: usize = 512;
+const LITTLE: usize = 256;
 
 /// A limit of memory that accounts share. Clones are the same pool.
 #[derive(Clone)]
@@ -72,8 +72,11 @@ struct Ledger {
     accounts: HashMap<u64, Holder>,
     next_account: u64,
     next_ticket: u64,
-    /// Requests that wait, by the free bytes that they need, then in the order of their arrival.
-    waiting: BTreeMap<Rank, Waiter>,
+    /// Accounts that wait, by the rank of their oldest request. The requests behind it wait for it, so that an account with
+    /// many is ranked as quickly as one with a single one.
+    ranked: BTreeMap<Rank, u64>,
+    /// Requests that wait.
+    waiting: usize,
     cut_off: u64,
 }
 
@@ -82,9 +85,13 @@ type Rank = (usize, u64);
 
 /// Bytes that one account holds, and its requests that wait.
 struct Holder {
+    owner: Arc<str>,
     cap: usize,
     held: usize,
-    waiting: Vec<Rank>,
+    /// By number, which ascends with the time of arrival.
+    waiting: BTreeMap<u64, Waiter>,
+    /// Rank of the oldest request.
+    rank: Option<Rank>,
     /// Time of the last return, or of the first reservation.
     moved: Instant,
     /// Turns true when the account is cut off.
@@ -141,9 +148,16 @@ impl MemoryPool {
     /// Creates an account. It holds at most `cap` bytes, or one larger reservation alone.
     #[must_use]
     pub fn account(&self, cap: usize) -> MemoryAccount {
+        self.account_of("", cap)
+    }
+
+    /// Creates an account like [`MemoryPool::account`], under the name that [`MemoryPool::holders`] shows.
+    #[must_use]
+    pub fn account_of(&self, owner: impl Into<Arc<str>>, cap: usize) -> MemoryAccount {
         let mut ledger = self.0.ledger.lock();
         let (cut_off, moved) = (watch::Sender::new(false), Instant::now());
-        let holder = Holder { cap, held: 0, waiting: Vec::new(), moved, cut_off };
+        let waiting = BTreeMap::new();
+        let holder = Holder { owner: owner.into(), cap, held: 0, waiting, rank: None, moved, cut_off };
         let id = ledger.next_account;
         ledger.next_account += 1;
         ledger.accounts.insert(id, holder);
@@ -165,13 +179,34 @@ impl MemoryPool {
     /// Returns how many reservations wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.ledger.lock().waiting.len()
+        self.0.ledger.lock().waiting
     }
 
     /// Returns the largest number of bytes that one reservation, or one account, can have.
     #[must_use]
     pub fn largest(&self) -> usize {
         self.0.largest()
+    }
+
+    /// Returns the names and bytes of up to `most` accounts that hold memory, the largest first.
+    ///
+    /// ```
+    /// let pool = floe_core::memory::MemoryPool::new(1 << 20);
+    /// let room = pool.account_of("127.0.0.1:4000", usize::MAX).try_reserve(100);
+    /// assert_eq!(pool.holders(5), [("127.0.0.1:4000".into(), 100)]);
+    /// drop(room);
+    /// assert!(pool.holders(5).is_empty());
+    /// ```
+    #[must_use]
+    pub fn holders(&self, most: usize) -> Vec<(Arc<str>, usize)> {
+        let mut holders: Vec<_> = {
+            let ledger = self.0.ledger.lock();
+            let busy = ledger.accounts.values().filter(|holder| holder.held > 0);
+            busy.map(|holder| (Arc::clone(&holder.owner), holder.held)).collect()
+        };
+        holders.sort_by_key(|(_, held)| std::cmp::Reverse(*held));
+        holders.truncate(most);
+        holders
     }
 
     /// Returns how many accounts were cut off.
@@ -312,7 +347,10 @@ impl Drop for Ticket<'_> {
     fn drop(&mut self) {
         let Some(number) = self.number else { return };
         // The waiter is dropped outside the lock: it may hold the last reference to its account, or a grant.
-        let waiter = self.account.pool.ledger.lock().withdraw(self.account.id, number);
+        let waiter = {
+            let pool = &self.account.pool;
+            pool.ledger.lock().withdraw(self.account.id, number, pool.limit)
+        };
         drop(waiter);
     }
 }
@@ -383,38 +421,42 @@ impl Ledger {
 
     fn enqueue(&mut self, number: u64, waiter: Waiter, limit: usize) {
         let account = waiter.account.id;
-        let rank = (self.need(account, waiter.bytes, limit), number);
-        self.waiting.insert(rank, waiter);
         if let Some(holder) = self.accounts.get_mut(&account) {
-            holder.waiting.push(rank);
+            holder.waiting.insert(number, waiter);
+            self.waiting += 1;
+            self.rank_anew(account, limit);
         }
     }
 
-    fn withdraw(&mut self, account: u64, number: u64) -> Option<Waiter> {
-        let waiting = &mut self.accounts.get_mut(&account)?.waiting;
-        let at = waiting.iter().position(|(_, other)| *other == number)?;
-        let rank = waiting.swap_remove(at);
-        self.waiting.remove(&rank)
+    fn withdraw(&mut self, account: u64, number: u64, limit: usize) -> Option<Waiter> {
+        let waiter = self.accounts.get_mut(&account)?.waiting.remove(&number)?;
+        self.waiting -= 1;
+        self.rank_anew(account, limit);
+        Some(waiter)
     }
 
-    /// Ranks the requests of an account anew, after it took or returned bytes.
+    /// Ranks an account anew, after it took or returned bytes or its oldest request is another one.
     fn rank_anew(&mut self, account: u64, limit: usize) {
         let Some(holder) = self.accounts.get_mut(&account) else { return };
-        if holder.waiting.is_empty() {
-            return;
+        if let Some(rank) = holder.rank.take() {
+            self.ranked.remove(&rank);
         }
-        for rank in mem::take(&mut holder.waiting) {
-            if let Some(waiter) = self.waiting.remove(&rank) {
-                self.enqueue(rank.1, waiter, limit);
-            }
+        let Some((number, bytes)) = holder.waiting.first_key_value().map(|(n, waiter)| (*n, waiter.bytes))
+        else {
+            return;
+        };
+        let rank = (self.need(account, bytes, limit), number);
+        self.ranked.insert(rank, account);
+        if let Some(holder) = self.accounts.get_mut(&account) {
+            holder.rank = Some(rank);
         }
     }
 
     /// Cuts off the account that holds most of those that have returned nothing for a while, if another one waits.
     fn cut_off_stale(&mut self, now: Instant) {
         // An account at its own cap waits for nothing but itself.
-        let first = self.waiting.first_key_value().filter(|(rank, _)| rank.0 < usize::MAX);
-        let Some(asking) = first.map(|(_, waiter)| waiter.account.id) else { return };
+        let first = self.ranked.first_key_value().filter(|(rank, _)| rank.0 < usize::MAX);
+        let Some(asking) = first.map(|(_, account)| *account) else { return };
         let is_stale = |(id, holder): &(&u64, &Holder)| {
             **id != asking
                 && holder.held > 0
@@ -431,13 +473,13 @@ impl Ledger {
     /// Takes the requests that have room off the queue, those with the least need first.
     fn grant(&mut self, limit: usize) -> Vec<Waiter> {
         let mut granted = Vec::new();
-        while let Some((rank, waiter)) = self.waiting.first_key_value() {
-            if rank.0 > limit.saturating_sub(self.used) {
+        while let Some((&(need, number), &account)) = self.ranked.first_key_value() {
+            if need > limit.saturating_sub(self.used) {
                 break;
             }
-            let (account, bytes, number) = (waiter.account.id, waiter.bytes, rank.1);
-            granted.extend(self.withdraw(account, number));
-            self.add(account, bytes, limit);
+            let Some(waiter) = self.withdraw(account, number, limit) else { break };
+            self.add(account, waiter.bytes, limit);
+            granted.push(waiter);
         }
         granted
     }
@@ -456,139 +498,4 @@ impl fmt::Debug for Account {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt as _;
-
-    use super::*;
-
-    fn now<T>(future: impl Future<Output = Result<T, MemoryRefused>>) -> T {
-        future.now_or_never().expect("there is room").unwrap()
-    }
-
-    #[test]
-    fn reservations_return_on_drop() {
-        let pool = MemoryPool::new(1000);
-        let account = pool.account(1000);
-        let mut room = now(account.reserve(100));
-        room.add(now(account.reserve(50)));
-        let part = room.split(120);
-        assert_eq!((room.bytes(), part.bytes(), pool.used(), account.held()), (30, 120, 150, 150));
-        room.shrink_to(10);
-        assert_eq!(pool.used(), 130);
-        drop((room, part));
-        assert_eq!((pool.used(), account.held()), (0, 0));
-        assert_eq!(MemoryReservation::empty(&account).bytes(), 0);
-        drop(account);
-        assert!(pool.0.ledger.lock().accounts.is_empty());
-    }
-
-    #[test]
-    fn busy_accounts_leave_room_for_newcomers() {
-        let pool = MemoryPool::new(1 << 20);
-        let mut held = Vec::new();
-        for _ in 0..100 {
-            let account = pool.account(usize::MAX);
-            // A greedy tenant takes all that it gets.
-            let greedy: Vec<_> = std::iter::from_fn(|| account.try_reserve(4096)).collect();
-            let total: usize = greedy.iter().map(MemoryReservation::bytes).sum();
-            assert!(total <= pool.largest(), "{total}");
-            held.extend(greedy);
-            assert!(pool.account(usize::MAX).try_reserve(2048).is_some(), "{} used", pool.used());
-        }
-        assert!(pool.used() > pool.limit() * 3 / 4, "busy accounts use the pool: {}", pool.used());
-        assert!(pool.used() <= pool.limit());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_account_waits_at_its_cap_while_others_go_on() {
-        let pool = MemoryPool::new(10_000);
-        let (capped, other) = (pool.account(100), pool.account(100));
-        let first = now(capped.reserve(80));
-        let mut second = Box::pin(capped.reserve(30));
-        assert!(second.as_mut().now_or_never().is_none());
-        assert_eq!((pool.waiting(), pool.used()), (1, 80));
-        let _other = now(other.reserve(30));
-        drop(first);
-        assert_eq!(now(second).bytes(), 30);
-        // One reservation above the cap is admitted alone.
-        let large = now(pool.account(100).reserve(4000));
-        assert_eq!(large.bytes(), 4000);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_smallest_need_is_served_first_and_all_are_served() {
-        let pool = MemoryPool::new(100_000);
-        let filler = pool.account(usize::MAX);
-        let mut full: Vec<_> = std::iter::from_fn(|| filler.try_reserve(1000)).collect();
-        let accounts: Vec<_> = (0..3).map(|_| pool.account(usize::MAX)).collect();
-        let mut large = Box::pin(accounts[0].reserve(40_000));
-        let mut small = Box::pin(accounts[1].reserve(25_000));
-        assert!(large.as_mut().now_or_never().is_none());
-        assert!(small.as_mut().now_or_never().is_none());
-        // A newcomer with a small need passes them.
-        drop(now(accounts[2].reserve(100)));
-        while pool.waiting() == 2 {
-            full.pop();
-        }
-        let small = now(small);
-        assert!(large.as_mut().now_or_never().is_none());
-        full.clear();
-        drop(small);
-        assert_eq!(now(large).bytes(), 40_000);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cancelled_wait_leaves_nothing_behind() {
-        let pool = MemoryPool::new(10_000);
-        let (first, second) = (pool.account(usize::MAX), pool.account(usize::MAX));
-        let held = now(first.reserve(4000));
-        let mut waits = Box::pin(second.reserve(3000));
-        assert!(waits.as_mut().now_or_never().is_none());
-        drop(waits);
-        assert_eq!(pool.waiting(), 0);
-        // A grant that its future never saw returns to the pool.
-        let mut waits = Box::pin(second.reserve(3000));
-        assert!(waits.as_mut().now_or_never().is_none());
-        drop(held);
-        assert_eq!((pool.waiting(), pool.used()), (0, 3000));
-        drop(waits);
-        assert_eq!((pool.used(), second.held()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_largest_account_that_stands_still_is_cut_off_for_one_that_waits() {
-        let pool = MemoryPool::new(100_000);
-        let stalled: Vec<_> = (0..3).map(|_| pool.account(usize::MAX)).collect();
-        let mut rooms: Vec<Vec<_>> = stalled
-            .iter()
-            .map(|account| std::iter::from_fn(|| account.try_reserve(1000)).collect())
-            .collect();
-        let moving = pool.account(usize::MAX);
-        let newcomer = pool.account(usize::MAX);
-        let waits = tokio::spawn({
-            let newcomer = newcomer.clone();
-            async move { newcomer.reserve(20_000).await }
-        });
-        for _ in 0..200 {
-            drop(moving.try_reserve(100));
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        assert!(stalled[0].cut_off().now_or_never().is_some(), "it holds most");
-        assert!(moving.cut_off().now_or_never().is_none(), "it returns what it takes");
-        assert!(newcomer.cut_off().now_or_never().is_none());
-        assert!(pool.cut_off() >= 1);
-        rooms[0].clear();
-        assert_eq!(waits.await.unwrap().unwrap().bytes(), 20_000);
-    }
-
-    #[test]
-    fn an_impossible_reservation_is_refused_at_once() {
-        let pool = MemoryPool::new(1000);
-        let account = pool.account(usize::MAX);
-        let refused = account.reserve(438).now_or_never().unwrap().unwrap_err();
-        assert_eq!(refused, MemoryRefused { requested: 438, limit: 437 });
-        assert_eq!(refused.to_string(), "438 bytes of memory, at most 437 at once");
-        assert!(account.try_reserve(438).is_none());
-        assert!(account.try_reserve(437).is_some());
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ use floe_core::{
     Result,
     engine::{Health, NodeHealth},
 };
-use floe_log::{LogError, RecoveryReport, Store};
+use floe_log::{LogError, RecoveryReport, Store, disk::DiskSpace};
 use parking_lot::Mutex;
 
 use super::{
@@ -50,6 +50,8 @@ struct Condition {
     /// Failure of the store as a whole.
     failure: Option<LogError>,
     findings: Vec<Finding>,
+    /// Space of the disk, if it is nearly full.
+    nearly_full: Option<DiskSpace>,
 }
 
 impl Examination {
@@ -107,7 +109,12 @@ pub(crate) async fn check(
         (None, _) => format!("{open}, {failed} of its partitions cannot be used"),
     };
     let store = NodeHealth::new(location, ready, state);
-    let nodes = std::iter::once(store).chain(condition.findings.into_iter().map(Finding::into_node));
+    let disk = condition.nearly_full.map(|DiskSpace { total, free, .. }| {
+        let (free, total) = (free >> 20, total >> 20);
+        NodeHealth::new("disk", false, format!("nearly full: {free} MiB of {total} MiB are free"))
+    });
+    let nodes =
+        std::iter::once(store).chain(disk).chain(condition.findings.into_iter().map(Finding::into_node));
     Ok(Health::new(ready, nodes.collect()))
 }
 
@@ -122,7 +129,7 @@ fn condition(store: &Store, examination: &Examination, location: &str) -> Condit
     }
     let report = store.findings();
     examination.tell(location, &report);
-    Condition { failure, findings: damage::findings(&report) }
+    Condition { failure, findings: damage::findings(&report), nearly_full: store.nearly_full() }
 }
 
 #[cfg(test)]
@@ -151,8 +158,12 @@ mod tests {
     }
 
     async fn append(engine: &EmbeddedEngine) -> Result<(), Error> {
+        append_of(engine, 5).await
+    }
+
+    async fn append_of(engine: &EmbeddedEngine, size: usize) -> Result<(), Error> {
         let mut builder = BatchBuilder::new(1 << 16);
-        builder.append(0, None, b"value", &[]).unwrap();
+        builder.append(0, None, &vec![b'v'; size], &[]).unwrap();
         let batch = builder.finish(FinishOptions::default()).unwrap();
         let request = AppendRequest::new(Topic::from("t").partition(0), batch, Acks::Leader);
         engine.append(request).await.map(drop)
@@ -171,6 +182,24 @@ mod tests {
         }
         engine.close().await.unwrap();
         assert_eq!(engine.health().await.unwrap_err().kind(), ErrorKind::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_nearly_full_is_a_finding() {
+        let disk = MemoryDisk::with_capacity(64 << 20);
+        let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk))).unwrap();
+        let engine = EmbeddedEngine::over(store, "place".to_owned());
+        engine.create_topic(TopicSpec::new("t")).await.unwrap();
+        assert!(engine.health().await.unwrap().nodes.iter().all(|node| node.ready));
+        for _ in 0..500 {
+            append_of(&engine, 128 << 10).await.unwrap();
+            let health = engine.health().await.unwrap();
+            if let Some(disk) = health.nodes.iter().find(|node| node.name == "disk") {
+                assert!(health.ready && disk.state.starts_with("nearly full: "), "{health:?}");
+                return;
+            }
+        }
+        panic!("the disk is not found to be nearly full");
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,8 +2,11 @@
 
 use crate::{
     LogError, RecoveryReport, Store,
-    disk::{Open, write_all_at},
+    disk::{DiskSpace, Open, write_all_at},
 };
+
+/// Free space below which a disk may be called nearly full. Large disks have more left when they are full to a twentieth.
+const NEARLY_FULL: u64 = 2 << 30;
 
 /// File that exists for the duration of a probe only.
 const PROBE: &str = "PROBE";
@@ -23,6 +26,14 @@ impl Store {
         // A file that remains on a full disk would take the space of the next probe.
         disk.remove_file(&path).map_err(|e| LogError::io(&path, "remove", e))?;
         written.map_err(|e| LogError::io(&path, "write", e))
+    }
+
+    /// Returns the space of the disk if it is nearly full: less than a twentieth and less than 2 GiB are free. None where
+    /// there is more, or the disk cannot tell.
+    #[must_use]
+    pub fn nearly_full(&self) -> Option<DiskSpace> {
+        let space = self.shared.disk.space(&self.shared.directory).ok()??;
+        (space.free < space.total / 20 && space.free < NEARLY_FULL).then_some(space)
     }
 
     /// Returns the part of [`Store::findings`] that concerns one topic, or one of its partitions. Its lists of set-aside logs
@@ -57,7 +68,7 @@ mod tests {
     use super::*;
     use crate::{
         StoreConfig,
-        disk::{Fault, FaultyDisk, MemoryDisk},
+        disk::{Disk as _, Fault, FaultyDisk, MemoryDisk},
     };
 
     #[test]
@@ -74,5 +85,24 @@ mod tests {
         }
         store.close().unwrap();
         assert!(matches!(store.probe(), Err(LogError::Closed)));
+    }
+
+    #[test]
+    fn a_disk_with_little_space_is_nearly_full() {
+        let disk = MemoryDisk::with_capacity(64 << 20);
+        let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk.clone()))).unwrap();
+        assert_eq!(store.nearly_full(), None);
+        let file = disk.open(std::path::Path::new("/other"), Open::Create).unwrap();
+        while disk.space(std::path::Path::new("/")).unwrap().unwrap().free > 3 << 20 {
+            write_all_at(&*file, &[0; 1 << 16], file.size().unwrap()).unwrap();
+        }
+        assert_eq!(store.nearly_full().map(|space| space.total), Some(64 << 20));
+        disk.remove_file(std::path::Path::new("/other")).unwrap();
+        drop(file);
+        assert_eq!(store.nearly_full(), None);
+        let real = tempfile::tempdir().unwrap();
+        let space = crate::disk::RealDisk::default().space(real.path()).unwrap();
+        assert!(space.is_none_or(|space| space.free <= space.total && space.total > 0));
+        store.close().unwrap();
     }
 }

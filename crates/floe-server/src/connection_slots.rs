@@ -15,6 +15,9 @@ use tokio::{sync::Notify, time::Instant};
 /// Least idle time of a connection that gives way.
 const IDLE_AFTER: Duration = Duration::from_secs(10);
 
+/// Least age of a connection that gives way because it has never sent a whole request. Clients send one at once.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+
 /// Which connection gives way to a new one when all places are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WhenFull {
@@ -51,6 +54,8 @@ struct Occupant {
     active_at: AtomicU64,
     /// Whether the connection has requests in flight, streams or watches.
     is_busy: AtomicBool,
+    /// Whether the connection has never sent a request.
+    is_silent: AtomicBool,
     close: Notify,
 }
 
@@ -87,15 +92,15 @@ impl ConnectionSlots {
         }
         let occupant = Arc::new(Occupant {
             started: slots.started,
-            active_at: AtomicU64::new(0),
+            active_at: AtomicU64::new(millis(slots.started)),
             is_busy: AtomicBool::new(false),
+            is_silent: AtomicBool::new(true),
             close: Notify::new(),
         });
         let number = taken.next;
         taken.next += 1;
         taken.occupants.insert(number, Arc::clone(&occupant));
         drop(taken);
-        Activity(Arc::clone(&occupant)).note(false);
         Some(ConnectionSlot { slots: Arc::clone(slots), number, occupant, has_closed_another })
     }
 }
@@ -103,11 +108,15 @@ impl ConnectionSlots {
 impl Slots {
     fn idle_longest(&self, taken: &Taken) -> Option<u64> {
         let now = millis(self.started);
-        let limit = u64::try_from(IDLE_AFTER.as_millis()).unwrap_or(u64::MAX);
-        let idle = taken.occupants.iter().filter(|(_, occupant)| !occupant.is_busy.load(Ordering::Relaxed));
-        let idle = idle.map(|(number, occupant)| (occupant.active_at.load(Ordering::Relaxed), *number));
-        let (active_at, number) = idle.min()?;
-        (now.saturating_sub(active_at) >= limit).then_some(number)
+        let longest = |may_give_way: fn(&Occupant) -> bool, after: Duration| {
+            let idle = taken.occupants.iter().filter(|(_, occupant)| may_give_way(occupant));
+            let idle = idle.map(|(number, occupant)| (occupant.active_at.load(Ordering::Relaxed), *number));
+            let (active_at, number) = idle.min()?;
+            let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+            (now.saturating_sub(active_at) >= after).then_some(number)
+        };
+        longest(|occupant| occupant.is_silent.load(Ordering::Relaxed), SILENT_AFTER)
+            .or_else(|| longest(|occupant| !occupant.is_busy.load(Ordering::Relaxed), IDLE_AFTER))
     }
 }
 
@@ -137,6 +146,7 @@ impl Activity {
     /// Notes a sign of life, and whether the connection is busy from now on, even without one.
     pub(crate) fn note(&self, is_busy: bool) {
         self.0.is_busy.store(is_busy, Ordering::Relaxed);
+        self.0.is_silent.store(false, Ordering::Relaxed);
         self.0.active_at.store(millis(self.0.started), Ordering::Relaxed);
     }
 }
@@ -155,6 +165,10 @@ mod tests {
     async fn the_connection_that_is_idle_longest_gives_way() {
         let slots = ConnectionSlots::new(3, WhenFull::CloseIdle);
         let taken: Vec<_> = (0..3).map(|_| slots.take().unwrap()).collect();
+        for slot in &taken {
+            slot.activity().note(false);
+        }
+        tokio::time::advance(SILENT_AFTER).await;
         assert!(slots.take().is_none(), "all are young");
         tokio::time::advance(IDLE_AFTER).await;
         taken[0].activity().note(true);
@@ -169,6 +183,19 @@ mod tests {
         drop(new);
         drop(taken);
         assert!((0..3).map(|_| slots.take().unwrap()).all(|slot| !slot.has_closed_another()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_never_asked_gives_way_first() {
+        let slots = ConnectionSlots::new(2, WhenFull::CloseIdle);
+        let (asked, silent) = (slots.take().unwrap(), slots.take().unwrap());
+        asked.activity().note(false);
+        assert!(slots.take().is_none(), "both are young");
+        tokio::time::advance(SILENT_AFTER).await;
+        let new = slots.take().unwrap();
+        assert!(silent.closed().now_or_never().is_some() && asked.closed().now_or_never().is_none());
+        assert!(slots.take().is_none());
+        drop(new);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ use std::{fmt, sync::Arc};
 use floe::memory::MemoryRefused;
 use floe_wire::{WireError, batch::EncodedBatch, compress::Decompressor};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{limits::ServeLimits, memory::Tenant};
 
@@ -17,11 +17,14 @@ const CHECKED_AT_ONCE: usize = 1 << 20;
 /// Decompressors that are kept for reuse, each with at most 8 MiB.
 const KEPT: usize = 4;
 
+/// Batches below this size are copied out of the buffer that they were received in, which small requests share.
+const SMALL: usize = 64 * 1024;
+
 /// Checks batches, with decompressors that it reuses.
 pub(crate) struct Door {
     limit: usize,
     decompressors: Mutex<Vec<Decompressor>>,
-    /// One permit per processor for checks that take long.
+    /// One permit per processor for work that takes long.
     workers: Arc<Semaphore>,
 }
 
@@ -42,6 +45,10 @@ impl Door {
 
     /// Returns the batch, verified, if every reader can decode it: see [`EncodedBatch::validated`].
     ///
+    /// The log keeps the newest batches in memory for its readers, when the request that brought them and its memory are
+    /// gone. A batch that is small beside the `received` bytes of its request is therefore copied: otherwise one record
+    /// could keep a whole request.
+    ///
     /// # Errors
     /// The errors of [`EncodedBatch::validated`]. [`WireError::TooLarge`] also for a batch whose records take more memory
     /// than the server has for them.
@@ -49,7 +56,14 @@ impl Door {
         &self,
         tenant: &Tenant,
         batch: EncodedBatch,
+        received: usize,
     ) -> Result<EncodedBatch, WireError> {
+        let keeps_much = batch.len() < SMALL || batch.len() < received / 2;
+        let batch = self.checked(tenant, batch).await?;
+        Ok(if keeps_much { batch.detached() } else { batch })
+    }
+
+    async fn checked(&self, tenant: &Tenant, batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
         if batch.len() <= CHECKED_AT_ONCE {
             let mut decompressor = self.decompressors.lock().pop().unwrap_or_default();
             let outcome = batch.clone().validated(&mut decompressor, CHECKED_AT_ONCE.min(self.limit));
@@ -71,7 +85,7 @@ impl Door {
             limit,
         };
         // The permit comes first: memory that waits for a processor would be held by many.
-        let permit = Arc::clone(&self.workers).acquire_owned().await;
+        let permit = self.worker().await;
         let room = if is_compressed { tenant.reserve_work(limit).await.map(Some) } else { Ok(None) };
         let room = room.map_err(refused)?;
         let checked = tokio::task::spawn_blocking(move || {
@@ -87,10 +101,47 @@ impl Door {
         })
     }
 
+    /// Waits for the turn of work that takes long, and belongs on a blocking thread. `None` never occurs: the semaphore is
+    /// never closed.
+    pub(crate) async fn worker(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.workers).acquire_owned().await.ok()
+    }
+
     fn keep(&self, decompressor: Decompressor) {
         let mut kept = self.decompressors.lock();
         if kept.len() < KEPT {
             kept.push(decompressor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use floe_wire::batch::{BatchBuilder, FinishOptions};
+
+    use super::*;
+    use crate::memory::ServerMemory;
+
+    fn batch(size: usize) -> Bytes {
+        let mut builder = BatchBuilder::new(size + 128);
+        builder.append(0, None, &vec![b'v'; size], &[]).unwrap();
+        builder.finish(FinishOptions::default()).unwrap().to_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_is_small_beside_its_request_does_not_keep_it() {
+        let limits = ServeLimits::default();
+        let (door, tenant) =
+            (Door::new(&limits), ServerMemory::new(&limits).tenant("client".to_owned(), &limits));
+        for (size, received, is_copied) in
+            [(10, 100, true), (SMALL - 200, SMALL, true), (SMALL, SMALL, false), (SMALL, 1 << 20, true)]
+        {
+            let bytes = batch(size);
+            let admitted = door.admit(&tenant, EncodedBatch::parse(bytes.clone()).unwrap(), received).await;
+            let admitted = admitted.unwrap().to_bytes();
+            assert_eq!(admitted, bytes);
+            assert_eq!(admitted.as_ptr() != bytes.as_ptr(), is_copied, "{size} of {received}");
         }
     }
 }

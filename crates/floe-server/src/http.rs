@@ -10,17 +10,17 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use floe::{health::Status, net::Stream};
+use floe::net::Stream;
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use serde_json::json;
 use tokio::sync::watch;
 
 use crate::{
     access::{Session, WHOLE_SERVER, operation::METRICS},
+    health::HealthReport,
     metrics::Frontend,
     node::{Node, until_set},
     socket::Socket,
@@ -118,81 +118,39 @@ fn wants_json(headers: &HeaderMap) -> bool {
     accept.is_some_and(|accept| accept.contains("application/json"))
 }
 
-/// Result of one check.
-struct HealthCheck {
-    name: &'static str,
-    status: Status,
-    detail: String,
-}
-
-impl HealthCheck {
-    fn of(name: &'static str, passed: bool, detail: impl Into<String>) -> Self {
-        let status = if passed { Status::Pass } else { Status::Fail };
-        Self { name, status, detail: detail.into() }
-    }
-}
-
-/// Liveness: the process answers. It checks nothing else.
+/// Liveness: the process answers.
 async fn livez(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     node.metrics.request(Frontend::Http, "livez");
-    report(&[HealthCheck::of("process", true, "up")], query.as_deref(), &headers)
+    respond(&HealthReport::alive(), query.as_deref(), &headers)
 }
 
 /// Readiness: whether clients should send new work here.
 async fn readyz(State(node): State<Arc<Node>>, RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     node.metrics.request(Frontend::Http, "readyz");
-    let stopping = node.is_stopping();
-    let detail = if stopping { "shutting down" } else { "serving" };
-    let mut checks = vec![HealthCheck::of("server", !stopping, detail)];
-    match node.client.health().await {
-        Ok(health) => {
-            let states = health.nodes.iter().map(|node| format!("{}: {}", node.name, node.state));
-            checks.push(HealthCheck::of("engine", health.ready, states.collect::<Vec<_>>().join(", ")));
-            checks.push(HealthCheck {
-                name: "client",
-                status: health.status,
-                detail: health.findings.join("; "),
-            });
-        }
-        Err(error) => checks.push(HealthCheck::of("engine", false, error.to_string())),
-    }
-    report(&checks, query.as_deref(), &headers)
+    respond(&HealthReport::of(&node).await, query.as_deref(), &headers)
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> Response {
     node.metrics.request(Frontend::Http, "metrics");
     let mut text = node.metrics.to_prometheus();
+    text.push_str(&HealthReport::of(&node).await.to_prometheus());
     if let Some(more) = &node.more_metrics {
         text.push_str(&more.text());
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
 }
 
-fn report(checks: &[HealthCheck], query: Option<&str>, headers: &HeaderMap) -> Response {
-    // A warning does not take the server out of rotation.
-    let worst = checks.iter().map(|check| check.status).max().unwrap_or(Status::Pass);
-    let passed = worst != Status::Fail;
+fn respond(report: &HealthReport, query: Option<&str>, headers: &HeaderMap) -> Response {
+    let passed = report.has_passed();
     let status = if passed { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     if wants_json(headers) {
-        let checks = checks.iter().map(
-            |check| json!({"name": check.name, "status": check.status.as_str(), "output": check.detail}),
-        );
-        let document = json!({"status": worst.as_str(), "checks": checks.collect::<Vec<_>>()});
-        return (status, [(header::CONTENT_TYPE, "application/json")], document.to_string()).into_response();
+        let document = report.to_json().to_string();
+        return (status, [(header::CONTENT_TYPE, "application/json")], document).into_response();
     }
-    let mut text = String::new();
-    if is_verbose(query) {
-        for check in checks {
-            let (sign, word) = match check.status {
-                Status::Pass => ('+', "ok"),
-                Status::Warn => ('!', "warning"),
-                Status::Fail => ('-', "failed"),
-            };
-            let colon = if check.detail.is_empty() { "" } else { ": " };
-            text.push_str(&format!("[{sign}]{} {word}{colon}{}\n", check.name, check.detail));
-        }
-    } else {
-        text.push_str(if passed { "ok\n" } else { "not ready\n" });
-    }
+    let text = match (is_verbose(query), passed) {
+        (true, _) => report.to_text(),
+        (false, true) => "ok\n".to_owned(),
+        (false, false) => "not ready\n".to_owned(),
+    };
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
 }

@@ -36,8 +36,8 @@
 //! | `reload` | certificates and rules, which follow their files |
 //! | `socket`, `tls` | connections, plain or encrypted |
 //! | `walrus` | the text protocol of Walrus |
-//! | `http`, `hosts` | health and metrics, and the host names that HTTP answers to |
-//! | `metrics` | counters |
+//! | `http`, `hosts` | HTTP, and the host names that it answers to |
+//! | `health`, `metrics` | checks of the server; counters |
 //! | `platform` | operating-system differences |
 //! | `testkit` | a server inside a test (feature `testkit`) |
 
@@ -48,6 +48,7 @@ mod catalog;
 mod connection_slots;
 mod door;
 mod fluvio;
+mod health;
 mod hosts;
 mod http;
 mod limits;

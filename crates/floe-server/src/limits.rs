@@ -130,7 +130,8 @@ limits! {
     /// requests, a quarter for responses, half for SmartModules. Default: a quarter of the machine's memory, at most 2 GiB.
     memory: usize = (platform::machine_memory() / 4).min(2 << 30);
     /// Open connections of Fluvio and Walrus clients together. Above it the server closes the connection that has been idle
-    /// longest, or else the new one. Default: 10,000.
+    /// longest, or else the new one. Never more than half of the files that the process may open, less those of health.
+    /// Default: 10,000.
     connections: usize = 10_000;
     /// Open connections of HTTP. Above it the server closes the oldest one, so that health is always answered. Default: 64.
     http_connections: usize = 64;
@@ -181,6 +182,28 @@ limits! {
     idle_timeout: Option<Duration> = None;
 }
 
+/// Descriptors for other things than connections and the files of the store: listeners, the runtime, the registry.
+const OTHER_DESCRIPTORS: usize = 64;
+
+impl ServeLimits {
+    /// Returns the limits for a process that may have `descriptors` open, with no more connections than leave room for
+    /// health and everything else. Files of a store take at most the other half.
+    pub(crate) fn within(mut self, descriptors: Option<u64>) -> Self {
+        let Some(descriptors) = descriptors else { return self };
+        let half = usize::try_from(descriptors / 2).unwrap_or(usize::MAX);
+        let most = half.saturating_sub(OTHER_DESCRIPTORS).saturating_sub(self.http_connections).max(1);
+        if most < self.connections {
+            tracing::warn!(
+                descriptors,
+                connections = most,
+                "fewer connections than the limit says: the process may not open more files"
+            );
+            self.connections = most;
+        }
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,5 +239,14 @@ mod tests {
             assert!(problem.contains(name), "{problem}");
         }
         assert!(limits.memory <= 2 << 30);
+    }
+
+    #[test]
+    fn connections_leave_descriptors_for_health_and_the_store() {
+        let within = |descriptors| ServeLimits::default().within(descriptors).connections;
+        assert_eq!(within(None), 10_000);
+        assert_eq!(within(Some(1 << 20)), 10_000);
+        assert_eq!(within(Some(1024)), 512 - 64 - 64);
+        assert_eq!(within(Some(100)), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! The memory budget of a server, and the part of one connection in it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use floe::memory::{MemoryAccount, MemoryPool, MemoryRefused, MemoryReservation};
 
@@ -33,12 +33,14 @@ impl ServerMemory {
         [("requests", &self.requests), ("modules", &self.modules), ("responses", &self.responses)]
     }
 
-    /// Opens the accounts of a connection.
-    pub(crate) fn tenant(&self, limits: &ServeLimits) -> Tenant {
+    /// Opens the accounts of a connection, under the name of its client.
+    pub(crate) fn tenant(&self, client: String, limits: &ServeLimits) -> Tenant {
+        let client: Arc<str> = client.into();
         Tenant {
-            requests: self.requests.account(usize::MAX),
-            modules: self.modules.account(usize::MAX),
-            responses: self.responses.account(limits.unread_bytes),
+            requests: self.requests.account_of(Arc::clone(&client), usize::MAX),
+            modules: self.modules.account_of(Arc::clone(&client), usize::MAX),
+            responses: self.responses.account_of(Arc::clone(&client), limits.unread_bytes),
+            client,
             timeout: limits.memory_timeout,
         }
     }
@@ -50,6 +52,8 @@ pub(crate) struct Tenant {
     pub(crate) requests: MemoryAccount,
     pub(crate) modules: MemoryAccount,
     pub(crate) responses: MemoryAccount,
+    /// Subject and address, for the log.
+    pub(crate) client: Arc<str>,
     timeout: Duration,
 }
 

@@ -217,7 +217,7 @@ impl Metrics {
     }
 
     /// Returns the metrics of the budget, and the limits.
-    fn memory_families(&self) -> [MetricFamily; 5] {
+    fn memory_families(&self) -> [MetricFamily; 6] {
         [
             gauge(
                 "floe_server_memory_bytes",
@@ -228,6 +228,11 @@ impl Metrics {
                 "floe_server_memory_limit_bytes",
                 "Limit of the memory, by class.",
                 self.by_class(|pool| pool.limit() as u64),
+            ),
+            gauge(
+                "floe_server_memory_largest_bytes",
+                "Memory of the client that holds most, by class.",
+                self.by_class(|pool| pool.holders(1).first().map_or(0, |(_, held)| *held as u64)),
             ),
             gauge(
                 "floe_server_memory_waiting",

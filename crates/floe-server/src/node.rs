@@ -17,7 +17,7 @@ use floe::{
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::Either;
 use tokio::{
-    sync::watch,
+    sync::{Semaphore, watch},
     task::{
         JoinError,
         coop::{consume_budget, unconstrained},
@@ -35,6 +35,9 @@ pub(crate) const SPU_ID: i32 = 5001;
 
 /// Name of the only data server.
 pub(crate) const SPU_NAME: &str = "floe-spu-5001";
+
+/// Reads at a time of batches of unknown size. More would only wait for the same disk.
+pub(crate) const FIRST_READS: usize = 4;
 
 /// Appends that are started before the first of them is awaited.
 pub(crate) const APPENDS_AT_ONCE: usize = 512;
@@ -58,6 +61,8 @@ pub(crate) struct Node {
     pub(crate) limits: ServeLimits,
     pub(crate) memory: ServerMemory,
     pub(crate) door: Door,
+    /// Turns of reads whose batch may be larger than the memory that is reserved for it.
+    pub(crate) first_reads: Semaphore,
     pub(crate) gate: Arc<Gate>,
     /// Host names under which HTTP is served.
     pub(crate) http_hosts: AllowedHosts,

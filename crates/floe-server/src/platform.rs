@@ -35,6 +35,14 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     builder.create(path)
 }
 
+/// Returns how many files and sockets the process may have open; `None` where the system does not limit them.
+pub(crate) fn descriptor_limit() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    None
+}
+
 /// Returns the memory of the machine in bytes, or of the container if it has less.
 ///
 /// Linux shows both in files. Elsewhere they do not exist, and the answer is [`ASSUMED_MEMORY`].

@@ -227,6 +227,15 @@ pub(crate) async fn read_until_end(
     };
     if matches!(ended, Some(ReadEnd::CutOff)) {
         node.metrics.cut_off(front, "memory_needed");
+        let Tenant { client, requests, modules, responses, .. } = tenant;
+        tracing::warn!(
+            %client,
+            listener = front.name(),
+            requests = requests.held(),
+            modules = modules.held(),
+            responses = responses.held(),
+            "a client is cut off: others need the memory that it holds"
+        );
     }
     if let Some(label) = ended.as_ref().and_then(ReadEnd::label) {
         node.metrics.error(front, label);

@@ -18,6 +18,28 @@ const QUEUE_LEN: usize = 256;
 /// Responses per vectored write.
 const MAX_RESPONSES_PER_WRITE: usize = 64;
 
+/// Bytes per read of the log.
+pub(crate) const READ_BYTES: usize = 256 * 1024;
+
+/// Memory that a response with records may keep besides them: the ends of the buffers that its first and its last batch were
+/// read into.
+const READ_SLACK: usize = 2 * READ_BYTES;
+
+/// Memory of the head of a response besides its records.
+const HEAD: usize = 4 * 1024;
+
+/// Returns the memory to reserve for a response with so many bytes of records. A small one is copied out of a single buffer.
+pub(crate) fn with_buffers(records: usize) -> usize {
+    let buffers = if records < READ_BYTES { READ_BYTES } else { READ_SLACK };
+    records.saturating_add(HEAD + buffers)
+}
+
+/// Returns the bytes of records that reserved memory is enough for: the reverse of [`with_buffers`].
+pub(crate) fn records_in(room: &MemoryReservation) -> usize {
+    let buffers = if room.bytes() < with_buffers(READ_BYTES) { READ_BYTES } else { READ_SLACK };
+    room.bytes().saturating_sub(HEAD + buffers)
+}
+
 /// The connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Disconnected;
@@ -73,10 +95,36 @@ impl ResponseSender {
     /// Queues a response whose bytes are reserved, and releases the bytes that it does not need.
     pub(crate) async fn send_reserved(
         &self,
-        mut room: MemoryReservation,
+        room: MemoryReservation,
         pieces: Vec<Bytes>,
     ) -> Result<(), Disconnected> {
         let needed = length(&pieces);
+        self.enqueue(room, pieces, needed).await
+    }
+
+    /// Queues a response with records, whose memory is reserved as [`with_buffers`] says, and releases what it does not need.
+    ///
+    /// Its records are slices of the buffers that the log read them into. A small response is copied, so that it does not
+    /// keep such a buffer in memory; a large one pays for what its buffers may have besides.
+    pub(crate) async fn send_records(
+        &self,
+        room: MemoryReservation,
+        pieces: Vec<Bytes>,
+    ) -> Result<(), Disconnected> {
+        let needed = length(&pieces);
+        if needed < READ_BYTES + HEAD {
+            self.enqueue(room, vec![pieces.concat().into()], needed).await
+        } else {
+            self.enqueue(room, pieces, needed.saturating_add(READ_SLACK)).await
+        }
+    }
+
+    async fn enqueue(
+        &self,
+        mut room: MemoryReservation,
+        pieces: Vec<Bytes>,
+        needed: usize,
+    ) -> Result<(), Disconnected> {
         if needed > room.bytes() {
             // Held and wanted at once, the two could wait for each other.
             drop(room);
@@ -150,6 +198,11 @@ impl Buf for Pieces {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
+
     use floe::memory::MemoryPool;
     use futures_util::FutureExt as _;
     use tokio::io::AsyncReadExt as _;
@@ -216,5 +269,39 @@ mod tests {
         let _ = responses.send(vec![Bytes::from_static(b"unread")]).await;
         assert!(writing.await.unwrap().is_err());
         assert!(responses.send(vec![Bytes::from_static(b"after")]).await.is_err());
+    }
+
+    /// Memory that notes when it is freed.
+    #[derive(Debug)]
+    struct Watched(Vec<u8>, Arc<AtomicBool>);
+
+    impl AsRef<[u8]> for Watched {
+        fn as_ref(&self) -> &[u8] {
+            &self.0
+        }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn small_records_do_not_keep_the_buffer_that_they_were_read_into() {
+        let pool = MemoryPool::new(64 << 20);
+        let (responses, _writer) = response_queue(&pool.account(usize::MAX));
+        for (size, is_freed, held) in
+            [(100, true, 100), (READ_BYTES, true, READ_BYTES), (1 << 20, false, (1 << 20) + READ_SLACK)]
+        {
+            let before = pool.used();
+            let freed = Arc::new(AtomicBool::new(false));
+            let buffer = Bytes::from_owner(Watched(vec![7; 2 << 20], Arc::clone(&freed)));
+            let room = responses.reserve(with_buffers(size)).await.unwrap();
+            assert_eq!(records_in(&room), size);
+            responses.send_records(room, vec![buffer.slice(..size)]).await.unwrap();
+            drop(buffer);
+            assert_eq!((freed.load(Ordering::Relaxed), pool.used() - before), (is_freed, held), "{size}");
+        }
     }
 }

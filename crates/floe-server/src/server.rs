@@ -16,7 +16,11 @@ use floe::{Client, Error, ErrorKind, Result, Topic, engine::SharedEngine};
 use floe_wire::fluvio::TopicSpec;
 use futures_util::future::BoxFuture;
 use socket2::SockRef;
-use tokio::{net::TcpStream, sync::watch, task::JoinSet};
+use tokio::{
+    net::TcpStream,
+    sync::{Semaphore, watch},
+    task::JoinSet,
+};
 
 use crate::{
     access::{Gate, Principal, Session},
@@ -29,8 +33,9 @@ use crate::{
     listeners::{AcceptedSocket, Listener, Listeners},
     memory::ServerMemory,
     metrics::Frontend,
-    node::{Node, PublicAddress, log_panic, until_set},
+    node::{FIRST_READS, Node, PublicAddress, log_panic, until_set},
     options::ServeOptions,
+    platform,
     registry::Registry,
     smartmodule::SmartModules,
     socket::Socket,
@@ -63,6 +68,8 @@ pub async fn serve(
     options: ServeOptions,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
+    let mut options = options;
+    options.limits = options.limits.within(platform::descriptor_limit());
     let node = start(&listeners, engine, &options).await?;
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
@@ -188,6 +195,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         http_hosts: AllowedHosts::new(http_bound, options.http_hosts.iter().cloned()),
         metrics,
         door: Door::new(&options.limits),
+        first_reads: Semaphore::new(FIRST_READS),
         memory,
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),

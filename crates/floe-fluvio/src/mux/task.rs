@@ -30,6 +30,10 @@ use super::{
 /// Bytes of requests that one write gathers.
 const WRITE_AT_ONCE: usize = 256 * 1024;
 
+/// Elements of the lists of one reply. An object takes many times more memory than its few bytes on the wire; no cluster
+/// has this many.
+const MAX_REPLY_ELEMENTS: usize = 1 << 20;
+
 /// How long to continue to read after a write failed.
 const READ_AFTER_WRITE_ERROR: Duration = Duration::from_millis(100);
 
@@ -178,6 +182,7 @@ fn missing(received: &BytesMut) -> Option<usize> {
 
 async fn dispatch(frame: Bytes, state: &MuxState) -> Result<()> {
     let (id, body) = frame::split_reply(frame).map_err(desync)?;
+    let body = body.limit_elements(MAX_REPLY_ELEMENTS);
     tracing::trace!(correlation_id = id, "reply");
     let stream = {
         let mut pending = state.pending.lock();

@@ -8,7 +8,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile, DiskLock, Open, platform};
+use super::{Disk, DiskFile, DiskLock, DiskSpace, Open, platform};
 
 /// Kind of an injected fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -155,6 +155,10 @@ impl Disk for FaultyDisk {
 
     fn open_file_limit(&self) -> Option<u64> {
         self.inner.open_file_limit()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Option<DiskSpace>> {
+        self.inner.space(path)
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {

@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{Disk, DiskFile, DiskLock, Open};
+use super::{Disk, DiskFile, DiskLock, DiskSpace, Open};
 use crate::clock;
 
 /// Piece size of a file. Files consist of pieces, so that growth never copies existing bytes.
@@ -205,6 +205,13 @@ impl Disk for MemoryDisk {
         let file = Arc::new(self.empty_file());
         names.files.insert(path.to_path_buf(), Arc::clone(&file));
         Ok(file)
+    }
+
+    fn space(&self, _path: &Path) -> io::Result<Option<DiskSpace>> {
+        Ok(self.space.as_ref().map(|space| {
+            let free = space.limit.saturating_sub(space.used.load(Ordering::Acquire));
+            DiskSpace::new((space.limit * PAGE) as u64, (free * PAGE) as u64)
+        }))
     }
 
     fn create_dir_all(&self, _path: &Path) -> io::Result<()> {

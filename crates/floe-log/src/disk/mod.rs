@@ -103,6 +103,14 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Returns the space of the file system that holds this path; None if the system cannot tell.
+    ///
+    /// # Errors
+    /// The system's error.
+    fn space(&self, _path: &Path) -> io::Result<Option<DiskSpace>> {
+        Ok(None)
+    }
+
     /// Returns a number pair that distinguishes this directory from every other; None if it is missing, or if the
     /// system has no such number.
     ///
@@ -110,6 +118,24 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// The system's error.
     fn identity(&self, _path: &Path) -> io::Result<Option<(u64, u64)>> {
         Ok(None)
+    }
+}
+
+/// Space of a file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DiskSpace {
+    /// Size of the file system.
+    pub total: u64,
+    /// Bytes that this process may still write.
+    pub free: u64,
+}
+
+impl DiskSpace {
+    /// Creates the space of a file system.
+    #[must_use]
+    pub fn new(total: u64, free: u64) -> Self {
+        Self { total, free }
     }
 }
 

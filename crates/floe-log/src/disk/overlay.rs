@@ -15,7 +15,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock};
 
-use super::{Disk, DiskFile, DiskLock, Open, read_full_at};
+use super::{Disk, DiskFile, DiskLock, DiskSpace, Open, read_full_at};
 use crate::clock;
 
 /// Unit in which changed bytes are kept.
@@ -208,6 +208,10 @@ impl Disk for OverlayDisk {
 
     fn open_file_limit(&self) -> Option<u64> {
         self.base.open_file_limit()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Option<DiskSpace>> {
+        self.base.space(path)
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {

@@ -8,7 +8,7 @@ use std::{
     time::UNIX_EPOCH,
 };
 
-use super::{Disk, DiskFile, DiskLock, Open, platform};
+use super::{Disk, DiskFile, DiskLock, DiskSpace, Open, platform};
 
 /// Attempts to lock a file that other programs remove.
 const MAX_LOCK_RETRIES: usize = 10;
@@ -135,6 +135,10 @@ impl Disk for RealDisk {
 
     fn open_file_limit(&self) -> Option<u64> {
         platform::open_file_limit()
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Option<DiskSpace>> {
+        platform::space(path)
     }
 
     fn identity(&self, path: &Path) -> io::Result<Option<(u64, u64)>> {

@@ -51,6 +51,11 @@ impl AuditLine<'_> {
     }
 }
 
+/// Returns the name of a client for a text of one line.
+pub(super) fn shown(client: &Principal) -> String {
+    shortened(&client.to_string()).escape_debug().to_string()
+}
+
 fn shortened(text: &str) -> String {
     match text.char_indices().nth(MAX_TEXT) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -110,6 +110,12 @@ impl Session {
         self.grants().is_none_or(|grants| grants.on_all(operation.needs))
     }
 
+    /// Returns the subject and the address of the client, for health and the log.
+    pub(crate) fn client(&self) -> String {
+        let address = self.peer.map_or_else(|| "no address".to_owned(), |peer| peer.to_string());
+        format!("{} at {address}", audit::shown(&self.principal))
+    }
+
     /// Logs a change that the client made.
     pub(crate) fn changed(&self, operation: Operation, object: &str) {
         self.line(operation, object).changed();

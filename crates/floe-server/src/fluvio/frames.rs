@@ -1,12 +1,17 @@
 //! Frames of both Fluvio servers.
 
 use bytes::Bytes;
-use floe_wire::fluvio::{
-    Request,
-    frame::{RequestHeader, encode_reply, split_frame},
+use floe::memory::{MemoryAccount, MemoryRefused, MemoryReservation};
+use floe_wire::{
+    WireError,
+    fluvio::{
+        Input, Request,
+        frame::{RequestHeader, encode_reply, split_frame},
+    },
 };
 
 use crate::{
+    node::Node,
     request_reader::Framing,
     response_writer::{Disconnected, ResponseSender},
 };
@@ -17,6 +22,39 @@ pub(super) const FRAMING: Framing = Framing { split: split_frame, length: u32::f
 /// Memory of a decoded element of a request up to its answer, in bytes: the element, what is prepared for it, and its part
 /// of the answer.
 pub(super) const ELEMENT_BYTES: usize = 512;
+
+/// Elements that are decoded at once, without memory of their own.
+const FEW_ELEMENTS: usize = 1000;
+
+/// Decodes a request. One of many elements first reserves the memory that they may take, which is returned with it, and is
+/// decoded on a blocking thread, a few at a time: it keeps no other client waiting.
+pub(super) async fn decode<T: Send + 'static>(
+    (node, account): (&Node, &MemoryAccount),
+    header: &RequestHeader,
+    body: Input,
+    decode: fn(&RequestHeader, Input) -> Result<T, WireError>,
+) -> Result<(T, Option<MemoryReservation>), WireError> {
+    if let Ok(request) = decode(header, body.clone().limit_elements(FEW_ELEMENTS)) {
+        return Ok((request, None));
+    }
+    let malformed = |problem: String| WireError::Malformed { what: "request", problem };
+    // An element takes two bytes at least.
+    let most = node.limits.request_elements.min(body.remaining() / 2);
+    let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
+        what: "decoded request",
+        size,
+        limit,
+    };
+    let room = account.reserve(most.saturating_mul(ELEMENT_BYTES)).await.map_err(refused)?;
+    let (worker, header) = (node.door.worker().await, header.clone());
+    let decoded = tokio::task::spawn_blocking(move || {
+        let outcome = decode(&header, body.limit_elements(most));
+        drop(worker);
+        outcome
+    });
+    let request = decoded.await.map_err(|stopped| malformed(format!("decoding failed: {stopped}")))??;
+    Ok((request, Some(room)))
+}
 
 /// Encodes the reply to a request. A reply that cannot be encoded ends the connection, as the protocol has no way to
 /// report it.

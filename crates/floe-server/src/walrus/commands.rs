@@ -6,7 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe::{Error, ErrorKind, Topic, TopicSpec, engine::Acks};
+use floe::{Error, ErrorKind, Topic, TopicSpec, engine::Acks, memory::MemoryRefused};
 use floe_wire::{
     batch::{BatchBuilder, EncodedBatch, FinishOptions},
     fluvio::names::CONSUMER_OFFSET_TOPIC,
@@ -32,6 +32,9 @@ const NODE_ID: u64 = 1;
 
 /// Largest total size of the entries in one response, whatever the client requests.
 const MAX_BATCH_GET: usize = 4 << 20;
+
+/// Entries up to this size, which are copied, take no memory besides that of their request.
+const UNCOUNTED: usize = 64 * 1024;
 
 /// Answers one request.
 pub(super) async fn answer(
@@ -130,12 +133,20 @@ async fn put(
 ) -> Result<usize, Refused> {
     let partition = cursors.next_partition(partitions(node, topic).await?);
     let target = Topic::from(topic).partition(partition);
+    // The entries, and the batches that are made of them, besides the request.
+    let copied: usize = entries.iter().map(|entry| entry.len().saturating_mul(2)).sum();
+    let _room = if copied > UNCOUNTED {
+        let refused = |error: MemoryRefused| Refused::new(error.to_string());
+        Some(tenant.reserve_work(copied).await.map_err(refused)?)
+    } else {
+        None
+    };
     let mut batches = Vec::new();
     for batch in self::batches(entries)? {
         batches.push(match batch {
             PutBatch::Built(batch) => batch,
             PutBatch::Packed(batch) => {
-                let checked = node.door.admit(tenant, batch).await.map_err(|error| {
+                let checked = node.door.admit(tenant, batch, 0).await.map_err(|error| {
                     node.metrics.refused(Frontend::Walrus, "packed_batch");
                     Refused::new(error.to_string())
                 })?;

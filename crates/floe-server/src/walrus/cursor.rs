@@ -28,13 +28,10 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::packed;
-use crate::{memory::ServerMemory, metrics::Frontend, node::Node};
+use crate::{memory::ServerMemory, metrics::Frontend, node::Node, response_writer::READ_BYTES};
 
 /// Group that holds the committed cursors, with a name that users will not choose.
 const GROUP: &str = "__walrus-cursor";
-
-/// Bytes per read.
-const READ_AHEAD: usize = 256 * 1024;
 
 /// Longest wait for a batch below the high watermark. The engine skips damaged batches, so it may not exist.
 const READ_LIMIT: Duration = Duration::from_secs(5);
@@ -69,7 +66,7 @@ type CursorSlot = Arc<tokio::sync::Mutex<Option<PartitionCursor>>>;
 pub(crate) struct SharedCursors {
     open: Mutex<HashMap<TopicPartition, CursorSlot>>,
     turn: AtomicU32,
-    /// Pays for the entries that were read and not sent.
+    /// Pays for the entries that were read and not sent, and for the buffers of readers.
     account: MemoryAccount,
 }
 
@@ -78,7 +75,7 @@ impl SharedCursors {
         Self {
             open: Mutex::default(),
             turn: AtomicU32::new(0),
-            account: memory.responses.account(usize::MAX),
+            account: memory.responses.account_of("Walrus cursors", usize::MAX),
         }
     }
 
@@ -143,9 +140,31 @@ impl SharedCursors {
             Some(cursor) if !cursor.is_stale() => cursor,
             _ => slot.insert(PartitionCursor::open(node, at.clone(), &self.account).await?),
         };
-        let outcome = cursor.take(node, limit).await;
+        let outcome = cursor.take((node, self), limit).await;
         cursor.release(self.account.pool().waiting() > 0);
         outcome
+    }
+
+    /// Reserves memory for a cursor. Where there is none, the cursors that no request uses give theirs back: they share the
+    /// account, so that nothing else would.
+    async fn reserve(&self, node: &Node, bytes: usize) -> Result<MemoryReservation> {
+        if let Some(room) = self.account.try_reserve(bytes) {
+            return Ok(room);
+        }
+        for slot in self.open.lock().values() {
+            if let Ok(mut cursor) = slot.try_lock()
+                && let Some(cursor) = &mut *cursor
+            {
+                cursor.release(true);
+            }
+        }
+        let refused = |text: String| floe::Error::new(ErrorKind::StorageError, text);
+        match tokio::time::timeout(node.limits.memory_timeout, self.account.reserve(bytes)).await {
+            Ok(outcome) => {
+                outcome.map_err(|error| refused("no memory to read".to_owned()).with_source(error))
+            }
+            Err(_) => Err(refused(format!("{bytes} bytes of memory to read were not free in time"))),
+        }
     }
 
     /// Closes the cursors of deleted topics at every change of the topics, until the future is dropped. No request would do
@@ -169,11 +188,12 @@ struct PartitionCursor {
     /// High watermark at which the remaining records proved unreadable.
     unreadable_end: Option<i64>,
     reader: Option<Box<dyn BatchReader>>,
+    /// Covers the buffers of `reader`.
+    reader_room: Option<MemoryReservation>,
     /// Entries that were read and not sent, each with the offset after it.
     ready: VecDeque<(i64, Bytes)>,
     /// Covers the batches of `ready`.
     room: MemoryReservation,
-    account: MemoryAccount,
 }
 
 impl PartitionCursor {
@@ -201,18 +221,18 @@ impl PartitionCursor {
             read_to: next,
             unreadable_end: None,
             reader: None,
+            reader_room: None,
             ready: VecDeque::new(),
             room: MemoryReservation::empty(account),
-            account: account.clone(),
         })
     }
 
-    /// Returns the memory of entries that were sent. While others wait for memory, the cursor keeps no entries: it reads
-    /// them anew.
+    /// Returns the memory of entries that were sent. While others wait for memory, the cursor keeps no entries and no reader:
+    /// it reads them anew.
     fn release(&mut self, is_scarce: bool) {
-        if is_scarce && !self.ready.is_empty() {
+        if is_scarce {
             self.ready.clear();
-            (self.reader, self.read_to) = (None, self.next);
+            (self.reader, self.reader_room, self.read_to) = (None, None, self.next);
         }
         if self.ready.is_empty() {
             self.room.shrink_to(0);
@@ -223,13 +243,17 @@ impl PartitionCursor {
         *self.deletion.borrow()
     }
 
-    async fn take(&mut self, node: &Node, limit: TakeLimit) -> Result<Vec<Bytes>> {
+    async fn take(
+        &mut self,
+        (node, cursors): (&Node, &SharedCursors),
+        limit: TakeLimit,
+    ) -> Result<Vec<Bytes>> {
         // The entries stay in `ready` until they are committed: a request that is cancelled meanwhile, because its client
         // has left, takes none.
         let (mut count, mut bytes, mut next) = (0, 0, self.next);
         while count < limit.entries {
             if count == self.ready.len() {
-                self.read(node).await?;
+                self.read((node, cursors)).await?;
             }
             let Some((after, entry)) = self.ready.get(count) else { break };
             if count > 0 && bytes + entry.len() > limit.bytes {
@@ -247,7 +271,7 @@ impl PartitionCursor {
     }
 
     /// Reads batches until `ready` has more entries, or there are no more.
-    async fn read(&mut self, node: &Node) -> Result<()> {
+    async fn read(&mut self, (node, cursors): (&Node, &SharedCursors)) -> Result<()> {
         loop {
             let marks = node.engine.watermarks(self.at.clone()).await?;
             // Retention may have deleted unread records.
@@ -258,8 +282,11 @@ impl PartitionCursor {
             let reader = match &mut self.reader {
                 Some(reader) => reader,
                 None => {
+                    if self.reader_room.is_none() {
+                        self.reader_room = Some(cursors.reserve(node, 2 * READ_BYTES).await?);
+                    }
                     let request = ReadRequest::new(self.at.clone(), Start::Offset(position))
-                        .max_bytes(READ_AHEAD)
+                        .max_bytes(READ_BYTES)
                         .isolation(Isolation::ReadCommitted);
                     self.reader.insert(node.engine.open(request).await?)
                 }
@@ -288,7 +315,7 @@ impl PartitionCursor {
             let end = batch.next_offset();
             // A request that is cancelled here drops the reader, which has passed the batch, and another one reads it anew.
             let reader = self.reader.take();
-            let has_entries = self.unpack(node, &batch, position).await?;
+            let has_entries = self.unpack((node, cursors), &batch, position).await?;
             (self.reader, self.read_to) = (reader, end);
             if has_entries {
                 return Ok(());
@@ -297,7 +324,12 @@ impl PartitionCursor {
     }
 
     /// Unpacks the entries of a batch. Returns false if there are none.
-    async fn unpack(&mut self, node: &Node, batch: &EncodedBatch, position: i64) -> Result<bool> {
+    async fn unpack(
+        &mut self,
+        (node, cursors): (&Node, &SharedCursors),
+        batch: &EncodedBatch,
+        position: i64,
+    ) -> Result<bool> {
         let end = batch.next_offset();
         if let Some(entry) = packed::entry_of(batch) {
             if end > position {
@@ -306,7 +338,7 @@ impl PartitionCursor {
             return Ok(end > position);
         }
         let before = self.ready.len();
-        match self.records(node, batch).await? {
+        match self.records((node, cursors), batch).await? {
             Ok(records) => self.keep(node, records, position..end),
             Err(error) => {
                 node.metrics.error(Frontend::Walrus, "batch_unreadable");
@@ -319,7 +351,7 @@ impl PartitionCursor {
     /// Returns the records of a batch, after their memory is reserved.
     async fn records(
         &mut self,
-        node: &Node,
+        (node, cursors): (&Node, &SharedCursors),
         batch: &EncodedBatch,
     ) -> Result<std::result::Result<Records, WireError>> {
         if let Err(error) = batch.verify_checksum() {
@@ -329,9 +361,7 @@ impl PartitionCursor {
         let usual = batch.len().saturating_mul(USUAL_RATIO).max(LEAST_UNPACKED).min(most);
         let is_plain = batch.header().attributes.codec() == Ok(floe::Codec::None);
         for limit in [if is_plain { batch.len() } else { usual }, most] {
-            let refused =
-                |refused| floe::Error::new(ErrorKind::StorageError, "no memory to read").with_source(refused);
-            let mut room = self.account.reserve(limit).await.map_err(refused)?;
+            let mut room = cursors.reserve(node, limit).await?;
             match batch.records_with_limit(limit) {
                 Err(WireError::TooLarge { .. }) if limit < most => {}
                 Ok(records) => {

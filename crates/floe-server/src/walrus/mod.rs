@@ -38,7 +38,7 @@ pub(crate) async fn serve(
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let tenant = node.memory.tenant(limits);
+    let tenant = node.memory.tenant(session.client(), limits);
     let framing = Framing { split, length: u32::from_le_bytes };
     let mut reader =
         RequestReader::new(reading, framing, MAX_BATCH_FRAME_LEN, limits.frame_timeout, &tenant.requests);

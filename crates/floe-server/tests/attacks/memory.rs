@@ -1,12 +1,13 @@
 //! Requests that stall, requests of many elements, responses and streams that are not read.
 
 use floe_wire::fluvio::{
-    ErrorCode, FetchOffsetsRequest, FetchOffsetsTopic, ListRequest, ProduceRequest, RecordSet, TopicSpec,
+    ErrorCode, FetchOffsetsRequest, FetchOffsetsTopic, ListRequest, ProduceRequest, RecordSet,
+    StreamFetchRequest, TopicSpec,
 };
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    peer::{Peer, batch, produce, topic},
+    peer::{Peer, WalrusPeer, batch, produce, topic},
     server::{Attacked, MEMORY},
 };
 
@@ -95,7 +96,7 @@ async fn streams_that_are_not_read_cost_no_more_than_their_connection_may_hold()
     }
     attacked.is_well().await;
     let unread = attacked.metric("floe_server_memory_bytes", &[("class", "responses")]);
-    assert!(unread <= 10 * (256 << 10), "{unread}");
+    assert!(unread <= MEMORY as u64 / 4, "{unread}");
     // A client that begins to read gets everything.
     let mut late = deaf.pop().unwrap();
     assert!(late.frame().await.is_some());
@@ -130,4 +131,54 @@ async fn requests_whose_answers_are_not_read_stop_being_read() {
     }
     assert!(sent < 64 << 20, "the server takes requests without end");
     attacked.is_well().await;
+}
+
+#[tokio::test]
+async fn half_read_batches_of_walrus_readers_give_way() {
+    let attacked = Attacked::start(|_| {}).await;
+    let mut walrus = WalrusPeer::connect(&attacked.server).await;
+    // Together twice what the readers may hold.
+    let names: Vec<_> = (0..30).map(|number| format!("w{number}")).collect();
+    let entry = "e".repeat(60_000);
+    for name in &names {
+        assert_eq!(walrus.ask(&format!("REGISTER {name}")).await, "OK");
+        let entries: String = (0..4).map(|number| format!(" 60001 {number}{entry}")).collect();
+        assert_eq!(walrus.ask(&format!("BATCH_PUT {name} 4{entries}")).await, "OK 4");
+    }
+    for number in 0..4 {
+        for name in &names {
+            assert_eq!(walrus.ask(&format!("GET {name}")).await, format!("OK {number}{entry}"), "{name}");
+            assert!(attacked.held() <= MEMORY as u64);
+        }
+    }
+    attacked.is_well().await;
+}
+
+#[tokio::test]
+async fn a_request_of_many_elements_is_answered() {
+    let attacked = Attacked::start(|_| {}).await;
+    let mut peer = Peer::data(&attacked.server).await;
+    let entries = vec![(0, RecordSet::default()); 3000];
+    let reply = peer.call(&produce("nope", &entries)).await;
+    assert_eq!(reply.topics[0].partitions.len(), 3000);
+    drop(peer);
+    attacked.is_empty().await;
+}
+
+#[tokio::test]
+async fn streams_of_one_byte_hold_what_they_send() {
+    let attacked = Attacked::start(|_| {}).await;
+    let mut peer = Peer::data(&attacked.server).await;
+    let small: Vec<_> = (0..100).map(|_| batch(&["small"])).collect();
+    peer.produce("well", &small).await;
+    let mut deaf = Peer::data(&attacked.server).await;
+    for _ in 0..200 {
+        deaf.open("well", 0, 1).await;
+    }
+    attacked.is_well().await;
+    for _ in 0..200 {
+        let (_, body) = deaf.frame().await.expect("every stream is answered");
+        let reply = floe_wire::fluvio::frame::decode_reply::<StreamFetchRequest>(body, 25).unwrap();
+        assert_eq!(crate::peer::records(&reply.partition.records).len(), 1);
+    }
 }

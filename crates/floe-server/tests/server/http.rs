@@ -31,10 +31,14 @@ async fn running_server_is_alive_and_ready() {
         assert_eq!(get(&address, path, "*/*").await, (200, "ok\n".to_owned()));
     }
     let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
-    assert_eq!(
-        (status, verbose.as_str()),
-        (200, "[+]server ok: serving\n[+]engine ok: memory: open\n[+]client ok\n")
+    let limit = ServeLimits::default().memory / 4;
+    let memory = format!(
+        "requests 0 of {limit} bytes; modules 0 of {} bytes; responses 0 of {limit} bytes",
+        limit * 2
     );
+    let expected =
+        format!("[+]server ok: serving\n[+]engine ok: memory: open\n[+]client ok\n[+]memory ok: {memory}\n");
+    assert_eq!((status, verbose), (200, expected));
     let (_, json) = get(&address, "/readyz", "application/json").await;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["status"], "pass");
@@ -145,7 +149,30 @@ async fn requests_records_and_errors_are_counted() {
         "floe_server_received_records_total 3\n".to_owned(),
         format!("floe_server_received_bytes_total {}\n", sent.len()),
         "floe_server_sent_records_total 4\n".to_owned(),
+        "floe_server_ready 1\n".to_owned(),
     ] {
         assert!(text.contains(&expected), "{expected} is not in\n{text}");
     }
+}
+
+#[tokio::test]
+async fn memory_is_reported_with_who_holds_most() {
+    let server = TestServer::start().await.unwrap();
+    let address = server.http_address();
+    let mut stalled = Peer::data(&server).await;
+    // A request of which most is missing.
+    stalled.socket.write_all(&[0, 4, 0, 0, 0, 0, 0, 0]).await.unwrap();
+    let client = stalled.socket.local_addr().unwrap();
+    let shown = async {
+        loop {
+            let (_, verbose) = get(&address, "/readyz?verbose", "*/*").await;
+            if verbose.contains(&format!(", most by anonymous at {client} (")) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    within(shown).await;
+    let (_, metrics) = get(&address, "/metrics", "*/*").await;
+    assert!(!metrics.contains("floe_server_memory_largest_bytes{class=\"requests\"} 0\n"), "{metrics}");
 }

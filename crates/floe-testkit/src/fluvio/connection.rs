@@ -88,6 +88,13 @@ impl Connection {
             Some(Fault::Garbage) => (Bytes::from_static(b"\x15\x03\x03 alert, alert"), true),
             Some(Fault::Oversize) => (Bytes::from_static(&[0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1]), true),
             Some(Fault::Silence) => (Bytes::new(), true),
+            Some(Fault::Crowded(count)) => (crowded(header.correlation_id, count), true),
+            Some(Fault::Endless(length)) => {
+                self.socket.write_all(&length.to_be_bytes()).await.ok()?;
+                loop {
+                    self.socket.write_all(&[0; 4096]).await.ok()?;
+                }
+            }
         };
         self.socket.write_all(&bytes).await.ok()?;
         keep_open.then_some(())
@@ -355,4 +362,19 @@ impl Connection {
         }
         Some(())
     }
+}
+
+/// Bytes of an object in a list that are enough for a client to decode it, all of them zero.
+const EMPTY_OBJECT: u32 = 40;
+
+/// Encodes the reply to a list of topics, with `count` empty ones.
+fn crowded(correlation_id: i32, count: u32) -> Bytes {
+    let objects = vec![0; (count * EMPTY_OBJECT) as usize];
+    let mut body = BytesMut::from(&correlation_id.to_be_bytes()[..]);
+    body.extend_from_slice(b"\0\x05Topic");
+    body.extend_from_slice(&(count * EMPTY_OBJECT + 4).to_be_bytes());
+    body.extend_from_slice(&count.to_be_bytes());
+    body.extend_from_slice(&objects);
+    let length = u32::try_from(body.len()).unwrap();
+    [&length.to_be_bytes()[..], &body].concat().into()
 }

@@ -46,6 +46,10 @@ pub enum Fault {
     Oversize,
     /// Sends nothing and keeps the connection open.
     Silence,
+    /// Sends a list of this many empty objects, which take far more memory decoded than on the wire.
+    Crowded(u32),
+    /// Sends a frame of this length byte by byte until the client has had enough.
+    Endless(u32),
 }
 
 /// Data and script of a cluster. Tests read and change every field.

@@ -128,6 +128,12 @@ impl EncodedBatch {
         self.bytes.slice(PREFIX_LEN..)
     }
 
+    /// Copies the batch into memory of its own. A batch that was split off a larger buffer keeps all of that in memory.
+    #[must_use]
+    pub fn detached(self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), ..self }
+    }
+
     /// Returns the whole batch in one piece. Copies only if the prefix differs from the bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {

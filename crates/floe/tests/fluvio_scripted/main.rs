@@ -3,6 +3,7 @@
 mod appends;
 mod connections;
 mod faults;
+mod hostile;
 mod modules;
 mod reads;
 mod replicas;

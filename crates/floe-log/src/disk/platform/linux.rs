@@ -9,7 +9,7 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 pub(in crate::disk) use super::unix::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options, raise_file_limit, sync_dir,
+    private_directories, private_options, raise_file_limit, space, sync_dir,
 };
 
 /// Most slices that one `pwritev` takes (`UIO_MAXIOV` in the kernel).

@@ -16,19 +16,19 @@ mod windows;
 #[cfg(target_os = "linux")]
 pub(super) use linux::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, space, sync_dir,
     write_vectored_at,
 };
 #[cfg(all(unix, not(target_os = "linux")))]
 pub(super) use unix::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, space, sync_dir,
     write_vectored_at,
 };
 #[cfg(windows)]
 pub(super) use windows::{
     identity, is_out_of_files, is_same_file, is_unlinked, lock_directory, open_file_limit, out_of_files,
-    private_directories, private_options, raise_file_limit, read_at, read_cached_at, sync_dir,
+    private_directories, private_options, raise_file_limit, read_at, read_cached_at, space, sync_dir,
     write_vectored_at,
 };
 

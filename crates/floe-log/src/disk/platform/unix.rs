@@ -17,6 +17,7 @@ use rustix::{
 
 #[cfg(any(test, not(target_os = "linux")))]
 use super::gather::write_gathered;
+use crate::disk::DiskSpace;
 
 /// `OPEN_MAX` of macOS: the highest soft limit that it accepts where the hard limit says "unlimited".
 const OPEN_MAX: u64 = 10_240;
@@ -44,6 +45,13 @@ pub(in crate::disk) fn raise_file_limit() {
 /// Returns the number of files that the process may have open; None for no limit.
 pub(in crate::disk) fn open_file_limit() -> Option<u64> {
     getrlimit(Resource::Nofile).current
+}
+
+/// Returns the space of the file system that holds this path.
+pub(in crate::disk) fn space(path: &Path) -> io::Result<Option<DiskSpace>> {
+    let found = rustix::fs::statvfs(path)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+    Ok(Some(DiskSpace::new(bytes(found.f_blocks), bytes(found.f_bavail))))
 }
 
 /// Returns the error of a process with too many open files.

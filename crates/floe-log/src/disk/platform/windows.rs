@@ -8,6 +8,7 @@ use std::{
 };
 
 use super::gather::write_gathered;
+use crate::disk::DiskSpace;
 
 /// Does nothing: handles are not limited per process.
 pub(in crate::disk) fn raise_file_limit() {}
@@ -18,6 +19,11 @@ const TOO_MANY_OPEN_FILES: i32 = 4;
 /// Returns None: handles are not limited per process.
 pub(in crate::disk) fn open_file_limit() -> Option<u64> {
     None
+}
+
+/// Returns None: the standard library cannot tell.
+pub(in crate::disk) fn space(_path: &Path) -> io::Result<Option<DiskSpace>> {
+    Ok(None)
 }
 
 /// Returns the error of a process with too many open files.

@@ -12,6 +12,7 @@ mod watch;
 
 use std::{sync::Arc, time::Duration};
 
+use floe::memory::MemoryAccount;
 use floe_wire::fluvio::{
     AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, CreateRequest, DeleteRequest, ErrorCode,
     ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest, Status, TopicSpec,
@@ -53,7 +54,7 @@ pub(crate) async fn serve(
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let tenant = node.memory.tenant(limits);
+    let tenant = node.memory.tenant(session.client(), limits);
     let framing = frames::FRAMING;
     let reader =
         RequestReader::new(reading, framing, limits.frame_bytes, limits.frame_timeout, &tenant.requests);
@@ -66,6 +67,7 @@ pub(crate) async fn serve(
         node: Arc::clone(&node),
         session,
         views,
+        requests: tenant.requests.clone(),
         responses,
         watches: JoinSet::new(),
         flushed: Vec::new(),
@@ -86,6 +88,8 @@ struct Connection {
     node: Arc<Node>,
     session: Arc<Session>,
     views: Arc<Views>,
+    /// Memory of requests.
+    requests: MemoryAccount,
     responses: ResponseSender,
     watches: JoinSet<()>,
     /// Epoch up to which each watch has reported all changes.
@@ -122,8 +126,9 @@ impl Connection {
         // The memory of the request is held up to the answer.
         let ReceivedRequest { bytes, room: _room } = frame;
         let (header, body) = RequestHeader::split(bytes).map_err(malformed)?;
-        let body = body.limit_elements(self.node.limits.request_elements);
-        let request = ScRequest::decode(&header, body).map_err(malformed)?;
+        let shared = (&*self.node, &self.requests);
+        let (request, _decoded) =
+            frames::decode(shared, &header, body, ScRequest::decode).await.map_err(malformed)?;
         let (node, session, responses) = (&*self.node, &*self.session, &self.responses);
         session.admit(0).await;
         let count = |api| node.metrics.request(Frontend::Controller, api);

@@ -61,7 +61,7 @@ pub(crate) async fn serve(
 ) {
     let (reading, writing) = socket.into_split();
     let limits = &node.limits;
-    let tenant = Arc::new(node.memory.tenant(limits));
+    let tenant = Arc::new(node.memory.tenant(session.client(), limits));
     let framing = frames::FRAMING;
     let reader =
         RequestReader::new(reading, framing, limits.frame_bytes, limits.frame_timeout, &tenant.requests);
@@ -154,15 +154,19 @@ impl Connection {
         let size = bytes.len();
         let malformed = |error| Some(ReadEnd::Malformed(error));
         let (header, body) = RequestHeader::split(bytes).map_err(malformed)?;
-        let body = body.limit_elements(self.node.limits.request_elements);
-        let request = SpuRequest::decode(&header, body).map_err(malformed)?;
-        let decoded = elements(&request).saturating_mul(frames::ELEMENT_BYTES);
-        // A request of a few elements is covered by the buffer that it came in.
-        if decoded > size.max(FEW_ELEMENTS * frames::ELEMENT_BYTES) {
+        let shared = (&*self.node, &self.tenant.requests);
+        let (request, decoded) =
+            frames::decode(shared, &header, body, SpuRequest::decode).await.map_err(malformed)?;
+        let needed = elements(&request).saturating_mul(frames::ELEMENT_BYTES);
+        if let Some(mut decoded) = decoded {
+            decoded.shrink_to(needed.saturating_sub(size));
+            room.add(decoded);
+        } else if needed > size.max(FEW_ELEMENTS * frames::ELEMENT_BYTES) {
+            // A request of a few elements is covered by the buffer that it came in.
             let refused = |MemoryRefused { requested: size, limit }| {
                 malformed(WireError::TooLarge { what: "decoded request", size, limit })
             };
-            room.add(self.tenant.requests.reserve(decoded - size).await.map_err(refused)?);
+            room.add(self.tenant.requests.reserve(needed - size).await.map_err(refused)?);
         }
         let held = (size, room);
         self.node.metrics.request(Frontend::Data, name(&request));

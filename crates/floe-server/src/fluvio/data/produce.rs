@@ -37,10 +37,10 @@ struct PartitionAppend {
     batches: Result<Vec<EncodedBatch>, ErrorCode>,
 }
 
-/// Resolves the topics and checks the batches. Writes nothing.
+/// Resolves the topics and checks the batches. Writes nothing. `received` is the memory that the request holds.
 pub(super) async fn prepare(
     (node, session, tenant): (&Node, &Session, &Tenant),
-    request: ProduceRequest,
+    (request, received): (ProduceRequest, usize),
     version: i16,
 ) -> PreparedProduce {
     let mut topics = Vec::with_capacity(request.topics.len());
@@ -56,7 +56,7 @@ pub(super) async fn prepare(
         for data in topic.partitions {
             let at = name.partition(data.partition);
             let mut batches = match &rules {
-                Ok(rules) => check((node, tenant), rules, &data).await,
+                Ok(rules) => check((node, tenant), rules, (&data, received)).await,
                 Err(error_code) => Err(error_code.clone()),
             };
             if let (Ok(rules), Ok(whole)) = (&rules, &mut batches)
@@ -151,7 +151,7 @@ async fn rules(node: &Node, session: &Session, topic: &str) -> Result<TopicRules
 async fn check(
     (node, tenant): (&Node, &Tenant),
     rules: &TopicRules,
-    data: &PartitionProduceData,
+    (data, received): (&PartitionProduceData, usize),
 ) -> Result<Vec<EncodedBatch>, ErrorCode> {
     if data.partition >= rules.entry.info.partitions {
         return Err(ErrorCode::NotLeaderForPartition);
@@ -173,7 +173,8 @@ async fn check(
             return Err(ErrorCode::CompressionError);
         }
         // The check records the checksum in the batch, so the log does not compute it again.
-        batches.push(node.door.admit(tenant, batch).await.map_err(|error| refused(node, &error))?);
+        let admitted = node.door.admit(tenant, batch, received).await;
+        batches.push(admitted.map_err(|error| refused(node, &error))?);
         consume_budget().await;
     }
     if split.remaining().is_empty() {

@@ -31,7 +31,7 @@ use crate::{
     memory::Tenant,
     metrics::Frontend,
     node::{Node, until_set},
-    response_writer::{Disconnected, ResponseSender},
+    response_writer::{Disconnected, READ_BYTES, ResponseSender, records_in, with_buffers},
     smartmodule::Chain,
 };
 
@@ -88,9 +88,8 @@ impl From<ErrorCode> for StreamEnd {
 /// -2 among themselves.
 const FIRST_IGNORED_ACK: i64 = -2;
 
-/// Bytes per read of the log, and least memory that is reserved for a reply. A reply that fills its memory doubles that of
-/// the next one.
-const READ_BYTES: usize = 256 * 1024;
+/// Records that memory is reserved for in the first reply. Little, so that a new client finds room where others hold much.
+const FIRST_REPLY: usize = 64 * 1024;
 
 /// Longest time that a stream holds memory for records that are there. The engine skips damaged ones, so that there may be
 /// none.
@@ -109,7 +108,7 @@ pub(super) struct RecordStream {
     deletion: watch::Receiver<bool>,
     acknowledgements: watch::Receiver<i64>,
     max_bytes: usize,
-    /// Memory to reserve for the next reply.
+    /// Records to reserve memory for in the next reply. A reply that fills it doubles that of the next one.
     wanted: usize,
     /// Open unless the last reply left batches behind.
     reader: Option<Box<dyn BatchReader>>,
@@ -138,7 +137,7 @@ impl RecordStream {
         let max_bytes = wanted.min(node.limits.response_bytes).max(1);
         Self {
             max_bytes,
-            wanted: max_bytes.min(READ_BYTES),
+            wanted: max_bytes.min(FIRST_REPLY),
             reader: None,
             position: request.fetch_offset,
             last_replied: request.fetch_offset,
@@ -248,11 +247,13 @@ impl RecordStream {
             self.open().await?;
         }
         let Some(reader) = &mut self.reader else { return Ok(None) };
-        let (responses, wanted) = (&self.responses, self.wanted);
+        let (responses, wanted, reads) = (&self.responses, self.wanted, &self.node.first_reads);
         let reading = async {
             // A reader that cannot tell is read first: it keeps a bounded number of batches anyway.
             let knows = reader.ready().await;
-            let room = if knows { Some(responses.reserve(wanted).await?) } else { None };
+            let room = if knows { Some(responses.reserve(with_buffers(wanted)).await?) } else { None };
+            // The size of the next batch is unknown before it is read.
+            let _turn = if room.is_some() { reads.acquire().await.ok() } else { None };
             let next = reader.next();
             let outcome = match &room {
                 Some(_) => tokio::time::timeout(READ_LIMIT, next).await.ok(),
@@ -313,14 +314,14 @@ impl RecordStream {
         batch: EncodedBatch,
     ) -> Result<Option<(MemoryReservation, EncodedBatch)>, StreamEnd> {
         match room {
-            Some(room) if batch.len() <= room.bytes() => Ok(Some((room, batch))),
+            Some(room) if batch.len() <= records_in(&room) => Ok(Some((room, batch))),
             Some(_) => {
                 self.wanted = batch.len();
                 self.reader = None;
                 Ok(None)
             }
             None => {
-                let room = self.responses.reserve(self.max_bytes.max(batch.len())).await?;
+                let room = self.responses.reserve(with_buffers(self.max_bytes.max(batch.len()))).await?;
                 Ok(Some((room, batch)))
             }
         }
@@ -328,14 +329,15 @@ impl RecordStream {
 
     /// Adapts the memory of the next reply to the size of this one.
     fn adapt(&mut self, room: &MemoryReservation, bytes: usize) {
-        let least = self.max_bytes.min(READ_BYTES);
-        let wanted = if bytes > room.bytes() / 2 { room.bytes().saturating_mul(2) } else { room.bytes() / 2 };
+        let least = self.max_bytes.min(FIRST_REPLY);
+        let had = records_in(room);
+        let wanted = if bytes > had / 2 { had.saturating_mul(2) } else { had / 2 };
         self.wanted = wanted.clamp(least, self.max_bytes);
     }
 
     /// Sends one reply: `first`, and further batches that are available and fit.
     async fn send(&mut self, room: MemoryReservation, first: EncodedBatch) -> Result<(), StreamEnd> {
-        let limit = room.bytes().min(self.max_bytes);
+        let limit = records_in(&room).min(self.max_bytes);
         let mut bytes = first.len();
         let mut batches = vec![first];
         while let Some(batch) = self.another_batch(bytes, limit) {
@@ -358,7 +360,7 @@ impl RecordStream {
         })?;
         self.node.metrics.sent(records, bytes);
         self.session.received(bytes);
-        Ok(self.responses.send_reserved(room, pieces).await?)
+        Ok(self.responses.send_records(room, pieces).await?)
     }
 
     /// Sends `first`, and further batches that are available and fit, through the chain. Returns false if it dropped
@@ -369,7 +371,7 @@ impl RecordStream {
         room: MemoryReservation,
         first: EncodedBatch,
     ) -> Result<bool, StreamEnd> {
-        let limit = room.bytes().min(self.max_bytes);
+        let limit = records_in(&room).min(self.max_bytes);
         let (mut bytes, mut records, mut batches, mut error_code) = (0, 0, Vec::new(), ErrorCode::None);
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -406,7 +408,7 @@ impl RecordStream {
         self.last_replied = self.position;
         self.node.metrics.sent(records, bytes);
         self.session.received(bytes);
-        self.responses.send_reserved(room, pieces).await?;
+        self.responses.send_records(room, pieces).await?;
         Ok(true)
     }
 

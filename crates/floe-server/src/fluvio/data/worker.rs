@@ -96,6 +96,7 @@ async fn answer_all(
         let request = match request {
             Request::Serial(request) => request,
             Request::Produce(request) => {
+                let request = (request, held.1.bytes());
                 let prepared = produce::prepare((&node, session, tenant), request, header.version).await;
                 let node = Arc::clone(&node);
                 let mut append = Box::pin(async move {
@@ -141,11 +142,7 @@ async fn answer(
         SerialRequest::Fetch(request) => {
             // A client waits for its rate before it holds memory.
             session.admit_reading().await;
-            // Memory is reserved before the read, so a client that does not read its answers costs none.
-            let most =
-                usize::try_from(request.max_bytes).unwrap_or(usize::MAX).min(node.limits.response_bytes);
-            let room = responses.reserve(most).await?;
-            let reply = fetch::answer(node, session, request, most).await;
+            let (reply, room) = fetch::answer(node, session, request, responses).await?;
             Ok(Response { pieces: pieces::<FetchRequest>(header, &reply)?, room: Some(room) })
         }
         SerialRequest::FetchOffsets(request) => {
@@ -169,7 +166,7 @@ async fn answer(
 async fn send(responses: &ResponseSender, answer: Answer) -> Result<(), Disconnected> {
     let Response { pieces, room } = answer?;
     match room {
-        Some(room) => responses.send_reserved(room, pieces).await,
+        Some(room) => responses.send_records(room, pieces).await,
         None => responses.send(pieces).await,
     }
 }
