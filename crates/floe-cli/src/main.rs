@@ -113,7 +113,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::SmartModule(command) => smartmodule::run(global, command).await,
         Command::Partition(command) => partition::run(global, command).await,
         Command::Spu(command) => spu::run(global, command).await,
-        Command::Serve(args) => Box::pin(serve::run(global, args, telemetry)).await,
+        Command::Serve(args) => serve::run(global, args, telemetry).await,
         Command::Profile(command) => profile::run(&cli.global, command),
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,

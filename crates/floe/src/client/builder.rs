@@ -174,8 +174,11 @@ impl ClientBuilder {
         self.config.take_options(&mut url)?;
         let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
         check(&stack)?;
-        let opened =
-            opening::open(&url, self.config.settings(), &self.clock, |tcp| stack.telemetry.dial(tcp)).await?;
+        // Boxed, because it holds the options of an engine, and callers hold this future.
+        let opened = Box::pin(opening::open(&url, self.config.settings(), &self.clock, |tcp| {
+            stack.telemetry.dial(tcp)
+        }))
+        .await?;
         Ok(self.finish(stack, opened))
     }
 

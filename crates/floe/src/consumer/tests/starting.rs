@@ -134,3 +134,18 @@ async fn mirrors_need_an_engine_that_has_them() {
     let error = over(&engine).consumer(TOPIC).mirror("edge").start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "{error}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn sizes_of_zero_are_refused() {
+    let engine = ten().await;
+    let builder = || over(&engine).consumer(TOPIC);
+    for (builder, expected) in [
+        (builder().prefetch_bytes(0), "prefetch_bytes"),
+        (builder().prefetch_records(0), "prefetch_records"),
+        (builder().fetch_bytes(0), "fetch_bytes"),
+    ] {
+        let error = builder.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains(expected), "{error}");
+    }
+}
