@@ -35,17 +35,16 @@ fn commands_tell_that_they_wait_for_a_server_and_that_it_is_back() {
     dir.feed(&["--url", &walrus_url, "produce", "t"], b"first\n").ok();
     let mut children = [
         dir.start(&["--url", &walrus_url, "consume", "t"]),
-        dir.start(&["--url", &fluvio_url, "consume", "t", "--from", "beginning"]),
         dir.start(&["--url", &fluvio_url, "topic", "watch"]),
     ];
     let mut messages = children.each_mut().map(stderr_of);
-    // Each command has reached its server once it prints.
+    // Each command has reached its server once it prints. A consumer on Fluvio reads on while only the controller is gone.
     for child in &mut children {
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(!line.is_empty());
     }
-    let addresses = [walrus, fluvio, fluvio].map(|address| address.to_string());
+    let addresses = [walrus, fluvio].map(|address| address.to_string());
     walrus_port.abort();
     fluvio_port.abort();
     for (stderr, address) in messages.iter_mut().zip(&addresses) {
