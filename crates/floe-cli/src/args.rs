@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
+    /// Print the version
+    Version,
 }
 
 #[cfg(test)]

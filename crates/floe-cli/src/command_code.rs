@@ -33,6 +33,13 @@ pub(crate) const LOSS: CommandCode = CommandCode {
     advice: "The messages before it name partitions and offsets. `floe explain gap` lists the causes.",
 };
 
+pub(crate) const NO_OFFSETS: CommandCode = CommandCode {
+    code: "no_offsets",
+    exit_code: exit_code::NOT_FOUND,
+    meaning: "The consumer group has no stored offsets of this topic or partition.",
+    advice: "Run `floe offsets list` to see the groups with their offsets.",
+};
+
 pub(crate) const NOT_READY: CommandCode = CommandCode {
     code: "not_ready",
     exit_code: exit_code::FAILURE,
@@ -55,4 +62,5 @@ pub(crate) const INTERRUPTED: CommandCode = CommandCode {
 };
 
 /// All codes of the command line.
-pub(crate) const ALL: &[CommandCode] = &[USAGE, IO_ERROR, LOSS, NOT_READY, VERIFICATION_FAILED, INTERRUPTED];
+pub(crate) const ALL: &[CommandCode] =
+    &[USAGE, IO_ERROR, LOSS, NO_OFFSETS, NOT_READY, VERIFICATION_FAILED, INTERRUPTED];

@@ -63,6 +63,11 @@ impl Failure {
         Self::of(&command_code::LOSS, message)
     }
 
+    /// Reports a consumer group without the stored offsets that a command is about.
+    pub(crate) fn no_offsets(message: impl Into<String>) -> Self {
+        Self::of(&command_code::NO_OFFSETS, message)
+    }
+
     /// Reports records that differ from the records written.
     pub(crate) fn verification(message: impl Into<String>) -> Self {
         Self::of(&command_code::VERIFICATION_FAILED, message)
@@ -108,13 +113,14 @@ impl Failure {
             failure.0.exit_code = NOT_FOUND;
         }
         failure.0.causes.push(error.to_string());
-        failure.0.hint = hint::for_io(error).map(str::to_owned);
+        failure.0.hint = hint::for_file(error).map(str::to_owned);
         failure
     }
 
     /// Reports a write error on standard output. A closed pipe, as after `head`, counts as success.
     pub(crate) fn output(error: &io::Error) -> Self {
         let mut failure = Self::io("cannot write to standard output", error);
+        failure.0.hint = hint::for_output(error).map(str::to_owned);
         if error.kind() == io::ErrorKind::BrokenPipe {
             failure.0.exit_code = SUCCESS;
             failure.0.quiet = true;
@@ -204,7 +210,12 @@ impl From<Error> for Failure {
         let mut failure = Self::new(exit_code::of(error.kind()), error.kind().as_str(), error.to_string());
         let mut source = error.source();
         while let Some(cause) = source {
-            failure.0.causes.push(cause.to_string());
+            let text = cause.to_string();
+            // Some messages hold their cause already.
+            let last = failure.0.causes.last().unwrap_or(&failure.0.message);
+            if !last.contains(&text) {
+                failure.0.causes.push(text);
+            }
             source = cause.source();
         }
         failure.0.hint = hint::for_error(&error);

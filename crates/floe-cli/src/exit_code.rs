@@ -53,6 +53,7 @@ const KINDS: &[(ErrorKind, u8)] = &[
     (ErrorKind::TopicNotFound, NOT_FOUND),
     (ErrorKind::TopicAlreadyExists, FAILURE),
     (ErrorKind::PartitionNotFound, NOT_FOUND),
+    (ErrorKind::ModuleNotFound, NOT_FOUND),
     (ErrorKind::OffsetOutOfRange, NOT_FOUND),
     (ErrorKind::Gap, LOSS),
     (ErrorKind::RecordTooLarge, FAILURE),

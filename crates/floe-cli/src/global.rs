@@ -1,10 +1,11 @@
 //! Options of every command, and the settings that they select.
 
-use std::path::Path;
+use std::{path::Path, time::Duration};
 
 use clap::Args;
 use floe::{
     config::{Config, SettingOrigin, Sources},
+    units,
     url::{EngineUrl, Scheme, shown},
 };
 
@@ -54,6 +55,11 @@ pub(crate) struct GlobalArgs {
     #[arg(long, global = true)]
     pub(crate) listen_public: bool,
 
+    /// Wait this long for a store that another process has open, and, in produce and consume, for a topic that does not exist
+    /// yet, such as 10s [default: fail at once]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = units::parse_duration)]
+    pub(crate) wait: Option<Duration>,
+
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
@@ -67,6 +73,8 @@ pub(crate) struct Global {
     pub(crate) output: OutputFormat,
     /// Whether listeners may be reachable from other machines.
     pub(crate) listen_public: bool,
+    /// How long to wait for a store in use, or a topic.
+    pub(crate) wait: Duration,
     /// All settings, with the origin of each.
     pub(crate) config: Config,
 }
@@ -91,7 +99,8 @@ impl GlobalArgs {
             url = parsed.with_options();
         }
         self.announce(&config, &url);
-        Ok(Global { url, output: self.output, listen_public: self.listen_public, config })
+        let wait = self.wait.unwrap_or_default();
+        Ok(Global { url, output: self.output, listen_public: self.listen_public, wait, config })
     }
 
     /// Returns the defaults, for commands that open no engine or their own: a faulty file must not stop them.
@@ -100,6 +109,7 @@ impl GlobalArgs {
             url: DEFAULT_URL.to_owned(),
             output: self.output,
             listen_public: self.listen_public,
+            wait: Duration::ZERO,
             config: Config::default(),
         }
     }

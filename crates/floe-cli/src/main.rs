@@ -17,6 +17,7 @@ mod output;
 mod platform;
 mod position;
 mod public_address;
+mod server_watch;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -32,6 +33,7 @@ use crate::{
     },
     exit::{Failure, Outcome},
     global::Global,
+    output::stdout,
     public_address::refuse_public_http,
     telemetry::{Exporter, Telemetry},
 };
@@ -61,7 +63,10 @@ fn run(cli: Cli, name: &str) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start the async runtime", &error))?;
-    let outcome = runtime.block_on(observe(cli, name));
+    let outcome = runtime.block_on(async {
+        platform::report_file_size_limit();
+        observe(cli, name).await
+    });
     // A thread may still block in a read of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     outcome
@@ -73,9 +78,11 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
     let serves = matches!(cli.command, Command::Serve(_));
     cli.global.log.install(format, serves)?;
     let global = match cli.command {
-        Command::Quickstart | Command::Explain(_) | Command::Completions(_) | Command::Profile(_) => {
-            cli.global.without_sources()
-        }
+        Command::Quickstart
+        | Command::Explain(_)
+        | Command::Completions(_)
+        | Command::Profile(_)
+        | Command::Version => cli.global.without_sources(),
         _ => cli.global.resolve()?,
     };
     let settings = &global.config.settings().telemetry;
@@ -115,5 +122,6 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::Version => stdout::print(Cli::command().render_version().as_bytes()),
     }
 }

@@ -18,6 +18,63 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Watches for the end of the reader of standard output, such as `head`.
+#[derive(Debug)]
+pub(crate) struct StdoutReader {
+    #[cfg(unix)]
+    is_gone: tokio::sync::watch::Receiver<bool>,
+}
+
+impl StdoutReader {
+    /// Starts a thread that waits for the end. Files have no reader that ends.
+    pub(crate) fn watch() -> Self {
+        #[cfg(unix)]
+        {
+            let (gone, is_gone) = tokio::sync::watch::channel(false);
+            let wait = move || {
+                use rustix::event::{PollFd, PollFlags, poll};
+                let stdout = io::stdout();
+                loop {
+                    // Errors of the pipe are reported without being asked for.
+                    match poll(&mut [PollFd::new(&stdout, PollFlags::empty())], None) {
+                        Err(rustix::io::Errno::INTR) => {}
+                        Ok(1..) => break gone.send_replace(true),
+                        // The next write reports what is wrong.
+                        Ok(0) | Err(_) => break false,
+                    }
+                }
+            };
+            // Without the thread, the next write notices.
+            let _ = std::thread::Builder::new().name("floe-stdout".to_owned()).spawn(wait);
+            Self { is_gone }
+        }
+        #[cfg(not(unix))]
+        Self {}
+    }
+
+    /// Resolves when the reader is gone, where the system tells it without a write: on Unix.
+    pub(crate) async fn gone(&self) {
+        #[cfg(unix)]
+        if self.is_gone.clone().wait_for(|gone| *gone).await.is_ok() {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+/// Makes a write beyond the file size limit of the process (`ulimit -f`) fail with an error, in place of a signal that kills
+/// the process. Needs a runtime.
+pub(crate) fn report_file_size_limit() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        // Number of SIGXFSZ on Linux, macOS and the BSDs. The handler stays when its listener is dropped. Without it, the
+        // process is killed as before.
+        const SIGXFSZ: i32 = 25;
+        let _ = signal(SignalKind::from_raw(SIGXFSZ));
+    }
+}
+
 /// Listener for SIGINT (Ctrl-C) and SIGTERM, which service managers send.
 #[cfg(unix)]
 pub(crate) struct TerminationSignals {

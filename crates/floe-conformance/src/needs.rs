@@ -54,7 +54,8 @@ needs! {
     missing_capability: |offer| {
         let c = offer.capabilities;
         let topics = c.partitions && c.list_topics && c.delete_topic;
-        let records = c.offsets && c.commit_offsets && c.keys && c.headers && c.smartmodules;
-        !(topics && records)
+        let records = c.offsets && c.commit_offsets && c.keys && c.headers;
+        let servers = c.smartmodules && c.mirrors;
+        !(topics && records && servers)
     };
 }

@@ -83,7 +83,7 @@ fn every_capability_matters() {
         CASES.len() - 3,
         "all cases but those for consuming reads and missing capabilities"
     );
-    let fewer: [(&str, TakeAway); 11] = [
+    let fewer: [(&str, TakeAway); 12] = [
         ("partitions", |c| c.partitions = false),
         ("offsets", |c| c.offsets = false),
         ("dense_offsets", |c| c.dense_offsets = false),
@@ -95,6 +95,7 @@ fn every_capability_matters() {
         ("binary", |c| c.binary = false),
         ("consuming_reads", |c| c.consuming_reads = true),
         ("smartmodules", |c| c.smartmodules = false),
+        ("mirrors", |c| c.mirrors = false),
     ];
     assert_eq!(fewer.map(|(name, _)| name), Capabilities::FULL.flags().map(|(name, _)| name));
     for (name, take_away) in fewer {

@@ -15,7 +15,7 @@ fn target(options: &str) -> Target {
 }
 
 conformance_tests!(packed, target(""));
-conformance_tests!(pipelined, target("window=8&balance=topic"));
+conformance_tests!(pipelined, target("window=8&balance=consistent-hash"));
 
 #[tokio::test]
 async fn the_suite_does_not_shrink() {

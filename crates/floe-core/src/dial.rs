@@ -54,6 +54,27 @@ pub trait Dial: fmt::Debug + Send + Sync + 'static {
     fn dial<'a>(&'a self, to: &'a Endpoint) -> BoxFuture<'a, Result<Box<dyn Stream>>>;
 }
 
+/// Merges the failures of several addresses into one error, which names them all; `None` for no failure.
+#[must_use]
+pub fn all_failed(mut failures: Vec<Error>) -> Option<Error> {
+    let last = failures.pop()?;
+    if failures.is_empty() {
+        return Some(last);
+    }
+    let of = |error: &Error| match error.endpoint() {
+        Some(endpoint) => format!("{endpoint}: {}", error.message()),
+        None => error.message().to_owned(),
+    };
+    let all: Vec<_> = failures.iter().chain([&last]).map(of).collect();
+    // One server that may answer later is enough.
+    let retriable = last.is_retriable() || failures.iter().any(Error::is_retriable);
+    let merged = Error::new(last.kind(), all.join("; ")).with_retriable(retriable).with_effect(last.effect());
+    Some(match last.retry_after() {
+        Some(wait) => merged.with_retry_after(wait),
+        None => merged,
+    })
+}
+
 /// Dials with a time limit.
 ///
 /// # Errors
@@ -187,6 +208,20 @@ mod tests {
         let error = dial_within(&TcpDial::default(), &to, Duration::from_secs(60)).await.err().unwrap();
         assert_eq!((error.kind(), error.effect()), (ErrorKind::ConnectionRefused, Effect::None));
         assert_eq!(error.endpoint(), Some(&*to.to_string()));
+    }
+
+    #[test]
+    fn the_error_of_several_servers_names_each() {
+        let refused = |host: &str| {
+            let error = Error::new(ErrorKind::ConnectionRefused, "refused").with_effect(Effect::None);
+            error.with_endpoint(host)
+        };
+        assert!(all_failed(Vec::new()).is_none());
+        assert_eq!(all_failed(vec![refused("a:1")]).unwrap().to_string(), refused("a:1").to_string());
+        let late = Error::new(ErrorKind::ConnectionTimeout, "late").with_endpoint("b:2");
+        let both = all_failed(vec![refused("a:1"), late]).unwrap();
+        assert_eq!((both.kind(), both.effect()), (ErrorKind::ConnectionTimeout, Effect::None));
+        assert!(both.message().contains("a:1: refused; b:2: late"), "{both}");
     }
 
     #[derive(Debug)]

@@ -224,6 +224,8 @@ pub struct Capabilities {
     pub consuming_reads: bool,
     /// Records can go through SmartModules on their way in and out.
     pub smartmodules: bool,
+    /// A topic can be mirrored between clusters, so that a consumer can read the partitions of one.
+    pub mirrors: bool,
     /// A batch may have been stored without some of its records, by a module that dropped them: a hole within a whole
     /// batch is no loss, even with `dense_offsets`.
     pub sparse_batches: bool,
@@ -250,6 +252,7 @@ impl Capabilities {
         binary: true,
         consuming_reads: false,
         smartmodules: true,
+        mirrors: true,
         sparse_batches: false,
         append_window: 1,
         max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
@@ -272,7 +275,7 @@ impl Capabilities {
 
     /// Names and values of the boolean capabilities, for tables.
     #[must_use]
-    pub fn flags(&self) -> [(&'static str, bool); 11] {
+    pub fn flags(&self) -> [(&'static str, bool); 12] {
         [
             ("partitions", self.partitions),
             ("offsets", self.offsets),
@@ -285,6 +288,7 @@ impl Capabilities {
             ("binary", self.binary),
             ("consuming_reads", self.consuming_reads),
             ("smartmodules", self.smartmodules),
+            ("mirrors", self.mirrors),
         ]
     }
 }

@@ -21,10 +21,20 @@ macro_rules! invariant {
         let holds = $condition;
         if !holds {
             debug_assert!(holds, $($what)+);
-            $crate::__tracing::error!(invariant = %format_args!($($what)+), "an invariant of the code is violated");
+            $crate::__violated(format_args!($($what)+));
         }
         holds
     }};
+}
+
+/// Logs a violated invariant. Apart from the check, so that a check costs the hot paths one comparison.
+#[doc(hidden)]
+#[cold]
+#[inline(never)]
+#[track_caller]
+pub fn violated(what: std::fmt::Arguments<'_>) {
+    let location = std::panic::Location::caller();
+    tracing::error!(invariant = %what, %location, "an invariant of the code is violated");
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@
 //! | [`gap`] | records that a reader misses |
 //! | [`topic`], [`record`] | topics, partitions, records |
 //! | [`retry`] | [`RetryPolicy`]: how often and how soon to retry |
+//! | [`clock`] | the time of day, which a test may set |
+//! | [`setting`] | tables of settings and options, with their notation and bounds |
 //! | [`url`], [`units`] | engine URLs; durations and sizes as people write them |
 //! | [`memory`] | a budget of memory that many clients share |
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
@@ -19,6 +21,7 @@
 //! | [`random`] | random bits, seedable under the feature `simulation` |
 
 pub mod append_epoch;
+pub mod clock;
 pub mod dial;
 pub mod engine;
 pub mod error;
@@ -31,6 +34,7 @@ mod platform;
 pub mod random;
 pub mod record;
 pub mod retry;
+pub mod setting;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 pub mod smartmodule;
@@ -40,7 +44,9 @@ pub mod units;
 pub mod url;
 
 #[doc(hidden)]
-pub use tracing as __tracing;
+pub use invariant::violated as __violated;
+
+pub use floe_wire::compress::Codec;
 
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use operation::{Operation, OperationKind, OperationTarget};

@@ -311,7 +311,7 @@ where
                 Ok(outcome) => outcome,
                 Err(_) => {
                     let attempts = retries.attempts() + 1;
-                    return Err(deadline_passed(operation, cause).with_attempts(attempts));
+                    return Err(deadline_passed(policy, operation, cause).with_attempts(attempts));
                 }
             },
         };
@@ -337,9 +337,12 @@ where
     }
 }
 
-fn deadline_passed(operation: &Operation, cause: Option<Error>) -> Error {
+fn deadline_passed(policy: &RetryPolicy, operation: &Operation, cause: Option<Error>) -> Error {
     let effect = if operation.kind.is_read() { Effect::None } else { Effect::Unknown };
-    let error = Error::new(ErrorKind::RequestTimeout, "the deadline for all attempts has passed");
+    let limit = policy.deadline.unwrap_or_default();
+    let message =
+        format!("no answer within {limit:?}, the deadline for all attempts (limit: retry.deadline)");
+    let error = Error::new(ErrorKind::RequestTimeout, message);
     let error = error.with_effect(effect);
     operation.locate(match cause {
         Some(cause) => error.with_source(cause),

@@ -23,7 +23,7 @@ pub type SmartModules = Arc<[SmartModule]>;
 /// ```
 /// use floe_core::SmartModule;
 ///
-/// let cheap = SmartModule::named("infinyon/price-filter@0.2.0").param("below", "100");
+/// let cheap = SmartModule::named("price-filter").param("below", "100");
 /// let total = SmartModule::named("sum").aggregate("0");
 /// assert_eq!(cheap.params().get("below").map(String::as_str), Some("100"));
 /// assert_eq!(total.name(), Some("sum"));

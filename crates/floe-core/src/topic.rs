@@ -9,7 +9,7 @@ use std::{
 };
 
 pub use crate::topic_name::{Topic, TopicPartition};
-use crate::{Error, ErrorKind, Result, units::parse_duration};
+use crate::{Codec, Error, ErrorKind, Result, units::parse_duration};
 
 /// Longest topic name in bytes (Fluvio 0.18).
 pub const MAX_NAME_LEN: usize = 63;
@@ -116,6 +116,10 @@ pub struct TopicSpec {
     pub retention_bytes: Option<u64>,
     /// Size of a segment in bytes.
     pub segment_bytes: Option<u64>,
+    /// Servers that keep each partition. `None`: one.
+    pub replication_factor: Option<u32>,
+    /// The codec that batches must have. `None`: any.
+    pub compression: Option<Codec>,
 }
 
 impl TopicSpec {
@@ -129,6 +133,8 @@ impl TopicSpec {
             retention_age: None,
             retention_bytes: None,
             segment_bytes: None,
+            replication_factor: None,
+            compression: None,
         }
     }
 
@@ -167,6 +173,34 @@ impl TopicSpec {
         self
     }
 
+    /// Sets how many servers keep each partition, on clusters. Default: one.
+    #[must_use]
+    pub fn replication_factor(mut self, servers: u32) -> Self {
+        self.replication_factor = Some(servers);
+        self
+    }
+
+    /// Sets the codec that all batches of the topic must have; the server refuses others. Default: any.
+    #[must_use]
+    pub fn compression(mut self, codec: Codec) -> Self {
+        self.compression = Some(codec);
+        self
+    }
+
+    /// Refuses settings of topics in a cluster, for engines without them.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] if there are some.
+    pub fn refuse_cluster_settings(&self, engine: &'static str) -> Result<()> {
+        if self.replication_factor.is_some_and(|servers| servers > 1) {
+            return Err(Error::unsupported("replication", engine));
+        }
+        match self.compression {
+            None => Ok(()),
+            Some(_) => Err(Error::unsupported("a codec that a topic asks for", engine)),
+        }
+    }
+
     /// Checks the name and the number of partitions.
     ///
     /// # Errors
@@ -178,6 +212,9 @@ impl TopicSpec {
                 ErrorKind::InvalidCommand,
                 format!("{} partitions: a topic has 1 to {MAX_PARTITIONS}", self.partitions),
             ));
+        }
+        if self.replication_factor == Some(0) {
+            return Err(Error::new(ErrorKind::InvalidCommand, "a replication factor of 0: it is at least 1"));
         }
         Ok(())
     }

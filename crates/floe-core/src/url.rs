@@ -12,7 +12,8 @@
 //! An IPv6 address is written in brackets: `walrus://[::1]:9091`. The scheme may have capitals, white space around a URL does
 //! not count, and `~/` at the start of a path is the home directory.
 //!
-//! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`.
+//! Options follow a `?` as `key=value`, joined by `&`. Bytes that would be misread are written `%XX`. A `-` in the name of an
+//! option is read as `_`.
 
 use std::{
     borrow::Cow,
@@ -219,7 +220,7 @@ impl FromStr for EngineUrl {
                     "option {number} has no value; an & inside a value is written %26, and a ? inside a path %3F"
                 )));
             };
-            let (key, value) = (decode(key).map_err(bad)?, decode(value).map_err(bad)?);
+            let (key, value) = (decode(key).map_err(bad)?.replace('-', "_"), decode(value).map_err(bad)?);
             if options.insert(key.clone(), value).is_some() {
                 return Err(bad(format!("option {key:?} is given twice")));
             }
@@ -470,6 +471,7 @@ mod tests {
             ("embedded:x?a", "option 1 has no value; an & inside a value is written %26"),
             ("walrus://ada:sesame@host", "a URL has no user and no password"),
             ("embedded:x?a=1&a=2", "twice"),
+            ("embedded:x?a-b=1&a_b=2", "twice"),
             ("embedded:%zz", "hex digits"),
         ];
         for (text, expected) in table {

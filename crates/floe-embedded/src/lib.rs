@@ -36,10 +36,12 @@ use append_order::AppendOrder;
 pub use errors::log_error;
 use floe_core::{
     Error, ErrorKind, Result,
+    clock::WallClock,
     engine::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
         ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
+    setting::Section,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     url::{EngineUrl, Scheme},
 };
@@ -47,8 +49,7 @@ use floe_log::{LogError, Partition, Store, StoreConfig};
 use floe_wire::batch::EncodedBatch;
 use futures_util::{future::BoxFuture, stream::BoxStream};
 use health::{Access, Examination};
-use options::Options;
-pub use options::durability_to_log;
+pub use options::{EmbeddedOptions, OpenMode, durability_to_log};
 use reader::LogReader;
 use tokio::{sync::oneshot, time::Instant};
 
@@ -58,7 +59,7 @@ pub struct EmbeddedEngine {
     name: &'static str,
     /// Name of the node in health reports: the directory, or `memory`.
     location: String,
-    options: Options,
+    options: EmbeddedOptions,
     append_order: AppendOrder,
     examination: Arc<Examination>,
     /// Time of the first append that did not fit on the disk since one did, in milliseconds since `opened_at` and plus one; 0
@@ -86,7 +87,7 @@ impl EmbeddedEngine {
             store,
             name: "embedded",
             location,
-            options: Options::default(),
+            options: EmbeddedOptions::default(),
             append_order: AppendOrder::new(),
             examination,
             full_since: AtomicU64::new(0),
@@ -102,10 +103,23 @@ impl EmbeddedEngine {
     /// [`ErrorKind::InvalidConfig`] for an invalid option; [`ErrorKind::StoreInUse`] when another process has
     /// the store open; [`ErrorKind::StorageError`] and [`ErrorKind::CorruptData`] when it cannot be opened.
     pub async fn open(url: &EngineUrl) -> Result<Self> {
-        let options = Options::parse(url)?;
+        Self::open_with(url, EmbeddedOptions::from_url(url)?, WallClock::default()).await
+    }
+
+    /// Opens a store as [`EmbeddedEngine::open`] does, with options in place of those of the URL, and a clock for append times
+    /// and retention.
+    ///
+    /// # Errors
+    /// As [`EmbeddedEngine::open`].
+    pub async fn open_with(url: &EngineUrl, options: EmbeddedOptions, clock: WallClock) -> Result<Self> {
+        options.check()?;
         let (name, location, config) = match url.scheme {
+            Scheme::Memory if options.mode != OpenMode::Write => {
+                let message = "mode is for embedded:, since memory: begins empty";
+                return Err(Error::new(ErrorKind::InvalidConfig, message));
+            }
             Scheme::Memory => ("memory", "memory".to_owned(), StoreConfig::memory()),
-            _ if options.only_existing
+            _ if options.mode == OpenMode::Existing
                 && is_missing(&options.apply(StoreConfig::at(&url.path)).directory()) =>
             {
                 tracing::info!(path = %url.path.display(), "there is no store in this directory");
@@ -114,7 +128,8 @@ impl EmbeddedEngine {
             _ => ("embedded", url.path.display().to_string(), StoreConfig::at(&url.path)),
         };
         let config = options.apply(config);
-        let read_only = options.read_only;
+        let config = if clock.is_system() { config } else { config.wall_clock(move || clock.now()) };
+        let read_only = options.mode == OpenMode::Read;
         let (store, access) =
             blocking(move || open(config, read_only)).await.map_err(|error| error.with_engine(name))?;
         if access == Access::Refused {
@@ -285,6 +300,7 @@ impl Engine for EmbeddedEngine {
     fn info(&self) -> EngineInfo {
         let mut capabilities = Capabilities::FULL;
         capabilities.smartmodules = false;
+        capabilities.mirrors = false;
         EngineInfo::new(self.name, capabilities)
     }
 
@@ -391,6 +407,7 @@ impl Engine for EmbeddedEngine {
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             spec.validate()?;
+            spec.refuse_cluster_settings(self.name)?;
             let config = self.options.topic_config(&spec);
             let store = Arc::clone(&self.store);
             blocking(move || store.create_topic(spec.name.as_str(), config)).await

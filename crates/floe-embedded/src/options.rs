@@ -1,53 +1,45 @@
-//! The options of an `embedded:` or `memory:` URL.
+//! The options of the embedded log.
 
 use floe_core::{
-    Durability, Error, ErrorKind, Result,
+    Durability, section,
+    setting::{any, if_some},
     topic::TopicSpec,
-    units::parse_size,
-    url::{EngineUrl, Scheme},
+    words,
 };
 use floe_log::{StoreConfig, TopicConfig};
 
-/// Names of the options.
-const KNOWN: &[&str] = &["durability", "mode", "namespace", "segment-bytes"];
-
-/// The options of an engine.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Options {
-    /// Default durability of new topics.
-    durability: Option<Durability>,
-    /// Name of one of several stores under one directory.
-    namespace: Option<String>,
-    /// Default segment size of new topics.
-    segment_bytes: Option<u64>,
-    /// Whether the store is opened for reading only.
-    pub(crate) read_only: bool,
-    /// Whether a missing store is not created; an empty one in memory takes its place.
-    pub(crate) only_existing: bool,
+/// How a directory is opened. Matching is exhaustive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OpenMode {
+    /// For reading and writing; a missing store is created.
+    #[default]
+    Write,
+    /// For reading only. The store must exist; several processes may do so at once.
+    Read,
+    /// As `Write`, but a missing store is not created: the engine has no topics, and whatever is created is lost.
+    Existing,
 }
 
-impl Options {
-    pub(crate) fn parse(url: &EngineUrl) -> Result<Self> {
-        url.check_options(KNOWN)?;
-        let mut options = Self { namespace: url.options.get("namespace").cloned(), ..Self::default() };
-        if let Some(text) = url.options.get("durability") {
-            options.durability = Some(text.parse()?);
-        }
-        if let Some(text) = url.options.get("segment-bytes") {
-            options.segment_bytes = Some(parse_size(text)?);
-        }
-        match url.options.get("mode").map(String::as_str) {
-            None | Some("write") => {}
-            Some("read") if url.scheme == Scheme::Embedded => options.read_only = true,
-            Some("existing") if url.scheme == Scheme::Embedded => options.only_existing = true,
-            Some(other) => {
-                let message = format!("mode {other:?} in {url}: embedded: takes read, existing and write");
-                return Err(Error::new(ErrorKind::InvalidConfig, message));
-            }
-        }
-        Ok(options)
-    }
+words! {
+    OpenMode { "write" = Self::Write, "read" = Self::Read, "existing" = Self::Existing, }
+}
 
+section! {
+    /// Options of the embedded log.
+    embedded: EmbeddedOptions {
+        /// Durability of new topics that name none: `os` survives the death of the process, `always` a loss of power,
+        /// `interval:DURATION` a loss of power but for the records of that time.
+        durability: Durability = Durability::Os, waits;
+        /// Name of one of several stores under one directory, each with its own topics and lock.
+        namespace: Option<String> = None, if_some(|name: &String| namespace(name));
+        /// Size of the segments of new topics that name none; `none` is 256 MiB.
+        segment_bytes: Option<u64> = None, if_some(segment);
+        /// Whether the store is opened for writing and created where it is missing, for reading only, or only if it exists.
+        mode: OpenMode = OpenMode::Write, any;
+    }
+}
+
+impl EmbeddedOptions {
     pub(crate) fn apply(&self, config: StoreConfig) -> StoreConfig {
         let config = config.namespace(self.namespace.clone());
         match self.segment_bytes {
@@ -58,14 +50,30 @@ impl Options {
 
     /// Converts the settings of a topic, with the defaults of the engine.
     pub(crate) fn topic_config(&self, spec: &TopicSpec) -> TopicConfig {
-        let durability = spec.durability.or(self.durability).unwrap_or(Durability::Os);
         TopicConfig::new()
             .partitions(spec.partitions)
-            .durability(durability_to_log(durability))
+            .durability(durability_to_log(spec.durability.unwrap_or(self.durability)))
             .retention_age(spec.retention_age)
             .retention_bytes(spec.retention_bytes)
             .segment_bytes(spec.segment_bytes)
     }
+}
+
+fn waits(durability: &Durability) -> Option<String> {
+    let Durability::Interval(wait) = durability else { return None };
+    wait.is_zero().then(|| "an interval must be more than 0".to_owned())
+}
+
+fn namespace(name: &str) -> Option<String> {
+    problem(&StoreConfig::memory().namespace(Some(name.to_owned())))
+}
+
+fn segment(bytes: &u64) -> Option<String> {
+    problem(&StoreConfig::memory().segment_bytes(*bytes))
+}
+
+fn problem(config: &StoreConfig) -> Option<String> {
+    config.check().err().map(|error| error.to_string())
 }
 
 /// Converts a durability to that of the log.
@@ -94,32 +102,43 @@ pub(crate) fn durability_from_log(durability: floe_log::Durability) -> Durabilit
 mod tests {
     use std::time::Duration;
 
+    use floe_core::{ErrorKind, Result, setting::Section};
+
     use super::*;
 
-    fn parse(text: &str) -> Result<Options> {
-        Options::parse(&text.parse()?)
+    fn parse(text: &str) -> Result<EmbeddedOptions> {
+        EmbeddedOptions::from_url(&text.parse()?)
     }
 
     #[test]
-    fn all_options() {
-        let options = parse("embedded:x?durability=interval:100ms&namespace=a&segment-bytes=1MiB").unwrap();
-        assert_eq!(options.durability, Some(Durability::Interval(Duration::from_millis(100))));
-        assert_eq!(options.namespace.as_deref(), Some("a"));
-        assert_eq!(options.segment_bytes, Some(1 << 20));
+    fn a_url_and_a_program_set_the_same_options() {
+        let read = parse("embedded:x?durability=interval:100ms&namespace=a&segment-bytes=1MiB&mode=existing")
+            .unwrap();
+        let typed = EmbeddedOptions::default()
+            .durability(Durability::Interval(Duration::from_millis(100)))
+            .namespace("a".to_owned())
+            .segment_bytes(1 << 20)
+            .mode(OpenMode::Existing);
+        assert_eq!(read, typed);
     }
 
     #[test]
-    fn bad_options_are_refused() {
-        assert!(parse("embedded:x?mode=read").unwrap().read_only);
-        for url in [
-            "embedded:x?mode=append",
-            "memory:?mode=read",
-            "embedded:x?durability=never",
-            "embedded:x?segment-bytes=big",
-            "embedded:x?what=1",
+    fn values_that_cannot_work_are_refused() {
+        for (option, expected) in [
+            ("mode=append", "write, read, existing"),
+            ("durability=never", "write os, always, or interval:DURATION"),
+            ("durability=interval:0", "more than 0"),
+            ("segment-bytes=big", "write a size"),
+            ("segment-bytes=0", "between 1 and"),
+            ("namespace=a/b", "letters, digits"),
+            ("namespace=", "letters, digits"),
+            ("what=1", "unknown option"),
         ] {
-            assert_eq!(parse(url).unwrap_err().kind(), ErrorKind::InvalidConfig, "{url}");
+            let error = parse(&format!("embedded:x?{option}")).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{option}");
+            assert!(error.to_string().contains(expected), "{option}: {error}");
         }
+        assert!(EmbeddedOptions::default().segment_bytes(0).check().is_err());
     }
 
     #[test]

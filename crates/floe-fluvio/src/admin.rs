@@ -240,6 +240,15 @@ impl FluvioAdmin {
         self.call(OperationKind::DeleteTopic, Some(name), ask).await
     }
 
+    /// Returns whether the cluster has a SmartModule of this name, which may have the form `group/name@version`.
+    ///
+    /// # Errors
+    /// Connection errors of the controller; [`ErrorKind::Closed`].
+    pub async fn has_smartmodule(&self, name: &str) -> Result<bool> {
+        let ask = move || -> BoxFuture<'_, _> { Box::pin(self.engine.metadata().has_module(name)) };
+        self.call(OperationKind::ListObjects, None, ask).await
+    }
+
     /// Stores a SmartModule under a name, replacing an existing one. `wasm` is the compiled module. Data servers receive it a
     /// moment after this returns.
     ///

@@ -52,7 +52,7 @@ const ROWS: &[Row] = &[
     (5002,  ErrorKind::Unsupported,         false, Effect::None),
     (6000,  ErrorKind::ServerError,         false, Effect::Unknown),
     // A module that was just created has not reached every data server yet.
-    (6001,  ErrorKind::InvalidCommand,      true,  Effect::None),
+    (6001,  ErrorKind::ModuleNotFound,      true,  Effect::None),
     (6002,  ErrorKind::InvalidCommand,      false, Effect::None),
     (6003,  ErrorKind::InvalidCommand,      false, Effect::None),
     (6004,  ErrorKind::ServerError,         false, Effect::None),

@@ -2,7 +2,7 @@
 //!
 //! | file | holds |
 //! | --- | --- |
-//! | `options`, `profile` | the options of a URL; Fluvio's own profile file |
+//! | `options`, `pem`, `profile` | the options; certificates and keys; Fluvio's own profile file |
 //! | `server`, `mux`, `recv_buffers`, `tls` | one server: handshake, multiplexed connections, receive buffers, TLS |
 //! | `cluster`, `metadata` | topics, partitions and data servers as reported by the controller, kept current |
 //! | `router` | the data server that leads a partition, and the connections to it |
@@ -29,6 +29,7 @@ mod object_watch;
 mod offset_for_time;
 mod offsets;
 mod options;
+mod pem;
 pub mod profile;
 mod reader;
 mod recv_buffers;
@@ -51,8 +52,10 @@ use floe_core::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
         Isolation, NodeHealth, ReadRequest, Start, Watermarks,
     },
+    setting::Section,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
-    url::EngineUrl,
+    units::count,
+    url::{EngineUrl, Scheme},
 };
 /// The objects of a Fluvio controller, for [`FluvioAdmin`].
 pub use floe_wire::fluvio as objects;
@@ -64,13 +67,14 @@ use futures_util::{
 use metadata::Metadata;
 pub use object_watch::ObjectEvent;
 use offsets::CommitSessions;
-use options::Settings;
+pub use options::FluvioOptions;
 use reader::{ReadPosition, StreamReader};
 use router::{AppendRoutes, Router};
 use server::{Address, Connector, Server};
 pub use server::{ConnectionState, ServerConnection};
 use tokio::sync::watch as channel;
 
+pub use crate::pem::Pem;
 use crate::tls::Tls;
 
 /// Topics in a Fluvio cluster. Cheap to clone; all clones share their connections.
@@ -125,15 +129,28 @@ impl FluvioEngine {
     /// # Errors
     /// As [`FluvioEngine::connect`].
     pub async fn open(url: &EngineUrl, dial: Arc<dyn Dial>) -> Result<Self> {
-        let url = &*profile::resolve(url)?;
-        let settings = Settings::parse(url)?;
+        let options = FluvioOptions::from_url(url)?;
+        Self::open_with(url, options, dial).await
+    }
+
+    /// Connects as [`FluvioEngine::open`], with options in place of those of the URL.
+    ///
+    /// # Errors
+    /// As [`FluvioEngine::connect`].
+    pub async fn open_with(url: &EngineUrl, options: FluvioOptions, dial: Arc<dyn Dial>) -> Result<Self> {
+        let (url, options) = profile::resolve(url, options)?;
+        let url = &*url;
+        options.check()?;
         if url.hosts.is_empty() || url.topic.is_some() {
             let message = format!("{url}: write fluvio://HOST:PORT of the controller, without a topic");
             return Err(Error::new(ErrorKind::InvalidConfig, message));
         }
-        let window = settings.window;
-        let connector =
-            Arc::new(Connector { dial, tls: settings.tls.as_ref().map(Tls::new).transpose()?, settings });
+        let tls = match url.scheme {
+            Scheme::FluvioTls => Some(Tls::new(&options)?),
+            _ => options.check_plain().map(|()| None)?,
+        };
+        let window = count(options.window);
+        let connector = Arc::new(Connector { dial, tls, settings: options });
         let controllers = url
             .hosts
             .iter()
@@ -143,7 +160,8 @@ impl FluvioEngine {
             })
             .collect();
         let metadata = Arc::new(Metadata::new(controllers));
-        let link = metadata.new_controller_link().await?;
+        let link = metadata.new_controller_link().await;
+        let link = link.map_err(|error| error.with_engine("fluvio").with_operation("connect"))?;
         tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();
@@ -186,7 +204,13 @@ impl FluvioEngine {
         check(&request.batch)?;
         let partition = self.inner.appends.get(&request.target);
         // Nothing is awaited before this, because the order is that of the first polls.
-        let outcome = partition.append(request, &self.inner.routes).await;
+        let modules = request.smartmodules.clone();
+        let outcome = match partition.append(request, &self.inner.routes).await {
+            Err(error) if error.kind() == ErrorKind::ModuleNotFound => {
+                Err(self.metadata().judge_missing_module(error, modules.as_deref().unwrap_or_default()).await)
+            }
+            outcome => outcome,
+        };
         if let Err(error) = &outcome
             && matches!(error.kind(), ErrorKind::TopicNotFound | ErrorKind::PartitionNotFound)
         {
@@ -244,7 +268,7 @@ impl FluvioEngine {
             };
             nodes.push(NodeHealth::new(name, ready, state).leads(ready.then_some(true)));
         }
-        // One controller is enough: a cluster has one at a time.
+        // One controller is enough: a cluster has one at a time. Without any, data may flow all the same.
         let controlled = nodes.iter().any(|node| node.ready);
         let settings = &self.inner.router.connector.settings;
         let servers: Vec<_> = {
@@ -254,15 +278,25 @@ impl FluvioEngine {
         };
         let mut serving = false;
         for (id, address, status, led) in servers {
-            let ready = status == SpuStatus::Online;
+            // What an unreachable controller last said proves nothing.
+            let answer = match &address {
+                Some(address) if !controlled => Some(self.inner.router.ask(id, address.clone()).await),
+                _ => None,
+            };
+            let ready = answer.as_ref().map_or(status == SpuStatus::Online, Result::is_ok);
             serving |= ready;
             let name =
                 address.map_or_else(|| format!("data server {id}"), |found| found.endpoint.to_string());
             let partitions = if led == 1 { "partition" } else { "partitions" };
-            let state = format!("data server {id}: {status:?}, leads {led} {partitions}");
+            let condition = match &answer {
+                None => format!("{status:?}"),
+                Some(Ok(())) => "answers".to_owned(),
+                Some(Err(error)) => error.message().to_owned(),
+            };
+            let state = format!("data server {id}: {condition}, leads {led} {partitions}");
             nodes.push(NodeHealth::new(name, ready, state).leads(Some(false)));
         }
-        Ok(Health::new(controlled && serving, nodes))
+        Ok(Health::new(serving, nodes))
     }
 }
 

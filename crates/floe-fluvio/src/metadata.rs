@@ -7,12 +7,13 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_core::{
-    Effect, Error, ErrorKind, Result,
+    Effect, Error, ErrorKind, Result, SmartModule,
+    dial::all_failed,
     topic::{Topic, TopicPartition},
 };
 use floe_wire::fluvio::{
-    ListRequest, Metadata as Described, Object, PartitionSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest,
-    names::CONSUMER_OFFSET_TOPIC,
+    CreateRequest, ListRequest, Metadata as Described, Object, PartitionSpec, ProduceRequest, Request,
+    SmartModuleSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest, names::CONSUMER_OFFSET_TOPIC,
 };
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{
@@ -108,32 +109,32 @@ impl Metadata {
 
     /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
-        let mut last = None;
+        let mut failures = Vec::new();
         for slot in &self.controllers {
             match slot.link().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
+                    check_controller(&link)?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(all_failed(failures).unwrap_or_else(no_controller))
     }
 
     /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
-        let mut last = None;
+        let mut failures = Vec::new();
         for slot in &self.controllers {
             match slot.server.connect().await {
                 Ok(link) => {
-                    link.versions.check_platform().map_err(|problem| unsupported_version(&problem))?;
+                    check_controller(&link)?;
                     return Ok(link);
                 }
-                Err(error) => last = Some(error),
+                Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
             }
         }
-        Err(last.unwrap_or_else(|| Error::new(ErrorKind::InvalidConfig, "the URL names no controller")))
+        Err(all_failed(failures).unwrap_or_else(no_controller))
     }
 
     pub(super) fn request_timeout(&self) -> Duration {
@@ -274,6 +275,29 @@ impl Metadata {
         is_gone
     }
 
+    /// Asks the controller whether it has a SmartModule.
+    pub(super) async fn has_module(&self, name: &str) -> Result<bool> {
+        let request = ListRequest::<SmartModuleSpec>::new(vec![name.to_owned()]).summary(true);
+        let found = self.list(request).await?;
+        // The filter matches parts of names; the controller resolves names with a group or a version.
+        Ok(found.iter().any(|module| {
+            let package = module.spec.meta.as_ref().map(|meta| meta.package.name.as_str());
+            module.name == name || package == Some(name) || name.contains(['/', '@'])
+        }))
+    }
+
+    /// Decides whether a module that a data server does not have can still arrive: it is retriable if the controller has
+    /// it, or does not answer.
+    pub(super) async fn judge_missing_module(&self, error: Error, modules: &[SmartModule]) -> Error {
+        for name in modules.iter().filter_map(SmartModule::name) {
+            if self.has_module(name).await.is_ok_and(|exists| !exists) {
+                let message = format!("the cluster has no SmartModule {name:?}");
+                return Error::new(ErrorKind::ModuleNotFound, message).with_source(error);
+            }
+        }
+        error
+    }
+
     /// Waits until the controller no longer lists a topic that was deleted.
     pub(super) async fn wait_deleted(&self, topic: &Topic) {
         // The controller deletes after it answered. A topic that it still lists would be found again.
@@ -389,6 +413,22 @@ impl Metadata {
             }
         }
     }
+}
+
+/// Refuses a server that is no controller that this client knows.
+fn check_controller(link: &Link) -> Result<()> {
+    let versions = &link.versions;
+    if versions.range(ProduceRequest::KEY).is_some()
+        && versions.range(CreateRequest::<TopicSpec>::KEY).is_none()
+    {
+        let message = "this is a data server (SPU): write the address of the controller (SC), whose port is 9003 by default";
+        return Err(Error::new(ErrorKind::InvalidConfig, message).with_endpoint(Arc::clone(&link.endpoint)));
+    }
+    versions.check_platform().map(drop).map_err(|problem| unsupported_version(&problem))
+}
+
+fn no_controller() -> Error {
+    Error::new(ErrorKind::InvalidConfig, "the URL names no controller")
 }
 
 pub(super) fn not_found(topic: &Topic) -> Error {

@@ -1,174 +1,136 @@
-//! The options of a `fluvio:` URL.
+//! The options of a Fluvio cluster.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use floe_core::{
-    Error, ErrorKind, Result,
-    units::{parse_duration, parse_size},
-    url::{EngineUrl, Scheme},
+    Error, ErrorKind, Result, section,
+    setting::{Contradiction, any, between, positive},
 };
 
-use crate::{mux::MuxSettings, tls::TlsOptions};
+use crate::pem::Pem;
 
-const KNOWN: &[&str] = &[
-    "client-id",
-    "connect-timeout",
-    "request-timeout",
-    "metadata-timeout",
-    "commit-timeout",
-    "idle",
-    "window",
-    "request-bytes",
-    "spu-local",
-];
-
-/// Further options of `fluvio+tls:`.
-const KNOWN_TLS: &[&str] = &["ca", "cert", "key", "domain", "verify"];
-
-/// Settings of the engine.
-#[derive(Debug, Clone)]
-pub(crate) struct Settings {
-    /// Name of the client in the servers' logs.
-    pub(super) client_id: Arc<str>,
-    /// Deadline to open a connection, handshakes included.
-    pub(super) connect_timeout: Duration,
-    /// Deadline of any reply. Well below the delivery timeout of a producer (30 s), so that there is time left to look up a
-    /// batch and to resend it.
-    pub(super) request_timeout: Duration,
-    /// Deadline for a partition or topic to appear in the metadata.
-    pub(super) metadata_timeout: Duration,
-    /// How long the leader waits for replicas before it fails a committed append.
-    pub(super) commit_timeout: Duration,
-    /// Silence after which a heartbeat is sent.
-    pub(super) idle: Duration,
-    /// Maximum appends to one partition in flight.
-    pub(super) window: usize,
-    /// Maximum size of a produce request with more than one batch.
-    pub(super) request_bytes: usize,
-    /// Whether to use the addresses of data servers for the cluster's internal network.
-    pub(super) spu_local: bool,
-    /// TLS settings of `fluvio+tls:`.
-    pub(super) tls: Option<TlsOptions>,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            client_id: Arc::from("floe"),
-            connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(10),
-            metadata_timeout: Duration::from_secs(15),
-            commit_timeout: Duration::from_secs(5),
-            idle: Duration::from_secs(20),
-            window: 8,
-            request_bytes: 1024 * 1024,
-            spu_local: false,
-            tls: None,
-        }
+section! {
+    /// Options of a Fluvio cluster.
+    fluvio: FluvioOptions {
+        /// Name of the client in requests.
+        client_id: String = "floe".to_owned(), short;
+        /// Time for a connection with its handshakes.
+        connect_timeout: Duration = Duration::from_secs(5), positive;
+        /// Time for any reply; a connection without one is closed. Stay well below `producer.timeout`, so that there is time
+        /// left to look up a batch and to resend it.
+        request_timeout: Duration = Duration::from_secs(10), positive;
+        /// Time for a partition to get a leader.
+        metadata_timeout: Duration = Duration::from_secs(15), positive;
+        /// Time that a leader waits for its replicas with `Acks::Committed`.
+        commit_timeout: Duration = Duration::from_secs(5), positive;
+        /// Silence after which the client sends a heartbeat request.
+        idle: Duration = Duration::from_secs(20), positive;
+        /// Appends of one partition in flight; a producer with a larger `producer.max_in_flight` keeps to it.
+        window: u32 = 8, between(1, 1024);
+        /// Size at which no further batch joins a request.
+        request_bytes: u64 = 1024 * 1024, between(1024, 64 << 20);
+        /// Whether to connect to the data servers by their addresses inside the cluster.
+        spu_local: bool = false, any;
+        /// Profile of the official tools that names the cluster, for a URL without a host; `none` is the current one.
+        profile: Option<String> = None, any;
+        /// Certificate authorities for the servers of `fluvio+tls:`; `none` are those that the system trusts.
+        ca: Option<Pem> = None, any;
+        /// Certificate of the client, with `key`.
+        cert: Option<Pem> = None, any;
+        /// Private key of the certificate.
+        key: Option<Pem> = None, any;
+        /// Name in the controller's certificate, in place of the host. Data servers show `<name>.<domain>`.
+        domain: Option<String> = None, any;
+        /// Whether certificates of servers are verified. Without, anyone on the way reads and changes everything.
+        verify: bool = true, any;
     }
+    where tls_fits
 }
 
-impl Settings {
-    pub(super) fn parse(url: &EngineUrl) -> Result<Self> {
-        let with_tls = url.scheme == Scheme::FluvioTls;
-        let more = if with_tls { KNOWN_TLS } else { &[] };
-        let known: Vec<_> = KNOWN.iter().chain(more).copied().collect();
-        url.check_options(&known)?;
-        let mut settings = Self::default();
-        let mut tls = TlsOptions::default();
-        for (key, value) in &url.options {
-            let bad = |error: Error| {
-                Error::new(ErrorKind::InvalidConfig, format!("option {key}: {}", error.message()))
-            };
-            let duration = || match parse_duration(value).map_err(bad)? {
-                Duration::ZERO => Err(invalid(key, value, "a duration above 0")),
-                duration => Ok(duration),
-            };
-            match key.as_str() {
-                "client-id" if value.len() <= 1000 => settings.client_id = Arc::from(value.as_str()),
-                "client-id" => return Err(invalid(key, value, "at most 1000 bytes")),
-                "connect-timeout" => settings.connect_timeout = duration()?,
-                "request-timeout" => settings.request_timeout = duration()?,
-                "metadata-timeout" => settings.metadata_timeout = duration()?,
-                "commit-timeout" => settings.commit_timeout = duration()?,
-                "idle" => settings.idle = duration()?,
-                "window" => {
-                    let window = value.parse().ok().filter(|window| (1..=1024).contains(window));
-                    settings.window = window.ok_or_else(|| invalid(key, value, "a number from 1 to 1024"))?;
-                }
-                "request-bytes" => {
-                    let bytes = parse_size(value).map_err(bad)?;
-                    let bytes = usize::try_from(bytes).ok().filter(|bytes| (1024..=64 << 20).contains(bytes));
-                    settings.request_bytes = bytes.ok_or_else(|| invalid(key, value, "1 KiB to 64 MiB"))?;
-                }
-                "spu-local" => settings.spu_local = yes_or_no(key, value)?,
-                "ca" => tls.ca = Some(value.as_str().into()),
-                "cert" => tls.cert = Some(value.as_str().into()),
-                "key" => tls.key = Some(value.as_str().into()),
-                "domain" => tls.domain = Some(value.clone()),
-                "verify" => tls.verify = yes_or_no(key, value)?,
-                _ => {}
+impl FluvioOptions {
+    /// Refuses options of TLS on a connection without it: a certificate that is not used protects nothing.
+    pub(super) fn check_plain(&self) -> Result<()> {
+        let set = [
+            ("ca", self.ca.is_some()),
+            ("cert", self.cert.is_some()),
+            ("key", self.key.is_some()),
+            ("domain", self.domain.is_some()),
+            ("verify", !self.verify),
+        ];
+        match set.iter().find(|(_, set)| *set) {
+            None => Ok(()),
+            Some((name, _)) => {
+                let message = format!("{name} is for TLS: write fluvio+tls:// in place of fluvio://");
+                Err(Error::new(ErrorKind::InvalidConfig, message))
             }
         }
-        settings.tls = with_tls.then_some(tls);
-        Ok(settings)
-    }
-
-    pub(super) fn mux(&self) -> MuxSettings {
-        MuxSettings { client_id: Arc::clone(&self.client_id), idle: self.idle, ..MuxSettings::default() }
     }
 }
 
-fn yes_or_no(key: &str, value: &str) -> Result<bool> {
-    match value {
-        "true" | "yes" | "1" => Ok(true),
-        "false" | "no" | "0" => Ok(false),
-        _ => Err(invalid(key, value, "true or false")),
-    }
+fn short(text: &str) -> Option<String> {
+    (text.len() > 1000).then(|| "it must have at most 1000 bytes".to_owned())
 }
 
-fn invalid(key: &str, value: &str, accepted: &str) -> Error {
-    Error::new(ErrorKind::InvalidConfig, format!("option {key}={value:?}: expected {accepted}"))
+fn tls_fits(options: &FluvioOptions) -> Option<Contradiction> {
+    if options.ca.is_some() && !options.verify {
+        return Some(Contradiction::new("ca", "verify", "without verification, ca has no effect"));
+    }
+    match (&options.cert, &options.key) {
+        (Some(_), None) => Some(Contradiction::new("cert", "key", "cert needs key")),
+        (None, Some(_)) => Some(Contradiction::new("key", "cert", "key needs cert")),
+        (None, None) | (Some(_), Some(_)) => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use floe_core::setting::Section;
+
     use super::*;
 
-    fn parse(url: &str) -> Result<Settings> {
-        Settings::parse(&url.parse().unwrap())
+    fn parse(url: &str) -> Result<FluvioOptions> {
+        FluvioOptions::from_url(&url.parse().unwrap())
     }
 
     #[test]
-    fn options_are_read() {
-        let settings = parse("fluvio://h:9003?window=3&request-bytes=64KiB&idle=5s&spu-local=true").unwrap();
-        assert_eq!((settings.window, settings.request_bytes), (3, 65_536));
-        assert_eq!((settings.idle, settings.spu_local), (Duration::from_secs(5), true));
-    }
-
-    #[test]
-    fn tls_options_are_read() {
-        let tls = parse("fluvio+tls://h?ca=ca.pem&domain=fluvio.local").unwrap().tls.unwrap();
-        assert_eq!((tls.domain.as_deref(), tls.verify), (Some("fluvio.local"), true));
-        assert_eq!(tls.ca, Some(crate::tls::Pem::File("ca.pem".into())));
-        assert!(parse("fluvio://h").unwrap().tls.is_none());
+    fn a_url_and_a_program_set_the_same_options() {
+        let url = "fluvio+tls://h?window=3&request-bytes=64KiB&idle=5s&spu-local=true&ca=ca.pem&domain=fluvio.local";
+        let typed = FluvioOptions::default()
+            .window(3_u32)
+            .request_bytes(65_536_u64)
+            .idle(Duration::from_secs(5))
+            .spu_local(true)
+            .ca(Pem::file("ca.pem"))
+            .domain("fluvio.local".to_owned());
+        assert_eq!(parse(url).unwrap(), typed);
+        assert_eq!(parse("fluvio://h").unwrap(), FluvioOptions::default());
     }
 
     #[test]
     fn invalid_options_are_refused_with_the_accepted_values() {
         for (options, expected) in [
-            ("window=0", "1 to 1024"),
-            ("window=x", "1 to 1024"),
-            ("request-bytes=1", "1 KiB"),
-            ("idle=0", "above 0"),
-            ("idle=5", "not a duration"),
+            ("window=0", "from 1 to 1024"),
+            ("window=x", "whole number"),
+            ("request-bytes=1", "from 1KiB"),
+            ("idle=0", "more than 0"),
+            ("idle=5", "write a duration"),
             ("spu-local=perhaps", "true or false"),
             ("windw=3", "did you mean \"window\""),
-            ("ca=x", "unknown option"),
+            ("ca=x&verify=false", "ca and verify contradict each other"),
+            ("cert=x", "cert needs key"),
         ] {
-            let error = parse(&format!("fluvio://h?{options}")).unwrap_err();
+            let error = parse(&format!("fluvio+tls://h?{options}")).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);
             assert!(error.to_string().contains(expected), "{options}: {error}");
         }
+        let typed = FluvioOptions::default().window(0_u32).check().unwrap_err();
+        assert!(typed.to_string().contains("window is 0: it must be from 1 to 1024"), "{typed}");
+    }
+
+    #[test]
+    fn options_of_tls_need_tls() {
+        assert!(FluvioOptions::default().window(3_u32).check_plain().is_ok());
+        let error = FluvioOptions::default().verify(false).check_plain().unwrap_err();
+        assert!(error.to_string().contains("verify is for TLS: write fluvio+tls://"), "{error}");
     }
 }

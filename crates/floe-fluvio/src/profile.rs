@@ -7,9 +7,9 @@
 //! | in the file | in the URL |
 //! | --- | --- |
 //! | `endpoint` (or `addr`) | the host |
-//! | `use_spu_local_address` | `spu-local` |
+//! | `use_spu_local_address` | `spu_local` |
 //! | `tls_policy = "disabled"` | `fluvio://` |
-//! | `tls_policy = "anonymous"` | `fluvio+tls://` with `verify=no` |
+//! | `tls_policy = "anonymous"` | `fluvio+tls://` with `verify=false` |
 //! | `tls_policy = "verified"` with `domain`, `ca_cert`, `cert`, `key` | `fluvio+tls://` with `domain`, `ca`, `cert`, `key` |
 //!
 //! Other contents of the file are ignored.
@@ -23,12 +23,12 @@ use std::{
 
 use floe_core::{
     Error, ErrorKind, Result,
+    setting::Section,
     url::{EngineUrl, Scheme, nearest, parse_controller},
 };
 use serde::Deserialize;
 
-/// The option that names a profile.
-const PROFILE: &str = "profile";
+use crate::options::FluvioOptions;
 
 /// Environment variable with the path of the file.
 const PATH_VARIABLE: &str = "FLV_PROFILE_PATH";
@@ -183,12 +183,12 @@ impl ProfileFile {
         let mut options = BTreeMap::new();
         let mut set = |key: &str, value: &str| options.insert(key.to_owned(), value.to_owned());
         if cluster.use_spu_local_address {
-            set("spu-local", "true");
+            set("spu_local", "true");
         }
         let scheme = match &cluster.tls {
             None | Some(TlsPolicy::Disabled) => Scheme::Fluvio,
             Some(TlsPolicy::Anonymous) => {
-                set("verify", "no");
+                set("verify", "false");
                 Scheme::FluvioTls
             }
             Some(TlsPolicy::Verified(Certificates::Inline(identity) | Certificates::Files(identity))) => {
@@ -209,14 +209,14 @@ impl ProfileFile {
         Ok(url)
     }
 
-    /// Converts the profile that the options of `asked` name, and adds the other options.
-    fn expand(&self, asked: &EngineUrl) -> Result<EngineUrl> {
-        let mut options = asked.options.clone();
-        let name = options.remove(PROFILE);
-        let mut url = self.url(name.as_deref())?;
+    /// Returns the URL of the profile that the options name, or of the current one, and its options with the given ones over
+    /// them.
+    fn expand(&self, asked: &EngineUrl, options: &FluvioOptions) -> Result<(EngineUrl, FluvioOptions)> {
+        let mut url = self.url(options.profile.as_deref())?;
+        let mut all = FluvioOptions::from_url(&url)?;
+        options.overlay(&mut all);
         url.topic.clone_from(&asked.topic);
-        url.options.extend(options);
-        Ok(url)
+        Ok((url, all))
     }
 }
 
@@ -232,15 +232,19 @@ impl fmt::Debug for ProfileFile {
     }
 }
 
-/// Returns the URL itself, or that of the profile if it names no host.
-pub(super) fn resolve(url: &EngineUrl) -> Result<Cow<'_, EngineUrl>> {
+/// Returns the URL itself, or that of the profile if it names no host, with the options.
+pub(super) fn resolve(
+    url: &EngineUrl,
+    options: FluvioOptions,
+) -> Result<(Cow<'_, EngineUrl>, FluvioOptions)> {
     if url.hosts.is_empty() {
-        return ProfileFile::load_default()?.expand(url).map(Cow::Owned);
+        let (url, options) = ProfileFile::load_default()?.expand(url, &options)?;
+        return Ok((Cow::Owned(url), options));
     }
-    if url.options.contains_key(PROFILE) {
+    if options.profile.is_some() {
         return Err(invalid(format!("{url} names a host and a profile; write fluvio://?profile=NAME")));
     }
-    Ok(Cow::Borrowed(url))
+    Ok((Cow::Borrowed(url), options))
 }
 
 fn invalid(problem: String) -> Error {
@@ -332,11 +336,11 @@ endpoint = "h:port"
         for (name, expected) in [
             (None, "fluvio://127.0.0.1:9103"),
             (Some("local"), "fluvio://127.0.0.1:9103"),
-            (Some("anonymous"), "fluvio+tls://[::1]:9003?verify=no"),
+            (Some("anonymous"), "fluvio+tls://[::1]:9003?verify=false"),
             (
                 Some("far"),
                 "fluvio+tls://sc.example:9003?ca=/ca.pem&cert=/secret/cert.pem&domain=fluvio.example\
-                 &key=/secret/key.pem&spu-local=true",
+                 &key=/secret/key.pem&spu_local=true",
             ),
         ] {
             assert_eq!(file.url(name).unwrap().with_options(), expected);
@@ -350,12 +354,13 @@ endpoint = "h:port"
     #[test]
     fn url_may_add_options() {
         let file = load(FILE).unwrap();
-        let asked = "fluvio://?profile=far&window=3&spu-local=false".parse().unwrap();
-        let url = file.expand(&asked).unwrap();
+        let asked: EngineUrl = "fluvio://?profile=far&window=3".parse().unwrap();
+        let (url, options) = file.expand(&asked, &FluvioOptions::from_url(&asked).unwrap()).unwrap();
         assert_eq!((url.scheme, url.hosts[0].port), (Scheme::FluvioTls, 9003));
-        assert_eq!((url.options["window"].as_str(), url.options["spu-local"].as_str()), ("3", "false"));
-        assert!(!url.options.contains_key(PROFILE));
-        let error = resolve(&"fluvio://h?profile=far".parse().unwrap()).unwrap_err();
+        assert_eq!((options.window, options.spu_local), (3, true));
+        assert_eq!(options.domain.as_deref(), Some("fluvio.example"));
+        let both: EngineUrl = "fluvio://h?profile=far".parse().unwrap();
+        let error = resolve(&both, FluvioOptions::from_url(&both).unwrap()).unwrap_err();
         assert!(error.message().contains("names a host"), "{error}");
     }
 

@@ -18,6 +18,7 @@ use super::{
     server::{Address, Connector, Server, Slot},
     stream_pool::StreamPool,
 };
+use crate::mux::handshake_request;
 
 /// One data server.
 #[derive(Debug)]
@@ -85,6 +86,12 @@ impl Router {
         });
         spus.insert(id, Arc::clone(&spu));
         spu
+    }
+
+    /// Asks a data server for a sign that it is there.
+    pub(super) async fn ask(&self, id: i32, address: Address) -> Result<()> {
+        let link = self.spu(id, address).control.link().await?;
+        link.call(&handshake_request(), self.connector.settings.connect_timeout).await.map(drop)
     }
 
     /// Returns the leader of a partition if it is known without IO.

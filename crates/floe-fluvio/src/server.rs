@@ -1,6 +1,12 @@
 //! One server of the cluster: its connections, the handshake and the connection state.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use floe_core::{
     Effect, Error, ErrorKind, Result,
@@ -17,7 +23,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{errors, options::Settings};
+use super::{errors, options::FluvioOptions};
 use crate::{
     mux::{Mux, MuxSettings, handshake_request},
     tls::Tls,
@@ -87,7 +93,7 @@ impl ServerConnection {
 #[derive(Debug)]
 pub(super) struct Connector {
     pub(super) dial: Arc<dyn Dial>,
-    pub(super) settings: Settings,
+    pub(super) settings: FluvioOptions,
     /// Present if connections are encrypted.
     pub(super) tls: Option<Tls>,
 }
@@ -108,6 +114,8 @@ pub(super) struct Server {
     /// Back-off after a failure.
     down: NodeState,
     state: watch::Sender<ConnectionState>,
+    /// Connections that are open; changed together with the state.
+    open: Arc<AtomicUsize>,
     /// API versions of the server, once it was connected.
     versions: Mutex<Option<Arc<ServerVersions>>>,
 }
@@ -124,15 +132,20 @@ impl Server {
     pub(super) fn new(address: Address, connector: Arc<Connector>) -> Arc<Self> {
         let (state, _) = watch::channel(ConnectionState::Disconnected);
         let (down, versions) = (NodeState::default(), Mutex::default());
-        Arc::new(Self { address, connector, down, state, versions })
+        Arc::new(Self { address, connector, down, state, open: Arc::default(), versions })
     }
 
     pub(super) fn connection(&self) -> ServerConnection {
         ServerConnection { endpoint: self.address.endpoint.to_string(), state: self.state.subscribe() }
     }
 
-    pub(super) fn settings(&self) -> &Settings {
+    pub(super) fn settings(&self) -> &FluvioOptions {
         &self.connector.settings
+    }
+
+    fn mux_settings(&self) -> MuxSettings {
+        let FluvioOptions { client_id, idle, .. } = self.settings();
+        MuxSettings { client_id: Arc::from(client_id.as_str()), idle: *idle, ..MuxSettings::default() }
     }
 
     /// Returns the API versions of the server if it was connected once.
@@ -162,7 +175,7 @@ impl Server {
             std::mem::replace(state, next) != next
         });
         let deadline = Instant::now() + self.settings().connect_timeout;
-        let outcome = match self.open(deadline, self.settings().mux()).await {
+        let outcome = match self.open(deadline, self.mux_settings()).await {
             Ok(mux) => self.shake_hands(mux, deadline).await,
             Err(error) => Err(error),
         };
@@ -170,7 +183,6 @@ impl Server {
             Ok(link) => {
                 self.down.worked();
                 *self.versions.lock() = Some(Arc::clone(&link.versions));
-                self.state.send_replace(ConnectionState::Connected);
                 self.watch_end(&link.mux);
                 Ok(link)
             }
@@ -185,7 +197,7 @@ impl Server {
     /// Opens a connection for a single use, without the handshake.
     pub(super) async fn open_without_handshake(&self, frame_limit: usize) -> Result<Mux> {
         let deadline = Instant::now() + self.settings().connect_timeout;
-        let settings = MuxSettings { frame_limit, ..self.settings().mux() };
+        let settings = MuxSettings { frame_limit, ..self.mux_settings() };
         let opened = self.open(deadline, settings).await;
         opened.map_err(|error| {
             let error = error.with_effect(Effect::None).with_endpoint(self.address.endpoint.to_string());
@@ -247,7 +259,7 @@ impl Server {
         let retriable = error.is_retriable();
         self.state.send_if_modified(|state| {
             let next = match *state {
-                // Another connection may be open; its own end changes the state.
+                // The end of the open connection changes the state.
                 ConnectionState::Connected if retriable => return false,
                 _ if retriable => ConnectionState::Reconnecting,
                 _ => ConnectionState::Failed,
@@ -256,9 +268,13 @@ impl Server {
         });
     }
 
-    /// Updates the state when the connection ends.
+    /// Sets the state to connected, until the last connection ends.
     fn watch_end(&self, mux: &Mux) {
-        let (closed, state) = (mux.closed(), self.state.clone());
+        let (closed, state, open) = (mux.closed(), self.state.clone(), Arc::clone(&self.open));
+        self.state.send_modify(|state| {
+            open.fetch_add(1, Ordering::Relaxed);
+            *state = ConnectionState::Connected;
+        });
         tokio::spawn(async move {
             let cause = closed.await;
             let next = match cause.kind() {
@@ -266,11 +282,12 @@ impl Server {
                 _ => ConnectionState::Reconnecting,
             };
             state.send_if_modified(|state| {
-                let connected = *state == ConnectionState::Connected;
-                if connected {
+                let was_last = open.fetch_sub(1, Ordering::Relaxed) == 1;
+                let ends = was_last && *state == ConnectionState::Connected;
+                if ends {
                     *state = next;
                 }
-                connected
+                ends
             });
         });
     }

@@ -6,6 +6,7 @@ use floe_core::{
     Error, ErrorKind, Result,
     topic::{Topic, TopicInfo, TopicSpec},
 };
+use floe_wire::compress::Codec;
 use floe_wire::fluvio::{
     CleanupPolicy, CreateRequest, DeleteRequest, ListRequest, ReplicaAssignment, Status, TopicCompression,
     TopicResolution, TopicSpec as WireSpec, TopicStatus, TopicStorage, TopicUpdate, UpdateTopicRequest,
@@ -32,7 +33,10 @@ pub(super) fn check_status(status: &Status) -> Result<()> {
     if status.error_code.is_success() {
         return Ok(());
     }
-    Err(errors::explained(&status.error_code, status.error_message.as_deref()))
+    let error = errors::explained(&status.error_code, status.error_message.as_deref());
+    // The controller knows all modules. Only a data server may get one later.
+    let retriable = error.is_retriable() && error.kind() != ErrorKind::ModuleNotFound;
+    Err(error.with_retriable(retriable))
 }
 
 /// Converts the settings of a topic to those of the protocol.
@@ -57,12 +61,19 @@ fn wire_spec(spec: &TopicSpec) -> Result<WireSpec> {
     Ok(WireSpec {
         replicas: ReplicaAssignment::Computed {
             partitions: spec.partitions,
-            replication_factor: 1,
+            replication_factor: spec.replication_factor.unwrap_or(1),
             ignore_rack: false,
         },
         cleanup_policy,
         storage,
-        compression: TopicCompression::Any,
+        compression: match spec.compression {
+            None => TopicCompression::Any,
+            Some(Codec::None) => TopicCompression::None,
+            Some(Codec::Gzip) => TopicCompression::Gzip,
+            Some(Codec::Snappy) => TopicCompression::Snappy,
+            Some(Codec::Lz4) => TopicCompression::Lz4,
+            Some(Codec::Zstd) => TopicCompression::Zstd,
+        },
         deduplication: None,
         system: false,
     })

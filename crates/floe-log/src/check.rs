@@ -7,6 +7,8 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 
 use crate::{
     LogError, RecoveryReport, Store, StoreConfig,
+    catalog::CATALOG_FILE,
+    clean_marker,
     config::OpenMode,
     disk::OverlayDisk,
     opening,
@@ -95,7 +97,7 @@ pub enum RepairAction {
     SetAside,
     /// Makes the catalog anew from the log directories. Committed offsets, and a start within a segment, are lost.
     RebuildCatalog,
-    /// Uses the catalog as it is; opening the store does so too.
+    /// Uses the catalog as it is. Opening the store does so too, unless bytes of the catalog changed after it was closed.
     AcceptCatalog,
     /// Moves committed offsets back to the end of their partition; opening the store does so too.
     MoveOffset,
@@ -174,6 +176,12 @@ pub(crate) fn check_locked(config: &StoreConfig) -> Result<CheckReport, LogError
     view.mode = OpenMode::ReadOnly;
     view.scans_all = true;
     let mut report = CheckReport { path: config.directory(), ..CheckReport::default() };
+    let damage = clean_marker::damage_since_close(&*config.disk, &report.path)
+        .map_err(|e| LogError::io(&report.path, "read", e))?;
+    if let Some(problem) = damage {
+        let path = report.path.join(CATALOG_FILE);
+        report.problems.push(StoreProblem::new(path, 0, problem, RepairAction::AcceptCatalog));
+    }
     let store = match Store::open_locked(view.clone(), None) {
         Err(error @ (LogError::CatalogMissing { .. } | LogError::CatalogDamaged { .. })) => {
             report.problems.push(catalog_problem(&report.path, &error));
@@ -210,7 +218,7 @@ fn catalog_problem(directory: &std::path::Path, error: &LogError) -> StoreProble
         LogError::CatalogDamaged { problem, .. } => format!("the catalog is damaged: {problem}"),
         _ => "the catalog is missing".to_owned(),
     };
-    StoreProblem::new(directory.join("meta.redb"), 0, problem, RepairAction::RebuildCatalog)
+    StoreProblem::new(directory.join(CATALOG_FILE), 0, problem, RepairAction::RebuildCatalog)
 }
 
 pub(crate) fn partitions(store: &Store, scans: &[SegmentScan]) -> Vec<CheckedPartition> {
@@ -301,7 +309,7 @@ fn add_problems(report: &mut CheckReport, found: &RecoveryReport, scans: &[Segme
         problems.push(StoreProblem::new(path, 0, problem, RepairAction::SetAside));
     }
     for problem in &found.catalog {
-        let path = report.path.join("meta.redb");
+        let path = report.path.join(CATALOG_FILE);
         problems.push(StoreProblem::new(path, 0, problem.clone(), RepairAction::AcceptCatalog));
     }
     for committed in &found.rewound {
@@ -309,7 +317,7 @@ fn add_problems(report: &mut CheckReport, found: &RecoveryReport, scans: &[Segme
             "group {:?} has committed offset {}, which lies behind the end of the partition",
             committed.group, committed.offset
         );
-        let problem = StoreProblem::new(report.path.join("meta.redb"), 0, problem, RepairAction::MoveOffset);
+        let problem = StoreProblem::new(report.path.join(CATALOG_FILE), 0, problem, RepairAction::MoveOffset);
         problems.push(problem.of(&committed.topic, committed.partition));
     }
 }

@@ -13,7 +13,11 @@ pub(crate) const TOLERANCE_MS: i64 = 10_000;
 
 /// Returns milliseconds since the Unix epoch; 0 before it.
 pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    millis(SystemTime::now())
+}
+
+fn millis(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
@@ -44,6 +48,25 @@ impl TimeSource for SystemClocks {
     fn steady_ms(&self) -> i64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// A wall clock that a function reads. It is trusted: time is what it says, jumps too.
+pub(crate) struct GivenClock<F>(pub(crate) F);
+
+impl<F> fmt::Debug for GivenClock<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("GivenClock")
+    }
+}
+
+impl<F: Fn() -> SystemTime + Send + Sync> TimeSource for GivenClock<F> {
+    fn wall_ms(&self) -> i64 {
+        millis(self.0())
+    }
+
+    fn steady_ms(&self) -> i64 {
+        self.wall_ms()
     }
 }
 

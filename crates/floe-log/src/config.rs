@@ -4,12 +4,12 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use crate::{
     LogError,
-    clock::{SystemClocks, TimeSource},
+    clock::{GivenClock, SystemClocks, TimeSource},
     disk::{Disk, MemoryDisk, RealDisk},
 };
 
@@ -171,6 +171,13 @@ impl StoreConfig {
         self
     }
 
+    /// Sets the clock of append times and of retention. Default: that of the system.
+    #[must_use]
+    pub fn wall_clock(mut self, read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.time = Arc::new(GivenClock(read));
+        self
+    }
+
     /// Returns the directory of this store: the root, or the namespace's directory in it.
     #[must_use]
     pub fn directory(&self) -> PathBuf {
@@ -180,7 +187,11 @@ impl StoreConfig {
         }
     }
 
-    pub(crate) fn check(&self) -> Result<(), LogError> {
+    /// Refuses values under which no store works; opening a store does the same.
+    ///
+    /// # Errors
+    /// [`LogError::InvalidConfig`] that names the setting.
+    pub fn check(&self) -> Result<(), LogError> {
         check_segment_bytes(self.segment_bytes)?;
         if self.segment_age.is_zero() {
             return Err(LogError::invalid("segment_age", "must be longer than zero"));

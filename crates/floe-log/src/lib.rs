@@ -52,6 +52,7 @@ mod acked;
 mod background;
 mod catalog;
 mod check;
+mod clean_marker;
 mod clock;
 mod committed;
 mod condition;

@@ -1,9 +1,8 @@
-//! Steps of opening a store: lock, clean marker, leftovers of deleted topics, recovery of all partitions.
+//! Steps of opening a store: lock, leftovers of deleted topics, recovery of all partitions.
 
 use std::{
     collections::HashSet,
     hash::{BuildHasher, RandomState},
-    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,8 +10,10 @@ use std::{
 use parking_lot::Mutex;
 
 use crate::{
-    LogError, clock,
-    disk::{Disk, DiskLock, Open, write_all_at},
+    LogError,
+    catalog::CATALOG_FILE,
+    clock,
+    disk::{Disk, DiskLock},
     log_info::{LogInfo, ReadInfo},
     lost_found,
     recovery_report::SetAsideLog,
@@ -41,7 +42,7 @@ fn locked_by(owner: &str, directory: &Path) -> LogError {
 
 /// Returns whether the store is new. Fails for logs without a catalog: [`crate::Store::rebuild`] makes a new one.
 pub(crate) fn check_catalog(disk: &dyn Disk, directory: &Path) -> Result<bool, LogError> {
-    let path = directory.join("meta.redb");
+    let path = directory.join(CATALOG_FILE);
     if lost_found::has_contents(disk, &path).map_err(|e| LogError::io(&path, "open", e))? {
         return Ok(false);
     }
@@ -63,30 +64,6 @@ pub(crate) fn sync_parents(disk: &dyn Disk, directory: &Path) {
             return;
         }
     }
-}
-
-pub(crate) fn take_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
-    let path = directory.join("CLEAN");
-    match disk.open(&path, Open::Read) {
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Syncs the names of a new store's files.
-            disk.sync_dir(directory)?;
-            return Ok(false);
-        }
-        Err(error) => return Err(error),
-    }
-    disk.remove_file(&path)?;
-    // Synced before any write, so that no marker is left after a crash.
-    disk.sync_dir(directory)?;
-    Ok(true)
-}
-
-pub(crate) fn write_clean_marker(disk: &dyn Disk, directory: &Path) -> io::Result<()> {
-    let file = disk.open(&directory.join("CLEAN"), Open::Create)?;
-    write_all_at(&*file, b"closed\n", 0)?;
-    file.sync()?;
-    disk.sync_dir(directory)
 }
 
 /// Returns an id for a new store. Two stores get the same one with a probability of 2^-64.

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     CheckReport, Gap, LogError, RecoveryReport, RepairAction, Store, StoreConfig,
     check::{self, CheckedPartition, check_locked},
+    clean_marker,
     config::OpenMode,
     disk::{Disk, Open, write_all_at},
     known_gaps::KnownGaps,
@@ -64,7 +65,7 @@ pub fn repair(config: &StoreConfig) -> Result<Repaired, LogError> {
         other => other?,
     };
     // The next opening recovers everything if this is interrupted.
-    opening::take_clean_marker(disk, &directory).map_err(|e| LogError::io(&directory, "sync", e))?;
+    clean_marker::take(disk, &directory).map_err(|e| LogError::io(&directory, "sync", e))?;
     for error in &found.corrupt {
         if let LogError::Corrupt { path, .. } = error
             && let Some(log) = path.parent()

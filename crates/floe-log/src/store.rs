@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use crate::{
     Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
     background,
-    catalog::{Catalog, OffsetChange},
-    clock,
+    catalog::{CATALOG_FILE, Catalog, OffsetChange},
+    clean_marker,
     config::OpenMode,
     disk::{DiskLock, OverlayDisk},
     invariant::invariant,
@@ -67,15 +67,21 @@ impl Store {
     pub(crate) fn open_locked(config: StoreConfig, lock: Option<DiskLock>) -> Result<Arc<Self>, LogError> {
         let (directory, disk, mode) = (config.directory(), Arc::clone(&config.disk), config.mode);
         let is_new = opening::check_catalog(&*disk, &directory)?;
-        let path = directory.join("meta.redb");
+        let path = directory.join(CATALOG_FILE);
         if is_new && mode != OpenMode::Normal {
             return Err(LogError::io(path, "open", io::ErrorKind::NotFound.into()));
+        }
+        if mode == OpenMode::Normal
+            && let Some(problem) = clean_marker::damage_since_close(&*disk, &directory)
+                .map_err(|e| LogError::io(&directory, "read", e))?
+        {
+            return Err(LogError::CatalogDamaged { path, problem });
         }
         let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id())?;
         if is_new {
             opening::sync_parents(&*disk, &directory);
         }
-        let was_clean = opening::take_clean_marker(&*disk, &directory)
+        let was_clean = clean_marker::take(&*disk, &directory)
             .map_err(|e| LogError::io(directory.join("CLEAN"), "remove", e))?;
         let stored = catalog.topics()?;
         let stored_offsets = catalog.offsets()?;
@@ -162,7 +168,7 @@ impl Store {
         if self.topics.get(name).is_some() {
             return Err(LogError::TopicExists { topic: name.to_owned() });
         }
-        let topic = self.shared.catalog.create_topic(name, config, clock::now_ms())?;
+        let topic = self.shared.catalog.create_topic(name, config, self.shared.now_ms())?;
         self.topics.insert(topic);
         Ok(())
     }
@@ -406,17 +412,18 @@ impl Store {
             .sync_all()
             .and_then(|()| background::checkpoint(&self.shared, &self.topics))
             .and_then(|()| self.shared.note_catalog_age())
-            .and_then(|()| {
-                let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
-                opening::write_clean_marker(disk, directory)
-                    .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
-            });
+            .and_then(|()| self.shared.catalog.version());
         if let Err(error) = &result {
             // No later sync completes these.
             partitions.iter().for_each(|partition| partition.fail_waiting(error));
         }
         partitions.iter().for_each(|partition| partition.close_files());
         self.shared.catalog.close();
+        let result = result.and_then(|version| {
+            let (disk, directory) = (&*self.shared.disk, &self.shared.directory);
+            clean_marker::write(disk, directory, version)
+                .map_err(|e| LogError::io(directory.join("CLEAN"), "write", e))
+        });
         *self.lock.lock() = None;
         match result {
             // All records are synced. Only the next opening takes longer.

@@ -37,7 +37,7 @@ async fn client(server: &TestServer) -> Client {
 /// Starts a producer that reports every failure without a retry.
 async fn impatient(client: &Client, topic: &str) -> Producer {
     let once = RetryPolicy::default().max_attempts(1);
-    client.producer(topic).retries(once).start().await.unwrap()
+    client.producer(topic).retry(once).start().await.unwrap()
 }
 
 /// Returns the values of a topic, with their offsets.
@@ -128,7 +128,7 @@ async fn retrying_producer_waits_for_space() {
     let client = client(&server).await;
     client.admin().create_topic(TopicSpec::new("t")).await.unwrap();
     let policy = RetryPolicy::default().first_delay(Duration::from_millis(1));
-    let producer = client.producer("t").retries(policy).timeout(LIMIT).start().await.unwrap();
+    let producer = client.producer("t").retry(policy).timeout(LIMIT).start().await.unwrap();
     producer.send("first").await.unwrap();
     // The disk has space again after the third attempt.
     disk.plan(Fault::Full(20), ".seg", 0, 3);

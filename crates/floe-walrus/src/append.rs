@@ -39,7 +39,7 @@ use super::{
     cluster::{Cluster, NodeLease, blame, exchange},
     errors,
     link::encode,
-    options::{Framing, Options},
+    options::{Framing, WalrusOptions},
     plain_framing,
 };
 use crate::pipelined::Answer;
@@ -130,7 +130,7 @@ fn frames(topic: &str, batch: &EncodedBatch, framing: Framing) -> Result<Vec<Byt
 }
 
 impl TopicAppender {
-    pub(super) fn start(cluster: Arc<Cluster>, options: Arc<Options>, topic: Arc<str>) -> Arc<Self> {
+    pub(super) fn start(cluster: Arc<Cluster>, options: Arc<WalrusOptions>, topic: Arc<str>) -> Arc<Self> {
         #[expect(
             clippy::disallowed_methods,
             reason = "producers bound what waits, and a bound would break the order"
@@ -156,7 +156,7 @@ impl TopicAppender {
 
 struct AppendTask {
     cluster: Arc<Cluster>,
-    options: Arc<Options>,
+    options: Arc<WalrusOptions>,
     topic: Arc<str>,
     receiver: mpsc::UnboundedReceiver<QueuedAppend>,
     /// Taken from the queue and not sent, because an append of another epoch failed before; in order.
@@ -196,7 +196,7 @@ impl AppendTask {
             Err(error) => return first.fail(error),
         };
         let atomic = lease.link().is_some_and(|link| link.knows_batches);
-        let most = if atomic { QUEUE_DEPTH } else { self.options.window };
+        let most = if atomic { QUEUE_DEPTH } else { self.options.entries_in_flight() };
         let mut group = vec![first];
         while group.len() < most
             && let Some(next) = self.not_sent.pop_front().or_else(|| self.receiver.try_recv().ok())
@@ -296,7 +296,7 @@ impl AppendTask {
             while let Some(front) = answers.front_mut() {
                 let reply = match front.now_or_never() {
                     Some(reply) => reply,
-                    None if answers.len() >= self.options.window => match answers.front_mut() {
+                    None if answers.len() >= self.options.entries_in_flight() => match answers.front_mut() {
                         Some(front) => front.await,
                         None => break,
                     },
@@ -311,7 +311,7 @@ impl AppendTask {
                 break;
             }
             let Some(link) = lease.link() else { break };
-            match link.send(frame.clone(), Instant::now() + self.options.timeout).await {
+            match link.send(frame.clone(), Instant::now() + self.options.request_timeout).await {
                 Ok(answer) => answers.push_back(answer),
                 Err(error) => {
                     // The first unanswered entry reports the cause; this one was not sent.
@@ -363,7 +363,7 @@ impl AppendTask {
             rest = later;
             let payloads = now.iter().map(|frame| frame.get(start..).unwrap_or_default()).collect();
             let outcome = match encode(&Command::BatchPut { topic: &self.topic, entries: payloads }) {
-                Ok(frame) => exchange(lease, frame, Instant::now() + self.options.timeout).await,
+                Ok(frame) => exchange(lease, frame, Instant::now() + self.options.request_timeout).await,
                 Err(error) => Err(error),
             };
             let outcome = outcome.and_then(|reply| match parse_batch_put(&reply) {

@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use floe_core::{
     Effect, Error, ErrorKind, Result,
-    dial::{Dial, Endpoint},
+    dial::{Dial, Endpoint, all_failed},
     engine::{Health, NodeHealth},
     node_backoff::NodeState,
 };
@@ -21,11 +21,11 @@ use tokio::time::Instant;
 use super::{
     errors,
     link::{NodeManager, encode},
-    options::{Options, WriteTo},
+    options::WalrusOptions,
 };
 use crate::{
-    balance::{Balance, Balancer, Candidate},
-    pool::{Lease, Pool},
+    balance::{Balance, Candidate, ConsistentHash, RoundRobin, order},
+    pool::{Lease, Pool, PoolSettings},
 };
 
 /// How long the leader of a topic is cached. Segments move between nodes when they roll over; a request to another node
@@ -46,8 +46,10 @@ pub(super) type NodeLease = Lease<NodeManager>;
 #[derive(Debug)]
 pub(super) struct Cluster {
     nodes: Vec<Arc<Pool<NodeManager>>>,
-    balancer: Balancer,
-    options: Arc<Options>,
+    /// Policy of writes; `None` for the leader of the topic.
+    balance: Option<Arc<dyn Balance>>,
+    turns: RoundRobin,
+    options: Arc<WalrusOptions>,
     /// Id of the leading node of a topic, and the time of the lookup.
     leaders: Mutex<HashMap<Arc<str>, (u64, Instant)>>,
     /// Topics that exist according to any node.
@@ -55,17 +57,18 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    pub(super) fn new(hosts: &[Endpoint], dial: &Arc<dyn Dial>, options: &Arc<Options>) -> Self {
+    pub(super) fn new(hosts: &[Endpoint], dial: &Arc<dyn Dial>, options: &Arc<WalrusOptions>) -> Self {
         let nodes = hosts
             .iter()
             .map(|host| {
                 let manager = NodeManager::new(host.clone(), Arc::clone(dial), Arc::clone(options));
-                Pool::new(manager, options.pool, Arc::new(NodeState::default()))
+                Pool::new(manager, PoolSettings::of(options), Arc::new(NodeState::default()))
             })
             .collect();
         Self {
             nodes,
-            balancer: Balancer::default(),
+            balance: options.balance.policy(),
+            turns: RoundRobin::default(),
             options: Arc::clone(options),
             leaders: Mutex::default(),
             known: Mutex::default(),
@@ -83,7 +86,7 @@ impl Cluster {
     }
 
     /// Orders the nodes by preference.
-    pub(super) fn order(&self, balance: Balance, topic: &str) -> Vec<usize> {
+    pub(super) fn order(&self, policy: &dyn Balance, topic: &str) -> Vec<usize> {
         let candidates: Vec<_> = self
             .nodes
             .iter()
@@ -93,14 +96,14 @@ impl Cluster {
                 up: node.state().down_for().is_none(),
             })
             .collect();
-        self.balancer.order(balance, topic, &candidates)
+        order(policy, topic, &candidates)
     }
 
     /// Leases a connection for appends to a topic.
     pub(super) async fn lease_for_write(&self, topic: &Arc<str>) -> Result<NodeLease> {
-        let order = match self.options.write_to {
-            WriteTo::Balanced(balance) => self.order(balance, topic),
-            WriteTo::Leader => self.leader_first(Balance::RoundRobin, topic).await,
+        let order = match &self.balance {
+            Some(policy) => self.order(&**policy, topic),
+            None => self.leader_first(&self.turns, topic).await,
         };
         self.lease(&order).await.map(|(_, lease)| lease)
     }
@@ -108,9 +111,9 @@ impl Cluster {
     /// Orders the nodes for reads of a topic: its leader first, which serves twice as many entries a second as a node that
     /// forwards the request, or the node that the topic hashes to.
     pub(super) async fn read_order(&self, topic: &Arc<str>) -> Vec<usize> {
-        let mut order = match self.options.write_to {
-            WriteTo::Balanced(_) => self.order(Balance::TopicHash, topic),
-            WriteTo::Leader => self.leader_first(Balance::TopicHash, topic).await,
+        let mut order = match &self.balance {
+            Some(_) => self.order(&ConsistentHash, topic),
+            None => self.leader_first(&ConsistentHash, topic).await,
         };
         // A read from a node without a leader would have to wait.
         order.sort_by_key(|index| {
@@ -120,8 +123,8 @@ impl Cluster {
         order
     }
 
-    async fn leader_first(&self, balance: Balance, topic: &Arc<str>) -> Vec<usize> {
-        let mut order = self.order(balance, topic);
+    async fn leader_first(&self, policy: &dyn Balance, topic: &Arc<str>) -> Vec<usize> {
+        let mut order = self.order(policy, topic);
         if let Some(leader) = self.leader_of(topic).await
             && let Some(at) = order.iter().position(|index| *index == leader)
             && self.nodes.get(leader).is_some_and(|node| node.state().down_for().is_none())
@@ -135,26 +138,25 @@ impl Cluster {
     /// Leases a connection to the first reachable of these nodes, and returns its index. Nodes that are down are tried only
     /// if no other is up.
     pub(super) async fn lease(&self, order: &[usize]) -> Result<(usize, NodeLease)> {
-        let mut last = None;
+        let mut failures = Vec::new();
         for index in order {
             let Some(node) = self.nodes.get(*index) else { continue };
+            let name = node.manager().name();
             if node.state().down_for().is_some() {
+                failures.extend(node.state().last_error().map(|error| error.with_endpoint(Arc::clone(name))));
                 continue;
             }
             match node.lease().await {
                 Ok(lease) => return Ok((*index, lease)),
                 Err(error) if error.kind() == ErrorKind::Closed => return Err(error),
                 Err(error) => {
-                    let name = node.manager().name();
                     tracing::debug!(node = %name, %error, "the node is unreachable");
-                    last = Some(error.with_endpoint(Arc::clone(name)));
+                    failures.push(error.with_endpoint(Arc::clone(name)));
                 }
             }
         }
-        let known = || self.nodes.iter().find_map(|node| node.state().last_error());
         let soonest = self.nodes.iter().filter_map(|node| node.state().down_for()).min();
-        let error = last
-            .or_else(known)
+        let error = all_failed(failures)
             .unwrap_or_else(|| Error::new(ErrorKind::ConnectionRefused, "no node is reachable"))
             .with_effect(Effect::None)
             .with_retriable(true);
@@ -175,7 +177,7 @@ impl Cluster {
                 Ok(leased) => leased,
                 Err(error) => return unknown.ok_or(error),
             };
-            match exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await {
+            match exchange(&lease, frame.clone(), Instant::now() + self.options.request_timeout).await {
                 Ok(reply) if left.len() > 1 && reply.starts_with(b"ERR unknown topic") => {
                     left.retain(|other| *other != index);
                     unknown = Some(reply);
@@ -201,7 +203,7 @@ impl Cluster {
     /// Creates a topic (`REGISTER`).
     pub(super) async fn register(&self, topic: &str) -> Result<()> {
         let frame = encode(&Command::Register { topic })?;
-        let reply = self.call(&self.order(Balance::RoundRobin, topic), &frame).await?;
+        let reply = self.call(&self.order(&self.turns, topic), &frame).await?;
         parse_done(&reply).map_err(errors::reply)?;
         self.remember(topic);
         // A follower replies OK when the leader has the topic, and learns of it a little later itself.
@@ -216,7 +218,7 @@ impl Cluster {
         let mut pause = Duration::from_millis(2);
         while node.state().down_for().is_none() {
             let Ok(lease) = node.lease().await else { return };
-            let asked = exchange(&lease, frame.clone(), Instant::now() + self.options.timeout).await;
+            let asked = exchange(&lease, frame.clone(), Instant::now() + self.options.request_timeout).await;
             drop(lease);
             match asked.map(|reply| parse_state(&reply)) {
                 Ok(Err(ReplyError::Refused(refused))) if refused.refusal == Refusal::UnknownTopic => {}
@@ -253,7 +255,7 @@ impl Cluster {
 
     async fn ask_state(&self, topic: &Arc<str>) -> Result<TopicState> {
         let frame = encode(&Command::State { topic })?;
-        let reply = self.call(&self.order(Balance::TopicHash, topic), &frame).await?;
+        let reply = self.call(&self.order(&ConsistentHash, topic), &frame).await?;
         let state = parse_state(&reply).map_err(|error| self.doubt(topic, error))?;
         self.remember(topic);
         let mut leaders = self.leaders.lock();
@@ -321,7 +323,7 @@ impl Cluster {
         let mut pause = Duration::from_millis(50);
         loop {
             let Some(link) = lease.link() else { return Ok(()) };
-            let metrics = manager.ask_metrics(link, Instant::now() + self.options.timeout).await?;
+            let metrics = manager.ask_metrics(link, Instant::now() + self.options.request_timeout).await?;
             if has_leader(&metrics) {
                 return Ok(());
             }
@@ -367,7 +369,7 @@ impl Cluster {
                     let leads = metrics.current_leader.map(|leader| leader == metrics.id);
                     NodeHealth::new(name, leads.is_some(), describe(&metrics)).leads(leads)
                 }
-                Err(error) => NodeHealth::new(name, false, error.to_string()),
+                Err(error) => NodeHealth::new(name, false, error.message()),
             }
         }))
         .await;

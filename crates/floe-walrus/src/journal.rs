@@ -4,15 +4,16 @@
 //! the record again: reads resume at the stored offset of the group. The journal removes records that all groups have
 //! processed. Offsets are those of the journal on this machine; the cluster has none.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use floe_core::{
-    Error, ErrorKind, Result,
+    Durability, Error, ErrorKind, Result,
+    clock::WallClock,
     engine::{Acks, AppendRequest, BatchReader, Engine, ReadRequest},
     topic::{Topic, TopicPartition, TopicSpec},
-    url::EngineUrl,
+    url::{EngineUrl, Scheme},
 };
-use floe_embedded::{EmbeddedEngine, log_error};
+use floe_embedded::{EmbeddedEngine, EmbeddedOptions, log_error};
 use floe_wire::batch::EncodedBatch;
 
 #[derive(Debug)]
@@ -22,12 +23,12 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Opens the journal in this directory; creates it if it does not exist.
-    pub(super) async fn open(path: &str) -> Result<Arc<Self>> {
-        let mut url: EngineUrl = "embedded:journal".parse()?;
-        url.path = path.into();
+    pub(super) async fn open(path: &Path) -> Result<Arc<Self>> {
         // The record must survive a power failure, because the server has removed it.
-        url.options.insert("durability".to_owned(), "always".to_owned());
-        let log = EmbeddedEngine::open(&url).await.map_err(|error| {
+        let options = EmbeddedOptions::default().durability(Durability::Always);
+        let mut url = EngineUrl::new(Scheme::Embedded);
+        url.path = path.to_owned();
+        let log = EmbeddedEngine::open_with(&url, options, WallClock::default()).await.map_err(|error| {
             Error::new(error.kind(), format!("the journal {path:?} cannot be opened: {}", error.message()))
                 .with_source(error)
         })?;

@@ -1,6 +1,6 @@
 //! The journal of builds without the feature `journal`: opening one fails.
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, path::Path, sync::Arc};
 
 use floe_core::{
     Error, ErrorKind, Result,
@@ -15,7 +15,7 @@ pub(super) struct Journal(Infallible);
 
 impl Journal {
     /// Returns an error that names the feature.
-    pub(super) async fn open(_: &str) -> Result<Arc<Self>> {
+    pub(super) async fn open(_: &Path) -> Result<Arc<Self>> {
         let message =
             "the option journal needs the feature \"journal\" of floe-walrus (of floe: \"embedded\")";
         Err(Error::new(ErrorKind::Unsupported, message))

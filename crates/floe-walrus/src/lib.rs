@@ -54,6 +54,7 @@ use floe_core::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
         ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
+    setting::Section,
     topic::{Topic, TopicInfo, TopicPartition, TopicSpec},
     url::EngineUrl,
 };
@@ -69,10 +70,12 @@ use self::{
     append::{QUEUE_DEPTH, TopicAppender},
     cluster::Cluster,
     journal::Journal,
-    options::{Framing, Options},
     reader::{JournaledReader, WalrusReader},
     topic_fetcher::TopicFetcher,
 };
+
+pub use balance::{Balance, Balancing, Candidate, ConsistentHash, LeastConnections, RoundRobin};
+pub use options::{Framing, WalrusOptions};
 
 /// Name of the engine.
 const NAME: &str = "walrus";
@@ -91,7 +94,7 @@ const MAX_IDLE_TOPICS: usize = 1024;
 /// [`WalrusEngine::connect_with`] and `floe::Client::from_engine` to supply a dialler.
 pub struct WalrusEngine {
     cluster: Arc<Cluster>,
-    options: Arc<Options>,
+    options: Arc<WalrusOptions>,
     journal: Option<Arc<Journal>>,
     appenders: Mutex<HashMap<Topic, Arc<TopicAppender>>>,
     fetchers: Mutex<HashMap<Topic, Arc<TopicFetcher>>>,
@@ -148,7 +151,17 @@ impl WalrusEngine {
     /// # Errors
     /// As [`WalrusEngine::connect`].
     pub async fn connect_with(url: &EngineUrl, dial: Arc<dyn Dial>) -> Result<Self> {
-        let options = Arc::new(Options::parse(url)?);
+        let options = WalrusOptions::from_url(url).map_err(|error| error.with_engine(NAME))?;
+        Self::open_with(url, options, dial).await
+    }
+
+    /// Connects as [`WalrusEngine::connect_with`], with options in place of those of the URL.
+    ///
+    /// # Errors
+    /// As [`WalrusEngine::connect`].
+    pub async fn open_with(url: &EngineUrl, options: WalrusOptions, dial: Arc<dyn Dial>) -> Result<Self> {
+        options.check().map_err(|error| error.with_engine(NAME))?;
+        let options = Arc::new(options);
         let journal = match &options.journal {
             Some(path) => Some(Journal::open(path).await?),
             None => None,
@@ -196,6 +209,7 @@ impl WalrusEngine {
         capabilities.binary = packed;
         capabilities.consuming_reads = true;
         capabilities.smartmodules = false;
+        capabilities.mirrors = false;
         capabilities.sparse_batches = false;
         capabilities.append_window = if packed { QUEUE_DEPTH } else { 1 };
         capabilities.max_batch_bytes = if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH };
@@ -297,6 +311,7 @@ impl WalrusEngine {
     async fn create(&self, spec: TopicSpec) -> Result<()> {
         self.check_open()?;
         spec.validate()?;
+        spec.refuse_cluster_settings(NAME)?;
         if spec.partitions > 1 {
             return Err(Error::unsupported("partitions", NAME));
         }

@@ -17,7 +17,7 @@ use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{errors, options::Options};
+use super::{errors, options::WalrusOptions};
 use crate::{
     pipelined::{Answer, PipelineSettings, PipelinedConnection},
     pool::Manage,
@@ -64,13 +64,13 @@ pub(super) struct NodeManager {
     endpoint: Endpoint,
     name: Arc<str>,
     dial: Arc<dyn Dial>,
-    options: Arc<Options>,
+    options: Arc<WalrusOptions>,
     in_flight: Arc<AtomicUsize>,
     metrics: Mutex<Option<NodeMetrics>>,
 }
 
 impl NodeManager {
-    pub(super) fn new(endpoint: Endpoint, dial: Arc<dyn Dial>, options: Arc<Options>) -> Self {
+    pub(super) fn new(endpoint: Endpoint, dial: Arc<dyn Dial>, options: Arc<WalrusOptions>) -> Self {
         let name = Arc::from(endpoint.to_string());
         Self { endpoint, name, dial, options, in_flight: Arc::default(), metrics: Mutex::default() }
     }

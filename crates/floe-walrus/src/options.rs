@@ -1,208 +1,139 @@
-//! The options of a `walrus:` URL.
+//! The options of a Walrus cluster.
 
-use std::{str::FromStr, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
-use floe_core::{Error, ErrorKind, Result, units::parse_duration, url::EngineUrl};
+use floe_core::{
+    section,
+    setting::{Contradiction, any, between, if_some, positive},
+    words,
+};
 
-use crate::{balance::Balance, pool::PoolSettings};
+use crate::balance::Balancing;
 
-/// Names of the options.
-const KNOWN: &[&str] = &[
-    "balance",
-    "connect-timeout",
-    "framing",
-    "health-interval",
-    "idle-timeout",
-    "journal",
-    "leader-wait",
-    "poll-max",
-    "poll-min",
-    "pool-max",
-    "pool-min",
-    "prefetch",
-    "timeout",
-    "window",
-];
-
-/// Encoding of records as entries.
+/// Encoding of records as entries. There are two, so matching is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// One entry carries one compressed batch, as text.
     Packed,
     /// One entry is the value of one record.
     Plain,
 }
 
-/// Target node of appends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum WriteTo {
-    /// The node that leads the topic, which saves a hop inside the cluster; each node in turn while the leader is unknown.
-    /// Reads prefer it as well.
-    Leader,
-    /// By a policy. Reads prefer the node that the topic hashes to.
-    Balanced(Balance),
+words! {
+    Framing { "packed" = Self::Packed, "plain" = Self::Plain, }
 }
 
-/// The options of an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Options {
-    pub(super) framing: Framing,
-    pub(super) write_to: WriteTo,
-    pub(super) connect_timeout: Duration,
-    /// Deadline of a request.
-    pub(super) timeout: Duration,
-    /// How long a read waits for its node to know a leader before it tries another node.
-    pub(super) leader_wait: Duration,
-    /// Maximum entries of one topic in flight.
-    pub(super) window: usize,
-    /// Maximum entries to request ahead.
-    pub(super) prefetch: usize,
-    /// Minimum and maximum pause between polls of an empty topic.
-    pub(super) poll: (Duration, Duration),
-    pub(super) pool: PoolSettings,
-    pub(super) health_interval: Duration,
-    /// Directory of the journal.
-    pub(super) journal: Option<String>,
+section! {
+    /// Options of a Walrus cluster.
+    walrus: WalrusOptions {
+        /// Encoding of records: `packed` is one batch an entry, `plain` one value.
+        framing: Framing = Framing::Packed, any;
+        /// Node of a write, and of the first read of a topic. `leader` is the node that leads the topic; the others choose
+        /// among the nodes that are up: each in turn, the one with the fewest requests in flight, or the same one for a topic.
+        balance: Balancing = Balancing::Leader, any;
+        /// Entries of one topic in flight; `none` is 1 with `packed`, 64 with `plain`.
+        window: Option<u32> = None, if_some(between(1, 4096));
+        /// Most entries to take at a time.
+        prefetch: u32 = 1, between(1, 1024);
+        /// Shortest wait while there is nothing to read.
+        poll_min: Duration = Duration::from_millis(5), positive;
+        /// Longest wait while there is nothing to read.
+        poll_max: Duration = Duration::from_millis(500), positive;
+        /// Time to connect and get a first answer.
+        connect_timeout: Duration = Duration::from_secs(5), positive;
+        /// Time for one request; the server itself times out after 15 s.
+        request_timeout: Duration = Duration::from_secs(20), positive;
+        /// Time that a read waits for its node to see a leader, before failover.
+        leader_wait: Duration = Duration::from_secs(5), positive;
+        /// Connections to each node that stay open.
+        pool_min: u32 = 2, between(0, 1000);
+        /// Most connections to each node.
+        pool_max: u32 = 10, between(1, 1000);
+        /// Idle time after which a connection beyond the minimum is closed.
+        idle_timeout: Duration = Duration::from_secs(300), positive;
+        /// Interval of checks on idle connections; a node that does not answer is down.
+        health_interval: Duration = Duration::from_secs(30), positive;
+        /// Folder of the journal, which keeps what was read; `none` is no journal.
+        journal: Option<PathBuf> = None, any;
+    }
+    where limits_fit
 }
 
-impl Options {
-    pub(super) fn parse(url: &EngineUrl) -> Result<Self> {
-        url.check_options(KNOWN)?;
-        let duration = |name: &str, default: Duration| match url.options.get(name) {
-            None => Ok(default),
-            Some(text) => match parse_duration(text)? {
-                Duration::ZERO => Err(invalid(format!("{name} is 0: it must be at least 1ms"))),
-                time => Ok(time),
-            },
-        };
-        let framing = match url.options.get("framing").map(String::as_str) {
-            None | Some("packed") => Framing::Packed,
-            Some("plain") => Framing::Plain,
-            Some(other) => return Err(invalid(format!("framing {other:?}: write packed or plain"))),
-        };
-        let write_to = match url.options.get("balance").map(String::as_str) {
-            None | Some("leader") => WriteTo::Leader,
-            Some("round-robin") => WriteTo::Balanced(Balance::RoundRobin),
-            Some("least-in-flight") => WriteTo::Balanced(Balance::LeastInFlight),
-            Some("topic") => WriteTo::Balanced(Balance::TopicHash),
-            Some(other) => {
-                let message =
-                    format!("balance {other:?}: write leader, round-robin, least-in-flight or topic");
-                return Err(invalid(message));
-            }
-        };
-        let connect_timeout = duration("connect-timeout", Duration::from_secs(5))?;
-        let timeout = duration("timeout", Duration::from_secs(20))?;
-        let default_window = match framing {
+impl WalrusOptions {
+    /// Entries of one topic in flight. One keeps the order after any failure.
+    pub(super) fn entries_in_flight(&self) -> usize {
+        let default = match self.framing {
             Framing::Packed => 1,
             Framing::Plain => 64,
         };
-        let pool = PoolSettings {
-            min: number(url, "pool-min", 2, 0..=1000)?,
-            max: number(url, "pool-max", 10, 1..=1000)?,
-            idle_timeout: duration("idle-timeout", Duration::from_secs(300))?,
-            wait: timeout,
-        };
-        if pool.min > pool.max {
-            return Err(invalid(format!("pool-min is {}, more than pool-max, {}", pool.min, pool.max)));
-        }
-        let poll = (
-            duration("poll-min", Duration::from_millis(5))?,
-            duration("poll-max", Duration::from_millis(500))?,
-        );
-        if poll.0 > poll.1 {
-            return Err(invalid(format!("poll-min is {:?}, more than poll-max, {:?}", poll.0, poll.1)));
-        }
-        Ok(Self {
-            framing,
-            write_to,
-            connect_timeout,
-            timeout,
-            leader_wait: duration("leader-wait", Duration::from_secs(5))?,
-            window: number(url, "window", default_window, 1..=4096)?,
-            prefetch: number(url, "prefetch", 1, 1..=1024)?,
-            poll,
-            pool,
-            health_interval: duration("health-interval", Duration::from_secs(30))?,
-            journal: url.options.get("journal").filter(|path| !path.is_empty()).cloned(),
-        })
+        floe_core::units::count(self.window.unwrap_or(default))
     }
 }
 
-fn number(
-    url: &EngineUrl,
-    name: &str,
-    default: usize,
-    allowed: std::ops::RangeInclusive<usize>,
-) -> Result<usize> {
-    let Some(text) = url.options.get(name) else { return Ok(default) };
-    usize::from_str(text).ok().filter(|number| allowed.contains(number)).ok_or_else(|| {
-        invalid(format!("{name} {text:?}: write a number from {} to {}", allowed.start(), allowed.end()))
-    })
-}
-
-fn invalid(problem: String) -> Error {
-    Error::new(ErrorKind::InvalidConfig, problem).with_engine(super::NAME)
+fn limits_fit(options: &WalrusOptions) -> Option<Contradiction> {
+    if options.pool_min > options.pool_max {
+        let why = format!("{} is more than {}", options.pool_min, options.pool_max);
+        return Some(Contradiction::new("pool_min", "pool_max", why));
+    }
+    let (least, most) = (options.poll_min, options.poll_max);
+    let why = || format!("{least:?} is more than {most:?}");
+    (least > most).then(|| Contradiction::new("poll_min", "poll_max", why()))
 }
 
 #[cfg(test)]
 mod tests {
+    use floe_core::{ErrorKind, Result, setting::Section};
+
     use super::*;
 
-    fn parse(query: &str) -> Result<Options> {
-        Options::parse(&format!("walrus://h:1?{query}").parse()?)
+    fn parse(query: &str) -> Result<WalrusOptions> {
+        WalrusOptions::from_url(&format!("walrus://h:1?{query}").parse()?)
     }
 
     #[test]
     fn defaults() {
         let options = parse("").unwrap();
-        assert_eq!((options.framing, options.write_to), (Framing::Packed, WriteTo::Leader));
-        assert_eq!((options.pool.min, options.pool.max), (2, 10));
-        assert_eq!(options.pool.idle_timeout, Duration::from_secs(300));
-        assert_eq!(options.health_interval, Duration::from_secs(30));
-        assert_eq!(options.window, 1, "a window of one keeps the order after any failure");
-        assert_eq!(parse("framing=plain").unwrap().window, 64);
-        assert_eq!(options.journal, None);
+        assert_eq!(options, WalrusOptions::default());
+        assert_eq!(options.entries_in_flight(), 1, "a window of one keeps the order after any failure");
+        assert_eq!(parse("framing=plain").unwrap().entries_in_flight(), 64);
     }
 
     #[test]
-    fn all_options_are_read() {
-        let options = parse(
-            "framing=plain&balance=least-in-flight&connect-timeout=1s&timeout=2s&leader-wait=3s&window=7&prefetch=9\
-             &poll-min=1ms&poll-max=2ms&pool-min=0&pool-max=3&idle-timeout=4s&health-interval=5s&journal=a%2Fb",
+    fn a_url_and_a_program_set_the_same_options() {
+        let read = parse(
+            "framing=plain&balance=least-connections&connect-timeout=1s&request-timeout=2s&leader-wait=3s&window=7\
+             &prefetch=9&poll-min=1ms&poll-max=2ms&pool-min=0&pool-max=3&idle-timeout=4s&health-interval=5s\
+             &journal=a%2Fb",
         )
         .unwrap();
-        let expected = Options {
-            framing: Framing::Plain,
-            write_to: WriteTo::Balanced(Balance::LeastInFlight),
-            connect_timeout: Duration::from_secs(1),
-            timeout: Duration::from_secs(2),
-            leader_wait: Duration::from_secs(3),
-            window: 7,
-            prefetch: 9,
-            poll: (Duration::from_millis(1), Duration::from_millis(2)),
-            pool: PoolSettings {
-                min: 0,
-                max: 3,
-                idle_timeout: Duration::from_secs(4),
-                wait: Duration::from_secs(2),
-            },
-            health_interval: Duration::from_secs(5),
-            journal: Some("a/b".to_owned()),
-        };
-        assert_eq!(options, expected);
+        let typed = WalrusOptions::default()
+            .framing(Framing::Plain)
+            .balance(Balancing::LeastConnections)
+            .connect_timeout(Duration::from_secs(1))
+            .request_timeout(Duration::from_secs(2))
+            .leader_wait(Duration::from_secs(3))
+            .window(7_u32)
+            .prefetch(9_u32)
+            .poll_min(Duration::from_millis(1))
+            .poll_max(Duration::from_millis(2))
+            .pool_min(0_u32)
+            .pool_max(3_u32)
+            .idle_timeout(Duration::from_secs(4))
+            .health_interval(Duration::from_secs(5))
+            .journal(PathBuf::from("a/b"));
+        assert_eq!(read, typed);
     }
 
     #[test]
     fn invalid_options_are_refused_by_name() {
         let table = [
-            ("framing=json", "packed or plain"),
-            ("balance=random", "round-robin"),
+            ("framing=json", "packed, plain"),
+            ("balance=random", "round-robin, least-connections, consistent-hash"),
             ("window=0", "window"),
-            ("pool-max=0", "pool-max"),
-            ("pool-min=11", "more than pool-max"),
-            ("poll-min=1s", "more than poll-max"),
-            ("timeout=0s", "timeout is 0"),
+            ("pool-max=0", "pool_max"),
+            ("pool-min=11", "pool_min and pool_max contradict each other"),
+            ("poll-min=1s", "poll_min and poll_max contradict each other"),
+            ("request-timeout=0s", "request_timeout=\"0s\": it must be more than 0"),
             ("windw=1", "did you mean \"window\"?"),
         ];
         for (query, expected) in table {
@@ -210,5 +141,6 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{query}");
             assert!(error.to_string().contains(expected), "{query}: {error}");
         }
+        assert!(WalrusOptions::default().prefetch(0_u32).check().is_err());
     }
 }

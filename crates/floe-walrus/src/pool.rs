@@ -7,13 +7,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use floe_core::{Error, ErrorKind, Result, node_backoff::NodeState};
+use floe_core::{Error, ErrorKind, Result, node_backoff::NodeState, units::count};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout},
 };
+
+use crate::options::WalrusOptions;
 
 /// Opens and checks the connections of a pool.
 pub(crate) trait Manage: fmt::Debug + Send + Sync + 'static {
@@ -41,6 +43,17 @@ pub(crate) struct PoolSettings {
     pub(crate) idle_timeout: Duration,
     /// Deadline of a lease while all connections are in use.
     pub(crate) wait: Duration,
+}
+
+impl PoolSettings {
+    pub(crate) fn of(options: &WalrusOptions) -> Self {
+        Self {
+            min: count(options.pool_min),
+            max: count(options.pool_max),
+            idle_timeout: options.idle_timeout,
+            wait: options.request_timeout,
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe_core::{Error, ErrorKind, Result};
+use floe_core::{Error, ErrorKind, Result, units::count};
 use floe_wire::{
     batch::EncodedBatch,
     walrus::{Command, EntryContent, MAX_BATCH_ENTRIES, parse_batch_get, parse_get},
@@ -33,10 +33,10 @@ use super::{
     dedup::{Dedup, Step},
     journal::Journal,
     link::encode,
-    options::Options,
+    options::WalrusOptions,
     plain_framing,
 };
-use crate::{balance::Balance, pipelined::Answer};
+use crate::{balance::ConsistentHash, pipelined::Answer};
 
 /// Expected size of an entry, to convert a number of bytes to a number of entries.
 const ENTRY_BYTES: usize = 64 * 1024;
@@ -49,7 +49,7 @@ const LAST_REPLY: Duration = Duration::from_secs(1);
 pub(super) struct TopicFetcher {
     topic: Arc<str>,
     cluster: Arc<Cluster>,
-    options: Arc<Options>,
+    options: Arc<WalrusOptions>,
     counters: Arc<WalrusCounters>,
     closing: watch::Receiver<bool>,
     state: Mutex<FetchState>,
@@ -96,7 +96,7 @@ impl PollBackoff {
         *self = Self::default();
     }
 
-    fn empty(&mut self, (least, most): (Duration, Duration)) {
+    fn empty(&mut self, least: Duration, most: Duration) {
         self.delay = (self.delay * 2).clamp(least, most);
         self.not_before = Some(Instant::now() + self.delay);
     }
@@ -106,7 +106,7 @@ impl TopicFetcher {
     pub(super) fn new(
         topic: Arc<str>,
         cluster: Arc<Cluster>,
-        options: Arc<Options>,
+        options: Arc<WalrusOptions>,
         counters: Arc<WalrusCounters>,
         closing: watch::Receiver<bool>,
     ) -> Arc<Self> {
@@ -207,7 +207,7 @@ impl TopicFetcher {
 
     /// Requests the next entries.
     async fn request(&self, state: &mut FetchState, max_bytes: usize) -> Result<()> {
-        let most = (max_bytes / ENTRY_BYTES).clamp(1, self.options.prefetch);
+        let most = (max_bytes / ENTRY_BYTES).clamp(1, count(self.options.prefetch));
         state.ahead = state.ahead.clamp(1, most);
         let (index, lease) = self.lease(state.node).await?;
         if state.node != Some(index) {
@@ -226,7 +226,7 @@ impl TopicFetcher {
         let (frame, count) = if knows_batches {
             // One reply holds as many entries as single requests would have fetched.
             let max_entries =
-                if self.options.prefetch == 1 { 1 } else { (state.ahead * 64).min(MAX_BATCH_ENTRIES) };
+                if count(self.options.prefetch) == 1 { 1 } else { (state.ahead * 64).min(MAX_BATCH_ENTRIES) };
             let request =
                 Command::BatchGet { topic: &self.topic, max_entries, max_bytes: max_bytes.clamp(1, 1 << 20) };
             (encode(&request)?, 1)
@@ -237,7 +237,7 @@ impl TopicFetcher {
         for _ in 0..count {
             let Some(link) = lease.link() else { break };
             // Each request is recorded once it is sent, because this future may be dropped between two of them.
-            match link.send(frame.clone(), Instant::now() + self.options.timeout).await {
+            match link.send(frame.clone(), Instant::now() + self.options.request_timeout).await {
                 Ok(answer) => state.pending.push_back(PendingReply { answer, batch: knows_batches }),
                 Err(error) if state.pending.is_empty() => {
                     blame(lease, &error);
@@ -257,7 +257,7 @@ impl TopicFetcher {
             |index: usize| self.cluster.node(index).is_some_and(|node| node.state().down_for().is_none());
         let order = match before.filter(|index| up(*index)) {
             Some(before) => {
-                let mut order = self.cluster.order(Balance::TopicHash, &self.topic);
+                let mut order = self.cluster.order(&ConsistentHash, &self.topic);
                 order.retain(|index| *index != before);
                 order.insert(0, before);
                 order
@@ -327,13 +327,13 @@ impl TopicFetcher {
         if entries.is_empty() {
             state.ahead = 1;
             if state.pending.is_empty() {
-                state.poll.empty(self.options.poll);
+                state.poll.empty(self.options.poll_min, self.options.poll_max);
             }
             return Ok(());
         }
         state.poll.found();
         if state.pending.is_empty() {
-            state.ahead = state.ahead.saturating_mul(2).min(self.options.prefetch);
+            state.ahead = state.ahead.saturating_mul(2).min(count(self.options.prefetch));
         }
         for entry in entries {
             match EntryContent::parse(entry) {
@@ -412,18 +412,18 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn poll_backoff_grows_and_resets() {
-        let limits = (Duration::from_millis(5), Duration::from_millis(50));
+        let (least, most) = (Duration::from_millis(5), Duration::from_millis(50));
         let mut poll = PollBackoff::default();
         let mut delays = Vec::new();
         for _ in 0..6 {
-            poll.empty(limits);
+            poll.empty(least, most);
             delays.push(poll.delay.as_millis());
             assert_eq!(poll.not_before, Some(Instant::now() + poll.delay));
         }
         assert_eq!(delays, [5, 10, 20, 40, 50, 50]);
         poll.found();
         assert_eq!(poll.not_before, None);
-        poll.empty(limits);
+        poll.empty(least, most);
         assert_eq!(poll.delay.as_millis(), 5);
     }
 }

@@ -44,7 +44,7 @@ pub async fn main() -> floe::Result<()> {
         .json::<Order, Invoice>()
         .concurrency(8)
         .handler_timeout(Duration::from_secs(10))
-        .retries(RetryPolicy::default().max_attempts(3))
+        .retry(RetryPolicy::default().max_attempts(3))
         .dead_letters(DeadLetters::Topic("shop-orders-dead".into()))
         .map(async |order| {
             let price = match order.value.item.as_str() {

@@ -203,7 +203,9 @@ impl Admin {
     /// [`ErrorKind::Unsupported`] where the engine stores no offsets.
     pub async fn committed_offsets(&self, group: Option<&str>) -> Result<Vec<CommittedOffset>> {
         self.require_commits()?;
-        self.client.engine().list_committed(group.map(Arc::from)).await
+        let mut found = self.client.engine().list_committed(group.map(Arc::from)).await?;
+        found.sort_by(|one, other| (&one.group, &one.at).cmp(&(&other.group, &other.at)));
+        Ok(found)
     }
 
     /// Stores the offset of the next record that a group reads.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
-    Result,
+    Result, WallClock,
     config::Settings,
     engine::{EngineInfo, SharedEngine},
     health::QueueHealth,
@@ -30,6 +30,7 @@ struct CoreParts {
     last_success: LastSuccess,
     settings: Settings,
     url: String,
+    clock: WallClock,
     /// Open producers, consumers and outboxes, which flush and commit on close.
     open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
 }
@@ -50,10 +51,10 @@ impl ClientCore {
         engine: SharedEngine,
         (telemetry, breakers, last_success): (Telemetry, Option<Breakers>, LastSuccess),
         settings: Settings,
-        url: String,
+        (url, clock): (String, WallClock),
     ) -> Self {
         let open = Mutex::default();
-        Self(Arc::new(CoreParts { engine, telemetry, breakers, last_success, settings, url, open }))
+        Self(Arc::new(CoreParts { engine, telemetry, breakers, last_success, settings, url, clock, open }))
     }
 
     /// The engine, layers included.
@@ -84,6 +85,10 @@ impl ClientCore {
 
     pub(crate) fn url(&self) -> &str {
         &self.0.url
+    }
+
+    pub(crate) fn clock(&self) -> &WallClock {
+        &self.0.clock
     }
 
     /// Closes `item` together with the client.

@@ -96,6 +96,8 @@ pub mod telemetry;
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, Message, dead_letter};
+#[doc(inline)]
+pub use floe_core::clock::WallClock;
 #[cfg(feature = "simulation")]
 pub use floe_core::simulation;
 pub use floe_core::{

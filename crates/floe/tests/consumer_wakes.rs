@@ -46,7 +46,7 @@ async fn reader_reopens_promptly_for_a_new_record() -> Result<()> {
     let mut consumer = client
         .consumer("orders")
         .from(StartAt::Beginning)
-        .reconnect(RetryPolicy::default().first_delay(patient).max_delay(patient))
+        .retry(RetryPolicy::default().first_delay(patient).max_delay(patient))
         .start()
         .await?;
     // A task of its own, which only the consumer's waker polls.

@@ -357,7 +357,7 @@ async fn reads_begin_at_the_leader_or_where_the_topic_hashes_to() {
     for leader in 1..=3 {
         cluster.set_leader(Some(leader));
         let before = gets(&cluster);
-        let client = client(&cluster, "balance=topic").await;
+        let client = client(&cluster, "balance=consistent-hash").await;
         cluster.put("orders", "entry");
         read(&mut consumer(&client, "orders").await, 1).await;
         let after = gets(&cluster);

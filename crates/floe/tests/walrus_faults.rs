@@ -181,7 +181,7 @@ async fn unresponsive_node_is_replaced_by_another() {
     let cluster = Cluster::with_topic(3, "orders");
     let started = Instant::now();
     cluster.set(1, Mode::Silent);
-    let client = client(&cluster, "connect-timeout=2s&timeout=4s").await;
+    let client = client(&cluster, "connect-timeout=2s&request-timeout=4s").await;
     assert_eq!(started.elapsed(), Duration::from_secs(2), "one handshake timed out");
     let producer = client.producer("orders").start().await.unwrap();
     for value in numbered("value", 0..5) {
@@ -209,7 +209,9 @@ async fn unresponsive_cluster_times_out() {
     cluster.set(2, Mode::Down);
     let error = try_client(&cluster, "").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    assert_eq!(error.endpoint(), Some("n2:9091"));
+    let named = |node: &str| error.message().contains(&format!("{node}:9091: "));
+    assert!(named("n1") && named("n2"), "every address that was tried: {error}");
+    assert_eq!((error.engine(), error.operation()), (Some("walrus"), Some("connect")));
 }
 
 #[tokio::test(start_paused = true)]
@@ -333,7 +335,7 @@ async fn restarted_node_with_stale_metadata_is_not_trusted() {
 async fn malformed_reply_closes_the_connection() {
     let cluster = Cluster::with_topic(1, "orders");
     let client = client(&cluster, "pool-min=0").await;
-    let producer = client.producer("orders").retries(RetryPolicy::never()).start().await.unwrap();
+    let producer = client.producer("orders").retry(RetryPolicy::never()).start().await.unwrap();
     producer.send("a").await.unwrap();
     let before = cluster.accepted(1);
     cluster.faults("PUT", [Fault::Garbage]);

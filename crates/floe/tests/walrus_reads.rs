@@ -86,7 +86,7 @@ async fn refusals_among_pipelined_reads_lose_nothing() {
 #[tokio::test(start_paused = true)]
 async fn node_that_stops_answering_reads_is_replaced() {
     let cluster = Cluster::with_topic(2, "orders");
-    let (client, engine) = try_client(&cluster, "timeout=2s&prefetch=1").await.unwrap();
+    let (client, engine) = try_client(&cluster, "request-timeout=2s&prefetch=1").await.unwrap();
     for value in numbered("value", 0..3) {
         cluster.put("orders", &value);
     }

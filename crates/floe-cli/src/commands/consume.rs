@@ -11,7 +11,7 @@ use futures_util::FutureExt as _;
 
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
-    with_reader,
+    wait_for_topic, with_reader,
 };
 use crate::{
     exit::{Failure, Outcome},
@@ -25,6 +25,7 @@ use crate::{
         stdout::{Stdout, note},
         template::Template,
     },
+    platform::StdoutReader,
     position::Position,
 };
 
@@ -43,6 +44,9 @@ pub(crate) struct ConsumeArgs {
     /// --exit-at-end, else end]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
     from: Option<Position>,
+    /// Start at the beginning; the same as --from beginning
+    #[arg(short = 'B', long, conflicts_with = "from")]
+    beginning: bool,
     /// Read only this partition [default: all]
     #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
@@ -56,8 +60,8 @@ pub(crate) struct ConsumeArgs {
     /// Stop at the high watermark of the time when the command starts
     #[arg(short, long)]
     exit_at_end: bool,
-    /// Format of a record, with the fields {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}, also
-    /// spelt {{name}} or %t %p %o %T %k %s %h, and the escapes \n, \t and \xNN. A newline follows unless the format ends
+    /// Format of a record, with the fields {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}
+    /// {key_length} (-1 without a key) {value_length}, also spelt {{name}} or %t %p %o %T %k %s %h %K %S, and the escapes \n, \t and \xNN. A newline follows unless the format ends
     /// with one or with \c
     #[arg(long, value_name = "FORMAT", value_parser = Template::parse, allow_hyphen_values = true)]
     format: Option<Template>,
@@ -75,6 +79,7 @@ impl ConsumeArgs {
                 Err(Failure::usage("--from stored needs --group: offsets are stored for a group"))
             }
             Some(position) => Ok(position.into()),
+            None if self.beginning => Ok(StartAt::Beginning),
             None if self.group.is_some() => Ok(StartAt::StoredOrBeginning),
             None if self.exit_at_end => Ok(StartAt::Beginning),
             None => Ok(StartAt::End),
@@ -93,6 +98,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     let modules = args.smartmodules.load(global).await?;
     let interrupt = Interrupt::listen()?;
     with_reader(global, async |client| {
+        wait_for_topic(global, client, &args.topic).await;
         let consumer = open(client, &args, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());
@@ -105,6 +111,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
             out,
             printer,
             interrupt: &interrupt,
+            reader: StdoutReader::watch(),
             output: global.output,
             grouped: args.group.is_some(),
             remaining: args.count,
@@ -115,6 +122,15 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
         session.run().await
     })
     .await
+    .map_err(|failure| match args.from {
+        Some(Position::Offset(offset)) if failure.code() == ErrorKind::OffsetOutOfRange.as_str() => failure
+            .with_hint(format!(
+                "--from +{offset} starts as many records after the oldest of each partition; --partition P reads one \
+                 partition, and `floe topic describe {}` shows the offsets of all",
+                args.topic
+            )),
+        _ => failure,
+    })
 }
 
 async fn open(
@@ -166,6 +182,7 @@ struct Session<'a> {
     out: Stdout,
     printer: RecordPrinter,
     interrupt: &'a Interrupt,
+    reader: StdoutReader,
     output: OutputFormat,
     grouped: bool,
     /// Number of records still to print, where there is a limit.
@@ -237,6 +254,8 @@ impl Session<'_> {
                 tokio::select! {
                     fetched = fetch(&mut self.consumer, singly) => fetched,
                     () = self.interrupt.pressed() => return Ok(Next::End(End::Interrupted)),
+                    // On a quiet topic no write would notice.
+                    () = self.reader.gone() => return Err(Failure::output(&io::ErrorKind::BrokenPipe.into())),
                 }
             }
         };
@@ -366,6 +385,9 @@ mod tests {
     fn start_position_follows_the_options() {
         assert_eq!(start(&[]).unwrap(), StartAt::End);
         assert_eq!(start(&["-e"]).unwrap(), StartAt::Beginning);
+        assert_eq!(start(&["-B"]).unwrap(), StartAt::Beginning);
+        assert_eq!(start(&["--beginning", "-g", "g"]).unwrap(), StartAt::Beginning);
+        assert!(Line::try_parse_from(["consume", "t", "-B", "--from", "end"]).is_err());
         assert_eq!(start(&["-e", "--group", "g"]).unwrap(), StartAt::StoredOrBeginning);
         assert_eq!(start(&["--from", "end", "--group", "g"]).unwrap(), StartAt::End);
         assert_eq!(start(&["--from", "-3"]).unwrap(), StartAt::BeforeEnd(3));

@@ -149,6 +149,10 @@ const ADVICE: &[(ErrorKind, &str)] = &[
         "Run `floe topic describe NAME` to see the partitions. The first partition is 0.",
     ),
     (
+        ErrorKind::ModuleNotFound,
+        "Run `floe smartmodule list` to see the modules of the cluster, or apply one from a file with --smartmodule-path.",
+    ),
+    (
         ErrorKind::OffsetOutOfRange,
         "Run `floe topic describe NAME` to see the offsets, or use --from beginning or --from end.",
     ),

@@ -18,28 +18,65 @@ pub(crate) mod serve_access;
 pub(crate) mod topic;
 
 use std::{
+    fs,
     io::{self, BufRead as _, IsTerminal as _, Write as _},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use floe::{
-    Client,
+    Client, ErrorKind,
     url::{EngineUrl, Scheme},
 };
+
+use tokio::time::Instant;
 
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
+    server_watch::ServerWatch,
 };
+
+/// Pause between looks at a store in use, or at a topic that does not exist.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Runs a command against the engine and closes the engine, even if the command fails.
 async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
-    let client = Client::builder(&global.url).config(global.config.clone()).connect().await?;
-    let outcome = command(&client).await;
-    let closed = client.close().await;
-    let done = outcome?;
-    closed?;
-    Ok(done)
+    let command = async |client: &Client| {
+        let outcome = command(client).await;
+        let closed = client.close().await;
+        let done = outcome?;
+        closed?;
+        Ok(done)
+    };
+    match ServerWatch::of(&global.url) {
+        Some(watch) => watch.over(Client::builder(&global.url).config(global.config.clone()), command).await,
+        None => command(&open_store(global).await?).await,
+    }
+}
+
+/// Opens an engine inside the process; waits for a store that another process has open.
+async fn open_store(global: &Global) -> floe::Result<Client> {
+    let began = Instant::now();
+    loop {
+        match Client::builder(&global.url).config(global.config.clone()).connect().await {
+            Err(error) if error.kind() == ErrorKind::StoreInUse && began.elapsed() < global.wait => {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            opened => return opened,
+        }
+    }
+}
+
+/// Waits for a topic as far as --wait allows. The caller reports what is wrong then.
+async fn wait_for_topic(global: &Global, client: &Client, topic: &str) {
+    let began = Instant::now();
+    while began.elapsed() < global.wait {
+        match client.admin().topic(topic).await {
+            Err(error) if error.kind() == ErrorKind::TopicNotFound => tokio::time::sleep(LOOK_AGAIN).await,
+            _ => return,
+        }
+    }
 }
 
 /// Returns the directory of the store that a URL names: each namespace is a store of its own. None for other engines.
@@ -54,16 +91,27 @@ fn store_directory(url: &str) -> Outcome<Option<PathBuf>> {
     }))
 }
 
-/// As [`with_client`], for a command that only reads: it never creates a store.
+/// As [`with_client`], for a command that needs what the store has: it never creates one.
 async fn with_reader<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> Outcome<T>) -> Outcome<T> {
     let mut global = global.clone();
+    let empty = store_directory(&global.url)?.filter(|directory| {
+        // A directory that cannot be listed is not empty, and the engine says so.
+        fs::read_dir(directory)
+            .map_or_else(|error| error.kind() == io::ErrorKind::NotFound, |mut files| files.next().is_none())
+    });
     if let Ok(mut url) = global.url.parse::<EngineUrl>()
         && url.scheme == Scheme::Embedded
     {
         url.options.entry("mode".to_owned()).or_insert_with(|| "existing".to_owned());
         global.url = url.with_options();
     }
-    with_client(&global, command).await
+    with_client(&global, command).await.map_err(|failure| match empty {
+        Some(directory) if failure.code() == ErrorKind::TopicNotFound.as_str() => failure.with_hint(format!(
+            "there is no store in {}: create the topic there, or name another store with --url or FLOE_URL",
+            directory.display()
+        )),
+        _ => failure,
+    })
 }
 
 /// Returns the URL of an embedded store, with characters that have a meaning in a URL escaped.

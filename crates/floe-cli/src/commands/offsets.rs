@@ -208,6 +208,10 @@ async fn delete(global: &Global, group: &str, topic: Option<String>, partition: 
         Ok(deleted)
     })
     .await?;
+    if deleted == 0 {
+        return Err(Failure::no_offsets(format!("group {group:?} has no such stored offsets"))
+            .with_hint("`floe offsets list` shows the groups with their offsets"));
+    }
     let text = format!("deleted {} of group {group}\n", amount::count(deleted, "offset"));
     print_document(global.output, &json!({ "group": group, "forgotten": deleted }), &text)
 }

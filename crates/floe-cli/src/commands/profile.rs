@@ -44,7 +44,7 @@ pub(crate) enum ProfileCommand {
         #[arg(long)]
         overwrite: bool,
     },
-    /// Remove a profile from the user file
+    /// Remove a profile from the user file, with the certificates and keys that an import wrote for it
     Rm {
         /// Name of the profile
         name: String,
@@ -60,6 +60,9 @@ pub(crate) enum ProfileCommand {
         /// Profile file of the tool [default: $FLV_PROFILE_PATH, or ~/.fluvio/config]
         #[arg(long, value_name = "FILE")]
         file: Option<PathBuf>,
+        /// Import only this profile; may be repeated
+        #[arg(long, value_name = "NAME")]
+        only: Vec<String>,
         /// Replace the URLs of existing profiles
         #[arg(long)]
         overwrite: bool,
@@ -80,8 +83,8 @@ pub(crate) fn run(global: &GlobalArgs, command: ProfileCommand) -> Outcome {
         ProfileCommand::Show { name } => show(global, name),
         ProfileCommand::Add { name, url, overwrite } => add(global, &name, &url, overwrite),
         ProfileCommand::Rm { name, yes } => remove(global, &name, yes),
-        ProfileCommand::Import { from: Tool::Fluvio, file, overwrite } => {
-            profiles::import(global.output, user_config()?, file.as_deref(), overwrite)
+        ProfileCommand::Import { from: Tool::Fluvio, file, only, overwrite } => {
+            profiles::import(global.output, user_config()?, file.as_deref(), (&only, overwrite))
         }
     }
 }
@@ -251,8 +254,12 @@ fn remove(global: &GlobalArgs, name: &str, yes: bool) -> Outcome {
         return Err(unknown(name, &files()?));
     }
     confirm(yes, &format!("removing profile {name} from {}", user.path().display()))?;
+    let url =
+        user.profiles().find(|(known, _)| *known == name).and_then(|(_, url)| url).map(ToOwned::to_owned);
     user.remove_profile(name)?;
     user.save()?;
+    // Last: a profile without its key would be of no use.
+    url.map_or(Ok(()), |url| profiles::remove_pem(&user, &url))?;
     print_document(global.output, &json!({ "removed": name }), &format!("removed profile {name}\n"))
 }
 

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::{
     embedded_url,
-    serve_access::{AccessArgs, OFF},
+    serve_access::{AccessArgs, OFF, is_off},
     store_directory, with_client,
 };
 use crate::{
@@ -62,10 +62,15 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     };
     let limits = limits(args.memory.as_deref(), &args.limit)?;
     let mut addresses = Addresses::none();
-    addresses.fluvio_sc = unless_off(&args.fluvio_sc);
-    addresses.fluvio_spu = unless_off(&args.fluvio_spu);
-    addresses.walrus = unless_off(&args.access.walrus(args.walrus.as_deref())?);
-    addresses.http = unless_off(&args.http);
+    addresses.fluvio_sc = unless_off("--fluvio-sc", &args.fluvio_sc)?;
+    addresses.fluvio_spu = unless_off("--fluvio-spu", &args.fluvio_spu)?;
+    addresses.walrus = unless_off("--walrus", &args.access.walrus(args.walrus.as_deref())?)?;
+    addresses.http = unless_off("--http", &args.http)?;
+    if addresses == Addresses::none() {
+        return Err(Failure::usage(
+            "nothing to serve: --fluvio-sc, --fluvio-spu, --walrus and --http are off",
+        ));
+    }
     refuse_public(&addresses, global.listen_public).await?;
     let cannot_listen = |error: io::Error| Failure::io("cannot listen", &error);
     let listeners = Listeners::bind(&addresses).await.map_err(cannot_listen)?;
@@ -114,13 +119,37 @@ fn limits(memory: Option<&str>, others: &[String]) -> Outcome<ServeLimits> {
     Ok(limits)
 }
 
-fn unless_off(address: &str) -> Option<String> {
-    (address != OFF).then(|| address.to_owned())
+/// Returns the address that an option sets, or `None` where it is off.
+fn unless_off(option: &str, address: &str) -> Outcome<Option<String>> {
+    if is_off(address) {
+        return Ok(None);
+    }
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Some(address.to_owned())),
+        _ => Err(Failure::usage(format!(
+            "{option} {address:?}: write HOST:PORT, such as 127.0.0.1:9003 or [::1]:9003, or off"
+        ))),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_have_a_host_and_a_port() {
+        for off in ["off", "OFF", "Off"] {
+            assert_eq!(unless_off("--http", off).unwrap(), None);
+        }
+        for good in ["127.0.0.1:0", "[::1]:9003", "localhost:80"] {
+            assert_eq!(unless_off("--http", good).unwrap().as_deref(), Some(good));
+        }
+        for bad in ["", "9003", ":9003", "localhost", "localhost:http", "h:70000"] {
+            let failure = unless_off("--http", bad).unwrap_err();
+            assert_eq!(failure.exit_code(), 2);
+            assert!(failure.message().contains("--http") && failure.message().contains("HOST:PORT"), "{bad}");
+        }
+    }
 
     #[test]
     fn limits_are_set_by_name() {

@@ -10,6 +10,11 @@ use crate::exit::{Failure, Outcome};
 /// Address that disables a protocol.
 pub(crate) const OFF: &str = "off";
 
+/// Whether an address disables a protocol.
+pub(crate) fn is_off(address: &str) -> bool {
+    address.eq_ignore_ascii_case(OFF)
+}
+
 /// Address of Walrus unless an option names another.
 const WALRUS: &str = "127.0.0.1:9091";
 
@@ -60,7 +65,7 @@ impl AccessArgs {
         match given {
             None if is_closed => Ok(OFF.to_owned()),
             None => Ok(WALRUS.to_owned()),
-            Some(address) if is_closed && address != OFF => {
+            Some(address) if is_closed && !is_off(address) => {
                 Err(Failure::usage("Walrus has no TLS: its clients would get past --tls-client-ca")
                     .with_hint("add --allow-plain walrus if they may, or leave out --walrus"))
             }

@@ -2,10 +2,19 @@
 
 use tracing::{Level, Metadata, level_filters::LevelFilter};
 
-/// Origins whose warnings the commands report themselves, in their own words: the failed records of a producer, and the gaps
-/// of a consumer.
-const REPORTED_BY_COMMANDS: [&str; 3] =
-    ["floe::producer::undelivered", "floe::consumer::poll", "floe::consumer::ended"];
+use crate::server_watch;
+
+/// Origins whose warnings the commands report themselves, in their own words: the failed records of a producer, the gaps of
+/// a consumer, and servers that are away, where each attempt writes a line.
+const REPORTED_BY_COMMANDS: [&str; 7] = [
+    "floe::producer::undelivered",
+    "floe::producer::retry",
+    "floe::consumer::poll",
+    "floe::consumer::ended",
+    "floe::consumer::retry",
+    "floe::layer::breaker",
+    "floe_fluvio::metadata",
+];
 
 /// Dependencies whose messages below warnings are about themselves.
 const TALKATIVE: [&str; 4] =
@@ -23,8 +32,9 @@ pub(super) struct Filter {
 impl Filter {
     /// Returns the filter of a command that is not told otherwise: warnings, without those that it reports itself.
     pub(super) fn of_command() -> Self {
-        let origins = REPORTED_BY_COMMANDS.map(|origin| (origin.to_owned(), LevelFilter::OFF));
-        Self::new(LevelFilter::WARN, origins.into())
+        let reported = REPORTED_BY_COMMANDS.iter().map(|origin| (*origin, LevelFilter::OFF));
+        let origins = reported.chain([(server_watch::TARGET, LevelFilter::INFO)]);
+        Self::new(LevelFilter::WARN, origins.map(|(origin, level)| (origin.to_owned(), level)).collect())
     }
 
     /// Lets one level of all origins pass, but only warnings of dependencies that would drown it.

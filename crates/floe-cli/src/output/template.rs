@@ -15,6 +15,9 @@ enum Field {
     Offset,
     Key,
     Value,
+    /// Length of the key in bytes; -1 without a key.
+    KeyLength,
+    ValueLength,
     Headers,
     /// Time in RFC 3339.
     Time,
@@ -23,12 +26,14 @@ enum Field {
 }
 
 /// Fields with their names in braces and their letters after `%`.
-const FIELDS: [(&str, Option<u8>, Field); 8] = [
+const FIELDS: [(&str, Option<u8>, Field); 10] = [
     ("topic", Some(b't'), Field::Topic),
     ("partition", Some(b'p'), Field::Partition),
     ("offset", Some(b'o'), Field::Offset),
     ("key", Some(b'k'), Field::Key),
     ("value", Some(b's'), Field::Value),
+    ("key_length", Some(b'K'), Field::KeyLength),
+    ("value_length", Some(b'S'), Field::ValueLength),
     ("headers", Some(b'h'), Field::Headers),
     ("time", None, Field::Time),
     ("timestamp", Some(b'T'), Field::Milliseconds),
@@ -103,6 +108,11 @@ impl Template {
                     Field::Offset => write!(out, "{}", row.offset)?,
                     Field::Key => bytes(out, row.key.unwrap_or_default(), on_terminal)?,
                     Field::Value => bytes(out, row.value, on_terminal)?,
+                    Field::KeyLength => match row.key {
+                        Some(key) => write!(out, "{}", key.len())?,
+                        None => out.write_all(b"-1")?,
+                    },
+                    Field::ValueLength => write!(out, "{}", row.value.len())?,
                     Field::Headers => {
                         for (at, (name, value)) in row.headers.iter().enumerate() {
                             if at > 0 {
@@ -145,7 +155,7 @@ fn percent(rest: &str) -> Result<(Token<'_>, usize), String> {
         None => {
             let shown = rest.chars().take(2).collect::<String>();
             Err(format!(
-                "unknown field {shown:?} in the format: use %t %p %o %k %s %h %T, or %% for a percent sign"
+                "unknown field {shown:?} in the format: use %t %p %o %k %s %K %S %h %T, or %% for a percent sign"
             ))
         }
     }

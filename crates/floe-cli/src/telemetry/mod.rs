@@ -1,11 +1,12 @@
 //! `--telemetry`: export of metrics and spans.
 //!
-//! `otlp` sends them, `scrape` serves them to Prometheus, and `server` exports the counters of `floe serve`. The
-//! OpenTelemetry SDK reads its standard environment variables.
+//! `otlp` sends them, `scrape` serves them to Prometheus, `server` exports the counters of `floe serve`, and `variables` reads
+//! the standard variables that the OpenTelemetry SDK leaves to programs.
 
 mod otlp;
 mod scrape;
 mod server;
+mod variables;
 
 use std::{env, future::Future, sync::Arc, time::Duration};
 
@@ -24,7 +25,10 @@ use opentelemetry::{
 use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
 use prometheus::{Registry, TextEncoder};
 
-use self::otlp::Headers;
+use self::{
+    otlp::{Headers, LastFailure},
+    variables::Environment,
+};
 use crate::{
     exit::{self, Failure, Outcome},
     format::OutputFormat,
@@ -71,6 +75,8 @@ pub(crate) struct Telemetry {
     registry: Option<Registry>,
     /// OTLP export of the server counters; the server itself serves them at `/metrics`.
     server: Option<SdkMeterProvider>,
+    /// Of the requests of OTLP.
+    failure: LastFailure,
 }
 
 impl Telemetry {
@@ -95,6 +101,9 @@ impl Telemetry {
         if !otlp && !serves && scraped.is_empty() {
             return Ok(Self::default());
         }
+        let environment = if otlp { Environment::of_process()? } else { Environment::default() };
+        environment.tell();
+        let otlp = otlp && !environment.is_disabled;
         let mut started = Self::default();
         let mut meters = SdkMeterProvider::builder().with_resource(resource());
         if serves || !scraped.is_empty() {
@@ -113,19 +122,24 @@ impl Telemetry {
             started.registry = Some(registry);
         }
         if otlp {
-            let (client, headers) = (otlp::client()?, Headers::of(settings));
-            meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
-            if serves {
+            let ((client, failure), headers) = (otlp::client()?, Headers::of(settings));
+            started.failure = failure;
+            if !environment.without_metrics {
+                meters = meters.with_reader(otlp::metrics(Arc::clone(&client), &headers)?);
+            }
+            if serves && !environment.without_metrics {
                 let reader = otlp::metrics(Arc::clone(&client), &headers)?;
                 let provider = SdkMeterProvider::builder().with_resource(resource()).with_reader(reader);
                 started.server = Some(provider.build());
             }
-            let tracers = SdkTracerProvider::builder()
-                .with_resource(resource())
-                .with_batch_exporter(otlp::spans(client, &headers)?)
-                .build();
-            global::set_tracer_provider(tracers.clone());
-            started.tracers = Some(tracers);
+            if !environment.without_spans {
+                let tracers = SdkTracerProvider::builder()
+                    .with_resource(resource())
+                    .with_batch_exporter(otlp::spans(client, &headers)?)
+                    .build();
+                global::set_tracer_provider(tracers.clone());
+                started.tracers = Some(tracers);
+            }
         }
         let meters = meters.build();
         global::set_meter_provider(meters.clone());
@@ -170,7 +184,7 @@ impl Telemetry {
     /// # Errors
     /// Fails if an exporter fails or the deadline elapses.
     pub(crate) async fn stop(self) -> Result<(), String> {
-        let Self { meters, tracers, server, .. } = self;
+        let Self { meters, tracers, server, failure, .. } = self;
         // The exporters block on the network, so they must not run on a runtime thread.
         let exported = tokio::task::spawn_blocking(move || {
             let spans = tracers.map_or(Ok(()), |tracers| tracers.shutdown());
@@ -179,9 +193,13 @@ impl Telemetry {
             spans.and(metrics).and(server).map_err(|error| error.to_string())
         });
         match tokio::time::timeout(SHUTDOWN_TIMEOUT, exported).await {
-            Ok(Ok(outcome)) => outcome,
+            // The exporters report that they failed, and not why.
+            Ok(Ok(outcome)) => outcome.map_err(|error| failure.take().unwrap_or(error)),
             Ok(Err(stopped)) => Err(stopped.to_string()),
-            Err(_) => Err(format!("not exported within {SHUTDOWN_TIMEOUT:?}")),
+            Err(_) => {
+                let cause = failure.take().map_or_else(String::new, |cause| format!(": {cause}"));
+                Err(format!("no collector took it within {SHUTDOWN_TIMEOUT:?}{cause}"))
+            }
         }
     }
 }

@@ -1,6 +1,11 @@
 //! Push of metrics and spans by OTLP over HTTP with protobuf.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use floe::config::{Secret, TelemetrySettings};
@@ -29,12 +34,28 @@ const MAX_RESPONSE: usize = 1 << 20;
 struct RuntimeHttpClient {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     runtime: Handle,
+    failure: LastFailure,
+}
+
+/// Address and cause of the last request that failed, which the exporters do not pass on; empty after one that succeeded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LastFailure(Arc<Mutex<Option<String>>>);
+
+impl LastFailure {
+    fn set(&self, failure: Option<String>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
+    }
+
+    pub(super) fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 #[async_trait]
 impl HttpClient for RuntimeHttpClient {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let client = self.client.clone();
+        let to = request.uri().to_string();
         let exchange = async move {
             let response = client.request(request.map(Full::from)).await?;
             let (head, body) = response.into_parts();
@@ -42,7 +63,14 @@ impl HttpClient for RuntimeHttpClient {
             Ok(Response::from_parts(head, body))
         };
         // The timer needs the runtime as well, so it is part of the spawned task.
-        self.runtime.spawn(async move { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await }).await??
+        let sent = self.runtime.spawn(async move { tokio::time::timeout(REQUEST_TIMEOUT, exchange).await });
+        let outcome: Result<Response<Bytes>, HttpError> = sent.await??;
+        self.failure.set(match &outcome {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(format!("{to} answered {}", response.status())),
+            Err(error) => Some(format!("{to}: {}", ErrorChain(&**error))),
+        });
+        outcome
     }
 }
 
@@ -50,7 +78,7 @@ impl HttpClient for RuntimeHttpClient {
 ///
 /// # Errors
 /// Fails if TLS cannot be set up.
-pub(super) fn client() -> Outcome<Arc<dyn HttpClient>> {
+pub(super) fn client() -> Outcome<(Arc<dyn HttpClient>, LastFailure)> {
     let mut roots = RootCertStore::empty();
     // An empty store matters to https endpoints only, whose connections then fail with a clear error.
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -61,7 +89,9 @@ pub(super) fn client() -> Outcome<Arc<dyn HttpClient>> {
         .with_no_client_auth();
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     let client = Client::builder(TokioExecutor::new()).build(connector);
-    Ok(Arc::new(RuntimeHttpClient { client, runtime: Handle::current() }))
+    let failure = LastFailure::default();
+    let client = RuntimeHttpClient { client, runtime: Handle::current(), failure: failure.clone() };
+    Ok((Arc::new(client), failure))
 }
 
 /// Returns a reader that exports metrics periodically and at shutdown.

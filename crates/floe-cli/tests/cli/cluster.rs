@@ -6,6 +6,7 @@ use floe_server::testkit::TestServer;
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::Runtime,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -39,7 +40,7 @@ impl Cluster {
     }
 
     pub(crate) fn walrus_url(&self) -> String {
-        format!("walrus://{}?connect-timeout=60s&timeout=60s", self.walrus_address())
+        format!("walrus://{}?connect-timeout=60s&request-timeout=60s", self.walrus_address())
     }
 
     /// `HOST:PORT` of the Walrus front-end.
@@ -50,6 +51,23 @@ impl Cluster {
     /// Runs the binary against the cluster.
     pub(crate) fn run(&self, dir: &Dir, args: &[&str]) -> Run {
         dir.command(args).env("FLOE_URL", self.url()).output().unwrap().into()
+    }
+
+    /// Opens a port in front of another one. Aborting the task closes it with its connections.
+    pub(crate) fn port(&self, at: SocketAddr, to: String) -> (SocketAddr, JoinHandle<()>) {
+        let listener = self.runtime.block_on(TcpListener::bind(at)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let task = self.runtime.spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (mut client, _) = listener.accept().await.unwrap();
+                let mut server = TcpStream::connect(&to).await.unwrap();
+                connections.spawn(async move {
+                    let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+                });
+            }
+        });
+        (address, task)
     }
 
     /// Opens a TLS port in front of the controller, as a real cluster has.

@@ -48,7 +48,7 @@ fn invalid_positions_are_rejected() {
     dir.run(&["consume", "t", "-e", "--from", "11"])
         .code(3)
         .mentions("offset_out_of_range")
-        .mentions("hint: `floe topic describe t` shows");
+        .mentions("`floe topic describe t` shows");
     dir.run(&["consume", "t", "-e", "--partition", "1"]).code(3).mentions("partition_not_found");
 }
 
@@ -112,6 +112,9 @@ fn templates_are_applied() {
         let parsed: jiff::Timestamp = time.parse().unwrap();
         assert_eq!(parsed.as_millisecond().to_string(), milliseconds);
     }
+    dir.feed(&["produce", "t", "-K", "="], b"=empty\nnone\n").ok();
+    let last = dir.run(&["consume", "t", "-e", "--from", "2", "--format", "%K %S {key_length}"]);
+    last.ok().prints("0 5 0\n-1 4 -1\n");
     consume("{vlaue}").code(2).mentions("did you mean \"value\"?");
     consume("%z").code(2).mentions("unknown field");
     dir.run(&["consume", "t", "-e", "--format", "%s", "-o", "json"]).code(2).mentions("use one");
@@ -132,6 +135,42 @@ fn closed_pipe_is_success() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn closed_pipe_ends_the_wait_on_a_quiet_topic() {
+    let dir = ten();
+    let mut child = dir.start(&["consume", "t", "-B"]);
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    stdout.read_line(&mut line).unwrap();
+    // All records are in the pipe; no write will notice the end.
+    drop(stdout);
+    let run = child.wait_with_output().unwrap();
+    assert_eq!((run.status.code(), String::from_utf8_lossy(&run.stderr).as_ref()), (Some(0), ""));
+}
+
+#[test]
+fn an_offset_beyond_a_short_partition_gets_the_relative_form() {
+    let dir = ten();
+    dir.run(&["consume", "t", "-e", "--from", "50"]).code(3).mentions("--from +50").mentions("--partition");
+}
+
+#[test]
+fn commands_that_read_name_the_store_that_they_do_not_find() {
+    let dir = ten();
+    std::fs::create_dir(dir.path().join("empty")).unwrap();
+    for store in ["new", "empty"] {
+        let url = format!("embedded:./{store}");
+        for command in ["consume", "produce"] {
+            let run = dir.run(&["--url", &url, command, "t"]).code(3);
+            run.mentions(&format!("there is no store in ./{store}"));
+        }
+    }
+    assert!(!dir.path().join("new").exists(), "reading creates no store");
+    dir.run(&["consume", "nope"]).code(3).mentions("floe topic create nope");
+    dir.run(&["consume", "A B"]).code(3).mentions("hint: `floe topic list` shows the topics\n");
+}
+
 #[test]
 fn full_output_device_is_a_failure() {
     if !std::path::Path::new("/dev/full").exists() {
@@ -143,6 +182,7 @@ fn full_output_device_is_a_failure() {
     assert_eq!(run.status.code(), Some(1));
     let stderr = String::from_utf8_lossy(&run.stderr);
     assert!(stderr.starts_with("error: cannot write to standard output\n"), "{stderr}");
+    assert!(stderr.contains("standard output goes to") && !stderr.contains("retention"), "{stderr}");
 }
 
 #[test]

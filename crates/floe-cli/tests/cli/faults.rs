@@ -163,3 +163,47 @@ fn failed_write_is_reported_and_acknowledged_records_remain() {
         assert!(rest.any(|known| known == line), "{line:?} is out of order or was never sent");
     }
 }
+
+#[test]
+fn a_store_in_use_and_a_missing_topic_are_waited_for() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t"], b"a\n").ok();
+    let mut holder = dir.start(&["consume", "t", "--from", "beginning"]);
+    let mut line = String::new();
+    BufReader::new(holder.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "a\n", "the store is open");
+    dir.run(&["topic", "list"]).code(1).mentions("--wait 10s");
+    let waiting = dir.start(&["topic", "list", "--wait", "10m"]);
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    let listed = waiting.wait_with_output().unwrap();
+    assert_eq!((listed.status.code(), listed.stdout), (Some(0), b"t\n".to_vec()));
+
+    let cluster = crate::cluster::Cluster::start();
+    let url = cluster.url();
+    let waiting =
+        dir.start_with(&["consume", "later", "-n", "1", "-B", "--wait", "10m"], &[("FLOE_URL", &url)]);
+    cluster.run(&dir, &["topic", "create", "later"]).ok();
+    dir.feed(&["--url", &url, "produce", "later"], b"record\n").ok();
+    let read = waiting.wait_with_output().unwrap();
+    assert_eq!((read.status.code(), read.stdout), (Some(0), b"record\n".to_vec()));
+    cluster.run(&dir, &["consume", "never", "--wait", "1ms"]).code(3).mentions("topic_not_found");
+}
+
+/// `ulimit -f` sends a signal at the first write beyond it, which kills a process by default.
+#[cfg(unix)]
+#[test]
+fn the_file_size_limit_is_an_error_of_the_store() {
+    let dir = Dir::with_topics(&["t"]);
+    let lines = dir.file("lines", &numbered_lines(200_000));
+    let limited = format!(
+        "ulimit -f 64; exec {} produce t {}",
+        assert_cmd::cargo::cargo_bin!("floe").display(),
+        lines.display()
+    );
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &limited]).current_dir(dir.path()).env("HOME", dir.path());
+    let run: crate::support::Run = command.output().unwrap().into();
+    assert!(matches!(run.code, Some(1 | 8)), "{:?}: {}", run.code, run.stderr);
+    run.mentions("storage_error").mentions("ulimit -f");
+}

@@ -21,7 +21,11 @@ fn smartmodules_are_stored_listed_and_deleted() {
     cluster.run(&dir, &["smartmodule", "delete", "pass"]).code(2).mentions("add --yes to confirm");
     cluster.run(&dir, &["smartmodule", "delete", "pass", "--yes"]).ok().prints("deleted SmartModule pass\n");
     cluster.run(&dir, &["smartmodule", "list"]).ok().prints("");
-    cluster.run(&dir, &["smartmodule", "delete", "pass", "--yes"]).code(2).mentions("pass");
+    cluster
+        .run(&dir, &["smartmodule", "delete", "pass", "--yes"])
+        .code(3)
+        .mentions("pass")
+        .mentions("(module_not_found)\nhint: `floe smartmodule list` shows the modules\n");
 }
 
 #[test]
@@ -196,8 +200,9 @@ fn missing_smartmodules_are_reported() {
     for command in ["consume", "produce"] {
         cluster
             .run(&dir, &[command, "t", "--smartmodule", "nope"])
-            .code(2)
-            .mentions("unknown SmartModule \"nope\"")
+            .code(3)
+            .mentions("(module_not_found)")
+            .mentions("no SmartModule \"nope\"")
             .mentions("floe smartmodule list");
         cluster.run(&dir, &[command, "t", "--params", "a=b"]).code(2).mentions("follow --smartmodule");
         cluster

@@ -90,6 +90,7 @@ fn offsets_are_listed_reset_and_deleted() {
     dir.run(&["offsets", "delete", "g", "t"]).code(2).mentions("hint: add --yes to confirm");
     dir.run(&["offsets", "delete", "g", "t", "--yes"]).ok().prints("deleted 1 offset of group g\n");
     dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("deleted 1 offset of group g\n");
-    dir.run(&["offsets", "delete", "g", "--yes"]).ok().prints("deleted 0 offsets of group g\n");
+    let none = dir.run(&["offsets", "delete", "g", "--yes"]).code(3);
+    none.mentions("group \"g\" has no such stored offsets").mentions("floe offsets list");
     dir.run(&["offsets", "list"]).ok().prints("");
 }

@@ -12,6 +12,7 @@ mod fluvio;
 mod groups;
 mod help;
 mod kills;
+mod outage;
 mod produce;
 mod profiles;
 mod serve;

@@ -145,4 +145,22 @@ fn profiles_of_the_official_tools_are_imported() {
     let shown = dir.run(&["profile", "show", "local", "-o", "json"]).ok().json();
     assert_eq!(shown["settings"]["url"], "fluvio://127.0.0.1:9103");
     dir.run(&["profile", "import", "kafka"]).code(2);
+    // The key goes with its profile.
+    dir.run(&["profile", "rm", "cloud/eu", "--yes"]).ok();
+    assert_eq!(std::fs::read_dir(key.parent().unwrap()).unwrap().count(), 0);
+}
+
+#[test]
+fn profiles_are_imported_one_by_one() {
+    let dir = Dir::new();
+    dir.file("theirs", FLUVIO.as_bytes());
+    let import = |name: &str| dir.run(&["profile", "import", "fluvio", "--file", "theirs", "--only", name]);
+    let text = import("local").ok().text();
+    assert!(text.contains("imported 1 profile from theirs"), "{text}");
+    assert!(!std::fs::read_to_string(user_file(&dir)).unwrap().contains("cloud/eu"));
+    assert!(
+        !import("cloud/eu").ok().text().contains("to use one"),
+        "the current profile was not imported now"
+    );
+    import("nope").code(2).mentions("no profile \"nope\"").mentions("cloud/eu, local");
 }

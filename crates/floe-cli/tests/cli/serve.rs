@@ -182,3 +182,26 @@ fn port_in_use_is_reported() {
     let args = ["serve", "--url", "memory:", "--fluvio-sc", &address, "--fluvio-spu", "127.0.0.1:0"];
     dir.run(&args).code(1).mentions(&address);
 }
+
+#[test]
+fn addresses_that_cannot_work_are_usage_errors() {
+    let dir = Dir::new();
+    dir.run(&["serve", "--fluvio-sc", "foo"]).code(2).mentions("--fluvio-sc").mentions("HOST:PORT");
+    let off = ["serve", "--fluvio-sc", "OFF", "--fluvio-spu", "off", "--walrus", "Off", "--http", "OFF"];
+    dir.run(&off).code(2).mentions("nothing to serve");
+}
+
+#[test]
+fn connect_errors_name_engine_operation_and_all_addresses() {
+    let dir = Dir::new();
+    // Ports that the system chose and nothing listens on any more.
+    let ports = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    for scheme in ["fluvio", "walrus"] {
+        let url = format!("{scheme}://{},{}", ports[0], ports[1]);
+        let run = dir.run(&["--url", &url, "consume", "t"]).code(4);
+        let error = run.stderr.lines().next().unwrap();
+        assert!(error.starts_with(&format!("error: connect on {scheme}: ")), "{error}");
+        assert!(ports.iter().all(|port| error.contains(&port.to_string())), "{error}");
+        assert!(!run.stderr.contains("caused by"), "{}", run.stderr);
+    }
+}

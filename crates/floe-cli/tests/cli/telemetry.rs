@@ -116,7 +116,7 @@ fn trace_passes_through_a_server() {
 fn trace_passes_through_the_walrus_protocol() {
     let dir = Dir::new();
     let (child, addresses) = serve::start(&dir, &["--url", "memory:"]);
-    let url = format!("walrus://{}?timeout=60s", addresses["walrus"].as_str().unwrap());
+    let url = format!("walrus://{}?request-timeout=60s", addresses["walrus"].as_str().unwrap());
     one_trace(&dir, &url, "walrus");
     assert_eq!(serve::end(child, rustix::process::Signal::TERM), Some(0));
 }
@@ -176,7 +176,8 @@ fn unreachable_collector_is_a_warning() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let mut command = dir.command(&["produce", "orders", "--telemetry", "otlp"]);
     command.env("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{closed}"));
-    Run::from(command.output().unwrap()).ok().mentions("warning: telemetry was not exported: ");
+    let run = Run::from(command.output().unwrap()).ok();
+    run.mentions("warning: telemetry was not exported: ").mentions(&format!("http://{closed}/v1/"));
 }
 
 #[test]

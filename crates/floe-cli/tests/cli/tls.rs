@@ -34,7 +34,7 @@ fn certificate_of_the_given_authority_is_trusted() {
     let scene = Scene::new();
     scene.list(&scene.authority.issue(&["127.0.0.1"]), "ca=ca.pem").ok();
     scene.list(&scene.authority.issue(&["sc.example"]), "ca=ca.pem&domain=sc.example").ok();
-    scene.list(&Authority::new("other").issue(&["127.0.0.1"]), "verify=no").ok();
+    scene.list(&Authority::new("other").issue(&["127.0.0.1"]), "verify=false").ok();
 }
 
 #[test]

@@ -139,7 +139,7 @@ fn duplicate_names_are_rejected() {
 
 #[test]
 fn unknown_topics_are_not_found() {
-    let dir = Dir::new();
+    let dir = Dir::with_topics(&["t"]);
     for args in [
         ["topic", "describe", "nope", "-o", "text"],
         ["topic", "delete", "nope", "--yes", "-otext"],
@@ -179,10 +179,7 @@ fn url_comes_from_the_option_or_the_environment() {
     let listed = command.env("FLOE_URL", "embedded:here").output().unwrap();
     assert_eq!(listed.stdout, b"", "the option takes precedence");
     dir.run(&["topic", "list", "--url", "memory:"]).ok().prints("");
-    dir.run(&["topic", "list", "--url", "embeded:x"])
-        .code(2)
-        .mentions("did you mean \"embedded\"?")
-        .mentions("hint: ");
+    dir.run(&["topic", "list", "--url", "embeded:x"]).code(2).mentions("did you mean \"embedded\"?");
     dir.run(&["topic", "list", "--url", "embedded:x?durabilty=os"])
         .code(2)
         .mentions("did you mean \"durability\"?");
@@ -206,7 +203,7 @@ fn health_check_reports_every_status() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
 
     let cluster = Cluster::start();
-    let one_down = format!("{},{closed}?connect-timeout=60s&timeout=60s", cluster.walrus_address());
+    let one_down = format!("{},{closed}?connect-timeout=60s&request-timeout=60s", cluster.walrus_address());
     let warned =
         dir.run(&["health", "--check", "--url", &format!("walrus://{one_down}")]).code(1).stderr_is("");
     let expected = format!("WARNING - {closed} is not ready: ");

@@ -160,7 +160,7 @@ pub(crate) async fn processor_failures_become_dead_letters(c: &Context) -> Outco
     c.send(&from, ["a", "bad", "panic", "b"].map(String::from)).await?;
     let running = processor(c, (&from, &to))
         .dead_letters(DeadLetters::Topic(dead.clone()))
-        .retries(RetryPolicy::default().max_attempts(2).first_delay(Duration::ZERO))
+        .retry(RetryPolicy::default().max_attempts(2).first_delay(Duration::ZERO))
         .map(async |message: Message| match &message.value[..] {
             b"bad" => Err(Failure::retriable("bad").code("bad_value")),
             b"panic" => panic!("injected by the case"),

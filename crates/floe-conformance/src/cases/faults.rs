@@ -23,7 +23,7 @@ fn soon() -> RetryPolicy {
 
 async fn failing(c: &Context, topic: &floe::Topic, fault: FailAppends) -> floe::Result<Producer> {
     let client = Client::from_engine(fault.layer(c.engine()));
-    client.producer(topic).batch_size(256).retries(soon()).start().await
+    client.producer(topic).batch_size(256).retry(soon()).start().await
 }
 
 /// Sends through the fault and compares the acknowledged records with the stored ones.

@@ -80,6 +80,10 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
             "SmartModules"
         );
     }
+    if !able.mirrors {
+        let mirrored = client.consumer(&topic).mirror("edge").start().await;
+        check_unsupported!(calls, mirrored, "mirrored topics");
+    }
     let producer = client.producer(&topic).start().await?;
     if !able.keys {
         check_unsupported!(calls, producer.send(Record::keyed("key", "x")).await, "key");

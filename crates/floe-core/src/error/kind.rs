@@ -79,6 +79,8 @@ kinds! {
     TopicAlreadyExists = "topic_already_exists", false, None;
     /// The topic has no such partition.
     PartitionNotFound = "partition_not_found", false, None;
+    /// There is no such SmartModule.
+    ModuleNotFound = "module_not_found", false, None;
     /// The partition does not hold this offset (any more, or yet).
     OffsetOutOfRange = "offset_out_of_range", false, None;
     /// Records are missing between two that were read.

@@ -150,7 +150,7 @@ impl SpuSender {
 
     /// Takes from the queue the batches that fit one request, at least one. Refuses those of an ended epoch.
     fn take<R: Routes>(&self, outcomes: &ProduceOutcomes<R>) -> Vec<QueuedBatch> {
-        let limit = self.slot.server.settings().request_bytes;
+        let limit = floe_core::units::bytes(self.slot.server.settings().request_bytes);
         let mut batches: Vec<QueuedBatch> = Vec::new();
         let mut bytes = 0;
         loop {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use floe_core::{Error, ErrorKind, Result, dial::Stream};
 
-use super::TlsOptions;
+use crate::options::FluvioOptions;
 
 /// A connector that cannot exist.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ impl Tls {
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`], always.
-    pub(crate) fn new(options: &TlsOptions) -> Result<Self> {
+    pub(crate) fn new(options: &FluvioOptions) -> Result<Self> {
         for pem in [&options.ca, &options.cert, &options.key].into_iter().flatten() {
             pem.read("TLS option")?;
         }

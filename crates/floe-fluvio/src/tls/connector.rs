@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream};
+use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream, setting::Section};
 use rustls_native_certs::{CertificateResult, load_native_certs};
 use tokio_rustls::{
     TlsConnector,
@@ -14,7 +14,7 @@ use tokio_rustls::{
     },
 };
 
-use super::{Pem, TlsOptions, invalid};
+use crate::{options::FluvioOptions, pem::Pem};
 
 /// Wraps plain connections in TLS.
 #[derive(Clone)]
@@ -28,23 +28,18 @@ impl Tls {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] for files that cannot be read and options that do not fit together.
-    pub(crate) fn new(options: &TlsOptions) -> Result<Self> {
+    pub(crate) fn new(options: &FluvioOptions) -> Result<Self> {
+        options.check()?;
         let provider = Arc::new(ring::default_provider());
         let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| invalid(format!("TLS cannot be set up: {error}")))?;
         let config = match (&options.ca, options.verify) {
             (Some(ca), true) => config.with_root_certificates(authorities(ca)?),
-            (None, false) => {
-                config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider)))
-            }
+            (_, false) => config.dangerous().with_custom_certificate_verifier(Arc::new(AnyServer(provider))),
             (None, true) => config.with_root_certificates(system_authorities(load_native_certs())?),
-            (Some(_), false) => {
-                return Err(invalid("ca has no effect with verify=no: leave out one of them".to_owned()));
-            }
         };
         let config = match (&options.cert, &options.key) {
-            (None, None) => config.with_no_client_auth(),
             (Some(cert), Some(key)) => {
                 let key = PrivateKeyDer::from_pem_slice(&key.read("client key")?)
                     .map_err(|error| invalid(format!("the client key cannot be used: {error}")))?;
@@ -52,8 +47,7 @@ impl Tls {
                     .with_client_auth_cert(certificates(cert, "client certificate")?, key)
                     .map_err(|error| invalid(format!("client certificate and key cannot be used: {error}")))?
             }
-            (Some(_), None) => return Err(invalid("cert needs key".to_owned())),
-            (None, Some(_)) => return Err(invalid("key needs cert".to_owned())),
+            _ => config.with_no_client_auth(),
         };
         let domain = options.domain.as_deref().map(Arc::from);
         Ok(Self { connector: TlsConnector::from(Arc::new(config)), domain })
@@ -122,7 +116,12 @@ fn failed(name: &str, error: std::io::Error) -> Error {
             (format!("{name} does not speak TLS ({problem:?}); is it a plaintext port?"), false)
         }
         Some(cause) => (format!("TLS certificate verification failed for {name}: {cause}"), false),
-        None => (format!("the connection to {name} ended during the TLS handshake: {error}"), true),
+        None => (
+            format!(
+                "the connection to {name} ended during the TLS handshake: {error}; is it a plaintext port?"
+            ),
+            true,
+        ),
     };
     Error::new(ErrorKind::TlsFailed, message)
         .with_retriable(retriable)
@@ -165,7 +164,7 @@ fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
         return Ok(store);
     }
     let error = invalid(
-        "this system has no certificate authorities to trust: give ca=FILE, or verify=no to accept any certificate"
+        "this system has no certificate authorities to trust: give ca=FILE, or verify=false to accept any certificate"
             .to_owned(),
     );
     Err(match problem {
@@ -174,7 +173,11 @@ fn system_authorities(found: CertificateResult) -> Result<RootCertStore> {
     })
 }
 
-/// Accepts any certificate, for `verify=no`. Handshake signatures are still checked.
+fn invalid(problem: String) -> Error {
+    Error::new(ErrorKind::InvalidConfig, problem)
+}
+
+/// Accepts any certificate, for `verify=false`. Handshake signatures are still checked.
 #[derive(Debug)]
 struct AnyServer(Arc<CryptoProvider>);
 
@@ -272,7 +275,7 @@ mod tests {
         TlsAcceptor::from(Arc::new(builder.with_single_cert(certificates, key).unwrap()))
     }
 
-    async fn exchange(options: &TlsOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
+    async fn exchange(options: &FluvioOptions, acceptor: TlsAcceptor, object: Option<&str>) -> Result<()> {
         exchange_over(&Tls::new(options)?, acceptor, object).await
     }
 
@@ -306,8 +309,8 @@ mod tests {
         Ok(())
     }
 
-    fn trusting(authority: &Authority) -> TlsOptions {
-        TlsOptions { ca: Some(authority.pem()), ..TlsOptions::default() }
+    fn trusting(authority: &Authority) -> FluvioOptions {
+        FluvioOptions { ca: Some(authority.pem()), ..FluvioOptions::default() }
     }
 
     #[tokio::test]
@@ -317,7 +320,7 @@ mod tests {
             .await
             .unwrap();
         // With a domain, the name of the host does not matter.
-        let options = TlsOptions { domain: Some("fluvio.local".to_owned()), ..trusting(&authority) };
+        let options = FluvioOptions { domain: Some("fluvio.local".to_owned()), ..trusting(&authority) };
         exchange(&options, acceptor(authority.issue("fluvio.local", false), None), None).await.unwrap();
         let spu = acceptor(authority.issue("*.fluvio.local", false), None);
         exchange(&options, spu, Some("custom-spu-5001")).await.unwrap();
@@ -335,7 +338,7 @@ mod tests {
             let error = exchange(&options, acceptor(certificate, None), None).await.unwrap_err();
             assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::TlsFailed, false), "{why}: {error}");
         }
-        let unverified = TlsOptions { verify: false, ..TlsOptions::default() };
+        let unverified = FluvioOptions { verify: false, ..FluvioOptions::default() };
         exchange(&unverified, acceptor(other.issue("elsewhere", true), None), None).await.unwrap();
     }
 
@@ -348,7 +351,7 @@ mod tests {
         assert!(error.message().contains("cert=FILE"), "{error}");
         let (cert, key) = authority.issue("me", false);
         let (cert, key) = (Some(Pem::Inline(cert)), Some(Pem::Inline(key)));
-        let options = TlsOptions { cert, key, ..trusting(&authority) };
+        let options = FluvioOptions { cert, key, ..trusting(&authority) };
         exchange(&options, server(), None).await.unwrap();
         assert!(!format!("{options:?}").contains("PRIVATE"), "{options:?}");
     }
@@ -407,12 +410,18 @@ mod tests {
         let ca = Some(Authority::new().pem());
         let some = || Some(Pem::Inline("x".to_owned()));
         for (options, expected) in [
-            (TlsOptions { ca: ca.clone(), verify: false, ..TlsOptions::default() }, "verify"),
-            (TlsOptions { ca: ca.clone(), cert: some(), ..TlsOptions::default() }, "needs key"),
-            (TlsOptions { ca: ca.clone(), key: some(), ..TlsOptions::default() }, "needs cert"),
-            (TlsOptions { ca: ca.clone(), cert: some(), key: some(), ..TlsOptions::default() }, "client key"),
-            (TlsOptions { ca: some(), ..TlsOptions::default() }, "no certificate"),
-            (TlsOptions { ca: Some("/no/such/file".into()), ..TlsOptions::default() }, "cannot be read"),
+            (FluvioOptions { ca: ca.clone(), verify: false, ..FluvioOptions::default() }, "verify"),
+            (FluvioOptions { ca: ca.clone(), cert: some(), ..FluvioOptions::default() }, "needs key"),
+            (FluvioOptions { ca: ca.clone(), key: some(), ..FluvioOptions::default() }, "needs cert"),
+            (
+                FluvioOptions { ca: ca.clone(), cert: some(), key: some(), ..FluvioOptions::default() },
+                "client key",
+            ),
+            (FluvioOptions { ca: some(), ..FluvioOptions::default() }, "no certificate"),
+            (
+                FluvioOptions { ca: Some("/no/such/file".into()), ..FluvioOptions::default() },
+                "cannot be read",
+            ),
         ] {
             let error = Tls::new(&options).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);

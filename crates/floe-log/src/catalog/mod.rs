@@ -25,6 +25,7 @@ use rows::{
     DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
     insert_topic, prepare, read_offsets, read_system, read_topics, take_ids,
 };
+pub(crate) use verify::version_of;
 use verify::{Verdict, guarded, verify};
 
 /// Version of the data directory's format.
@@ -33,11 +34,21 @@ use verify::{Verdict, guarded, verify};
 /// logs without a topic, so they must not open a directory of format 2.
 pub(crate) const FORMAT_VERSION: u64 = 2;
 
+/// Name of the file.
+pub(crate) const CATALOG_FILE: &str = "meta.redb";
+
 /// Largest file that is verified at opening: the copy is held in memory.
-const MAX_VERIFIED: usize = 256 << 20;
+pub(crate) const MAX_VERIFIED: usize = 256 << 20;
 
 /// Cache size for database pages. The catalog is small, and the store keeps its contents in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
+
+/// Store of a catalog, and the number of its changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct CatalogVersion {
+    pub(crate) store_id: u64,
+    pub(crate) changes: u64,
+}
 
 /// Point up to which a log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,6 +199,11 @@ impl Catalog {
     /// Returns the number of stored changes.
     pub(crate) fn changes(&self) -> Result<u64, LogError> {
         self.read(|transaction| changes(&transaction.open_table(SYSTEM)?))
+    }
+
+    /// Returns the store and the number of stored changes.
+    pub(crate) fn version(&self) -> Result<CatalogVersion, LogError> {
+        Ok(CatalogVersion { store_id: self.store_id, changes: self.changes()? })
     }
 
     /// Returns the id that distinguishes this store from all others.

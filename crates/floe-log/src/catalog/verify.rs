@@ -8,7 +8,12 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use redb::{Database, StorageBackend, backends::InMemoryBackend};
+use redb::{Database, ReadableDatabase, StorageBackend, backends::InMemoryBackend};
+
+use super::{
+    CatalogVersion,
+    rows::{SYSTEM, changes, read_system},
+};
 
 /// Positions and flags of the database header, from the design document of redb (file format 3).
 const FLAGS_AT: usize = 9;
@@ -40,9 +45,7 @@ pub(super) fn verify(mut bytes: Vec<u8>) -> io::Result<Verdict> {
     if let Some(flags) = bytes.get_mut(FLAGS_AT) {
         *flags |= RECOVERY_REQUIRED | TWO_PHASE_COMMIT;
     }
-    let copy = InMemoryBackend::new();
-    copy.set_len(len)?;
-    copy.write(0, &bytes)?;
+    let copy = in_memory(&bytes)?;
     let opened = guarded(|| Database::builder().set_check_integrity_on_open(true).create_with_backend(copy));
     let problem = match opened {
         Ok(Ok(_)) => return Ok(Verdict::Whole),
@@ -50,6 +53,29 @@ pub(super) fn verify(mut bytes: Vec<u8>) -> io::Result<Verdict> {
         Err(problem) => problem,
     };
     Ok(if was_closed { Verdict::Damaged(problem) } else { Verdict::LastCommitDamaged(problem) })
+}
+
+fn in_memory(bytes: &[u8]) -> io::Result<InMemoryBackend> {
+    let copy = InMemoryBackend::new();
+    copy.set_len(bytes.len() as u64)?;
+    copy.write(0, bytes)?;
+    Ok(copy)
+}
+
+/// Returns the version of a database file whose pages are whole.
+pub(crate) fn version_of(bytes: Vec<u8>) -> Option<CatalogVersion> {
+    let copy = in_memory(&bytes).ok()?;
+    if verify(bytes).ok()? != Verdict::Whole {
+        return None;
+    }
+    let read = || -> Result<Option<CatalogVersion>, redb::Error> {
+        let database = Database::builder().create_with_backend(copy)?;
+        let transaction = database.begin_read()?;
+        let store_id = read_system(&transaction)?.and_then(|(_, store_id)| store_id);
+        let changes = changes(&transaction.open_table(SYSTEM)?)?;
+        Ok(store_id.map(|store_id| CatalogVersion { store_id, changes }))
+    };
+    guarded(read).ok()?.ok()?
 }
 
 /// Runs a call of redb on a file that may be damaged. A panic there is damage too.

@@ -2,12 +2,12 @@
 
 use bytes::{Bytes, BytesMut};
 use floe_wire::fluvio::{
-    AnyList, AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsReply,
-    FetchOffsetsRequest, FetchOffsetsTopicReply, FetchReply, FetchRequest, FetchTopicReply, ListReply,
-    ListRequest, Metadata, OffsetUpdateResult, PartitionOffsets, PartitionProduceReply, PartitionRecords,
-    PartitionSpec, ProduceReply, ProduceRequest, RecordSet, Request, ScRequest, SpuRequest, SpuSpec,
-    StreamFetchReply, StreamFetchRequest, TopicProduceReply, TopicSpec, UpdateOffsetsReply,
-    UpdateOffsetsRequest, WatchReply, WatchRequest,
+    AnyList, AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, CreateRequest, ErrorCode,
+    FetchOffsetsReply, FetchOffsetsRequest, FetchOffsetsTopicReply, FetchReply, FetchRequest,
+    FetchTopicReply, ListReply, ListRequest, Metadata, OffsetUpdateResult, PartitionOffsets,
+    PartitionProduceReply, PartitionRecords, PartitionSpec, ProduceReply, ProduceRequest, RecordSet, Request,
+    ScRequest, SmartModuleSpec, SpuRequest, SpuSpec, Status, StreamFetchReply, StreamFetchRequest,
+    TopicProduceReply, TopicSpec, UpdateOffsetsReply, UpdateOffsetsRequest, WatchReply, WatchRequest,
     frame::{self, RequestHeader},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
@@ -131,6 +131,12 @@ impl Connection {
                 self.reply::<ListRequest<SpuSpec>>(&header, &ListReply { objects: ClusterState::spus() })
                     .await
             }
+            ScRequest::List(AnyList::SmartModule(request)) => {
+                let objects = self.cluster.state.lock().modules_named(&request.name_filters);
+                self.reply::<ListRequest<SmartModuleSpec>>(&header, &ListReply { objects }).await
+            }
+            // The topic itself stays out of the script.
+            ScRequest::Create(_) => self.reply::<CreateRequest<TopicSpec>>(&header, &Status::default()).await,
             other => panic!("request not in the script: {other:?}"),
         }
     }

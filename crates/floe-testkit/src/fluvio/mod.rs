@@ -17,8 +17,8 @@ use floe_wire::{
     batch::EncodedBatch,
     fluvio::{
         ErrorCode, IngressAddress, IngressEndpoint, Metadata, PartitionRecords, PartitionSpec,
-        PartitionStatus, ProduceRequest, ReplicaAssignment, SmartModuleInvocation, SpuSpec, SpuStatus,
-        TopicSpec, TopicStatus,
+        PartitionStatus, ProduceRequest, ReplicaAssignment, SmartModuleInvocation, SmartModuleSpec, SpuSpec,
+        SpuStatus, TopicSpec, TopicStatus,
     },
 };
 use parking_lot::Mutex;
@@ -89,6 +89,8 @@ pub struct ClusterState {
     pub followers: Vec<i32>,
     /// Error codes that replace the next slices.
     pub stream_errors: VecDeque<ErrorCode>,
+    /// Names of the SmartModules that the controller has.
+    pub modules: Vec<&'static str>,
     /// Output of SmartModules, slice by slice.
     pub module_output: VecDeque<PartitionRecords>,
     /// Streams with modules neither push nor process acknowledgements while this is true.
@@ -132,6 +134,7 @@ impl Cluster {
             start: 0,
             followers: Vec::new(),
             stream_errors: VecDeque::new(),
+            modules: Vec::new(),
             module_output: VecDeque::new(),
             modules_busy: false,
             modules_busy_after_push: false,
@@ -216,6 +219,15 @@ impl ClusterState {
         let spec = TopicSpec { replicas, ..TopicSpec::default() };
         let topic = Metadata { name: TOPIC.to_owned(), spec, status: TopicStatus::default() };
         if self.topic_exists { vec![topic] } else { Vec::new() }
+    }
+
+    /// As a real controller, matches parts of names.
+    fn modules_named(&self, parts: &[String]) -> Vec<Metadata<SmartModuleSpec>> {
+        let matching =
+            self.modules.iter().filter(|name| parts.iter().any(|part| name.contains(part.as_str())));
+        let object =
+            |name: &&str| Metadata { name: (*name).to_owned(), spec: SmartModuleSpec::default(), status: () };
+        matching.map(object).collect()
     }
 
     fn partition_objects(&self) -> Vec<Metadata<PartitionSpec>> {

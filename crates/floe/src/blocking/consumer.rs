@@ -46,7 +46,7 @@ impl<C: RecordDecoder> ConsumerBuilder<C> {
         isolation(isolation: Isolation);
         stop_at_end();
         rate_limit(records_per_second: NonZeroU32);
-        reconnect(policy: RetryPolicy);
+        retry(policy: RetryPolicy);
         on_gap(policy: GapPolicy);
         mirror(cluster: impl Into<Arc<str>>);
         smartmodule(module: SmartModule);

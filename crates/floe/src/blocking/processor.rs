@@ -42,7 +42,7 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         concurrency(handlers: usize);
         order(order: Order);
         handler_timeout(limit: Duration);
-        retries(policy: RetryPolicy);
+        retry(policy: RetryPolicy);
         dead_letters(dead_letters: DeadLetters);
         drain_timeout(limit: Duration);
         commit_interval(interval: Duration);

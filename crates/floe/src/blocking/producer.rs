@@ -37,7 +37,7 @@ impl<C> ProducerBuilder<C> {
         batch_queue(batches: usize);
         when_full(when_full: WhenFull);
         timeout(timeout: Duration);
-        retries(policy: RetryPolicy);
+        retry(policy: RetryPolicy);
         max_in_flight(batches: usize);
         partitioner(partitioner: impl Partitioner);
         compression(codec: Codec);

@@ -152,7 +152,7 @@ fn a_processor_runs_plain_functions() {
     client.create_topic(TopicSpec::new("lengths")).unwrap();
     client.producer("orders").start().unwrap().send_all(["a", "bb", "poison", "dddd"]).unwrap();
     let processor = |client: &Client| {
-        client.processor("orders", "lengths").payloads(Text, Text).retries(RetryPolicy::never())
+        client.processor("orders", "lengths").payloads(Text, Text).retry(RetryPolicy::never())
     };
     let report = processor(&client)
         .stop_at_end()

@@ -2,12 +2,15 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::Client;
+use super::{
+    Client,
+    opening::{self, OpenedEngine},
+};
 use crate::{
-    Error, ErrorKind, Result, RetryPolicy,
+    Error, ErrorKind, Result, RetryPolicy, WallClock,
     client_core::ClientCore,
-    config::Config,
-    engine::{self, OpenedEngine, SharedEngine},
+    config::{Config, EngineOptions},
+    engine::SharedEngine,
     layer::{BreakerPolicy, LastSuccess, Layer, Limits, PutAround, Stack},
     producer::SharedProducers,
     telemetry::{Telemetry, TelemetryOptions},
@@ -34,6 +37,8 @@ use crate::{
 pub struct ClientBuilder {
     url: String,
     config: Config,
+    /// Options of engines, which take precedence over the configuration.
+    options: Vec<EngineOptions>,
     /// User layers, outermost first.
     user: Vec<PutAround>,
     telemetry: Option<TelemetryOptions>,
@@ -42,6 +47,7 @@ pub struct ClientBuilder {
     breaker: Option<Option<BreakerPolicy>>,
     attempt_timeout: Option<Option<Duration>>,
     limits: Option<Limits>,
+    clock: WallClock,
 }
 
 impl ClientBuilder {
@@ -49,12 +55,14 @@ impl ClientBuilder {
         Self {
             url: url.to_owned(),
             config: Config::default(),
+            options: Vec::new(),
             user: Vec::new(),
             telemetry: None,
             retry: None,
             breaker: None,
             attempt_timeout: None,
             limits: None,
+            clock: WallClock::default(),
         }
     }
 
@@ -71,6 +79,20 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets options of the engine, which take precedence over those of the URL and of the configuration; an option that has
+    /// its default leaves the choice to them. A program may give options for several engines: the URL selects.
+    ///
+    /// ```
+    /// use floe::{Client, engine::{FluvioOptions, fluvio::Pem}};
+    ///
+    /// let tls = FluvioOptions::default().ca(Pem::file("ca.pem")).domain("streams.example".to_owned());
+    /// let builder = Client::builder("fluvio+tls://streams.example:9003").options(tls);
+    /// ```
+    pub fn options(mut self, options: impl Into<EngineOptions>) -> Self {
+        self.options.push(options.into());
+        self
+    }
+
     /// Sets which metrics and spans the client records, and with which providers. Default: all of them, with the global
     /// providers of OpenTelemetry.
     pub fn telemetry(mut self, options: TelemetryOptions) -> Self {
@@ -82,8 +104,8 @@ impl ClientBuilder {
     /// network, none for engines inside the process, which have no transient failures.
     ///
     /// Producers retry batches, and consumers reopen broken readers, by policies of their own: see
-    /// [`ProducerBuilder::retries`](crate::producer::ProducerBuilder::retries) and
-    /// [`ConsumerBuilder::reconnect`](crate::consumer::ConsumerBuilder::reconnect).
+    /// [`ProducerBuilder::retry`](crate::producer::ProducerBuilder::retry) and
+    /// [`ConsumerBuilder::retry`](crate::consumer::ConsumerBuilder::retry).
     pub fn retry(mut self, policy: impl Into<Option<RetryPolicy>>) -> Self {
         self.retry = Some(policy.into());
         self
@@ -110,17 +132,53 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets the clock that dates records and dead letters, and by which the embedded log expires records. Default: that of the
+    /// system. A test of retention or of times gives one that it can move:
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+    /// # async fn main() -> floe::Result<()> {
+    /// use std::time::{Duration, SystemTime};
+    /// use floe::{Client, WallClock};
+    ///
+    /// let began = tokio::time::Instant::now();
+    /// let clock = WallClock::new(move || SystemTime::UNIX_EPOCH + Duration::from_secs(3600) + began.elapsed());
+    /// let client = Client::builder("memory:").clock(clock).connect().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn clock(mut self, clock: WallClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Refuses a URL, options and policies with which no connection can ever succeed. Returns the URL.
+    pub(crate) fn check(mut self) -> Result<EngineUrl> {
+        let mut url: EngineUrl = self.url.parse()?;
+        opening::check_compiled_in(url.scheme)?;
+        self.config.take_options(&mut url)?;
+        let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
+        check(&stack)?;
+        Ok(url)
+    }
+
     /// Connects.
     ///
     /// # Errors
     /// As [`Client::connect`]; [`ErrorKind::InvalidConfig`] for invalid policies.
     pub async fn connect(mut self) -> Result<Client> {
         let mut url: EngineUrl = self.url.parse()?;
+        for options in &self.options {
+            self.config.put_options(options);
+        }
         self.config.take_options(&mut url)?;
-        self.config.give_options(&mut url);
         let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
         check(&stack)?;
-        let opened = engine::open(&url, |tcp| stack.telemetry.dial(tcp)).await?;
+        // Boxed, because it holds the options of an engine, and callers hold this future.
+        let opened = Box::pin(opening::open(&url, self.config.settings(), &self.clock, |tcp| {
+            stack.telemetry.dial(tcp)
+        }))
+        .await?;
         Ok(self.finish(stack, opened))
     }
 
@@ -170,10 +228,11 @@ impl ClientBuilder {
             None => admin,
         });
         let (telemetry, last_success) = (stack.telemetry.clone(), stack.last_success.clone());
+        telemetry.set_offsets(opened.engine.info().capabilities.offsets);
         let (engine, breakers) = stack.around(opened.engine);
         let observers = (telemetry, breakers, last_success);
         Client {
-            core: ClientCore::new(engine, observers, self.config.into_settings(), self.url),
+            core: ClientCore::new(engine, observers, self.config.into_settings(), (self.url, self.clock)),
             shared_producers: Arc::new(SharedProducers::default()),
             #[cfg(feature = "fluvio")]
             fluvio: fluvio.map(Arc::new),
@@ -256,6 +315,10 @@ mod tests {
             (builder().breaker(BreakerPolicy::default().trials(0)), "breaker: "),
             (builder().breaker(BreakerPolicy::default().open_for(Duration::ZERO)), "breaker: open_for"),
             (builder().attempt_timeout(Duration::ZERO), "attempt_timeout"),
+            (
+                builder().options(crate::engine::EmbeddedOptions::default().segment_bytes(0)),
+                "segment_bytes is 0B",
+            ),
         ] {
             let error = builder.connect().await.unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidConfig);

@@ -11,6 +11,7 @@
 //! [`crate::layer`] names the calls that the layer passes on untouched.
 
 mod builder;
+mod opening;
 
 use std::{fmt, sync::Arc, time::Duration};
 

@@ -2,30 +2,42 @@
 
 use std::{num::NonZeroU32, time::Duration};
 
-use super::{Config, origin::SettingOrigin, raw::Raw, sections::Settings, value::Setting};
+use super::{
+    Config,
+    engine_options::{EngineOptions, EngineSection},
+    origin::SettingOrigin,
+    raw::Raw,
+    sections::Settings,
+};
 use crate::{
     Result, RetryPolicy,
     layer::{BreakerPolicy, Limits},
     telemetry::TelemetryOptions,
-    url::{EngineUrl, Scheme},
+    url::EngineUrl,
 };
 
 impl Config {
-    /// Moves the options with a dot in their name from the URL into the configuration. Settings from flags and from the
-    /// program stay.
+    /// Moves the options of the URL into the configuration: those with a dot in their name are settings, the others belong to
+    /// the section of the engine. Settings from flags and from the program stay.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`](crate::ErrorKind::InvalidConfig) for an unknown setting or an invalid value.
     pub fn take_options(&mut self, url: &mut EngineUrl) -> Result<()> {
-        let (ours, rest) =
-            std::mem::take(&mut url.options).into_iter().partition(|(key, _)| key.contains('.'));
-        url.options = rest;
-        for (key, text) in ours {
+        let engine = EngineSection::of(url.scheme);
+        if let Some(engine) = &engine {
+            let mut own = url.clone();
+            own.options.retain(|key, _| !key.contains('.'));
+            own.check_options(engine.names)?;
+        }
+        for (key, text) in std::mem::take(&mut url.options) {
+            let key = match &engine {
+                _ if key.contains('.') => key,
+                Some(engine) => format!("{}.{key}", engine.name),
+                // The engine is not compiled in, which opening it tells.
+                None => continue,
+            };
             let raw = Raw { key, text, origin: SettingOrigin::Url };
-            let stronger = matches!(
-                self.origin(&raw.key.replace('-', "_")),
-                SettingOrigin::Flag(_) | SettingOrigin::Code
-            );
+            let stronger = matches!(self.origin(&raw.key), SettingOrigin::Flag(_) | SettingOrigin::Code);
             // An overridden option is validated all the same.
             let target = if stronger { &mut Self::default() } else { &mut *self };
             target.apply(&raw)?;
@@ -33,22 +45,10 @@ impl Config {
         self.check()
     }
 
-    /// Adds the settings that engines take as URL options, where the URL does not set them.
-    pub(crate) fn give_options(&self, url: &mut EngineUrl) {
-        if url.scheme != Scheme::Walrus {
-            return;
-        }
-        let pool = &self.settings.pool;
-        let options = [
-            ("pool-min", "pool.min", pool.min.show()),
-            ("pool-max", "pool.max", pool.max.show()),
-            ("idle-timeout", "pool.idle_timeout", pool.idle_timeout.show()),
-            ("health-interval", "pool.health_interval", pool.health_interval.show()),
-        ];
-        for (option, key, value) in options {
-            if self.origin(key) != SettingOrigin::Default {
-                url.options.entry(option.to_owned()).or_insert(value);
-            }
+    /// Puts the options of a program over those of the other sources. An option with its default leaves the choice to them.
+    pub(crate) fn put_options(&mut self, options: &EngineOptions) {
+        for key in options.overlay(&mut self.settings) {
+            self.origins.insert(key, SettingOrigin::Code);
         }
     }
 
@@ -102,7 +102,8 @@ impl Settings {
             .metrics(telemetry.metrics)
             .spans(telemetry.spans)
             .create_spans(telemetry.create_spans)
-            .propagate(telemetry.propagate);
+            .propagate(telemetry.propagate)
+            .metrics_prefix(telemetry.metrics_prefix.as_str());
         match &telemetry.client_id {
             Some(id) => options.client_id(id.as_str()),
             None => options,

@@ -270,7 +270,7 @@ pub(super) fn unknown(key: &str, origin: &SettingOrigin) -> Error {
         Some((section, _)) => {
             let inside: Vec<_> =
                 NAMES.iter().copied().filter(|name| name.split('.').next() == Some(section)).collect();
-            let known = if inside.is_empty() { NAMES } else { &inside };
+            let known = if inside.is_empty() { &*NAMES } else { &inside };
             match nearest(key, known) {
                 Some(near) => Some(format!("did you mean {:?}?", as_written(near, origin))),
                 None if inside.is_empty() => Some(nearest(section, &sections).map_or_else(

@@ -4,7 +4,8 @@
 //!
 //! 1. the program: setters of builders, [`Config::set`];
 //! 2. flags of the command line;
-//! 3. options of the URL that have a dot in their name: `embedded:./data?producer.linger=5ms`;
+//! 3. options of the URL: `embedded:./data?producer.linger=5ms`. An option without a dot is one of the engine: `window=4` of a
+//!    `fluvio:` URL is the setting `fluvio.window`;
 //! 4. environment variables: `FLOE_URL`, `FLOE_PRODUCER__LINGER=5ms`;
 //! 5. the profile in use, in the project's `floe.toml`, then in the user's file;
 //! 6. the project's `floe.toml`, then the user's file, outside of profiles;
@@ -26,9 +27,11 @@
 //! ```
 //!
 //! An unknown setting or an invalid value is an error at the start. It names the setting, the value, the source and the
-//! closest valid name. `docs/configuration.md` lists all settings.
+//! closest valid name. [The page on configuration](https://github.com/floe-rs/floe/blob/main/docs/configuration.md)
+//! lists all settings.
 
 mod apply;
+mod engine_options;
 mod file;
 mod load;
 mod origin;
@@ -45,7 +48,9 @@ mod tests;
 
 use std::{collections::BTreeMap, fmt};
 
+pub use engine_options::EngineOptions;
 pub use file::ConfigFile;
+pub use floe_core::setting::SettingInfo;
 pub use load::{Sources, user_file};
 pub use origin::SettingOrigin;
 pub use policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull};
@@ -53,12 +58,12 @@ pub use reference::reference;
 pub use secret::Secret;
 pub use sections::{
     BreakerSettings, ClientSettings, CompressionSettings, ConsumerSettings, HealthSettings, LimitSettings,
-    PoolSettings, ProducerSettings, RetrySettings, SettingInfo, Settings, TelemetrySettings,
+    ProducerSettings, RetrySettings, Settings, TelemetrySettings,
 };
 pub use value::Switch;
 
 use self::{load::invalid, raw::Raw, sections::NAMES};
-use crate::{Codec, Result};
+use crate::Result;
 
 /// Settings with their origins.
 #[derive(Clone, Default)]
@@ -156,9 +161,9 @@ impl Config {
             self.url = Some(text.clone());
         } else if NAMES.contains(&key.as_str()) {
             if let Err(problem) = self.settings.set(&key, text) {
-                let secret = Settings::reference().iter().any(|info| {
-                    key == format!("{}.{}", info.section, info.name) && info.form.contains("secret")
-                });
+                let secret = Settings::reference()
+                    .iter()
+                    .any(|info| info.is_secret && key == format!("{}.{}", info.section, info.name));
                 let shown = if secret { "***".to_owned() } else { format!("{text:?}") };
                 return Err(invalid(format!("{origin}: {key} = {shown}: {problem}")));
             }
@@ -171,31 +176,11 @@ impl Config {
 
     /// Checks the rules that span several settings.
     fn check(&self) -> Result<()> {
-        let Settings { pool, producer, .. } = &self.settings;
-        let problem = |one: &str, other: &str, why: String| {
-            let places = [one, other].map(|key| format!("{key} ({})", self.origin(key)));
-            Err(invalid(format!("{} and {} contradict each other: {why}", places[0], places[1])))
-        };
-        if pool.min > pool.max {
-            return problem("pool.min", "pool.max", format!("{} is more than {}", pool.min, pool.max));
-        }
-        if producer.acks == crate::engine::Acks::None && producer.delivery == Some(DeliveryMode::AtLeastOnce)
-        {
-            return problem("producer.acks", "producer.delivery", "at least once needs acks".to_owned());
-        }
-        let CompressionSettings { codec, level, .. } = self.settings.compression;
-        // A level without a codec waits for one, which another source may choose.
-        let codecs: &[Codec] = if codec == Codec::None { &Codec::ALL } else { std::slice::from_ref(&codec) };
-        if let Some(level) = level
-            && !codecs.iter().any(|codec| codec.levels().is_some_and(|levels| levels.contains(&level)))
-        {
-            let levels = |codec: &Codec| {
-                codec.levels().map(|levels| format!("{codec} has {} to {}", levels.start(), levels.end()))
-            };
-            let known: Vec<_> = codecs.iter().filter_map(levels).collect();
-            let known = if known.is_empty() { format!("{codec} has no levels") } else { known.join(", ") };
-            return problem("compression.level", "compression.codec", format!("level {level}, but {known}"));
-        }
-        Ok(())
+        let Some((section, found)) = self.settings.contradiction() else { return Ok(()) };
+        let [one, other] = found.names.map(|name| {
+            let key = format!("{section}.{name}");
+            format!("{key} ({})", self.origin(&key))
+        });
+        Err(invalid(format!("{one} and {other} contradict each other: {}", found.why)))
     }
 }

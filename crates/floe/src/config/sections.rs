@@ -1,113 +1,135 @@
-//! All settings: section, name, type, default and meaning. One table generates the types, the parser and the reference.
+//! All settings: section, name, type, default and meaning. Each table generates the types, the parser and the reference; the
+//! options of the engines are tables of their crates.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
+
+use floe_core::{
+    section,
+    setting::{Contradiction, Section, SettingInfo, any, at_least_one, if_some, positive, positive_if_some},
+};
+#[cfg(feature = "embedded")]
+use floe_embedded::EmbeddedOptions;
+#[cfg(feature = "fluvio")]
+use floe_fluvio::FluvioOptions;
+#[cfg(feature = "walrus")]
+use floe_walrus::WalrusOptions;
 
 use super::{
     policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
     secret::Secret,
-    value::{Setting, Switch, any, at_least_one, pairs_if_some, positive, positive_if_some, share},
+    value::{Switch, metric_name, pairs, share},
 };
 use crate::{
     Codec,
     engine::{Acks, Isolation},
 };
 
-/// Documentation of one setting.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SettingInfo {
-    /// Its section.
-    pub section: &'static str,
-    /// Its name inside the section.
-    pub name: &'static str,
-    /// Accepted values.
-    pub form: String,
-    /// Its default, in the notation of a file.
-    pub default: String,
-    /// What it does.
-    pub meaning: String,
-}
-
-macro_rules! settings {
-    ($(
-        $(#[doc = $about:literal])*
-        $section:ident: $type:ident {
-            $($(#[doc = $meaning:literal])* $name:ident: $value:ty = $default:expr, $check:ident;)*
-        }
-    )*) => {
-        $(
-            $(#[doc = $about])*
-            #[derive(Debug, Clone, PartialEq)]
-            #[non_exhaustive]
-            pub struct $type {
-                $($(#[doc = $meaning])* pub $name: $value,)*
-            }
-
-            impl Default for $type {
-                fn default() -> Self {
-                    Self { $($name: $default,)* }
-                }
-            }
-        )*
-
+/// Calls a macro with the fields of [`Settings`]: name and type of each section.
+macro_rules! sections {
+    ($($(#[cfg($cfg:meta)])? $section:ident: $type:ty;)*) => {
         /// The typed settings of every section.
         #[derive(Debug, Clone, PartialEq, Default)]
         #[non_exhaustive]
         pub struct Settings {
-            $($(#[doc = $about])* pub $section: $type,)*
+            $(
+                $(#[cfg($cfg)])?
+                #[doc = concat!("The section `", stringify!($section), "`.")]
+                pub $section: $type,
+            )*
         }
 
         /// The sections with their descriptions.
-        pub(super) const SECTIONS: &[(&str, &[&str])] = &[$((stringify!($section), &[$($about),*]),)*];
+        pub(super) const SECTIONS: &[(&str, &[&str])] = &[$(
+            $(#[cfg($cfg)])?
+            (stringify!($section), <$type as Section>::ABOUT),
+        )*];
 
         /// Full names of all settings.
-        pub(super) const NAMES: &[&str] = &[$($(concat!(stringify!($section), ".", stringify!($name)),)*)*];
+        pub(super) static NAMES: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+            let mut names = Vec::new();
+            $($(#[cfg($cfg)])? names.extend(<$type as Section>::KEYS);)*
+            names
+        });
 
         impl Settings {
             /// Parses one setting; the error says what it accepts.
             pub(super) fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
-                match key {
-                    $($(concat!(stringify!($section), ".", stringify!($name)) => {
-                        let value = <$value as Setting>::read(text)?;
-                        match $check(&value) {
-                            Some(problem) => Err(problem.to_owned()),
-                            None => {
-                                self.$section.$name = value;
-                                Ok(())
-                            }
-                        }
-                    })*)*
+                match key.split_once('.') {
+                    $($(#[cfg($cfg)])? Some((stringify!($section), name)) => self.$section.set(name, text),)*
                     _ => Err("unknown setting".to_owned()),
                 }
             }
 
             /// The value of a setting as text.
-            #[must_use]
             pub(super) fn show(&self, key: &str) -> Option<String> {
-                match key {
-                    $($(concat!(stringify!($section), ".", stringify!($name)) =>
-                        Some(Setting::show(&self.$section.$name)),)*)*
+                match key.split_once('.') {
+                    $($(#[cfg($cfg)])? Some((stringify!($section), name)) => self.$section.show(name),)*
                     _ => None,
                 }
+            }
+
+            /// The first settings that cannot hold together, with their section.
+            pub(super) fn contradiction(&self) -> Option<(&'static str, Contradiction)> {
+                $(
+                    $(#[cfg($cfg)])?
+                    if let Some(found) = self.$section.contradiction() {
+                        return Some((stringify!($section), found));
+                    }
+                )*
+                None
             }
 
             /// Returns the documentation of all settings.
             #[must_use]
             pub fn reference() -> Vec<SettingInfo> {
-                let defaults = Self::default();
-                vec![$($(SettingInfo {
-                    section: stringify!($section),
-                    name: stringify!($name),
-                    form: <$value as Setting>::form(),
-                    default: Setting::show(&defaults.$section.$name),
-                    meaning: [$($meaning),*].map(str::trim).join(" "),
-                },)*)*]
+                let mut all = Vec::new();
+                $($(#[cfg($cfg)])? all.extend(<$type as Section>::reference());)*
+                all
             }
         }
     };
 }
 
-settings! {
+sections! {
+    client: ClientSettings;
+    producer: ProducerSettings;
+    consumer: ConsumerSettings;
+    retry: RetrySettings;
+    breaker: BreakerSettings;
+    limits: LimitSettings;
+    compression: CompressionSettings;
+    telemetry: TelemetrySettings;
+    health: HealthSettings;
+    #[cfg(feature = "embedded")]
+    embedded: EmbeddedOptions;
+    #[cfg(feature = "fluvio")]
+    fluvio: FluvioOptions;
+    #[cfg(feature = "walrus")]
+    walrus: WalrusOptions;
+}
+
+/// At least once needs acknowledgements.
+fn acks_fit(producer: &ProducerSettings) -> Option<Contradiction> {
+    let without = producer.acks == Acks::None && producer.delivery == Some(DeliveryMode::AtLeastOnce);
+    without.then(|| Contradiction::new("acks", "delivery", "at least once needs acks"))
+}
+
+/// A level without a codec waits for one, which another source may choose.
+fn level_fits(compression: &CompressionSettings) -> Option<Contradiction> {
+    let (codec, level) = (compression.codec, compression.level?);
+    let codecs: &[Codec] = if codec == Codec::None { &Codec::ALL } else { std::slice::from_ref(&codec) };
+    if codecs.iter().any(|codec| codec.levels().is_some_and(|levels| levels.contains(&level))) {
+        return None;
+    }
+    let levels = |codec: &Codec| {
+        codec.levels().map(|levels| format!("{codec} has {} to {}", levels.start(), levels.end()))
+    };
+    let known: Vec<_> = codecs.iter().filter_map(levels).collect();
+    let known = if known.is_empty() { format!("{codec} has no levels") } else { known.join(", ") };
+    Some(Contradiction::new("level", "codec", format!("level {level}, but {known}")))
+}
+
+section! {
     /// The client as a whole.
     client: ClientSettings {
         /// Timeout of one attempt of a call, except appends and the wait for records. Engines inside the process have no
@@ -116,6 +138,9 @@ settings! {
         /// How long a close waits for deliveries and commits.
         close_timeout: Duration = Duration::from_secs(30), positive;
     }
+}
+
+section! {
     /// Defaults of producers.
     producer: ProducerSettings {
         /// How long a batch may wait for more records.
@@ -143,6 +168,10 @@ settings! {
         /// Delivery guarantee; `none` is at least once, with acks none at most once.
         delivery: Option<DeliveryMode> = None, any;
     }
+    where acks_fit
+}
+
+section! {
     /// Defaults of consumers.
     consumer: ConsumerSettings {
         /// Bytes prefetched.
@@ -162,17 +191,9 @@ settings! {
         /// Most consecutive attempts to reconnect after a failure; `none` is no limit.
         max_attempts: Option<u32> = None, positive_if_some;
     }
-    /// Connection pool of each node of a Walrus cluster. Other engines multiplex calls over one connection.
-    pool: PoolSettings {
-        /// Connections that stay open.
-        min: u32 = 2, any;
-        /// Most connections.
-        max: u32 = 10, positive;
-        /// Idle time after which a connection beyond the minimum is closed.
-        idle_timeout: Duration = Duration::from_secs(300), positive;
-        /// Interval of the health checks of idle connections.
-        health_interval: Duration = Duration::from_secs(30), positive;
-    }
+}
+
+section! {
     /// Retries of calls. The back-off applies to batches and broken readers as well.
     retry: RetrySettings {
         /// Whether failed calls are retried.
@@ -188,6 +209,9 @@ settings! {
         /// Deadline of all attempts of a call together.
         deadline: Option<Duration> = Some(Duration::from_secs(30)), positive_if_some;
     }
+}
+
+section! {
     /// Circuit breaker: refuses calls to a server that keeps failing.
     breaker: BreakerSettings {
         /// Whether the breaker is on.
@@ -199,6 +223,9 @@ settings! {
         /// Trial calls let through afterwards; when all succeed, the circuit closes.
         trials: u32 = 3, positive;
     }
+}
+
+section! {
     /// Bounds on the calls of this client.
     limits: LimitSettings {
         /// Concurrent calls.
@@ -208,6 +235,9 @@ settings! {
         /// Burst: calls that may start at once after a pause; `none` is as many as the rate.
         burst: Option<u32> = None, positive_if_some;
     }
+}
+
+section! {
     /// Compression of batches by producers.
     compression: CompressionSettings {
         /// Whether batches are compressed.
@@ -219,6 +249,10 @@ settings! {
         /// Smaller batches are not compressed.
         threshold: u64 = 1024, any;
     }
+    where level_fits
+}
+
+section! {
     /// Metrics, spans and propagated trace context.
     telemetry: TelemetrySettings {
         /// Whether metrics are recorded.
@@ -229,11 +263,16 @@ settings! {
         create_spans: bool = false, any;
         /// Whether records carry the trace context of their sender.
         propagate: bool = true, any;
+        /// Prefix of the names of floe's own metrics, in place of `floe`; names of the conventions stay as they are.
+        metrics_prefix: String = "floe".to_owned(), metric_name;
         /// Id that tells the clients of a process apart; `none` is `floe-1`, `floe-2` and so on.
         client_id: Option<String> = None, any;
         /// Headers that the command-line tool sends with OTLP, as `name=value,name=value`.
-        otlp_headers: Option<Secret> = None, pairs_if_some;
+        otlp_headers: Option<Secret> = None, if_some(pairs);
     }
+}
+
+section! {
     /// Health checks.
     health: HealthSettings {
         /// Timeout of a check.

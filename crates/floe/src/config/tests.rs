@@ -92,6 +92,37 @@ fn url_options_are_between_variables_and_flags() {
 }
 
 #[test]
+fn options_of_an_engine_are_settings_of_its_section() {
+    let mut url: EngineUrl = "fluvio://h?request-timeout=3s&window=2".parse().unwrap();
+    let mut config = Sources::none().variables([("FLOE_FLUVIO__WINDOW", "5")]).load().unwrap();
+    config.set("fluvio.idle", "7s").unwrap();
+    config.take_options(&mut url).unwrap();
+    let fluvio = &config.settings().fluvio;
+    assert_eq!((fluvio.window, fluvio.request_timeout.as_secs(), fluvio.idle.as_secs()), (2, 3, 7));
+    assert_eq!(config.origin("fluvio.window"), SettingOrigin::Url);
+
+    let typed = floe_fluvio::FluvioOptions::default().window(4_u32);
+    config.put_options(&typed.into());
+    let fluvio = &config.settings().fluvio;
+    assert_eq!((fluvio.window, fluvio.request_timeout.as_secs()), (4, 3), "a default leaves the choice");
+    assert_eq!(config.origin("fluvio.window"), SettingOrigin::Code);
+
+    for (url, expected) in [
+        ("fluvio://h?windw=2", "unknown option \"windw\" in fluvio://h:9003: did you mean \"window\"?"),
+        ("walrus://h?spu-local=true", "unknown option \"spu_local\""),
+        ("walrus://h?prefetch=0", "walrus.prefetch = \"0\": it must be from 1 to 1024"),
+        (
+            "walrus://h?pool-min=11",
+            "walrus.pool_min (url) and walrus.pool_max (default) contradict each other",
+        ),
+    ] {
+        let error = Config::default().take_options(&mut url.parse().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+        assert!(error.to_string().contains(expected), "{url}: {error}");
+    }
+}
+
+#[test]
 fn profiles_come_from_both_files() {
     let files =
         Files::new("[profiles.here]\nurl = \"memory:\"\n", "[profiles.there]\nurl = \"walrus://h\"\n");
@@ -130,8 +161,14 @@ fn mistakes_name_setting_value_source_and_closest_name() {
         ),
         ("[breaker]\nfailures = 0\n", "floe.toml:2: breaker.failures = \"0\": it must be more than 0"),
         ("[retry]\nmultiplier = 0.5\n", "it must be at least 1"),
+        ("[breaker]\nopen_for = \"0\"\n", "breaker.open_for = \"0\": it must be more than 0"),
+        ("[consumer]\nprefetch_bytes = 0\n", "consumer.prefetch_bytes = \"0\": it must be more than 0"),
+        ("[consumer]\nfetch_bytes = 0\n", "consumer.fetch_bytes = \"0\": it must be more than 0"),
+        ("[compression]\ncodec = \"zstd\"\nlevel = 99\n", "level 99, but zstd has 1 to 22"),
         ("[health]\nqueue_warning = 2\n", "from 0 to 1"),
-        ("[pool]\nmin = 5\nmax = 4\n", "floe.toml:2) and pool.max ("),
+        ("[walrus]\npool_min = 5\npool_max = 4\n", "floe.toml:2) and walrus.pool_max ("),
+        ("[fluvio]\nwindow = 0\n", "floe.toml:2: fluvio.window = \"0\": it must be from 1 to 1024"),
+        ("[telemetry]\nmetrics_prefix = \"a b\"\n", "telemetry.metrics_prefix = \"a b\": write a letter"),
         (
             "[telemetry]\notlp_headers = \"hush\"\n",
             "telemetry.otlp_headers = ***: write name=value,name=value",

@@ -205,7 +205,7 @@ impl<C> ConsumerBuilder<C> {
     /// end, with exponential backoff of at most 5 seconds, so that a consumer outlives an outage. The failure of the open
     /// reader counts as the first attempt: [`RetryPolicy::never`] returns it to the application. A reader that returned a
     /// batch, or stayed open longer than the longest delay, resets the count.
-    pub fn reconnect(mut self, policy: RetryPolicy) -> Self {
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.spec.settings.fetch.reconnect = policy;
         self
     }
@@ -214,7 +214,7 @@ impl<C> ConsumerBuilder<C> {
     /// Default: none.
     ///
     /// The modules decide about the records: these have no headers and no times, and their offsets are exact only in part (see
-    /// `docs/fluvio.md`). Offsets are stored for the output of whole batches, so that after a crash a record may be read again,
+    /// [the page on Fluvio](https://github.com/floe-rs/floe/blob/main/docs/fluvio.md)). Offsets are stored for the output of whole batches, so that after a crash a record may be read again,
     /// and none is skipped.
     pub fn smartmodule(mut self, module: SmartModule) -> Self {
         self.spec.smartmodules.push(module);
@@ -289,6 +289,9 @@ impl ConsumerSpec {
         }
         if self.mirror.is_some() && self.partitions.is_some() {
             return invalid("`partitions` and `mirror` exclude each other");
+        }
+        if self.mirror.is_some() && !capabilities.mirrors {
+            return Err(Error::unsupported("mirrored topics", engine).with_topic(&self.topic));
         }
         if self.settings.commit == CommitPolicy::Interval(Duration::ZERO) {
             return invalid(

@@ -414,7 +414,9 @@ impl Fetch {
             return Err(Stop::Failed(error.with_attempts(self.backoff.attempts())));
         };
         self.settings.telemetry.retried("receive", Some(&self.at.topic), &error);
+        // As in the producer, a target of its own for a message that comes with every attempt.
         tracing::warn!(
+            target: "floe::consumer::retry",
             topic = %self.at.topic,
             partition = self.at.partition,
             next_offset = self.check.expected(),

@@ -15,7 +15,7 @@
 //!
 //! # Guarantees
 //! - Every record is read once and in order within its partition, or a [`Gap`] reports the missing offsets. A reader that
-//!   fails is reopened at the next offset; see [`ConsumerBuilder::reconnect`].
+//!   fails is reopened at the next offset; see [`ConsumerBuilder::retry`].
 //! - Stored offsets are never ahead of finished records; see [`AckMode`]. After a crash or a dropped consumer, records that
 //!   were finished but not stored are read again.
 //! - On engines without offsets each consumer numbers the records from 0, drops duplicate batches of producers that identify
@@ -246,8 +246,8 @@ impl<C: RecordDecoder> Consumer<C> {
     /// Dropping the future neither loses nor duplicates a record.
     pub async fn try_next(&mut self) -> Result<Option<Message<C::Value>>> {
         while poll_fn(|cx| self.poll_ready(cx)).await? {
-            if let Some(message) = self.take_message()? {
-                return Ok(Some(message));
+            if let Some(message) = self.take_message() {
+                return message.map(Some);
             }
         }
         Ok(None)
@@ -285,11 +285,10 @@ impl<C: RecordDecoder> Consumer<C> {
 
     /// Takes a record. `None` if the caller has to wait once more.
     #[inline]
-    fn take_message(&mut self) -> Result<Option<Message<C::Value>>> {
-        match self.core.take_record(&self.codec) {
-            Some(Ok(message)) => Ok(Some(message)),
-            Some(Err(refused)) => self.handle_undecodable(refused.0, refused.1.into()).map(|()| None),
-            None => Ok(None),
+    fn take_message(&mut self) -> Option<Result<Message<C::Value>>> {
+        match self.core.take_record(&self.codec)? {
+            Ok(message) => Some(Ok(message)),
+            Err(refused) => self.handle_undecodable(refused.0, refused.1.into()).err().map(Err),
         }
     }
 
@@ -488,7 +487,7 @@ impl<C: RecordDecoder> Stream for Consumer<C> {
                 Ok(false) => return Poll::Ready(None),
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
-            if let Some(message) = self.take_message().transpose() {
+            if let Some(message) = self.take_message() {
                 return Poll::Ready(Some(message));
             }
         }

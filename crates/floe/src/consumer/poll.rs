@@ -72,7 +72,8 @@ impl ConsumerCore {
             self.handed_out = Some(position);
             return Some(message.map(|bytes| codec.decode_bytes(bytes)).transpose());
         }
-        self.take_from_batch(|value, section| codec.decode_record(value, section)).map(Message::transpose)
+        let message = self.take_from_batch(|value, section| codec.decode_record(value, section))?;
+        Some(message.transpose())
     }
 
     /// As [`ConsumerCore::poll_message`], for a further record of a chunk: the previous ones are not finished.
@@ -135,11 +136,16 @@ impl ConsumerCore {
     fn hand_out(&mut self, index: usize, from: i64, next: i64) -> Option<Acknowledgement> {
         let partition = self.partition(index)?;
         partition.position = next;
-        let acks = Arc::clone(&partition.acks);
+        let acks = &partition.acks;
+        // Without explicit acknowledgements no reference count changes.
+        let acknowledgement = acks.hand_out(from, next).map(|generation| Acknowledgement {
+            acks: Arc::clone(acks),
+            generation,
+            group: None,
+        });
         self.handed_out = Some((index, next));
         self.commit_due = true;
-        let generation = acks.hand_out(from, next)?;
-        Some(Acknowledgement { acks, generation, group: None })
+        acknowledgement
     }
 
     /// Waits until `current` has records; `false` at the end.

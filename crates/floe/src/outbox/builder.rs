@@ -21,6 +21,7 @@ use crate::{
     payload::{PayloadCodec, Untyped, formats},
     producer::{DEFAULT_MAX_REQUEST, KeyHash, Partitioner, ProducerBuilder},
     topic::Topic,
+    url::Scheme,
 };
 
 /// Largest record accepted by default, where the limit of the engine is not known or larger.
@@ -44,6 +45,8 @@ pub struct OutboxBuilder<C = Untyped> {
     connect: Connect,
     /// Client of the producer builder, which closes the outbox with itself.
     client: Option<ClientCore>,
+    /// URL of a client of its own.
+    url: Option<String>,
     own_client: OwnClient,
     partitioner: Arc<dyn Partitioner>,
     max_bytes: u64,
@@ -110,6 +113,7 @@ impl OutboxBuilder {
         configure: impl Fn(ProducerBuilder) -> ProducerBuilder + Send + Sync + 'static,
     ) -> Self {
         let own_client = OwnClient::default();
+        let checked = url.to_owned();
         let (url, topic, configure) = (url.to_owned(), topic.into(), Arc::new(configure));
         let (slot, name) = (Arc::clone(&own_client), topic.clone());
         let connect: Connect = Arc::new(move || {
@@ -124,7 +128,7 @@ impl OutboxBuilder {
                 Ok(configure(client.producer(topic)))
             })
         });
-        Self::new(topic, path.as_ref(), connect, own_client)
+        Self { url: Some(checked), ..Self::new(topic, path.as_ref(), connect, own_client) }
     }
 
     formats!(OutboxBuilder);
@@ -141,6 +145,7 @@ impl OutboxBuilder {
             codec: Untyped,
             connect,
             client: None,
+            url: None,
             own_client,
             partitioner: Arc::new(KeyHash),
             max_bytes: 1 << 30,
@@ -162,6 +167,7 @@ impl<C> OutboxBuilder<C> {
             path: self.path,
             connect: self.connect,
             client: self.client,
+            url: self.url,
             own_client: self.own_client,
             partitioner: self.partitioner,
             max_bytes: self.max_bytes,
@@ -223,6 +229,9 @@ impl<C> OutboxBuilder<C> {
     /// [`ErrorKind::CorruptData`]; [`ErrorKind::Unsupported`] in a build without the feature `embedded`. An unreachable
     /// engine is no error.
     pub async fn start(self) -> Result<Outbox<C>> {
+        if let Some(url) = &self.url {
+            check_url(url).map_err(|error| error.with_topic(&self.topic))?;
+        }
         if self.max_bytes < MIN_BYTES {
             let message = format!("max_bytes is {}: it must be at least {MIN_BYTES}", self.max_bytes);
             return Err(Error::new(ErrorKind::InvalidConfig, message).with_topic(&self.topic));
@@ -254,6 +263,16 @@ impl<C> OutboxBuilder<C> {
         }
         Ok(Outbox::new(shared, self.codec))
     }
+}
+
+/// Refuses a URL over which nothing can ever be delivered.
+fn check_url(url: &str) -> Result<()> {
+    if Client::builder(url).check()?.scheme == Scheme::Memory {
+        let message =
+            "an outbox cannot deliver to memory:, which begins without topics; use the outbox of a producer";
+        return Err(Error::new(ErrorKind::InvalidConfig, message));
+    }
+    Ok(())
 }
 
 /// Returns the retry policy of writes to the spool. With [`WhenOutboxFull::DropOldest`] a full disk is signalled.

@@ -184,7 +184,7 @@ impl<'a> Session<'a> {
         let producer = builder
             .identity(identity_of(&at, &delivered))
             .timeout(BATCH_TIMEOUT)
-            .retries(RetryPolicy::default())
+            .retry(RetryPolicy::default())
             .delivery(DeliveryMode::AtLeastOnce)
             .batch_queue(usize::MAX)
             .start()

@@ -64,7 +64,7 @@ impl Spool {
             .batch_size(options.batch_size)
             .max_request_size(options.max_record)
             .timeout(WRITE_TIMEOUT)
-            .retries(options.retries)
+            .retry(options.retries)
             .start()
             .await?;
         Ok(Self { client, store, partition, producer })

@@ -488,3 +488,20 @@ async fn settings_out_of_range_are_refused() {
     let error = outbox.send("x".repeat(100_000)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RecordTooLarge);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_url_that_can_never_work_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    for (url, expected) in [
+        ("fluvo://h", "did you mean \"fluvio\"?"),
+        ("fluvio://h?windw=3", "did you mean \"window\"?"),
+        ("fluvio://h?window=0", "from 1 to 1024"),
+        ("walrus://h?producer.lingr=1s", "did you mean \"producer.linger\"?"),
+        ("memory:", "begins without topics"),
+    ] {
+        let error = OutboxBuilder::to(url, "orders", folder.path().join("outbox")).start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{url}");
+        assert!(error.message().contains(expected), "{url}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "no spool is left behind");
+}

@@ -80,7 +80,7 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
     }
 
     /// Sets the retries of a record. Default: 5 attempts, with delays of at most 100 ms, 200 ms and so on between them.
-    pub fn retries(mut self, policy: RetryPolicy) -> Self {
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retries = policy;
         self
     }

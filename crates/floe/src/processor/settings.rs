@@ -79,6 +79,10 @@ impl ProcessorSettings {
     pub(super) fn check(&self) -> Result<()> {
         let problem = if self.concurrency == 0 {
             "concurrency is 0: it must be at least 1 handler"
+        } else if self.from == self.to {
+            "the processor would read its own results: from and to are the same topic"
+        } else if matches!(&self.dead_letters, DeadLetters::Topic(topic) if *topic == self.from) {
+            "the processor would read its own dead letters: their topic is the one that it reads"
         } else if self.max_held < self.concurrency {
             "max_held is less than concurrency: some handlers would never get a record"
         } else if self.max_held > MAX_HELD {

@@ -450,3 +450,16 @@ async fn settings_out_of_range_are_refused() {
         assert_eq!(error.kind(), ErrorKind::InvalidConfig, "{number}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_processor_that_would_feed_itself_is_refused() {
+    let (_, client) = setup(1).await;
+    let same = client.processor("orders", "orders");
+    let own_dead = client.processor("orders", "invoices").dead_letters(DeadLetters::Topic("orders".into()));
+    for (builder, expected) in [(same, "its own results"), (own_dead, "its own dead letters")] {
+        let processor = builder.map(async |message: Message| Ok::<_, Failure>(Record::new(message.value)));
+        let error = processor.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains(expected), "{error}");
+    }
+}

@@ -297,7 +297,7 @@ impl Accumulator {
         if self.closed {
             return Err(NotTaken::Closed);
         }
-        let timestamp = parts.timestamp.unwrap_or_else(now_millis);
+        let timestamp = parts.timestamp.unwrap_or_else(|| config.clock.now_millis());
         if let Some(open) = &self.open {
             let fits = open.builder.len() + parts.size <= config.batch_size
                 && open.builder.accepts_timestamp(timestamp);
@@ -425,10 +425,4 @@ impl Accumulator {
         invariant!(closed.is_some(), "an open batch is queued when it is closed");
         closed.map_or(NextBatch::NotBefore(None), NextBatch::ClosedNow)
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_millis() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

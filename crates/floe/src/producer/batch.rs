@@ -147,7 +147,13 @@ impl Batch {
     /// Records the error of an attempt. That this attempt had no effect says nothing about earlier ones.
     pub(super) fn attempt_failed(&mut self, error: Error) {
         let (topic, partition) = (&self.shared.topic, self.partition.index);
-        tracing::warn!(%topic, partition, attempts = self.attempts, %error, "an append failed and is retried");
+        let time_left = self.deadline.saturating_duration_since(Instant::now());
+        // A message for every attempt: a target of its own lets an application that tells its user leave them out.
+        tracing::warn!(
+            target: "floe::producer::retry",
+            %topic, partition, attempts = self.attempts, ?time_left, %error,
+            "an append failed and is retried until producer.timeout"
+        );
         self.uncertain = self.uncertain_before || error.effect() == Effect::Unknown;
         self.last_error = Some(error);
     }
@@ -197,9 +203,9 @@ impl Batch {
     pub(super) fn expire(self) {
         let limit = self.shared.config.timeout;
         let message = if self.attempts == 0 {
-            format!("not sent within {limit:?}")
+            format!("not sent within {limit:?} (limit: producer.timeout)")
         } else {
-            format!("not acknowledged within {limit:?}")
+            format!("not acknowledged within {limit:?} (limit: producer.timeout)")
         };
         let mut error = Error::new(ErrorKind::RequestTimeout, message).with_effect(self.effect());
         if let Some(cause) = self.last_error.clone() {

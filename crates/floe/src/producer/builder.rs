@@ -6,9 +6,9 @@ use floe_wire::compress::{Codec, Compression};
 
 use super::{
     Producer,
-    config::{Config, DeliveryMode, Identity, WhenFull},
+    config::{Config, DEFAULT_MAX_REQUEST, DeliveryMode, Identity, WhenFull},
     delivery::BatchOutcome,
-    partitioner::{KeyHash, Partitioner},
+    partitioner::{KeyHash, PartitionChoice, Partitioner},
 };
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule,
@@ -19,10 +19,6 @@ use crate::{
     topic::Topic,
     units::{bytes, count},
 };
-
-/// Largest batch accepted by default, where the engine takes more: a value of 16 MiB, with room for its key, its headers and
-/// the framing of the batch.
-pub(crate) const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024 + 64 * 1024;
 
 /// Configures a producer before it starts. The defaults that the setters name are those of a client without
 /// [settings](crate::config).
@@ -86,6 +82,7 @@ impl ProducerBuilder {
             on_delivery: None,
             identity: None,
             smartmodules: None,
+            clock: client.clock().clone(),
         };
         Self { client, topic, codec: Untyped, config, smartmodules: Vec::new() }
     }
@@ -182,7 +179,7 @@ impl<C> ProducerBuilder<C> {
 
     /// Sets how often and how soon failed batches are retried. Default: until the timeout, see [`RetryPolicy`]. A deadline
     /// of the policy that is shorter than [`ProducerBuilder::timeout`] replaces the timeout.
-    pub fn retries(mut self, policy: RetryPolicy) -> Self {
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.config.retries = policy;
         self
     }
@@ -258,6 +255,7 @@ impl<C> ProducerBuilder<C> {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidConfig`] that names the setting and the values it accepts; [`ErrorKind::TopicNotFound`];
+    /// [`ErrorKind::PartitionNotFound`] for a partitioner that always chooses one that does not exist;
     /// [`ErrorKind::Unsupported`] for SmartModules on an engine without them; errors of the engine.
     ///
     /// # Cancel safety
@@ -277,6 +275,15 @@ impl<C> ProducerBuilder<C> {
             return Err(
                 Error::new(ErrorKind::PartitionNotFound, "the topic has no partitions").with_topic(&topic)
             );
+        }
+        if let Some(PartitionChoice::Partition(chosen)) = config.partitioner.choice_for_all(info.partitions)
+            && chosen >= info.partitions
+        {
+            let message = format!(
+                "the partitioner sends all records to partition {chosen} of a topic with {}, numbered from 0",
+                info.partitions
+            );
+            return Err(Error::new(ErrorKind::PartitionNotFound, message).with_topic(&topic));
         }
         Ok(Producer::start(&client, topic, info.partitions, config, codec))
     }

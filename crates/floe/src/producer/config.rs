@@ -10,9 +10,13 @@ use floe_wire::{
 use super::{delivery::BatchOutcome, partitioner::Partitioner};
 pub use crate::config::{DeliveryMode, WhenFull};
 use crate::{
-    RetryPolicy, SmartModules,
+    RetryPolicy, SmartModules, WallClock,
     engine::{Acks, Capabilities},
 };
+
+/// Largest batch accepted by default, where the engine takes more: a value of 16 MiB, with room for its key, its headers and
+/// the framing of the batch.
+pub(crate) const DEFAULT_MAX_REQUEST: usize = 16 * 1024 * 1024 + 64 * 1024;
 
 /// Upper bound of linger and timeout: a later deadline could overflow the clock.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -59,6 +63,8 @@ pub(super) struct Config {
     pub(super) on_delivery: Option<Callback>,
     pub(super) identity: Option<Identity>,
     pub(super) smartmodules: Option<SmartModules>,
+    /// Time of records that have none.
+    pub(super) clock: WallClock,
 }
 
 impl Config {
@@ -67,7 +73,15 @@ impl Config {
     /// # Errors
     /// A message that names the setting and the values it accepts.
     pub(super) fn checked(mut self, capabilities: Capabilities) -> Result<Self, String> {
-        self.max_request_size = self.max_request_size.min(capabilities.max_batch_bytes).min(MAX_BATCH_LEN);
+        let limit = capabilities.max_batch_bytes.min(MAX_BATCH_LEN);
+        // The default gives way; a size that was chosen is not cut in silence.
+        if self.max_request_size > limit && self.max_request_size != DEFAULT_MAX_REQUEST {
+            return Err(format!(
+                "max_request_size is {} bytes: the maximum on this engine is {limit}",
+                self.max_request_size
+            ));
+        }
+        self.max_request_size = self.max_request_size.min(limit);
         // An empty record must fit.
         let least = BATCH_OVERHEAD + BatchBuilder::record_len(None, &[], &[]);
         if let Some(problem) = self.problem(least) {

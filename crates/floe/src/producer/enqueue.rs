@@ -13,7 +13,7 @@ use floe_wire::{WireError, batch::BatchBuilder};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
 
 use super::{
-    accumulator::{Accumulator, NotTaken, Partition, RecordParts, now_millis},
+    accumulator::{Accumulator, NotTaken, Partition, RecordParts},
     config::WhenFull,
     delivery::{BatchState, Deliveries, Delivery},
     partitioner::PartitionChoice,
@@ -27,6 +27,15 @@ const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reserved bytes of the buffer memory. Dropping it releases them.
 type Reservation<'a> = SemaphorePermit<'a>;
+
+/// A bound that keeps a record from being buffered.
+#[derive(Debug, Clone, Copy)]
+enum Limit {
+    /// The setting `producer.buffer_memory`.
+    Memory,
+    /// The setting `producer.batch_queue`, of this partition.
+    Queue(u32),
+}
 
 /// The result of an attempt to buffer a record without waiting.
 enum Attempt {
@@ -269,7 +278,7 @@ impl ProducerShared {
         let mut run = Vec::with_capacity(records.len());
         let mut target: Option<&Arc<Partition>> = None;
         let mut memory = 0;
-        let now = now_millis();
+        let now = self.config.clock.now_millis();
         for record in records {
             // Records with headers go one by one, and so do records without room for their trace context.
             let Some(parts) = self.check(record, &headers).ok().filter(|_| record.headers.is_empty()) else {
@@ -306,26 +315,28 @@ impl ProducerShared {
         first: Attempt,
         reserved: Option<Reservation<'a>>,
     ) -> Result<Delivery> {
+        let mut hit = Limit::Memory;
         match self.config.when_full {
-            WhenFull::Wait => self.wait_for_room(parts, first, reserved, true).await,
-            WhenFull::Fail => self.wait_for_room(parts, first, reserved, false).await,
+            WhenFull::Wait => self.wait_for_room(parts, first, reserved, Some(&mut hit)).await,
+            WhenFull::Fail => self.wait_for_room(parts, first, reserved, None).await,
             WhenFull::WaitUpTo(limit) => {
-                let waiting = self.wait_for_room(parts, first, reserved, true);
+                let waiting = self.wait_for_room(parts, first, reserved, Some(&mut hit));
                 match tokio::time::timeout(limit, waiting).await {
                     Ok(done) => done,
-                    Err(_) => Err(self.full(&format!("no room within {limit:?}"))),
+                    Err(_) => Err(self.full(&format!("no room within {limit:?}"), hit)),
                 }
             }
         }
     }
 
-    /// Nothing of the record is buffered until it is taken, so the future can be dropped at any point.
+    /// Nothing of the record is buffered until it is taken, so the future can be dropped at any point. Waits only with
+    /// `hit`, which holds the limit that it waits for.
     async fn wait_for_room<'a>(
         self: &'a Arc<Self>,
         parts: &RecordParts<'_>,
         first: Attempt,
         mut reserved: Option<Reservation<'a>>,
-        may_wait: bool,
+        mut hit: Option<&mut Limit>,
     ) -> Result<Delivery> {
         let mut attempt = first;
         loop {
@@ -333,11 +344,17 @@ impl ProducerShared {
                 Attempt::Buffered(delivery) => return Ok(delivery),
                 // Lets the sender run, which a tight loop on one thread would keep from the closed batch.
                 Attempt::Rolled => step_back().await,
-                Attempt::NoMemory(_) | Attempt::QueueFull(_) if !may_wait => {
-                    return Err(self.full("no room"));
+                Attempt::NoMemory(memory) => {
+                    let Some(hit) = &mut hit else { return Err(self.full("no room", Limit::Memory)) };
+                    **hit = Limit::Memory;
+                    reserved = Some(self.reserve(memory as usize).await?);
                 }
-                Attempt::NoMemory(memory) => reserved = Some(self.reserve(memory as usize).await?),
-                Attempt::QueueFull(index) => self.wait_for_queue(self.partition(index)?).await,
+                Attempt::QueueFull(index) => {
+                    let limit = Limit::Queue(index);
+                    let Some(hit) = &mut hit else { return Err(self.full("no room", limit)) };
+                    **hit = limit;
+                    self.wait_for_queue(self.partition(index)?).await;
+                }
             }
             attempt = self.try_enqueue(parts, &mut reserved)?;
         }
@@ -353,10 +370,25 @@ impl ProducerShared {
     }
 
     #[cold]
-    fn full(&self, problem: &str) -> Error {
-        let (used, limit) = (self.stats().buffered_bytes, self.config.buffer_memory);
-        let message = format!("{problem}: {used} of {limit} bytes wait for their acknowledgement");
-        self.produce_error(ErrorKind::BufferFull, message)
+    fn full(&self, problem: &str, hit: Limit) -> Error {
+        match hit {
+            Limit::Memory => {
+                let (used, limit) = (self.stats().buffered_bytes, self.config.buffer_memory);
+                let message = format!(
+                    "{problem}: {used} of {limit} bytes wait for their acknowledgement (limit: producer.buffer_memory); \
+                     the record was not taken"
+                );
+                self.produce_error(ErrorKind::BufferFull, message)
+            }
+            Limit::Queue(partition) => {
+                let message = format!(
+                    "{problem}: {} batches of the partition wait to be sent (limit: producer.batch_queue); the record \
+                     was not taken",
+                    self.config.batch_queue
+                );
+                self.produce_error(ErrorKind::BufferFull, message).with_partition(partition)
+            }
+        }
     }
 }
 

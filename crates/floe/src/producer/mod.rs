@@ -60,8 +60,8 @@ use std::{
 
 use tokio::{task::AbortHandle, time::Instant};
 
-pub(crate) use builder::DEFAULT_MAX_REQUEST;
 pub use builder::ProducerBuilder;
+pub(crate) use config::DEFAULT_MAX_REQUEST;
 pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};

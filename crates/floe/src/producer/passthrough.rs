@@ -6,7 +6,7 @@ use floe_wire::batch::{BatchBuilder, BorrowedRecord, EncodedBatch};
 
 use super::{
     Producer,
-    accumulator::{NotTaken, RecordParts, now_millis},
+    accumulator::{NotTaken, RecordParts},
     delivery::Deliveries,
     enqueue::step_back,
 };
@@ -81,7 +81,7 @@ impl Producer {
     ) -> Result<()> {
         let shared = self.shared();
         let target = shared.partition(partition)?;
-        let now = now_millis();
+        let now = shared.config.clock.now_millis();
         let parts: Vec<_> = records
             .iter()
             .map(|PassthroughRecord(parts)| RecordParts {

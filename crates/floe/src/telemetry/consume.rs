@@ -127,8 +127,9 @@ impl ConsumerTelemetry {
                 [
                     partition_id(self.lag.partition(batch.index)),
                     KeyValue::new(attribute::BATCH_COUNT, i64::try_from(batch.records).unwrap_or(i64::MAX)),
-                    KeyValue::new(attribute::offset(self.telemetry.inner.system), batch.first_offset),
-                ],
+                ]
+                .into_iter()
+                .chain(self.telemetry.offset(batch.first_offset)),
             )
             .with_links(headers.map(links).unwrap_or_default())
         };

@@ -130,11 +130,11 @@ impl fmt::Debug for Gauges {
 }
 
 /// Registers callbacks that observe the gauges on each collection. The callbacks do not keep the gauges alive.
-pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
+pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter, prefix: &str) {
     let sums = |metric: Metric, of: fn(&dyn Queue) -> u64| {
         let gauges = Arc::downgrade(gauges);
         meter
-            .i64_observable_up_down_counter(metric.name)
+            .i64_observable_up_down_counter(metric.name_under(prefix))
             .with_unit(metric.unit)
             .with_description(metric.description)
             .with_callback(move |observer: &dyn AsyncInstrument<i64>| {
@@ -149,7 +149,7 @@ pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
 
     let of = Arc::downgrade(gauges);
     meter
-        .u64_observable_gauge(names::CONSUMER_LAG.name)
+        .u64_observable_gauge(names::CONSUMER_LAG.name_under(prefix))
         .with_unit(names::CONSUMER_LAG.unit)
         .with_description(names::CONSUMER_LAG.description)
         .with_callback(move |observer| {
@@ -160,7 +160,7 @@ pub(super) fn register(gauges: &Arc<Gauges>, meter: &Meter) {
         .build();
     let of = Arc::downgrade(gauges);
     meter
-        .f64_observable_gauge(names::CONSUMER_LAG_TIME.name)
+        .f64_observable_gauge(names::CONSUMER_LAG_TIME.name_under(prefix))
         .with_unit(names::CONSUMER_LAG_TIME.unit)
         .with_description(names::CONSUMER_LAG_TIME.description)
         .with_callback(move |observer| {

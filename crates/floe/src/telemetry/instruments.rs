@@ -45,20 +45,21 @@ pub(super) struct Instruments {
 }
 
 impl Instruments {
-    pub(super) fn new(meter: &Meter) -> Self {
+    pub(super) fn new(meter: &Meter, prefix: &str) -> Self {
         let counter = |metric: Metric| {
-            meter.u64_counter(metric.name).with_unit(metric.unit).with_description(metric.description).build()
+            let counter = meter.u64_counter(metric.name_under(prefix)).with_unit(metric.unit);
+            counter.with_description(metric.description).build()
         };
         let seconds = |metric: Metric| {
-            let histogram = meter.f64_histogram(metric.name).with_unit(metric.unit);
+            let histogram = meter.f64_histogram(metric.name_under(prefix)).with_unit(metric.unit);
             histogram.with_description(metric.description).with_boundaries(DURATIONS.to_vec()).build()
         };
         let amounts = |metric: Metric, boundaries: &[f64]| {
-            let histogram = meter.u64_histogram(metric.name).with_unit(metric.unit);
+            let histogram = meter.u64_histogram(metric.name_under(prefix)).with_unit(metric.unit);
             histogram.with_description(metric.description).with_boundaries(boundaries.to_vec()).build()
         };
         let connections = meter
-            .i64_up_down_counter(names::CONNECTION_COUNT.name)
+            .i64_up_down_counter(names::CONNECTION_COUNT.name_under(prefix))
             .with_unit(names::CONNECTION_COUNT.unit)
             .with_description(names::CONNECTION_COUNT.description)
             .build();

@@ -2,10 +2,12 @@
 //!
 //! Metrics and spans use the OpenTelemetry API and its semantic conventions for messaging; see [`names`]. Until the
 //! application installs a provider, nothing records them and they cost next to nothing. Events and diagnostic spans go
-//! through `tracing`. The page `docs/telemetry.md` lists all of them.
+//! through `tracing`. [The page on telemetry](https://github.com/floe-rs/floe/blob/main/docs/telemetry.md) lists
+//! all of them.
 //!
 //! A client looks up the global providers when it connects: install them before, or pass them in
-//! [`TelemetryOptions`].
+//! [`TelemetryOptions`]. A provider of another version of OpenTelemetry receives nothing, since each version has globals of its
+//! own: the module [`opentelemetry`] is the version that floe uses, 0.33.
 //!
 //! ```text
 //!  Producer ── context of the caller ──► headers of the record ──► batch ──► engine ──► Consumer ──► Message
@@ -69,6 +71,10 @@ pub(crate) use self::{
     processing::{carrying, error_type},
     produce::{BatchSpan, Origin, Origins},
 };
+/// The version of OpenTelemetry that floe uses, for providers and contexts of the application.
+#[cfg(feature = "telemetry")]
+pub use opentelemetry;
+
 pub use self::{
     options::TelemetryOptions,
     w3c::{BAGGAGE, InvalidTraceParent, TRACEPARENT, TRACESTATE, TraceContext, baggage},
@@ -111,6 +117,8 @@ struct TelemetryParts {
     propagate: bool,
     create_spans: bool,
     gauges: Arc<gauges::Gauges>,
+    /// Whether records of the engine have offsets.
+    has_offsets: AtomicBool,
     /// Number of the next engine call, which tells the events of calls apart.
     calls: AtomicU64,
 }
@@ -127,8 +135,9 @@ impl Telemetry {
         let gauges = Arc::new(gauges::Gauges::new(system, Arc::clone(&client_id)));
         let instruments = options.metrics.then(|| {
             let meter = options.meter.unwrap_or_else(|| opentelemetry::global::meter_with_scope(scope()));
-            gauges::register(&gauges, &meter);
-            instruments::Instruments::new(&meter)
+            let prefix = options.metrics_prefix.as_deref().unwrap_or("floe");
+            gauges::register(&gauges, &meter, prefix);
+            instruments::Instruments::new(&meter, prefix)
         });
         let tracer = options
             .spans
@@ -143,9 +152,21 @@ impl Telemetry {
                 propagate: options.propagate,
                 create_spans: options.create_spans,
                 gauges,
+                has_offsets: AtomicBool::new(true),
                 calls: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// Sets whether records of the engine have offsets. Without, a consumer counts records, and spans carry no offset.
+    pub(crate) fn set_offsets(&self, has_offsets: bool) {
+        self.inner.has_offsets.store(has_offsets, Ordering::Relaxed);
+    }
+
+    /// Returns the attribute for the offset of a record.
+    fn offset(&self, offset: i64) -> Option<opentelemetry::KeyValue> {
+        let has_offsets = self.inner.has_offsets.load(Ordering::Relaxed);
+        has_offsets.then(|| opentelemetry::KeyValue::new(names::attribute::offset(self.inner.system), offset))
     }
 
     /// Measures a queue for as long as it lives. `owner`: `producer` or `consumer`.

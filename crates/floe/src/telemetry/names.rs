@@ -3,6 +3,8 @@
 //! Names with the prefix `messaging.` or `server.` come from the OpenTelemetry semantic conventions for messaging, which
 //! are not stable yet; [`SCHEMA_URL`] holds their version. Names that the conventions lack have the prefix `floe.`.
 
+use std::borrow::Cow;
+
 /// Name of the instrumentation scope.
 pub const SCOPE: &str = "floe";
 
@@ -97,6 +99,17 @@ pub struct Metric {
     pub attributes: &'static [&'static str],
     /// What it measures, and when.
     pub description: &'static str,
+}
+
+impl Metric {
+    /// Returns the name under a prefix in place of `floe`, which names of the conventions do not have.
+    #[must_use]
+    pub fn name_under(&self, prefix: &str) -> Cow<'static, str> {
+        match self.name.strip_prefix("floe.") {
+            Some(rest) if prefix != "floe" => Cow::Owned(format!("{prefix}.{rest}")),
+            _ => Cow::Borrowed(self.name),
+        }
+    }
 }
 
 macro_rules! metrics {

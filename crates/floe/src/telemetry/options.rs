@@ -12,6 +12,8 @@ pub struct TelemetryOptions {
     pub(super) create_spans: bool,
     pub(super) propagate: bool,
     pub(super) client_id: Option<Arc<str>>,
+    /// Prefix of floe's own metrics; `None` is `floe`.
+    pub(super) metrics_prefix: Option<Arc<str>>,
     #[cfg(feature = "telemetry")]
     pub(super) meter: Option<opentelemetry::metrics::Meter>,
     #[cfg(feature = "telemetry")]
@@ -26,6 +28,7 @@ impl Default for TelemetryOptions {
             create_spans: false,
             propagate: true,
             client_id: None,
+            metrics_prefix: None,
             #[cfg(feature = "telemetry")]
             meter: None,
             #[cfg(feature = "telemetry")]
@@ -71,6 +74,13 @@ impl TelemetryOptions {
     /// and so on.
     pub fn client_id(mut self, id: impl Into<Arc<str>>) -> Self {
         self.client_id = Some(id.into());
+        self
+    }
+
+    /// Sets the prefix of the names of floe's own metrics, in place of `floe`: `acme` makes `acme.queue.usage`. Names of the
+    /// conventions, such as `messaging.client.sent.messages`, stay as they are.
+    pub fn metrics_prefix(mut self, prefix: impl Into<Arc<str>>) -> Self {
+        self.metrics_prefix = Some(prefix.into());
         self
     }
 

@@ -73,8 +73,7 @@ impl Telemetry {
             let builder = self.span(names::PROCESS, SpanKind::Consumer, topic);
             // The builder leaves out an invalid link.
             let builder = builder.with_links(vec![Link::with_context(link)]);
-            let position = KeyValue::new(attribute::offset(self.inner.system), offset);
-            with(builder, [partition_id(partition), position])
+            with(builder, [partition_id(partition)].into_iter().chain(self.offset(offset)))
         };
         let span = self.start_span(builder, &parent);
         let has_span = span.is_some();

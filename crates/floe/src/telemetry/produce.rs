@@ -182,7 +182,7 @@ impl Telemetry {
                 let (partition, offset) = place(sent);
                 span.set_attribute(partition_id(partition));
                 if let Some(offset) = offset {
-                    span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), offset));
+                    span.set_attributes(self.offset(offset));
                 }
             }
             Err(error) => {
@@ -238,7 +238,7 @@ impl Telemetry {
         if let Some(BatchSpan(Some(mut span))) = span {
             match result {
                 Ok(Some(offset)) => {
-                    span.set_attribute(KeyValue::new(attribute::offset(self.inner.system), *offset));
+                    span.set_attributes(self.offset(*offset));
                 }
                 Ok(None) => {}
                 Err(error) => fail(&mut span, error),

@@ -30,8 +30,9 @@ const LENGTH: usize = 55;
 /// let context: TraceContext = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
 /// assert!(context.is_sampled());
 /// assert_eq!(context.to_string(), "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+/// assert!(format!("{context:?}").contains("trace_id: 0af7651916cd43dd8448eb211c80319c, span_id: b7ad6b7169203331"));
 /// ```
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct TraceContext {
     /// Id of the trace; not zero.
@@ -113,6 +114,18 @@ impl str::FromStr for TraceContext {
             return Err(InvalidTraceParent);
         }
         Ok(Self { trace_id, span_id, flags, state: String::new() })
+    }
+}
+
+/// Shows the identifiers as the headers and tracing systems do.
+impl fmt::Debug for TraceContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TraceContext")
+            .field("trace_id", &format_args!("{:032x}", self.trace_id))
+            .field("span_id", &format_args!("{:016x}", self.span_id))
+            .field("flags", &format_args!("{:02x}", self.flags))
+            .field("state", &self.state)
+            .finish()
     }
 }
 

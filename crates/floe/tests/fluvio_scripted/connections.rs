@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use floe::{
-    ErrorKind,
-    engine::{Engine, Start, fluvio::ConnectionState},
+    ErrorKind, TopicSpec,
+    engine::{Engine, FluvioEngine, Start, fluvio::ConnectionState},
 };
-use floe_testkit::fluvio::{Cluster, Fault, SC};
+use floe_testkit::fluvio::{Cluster, Fault, SC, SPUS};
 use tokio::time::Instant;
 
 use super::{batch, connect, connect_with, open, request, values};
@@ -56,6 +56,40 @@ async fn refused_connection_fails_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn every_controller_that_was_tried_is_named() {
+    let cluster = Cluster::new(1);
+    cluster.change(|state| state.down.push(SC));
+    let dial = std::sync::Arc::new(super::ScriptedDial(cluster));
+    let error = FluvioEngine::connect_over("fluvio://one,two", dial).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::ConnectionRefused, true));
+    let text = error.to_string();
+    assert!(text.starts_with("connect on fluvio: one:9003: ") && text.contains("; two:9003: "), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_server_in_place_of_the_controller_is_recognized() {
+    let cluster = Cluster::new(1);
+    let dial = std::sync::Arc::new(super::ScriptedDial(cluster));
+    let error = FluvioEngine::connect_over(&format!("fluvio://spu:{}", SPUS[0].1), dial).await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::InvalidConfig, false));
+    assert!(error.message().contains("data server (SPU)") && error.message().contains("9003"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn state_is_connected_while_any_connection_is_open() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let controller = engine.admin().connections().remove(0);
+    // The controller is asked over a connection of its own, which ends with the answer.
+    engine.create_topic(TopicSpec::new("other")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(controller.state(), ConnectionState::Connected);
+    cluster.change(|state| state.down.push(SC));
+    cluster.hang_up();
+    controller.wait_for(|state| state == ConnectionState::Reconnecting).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn data_goes_on_while_the_controller_is_gone() {
     let cluster = Cluster::new(1);
     let engine = connect(&cluster).await;
@@ -73,7 +107,14 @@ async fn data_goes_on_while_the_controller_is_gone() {
     }
     assert_eq!(engine.watermarks(super::at(0)).await.unwrap().high, 7);
     assert_eq!(engine.topics().await.unwrap().len(), 1, "the cached topics");
-    assert!(!engine.health().await.unwrap().ready);
+    let health = engine.health().await.unwrap();
+    assert!(health.ready, "data flows: {health:?}");
+    let unready: Vec<_> = health.nodes.iter().filter(|node| !node.ready).map(|node| &node.name[..]).collect();
+    assert_eq!(unready, ["sc:9003"], "{health:?}");
+    cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));
+    cluster.hang_up();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!engine.health().await.unwrap().ready, "nothing answers");
     cluster.change(|state| state.down.clear());
     tokio::time::timeout(
         Duration::from_secs(60),

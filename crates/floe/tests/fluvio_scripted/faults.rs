@@ -194,7 +194,7 @@ async fn given_up(policy: RetryPolicy) -> (floe::Error, Duration) {
     let cluster = Cluster::new(1);
     cluster.append(0, batch(&["a"]));
     let engine = connect(&cluster).await;
-    let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).reconnect(policy);
+    let consumer = client(&engine).consumer(TOPIC).from(StartAt::Beginning).retry(policy);
     let mut consumer = consumer.start().await.unwrap();
     consumer.try_next().await.unwrap().unwrap();
     cluster.change(|state| state.down.extend(SPUS.map(|(_, port)| port)));

@@ -290,9 +290,41 @@ async fn consumer_waits_for_a_new_module() {
     let mut reader = engine.open(request).await.unwrap();
     let started = Instant::now();
     let error = reader.next().await.unwrap_err();
-    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::InvalidCommand, false));
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::ModuleNotFound, false));
     assert!(error.message().contains("new"), "{error}");
     assert!(started.elapsed() <= Duration::from_secs(6));
+}
+
+/// The batches of a producer are its only attempts to reach the module, so the engine asks the controller.
+#[tokio::test(start_paused = true)]
+async fn producer_learns_at_once_that_a_module_does_not_exist() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    let missing = || ErrorCode::SmartModuleNotFound { name: "new".to_owned() };
+    cluster.change(|state| state.refusals.extend(std::iter::repeat_with(missing).take(1000)));
+    // Part of another name.
+    cluster.change(|state| state.modules = vec!["newer"]);
+    let producer = client(&engine).producer(TOPIC).smartmodule(SmartModule::named("new"));
+    let producer = producer.start().await.unwrap();
+    let started = Instant::now();
+    let error = producer.send("a").await.unwrap_err();
+    assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::ModuleNotFound, false));
+    assert_eq!((error.effect(), error.attempts()), (Effect::None, 1));
+    assert!(error.message().contains("\"new\""), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn producer_waits_for_a_module_that_the_controller_has() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    cluster.change(|state| {
+        state.modules = vec!["new"];
+        state.refusals.push_back(ErrorCode::SmartModuleNotFound { name: "new".to_owned() });
+    });
+    let producer = client(&engine).producer(TOPIC).smartmodule(SmartModule::named("new"));
+    producer.start().await.unwrap().send("a").await.unwrap();
+    assert_eq!(cluster.state.lock().invocations.len(), 2, "one attempt before the module has arrived");
 }
 
 /// An aggregate continues with its state after a reconnect.

@@ -75,3 +75,11 @@ fn names_follow_the_rules() {
     names.dedup();
     assert_eq!(names.len(), METRICS.len());
 }
+
+#[test]
+fn the_page_names_the_version_of_opentelemetry() {
+    let manifest = include_str!("../../../../Cargo.toml");
+    let line = manifest.lines().find(|line| line.starts_with("opentelemetry = ")).expect("the dependency");
+    let version = line.split('"').nth(1).and_then(|version| version.rsplit_once('.')).expect("a version").0;
+    assert!(PAGE.contains(&format!("OpenTelemetry {version}")), "{version}");
+}

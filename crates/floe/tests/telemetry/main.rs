@@ -5,6 +5,8 @@ mod documentation;
 mod example;
 mod metrics;
 mod spans;
+#[path = "../walrus/mod.rs"]
+mod walrus;
 
 use floe::{Client, TopicSpec, telemetry::TelemetryOptions};
 use floe_testkit::exposition::Exposition;

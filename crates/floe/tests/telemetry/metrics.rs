@@ -280,3 +280,22 @@ async fn disabled_telemetry_records_nothing() {
     assert_eq!(observer.metrics().names().collect::<Vec<_>>(), ["target_info"]);
     assert!(observer.spans.get_finished_spans().unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn own_metrics_have_the_prefix_of_the_settings() {
+    let observer = Observer::new();
+    let registry = &observer.registry;
+    let client = Client::builder("memory:?telemetry.metrics_prefix=acme.streams")
+        .telemetry(observer.options().metrics_prefix("acme.streams"))
+        .connect()
+        .await
+        .unwrap();
+    client.admin().create_topic(floe::TopicSpec::new("orders")).await.unwrap();
+    client.producer("orders").start().await.unwrap().send("one coffee").await.unwrap();
+    let names: Vec<_> = registry.gather().iter().map(|family| family.name().to_owned()).collect();
+    let begins = |prefix: &str| names.iter().any(|name| name.starts_with(prefix));
+    assert!(begins("acme_streams_producer_io") && begins("acme_streams_queue_usage"), "{names:?}");
+    assert!(begins("messaging_client_sent_messages"), "names of the conventions stay: {names:?}");
+    assert!(!begins("floe_"), "{names:?}");
+    assert_eq!(client.settings().telemetry.metrics_prefix, "acme.streams");
+}

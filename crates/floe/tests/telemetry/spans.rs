@@ -296,3 +296,24 @@ async fn commits_are_settled() {
     let receive = observer.only_span("receive orders", &SpanKind::Client);
     assert_eq!(attribute(&receive, "messaging.consumer.group.name"), Some("billing".into()));
 }
+
+#[tokio::test(start_paused = true)]
+async fn spans_on_walrus_carry_no_offset() {
+    let observer = Observer::new();
+    let cluster = floe_testkit::walrus::Cluster::new(1);
+    let (_, engine) = super::walrus::try_client(&cluster, "").await.unwrap();
+    let client = Client::builder("").telemetry(observer.options()).from_engine(engine).unwrap();
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    let producer = client.producer("orders").start().await.unwrap();
+    observer.inside_span(producer.send("one coffee")).await.1.unwrap();
+    let mut consumer = super::walrus::consumer(&client, "orders").await;
+    let message = consumer.try_next().await.unwrap().unwrap();
+    client.telemetry().process(&message, async { Ok::<_, Error>(()) }).await.unwrap();
+    for name in ["send orders", "receive orders", "process orders"] {
+        let spans = observer.spans(name);
+        assert!(!spans.is_empty(), "{name}");
+        for span in spans {
+            assert_eq!(attribute(&span, "messaging.walrus.offset"), None, "{span:?}");
+        }
+    }
+}

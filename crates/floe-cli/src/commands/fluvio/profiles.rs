@@ -3,10 +3,14 @@
 use std::{
     fs,
     io::{self, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use floe::{config::ConfigFile, engine::fluvio::profile::ProfileFile, url::shown};
+use floe::{
+    config::ConfigFile,
+    engine::fluvio::profile::ProfileFile,
+    url::{EngineUrl, shown},
+};
 use serde_json::json;
 
 use crate::{
@@ -16,25 +20,32 @@ use crate::{
     platform::create_private,
 };
 
-/// Imports every profile of `source`, or of the default file, into the user configuration file.
+/// Imports the profiles `only`, or all, of `source`, or of the default file, into the user configuration file.
 pub(crate) fn import(
     format: OutputFormat,
     mut user: ConfigFile,
     source: Option<&Path>,
-    overwrite: bool,
+    (only, overwrite): (&[String], bool),
 ) -> Outcome {
     let source = match source {
         Some(path) => ProfileFile::load(path)?,
         None => ProfileFile::load_default()?,
     };
-    let existing: Vec<_> = source.names().filter(|name| user.profile(name).is_some()).collect();
+    if let Some(unknown) = only.iter().find(|only| source.names().all(|name| name != only.as_str())) {
+        let known: Vec<_> = source.names().collect();
+        return Err(Failure::usage(format!("{} has no profile {unknown:?}", source.path().display()))
+            .with_hint(format!("it has {}", known.join(", "))));
+    }
+    let names: Vec<_> =
+        source.names().filter(|name| only.is_empty() || only.iter().any(|only| only == name)).collect();
+    let existing: Vec<_> = names.iter().copied().filter(|name| user.profile(name).is_some()).collect();
     if !existing.is_empty() && !overwrite {
         return Err(Failure::usage(format!("these profiles exist: {}", existing.join(", ")))
             .with_hint("add --overwrite to replace their URLs"));
     }
-    let directory = user.path().with_file_name("tls");
+    let directory = tls_directory(&user);
     let mut imported = Vec::new();
-    for name in source.names() {
+    for name in names {
         let mut url = source.url(Some(name))?;
         for (option, value) in &mut url.options {
             if value.trim_start().starts_with("-----BEGIN") {
@@ -67,10 +78,31 @@ fn report(
         source.path().display(),
         user.path().display()
     ));
-    if let Some(current) = source.current() {
+    if let Some(current) = source.current().filter(|current| imported.iter().any(|(name, _)| name == current))
+    {
         text.push_str(&format!("to use one: floe profile use {current}\n"));
     }
     print_document(format, &document, &text)
+}
+
+/// Directory of certificates and keys that an import wrote.
+fn tls_directory(user: &ConfigFile) -> PathBuf {
+    user.path().with_file_name("tls")
+}
+
+/// Removes the certificates and keys that an import wrote for the profile of this URL.
+pub(crate) fn remove_pem(user: &ConfigFile, url: &str) -> Outcome {
+    let Ok(url) = url.parse::<EngineUrl>() else { return Ok(()) };
+    let directory = tls_directory(user);
+    for path in url.options.values().map(Path::new).filter(|path| path.parent() == Some(&directory)) {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(Failure::io(format!("cannot remove {}", path.display()), &error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Writes a PEM text to a file that only the user may read, and returns its path.

@@ -4,12 +4,8 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{ArgMatches, Args, Command, FromArgMatches, error::ErrorKind};
-use floe::{
-    Lookback, SmartModule,
-    engine::fluvio::objects::{Metadata, SmartModuleSpec},
-    units,
-};
+use clap::{ArgMatches, Args, Command, FromArgMatches, error::ErrorKind as ClapErrorKind};
+use floe::{Error, ErrorKind, Lookback, SmartModule, units};
 
 use super::{require, smartmodule::read_wasm, with_admin};
 use crate::{
@@ -102,7 +98,7 @@ impl FromArgMatches for SmartModuleArgs {
                 }
                 (_, None) => {
                     let message = "SmartModule options must follow --smartmodule or --smartmodule-path\n";
-                    return Err(clap::Error::raw(ErrorKind::MissingRequiredArgument, message));
+                    return Err(clap::Error::raw(ClapErrorKind::MissingRequiredArgument, message));
                 }
                 (Typed::Param(param), Some(step)) => step.params.push(param),
                 (Typed::Initial(text), Some(step)) => step.initial = Some(text),
@@ -146,12 +142,9 @@ impl SmartModuleArgs {
             // name would be retried forever.
             with_admin(global, CAPABILITY, async |admin| {
                 for name in named {
-                    let found = admin.list::<SmartModuleSpec>(&[name]).await?;
-                    if !found.iter().any(|module| is_called(module, name)) {
-                        return Err(Failure::usage(format!("unknown SmartModule {name:?}"))
-                            .with_hint(
-                                "`floe smartmodule list` lists the modules; --smartmodule-path applies one from a file",
-                            ));
+                    if !admin.has_smartmodule(name).await? {
+                        let message = format!("the cluster has no SmartModule {name:?}");
+                        return Err(Error::new(ErrorKind::ModuleNotFound, message).into());
                     }
                 }
                 Ok(())
@@ -160,12 +153,6 @@ impl SmartModuleArgs {
         }
         Ok(modules)
     }
-}
-
-/// Whether `name` may refer to `module`. The controller resolves names with a group or a version.
-fn is_called(module: &Metadata<SmartModuleSpec>, name: &str) -> bool {
-    let package = module.spec.meta.as_ref().map(|meta| meta.package.name.as_str());
-    module.name == name || package == Some(name) || name.contains(['/', '@'])
 }
 
 impl Step {
@@ -264,6 +251,7 @@ mod tests {
             url: url.to_owned(),
             output: OutputFormat::default(),
             listen_public: false,
+            wait: Duration::ZERO,
             config: Config::default(),
         };
         let none = parse(&[]).unwrap();

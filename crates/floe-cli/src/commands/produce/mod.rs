@@ -27,7 +27,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use self::input::{Chunk, InputError, Lines};
-use super::{fluvio::smartmodule_options::SmartModuleArgs, with_client};
+use super::{fluvio::smartmodule_options::SmartModuleArgs, wait_for_topic, with_reader};
 use crate::{
     escape::unescape,
     exit::{Failure, Outcome},
@@ -111,7 +111,8 @@ struct Progress {
 pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
     let interrupt = Interrupt::listen()?;
     let modules = args.smartmodules.load(global).await?;
-    with_client(global, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
+    // A new store has no topic to write to.
+    with_reader(global, async |client| produce(global, &args, client, (modules, &interrupt)).await).await
 }
 
 async fn produce(
@@ -130,6 +131,7 @@ async fn produce(
     if let Some(codec) = args.compression {
         builder = builder.compression(codec);
     }
+    wait_for_topic(global, client, &args.topic).await;
     // The producer starts before the first read, so that an error comes before a person types lines in vain.
     let producer = modules.into_iter().fold(builder, ProducerBuilder::smartmodule).start().await?;
     if let Some(partition) = args.partition.filter(|partition| *partition >= producer.partitions()) {

@@ -26,10 +26,10 @@ pub(crate) struct CreateArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     partitions: u32,
     /// Remove records older than this, such as 7d [default: never; on Fluvio 7d]
-    #[arg(long, value_name = "DURATION", visible_alias = "retention-time", value_parser = units::parse_duration)]
+    #[arg(long, value_name = "DURATION", visible_alias = "retention-time", value_parser = parse_age)]
     retention_age: Option<Duration>,
     /// Remove the oldest records of a partition beyond this size, such as 10GiB [default: never; on Fluvio 100GiB]
-    #[arg(long, value_name = "SIZE", visible_alias = "max-partition-size", value_parser = units::parse_size)]
+    #[arg(long, value_name = "SIZE", visible_alias = "max-partition-size", value_parser = parse_bytes)]
     retention_bytes: Option<u64>,
     /// Acknowledge a record when the operating system has it (`os`), the same with a sync at least every MS milliseconds
     /// (`interval:MS`), or when it is synced to disk (`always`) [default: os]
@@ -61,6 +61,19 @@ pub(super) async fn run(global: &Global, args: CreateArgs) -> Outcome {
     print_document(global.output, &json!({ "created": name, "partitions": partitions }), &text)
 }
 
+/// Elsewhere 0 means without limit, here it would remove everything.
+const NO_LIMIT: &str = "0 would remove all records: leave the option out for no limit";
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    let age = units::parse_duration(text).map_err(|error| error.message().to_owned())?;
+    if age.is_zero() { Err(NO_LIMIT.to_owned()) } else { Ok(age) }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let bytes = units::parse_size(text).map_err(|error| error.message().to_owned())?;
+    if bytes == 0 { Err(NO_LIMIT.to_owned()) } else { Ok(bytes) }
+}
+
 fn parse_durability(text: &str) -> Result<Durability, String> {
     match text.split_once(':') {
         None if text == "os" => Ok(Durability::Os),
@@ -83,6 +96,15 @@ fn parse_durability(text: &str) -> Result<Durability, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_retention_of_nothing_is_refused() {
+        assert_eq!(parse_age("1w"), Ok(Duration::from_secs(7 * 24 * 3600)));
+        assert_eq!(parse_bytes("64k"), Ok(64 * 1024));
+        for zero in [parse_age("0s").map(drop), parse_age("0ms").map(drop), parse_bytes("0").map(drop)] {
+            assert!(zero.unwrap_err().contains("no limit"));
+        }
+    }
 
     #[test]
     fn durabilities_are_parsed() {

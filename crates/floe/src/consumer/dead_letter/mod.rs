@@ -15,13 +15,13 @@
 
 mod origin;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 pub(crate) use origin::PROCESSED;
 pub use origin::RecordOrigin;
 
 use crate::{
-    Error, ErrorKind, Message, Record, Result,
+    Error, ErrorKind, Message, Record, Result, WallClock,
     admin::Admin,
     client_core::ClientCore,
     producer::{Delivery, Producer, ProducerBuilder},
@@ -116,7 +116,7 @@ impl DeadLetter {
         let text = error.to_string();
         let reason =
             Reason { code: error.kind().as_str(), text: &text, attempts: letter.attempts.saturating_add(1) };
-        Some(reason.record(Self::restore(message), &letter.origin))
+        Some(reason.record(Self::restore(message), &letter.origin, &WallClock::default()))
     }
 }
 
@@ -130,13 +130,13 @@ pub(crate) struct Reason<'a> {
 
 impl Reason<'_> {
     /// Adds the headers of a dead letter to a record.
-    fn record(&self, record: Record, origin: &RecordOrigin) -> Record {
+    fn record(&self, record: Record, origin: &RecordOrigin, clock: &WallClock) -> Record {
         record
             .header(ORIGIN, origin.to_string())
             .header(CODE, self.code.to_owned())
             .header(ERROR, shortened(self.text).to_owned())
             .header(ATTEMPTS, self.attempts.to_string())
-            .header(AT, now_millis().to_string())
+            .header(AT, clock.now_millis().to_string())
     }
 }
 
@@ -144,6 +144,7 @@ impl Reason<'_> {
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetterWriter {
     producer: Producer,
+    clock: WallClock,
 }
 
 impl DeadLetterWriter {
@@ -162,13 +163,14 @@ impl DeadLetterWriter {
             }
             other => other?,
         };
-        Ok(Self { producer })
+        Ok(Self { producer, clock: client.clock().clone() })
     }
 
     /// Buffers the dead letter of a message.
     pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
         // A replayed dead letter that fails again carries the last failure only.
-        let record = reason.record(DeadLetter::restore(message), &RecordOrigin::of_message(message));
+        let record =
+            reason.record(DeadLetter::restore(message), &RecordOrigin::of_message(message), &self.clock);
         self.producer.enqueue(record).await
     }
 
@@ -186,11 +188,6 @@ impl DeadLetterWriter {
 fn shortened(text: &str) -> &str {
     let end = text.char_indices().map(|(at, c)| at + c.len_utf8()).take_while(|end| *end <= MAX_TEXT).last();
     text.get(..end.unwrap_or_default()).unwrap_or_default()
-}
-
-fn now_millis() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -59,13 +59,13 @@ async fn the_error_of_the_last_attempt_is_returned_once() {
     let engine = ten().await;
     engine.fail_opens((0..100).map(|_| broken()));
     let policy = RetryPolicy::default().max_attempts(4);
-    let mut consumer = from_beginning(&engine).reconnect(policy).start().await.unwrap();
+    let mut consumer = from_beginning(&engine).retry(policy).start().await.unwrap();
     let error = next_error(&mut consumer).await;
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NetworkError, 4));
     assert!(consumer.try_next().await.unwrap().is_none());
     assert_eq!(engine.opened_at().len(), 4);
 
-    let mut consumer = from_beginning(&engine).reconnect(RetryPolicy::never()).start().await.unwrap();
+    let mut consumer = from_beginning(&engine).retry(RetryPolicy::never()).start().await.unwrap();
     assert_eq!(next_error(&mut consumer).await.kind(), ErrorKind::NetworkError);
     assert!(consumer.try_next().await.unwrap().is_none());
 }

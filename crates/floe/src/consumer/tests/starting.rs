@@ -123,3 +123,29 @@ async fn one_several_or_all_partitions() {
         assert_eq!(partitions, expected);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn mirrors_need_an_engine_that_has_them() {
+    let capabilities = crate::engine::Capabilities::FULL.with(|it| it.mirrors = false);
+    let engine = FakeEngine::with_topic(TOPIC, 1).with_capabilities(capabilities);
+    let error = over(&engine).consumer(TOPIC).mirror("edge").start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let engine = FakeEngine::with_topic(TOPIC, 1);
+    let error = over(&engine).consumer(TOPIC).mirror("edge").start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound, "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn sizes_of_zero_are_refused() {
+    let engine = ten().await;
+    let builder = || over(&engine).consumer(TOPIC);
+    for (builder, expected) in [
+        (builder().prefetch_bytes(0), "prefetch_bytes"),
+        (builder().prefetch_records(0), "prefetch_records"),
+        (builder().fetch_bytes(0), "fetch_bytes"),
+    ] {
+        let error = builder.start().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+        assert!(error.message().contains(expected), "{error}");
+    }
+}

@@ -31,6 +31,11 @@ use crate::{
 const CHANGES: usize = 64;
 
 /// When a circuit opens and closes.
+///
+/// An open circuit refuses calls with [`ErrorKind::CircuitOpen`]. Appends, openings of readers and queries for the ends of a
+/// partition pass it once a second, whatever `trials` says: their callers wait between attempts, and a refusal of 30 seconds
+/// would turn a restart of 3 seconds into expired records. The refusal is retriable, so a call with retries left waits for the
+/// next attempt instead of failing at once; [`RetryPolicy::never`](crate::RetryPolicy::never) makes it fail fast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
@@ -220,7 +225,12 @@ impl Breakers {
         let circuit: Arc<str> = key.to_string().into();
         match to {
             BreakerState::Open => {
-                tracing::warn!(%circuit, "circuit opened after repeated failures: calls are refused")
+                let BreakerPolicy { failures, open_for, .. } = self.shared.policy;
+                tracing::warn!(
+                    %circuit, failures, ?open_for,
+                    "circuit opened after as many failures in a row as breaker.failures allows: calls are refused for \
+                     open_for, except one a second that tries the server"
+                )
             }
             BreakerState::HalfOpen => {
                 tracing::info!(%circuit, "circuit half open: trial calls are let through")
@@ -258,8 +268,11 @@ impl Breakers {
         match self.update(&key, |circuit, now| circuit.admit(policy, now, paced)) {
             (Ok(trial), began) => Ok(Ticket { breakers: self, key: Some(key), pass: Pass { began, trial } }),
             (Err(wait), _) => {
-                let message =
-                    format!("the circuit of {key} is open after recent failures; the call was not attempted");
+                let message = format!(
+                    "the circuit of {key} is open after {} failures in a row (limit: breaker.failures); the call was not \
+                     attempted, and calls pass once more in {wait:.1?}",
+                    policy.failures
+                );
                 let error = Error::new(ErrorKind::CircuitOpen, message).with_retry_after(wait);
                 Err(operation.locate(error))
             }

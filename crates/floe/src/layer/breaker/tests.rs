@@ -33,6 +33,9 @@ async fn circuit_opens_on_failures_and_closes_after_trials() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let error = engine.topics().await.unwrap_err();
     assert_eq!((error.kind(), error.retry_after()), (ErrorKind::CircuitOpen, Some(Duration::from_secs(20))));
+    for said in ["in a row", "breaker.failures", "not attempted", "in 20.0s"] {
+        assert!(error.message().contains(said), "{said}: {error}");
+    }
     assert_eq!((error.operation(), calls()), (Some("topics"), 5), "it was not made");
     let [status] = breakers.troubled().try_into().unwrap();
     assert_eq!((status.circuit.as_str(), status.state), ("engine", BreakerState::Open));

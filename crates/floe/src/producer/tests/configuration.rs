@@ -7,7 +7,7 @@ use crate::{
     Codec, Error, ErrorKind, RetryPolicy,
     engine::Acks,
     fake_engine::FakeEngine,
-    producer::{DeliveryMode, ProducerBuilder},
+    producer::{DeliveryMode, FixedPartition, ProducerBuilder},
 };
 
 async fn refusal(change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Error {
@@ -19,16 +19,17 @@ async fn refusal(change: impl FnOnce(ProducerBuilder) -> ProducerBuilder) -> Err
 
 #[tokio::test(start_paused = true)]
 async fn errors_name_the_invalid_setting() {
-    let cases: [(&str, Error); 10] = [
+    let cases: [(&str, Error); 11] = [
         ("batch_size", refusal(|builder| builder.batch_size(0)).await),
         ("max_request_size", refusal(|builder| builder.max_request_size(10)).await),
+        ("the maximum on this engine", refusal(|builder| builder.max_request_size(1 << 30)).await),
         ("buffer_memory", refusal(|builder| builder.buffer_memory(0)).await),
         ("buffer_memory", refusal(|builder| builder.buffer_memory(usize::MAX)).await),
         ("batch_queue", refusal(|builder| builder.batch_queue(0)).await),
         ("max_in_flight", refusal(|builder| builder.max_in_flight(0)).await),
         ("timeout", refusal(|builder| builder.timeout(Duration::ZERO)).await),
         ("compression: ", refusal(|builder| builder.compression(Codec::Zstd).compression_level(99)).await),
-        ("max_attempts", refusal(|builder| builder.retries(RetryPolicy::default().max_attempts(0))).await),
+        ("max_attempts", refusal(|builder| builder.retry(RetryPolicy::default().max_attempts(0))).await),
         (
             "Acks::Leader",
             refusal(|builder| builder.acks(Acks::None).delivery(DeliveryMode::AtLeastOnce)).await,
@@ -55,4 +56,14 @@ async fn a_missing_topic_fails_the_start() {
     let error = builder.start().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TopicNotFound);
     assert_eq!(error.topic().map(ToString::to_string).as_deref(), Some("orders"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fixed_partition_that_does_not_exist_fails_the_start() {
+    let (_, builder) = over(FakeEngine::with_topic("orders", 5));
+    let error = builder.partitioner(FixedPartition(33)).start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PartitionNotFound);
+    assert!(error.message().contains("partition 33 of a topic with 5"), "{error}");
+    let (_, builder) = over(FakeEngine::with_topic("orders", 5));
+    assert!(builder.partitioner(FixedPartition(4)).start().await.is_ok());
 }

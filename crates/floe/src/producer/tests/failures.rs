@@ -174,7 +174,7 @@ async fn attempts_are_limited() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 3]);
     let policy = RetryPolicy::default().max_attempts(3);
-    let orders = builder.retries(policy).start().await.unwrap();
+    let orders = builder.retry(policy).start().await.unwrap();
     let error = orders.send("a").await.unwrap_err();
     assert_eq!((error.kind(), error.attempts()), (ErrorKind::NotLeader, 3));
     assert_eq!(orders.send("b").await.unwrap().offset, Some(0));
@@ -185,7 +185,7 @@ async fn attempts_are_limited() {
 async fn the_last_attempt_is_looked_up_as_well() {
     let (engine, builder) = orders();
     engine.fail_appends([Fault::LoseAnswer(lost()), Fault::Refuse(lost())]);
-    let orders = builder.retries(RetryPolicy::never()).start().await.unwrap();
+    let orders = builder.retry(RetryPolicy::never()).start().await.unwrap();
     assert_eq!(orders.send("a").await.unwrap().offset, Some(0));
     let error = orders.send("b").await.unwrap_err();
     assert_eq!((error.kind(), values(&engine, 0).len()), (ErrorKind::NetworkError, 1));
@@ -196,7 +196,7 @@ async fn backoff_stays_within_its_bounds() {
     let (engine, builder) = orders();
     engine.fail_appends(vec![Fault::Refuse(refused()); 5]);
     let policy = RetryPolicy::default().first_delay(Duration::from_secs(1)).max_delay(Duration::from_secs(4));
-    let orders = builder.retries(policy).start().await.unwrap();
+    let orders = builder.retry(policy).start().await.unwrap();
     let began = Instant::now();
     orders.send("a").await.unwrap();
     // At most 1 + 2 + 4 + 4 + 4; five delays near zero are too unlikely to occur.
@@ -265,6 +265,7 @@ async fn retries_end_at_the_timeout_with_the_last_error() {
     let error = orders.send("a").await.unwrap_err();
     assert_eq!(began.elapsed(), Duration::from_secs(20));
     assert_eq!((error.kind(), error.effect()), (ErrorKind::RequestTimeout, Effect::None));
+    assert!(error.message().contains("producer.timeout") && error.partition() == Some(0), "{error}");
     assert_eq!(error.attempts() as usize, engine.appends());
     assert!(error.attempts() > 5, "{error}");
     let cause = std::error::Error::source(&error).unwrap();

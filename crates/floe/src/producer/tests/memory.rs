@@ -49,6 +49,7 @@ async fn when_full_fail_fails_at_once() {
     drop(orders.enqueue(&VALUE[..]).await.unwrap());
     let error = orders.enqueue(&VALUE[..]).await.unwrap_err();
     assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::BufferFull, true));
+    assert!(error.message().contains("of 300 bytes") && error.message().contains("buffer_memory"), "{error}");
     engine.release(1);
     orders.flush().await.unwrap();
     assert_eq!(values(&engine, 0).len(), 2);
@@ -102,11 +103,29 @@ async fn the_queue_of_closed_batches_is_bounded_for_each_partition() {
     for _ in 0..2 {
         drop(orders.enqueue(to(0)).await.unwrap());
     }
-    assert_eq!(orders.enqueue(to(0)).await.unwrap_err().kind(), ErrorKind::BufferFull);
+    let error = orders.enqueue(to(0)).await.unwrap_err();
+    assert_eq!((error.kind(), error.partition()), (ErrorKind::BufferFull, Some(0)));
+    assert!(error.message().contains("2 batches") && error.message().contains("batch_queue"), "{error}");
+    assert!(!error.message().contains("bytes"), "memory is not the limit that was hit: {error}");
     drop(orders.enqueue(to(1)).await.unwrap());
     engine.release(1);
     orders.flush().await.unwrap();
     assert_eq!((values(&engine, 0).len(), values(&engine, 1).len()), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_ends_names_the_limit_that_it_waited_for() {
+    let (engine, builder) = orders();
+    engine.fail_appends([Fault::Hold]);
+    let builder = builder.batch_size(200).batch_queue(1).max_in_flight(1);
+    let orders = builder.when_full(WhenFull::WaitUpTo(Duration::from_secs(2))).start().await.unwrap();
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    settle().await;
+    drop(orders.enqueue(&VALUE[..]).await.unwrap());
+    let error = orders.enqueue(&VALUE[..]).await.unwrap_err();
+    assert!(error.message().contains("within 2s") && error.message().contains("batch_queue"), "{error}");
+    engine.release(1);
+    orders.flush().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

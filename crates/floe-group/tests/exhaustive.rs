@@ -1,0 +1,105 @@
+//! Every order of the records that members may write, up to a bound: rules hold in each state that is reached.
+//!
+//! `FLOE_GROUP_DEPTH` sets the number of records, 5 by default; each more takes about ten times as long.
+
+use std::collections::HashSet;
+
+use floe_group::{
+    Applied, Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Join, MemberId, Release, Reset,
+    Revoke,
+};
+
+const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
+const PARTITIONS: u32 = 2;
+
+fn held(state: &GroupState, number: u32) -> Vec<Held> {
+    let partition = GroupPartition::new("t", number);
+    let Some(found) = state.partitions().get(&partition) else { return Vec::new() };
+    // The lease, and one that is not the partition's any more.
+    [found.lease, found.lease - 1].map(|lease| Held { partition: partition.clone(), lease }).to_vec()
+}
+
+/// Records that some process may write now, with what it knows or knew.
+fn candidates(state: &GroupState) -> Vec<GroupRecord> {
+    let mut records = Vec::new();
+    for id in MEMBERS {
+        records.push(GroupRecord::Join(Join::new(id).topic("t", PARTITIONS)));
+        let Some(member) = state.members().get(&id) else { continue };
+        let beat = || Beat::new(id, member.joined, member.sequence + 1);
+        records.push(GroupRecord::Beat(beat()));
+        records.push(GroupRecord::Beat(Beat::new(id, member.joined - 1, member.sequence + 1)));
+        records.push(GroupRecord::Leave(beat()));
+        for sequence in [member.sequence, member.sequence.wrapping_sub(1)] {
+            records.push(GroupRecord::Evict(Evict { by: None, member: id, joined: member.joined, sequence }));
+        }
+        for held in (0..PARTITIONS).flat_map(|number| held(state, number)) {
+            records.push(GroupRecord::Beat(beat().commit(held.clone(), 1)));
+            records.push(GroupRecord::Release(Release {
+                beat: beat().commit(held.clone(), 2),
+                partitions: vec![held.clone()],
+            }));
+            records.push(GroupRecord::Revoke(Revoke { held, by: id }));
+        }
+    }
+    for partition in state.partitions().keys() {
+        for force in [false, true] {
+            records.push(GroupRecord::Reset(Reset { partition: partition.clone(), next: 0, force }));
+        }
+    }
+    records
+}
+
+fn check(before: &GroupState, record: &GroupRecord, after: &GroupState, outcome: Applied, offset: i64) {
+    let told = || format!("{record:?} at {offset}\nbefore {before:?}\nafter {after:?}");
+    if outcome.ignored.is_some() {
+        let mut same = before.clone();
+        same.pass_over(offset);
+        assert!(same.partitions() == after.partitions() && same.members() == after.members(), "{}", told());
+    }
+    for (partition, state) in after.partitions() {
+        let is_member = |id: MemberId| after.members().contains_key(&id);
+        assert!(state.owner.is_none_or(is_member) && state.target.is_none_or(is_member), "{}", told());
+        assert_eq!(state.target.is_some(), !after.members().is_empty(), "{}", told());
+        assert!(state.owner.is_some() || state.target.is_none(), "free with a target: {}", told());
+        let Some(old) = before.partitions().get(partition) else { continue };
+        assert!(state.lease >= old.lease, "leases rise: {}", told());
+        if state.owner != old.owner {
+            assert_eq!(state.lease, offset, "each owner has a lease of its own: {}", told());
+        }
+        if !matches!(record, GroupRecord::Reset(_)) {
+            assert!(state.next >= old.next, "positions never fall: {}", told());
+        }
+    }
+    let any_takes = after.members().values().any(floe_group::Member::takes_partitions);
+    let takers = after.members().iter().filter(|(_, member)| !any_takes || member.takes_partitions());
+    let shares: Vec<_> = takers
+        .map(|(id, _)| after.partitions().values().filter(|state| state.target == Some(*id)).count())
+        .collect();
+    if let (Some(least), Some(most)) = (shares.iter().min(), shares.iter().max()) {
+        assert!(most - least <= 1, "shares {shares:?}: {}", told());
+    }
+}
+
+#[test]
+fn rules_hold_in_every_order_of_records() {
+    let mut seen = HashSet::new();
+    let mut states = vec![GroupState::default()];
+    let mut applied = 0_u64;
+    let depth = std::env::var("FLOE_GROUP_DEPTH").map_or(5, |depth| depth.parse().expect("a number"));
+    for offset in 0..depth {
+        let mut next = Vec::new();
+        for state in &states {
+            for record in candidates(state) {
+                let mut after = state.clone();
+                let outcome = after.apply(offset, &record);
+                check(state, &record, &after, outcome, offset);
+                applied += 1;
+                if outcome.ignored.is_none() && seen.insert(after.clone()) {
+                    next.push(after);
+                }
+            }
+        }
+        states = next;
+    }
+    assert!(applied > 20_000, "{applied} records were applied");
+}
