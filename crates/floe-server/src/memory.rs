@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use floe::memory::{MemoryAccount, MemoryPool, MemoryRefused, MemoryReservation};
 
+use tokio::sync::Semaphore;
+
 use crate::limits::ServeLimits;
+
+/// Streams of a connection that open at a time.
+const OPENINGS: usize = 2;
 
 /// The budget: one pool for each class of memory. A request that holds memory of one class waits only for a later class,
 /// never for an earlier one, so that no two wait for each other.
@@ -40,6 +45,7 @@ impl ServerMemory {
             requests: self.requests.account_of(Arc::clone(&client), usize::MAX),
             modules: self.modules.account_of(Arc::clone(&client), usize::MAX),
             responses: self.responses.account_of(Arc::clone(&client), limits.unread_bytes),
+            openings: Arc::new(Semaphore::new(OPENINGS)),
             client,
             timeout: limits.memory_timeout,
         }
@@ -52,6 +58,8 @@ pub(crate) struct Tenant {
     pub(crate) requests: MemoryAccount,
     pub(crate) modules: MemoryAccount,
     pub(crate) responses: MemoryAccount,
+    /// Turns of streams that open: a client that opens thousands keeps others waiting for no more than a few.
+    pub(crate) openings: Arc<Semaphore>,
     /// Subject and address, for the log.
     pub(crate) client: Arc<str>,
     timeout: Duration,

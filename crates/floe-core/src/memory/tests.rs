@@ -97,7 +97,7 @@ async fn an_account_is_served_in_order_and_ranked_once() {
     assert_eq!(pool.waiting(), 497);
     let mut served = 0;
     for wait in waits {
-        drop(now(wait));
+        drop(wait.await.unwrap());
         served += 1;
     }
     assert_eq!((served, pool.waiting(), pool.used()), (499, 0, 0));

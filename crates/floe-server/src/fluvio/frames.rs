@@ -26,6 +26,10 @@ pub(super) const ELEMENT_BYTES: usize = 512;
 /// Elements that are decoded at once, without memory of their own.
 const FEW_ELEMENTS: usize = 1000;
 
+/// Bytes of the smallest element, an empty text, and of an element as they usually are at least.
+const LEAST_ELEMENT: usize = 2;
+const USUAL_ELEMENT: usize = 8;
+
 /// Decodes a request. One of many elements first reserves the memory that they may take, which is returned with it, and is
 /// decoded on a blocking thread, a few at a time: it keeps no other client waiting.
 pub(super) async fn decode<T: Send + 'static>(
@@ -37,23 +41,31 @@ pub(super) async fn decode<T: Send + 'static>(
     if let Ok(request) = decode(header, body.clone().limit_elements(FEW_ELEMENTS)) {
         return Ok((request, None));
     }
-    let malformed = |problem: String| WireError::Malformed { what: "request", problem };
-    // An element takes two bytes at least.
-    let most = node.limits.request_elements.min(body.remaining() / 2);
-    let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
-        what: "decoded request",
-        size,
-        limit,
-    };
-    let room = account.reserve(most.saturating_mul(ELEMENT_BYTES)).await.map_err(refused)?;
-    let (worker, header) = (node.door.worker().await, header.clone());
-    let decoded = tokio::task::spawn_blocking(move || {
-        let outcome = decode(&header, body.limit_elements(most));
-        drop(worker);
-        outcome
-    });
-    let request = decoded.await.map_err(|stopped| malformed(format!("decoding failed: {stopped}")))??;
-    Ok((request, Some(room)))
+    let most = node.limits.request_elements.min(body.remaining() / LEAST_ELEMENT);
+    // Few elements are as small as they may be: memory is reserved for such ones only if it turns out that there are.
+    for limit in [most.min(body.remaining() / USUAL_ELEMENT), most] {
+        let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
+            what: "decoded request",
+            size,
+            limit,
+        };
+        let room = account.reserve(limit.saturating_mul(ELEMENT_BYTES)).await.map_err(refused)?;
+        let (worker, header, body) = (node.door.worker().await, header.clone(), body.clone());
+        let decoded = tokio::task::spawn_blocking(move || {
+            let outcome = decode(&header, body.limit_elements(limit));
+            drop(worker);
+            outcome
+        });
+        let decoded = decoded.await.map_err(|stopped| WireError::Malformed {
+            what: "request",
+            problem: format!("decoding failed: {stopped}"),
+        })?;
+        match decoded {
+            Err(_) if limit < most => {}
+            decoded => return decoded.map(|request| (request, Some(room))),
+        }
+    }
+    Err(WireError::Malformed { what: "request", problem: "too many elements".to_owned() })
 }
 
 /// Encodes the reply to a request. A reply that cannot be encoded ends the connection, as the protocol has no way to

@@ -213,6 +213,8 @@ impl RecordStream {
     /// Opens a reader at the position, which must be within the partition.
     async fn open(&mut self) -> Result<(), ErrorCode> {
         (self.reader, self.lost_up_to) = (None, None);
+        let tenant = Arc::clone(&self.tenant);
+        let _turn = tenant.openings.acquire().await.ok();
         let marks = self.watermarks().await?;
         check_start(self.position, marks)?;
         let isolation = match self.request.isolation {
