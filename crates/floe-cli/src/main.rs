@@ -38,9 +38,9 @@ use crate::{
     telemetry::{Exporter, Telemetry},
 };
 
-/// The allocator, which returns freed memory to the system after ten seconds, on a thread of its own. That of the GNU C
+/// The allocator, which returns freed memory to the system after a while, on a thread of its own. That of the GNU C
 /// library keeps most of it: what rude clients of a server held at its busiest moment would stay resident for ever.
-#[cfg(unix)]
+#[cfg(all(unix, feature = "jemalloc"))]
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
