@@ -71,8 +71,7 @@ impl Finding {
     }
 
     fn catalog(problem: &str) -> Self {
-        let state = format!("{problem}; topics, settings and stored offsets may be those of an earlier time");
-        Self::new("meta.redb", state)
+        Self::new("meta.redb", problem.to_owned())
     }
 
     fn rewound(moved: &Committed) -> Self {

@@ -8,7 +8,6 @@ use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc};
 use crate::{
     LogError, RecoveryReport, Store, StoreConfig,
     catalog::CATALOG_FILE,
-    clean_marker,
     config::OpenMode,
     disk::OverlayDisk,
     opening,
@@ -176,12 +175,6 @@ pub(crate) fn check_locked(config: &StoreConfig) -> Result<CheckReport, LogError
     view.mode = OpenMode::ReadOnly;
     view.scans_all = true;
     let mut report = CheckReport { path: config.directory(), ..CheckReport::default() };
-    let damage = clean_marker::damage_since_close(&*config.disk, &report.path)
-        .map_err(|e| LogError::io(&report.path, "read", e))?;
-    if let Some(problem) = damage {
-        let path = report.path.join(CATALOG_FILE);
-        report.problems.push(StoreProblem::new(path, 0, problem, RepairAction::AcceptCatalog));
-    }
     let store = match Store::open_locked(view.clone(), None) {
         Err(error @ (LogError::CatalogMissing { .. } | LogError::CatalogDamaged { .. })) => {
             report.problems.push(catalog_problem(&report.path, &error));

@@ -7,7 +7,7 @@
 use std::{io, path::Path};
 
 use crate::{
-    catalog::{CATALOG_FILE, CatalogVersion, MAX_VERIFIED, version_of},
+    catalog::{CATALOG_FILE, CatalogVersion, ClosedCatalog, MAX_VERIFIED},
     disk::{Disk, Open, read_all, write_all_at},
 };
 
@@ -15,37 +15,6 @@ const NAME: &str = "CLEAN";
 
 /// Larger than any marker.
 const MAX_LEN: usize = 4096;
-
-/// The catalog as it was closed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct ClosedCatalog {
-    version: CatalogVersion,
-    len: usize,
-    checksum: u32,
-}
-
-impl ClosedCatalog {
-    fn of(version: CatalogVersion, bytes: &[u8]) -> Self {
-        Self { version, len: bytes.len(), checksum: crc32c::crc32c(bytes) }
-    }
-
-    fn encode(self) -> String {
-        let CatalogVersion { store_id, changes } = self.version;
-        format!("catalog {store_id} {changes} {} {:08x}\n", self.len, self.checksum)
-    }
-
-    /// Finds the line of the catalog in a marker. Releases before it wrote none.
-    fn decode(marker: &str) -> Option<Self> {
-        let mut fields = marker.lines().find_map(|line| line.strip_prefix("catalog "))?.split(' ');
-        let version =
-            CatalogVersion { store_id: fields.next()?.parse().ok()?, changes: fields.next()?.parse().ok()? };
-        Some(Self {
-            version,
-            len: fields.next()?.parse().ok()?,
-            checksum: u32::from_str_radix(fields.next()?, 16).ok()?,
-        })
-    }
-}
 
 /// Removes the marker, and returns whether there was one.
 pub(crate) fn take(disk: &dyn Disk, directory: &Path) -> io::Result<bool> {
@@ -81,26 +50,10 @@ pub(crate) fn write(disk: &dyn Disk, directory: &Path, version: CatalogVersion) 
     disk.sync_dir(directory)
 }
 
-/// Describes the damage if the catalog was closed in the version that it has now and with other bytes. Says nothing about a
-/// catalog of another version, such as one from a backup, or one that cannot be read.
-pub(crate) fn damage_since_close(disk: &dyn Disk, directory: &Path) -> io::Result<Option<String>> {
-    let Some(marker) = read_if_present(disk, &directory.join(NAME), MAX_LEN)? else { return Ok(None) };
-    let Some(closed) = ClosedCatalog::decode(&String::from_utf8_lossy(&marker)) else { return Ok(None) };
-    let path = directory.join(CATALOG_FILE);
-    let Some(bytes) = read_if_present(disk, &path, MAX_VERIFIED + 1)? else { return Ok(None) };
-    if ClosedCatalog::of(closed.version, &bytes) == closed || version_of(bytes) != Some(closed.version) {
-        return Ok(None);
-    }
-    Ok(Some(
-        "bytes that no topic or offset uses have changed since the store was closed; a repair keeps all topics and \
-         offsets"
-            .to_owned(),
-    ))
-}
-
-fn read_if_present(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
-    match disk.open(path, Open::Read).and_then(|file| read_all(&*file, limit)) {
-        Ok(bytes) => Ok(Some(bytes)),
+/// Reads how the catalog was closed; None without a marker, and for those of releases before the line.
+pub(crate) fn read(disk: &dyn Disk, directory: &Path) -> io::Result<Option<ClosedCatalog>> {
+    match disk.open(&directory.join(NAME), Open::Read).and_then(|file| read_all(&*file, MAX_LEN)) {
+        Ok(marker) => Ok(ClosedCatalog::decode(&String::from_utf8_lossy(&marker))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

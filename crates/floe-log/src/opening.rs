@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 
 use crate::{
     LogError,
-    catalog::CATALOG_FILE,
+    catalog::{CATALOG_FILE, EARLIER},
     clock,
     disk::{Disk, DiskLock},
     log_info::{LogInfo, ReadInfo},
@@ -97,15 +97,12 @@ pub(crate) fn sort_out_logs(shared: &StoreShared, topics: &Topics) -> Result<Vec
 
 /// Returns the problems with the catalog that the store survives, and notes its present age.
 pub(crate) fn check_catalog_age(shared: &StoreShared) -> Result<Vec<String>, LogError> {
-    let mut problems = Vec::new();
-    if let Some(problem) = &shared.catalog.undone {
-        problems.push(format!("the last change of the catalog was undone: {problem}"));
-    }
+    let mut problems = shared.catalog.problems.clone();
     let noted = shared.acked.read(CATALOG_SLOT).map_err(|e| LogError::io(&shared.directory, "read", e))?;
     let (present, known) = (shared.catalog.changes()?, noted.map_or(0, |noted| noted.end));
     if known > i64::try_from(present).unwrap_or(i64::MAX) {
         problems.push(format!(
-            "the catalog has {present} changes, but had {known} when the store was last in use"
+            "the catalog has {present} changes, but had {known} when the store was last in use; {EARLIER}"
         ));
         shared.note_catalog_age()?;
     }

@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     LogError, SetAsideLog, Store, StoreConfig, TopicConfig,
-    catalog::Catalog,
+    catalog::{self, Catalog},
     clock,
     disk::Disk,
     log_info::{LogInfo, ReadInfo},
@@ -72,7 +72,8 @@ impl Store {
         let next_id = lost_found::largest_log_id(&**disk, &directory).map_err(io("list"))?.saturating_add(1);
         let new = directory.join("meta.redb.new");
         disk.remove_file(&new).map_err(io("remove"))?;
-        let catalog = Catalog::open(Arc::clone(disk), &new, store_id)?;
+        let examined = catalog::examine(&**disk, &new, None)?;
+        let catalog = Catalog::open(Arc::clone(disk), &new, store_id, examined)?;
         catalog.raise_next_id(next_id)?;
         for (id, topic) in topics {
             let partitions =

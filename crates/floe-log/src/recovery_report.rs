@@ -28,7 +28,8 @@ pub struct RecoveryReport {
     /// [`Store::adopt`](crate::Store::adopt) takes them back.
     pub set_aside: Vec<SetAsideLog>,
     /// Problems of the catalog that the store survived: its last change was torn and is undone, or it is older than the
-    /// store was when it was last in use. Topics, settings and committed offsets may be those of an earlier time.
+    /// store was when it was last in use. Topics, settings and committed offsets may then be those of
+    /// an earlier time. Opening for reading also lists bytes that changed after the store was closed.
     pub catalog: Vec<String>,
 }
 

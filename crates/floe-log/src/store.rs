@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use crate::{
     Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
     background,
-    catalog::{CATALOG_FILE, Catalog, OffsetChange},
+    catalog::{self, CATALOG_FILE, Catalog, OffsetChange},
     clean_marker,
     config::OpenMode,
     disk::{DiskLock, OverlayDisk},
@@ -71,13 +71,15 @@ impl Store {
         if is_new && mode != OpenMode::Normal {
             return Err(LogError::io(path, "open", io::ErrorKind::NotFound.into()));
         }
+        let closed = clean_marker::read(&*disk, &directory)
+            .map_err(|e| LogError::io(directory.join("CLEAN"), "read", e))?;
+        let examined = catalog::examine(&*disk, &path, closed)?;
         if mode == OpenMode::Normal
-            && let Some(problem) = clean_marker::damage_since_close(&*disk, &directory)
-                .map_err(|e| LogError::io(&directory, "read", e))?
+            && let Some(problem) = examined.changed
         {
             return Err(LogError::CatalogDamaged { path, problem });
         }
-        let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id())?;
+        let catalog = Catalog::open(Arc::clone(&disk), &path, opening::new_store_id(), examined)?;
         if is_new {
             opening::sync_parents(&*disk, &directory);
         }

@@ -2,6 +2,7 @@
 //!
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
+mod closed;
 mod rows;
 mod verify;
 
@@ -25,14 +26,18 @@ use rows::{
     DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
     insert_topic, prepare, read_offsets, read_system, read_topics, take_ids,
 };
-pub(crate) use verify::version_of;
-use verify::{Verdict, guarded, verify};
+use verify::{Verdict, guarded, verify, version_of};
+
+pub(crate) use closed::{CatalogVersion, ClosedCatalog};
 
 /// Version of the data directory's format.
 ///
 /// Format 1 lacks `deleting` and `store_id`; opening for writing upgrades it. Releases that know only format 1 delete
 /// logs without a topic, so they must not open a directory of format 2.
 pub(crate) const FORMAT_VERSION: u64 = 2;
+
+/// Consequence of a catalog that lacks changes.
+pub(crate) const EARLIER: &str = "topics, settings and stored offsets may be those of an earlier time";
 
 /// Name of the file.
 pub(crate) const CATALOG_FILE: &str = "meta.redb";
@@ -42,13 +47,6 @@ pub(crate) const MAX_VERIFIED: usize = 256 << 20;
 
 /// Cache size for database pages. The catalog is small, and the store keeps its contents in memory anyway.
 const CACHE_BYTES: usize = 8 << 20;
-
-/// Store of a catalog, and the number of its changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct CatalogVersion {
-    pub(crate) store_id: u64,
-    pub(crate) changes: u64,
-}
 
 /// Point up to which a log is synced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -92,8 +90,8 @@ pub(crate) struct Catalog {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     store_id: u64,
-    /// Why the last change of the previous process is undone, if it is.
-    pub(crate) undone: Option<String>,
+    /// Problems of the file that the store survives.
+    pub(crate) problems: Vec<String>,
     /// Space for changes on a full disk that free space.
     pub(crate) reserve: Reserve,
     state: Mutex<DatabaseState>,
@@ -166,10 +164,15 @@ impl OpenDatabase {
 }
 
 impl Catalog {
-    /// Opens the catalog, creates it if the file is missing or empty, and upgrades an older format. `store_id` is the
-    /// id of a new store.
-    pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path, store_id: u64) -> Result<Self, LogError> {
-        let undone = check_file(&*disk, path)?;
+    /// Opens the catalog that was examined, creates it if the file is missing or empty, and upgrades an older format.
+    /// `store_id` is the id of a new store.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        path: &Path,
+        store_id: u64,
+        examined: Examined,
+    ) -> Result<Self, LogError> {
+        let Examined { undone, changed } = examined;
         let reserve = Reserve::new(Arc::clone(&disk), path.with_file_name("reserve"));
         let open = || OpenDatabase::open(&*disk, path, Open::WriteOrCreate, undone.is_some());
         // After a crash the database repairs itself and may have to grow for that.
@@ -180,7 +183,10 @@ impl Catalog {
         let system =
             open.read(read_system).map_err(|error| catalog_error(path, error, open.failure.get()))?;
         let state = Mutex::new(DatabaseState::Open(open));
-        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, undone, reserve, state };
+        let undone =
+            undone.map(|problem| format!("the last change of the catalog was undone: {problem}; {EARLIER}"));
+        let problems = undone.into_iter().chain(changed).collect();
+        let mut catalog = Self { disk, path: path.to_path_buf(), store_id, problems, reserve, state };
         match system {
             Some((found, _)) if found == 0 || found > FORMAT_VERSION => {
                 return Err(LogError::Format { found, supported: FORMAT_VERSION });
@@ -497,19 +503,44 @@ pub(crate) struct OffsetChange {
     pub(crate) value: Option<(i64, i64, String)>,
 }
 
-/// Verifies all pages of the database file. Returns why its last change will be undone, if it will be.
-fn check_file(disk: &dyn Disk, path: &Path) -> Result<Option<String>, LogError> {
+/// Result of examining a file that can be opened.
+#[derive(Debug, Default)]
+pub(crate) struct Examined {
+    /// Why the last change of the previous process is undone, if it is.
+    undone: Option<String>,
+    /// Description of bytes that changed after the catalog was closed, in places that the database does not verify.
+    pub(crate) changed: Option<String>,
+}
+
+/// Verifies the file of a catalog, which was closed as `closed` says. A missing one, an empty one, and one above
+/// [`MAX_VERIFIED`] pass.
+pub(crate) fn examine(
+    disk: &dyn Disk,
+    path: &Path,
+    closed: Option<ClosedCatalog>,
+) -> Result<Examined, LogError> {
     let bytes = match disk.open(path, Open::Read).and_then(|file| read_all(&*file, MAX_VERIFIED + 1)) {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Examined::default()),
         Err(error) => return Err(LogError::io(path, "read", error)),
     };
     if bytes.is_empty() || bytes.len() > MAX_VERIFIED {
-        return Ok(None);
+        return Ok(Examined::default());
     }
+    // A catalog of another version comes from a backup; its age is compared later.
+    let differing = closed
+        .filter(|closed| ClosedCatalog::of(closed.version, &bytes) != *closed)
+        .map(|closed| (closed.version, bytes.clone()));
     match verify(bytes).map_err(|error| LogError::io(path, "verify", error))? {
-        Verdict::Whole => Ok(None),
-        Verdict::LastCommitDamaged(problem) => Ok(Some(problem)),
+        Verdict::Whole => {
+            let changed = differing.filter(|(version, bytes)| version_of(bytes) == Some(*version)).map(|_| {
+                "bytes that no topic or offset uses have changed since the store was closed; a repair keeps all \
+                 topics and offsets"
+                    .to_owned()
+            });
+            Ok(Examined { undone: None, changed })
+        }
+        Verdict::LastCommitDamaged(problem) => Ok(Examined { undone: Some(problem), changed: None }),
         Verdict::Damaged(problem) => Err(LogError::CatalogDamaged { path: path.to_path_buf(), problem }),
     }
 }
