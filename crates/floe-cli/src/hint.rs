@@ -173,7 +173,7 @@ mod tests {
         }
     }
 
-    /// What a hint names can be done on the engine of the error, with the topic of the error.
+    /// A command that a hint names works on the engine of the error, with the topic of the error.
     #[test]
     fn hints_can_work_where_they_are_given() {
         for &kind in ErrorKind::ALL {

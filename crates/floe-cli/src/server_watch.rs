@@ -20,6 +20,7 @@ use floe::{
     Client, ClientBuilder, Error, ErrorKind, Result,
     engine::{BatchReader, EncodedBatch},
     layer::{Layer, Operation, OperationKind, OperationTarget},
+    topic::TopicPartition,
     url::{EngineUrl, shown},
 };
 use futures_util::future::BoxFuture;
@@ -131,16 +132,12 @@ impl Layer for ServerWatch {
             // The check of the health is observed where it is made; a close needs no server.
             OperationKind::Health | OperationKind::Close => attempt().await,
             OperationKind::Open => {
-                let subject = Subject::of(operation);
-                let running = RunningCall::begin(self, subject.clone());
+                let running = RunningCall::begin(self, Subject::of(operation));
                 let outcome = attempt().await;
                 match &outcome {
-                    // Some engines open a reader without a request.
-                    Ok(_) => drop(running),
+                    // No answer yet: some engines open a reader without a request.
+                    Ok(_) => self.calls().reads(&running.subject, Instant::now()),
                     Err(error) => running.end(Some(error)),
-                }
-                if outcome.is_ok() {
-                    self.calls().reads(&subject, Instant::now());
                 }
                 outcome
             }
@@ -185,7 +182,7 @@ impl BatchReader for WatchedReader {
 struct Subject {
     target: &'static str,
     /// The partition, of calls to its leader.
-    at: Option<(String, u32)>,
+    at: Option<TopicPartition>,
 }
 
 impl Subject {
@@ -195,7 +192,7 @@ impl Subject {
         match operation.kind.target() {
             OperationTarget::Leader => {
                 let at = operation.topic.as_ref().zip(operation.partition);
-                Self { target: "leader", at: at.map(|(topic, partition)| (topic.to_string(), partition)) }
+                Self { target: "leader", at: at.map(|(topic, partition)| topic.partition(partition)) }
             }
             OperationTarget::Offsets => Self { target: "offsets", at: None },
             _ => Self::CONTROLLER,
@@ -332,7 +329,7 @@ impl Calls {
     fn recover(&mut self, subject: &Subject, now: Instant) {
         let Some(trouble) = self.troubles.remove(subject) else { return };
         let Some(since) = self.announced.remove(&trouble.address) else { return };
-        // What else failed at this address has to fail again to count.
+        // Other subjects at this address have to fail again to count.
         self.troubles.retain(|_, other| other.address != trouble.address);
         let away = now.duration_since(since);
         self.recovered.push(Notice::Back { address: trouble.address, away });
@@ -378,14 +375,7 @@ impl Calls {
 
 /// Whether the client retries after an error of this kind.
 fn passes(error: &Error) -> bool {
-    error.is_retriable()
-        || matches!(
-            error.kind(),
-            ErrorKind::ConnectionTimeout
-                | ErrorKind::ConnectionRefused
-                | ErrorKind::NetworkError
-                | ErrorKind::RequestTimeout
-        )
+    error.is_retriable() || error.kind().is_unanswered()
 }
 
 #[cfg(test)]
@@ -401,7 +391,7 @@ mod tests {
     }
 
     fn leader(partition: u32) -> Subject {
-        Subject { target: "leader", at: Some(("orders".to_owned(), partition)) }
+        Subject { target: "leader", at: Some(floe::Topic::from("orders").partition(partition)) }
     }
 
     fn seconds(count: u64) -> Duration {

@@ -26,7 +26,7 @@ mod value;
 
 use std::fmt;
 
-pub use value::{at_least_one, not_one_of, one_of, positive, positive_if_some};
+pub use value::{at_least_one, not_one_of, one_of, positive};
 
 use crate::{Error, ErrorKind, Result, url::EngineUrl};
 
@@ -63,7 +63,7 @@ pub struct SettingInfo {
     pub form: String,
     /// Its default, in the notation of a file.
     pub default: String,
-    /// What it does.
+    /// Its effect.
     pub meaning: String,
     /// Whether its value may be a secret.
     pub is_secret: bool,
@@ -99,7 +99,7 @@ pub trait Section: Clone + Default + PartialEq {
     /// Name of the section in files and variables.
     const SECTION: &'static str;
 
-    /// What it is about.
+    /// The lines of its documentation.
     const ABOUT: &'static [&'static str];
 
     /// Names of the settings.
@@ -154,10 +154,11 @@ pub trait Section: Clone + Default + PartialEq {
         url.check_options(Self::NAMES)?;
         let mut options = Self::default();
         for (name, text) in &url.options {
-            let secret = Self::reference().iter().any(|info| info.name == name && info.is_secret);
-            let shown = if secret { "***".to_owned() } else { format!("{text:?}") };
-            let refused = |problem| invalid(format!("option {name}={shown}: {problem}"));
-            options.set(name, text).map_err(refused)?;
+            options.set(name, text).map_err(|problem| {
+                let secret = Self::reference().iter().any(|info| info.name == name && info.is_secret);
+                let shown = if secret { "***".to_owned() } else { format!("{text:?}") };
+                invalid(format!("option {name}={shown}: {problem}"))
+            })?;
         }
         options.check()?;
         Ok(options)

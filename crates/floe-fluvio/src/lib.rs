@@ -278,7 +278,7 @@ impl FluvioEngine {
         };
         let mut serving = false;
         for (id, address, status, led) in servers {
-            // What an unreachable controller last said proves nothing.
+            // A status that an unreachable controller reported last proves nothing.
             let answer = match &address {
                 Some(address) if !controlled => Some(self.inner.router.ask(id, address.clone()).await),
                 _ => None,

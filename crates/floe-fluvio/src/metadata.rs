@@ -4,7 +4,7 @@
 //! Meanwhile requests use the known metadata: data servers do not need the controller. Lookups ask for missing topics by
 //! name, so that a topic is found before the watch reports it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{borrow::Borrow, collections::BTreeSet, sync::Arc, time::Duration};
 
 use floe_core::{
     Effect, Error, ErrorKind, Result, SmartModule,
@@ -15,6 +15,7 @@ use floe_wire::fluvio::{
     CreateRequest, ListRequest, Metadata as Described, Object, PartitionSpec, ProduceRequest, Request,
     SmartModuleSpec, SpuSpec, TopicSpec, WatchReply, WatchRequest, names::CONSUMER_OFFSET_TOPIC,
 };
+use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use tokio::{
     sync::{Notify, watch},
@@ -109,26 +110,24 @@ impl Metadata {
 
     /// Returns the connection to the controller for short requests.
     pub(super) async fn controller(&self) -> Result<Arc<Link>> {
-        let mut failures = Vec::new();
-        for slot in &self.controllers {
-            match slot.link().await {
-                Ok(link) => {
-                    check_controller(&link)?;
-                    return Ok(link);
-                }
-                Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),
-            }
-        }
-        Err(all_failed(failures).unwrap_or_else(no_controller))
+        self.first_controller(|slot| Box::pin(slot.link())).await
     }
 
     /// Opens a connection to the controller for a single use.
     pub(super) async fn new_controller_link(&self) -> Result<Link> {
+        self.first_controller(|slot| Box::pin(slot.server.connect())).await
+    }
+
+    /// Returns the first connection that `connect` makes to a controller.
+    async fn first_controller<L: Borrow<Link>>(
+        &self,
+        connect: impl for<'a> Fn(&'a Slot) -> BoxFuture<'a, Result<L>>,
+    ) -> Result<L> {
         let mut failures = Vec::new();
         for slot in &self.controllers {
-            match slot.server.connect().await {
+            match connect(slot).await {
                 Ok(link) => {
-                    check_controller(&link)?;
+                    check_controller(link.borrow())?;
                     return Ok(link);
                 }
                 Err(error) => failures.push(error.with_endpoint(slot.server.address.endpoint.to_string())),

@@ -47,8 +47,6 @@ pub struct Applied {
     pub ignored: Option<Ignored>,
     /// Commits that do not count: the member has not the lease any more, or the position would fall.
     pub fenced_commits: usize,
-    /// Partitions that got an owner, or the owner another lease.
-    pub granted: usize,
 }
 
 impl GroupState {
@@ -74,7 +72,6 @@ impl GroupState {
             GroupRecord::Snapshot(snapshot) => self.compare(snapshot),
         };
         effect.ignored = applied.err();
-        effect.granted = self.partitions.values().filter(|state| state.lease == offset).count();
         self.last = offset;
         effect
     }

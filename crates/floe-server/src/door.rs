@@ -4,12 +4,14 @@
 
 use std::{fmt, sync::Arc};
 
-use floe::memory::MemoryRefused;
 use floe_wire::{WireError, batch::EncodedBatch, compress::Decompressor};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::{limits::ServeLimits, memory::Tenant};
+use crate::{
+    limits::ServeLimits,
+    memory::{Tenant, too_large},
+};
 
 /// Largest batch, and largest record section, that is checked on a thread of the runtime. It takes a millisecond at most.
 const CHECKED_AT_ONCE: usize = 1 << 20;
@@ -79,15 +81,10 @@ impl Door {
     async fn admit_large(&self, tenant: &Tenant, batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
         let limit = self.limit;
         let is_compressed = batch.header().attributes.codec()? != floe::Codec::None;
-        let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
-            what: "decompressed data",
-            size,
-            limit,
-        };
         // The permit comes first: memory that waits for a processor would be held by many.
         let permit = self.worker().await;
         let room = if is_compressed { tenant.reserve_work(limit).await.map(Some) } else { Ok(None) };
-        let room = room.map_err(refused)?;
+        let room = room.map_err(too_large("decompressed data"))?;
         let checked = tokio::task::spawn_blocking(move || {
             let outcome = batch.validated(&mut Decompressor::default(), limit);
             drop((room, permit));

@@ -9,7 +9,10 @@ use floe::{
 };
 use serde_json::{Value, json};
 
-use crate::node::Node;
+use crate::{
+    metrics::{head, line},
+    node::Node,
+};
 
 /// Clients that the check of the memory names, for each class.
 const NAMED_HOLDERS: usize = 3;
@@ -95,19 +98,18 @@ impl HealthReport {
 
     /// Returns the metrics of health in the Prometheus text format.
     pub(crate) fn to_prometheus(&self) -> String {
-        let mut text = format!(
-            "# HELP floe_server_ready Whether /readyz passes.\n# TYPE floe_server_ready gauge\nfloe_server_ready {}\n\
-             # HELP floe_server_findings Problems of the store, its disk and partitions, or of servers behind it.\n\
-             # TYPE floe_server_findings gauge\n",
-            u8::from(self.has_passed())
-        );
+        let mut text = String::new();
+        head(&mut text, "floe_server_ready", "gauge", "Whether /readyz passes.");
+        line(&mut text, "floe_server_ready", "", u64::from(self.has_passed()));
+        let about = "Problems of the store, its disk and partitions, or of servers behind it.";
+        head(&mut text, "floe_server_findings", "gauge", about);
         let mut found = std::collections::BTreeMap::<_, u64>::new();
         for node in self.nodes.iter().filter(|node| !node.ready) {
             *found.entry(&node.name).or_default() += 1;
         }
         for (name, count) in found {
             let name = name.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            let _ = writeln!(text, "floe_server_findings{{node=\"{name}\"}} {count}");
+            line(&mut text, "floe_server_findings", &format!("{{node=\"{name}\"}}"), count);
         }
         text
     }

@@ -4,9 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use floe::memory::{MemoryAccount, MemoryPool, MemoryRefused, MemoryReservation};
 
+use floe_wire::WireError;
 use tokio::sync::Semaphore;
 
 use crate::limits::ServeLimits;
+
+/// Returns the error of data for which there is no memory.
+pub(crate) fn too_large(what: &'static str) -> impl Fn(MemoryRefused) -> WireError {
+    move |MemoryRefused { requested: size, limit }| WireError::TooLarge { what, size, limit }
+}
 
 /// Streams of a connection that open at a time.
 const OPENINGS: usize = 2;

@@ -371,12 +371,14 @@ fn points_of(family: &Family, label: &'static str) -> Vec<MetricPoint> {
     family.iter().map(point).collect()
 }
 
-fn head(out: &mut String, name: &str, kind: &str, help: &str) {
+/// Writes the lines before the values of a metric, in the Prometheus text format.
+pub(crate) fn head(out: &mut String, name: &str, kind: &str, help: &str) {
     // Writing to a `String` cannot fail.
     let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
 }
 
-fn line(out: &mut String, name: &str, labels: &str, value: u64) {
+/// Writes one value of a metric.
+pub(crate) fn line(out: &mut String, name: &str, labels: &str, value: u64) {
     let _ = writeln!(out, "{name}{labels} {value}");
 }
 

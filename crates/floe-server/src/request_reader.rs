@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use floe::memory::{MemoryAccount, MemoryRefused, MemoryReservation};
+use floe::memory::{MemoryAccount, MemoryReservation};
 use floe_wire::WireError;
 use tokio::{sync::watch, task::JoinSet, time::Instant};
 
 use crate::{
-    memory::Tenant,
+    memory::{Tenant, too_large},
     metrics::Frontend,
     node::{Node, log_panic, until_set},
     socket::SocketReader,
@@ -191,10 +191,8 @@ impl RequestReader {
             return Ok(());
         }
         let missing = (length + wanted).saturating_sub(self.room.bytes());
-        let refused =
-            |MemoryRefused { requested: size, limit }| WireError::TooLarge { what: "request", size, limit };
-        let room = self.account.reserve(missing).await.map_err(|error| ReadEnd::Malformed(refused(error)))?;
-        self.room.add(room);
+        let room = self.account.reserve(missing).await;
+        self.room.add(room.map_err(too_large("request")).map_err(ReadEnd::Malformed)?);
         // Exactly the reserved size: a buffer that doubles would exceed it.
         let mut larger = BytesMut::with_capacity(length + wanted);
         larger.extend_from_slice(&self.received);

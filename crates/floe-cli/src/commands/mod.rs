@@ -49,33 +49,37 @@ async fn with_client<T>(global: &Global, command: impl AsyncFnOnce(&Client) -> O
         closed?;
         Ok(done)
     };
+    let builder = || Client::builder(&global.url).config(global.config.clone());
     match ServerWatch::of(&global.url) {
-        Some(watch) => watch.over(Client::builder(&global.url).config(global.config.clone()), command).await,
-        None => command(&open_store(global).await?).await,
+        Some(watch) => watch.over(builder(), command).await,
+        None => {
+            let store = wait_while((global, ErrorKind::StoreInUse), async || builder().connect().await).await;
+            command(&store?).await
+        }
     }
 }
 
-/// Opens an engine inside the process; waits for a store that another process has open.
-async fn open_store(global: &Global) -> floe::Result<Client> {
+/// Repeats an attempt that fails with `kind`, as long as --wait allows.
+async fn wait_while<T>(
+    (global, kind): (&Global, ErrorKind),
+    attempt: impl AsyncFn() -> floe::Result<T>,
+) -> floe::Result<T> {
     let began = Instant::now();
     loop {
-        match Client::builder(&global.url).config(global.config.clone()).connect().await {
-            Err(error) if error.kind() == ErrorKind::StoreInUse && began.elapsed() < global.wait => {
+        match attempt().await {
+            Err(error) if error.kind() == kind && began.elapsed() < global.wait => {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
-            opened => return opened,
+            outcome => return outcome,
         }
     }
 }
 
 /// Waits for a topic as far as --wait allows. The caller reports what is wrong then.
 async fn wait_for_topic(global: &Global, client: &Client, topic: &str) {
-    let began = Instant::now();
-    while began.elapsed() < global.wait {
-        match client.admin().topic(topic).await {
-            Err(error) if error.kind() == ErrorKind::TopicNotFound => tokio::time::sleep(LOOK_AGAIN).await,
-            _ => return,
-        }
+    if !global.wait.is_zero() {
+        let look = async || client.admin().topic(topic).await;
+        let _ = wait_while((global, ErrorKind::TopicNotFound), look).await;
     }
 }
 

@@ -29,7 +29,7 @@ const READ: &[&str] = &[
     "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
 ];
 
-/// What the environment asks of the exporters.
+/// Settings of the exporters that the environment has.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct Environment {
     /// `OTEL_SDK_DISABLED`.

@@ -111,6 +111,17 @@ kinds! {
     Closed = "closed", false, None;
 }
 
+impl ErrorKind {
+    /// Whether the server gave no answer: the connection failed, or the time passed.
+    #[must_use]
+    pub fn is_unanswered(self) -> bool {
+        matches!(
+            self,
+            Self::ConnectionTimeout | Self::ConnectionRefused | Self::NetworkError | Self::RequestTimeout
+        )
+    }
+}
+
 impl std::fmt::Display for ErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.as_str())

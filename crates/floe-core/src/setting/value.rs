@@ -220,11 +220,6 @@ pub fn positive<T: Default + PartialEq>(value: &T) -> Option<String> {
     (*value == T::default()).then(|| "it must be more than 0".to_owned())
 }
 
-/// Refuses 0, accepts `none`.
-pub fn positive_if_some<T: Default + PartialEq>(value: &Option<T>) -> Option<String> {
-    value.as_ref().and_then(positive)
-}
-
 /// Refuses values below 1.
 #[must_use]
 pub fn at_least_one(value: &f64) -> Option<String> {

@@ -1,7 +1,7 @@
 //! Frames of both Fluvio servers.
 
 use bytes::Bytes;
-use floe::memory::{MemoryAccount, MemoryRefused, MemoryReservation};
+use floe::memory::{MemoryAccount, MemoryReservation};
 use floe_wire::{
     WireError,
     fluvio::{
@@ -11,6 +11,7 @@ use floe_wire::{
 };
 
 use crate::{
+    memory::too_large,
     node::Node,
     request_reader::Framing,
     response_writer::{Disconnected, ResponseSender},
@@ -44,12 +45,8 @@ pub(super) async fn decode<T: Send + 'static>(
     let most = node.limits.request_elements.min(body.remaining() / LEAST_ELEMENT);
     // Few elements are as small as they may be: memory is reserved for such ones only if it turns out that there are.
     for limit in [most.min(body.remaining() / USUAL_ELEMENT), most] {
-        let refused = |MemoryRefused { requested: size, limit }| WireError::TooLarge {
-            what: "decoded request",
-            size,
-            limit,
-        };
-        let room = account.reserve(limit.saturating_mul(ELEMENT_BYTES)).await.map_err(refused)?;
+        let room = account.reserve(limit.saturating_mul(ELEMENT_BYTES)).await;
+        let room = room.map_err(too_large("decoded request"))?;
         let (worker, header, body) = (node.door.worker().await, header.clone(), body.clone());
         let decoded = tokio::task::spawn_blocking(move || {
             let outcome = decode(&header, body.limit_elements(limit));

@@ -154,19 +154,13 @@ impl ClientBuilder {
 
     /// Refuses a URL, options and policies with which no connection can ever succeed. Returns the URL.
     pub(crate) fn check(mut self) -> Result<EngineUrl> {
-        let mut url: EngineUrl = self.url.parse()?;
+        let (url, _) = self.prepare()?;
         opening::check_compiled_in(url.scheme)?;
-        self.config.take_options(&mut url)?;
-        let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
-        check(&stack)?;
         Ok(url)
     }
 
-    /// Connects.
-    ///
-    /// # Errors
-    /// As [`Client::connect`]; [`ErrorKind::InvalidConfig`] for invalid policies.
-    pub async fn connect(mut self) -> Result<Client> {
+    /// Merges the options of all sources, and returns the URL without options and the checked layers.
+    fn prepare(&mut self) -> Result<(EngineUrl, Stack)> {
         let mut url: EngineUrl = self.url.parse()?;
         for options in &self.options {
             self.config.put_options(options);
@@ -174,6 +168,15 @@ impl ClientBuilder {
         self.config.take_options(&mut url)?;
         let stack = self.stack(url.scheme.as_str(), url.scheme.is_network());
         check(&stack)?;
+        Ok((url, stack))
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// As [`Client::connect`]; [`ErrorKind::InvalidConfig`] for invalid policies.
+    pub async fn connect(mut self) -> Result<Client> {
+        let (url, stack) = self.prepare()?;
         // Boxed, because it holds the options of an engine, and callers hold this future.
         let opened = Box::pin(opening::open(&url, self.config.settings(), &self.clock, |tcp| {
             stack.telemetry.dial(tcp)

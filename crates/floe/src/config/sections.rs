@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 
 use floe_core::{
     section,
-    setting::{Contradiction, Section, SettingInfo, any, at_least_one, if_some, positive, positive_if_some},
+    setting::{Contradiction, Section, SettingInfo, any, at_least_one, if_some, positive},
 };
 #[cfg(feature = "embedded")]
 use floe_embedded::EmbeddedOptions;
@@ -147,10 +147,10 @@ section! {
         linger: Duration = Duration::ZERO, any;
         /// Size, before compression, at which a batch is closed; `none` is the default of the engine: 256 KiB on Fluvio,
         /// 64 KiB elsewhere.
-        batch_size: Option<u64> = None, positive_if_some;
+        batch_size: Option<u64> = None, if_some(positive);
         /// Largest batch accepted, and with it the largest record; `none` is the limit of the engine, at most 16 MiB for a
         /// value and 64 KiB for the rest.
-        max_request_size: Option<u64> = None, positive_if_some;
+        max_request_size: Option<u64> = None, if_some(positive);
         /// Bytes of buffered and unacknowledged records.
         buffer_memory: u64 = 32 * 1024 * 1024, positive;
         /// Closed batches queued for one partition.
@@ -160,7 +160,7 @@ section! {
         /// Time from the closing of a batch to its acknowledgement, retries included.
         timeout: Duration = Duration::from_secs(30), positive;
         /// Most attempts to send one batch; `none` is as many as the timeout allows.
-        max_attempts: Option<u32> = None, positive_if_some;
+        max_attempts: Option<u32> = None, if_some(positive);
         /// Batches of one partition in flight at once.
         max_in_flight: u32 = 5, positive;
         /// When an append is acknowledged.
@@ -177,7 +177,7 @@ section! {
         /// Bytes prefetched.
         prefetch_bytes: u64 = 8 * 1024 * 1024, positive;
         /// Records prefetched; `none` is bounded by the bytes alone.
-        prefetch_records: Option<u32> = None, positive_if_some;
+        prefetch_records: Option<u32> = None, if_some(positive);
         /// Approximate size of one fetch.
         fetch_bytes: u64 = 1024 * 1024, positive;
         /// Whether records are read before they are on all replicas.
@@ -189,7 +189,7 @@ section! {
         /// What happens when records are missing.
         on_gap: GapPolicy = GapPolicy::Fail, any;
         /// Most consecutive attempts to reconnect after a failure; `none` is no limit.
-        max_attempts: Option<u32> = None, positive_if_some;
+        max_attempts: Option<u32> = None, if_some(positive);
     }
 }
 
@@ -207,7 +207,7 @@ section! {
         /// Largest upper bound.
         max_delay: Duration = Duration::from_secs(5), any;
         /// Deadline of all attempts of a call together.
-        deadline: Option<Duration> = Some(Duration::from_secs(30)), positive_if_some;
+        deadline: Option<Duration> = Some(Duration::from_secs(30)), if_some(positive);
     }
 }
 
@@ -229,11 +229,11 @@ section! {
     /// Bounds on the calls of this client.
     limits: LimitSettings {
         /// Concurrent calls.
-        concurrency: Option<u32> = None, positive_if_some;
+        concurrency: Option<u32> = None, if_some(positive);
         /// Calls started per second.
-        rate: Option<u32> = None, positive_if_some;
+        rate: Option<u32> = None, if_some(positive);
         /// Burst: calls that may start at once after a pause; `none` is as many as the rate.
-        burst: Option<u32> = None, positive_if_some;
+        burst: Option<u32> = None, if_some(positive);
     }
 }
 

@@ -11,15 +11,7 @@ use crate::{
 
 /// Whether reopening the reader may help. Reading is idempotent, so every failure of a connection qualifies.
 pub(super) fn may_pass(error: &Error) -> bool {
-    error.is_retriable()
-        || matches!(
-            error.kind(),
-            ErrorKind::ConnectionTimeout
-                | ErrorKind::ConnectionRefused
-                | ErrorKind::NetworkError
-                | ErrorKind::RequestTimeout
-                | ErrorKind::NotLeader
-        )
+    error.is_retriable() || error.kind().is_unanswered() || error.kind() == ErrorKind::NotLeader
 }
 
 /// Counts the consecutive failures of one partition.

@@ -18,18 +18,12 @@ mod worker;
 
 use std::{collections::HashMap, sync::Arc};
 
-use floe::{
-    TopicPartition,
-    memory::{MemoryRefused, MemoryReservation},
-};
-use floe_wire::{
-    WireError,
-    fluvio::{
-        DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest,
-        FetchRequest, OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest,
-        StreamFetchReply, StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply,
-        UpdateOffsetsRequest, frame::RequestHeader,
-    },
+use floe::{TopicPartition, memory::MemoryReservation};
+use floe_wire::fluvio::{
+    DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
+    OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest, StreamFetchReply,
+    StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply, UpdateOffsetsRequest,
+    frame::RequestHeader,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -41,7 +35,7 @@ use super::frames;
 use crate::{
     access::Session,
     connection_slots::Activity,
-    memory::Tenant,
+    memory::{Tenant, too_large},
     metrics::Frontend,
     node::{Node, log_panic},
     request_reader::{ReadEnd, ReceivedRequest, RequestReader, read_until_end},
@@ -163,10 +157,8 @@ impl Connection {
             room.add(decoded);
         } else if needed > size.max(FEW_ELEMENTS * frames::ELEMENT_BYTES) {
             // A request of a few elements is covered by the buffer that it came in.
-            let refused = |MemoryRefused { requested: size, limit }| {
-                malformed(WireError::TooLarge { what: "decoded request", size, limit })
-            };
-            room.add(self.tenant.requests.reserve(needed - size).await.map_err(refused)?);
+            let more = self.tenant.requests.reserve(needed - size).await;
+            room.add(more.map_err(too_large("decoded request")).map_err(malformed)?);
         }
         let held = (size, room);
         self.node.metrics.request(Frontend::Data, name(&request));

@@ -376,10 +376,7 @@ fn failing_key(key: CircuitKey, error: &Error) -> CircuitKey {
 /// Whether an error counts as a failure of the server (`true`) or proves that it answers (`false`); `None` for neither.
 fn counts(error: &Error) -> Option<bool> {
     match error.kind() {
-        ErrorKind::ConnectionTimeout
-        | ErrorKind::ConnectionRefused
-        | ErrorKind::NetworkError
-        | ErrorKind::RequestTimeout => Some(true),
+        kind if kind.is_unanswered() => Some(true),
         ErrorKind::ServerError => error.is_retriable().then_some(true),
         // Raised by the client itself, or while the cluster elects leaders.
         ErrorKind::CircuitOpen
