@@ -6,7 +6,7 @@ use crate::{
     commands::{
         bench, check, completions, config, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
-        health, offsets, produce, profile, serve, topic,
+        group, health, offsets, produce, profile, serve, topic,
     },
     exit_code,
     global::GlobalArgs,
@@ -44,6 +44,9 @@ pub(crate) enum Command {
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),
+    /// List, describe, reset and delete shared groups, and evict members
+    #[command(subcommand)]
+    Group(group::GroupCommand),
     /// Create, list and delete SmartModules (Fluvio)
     #[command(subcommand, name = "smartmodule")]
     SmartModule(smartmodule::SmartModuleCommand),

@@ -67,6 +67,8 @@ const KINDS: &[(ErrorKind, u8)] = &[
     (ErrorKind::CorruptData, CORRUPTION),
     (ErrorKind::StorageError, FAILURE),
     (ErrorKind::StoreInUse, FAILURE),
+    (ErrorKind::Fenced, FAILURE),
+    (ErrorKind::NotAMember, NOT_FOUND),
     (ErrorKind::Closed, FAILURE),
 ];
 

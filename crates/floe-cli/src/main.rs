@@ -29,7 +29,7 @@ use crate::{
     commands::{
         bench, check, completions, config, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
-        health, offsets, produce, profile, quickstart, serve, topic,
+        group, health, offsets, produce, profile, quickstart, serve, topic,
     },
     exit::{Failure, Outcome},
     global::Global,
@@ -109,6 +109,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
+        Command::Group(command) => group::run(global, command).await,
         Command::Dlq(command) => dlq::run(global, command).await,
         Command::SmartModule(command) => smartmodule::run(global, command).await,
         Command::Partition(command) => partition::run(global, command).await,

@@ -1,10 +1,12 @@
-//! The time of day, which a test may set.
+//! The time of day, which a test may set, and the time that goes on while the system sleeps.
 
 use std::{
     fmt,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use crate::platform;
 
 /// The clock that dates records and expires them; by default that of the system.
 ///
@@ -49,5 +51,60 @@ impl WallClock {
 impl fmt::Debug for WallClock {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_system() { "WallClock(system)" } else { "WallClock(set)" })
+    }
+}
+
+/// Monotonic time that goes on while the system is suspended, unlike [`std::time::Instant`] on Linux and macOS: a lease of
+/// ten seconds has passed after a night in the bag. It follows the clock of tokio, which tests may pause and advance.
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread", start_paused = true)]
+/// # async fn main() {
+/// use std::time::Duration;
+///
+/// let clock = floe_core::clock::ContinuousClock::new();
+/// tokio::time::sleep(Duration::from_secs(5)).await;
+/// assert!(clock.now() >= Duration::from_secs(5));
+/// # }
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct ContinuousClock {
+    began: tokio::time::Instant,
+    /// The clock of programs, which stands still in a sleep, and the one that does not.
+    awake: std::time::Instant,
+    continuous: Option<Duration>,
+}
+
+impl ContinuousClock {
+    /// Creates a clock that begins at zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            began: tokio::time::Instant::now(),
+            awake: std::time::Instant::now(),
+            continuous: platform::continuous_time(),
+        }
+    }
+
+    /// Returns the time since the clock was created.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.began.elapsed().saturating_add(self.suspended())
+    }
+
+    /// Returns how long the system was suspended since the clock was created.
+    fn suspended(&self) -> Duration {
+        let (Some(began), Some(now)) = (self.continuous, platform::continuous_time()) else {
+            return Duration::ZERO;
+        };
+        let slept = now.saturating_sub(began).saturating_sub(self.awake.elapsed());
+        // The two clocks are read one after the other.
+        if slept < Duration::from_millis(10) { Duration::ZERO } else { slept }
+    }
+}
+
+impl Default for ContinuousClock {
+    fn default() -> Self {
+        Self::new()
     }
 }

@@ -31,7 +31,7 @@ pub enum Ignored {
     OldLease,
     /// The partition shall stay where it is.
     NotToMove,
-    /// The partition has an owner, and the reset is not forced.
+    /// The partition has an owner and the reset is not forced, or the group to delete has members.
     Owned,
     /// The group would have too many members or partitions.
     TooLarge,
@@ -70,6 +70,7 @@ impl GroupState {
             GroupRecord::Revoke(revoke) => self.revoke(offset, revoke),
             GroupRecord::Reset(reset) => self.reset(offset, reset),
             GroupRecord::Snapshot(snapshot) => self.compare(snapshot),
+            GroupRecord::Delete => self.delete(offset),
         };
         effect.ignored = applied.err();
         self.last = offset;
@@ -241,6 +242,14 @@ impl GroupState {
         state.metadata.clear();
         // The owner starts anew under the new lease, and its commits under the old one do not count.
         state.lease = offset;
+        Ok(())
+    }
+
+    fn delete(&mut self, offset: i64) -> Result<(), Ignored> {
+        if !self.members.is_empty() {
+            return Err(Ignored::Owned);
+        }
+        *self = Self { generation: offset, ..Self::default() };
         Ok(())
     }
 

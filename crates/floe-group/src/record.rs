@@ -184,6 +184,8 @@ pub enum GroupRecord {
     Reset(Reset),
     /// The state, for newcomers.
     Snapshot(Box<Snapshot>),
+    /// An administrator forgets the positions of a group without members.
+    Delete,
 }
 
 /// Reason why bytes are no record. Readers pass over them.
@@ -220,6 +222,7 @@ impl GroupRecord {
             Self::Revoke(fields) => rmp_serde::encode::write(&mut bytes, fields),
             Self::Reset(fields) => rmp_serde::encode::write(&mut bytes, fields),
             Self::Snapshot(fields) => rmp_serde::encode::write(&mut bytes, fields),
+            Self::Delete => rmp_serde::encode::write(&mut bytes, &[(); 0]),
         };
         written.map_err(|error| DecodeError::Malformed(error.to_string()))?;
         if bytes.len() > MAX_RECORD_LEN { Err(DecodeError::Length(bytes.len())) } else { Ok(bytes) }
@@ -246,6 +249,7 @@ impl GroupRecord {
             5 => Self::Revoke(read(fields)?),
             6 => Self::Reset(read(fields)?),
             7 => Self::Snapshot(Box::new(read(fields)?)),
+            8 => Self::Delete,
             kind => return Err(DecodeError::Kind(kind)),
         };
         record.check()?;
@@ -262,6 +266,7 @@ impl GroupRecord {
             Self::Revoke(_) => 5,
             Self::Reset(_) => 6,
             Self::Snapshot(_) => 7,
+            Self::Delete => 8,
         }
     }
 
@@ -274,7 +279,7 @@ impl GroupRecord {
                 release.partitions.iter().try_for_each(|held| check_partition(&held.partition))?;
                 check_beat(&release.beat)
             }
-            Self::Evict(_) => Ok(()),
+            Self::Evict(_) | Self::Delete => Ok(()),
             Self::Revoke(revoke) => check_partition(&revoke.held.partition),
             Self::Reset(reset) => {
                 refuse_if(reset.next < 0, "a negative position")?;

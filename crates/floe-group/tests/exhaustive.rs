@@ -41,6 +41,7 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
             records.push(GroupRecord::Revoke(Revoke { held, by: id }));
         }
     }
+    records.push(GroupRecord::Delete);
     for partition in state.partitions().keys() {
         for force in [false, true] {
             records.push(GroupRecord::Reset(Reset { partition: partition.clone(), next: 0, force }));
@@ -69,6 +70,10 @@ fn check(before: &GroupState, record: &GroupRecord, after: &GroupState, outcome:
         if !matches!(record, GroupRecord::Reset(_)) {
             assert!(state.next >= old.next, "positions never fall: {}", told());
         }
+    }
+    if matches!(record, GroupRecord::Delete) {
+        assert_eq!(outcome.ignored.is_none(), before.members().is_empty(), "{}", told());
+        assert!(outcome.ignored.is_some() || after.partitions().is_empty(), "{}", told());
     }
     let any_takes = after.members().values().any(floe_group::Member::takes_partitions);
     let takers = after.members().iter().filter(|(_, member)| !any_takes || member.takes_partitions());

@@ -51,6 +51,7 @@ fn record() -> impl Strategy<Value = GroupRecord> {
         (member(), 0..40_i64, 0..9_u64, prop::option::of((member(), 0..40_i64))).prop_map(
             |(member, joined, sequence, by)| GroupRecord::Evict(Evict { by, member, joined, sequence })
         ),
+        Just(GroupRecord::Delete),
         (held(), member()).prop_map(|(held, by)| GroupRecord::Revoke(Revoke { held, by })),
         (held(), 0..50_i64, any::<bool>()).prop_map(|(held, next, force)| GroupRecord::Reset(Reset {
             partition: held.partition,

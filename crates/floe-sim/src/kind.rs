@@ -15,11 +15,13 @@ pub enum Kind {
     Walrus,
     /// The Fluvio engine against a scripted cluster of two data servers whose partitions change leaders.
     Leaders,
+    /// Members of a shared group over the Fluvio engine against floe's server.
+    Groups,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Fluvio, Self::Walrus, Self::Leaders];
+    pub const ALL: [Self; 4] = [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups];
 
     /// Returns the name of the test of this kind.
     #[must_use]
@@ -28,6 +30,7 @@ impl Kind {
             Self::Fluvio => "fluvio",
             Self::Walrus => "walrus",
             Self::Leaders => "leaders",
+            Self::Groups => "groups",
         }
     }
 
@@ -41,7 +44,7 @@ impl Kind {
         const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
         const WALRUS_ONLY: &[&str] = &[WALRUS.0];
         match self {
-            Self::Fluvio => FLUVIO,
+            Self::Fluvio | Self::Groups => FLUVIO,
             Self::Walrus => WALRUS_ONLY,
             Self::Leaders => leaders::HOSTS,
         }
@@ -51,7 +54,9 @@ impl Kind {
     pub(crate) fn planned_faults(self) -> &'static [Fault] {
         use Fault::{Crash, CutAll, CutOne, MoveLeaders, Partition, Refuse, Restart};
         match self {
-            Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
+            Self::Fluvio | Self::Walrus | Self::Groups => {
+                &[CutAll, CutOne, Partition, Refuse, Crash, Restart]
+            }
             Self::Leaders => &[CutAll, CutOne, Partition, Refuse, MoveLeaders, MoveLeaders, MoveLeaders],
         }
     }

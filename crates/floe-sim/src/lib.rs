@@ -29,7 +29,7 @@
 //! | `server`, `leaders` | the simulated servers |
 //! | `fault_injector` | execution of planned faults |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
-//! | [`produce`], [`consume`] | producers and consumers |
+//! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
 //! | `rules` | invariants that must hold after a run |
 //! | [`trace`] | events of a run |
 //! | [`rng`] | the seeded random number generator |
@@ -49,6 +49,7 @@ pub mod rng;
 mod rules;
 pub mod run;
 mod server;
+mod share;
 pub mod store;
 pub mod sweep;
 pub mod trace;

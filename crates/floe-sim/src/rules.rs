@@ -9,6 +9,7 @@ use crate::{
     consume::Read,
     kind::Kind,
     produce::{Outcome, Sent, name},
+    share::Times,
 };
 
 /// Stored log by partition: batches of offsets and values.
@@ -24,6 +25,10 @@ pub(crate) struct Facts {
     pub(crate) read: Read,
     /// Records handled by the group, if there is one.
     pub(crate) grouped: Option<Read>,
+    /// Records handled by the members of a shared group, and whether a member crashed.
+    pub(crate) shared: Option<(Times, bool)>,
+    /// Whether there were faults of the network and the server.
+    pub(crate) had_faults: bool,
     /// Committed offsets of the group.
     pub(crate) stored: BTreeMap<u32, Option<i64>>,
     /// Maximum number of batches lost by consuming reads.
@@ -55,7 +60,9 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     stored_as_told(facts, &mut wrong);
     stored_in_order(facts, &mut wrong);
     match facts.kind {
-        Kind::Fluvio | Kind::Leaders => read_exactly(facts, "the reader", &facts.read, &mut wrong),
+        Kind::Fluvio | Kind::Leaders | Kind::Groups => {
+            read_exactly(facts, "the reader", &facts.read, &mut wrong)
+        }
         Kind::Walrus => read_at_most_once(facts, &mut wrong),
     }
     if let Some(grouped) = &facts.grouped {
@@ -70,7 +77,43 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
             }
         }
     }
+    if let Some((handled, crashed)) = &facts.shared {
+        handled_by_all(facts, handled, facts.had_faults || *crashed, &mut wrong);
+    }
     wrong
+}
+
+/// The members of a shared group handled each stored record, once where nothing went wrong, and stored no offset beyond.
+fn handled_by_all(facts: &Facts, handled: &Times, may_repeat: bool, wrong: &mut Vec<String>) {
+    let stored = facts.log.iter().flat_map(|(partition, batches)| {
+        batches.iter().flatten().map(move |(offset, value)| ((*partition, *offset), value))
+    });
+    let stored: BTreeMap<_, _> = stored.collect();
+    for (at, value) in &stored {
+        match handled.get(at) {
+            None => wrong.push(format!("the members never got {at:?}")),
+            Some((got, _)) if got != *value => {
+                wrong.push(format!("the members got another record at {at:?}"))
+            }
+            Some((_, times)) if *times > 1 && !may_repeat => {
+                wrong.push(format!("the members got {at:?} {times} times, and nothing had failed"));
+            }
+            Some(_) => {}
+        }
+    }
+    wrong.extend(
+        handled
+            .keys()
+            .filter(|at| !stored.contains_key(at))
+            .map(|at| format!("{at:?} was handled and not stored")),
+    );
+    for (partition, next) in &facts.stored {
+        if let Some(next) = next
+            && let Some(at) = (0..*next).find(|at| !handled.contains_key(&(*partition, *at)))
+        {
+            wrong.push(format!("the group stored {next} for partition {partition}, and did not handle {at}"));
+        }
+    }
 }
 
 /// Acknowledged records are stored once, at their offset; refused ones are not stored; no record was not sent.
@@ -201,9 +244,39 @@ mod tests {
             log: BTreeMap::from([(0, vec![numbered(log)])]),
             read: BTreeMap::from([(0, numbered(read))]),
             grouped: None,
+            shared: None,
+            had_faults: false,
             stored: BTreeMap::new(),
             losses: 0,
         }
+    }
+
+    #[test]
+    fn rules_of_shared_groups_detect_their_violations() {
+        let two = [("0.0", Outcome::Acknowledged(Some(0))), ("0.1", Outcome::Acknowledged(Some(1)))];
+        let shared = |handled: &[(i64, &str, u32)], stored: i64| {
+            let handled = handled.iter().map(|(at, value, times)| ((0, *at), (format!("{value}."), *times)));
+            Facts {
+                shared: Some((handled.collect(), false)),
+                stored: BTreeMap::from([(0, Some(stored))]),
+                ..facts(&two, &["0.0", "0.1"], &["0.0", "0.1"])
+            }
+        };
+        assert_eq!(violations(&shared(&[(0, "0.0", 1), (1, "0.1", 1)], 2)), Vec::<String>::new());
+        for (facts, rule) in [
+            (shared(&[(0, "0.0", 1)], 1), "never got"),
+            (shared(&[(0, "0.0", 1), (1, "0.0", 1)], 2), "another record"),
+            (shared(&[(0, "0.0", 2), (1, "0.1", 1)], 2), "nothing had failed"),
+            (shared(&[(0, "0.0", 1)], 2), "did not handle 1"),
+            (shared(&[(0, "0.0", 1), (1, "0.1", 1), (2, "0.2", 1)], 2), "not stored"),
+        ] {
+            let found = violations(&facts);
+            assert!(found.iter().any(|violation| violation.contains(rule)), "{rule}: {found:?}");
+        }
+        // With a fault a record may come twice.
+        let mut twice = shared(&[(0, "0.0", 2), (1, "0.1", 1)], 2);
+        twice.had_faults = true;
+        assert_eq!(violations(&twice), Vec::<String>::new());
     }
 
     #[test]

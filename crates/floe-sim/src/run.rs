@@ -25,6 +25,7 @@ use crate::{
     rng::Rng,
     rules::{self, Facts, Log},
     server::{CONTROLLER, Server, WALRUS},
+    share::{SharedRecords, Sharing},
     store::{Handled, Lie, Store},
     trace::Trace,
 };
@@ -134,11 +135,15 @@ impl Simulation {
 /// Tasks of the producers, each with its number and outcomes.
 type Producers = JoinSet<(usize, Result<Vec<Sent>, String>)>;
 
+/// Tasks of the members of the shared group, and their clients.
+type Members = Vec<(JoinHandle<Result<(), String>>, Client)>;
+
 /// Task of a consumer.
 type ReaderTask = JoinHandle<Result<Read, String>>;
 
 /// Execution of a run.
 struct Run {
+    simulation: Simulation,
     kind: Kind,
     plan: Plan,
     rng: Rng,
@@ -154,7 +159,11 @@ impl Run {
         let Simulation { kind, seed, lie, faults, keep } = simulation;
         let trace = Trace::new(keep);
         let mut rng = Rng::new(seed);
-        let most = if kind == Kind::Walrus { 1 } else { 3 };
+        let most = match kind {
+            Kind::Walrus => 1,
+            Kind::Fluvio | Kind::Leaders => 3,
+            Kind::Groups => 6,
+        };
         let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
         if !faults {
             plan.remove_faults();
@@ -164,7 +173,7 @@ impl Run {
         let handled = Handled::default();
         let store = Store::new(lie, plan.slowness, rng.fork(), trace.clone(), handled.clone());
         let leaders = (kind == Kind::Leaders).then(|| Leaders::new(plan.partitions, &trace));
-        Self { kind, plan, rng, trace, network, store, handled, leaders }
+        Self { simulation, kind, plan, rng, trace, network, store, handled, leaders }
     }
 
     /// Executes the run and checks the rules. Returns violations, number of stored records and number of broken connections.
@@ -190,7 +199,7 @@ impl Run {
         self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
         let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
         let server = match self.kind {
-            Kind::Fluvio | Kind::Walrus => {
+            Kind::Fluvio | Kind::Walrus | Kind::Groups => {
                 Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
             }
             Kind::Leaders => None,
@@ -200,6 +209,7 @@ impl Run {
 
         let producers = self.start_producers(&sending);
         let (tell, goal) = watch::channel(None);
+        let (members, shared) = self.start_members(&goal).await?;
         let (reader, grouped) = self.start_consumers(&reading, goal);
 
         while let Some(ended) = injecting.join_next().await {
@@ -216,11 +226,17 @@ impl Run {
             Some(grouped) => Some(joined(grouped).await?),
             None => None,
         };
+        for (member, client) in members {
+            member.await.map_err(|error| format!("a member: {error}"))??;
+            self.close(client).await?;
+        }
         let stored = self.stored().await?;
         // Before the clients close, which closes healthy connections.
         let losses = PREFETCH * (self.network.broken() + self.connections_given_up());
         self.shut_down([sending, reading], server, scripted).await?;
-        Ok(Facts { kind: self.kind, sent, log, read, grouped, stored, losses })
+        let shared = (self.kind == Kind::Groups).then(|| shared.deeds());
+        let had_faults = self.simulation.faults;
+        Ok(Facts { kind: self.kind, sent, log, read, grouped, shared, had_faults, stored, losses })
     }
 
     fn start_producers(&mut self, client: &Client) -> Producers {
@@ -266,6 +282,33 @@ impl Run {
             tokio::spawn(grouped.run(client.clone()))
         });
         (reader, grouped)
+    }
+
+    /// Starts the members of the shared group, each with a client of its own.
+    async fn start_members(
+        &mut self,
+        goal: &watch::Receiver<Goal>,
+    ) -> Result<(Members, SharedRecords), String> {
+        let (mut members, shared) = (Members::new(), SharedRecords::default());
+        if self.kind != Kind::Groups {
+            return Ok((members, shared));
+        }
+        for number in 0..usize::try_from(self.rng.within(1..=5)).unwrap_or(1) {
+            let client = self.connect().await?;
+            let sharing = Sharing {
+                number,
+                topic: self.kind.topic(),
+                group: GROUP,
+                goal: goal.clone(),
+                shared: shared.clone(),
+                handled: self.handled.clone(),
+                faults: self.simulation.faults,
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            members.push((tokio::spawn(sharing.run(client.clone())), client));
+        }
+        Ok((members, shared))
     }
 
     /// Closes the clients and stops the servers; no connection and no task may be left.
@@ -330,7 +373,7 @@ impl Run {
             let dial = Arc::new(self.network.clone());
             let connecting = async {
                 Ok::<SharedEngine, floe::Error>(match self.kind {
-                    Kind::Fluvio | Kind::Leaders => {
+                    Kind::Fluvio | Kind::Leaders | Kind::Groups => {
                         let url = format!("fluvio://{}:{}", CONTROLLER.0, CONTROLLER.1);
                         Arc::new(FluvioEngine::connect_over(&url, dial).await?)
                     }

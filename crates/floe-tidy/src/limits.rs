@@ -114,7 +114,15 @@ pub const ARROWS: &[Arrows] = &[
     Arrows {
         from: "floe",
         // The spool of the outbox is a log of its own.
-        to: &["floe-core", "floe-embedded", "floe-fluvio", "floe-log", "floe-walrus", "floe-wire"],
+        to: &[
+            "floe-core",
+            "floe-embedded",
+            "floe-fluvio",
+            "floe-group",
+            "floe-log",
+            "floe-walrus",
+            "floe-wire",
+        ],
         tests: &["floe-testkit"],
     },
     Arrows {

@@ -85,6 +85,7 @@ pub mod consumer;
 pub mod engine;
 #[cfg(test)]
 mod fake_engine;
+pub mod groups;
 pub mod health;
 pub mod layer;
 pub mod outbox;

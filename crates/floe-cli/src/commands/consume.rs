@@ -1,11 +1,17 @@
 //! `floe consume`: reads records and prints them.
 
-use std::{io, time::Duration};
+use std::{
+    io,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use clap::Args;
 use floe::{
     Client, Error, ErrorKind, SmartModule,
-    consumer::{AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Message, RecordBatch, StartAt},
+    consumer::{
+        AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Membership, Message, RecordBatch, StartAt,
+    },
+    units,
 };
 use futures_util::FutureExt as _;
 
@@ -32,6 +38,9 @@ use crate::{
 /// Commit interval of a consumer group. A killed consumer prints at most this much again.
 const COMMIT_EVERY: Duration = Duration::from_secs(1);
 
+/// A group whose offsets were stored within this time has another reader.
+const ACTIVE_MILLIS: i64 = 5_000;
+
 /// Most records printed one by one between two flushes.
 const UNFLUSHED: usize = 1000;
 
@@ -50,10 +59,19 @@ pub(crate) struct ConsumeArgs {
     /// Read only this partition [default: all]
     #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
-    /// Store offsets for this consumer group, and resume from them. The members of a group do not share partitions: each
-    /// reads every record, and the later commit wins
+    /// Store offsets for this consumer group, and resume from them. Without --shared the consumers of a group do not divide
+    /// the partitions: each reads every record, and the later commit wins
     #[arg(short, long, value_name = "GROUP")]
     group: Option<String>,
+    /// Divide the partitions among all consumers of the group that do the same; others take over when one ends
+    #[arg(long, requires = "group", conflicts_with_all = ["partition", "exit_at_end", "mirror"])]
+    shared: bool,
+    /// Name that a restarted consumer keeps, so that it takes its partitions over at once
+    #[arg(long, value_name = "NAME", requires = "shared")]
+    instance: Option<String>,
+    /// Time without a sign of life after which others take over [default: 10s]
+    #[arg(long, value_name = "DURATION", requires = "shared", value_parser = units::parse_duration)]
+    session: Option<Duration>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
@@ -153,10 +171,46 @@ async fn open(
             .ack_mode(AckMode::Explicit)
             .commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
+    if args.shared {
+        builder = builder.shared_as(membership(args));
+    } else if let Some(group) = &args.group {
+        hint_at_sharing(client, group).await;
+    }
     if args.exit_at_end {
         builder = builder.stop_at_end();
     }
     Ok(builder.start().await?)
+}
+
+fn membership(args: &ConsumeArgs) -> Membership {
+    let mut membership = Membership::new();
+    if let Some(instance) = &args.instance {
+        membership = membership.instance(instance.as_str());
+    }
+    match args.session {
+        Some(session) => membership.session(session),
+        None => membership,
+    }
+}
+
+/// Tells of another reader of the group, which gets the same records.
+async fn hint_at_sharing(client: &Client, group: &str) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let since = i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(ACTIVE_MILLIS);
+    let has_members = client.groups().describe(group).await.is_ok_and(|group| !group.members.is_empty());
+    if has_members {
+        note(&format!(
+            "group {group} has members that share its partitions: without --shared this consumer gets every record"
+        ));
+        return;
+    }
+    let stored = client.admin().committed_offsets(Some(group)).await.unwrap_or_default();
+    if stored.iter().any(|offset| offset.modified_at.is_some_and(|at| at > since)) {
+        note(&format!(
+            "offsets of group {group} were stored a moment ago: if another consumer of it runs, both get every record; \
+             --shared divides them"
+        ));
+    }
 }
 
 /// Reason why reading ended.

@@ -195,6 +195,14 @@ const ADVICE: &[(ErrorKind, &str)] = &[
         ErrorKind::StoreInUse,
         "An embedded store serves one process at a time. Stop the other process, or use another store.",
     ),
+    (
+        ErrorKind::Fenced,
+        "Another member of the group may work on the same records: let it. `floe group describe GROUP` shows who has which partition. A longer session tolerates longer pauses.",
+    ),
+    (
+        ErrorKind::NotAMember,
+        "Run `floe group list` to see the shared groups, and `floe group describe GROUP` to see the members of one.",
+    ),
     (ErrorKind::Closed, "Open it again. If it closed by itself, an earlier error names the cause."),
 ];
 

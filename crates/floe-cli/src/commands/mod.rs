@@ -8,6 +8,7 @@ pub(crate) mod consume;
 pub(crate) mod dlq;
 pub(crate) mod explain;
 pub(crate) mod fluvio;
+pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod offsets;
 pub(crate) mod produce;

@@ -121,24 +121,7 @@ async fn reset(
     (to, partition): (Position, Option<u32>),
 ) -> Outcome {
     let moved = with_reader(global, async |client| {
-        let described = client.admin().describe(topic).await?;
-        let partitions: Vec<_> = described
-            .partitions
-            .into_iter()
-            .filter(|one| partition.is_none_or(|partition| partition == one.partition))
-            .collect();
-        if let (true, Some(partition)) = (partitions.is_empty(), partition) {
-            return Err(Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition")
-                .with_topic(&described.info.name)
-                .with_partition(partition)
-                .into());
-        }
-        // All positions are resolved before the first change, so that an invalid one changes nothing.
-        let mut moves = Vec::new();
-        for one in partitions {
-            let at = described.info.name.partition(one.partition);
-            moves.push((at.clone(), resolve(client, &at, one, to).await?));
-        }
+        let moves = resolve(client, topic, (to, partition)).await?;
         for (at, next) in &moves {
             client.admin().set_committed_offset(group, at.clone(), *next).await?;
         }
@@ -155,8 +138,32 @@ async fn reset(
     print_document(global.output, &document, &text.collect::<String>())
 }
 
+/// Resolves a position to an offset in each partition of a topic, or in one of them.
+pub(super) async fn resolve(
+    client: &Client,
+    topic: &str,
+    (to, partition): (Position, Option<u32>),
+) -> Outcome<Vec<(TopicPartition, i64)>> {
+    let described = client.admin().describe(topic).await?;
+    let wanted = |one: &PartitionDescription| partition.is_none_or(|partition| partition == one.partition);
+    let partitions: Vec<_> = described.partitions.into_iter().filter(wanted).collect();
+    if let (true, Some(partition)) = (partitions.is_empty(), partition) {
+        return Err(Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition")
+            .with_topic(&described.info.name)
+            .with_partition(partition)
+            .into());
+    }
+    // All positions are resolved before the first change, so that an invalid one changes nothing.
+    let mut moves = Vec::new();
+    for one in partitions {
+        let at = described.info.name.partition(one.partition);
+        moves.push((at.clone(), resolve_in(client, &at, one, to).await?));
+    }
+    Ok(moves)
+}
+
 /// Resolves a position to an offset of a partition.
-async fn resolve(
+async fn resolve_in(
     client: &Client,
     at: &TopicPartition,
     now: PartitionDescription,

@@ -16,6 +16,7 @@ mod outage;
 mod produce;
 mod profiles;
 mod serve;
+mod shared_groups;
 mod support;
 mod telemetry;
 mod terminal;

@@ -20,6 +20,10 @@ pub(crate) struct Dir {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    pub(crate) fn of(child: Child) -> Self {
+        Self(Some(child))
+    }
+
     /// As [`Child::wait_with_output`].
     pub(crate) fn wait_with_output(mut self) -> std::io::Result<Output> {
         self.0.take().expect("only this method and drop take the child").wait_with_output()

@@ -5,6 +5,7 @@ pub(crate) mod cancel;
 pub(crate) mod consume;
 pub(crate) mod faults;
 pub(crate) mod flow;
+pub(crate) mod groups;
 pub(crate) mod lifecycle;
 pub(crate) mod offsets;
 pub(crate) mod order;
@@ -96,6 +97,12 @@ macro_rules! with_every_case {
                 partitions_are_committed_separately: commit_offsets partitions;
                 stored_offsets_are_listed_and_forgotten: commit_offsets partitions;
                 stored_offset_can_be_set: commit_offsets;
+            }
+            groups {
+                shared_members_divide_the_partitions: commit_offsets dense_offsets partitions;
+                shared_members_take_over_when_one_leaves: commit_offsets dense_offsets partitions;
+                shared_positions_outlast_the_members: commit_offsets dense_offsets partitions;
+                shared_groups_are_administered: commit_offsets dense_offsets partitions;
             }
             order {
                 one_producer_keeps_its_order:;

@@ -64,6 +64,9 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
         check_unsupported!(calls, set, "offsets");
         let forgotten = admin.forget_committed_offset("group", topic.partition(0)).await;
         check_unsupported!(calls, forgotten, "offsets");
+        let shared = client.consumer(&topic).group("group").shared().start().await;
+        check_unsupported!(calls, shared, "shared groups");
+        check_unsupported!(calls, client.groups().list().await, "shared groups");
         let member = client.consumer(&topic).group("group").commit(CommitPolicy::Manual).start().await;
         check_unsupported!(calls, member, "offsets");
     }

@@ -107,6 +107,10 @@ kinds! {
     StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
     StoreInUse = "store_in_use", true, None;
+    /// Another member of the group has, or may have, what the call is about.
+    Fenced = "fenced", false, None;
+    /// There is no such group, or it has no such member.
+    NotAMember = "not_a_member", false, None;
     /// The client, producer, consumer or store was closed.
     Closed = "closed", false, None;
 }

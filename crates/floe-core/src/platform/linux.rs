@@ -1,4 +1,4 @@
-//! Linux: probes of silent connections, and acknowledgements at once.
+//! Linux: probes of silent connections, acknowledgements at once, and a clock that counts through a sleep.
 
 use std::{
     io,
@@ -7,7 +7,10 @@ use std::{
     time::Duration,
 };
 
-use rustix::net::sockopt::{self, set_tcp_quickack};
+use rustix::{
+    net::sockopt::{self, set_tcp_quickack},
+    time::{ClockId, clock_gettime},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpSocket, TcpStream},
@@ -23,6 +26,11 @@ pub(crate) fn keepalive(socket: &TcpSocket, idle: Duration) -> io::Result<()> {
     sockopt::set_tcp_keepintvl(socket, Duration::from_secs(5))?;
     sockopt::set_tcp_keepcnt(socket, 3)?;
     Ok(())
+}
+
+/// Returns the time since the system started, sleeps included.
+pub(crate) fn continuous_time() -> Option<Duration> {
+    Duration::try_from(clock_gettime(ClockId::Boottime)).ok()
 }
 
 /// A connection that renews the setting after each read.

@@ -8,9 +8,9 @@ mod other;
 pub(crate) mod path;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{keepalive, quick_ack};
+pub(crate) use linux::{continuous_time, keepalive, quick_ack};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{keepalive, quick_ack};
+pub(crate) use other::{continuous_time, keepalive, quick_ack};
 
 #[cfg(test)]
 mod tests {

@@ -26,6 +26,11 @@ fn leaders() {
 }
 
 #[test]
+fn groups() {
+    check_coverage(sweep(Kind::Groups, 300));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for kind in Kind::ALL {
         for seed in 0..20 {

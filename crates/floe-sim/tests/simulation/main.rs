@@ -52,6 +52,7 @@ fn loss_on_read_is_detected() {
 #[test]
 fn commit_ahead_is_detected() {
     is_detected(Kind::Fluvio, Lie::CommitAhead, "the group");
+    is_detected(Kind::Groups, Lie::CommitAhead, "the group");
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::{num::NonZeroU32, sync::Arc, time::Duration};
 use super::macros::{methods, settings, wrapper};
 use crate::{
     Message, Result, RetryPolicy, SmartModule,
-    consumer::{self, AckMode, CommitPolicy, Gap, GapPolicy, OnUndecodable, RecordBatch, StartAt},
+    consumer::{
+        self, AckMode, CommitPolicy, Gap, GapPolicy, Membership, OnUndecodable, RecordBatch, StartAt,
+    },
     engine::Isolation,
     payload::{PayloadCodec, RecordDecoder, Untyped, formats},
 };
@@ -38,6 +40,8 @@ impl<C: RecordDecoder> ConsumerBuilder<C> {
         partition(partition: u32);
         partitions(partitions: impl IntoIterator<Item = u32>);
         group(group: impl Into<Arc<str>>);
+        shared();
+        shared_as(membership: Membership);
         commit(policy: CommitPolicy);
         ack_mode(mode: AckMode);
         prefetch_bytes(bytes: usize);

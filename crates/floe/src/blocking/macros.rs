@@ -161,7 +161,11 @@ mod tests {
         for (client, (asynchronous, blocking), others) in [
             // The methods of the last column have another blocking form.
             ("crate::producer::Producer", producer, vec!["raw"]),
-            ("crate::consumer::Consumer", consumer, vec!["pause", "position", "resume", "undecodable"]),
+            (
+                "crate::consumer::Consumer",
+                consumer,
+                vec!["group_events", "pause", "position", "resume", "undecodable"],
+            ),
             ("crate::outbox::Outbox", outbox, vec!["drained"]),
             ("crate::processor::RunningProcessor", processor, vec![]),
         ] {

@@ -39,6 +39,8 @@ wrapper! {
 impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
     settings! { crate::processor::ProcessorBuilder:
         group(group: impl Into<Arc<str>>);
+        shared();
+        shared_as(membership: consumer::Membership);
         concurrency(handlers: usize);
         order(order: Order);
         handler_timeout(limit: Duration);

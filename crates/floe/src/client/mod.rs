@@ -27,6 +27,7 @@ use crate::{
     config::Settings,
     consumer::{self, ConsumerBuilder, FetchLimit, Message},
     engine::{EngineInfo, SharedEngine},
+    groups::Groups,
     health::ClientHealth,
     layer::Breakers,
     producer::{Producer, ProducerBuilder, SharedProducers},
@@ -130,6 +131,12 @@ impl Client {
     #[must_use]
     pub fn admin(&self) -> Admin {
         Admin::new(self.core.clone())
+    }
+
+    /// Returns the shared groups: who reads which partition, how far, and what an administrator may change.
+    #[must_use]
+    pub fn groups(&self) -> Groups {
+        Groups::new(self.core.clone())
     }
 
     /// Returns the administration of a Fluvio cluster: data servers, SmartModules, all settings of topics. Calls are

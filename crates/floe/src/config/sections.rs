@@ -17,7 +17,7 @@ use floe_walrus::WalrusOptions;
 use super::{
     policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
     secret::Secret,
-    value::{Switch, metric_name, pairs, share},
+    value::{Switch, metric_name, pairs, share, topic_name},
 };
 use crate::{
     Codec,
@@ -100,6 +100,7 @@ sections! {
     compression: CompressionSettings;
     telemetry: TelemetrySettings;
     health: HealthSettings;
+    groups: GroupSettings;
     #[cfg(feature = "embedded")]
     embedded: EmbeddedOptions;
     #[cfg(feature = "fluvio")]
@@ -269,6 +270,14 @@ section! {
         client_id: Option<String> = None, any;
         /// Headers that the command-line tool sends with OTLP, as `name=value,name=value`.
         otlp_headers: Option<Secret> = None, if_some(pairs);
+    }
+}
+
+section! {
+    /// Shared groups.
+    groups: GroupSettings {
+        /// Topic through which the members of shared groups find each other. All members of a group need the same.
+        topic: String = "floe-groups".to_owned(), topic_name;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use floe_core::{setting::Setting, units::parse_duration, words};
+use floe_core::{setting::Setting, topic::Topic, units::parse_duration, words};
 
 use super::{
     policies::{AckMode, CommitPolicy, DeliveryMode, GapPolicy, WhenFull},
@@ -120,6 +120,11 @@ pub(super) fn metric_name(prefix: &str) -> Option<String> {
     (!valid).then(|| {
         "write a letter, then up to 63 letters, digits, `.`, `_` and `-`, not a `.` at the end".to_owned()
     })
+}
+
+/// Refuses what cannot be the name of a topic.
+pub(super) fn topic_name(name: &str) -> Option<String> {
+    Topic::from(name).validate().err().map(|error| error.to_string())
 }
 
 /// Refuses values outside 0 to 1.

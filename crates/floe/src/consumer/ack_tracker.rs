@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicI64, Ordering},
+    sync::atomic::{AtomicBool, AtomicI64, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -27,6 +27,8 @@ pub(super) struct AckTracker {
     start: AtomicI64,
     /// With [`AckMode::Auto`]: offset after the last finished record, or [`NOTHING`].
     finished: AtomicI64,
+    /// Whether the consumer hands out no further record of the partition.
+    left: AtomicBool,
     /// With [`AckMode::Explicit`].
     window: Mutex<AckWindow>,
 }
@@ -38,6 +40,7 @@ impl AckTracker {
             origin: AtomicI64::new(origin),
             start: AtomicI64::new(origin),
             finished: AtomicI64::new(NOTHING),
+            left: AtomicBool::new(false),
             window: Mutex::new(AckWindow::new(origin, 0)),
         }
     }
@@ -71,6 +74,16 @@ impl AckTracker {
                 Some(window.generation)
             }
         }
+    }
+
+    /// Notes that no further record of the partition is handed out.
+    pub(super) fn leave(&self) {
+        self.left.store(true, Ordering::Release);
+    }
+
+    /// Whether all records that were handed out are finished, and no further ones come.
+    pub(super) fn is_settled(&self) -> bool {
+        self.left.load(Ordering::Acquire) && self.unacknowledged().is_none()
     }
 
     /// Whether the bound on unacknowledged runs is reached.

@@ -16,6 +16,7 @@ use super::{
     chunk::Chunk,
     commit::OffsetCommitter,
     fetch::{Fetch, FetchSettings, Outlet},
+    group::{self, MemberHandle, MemberSettings, Membership},
     partition::{AbortOnDrop, Partition},
     partition_discovery::PartitionOpener,
     prefetch_queue::PrefetchQueue,
@@ -38,6 +39,17 @@ use crate::{
 /// Partitions whose start position is looked up concurrently.
 const LOOKUPS: usize = 64;
 
+/// Longest name of a shared group, in bytes.
+const MAX_GROUP_LEN: usize = 255;
+
+/// Place where the offsets of a consumer go, if it has a group.
+enum Commits {
+    /// The engine, which has stored these offsets of the partitions.
+    Engine(Vec<Option<i64>>),
+    /// A shared group.
+    Member(MemberHandle),
+}
+
 /// Configures a consumer before it starts; from [`Client::consumer`](crate::Client::consumer).
 #[must_use = "a builder does nothing until start"]
 pub struct ConsumerBuilder<C = Untyped> {
@@ -55,6 +67,7 @@ struct ConsumerSpec {
     partitions: Option<Vec<u32>>,
     mirror: Option<Arc<str>>,
     group: Option<Arc<str>>,
+    shared: Option<Membership>,
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
@@ -73,6 +86,7 @@ impl ConsumerBuilder {
             partitions: None,
             mirror: None,
             group: None,
+            shared: None,
             prefetch_bytes: bytes(settings.prefetch_bytes),
             prefetch_records: settings.prefetch_records.map_or(usize::MAX, count),
             stop_at_end: false,
@@ -135,10 +149,42 @@ impl<C> ConsumerBuilder<C> {
 
     /// Stores offsets under this name, so that a later consumer of the group continues where this one ended. Default: no group.
     ///
-    /// Partitions are not assigned to the consumers of a group: two consumers that read the same partitions both return every
-    /// record, and the later commit wins.
+    /// By itself a group shares nothing: two consumers that read the same partitions both return every record, and the later
+    /// commit wins. With [`ConsumerBuilder::shared`] the consumers of a group divide the partitions.
     pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
         self.spec.group = Some(group.into());
+        self
+    }
+
+    /// Divides the partitions of the topic among all consumers of the group that do the same: each partition has one reader at
+    /// a time. When one crashes, the others take over after its session; when one joins or leaves, partitions move after
+    /// the records in hand are finished. Every record is handled at least once. [The page on
+    /// groups](https://github.com/floe-rs/floe/blob/main/docs/groups.md) has the promises and the costs.
+    ///
+    /// The members find each other through the topic `floe-groups` (setting `groups.topic`), which the first of them creates.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// use floe::{Client, TopicSpec};
+    ///
+    /// let client = Client::connect("memory:").await?;
+    /// client.admin().create_topic(TopicSpec::new("orders").partitions(4)).await?;
+    /// client.producer("orders").start().await?.send("one coffee").await?;
+    ///
+    /// let mut worker = client.consumer("orders").group("billing").shared().start().await?;
+    /// assert!(worker.try_next().await?.is_some());
+    /// worker.close().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn shared(self) -> Self {
+        self.shared_as(Membership::default())
+    }
+
+    /// As [`ConsumerBuilder::shared`], with settings of this member.
+    pub fn shared_as(mut self, membership: Membership) -> Self {
+        self.spec.shared = Some(membership);
         self
     }
 
@@ -262,7 +308,9 @@ impl ConsumerSpec {
         self.settings.fetch.smartmodules =
             (!self.smartmodules.is_empty()).then(|| std::mem::take(&mut self.smartmodules).into());
         let partitions = self.find_partitions().await?;
-        if capabilities.offsets {
+        if let Some(membership) = self.shared.take() {
+            self.start_shared(membership, partitions.len(), start).await
+        } else if capabilities.offsets {
             let positions = self.start_positions(&partitions, start).await?;
             self.start_numbered(&partitions, positions, capabilities)
         } else {
@@ -301,6 +349,9 @@ impl ConsumerSpec {
         if start.needs_group() && self.group.is_none() {
             return invalid("a start at the stored offset needs a group");
         }
+        if let Some(membership) = &self.shared {
+            self.check_shared(membership, engine, capabilities)?;
+        }
         if self.group.is_some() && !capabilities.commit_offsets {
             return Err(Error::unsupported("stored consumer offsets", engine).with_topic(&self.topic));
         }
@@ -314,6 +365,30 @@ impl ConsumerSpec {
             }
         }
         Ok(start)
+    }
+
+    fn check_shared(
+        &self,
+        membership: &Membership,
+        engine: &'static str,
+        capabilities: Capabilities,
+    ) -> Result<()> {
+        let invalid = |problem: &'static str| Err(Error::new(ErrorKind::InvalidConfig, problem));
+        if !capabilities.offsets || !capabilities.dense_offsets || !capabilities.commit_offsets {
+            return Err(Error::unsupported("shared groups", engine).with_topic(&self.topic));
+        }
+        match self.group.as_deref().map(str::len) {
+            None => return invalid("a shared consumer needs a group"),
+            Some(0..=MAX_GROUP_LEN) => {}
+            Some(_) => return invalid("the name of a shared group has at most 255 bytes"),
+        }
+        if self.partitions.is_some() || self.mirror.is_some() {
+            return invalid("the group assigns the partitions of a shared consumer: it cannot choose them");
+        }
+        if self.stop_at_end {
+            return invalid("a shared consumer has no end: its partitions come and go");
+        }
+        membership.check()
     }
 
     async fn find_partitions(&self) -> Result<Vec<u32>> {
@@ -371,7 +446,7 @@ impl ConsumerSpec {
                 opener.queue.push(index, 0, gap);
             }
             let end = self.stop_at_end.then_some(position.bounds.high);
-            partitions.push(opener.open(index, number, position.next, end));
+            partitions.push(opener.open((index, 0), number, position.next, end));
         }
         let queue = Arc::clone(&opener.queue);
         let reads_all = self.partitions.is_none() && self.mirror.is_none() && !self.stop_at_end;
@@ -379,7 +454,33 @@ impl ConsumerSpec {
             let known = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
             AbortOnDrop::spawn(opener.discover(known, self.group.clone()))
         });
-        Ok(self.assemble(queue, partitions, stored, discovery))
+        Ok(self.assemble(queue, partitions, Commits::Engine(stored), discovery))
+    }
+
+    /// Joins a shared group. The partitions come later, through the queue.
+    async fn start_shared(
+        self,
+        membership: Membership,
+        count: usize,
+        start: StartAt,
+    ) -> Result<ConsumerCore> {
+        let queue = PrefetchQueue::open_ended(self.prefetch_bytes, self.prefetch_records);
+        let opener = PartitionOpener {
+            engine: Arc::clone(self.client.engine()),
+            queue: Arc::clone(&queue),
+            topic: self.topic.clone(),
+            fetch: self.settings.fetch.clone(),
+            ack_mode: self.settings.ack_mode,
+        };
+        let settings = MemberSettings {
+            group: self.group.clone().unwrap_or_else(|| Arc::from("")),
+            membership,
+            commit: self.settings.commit,
+            start,
+            partitions: u32::try_from(count).unwrap_or(u32::MAX),
+        };
+        let member = group::start(self.client.clone(), opener, settings).await?;
+        Ok(self.assemble(queue, Vec::new(), Commits::Member(member), None))
     }
 
     async fn start_unnumbered(
@@ -404,24 +505,29 @@ impl ConsumerSpec {
                     .await?;
             let outlet = Outlet { queue: Arc::clone(&queue), index, generation: 0 };
             let acks = Arc::new(AckTracker::new(self.settings.ack_mode, 0));
-            let task = AbortOnDrop::spawn(fetch.run(outlet));
+            let task = Some(AbortOnDrop::spawn(fetch.run(outlet)));
             partitions.push(Partition { at, position: 0, end: None, acks, task });
         }
-        Ok(self.assemble(queue, partitions, Vec::new(), None))
+        Ok(self.assemble(queue, partitions, Commits::Engine(Vec::new()), None))
     }
 
     fn assemble(
         self,
         queue: Arc<PrefetchQueue>,
         partitions: Vec<Partition>,
-        stored: Vec<Option<i64>>,
+        commits: Commits,
         discovery: Option<AbortOnDrop>,
     ) -> ConsumerCore {
         let engine = Arc::clone(self.client.engine());
-        let commits = self.group.as_ref().map(|group| {
-            let acks = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.acks))).collect();
-            Arc::new(OffsetCommitter::new(Arc::clone(&engine), Arc::clone(group), acks, stored))
-        });
+        let (commits, member) = match (commits, &self.group) {
+            (Commits::Member(member), _) => (None, Some(member)),
+            (Commits::Engine(stored), Some(group)) => {
+                let acks = partitions.iter().map(|p| (p.at.clone(), Arc::clone(&p.acks))).collect();
+                let committer = OffsetCommitter::new(Arc::clone(&engine), Arc::clone(group), acks, stored);
+                (Some(Arc::new(committer)), None)
+            }
+            (Commits::Engine(_), None) => (None, None),
+        };
         let committer = match (&commits, self.settings.commit) {
             (Some(commits), CommitPolicy::Interval(period)) => {
                 Some(AbortOnDrop::spawn(Arc::clone(commits).run_every(period)))
@@ -430,7 +536,7 @@ impl ConsumerSpec {
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
         let shared =
-            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, by_policy });
+            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, member, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
         let positions = partitions.iter().map(|partition| (partition.at.clone(), partition.position));

@@ -41,6 +41,7 @@ pub mod dead_letter;
 mod fetch;
 mod fetch_range;
 mod for_each;
+pub(crate) mod group;
 mod message;
 mod offset_check;
 mod partition;
@@ -70,13 +71,14 @@ use std::{
 
 use futures_core::Stream;
 use futures_util::{StreamExt, TryStreamExt, future::BoxFuture, stream};
-use tokio::{task::JoinHandle, time::Instant};
+use tokio::{sync::broadcast::error::RecvError, task::JoinHandle, time::Instant};
 
 pub use builder::ConsumerBuilder;
 pub use fetch_range::FetchLimit;
 use floe_core::gap;
 pub use floe_core::gap::{Gap, GapReason};
 pub use floe_wire::batch::{BorrowedHeaders, BorrowedRecord, Headers, RecordView};
+pub use group::{Fence, GroupEvent, Membership};
 pub use message::{Message, RecordBatch};
 pub use settings::{AckMode, CommitPolicy, GapPolicy};
 pub use start_position::StartAt;
@@ -85,6 +87,7 @@ pub use undecodable::{OnUndecodable, Undecodable};
 use self::{
     chunk::Chunk,
     commit::{CommitTrigger, OffsetCommitter},
+    group::MemberHandle,
     partition::{AbortOnDrop, Partition},
     prefetch_queue::{PrefetchQueue, Prefetched},
     rate_limit::RateLimit,
@@ -172,6 +175,8 @@ struct ConsumerShared {
     topic: Topic,
     queue: Arc<PrefetchQueue>,
     commits: Option<Arc<OffsetCommitter>>,
+    /// The member of a shared group, which commits by its heartbeats.
+    member: Option<MemberHandle>,
     /// Whether the policy commits, and not only the application.
     by_policy: bool,
 }
@@ -199,10 +204,28 @@ impl ConsumerShared {
         Err(Error::new(ErrorKind::Gap, message).with_topic(&self.topic))
     }
 
+    /// Whether the consumer has a group to commit for.
+    fn commits(&self) -> bool {
+        self.commits.is_some() || self.member.is_some()
+    }
+
+    async fn commit(&self, trigger: CommitTrigger) -> Result<()> {
+        match (&self.commits, &self.member) {
+            (Some(commits), _) => commits.commit(trigger).await,
+            (None, Some(member)) => member.commit(trigger).await,
+            (None, None) => Ok(()),
+        }
+    }
+
     async fn commit_by_policy(&self) -> Result<()> {
-        match &self.commits {
-            Some(commits) if self.by_policy => commits.commit(CommitTrigger::Policy).await,
-            _ => Ok(()),
+        if self.by_policy { self.commit(CommitTrigger::Policy).await } else { Ok(()) }
+    }
+
+    /// Commits what the policy still has to commit, and leaves a shared group.
+    async fn leave_group(&self) -> Result<()> {
+        match &self.member {
+            Some(member) => member.close().await,
+            None => self.commit_by_policy().await,
         }
     }
 }
@@ -221,7 +244,7 @@ impl CloseWithClient for ConsumerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let lost = self.take_lost();
-            tokio::time::timeout_at(deadline, self.commit_by_policy()).await.unwrap_or_else(|_| {
+            tokio::time::timeout_at(deadline, self.leave_group()).await.unwrap_or_else(|_| {
                 Err(Error::new(ErrorKind::RequestTimeout, "the last commit timed out")
                     .with_operation("commit"))
             })?;
@@ -335,10 +358,10 @@ impl<C> Consumer<C> {
     pub async fn commit(&mut self) -> Result<()> {
         self.send_undecodable().await?;
         self.core.finish_handed_out();
-        let Some(commits) = &self.core.shared.commits else {
+        if !self.core.shared.commits() {
             return Err(Error::new(ErrorKind::InvalidCommand, "the consumer has no group to commit for"));
-        };
-        commits.commit(CommitTrigger::Application).await?;
+        }
+        self.core.shared.commit(CommitTrigger::Application).await?;
         self.core.commit_due = false;
         Ok(())
     }
@@ -398,6 +421,21 @@ impl<C> Consumer<C> {
         self.core.gaps.iter().cloned().collect()
     }
 
+    /// Returns the changes of the partitions of a member of a shared group from now on; none without
+    /// [`ConsumerBuilder::shared`]. A stream that is not read for 256 events loses the oldest.
+    pub fn group_events(&self) -> impl Stream<Item = GroupEvent> + Send + use<C> {
+        let events = self.core.shared.member.as_ref().map(MemberHandle::events);
+        stream::unfold(events, async |mut events| {
+            loop {
+                match events.as_mut()?.recv().await {
+                    Ok(event) => return Some((event, events)),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
+
     /// Stops reading. With a group, and unless the policy is [`CommitPolicy::Manual`], stores the offsets of finished
     /// records; with [`AckMode::Auto`] these include the record handed out last.
     ///
@@ -414,7 +452,7 @@ impl<C> Consumer<C> {
         core.shared.queue.close();
         // Offsets of a deleted topic are gone with it.
         if !core.deleted {
-            core.shared.commit_by_policy().await?;
+            core.shared.leave_group().await?;
         }
         core.shared.report_lost(lost)
     }

@@ -16,8 +16,8 @@ pub(super) struct Partition {
     /// Offset at which reading ends.
     pub(super) end: Option<i64>,
     pub(super) acks: Arc<AckTracker>,
-    /// The fetch task.
-    pub(super) task: AbortOnDrop,
+    /// The fetch task; `None` once the partition was left.
+    pub(super) task: Option<AbortOnDrop>,
 }
 
 /// A task that is aborted when its handle is dropped.

@@ -38,15 +38,21 @@ pub(super) struct PartitionOpener {
 }
 
 impl PartitionOpener {
-    /// Starts the fetch task of one partition.
-    pub(super) fn open(&self, index: usize, number: u32, next: i64, end: Option<i64>) -> Partition {
+    /// Starts the fetch task of one partition, for a queue of this index and generation.
+    pub(super) fn open(
+        &self,
+        (index, generation): (usize, u64),
+        number: u32,
+        next: i64,
+        end: Option<i64>,
+    ) -> Partition {
         let at = self.topic.partition(number);
         let holes = self.fetch.holes(self.engine.info().capabilities);
         let check = OffsetCheck::new(next, end, holes);
         let fetch = Fetch::new(Arc::clone(&self.engine), at.clone(), self.fetch.clone(), check);
-        let outlet = Outlet { queue: Arc::clone(&self.queue), index, generation: 0 };
+        let outlet = Outlet { queue: Arc::clone(&self.queue), index, generation };
         let acks = Arc::new(AckTracker::new(self.ack_mode, next));
-        let task = AbortOnDrop::spawn(fetch.run(outlet));
+        let task = Some(AbortOnDrop::spawn(fetch.run(outlet)));
         Partition { at, position: next, end, acks, task }
     }
 
@@ -89,7 +95,9 @@ impl PartitionOpener {
                 Ok(position) => {
                     tracing::info!(topic = %at.topic, partition = number, from = position.next, "new partition");
                     let first = self.gap_before(number, &position);
-                    self.queue.join(first, |index| self.open(index, number, position.next, None));
+                    self.queue.join(None, first, |index, generation| {
+                        self.open((index, generation), number, position.next, None)
+                    });
                     return;
                 }
                 // The new partition may not be known to all nodes yet.
@@ -109,9 +117,9 @@ impl PartitionOpener {
     fn join_failed(&self, number: u32, error: Error) {
         let at = self.topic.partition(number);
         tracing::warn!(topic = %at.topic, partition = number, %error, "a new partition cannot be read");
-        self.queue.join(Some(Prefetched::Error(error)), |index| {
+        self.queue.join(None, Some(Prefetched::Error(error)), |index, generation| {
             let queue = Arc::clone(&self.queue);
-            let task = AbortOnDrop::spawn(async move { queue.end(index, 0, None) });
+            let task = Some(AbortOnDrop::spawn(async move { queue.end(index, generation, None) }));
             Partition { at, position: 0, end: None, acks: Arc::new(AckTracker::new(self.ack_mode, 0)), task }
         });
     }

@@ -15,9 +15,10 @@ use super::{
     checked_batch::{CheckedBatch, Found},
     commit::CommitTrigger,
     gap::Gap,
+    group::MemberHandle,
     message::{Acknowledgement, Message, RecordBatch},
     partition::Partition,
-    prefetch_queue::{Polled, Prefetched},
+    prefetch_queue::{Change, Polled, Prefetched},
     settings::{CommitPolicy, GapPolicy},
 };
 use crate::{
@@ -164,9 +165,9 @@ impl ConsumerCore {
             return Poll::Ready(Ok(false));
         }
         loop {
-            if self.shared.queue.is_closed() {
-                self.ended = true;
-                return Poll::Ready(Err(Error::closed("consumer")));
+            if self.shared.queue.has_changed() {
+                ready!(self.poll_change(cx))?;
+                continue;
             }
             if let Some((index, batch)) = &self.current {
                 if !batch.is_empty() {
@@ -175,6 +176,10 @@ impl ConsumerCore {
                 }
                 self.telemetry.stands_at(*index, batch.next_offset());
                 self.current = None;
+            }
+            if self.shared.member.as_ref().is_some_and(MemberHandle::is_fenced) {
+                self.shared.queue.fence(true);
+                continue;
             }
             let Poll::Ready(polled) = self.shared.queue.poll(cx) else {
                 self.telemetry.waits();
@@ -186,7 +191,7 @@ impl ConsumerCore {
                     Err(found) => self.put_back(index, found),
                 },
                 Polled::Item(index, Prefetched::Rest(batch)) => self.current = Some((index, batch)),
-                Polled::Joined(partition) => self.join(partition),
+                Polled::Changed => {}
                 Polled::Item(index, Prefetched::Gap(gap)) => self.pass(index, gap)?,
                 Polled::Item(_, Prefetched::Error(error)) => return Poll::Ready(Err(error)),
                 Polled::Deleted(error) => {
@@ -199,7 +204,6 @@ impl ConsumerCore {
                     self.telemetry.flush();
                     return Poll::Ready(Ok(false));
                 }
-                Polled::Closed => {}
             }
         }
     }
@@ -216,14 +220,50 @@ impl ConsumerCore {
         self.current = Some((index, batch));
     }
 
-    /// Adds a new partition of the topic.
-    fn join(&mut self, partition: Partition) {
+    /// Takes one change of the partitions.
+    #[cold]
+    fn poll_change(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Poll::Ready(change) = self.shared.queue.poll_change(cx) else {
+            self.telemetry.waits();
+            return Poll::Pending;
+        };
+        match change {
+            Some(Change::Joined(index, partition)) => self.join(index, partition),
+            Some(Change::Left(index)) => self.leave(index),
+            Some(Change::Closed) => {
+                self.ended = true;
+                return Poll::Ready(Err(Error::closed("consumer")));
+            }
+            None => {}
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Adds a partition, or takes one up again that was left.
+    fn join(&mut self, index: usize, partition: Partition) {
         if let Some(commits) = &self.shared.commits {
             commits.join(partition.at.clone(), Arc::clone(&partition.acks));
         }
-        self.telemetry.joins(partition.at.clone(), partition.position);
-        self.indexes.insert(partition.at.partition, self.partitions.len());
-        self.partitions.push(partition);
+        self.telemetry.joins(index, partition.at.clone(), partition.position);
+        self.indexes.insert(partition.at.partition, index);
+        match self.partitions.get_mut(index) {
+            Some(left) => *left = partition,
+            None => self.partitions.push(partition),
+        }
+    }
+
+    /// Gives up a partition. All records of it that went to the application before this call were finished by it, unless
+    /// they need an acknowledgement.
+    fn leave(&mut self, index: usize) {
+        self.current.take_if(|(current, _)| *current == index);
+        self.handed_out.take_if(|(handed_out, _)| *handed_out == index);
+        self.chunk.forget(index);
+        self.telemetry.leaves(index);
+        if let Some(partition) = self.partitions.get_mut(index) {
+            partition.task = None;
+            partition.acks.leave();
+            self.indexes.remove(&partition.at.partition);
+        }
     }
 
     /// Puts the parts of a batch back into the queue, where its records differ from its header.
@@ -241,13 +281,12 @@ impl ConsumerCore {
 
     /// With [`CommitPolicy::PerRecord`]: commits the records that were finished since a record was handed out.
     fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Some(commits) = &self.shared.commits else { return Poll::Ready(Ok(())) };
-        if self.settings.commit != CommitPolicy::PerRecord || !self.commit_due {
+        if self.settings.commit != CommitPolicy::PerRecord || !self.commit_due || !self.shared.commits() {
             return Poll::Ready(Ok(()));
         }
         let committing = self.committing.get_or_insert_with(|| {
-            let commits = Arc::clone(commits);
-            tokio::spawn(async move { commits.commit(CommitTrigger::Policy).await })
+            let shared = Arc::clone(&self.shared);
+            tokio::spawn(async move { shared.commit(CommitTrigger::Policy).await })
         });
         let outcome = ready!(Pin::new(committing).poll(cx));
         self.committing = None;

@@ -46,15 +46,28 @@ impl Prefetched {
 
 /// Result of [`PrefetchQueue::poll`].
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are items, and a box would cost an allocation for each batch"
+)]
 pub(super) enum Polled {
     /// The next item of the partition with this index.
     Item(usize, Prefetched),
-    /// The topic has one more partition, which takes the next index.
-    Joined(Partition),
+    /// [`PrefetchQueue::poll_change`] has something to tell first.
+    Changed,
     /// The topic was deleted. The last result.
     Deleted(Error),
     /// Every partition has ended.
     End,
+}
+
+/// A change that the consumer takes before the next record.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// A partition is read under this index, which is new or that of a partition that was left.
+    Joined(usize, Partition),
+    /// The partition with this index is not read any more.
+    Left(usize),
     /// [`PrefetchQueue::close`] was called.
     Closed,
 }
@@ -70,13 +83,19 @@ pub(super) struct PrefetchQueue {
     on_demand: bool,
     /// Set with `QueueState::closed`; read without the lock.
     closed: AtomicBool,
+    /// Whether [`PrefetchQueue::poll_change`] has something to tell; read without the lock.
+    changed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct QueueState {
     partitions: Vec<PartitionQueue>,
-    /// New partitions that the consumer has not taken yet. Their queues exist.
-    joined: VecDeque<Partition>,
+    /// Changes that the consumer has not taken yet. The queues of new partitions exist.
+    changes: VecDeque<Change>,
+    /// Whether nothing is handed out for the time being: the member of a shared group has not proven that it lives.
+    fenced: bool,
+    /// Whether further partitions may come, so that the end of all is no end.
+    open_ended: bool,
     /// Partitions with items that are not paused, the next one first.
     ready: VecDeque<usize>,
     /// Partitions whose fetch tasks wait for room.
@@ -104,6 +123,8 @@ struct PartitionQueue {
     is_waiting: bool,
     paused: bool,
     ended: bool,
+    /// Whether the consumer has taken an item since the partition joined.
+    taken: bool,
 }
 
 impl PrefetchQueue {
@@ -119,7 +140,15 @@ impl PrefetchQueue {
             max_records,
             on_demand,
             closed: AtomicBool::new(false),
+            changed: AtomicBool::new(false),
         }
+    }
+
+    /// Queues of a consumer whose partitions come and go.
+    pub(super) fn open_ended(max_bytes: usize, max_records: usize) -> Arc<Self> {
+        let mut queue = Self::with(0, max_bytes, max_records, false);
+        queue.state.get_mut().open_ended = true;
+        Arc::new(queue)
     }
 
     /// Queues of an engine where reading removes records: at most one batch of each partition is read ahead of the
@@ -128,22 +157,100 @@ impl PrefetchQueue {
         Arc::new(Self::with(count, 1, 1, true))
     }
 
-    /// Opens the queue of one more partition, with its first item. `make` receives its index. Has no effect after
-    /// [`PrefetchQueue::close`].
-    pub(super) fn join(&self, first: Option<Prefetched>, make: impl FnOnce(usize) -> Partition) {
+    /// Opens the queue of one more partition, or of the one that was left with the index `again`, with its first item. `make`
+    /// receives the index and the generation. Returns the index; `None` after [`PrefetchQueue::close`].
+    pub(super) fn join(
+        &self,
+        again: Option<usize>,
+        first: Option<Prefetched>,
+        make: impl FnOnce(usize, u64) -> Partition,
+    ) -> Option<usize> {
         let mut state = self.state.lock();
         if state.closed {
-            return;
+            return None;
         }
-        let index = state.partitions.len();
+        let index = again.unwrap_or(state.partitions.len());
+        if again.is_none() {
+            state.partitions.push(PartitionQueue::default());
+        }
         let is_ready = first.is_some();
-        let items = first.into_iter().collect();
-        state.partitions.push(PartitionQueue { items, is_ready, ..PartitionQueue::default() });
+        let queue = state.partition(index)?;
+        queue.items.extend(first);
+        (queue.is_ready, queue.paused, queue.taken) = (is_ready, false, false);
+        let generation = queue.generation;
         if is_ready {
             state.ready.push_back(index);
         }
-        state.joined.push_back(make(index));
+        let partition = make(index, generation);
+        self.change(&mut state, Change::Joined(index, partition));
+        Some(index)
+    }
+
+    /// Drops the items of a partition and ends its fetch task. The consumer hands out nothing more of it. Returns whether the
+    /// consumer has taken anything of the partition since it joined, and may have it in hand.
+    pub(super) fn leave(&self, index: usize) -> bool {
+        let mut state = self.state.lock();
+        if state.closed {
+            return true;
+        }
+        self.clear(&mut state, index);
+        self.change(&mut state, Change::Left(index));
+        state.partition(index).is_some_and(|queue| queue.taken)
+    }
+
+    /// Hands out nothing while `fenced`.
+    pub(super) fn fence(&self, fenced: bool) {
+        let mut state = self.state.lock();
+        if state.fenced == fenced {
+            return;
+        }
+        state.fenced = fenced;
+        self.changed.store(true, Ordering::Release);
         state.wake();
+    }
+
+    pub(super) fn is_fenced(&self) -> bool {
+        self.state.lock().fenced
+    }
+
+    /// Ends the consumer with an error.
+    pub(super) fn fail(&self, error: Error) {
+        let mut state = self.state.lock();
+        (state.open_ended, state.fenced) = (false, false);
+        state.deleted = Some(error);
+        for queue in &mut state.partitions {
+            queue.paused = true;
+        }
+        state.wake();
+    }
+
+    fn change(&self, state: &mut QueueState, change: Change) {
+        state.changes.push_back(change);
+        self.changed.store(true, Ordering::Release);
+        state.wake();
+    }
+
+    /// Whether the consumer has to call [`PrefetchQueue::poll_change`] before it hands out more.
+    #[inline]
+    pub(super) fn has_changed(&self) -> bool {
+        self.changed.load(Ordering::Acquire)
+    }
+
+    /// Returns the next change; `None` after the last one. Waits while the queue is fenced.
+    pub(super) fn poll_change(&self, cx: &Context<'_>) -> Poll<Option<Change>> {
+        let mut state = self.state.lock();
+        if state.closed {
+            return Poll::Ready(Some(Change::Closed));
+        }
+        if let Some(change) = state.changes.pop_front() {
+            return Poll::Ready(Some(change));
+        }
+        if state.fenced {
+            state.waits(cx);
+            return Poll::Pending;
+        }
+        self.changed.store(false, Ordering::Release);
+        Poll::Ready(None)
     }
 
     /// Waits until a fetch task may read. `false` means that the task has to end.
@@ -236,11 +343,8 @@ impl PrefetchQueue {
     pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<Polled> {
         let mut state = self.state.lock();
         let state = &mut *state;
-        if state.closed {
-            return Poll::Ready(Polled::Closed);
-        }
-        if let Some(partition) = state.joined.pop_front() {
-            return Poll::Ready(Polled::Joined(partition));
+        if self.has_changed() {
+            return Poll::Ready(Polled::Changed);
         }
         while let Some(index) = state.ready.pop_front() {
             let Some(queue) = state.partition(index) else { continue };
@@ -251,6 +355,7 @@ impl PrefetchQueue {
             }
             let Some(item) = queue.items.pop_front() else { continue };
             let size = item.size();
+            queue.taken = true;
             queue.batches -= usize::from(size.is_some());
             queue.is_ready = !queue.items.is_empty();
             if queue.is_ready {
@@ -266,10 +371,7 @@ impl PrefetchQueue {
         if let Some(end) = state.end() {
             return Poll::Ready(end);
         }
-        match &mut state.waker {
-            Some(waker) => waker.clone_from(cx.waker()),
-            none => *none = Some(cx.waker().clone()),
-        }
+        state.waits(cx);
         if self.on_demand && !state.demand {
             state.demand = true;
             state.wake_waiting();
@@ -316,12 +418,15 @@ impl PrefetchQueue {
 
     /// Drops the items of a partition and reopens its queue. Returns the generation of the next fetch task.
     pub(super) fn restart(&self, index: usize) -> u64 {
-        let mut state = self.state.lock();
-        let state = &mut *state;
+        self.clear(&mut self.state.lock(), index)
+    }
+
+    fn clear(&self, state: &mut QueueState, index: usize) -> u64 {
         let Some(queue) = state.partition(index) else { return 0 };
         let items = std::mem::take(&mut queue.items);
         queue.batches = 0;
         queue.generation += 1;
+        queue.room.notify_one();
         let generation = queue.generation;
         if std::mem::take(&mut queue.ended) {
             state.ended -= 1;
@@ -334,13 +439,14 @@ impl PrefetchQueue {
         generation
     }
 
-    /// Drops all items. [`PrefetchQueue::poll`] returns [`Polled::Closed`] from now on.
+    /// Drops all items. [`PrefetchQueue::poll_change`] returns [`Change::Closed`] from now on.
     pub(super) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
         self.closed.store(true, Ordering::Release);
+        self.changed.store(true, Ordering::Release);
         state.ready.clear();
-        state.joined.clear();
+        state.changes.clear();
         for queue in &mut state.partitions {
             queue.items.clear();
             queue.batches = 0;
@@ -405,7 +511,7 @@ impl QueueState {
 
     /// The end of the consumer, once it is reached.
     fn end(&mut self) -> Option<Polled> {
-        let all_ended = self.ended == self.partitions.len();
+        let all_ended = self.ended == self.partitions.len() && !self.open_ended;
         // A paused partition may hold items, which `resume` brings out.
         if all_ended && self.partitions.iter().all(|queue| queue.items.is_empty()) {
             return Some(self.deleted.take().map_or(Polled::End, Polled::Deleted));
@@ -414,6 +520,14 @@ impl QueueState {
             return self.deleted.take().map(Polled::Deleted);
         }
         None
+    }
+
+    /// Keeps the waker of the consumer.
+    fn waits(&mut self, cx: &Context<'_>) {
+        match &mut self.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
     }
 
     fn wake(&mut self) {

@@ -68,7 +68,7 @@ impl<C> Consumer<C> {
             partition.position = position.next;
             let check = OffsetCheck::new(position.next, partition.end, settings.holes(info.capabilities));
             let fetch = Fetch::new(engine, at, settings, check);
-            partition.task = AbortOnDrop::spawn(fetch.run(Outlet { queue, index, generation }));
+            partition.task = Some(AbortOnDrop::spawn(fetch.run(Outlet { queue, index, generation })));
         }
         Ok(())
     }

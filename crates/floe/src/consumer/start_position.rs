@@ -70,11 +70,21 @@ pub(super) async fn resolve(
     start: StartAt,
     group: Option<&Arc<str>>,
 ) -> Result<StartPosition> {
-    let bounds = engine.watermarks(at.clone()).await?;
     let stored = match group {
         Some(group) => engine.committed(Arc::clone(group), at.clone()).await?,
         None => None,
     };
+    resolve_stored(engine, at, start, stored).await
+}
+
+/// As [`resolve`], with the stored offset.
+pub(super) async fn resolve_stored(
+    engine: &SharedEngine,
+    at: &TopicPartition,
+    start: StartAt,
+    stored: Option<i64>,
+) -> Result<StartPosition> {
+    let bounds = engine.watermarks(at.clone()).await?;
     let Watermarks { start: first, high, .. } = bounds;
     let distance = |offsets: u64| i64::try_from(offsets).unwrap_or(i64::MAX);
     let mut wanted = None;

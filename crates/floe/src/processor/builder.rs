@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Client, Message, Result, RetryPolicy,
-    consumer::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy, StartAt},
+    consumer::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy, Membership, StartAt},
     dead_letter::DeadLetterWriter,
     payload::{Json, PayloadCodec, Raw},
     producer::ProducerBuilder,
@@ -57,6 +57,18 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
     /// Sets the consumer group whose stored offsets the processor resumes from. Default: `FROM-to-TO` after the topics.
     pub fn group(mut self, group: impl Into<Arc<str>>) -> Self {
         self.settings.group = Some(group.into());
+        self
+    }
+
+    /// Divides the partitions of the input among all processors of the group that do the same; see
+    /// [`ConsumerBuilder::shared`].
+    pub fn shared(self) -> Self {
+        self.shared_as(Membership::default())
+    }
+
+    /// As [`ProcessorBuilder::shared`], with settings of this member.
+    pub fn shared_as(mut self, membership: Membership) -> Self {
+        self.settings.shared = Some(membership);
         self
     }
 
@@ -231,6 +243,9 @@ impl Processor {
         if settings.stored_offsets {
             let default = || Arc::from(format!("{}-to-{}", settings.from, settings.to));
             input = input.group(settings.group.clone().unwrap_or_else(default));
+        }
+        if let Some(membership) = settings.shared.take() {
+            input = input.shared_as(membership);
         }
         if settings.stop_at_end {
             input = input.stop_at_end();

@@ -3,7 +3,10 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    Error, ErrorKind, Result, RetryPolicy, consumer::ConsumerBuilder, producer::ProducerBuilder, topic::Topic,
+    Error, ErrorKind, Result, RetryPolicy,
+    consumer::{ConsumerBuilder, Membership},
+    producer::ProducerBuilder,
+    topic::Topic,
 };
 
 /// Upper bound of [`ProcessorSettings::max_held`]: a consumer tracks no more records that are not acknowledged.
@@ -38,6 +41,7 @@ pub(super) struct ProcessorSettings {
     pub(super) from: Topic,
     pub(super) to: Topic,
     pub(super) group: Option<Arc<str>>,
+    pub(super) shared: Option<Membership>,
     pub(super) concurrency: usize,
     pub(super) order: Order,
     pub(super) handler_timeout: Duration,
@@ -60,6 +64,7 @@ impl ProcessorSettings {
             from,
             to,
             group: None,
+            shared: None,
             concurrency: 1,
             order: Order::default(),
             handler_timeout: Duration::from_secs(60),
@@ -93,7 +98,7 @@ impl ProcessorSettings {
             "commit_interval is 0: it must be at least 1 ns"
         } else if let Some(problem) = self.retries.problem() {
             problem
-        } else if !self.stored_offsets && self.group.is_some() {
+        } else if !self.stored_offsets && (self.group.is_some() || self.shared.is_some()) {
             "group needs stored offsets, and without_stored_offsets was called"
         } else {
             return Ok(());

@@ -76,10 +76,17 @@ impl ConsumerTelemetry {
         self.waiting.get_or_insert_with(|| (Instant::now(), SystemTime::now()));
     }
 
-    /// Adds a partition that the consumer reads from this offset on.
-    pub(crate) fn joins(&mut self, at: TopicPartition, position: i64) {
-        self.lag.joins(at, position);
-        self.handed_out.push(HandedOut::default());
+    /// Adds a partition that the consumer reads from this offset on, under this index, which is new or was left.
+    pub(crate) fn joins(&mut self, index: usize, at: TopicPartition, position: i64) {
+        self.lag.joins(index, at, position);
+        if index == self.handed_out.len() {
+            self.handed_out.push(HandedOut::default());
+        }
+    }
+
+    /// Reports no lag of a partition that the consumer does not read any more.
+    pub(crate) fn leaves(&self, index: usize) {
+        self.lag.leaves(index);
     }
 
     /// Sets the position of the application in the partition with this index.

@@ -9,7 +9,7 @@ use std::{
     fmt,
     sync::{
         Arc, Weak,
-        atomic::{AtomicI64, AtomicU32, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU32, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -196,18 +196,21 @@ struct PartitionLag {
     end: AtomicI64,
     /// Time of the first record of the batch handed out last.
     time: AtomicI64,
+    /// Whether the consumer does not read the partition any more.
+    left: AtomicBool,
 }
 
 impl PartitionLag {
     fn new(at: TopicPartition, position: i64) -> Self {
         let (end, time) = (AtomicI64::new(UNKNOWN), AtomicI64::new(UNKNOWN));
-        Self { at, position: AtomicI64::new(position), end, time }
+        Self { at, position: AtomicI64::new(position), end, time, left: AtomicBool::new(false) }
     }
 
     fn lag(&self) -> Option<u64> {
         let end = self.end.load(Ordering::Relaxed);
         let behind = end.saturating_sub(self.position.load(Ordering::Relaxed));
-        (end != UNKNOWN).then(|| u64::try_from(behind).unwrap_or(0))
+        let is_known = end != UNKNOWN && !self.left.load(Ordering::Relaxed);
+        is_known.then(|| u64::try_from(behind).unwrap_or(0))
     }
 
     fn age(&self, lag: u64) -> Option<f64> {
@@ -248,9 +251,21 @@ impl Lag {
         self.partitions.read().len()
     }
 
-    /// Adds a partition that the consumer reads from now on.
-    pub(super) fn joins(&self, at: TopicPartition, position: i64) {
-        self.partitions.write().push(Arc::new(PartitionLag::new(at, position)));
+    /// Adds a partition that the consumer reads from now on, under an index that is new or was left.
+    pub(super) fn joins(&self, index: usize, at: TopicPartition, position: i64) {
+        let joined = Arc::new(PartitionLag::new(at, position));
+        let mut partitions = self.partitions.write();
+        match partitions.get_mut(index) {
+            Some(left) => *left = joined,
+            None => partitions.push(joined),
+        }
+    }
+
+    /// Forgets the end of a partition that the consumer does not read any more.
+    pub(super) fn leaves(&self, index: usize) {
+        if let Some(partition) = self.partitions.read().get(index) {
+            partition.left.store(true, Ordering::Relaxed);
+        }
     }
 
     fn partitions(&self) -> Vec<Arc<PartitionLag>> {

@@ -36,6 +36,12 @@ pub(super) struct Instruments {
     pub(super) gaps: Counter<u64>,
     pub(super) missing: Counter<u64>,
     pub(super) dedup_drops: Counter<u64>,
+    pub(super) group_members: UpDownCounter<i64>,
+    pub(super) group_rebalances: Counter<u64>,
+    pub(super) group_moves: Counter<u64>,
+    pub(super) group_evictions: Counter<u64>,
+    pub(super) group_fenced_commits: Counter<u64>,
+    pub(super) group_handover: Histogram<f64>,
     dead_letters: Counter<u64>,
     retries: Counter<u64>,
     breaker_transitions: Counter<u64>,
@@ -58,11 +64,10 @@ impl Instruments {
             let histogram = meter.u64_histogram(metric.name_under(prefix)).with_unit(metric.unit);
             histogram.with_description(metric.description).with_boundaries(boundaries.to_vec()).build()
         };
-        let connections = meter
-            .i64_up_down_counter(names::CONNECTION_COUNT.name_under(prefix))
-            .with_unit(names::CONNECTION_COUNT.unit)
-            .with_description(names::CONNECTION_COUNT.description)
-            .build();
+        let level = |metric: Metric| {
+            let counter = meter.i64_up_down_counter(metric.name_under(prefix)).with_unit(metric.unit);
+            counter.with_description(metric.description).build()
+        };
         Self {
             operation_duration: seconds(names::OPERATION_DURATION),
             sent: counter(names::SENT_MESSAGES),
@@ -78,10 +83,16 @@ impl Instruments {
             gaps: counter(names::RECORD_GAPS),
             missing: counter(names::MISSING_MESSAGES),
             dedup_drops: counter(names::DEDUP_DROPS),
+            group_members: level(names::GROUP_MEMBERS),
+            group_rebalances: counter(names::GROUP_REBALANCES),
+            group_moves: counter(names::GROUP_MOVES),
+            group_evictions: counter(names::GROUP_EVICTIONS),
+            group_fenced_commits: counter(names::GROUP_FENCED_COMMITS),
+            group_handover: seconds(names::GROUP_HANDOVER),
             dead_letters: counter(names::DLQ_MESSAGES),
             retries: counter(names::RETRY_ATTEMPTS),
             breaker_transitions: counter(names::BREAKER_TRANSITIONS),
-            connections,
+            connections: level(names::CONNECTION_COUNT),
             connection_attempts: counter(names::CONNECTION_ATTEMPTS),
             connection_time: seconds(names::CONNECTION_TIME),
         }

@@ -38,6 +38,8 @@ mod dial;
 #[cfg(feature = "telemetry")]
 mod gauges;
 #[cfg(feature = "telemetry")]
+mod group;
+#[cfg(feature = "telemetry")]
 mod instruments;
 pub mod names;
 #[cfg(not(feature = "telemetry"))]
@@ -61,13 +63,15 @@ use std::sync::{
 pub use self::noop::Telemetry;
 #[cfg(not(feature = "telemetry"))]
 pub(crate) use self::noop::{
-    BatchSpan, ConsumerTelemetry, FetchTelemetry, Lag, Origin, Origins, Queue, carrying, error_type,
+    BatchSpan, ConsumerTelemetry, FetchTelemetry, GroupTelemetry, Lag, Origin, Origins, Queue, carrying,
+    error_type,
 };
 #[cfg(feature = "telemetry")]
 pub(crate) use self::{
     consume::{ConsumerTelemetry, FetchTelemetry},
     context::extract,
     gauges::{Lag, Queue},
+    group::GroupTelemetry,
     processing::{carrying, error_type},
     produce::{BatchSpan, Origin, Origins},
 };

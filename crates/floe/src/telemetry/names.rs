@@ -45,6 +45,10 @@ pub mod attribute {
     pub const BREAKER_STATE: &str = "floe.breaker.state";
     /// Previous state of a circuit breaker.
     pub const BREAKER_PREVIOUS_STATE: &str = "floe.breaker.previous_state";
+    /// Change of the partitions of a member: `assigned`, `revoked` or `lost`.
+    pub const GROUP_CHANGE: &str = "floe.group.change";
+    /// Reason of an eviction: `silent` for one by this member, `removed` or `replaced` for one of it.
+    pub const EVICTION_REASON: &str = "floe.group.eviction.reason";
     /// Owner of a queue: `producer` or `consumer`.
     pub const QUEUE: &str = "floe.queue.name";
 
@@ -185,6 +189,24 @@ metrics! {
     DEDUP_DROPS = "floe.dedup.drops", Counter, "{message}",
         [SYSTEM, DESTINATION, PARTITION],
         "Duplicate records that a consumer dropped.";
+    GROUP_MEMBERS = "floe.group.members", UpDownCounter, "{member}",
+        [SYSTEM, GROUP],
+        "Members of a shared group in this client; the sum over all clients is the group.";
+    GROUP_REBALANCES = "floe.group.rebalances", Counter, "{rebalance}",
+        [SYSTEM, GROUP],
+        "Changes of members, topics or numbers of partitions that a member has seen.";
+    GROUP_MOVES = "floe.group.moves", Counter, "{partition}",
+        [SYSTEM, DESTINATION, GROUP, GROUP_CHANGE],
+        "Partitions that a member got, gave to another one, or lost.";
+    GROUP_EVICTIONS = "floe.group.evictions", Counter, "{eviction}",
+        [SYSTEM, GROUP, EVICTION_REASON],
+        "Evictions by a member of silent ones, and of it.";
+    GROUP_FENCED_COMMITS = "floe.group.fenced_commits", Counter, "{commit}",
+        [SYSTEM, GROUP],
+        "Commits of partitions that another member had taken over.";
+    GROUP_HANDOVER = "floe.group.handover.duration", Histogram, "s",
+        [SYSTEM, DESTINATION, GROUP],
+        "Time in which no member reads a partition that moves: until the records in hand are finished and the next member has it.";
     DLQ_MESSAGES = "floe.dlq.messages", Counter, "{message}",
         [SYSTEM, DESTINATION, ERROR_TYPE],
         "Records that a processor wrote to its dead-letter topic, by their topic of origin.";

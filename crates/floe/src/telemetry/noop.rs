@@ -71,7 +71,9 @@ impl ConsumerTelemetry {
 
     pub(crate) fn waits(&mut self) {}
 
-    pub(crate) fn joins(&mut self, _: TopicPartition, _: i64) {}
+    pub(crate) fn joins(&mut self, _: usize, _: TopicPartition, _: i64) {}
+
+    pub(crate) fn leaves(&self, _: usize) {}
 
     pub(crate) fn stands_at(&self, _: usize, _: i64) {}
 
@@ -87,6 +89,27 @@ impl ConsumerTelemetry {
     pub(crate) fn flush(&mut self) {}
 
     pub(crate) fn misses(&self, _: u32, _: &'static str, _: u64) {}
+}
+
+#[derive(Debug)]
+pub(crate) struct GroupTelemetry {}
+
+impl GroupTelemetry {
+    pub(crate) fn new(_: &Telemetry, _: Topic, _: Arc<str>) -> Self {
+        Self {}
+    }
+
+    pub(crate) fn is_member(&mut self, _: bool) {}
+
+    pub(crate) fn rebalances(&self) {}
+
+    pub(crate) fn moves(&self, _: &'static str, _: usize) {}
+
+    pub(crate) fn evicts(&self, _: &'static str) {}
+
+    pub(crate) fn fences(&self, _: usize) {}
+
+    pub(crate) fn hands_over(&self, _: Duration) {}
 }
 
 #[derive(Debug)]

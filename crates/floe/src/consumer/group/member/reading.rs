@@ -1,0 +1,242 @@
+//! Following the records of the group.
+
+use std::{sync::Arc, time::Duration};
+
+use floe_group::{Applied, Beat, GroupRecord, Ignored};
+
+use super::{End, Member, MemberPlace, RETRY_DELAY};
+use crate::{
+    Error, ErrorKind, Result,
+    consumer::group::{holdings::Moved, log::LogEntry, log_reader::LogReader, membership::GroupEvent},
+};
+
+/// Wait after a change of the group before partitions are released, so that a burst of joins moves each of them once.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// The same wait while a group starts.
+const FIRST_SETTLE: Duration = Duration::from_secs(3);
+
+impl Member {
+    /// Applies a record of the log.
+    pub(super) fn take(&mut self, entry: LogEntry) -> Result<(), End> {
+        let LogEntry { offset, record, .. } = entry;
+        let now = self.now();
+        self.since_snapshot.0 += 1;
+        let Some(record) = record else {
+            self.state.pass_over(offset);
+            return Ok(());
+        };
+        let before = self.state.generation();
+        let applied = self.state.apply(offset, &record);
+        if applied.ignored.is_none() {
+            self.note(&record, now);
+        }
+        match &record {
+            GroupRecord::Join(join) if join.member == self.id => self.joined(offset, applied, now)?,
+            GroupRecord::Beat(beat) | GroupRecord::Leave(beat) => self.read_back(beat, applied, now)?,
+            GroupRecord::Release(release) => self.read_back(&release.beat, applied, now)?,
+            _ => {}
+        }
+        if self.state.generation() != before {
+            self.telemetry.rebalances();
+            self.settled_at = self.settle(now);
+            self.roster.sync(&self.state, self.id, now);
+        }
+        let moves = !matches!(record, GroupRecord::Beat(_) | GroupRecord::Snapshot(_));
+        if moves || self.state.generation() != before {
+            self.follow(&record, now)?;
+        }
+        Ok(())
+    }
+
+    /// Notes what a valid record says about the group.
+    pub(super) fn note(&mut self, record: &GroupRecord, now: Duration) {
+        let heard = match record {
+            GroupRecord::Join(join) => join.member,
+            GroupRecord::Beat(beat) => beat.member,
+            GroupRecord::Release(release) => release.beat.member,
+            GroupRecord::Snapshot(_) => {
+                self.since_snapshot = (0, now);
+                return;
+            }
+            _ => return,
+        };
+        if heard != self.id {
+            self.roster.hear(heard, now);
+        }
+    }
+
+    /// Takes the own join.
+    pub(super) fn joined(&mut self, offset: i64, applied: Applied, now: Duration) -> Result<(), End> {
+        if applied.ignored == Some(Ignored::TooLarge) {
+            let message =
+                format!("the group {:?} has too many members or partitions for another one", self.group);
+            return Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)));
+        }
+        let sent = self.place.joining.take().unwrap_or(now);
+        let round_trip = now.saturating_sub(sent);
+        if self.links.ready.is_some() && round_trip * 3 > self.session() {
+            let message = format!(
+                "a session of {:?} is below three round trips to the coordination topic, each of which takes {round_trip:?}",
+                self.session()
+            );
+            return Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)));
+        }
+        let third = self.session() / 3;
+        self.place = MemberPlace {
+            joined: Some(offset),
+            next_beat: sent + third,
+            proven: sent,
+            proven_at: now,
+            ..MemberPlace::default()
+        };
+        self.telemetry.is_member(true);
+        self.roster.forgive(now);
+        if let Some(ready) = self.links.ready.take() {
+            // The consumer may have stopped waiting.
+            let _ = ready.send(Ok(()));
+        }
+        Ok(())
+    }
+
+    /// Takes a heartbeat that came back, of this member or another one.
+    pub(super) fn read_back(&mut self, beat: &Beat, applied: Applied, now: Duration) -> Result<(), End> {
+        if beat.member != self.id || Some(beat.joined) != self.place.joined || applied.ignored.is_some() {
+            return Ok(());
+        }
+        while let Some((sequence, sent)) = self.place.sent.front().copied()
+            && sequence <= beat.sequence
+        {
+            self.place.sent.pop_front();
+            self.place.proven = self.place.proven.max(sent);
+        }
+        // A member that was away itself knows nothing of the silence of others.
+        if now.saturating_sub(self.place.proven_at) > self.session() / 2 {
+            self.roster.forgive(now);
+        }
+        self.place.proven_at = now;
+        let owned = self.owned();
+        self.holdings.stored(&owned);
+        self.telemetry.fences(applied.fenced_commits);
+        let outcome = if applied.fenced_commits > 0 { Err(self.fenced()) } else { Ok(()) };
+        self.answer(|commit| commit.sequence.is_some_and(|sequence| sequence <= beat.sequence), &outcome);
+        if self.closing.is_some() && self.options.instance.is_some() && self.place.sent.is_empty() {
+            return Err(End::Left(outcome));
+        }
+        if now >= self.next_store {
+            self.store(owned, now);
+        }
+        Ok(())
+    }
+
+    /// Follows a record that may have moved partitions.
+    pub(super) fn follow(&mut self, record: &GroupRecord, now: Duration) -> Result<(), End> {
+        let joined = self.state.members().get(&self.id).map(|member| member.joined);
+        if self.place.joined.is_some() && joined != self.place.joined {
+            return self.removed(record, now);
+        }
+        let owned = self.owned();
+        let moved = self.holdings.sync(&owned, now);
+        moved.handovers.iter().for_each(|took| self.telemetry.hands_over(*took));
+        if !moved.revoked.is_empty() {
+            let owned = self.positions(&moved.revoked);
+            self.store(owned, now);
+        }
+        self.tell(moved);
+        Ok(())
+    }
+
+    /// The group has removed this member.
+    pub(super) fn removed(&mut self, record: &GroupRecord, now: Duration) -> Result<(), End> {
+        if let GroupRecord::Leave(_) = record {
+            return Err(End::Left(Ok(())));
+        }
+        self.links.fence.end();
+        let moved = self.holdings.lose();
+        self.tell(moved);
+        let error = self.fenced();
+        self.answer(|_| true, &Err(error));
+        self.telemetry.is_member(false);
+        if let GroupRecord::Join(join) = record
+            && join.member != self.id
+        {
+            self.telemetry.evicts("replaced");
+            let message = format!(
+                "another member of the group {:?} has the name {:?}: a name belongs to one process at a time, and the \
+                 newest has it",
+                self.group,
+                join.instance.as_deref().unwrap_or_default()
+            );
+            return Err(End::Failed(Error::new(ErrorKind::Fenced, message)));
+        }
+        self.telemetry.evicts("removed");
+        tracing::warn!(group = %self.group, "the group has removed this member, which joins anew");
+        self.place = MemberPlace { joined: None, proven_at: now, ..MemberPlace::default() };
+        self.retry_at = now;
+        Ok(())
+    }
+
+    /// The time from which partitions may be released after a change.
+    pub(super) fn settle(&mut self, now: Duration) -> Duration {
+        let began = self.group_began.as_mut().map(|began| {
+            if *began == Duration::ZERO {
+                *began = now;
+            }
+            *began + FIRST_SETTLE.min(self.options.session)
+        });
+        (now + SETTLE.min(self.options.session / 4)).max(began.unwrap_or_default())
+    }
+
+    pub(super) fn tell(&self, moved: Moved) {
+        let Moved { assigned, revoked, lost, .. } = moved;
+        let events = [
+            ("revoked", GroupEvent::Revoked(revoked)),
+            ("lost", GroupEvent::Lost(lost)),
+            ("assigned", GroupEvent::Assigned(assigned)),
+        ];
+        for (change, event) in events {
+            let (GroupEvent::Assigned(of) | GroupEvent::Revoked(of) | GroupEvent::Lost(of)) = &event;
+            if of.is_empty() {
+                continue;
+            }
+            self.telemetry.moves(change, of.len());
+            tracing::info!(group = %self.group, member = %self.id, ?event, "partitions of the group");
+            if let Some(callback) = &self.options.on_event {
+                callback(&event);
+            }
+            // An application without a stream of events needs none.
+            let _ = self.links.events.send(event);
+        }
+    }
+
+    /// Begins anew after the log has lost its place: all leases are void.
+    pub(super) async fn reload(&mut self, error: Error) -> Result<(), End> {
+        tracing::warn!(group = %self.group, %error, "the coordination topic has no further record; the member joins anew");
+        self.links.fence.end();
+        let queue = Arc::clone(&self.holdings.opener().queue);
+        queue.fence(true);
+        let moved = self.holdings.lose();
+        self.tell(moved);
+        let fenced = self.fenced();
+        self.answer(|_| true, &Err(fenced));
+        loop {
+            match Self::load(&self.client, &self.group).await {
+                Ok((log, state, next)) => {
+                    self.reader = LogReader::open(log.clone(), next, &self.holdings.opener().fetch);
+                    (self.log, self.state) = (log, state);
+                    break;
+                }
+                Err(error) if queue.is_closed() => return Err(End::Left(Err(error))),
+                Err(error) => {
+                    tracing::warn!(group = %self.group, %error, "the coordination topic cannot be read; retry")
+                }
+            }
+            tokio::time::sleep(RETRY_DELAY).await;
+        }
+        let now = self.now();
+        (self.appending, self.unread) = (None, None);
+        self.place = MemberPlace { proven_at: now, ..MemberPlace::default() };
+        self.roster.sync(&self.state, self.id, now);
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! Shared groups: members divide the partitions of a topic among themselves.
+//!
+//! ```text
+//!  coordination topic ──► log_reader ──► member ──► GroupState::apply (crate floe-group)
+//!          ▲                               │  │
+//!          └──── joins, heartbeats, ◄──────┘  └──► holdings ──► queues of the consumer
+//!                releases, evictions                (partitions that come and go)
+//! ```
+//!
+//! | file | holds |
+//! | --- | --- |
+//! | `membership` | settings of a member, and the events that it tells |
+//! | `log`, `log_reader` | the coordination topic: appends, replay from a snapshot, reading on |
+//! | `member` | the task: what is due by the clock and by the records |
+//! | `roster` | silence of other members |
+//! | `holdings` | partitions under a lease: opened, drained, given up |
+//! | `fence` | the time until which records may be handed out |
+//!
+//! All decisions follow from the order of the log; see the crate `floe-group`. Clocks decide only when a member writes a
+//! record, never what a record does.
+
+mod fence;
+mod holdings;
+mod log;
+mod log_reader;
+mod member;
+mod membership;
+mod roster;
+
+use std::{sync::Arc, time::Duration};
+
+use floe_core::clock::ContinuousClock;
+use futures_util::StreamExt as _;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::sleep,
+};
+
+pub(crate) use self::log::{GroupLog, Replayed};
+pub use self::membership::{Fence, GroupEvent, Membership};
+use self::{
+    fence::FenceTime,
+    holdings::Holdings,
+    member::{Command, Links, Member},
+};
+use super::{
+    commit::CommitTrigger, partition_discovery::PartitionOpener, settings::CommitPolicy,
+    start_position::StartAt,
+};
+use crate::{Error, ErrorKind, Result, client_core::ClientCore, topic::TopicEvent};
+
+/// Events that wait for a slow application; older ones are dropped.
+const EVENTS: usize = 256;
+
+/// Delay before a failed watch of topics is opened again.
+const WATCH_DELAY: Duration = Duration::from_secs(1);
+
+/// The consumer's side of a member. The member leaves the group when the last clone is dropped.
+#[derive(Debug, Clone)]
+pub(super) struct MemberHandle {
+    commands: mpsc::Sender<Command>,
+    events: broadcast::Sender<GroupEvent>,
+    fence: Arc<FenceTime>,
+}
+
+/// Settings of a consumer that its member needs.
+pub(super) struct MemberSettings {
+    pub(super) group: Arc<str>,
+    pub(super) membership: Membership,
+    pub(super) commit: CommitPolicy,
+    pub(super) start: StartAt,
+    /// Partitions that the topic has.
+    pub(super) partitions: u32,
+}
+
+/// Joins a group. The partitions come through the queue of `opener`.
+///
+/// # Cancel safety
+/// A dropped future leaves the group.
+pub(super) async fn start(
+    client: ClientCore,
+    opener: PartitionOpener,
+    settings: MemberSettings,
+) -> Result<MemberHandle> {
+    let MemberSettings { group, membership, commit, start, partitions } = settings;
+    let (log, state, next) = Member::load(&client, &group).await?;
+    let (commands, received) = mpsc::channel(16);
+    let (events, _) = broadcast::channel(EVENTS);
+    let fence = Arc::new(FenceTime::new(ContinuousClock::new()));
+    let (ready, joined) = oneshot::channel();
+    let (counts, announced) = mpsc::channel(1);
+    let links = Links {
+        commands: received,
+        events: events.clone(),
+        fence: Arc::clone(&fence),
+        ready: Some(ready),
+        announced,
+    };
+    let watch = watch(opener.clone(), counts);
+    let holdings = Holdings::new(opener, Arc::clone(&group), start);
+    let member =
+        Member::new((client, log, group), (state, next), (membership, commit, partitions), holdings, links);
+    let handle = MemberHandle { commands, events, fence };
+    tokio::spawn(member.run());
+    tokio::spawn(watch);
+    joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
+    Ok(handle)
+}
+
+/// Announces partitions that are added to the topic, and its deletion, as long as the member lives.
+async fn watch(opener: PartitionOpener, counts: mpsc::Sender<Result<u32>>) {
+    loop {
+        match opener.engine.watch().await {
+            Ok(mut events) => loop {
+                let event = tokio::select! {
+                    () = counts.closed() => return,
+                    event = events.next() => event,
+                };
+                let news = match event {
+                    Some(Ok(TopicEvent::Updated(info))) if info.name == opener.topic => Ok(info.partitions),
+                    Some(Ok(TopicEvent::Deleted(name))) if name == opener.topic => {
+                        let error = Error::new(ErrorKind::TopicNotFound, "the topic was deleted");
+                        Err(error.with_topic(&opener.topic))
+                    }
+                    Some(Ok(_)) => continue,
+                    Some(Err(_)) | None => break,
+                };
+                if counts.send(news).await.is_err() {
+                    return;
+                }
+            },
+            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unsupported) => return,
+            Err(error) => tracing::debug!(topic = %opener.topic, %error, "the watch of topics failed"),
+        }
+        tokio::select! {
+            () = counts.closed() => return,
+            () = sleep(WATCH_DELAY) => {}
+        }
+    }
+}
+
+impl MemberHandle {
+    /// Whether the member has not proven in time that it lives.
+    pub(super) fn is_fenced(&self) -> bool {
+        self.fence.is_past()
+    }
+
+    /// Returns the events from now on.
+    pub(super) fn events(&self) -> broadcast::Receiver<GroupEvent> {
+        self.events.subscribe()
+    }
+
+    /// Stores the offsets in the group, and waits until that is certain.
+    ///
+    /// # Cancel safety
+    /// The offsets may or may not be stored if the future is dropped.
+    pub(super) async fn commit(&self, trigger: CommitTrigger) -> Result<()> {
+        self.ask(|reply| Command::Commit(trigger, reply)).await
+    }
+
+    /// Leaves the group.
+    pub(super) async fn close(&self) -> Result<()> {
+        self.ask(Command::Close).await
+    }
+
+    async fn ask(&self, command: impl FnOnce(oneshot::Sender<Result<()>>) -> Command) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || {
+            let message = "the consumer is no member of the group any more; start another one";
+            Error::new(ErrorKind::NotAMember, message)
+        };
+        self.commands.send(command(reply)).await.map_err(|_| gone())?;
+        answer.await.unwrap_or_else(|_| Err(gone()))
+    }
+}

@@ -1,0 +1,238 @@
+//! Crashes, silence, names that two processes have, garbage.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use floe::{
+    ErrorKind, Record,
+    consumer::{Fence, Membership},
+};
+use tokio::time::{Instant, timeout};
+
+use super::{GROUP, TOPIC, World, drain, pass, shares};
+
+/// Session and one heartbeat, and the second that the promise allows beyond.
+fn bound(session: Duration) -> Duration {
+    session + session * 2 / 5 + Duration::from_secs(1)
+}
+
+async fn crash(session: Duration) -> Duration {
+    let world = World::new(2).await;
+    let (one, two) = (world.worker(), world.worker());
+    let mut first = one.join_as(Membership::new().session(session)).await;
+    let mut second = two.join_as(Membership::new().session(session)).await;
+    pass(Duration::from_secs(8), &mut [&mut first, &mut second]).await;
+    assert_eq!(shares(&world.client).await, [1, 1]);
+    one.connection.cut(true);
+    let crashed = Instant::now();
+    world.send(2, 1).await;
+    let mut partitions = BTreeMap::new();
+    while partitions.len() < 2 {
+        let message = timeout(Duration::from_secs(60), second.try_next()).await.unwrap().unwrap().unwrap();
+        partitions.insert(message.partition, crashed.elapsed());
+    }
+    *partitions.values().max().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_others_take_over_after_a_crash() {
+    for session in [Duration::from_secs(10), Duration::from_secs(3)] {
+        let took = crash(session).await;
+        assert!(took <= bound(session), "{took:?} with a session of {session:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_away_hands_out_nothing_and_joins_anew() {
+    let world = World::new(2).await;
+    let (one, two) = (world.worker(), world.worker());
+    let membership = || Membership::new().fence(Fence::Strict);
+    let mut first = one.join_as(membership()).await;
+    let mut second = two.join_as(membership()).await;
+    pass(Duration::from_secs(8), &mut [&mut first, &mut second]).await;
+    world.send(2, 20).await;
+    let taken = first.try_next().await.unwrap().unwrap();
+    one.connection.cut(true);
+    tokio::time::sleep(Duration::from_secs(9)).await;
+    // 19 records of the partition are in its memory.
+    assert!(timeout(Duration::from_secs(20), first.try_next()).await.is_err());
+    let mut by_second = BTreeMap::new();
+    drain(&mut second, &mut by_second).await;
+    assert_eq!(by_second.len(), 40, "the record in hand was not committed, so it comes again");
+    assert!(by_second.contains_key(&super::place(&taken)));
+
+    one.connection.cut(false);
+    assert_eq!(first.commit().await.unwrap_err().kind(), ErrorKind::Fenced);
+    pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;
+    pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;
+    assert_eq!(shares(&world.client).await, [1, 1]);
+    world.send(2, 1).await;
+    let (mut one_more, mut other) = (BTreeMap::new(), BTreeMap::new());
+    drain(&mut first, &mut one_more).await;
+    drain(&mut second, &mut other).await;
+    assert_eq!((one_more.len(), other.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lenient_member_goes_on_while_the_coordination_topic_is_away() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let mut first = worker.join().await;
+    world.send(1, 200).await;
+    let mut numbers = Vec::new();
+    // All calls fail for 30 s; the records that are in memory go on.
+    for turn in 0..60 {
+        if turn == 10 {
+            worker.connection.cut(true);
+        }
+        if let Ok(message) = timeout(Duration::from_millis(500), first.try_next()).await {
+            numbers.push(super::place(&message.unwrap().unwrap()).1);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(numbers, (0..60).collect::<Vec<_>>());
+    worker.connection.cut(false);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    first.commit().await.unwrap();
+    assert_eq!(world.client.groups().describe(GROUP).await.unwrap().partitions[0].next, Some(60));
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_healthy_is_evicted_after_an_outage_of_all() {
+    let world = World::new(4).await;
+    let workers: Vec<_> = (0..4).map(|_| world.worker()).collect();
+    let mut members = Vec::new();
+    for worker in &workers {
+        members.push(worker.join().await);
+    }
+    let mut each: Vec<_> = members.iter_mut().collect();
+    pass(Duration::from_secs(8), &mut each).await;
+    let generation = world.client.groups().describe(GROUP).await.unwrap().generation;
+    workers.iter().for_each(|worker| worker.connection.cut(true));
+    tokio::time::sleep(Duration::from_secs(25)).await;
+    workers.iter().for_each(|worker| worker.connection.cut(false));
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(world.client.groups().describe(GROUP).await.unwrap().generation, generation);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_under_the_same_name_takes_over_at_once() {
+    let world = World::new(2).await;
+    world.send(2, 5).await;
+    let (before, after) = (world.worker(), world.worker());
+    let membership = || Membership::new().instance("worker-1");
+    let mut first = before.join_as(membership()).await;
+    let mut handled = BTreeMap::new();
+    drain(&mut first, &mut handled).await;
+    first.commit().await.unwrap();
+    before.connection.cut(true);
+    let restarted = Instant::now();
+    let mut second = after.join_as(membership()).await;
+    world.send(2, 1).await;
+    second.try_next().await.unwrap().unwrap();
+    assert!(restarted.elapsed() < Duration::from_secs(1));
+
+    before.connection.cut(false);
+    let error = loop {
+        match first.try_next().await {
+            Ok(Some(_)) => {}
+            Ok(None) => panic!("it ends with an error first"),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Fenced);
+    assert!(error.to_string().contains("worker-1"), "{error}");
+    assert_eq!(first.commit().await.unwrap_err().kind(), ErrorKind::NotAMember);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_below_three_round_trips_is_refused() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    worker.connection.delay(Duration::from_millis(80));
+    let start = worker.consumer().shared_as(Membership::new().session(Duration::from_millis(200))).start();
+    let error = start.await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidConfig);
+    assert!(error.to_string().contains("three round trips"), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn garbage_in_the_coordination_topic_is_passed_over() {
+    let world = World::new(2).await;
+    let worker = world.worker();
+    let mut first = worker.join().await;
+    let garbage = world.client.producer("floe-groups").start().await.unwrap();
+    for value in [&b""[..], b"\x01", b"\x01\x07\xc0", b"\x63\x01\x90", b"plain text"] {
+        garbage.send(Record::keyed(GROUP, value.to_vec())).await.unwrap();
+        garbage.send(Record::new(value.to_vec())).await.unwrap();
+    }
+    let second = world.worker();
+    let mut second = second.join().await;
+    pass(Duration::from_secs(8), &mut [&mut first, &mut second]).await;
+    assert_eq!(shares(&world.client).await, [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deleted_topic_ends_the_member() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let mut consumer = worker.join().await;
+    world.client.admin().delete_topic(TOPIC).await.unwrap();
+    let error = timeout(Duration::from_secs(10), consumer.try_next()).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TopicNotFound);
+    assert!(consumer.try_next().await.unwrap().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordination_topic_that_is_deleted_is_made_anew() {
+    let world = World::new(2).await;
+    let (one, two) = (world.worker(), world.worker());
+    let (mut first, mut second) = (one.join().await, two.join().await);
+    pass(Duration::from_secs(8), &mut [&mut first, &mut second]).await;
+    world.client.admin().delete_topic("floe-groups").await.unwrap();
+    for _ in 0..3 {
+        pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;
+    }
+    assert_eq!(shares(&world.client).await, [1, 1]);
+    world.send(2, 1).await;
+    let (mut by_first, mut by_second) = (BTreeMap::new(), BTreeMap::new());
+    drain(&mut first, &mut by_first).await;
+    drain(&mut second, &mut by_second).await;
+    assert_eq!((by_first.len(), by_second.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dropped_consumer_leaves_and_commits_nothing() {
+    let world = World::new(1).await;
+    world.send(1, 3).await;
+    let (one, two) = (world.worker(), world.worker());
+    let mut first = one.join().await;
+    first.try_next().await.unwrap().unwrap();
+    drop(first);
+    let mut second = two.join().await;
+    let dropped = Instant::now();
+    let mut handled = BTreeMap::new();
+    while handled.is_empty() {
+        drain(&mut second, &mut handled).await;
+        assert!(dropped.elapsed() < Duration::from_secs(5));
+    }
+    assert_eq!(handled.len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_that_cannot_work_are_refused() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let refused = async |builder: floe::consumer::ConsumerBuilder| builder.start().await.unwrap_err().kind();
+    let shared = || worker.client.consumer(TOPIC).group(GROUP).shared();
+    for builder in [
+        worker.client.consumer(TOPIC).shared(),
+        worker.client.consumer(TOPIC).group("x".repeat(256)).shared(),
+        shared().partition(0),
+        shared().stop_at_end(),
+        shared().shared_as(Membership::new().weight(0)),
+        shared().shared_as(Membership::new().session(Duration::ZERO)),
+        shared().shared_as(Membership::new().instance("")),
+    ] {
+        assert_eq!(refused(builder).await, ErrorKind::InvalidConfig);
+    }
+}

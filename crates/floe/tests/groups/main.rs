@@ -1,0 +1,172 @@
+//! Shared groups on the engine `memory:`, on a paused clock.
+
+mod administration;
+mod faults;
+mod sharing;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use floe::{
+    Client, Consumer, Message, Record, Result, TopicSpec,
+    consumer::{ConsumerBuilder, Membership},
+    engine::{BatchReader, SharedEngine},
+    layer::{Layer, Operation},
+};
+use floe_wire::batch::EncodedBatch;
+use futures_util::future::BoxFuture;
+use tokio::{sync::watch, time::timeout};
+
+const TOPIC: &str = "orders";
+const GROUP: &str = "billing";
+
+/// A store that several clients use, each through a connection of its own that can be cut.
+struct World {
+    engine: SharedEngine,
+    /// Keeps the store open.
+    client: Client,
+}
+
+impl World {
+    async fn new(partitions: u32) -> Self {
+        let client = Client::connect("memory:").await.unwrap();
+        client.admin().create_topic(TopicSpec::new(TOPIC).partitions(partitions)).await.unwrap();
+        Self { engine: Arc::clone(client.engine()), client }
+    }
+
+    /// Sends `count` records to each partition: the values are their numbers.
+    async fn send(&self, partitions: u32, count: u32) {
+        let producer = self.client.producer(TOPIC).start().await.unwrap();
+        let records = (0..count).flat_map(|number| {
+            (0..partitions).map(move |partition| Record::new(number.to_string()).partition(partition))
+        });
+        producer.send_all(records).await.unwrap();
+        assert_eq!(producer.close().await.unwrap().undelivered.len(), 0);
+    }
+
+    fn worker(&self) -> Worker {
+        let connection = Connection::default();
+        let client = Client::from_engine(connection.clone().layer(Arc::clone(&self.engine)));
+        Worker { client, connection }
+    }
+}
+
+/// A process that takes part in the group.
+struct Worker {
+    client: Client,
+    connection: Connection,
+}
+
+impl Worker {
+    fn consumer(&self) -> ConsumerBuilder {
+        self.client.consumer(TOPIC).group(GROUP).shared()
+    }
+
+    async fn join(&self) -> Consumer {
+        self.consumer().start().await.unwrap()
+    }
+
+    async fn join_as(&self, membership: Membership) -> Consumer {
+        self.consumer().shared_as(membership).start().await.unwrap()
+    }
+}
+
+/// Passes calls on while it is not cut; then they wait.
+#[derive(Debug, Clone)]
+struct Connection {
+    cut: watch::Sender<bool>,
+    delay: watch::Sender<Duration>,
+}
+
+impl Default for Connection {
+    fn default() -> Self {
+        Self { cut: watch::Sender::new(false), delay: watch::Sender::new(Duration::ZERO) }
+    }
+}
+
+impl Connection {
+    fn cut(&self, cut: bool) {
+        self.cut.send_replace(cut);
+    }
+
+    fn delay(&self, delay: Duration) {
+        self.delay.send_replace(delay);
+    }
+
+    async fn passes(&self) {
+        let delay = *self.delay.borrow();
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        self.cut.subscribe().wait_for(|cut| !cut).await.unwrap();
+    }
+}
+
+impl Layer for Connection {
+    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
+    where
+        T: Send,
+        F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
+    {
+        self.passes().await;
+        attempt().await
+    }
+
+    fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
+        Box::new(Reader { reader, connection: self.clone() })
+    }
+}
+
+#[derive(Debug)]
+struct Reader {
+    reader: Box<dyn BatchReader>,
+    connection: Connection,
+}
+
+impl BatchReader for Reader {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move {
+            let batch = self.reader.next().await;
+            self.connection.passes().await;
+            batch
+        })
+    }
+
+    fn ready(&mut self) -> BoxFuture<'_, bool> {
+        self.reader.ready()
+    }
+
+    fn looked_up_to(&self) -> Option<i64> {
+        self.reader.looked_up_to()
+    }
+}
+
+/// Partition and value of a record.
+fn place(message: &Message) -> (u32, u32) {
+    (message.partition, std::str::from_utf8(&message.value).unwrap().parse().unwrap())
+}
+
+/// Takes records until none comes for a second.
+async fn drain(consumer: &mut Consumer, handled: &mut BTreeMap<(u32, u32), u32>) {
+    while let Ok(message) = timeout(Duration::from_secs(1), consumer.try_next()).await {
+        *handled.entry(place(&message.unwrap().expect("a shared consumer has no end"))).or_default() += 1;
+    }
+}
+
+/// Polls the consumers for a time in which they hand out nothing.
+async fn pass(time: Duration, consumers: &mut [&mut Consumer]) {
+    let until = tokio::time::Instant::now() + time;
+    while tokio::time::Instant::now() < until {
+        for consumer in consumers.iter_mut() {
+            assert!(timeout(Duration::from_millis(100), consumer.try_next()).await.is_err());
+        }
+    }
+}
+
+/// The partitions that each member of the group has, by the administration.
+async fn shares(client: &Client) -> Vec<usize> {
+    let group = client.groups().describe(GROUP).await.unwrap();
+    let of = |id: &str| group.partitions.iter().filter(|at| at.member.as_deref() == Some(id)).count();
+    let mut shares: Vec<_> = group.members.iter().map(|member| of(&member.id)).collect();
+    shares.sort_unstable();
+    shares
+}
