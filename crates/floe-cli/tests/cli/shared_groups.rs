@@ -82,13 +82,14 @@ fn processes_share_a_group_through_kills_and_stops() {
     until("the last record", || handled(&dir) == sent);
 
     let listed = || dir.run(&["group", "list", "--url", &url, "-o", "json"]).ok().json();
-    until("the last commit", || listed()[0]["lag"] == 0 && listed()[0]["members"] == 3);
-    let described = dir.run(&["group", "describe", "billing", "--url", &url, "-o", "json"]).ok().json();
-    let partitions = described["partitions"].as_array().unwrap();
-    assert!(
-        partitions.iter().all(|one| one["member"].is_string() && one["committed_at"].is_i64()),
-        "{described}"
-    );
+    let described = || dir.run(&["group", "describe", "billing", "--url", &url, "-o", "json"]).ok().json();
+    until("the last commit", || {
+        let group = described();
+        let is_done = |one: &serde_json::Value| one["lag"] == 0 && one["member"].is_string();
+        group["partitions"].as_array().unwrap().iter().all(is_done)
+            && group["members"].as_array().unwrap().len() == 3
+    });
+    assert!(described()["partitions"][0]["committed_at"].is_i64());
     dir.run(&["group", "describe", "billing", "--url", &url]).ok();
     dir.run(&["group", "reset", "billing", "orders", "--to", "beginning", "--url", &url])
         .code(1)
