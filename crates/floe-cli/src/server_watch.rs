@@ -18,7 +18,7 @@ use std::{
 
 use floe::{
     Client, ClientBuilder, Error, ErrorKind, Result,
-    engine::{BatchReader, EncodedBatch},
+    engine::{BatchReader, EncodedBatch, NodeHealth},
     layer::{Layer, Operation, OperationKind, OperationTarget},
     topic::TopicPartition,
     url::{EngineUrl, shown},
@@ -113,10 +113,21 @@ impl ServerWatch {
 /// Returns the reason why an engine is not ready.
 async fn readiness(client: &Client) -> Result<()> {
     let health = client.health().await?;
-    if health.ready {
-        return Ok(());
-    }
-    let failed = health.nodes.into_iter().find(|node| !node.ready);
+    let failed = if health.ready {
+        // Data may flow while no controller answers, of which a command that watches topics hears nothing else.
+        let is_controller = |node: &&NodeHealth| node.leads != Some(false);
+        let mut controllers = health.nodes.iter().filter(is_controller).peekable();
+        if client.info().name != "fluvio"
+            || controllers.peek().is_none()
+            || controllers.any(|node| node.ready)
+        {
+            return Ok(());
+        }
+        health.nodes.iter().find(is_controller)
+    } else {
+        health.nodes.iter().find(|node| !node.ready)
+    };
+    let failed = failed.cloned();
     let (name, state) = failed.map_or((None, String::new()), |node| (Some(node.name), node.state));
     let error = Error::new(ErrorKind::NetworkError, state);
     Err(name.into_iter().fold(error, |error, name| error.with_endpoint(name)))

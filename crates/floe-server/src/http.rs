@@ -134,10 +134,25 @@ async fn metrics(State(node): State<Arc<Node>>) -> Response {
     node.metrics.request(Frontend::Http, "metrics");
     let mut text = node.metrics.to_prometheus();
     text.push_str(&HealthReport::of(&node).await.to_prometheus());
+    let mut text = under_prefix(&text, &node.client.settings().telemetry.metrics_prefix);
     if let Some(more) = &node.more_metrics {
         text.push_str(&more.text());
     }
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response()
+}
+
+/// Replaces the prefix `floe` of names, by the setting `telemetry.metrics_prefix`. A name in the Prometheus text format has
+/// underscores in place of other signs.
+fn under_prefix(text: &str, prefix: &str) -> String {
+    let prefix = prefix.replace(['.', '-'], "_");
+    let renamed = |line: &str| {
+        let (before, name) = ["# HELP ", "# TYPE ", ""]
+            .into_iter()
+            .find_map(|before| Some((before, line.strip_prefix(before)?.strip_prefix("floe_")?)))
+            .map_or(("", line.to_owned()), |(before, rest)| (before, format!("{prefix}_{rest}")));
+        format!("{before}{name}\n")
+    };
+    text.lines().map(renamed).collect()
 }
 
 fn respond(report: &HealthReport, query: Option<&str>, headers: &HeaderMap) -> Response {
@@ -153,4 +168,20 @@ fn respond(report: &HealthReport, query: Option<&str>, headers: &HeaderMap) -> R
         (false, false) => "not ready\n".to_owned(),
     };
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_get_the_prefix_of_the_settings() {
+        let text = "# HELP floe_a_total What floe_a counts.\n# TYPE floe_a_total counter\nfloe_a_total{of=\"floe_b\"} 1\nup 1\n";
+        assert_eq!(under_prefix(text, "floe"), text);
+        assert_eq!(
+            under_prefix(text, "acme.floe-eu"),
+            "# HELP acme_floe_eu_a_total What floe_a counts.\n# TYPE acme_floe_eu_a_total counter\n\
+             acme_floe_eu_a_total{of=\"floe_b\"} 1\nup 1\n"
+        );
+    }
 }

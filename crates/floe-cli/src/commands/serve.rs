@@ -80,7 +80,7 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     options.limits = limits;
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
-    telemetry.export_server(&options.metrics);
+    telemetry.export_server(&options.metrics, &global.config.settings().telemetry.metrics_prefix);
     args.access.apply(&mut options)?;
     options.smartmodules = !args.no_smartmodules;
     // The registry holds objects that engines do not store, beside the store.

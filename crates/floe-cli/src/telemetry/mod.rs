@@ -154,9 +154,9 @@ impl Telemetry {
     }
 
     /// Exports the counters of a server, where OTLP is on.
-    pub(crate) fn export_server(&self, metrics: &ServerMetrics) {
+    pub(crate) fn export_server(&self, metrics: &ServerMetrics, prefix: &str) {
         if let Some(provider) = &self.server {
-            server::export(metrics, &provider.meter("floe-server"));
+            server::export(metrics, &provider.meter("floe-server"), prefix);
         }
     }
 

@@ -4,7 +4,8 @@ use floe_server::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 use opentelemetry::{KeyValue, metrics::Meter};
 
 /// Registers an observable instrument for each metric family; a collection reads the counters.
-pub(super) fn export(metrics: &ServerMetrics, meter: &Meter) {
+/// Names begin with `prefix` in place of `floe`.
+pub(super) fn export(metrics: &ServerMetrics, meter: &Meter, prefix: &str) {
     for MetricFamily { name, help, kind, .. } in metrics.families() {
         let metrics = metrics.clone();
         let points = move || {
@@ -15,7 +16,7 @@ pub(super) fn export(metrics: &ServerMetrics, meter: &Meter) {
         match kind {
             MetricKind::Counter => {
                 let counter =
-                    meter.u64_observable_counter(dotted(name)).with_unit(unit).with_description(help);
+                    meter.u64_observable_counter(dotted(name, prefix)).with_unit(unit).with_description(help);
                 counter
                     .with_callback(move |observer| {
                         for point in points() {
@@ -25,7 +26,8 @@ pub(super) fn export(metrics: &ServerMetrics, meter: &Meter) {
                     .build();
             }
             MetricKind::Gauge => {
-                let gauge = meter.u64_observable_gauge(dotted(name)).with_unit(unit).with_description(help);
+                let gauge =
+                    meter.u64_observable_gauge(dotted(name, prefix)).with_unit(unit).with_description(help);
                 gauge
                     .with_callback(move |observer| {
                         for point in points() {
@@ -39,8 +41,9 @@ pub(super) fn export(metrics: &ServerMetrics, meter: &Meter) {
 }
 
 /// Returns the name in OpenTelemetry notation, which Prometheus converts back to the one at `/metrics`.
-fn dotted(name: &str) -> String {
-    name.strip_suffix("_total").unwrap_or(name).replace('_', ".")
+fn dotted(name: &str, prefix: &str) -> String {
+    let name = name.strip_suffix("_total").unwrap_or(name).replace('_', ".");
+    name.strip_prefix("floe.").map_or(name.clone(), |rest| format!("{prefix}.{rest}"))
 }
 
 fn attributes(point: &MetricPoint) -> Vec<KeyValue> {

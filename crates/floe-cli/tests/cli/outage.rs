@@ -25,6 +25,27 @@ fn stderr_of(child: &mut Running) -> BufReader<std::process::ChildStderr> {
 }
 
 #[test]
+fn a_command_tells_that_the_controller_is_away_while_data_flows() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    let any = "127.0.0.1:0".parse().unwrap();
+    let (controller, port) = cluster.port(any, cluster.address());
+    let url = format!("fluvio://{controller}");
+    dir.run(&["--url", &url, "topic", "create", "t"]).ok();
+    dir.feed(&["--url", &url, "produce", "t"], b"first\n").ok();
+    let mut child = dir.start(&["--url", &url, "consume", "t", "--from", "beginning"]);
+    let mut messages = stderr_of(&mut child);
+    let mut line = String::new();
+    BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "first\n");
+    port.abort();
+    let line = wait_for(&mut messages, "waiting for the server");
+    assert!(line.contains(&controller.to_string()), "{line}");
+    let _port = cluster.port(controller, cluster.address());
+    let line = wait_for(&mut messages, "the server is back");
+    assert!(line.contains(&controller.to_string()), "{line}");
+}
+
+#[test]
 fn a_command_tells_that_it_waits_for_a_server_and_that_it_is_back() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
     let any = "127.0.0.1:0".parse().unwrap();

@@ -97,7 +97,7 @@ async fn a_lenient_member_goes_on_while_the_coordination_topic_is_away() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_healthy_is_evicted_after_an_outage_of_all() {
+async fn no_healthy_member_is_evicted_after_an_outage_of_all() {
     let world = World::new(4).await;
     let workers: Vec<_> = (0..4).map(|_| world.worker()).collect();
     let mut members = Vec::new();

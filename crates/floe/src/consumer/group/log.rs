@@ -246,7 +246,8 @@ async fn create_topic(client: &ClientCore, topic: &Topic) -> Result<()> {
         health
             .nodes
             .iter()
-            .filter(|node| node.ready && node.leads == Some(true))
+            // The data servers of a cluster lead nothing; its controllers do.
+            .filter(|node| node.ready && node.leads == Some(false))
             .count()
             .clamp(1, MAX_REPLICATION)
     });
