@@ -321,6 +321,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn settings_of_clusters_are_refused_elsewhere() {
+        let kind = |spec: TopicSpec| spec.refuse_cluster_settings("memory").err().map(|error| error.kind());
+        assert_eq!(kind(TopicSpec::new("a").replication_factor(1)), None);
+        assert_eq!(kind(TopicSpec::new("a").replication_factor(2)), Some(ErrorKind::Unsupported));
+        assert_eq!(kind(TopicSpec::new("a").compression(Codec::Lz4)), Some(ErrorKind::Unsupported));
+        assert!(TopicSpec::new("a").replication_factor(0).validate().is_err());
+    }
+
+    #[test]
     fn names_follow_the_rules() {
         for good in ["a", "orders", "0", "a-b-c", &"x".repeat(63)] {
             assert!(Topic::from(good).validate().is_ok(), "{good}");

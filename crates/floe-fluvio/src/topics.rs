@@ -252,7 +252,24 @@ mod tests {
         assert_eq!(partitions(&wire), 3);
         assert_eq!(wire.cleanup_policy, Some(CleanupPolicy::Segment { time_in_seconds: 60 }));
         assert_eq!(wire.storage, Some(TopicStorage { segment_size: Some(4096), max_partition_size: None }));
-        assert_eq!(wire_spec(&TopicSpec::new("a")).unwrap().storage, None);
+        let plain = wire_spec(&TopicSpec::new("a")).unwrap();
+        assert_eq!((plain.storage, plain.compression), (None, TopicCompression::Any));
+        let factor = |spec: TopicSpec| match wire_spec(&spec).unwrap().replicas {
+            ReplicaAssignment::Computed { replication_factor, .. } => replication_factor,
+            other => panic!("the controller places the replicas: {other:?}"),
+        };
+        assert_eq!(factor(TopicSpec::new("a")), 1);
+        assert_eq!(factor(TopicSpec::new("a").replication_factor(3)), 3);
+        for (codec, compression) in [
+            (Codec::None, TopicCompression::None),
+            (Codec::Gzip, TopicCompression::Gzip),
+            (Codec::Snappy, TopicCompression::Snappy),
+            (Codec::Lz4, TopicCompression::Lz4),
+            (Codec::Zstd, TopicCompression::Zstd),
+        ] {
+            let spec = TopicSpec::new("a").compression(codec);
+            assert_eq!(wire_spec(&spec).unwrap().compression, compression, "{codec}");
+        }
         for refused in [
             TopicSpec::new("a").segment_bytes(1 << 33),
             TopicSpec::new("a").retention_age(Duration::from_secs(1 << 33)),

@@ -44,6 +44,11 @@ pub(crate) trait CloseWithClient: Send + Sync {
     fn queue(&self) -> Option<QueueHealth> {
         None
     }
+
+    /// A problem of the component in words.
+    fn finding(&self) -> Option<String> {
+        None
+    }
 }
 
 impl ClientCore {
@@ -99,10 +104,11 @@ impl ClientCore {
         open.push(item);
     }
 
-    /// Buffer use of all open producers.
-    pub(crate) fn queues(&self) -> Vec<QueueHealth> {
+    /// Buffer use of all open producers, and the problems of open components.
+    pub(crate) fn components(&self) -> (Vec<QueueHealth>, Vec<String>) {
         let open: Vec<_> = self.0.open.lock().iter().filter_map(Weak::upgrade).collect();
-        open.iter().filter_map(|item| item.queue()).collect()
+        let queues = open.iter().filter_map(|item| item.queue());
+        (queues.collect(), open.iter().filter_map(|item| item.finding()).collect())
     }
 
     /// Closes all registered components, then the engine. Returns the first failure, after everything is closed.

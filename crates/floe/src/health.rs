@@ -86,7 +86,7 @@ impl ClientHealth {
         engine: &'static str,
         health: Health,
         queue_warning: f64,
-        queues: Vec<QueueHealth>,
+        (queues, problems): (Vec<QueueHealth>, Vec<String>),
         circuits: Vec<CircuitStatus>,
     ) -> Self {
         let Health { ready, nodes, .. } = health;
@@ -110,6 +110,7 @@ impl ClientHealth {
                 circuit.state.as_str()
             ));
         }
+        findings.extend(problems);
         let status = match (ready, findings.is_empty()) {
             (false, _) => Status::Fail,
             (true, true) => Status::Pass,
@@ -140,7 +141,8 @@ mod tests {
     fn leader_is_the_ready_node_that_leads() {
         let leader = |ready| node("b", ready).leads(Some(true));
         let assess = |nodes| {
-            ClientHealth::assess("fake", Health::new(true, nodes), 0.8, Vec::new(), Vec::new()).leader
+            ClientHealth::assess("fake", Health::new(true, nodes), 0.8, (Vec::new(), Vec::new()), Vec::new())
+                .leader
         };
         assert_eq!(assess(vec![node("a", true), leader(true), node("c", true)]).as_deref(), Some("b"));
         assert_eq!(assess(vec![node("a", true), leader(false)]), None);
@@ -150,7 +152,8 @@ mod tests {
     #[test]
     fn findings_warn_and_an_engine_that_is_not_ready_fails() {
         let health = Health::new;
-        let assess = |health, queues| ClientHealth::assess("fake", health, 0.8, queues, Vec::new());
+        let assess =
+            |health, queues| ClientHealth::assess("fake", health, 0.8, (queues, Vec::new()), Vec::new());
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
         assert_eq!((good.status, good.findings.len()), (Status::Pass, 0));
         let lame = assess(health(true, vec![node("a", true), node("b", false)]), Vec::new());

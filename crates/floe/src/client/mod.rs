@@ -193,8 +193,8 @@ impl Client {
             Error::new(ErrorKind::RequestTimeout, message).with_engine(name).with_operation("health")
         })??;
         let circuits = self.breakers().map(Breakers::troubled).unwrap_or_default();
-        let queues = self.core.queues();
-        let assessed = ClientHealth::assess(name, health, settings.queue_warning, queues, circuits);
+        let components = self.core.components();
+        let assessed = ClientHealth::assess(name, health, settings.queue_warning, components, circuits);
         Ok(ClientHealth { last_success: self.core.last_success().ago(), ..assessed })
     }
 

@@ -251,6 +251,14 @@ impl CloseWithClient for ConsumerShared {
             self.report_lost(lost)
         })
     }
+
+    fn finding(&self) -> Option<String> {
+        let group = self.member.as_ref().filter(|member| member.is_fenced())?.group();
+        let topic = &self.topic;
+        Some(format!(
+            "the member of the group {group} on {topic} is cut off: no heartbeat of it came back in time"
+        ))
+    }
 }
 
 impl<C: RecordDecoder> Consumer<C> {

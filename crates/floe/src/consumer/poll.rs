@@ -160,7 +160,22 @@ impl ConsumerCore {
         self.poll_available(cx)
     }
 
+    /// The path of nearly all records: the current batch has another one.
+    #[inline]
     fn poll_available(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
+        if let Some((index, batch)) = &self.current
+            && !batch.is_empty()
+            && !self.shared.queue.has_changed()
+            && !self.partitions.get(*index).is_some_and(|partition| partition.acks.is_full())
+        {
+            return Poll::Ready(Ok(true));
+        }
+        self.poll_next_batch(cx)
+    }
+
+    /// Not inlined: in the loop of an application it would take the registers of the message that follows.
+    #[inline(never)]
+    fn poll_next_batch(&mut self, cx: &mut Context<'_>) -> Poll<Result<bool>> {
         if self.ended {
             return Poll::Ready(Ok(false));
         }
@@ -280,10 +295,16 @@ impl ConsumerCore {
     }
 
     /// With [`CommitPolicy::PerRecord`]: commits the records that were finished since a record was handed out.
+    #[inline]
     fn poll_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if self.settings.commit != CommitPolicy::PerRecord || !self.commit_due || !self.shared.commits() {
             return Poll::Ready(Ok(()));
         }
+        self.poll_due_commit(cx)
+    }
+
+    #[inline(never)]
+    fn poll_due_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let committing = self.committing.get_or_insert_with(|| {
             let shared = Arc::clone(&self.shared);
             tokio::spawn(async move { shared.commit(CommitTrigger::Policy).await })

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use floe::{ErrorKind, Topic, consumer::Membership};
 use tokio::time::timeout;
 
-use super::{GROUP, TOPIC, World, drain, pass, shares};
+use super::{GROUP, TOPIC, World, drain, pass, shares, until_stored};
 
 #[tokio::test(start_paused = true)]
 async fn a_group_is_described() {
@@ -84,6 +84,7 @@ async fn a_group_without_members_is_deleted() {
     assert_eq!(groups.delete(GROUP).await.unwrap_err().kind(), ErrorKind::Fenced);
     assert!(timeout(Duration::from_secs(1), consumer.try_next()).await.is_err());
     consumer.close().await.unwrap();
+    until_stored(&world.client, 5).await;
     groups.delete(GROUP).await.unwrap();
     assert!(groups.list().await.unwrap().is_empty());
     assert!(world.client.admin().committed_offsets(Some(GROUP)).await.unwrap().is_empty());

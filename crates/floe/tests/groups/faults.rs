@@ -61,6 +61,8 @@ async fn a_member_that_was_away_hands_out_nothing_and_joins_anew() {
     assert!(by_second.contains_key(&super::place(&taken)));
 
     one.connection.cut(false);
+    let findings = one.client.health().await.unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.contains("billing")), "{findings:?}");
     assert_eq!(first.commit().await.unwrap_err().kind(), ErrorKind::Fenced);
     pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;
     pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;

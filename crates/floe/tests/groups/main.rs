@@ -162,6 +162,19 @@ async fn pass(time: Duration, consumers: &mut [&mut Consumer]) {
     }
 }
 
+/// Waits until the engine has stored this offset of the group. Its store of offsets has a thread of its own, which the
+/// paused clock does not wait for.
+async fn until_stored(client: &Client, next: i64) {
+    for _ in 0..5000 {
+        let stored = client.admin().committed_offsets(Some(GROUP)).await.unwrap();
+        if stored.iter().any(|offset| offset.next == next) {
+            return;
+        }
+        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
+    }
+    panic!("the offset {next} was never stored");
+}
+
 /// The partitions that each member of the group has, by the administration.
 async fn shares(client: &Client) -> Vec<usize> {
     let group = client.groups().describe(GROUP).await.unwrap();

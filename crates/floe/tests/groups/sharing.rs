@@ -10,7 +10,7 @@ use floe::consumer::{AckMode, CommitPolicy, GroupEvent, Membership};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{TOPIC, World, drain, pass, place, shares};
+use super::{TOPIC, World, drain, pass, place, shares, until_stored};
 
 #[tokio::test(start_paused = true)]
 async fn two_members_divide_the_partitions_and_handle_each_record_once() {
@@ -161,16 +161,7 @@ async fn commits_are_stored_in_the_group_and_where_other_tools_look() {
     let position = async || world.client.groups().describe("billing").await.unwrap().partitions[0].next;
     assert_eq!(position().await, Some(5));
     sleep(Duration::from_secs(60)).await;
-    // The store of offsets has a thread of its own, which the paused clock does not wait for.
-    for _ in 0..1000 {
-        let stored = world.client.admin().committed_offsets(Some("billing")).await.unwrap();
-        if stored.iter().map(|offset| offset.next).eq([5]) {
-            break;
-        }
-        tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_millis(1))).await.unwrap();
-    }
-    let stored = world.client.admin().committed_offsets(Some("billing")).await.unwrap();
-    assert_eq!(stored.iter().map(|offset| offset.next).collect::<Vec<_>>(), [5]);
+    until_stored(&world.client, 5).await;
     // Without a commit of the policy the records taken since do not count.
     consumer.try_next().await.unwrap().unwrap();
     consumer.close().await.unwrap();
@@ -237,4 +228,89 @@ async fn processors_share_too() {
     assert_eq!((first.read, second.read), (10, 10));
     let group = world.client.groups().describe("billing").await.unwrap();
     assert!(group.members.is_empty() && group.partitions.iter().all(|at| at.next == Some(10)), "{group:?}");
+}
+
+/// The owner drains a partition for a member that is gone before it gets it: the owner takes it up again, where it stopped.
+#[tokio::test(start_paused = true)]
+async fn the_target_of_a_handover_leaves() {
+    let world = World::new(2).await;
+    world.send(2, 5).await;
+    let (one, two) = (world.worker(), world.worker());
+    let mut first = one.consumer().ack_mode(AckMode::Explicit).start().await.unwrap();
+    let mut in_hand = Vec::new();
+    for _ in 0..10 {
+        in_hand.push(first.try_next().await.unwrap().unwrap());
+    }
+    let second = two.join().await;
+    assert!(timeout(Duration::from_secs(5), first.try_next()).await.is_err());
+    second.close().await.unwrap();
+    assert!(timeout(Duration::from_secs(1), first.try_next()).await.is_err());
+    in_hand.iter().for_each(floe::Message::ack);
+    world.send(2, 1).await;
+    let mut handled = BTreeMap::new();
+    drain(&mut first, &mut handled).await;
+    assert_eq!(handled.len(), 2, "one new record of each partition, and none twice");
+    assert_eq!(shares(&world.client).await, [2]);
+}
+
+/// The owner leaves while it drains: its partitions go on where it had finished.
+#[tokio::test(start_paused = true)]
+async fn the_owner_leaves_during_a_handover() {
+    let world = World::new(2).await;
+    world.send(2, 5).await;
+    let (one, two) = (world.worker(), world.worker());
+    let mut first = one.consumer().ack_mode(AckMode::Explicit).start().await.unwrap();
+    let mut in_hand = Vec::new();
+    for _ in 0..10 {
+        in_hand.push(first.try_next().await.unwrap().unwrap());
+    }
+    let mut second = two.join().await;
+    assert!(timeout(Duration::from_secs(5), first.try_next()).await.is_err());
+    // Three of each partition are finished; the others were polled, and are not.
+    in_hand.iter().filter(|message| message.offset < 3).for_each(floe::Message::ack);
+    first.close().await.unwrap();
+    let mut handled = BTreeMap::new();
+    drain(&mut second, &mut handled).await;
+    let expected: BTreeSet<_> = [(0, 3), (0, 4), (1, 3), (1, 4)].into();
+    assert_eq!(handled.into_keys().collect::<BTreeSet<_>>(), expected);
+}
+
+/// What was polled and not finished is never stored, also when a partition moves by force.
+#[tokio::test(start_paused = true)]
+async fn polled_records_are_not_stored_when_a_partition_moves() {
+    let world = World::new(2).await;
+    world.send(2, 5).await;
+    let (one, two) = (world.worker(), world.worker());
+    let membership = || Membership::new().drain(Duration::from_secs(2)).session(Duration::from_secs(3));
+    let mut first = one.consumer().shared_as(membership()).ack_mode(AckMode::Explicit).start().await.unwrap();
+    let mut in_hand = Vec::new();
+    for _ in 0..10 {
+        in_hand.push(first.try_next().await.unwrap().unwrap());
+    }
+    let mut second = two.join_as(membership()).await;
+    let mut handled = BTreeMap::new();
+    for _ in 0..10 {
+        assert!(timeout(Duration::from_secs(1), first.try_next()).await.is_err());
+        drain(&mut second, &mut handled).await;
+    }
+    assert_eq!(handled.len(), 5, "all records of the partition that moved come again");
+    // The first member is late with what it had in hand: that is no position any more.
+    in_hand.iter().for_each(floe::Message::ack);
+    first.close().await.unwrap();
+    drain(&mut second, &mut handled).await;
+    assert_eq!(handled.len(), 5, "{handled:?}");
+}
+
+/// In a large group of short sessions no member goes without partitions for long.
+#[tokio::test(start_paused = true)]
+async fn every_member_of_a_large_group_gets_its_share() {
+    let world = World::new(40).await;
+    let workers: Vec<_> = (0..20).map(|_| world.worker()).collect();
+    let mut members = Vec::new();
+    for worker in &workers {
+        members.push(worker.join().await);
+    }
+    let mut each: Vec<_> = members.iter_mut().collect();
+    pass(Duration::from_secs(10), &mut each).await;
+    assert_eq!(shares(&world.client).await, [2; 20]);
 }

@@ -90,6 +90,8 @@ pub(super) struct Member {
     place: MemberPlace,
     roster: Roster,
     holdings: Holdings,
+    /// Partitions that others shall have.
+    leaving: Vec<u32>,
     /// Partitions of the topic, as far as they were announced.
     count: u32,
     appending: Option<(BoxFuture<'static, Result<Option<i64>>>, Duration)>,
@@ -148,6 +150,7 @@ impl Member {
             place: MemberPlace::default(),
             roster: Roster::default(),
             holdings,
+            leaving: Vec::new(),
             count,
             appending: None,
             unread: None,

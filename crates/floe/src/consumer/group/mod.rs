@@ -58,6 +58,7 @@ const WATCH_DELAY: Duration = Duration::from_secs(1);
 /// The consumer's side of a member. The member leaves the group when the last clone is dropped.
 #[derive(Debug, Clone)]
 pub(super) struct MemberHandle {
+    group: Arc<str>,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<GroupEvent>,
     fence: Arc<FenceTime>,
@@ -83,6 +84,7 @@ pub(super) async fn start(
     settings: MemberSettings,
 ) -> Result<MemberHandle> {
     let MemberSettings { group, membership, commit, start, partitions } = settings;
+    let name = Arc::clone(&group);
     let (log, state, next) = Member::load(&client, &group).await?;
     let (commands, received) = mpsc::channel(16);
     let (events, _) = broadcast::channel(EVENTS);
@@ -100,7 +102,7 @@ pub(super) async fn start(
     let holdings = Holdings::new(opener, Arc::clone(&group), start);
     let member =
         Member::new((client, log, group), (state, next), (membership, commit, partitions), holdings, links);
-    let handle = MemberHandle { commands, events, fence };
+    let handle = MemberHandle { group: name, commands, events, fence };
     tokio::spawn(member.run());
     tokio::spawn(watch);
     joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
@@ -140,6 +142,10 @@ async fn watch(opener: PartitionOpener, counts: mpsc::Sender<Result<u32>>) {
 }
 
 impl MemberHandle {
+    pub(super) fn group(&self) -> &Arc<str> {
+        &self.group
+    }
+
     /// Whether the member has not proven in time that it lives.
     pub(super) fn is_fenced(&self) -> bool {
         self.fence.is_past()

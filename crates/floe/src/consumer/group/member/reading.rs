@@ -135,6 +135,9 @@ impl Member {
         if self.place.joined.is_some() && joined != self.place.joined {
             return self.removed(record, now);
         }
+        let topic = &self.holdings.opener().topic;
+        let leaving = self.state.to_release(self.id).filter(|held| held.partition.topic == topic.as_str());
+        self.leaving = leaving.map(|held| held.partition.partition).collect();
         let owned = self.owned();
         let moved = self.holdings.sync(&owned, now);
         moved.handovers.iter().for_each(|took| self.telemetry.hands_over(*took));
@@ -152,6 +155,7 @@ impl Member {
             return Err(End::Left(Ok(())));
         }
         self.links.fence.end();
+        self.leaving.clear();
         let moved = self.holdings.lose();
         self.tell(moved);
         let error = self.fenced();
@@ -215,6 +219,7 @@ impl Member {
         self.links.fence.end();
         let queue = Arc::clone(&self.holdings.opener().queue);
         queue.fence(true);
+        self.leaving.clear();
         let moved = self.holdings.lose();
         self.tell(moved);
         let fenced = self.fenced();

@@ -81,18 +81,11 @@ impl Member {
 
     /// Drains the partitions that others shall have, and returns those that are ready to go.
     pub(super) fn drained(&mut self, now: Duration) -> Vec<u32> {
-        let topic = self.holdings.opener().topic.clone();
-        let leaving: Vec<u32> = self
-            .state
-            .to_release(self.id)
-            .filter(|held| held.partition.topic == topic.as_str())
-            .map(|held| held.partition.partition)
-            .collect();
-        if now >= self.settled_at && !leaving.is_empty() {
-            self.holdings.drain(leaving.iter().copied(), now, now + self.options.drain);
+        if now >= self.settled_at && !self.leaving.is_empty() {
+            self.holdings.drain(self.leaving.iter().copied(), now, now + self.options.drain);
         }
         let (ready, kept): (Vec<_>, Vec<_>) =
-            self.holdings.drained(now).into_iter().partition(|number| leaving.contains(number));
+            self.holdings.drained(now).into_iter().partition(|number| self.leaving.contains(number));
         kept.into_iter().for_each(|number| self.holdings.take_up(number));
         ready
     }
