@@ -29,7 +29,9 @@ fn store_in_use_is_reported() {
     let mut holder = dir.start(&["consume", "t", "--from", "beginning"]);
     // The first printed record proves that the store is open.
     let mut line = String::new();
-    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // The pipe stays open: the command would end with its reader.
+    let mut stdout = BufReader::new(holder.stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
     assert_eq!(line, "a\n");
 
     let refused = dir.feed(&["produce", "t"], b"b\n");
