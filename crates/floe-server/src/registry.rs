@@ -118,7 +118,16 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Reads the objects below `folder`, if it exists. They may have `limit` bytes together, which `account` pays for.
-    pub(crate) fn open(folder: Option<&Path>, limit: usize, account: MemoryAccount) -> io::Result<Self> {
+    pub(crate) async fn open(
+        folder: Option<PathBuf>,
+        limit: usize,
+        account: MemoryAccount,
+    ) -> io::Result<Self> {
+        let on_disk = folder.is_some();
+        off_thread(on_disk, move || Self::open_now(folder.as_deref(), limit, account)).await
+    }
+
+    fn open_now(folder: Option<&Path>, limit: usize, account: MemoryAccount) -> io::Result<Self> {
         let registry = Self {
             folder: folder.map(|folder| folder.join(FOLDER)),
             objects: RwLock::default(),
@@ -145,13 +154,13 @@ impl Registry {
     /// Stores an object in place of one of the same kind and name. It is on disk when this returns.
     pub(crate) async fn insert<T: ObjectKind>(self: &Arc<Self>, name: String, object: T) -> io::Result<()> {
         let registry = Arc::clone(self);
-        blocking(move || registry.put(name, object)).await
+        off_thread(self.folder.is_some(), move || registry.put(name, object)).await
     }
 
     /// Deletes an object, if there is one. The deletion is on disk when this returns.
     pub(crate) async fn remove<T: ObjectKind>(self: &Arc<Self>, name: &str) -> io::Result<()> {
         let (registry, name) = (Arc::clone(self), name.to_owned());
-        blocking(move || registry.delete::<T>(&name)).await
+        off_thread(self.folder.is_some(), move || registry.delete::<T>(&name)).await
     }
 
     pub(crate) fn put<T: ObjectKind>(&self, name: String, object: T) -> io::Result<()> {
@@ -249,8 +258,15 @@ impl Registry {
     }
 }
 
-/// Runs work that waits for the disk on a blocking thread. It goes on if the caller is dropped.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+/// Runs work that waits for the disk on a blocking thread, where it goes on if the caller is dropped. Work in memory runs at
+/// once: another thread would take part in the order of events, which a seed could not reproduce.
+async fn off_thread<T: Send + 'static>(
+    on_disk: bool,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    if !on_disk {
+        return work();
+    }
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| Err(io::Error::other(stopped)))
 }
 
@@ -360,7 +376,7 @@ mod tests {
     }
 
     fn open(folder: Option<&Path>, limit: usize) -> io::Result<Registry> {
-        Registry::open(folder, limit, MemoryPool::new(1 << 20).account(usize::MAX))
+        Registry::open_now(folder, limit, MemoryPool::new(1 << 20).account(usize::MAX))
     }
 
     #[test]
@@ -411,7 +427,7 @@ mod tests {
         registry.put("n".to_owned(), module(&[0; 3000])).unwrap();
         let long = registry.put("x".repeat(MAX_NAME_LEN + 1), gzip_only()).unwrap_err();
         assert_eq!(long.kind(), io::ErrorKind::InvalidInput);
-        let poor = Registry::open(None, 1 << 20, MemoryPool::new(10_000).account(usize::MAX)).unwrap();
+        let poor = Registry::open_now(None, 1 << 20, MemoryPool::new(10_000).account(usize::MAX)).unwrap();
         assert!(poor.put("m".to_owned(), module(&[0; 9000])).is_err());
         assert!(poor.read(|objects| objects.smartmodules.is_empty()));
     }

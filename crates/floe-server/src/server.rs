@@ -167,10 +167,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let memory = ServerMemory::new(&options.limits);
     let (folder, limit) = (options.registry.clone(), options.limits.registry_bytes);
     let account = memory.modules.account(usize::MAX);
-    let registry = tokio::task::spawn_blocking(move || Registry::open(folder.as_deref(), limit, account))
-        .await
-        .map_err(|stopped| Error::new(ErrorKind::Closed, "the runtime stopped").with_source(stopped))?;
-    let registry = Arc::new(registry.map_err(refuse)?);
+    let registry = Registry::open(folder, limit, account).await.map_err(refuse)?;
+    let registry = Arc::new(registry);
     let data_server = match &listeners.fluvio {
         Some((_, data)) => {
             let bound = data.local_addr().map_err(refuse)?;

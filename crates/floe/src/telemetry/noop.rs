@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     fmt::Display,
     sync::{Arc, Weak},
+    time::Duration,
 };
 
 use bytes::Bytes;
