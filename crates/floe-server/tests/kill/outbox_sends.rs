@@ -28,7 +28,8 @@ pub(crate) async fn process() {
     for number in 0..RECORDS {
         let value = format!("{run} {number} {}", "x".repeat(50));
         outbox.send(Record::keyed(format!("key {}", number % KEYS), value)).await.unwrap();
-        writeln!(accepted, "{run} {number}").unwrap();
+        // In one write: a kill between two would leave half a line, to which the next process would append.
+        accepted.write_all(format!("{run} {number}\n").as_bytes()).unwrap();
     }
     outbox.drained().await.unwrap();
     outbox.close().await.unwrap();
