@@ -128,11 +128,6 @@ impl GroupState {
         self.partitions.iter().filter(move |(_, state)| state.owner == Some(member))
     }
 
-    /// Returns the partitions whose lease the record at `offset` granted or ended.
-    pub fn leased_at(&self, offset: i64) -> impl Iterator<Item = (&GroupPartition, &PartitionState)> {
-        self.partitions.iter().filter(move |(_, state)| state.lease == offset)
-    }
-
     /// Returns the partitions that a member owns and another one shall have.
     pub fn to_release(&self, member: MemberId) -> impl Iterator<Item = Held> {
         self.owned_by(member)

@@ -23,7 +23,7 @@ fn settle(state: &mut GroupState) -> usize {
 
 /// Returns how many leases the last record granted.
 fn granted(state: &GroupState) -> usize {
-    state.leased_at(state.last()).count()
+    state.partitions().values().filter(|partition| partition.lease == state.last()).count()
 }
 
 fn shares(state: &GroupState) -> Vec<usize> {

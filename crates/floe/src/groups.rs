@@ -100,16 +100,11 @@ impl Groups {
     /// [`ErrorKind::Unsupported`] where the engine has no offsets; errors of the engine.
     pub async fn list(&self) -> Result<Vec<GroupDescription>> {
         self.check()?;
-        let mut groups = Vec::new();
-        for name in GroupLog::groups(&self.client).await? {
-            let group = self.describe(Arc::clone(&name)).await;
-            match group {
-                Ok(group) => groups.push(group),
-                Err(error) if error.kind() == ErrorKind::NotAMember => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(groups)
+        let groups = GroupLog::all(&self.client).await?.into_iter();
+        Ok(groups
+            .filter(|(_, group)| is_known(group))
+            .map(|(name, group)| description(name, &group))
+            .collect())
     }
 
     /// Returns the members and partitions of a group.
@@ -226,11 +221,13 @@ impl Groups {
         self.check()?;
         let log = self.log(group, false).await?;
         let replayed = log.replay().await?;
-        if replayed.state.members().is_empty() && replayed.state.partitions().is_empty() {
-            return Err(unknown(group));
-        }
-        Ok((log, replayed))
+        if is_known(&replayed) { Ok((log, replayed)) } else { Err(unknown(group)) }
     }
+}
+
+/// Whether a group has members or positions.
+fn is_known(group: &Replayed) -> bool {
+    !group.state.members().is_empty() || !group.state.partitions().is_empty()
 }
 
 fn unknown(group: &Arc<str>) -> Error {

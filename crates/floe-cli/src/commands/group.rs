@@ -2,18 +2,21 @@
 
 use clap::Subcommand;
 use floe::{
-    Client, Error, ErrorKind, Topic,
+    Client, Error, ErrorKind, Topic, TopicPartition,
     groups::{GroupDescription, GroupMember, PartitionAssignment},
 };
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 
-use super::{confirm, offsets::resolve, with_reader};
+use super::{
+    confirm,
+    offsets::{self, ResetArgs},
+    with_reader,
+};
 use crate::{
     exit::{Failure, Outcome},
     global::Global,
     output::{List, amount, print_document, print_list, table},
-    position::Position,
 };
 
 /// Partitions whose ends are looked up at once.
@@ -34,16 +37,8 @@ pub(crate) enum GroupCommand {
     },
     /// Set the position of a shared group in a topic, where no member reads or --force is given
     Reset {
-        /// Group
-        group: String,
-        /// Topic
-        topic: String,
-        /// New position: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
-        #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
-        to: Position,
-        /// Reset only this partition [default: all]
-        #[arg(long, value_name = "P")]
-        partition: Option<u32>,
+        #[command(flatten)]
+        args: ResetArgs,
         /// Reset partitions that a member reads too: it begins anew there, and may handle records in hand twice
         #[arg(long)]
         force: bool,
@@ -69,11 +64,11 @@ pub(crate) async fn run(global: &Global, command: GroupCommand) -> Outcome {
     match command {
         GroupCommand::List => list(global).await,
         GroupCommand::Describe { group } => describe(global, &group).await,
-        GroupCommand::Reset { group, topic, to, partition, force } => {
-            if to == Position::Stored {
-                return Err(Failure::usage("--to stored has no effect"));
-            }
-            reset(global, (&group, &topic), (to, partition), force).await
+        GroupCommand::Reset { args, force } => {
+            offsets::reset(global, &args, async |client, moves| {
+                reset(client, &args.group, moves, force).await
+            })
+            .await
         }
         GroupCommand::Evict { group, member } => evict(global, &group, &member).await,
         GroupCommand::Delete { group, yes } => {
@@ -210,40 +205,20 @@ fn partition_row(partition: &PartitionAssignment, lag: Option<u64>) -> Vec<Strin
     ]
 }
 
-async fn reset(
-    global: &Global,
-    (group, topic): (&str, &str),
-    (to, partition): (Position, Option<u32>),
-    force: bool,
-) -> Outcome {
-    let moved = with_reader(global, async |client| {
-        let moves = resolve(client, topic, (to, partition)).await?;
-        // All of them or none: a partition with a member is found before the first change.
-        let described = client.groups().describe(group).await;
-        let read = described.as_ref().map_or(&[][..], |group| &group.partitions);
-        let has_member =
-            |at: &floe::TopicPartition| read.iter().any(|one| one.at == *at && one.member.is_some());
-        if let Some((at, _)) = moves.iter().find(|(at, _)| !force && has_member(at)) {
-            let message = "a member reads the partition";
-            return Err(Failure::from(
-                Error::new(ErrorKind::Fenced, message).with_topic(&at.topic).with_partition(at.partition),
-            )
+async fn reset(client: &Client, group: &str, moves: &[(TopicPartition, i64)], force: bool) -> Outcome {
+    // All of them or none: a partition with a member is found before the first change.
+    let described = client.groups().describe(group).await;
+    let read = described.as_ref().map_or(&[][..], |group| &group.partitions);
+    let has_member = |at: &TopicPartition| read.iter().any(|one| one.at == *at && one.member.is_some());
+    if let Some((at, _)) = moves.iter().find(|(at, _)| !force && has_member(at)) {
+        let error = Error::new(ErrorKind::Fenced, "a member reads the partition");
+        return Err(Failure::from(error.with_topic(&at.topic).with_partition(at.partition))
             .with_hint("stop the members first, or add --force"));
-        }
-        for (at, next) in &moves {
-            client.groups().reset(group, at.clone(), *next, force).await?;
-        }
-        Ok(moves)
-    })
-    .await?;
-    let document = json!({
-        "group": group,
-        "reset": moved.iter().map(|(at, next)| json!({
-            "topic": at.topic.as_str(), "partition": at.partition, "next_offset": next,
-        })).collect::<Vec<_>>(),
-    });
-    let text = moved.iter().map(|(at, next)| format!("{group} resumes at {next} in {at}\n"));
-    print_document(global.output, &document, &text.collect::<String>())
+    }
+    for (at, next) in moves {
+        client.groups().reset(group, at.clone(), *next, force).await?;
+    }
+    Ok(())
 }
 
 async fn evict(global: &Global, group: &str, member: &str) -> Outcome {

@@ -1,6 +1,6 @@
 //! `floe offsets`: the stored offsets of consumer groups.
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use floe::{
     Client, Error, ErrorKind,
     admin::PartitionDescription,
@@ -27,18 +27,7 @@ pub(crate) enum OffsetsCommand {
         group: Option<String>,
     },
     /// Reset the offsets of a consumer group to another position
-    Reset {
-        /// Consumer group
-        group: String,
-        /// Topic
-        topic: String,
-        /// New position: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
-        #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
-        to: Position,
-        /// Reset only this partition [default: all]
-        #[arg(long, value_name = "P")]
-        partition: Option<u32>,
-    },
+    Reset(ResetArgs),
     /// Delete the stored offsets of a consumer group
     Delete {
         /// Consumer group
@@ -54,14 +43,32 @@ pub(crate) enum OffsetsCommand {
     },
 }
 
+/// Partitions of a group, and their new position.
+#[derive(Debug, Args)]
+pub(crate) struct ResetArgs {
+    /// Consumer group
+    pub(super) group: String,
+    /// Topic
+    topic: String,
+    /// New position: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
+    #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
+    to: Position,
+    /// Reset only this partition [default: all]
+    #[arg(long, value_name = "P")]
+    partition: Option<u32>,
+}
+
 pub(crate) async fn run(global: &Global, command: OffsetsCommand) -> Outcome {
     match command {
         OffsetsCommand::List { group } => list(global, group).await,
-        OffsetsCommand::Reset { group, topic, to, partition } => {
-            if to == Position::Stored {
-                return Err(Failure::usage("--to stored has no effect"));
-            }
-            reset(global, &group, &topic, (to, partition)).await
+        OffsetsCommand::Reset(args) => {
+            reset(global, &args, async |client, moves| {
+                for (at, next) in moves {
+                    client.admin().set_committed_offset(&args.group, at.clone(), *next).await?;
+                }
+                Ok(())
+            })
+            .await
         }
         OffsetsCommand::Delete { group, topic, partition, yes } => {
             let scope = topic.as_ref().map_or_else(String::new, |topic| format!(" in {topic}"));
@@ -114,17 +121,19 @@ fn document(stored: &CommittedOffset, lag: Option<u64>) -> Value {
     })
 }
 
-async fn reset(
+/// Resolves the new positions, moves the group by `apply`, and prints where it resumes.
+pub(super) async fn reset(
     global: &Global,
-    group: &str,
-    topic: &str,
-    (to, partition): (Position, Option<u32>),
+    args: &ResetArgs,
+    apply: impl AsyncFnOnce(&Client, &[(TopicPartition, i64)]) -> Outcome,
 ) -> Outcome {
+    let ResetArgs { group, topic, to, partition } = args;
+    if *to == Position::Stored {
+        return Err(Failure::usage("--to stored has no effect"));
+    }
     let moved = with_reader(global, async |client| {
-        let moves = resolve(client, topic, (to, partition)).await?;
-        for (at, next) in &moves {
-            client.admin().set_committed_offset(group, at.clone(), *next).await?;
-        }
+        let moves = resolve(client, topic, (*to, *partition)).await?;
+        apply(client, &moves).await?;
         Ok(moves)
     })
     .await?;
@@ -139,7 +148,7 @@ async fn reset(
 }
 
 /// Resolves a position to an offset in each partition of a topic, or in one of them.
-pub(super) async fn resolve(
+async fn resolve(
     client: &Client,
     topic: &str,
     (to, partition): (Position, Option<u32>),

@@ -1,5 +1,6 @@
 //! Counters of a server as OpenTelemetry metrics.
 
+use floe::telemetry::names;
 use floe_server::{MetricFamily, MetricKind, MetricPoint, ServerMetrics};
 use opentelemetry::{KeyValue, metrics::Meter};
 
@@ -43,7 +44,7 @@ pub(super) fn export(metrics: &ServerMetrics, meter: &Meter, prefix: &str) {
 /// Returns the name in OpenTelemetry notation, which Prometheus converts back to the one at `/metrics`.
 fn dotted(name: &str, prefix: &str) -> String {
     let name = name.strip_suffix("_total").unwrap_or(name).replace('_', ".");
-    name.strip_prefix("floe.").map_or(name.clone(), |rest| format!("{prefix}.{rest}"))
+    names::under(&name, prefix).into_owned()
 }
 
 fn attributes(point: &MetricPoint) -> Vec<KeyValue> {

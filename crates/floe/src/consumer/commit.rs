@@ -20,6 +20,16 @@ pub(super) enum CommitTrigger {
     Application,
 }
 
+impl CommitTrigger {
+    /// Returns the offset to store. The group resumes at its start in partitions without news, too.
+    pub(super) fn position(self, acks: &AckTracker) -> Option<i64> {
+        match self {
+            Self::Policy => acks.finished().or_else(|| acks.start()),
+            Self::Application => Some(acks.finished_or_origin()),
+        }
+    }
+}
+
 /// Commits the offsets of one consumer for one group.
 #[derive(Debug)]
 pub(super) struct OffsetCommitter {
@@ -59,16 +69,10 @@ impl OffsetCommitter {
         let partitions = self.partitions.lock().clone();
         stored.resize(partitions.len(), None);
         for (index, ((at, acks), stored)) in partitions.iter().zip(stored.iter()).enumerate() {
-            let due = match trigger {
-                // The group resumes at its start in partitions without news, too.
-                CommitTrigger::Policy => acks
-                    .finished()
-                    .or_else(|| acks.start())
-                    .filter(|next| stored.is_none_or(|old| *next > old)),
-                CommitTrigger::Application => {
-                    Some(acks.finished_or_origin()).filter(|next| Some(*next) != *stored)
-                }
-            };
+            let due = trigger.position(acks).filter(|next| match trigger {
+                CommitTrigger::Policy => stored.is_none_or(|old| *next > old),
+                CommitTrigger::Application => Some(*next) != *stored,
+            });
             if let Some(next) = due {
                 indexes.push((index, next));
                 positions.push((at.clone(), next));

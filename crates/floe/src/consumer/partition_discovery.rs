@@ -4,8 +4,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::StreamExt;
-use tokio::time::sleep;
+use futures_util::{FutureExt as _, StreamExt};
+use tokio::{sync::mpsc, time::sleep};
 
 use super::{
     ack_tracker::AckTracker,
@@ -16,10 +16,10 @@ use super::{
     prefetch_queue::{PrefetchQueue, Prefetched},
     reconnect::may_pass,
     settings::AckMode,
-    start_position::{StartAt, StartPosition, resolve},
+    start_position::{StartAt, StartPosition, resolve, resolve_stored},
 };
 use crate::{
-    Error, ErrorKind,
+    Error, ErrorKind, Result,
     engine::SharedEngine,
     topic::{Topic, TopicEvent},
 };
@@ -63,64 +63,118 @@ impl PartitionOpener {
         Some(Prefetched::Gap(Gap::new(at, from..position.next, GapReason::Evicted)))
     }
 
-    /// Watches the topic, of which `known` partitions are open, until the consumer is closed.
+    /// Reads the partitions that are added to the topic, of which `known` are open, until the consumer is closed.
     pub(super) async fn discover(self, mut known: u32, group: Option<Arc<str>>) {
-        while !self.queue.is_closed() {
+        let start = if group.is_some() { StartAt::StoredOrBeginning } else { StartAt::Beginning };
+        let (counts, mut news) = mpsc::channel(1);
+        let _announcing = AbortOnDrop::spawn(self.clone().announce(counts));
+        while let Some(news) = news.recv().await {
+            while news.as_ref().is_ok_and(|count| known < *count) {
+                let Some(found) = self.find_start(known, start, group.as_ref(), None).await else { return };
+                if let Ok(position) = &found {
+                    let (topic, from) = (&self.topic, position.next);
+                    tracing::info!(%topic, partition = known, from, "new partition");
+                }
+                self.join(None, known, found);
+                known += 1;
+            }
+        }
+    }
+
+    /// Announces the number of partitions of the topic each time that it changes, and its deletion as an error. Ends with the
+    /// consumer or the receiver, and where topics cannot be watched.
+    pub(super) async fn announce(self, counts: mpsc::Sender<Result<u32>>) {
+        while !self.queue.is_closed() && !counts.is_closed() {
             match self.engine.watch().await {
                 Ok(mut events) => {
-                    while let Some(Ok(event)) = events.next().await {
-                        let TopicEvent::Updated(info) = event else { continue };
-                        if info.name != self.topic {
-                            continue;
-                        }
-                        while known < info.partitions {
-                            self.join(known, group.as_ref()).await;
-                            known += 1;
-                        }
+                    while let Some(event) = or_closed(&counts, events.next()).await {
+                        let news = match event {
+                            Ok(TopicEvent::Updated(info)) if info.name == self.topic => Ok(info.partitions),
+                            Ok(TopicEvent::Deleted(name)) if name == self.topic => {
+                                let error = Error::new(ErrorKind::TopicNotFound, "the topic was deleted");
+                                Err(error.with_topic(&self.topic))
+                            }
+                            Ok(_) => continue,
+                            Err(_) => break,
+                        };
+                        // A receiver that is gone ends the watch with the next look.
+                        let _ = counts.send(news).await;
                     }
                 }
                 Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unsupported) => return,
                 Err(error) => tracing::debug!(topic = %self.topic, %error, "the watch of topics failed"),
             }
-            sleep(RETRY_DELAY).await;
+            or_closed(&counts, sleep(RETRY_DELAY).map(Some)).await;
         }
     }
 
-    /// Adds one partition.
-    async fn join(&self, number: u32, group: Option<&Arc<str>>) {
+    /// Looks up where reading begins: at `next` if there is one, else as `start` and the stored offset of the group say.
+    /// Retries failures that pass. `None` once the consumer is closed.
+    pub(super) async fn find_start(
+        &self,
+        number: u32,
+        start: StartAt,
+        group: Option<&Arc<str>>,
+        next: Option<i64>,
+    ) -> Option<Result<StartPosition>> {
         let at = self.topic.partition(number);
-        let start = if group.is_some() { StartAt::StoredOrBeginning } else { StartAt::Beginning };
         while !self.queue.is_closed() {
-            match resolve(&self.engine, &at, start, group).await {
-                Ok(position) => {
-                    tracing::info!(topic = %at.topic, partition = number, from = position.next, "new partition");
-                    let first = self.gap_before(number, &position);
-                    self.queue.join(None, first, |index, generation| {
-                        self.open((index, generation), number, position.next, None)
-                    });
-                    return;
-                }
-                // The new partition may not be known to all nodes yet.
+            let found = match next {
+                Some(_) => resolve_stored(&self.engine, &at, StartAt::StoredOrBeginning, next).await,
+                None => resolve(&self.engine, &at, start, group).await,
+            };
+            match found {
+                // A new partition may not be known to all nodes yet.
                 Err(error) if may_pass(&error) || error.kind() == ErrorKind::PartitionNotFound => {
-                    tracing::debug!(topic = %at.topic, partition = number, %error, "new partition not ready");
+                    tracing::debug!(topic = %at.topic, partition = number, %error, "partition not ready");
                     sleep(RETRY_DELAY).await;
                 }
-                Err(error) => {
-                    self.join_failed(number, error);
-                    return;
-                }
+                found => return Some(found),
             }
         }
+        None
     }
 
-    /// Adds a partition that cannot be read, whose only item is the error.
-    fn join_failed(&self, number: u32, error: Error) {
+    /// Gives a partition to the consumer, under a new index or the one that it had before. Without a start its only item is
+    /// the error. Returns the index, and the acknowledgements of a partition that can be read.
+    pub(super) fn join(
+        &self,
+        again: Option<usize>,
+        number: u32,
+        found: Result<StartPosition>,
+    ) -> (Option<usize>, Option<Arc<AckTracker>>) {
         let at = self.topic.partition(number);
-        tracing::warn!(topic = %at.topic, partition = number, %error, "a new partition cannot be read");
-        self.queue.join(None, Some(Prefetched::Error(error)), |index, generation| {
-            let queue = Arc::clone(&self.queue);
-            let task = Some(AbortOnDrop::spawn(async move { queue.end(index, generation, None) }));
-            Partition { at, position: 0, end: None, acks: Arc::new(AckTracker::new(self.ack_mode, 0)), task }
+        let position = match found {
+            Ok(position) => position,
+            Err(error) => {
+                tracing::warn!(topic = %at.topic, partition = number, %error, "a partition cannot be read");
+                let unreadable = |index, generation| {
+                    let queue = Arc::clone(&self.queue);
+                    let task = Some(AbortOnDrop::spawn(async move { queue.end(index, generation, None) }));
+                    let acks = Arc::new(AckTracker::new(self.ack_mode, 0));
+                    Partition { at, position: 0, end: None, acks, task }
+                };
+                return (self.queue.join(again, Some(Prefetched::Error(error)), unreadable), None);
+            }
+        };
+        let mut acks = None;
+        let index = self.queue.join(again, self.gap_before(number, &position), |index, generation| {
+            let partition = self.open((index, generation), number, position.next, None);
+            acks = Some(Arc::clone(&partition.acks));
+            partition
         });
+        (index, acks)
+    }
+}
+
+/// Waits for a result, or for the end of the receiver.
+async fn or_closed<T>(
+    counts: &mpsc::Sender<Result<u32>>,
+    wanted: impl Future<Output = Option<T>>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        () = counts.closed() => None,
+        wanted = wanted => wanted,
     }
 }

@@ -245,6 +245,11 @@ impl ConsumerCore {
         match change {
             Some(Change::Joined(index, partition)) => self.join(index, partition),
             Some(Change::Left(index)) => self.leave(index),
+            Some(Change::Failed(error)) => {
+                (self.ended, self.deleted) = (true, true);
+                self.telemetry.flush();
+                return Poll::Ready(Err(error));
+            }
             Some(Change::Closed) => {
                 self.ended = true;
                 return Poll::Ready(Err(Error::closed("consumer")));

@@ -68,6 +68,8 @@ pub(super) enum Change {
     Joined(usize, Partition),
     /// The partition with this index is not read any more.
     Left(usize),
+    /// The consumer ends with this error.
+    Failed(Error),
     /// [`PrefetchQueue::close`] was called.
     Closed,
 }
@@ -213,15 +215,9 @@ impl PrefetchQueue {
         self.state.lock().fenced
     }
 
-    /// Ends the consumer with an error.
+    /// Ends the consumer with an error, also while it is fenced.
     pub(super) fn fail(&self, error: Error) {
-        let mut state = self.state.lock();
-        (state.open_ended, state.fenced) = (false, false);
-        state.deleted = Some(error);
-        for queue in &mut state.partitions {
-            queue.paused = true;
-        }
-        state.wake();
+        self.change(&mut self.state.lock(), Change::Failed(error));
     }
 
     fn change(&self, state: &mut QueueState, change: Change) {

@@ -109,10 +109,21 @@ impl Metric {
     /// Returns the name under a prefix in place of `floe`, which names of the conventions do not have.
     #[must_use]
     pub fn name_under(&self, prefix: &str) -> Cow<'static, str> {
-        match self.name.strip_prefix("floe.") {
-            Some(rest) if prefix != "floe" => Cow::Owned(format!("{prefix}.{rest}")),
-            _ => Cow::Borrowed(self.name),
-        }
+        under(self.name, prefix)
+    }
+}
+
+/// Returns the name of a metric under a prefix in place of `floe`, which names of the conventions do not have.
+///
+/// ```
+/// assert_eq!(floe::telemetry::names::under("floe.server.ready", "acme"), "acme.server.ready");
+/// assert_eq!(floe::telemetry::names::under("messaging.process.duration", "acme"), "messaging.process.duration");
+/// ```
+#[must_use]
+pub fn under<'n>(name: &'n str, prefix: &str) -> Cow<'n, str> {
+    match name.strip_prefix("floe.") {
+        Some(rest) if prefix != "floe" => Cow::Owned(format!("{prefix}.{rest}")),
+        _ => Cow::Borrowed(name),
     }
 }
 

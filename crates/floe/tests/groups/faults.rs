@@ -60,9 +60,9 @@ async fn a_member_that_was_away_hands_out_nothing_and_joins_anew() {
     assert_eq!(by_second.len(), 40, "the record in hand was not committed, so it comes again");
     assert!(by_second.contains_key(&super::place(&taken)));
 
-    one.connection.cut(false);
     let findings = one.client.health().await.unwrap().findings;
     assert!(findings.iter().any(|finding| finding.contains("billing")), "{findings:?}");
+    one.connection.cut(false);
     assert_eq!(first.commit().await.unwrap_err().kind(), ErrorKind::Fenced);
     pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;
     pass(Duration::from_secs(10), &mut [&mut first, &mut second]).await;

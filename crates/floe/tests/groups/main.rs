@@ -10,7 +10,7 @@ use floe::{
     Client, Consumer, Message, Record, Result, TopicSpec,
     consumer::{ConsumerBuilder, Membership},
     engine::{BatchReader, SharedEngine},
-    layer::{Layer, Operation},
+    layer::{Layer, Operation, OperationKind},
 };
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
@@ -70,7 +70,7 @@ impl Worker {
     }
 }
 
-/// Passes calls on while it is not cut; then they wait.
+/// Passes calls on while it is not cut; then they wait, except those for the health of the engine.
 #[derive(Debug, Clone)]
 struct Connection {
     cut: watch::Sender<bool>,
@@ -102,12 +102,14 @@ impl Connection {
 }
 
 impl Layer for Connection {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
+    async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
     where
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
-        self.passes().await;
+        if operation.kind != OperationKind::Health {
+            self.passes().await;
+        }
         attempt().await
     }
 
@@ -143,6 +145,15 @@ impl BatchReader for Reader {
 /// Partition and value of a record.
 fn place(message: &Message) -> (u32, u32) {
     (message.partition, std::str::from_utf8(&message.value).unwrap().parse().unwrap())
+}
+
+/// Takes this many records.
+async fn take(consumer: &mut Consumer, count: usize) -> Vec<Message> {
+    let mut taken = Vec::new();
+    while taken.len() < count {
+        taken.push(consumer.try_next().await.unwrap().expect("a shared consumer has no end"));
+    }
+    taken
 }
 
 /// Takes records until none comes for a second.

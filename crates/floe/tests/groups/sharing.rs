@@ -10,7 +10,7 @@ use floe::consumer::{AckMode, CommitPolicy, GroupEvent, Membership};
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{TOPIC, World, drain, pass, place, shares, until_stored};
+use super::{TOPIC, World, drain, pass, place, shares, take, until_stored};
 
 #[tokio::test(start_paused = true)]
 async fn two_members_divide_the_partitions_and_handle_each_record_once() {
@@ -57,10 +57,7 @@ async fn a_partition_moves_when_the_records_in_hand_are_finished() {
     world.send(2, 5).await;
     let (one, two) = (world.worker(), world.worker());
     let mut first = one.consumer().ack_mode(AckMode::Explicit).start().await.unwrap();
-    let mut in_hand = Vec::new();
-    for _ in 0..10 {
-        in_hand.push(first.try_next().await.unwrap().unwrap());
-    }
+    let in_hand = take(&mut first, 10).await;
     let mut second = two.join().await;
     assert!(timeout(Duration::from_secs(20), first.try_next()).await.is_err());
     assert_eq!(shares(&world.client).await, [0, 2], "the drain of 30 s has not passed");
@@ -237,10 +234,7 @@ async fn the_target_of_a_handover_leaves() {
     world.send(2, 5).await;
     let (one, two) = (world.worker(), world.worker());
     let mut first = one.consumer().ack_mode(AckMode::Explicit).start().await.unwrap();
-    let mut in_hand = Vec::new();
-    for _ in 0..10 {
-        in_hand.push(first.try_next().await.unwrap().unwrap());
-    }
+    let in_hand = take(&mut first, 10).await;
     let second = two.join().await;
     assert!(timeout(Duration::from_secs(5), first.try_next()).await.is_err());
     second.close().await.unwrap();
@@ -260,10 +254,7 @@ async fn the_owner_leaves_during_a_handover() {
     world.send(2, 5).await;
     let (one, two) = (world.worker(), world.worker());
     let mut first = one.consumer().ack_mode(AckMode::Explicit).start().await.unwrap();
-    let mut in_hand = Vec::new();
-    for _ in 0..10 {
-        in_hand.push(first.try_next().await.unwrap().unwrap());
-    }
+    let in_hand = take(&mut first, 10).await;
     let mut second = two.join().await;
     assert!(timeout(Duration::from_secs(5), first.try_next()).await.is_err());
     // Three of each partition are finished; the others were polled, and are not.
@@ -275,7 +266,7 @@ async fn the_owner_leaves_during_a_handover() {
     assert_eq!(handled.into_keys().collect::<BTreeSet<_>>(), expected);
 }
 
-/// What was polled and not finished is never stored, also when a partition moves by force.
+/// Records that were polled and are not finished are never stored, also when a partition moves by force.
 #[tokio::test(start_paused = true)]
 async fn polled_records_are_not_stored_when_a_partition_moves() {
     let world = World::new(2).await;
@@ -283,10 +274,7 @@ async fn polled_records_are_not_stored_when_a_partition_moves() {
     let (one, two) = (world.worker(), world.worker());
     let membership = || Membership::new().drain(Duration::from_secs(2)).session(Duration::from_secs(3));
     let mut first = one.consumer().shared_as(membership()).ack_mode(AckMode::Explicit).start().await.unwrap();
-    let mut in_hand = Vec::new();
-    for _ in 0..10 {
-        in_hand.push(first.try_next().await.unwrap().unwrap());
-    }
+    let in_hand = take(&mut first, 10).await;
     let mut second = two.join_as(membership()).await;
     let mut handled = BTreeMap::new();
     for _ in 0..10 {

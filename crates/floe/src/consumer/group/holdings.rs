@@ -10,17 +10,11 @@ use crate::{
     consumer::{
         ack_tracker::AckTracker,
         commit::CommitTrigger,
-        partition::{AbortOnDrop, Partition},
         partition_discovery::PartitionOpener,
-        prefetch_queue::Prefetched,
-        reconnect::may_pass,
-        start_position::{StartAt, StartPosition, resolve_stored},
+        start_position::{StartAt, StartPosition},
     },
     topic::TopicPartition,
 };
-
-/// Delay before a partition that could not be opened is retried.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A partition for which the member has a lease.
 #[derive(Debug)]
@@ -53,8 +47,8 @@ impl Stage {
     }
 }
 
-/// The start of a partition under a lease.
-type Opened = (u32, i64, Result<StartPosition>);
+/// The start of a partition under a lease; `None` once the consumer is closed.
+type Opened = Option<(u32, i64, Result<StartPosition>)>;
 
 /// Partitions that came and went by a new state.
 #[derive(Debug, Default)]
@@ -129,27 +123,10 @@ impl Holdings {
     /// Looks up where reading begins: at the position of the group, or the offset that the engine has stored, or the start
     /// that the consumer asked for.
     fn open(&self, number: u32, lease: i64, next: Option<i64>) {
-        let (engine, queue) = (Arc::clone(&self.opener.engine), Arc::clone(&self.opener.queue));
-        let (group, at, start) = (Arc::clone(&self.group), self.opener.topic.partition(number), self.start);
+        let (opener, group, start) = (self.opener.clone(), Arc::clone(&self.group), self.start);
         self.opening.push(Box::pin(async move {
-            loop {
-                let found = async {
-                    match next {
-                        Some(_) => resolve_stored(&engine, &at, StartAt::StoredOrBeginning, next).await,
-                        None => {
-                            let stored = engine.committed(Arc::clone(&group), at.clone()).await?;
-                            resolve_stored(&engine, &at, start, stored).await
-                        }
-                    }
-                };
-                match found.await {
-                    Err(error) if may_pass(&error) && !queue.is_closed() => {
-                        tracing::debug!(topic = %at.topic, partition = number, %error, "partition not ready");
-                        tokio::time::sleep(RETRY_DELAY).await;
-                    }
-                    found => return (number, lease, found),
-                }
-            }
+            let found = opener.find_start(number, start, Some(&group), next).await?;
+            Some((number, lease, found))
         }));
     }
 
@@ -158,30 +135,14 @@ impl Holdings {
     /// # Cancel safety
     /// Dropping the future loses nothing.
     pub(super) async fn opened(&mut self) {
-        let Some((number, lease, found)) = self.opening.next().await else {
-            return std::future::pending().await;
-        };
+        let Some(found) = self.opening.next().await else { return std::future::pending().await };
+        // None where the consumer was closed meanwhile.
+        let Some((number, lease, found)) = found else { return };
         let Some(holding) = self.held.get_mut(&number) else { return };
         if holding.lease != lease || !matches!(holding.stage, Stage::Opening) {
             return;
         }
-        let again = self.indexes.get(&number).copied();
-        let (opener, mut acks) = (&self.opener, None);
-        let index = match found {
-            Ok(position) => {
-                opener.queue.join(again, opener.gap_before(number, &position), |index, generation| {
-                    let partition = opener.open((index, generation), number, position.next, None);
-                    acks = Some(Arc::clone(&partition.acks));
-                    partition
-                })
-            }
-            Err(error) => {
-                tracing::warn!(topic = %opener.topic, partition = number, %error, "a partition cannot be read");
-                opener.queue.join(again, Some(Prefetched::Error(error)), |index, generation| {
-                    unreadable(opener, index, generation, number)
-                })
-            }
-        };
+        let (index, acks) = self.opener.join(self.indexes.get(&number).copied(), number, found);
         if let Some(index) = index {
             self.indexes.insert(number, index);
         }
@@ -240,11 +201,9 @@ impl Holdings {
         let mut commits = Vec::new();
         for (number, holding) in &self.held {
             let Some(acks) = holding.stage.acks() else { continue };
-            let next = match trigger {
-                CommitTrigger::Policy => acks.finished().or_else(|| acks.start()),
-                CommitTrigger::Application => Some(acks.finished_or_origin()),
+            let Some(next) = trigger.position(acks).filter(|next| Some(*next) != holding.committed) else {
+                continue;
             };
-            let Some(next) = next.filter(|next| Some(*next) != holding.committed) else { continue };
             if holding.committed.is_some_and(|committed| next < committed) {
                 if trigger == CommitTrigger::Policy {
                     continue;
@@ -286,12 +245,4 @@ impl Holdings {
     pub(super) fn opener(&self) -> &PartitionOpener {
         &self.opener
     }
-}
-
-/// A partition whose only item is an error.
-fn unreadable(opener: &PartitionOpener, index: usize, generation: u64, number: u32) -> Partition {
-    let queue = Arc::clone(&opener.queue);
-    let task = Some(AbortOnDrop::spawn(async move { queue.end(index, generation, None) }));
-    let acks = Arc::new(AckTracker::new(opener.ack_mode, 0));
-    Partition { at: opener.topic.partition(number), position: 0, end: None, acks, task }
 }

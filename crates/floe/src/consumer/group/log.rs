@@ -1,16 +1,12 @@
 //! The coordination log of a group: its topic, and records in and out.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 
 use floe_group::{GroupPartition, GroupRecord, GroupState, MemberId, Snapshot};
 use floe_wire::batch::{BatchBuilder, FinishOptions};
 
 use crate::{
-    Error, ErrorKind, Result, TopicSpec,
+    Error, ErrorKind, Message, Result, TopicSpec,
     client_core::ClientCore,
     consumer::fetch_range::{FetchLimit, fetch_range},
     engine::{Acks, AppendRequest, SharedEngine},
@@ -20,7 +16,7 @@ use crate::{
 
 /// Partitions of the coordination topic. The number decides where the records of a group are, so it never changes. More
 /// partitions of the topic stay unused.
-pub(crate) const PARTITIONS: u32 = 8;
+const PARTITIONS: u32 = 8;
 
 /// Age at which records may go. A group that lives writes a snapshot every few minutes.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -119,25 +115,29 @@ impl GroupLog {
             let bounds = self.client.engine().watermarks(self.at.clone()).await?;
             let from = bounds.high.saturating_sub(look).max(bounds.start);
             let mut replay = Replay::new(from == bounds.start, from);
-            let mut next = from;
-            while next < bounds.high {
-                let messages =
-                    fetch_range(self.client.engine(), self.at.clone(), next, FetchLimit::default());
-                let messages = messages.await?;
-                let Some(last) = messages.last() else { break };
-                next = last.offset + 1;
-                for message in &messages {
-                    let record =
-                        (message.offset, message.timestamp, message.key.as_deref(), &message.value[..]);
-                    self.entry(record).into_iter().for_each(|entry| replay.take(entry));
-                }
-            }
-            let Replay { state, committed_at, heard_at, .. } = replay;
-            match state {
-                Some(state) => return Ok(Replayed { state, next, committed_at, heard_at }),
+            let next = self.scan(from..bounds.high, |message| {
+                let record = (message.offset, message.timestamp, message.key.as_deref(), &message.value[..]);
+                self.entry(record).into_iter().for_each(|entry| replay.take(entry));
+            });
+            let next = next.await?;
+            match replay.finish(next) {
+                Some(replayed) => return Ok(replayed),
                 None => look = look.saturating_mul(8),
             }
         }
+    }
+
+    /// Reads the records of all groups of the partition. Returns the offset after the last one.
+    async fn scan(&self, offsets: Range<i64>, mut take: impl FnMut(&Message)) -> Result<i64> {
+        let mut next = offsets.start;
+        while next < offsets.end {
+            let limit = FetchLimit::default();
+            let messages = fetch_range(self.client.engine(), self.at.clone(), next, limit).await?;
+            let Some(last) = messages.last() else { break };
+            next = last.offset + 1;
+            messages.iter().for_each(&mut take);
+        }
+        Ok(next)
     }
 
     /// Reads a record by its offset, time, key and value; `None` if it is one of another group.
@@ -148,32 +148,41 @@ impl GroupLog {
         if key != Some(self.group.as_bytes()) {
             return None;
         }
-        let record = GroupRecord::decode(value);
-        if let Err(error) = &record {
-            tracing::debug!(group = %self.group, offset, %error, "a record is passed over");
-        }
-        Some(LogEntry { offset, time, record: record.ok() })
+        Some(LogEntry::decode(&self.group, (offset, time), value))
     }
 
-    /// Returns the names of the groups whose records the coordination topic holds.
-    pub(crate) async fn groups(client: &ClientCore) -> Result<Vec<Arc<str>>> {
+    /// Reads the states of all groups, ordered by name.
+    pub(crate) async fn all(client: &ClientCore) -> Result<BTreeMap<Arc<str>, Replayed>> {
         let any: Arc<str> = Arc::from("");
-        let Some(log) = Self::open(client, &any, false).await? else { return Ok(Vec::new()) };
-        let mut names = BTreeSet::new();
+        let Some(mut log) = Self::open(client, &any, false).await? else { return Ok(BTreeMap::new()) };
+        let mut groups = BTreeMap::new();
         for number in 0..PARTITIONS {
-            let at = log.at.topic.partition(number);
-            let bounds = client.engine().watermarks(at.clone()).await?;
-            let mut next = bounds.start;
-            while next < bounds.high {
-                let messages = fetch_range(client.engine(), at.clone(), next, FetchLimit::default()).await?;
-                let Some(last) = messages.last() else { break };
-                next = last.offset + 1;
-                let keys =
-                    messages.iter().filter_map(|message| std::str::from_utf8(message.key.as_deref()?).ok());
-                names.extend(keys.filter(|key| partition_of(key) == number).map(Arc::from));
-            }
+            log.at.partition = number;
+            let bounds = client.engine().watermarks(log.at.clone()).await?;
+            let mut replays: BTreeMap<Arc<str>, Replay> = BTreeMap::new();
+            let next = log.scan(bounds.start..bounds.high, |message| {
+                let key = message.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+                let Some(name) = key.filter(|name| partition_of(name) == number) else { return };
+                let replay =
+                    replays.entry(Arc::from(name)).or_insert_with(|| Replay::new(true, bounds.start));
+                replay.take(LogEntry::decode(name, (message.offset, message.timestamp), &message.value));
+            });
+            let next = next.await?;
+            groups
+                .extend(replays.into_iter().filter_map(|(name, replay)| Some((name, replay.finish(next)?))));
         }
-        Ok(names.into_iter().collect())
+        Ok(groups)
+    }
+}
+
+impl LogEntry {
+    /// Decodes a record of a group. Bytes that are none are passed over.
+    fn decode(group: &str, (offset, time): (i64, Option<i64>), value: &[u8]) -> Self {
+        let record = GroupRecord::decode(value);
+        if let Err(error) = &record {
+            tracing::debug!(group, offset, %error, "a record is passed over");
+        }
+        Self { offset, time, record: record.ok() }
     }
 }
 
@@ -230,6 +239,12 @@ impl Replay {
         for commit in &beat.commits {
             self.committed_at.insert(commit.held.partition.clone(), time);
         }
+    }
+
+    /// Returns what was read up to `next`; `None` if the records before the first are needed.
+    fn finish(self, next: i64) -> Option<Replayed> {
+        let Self { state, committed_at, heard_at, .. } = self;
+        Some(Replayed { state: state?, next, committed_at, heard_at })
     }
 
     /// The state by a snapshot, where the records before it do not give it.

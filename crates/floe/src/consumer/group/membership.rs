@@ -32,7 +32,7 @@ pub struct Membership {
 
 pub(super) type EventCallback = Arc<dyn Fn(&GroupEvent) + Send + Sync>;
 
-/// What a member does while it cannot prove to the others that it lives. Matching is exhaustive.
+/// Behaviour of a member that cannot prove to the others that it lives. Matching is exhaustive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fence {
     /// While only the coordination topic is away, the member goes on and holds its commits back. If others reach it and take

@@ -27,14 +27,10 @@ mod member;
 mod membership;
 mod roster;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use floe_core::clock::ContinuousClock;
-use futures_util::StreamExt as _;
-use tokio::{
-    sync::{broadcast, mpsc, oneshot},
-    time::sleep,
-};
+use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use self::log::{GroupLog, Replayed};
 pub use self::membership::{Fence, GroupEvent, Membership};
@@ -47,13 +43,10 @@ use super::{
     commit::CommitTrigger, partition_discovery::PartitionOpener, settings::CommitPolicy,
     start_position::StartAt,
 };
-use crate::{Error, ErrorKind, Result, client_core::ClientCore, topic::TopicEvent};
+use crate::{Error, ErrorKind, Result, client_core::ClientCore};
 
 /// Events that wait for a slow application; older ones are dropped.
 const EVENTS: usize = 256;
-
-/// Delay before a failed watch of topics is opened again.
-const WATCH_DELAY: Duration = Duration::from_secs(1);
 
 /// The consumer's side of a member. The member leaves the group when the last clone is dropped.
 #[derive(Debug, Clone)]
@@ -98,47 +91,15 @@ pub(super) async fn start(
         ready: Some(ready),
         announced,
     };
-    let watch = watch(opener.clone(), counts);
+    let announcing = opener.clone().announce(counts);
     let holdings = Holdings::new(opener, Arc::clone(&group), start);
     let member =
         Member::new((client, log, group), (state, next), (membership, commit, partitions), holdings, links);
     let handle = MemberHandle { group: name, commands, events, fence };
     tokio::spawn(member.run());
-    tokio::spawn(watch);
+    tokio::spawn(announcing);
     joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
     Ok(handle)
-}
-
-/// Announces partitions that are added to the topic, and its deletion, as long as the member lives.
-async fn watch(opener: PartitionOpener, counts: mpsc::Sender<Result<u32>>) {
-    loop {
-        match opener.engine.watch().await {
-            Ok(mut events) => loop {
-                let event = tokio::select! {
-                    () = counts.closed() => return,
-                    event = events.next() => event,
-                };
-                let news = match event {
-                    Some(Ok(TopicEvent::Updated(info))) if info.name == opener.topic => Ok(info.partitions),
-                    Some(Ok(TopicEvent::Deleted(name))) if name == opener.topic => {
-                        let error = Error::new(ErrorKind::TopicNotFound, "the topic was deleted");
-                        Err(error.with_topic(&opener.topic))
-                    }
-                    Some(Ok(_)) => continue,
-                    Some(Err(_)) | None => break,
-                };
-                if counts.send(news).await.is_err() {
-                    return;
-                }
-            },
-            Err(error) if matches!(error.kind(), ErrorKind::Closed | ErrorKind::Unsupported) => return,
-            Err(error) => tracing::debug!(topic = %opener.topic, %error, "the watch of topics failed"),
-        }
-        tokio::select! {
-            () = counts.closed() => return,
-            () = sleep(WATCH_DELAY) => {}
-        }
-    }
 }
 
 impl MemberHandle {

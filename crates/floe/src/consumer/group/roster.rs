@@ -14,7 +14,7 @@ struct Heard {
     suspected: Option<Duration>,
 }
 
-/// What this member knows about the others' signs of life, at receipt.
+/// Signs of life of the other members, as this one received them.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
     heard: BTreeMap<MemberId, Heard>,
@@ -61,8 +61,7 @@ impl Roster {
     pub(super) fn suspect(&mut self, state: &GroupState, now: Duration) -> bool {
         let mut new = false;
         for (id, heard) in &mut self.heard {
-            let Some(member) = state.members().get(id) else { continue };
-            let session = Duration::from_millis(u64::from(member.session_ms));
+            let Some(session) = session(state, *id) else { continue };
             if heard.suspected.is_none() && now >= heard.at.saturating_add(session) {
                 heard.suspected = Some(now);
                 new = true;
@@ -85,10 +84,9 @@ impl Roster {
         let is_due = |suspected: Duration, session: Duration| {
             proven >= suspected && now >= suspected.saturating_add(stagger.min(session / 10))
         };
-        self.heard.iter().find_map(|(id, heard)| {
-            let session = Duration::from_millis(u64::from(state.members().get(id)?.session_ms));
-            is_due(heard.suspected?, session).then_some(*id)
-        })
+        self.heard
+            .iter()
+            .find_map(|(id, heard)| is_due(heard.suspected?, session(state, *id)?).then_some(*id))
     }
 
     /// Returns a partition to take by force: its owner lives, and has not released it in time.
@@ -112,9 +110,14 @@ impl Roster {
     /// Returns the next time at which another member may become suspect.
     pub(super) fn next_suspicion(&self, state: &GroupState) -> Option<Duration> {
         let at = |(id, heard): (&MemberId, &Heard)| {
-            let session = Duration::from_millis(u64::from(state.members().get(id)?.session_ms));
+            let session = session(state, *id)?;
             heard.suspected.is_none().then(|| heard.at.saturating_add(session))
         };
         self.heard.iter().filter_map(at).min()
     }
+}
+
+/// Returns the session of a member.
+fn session(state: &GroupState, member: MemberId) -> Option<Duration> {
+    Some(Duration::from_millis(u64::from(state.members().get(&member)?.session_ms)))
 }

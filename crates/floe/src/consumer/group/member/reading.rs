@@ -124,7 +124,8 @@ impl Member {
             return Err(End::Left(outcome));
         }
         if now >= self.next_store {
-            self.store(owned, now);
+            let held: Vec<_> = self.holdings.partitions().collect();
+            self.store(&held, now);
         }
         Ok(())
     }
@@ -142,8 +143,7 @@ impl Member {
         let moved = self.holdings.sync(&owned, now);
         moved.handovers.iter().for_each(|took| self.telemetry.hands_over(*took));
         if !moved.revoked.is_empty() {
-            let owned = self.positions(&moved.revoked);
-            self.store(owned, now);
+            self.store(&moved.revoked, now);
         }
         self.tell(moved);
         Ok(())
@@ -154,12 +154,7 @@ impl Member {
         if let GroupRecord::Leave(_) = record {
             return Err(End::Left(Ok(())));
         }
-        self.links.fence.end();
-        self.leaving.clear();
-        let moved = self.holdings.lose();
-        self.tell(moved);
-        let error = self.fenced();
-        self.answer(|_| true, &Err(error));
+        self.lose_all();
         self.telemetry.is_member(false);
         if let GroupRecord::Join(join) = record
             && join.member != self.id
@@ -178,6 +173,16 @@ impl Member {
         self.place = MemberPlace { joined: None, proven_at: now, ..MemberPlace::default() };
         self.retry_at = now;
         Ok(())
+    }
+
+    /// Gives up all partitions, and what the application waits for.
+    fn lose_all(&mut self) {
+        self.links.fence.end();
+        self.leaving.clear();
+        let moved = self.holdings.lose();
+        self.tell(moved);
+        let error = self.fenced();
+        self.answer(|_| true, &Err(error));
     }
 
     /// The time from which partitions may be released after a change.
@@ -216,14 +221,9 @@ impl Member {
     /// Begins anew after the log has lost its place: all leases are void.
     pub(super) async fn reload(&mut self, error: Error) -> Result<(), End> {
         tracing::warn!(group = %self.group, %error, "the coordination topic has no further record; the member joins anew");
-        self.links.fence.end();
         let queue = Arc::clone(&self.holdings.opener().queue);
         queue.fence(true);
-        self.leaving.clear();
-        let moved = self.holdings.lose();
-        self.tell(moved);
-        let fenced = self.fenced();
-        self.answer(|_| true, &Err(fenced));
+        self.lose_all();
         loop {
             match Self::load(&self.client, &self.group).await {
                 Ok((log, state, next)) => {

@@ -36,7 +36,7 @@ impl Member {
         }
         if !releases.is_empty() {
             let partitions = releases.into_iter().filter_map(|number| self.holdings.named(number)).collect();
-            let beat = self.beat(joined, now, true);
+            let beat = self.beat(joined, now);
             return Ok(Some(GroupRecord::Release(Release { beat, partitions })));
         }
         if self.roster.suspect(&self.state, now) {
@@ -54,7 +54,7 @@ impl Member {
         }
         let has_grown = self.known_count().is_some_and(|known| known < self.count);
         if asked || has_news || has_grown || now >= self.place.next_beat {
-            return Ok(Some(GroupRecord::Beat(self.beat(joined, now, false))));
+            return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
         }
         if let Some(member) = self.roster.to_evict(&self.state, self.id, self.place.proven, now)
             && let Some(silent) = self.state.members().get(&member)
@@ -91,7 +91,7 @@ impl Member {
     }
 
     /// Makes the next heartbeat, with the positions to store.
-    pub(super) fn beat(&mut self, joined: i64, now: Duration, releases: bool) -> Beat {
+    pub(super) fn beat(&mut self, joined: i64, now: Duration) -> Beat {
         self.place.sequence += 1;
         let sequence = self.place.sequence;
         self.place.sent.push_back((sequence, now));
@@ -100,9 +100,9 @@ impl Member {
         let mut beat = Beat::new(self.id, joined, sequence);
         let asked = self.waiting.iter().filter(|commit| commit.sequence.is_none());
         let by_application = asked.clone().any(|commit| commit.trigger == CommitTrigger::Application);
-        let by_policy = self.commit != CommitPolicy::Manual || asked.count() > 0;
+        let is_due = self.commit != CommitPolicy::Manual || asked.count() > 0;
         let trigger = if by_application { CommitTrigger::Application } else { CommitTrigger::Policy };
-        if by_policy || releases && self.commit != CommitPolicy::Manual {
+        if is_due {
             match self.holdings.commits(trigger) {
                 Ok(commits) => beat.commits = commits,
                 Err(error) => {
@@ -132,9 +132,9 @@ impl Member {
             if !commits || !news {
                 return Err(End::Left(Ok(())));
             }
-            return Ok(Some(GroupRecord::Beat(self.beat(joined, now, true))));
+            return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
         }
-        let mut beat = self.beat(joined, now, true);
+        let mut beat = self.beat(joined, now);
         if !commits {
             beat.commits.clear();
         }
@@ -157,13 +157,13 @@ impl Member {
 
     /// Copies positions of the group to the stored offsets of the engine, for tools that look there, and for a group that
     /// sleeps for longer than the retention of its records.
-    pub(super) fn store(&mut self, owned: BTreeMap<u32, (i64, Option<i64>)>, now: Duration) {
+    pub(super) fn store(&mut self, of: &[TopicPartition], now: Duration) {
         self.next_store = now + STORE_INTERVAL;
-        let topic = self.holdings.opener().topic.clone();
-        let positions: Vec<_> = owned
-            .into_iter()
-            .filter_map(|(number, (_, next))| Some((topic.partition(number), next?)))
-            .collect();
+        let position = |at: &TopicPartition| {
+            let key = GroupPartition::new(at.topic.as_str(), at.partition);
+            Some((at.clone(), self.state.partitions().get(&key)?.next?))
+        };
+        let positions: Vec<_> = of.iter().filter_map(position).collect();
         if positions.is_empty() {
             return;
         }
@@ -184,22 +184,13 @@ impl Member {
     pub(super) async fn store_last(&mut self) {
         let now = self.now();
         let held: Vec<_> = self.holdings.partitions().collect();
-        self.store(self.positions(&held), now);
+        self.store(&held, now);
         let limit = self.closing.as_ref().map_or(now, |(_, until)| *until).saturating_sub(now);
         if let Some(storing) = self.storing.take()
             && !matches!(tokio::time::timeout(limit, storing).await, Ok(Ok(())))
         {
             tracing::debug!(group = %self.group, "the last offsets of the group were not stored in the engine");
         }
-    }
-
-    pub(super) fn positions(&self, of: &[TopicPartition]) -> BTreeMap<u32, (i64, Option<i64>)> {
-        let find = |at: &TopicPartition| {
-            let key = GroupPartition::new(at.topic.as_str(), at.partition);
-            let partition = self.state.partitions().get(&key)?;
-            Some((at.partition, (partition.lease, partition.next)))
-        };
-        of.iter().filter_map(find).collect()
     }
 
     /// The own partitions of the topic: lease and stored position.
