@@ -10,7 +10,7 @@ use bytes::{Buf, BufMut};
 use crate::disk::{Disk, Open, read_all, write_all_at};
 
 /// Name of the file in the log's directory.
-const LOG_GAPS: &str = "log.gaps";
+pub(crate) const LOG_GAPS: &str = "log.gaps";
 
 const MAGIC: &[u8; 8] = b"floe-gap";
 const VERSION: u32 = 1;

@@ -19,7 +19,7 @@ use crate::{
     acked::AckedEnd,
     catalog::{DurablePoint, StoredLog},
     disk::{DiskFile, Open},
-    known_gaps::KnownGaps,
+    known_gaps::{KnownGaps, LOG_GAPS},
     log_info::{LOG_INFO, LogInfo, ReadInfo},
     lost_found::{self, LOST_FOUND},
     partition::{OpenedLog, PartitionIdentity, Producers},
@@ -57,9 +57,7 @@ pub(crate) fn open_log(
     } else {
         None
     };
-    let known =
-        KnownGaps::read(&*shared.disk, &directory).map_err(|e| LogError::io(&directory, "read", e))?;
-    let (producers, rejected) = (Producers::default(), Vec::new());
+    let (known, producers, rejected) = (KnownGaps::default(), Producers::default(), Vec::new());
     LogRecovery { shared, identity, directory, stored, acked, known, found, producers, rejected }.run()
 }
 
@@ -68,6 +66,10 @@ impl LogRecovery<'_> {
         let names = self.io("list", self.shared.disk.list(&self.directory))?;
         if !names.is_empty() {
             self.check_info()?;
+        }
+        // Almost no log has the file, and a thousand partitions would each ask for it.
+        if names.iter().any(|name| name == LOG_GAPS) {
+            self.known = self.io("read", KnownGaps::read(&*self.shared.disk, &self.directory))?;
         }
         let mut bases: Vec<i64> = names.iter().filter_map(|name| base_of(name)).collect();
         bases.sort_unstable();
