@@ -42,6 +42,7 @@
     feature = "embedded",
     doc = "| [`outbox`] | sends that survive an unreachable cluster and a crash |"
 )]
+//! | [`exchange`], [`filter`] | records as JSON lines and CSV; expressions that select records |
 //! | [`blocking`] | the API without async |
 //! | [`config`] | settings from files, environment variables and the URL |
 //! | [`health`] | health of a client, its servers, queues and breakers |
@@ -83,8 +84,10 @@ mod client_core;
 pub mod config;
 pub mod consumer;
 pub mod engine;
+pub mod exchange;
 #[cfg(test)]
 mod fake_engine;
+pub mod filter;
 pub mod groups;
 pub mod health;
 pub mod layer;
@@ -93,6 +96,7 @@ pub mod payload;
 pub mod processor;
 pub mod producer;
 pub mod telemetry;
+mod time_text;
 
 pub use bytes::Bytes;
 pub use client::{Client, ClientBuilder};

@@ -11,6 +11,7 @@ use floe::{
     consumer::{
         AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Membership, Message, RecordBatch, StartAt,
     },
+    exchange::RecordFields,
     units,
 };
 use futures_util::FutureExt as _;
@@ -27,12 +28,10 @@ use crate::{
     output::{
         amount,
         record::RecordPrinter,
-        row::Row,
         stdout::{Stdout, note},
         template::Template,
     },
     platform::StdoutReader,
-    position::Position,
 };
 
 /// Commit interval of a consumer group. A killed consumer prints at most this much again.
@@ -52,7 +51,7 @@ pub(crate) struct ConsumeArgs {
     /// Unix seconds or milliseconds, or -1h for one hour ago) [default: stored with --group, beginning with
     /// --exit-at-end, else end]
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
-    from: Option<Position>,
+    from: Option<StartAt>,
     /// Start at the beginning; the same as --from beginning
     #[arg(short = 'B', long, conflicts_with = "from")]
     beginning: bool,
@@ -93,10 +92,10 @@ pub(crate) struct ConsumeArgs {
 impl ConsumeArgs {
     fn start(&self) -> Outcome<StartAt> {
         match self.from {
-            Some(Position::Stored) if self.group.is_none() => {
+            Some(StartAt::StoredOrBeginning) if self.group.is_none() => {
                 Err(Failure::usage("--from stored needs --group: offsets are stored for a group"))
             }
-            Some(position) => Ok(position.into()),
+            Some(position) => Ok(position),
             None if self.beginning => Ok(StartAt::Beginning),
             None if self.group.is_some() => Ok(StartAt::StoredOrBeginning),
             None if self.exit_at_end => Ok(StartAt::Beginning),
@@ -141,7 +140,7 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
     })
     .await
     .map_err(|failure| match args.from {
-        Some(Position::Offset(offset)) if failure.code() == ErrorKind::OffsetOutOfRange.as_str() => failure
+        Some(StartAt::Offset(offset)) if failure.code() == ErrorKind::OffsetOutOfRange.as_str() => failure
             .with_hint(format!(
                 "--from +{offset} starts as many records after the oldest of each partition; --partition P reads one \
                  partition, and `floe topic describe {}` shows the offsets of all",
@@ -335,15 +334,7 @@ impl Session<'_> {
     }
 
     fn print_message(&mut self, message: Message) -> Outcome {
-        let row = Row {
-            topic: message.topic.as_str(),
-            partition: message.partition,
-            offset: message.offset,
-            timestamp: message.timestamp,
-            key: message.key.as_deref(),
-            value: &message.value,
-            headers: message.headers.iter().collect(),
-        };
+        let row = RecordFields::from(&message);
         self.printer.write(&mut self.out, &row).map_err(|error| Failure::output(&error))?;
         if let Some(left) = &mut self.remaining {
             *left -= 1;
@@ -405,15 +396,7 @@ fn print_records(
             printer.write_value(out, record.value)?;
             continue;
         }
-        let row = Row {
-            topic: batch.topic.as_str(),
-            partition: batch.partition,
-            offset: record.offset,
-            timestamp: record.timestamp,
-            key: record.key,
-            value: record.value,
-            headers: record.headers.iter().collect(),
-        };
+        let row = RecordFields::of_batch(batch, &record);
         printer.write(out, &row)?;
     }
     Ok(())

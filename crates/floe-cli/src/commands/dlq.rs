@@ -333,16 +333,7 @@ impl Replay {
 
     /// Sends the record of a dead letter. Returns another record as the error.
     async fn send(&self, client: &Client, message: Message) -> Result<Sent, Message> {
-        let Some(letter) = DeadLetter::of(&message) else { return Err(message) };
-        let mut record = DeadLetter::restore(&message);
-        let to = match &self.to {
-            Some(topic) => topic.clone(),
-            None => {
-                // A record with a key goes to the partition of its key.
-                record.partition = message.key.is_none().then_some(letter.origin.at.partition);
-                letter.origin.at.topic
-            }
-        };
+        let Some((to, record)) = DeadLetter::replay(&message, self.to.clone()) else { return Err(message) };
         let delivery = match client.shared_producer(&to).await {
             Ok(producer) => producer.enqueue(record).await,
             Err(error) => Err(error),

@@ -2,8 +2,7 @@
 
 use clap::{Args, Subcommand};
 use floe::{
-    Client, Error, ErrorKind,
-    admin::PartitionDescription,
+    Client,
     consumer::StartAt,
     engine::CommittedOffset,
     topic::{Topic, TopicPartition},
@@ -15,7 +14,6 @@ use crate::{
     exit::{Failure, Outcome},
     global::Global,
     output::{List, amount, print_document, print_list, table},
-    position::Position,
 };
 
 #[derive(Debug, Subcommand)]
@@ -52,7 +50,7 @@ pub(crate) struct ResetArgs {
     topic: String,
     /// New position: beginning, end, offset N, +N after the beginning, -N before the end, or @TIME
     #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
-    to: Position,
+    to: StartAt,
     /// Reset only this partition [default: all]
     #[arg(long, value_name = "P")]
     partition: Option<u32>,
@@ -128,11 +126,11 @@ pub(super) async fn reset(
     apply: impl AsyncFnOnce(&Client, &[(TopicPartition, i64)]) -> Outcome,
 ) -> Outcome {
     let ResetArgs { group, topic, to, partition } = args;
-    if *to == Position::Stored {
+    if *to == StartAt::StoredOrBeginning {
         return Err(Failure::usage("--to stored has no effect"));
     }
     let moved = with_reader(global, async |client| {
-        let moves = resolve(client, topic, (*to, *partition)).await?;
+        let moves = client.offsets_at(topic.as_str(), *partition, *to).await?;
         apply(client, &moves).await?;
         Ok(moves)
     })
@@ -145,68 +143,6 @@ pub(super) async fn reset(
     });
     let text = moved.iter().map(|(at, next)| format!("{group} resumes at {next} in {at}\n"));
     print_document(global.output, &document, &text.collect::<String>())
-}
-
-/// Resolves a position to an offset in each partition of a topic, or in one of them.
-async fn resolve(
-    client: &Client,
-    topic: &str,
-    (to, partition): (Position, Option<u32>),
-) -> Outcome<Vec<(TopicPartition, i64)>> {
-    let described = client.admin().describe(topic).await?;
-    let wanted = |one: &PartitionDescription| partition.is_none_or(|partition| partition == one.partition);
-    let partitions: Vec<_> = described.partitions.into_iter().filter(wanted).collect();
-    if let (true, Some(partition)) = (partitions.is_empty(), partition) {
-        return Err(Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition")
-            .with_topic(&described.info.name)
-            .with_partition(partition)
-            .into());
-    }
-    // All positions are resolved before the first change, so that an invalid one changes nothing.
-    let mut moves = Vec::new();
-    for one in partitions {
-        let at = described.info.name.partition(one.partition);
-        moves.push((at.clone(), resolve_in(client, &at, one, to).await?));
-    }
-    Ok(moves)
-}
-
-/// Resolves a position to an offset of a partition.
-async fn resolve_in(
-    client: &Client,
-    at: &TopicPartition,
-    now: PartitionDescription,
-    to: Position,
-) -> Outcome<i64> {
-    let marks = now.watermarks?;
-    let (start, high) = (marks.start, marks.high);
-    let records = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-    let wanted = match to {
-        Position::Beginning => start,
-        Position::End | Position::Stored => high,
-        Position::Offset(offset) => offset,
-        Position::AfterBeginning(count) => start.saturating_add(records(count)).min(high),
-        Position::BeforeEnd(count) => high.saturating_sub(records(count)).max(start),
-        Position::Time(milliseconds) => {
-            let mut reader = client
-                .consumer(at.topic.clone())
-                .partition(at.partition)
-                .from(StartAt::Time(milliseconds))
-                .stop_at_end()
-                .start()
-                .await?;
-            let first = reader.try_next().await?.map_or(high, |message| message.offset);
-            reader.close().await?;
-            first
-        }
-    };
-    if (start..=high).contains(&wanted) {
-        return Ok(wanted);
-    }
-    Err(Error::new(ErrorKind::OffsetOutOfRange, format!("offset {wanted} is outside {start} to {high}"))
-        .with_topic(&at.topic)
-        .with_partition(at.partition)
-        .into())
 }
 
 async fn delete(global: &Global, group: &str, topic: Option<String>, partition: Option<u32>) -> Outcome {

@@ -2,7 +2,6 @@
 
 pub(crate) mod amount;
 pub(crate) mod record;
-pub(crate) mod row;
 pub(crate) mod stdout;
 pub(crate) mod template;
 

@@ -2,10 +2,10 @@
 
 use std::io::{self, Write};
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
+use floe::exchange::{RecordFields, write_json};
 use unicode_width::UnicodeWidthStr as _;
 
-use super::{amount, row::Row, stdout::note, template::Template};
+use super::{amount, stdout::note, template::Template};
 use crate::{escape, format::OutputFormat};
 
 /// Prints a sequence of records with its header, separators and end.
@@ -89,7 +89,7 @@ impl RecordPrinter {
     }
 
     /// Prints one record.
-    pub(crate) fn write(&mut self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+    pub(crate) fn write(&mut self, out: &mut impl Write, row: &RecordFields<'_>) -> io::Result<()> {
         match &self.format {
             RecordFormat::Value => return self.write_value(out, row.value),
             RecordFormat::Template(template) => {
@@ -133,7 +133,7 @@ impl RecordPrinter {
         Ok(())
     }
 
-    fn write_json(&self, out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
+    fn write_json(&self, out: &mut impl Write, row: &RecordFields<'_>) -> io::Result<()> {
         if !self.on_terminal {
             return write_json(out, row);
         }
@@ -152,71 +152,25 @@ impl RecordPrinter {
     }
 }
 
-/// Writes a record as one JSON object on one line.
-fn write_json(out: &mut impl Write, row: &Row<'_>) -> io::Result<()> {
-    out.write_all(b"{\"topic\":")?;
-    serde_json::to_writer(&mut *out, row.topic)?;
-    write!(out, ",\"partition\":{},\"offset\":{},\"timestamp\":", row.partition, row.offset)?;
-    match row.timestamp {
-        Some(timestamp) => write!(out, "{timestamp}")?,
-        None => out.write_all(b"null")?,
-    }
-    out.write_all(b",\"headers\":[")?;
-    for (at, (name, value)) in row.headers.iter().enumerate() {
-        out.write_all(if at == 0 { b"{\"name\":" } else { b",{\"name\":" })?;
-        serde_json::to_writer(&mut *out, name)?;
-        out.write_all(b",\"value\":")?;
-        write_json_bytes(out, value)?;
-        out.write_all(b"}")?;
-    }
-    out.write_all(b"],\"key\":")?;
-    match row.key {
-        Some(key) => write_json_bytes(out, key)?,
-        None => out.write_all(b"null")?,
-    }
-    out.write_all(b",\"value\":")?;
-    write_json_bytes(out, row.value)?;
-    out.write_all(b"}")
-}
-
-/// Writes UTF-8 as a string and other bytes as `{"b64": …}`, so that no byte is lost.
-fn write_json_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(serde_json::to_writer(out, text)?),
-        Err(_) => write!(out, "{{\"b64\":\"{}\"}}", BASE64_STANDARD.encode(bytes)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use floe::consumer::Headers;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn rows() -> [Row<'static>; 2] {
-        [
-            Row {
-                topic: "orders",
-                partition: 1,
-                offset: 7,
-                timestamp: Some(1_700_000_000_500),
-                key: Some(b"a\"da"),
-                value: b"one\n",
-                headers: vec![("n", b"1".as_slice()), ("n", b"\xff")],
-            },
-            Row {
-                topic: "orders",
-                partition: 0,
-                offset: 8,
-                timestamp: None,
-                key: None,
-                value: b"\xff\0",
-                headers: vec![],
-            },
-        ]
+    fn headers() -> Headers {
+        [("n", b"1".as_slice()), ("n", b"\xff")].into_iter().collect()
     }
 
-    fn print(output: OutputFormat, rows: &[Row<'_>], on_terminal: bool) -> Vec<u8> {
+    fn rows(headers: &Headers) -> [RecordFields<'_>; 2] {
+        let mut first = RecordFields::new("orders", 1, 7, b"one\n");
+        (first.timestamp, first.key) = (Some(1_700_000_000_500), Some(b"a\"da".as_slice()));
+        first.headers = headers.borrowed();
+        [first, RecordFields::new("orders", 0, 8, b"\xff\0")]
+    }
+
+    fn print(output: OutputFormat, rows: &[RecordFields<'_>], on_terminal: bool) -> Vec<u8> {
         let mut printer = RecordPrinter::new(output, None, on_terminal);
         let mut out = Vec::new();
         printer.begin(&mut out).unwrap();
@@ -237,9 +191,10 @@ mod tests {
             {"topic": "orders", "partition": 0, "offset": 8, "timestamp": null, "headers": [], "key": null,
              "value": {"b64": "/wA="}},
         ]);
-        let array: Value = serde_json::from_slice(&print(OutputFormat::Json, &rows(), false)).unwrap();
+        let array: Value =
+            serde_json::from_slice(&print(OutputFormat::Json, &rows(&headers()), false)).unwrap();
         assert_eq!(array, expected);
-        let lines = print(OutputFormat::Jsonl, &rows(), false);
+        let lines = print(OutputFormat::Jsonl, &rows(&headers()), false);
         let lines: Vec<Value> =
             serde_json::Deserializer::from_slice(&lines).into_iter().collect::<Result<_, _>>().unwrap();
         assert_eq!(Value::Array(lines), expected);
@@ -248,13 +203,13 @@ mod tests {
 
     #[test]
     fn text_is_the_value_and_a_newline() {
-        assert_eq!(print(OutputFormat::Text, &rows(), false), b"one\n\n\xff\0\n");
-        assert_eq!(print(OutputFormat::Text, &rows(), true), b"one\n\n\\xff\\x00\n");
+        assert_eq!(print(OutputFormat::Text, &rows(&headers()), false), b"one\n\n\xff\0\n");
+        assert_eq!(print(OutputFormat::Text, &rows(&headers()), true), b"one\n\n\\xff\\x00\n");
     }
 
     #[test]
     fn table_has_one_line_per_record() {
-        let table = String::from_utf8(print(OutputFormat::Table, &rows(), false)).unwrap();
+        let table = String::from_utf8(print(OutputFormat::Table, &rows(&headers()), false)).unwrap();
         assert_eq!(
             table,
             "PARTITION  OFFSET        TIME                      KEY               VALUE\n\

@@ -4,7 +4,9 @@ use std::io::{self, Write};
 
 use floe::url::nearest;
 
-use super::{amount, row::Row};
+use floe::exchange::RecordFields;
+
+use super::amount;
 use crate::escape;
 
 /// Field of a record.
@@ -94,7 +96,12 @@ impl Template {
     }
 
     /// Prints one record, with keys, values and headers escaped for a terminal.
-    pub(crate) fn write(&self, out: &mut impl Write, row: &Row<'_>, on_terminal: bool) -> io::Result<()> {
+    pub(crate) fn write(
+        &self,
+        out: &mut impl Write,
+        row: &RecordFields<'_>,
+        on_terminal: bool,
+    ) -> io::Result<()> {
         // The literal parts come from the user; everything else is escaped.
         fn bytes(out: &mut impl Write, bytes: &[u8], on_terminal: bool) -> io::Result<()> {
             if on_terminal { out.write_all(&escape::for_terminal(bytes)) } else { out.write_all(bytes) }
@@ -190,15 +197,10 @@ mod tests {
     use super::*;
 
     fn print(format: &str) -> String {
-        let row = Row {
-            topic: "orders",
-            partition: 2,
-            offset: 7,
-            timestamp: Some(1_700_000_000_500),
-            key: Some(b"ada"),
-            value: b"one \xff",
-            headers: vec![("a", b"1".as_slice()), ("b", b"2")],
-        };
+        let headers: floe::consumer::Headers = [("a", b"1".as_slice()), ("b", b"2")].into_iter().collect();
+        let mut row = RecordFields::new("orders", 2, 7, b"one \xff");
+        (row.timestamp, row.key, row.headers) =
+            (Some(1_700_000_000_500), Some(b"ada".as_slice()), headers.borrowed());
         let mut out = Vec::new();
         Template::parse(format).unwrap().write(&mut out, &row, false).unwrap();
         out.escape_ascii().to_string()

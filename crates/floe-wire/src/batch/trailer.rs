@@ -77,13 +77,7 @@ impl TrailerBuilder {
         let gap = self.gap(index);
         varint::put(&mut self.entries, gap);
         varint::put(&mut self.entries, len_of(block_len(headers)));
-        varint::put(&mut self.entries, len_of(headers.len()));
-        for (name, value) in headers {
-            varint::put(&mut self.entries, len_of(name.len()));
-            self.entries.extend_from_slice(name.as_bytes());
-            varint::put(&mut self.entries, len_of(value.len()));
-            self.entries.extend_from_slice(value);
-        }
+        put_block(&mut self.entries, headers);
         self.next_index = index + 1;
     }
 
@@ -218,6 +212,17 @@ impl<'a> HeaderEntries<'a> {
     }
 }
 
+/// Writes the headers of one record.
+fn put_block(out: &mut Vec<u8>, headers: &[(&str, &[u8])]) {
+    varint::put(out, len_of(headers.len()));
+    for (name, value) in headers {
+        varint::put(out, len_of(name.len()));
+        out.extend_from_slice(name.as_bytes());
+        varint::put(out, len_of(value.len()));
+        out.extend_from_slice(value);
+    }
+}
+
 /// Takes a length and that many bytes off the front.
 fn take_block<'a>(input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let mut rest = *input;
@@ -276,6 +281,18 @@ impl Headers {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.borrowed().is_empty()
+    }
+}
+
+impl<'h> FromIterator<(&'h str, &'h [u8])> for Headers {
+    fn from_iter<I: IntoIterator<Item = (&'h str, &'h [u8])>>(headers: I) -> Self {
+        let headers: Vec<_> = headers.into_iter().collect();
+        if headers.is_empty() {
+            return Self::new();
+        }
+        let mut block = Vec::with_capacity(block_len(&headers));
+        put_block(&mut block, &headers);
+        Self { block: Some(block.into()) }
     }
 }
 

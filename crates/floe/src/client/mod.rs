@@ -16,6 +16,7 @@ mod opening;
 use std::{fmt, sync::Arc, time::Duration};
 
 pub use builder::ClientBuilder;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use tokio::time::Instant;
 
 #[cfg(feature = "fluvio")]
@@ -25,7 +26,7 @@ use crate::{
     admin::Admin,
     client_core::ClientCore,
     config::Settings,
-    consumer::{self, ConsumerBuilder, FetchLimit, Message},
+    consumer::{self, ConsumerBuilder, FetchLimit, Message, StartAt, resolve_offset},
     engine::{EngineInfo, SharedEngine},
     groups::Groups,
     health::ClientHealth,
@@ -34,6 +35,9 @@ use crate::{
     telemetry::Telemetry,
     topic::{Topic, TopicPartition},
 };
+
+/// Partitions whose offsets are looked up at once.
+const LOOKUPS_AT_ONCE: usize = 32;
 
 /// Time that a close gets when its limit is beyond the clock.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(30);
@@ -125,6 +129,55 @@ impl Client {
     /// Dropping the future has no effect.
     pub async fn fetch(&self, at: TopicPartition, from: i64, limit: FetchLimit) -> Result<Vec<Message>> {
         consumer::fetch_range(self.engine(), at, from, limit).await
+    }
+
+    /// Resolves a position to an offset in each partition of a topic, or in one of them. A stored position stands for the
+    /// beginning or the end.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// use floe::{Client, TopicSpec, consumer::StartAt};
+    ///
+    /// let client = Client::connect("memory:").await?;
+    /// client.admin().create_topic(TopicSpec::new("orders").partitions(2)).await?;
+    /// client.producer("orders").start().await?.send_all(["one", "two", "three"]).await?;
+    /// let ends = client.offsets_at("orders", None, StartAt::End).await?;
+    /// assert_eq!(ends.iter().map(|(_, offset)| offset).sum::<i64>(), 3);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`], [`ErrorKind::PartitionNotFound`]; [`ErrorKind::OffsetOutOfRange`] for an offset that
+    /// one of the partitions does not have; [`ErrorKind::Unsupported`] where the engine has no offsets.
+    pub async fn offsets_at(
+        &self,
+        name: impl Into<Topic>,
+        partition: Option<u32>,
+        position: StartAt,
+    ) -> Result<Vec<(TopicPartition, i64)>> {
+        let (info, engine) = (self.admin().topic(name).await?, self.info());
+        if !engine.capabilities.offsets {
+            return Err(Error::unsupported("offsets", engine.name));
+        }
+        if let Some(partition) = partition.filter(|partition| *partition >= info.partitions) {
+            return Err(Error::new(ErrorKind::PartitionNotFound, "the topic has no such partition")
+                .with_topic(&info.name)
+                .with_partition(partition));
+        }
+        let wanted = partition.map_or(0..info.partitions, |partition| partition..partition + 1);
+        stream::iter(wanted)
+            .map(|number| {
+                let at = info.name.partition(number);
+                async move {
+                    let offset = resolve_offset(self.engine(), &at, position).await?;
+                    Ok((at, offset))
+                }
+            })
+            .buffered(LOOKUPS_AT_ONCE)
+            .try_collect()
+            .await
     }
 
     /// Returns the admin, which creates, deletes, lists, describes and watches topics.

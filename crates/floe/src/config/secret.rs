@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::{Error, ErrorKind};
+
 /// A value that is masked in all output. A source writes it literally, or as `env:NAME` or `file:PATH` to read it from a
 /// variable or a file; trailing white space of the file is removed.
 ///
@@ -48,7 +50,15 @@ impl Secret {
         pairs.collect()
     }
 
-    /// Reads the notation of a source.
+    /// Reads the notation of a source: the value itself, `env:NAME` or `file:PATH`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidConfig`] for a variable that is not set, or a file that cannot be read.
+    pub fn from_source(text: &str) -> crate::Result<Self> {
+        Self::resolve(text).map_err(|problem| Error::new(ErrorKind::InvalidConfig, problem))
+    }
+
+    /// As [`Secret::from_source`], with the problem for an error that names the setting.
     pub(super) fn resolve(text: &str) -> Result<Self, String> {
         if let Some(name) = text.strip_prefix("env:") {
             return match std::env::var(name) {

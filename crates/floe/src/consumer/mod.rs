@@ -55,6 +55,7 @@ mod reconnect;
 mod seek;
 mod settings;
 mod start_position;
+mod start_text;
 #[cfg(test)]
 mod tests;
 mod undecodable;
@@ -105,6 +106,7 @@ use crate::{
 
 pub(crate) use fetch_range::fetch_range;
 pub(crate) use raw_batch_reader::RawBatchReader;
+pub(crate) use start_position::resolve_offset;
 
 /// Partitions whose watermarks are requested concurrently for [`Consumer::lag`].
 const LOOKUPS: usize = 64;

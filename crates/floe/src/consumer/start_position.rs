@@ -116,6 +116,15 @@ pub(super) async fn resolve_stored(
     Ok(StartPosition { next, wanted, bounds, stored })
 }
 
+/// Resolves a position to an offset of a partition.
+pub(crate) async fn resolve_offset(
+    engine: &SharedEngine,
+    at: &TopicPartition,
+    start: StartAt,
+) -> Result<i64> {
+    Ok(resolve_stored(engine, at, start, None).await?.next)
+}
+
 pub(super) fn out_of_range(at: &TopicPartition, what: &str, offset: i64, bounds: Watermarks) -> Error {
     Error::new(
         ErrorKind::OffsetOutOfRange,

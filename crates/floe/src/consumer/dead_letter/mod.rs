@@ -107,6 +107,20 @@ impl DeadLetter {
         message.to_record(|name| !name.starts_with(PREFIX))
     }
 
+    /// Returns the record of a dead letter to be sent once more, and its topic: `to`, or that of the origin. There a record
+    /// with a key goes to the partition of its key, and one without to the partition of its origin. `None` if the message is
+    /// no dead letter.
+    #[must_use]
+    pub fn replay(message: &Message, to: Option<Topic>) -> Option<(Topic, Record)> {
+        let letter = Self::of(message)?;
+        let mut record = Self::restore(message);
+        let topic = to.unwrap_or_else(|| {
+            record.partition = message.key.is_none().then_some(letter.origin.at.partition);
+            letter.origin.at.topic
+        });
+        Some((topic, record))
+    }
+
     /// Returns the dead letter of a message once more, after a replay of it failed: with the same origin, one more attempt
     /// and the new error. A replay puts it behind the others, which would else have to wait for it; `None` if the message
     /// is no dead letter.
