@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, consume, dlq, explain,
+        bench, check, completions, config, console, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, serve, topic,
     },
@@ -61,6 +61,8 @@ pub(crate) enum Command {
     Dlq(dlq::DlqCommand),
     /// Serve the engine to Fluvio and Walrus clients until Ctrl-C
     Serve(serve::ServeArgs),
+    /// Show topics, records, groups and dead letters in a browser until Ctrl-C
+    Console(console::ConsoleArgs),
     /// List, select, add, remove and import profiles
     #[command(subcommand)]
     Profile(profile::ProfileCommand),

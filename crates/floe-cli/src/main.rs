@@ -15,7 +15,6 @@ mod interrupt;
 mod logging;
 mod output;
 mod platform;
-mod position;
 mod public_address;
 mod server_watch;
 mod telemetry;
@@ -27,7 +26,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, check, completions, config, consume, dlq, explain,
+        bench, check, completions, config, console, consume, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, quickstart, serve, topic,
     },
@@ -75,7 +74,7 @@ fn run(cli: Cli, name: &str) -> Outcome {
 /// Runs the command and exports its telemetry where --telemetry asks for it.
 async fn observe(cli: Cli, name: &str) -> Outcome {
     let format = cli.global.output;
-    let serves = matches!(cli.command, Command::Serve(_));
+    let serves = matches!(cli.command, Command::Serve(_) | Command::Console(_));
     cli.global.log.install(format, serves)?;
     let global = match cli.command {
         Command::Quickstart
@@ -94,7 +93,9 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
     let telemetry = Telemetry::start(&cli.global.telemetry, serves, format, settings).await?;
     let outcome = match &cli.command {
         // A span of `serve` would never end; a span of `bench` would add its context to the measured records.
-        Command::Serve(_) | Command::Bench(_) => Box::pin(dispatch(cli, &global, &telemetry)).await,
+        Command::Serve(_) | Command::Console(_) | Command::Bench(_) => {
+            Box::pin(dispatch(cli, &global, &telemetry)).await
+        }
         _ => Box::pin(telemetry.in_span(name, dispatch(cli, &global, &telemetry))).await,
     };
     if let Err(problem) = telemetry.stop().await {
@@ -115,6 +116,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Partition(command) => partition::run(global, command).await,
         Command::Spu(command) => spu::run(global, command).await,
         Command::Serve(args) => serve::run(global, args, telemetry).await,
+        Command::Console(args) => console::run(global, args).await,
         Command::Profile(command) => profile::run(&cli.global, command),
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,

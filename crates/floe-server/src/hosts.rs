@@ -19,16 +19,16 @@ use std::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct AllowedHosts {
-    bound: Option<IpAddr>,
+    bound: Arc<[IpAddr]>,
     names: Arc<[String]>,
 }
 
 impl AllowedHosts {
-    /// Creates the list of a listener. One that is bound to all addresses answers to every address, since an address
-    /// cannot be rebound; one without an address answers to names only.
-    pub fn new(bound: Option<SocketAddr>, names: impl IntoIterator<Item = String>) -> Self {
+    /// Creates the list of a listener, with the addresses that it is bound to. One that is bound to all addresses answers to
+    /// every address, since an address cannot be rebound; one without an address answers to names only.
+    pub fn new(bound: impl IntoIterator<Item = SocketAddr>, names: impl IntoIterator<Item = String>) -> Self {
         Self {
-            bound: bound.map(|bound| bound.ip().to_canonical()),
+            bound: bound.into_iter().map(|bound| bound.ip().to_canonical()).collect(),
             names: names.into_iter().chain(["localhost".to_owned()]).collect(),
         }
     }
@@ -55,7 +55,7 @@ impl AllowedHosts {
         };
         match address {
             Some(address) => {
-                self.bound.is_some_and(|bound| bound.is_unspecified() || bound == address.to_canonical())
+                self.bound.iter().any(|bound| bound.is_unspecified() || *bound == address.to_canonical())
             }
             None => self.names.iter().any(|name| name.eq_ignore_ascii_case(host)),
         }

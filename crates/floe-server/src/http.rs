@@ -1,9 +1,9 @@
-//! Health and metrics over HTTP, for the hosts and clients that may ask.
+//! Health, metrics and the console over HTTP, for the hosts and clients that may ask.
 
 use std::{pin::pin, sync::Arc};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::{RawQuery, Request, State},
     http::{HeaderMap, StatusCode, Version, header},
     middleware::{self, Next},
@@ -26,7 +26,7 @@ use crate::{
     socket::Socket,
 };
 
-/// Largest request head in bytes; bodies are not read.
+/// Largest request head in bytes. Only the console reads bodies.
 const MAX_HEAD: usize = 16 * 1024;
 
 /// Serves one connection until it ends.
@@ -64,6 +64,7 @@ pub(crate) async fn serve(
 }
 
 fn router(node: Arc<Node>, session: Arc<Session>) -> Router {
+    let console = node.console.clone().unwrap_or_default().layer(Extension(Arc::clone(&session)));
     let door = HttpDoor { node: Arc::clone(&node), session };
     Router::new()
         .route("/livez", get(livez))
@@ -71,6 +72,7 @@ fn router(node: Arc<Node>, session: Arc<Session>) -> Router {
         .route("/healthz", get(readyz))
         .route("/metrics", get(metrics))
         .with_state(node)
+        .fallback_service(console)
         .layer(middleware::from_fn_with_state(Arc::new(door), admit))
 }
 
@@ -102,7 +104,9 @@ async fn admit(State(door): State<Arc<HttpDoor>>, request: Request, next: Next) 
     };
     if !is_status {
         session.admit(0).await;
-        if let Err(denied) = session.check_all(METRICS, WHOLE_SERVER) {
+        // The console checks each request by its topic.
+        let is_console = node.console.is_some() && request.uri().path() != "/metrics";
+        if !is_console && let Err(denied) = session.check_all(METRICS, WHOLE_SERVER) {
             return refuse(StatusCode::FORBIDDEN, "refused_by_rule", denied.to_string());
         }
     }

@@ -37,6 +37,7 @@
 //! | `socket`, `tls` | connections, plain or encrypted |
 //! | `walrus` | the text protocol of Walrus |
 //! | `http`, `hosts` | HTTP, and the host names that it answers to |
+//! | `console` | [`console()`]: pages to look at topics and groups, and their HTTP API (feature `console`) |
 //! | `health`, `metrics` | checks of the server; counters |
 //! | `platform` | operating-system differences |
 //! | `testkit` | a server inside a test (feature `testkit`) |
@@ -46,6 +47,8 @@
 mod access;
 mod catalog;
 mod connection_slots;
+#[cfg(feature = "console")]
+mod console;
 mod door;
 mod fluvio;
 mod health;
@@ -71,6 +74,8 @@ mod tls;
 mod walrus;
 
 pub use access::AccessRules;
+#[cfg(feature = "console")]
+pub use console::{ConsoleOptions, ConsoleToken, console};
 pub use hosts::AllowedHosts;
 pub use limits::{LimitInfo, ServeLimits};
 pub use listeners::{Accept, Addresses, BoundAddresses, Listener, Listeners};

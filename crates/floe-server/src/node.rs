@@ -67,6 +67,8 @@ pub(crate) struct Node {
     /// Host names under which HTTP is served.
     pub(crate) http_hosts: AllowedHosts,
     pub(crate) more_metrics: Option<MoreMetrics>,
+    /// Routes of the console, where it is served.
+    pub(crate) console: Option<axum::Router>,
     /// Whether Fluvio clients use TLS.
     pub(crate) is_encrypted: bool,
     pub(crate) smartmodules: SmartModules,

@@ -48,6 +48,9 @@ pub struct ServeOptions {
     /// Client whose health `/readyz` reports, including its producers and circuit breakers. Default: a new client of
     /// the engine.
     pub client: Option<Client>,
+    /// Console on the HTTP listener. Its hosts, its encryption and its counters follow those of the server. Default: none.
+    #[cfg(feature = "console")]
+    pub console: Option<crate::ConsoleOptions>,
     /// Counters of the server; keep a clone to export them. Default: new counters.
     pub metrics: ServerMetrics,
 }
@@ -90,6 +93,8 @@ impl Default for ServeOptions {
             limits: ServeLimits::default(),
             more_metrics: None,
             client: None,
+            #[cfg(feature = "console")]
+            console: None,
             metrics: ServerMetrics::default(),
         }
     }

@@ -184,24 +184,41 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
     let metrics = options.metrics.counters();
     metrics.observe(&options.limits, &memory);
+    let http_hosts = AllowedHosts::new(http_bound, options.http_hosts.iter().cloned());
+    let console = console_routes(options, &client, &http_hosts);
     Ok(Arc::new(Node {
         engine,
         client,
         catalog,
         registry,
         gate: Arc::new(Gate::new(options.access.clone(), (&options.limits).into(), Arc::clone(&metrics))),
-        http_hosts: AllowedHosts::new(http_bound, options.http_hosts.iter().cloned()),
+        http_hosts,
         metrics,
         door: Door::new(&options.limits),
         first_reads: Semaphore::new(FIRST_READS),
         memory,
         limits: options.limits.clone(),
         more_metrics: options.more_metrics.clone(),
+        console,
         smartmodules,
         is_encrypted: options.tls.is_some(),
         data_server,
         stopping: AtomicBool::new(false),
     }))
+}
+
+#[cfg(feature = "console")]
+fn console_routes(options: &ServeOptions, client: &Client, hosts: &AllowedHosts) -> Option<axum::Router> {
+    let mut console = options.console.clone()?;
+    console.hosts = hosts.clone();
+    console.encrypted = options.tls.is_some() && !options.plain_http;
+    console.server = Some(options.metrics.clone());
+    Some(crate::console(client.clone(), console))
+}
+
+#[cfg(not(feature = "console"))]
+fn console_routes(_: &ServeOptions, _: &Client, _: &AllowedHosts) -> Option<axum::Router> {
+    None
 }
 
 /// Reads certificates and rules again when their files change.

@@ -8,6 +8,7 @@ use floe_server::{Addresses, Listeners, MoreMetrics, ServeLimits, ServeOptions, 
 use serde_json::json;
 
 use super::{
+    console::{ConsoleMode, TokenArgs},
     embedded_url,
     serve_access::{AccessArgs, OFF, is_off},
     store_directory, with_client,
@@ -35,7 +36,7 @@ pub(crate) struct ServeArgs {
     /// Address for Walrus clients, or `off` [default: 127.0.0.1:9091, or `off` with --tls-client-ca]
     #[arg(long, value_name = "HOST:PORT")]
     walrus: Option<String>,
-    /// Address of health checks and metrics, or `off`
+    /// Address of the console, health checks and metrics, or `off`
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9080")]
     http: String,
     /// Host of the SPU that Fluvio clients connect to [default: the bound address]
@@ -44,6 +45,11 @@ pub(crate) struct ServeArgs {
     /// Reject requests with SmartModules, the WebAssembly of clients
     #[arg(long)]
     no_smartmodules: bool,
+    /// Console on the HTTP address [default: full on the loopback interface, read-only elsewhere]
+    #[arg(long, value_name = "MODE")]
+    console: Option<ConsoleMode>,
+    #[command(flatten)]
+    token: TokenArgs,
     #[command(flatten)]
     access: AccessArgs,
     /// Memory that requests, responses and SmartModules of all clients may hold together [default: a quarter of the
@@ -81,6 +87,9 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
     options.advertise = args.advertise;
     options.more_metrics = telemetry.text().map(MoreMetrics::new);
     telemetry.export_server(&options.metrics, &global.config.settings().telemetry.metrics_prefix);
+    if bound.http.is_some() {
+        options.console = args.token.console(args.console, bound.http)?;
+    }
     args.access.apply(&mut options)?;
     options.smartmodules = !args.no_smartmodules;
     // The registry holds objects that engines do not store, beside the store.

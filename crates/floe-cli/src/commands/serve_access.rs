@@ -45,8 +45,8 @@ pub(crate) struct AccessArgs {
     /// change
     #[arg(long, value_name = "FILE")]
     access: Option<PathBuf>,
-    /// Host name under which health and metrics are served, besides the address and localhost; may be repeated
-    #[arg(long, value_name = "NAME")]
+    /// Host name under which the console, health and metrics are served, besides the address and localhost; may be repeated
+    #[arg(long, value_name = "NAME", visible_alias = "console-host")]
     http_host: Vec<String>,
 }
 

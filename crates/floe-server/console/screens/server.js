@@ -1,0 +1,96 @@
+// The server: nodes, connections, requests, limits.
+import { h, render } from '../dom.js';
+import { get, poll, isAbort, isOffline } from '../api.js';
+import { topicPath } from '../router.js';
+import { state } from '../state.js';
+import { count, size, num, visible, plain, duration, bytes, NONE } from '../format.js';
+import { title, table, empty, errorBox, status, command } from '../ui.js';
+
+export default function mount({ root, signal }) {
+  title('Server');
+  const view = { data: null, error: null };
+  const draw = () => render(root, content(view));
+  draw();
+  poll(async () => {
+    try {
+      view.data = await get('/server', null, signal);
+      view.error = null;
+    } catch (error) {
+      if (isAbort(error)) return;
+      view.error = isOffline(error) && view.data ? null : error;
+    }
+    draw();
+  }, 5000, signal);
+}
+
+function content({ data, error }) {
+  return [
+    h('div', { class: 'page-head' }, h('h1', null, 'Server')),
+    h('div', { class: 'slot-error' }, error ? errorBox(error) : null),
+    data ? [facts(data), h('div', { class: 'masonry' }, data.serving ? serving(data.serving) : null, nodes(data), circuits(data), queues(data)), data.serving ? null : notServing()]
+      : h('p', { class: 'muted' }, error ? '' : 'Loading'),
+  ];
+}
+
+function facts(data) {
+  const fact = (label, value) => h('div', null, h('dt', null, label), h('dd', { class: 'num' }, value));
+  return h('dl', { class: 'figures panel' }, fact('Version', visible(data.version)), fact('Uptime', duration(data.uptime_seconds)),
+    fact('Memory', size(data.process.memory_bytes)), fact('Engine', visible(state.info.engine)), fact('Address', visible(state.info.url)));
+}
+
+const section = (label, ...content) => h('section', { class: 'panel', 'aria-label': label }, h('h2', null, label), content);
+
+function nodes(data) {
+  if (data.nodes.length === 0) return section('Nodes', h('p', { class: 'muted' }, 'The engine runs in this process and has no nodes.'));
+  return section('Nodes', table('Nodes', [{ label: 'Node' }, { label: 'State' }, { label: 'Leads', num: true }], data.nodes.map((n) => ({ key: n.name, cells: [
+    visible(n.name), status(n.ready ? 'pass' : 'fail', visible(n.state)), n.leads === null ? NONE : num(n.leads)] }))));
+}
+
+const CIRCUIT = { closed: ['pass', 'closed'], half_open: ['warn', 'half open'], open: ['fail', 'open'] };
+
+function circuits(data) {
+  if (data.circuits.length === 0) return section('Circuit breakers', h('p', { class: 'muted' }, 'No breaker is in use.'));
+  return section('Circuit breakers', table('Circuit breakers', [{ label: 'Breaker' }, { label: 'State' }], data.circuits.map((c) => ({ key: c.name, cells: [
+    visible(c.name), status(...(CIRCUIT[c.state] ?? ['warn', plain(c.state)]))] }))));
+}
+
+function queues(data) {
+  if (data.queues.length === 0) return section('Queues', h('p', { class: 'muted' }, 'No producer has records waiting.'));
+  return section('Queues', table('Queues', [{ label: 'Topic' }, { label: 'Use' }], data.queues.map((q) => ({ key: q.topic, cells: [
+    h('a', { href: topicPath(q.topic) }, visible(q.topic)), use(q.used, q.limit, bytes, plain(q.topic))] }))));
+}
+
+/** A bar with its figures; the bar alone would tell by length and colour only. */
+function use(used, max, format, label) {
+  const part = max > 0 ? used / max : 0;
+  return h('div', { class: 'use' }, h('meter', { min: 0, max: Math.max(max, 1), value: used, high: max * 0.8, low: max * 0.6, optimum: 0, 'aria-label': `use of ${label}` }),
+    h('span', { class: 'num' }, `${format(used)} of ${format(max)}`), part >= 0.9 ? status('warn', 'nearly full') : null);
+}
+
+function serving(s) {
+  return [
+    section('Requests', requests(s.requests)),
+    section('Connections', table('Connections', [{ label: 'Protocol' }, { label: 'Open', num: true }, { label: 'Total', num: true }], s.connections.map((c) => ({ key: c.protocol, cells: [visible(c.protocol), num(c.open), count(c.total)] })))),
+    section('Errors', s.errors.length === 0 ? h('p', { class: 'muted' }, 'No errors since the start.')
+      : table('Errors', [{ label: 'Protocol' }, { label: 'Error' }, { label: 'Total', num: true }], s.errors.map((e) => ({ key: `${e.protocol} ${e.label}`, cells: [visible(e.protocol), visible(e.label), count(e.total)] })))),
+    section('Limits', table('Limits', [{ label: 'Limit' }, { label: 'Value', num: true }, { label: 'Use' }], [
+      ...s.limits.map((l) => ({ key: l.name, cells: [visible(l.name), visible(l.value), limitUse(l)] })),
+      ...(s.memory ? [{ key: ' memory', cells: ['memory', bytes(s.memory.limit), use(s.memory.used, s.memory.limit, bytes, 'memory')] }] : [])])),
+  ];
+}
+
+function limitUse(l) {
+  if (l.used === null || l.used === undefined) return h('span', { class: 'muted' }, 'not counted');
+  const max = Number(l.value);
+  return Number.isFinite(max) ? use(l.used, max, num, plain(l.name)) : num(l.used);
+}
+
+function requests(list) {
+  if (list.length === 0) return h('p', { class: 'muted' }, 'No request yet.');
+  return table('Requests', [{ label: 'Protocol', cls: 'c1' }, { label: 'API' }, { label: 'Total', num: true }, { label: 'Errors', num: true }], list.map((r) => ({ key: `${r.protocol} ${r.api}`, cells: [
+    visible(r.protocol), visible(r.api), count(r.total), r.errors > 0 ? status('warn', num(r.errors)) : '0'] })));
+}
+
+function notServing() {
+  return empty('This console does not serve clients.', 'Connections, requests and limits appear when the console runs inside the server:', command('floe serve --data ./floe-data'));
+}

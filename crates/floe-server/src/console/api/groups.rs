@@ -1,0 +1,256 @@
+//! Consumer groups: positions, lag, members, reset.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Path, State},
+    http::StatusCode,
+};
+use floe::{Topic, TopicPartition, groups::GroupMember};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, caller::Caller, json as answer, no_content, page::Page};
+use crate::{
+    access::operation::{DELETE_OFFSET, DESCRIBE, STORE_OFFSET},
+    console::{
+        Console,
+        history::{GroupSamples, PartitionLag, STEP, Samples},
+        now, query,
+        request_error::RequestError,
+    },
+};
+
+/// Whether the client may see one of the topics of the group.
+pub(super) fn is_visible(caller: &Caller, group: &GroupSamples) -> bool {
+    group.partitions.is_empty() || group.partitions.keys().any(|at| caller.may(DESCRIBE, at.topic.as_str()))
+}
+
+pub(super) fn group_json(name: &str, group: &GroupSamples) -> Value {
+    let mut topics: Vec<_> = group.partitions.keys().map(|at| at.topic.as_str()).collect();
+    topics.dedup();
+    json!({
+        "name": name,
+        "shared": group.shared.is_some(),
+        "topics": topics,
+        "members": group.shared.as_ref().map(|shared| shared.members.len()),
+        "lag": group.lag(),
+        "partitions": group.partitions.len(),
+        "committed_at": group.committed_at(),
+    })
+}
+
+/// Returns the groups that read a topic.
+pub(super) fn on_topic(samples: &Samples, topic: &Topic) -> Value {
+    let of_topic = |(name, group): (&Arc<str>, &GroupSamples)| {
+        let mut partitions = group.partitions.iter().filter(|(at, _)| at.topic == *topic).peekable();
+        partitions.peek()?;
+        let (lag, committed_at) = partitions.fold((None, None), |(lag, at), (_, partition)| {
+            (add(lag, partition.lag), partition.committed_at.max(at))
+        });
+        Some(json!({
+            "group": &**name,
+            "shared": group.shared.is_some(),
+            "lag": lag,
+            "members": group.shared.as_ref().map(|shared| shared.members.len()),
+            "committed_at": committed_at,
+        }))
+    };
+    samples.groups().iter().filter_map(of_topic).collect()
+}
+
+fn add(sum: Option<u64>, more: Option<u64>) -> Option<u64> {
+    match (sum, more) {
+        (Some(sum), Some(more)) => Some(sum.saturating_add(more)),
+        (sum, more) => sum.or(more),
+    }
+}
+
+pub(super) async fn list(
+    State(console): State<Arc<Console>>,
+    caller: Caller,
+    query::Parameters(page): query::Parameters<Page>,
+) -> Answer {
+    console.history().ready().await;
+    let document = console.history().with(|samples| {
+        let visible =
+            samples.groups().iter().filter(|(name, group)| page.admits(name) && is_visible(&caller, group));
+        let groups: Vec<_> = visible.collect();
+        let total = groups.len();
+        let value = |(_, group): &(&Arc<str>, &GroupSamples)| match page.sort.as_str() {
+            "lag" => group.lag().map(|lag| lag as f64),
+            "members" => group.shared.as_ref().map(|shared| shared.members.len() as f64),
+            "age" => group.committed_at().map(|at| -(at as f64)),
+            _ => None,
+        };
+        let part = match page.sort.as_str() {
+            "" | "name" => page.part(groups, |(name, _)| Some(Arc::clone(name))),
+            _ => page.part(groups, value),
+        };
+        let groups: Vec<_> = part.iter().map(|(name, group)| group_json(name, group)).collect();
+        json!({ "groups": groups, "total": total })
+    });
+    Ok(answer(&document))
+}
+
+pub(super) async fn describe(
+    State(console): State<Arc<Console>>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Answer {
+    console.history().ready().await;
+    let document = console.history().with(|samples| {
+        let (name, group) = samples.groups().get_key_value(name.as_str())?;
+        is_visible(&caller, group).then(|| description(samples, name, group))
+    });
+    let document = document.ok_or_else(|| {
+        let message = format!("no group {name:?} has stored offsets or members");
+        RequestError::new(StatusCode::NOT_FOUND, "no_such_group", message)
+    })?;
+    Ok(answer(&document))
+}
+
+fn description(samples: &Samples, name: &str, group: &GroupSamples) -> Value {
+    let mut document = group_json(name, group);
+    document["partition_details"] = group
+        .partitions
+        .iter()
+        .map(|(at, partition)| partition_json(samples, group, at, partition))
+        .collect();
+    document["members_detail"] = match &group.shared {
+        None => json!([]),
+        Some(shared) => shared
+            .members
+            .iter()
+            .map(|member| {
+                let held = shared.partitions.iter().filter(|one| one.member.as_deref() == Some(&*member.id));
+                member_json(member, held.count())
+            })
+            .collect(),
+    };
+    document["lag_step_seconds"] = STEP.as_secs().into();
+    document["lag_history"] = group.lag_json(now());
+    document
+}
+
+fn partition_json(
+    samples: &Samples,
+    group: &GroupSamples,
+    at: &TopicPartition,
+    partition: &PartitionLag,
+) -> Value {
+    let marks = samples
+        .topic(&at.topic)
+        .and_then(|topic| topic.marks.get(usize::try_from(at.partition).ok()?)?.as_ref());
+    let shared = group.shared.as_ref();
+    let assigned = shared.and_then(|shared| shared.partitions.iter().find(|one| one.at == *at));
+    let member = assigned.and_then(|assigned| assigned.member.as_deref());
+    let instance = shared
+        .and_then(|shared| shared.members.iter().find(|one| Some(&*one.id) == member))
+        .and_then(|member| member.instance.as_deref());
+    json!({
+        "topic": at.topic.as_str(),
+        "partition": at.partition,
+        "next_offset": partition.next,
+        "start_offset": marks.map(|marks| marks.start),
+        "high_watermark": marks.map(|marks| marks.high),
+        "lag": partition.lag,
+        "committed_at": partition.committed_at,
+        "member": member,
+        "instance": instance,
+        "moves_to": assigned.and_then(|assigned| assigned.moves_to.as_deref()),
+        "lag_history": partition.lag_json(now()),
+    })
+}
+
+fn member_json(member: &GroupMember, partitions: usize) -> Value {
+    json!({
+        "id": member.id,
+        "instance": member.instance,
+        "session_ms": u64::try_from(member.session.as_millis()).unwrap_or(u64::MAX),
+        "topics": member.topics.iter().map(Topic::as_str).collect::<Vec<_>>(),
+        "partitions": partitions,
+        "heard_at": member.heard_at,
+    })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResetRequest {
+    topic: String,
+    partition: Option<u32>,
+    to: String,
+    #[serde(default)]
+    apply: bool,
+    #[serde(default)]
+    force: bool,
+}
+
+pub(super) async fn reset(
+    State(console): State<Arc<Console>>,
+    caller: Caller,
+    Path(group): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let request: ResetRequest = query::body(&body)?;
+    caller.check(STORE_OFFSET, &request.topic)?;
+    let admin = console.client.admin();
+    let moves = console
+        .client
+        .offsets_at(request.topic.as_str(), request.partition, query::position(&request.to)?)
+        .await?;
+    let stored = admin.committed_offsets(Some(&group)).await?;
+    let shared = console.client.groups().describe(group.as_str()).await.ok();
+    let position = |at: &TopicPartition| {
+        let assigned = shared.iter().flat_map(|shared| &shared.partitions).find(|one| one.at == *at);
+        let copied = stored.iter().find(|one| one.at == *at).map(|one| one.next);
+        assigned.and_then(|assigned| assigned.next).or(copied)
+    };
+    let changes: Vec<_> = moves
+        .iter()
+        .map(|(at, to)| {
+            let from = position(at);
+            json!({
+                "topic": at.topic.as_str(), "partition": at.partition, "from": from, "to": to,
+                "records": from.map(|from| to.saturating_sub(from)),
+            })
+        })
+        .collect();
+    if request.apply {
+        for (at, next) in moves {
+            match &shared {
+                Some(_) => console.client.groups().reset(group.as_str(), at, next, request.force).await?,
+                None => admin.set_committed_offset(&group, at, next).await?,
+            }
+        }
+        caller.changed(STORE_OFFSET, &group);
+    }
+    Ok(answer(&json!({ "applied": request.apply, "changes": changes })))
+}
+
+pub(super) async fn remove(
+    State(console): State<Arc<Console>>,
+    caller: Caller,
+    Path(group): Path<String>,
+) -> Answer {
+    let admin = console.client.admin();
+    let stored = admin.committed_offsets(Some(&group)).await?;
+    for one in &stored {
+        caller.check(DELETE_OFFSET, one.at.topic.as_str())?;
+    }
+    let is_shared = match console.client.groups().delete(group.as_str()).await {
+        Ok(()) => true,
+        Err(error) if error.kind() == floe::ErrorKind::NotAMember => false,
+        Err(error) => return Err(error.into()),
+    };
+    if stored.is_empty() && !is_shared {
+        let message = format!("no group {group:?} has stored offsets or members");
+        return Err(RequestError::new(StatusCode::NOT_FOUND, "no_such_group", message));
+    }
+    for one in stored {
+        admin.forget_committed_offset(&group, one.at).await?;
+    }
+    caller.changed(DELETE_OFFSET, &group);
+    Ok(no_content())
+}

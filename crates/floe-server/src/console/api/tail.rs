@@ -1,0 +1,226 @@
+//! Live tail of a topic, as server-sent events.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    http::HeaderMap,
+    response::sse::Event,
+};
+use floe::{
+    ErrorKind,
+    consumer::{Consumer, RecordBatch, StartAt},
+    exchange::RecordFields,
+};
+use serde_json::json;
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::{Instant, timeout_at},
+};
+
+use super::{
+    Answer,
+    caller::Caller,
+    records::fetch,
+    scan::{RecordSelection, ScanQuery, event, events, gap_event, place, record_event},
+};
+use crate::{
+    access::operation::CONSUME,
+    console::{Console, query, request_error::RequestError},
+};
+
+/// Time between two reports.
+const REPORT: Duration = Duration::from_secs(1);
+
+/// Records that a tail sends in a second at most: more than a person can read, and fewer than stop a browser.
+const SHOWN_PER_SECOND: u64 = 400;
+
+/// Events that wait for the browser.
+const EVENTS: usize = 512;
+
+/// Records behind the end at which a tail leaves some out.
+const MOST_BEHIND: u64 = 20_000;
+
+/// Records before the end of each partition at which it goes on then.
+const GO_ON: u64 = 50;
+
+pub(super) async fn tail(
+    State(console): State<Arc<Console>>,
+    caller: Caller,
+    Path(topic): Path<String>,
+    headers: HeaderMap,
+    query::Parameters(query): query::Parameters<ScanQuery>,
+) -> Answer {
+    caller.check(CONSUME, &topic)?;
+    let selection = RecordSelection::new(topic, &query, StartAt::End)?;
+    let place = place(&console.tails)?;
+    let mut consumer = selection.open(&console.client, true).await?;
+    let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    if let Some((partition, offset)) = seen.and_then(|id| last_seen(id, &selection.topic)) {
+        resume(&console, &selection.topic, &mut consumer, (partition, offset)).await?;
+    }
+    let (sender, receiver) = mpsc::channel(EVENTS);
+    let started = Instant::now();
+    let tail = Tail {
+        console,
+        consumer,
+        selection,
+        events: sender,
+        started,
+        reported: started,
+        looked_at: 0,
+        reported_at: 0,
+        found: 0,
+        shown: 0,
+        skipped: 0,
+        skipped_in_all: 0,
+        _place: place,
+    };
+    tokio::spawn(tail.run());
+    Ok(events(receiver))
+}
+
+/// Reads the id of the last event that the browser got: topic, partition and offset.
+fn last_seen(id: &str, topic: &str) -> Option<(u32, i64)> {
+    let mut parts = id.rsplitn(3, '/');
+    let (offset, partition) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    (parts.next()? == topic).then_some((partition, offset))
+}
+
+/// Goes on after the last record that the browser got: in its partition behind it, in the others at its time.
+async fn resume(
+    console: &Console,
+    topic: &str,
+    consumer: &mut Consumer,
+    (partition, offset): (u32, i64),
+) -> Result<(), RequestError> {
+    let Ok(last) = fetch(console, topic, (partition, offset)).await else { return Ok(()) };
+    let partitions = console.client.admin().topic(topic).await?.partitions;
+    for other in (0..partitions).filter(|other| *other != partition) {
+        if let Some(time) = last.timestamp
+            && consumer.position(other).is_some()
+        {
+            consumer.seek(other, StartAt::Time(time.saturating_add(1))).await?;
+        }
+    }
+    if consumer.position(partition).is_some() {
+        consumer.seek(partition, StartAt::Offset(offset.saturating_add(1))).await?;
+    }
+    Ok(())
+}
+
+struct Tail {
+    console: Arc<Console>,
+    consumer: Consumer,
+    selection: RecordSelection,
+    events: mpsc::Sender<Event>,
+    started: Instant,
+    reported: Instant,
+    looked_at: u64,
+    /// Records looked at until the last report.
+    reported_at: u64,
+    found: u64,
+    /// Records sent since the last report.
+    shown: u64,
+    /// Records left out of which the browser does not know yet.
+    skipped: u64,
+    skipped_in_all: u64,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Tail {
+    async fn run(mut self) {
+        let console = Arc::clone(&self.console);
+        loop {
+            let due = self.reported + REPORT;
+            let next = tokio::select! {
+                () = self.events.closed() => return,
+                next = timeout_at(due, self.consumer.next_batch()) => next,
+            };
+            match next {
+                Err(_) => {}
+                Ok(Ok(Some(batch))) => {
+                    let mut turn = console.turn.lock().await;
+                    turn.work(|| self.take(&batch)).await;
+                }
+                Ok(Ok(None)) => return,
+                Ok(Err(error)) if error.kind() == ErrorKind::Gap => {
+                    let _ = self.events.try_send(gap_event(&error));
+                }
+                Ok(Err(error)) => {
+                    let _ = self.events.send(event("failed", &RequestError::from(error).to_json())).await;
+                    return;
+                }
+            }
+            if Instant::now() >= due && self.report().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn take(&mut self, batch: &RecordBatch) {
+        for record in batch.borrowed() {
+            self.looked_at += 1;
+            let fields = RecordFields::of_batch(batch, &record);
+            if !self.selection.matches(&fields) {
+                continue;
+            }
+            self.found += 1;
+            if self.shown < SHOWN_PER_SECOND && self.events.try_send(record_event(&fields)).is_ok() {
+                self.shown += 1;
+            } else {
+                self.skipped += 1;
+            }
+        }
+    }
+
+    /// Tells the browser the counts, and leaves records out if the tail is too far behind.
+    async fn report(&mut self) -> Result<(), RequestError> {
+        let elapsed = self.reported.elapsed().as_secs_f64();
+        let behind = self.consumer.lag().await.unwrap_or(0);
+        if behind > MOST_BEHIND {
+            let partitions =
+                self.console.client.admin().topic(self.selection.topic.as_str()).await?.partitions;
+            for partition in 0..partitions {
+                if self.consumer.position(partition).is_some() {
+                    self.consumer.seek(partition, StartAt::BeforeEnd(GO_ON)).await?;
+                }
+            }
+            self.skipped += behind;
+        }
+        let progress = event(
+            "progress",
+            &json!({
+                "looked_at": self.looked_at,
+                "found": self.found,
+                "seconds": self.started.elapsed().as_secs_f64(),
+                "records_per_second": (self.looked_at - self.reported_at) as f64 / elapsed.max(0.001),
+            }),
+        );
+        // A full queue drops the report: the next one has the same counts and more.
+        let _ = self.events.try_send(progress);
+        if self.skipped > 0 {
+            let total = self.skipped_in_all + self.skipped;
+            let skipped = json!({ "count": self.skipped, "total": total });
+            // A browser whose queue is full learns of them with the next report.
+            if self.events.try_send(event("skipped", &skipped)).is_ok() {
+                (self.skipped, self.skipped_in_all) = (0, total);
+            }
+        }
+        (self.reported, self.reported_at, self.shown) = (Instant::now(), self.looked_at, 0);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_an_event_names_a_record_of_the_topic() {
+        assert_eq!(last_seen("orders/2/17", "orders"), Some((2, 17)));
+        for other in ["", "orders/2", "others/2/17", "orders/x/17", "orders/2/x", "a/orders/2/17"] {
+            assert_eq!(last_seen(other, "orders"), None, "{other}");
+        }
+    }
+}

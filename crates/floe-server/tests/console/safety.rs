@@ -1,0 +1,158 @@
+//! Requests that the console refuses: other hosts, other sites, changes that are not allowed, rights.
+
+use floe_server::{AccessRules, ConsoleOptions, ConsoleToken, ServeOptions, testkit::TestServer};
+use serde_json::json;
+
+use crate::{World, code};
+
+const TOKEN: &str = "a-token-of-sixteen";
+
+#[tokio::test]
+async fn requests_for_other_hosts_are_refused_on_every_path() {
+    let world = World::new().await;
+    for path in ["/", "/assets/app.js", "/api/v1/info", "/metrics", "/livez", "/topics/orders"] {
+        for host in ["127.0.0.1.evil", "localhost.", "evil", "[::2]", "localhost@evil", "localhost:evil"] {
+            let request = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            let status = world.raw(&request).await.status;
+            assert!(status == 421 || status == 400, "{path} {host}: {status}");
+        }
+        let absolute =
+            format!("GET http://evil{path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        assert_eq!(world.raw(&absolute).await.status, 421, "{path}");
+    }
+    assert_eq!(world.request("GET", "/api/v1/info", "", "").await.status, 200);
+}
+
+#[tokio::test]
+async fn changes_come_from_the_page_itself_and_as_json() {
+    let world = World::new().await;
+    let body = r#"{"name":"orders"}"#;
+    let json = "content-type: application/json\r\n";
+    let port = world.server.http_address();
+    for (headers, expected) in [
+        ("", 415),
+        ("content-type: text/plain\r\n", 415),
+        ("content-type: application/x-www-form-urlencoded\r\n", 415),
+        (&format!("{json}origin: http://evil\r\n"), 403),
+        (&format!("{json}origin: null\r\n"), 403),
+        (&format!("{json}origin: http://localhost.evil\r\n"), 403),
+        (&format!("{json}origin: http://{port}\r\n"), 403),
+        (&format!("{json}origin: http://localhost\r\norigin: http://localhost\r\n"), 403),
+        (&format!("{json}sec-fetch-site: cross-site\r\n"), 403),
+        (&format!("{json}sec-fetch-site: same-site\r\n"), 403),
+    ] {
+        let reply = world.request("POST", "/api/v1/topics", headers, body).await;
+        assert_eq!(reply.status, expected, "{headers} {}", reply.body);
+    }
+    assert_eq!(world.get("/topics").await.1["total"], 0);
+    let good = format!("{json}origin: http://localhost\r\nsec-fetch-site: same-origin\r\n");
+    assert_eq!(world.request("POST", "/api/v1/topics", &good, body).await.status, 201);
+    // Another site may not even make the server read.
+    let read = world.request("GET", "/api/v1/topics", "sec-fetch-site: cross-site\r\n", "").await;
+    assert_eq!(read.status, 403);
+    let preflight = "origin: http://evil\r\naccess-control-request-method: POST\r\n";
+    let reply = world.request("OPTIONS", "/api/v1/topics", preflight, "").await;
+    assert!(!reply.head.to_lowercase().contains("access-control-allow"), "{}", reply.head);
+}
+
+#[tokio::test]
+async fn a_read_only_console_changes_nothing() {
+    let mut options = ConsoleOptions::default();
+    options.read_only = true;
+    let world = World::with(options).await;
+    world.topic("orders", 1).await;
+    for (path, body) in [
+        ("/topics", json!({ "name": "other" })),
+        ("/topics/orders/records", json!({ "value": "x" })),
+        ("/topics/orders/partitions", json!({ "partitions": 2 })),
+        ("/groups/g/reset", json!({ "topic": "orders", "to": "end", "apply": true })),
+        ("/topics/orders/dead-letters/replay", json!({ "letters": [] })),
+        ("/topics/orders/records/0/0/copy", json!({ "to": "orders" })),
+    ] {
+        let (status, refused) = world.post(path, &body).await;
+        assert_eq!((status, code(&refused)), (403, "read_only"), "{path}");
+    }
+    assert_eq!(world.delete("/topics/orders").await.0, 403);
+    assert_eq!(world.get("/topics").await.1["total"], 1);
+}
+
+#[tokio::test]
+async fn a_token_opens_the_console() {
+    let mut options = ConsoleOptions::default();
+    options.token = Some(ConsoleToken::new(TOKEN).unwrap());
+    let world = World::with(options).await;
+    let (status, refused) = world.get("/info").await;
+    assert_eq!((status, code(&refused)), (401, "login_required"));
+    // The page itself has no secrets, and health is answered to probes.
+    assert_eq!(world.request("GET", "/", "", "").await.status, 200);
+    assert_eq!(world.request("GET", "/livez", "", "").await.status, 200);
+    assert_eq!(world.post("/login", &json!({ "token": "a-token-of-sixteem" })).await.0, 401);
+    let json = "content-type: application/json\r\n";
+    let body = json!({ "token": TOKEN }).to_string();
+    let login = world.request("POST", "/api/v1/login", json, &body).await;
+    assert_eq!(login.status, 204);
+    let cookie = login.head.lines().find_map(|line| line.strip_prefix("set-cookie: ")).unwrap().to_owned();
+    assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
+    let (pair, _) = cookie.split_once(';').unwrap();
+    for headers in [format!("cookie: other=1; {pair}\r\n"), format!("authorization: Bearer {TOKEN}\r\n")] {
+        assert_eq!(world.request("GET", "/api/v1/info", &headers, "").await.status, 200, "{headers}");
+    }
+    for headers in ["cookie: floe_console=\r\n", "authorization: Bearer x\r\n", "cookie: floe_console\r\n"] {
+        assert_eq!(world.request("GET", "/api/v1/info", headers, "").await.status, 401, "{headers}");
+    }
+    let logout = world.request("POST", "/api/v1/logout", json, "{}").await;
+    assert!(logout.head.contains("Max-Age=0"), "{}", logout.head);
+}
+
+#[tokio::test]
+async fn pages_run_nothing_but_their_own_scripts() {
+    let world = World::new().await;
+    for path in ["/", "/topics/a/b/c", "/assets/app.js", "/assets/none.js", "/api/v1/info"] {
+        let reply = world.request("GET", path, "", "").await;
+        let head = reply.head.to_lowercase();
+        assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+        assert!(!head.contains("unsafe-inline"), "{head}");
+        for header in
+            ["x-content-type-options: nosniff", "referrer-policy: no-referrer", "x-frame-options: deny"]
+        {
+            assert!(head.contains(header), "{path}: {header}");
+        }
+    }
+    let page = world.request("GET", "/topics/orders", "", "").await;
+    assert!(page.head.contains("text/html"));
+    for inline in ["<style", "style=", "onclick", "onerror", "javascript:"] {
+        assert!(!page.body.contains(inline), "the page has {inline}");
+    }
+    assert!(!page.body.contains("<script>"));
+    assert_eq!(world.request("GET", "/assets/../Cargo.toml", "", "").await.status, 404);
+    assert_eq!(world.request("POST", "/", "content-type: application/json\r\n", "{}").await.status, 405);
+    let tag = page.head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned();
+    let known = world.request("GET", "/topics/orders", &format!("if-none-match: {tag}\r\n"), "").await;
+    assert_eq!(known.status, 304);
+}
+
+#[tokio::test]
+async fn the_rules_of_the_server_hold_in_its_console() {
+    let rules = "[[rule]]\nsubjects = [\"anonymous\"]\ntopics = [\"open-*\"]\nallow = [\"read\"]\n";
+    let mut options = ServeOptions::default();
+    options.access = Some(AccessRules::parse(rules).unwrap());
+    options.console = Some(ConsoleOptions::default());
+    let world = World { server: TestServer::with("memory:", options).await.unwrap() };
+    world.topic("open-orders", 1).await;
+    world.topic("closed", 1).await;
+    let (_, list) = world.get("/topics").await;
+    assert_eq!((list["total"].as_u64(), list["topics"][0]["name"].as_str()), (Some(1), Some("open-orders")));
+    assert_eq!(world.get("/topics/open-orders").await.0, 200);
+    for path in ["/topics/closed", "/topics/closed/scan", "/topics/closed/records/0/0", "/server"] {
+        let (status, refused) = world.get(path).await;
+        assert_eq!((status, code(&refused)), (403, "forbidden"), "{path}");
+    }
+    for (path, body) in [
+        ("/topics", json!({ "name": "open-more" })),
+        ("/topics/open-orders/records", json!({ "value": "x" })),
+        ("/topics/open-orders/partitions", json!({ "partitions": 2 })),
+    ] {
+        assert_eq!(code(&world.post(path, &body).await.1), "forbidden", "{path}");
+    }
+    assert_eq!(code(&world.delete("/topics/open-orders").await.1), "forbidden");
+}
