@@ -78,6 +78,11 @@ impl Failure {
         Self::new(exit_code::CORRUPTION, "corrupt_data", message)
     }
 
+    /// Reports a program of the user that failed.
+    pub(crate) fn failed_program(message: impl Into<String>) -> Self {
+        Self::of(&command_code::IO_ERROR, message)
+    }
+
     /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::of(&command_code::NOT_READY, message)

@@ -84,6 +84,11 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
         | Command::Version => cli.global.without_sources(),
         _ => cli.global.resolve()?,
     };
+    if format.is_of_records() && !matches!(cli.command, Command::Consume(_)) {
+        return Err(Failure::usage(
+            "-o csv, null and length-prefixed are formats of records: they belong to consume",
+        ));
+    }
     let settings = &global.config.settings().telemetry;
     for exporter in &cli.global.telemetry {
         if let Exporter::Prometheus(address) = exporter {

@@ -40,6 +40,7 @@ export class Results {
 
   clear(newestFirst) {
     this.body.replaceChildren();
+    this.body.parentNode.classList.remove('long-offsets');
     clearTimeout(this.rest);
     Object.assign(this, { newestFirst, queue: [], backlog: [], waiting: 0, paused: false, dropped: 0 });
   }
@@ -138,6 +139,8 @@ export class Results {
       h('td', { class: 'c-key' }, preview(record.key, 80)),
       h('td', { class: 'c-value' }, record.truncated ? h('span', { class: 'muted' }, `${bytes(record.truncated.value_bytes)}: `) : null, preview(record.value)));
     row.record = record;
+    // The last digits tell offsets apart, so a long one gets the room it needs.
+    if (String(record.offset).length > 12) this.body.parentNode.classList.add('long-offsets');
     return row;
   }
 

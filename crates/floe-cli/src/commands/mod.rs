@@ -18,6 +18,7 @@ pub(crate) mod quickstart;
 pub(crate) mod serve;
 pub(crate) mod serve_access;
 pub(crate) mod topic;
+pub(crate) mod topic_pattern;
 
 use std::{
     fs,

@@ -13,9 +13,9 @@ use crate::{escape, exit::Outcome, format::OutputFormat};
 /// Prints a single result.
 pub(crate) fn print_document(format: OutputFormat, document: &Value, text: &str) -> Outcome {
     match format {
-        OutputFormat::Text | OutputFormat::Table => print_lines(text),
         OutputFormat::Json => stdout::print_json(&pretty(document)),
         OutputFormat::Jsonl => stdout::print_json(&format!("{document}\n")),
+        _ => print_lines(text),
     }
 }
 
@@ -28,13 +28,13 @@ fn print_lines(text: &str) -> Outcome {
 /// Prints a list.
 pub(crate) fn print_list(format: OutputFormat, list: &List) -> Outcome {
     match format {
-        OutputFormat::Text => print_lines(&list.text),
         OutputFormat::Json => stdout::print_json(&pretty(&Value::Array(list.documents.clone()))),
         OutputFormat::Jsonl => {
             let lines: String = list.documents.iter().map(|document| format!("{document}\n")).collect();
             stdout::print_json(&lines)
         }
         OutputFormat::Table => print_lines(&table(&list.headings, &list.rows)),
+        _ => print_lines(&list.text),
     }
 }
 

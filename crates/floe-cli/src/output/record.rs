@@ -1,8 +1,11 @@
 //! Record formats of `floe consume`.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
-use floe::exchange::{RecordFields, write_json};
+use floe::exchange::{CSV_HEADING, RecordFields, write_csv, write_json};
 use unicode_width::UnicodeWidthStr as _;
 
 use super::{amount, stdout::note, template::Template};
@@ -25,6 +28,9 @@ enum RecordFormat {
     JsonLines,
     JsonArray,
     Table,
+    Csv,
+    Null,
+    LengthPrefixed,
 }
 
 /// Width of the key column. Records are printed one at a time, so the widest key is unknown.
@@ -40,6 +46,9 @@ impl RecordPrinter {
             (OutputFormat::Jsonl, _) => RecordFormat::JsonLines,
             (OutputFormat::Json, _) => RecordFormat::JsonArray,
             (OutputFormat::Table, _) => RecordFormat::Table,
+            (OutputFormat::Csv, _) => RecordFormat::Csv,
+            (OutputFormat::Null, _) => RecordFormat::Null,
+            (OutputFormat::LengthPrefixed, _) => RecordFormat::LengthPrefixed,
         };
         Self { format, on_terminal, noted: false, printed: 0 }
     }
@@ -59,7 +68,8 @@ impl RecordPrinter {
         match self.format {
             RecordFormat::Table => out.write_all(HEADING.as_bytes()),
             RecordFormat::JsonArray => out.write_all(b"["),
-            RecordFormat::Value | RecordFormat::Template(_) | RecordFormat::JsonLines => Ok(()),
+            RecordFormat::Csv => out.write_all(CSV_HEADING.as_bytes()),
+            _ => Ok(()),
         }
     }
 
@@ -68,10 +78,7 @@ impl RecordPrinter {
         match self.format {
             RecordFormat::JsonArray if self.printed == 0 => out.write_all(b"]\n"),
             RecordFormat::JsonArray => out.write_all(b"\n]\n"),
-            RecordFormat::Value
-            | RecordFormat::Template(_)
-            | RecordFormat::JsonLines
-            | RecordFormat::Table => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -110,6 +117,20 @@ impl RecordPrinter {
                 self.write_json(out, row)?;
                 out.write_all(b"\n")?;
             }
+            RecordFormat::Csv => {
+                let mut line = Vec::new();
+                write_csv(&mut line, row)?;
+                out.write_all(&self.shown(&line))?;
+            }
+            RecordFormat::Null => {
+                out.write_all(&self.shown(row.value))?;
+                out.write_all(b"\0")?;
+            }
+            RecordFormat::LengthPrefixed => {
+                let length = u32::try_from(row.value.len()).map_err(io::Error::other)?;
+                out.write_all(&length.to_be_bytes())?;
+                out.write_all(&self.shown(row.value))?;
+            }
             RecordFormat::JsonArray => {
                 out.write_all(if self.printed == 0 { b"\n" } else { b",\n" })?;
                 self.write_json(out, row)?;
@@ -131,6 +152,11 @@ impl RecordPrinter {
         }
         self.printed += 1;
         Ok(())
+    }
+
+    /// Returns the bytes as a terminal may get them; unchanged elsewhere.
+    fn shown<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.on_terminal { escape::for_terminal(bytes) } else { Cow::Borrowed(bytes) }
     }
 
     fn write_json(&self, out: &mut impl Write, row: &RecordFields<'_>) -> io::Result<()> {

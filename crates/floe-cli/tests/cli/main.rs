@@ -15,6 +15,7 @@ mod kills;
 mod outage;
 mod produce;
 mod profiles;
+mod round_trip;
 mod serve;
 mod shared_groups;
 mod support;

@@ -2,13 +2,27 @@
 
 use std::io::{self, Write};
 
+use bytes::Bytes;
+
 use super::{RecordFields, json};
+use crate::Result;
 
 /// First line of a file of records: the names of the columns.
 pub const CSV_HEADING: &str = "topic,partition,offset,timestamp,headers,key,value\r\n";
 
+/// Beginning of encoded bytes.
+const ENCODED: &[u8] = b"{\"b64\":";
+
+/// Reads a field of [`write_csv`].
+///
+/// # Errors
+/// [`ErrorKind::DeserializationError`](crate::ErrorKind::DeserializationError) for base64 that does not decode.
+pub fn read_csv_bytes(field: &[u8]) -> Result<Bytes> {
+    if field.starts_with(ENCODED) { json::read_encoded(field) } else { Ok(Bytes::copy_from_slice(field)) }
+}
+
 /// Writes a record as one line. Headers have the JSON form. A missing key or time is an empty field, and so is an empty key.
-/// Bytes that are not UTF-8 are written as `{"b64":"…"}`.
+/// Bytes that are not UTF-8, and text that looks like it, are written as `{"b64":"…"}`.
 ///
 /// # Errors
 /// Those of `out`.
@@ -24,11 +38,11 @@ pub fn write_csv(out: &mut impl Write, record: &RecordFields<'_>) -> io::Result<
     write_field(out, &text)?;
     for bytes in [record.key.unwrap_or_default(), record.value] {
         out.write_all(b",")?;
-        if std::str::from_utf8(bytes).is_ok() {
+        if std::str::from_utf8(bytes).is_ok() && !bytes.starts_with(ENCODED) {
             write_field(out, bytes)?;
         } else {
             text.clear();
-            json::write_bytes(&mut text, bytes)?;
+            json::write_encoded(&mut text, bytes)?;
             write_field(out, &text)?;
         }
     }

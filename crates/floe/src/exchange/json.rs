@@ -56,8 +56,21 @@ pub(super) fn write_headers(out: &mut impl Write, record: &RecordFields<'_>) -> 
 pub fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(serde_json::to_writer(out, text)?),
-        Err(_) => write!(out, "{{\"b64\":\"{}\"}}", BASE64_STANDARD.encode(bytes)),
+        Err(_) => write_encoded(out, bytes),
     }
+}
+
+/// Writes bytes as `{"b64":"…"}`.
+pub(super) fn write_encoded(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    write!(out, "{{\"b64\":\"{}\"}}", BASE64_STANDARD.encode(bytes))
+}
+
+/// Reads bytes in the form `{"b64":"…"}`.
+pub(super) fn read_encoded(text: &[u8]) -> Result<Bytes> {
+    let parsed: JsonBytes = serde_json::from_slice(text).map_err(|error| {
+        Error::new(ErrorKind::DeserializationError, "not bytes in base64").with_source(error)
+    })?;
+    parsed.decode("field")
 }
 
 /// A record that was read from its JSON form.
@@ -74,6 +87,13 @@ pub struct ParsedRecord {
     pub record: Record,
 }
 
+impl From<Record> for ParsedRecord {
+    /// Takes a record that was in no topic.
+    fn from(record: Record) -> Self {
+        Self { topic: None, partition: None, offset: None, record }
+    }
+}
+
 impl ParsedRecord {
     /// Parses the JSON form of a record. All fields but `value` may be missing, and headers may be an object of names and
     /// values.
@@ -88,13 +108,7 @@ impl ParsedRecord {
         let mut record = Record::new(parsed.value.decode("value")?);
         record.key = parsed.key.map(|key| key.decode("key")).transpose()?;
         record.timestamp = parsed.timestamp;
-        let headers: Vec<_> = match parsed.headers {
-            JsonHeaders::List(list) => list.into_iter().map(|header| (header.name, header.value)).collect(),
-            JsonHeaders::Object(object) => object.into_iter().collect(),
-        };
-        for (name, value) in headers {
-            record = record.header(name, value.decode("header")?);
-        }
+        record.headers = parsed.headers.decode()?;
         Ok(Self { topic: parsed.topic, partition: parsed.partition, offset: parsed.offset, record })
     }
 }
@@ -117,6 +131,27 @@ struct JsonRecord {
 enum JsonHeaders {
     List(Vec<JsonHeader>),
     Object(BTreeMap<String, JsonBytes>),
+}
+
+impl JsonHeaders {
+    fn decode(self) -> Result<Vec<(String, Bytes)>> {
+        let headers: Vec<_> = match self {
+            Self::List(list) => list.into_iter().map(|header| (header.name, header.value)).collect(),
+            Self::Object(object) => object.into_iter().collect(),
+        };
+        headers.into_iter().map(|(name, value)| Ok((name, value.decode("header")?))).collect()
+    }
+}
+
+/// Reads headers in the form of JSON: a list of objects with name and value, or an object.
+///
+/// # Errors
+/// [`ErrorKind::DeserializationError`] for other JSON.
+pub fn read_headers(text: &[u8]) -> Result<Vec<(String, Bytes)>> {
+    let parsed: JsonHeaders = serde_json::from_slice(text).map_err(|error| {
+        Error::new(ErrorKind::DeserializationError, "not headers in JSON").with_source(error)
+    })?;
+    parsed.decode()
 }
 
 impl Default for JsonHeaders {

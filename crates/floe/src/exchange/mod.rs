@@ -24,8 +24,8 @@
 mod csv;
 mod json;
 
-pub use csv::{CSV_HEADING, write_csv};
-pub use json::{ParsedRecord, write_bytes, write_json};
+pub use csv::{CSV_HEADING, read_csv_bytes, write_csv};
+pub use json::{ParsedRecord, read_headers, write_bytes, write_json};
 
 use crate::{
     Message,

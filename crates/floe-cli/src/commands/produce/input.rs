@@ -1,12 +1,15 @@
-//! Reader thread that splits the input into chunks of whole lines.
+//! Reader thread that splits the input into chunks of whole records.
 
 use std::{
     io::{self, Read},
     thread,
 };
 
-use floe::Bytes;
+use clap::ValueEnum;
+use floe::{Bytes, Error, exchange::ParsedRecord};
 use tokio::sync::mpsc;
+
+use super::records;
 
 /// Bytes per read.
 const READ: usize = 256 * 1024;
@@ -14,19 +17,38 @@ const READ: usize = 256 * 1024;
 /// Chunks that the thread reads ahead of the producer.
 const AHEAD: usize = 4;
 
-/// Bytes of one or more whole records.
-#[derive(Debug)]
-pub(super) struct Chunk {
-    bytes: Bytes,
-    /// Whether all bytes form one record.
-    raw: bool,
+/// Format of the input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub(crate) enum InputFormat {
+    /// A value in each line
+    #[default]
+    Text,
+    /// A record in each line, as `consume -o jsonl` writes them
+    Jsonl,
+    /// Records in lines of comma-separated values with a heading, as `consume -o csv` writes them
+    Csv,
+    /// Values, each with a NUL byte behind it
+    Null,
+    /// Values, each behind its length in 4 bytes, big-endian
+    LengthPrefixed,
 }
 
-impl Chunk {
-    /// All bytes, including newlines.
-    pub(super) fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
+/// Shape of a chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ChunkShape {
+    /// Records end at this byte.
+    Separated(u8),
+    /// All bytes form one record.
+    Whole,
+}
+
+/// Part of the input: one or more whole records.
+#[derive(Debug)]
+pub(super) enum Chunk {
+    /// Values as they are in the input.
+    Values { bytes: Bytes, shape: ChunkShape },
+    /// Parsed records, and the bytes that they had.
+    Records { records: Vec<ParsedRecord>, len: usize },
 }
 
 /// Error that ends the input.
@@ -34,21 +56,31 @@ impl Chunk {
 pub(super) enum InputError {
     /// A record exceeds the limit.
     TooLong,
+    /// A record cannot be parsed.
+    Malformed(Error),
     /// The input could not be read.
     Io(io::Error),
 }
 
+pub(super) type Outlet<'a> = dyn FnMut(Result<Chunk, InputError>) -> bool + 'a;
+
 /// Reads `source` to its end, or until the receiver is dropped. A record longer than `limit` is an error.
 pub(super) fn spawn(
     source: Box<dyn Read + Send>,
-    raw: bool,
+    (raw, format): (bool, InputFormat),
     limit: usize,
 ) -> io::Result<mpsc::Receiver<Result<Chunk, InputError>>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     thread::Builder::new().name("input".to_owned()).spawn(move || {
         let mut send = |chunk| sender.blocking_send(chunk).is_ok();
-        let outcome =
-            if raw { read_raw(source, limit, &mut send) } else { read_lines(source, limit, &mut send) };
+        let outcome = match format {
+            _ if raw => read_raw(source, limit, &mut send),
+            InputFormat::Text => read_separated(source, b'\n', limit, &mut send),
+            InputFormat::Null => read_separated(source, 0, limit, &mut send),
+            InputFormat::Jsonl => records::read_jsonl(source, limit, &mut send),
+            InputFormat::Csv => records::read_csv(source, &mut send),
+            InputFormat::LengthPrefixed => records::read_length_prefixed(source, limit, &mut send),
+        };
         if let Err(error) = outcome {
             send(Err(error));
         }
@@ -56,11 +88,12 @@ pub(super) fn spawn(
     Ok(receiver)
 }
 
-/// Sends chunks that end at a newline; `send` returns whether the receiver wants more.
-fn read_lines(
+/// Sends chunks that end at a separator; `send` returns whether the receiver wants more.
+fn read_separated(
     mut source: impl Read,
+    separator: u8,
     limit: usize,
-    send: &mut impl FnMut(Result<Chunk, InputError>) -> bool,
+    send: &mut Outlet<'_>,
 ) -> Result<(), InputError> {
     let mut buffer = vec![0; READ];
     let mut filled = 0;
@@ -76,14 +109,14 @@ fn read_lines(
                 return Err(InputError::TooLong);
             }
             if filled > 0 {
-                send(Ok(Chunk { bytes: buffer.into(), raw: false }));
+                send(Ok(Chunk::Values { bytes: buffer.into(), shape: ChunkShape::Separated(separator) }));
             }
             return Ok(());
         }
-        // Bytes carried over from the previous read contain no newline.
-        let newline = memchr::memrchr(b'\n', &buffer[filled..filled + read]).map(|at| filled + at);
+        // Bytes carried over from the previous read contain no separator.
+        let last = memchr::memrchr(separator, &buffer[filled..filled + read]).map(|at| filled + at);
         filled += read;
-        match newline {
+        match last {
             Some(at) => {
                 let rest = &buffer[at + 1..filled];
                 let mut next = vec![0; rest.len() + READ];
@@ -91,7 +124,8 @@ fn read_lines(
                 filled = rest.len();
                 buffer.truncate(at + 1);
                 let whole = std::mem::replace(&mut buffer, next);
-                if !send(Ok(Chunk { bytes: whole.into(), raw: false })) {
+                let shape = ChunkShape::Separated(separator);
+                if !send(Ok(Chunk::Values { bytes: whole.into(), shape })) {
                     return Ok(());
                 }
             }
@@ -105,40 +139,39 @@ fn read_lines(
     }
 }
 
-fn read_raw(
-    source: impl Read,
-    limit: usize,
-    send: &mut impl FnMut(Result<Chunk, InputError>) -> bool,
-) -> Result<(), InputError> {
+fn read_raw(source: impl Read, limit: usize, send: &mut Outlet<'_>) -> Result<(), InputError> {
     let mut bytes = Vec::new();
     source.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(InputError::Io)?;
     if bytes.len() > limit {
         return Err(InputError::TooLong);
     }
-    send(Ok(Chunk { bytes: bytes.into(), raw: true }));
+    send(Ok(Chunk::Values { bytes: bytes.into(), shape: ChunkShape::Whole }));
     Ok(())
 }
 
-/// Records of a chunk: lines without their newline, including a last line that has none.
+/// Values of a chunk: without their separator, including a last value that has none.
 #[derive(Debug)]
-pub(super) struct Lines<'a> {
+pub(super) struct ChunkValues<'a> {
     rest: Option<&'a [u8]>,
-    raw: bool,
+    shape: ChunkShape,
 }
 
-impl<'a> Lines<'a> {
-    pub(super) fn of(chunk: &'a Chunk) -> Self {
-        let bytes = &*chunk.bytes;
-        Self { rest: (chunk.raw || !bytes.is_empty()).then_some(bytes), raw: chunk.raw }
+impl<'a> ChunkValues<'a> {
+    pub(super) fn of(bytes: &'a [u8], shape: ChunkShape) -> Self {
+        Self { rest: (shape == ChunkShape::Whole || !bytes.is_empty()).then_some(bytes), shape }
     }
 }
 
-impl<'a> Iterator for Lines<'a> {
+impl<'a> Iterator for ChunkValues<'a> {
     type Item = &'a [u8];
 
     fn next(&mut self) -> Option<&'a [u8]> {
         let rest = self.rest.take()?;
-        match memchr::memchr(b'\n', rest).filter(|_| !self.raw) {
+        let end = match self.shape {
+            ChunkShape::Separated(separator) => memchr::memchr(separator, rest),
+            ChunkShape::Whole => None,
+        };
+        match end {
             Some(at) => {
                 let after = &rest[at + 1..];
                 self.rest = (!after.is_empty()).then_some(after);
@@ -166,10 +199,15 @@ mod tests {
         }
     }
 
+    fn values(chunk: &Chunk) -> Vec<Vec<u8>> {
+        let Chunk::Values { bytes, shape } = chunk else { panic!("parsed records") };
+        ChunkValues::of(bytes, *shape).map(<[u8]>::to_vec).collect()
+    }
+
     fn lines(input: &[u8], piece: usize, limit: usize) -> Result<Vec<Vec<u8>>, InputError> {
         let mut found = Vec::new();
-        read_lines(Pieces(input, piece), limit, &mut |chunk| {
-            found.extend(Lines::of(&chunk.unwrap()).map(<[u8]>::to_vec));
+        read_separated(Pieces(input, piece), b'\n', limit, &mut |chunk| {
+            found.extend(values(&chunk.unwrap()));
             true
         })?;
         Ok(found)
@@ -215,7 +253,7 @@ mod tests {
         let read = |input: &[u8], limit| {
             let mut found = Vec::new();
             read_raw(input, limit, &mut |chunk| {
-                found.extend(Lines::of(&chunk.unwrap()).map(<[u8]>::to_vec));
+                found.extend(values(&chunk.unwrap()));
                 true
             })
             .map(|()| found)
@@ -229,7 +267,7 @@ mod tests {
     fn reading_stops_when_the_receiver_is_gone() {
         let endless = io::repeat(b'\n');
         let mut chunks = 0;
-        read_lines(endless, 10, &mut |_| {
+        read_separated(endless, b'\n', 10, &mut |_| {
             chunks += 1;
             chunks < 3
         })

@@ -8,6 +8,7 @@
 //! neither Ctrl-C nor the report of an error.
 
 mod input;
+mod records;
 
 use std::{
     fs::File,
@@ -19,6 +20,7 @@ use std::{
 use clap::Args;
 use floe::{
     Bytes, Client, Codec, Error, ErrorKind, Record, SmartModule,
+    exchange::ParsedRecord,
     producer::{Producer, ProducerBuilder},
     units,
 };
@@ -26,7 +28,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::sync::mpsc;
 
-use self::input::{Chunk, InputError, Lines};
+use self::input::{Chunk, ChunkValues, InputError, InputFormat};
 use super::{fluvio::smartmodule_options::SmartModuleArgs, wait_for_topic, with_reader};
 use crate::{
     escape::unescape,
@@ -58,6 +60,15 @@ pub(crate) struct ProduceArgs {
     /// Send the whole input as one record
     #[arg(long)]
     raw: bool,
+    /// Format of the input
+    #[arg(long, value_name = "FORMAT", default_value_t, value_enum, conflicts_with = "raw")]
+    input: InputFormat,
+    /// Keep the times of the records (jsonl and csv) [default: the time of sending]
+    #[arg(long)]
+    keep_timestamps: bool,
+    /// Keep the partitions of the records (jsonl and csv) [default: by key, else round robin]
+    #[arg(long, conflicts_with = "partition")]
+    keep_partitions: bool,
     /// Send all records to this partition [default: by key, else round robin]
     #[arg(short, long, value_name = "P")]
     partition: Option<u32>,
@@ -82,9 +93,34 @@ struct Envelope {
     key: Option<Bytes>,
     headers: Vec<(String, Bytes)>,
     partition: Option<u32>,
+    keeps_timestamps: bool,
+    keeps_partitions: bool,
 }
 
 impl Envelope {
+    fn new(args: &ProduceArgs) -> Self {
+        let finder = |separator: &Bytes| memchr::memmem::Finder::new(separator.as_ref()).into_owned();
+        Self {
+            key_separator: args.key_separator.as_ref().map(finder),
+            separator_len: args.key_separator.as_ref().map_or(0, Bytes::len),
+            key: args.key.clone().map(Bytes::from),
+            headers: args.header.clone(),
+            partition: args.partition,
+            keeps_timestamps: args.keep_timestamps,
+            keeps_partitions: args.keep_partitions,
+        }
+    }
+
+    /// Completes a record that the input holds as a whole.
+    fn complete(&self, parsed: ParsedRecord) -> Record {
+        let mut record = parsed.record;
+        record.key = record.key.or_else(|| self.key.clone());
+        record.headers.extend(self.headers.iter().cloned());
+        record.timestamp = record.timestamp.filter(|_| self.keeps_timestamps);
+        record.partition = if self.keeps_partitions { parsed.partition } else { self.partition };
+        record
+    }
+
     fn record<'a>(&self, chunk: &Bytes, line: &'a [u8]) -> Record<&'a [u8]> {
         let (key, value) = match &self.key_separator {
             None => (self.key.clone(), line),
@@ -109,6 +145,13 @@ struct Progress {
 }
 
 pub(crate) async fn run(global: &Global, args: ProduceArgs) -> Outcome {
+    let has_records = matches!(args.input, InputFormat::Jsonl | InputFormat::Csv);
+    if (args.keep_timestamps || args.keep_partitions) && !has_records {
+        return Err(Failure::usage("--keep-timestamps and --keep-partitions need --input jsonl or csv"));
+    }
+    if args.key_separator.is_some() && args.input != InputFormat::Text && args.input != InputFormat::Null {
+        return Err(Failure::usage("--key-separator splits lines of text: leave it out, or --input"));
+    }
     let interrupt = Interrupt::listen()?;
     let modules = args.smartmodules.load(global).await?;
     // A new store has no topic to write to.
@@ -143,19 +186,9 @@ async fn produce(
     }
     let (source, size) = open(args.file.as_deref())?;
     let bar = progress_bar(size);
-    let envelope = Envelope {
-        key_separator: args
-            .key_separator
-            .as_ref()
-            .map(|separator| memchr::memmem::Finder::new(separator.as_ref()).into_owned()),
-        separator_len: args.key_separator.as_ref().map_or(0, Bytes::len),
-        key: args.key.clone().map(Bytes::from),
-        headers: args.header.clone(),
-        partition: args.partition,
-    };
-
+    let envelope = Envelope::new(args);
     let begun = Instant::now();
-    let mut chunks = input::spawn(source, args.raw, LONGEST_RECORD)
+    let mut chunks = input::spawn(source, (args.raw, args.input), LONGEST_RECORD)
         .map_err(|error| Failure::io("cannot start the reading thread", &error))?;
     let progress = send_all(&producer, &mut chunks, &envelope, (&bar, interrupt)).await;
     let report = producer.close().await?;
@@ -206,29 +239,55 @@ async fn send_all(
                 return progress;
             }
         };
-        for line in Lines::of(&chunk) {
-            if interrupt.is_pressed() {
-                progress.interrupted = true;
-                return progress;
-            }
-            // The report of the close holds the outcome of every record; waiting for each delivery here would send one
-            // batch per record.
-            match producer.enqueue(envelope.record(chunk.bytes(), line)).await {
-                Ok(delivery) => drop(delivery),
-                Err(error) => {
-                    progress.stopped = Some(record_failure(&error, progress.records));
-                    return progress;
-                }
-            }
-            progress.records += 1;
-            progress.bytes += line.len() as u64;
+        let len = match &chunk {
+            Chunk::Values { bytes, .. } => bytes.len(),
+            Chunk::Records { len, .. } => *len,
+        };
+        if let Err(error) = enqueue_chunk(producer, chunk, envelope, interrupt, &mut progress).await {
+            progress.stopped = Some(record_failure(&error, progress.records));
+            return progress;
         }
-        bar.inc(chunk.bytes().len() as u64);
+        if interrupt.is_pressed() {
+            progress.interrupted = true;
+            return progress;
+        }
+        bar.inc(len as u64);
         // After a failed delivery there is no point in reading on; the close reports the cause.
         if producer.stats().failed > 0 {
             return progress;
         }
     }
+}
+
+/// Enqueues the records of a chunk, until Ctrl-C is pressed.
+async fn enqueue_chunk(
+    producer: &Producer,
+    chunk: Chunk,
+    envelope: &Envelope,
+    interrupt: &Interrupt,
+    progress: &mut Progress,
+) -> floe::Result<()> {
+    // The report of the close holds the outcome of every record; waiting for each delivery here would send one batch per
+    // record.
+    match chunk {
+        Chunk::Values { bytes, shape } => {
+            for value in ChunkValues::of(&bytes, shape).take_while(|_| !interrupt.is_pressed()) {
+                drop(producer.enqueue(envelope.record(&bytes, value)).await?);
+                progress.records += 1;
+                progress.bytes += value.len() as u64;
+            }
+        }
+        Chunk::Records { records, .. } => {
+            for parsed in records.into_iter().take_while(|_| !interrupt.is_pressed()) {
+                let record = envelope.complete(parsed);
+                let len = record.value.len() + record.key.as_ref().map_or(0, Bytes::len);
+                drop(producer.enqueue(record).await?);
+                progress.records += 1;
+                progress.bytes += len as u64;
+            }
+        }
+    }
+    Ok(())
 }
 
 fn record_failure(error: &Error, sent_before: u64) -> Failure {
@@ -248,6 +307,7 @@ fn input_failure(error: &InputError, sent_before: u64) -> Failure {
             ),
             sent_before,
         ),
+        InputError::Malformed(error) => record_failure(error, sent_before),
         InputError::Io(error) => Failure::io("cannot read the input", error),
     }
 }
@@ -349,6 +409,8 @@ mod tests {
             key: None,
             headers: Vec::new(),
             partition: Some(3),
+            keeps_timestamps: false,
+            keeps_partitions: false,
         };
         for (line, key, value) in [
             ("k::v", Some("k"), "v"),

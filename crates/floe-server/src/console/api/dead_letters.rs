@@ -1,12 +1,12 @@
 //! Dead letters: look at them, and replay chosen ones.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::Bytes,
     extract::{Path, State},
 };
-use floe::{ErrorKind, Message, consumer::StartAt, dead_letter::DeadLetter};
+use floe::{ErrorKind, Message, consumer::StartAt, dead_letter::DeadLetter, exchange::RecordFields};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::{
     json as answer,
     page::MAX_LIST,
     records::{fetch, metadata_json},
-    scan::PREFETCH,
+    scan::{RecordSelection, ScanQuery},
     topics::{is_dead_letter_topic, topic_json, visible},
 };
 use crate::{
@@ -42,34 +42,31 @@ pub(super) async fn topics(State(console): State<Arc<Console>>, caller: Caller) 
     Ok(answer(&json!({ "topics": topics })))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Selection {
-    from: Option<String>,
-    limit: Option<usize>,
-}
-
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
     caller: Caller,
     Path(topic): Path<String>,
-    query::Parameters(selection): query::Parameters<Selection>,
+    query::Parameters(query): query::Parameters<ScanQuery>,
 ) -> Answer {
     caller.check(CONSUME, &topic)?;
-    let from = selection.from.as_deref().map_or(Ok(StartAt::Beginning), query::position)?;
-    let limit = selection.limit.unwrap_or(100).min(MAX_LIST);
-    let reader = console.client.consumer(topic.as_str()).from(from).stop_at_end().prefetch_bytes(PREFETCH);
-    let mut reader = reader.start().await?;
-    let mut letters = Vec::new();
+    let limit = query.limit.unwrap_or(100).min(MAX_LIST);
+    let selection = RecordSelection::new(topic, &query, StartAt::Beginning)?;
+    let mut reader = selection.open(&console.client, false).await?;
+    let (mut letters, mut next) = (Vec::new(), BTreeMap::new());
     while letters.len() < limit {
         match reader.try_next().await {
-            Ok(Some(message)) => letters.push(letter_json(&message)),
+            Ok(Some(message)) => {
+                next.insert(message.partition.to_string(), message.offset + 1);
+                if selection.matches(&RecordFields::from(&message)) {
+                    letters.push(letter_json(&message));
+                }
+            }
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::Gap => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(answer(&json!({ "letters": letters })))
+    Ok(answer(&json!({ "letters": letters, "next": next })))
 }
 
 fn letter_json(message: &Message) -> Value {

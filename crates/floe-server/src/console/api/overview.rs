@@ -27,6 +27,7 @@ pub(super) async fn info(State(console): State<Arc<Console>>) -> Answer {
         "read_only": options.read_only,
         "login": options.token.is_some(),
         "serving": options.server.is_some(),
+        "filter_example": ".order.total > 10 and key ~ \"ada\"",
         "now": now(),
         "capabilities": {
             "offsets": can.offsets,

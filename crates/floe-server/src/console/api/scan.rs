@@ -41,7 +41,7 @@ pub(super) const MAX_RECORDS: usize = 1_000;
 const DEFAULT_RECORDS: usize = 100;
 
 /// Bytes that a scan reads ahead.
-pub(super) const PREFETCH: usize = 4 << 20;
+const PREFETCH: usize = 4 << 20;
 
 /// Time between two reports of progress.
 const PROGRESS: Duration = Duration::from_millis(250);

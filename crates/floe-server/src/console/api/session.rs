@@ -30,7 +30,7 @@ pub(super) async fn login(State(console): State<Arc<Console>>, body: Bytes) -> A
         Some(secret) if secret.is(token.trim()) => secret.secret(),
         Some(_) => {
             tokio::time::sleep(WRONG_TOKEN_DELAY).await;
-            return Err(RequestError::new(StatusCode::UNAUTHORIZED, "login_required", "the token is wrong"));
+            return Err(RequestError::new(StatusCode::UNAUTHORIZED, "wrong_token", "the token is wrong"));
         }
         None => return Ok(StatusCode::NO_CONTENT.into_response()),
     };

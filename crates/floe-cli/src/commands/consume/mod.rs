@@ -1,24 +1,30 @@
 //! `floe consume`: reads records and prints them.
 
-use std::{
-    io,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+mod decode;
+mod selection;
+mod session;
+mod sources;
+mod stats;
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use floe::{
-    Client, Error, ErrorKind, SmartModule,
-    consumer::{
-        AckMode, CommitPolicy, Consumer, ConsumerBuilder, Gap, Membership, Message, RecordBatch, StartAt,
-    },
-    exchange::RecordFields,
+    Client, ErrorKind, SmartModule, Topic,
+    consumer::{AckMode, CommitPolicy, ConsumerBuilder, Membership, StartAt},
     units,
 };
-use futures_util::FutureExt as _;
 
+use self::{
+    decode::ValueDecoder,
+    selection::SelectionArgs,
+    session::{Session, SessionParts},
+    sources::TopicSources,
+    stats::ReadingStats,
+};
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
-    wait_for_topic, with_reader,
+    topic_pattern, wait_for_topic, with_reader,
 };
 use crate::{
     exit::{Failure, Outcome},
@@ -26,12 +32,10 @@ use crate::{
     global::Global,
     interrupt::Interrupt,
     output::{
-        amount,
         record::RecordPrinter,
         stdout::{Stdout, note},
         template::Template,
     },
-    platform::StdoutReader,
 };
 
 /// Commit interval of a consumer group. A killed consumer prints at most this much again.
@@ -40,13 +44,11 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 /// A group whose offsets were stored within this time has another reader.
 const ACTIVE_MILLIS: i64 = 5_000;
 
-/// Most records printed one by one between two flushes.
-const UNFLUSHED: usize = 1000;
-
 #[derive(Debug, Args)]
 pub(crate) struct ConsumeArgs {
-    /// Topic to read
-    topic: String,
+    /// Topics to read, also as patterns such as 'orders-*', which select the topics of this moment
+    #[arg(required = true)]
+    topics: Vec<String>,
     /// Start position: beginning, end, stored, offset N, +N after the beginning, -N before the end, or @TIME (RFC 3339,
     /// Unix seconds or milliseconds, or -1h for one hour ago) [default: stored with --group, beginning with
     /// --exit-at-end, else end]
@@ -71,9 +73,20 @@ pub(crate) struct ConsumeArgs {
     /// Time without a sign of life after which others take over [default: 10s]
     #[arg(long, value_name = "DURATION", requires = "shared", value_parser = units::parse_duration)]
     session: Option<Duration>,
+    /// Print the last N records of all partitions together, then go on with new ones
+    #[arg(long, value_name = "N", conflicts_with_all = ["from", "beginning", "group"])]
+    tail: Option<usize>,
     /// Stop after N records
     #[arg(short = 'n', long, value_name = "N")]
     count: Option<u64>,
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Print rates and lag on standard error each second
+    #[arg(long)]
+    stats: bool,
+    /// Show the output of a shell command that gets each value on its standard input, in place of the value
+    #[arg(long, value_name = "COMMAND")]
+    decode: Option<String>,
     /// Stop at the high watermark of the time when the command starts
     #[arg(short, long)]
     exit_at_end: bool,
@@ -109,34 +122,29 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
         return Err(Failure::usage("--format and --output both set the format of records: use one"));
     }
     let start = args.start()?;
+    let filter = args.selection.filter()?;
     if args.mirror.is_some() {
         fluvio::require(&global.url, "mirrors")?;
     }
     let modules = args.smartmodules.load(global).await?;
     let interrupt = Interrupt::listen()?;
     with_reader(global, async |client| {
-        wait_for_topic(global, client, &args.topic).await;
-        let consumer = open(client, &args, (start, modules)).await?;
+        let topics = topics(global, client, &args.topics).await?;
+        let (sources, newest) = open(client, &args, &topics, (start, modules)).await?;
         let out = Stdout::lock();
         let printer = RecordPrinter::new(global.output, args.format.clone(), out.is_terminal());
         // Where reading removes records, the rest of a batch that is not printed must be counted as lost.
         let capabilities = client.info().capabilities;
-        let removes = capabilities.consuming_reads && !capabilities.offsets;
-        let session = Session {
-            consumer,
-            removes,
-            out,
-            printer,
-            interrupt: &interrupt,
-            reader: StdoutReader::watch(),
+        let parts = SessionParts {
+            removes: capabilities.consuming_reads && !capabilities.offsets,
             output: global.output,
             grouped: args.group.is_some(),
             remaining: args.count,
-            unflushed: Vec::new(),
-            gaps: 0,
-            missing: 0,
+            filter,
+            decoder: args.decode.as_deref().map(ValueDecoder::new),
+            stats: args.stats.then(ReadingStats::start),
         };
-        session.run().await
+        Session::new(sources, (out, printer), &interrupt, parts).run(newest).await
     })
     .await
     .map_err(|failure| match args.from {
@@ -144,19 +152,67 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
             .with_hint(format!(
                 "--from +{offset} starts as many records after the oldest of each partition; --partition P reads one \
                  partition, and `floe topic describe {}` shows the offsets of all",
-                args.topic
+                args.topics.join(" ")
             )),
         _ => failure,
     })
 }
 
+/// Returns the topics that the arguments name, once each.
+async fn topics(global: &Global, client: &Client, named: &[String]) -> Outcome<Vec<Topic>> {
+    let mut topics = Vec::new();
+    for name in named {
+        if !topic_pattern::is_pattern(name) {
+            wait_for_topic(global, client, name).await;
+            topics.push(Topic::from(name.as_str()));
+            continue;
+        }
+        let all = client.admin().topics().await?;
+        let before = topics.len();
+        topics.extend(
+            all.into_iter()
+                .map(|info| info.name)
+                .filter(|topic| topic_pattern::matches(name, topic.as_str())),
+        );
+        if topics.len() == before {
+            return Err(Failure::usage(format!("no topic matches {name:?}"))
+                .with_hint("`floe topic list` shows the topics"));
+        }
+    }
+    let mut seen = std::collections::HashSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
+    Ok(topics)
+}
+
+/// Opens a consumer for each topic. Returns the records that --tail prints first, too.
 async fn open(
     client: &Client,
     args: &ConsumeArgs,
+    topics: &[Topic],
     (start, modules): (StartAt, Vec<SmartModule>),
-) -> Outcome<Consumer> {
-    let mut builder = client.consumer(args.topic.as_str()).from(start);
-    builder = modules.into_iter().fold(builder, ConsumerBuilder::smartmodule);
+) -> Outcome<(TopicSources, Vec<floe::Message>)> {
+    if let Some(group) = &args.group
+        && !args.shared
+    {
+        hint_at_sharing(client, group).await;
+    }
+    let builder = |topic: &Topic, start| {
+        let builder = client.consumer(topic).from(start);
+        let builder = modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule);
+        configured(builder, args)
+    };
+    if let Some(count) = args.tail {
+        return sources::tail(client, topics, (args.partition, count, args.exit_at_end), builder).await;
+    }
+    let mut consumers = Vec::with_capacity(topics.len());
+    for topic in topics {
+        consumers.push(builder(topic, start).start().await?);
+    }
+    Ok((TopicSources::new(consumers), Vec::new()))
+}
+
+/// Adds the options of the command to a consumer.
+fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs) -> ConsumerBuilder {
     if let Some(remote) = &args.mirror {
         builder = builder.mirror(remote.as_str());
     }
@@ -172,13 +228,8 @@ async fn open(
     }
     if args.shared {
         builder = builder.shared_as(membership(args));
-    } else if let Some(group) = &args.group {
-        hint_at_sharing(client, group).await;
     }
-    if args.exit_at_end {
-        builder = builder.stop_at_end();
-    }
-    Ok(builder.start().await?)
+    if args.exit_at_end { builder.stop_at_end() } else { builder }
 }
 
 fn membership(args: &ConsumeArgs) -> Membership {
@@ -210,196 +261,6 @@ async fn hint_at_sharing(client: &Client, group: &str) {
              --shared divides them"
         ));
     }
-}
-
-/// Reason why reading ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    /// The end of the topic or the number of records was reached.
-    Complete,
-    Interrupted,
-}
-
-/// Next event of the consumer.
-enum Next {
-    Batch(RecordBatch),
-    Message(Message),
-    Gap(Error),
-    End(End),
-}
-
-struct Session<'a> {
-    consumer: Consumer,
-    /// Whether reading removes records for good.
-    removes: bool,
-    out: Stdout,
-    printer: RecordPrinter,
-    interrupt: &'a Interrupt,
-    reader: StdoutReader,
-    output: OutputFormat,
-    grouped: bool,
-    /// Number of records still to print, where there is a limit.
-    remaining: Option<u64>,
-    /// Printed messages that the buffer may still hold.
-    unflushed: Vec<Message>,
-    gaps: u64,
-    missing: u64,
-}
-
-impl Session<'_> {
-    async fn run(mut self) -> Outcome {
-        let outcome = self.print_all().await;
-        if outcome.as_ref().is_err_and(Failure::is_broken_pipe) {
-            // Records that the reader did not take stay unacknowledged, so closing stores no offset beyond them.
-            let unwritten = if self.removes { self.unflushed.len() } else { 0 };
-            self.consumer.close().await?;
-            if unwritten > 0 {
-                let records = amount::count(unwritten as u64, "record");
-                return Err(Failure::loss(format!(
-                    "{records} were taken from the topic and not written: the pipe is closed"
-                )));
-            }
-            return outcome.map(drop);
-        }
-        // Even after an error the output is complete: the JSON array is closed, the printed records are acknowledged.
-        let ended = self.finish();
-        let closed = self.consumer.close().await;
-        let end = outcome?;
-        ended?;
-        closed?;
-        if end == End::Interrupted {
-            return Err(Failure::interrupted());
-        }
-        if self.gaps > 0 {
-            return Err(Failure::loss(format!(
-                "{} missing in {}",
-                amount::count(self.missing, "record"),
-                amount::count(self.gaps, "gap")
-            )));
-        }
-        Ok(())
-    }
-
-    async fn print_all(&mut self) -> Outcome<End> {
-        self.printer.begin(&mut self.out).map_err(|error| Failure::output(&error))?;
-        while self.remaining != Some(0) {
-            match self.next().await? {
-                Next::Batch(batch) => self.print_batch(&batch)?,
-                Next::Message(message) => self.print_message(message)?,
-                Next::Gap(error) => self.report_gap(error)?,
-                Next::End(end) => return Ok(end),
-            }
-        }
-        Ok(End::Complete)
-    }
-
-    /// Returns the next event. Flushes before it waits, so that printed records are visible at once.
-    async fn next(&mut self) -> Outcome<Next> {
-        if self.interrupt.is_pressed() {
-            return Ok(Next::End(End::Interrupted));
-        }
-        // With --count, a group must not acknowledge the rest of a batch.
-        let singly = self.removes || self.grouped && self.remaining.is_some();
-        let fetched = match fetch(&mut self.consumer, singly).now_or_never() {
-            Some(fetched) => fetched,
-            None => {
-                self.flush()?;
-                tokio::select! {
-                    fetched = fetch(&mut self.consumer, singly) => fetched,
-                    () = self.interrupt.pressed() => return Ok(Next::End(End::Interrupted)),
-                    // On a quiet topic no write would notice.
-                    () = self.reader.gone() => return Err(Failure::output(&io::ErrorKind::BrokenPipe.into())),
-                }
-            }
-        };
-        match fetched {
-            Ok(next) => Ok(next),
-            Err(error) if error.kind() == ErrorKind::Gap => Ok(Next::Gap(error)),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    fn print_batch(&mut self, batch: &RecordBatch) -> Outcome {
-        let limit = self.remaining.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let printed = print_records(&mut self.printer, &mut self.out, batch, limit);
-        printed.map_err(|error| Failure::output(&error))?;
-        if let Some(left) = &mut self.remaining {
-            *left -= batch.len().min(limit) as u64;
-        }
-        if self.grouped {
-            self.out.flush()?;
-            batch.ack();
-        }
-        Ok(())
-    }
-
-    fn print_message(&mut self, message: Message) -> Outcome {
-        let row = RecordFields::from(&message);
-        self.printer.write(&mut self.out, &row).map_err(|error| Failure::output(&error))?;
-        if let Some(left) = &mut self.remaining {
-            *left -= 1;
-        }
-        self.unflushed.push(message);
-        if self.unflushed.len() >= UNFLUSHED { self.flush() } else { Ok(()) }
-    }
-
-    fn flush(&mut self) -> Outcome {
-        self.out.flush()?;
-        for message in self.unflushed.drain(..) {
-            message.ack();
-        }
-        Ok(())
-    }
-
-    /// Reports a gap; reading continues after it.
-    fn report_gap(&mut self, error: Error) -> Outcome {
-        self.flush()?;
-        self.gaps += 1;
-        self.missing += Gap::of(&error).map_or(0, Gap::offsets);
-        Failure::from(error).report(self.output);
-        Ok(())
-    }
-
-    fn finish(&mut self) -> Outcome {
-        self.printer.end(&mut self.out).map_err(|error| Failure::output(&error))?;
-        self.flush()?;
-        if self.output == OutputFormat::Table {
-            note(&amount::count(self.printer.printed(), "record"));
-        }
-        Ok(())
-    }
-}
-
-/// Returns the next message, or the next batch.
-///
-/// # Cancel safety
-/// Dropping the future loses nothing.
-async fn fetch(consumer: &mut Consumer, singly: bool) -> floe::Result<Next> {
-    let next = if singly {
-        consumer.try_next().await?.map(Next::Message)
-    } else {
-        consumer.next_batch().await?.map(Next::Batch)
-    };
-    Ok(next.unwrap_or(Next::End(End::Complete)))
-}
-
-/// Prints at most `limit` records of a batch.
-fn print_records(
-    printer: &mut RecordPrinter,
-    out: &mut Stdout,
-    batch: &RecordBatch,
-    limit: usize,
-) -> io::Result<()> {
-    let values_only = printer.wants_values_only();
-    for record in batch.borrowed().take(limit) {
-        if values_only {
-            printer.write_value(out, record.value)?;
-            continue;
-        }
-        let row = RecordFields::of_batch(batch, &record);
-        printer.write(out, &row)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,0 +1,182 @@
+//! A browser, driven by WebDriver, and a server with a console.
+
+use std::{
+    io::{BufRead as _, BufReader},
+    os::unix::process::CommandExt as _,
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use fantoccini::{Client, ClientBuilder, Locator, elements::Element, key::Key};
+use floe_server::{ConsoleOptions, ServeOptions, testkit::TestServer};
+use rustix::process::{Pid, Signal, kill_process_group};
+use serde_json::{Value, json};
+
+/// Longest wait for an element.
+const WAIT: Duration = Duration::from_secs(20);
+
+/// The process of chromedriver, which ends with the tests.
+pub(crate) struct Driver {
+    process: Child,
+    port: u16,
+}
+
+impl Driver {
+    pub(crate) fn start() -> Self {
+        let mut process = Command::new("chromedriver")
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .process_group(0)
+            .spawn()
+            .expect("chromedriver, which .ci/browser installs");
+        let lines = BufReader::new(process.stdout.take().expect("its output")).lines();
+        let port = lines
+            .map_while(Result::ok)
+            .filter(|line| line.contains("successfully"))
+            .find_map(|line| line.split("on port ").nth(1)?.trim_end_matches('.').parse().ok())
+            .expect("the port of chromedriver");
+        Self { process, port }
+    }
+
+    /// Opens a window of this size.
+    async fn window(&self, width: u32, height: u32) -> Client {
+        let arguments = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--disable-dev-shm-usage",
+        ];
+        let capabilities = json!({ "goog:chromeOptions": { "args": arguments } });
+        let Value::Object(capabilities) = capabilities else { unreachable!("an object") };
+        let url = format!("http://127.0.0.1:{}", self.port);
+        let browser = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
+            .capabilities(capabilities)
+            .connect(&url)
+            .await
+            .expect("a browser");
+        browser.set_window_size(width, height).await.unwrap();
+        browser
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The group holds the browsers of tests that failed, too. A process that has ended needs no end.
+        let group = i32::try_from(self.process.id()).ok().and_then(Pid::from_raw);
+        let _ = group.map(|group| kill_process_group(group, Signal::KILL));
+        let _ = self.process.wait();
+    }
+}
+
+/// A page of a console of its own.
+pub(crate) struct Page {
+    pub(crate) server: TestServer,
+    pub(crate) browser: Client,
+}
+
+impl Page {
+    pub(crate) async fn open(driver: &Driver) -> Self {
+        Self::open_with(driver, ConsoleOptions::default()).await
+    }
+
+    pub(crate) async fn open_with(driver: &Driver, console: ConsoleOptions) -> Self {
+        let mut options = ServeOptions::default();
+        options.console = Some(console);
+        let server = TestServer::with("memory:", options).await.unwrap();
+        Self { server, browser: driver.window(1280, 900).await }
+    }
+
+    pub(crate) async fn goto(&self, path: &str) {
+        self.browser.goto(&format!("http://{}{path}", self.server.http_address())).await.unwrap();
+    }
+
+    /// Waits for the element with this `data-testid`.
+    pub(crate) async fn find(&self, id: &str) -> Element {
+        let selector = format!("[data-testid='{id}']");
+        let found = self.browser.wait().at_most(WAIT).for_element(Locator::Css(&selector)).await;
+        found.unwrap_or_else(|error| panic!("no {id}: {error}"))
+    }
+
+    pub(crate) async fn click(&self, id: &str) {
+        self.wait_until(id, "it can be clicked", async |element| {
+            element.is_displayed().await.unwrap_or(false) && element.click().await.is_ok()
+        })
+        .await;
+    }
+
+    pub(crate) async fn enter(&self, id: &str, text: &str) {
+        let field = self.find(id).await;
+        field.clear().await.unwrap();
+        field.send_keys(text).await.unwrap();
+    }
+
+    pub(crate) async fn choose(&self, id: &str, value: &str) {
+        self.find(id).await.select_by_value(value).await.unwrap();
+    }
+
+    pub(crate) async fn text(&self, id: &str) -> String {
+        self.find(id).await.text().await.unwrap()
+    }
+
+    /// Waits until the text of an element contains another.
+    pub(crate) async fn wait_for_text(&self, id: &str, wanted: &str) {
+        self.wait_until(id, wanted, async |element| {
+            element.text().await.is_ok_and(|text| text.contains(wanted))
+        })
+        .await;
+    }
+
+    async fn wait_until(&self, id: &str, wanted: &str, holds: impl AsyncFn(Element) -> bool) {
+        let mut seen = String::new();
+        // A page renders anew while it is looked at, so that an element may be gone.
+        for _ in 0..200 {
+            let element = self.find(id).await;
+            seen = element.text().await.unwrap_or_default();
+            if holds(element).await {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{id} is {seen:?}, not {wanted:?}");
+    }
+
+    /// Returns the number of elements with this `data-testid`.
+    pub(crate) async fn count(&self, id: &str) -> usize {
+        let selector = format!("[data-testid='{id}']");
+        self.browser.find_all(Locator::Css(&selector)).await.unwrap().len()
+    }
+
+    /// Waits until there are at least so many elements.
+    pub(crate) async fn wait_for_count(&self, id: &str, least: usize) {
+        for _ in 0..200 {
+            if self.count(id).await >= least {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{} elements {id}, not {least}", self.count(id).await);
+    }
+
+    pub(crate) async fn press(&self, key: &str) {
+        self.browser.active_element().await.unwrap().send_keys(key).await.unwrap();
+    }
+
+    pub(crate) async fn escape(&self) {
+        self.press(&Key::Escape.to_string()).await;
+    }
+
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.browser.execute(script, Vec::new()).await.unwrap()
+    }
+
+    pub(crate) async fn screenshot(&self, path: &Path) {
+        std::fs::write(path, self.browser.screenshot().await.unwrap()).unwrap();
+    }
+
+    pub(crate) async fn close(self) {
+        self.browser.close().await.unwrap();
+        self.server.stop().await.unwrap();
+    }
+}
