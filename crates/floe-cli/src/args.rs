@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, console, consume, dlq, explain,
+        bench, check, completions, config, console, consume, dlq, doctor, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, serve, topic,
     },
@@ -72,6 +72,8 @@ pub(crate) enum Command {
     Quickstart,
     /// Check whether the engine is ready
     Health(health::HealthArgs),
+    /// Try each step between this machine and a record that comes back, and say where it ends
+    Doctor(doctor::DoctorArgs),
     /// Examine a store that no process has open, and repair it
     Check(check::CheckArgs),
     /// Show the effective settings and their origins

@@ -26,7 +26,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, check, completions, config, console, consume, dlq, explain,
+        bench, check, completions, config, console, consume, dlq, doctor, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, quickstart, serve, topic,
     },
@@ -126,6 +126,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Bench(args) => bench::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health(args) => health::run(global, &args).await,
+        Command::Doctor(args) => doctor::run(global, &args).await,
         Command::Check(args) => check::run(global, args).await,
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),

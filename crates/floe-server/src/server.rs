@@ -185,7 +185,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     let metrics = options.metrics.counters();
     metrics.observe(&options.limits, &memory);
     let http_hosts = AllowedHosts::new(http_bound, options.http_hosts.iter().cloned());
-    let console = console_routes(options, &client, &http_hosts);
+    let serves = listeners.fluvio.is_some() || listeners.walrus.is_some();
+    let console = console_routes((options, serves), &client, &http_hosts);
     Ok(Arc::new(Node {
         engine,
         client,
@@ -208,16 +209,20 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
 }
 
 #[cfg(feature = "console")]
-fn console_routes(options: &ServeOptions, client: &Client, hosts: &AllowedHosts) -> Option<axum::Router> {
+fn console_routes(
+    (options, serves): (&ServeOptions, bool),
+    client: &Client,
+    hosts: &AllowedHosts,
+) -> Option<axum::Router> {
     let mut console = options.console.clone()?;
     console.hosts = hosts.clone();
     console.encrypted = options.tls.is_some() && !options.plain_http;
-    console.server = Some(options.metrics.clone());
+    console.server = serves.then(|| options.metrics.clone());
     Some(crate::console(client.clone(), console))
 }
 
 #[cfg(not(feature = "console"))]
-fn console_routes(_: &ServeOptions, _: &Client, _: &AllowedHosts) -> Option<axum::Router> {
+fn console_routes(_: (&ServeOptions, bool), _: &Client, _: &AllowedHosts) -> Option<axum::Router> {
     None
 }
 

@@ -7,6 +7,7 @@ pub(crate) mod config;
 pub(crate) mod console;
 pub(crate) mod consume;
 pub(crate) mod dlq;
+pub(crate) mod doctor;
 pub(crate) mod explain;
 pub(crate) mod fluvio;
 pub(crate) mod group;

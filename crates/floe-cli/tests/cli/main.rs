@@ -7,6 +7,7 @@ mod config;
 mod consume;
 mod damage;
 mod dlq;
+mod doctor;
 mod faults;
 mod fluvio;
 mod groups;

@@ -8,7 +8,6 @@
 //! neither Ctrl-C nor the report of an error.
 
 mod input;
-mod records;
 
 use std::{
     fs::File,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use floe::{Durability, TopicSpec, units};
+use floe::{Durability, ErrorKind, TopicSpec, units};
 use serde_json::json;
 
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         fluvio::topic::{self as fluvio_topic, FluvioTopicArgs},
         with_client,
     },
-    exit::Outcome,
+    exit::{Failure, Outcome},
     global::Global,
     output::{amount, print_document},
 };
@@ -23,7 +23,7 @@ pub(crate) struct CreateArgs {
     #[arg(allow_hyphen_values = true)]
     name: String,
     /// Number of partitions
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(short, long, value_name = "N", default_value_t = 1)]
     partitions: u32,
     /// Remove records older than this, such as 7d [default: never; on Fluvio 7d]
     #[arg(long, value_name = "DURATION", visible_alias = "retention-time", value_parser = parse_age)]
@@ -38,6 +38,9 @@ pub(crate) struct CreateArgs {
     /// Size of a segment file, such as 64MiB [default: set by the engine]
     #[arg(long, value_name = "SIZE", visible_alias = "segment-size", value_parser = units::parse_size)]
     segment_bytes: Option<u64>,
+    /// Succeed if the topic exists, with whatever settings it has
+    #[arg(long)]
+    if_not_exists: bool,
     #[command(flatten)]
     fluvio: FluvioTopicArgs,
 }
@@ -48,15 +51,23 @@ pub(super) async fn run(global: &Global, args: CreateArgs) -> Outcome {
     spec.retention_age = args.retention_age;
     spec.retention_bytes = args.retention_bytes;
     spec.segment_bytes = args.segment_bytes;
-    let partitions = if args.fluvio == FluvioTopicArgs::default() {
+    let created = if args.fluvio == FluvioTopicArgs::default() {
         // Connecting creates an embedded store, so an invalid topic fails before.
         spec.validate()?;
-        with_client(global, async |client| Ok(client.admin().create_topic(spec).await?)).await?;
-        args.partitions
+        let create = async |client: &floe::Client| Ok(client.admin().create_topic(spec).await?);
+        with_client(global, create).await.map(|()| args.partitions)
     } else {
-        fluvio_topic::create(global, &spec, &args.fluvio).await?
+        fluvio_topic::create(global, &spec, &args.fluvio).await
     };
     let name = args.name;
+    let exists = |failure: &Failure| failure.code() == ErrorKind::TopicAlreadyExists.as_str();
+    let partitions = match created {
+        Err(failure) if args.if_not_exists && exists(&failure) => {
+            let document = json!({ "created": null, "exists": name });
+            return print_document(global.output, &document, &format!("topic {name} exists\n"));
+        }
+        created => created?,
+    };
     let text = format!("created topic {name} with {}\n", amount::count(partitions.into(), "partition"));
     print_document(global.output, &json!({ "created": name, "partitions": partitions }), &text)
 }

@@ -1,5 +1,7 @@
 //! Reader thread that splits the input into chunks of whole records.
 
+mod records;
+
 use std::{
     io::{self, Read},
     thread,
@@ -8,8 +10,6 @@ use std::{
 use clap::ValueEnum;
 use floe::{Bytes, Error, exchange::ParsedRecord};
 use tokio::sync::mpsc;
-
-use super::records;
 
 /// Bytes per read.
 const READ: usize = 256 * 1024;

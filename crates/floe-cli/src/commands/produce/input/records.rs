@@ -7,7 +7,7 @@ use floe::{
     exchange::{ParsedRecord, read_csv_bytes, read_headers},
 };
 
-use super::input::{Chunk, InputError, Outlet};
+use super::{Chunk, InputError, Outlet};
 
 /// Records in a chunk, at most.
 const RECORDS: usize = 500;
