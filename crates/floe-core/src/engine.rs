@@ -122,6 +122,15 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
         refuse("operation that adds partitions", self.info())
     }
 
+    /// Removes the records of a partition before an offset, which becomes its start. An offset at or before the start
+    /// succeeds, one beyond the high watermark is [`crate::ErrorKind::OffsetOutOfRange`].
+    ///
+    /// Engines that remove records by retention only keep this default.
+    fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
+        let _ = (at, before);
+        refuse("operation that removes the first records of a partition", self.info())
+    }
+
     /// Deletes a topic with its records and the offsets stored for it. Engines without [`Capabilities::delete_topic`] keep
     /// this default.
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {

@@ -74,6 +74,8 @@ kinds! {
     DeleteObject = "delete_object",
     /// Changes the settings of a topic.
     UpdateTopic = "update_topic",
+    /// [`Engine::trim`](crate::engine::Engine::trim).
+    Trim = "trim",
 }
 
 /// The server that an operation goes to.
@@ -114,7 +116,8 @@ impl OperationKind {
             | Self::Close
             | Self::CreateObject
             | Self::DeleteObject
-            | Self::UpdateTopic => false,
+            | Self::UpdateTopic
+            | Self::Trim => false,
         }
     }
 
@@ -122,7 +125,7 @@ impl OperationKind {
     #[must_use]
     pub fn is_idempotent(self) -> bool {
         match self {
-            Self::Commit | Self::Forget | Self::AddPartitions | Self::Close => true,
+            Self::Commit | Self::Forget | Self::AddPartitions | Self::Trim | Self::Close => true,
             Self::Append
             | Self::CreateTopic
             | Self::DeleteTopic
@@ -157,7 +160,8 @@ impl OperationKind {
             | Self::Read
             | Self::Watermarks
             | Self::LogEnd
-            | Self::OffsetForTime => OperationTarget::Leader,
+            | Self::OffsetForTime
+            | Self::Trim => OperationTarget::Leader,
             Self::Commit | Self::Committed | Self::ListCommitted | Self::Forget => OperationTarget::Offsets,
             Self::Topics
             | Self::Topic

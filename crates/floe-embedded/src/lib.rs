@@ -382,6 +382,16 @@ impl Engine for EmbeddedEngine {
         })
     }
 
+    fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let partition = self.partition(&at).await?;
+            if before <= partition.bounds().start {
+                return Ok(());
+            }
+            blocking(move || partition.delete_before(before)).await
+        })
+    }
+
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
         Box::pin(async move {
             self.store.check().map_err(log_error)?;

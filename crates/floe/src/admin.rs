@@ -114,6 +114,29 @@ impl Admin {
         self.client.engine().add_partitions(name, total).await
     }
 
+    /// Removes the records of a partition before an offset, which becomes its start. Idempotent. Groups that stand before it
+    /// continue there, and their consumers report the gap.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// let client = floe::Client::connect("memory:").await?;
+    /// client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
+    /// client.producer("orders").start().await?.send_all(["one", "two", "three"]).await?;
+    /// let orders = floe::Topic::from("orders").partition(0);
+    /// client.admin().trim(orders.clone(), 2).await?;
+    /// assert_eq!(client.admin().watermarks(orders).await?.start, 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::OffsetOutOfRange`] beyond the high watermark; [`ErrorKind::TopicNotFound`],
+    /// [`ErrorKind::PartitionNotFound`]; [`ErrorKind::Unsupported`] where retention alone removes records.
+    pub async fn trim(&self, at: TopicPartition, before: i64) -> Result<()> {
+        self.client.engine().trim(at, before).await
+    }
+
     /// Deletes a topic with all its records and the offsets stored for it.
     ///
     /// # Errors

@@ -226,3 +226,22 @@ fn health_names_the_leader_of_a_cluster() {
     let walrus = dir.run(&["health", "-o", "json", "--url", &cluster.walrus_url()]).ok().json();
     assert_eq!(walrus["leader"], cluster.walrus_address(), "{walrus}");
 }
+
+#[test]
+fn trimming_removes_the_first_records() {
+    let dir = Dir::with_topics(&["t"]);
+    dir.feed(&["produce", "t"], b"0\n1\n2\n3\n4\n").ok();
+    dir.run(&["topic", "trim", "t", "--before", "2"]).code(2).mentions("--yes");
+    dir.run(&["topic", "trim", "t", "--before", "2", "--yes"])
+        .ok()
+        .prints("t/0 begins at 2, 2 records removed\n");
+    dir.run(&["consume", "t", "-e"]).ok().prints("2\n3\n4\n");
+    dir.run(&["topic", "trim", "t", "--before", "9", "--yes"]).code(3).mentions("out of range");
+    dir.run(&["topic", "trim", "t", "--before", "@-1h", "--yes"])
+        .ok()
+        .prints("t/0 begins at 2, 0 records removed\n");
+    dir.run(&["topic", "trim", "t", "--before", "-1", "--yes"]).ok();
+    dir.run(&["consume", "t", "-e"]).ok().prints("4\n");
+    dir.run(&["topic", "create", "t", "--if-not-exists"]).ok().prints("topic t exists\n");
+    dir.run(&["topic", "create", "t"]).code(1).mentions("topic_already_exists");
+}

@@ -25,6 +25,7 @@ macro_rules! with_every_case {
                 every_partition_is_described: partitions offsets;
                 topics_are_listed_by_name: list_topics;
                 creating_a_topic_twice_is_refused:;
+                trimmed_records_are_gone_and_the_others_stay: offsets;
                 ensure_topic_is_idempotent:;
                 invalid_topics_are_refused:;
                 longest_name_is_accepted:;

@@ -1,6 +1,6 @@
 //! Topics: create, delete, list, describe, watch.
 
-use floe::{Topic, TopicSpec, topic::TopicEvent};
+use floe::{ErrorKind, Topic, TopicSpec, topic::TopicEvent};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
@@ -49,6 +49,31 @@ pub(crate) async fn creating_a_topic_twice_is_refused(c: &Context) -> Outcome {
     check_refused!(again, TopicAlreadyExists, "creating it again");
     let kept = c.read(&topic, 1).await?;
     check_eq!(texts(&kept), ["kept"], "records of the topic afterwards");
+    Ok(())
+}
+
+pub(crate) async fn trimmed_records_are_gone_and_the_others_stay(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, numbered("record", 0..10)).await?;
+    let (at, admin) = (topic.partition(0), c.client().admin());
+    match admin.trim(at.clone(), 4).await {
+        // Retention alone removes records there.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            check_eq!(c.bounds(&topic).await?, [(0, 10)], "watermarks after the refusal");
+            return Ok(());
+        }
+        trimmed => trimmed?,
+    }
+    check_eq!(c.bounds(&topic).await?, [(4, 10)], "watermarks afterwards");
+    admin.trim(at.clone(), 2).await?;
+    check_eq!(c.bounds(&topic).await?, [(4, 10)], "watermarks after a trim before the start");
+    let beyond = admin.trim(at.clone(), 11).await;
+    check_refused!(beyond, OffsetOutOfRange, "a trim beyond the end");
+    let kept = c.read(&topic, 6).await?;
+    check_eq!(texts(&kept), numbered("record", 4..10), "records afterwards");
+    admin.trim(at, 10).await?;
+    c.send(&topic, ["new".to_owned()]).await?;
+    check_eq!(c.bounds(&topic).await?, [(10, 11)], "watermarks of an emptied partition with a new record");
     Ok(())
 }
 

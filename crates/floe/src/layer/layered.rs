@@ -115,6 +115,10 @@ impl<L: Layer> Engine for Layered<L> {
         })
     }
 
+    fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
+        self.run(self.on_partition(OperationKind::Trim, &at), move || self.inner.trim(at.clone(), before))
+    }
+
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {
         self.run(self.call(OperationKind::Topics), move || self.inner.topics())
     }

@@ -4,7 +4,7 @@ mod create;
 mod show;
 
 use clap::Subcommand;
-use floe::topic::TopicEvent;
+use floe::{consumer::StartAt, topic::TopicEvent};
 use futures_util::StreamExt as _;
 use serde_json::json;
 
@@ -47,6 +47,20 @@ pub(crate) enum TopicCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Remove the records of a topic before a position
+    Trim {
+        /// Name of the topic
+        name: String,
+        /// First record to keep: an offset N, or @TIME; also +N, -N or end, which removes all
+        #[arg(long, value_name = "POSITION", allow_hyphen_values = true)]
+        before: StartAt,
+        /// Trim only this partition [default: all]
+        #[arg(long, value_name = "P")]
+        partition: Option<u32>,
+        /// Skip the confirmation
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print the topics and every change to them until Ctrl-C
     Watch,
     /// Add partitions to a topic; existing records keep their partitions
@@ -75,12 +89,45 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
         TopicCommand::List => list(global).await,
         TopicCommand::Describe { name } => describe(global, name).await,
         TopicCommand::Delete { name, yes } => delete(global, name, yes).await,
+        TopicCommand::Trim { name, before, partition, yes } => {
+            if before == StartAt::StoredOrBeginning {
+                return Err(Failure::usage("--before stored has no meaning: a topic stores no position"));
+            }
+            confirm(yes, &format!("removing the first records of {name}"))?;
+            trim(global, &name, before, partition).await
+        }
         TopicCommand::Watch => watch(global).await,
         TopicCommand::AddPartitions { name, to } => add_partitions(global, &name, to).await,
         TopicCommand::AddMirror { name, remote, home_to_remote } => {
             add_mirror(global, &name, &remote, home_to_remote).await
         }
     }
+}
+
+async fn trim(global: &Global, name: &str, before: StartAt, partition: Option<u32>) -> Outcome {
+    let trimmed = with_reader(global, async |client| {
+        // All of them or none: a position that a partition does not have is found before the first record is removed.
+        let starts = client.offsets_at(name, partition, before).await?;
+        let mut trimmed = Vec::with_capacity(starts.len());
+        for (at, start) in starts {
+            let removed = start.saturating_sub(client.admin().watermarks(at.clone()).await?.start);
+            client.admin().trim(at.clone(), start).await?;
+            trimmed.push((at, start, removed.max(0)));
+        }
+        Ok(trimmed)
+    })
+    .await?;
+    let document = json!({
+        "topic": name,
+        "trimmed": trimmed.iter().map(|(at, start, removed)| json!({
+            "partition": at.partition, "start_offset": start, "removed": removed,
+        })).collect::<Vec<_>>(),
+    });
+    let lines = trimmed.iter().map(|(at, start, removed)| {
+        let removed = amount::count(u64::try_from(*removed).unwrap_or(0), "record");
+        format!("{at} begins at {start}, {removed} removed\n")
+    });
+    print_document(global.output, &document, &lines.collect::<String>())
 }
 
 async fn list(global: &Global) -> Outcome {
