@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, console, consume, dlq, explain,
+        bench, check, completions, config, console, consume, copy, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, serve, topic,
     },
@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Produce(produce::ProduceArgs),
     /// Read records and print them
     Consume(consume::ConsumeArgs),
+    /// Copy topics between any two engines, and go on where an earlier copy stopped
+    Copy(copy::CopyArgs),
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),

@@ -26,7 +26,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, check, completions, config, console, consume, dlq, explain,
+        bench, check, completions, config, console, consume, copy, dlq, explain,
         fluvio::{partition, smartmodule, spu},
         group, health, offsets, produce, profile, quickstart, serve, topic,
     },
@@ -109,6 +109,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Topic(command) => topic::run(global, command).await,
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
+        Command::Copy(args) => Box::pin(copy::run(global, args)).await,
         Command::Offsets(command) => offsets::run(global, command).await,
         Command::Group(command) => group::run(global, command).await,
         Command::Dlq(command) => dlq::run(global, command).await,

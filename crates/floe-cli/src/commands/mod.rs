@@ -6,11 +6,13 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod console;
 pub(crate) mod consume;
+pub(crate) mod copy;
 pub(crate) mod dlq;
 pub(crate) mod explain;
 pub(crate) mod fluvio;
 pub(crate) mod group;
 pub(crate) mod health;
+mod name_pattern;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod profile;
@@ -18,6 +20,7 @@ pub(crate) mod quickstart;
 pub(crate) mod serve;
 pub(crate) mod serve_access;
 pub(crate) mod topic;
+mod topic_settings;
 
 use std::{
     fs,

@@ -5,6 +5,7 @@ mod bench;
 mod cluster;
 mod config;
 mod consume;
+mod copy;
 mod damage;
 mod dlq;
 mod faults;
