@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, console, consume, copy, dlq, explain,
+        bench, check, completions, config, console, consume, copy, dlq, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, offsets, produce, profile, serve, topic,
+        group, health, import, offsets, produce, profile, serve, topic,
     },
     exit_code,
     global::GlobalArgs,
@@ -43,6 +43,10 @@ pub(crate) enum Command {
     Consume(consume::ConsumeArgs),
     /// Copy topics between any two engines, and go on where an earlier copy stopped
     Copy(copy::CopyArgs),
+    /// Write a topic with its records into one file, compressed and with a checksum
+    Export(export::ExportArgs),
+    /// Write the records of an exported file into a topic
+    Import(import::ImportArgs),
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),

@@ -8,6 +8,7 @@ mod consume;
 mod copy;
 mod damage;
 mod dlq;
+mod export;
 mod faults;
 mod fluvio;
 mod groups;
