@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, console, consume, copy, dlq, explain, export,
+        backup, bench, check, completions, config, console, consume, copy, dlq, explain, export,
         fluvio::{partition, smartmodule, spu},
         group, health, import, offsets, produce, profile, serve, topic,
     },
@@ -47,6 +47,10 @@ pub(crate) enum Command {
     Export(export::ExportArgs),
     /// Write the records of an exported file into a topic
     Import(import::ImportArgs),
+    /// Copy an embedded store that no process has open
+    Backup(backup::BackupArgs),
+    /// Make an embedded store of a backup
+    Restore(backup::RestoreArgs),
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),

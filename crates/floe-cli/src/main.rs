@@ -26,7 +26,7 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, check, completions, config, console, consume, copy, dlq, explain, export,
+        backup, bench, check, completions, config, console, consume, copy, dlq, explain, export,
         fluvio::{partition, smartmodule, spu},
         group, health, import, offsets, produce, profile, quickstart, serve, topic,
     },
@@ -112,6 +112,8 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Copy(args) => Box::pin(copy::run(global, args)).await,
         Command::Export(args) => export::run(global, args).await,
         Command::Import(args) => import::run(global, args).await,
+        Command::Backup(args) => backup::run(global, args).await,
+        Command::Restore(args) => backup::restore(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
         Command::Group(command) => group::run(global, command).await,
         Command::Dlq(command) => dlq::run(global, command).await,

@@ -1,5 +1,6 @@
 //! One module for each command; the commands of one engine alone lie in a directory of that engine.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -1,6 +1,7 @@
 //! Tests of the binary `floe`: output, messages and exit codes.
 
 mod access;
+mod backup;
 mod bench;
 mod cluster;
 mod config;
