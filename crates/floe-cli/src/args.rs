@@ -4,9 +4,9 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        bench, check, completions, config, console, consume, dlq, doctor, explain,
+        backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, offsets, produce, profile, serve, topic,
+        group, health, import, offsets, produce, profile, serve, topic,
     },
     exit_code,
     global::GlobalArgs,
@@ -41,6 +41,16 @@ pub(crate) enum Command {
     Produce(produce::ProduceArgs),
     /// Read records and print them
     Consume(consume::ConsumeArgs),
+    /// Copy topics between any two engines, and go on where an earlier copy stopped
+    Copy(copy::CopyArgs),
+    /// Write a topic with its records into one file, compressed and with a checksum
+    Export(export::ExportArgs),
+    /// Write the records of an exported file into a topic
+    Import(import::ImportArgs),
+    /// Copy an embedded store that no process has open
+    Backup(backup::BackupArgs),
+    /// Make an embedded store of a backup
+    Restore(backup::RestoreArgs),
     /// List, reset and delete the stored offsets of consumer groups
     #[command(subcommand)]
     Offsets(offsets::OffsetsCommand),

@@ -83,6 +83,11 @@ impl Failure {
         Self::of(&command_code::IO_ERROR, message)
     }
 
+    /// Reports topics that do not exist.
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(NOT_FOUND, "topic_not_found", message)
+    }
+
     /// Reports an engine that is not ready.
     pub(crate) fn not_ready(message: impl Into<String>) -> Self {
         Self::of(&command_code::NOT_READY, message)
@@ -140,9 +145,21 @@ impl Failure {
         self
     }
 
+    /// Adds the error of the operating system behind the failure.
+    pub(crate) fn explained_by(mut self, error: &io::Error) -> Self {
+        self.0.causes.push(error.to_string());
+        self
+    }
+
     /// Adds advice on what to do next.
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hint = Some(hint.into());
+        self
+    }
+
+    /// Adds advice unless the cause has some of its own.
+    pub(crate) fn or_hint(mut self, hint: impl Into<String>) -> Self {
+        self.0.hint.get_or_insert_with(|| hint.into());
         self
     }
 

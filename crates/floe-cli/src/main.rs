@@ -26,9 +26,9 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        bench, check, completions, config, console, consume, dlq, doctor, explain,
+        backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, offsets, produce, profile, quickstart, serve, topic,
+        group, health, import, offsets, produce, profile, quickstart, serve, topic,
     },
     exit::{Failure, Outcome},
     global::Global,
@@ -114,6 +114,11 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Topic(command) => topic::run(global, command).await,
         Command::Produce(args) => produce::run(global, args).await,
         Command::Consume(args) => consume::run(global, args).await,
+        Command::Copy(args) => Box::pin(copy::run(global, args)).await,
+        Command::Export(args) => export::run(global, args).await,
+        Command::Import(args) => import::run(global, args).await,
+        Command::Backup(args) => backup::run(global, args).await,
+        Command::Restore(args) => backup::restore(global, args).await,
         Command::Offsets(command) => offsets::run(global, command).await,
         Command::Group(command) => group::run(global, command).await,
         Command::Dlq(command) => dlq::run(global, command).await,

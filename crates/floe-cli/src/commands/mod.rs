@@ -1,17 +1,23 @@
 //! One module for each command; the commands of one engine alone lie in a directory of that engine.
 
+pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod console;
 pub(crate) mod consume;
+pub(crate) mod copy;
 pub(crate) mod dlq;
 pub(crate) mod doctor;
 pub(crate) mod explain;
+pub(crate) mod export;
+mod export_file;
 pub(crate) mod fluvio;
 pub(crate) mod group;
 pub(crate) mod health;
+pub(crate) mod import;
+mod name_pattern;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod profile;
@@ -19,7 +25,7 @@ pub(crate) mod quickstart;
 pub(crate) mod serve;
 pub(crate) mod serve_access;
 pub(crate) mod topic;
-pub(crate) mod topic_pattern;
+mod topic_settings;
 
 use std::{
     fs,

@@ -1,13 +1,16 @@
 //! Tests of the binary `floe`: output, messages and exit codes.
 
 mod access;
+mod backup;
 mod bench;
 mod cluster;
 mod config;
 mod consume;
+mod copy;
 mod damage;
 mod dlq;
 mod doctor;
+mod export;
 mod faults;
 mod fluvio;
 mod groups;

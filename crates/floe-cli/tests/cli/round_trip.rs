@@ -160,7 +160,7 @@ fn several_topics_and_patterns_are_read_together() {
     assert_eq!(read(&["orders-1", "other"]), [0, 1, 2, 3, 4, 100, 101, 102, 103, 104]);
     assert_eq!(read(&["orders-*"]), (0..10).collect::<Vec<_>>());
     assert_eq!(read(&["orders-*", "orders-1", "--tail", "3"]).len(), 3);
-    dir.run(&["consume", "none-*", "-e"]).code(2).mentions("no topic matches");
+    dir.run(&["consume", "none-*", "-e"]).code(3).mentions("no topic matches");
     dir.run(&["consume", "orders-1", "none", "-e"]).code(3).mentions("topic_not_found");
 }
 

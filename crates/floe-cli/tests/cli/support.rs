@@ -204,6 +204,12 @@ impl Run {
     }
 
     #[track_caller]
+    pub(crate) fn prints_start(self, expected: &str) -> Self {
+        assert!(self.text().starts_with(expected), "{expected:?} does not begin: {}", self.text());
+        self
+    }
+
+    #[track_caller]
     pub(crate) fn stderr_is(self, expected: &str) -> Self {
         assert_eq!(self.stderr, expected);
         self

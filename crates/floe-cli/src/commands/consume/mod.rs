@@ -24,7 +24,8 @@ use self::{
 };
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
-    topic_pattern, wait_for_topic, with_reader,
+    name_pattern::NamePattern,
+    wait_for_topic, with_reader,
 };
 use crate::{
     exit::{Failure, Outcome},
@@ -162,20 +163,17 @@ pub(crate) async fn run(global: &Global, args: ConsumeArgs) -> Outcome {
 async fn topics(global: &Global, client: &Client, named: &[String]) -> Outcome<Vec<Topic>> {
     let mut topics = Vec::new();
     for name in named {
-        if !topic_pattern::is_pattern(name) {
+        if !NamePattern::is_meant_by(name) {
             wait_for_topic(global, client, name).await;
             topics.push(Topic::from(name.as_str()));
             continue;
         }
         let all = client.admin().topics().await?;
         let before = topics.len();
-        topics.extend(
-            all.into_iter()
-                .map(|info| info.name)
-                .filter(|topic| topic_pattern::matches(name, topic.as_str())),
-        );
+        let pattern = NamePattern::parse(name).map_err(Failure::usage)?;
+        topics.extend(all.into_iter().map(|info| info.name).filter(|topic| pattern.matches(topic.as_str())));
         if topics.len() == before {
-            return Err(Failure::usage(format!("no topic matches {name:?}"))
+            return Err(Failure::not_found(format!("no topic matches {name:?}"))
                 .with_hint("`floe topic list` shows the topics"));
         }
     }
