@@ -21,7 +21,10 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 
-use crate::{rng::Rng, trace::Trace};
+use crate::{referee::Referee, rng::Rng, trace::Trace};
+
+/// Topic of the members of shared groups.
+pub(crate) const COORDINATION: &str = "floe-groups";
 
 /// Injected bug of a server, which the rules must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +94,7 @@ pub struct Store {
     lie: Lie,
     trace: Trace,
     handled: Handled,
+    referee: Referee,
     appends: Arc<AtomicUsize>,
     swapped: Arc<Mutex<Option<AppendRequest>>>,
     rng: Arc<Mutex<Rng>>,
@@ -101,12 +105,18 @@ pub struct Store {
 impl Store {
     /// Creates an empty store.
     #[must_use]
-    pub fn new(lie: Lie, slowness: u64, rng: Rng, trace: Trace, handled: Handled) -> Self {
+    pub(crate) fn new(
+        (lie, slowness): (Lie, u64),
+        rng: Rng,
+        trace: Trace,
+        (handled, referee): (Handled, Referee),
+    ) -> Self {
         Self {
             model: Model::new(),
             lie,
             trace,
             handled,
+            referee,
             appends: Arc::default(),
             swapped: Arc::default(),
             rng: Arc::new(Mutex::new(rng)),
@@ -119,7 +129,11 @@ impl Store {
     /// # Errors
     /// The partition does not exist.
     pub async fn batches(&self, at: &TopicPartition) -> Result<Vec<EncodedBatch>> {
-        let mut reader = self.model.open(ReadRequest::new(at.clone(), Start::Earliest)).await?;
+        self.batches_from(at, Start::Earliest).await
+    }
+
+    async fn batches_from(&self, at: &TopicPartition, from: Start) -> Result<Vec<EncodedBatch>> {
+        let mut reader = self.model.open(ReadRequest::new(at.clone(), from)).await?;
         let mut batches = Vec::new();
         while let Some(batch) = reader.next().now_or_never() {
             match batch? {
@@ -136,6 +150,26 @@ impl Store {
     /// The errors of the model.
     pub async fn stored_offset(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
         self.model.committed(Arc::from(group), at.clone()).await
+    }
+
+    /// Loses the last records of the coordination topic. Their offsets are assigned again.
+    pub(crate) async fn lose_tail(&self, rng: &mut Rng) -> Result<()> {
+        let Ok(info) = self.model.topic(COORDINATION.into()).await else { return Ok(()) };
+        for partition in 0..info.partitions {
+            let at = Topic::from(COORDINATION).partition(partition);
+            let batches = self.batches(&at).await?;
+            if batches.is_empty() {
+                continue;
+            }
+            let most = rng.pick(&[2, 8, 30]);
+            let lost = rng.within(1..=most);
+            let kept = batches.len().saturating_sub(usize::try_from(lost).unwrap_or(1));
+            let end = batches[..kept].last().map_or(0, EncodedBatch::next_offset);
+            self.trace.note(format_args!("{at} ends at {end}, {} batches are lost", batches.len() - kept));
+            self.model.truncate(&at, end)?;
+            self.referee.lose_tail(&batches[..kept], &self.handled);
+        }
+        Ok(())
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
@@ -168,6 +202,10 @@ impl Store {
             _ => self.model.append(request).await,
         };
         self.trace.note(format_args!("append {number} to {at}: {outcome:?}"));
+        if at.topic.as_str() == COORDINATION && outcome.is_ok() {
+            let news = self.batches_from(&at, Start::Offset(self.referee.next())).await?;
+            self.referee.judge(&news, &self.handled);
+        }
         let pause = if self.slowness == 0 { None } else { Some(self.rng.lock().millis(0..=self.slowness)) };
         // After the batch is stored, so that the order of the calls is kept.
         if let Some(pause) = pause {

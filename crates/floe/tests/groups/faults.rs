@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use floe::{
     ErrorKind, Record,
-    consumer::{Fence, Membership},
+    consumer::{CommitPolicy, Fence, Membership},
 };
 use tokio::time::{Instant, timeout};
 
@@ -200,6 +200,55 @@ async fn a_coordination_topic_that_is_deleted_is_made_anew() {
     drain(&mut first, &mut by_first).await;
     drain(&mut second, &mut by_second).await;
     assert_eq!((by_first.len(), by_second.len()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_whose_heartbeat_fails_is_stored_with_the_next_one() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let mut consumer = worker.consumer().commit(CommitPolicy::Manual).start().await.unwrap();
+    world.send(1, 3).await;
+    super::take(&mut consumer, 3).await;
+    worker.connection.fail_append();
+    consumer.commit().await.unwrap();
+    assert!(!worker.connection.is_failing());
+    assert_eq!(world.client.groups().describe(GROUP).await.unwrap().partitions[0].next, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_whose_last_heartbeat_failed_leaves_with_its_offsets() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let hourly = CommitPolicy::Interval(Duration::from_secs(3600));
+    let mut consumer = worker.consumer().commit(hourly).start().await.unwrap();
+    world.send(1, 3).await;
+    super::take(&mut consumer, 3).await;
+    worker.connection.fail_append();
+    while worker.connection.is_failing() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    consumer.close().await.unwrap();
+    assert_eq!(world.client.groups().describe(GROUP).await.unwrap().partitions[0].next, Some(3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_strict_member_stops_at_its_fence_within_a_batch() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let mut consumer = worker.join_as(Membership::new().fence(Fence::Strict)).await;
+    world.send(1, 2_000).await;
+    super::take(&mut consumer, 1).await;
+    worker.connection.cut(true);
+    let (cut, mut last) = (Instant::now(), Duration::ZERO);
+    while cut.elapsed() < Duration::from_secs(12) {
+        if timeout(Duration::from_millis(10), consumer.try_next()).await.is_ok() {
+            last = cut.elapsed();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Its last heartbeat that came back was sent up to 3.7 s before.
+    let fence = Duration::from_millis(4_200)..=Duration::from_millis(8_050);
+    assert!(fence.contains(&last), "{last:?}");
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,10 +4,17 @@ mod administration;
 mod faults;
 mod sharing;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use floe::{
-    Client, Consumer, Message, Record, Result, TopicSpec,
+    Client, Consumer, Error, ErrorKind, Message, Record, Result, TopicSpec,
     consumer::{ConsumerBuilder, Membership},
     engine::{BatchReader, SharedEngine},
     layer::{Layer, Operation, OperationKind},
@@ -75,11 +82,17 @@ impl Worker {
 struct Connection {
     cut: watch::Sender<bool>,
     delay: watch::Sender<Duration>,
+    /// Appends to the coordination topic that fail.
+    failures: Arc<AtomicUsize>,
 }
 
 impl Default for Connection {
     fn default() -> Self {
-        Self { cut: watch::Sender::new(false), delay: watch::Sender::new(Duration::ZERO) }
+        Self {
+            cut: watch::Sender::new(false),
+            delay: watch::Sender::new(Duration::ZERO),
+            failures: Arc::default(),
+        }
     }
 }
 
@@ -90,6 +103,15 @@ impl Connection {
 
     fn delay(&self, delay: Duration) {
         self.delay.send_replace(delay);
+    }
+
+    /// Lets the next append to the coordination topic fail.
+    fn fail_append(&self) {
+        self.failures.store(1, Ordering::Relaxed);
+    }
+
+    fn is_failing(&self) -> bool {
+        self.failures.load(Ordering::Relaxed) > 0
     }
 
     async fn passes(&self) {
@@ -107,6 +129,11 @@ impl Layer for Connection {
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
+        let coordinates = operation.topic.as_ref().is_some_and(|topic| topic.as_str() == "floe-groups");
+        if operation.kind == OperationKind::Append && coordinates && self.is_failing() {
+            self.failures.store(0, Ordering::Relaxed);
+            return Err(Error::new(ErrorKind::NetworkError, "the connection broke"));
+        }
         if operation.kind != OperationKind::Health {
             self.passes().await;
         }

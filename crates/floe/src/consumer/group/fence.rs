@@ -35,6 +35,12 @@ impl FenceTime {
         self.until.store(0, Ordering::Release);
     }
 
+    /// Returns the end of the time, if it lies ahead.
+    pub(super) fn end_after(&self, now: Duration) -> Option<Duration> {
+        let until = Duration::from_millis(self.until.load(Ordering::Acquire));
+        (until > now).then_some(until)
+    }
+
     /// Whether the time has passed.
     pub(super) fn is_past(&self) -> bool {
         self.clock.now().as_millis() >= u128::from(self.until.load(Ordering::Acquire))

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc, time::Duration};
 use floe_group::{GroupPartition, GroupRecord, GroupState, MemberId, Snapshot};
 use floe_wire::batch::{BatchBuilder, FinishOptions};
 
+use super::tail_guard::SeenRecord;
 use crate::{
     Error, ErrorKind, Message, Result, TopicSpec,
     client_core::ClientCore,
@@ -43,6 +44,8 @@ pub(crate) struct Replayed {
     pub(crate) state: GroupState,
     /// Offset of the next record.
     pub(crate) next: i64,
+    /// The last record of the partition, of any group.
+    pub(super) last: Option<SeenRecord>,
     /// Time of the last commit of each partition.
     pub(crate) committed_at: BTreeMap<GroupPartition, i64>,
     /// Time of the last record of each member.
@@ -85,9 +88,8 @@ impl GroupLog {
         self.client.engine()
     }
 
-    /// The topic and the number of the partition.
-    pub(super) fn place(&self) -> (Topic, u32) {
-        (self.at.topic.clone(), self.at.partition)
+    pub(super) fn place(&self) -> &TopicPartition {
+        &self.at
     }
 
     /// Appends a record, and returns its offset. An error says nothing about its effect: the caller reads on, and writes the
@@ -115,12 +117,14 @@ impl GroupLog {
             let bounds = self.client.engine().watermarks(self.at.clone()).await?;
             let from = bounds.high.saturating_sub(look).max(bounds.start);
             let mut replay = Replay::new(from == bounds.start, from);
+            let mut last = None;
             let next = self.scan(from..bounds.high, |message| {
+                last = Some(SeenRecord::of(message));
                 let record = (message.offset, message.timestamp, message.key.as_deref(), &message.value[..]);
                 self.entry(record).into_iter().for_each(|entry| replay.take(entry));
             });
             let next = next.await?;
-            match replay.finish(next) {
+            match replay.finish(next, last) {
                 Some(replayed) => return Ok(replayed),
                 None => look = look.saturating_mul(8),
             }
@@ -168,8 +172,9 @@ impl GroupLog {
                 replay.take(LogEntry::decode(name, (message.offset, message.timestamp), &message.value));
             });
             let next = next.await?;
-            groups
-                .extend(replays.into_iter().filter_map(|(name, replay)| Some((name, replay.finish(next)?))));
+            groups.extend(
+                replays.into_iter().filter_map(|(name, replay)| Some((name, replay.finish(next, None)?))),
+            );
         }
         Ok(groups)
     }
@@ -242,9 +247,9 @@ impl Replay {
     }
 
     /// Returns what was read up to `next`; `None` if the records before the first are needed.
-    fn finish(self, next: i64) -> Option<Replayed> {
+    fn finish(self, next: i64, last: Option<SeenRecord>) -> Option<Replayed> {
         let Self { state, committed_at, heard_at, .. } = self;
-        Some(Replayed { state: state?, next, committed_at, heard_at })
+        Some(Replayed { state: state?, next, last, committed_at, heard_at })
     }
 
     /// The state by a snapshot, where the records before it do not give it.

@@ -4,7 +4,10 @@ use std::{collections::VecDeque, future::poll_fn, sync::Arc};
 
 use floe_wire::batch::RecordView;
 
-use super::log::{GroupLog, LogEntry};
+use super::{
+    log::{GroupLog, LogEntry},
+    tail_guard::{SeenRecord, TailGuard},
+};
 use crate::{
     Error, Result,
     consumer::{
@@ -16,6 +19,7 @@ use crate::{
         settings::AckMode,
     },
     engine::Isolation,
+    layer::Layer as _,
 };
 
 /// Bytes of the coordination partition that are read ahead.
@@ -33,13 +37,19 @@ pub(super) struct LogReader {
 }
 
 impl LogReader {
-    pub(super) fn open(log: GroupLog, next: i64, settings: &FetchSettings) -> Self {
+    /// Reads from `next` on; `last` is the record before.
+    pub(super) fn open(
+        log: GroupLog,
+        (next, last): (i64, Option<SeenRecord>),
+        settings: &FetchSettings,
+    ) -> Self {
         let queue = PrefetchQueue::new(1, PREFETCHED_BYTES, usize::MAX);
-        let (topic, number) = log.place();
+        let at = log.place().clone();
+        let guard = TailGuard::new(Arc::clone(log.engine()), at.clone(), last);
         let opener = PartitionOpener {
-            engine: Arc::clone(log.engine()),
+            engine: guard.layer(Arc::clone(log.engine())),
             queue: Arc::clone(&queue),
-            topic,
+            topic: at.topic,
             fetch: FetchSettings {
                 isolation: Isolation::ReadCommitted,
                 smartmodules: None,
@@ -47,14 +57,14 @@ impl LogReader {
             },
             ack_mode: AckMode::Auto,
         };
-        let _partition = opener.open((0, 0), number, next, None);
+        let _partition = opener.open((0, 0), at.partition, next, None);
         Self { log, queue, _partition, entries: VecDeque::new() }
     }
 
     /// Waits for the next record of the group.
     ///
     /// # Errors
-    /// The log has no further record at the place where the reader stands: it was deleted, or lost its end.
+    /// The log does not go on at the place where the reader stands: it was deleted, or lost its end.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.

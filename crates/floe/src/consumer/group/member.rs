@@ -13,7 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use super::{
     fence::FenceTime,
     holdings::Holdings,
-    log::GroupLog,
+    log::{GroupLog, Replayed},
     log_reader::LogReader,
     membership::{Fence, GroupEvent, Membership},
     roster::Roster,
@@ -125,13 +125,14 @@ enum End {
 
 impl Member {
     pub(super) fn new(
-        (client, log, group): (ClientCore, GroupLog, Arc<str>),
-        (state, next): (GroupState, i64),
+        (client, group): (ClientCore, Arc<str>),
+        (log, replayed): (GroupLog, Replayed),
         (options, commit, count): (Membership, CommitPolicy, u32),
         holdings: Holdings,
         links: Links,
     ) -> Self {
-        let reader = LogReader::open(log.clone(), next, &holdings.opener().fetch);
+        let Replayed { state, next, last, .. } = replayed;
+        let reader = LogReader::open(log.clone(), (next, last), &holdings.opener().fetch);
         let group_began = state.members().is_empty().then_some(Duration::ZERO);
         let id = MemberId((u128::from(random::bits()) << 64) | u128::from(random::bits()));
         let now = links.fence.clock().now();
@@ -253,6 +254,9 @@ impl Member {
         if self.settled_at > now {
             at = at.min(self.settled_at);
         }
+        if let Some(until) = self.links.fence.end_after(now) {
+            at = at.min(until);
+        }
         at.max(now.max(self.retry_at.min(at)) + Duration::from_millis(1)).saturating_sub(now)
     }
 
@@ -301,7 +305,9 @@ impl Member {
             if self.closing.is_some() {
                 return Err(End::Left(Ok(())));
             }
-            if self.place.joining.is_none() {
+            // A join that does not come back was lost with the end of the log.
+            let is_lost = |sent: Duration| now >= sent.saturating_add(self.session());
+            if self.place.joining.is_none_or(is_lost) {
                 self.place.joining = Some(now);
                 self.begin(now, GroupRecord::Join(self.join()));
             }
@@ -368,12 +374,12 @@ impl Member {
     }
 
     /// Opens the log of a group and reads its state.
-    pub(super) async fn load(client: &ClientCore, group: &Arc<str>) -> Result<(GroupLog, GroupState, i64)> {
+    pub(super) async fn load(client: &ClientCore, group: &Arc<str>) -> Result<(GroupLog, Replayed)> {
         let log = GroupLog::open(client, group, true).await?;
         let log =
             log.ok_or_else(|| Error::new(ErrorKind::TopicNotFound, "the topic of the groups is gone"))?;
         let replayed = log.replay().await?;
-        Ok((log, replayed.state, replayed.next))
+        Ok((log, replayed))
     }
 }
 

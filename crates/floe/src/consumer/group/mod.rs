@@ -11,6 +11,7 @@
 //! | --- | --- |
 //! | `membership` | settings of a member, and the events that it tells |
 //! | `log`, `log_reader` | the coordination topic: appends, replay from a snapshot, reading on |
+//! | `tail_guard` | notices a log that went backwards |
 //! | `member` | the task: what is due by the clock and by the records |
 //! | `roster` | silence of other members |
 //! | `holdings` | partitions under a lease: opened, drained, given up |
@@ -26,10 +27,11 @@ mod log_reader;
 mod member;
 mod membership;
 mod roster;
+mod tail_guard;
 
 use std::sync::Arc;
 
-use floe_core::clock::ContinuousClock;
+use floe_core::{clock::ContinuousClock, process};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use self::log::{GroupLog, Replayed};
@@ -78,7 +80,7 @@ pub(super) async fn start(
 ) -> Result<MemberHandle> {
     let MemberSettings { group, membership, commit, start, partitions } = settings;
     let name = Arc::clone(&group);
-    let (log, state, next) = Member::load(&client, &group).await?;
+    let loaded = Member::load(&client, &group).await?;
     let (commands, received) = mpsc::channel(16);
     let (events, _) = broadcast::channel(EVENTS);
     let fence = Arc::new(FenceTime::new(ContinuousClock::new()));
@@ -93,11 +95,10 @@ pub(super) async fn start(
     };
     let announcing = opener.clone().announce(counts);
     let holdings = Holdings::new(opener, Arc::clone(&group), start);
-    let member =
-        Member::new((client, log, group), (state, next), (membership, commit, partitions), holdings, links);
+    let member = Member::new((client, group), loaded, (membership, commit, partitions), holdings, links);
     let handle = MemberHandle { group: name, commands, events, fence };
-    tokio::spawn(member.run());
-    tokio::spawn(announcing);
+    tokio::spawn(process::inherit(member.run()));
+    tokio::spawn(process::inherit(announcing));
     joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
     Ok(handle)
 }

@@ -4,10 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use floe_group::{Applied, Beat, GroupRecord, Ignored};
 
-use super::{End, Member, MemberPlace, RETRY_DELAY};
+use super::{End, Member, MemberPlace, RETRY_DELAY, WaitingCommit};
 use crate::{
     Error, ErrorKind, Result,
-    consumer::group::{holdings::Moved, log::LogEntry, log_reader::LogReader, membership::GroupEvent},
+    consumer::group::{
+        holdings::Moved,
+        log::{LogEntry, Replayed},
+        log_reader::LogReader,
+        membership::GroupEvent,
+    },
 };
 
 /// Wait after a change of the group before partitions are released, so that a burst of joins moves each of them once.
@@ -119,7 +124,11 @@ impl Member {
         self.holdings.stored(&owned);
         self.telemetry.fences(applied.fenced_commits);
         let outcome = if applied.fenced_commits > 0 { Err(self.fenced()) } else { Ok(()) };
-        self.answer(|commit| commit.sequence.is_some_and(|sequence| sequence <= beat.sequence), &outcome);
+        // What an earlier heartbeat had, which failed or was lost with the end of the log, goes with the next one.
+        let has_gone =
+            |commit: &&mut WaitingCommit| commit.sequence.is_some_and(|other| other < beat.sequence);
+        self.waiting.iter_mut().filter(has_gone).for_each(|commit| commit.sequence = None);
+        self.answer(|commit| commit.sequence == Some(beat.sequence), &outcome);
         if self.closing.is_some() && self.options.instance.is_some() && self.place.sent.is_empty() {
             return Err(End::Left(outcome));
         }
@@ -226,8 +235,9 @@ impl Member {
         self.lose_all();
         loop {
             match Self::load(&self.client, &self.group).await {
-                Ok((log, state, next)) => {
-                    self.reader = LogReader::open(log.clone(), next, &self.holdings.opener().fetch);
+                Ok((log, Replayed { state, next, last, .. })) => {
+                    let fetch = &self.holdings.opener().fetch;
+                    self.reader = LogReader::open(log.clone(), (next, last), fetch);
                     (self.log, self.state) = (log, state);
                     break;
                 }

@@ -120,11 +120,9 @@ impl Member {
         beat
     }
 
-    /// Writes the last record of the member. One with a name stays, so that a restart takes its partitions over.
+    /// Writes the last record of the member. One with a name stays, so that a restart takes its partitions over. A heartbeat
+    /// that has not come back by now has failed or is lost: its positions go again.
     pub(super) fn leave(&mut self, joined: i64, now: Duration) -> Result<Option<GroupRecord>, End> {
-        if !self.place.sent.is_empty() {
-            return Ok(None);
-        }
         let Some((reply, _)) = &self.closing else { return Ok(None) };
         let commits = reply.is_some() && self.commit != CommitPolicy::Manual;
         if self.options.instance.is_some() {
