@@ -275,7 +275,7 @@ mod tests {
         assert_eq!(kinds(OperationKind::is_retried_by_caller), ["append", "open", "read", "health", "close"]);
         assert_eq!(
             kinds(|kind| kind.is_idempotent() && !kind.is_read()),
-            ["commit", "forget", "add_partitions", "close"]
+            ["commit", "forget", "add_partitions", "close", "trim"]
         );
     }
 
