@@ -40,6 +40,7 @@
 
 pub mod consume;
 mod fault_injector;
+pub mod handled;
 pub mod kind;
 mod leaders;
 mod link;
