@@ -7,7 +7,7 @@ use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::store::Handled;
+use crate::handled::Handled;
 
 /// Time within which a member under a strict fence notices that the log went backwards, or has lost its proof of life: 0.8 of
 /// the longest session, by a clock that is 5 % too slow.

@@ -17,6 +17,7 @@ use tokio::{
 use crate::{
     consume::{Goal, Grouped, Read, Reading},
     fault_injector::FaultInjector,
+    handled::Handled,
     kind::Kind,
     leaders::Leaders,
     misdeed::Misdeed,
@@ -31,7 +32,7 @@ use crate::{
     rules::{self, Facts, Log},
     server::{CONTROLLER, Server, WALRUS},
     share::{SharedRecords, Sharing},
-    store::{Handled, Lie, Store},
+    store::{Lie, Store},
     trace::Trace,
 };
 

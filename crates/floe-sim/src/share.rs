@@ -19,12 +19,12 @@ use tokio::{
 
 use crate::{
     consume::Goal,
+    handled::Handled,
     misdeed::Misdeed,
     power::{CoordinationWay, Power},
     produce::name,
     referee::{LifeMark, Referee},
     rng::Rng,
-    store::Handled,
     trace::Trace,
 };
 
