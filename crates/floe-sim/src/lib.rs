@@ -31,6 +31,7 @@
 //! | `misdeed` | injected bugs of a member |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
 //! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
+//! | [`handled`] | what groups have handled |
 //! | `rules` | invariants that must hold after a run |
 //! | `referee` | invariants of shared groups that must hold at any time, by the order of the coordination log |
 //! | [`trace`] | events of a run |

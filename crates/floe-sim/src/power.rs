@@ -31,7 +31,8 @@ impl CoordinationWay {
     }
 }
 
-/// Power of one life of a member: without it no call returns, and nothing is read.
+/// Power of one life of a member: without it nothing is sent, and nothing is read. Calls fail then, so that the tasks of the
+/// crashed process end.
 #[derive(Debug, Clone)]
 pub(crate) struct Power {
     on: watch::Sender<bool>,
@@ -55,7 +56,11 @@ impl Power {
     }
 
     /// Passes on what comes before the power is off.
-    async fn powered<T>(&self, coordinates: bool, work: impl Future<Output = T>) -> T {
+    async fn powered<T>(
+        &self,
+        coordinates: bool,
+        work: impl Future<Output = floe::Result<T>>,
+    ) -> floe::Result<T> {
         let through = async {
             if coordinates {
                 self.way.passes().await;
@@ -68,7 +73,7 @@ impl Power {
         };
         tokio::select! {
             biased;
-            () = self.is_off() => std::future::pending().await,
+            () = self.is_off() => Err(floe::Error::closed("process")),
             outcome = through => outcome,
         }
     }

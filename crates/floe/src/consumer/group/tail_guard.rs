@@ -137,7 +137,7 @@ mod tests {
         for value in values {
             producer.send(Record::new((*value).to_owned())).await.unwrap();
         }
-        producer.close().await.unwrap();
+        assert_eq!(producer.close().await.unwrap().undelivered.len(), 0);
     }
 
     #[tokio::test]
