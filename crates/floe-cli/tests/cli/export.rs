@@ -103,3 +103,21 @@ fn a_failed_export_leaves_no_file() {
         fs::read_dir(dir.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
     assert!(names.into_iter().all(|name| !name.contains("n.zst")));
 }
+
+/// The file size limit stands for a full disk.
+#[cfg(unix)]
+#[test]
+fn a_full_disk_leaves_nothing_that_looks_whole() {
+    let dir = store();
+    let before = fs::read_dir(dir.path()).unwrap().count();
+    let floe = assert_cmd::cargo::cargo_bin!("floe");
+    let url = "embedded:floe-data?mode=read";
+    let script = format!("ulimit -f 1; exec {} export orders o.zst --url {url}", floe.display());
+    let mut command = std::process::Command::new("sh");
+    command.args(["-c", &script]).current_dir(dir.path());
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("cannot write o.zst.partial") && stderr.contains("ulimit -f"), "{stderr}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), before);
+}
