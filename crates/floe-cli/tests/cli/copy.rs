@@ -399,6 +399,11 @@ fn a_copy_outlives_kills_of_its_target() {
         ]);
     }
     assert!(kills > 0, "the copy was complete before the first kill");
+    let answers = (0..600).any(|_| {
+        thread::sleep(Duration::from_millis(50));
+        dir.run(&["health", "--url", &url]).code == Some(0)
+    });
+    assert!(answers, "the server does not come back");
     let count = ["consume", "orders", "--url", &url, "--from", "beginning", "-n", "60000", "-o", "jsonl"];
     dir.run(&count).ok();
     assert_eq!(child.try_wait().unwrap().map(|status| status.to_string()), None);

@@ -82,7 +82,9 @@ fn offsets_are_listed_reset_and_deleted() {
             .prints(&format!("g resumes at {expected} in t/0\n"));
         assert_eq!(stored(&dir, "g")[0], (0, expected), "{to}");
     }
-    dir.run(&["offsets", "reset", "g", "t", "--to", "11"]).code(3).mentions("offset 11 is outside 0 to 10");
+    dir.run(&["offsets", "reset", "g", "t", "--to", "11"])
+        .code(3)
+        .mentions("offset 11 is out of range: the oldest record is at 0, the next one will be at 10");
     dir.run(&["offsets", "reset", "g", "t", "--to", "stored"]).code(2);
     dir.run(&["offsets", "reset", "g", "t", "--to", "0", "--partition", "1"]).code(3);
     dir.run(&["offsets", "reset", "g", "nope", "--to", "0"]).code(3);
