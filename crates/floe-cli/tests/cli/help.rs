@@ -41,7 +41,9 @@ fn missing_and_unknown_commands_are_usage_errors() {
     let dir = Dir::new();
     dir.run(&[]).code(2);
     dir.run(&["prodcue"]).code(2).mentions("'produce'");
-    dir.run(&["topic", "list", "-o", "xml"]).code(2).mentions("[possible values: text, json, jsonl, table, csv, null, length-prefixed]");
+    dir.run(&["topic", "list", "-o", "xml"])
+        .code(2)
+        .mentions("[possible values: text, json, jsonl, table, csv, null, length-prefixed]");
 }
 
 #[test]

@@ -86,7 +86,7 @@
 //! let selects = |filter: &str| {
 //!     let mut record = RecordFields::new("orders", 3, 7, value);
 //!     record.timestamp = Some(1_769_860_800_000); // 2026-01-31T12:00:00Z
-//!     (record.key, record.headers) = (Some(b"42"), headers.borrowed());
+//!     (record.key, record.headers) = (Some(&b"42"[..]), headers.borrowed());
 //!     Filter::parse(filter).unwrap().matches(&record)
 //! };
 //! assert!(selects("key = 42 and key > 5 and key < \"5\""));
@@ -153,7 +153,7 @@ pub const MAX_FILTER_LEN: usize = 4096;
 ///
 /// let now = 1_769_860_800_000;
 /// let mut record = RecordFields::new("orders", 0, 0, b"");
-/// (record.key, record.timestamp) = (Some(b"ada-1"), Some(now));
+/// (record.key, record.timestamp) = (Some(&b"ada-1"[..]), Some(now));
 /// assert!(Filter::parse_at("key ~ 'ada' and @ > -1h", now + 1000)?.matches(&record));
 /// assert!(!Filter::parse_at("key ~ 'ada' and @ > -1h", now + 3_600_000)?.matches(&record));
 /// # Ok::<(), floe::filter::FilterError>(())
