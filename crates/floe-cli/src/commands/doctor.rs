@@ -105,7 +105,7 @@ async fn examine(global: &Global, args: &DoctorArgs, examination: &mut Examinati
             return Ok(());
         }
     }
-    // What a client needs comes from one connection, so that a store is opened once.
+    // One client serves all steps from here on, so that a store is opened once.
     let mut opened = false;
     let outcome = with_client(global, async |client| {
         opened = true;

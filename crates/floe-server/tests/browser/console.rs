@@ -1,4 +1,4 @@
-//! What a person does with the console.
+//! The console in the hands of a person.
 
 use floe::{
     Bytes, Record, TopicSpec,

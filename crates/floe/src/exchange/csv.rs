@@ -25,7 +25,7 @@ pub fn read_csv_bytes(field: &[u8]) -> Result<Bytes> {
 /// Bytes that are not UTF-8, and text that looks like it, are written as `{"b64":"…"}`.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn write_csv(out: &mut impl Write, record: &RecordFields<'_>) -> io::Result<()> {
     write_field(out, record.topic.as_bytes())?;
     write!(out, ",{},{},", record.partition, record.offset)?;

@@ -15,7 +15,7 @@ use crate::{Error, ErrorKind, Record, Result};
 /// Writes a record as one JSON object, without a newline.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn write_json(out: &mut impl Write, record: &RecordFields<'_>) -> io::Result<()> {
     out.write_all(b"{\"topic\":")?;
     serde_json::to_writer(&mut *out, record.topic)?;
@@ -52,7 +52,7 @@ pub(super) fn write_headers(out: &mut impl Write, record: &RecordFields<'_>) -> 
 /// Writes UTF-8 as a JSON string, and other bytes as `{"b64":"…"}`.
 ///
 /// # Errors
-/// Those of `out`.
+/// Returns the errors of `out`.
 pub fn write_bytes(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Ok(serde_json::to_writer(out, text)?),

@@ -38,7 +38,7 @@ enum ReadingEnd {
     Interrupted,
 }
 
-/// What a session does with records.
+/// Settings of a session, and the number of records that it may still print.
 pub(super) struct SessionParts {
     /// Whether reading removes records for good.
     pub(super) removes: bool,

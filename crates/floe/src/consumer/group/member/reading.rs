@@ -124,7 +124,7 @@ impl Member {
         self.holdings.stored(&owned);
         self.telemetry.fences(applied.fenced_commits);
         let outcome = if applied.fenced_commits > 0 { Err(self.fenced()) } else { Ok(()) };
-        // What an earlier heartbeat had, which failed or was lost with the end of the log, goes with the next one.
+        // Positions of an earlier heartbeat, which failed or was lost with the end of the log, go with the next one.
         let has_gone =
             |commit: &&mut WaitingCommit| commit.sequence.is_some_and(|other| other < beat.sequence);
         self.waiting.iter_mut().filter(has_gone).for_each(|commit| commit.sequence = None);
