@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc};
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::{RawQuery, Request, State},
     http::{HeaderMap, StatusCode, Version, header},
     middleware::{self, Next},
@@ -64,7 +64,7 @@ pub(crate) async fn serve(
 }
 
 fn router(node: Arc<Node>, session: Arc<Session>) -> Router {
-    let console = node.console.clone().unwrap_or_default().layer(Extension(Arc::clone(&session)));
+    let console = node.console.clone().unwrap_or_default();
     let door = HttpDoor { node: Arc::clone(&node), session };
     Router::new()
         .route("/livez", get(livez))
@@ -83,7 +83,7 @@ struct HttpDoor {
 }
 
 /// Refuses requests for another host, and requests that the rules do not allow.
-async fn admit(State(door): State<Arc<HttpDoor>>, request: Request, next: Next) -> Response {
+async fn admit(State(door): State<Arc<HttpDoor>>, mut request: Request, next: Next) -> Response {
     let HttpDoor { node, session } = &*door;
     let refuse = |status: StatusCode, label: &'static str, text: String| {
         node.metrics.error(Frontend::Http, label);
@@ -110,6 +110,8 @@ async fn admit(State(door): State<Arc<HttpDoor>>, request: Request, next: Next) 
             return refuse(StatusCode::FORBIDDEN, "refused_by_rule", denied.to_string());
         }
     }
+    // The console asks it for rights.
+    request.extensions_mut().insert(Arc::clone(session));
     next.run(request).await
 }
 

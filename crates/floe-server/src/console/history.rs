@@ -4,7 +4,7 @@
 //! the differences. Its memory depends on the number of topics that take records, not on the records.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -284,19 +284,19 @@ async fn pass(client: &Client, shared: &HistoryShared, number: u64) -> Result<()
         return Ok(());
     }
     let topics = client.admin().topics().await?;
-    let mut seen = HashMap::with_capacity(topics.len());
+    let mut seen = HashSet::with_capacity(topics.len());
     let mut looked_up = 0;
     for info in topics {
         let marks = look_up(client, &info.name, info.partitions).await;
         looked_up += marks.len();
         shared.state.lock().note(&info.name, marks, step_of(super::now()));
-        seen.insert(info.name, ());
+        seen.insert(info.name);
         if looked_up >= LOOKUPS_PER_SECOND / 4 {
             looked_up = 0;
             sleep(Duration::from_millis(250)).await;
         }
     }
-    shared.state.lock().topics.retain(|topic, _| seen.contains_key(topic));
+    shared.state.lock().topics.retain(|topic, _| seen.contains(topic));
     if capabilities.commit_offsets {
         let stored = client.admin().committed_offsets(None).await?;
         let shares = if number.is_multiple_of(PASSES_PER_GROUP_LOOK) {
