@@ -143,6 +143,21 @@ async fn the_rules_of_the_server_hold_in_its_console() {
     let (_, list) = world.get("/topics").await;
     assert_eq!((list["total"].as_u64(), list["topics"][0]["name"].as_str()), (Some(1), Some("open-orders")));
     assert_eq!(world.get("/topics/open-orders").await.0, 200);
+    // A group of both topics shows the open one only.
+    for topic in ["open-orders", "closed"] {
+        let at = floe::Topic::from(topic).partition(0);
+        world.client().admin().set_committed_offset("billing", at, 0).await.unwrap();
+    }
+    let mut billing = serde_json::Value::Null;
+    for _ in 0..60 {
+        billing = world.get("/groups/billing").await.1;
+        if billing["partitions"] == 1 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(250)).await;
+    }
+    assert_eq!(billing["topics"], json!(["open-orders"]), "{billing}");
+    assert_eq!(billing["partition_details"].as_array().unwrap().len(), 1);
     for path in ["/topics/closed", "/topics/closed/scan", "/topics/closed/records/0/0", "/server"] {
         let (status, refused) = world.get(path).await;
         assert_eq!((status, code(&refused)), (403, "forbidden"), "{path}");

@@ -9,6 +9,7 @@ use axum::{
 use floe::{ErrorKind, Message, consumer::StartAt, dead_letter::DeadLetter, exchange::RecordFields};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::time::{Instant, timeout_at};
 
 use super::{
     Answer,
@@ -16,7 +17,7 @@ use super::{
     json as answer,
     page::MAX_LIST,
     records::{fetch, metadata_json},
-    scan::{RecordSelection, ScanQuery},
+    scan::{RecordSelection, ScanQuery, place},
     topics::{is_dead_letter_topic, topic_json, visible},
 };
 use crate::{
@@ -51,10 +52,14 @@ pub(super) async fn list(
     caller.check(CONSUME, &topic)?;
     let limit = query.limit.unwrap_or(100).min(MAX_LIST);
     let selection = RecordSelection::new(topic, &query, StartAt::Beginning)?;
+    let _place = place(&console.scans)?;
     let mut reader = selection.open(&console.client, false).await?;
+    let deadline = Instant::now() + console.options.scan_time;
     let (mut letters, mut next) = (Vec::new(), BTreeMap::new());
     while letters.len() < limit {
-        match reader.try_next().await {
+        // The next list goes on where the time has passed.
+        let Ok(read) = timeout_at(deadline, reader.try_next()).await else { break };
+        match read {
             Ok(Some(message)) => {
                 next.insert(message.partition.to_string(), message.offset + 1);
                 if selection.matches(&RecordFields::from(&message)) {

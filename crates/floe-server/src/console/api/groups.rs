@@ -27,17 +27,27 @@ pub(super) fn is_visible(caller: &Caller, group: &GroupSamples) -> bool {
     group.partitions.is_empty() || group.partitions.keys().any(|at| caller.may(DESCRIBE, at.topic.as_str()))
 }
 
-pub(super) fn group_json(name: &str, group: &GroupSamples) -> Value {
-    let mut topics: Vec<_> = group.partitions.keys().map(|at| at.topic.as_str()).collect();
+/// Returns the partitions of the group whose topics the client may see.
+fn visible<'a>(
+    caller: &Caller,
+    group: &'a GroupSamples,
+) -> impl Iterator<Item = (&'a TopicPartition, &'a PartitionLag)> {
+    group.partitions.iter().filter(|(at, _)| caller.may(DESCRIBE, at.topic.as_str()))
+}
+
+/// Describes a group in a list. Its counts cover the topics that the client may see.
+pub(super) fn group_json(caller: &Caller, name: &str, group: &GroupSamples) -> Value {
+    let mut topics: Vec<_> = visible(caller, group).map(|(at, _)| at.topic.as_str()).collect();
     topics.dedup();
+    let lag = visible(caller, group).fold(None, |sum, (_, partition)| add(sum, partition.lag));
     json!({
         "name": name,
         "shared": group.shared.is_some(),
         "topics": topics,
         "members": group.shared.as_ref().map(|shared| shared.members.len()),
-        "lag": group.lag(),
-        "partitions": group.partitions.len(),
-        "committed_at": group.committed_at(),
+        "lag": lag,
+        "partitions": visible(caller, group).count(),
+        "committed_at": visible(caller, group).filter_map(|(_, partition)| partition.committed_at).max(),
     })
 }
 
@@ -88,7 +98,7 @@ pub(super) async fn list(
             "" | "name" => page.part(groups, |(name, _)| Some(Arc::clone(name))),
             _ => page.part(groups, value),
         };
-        let groups: Vec<_> = part.iter().map(|(name, group)| group_json(name, group)).collect();
+        let groups: Vec<_> = part.iter().map(|(name, group)| group_json(&caller, name, group)).collect();
         json!({ "groups": groups, "total": total })
     });
     Ok(answer(&document))
@@ -102,7 +112,7 @@ pub(super) async fn describe(
     console.history().ready().await;
     let document = console.history().with(|samples| {
         let (name, group) = samples.groups().get_key_value(name.as_str())?;
-        is_visible(&caller, group).then(|| description(samples, name, group))
+        is_visible(&caller, group).then(|| description(samples, &caller, name, group))
     });
     let document = document.ok_or_else(|| {
         let message = format!("no group {name:?} has stored offsets or members");
@@ -111,13 +121,10 @@ pub(super) async fn describe(
     Ok(answer(&document))
 }
 
-fn description(samples: &Samples, name: &str, group: &GroupSamples) -> Value {
-    let mut document = group_json(name, group);
-    document["partition_details"] = group
-        .partitions
-        .iter()
-        .map(|(at, partition)| partition_json(samples, group, at, partition))
-        .collect();
+fn description(samples: &Samples, caller: &Caller, name: &str, group: &GroupSamples) -> Value {
+    let mut document = group_json(caller, name, group);
+    document["partition_details"] =
+        visible(caller, group).map(|(at, partition)| partition_json(samples, group, at, partition)).collect();
     document["members_detail"] = match &group.shared {
         None => json!([]),
         Some(shared) => shared
@@ -125,7 +132,7 @@ fn description(samples: &Samples, name: &str, group: &GroupSamples) -> Value {
             .iter()
             .map(|member| {
                 let held = shared.partitions.iter().filter(|one| one.member.as_deref() == Some(&*member.id));
-                member_json(member, held.count())
+                member_json(caller, member, held.count())
             })
             .collect(),
     };
@@ -164,12 +171,13 @@ fn partition_json(
     })
 }
 
-fn member_json(member: &GroupMember, partitions: usize) -> Value {
+fn member_json(caller: &Caller, member: &GroupMember, partitions: usize) -> Value {
+    let topics = member.topics.iter().map(Topic::as_str).filter(|topic| caller.may(DESCRIBE, topic));
     json!({
         "id": member.id,
         "instance": member.instance,
         "session_ms": u64::try_from(member.session.as_millis()).unwrap_or(u64::MAX),
-        "topics": member.topics.iter().map(Topic::as_str).collect::<Vec<_>>(),
+        "topics": topics.collect::<Vec<_>>(),
         "partitions": partitions,
         "heard_at": member.heard_at,
     })
@@ -237,6 +245,10 @@ pub(super) async fn remove(
     let admin = console.client.admin();
     let stored = admin.committed_offsets(Some(&group)).await?;
     for one in &stored {
+        caller.check(DELETE_OFFSET, one.at.topic.as_str())?;
+    }
+    let shared = console.client.groups().describe(group.as_str()).await.ok();
+    for one in shared.iter().flat_map(|shared| &shared.partitions) {
         caller.check(DELETE_OFFSET, one.at.topic.as_str())?;
     }
     let is_shared = match console.client.groups().delete(group.as_str()).await {

@@ -73,7 +73,7 @@ pub(super) async fn overview(State(console): State<Arc<Console>>, caller: Caller
             "totals": totals,
             "rates": samples.rates(now()),
             "topics": busiest.iter().take(SHORT_LIST).map(|info| topics::topic_json(samples, info)).collect::<Vec<_>>(),
-            "groups": lagging.iter().take(SHORT_LIST).map(|(name, group)| groups::group_json(name, group)).collect::<Vec<_>>(),
+            "groups": lagging.iter().take(SHORT_LIST).map(|(name, group)| groups::group_json(&caller, name, group)).collect::<Vec<_>>(),
             "attention": attention(&health, &topics),
         })
     });
