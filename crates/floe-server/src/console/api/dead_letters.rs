@@ -17,7 +17,7 @@ use super::{
     json as answer,
     page::MAX_LIST,
     records::{fetch, metadata_json},
-    scan::{RecordSelection, ScanQuery, place},
+    scan::{RecordRequest, RecordSelection, place},
     topics::{is_dead_letter_topic, topic_json, visible},
 };
 use crate::{
@@ -45,11 +45,8 @@ pub(super) async fn topics(State(console): State<Arc<Console>>, caller: Caller) 
 
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
-    caller: Caller,
-    Path(topic): Path<String>,
-    query::Parameters(query): query::Parameters<ScanQuery>,
+    RecordRequest { topic, query }: RecordRequest,
 ) -> Answer {
-    caller.check(CONSUME, &topic)?;
     let limit = query.limit.unwrap_or(100).min(MAX_LIST);
     let selection = RecordSelection::new(topic, &query, StartAt::Beginning)?;
     let _place = place(&console.scans)?;

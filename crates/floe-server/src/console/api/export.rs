@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
-    extract::{Path, State},
+    extract::State,
     http::header,
     response::IntoResponse as _,
 };
@@ -18,13 +18,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     Answer,
-    caller::Caller,
-    scan::{RecordSelection, ScanQuery, place},
+    scan::{RecordRequest, RecordSelection, place},
 };
-use crate::{
-    access::operation::CONSUME,
-    console::{Console, query, request_error::RequestError},
-};
+use crate::console::{Console, request_error::RequestError};
 
 /// Records that one file holds at most.
 const MAX_RECORDS: usize = 1_000_000;
@@ -37,11 +33,8 @@ enum FileFormat {
 
 pub(super) async fn export(
     State(console): State<Arc<Console>>,
-    caller: Caller,
-    Path(topic): Path<String>,
-    query::Parameters(query): query::Parameters<ScanQuery>,
+    RecordRequest { topic, query }: RecordRequest,
 ) -> Answer {
-    caller.check(CONSUME, &topic)?;
     let (format, kind, ending) = match query.format.as_deref() {
         None | Some("jsonl") => (FileFormat::JsonLines, "application/jsonl", "jsonl"),
         Some("csv") => (FileFormat::Csv, "text/csv; charset=utf-8", "csv"),

@@ -1,6 +1,6 @@
 //! All requests of the API: one table for the router, the OpenAPI document and the tests.
 
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{delete, get, post};
 
 use super::{
     dead_letters, export, groups, json as answer, openapi, openapi::ApiRoute, overview, records, scan,
@@ -84,7 +84,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Topics",
         query: &PAGE,
         body: &[],
-        handler: || get(topics::list).post(topics::create),
+        handler: || get(topics::list),
     },
     ApiRoute {
         method: "post",
@@ -98,7 +98,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("retention_age_ms", "age at which records may go"),
             ("retention_bytes", "size of a partition at which its oldest records may go"),
         ],
-        handler: MethodRouter::new,
+        handler: || post(topics::create),
     },
     ApiRoute {
         method: "get",
@@ -106,7 +106,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "A topic: partitions, settings, groups and rates",
         query: &[],
         body: &[],
-        handler: || get(topics::describe).delete(topics::remove),
+        handler: || get(topics::describe),
     },
     ApiRoute {
         method: "delete",
@@ -114,7 +114,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Deletes a topic with all its records",
         query: &[],
         body: &[],
-        handler: MethodRouter::new,
+        handler: || delete(topics::remove),
     },
     ApiRoute {
         method: "post",
@@ -203,7 +203,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "A group: positions, lag and members",
         query: &[],
         body: &[],
-        handler: || get(groups::describe).delete(groups::remove),
+        handler: || get(groups::describe),
     },
     ApiRoute {
         method: "delete",
@@ -211,7 +211,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Deletes the stored offsets of a group",
         query: &[],
         body: &[],
-        handler: MethodRouter::new,
+        handler: || delete(groups::remove),
     },
     ApiRoute {
         method: "post",

@@ -3,10 +3,10 @@
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Path, State},
-    http::StatusCode,
+    extract::{FromRequestParts, Path, State},
+    http::{StatusCode, request::Parts},
     response::{
-        IntoResponse as _, Response,
+        IntoResponse, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
@@ -59,6 +59,27 @@ pub(super) struct ScanQuery {
     pub(super) limit: Option<usize>,
     pub(super) resume: Option<String>,
     pub(super) format: Option<String>,
+}
+
+/// A request for records of a topic that the client may read.
+pub(super) struct RecordRequest {
+    pub(super) topic: String,
+    pub(super) query: ScanQuery,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for RecordRequest {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
+        let topic = Path::<String>::from_request_parts(parts, state).await;
+        let Path(topic) = topic.map_err(IntoResponse::into_response)?;
+        let refused = |error: RequestError| error.into_response();
+        let Ok(caller) = Caller::from_request_parts(parts, state).await;
+        let query::Parameters(query) =
+            query::Parameters::from_request_parts(parts, state).await.map_err(refused)?;
+        caller.check(CONSUME, &topic).map_err(refused)?;
+        Ok(Self { topic, query })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -176,11 +197,8 @@ pub(super) fn gap_event(error: &Error) -> Event {
 
 pub(super) async fn scan(
     State(console): State<Arc<Console>>,
-    caller: Caller,
-    Path(topic): Path<String>,
-    query::Parameters(query): query::Parameters<ScanQuery>,
+    RecordRequest { topic, query }: RecordRequest,
 ) -> Answer {
-    caller.check(CONSUME, &topic)?;
     let selection = RecordSelection::new(topic, &query, StartAt::BeforeEnd(DEFAULT_RECORDS as u64))?;
     let place = place(&console.scans)?;
     let consumer = selection.open(&console.client, false).await?;

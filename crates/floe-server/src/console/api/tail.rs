@@ -2,11 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::{Path, State},
-    http::HeaderMap,
-    response::sse::Event,
-};
+use axum::{extract::State, http::HeaderMap, response::sse::Event};
 use floe::{
     ErrorKind,
     consumer::{Consumer, RecordBatch, StartAt},
@@ -20,14 +16,10 @@ use tokio::{
 
 use super::{
     Answer,
-    caller::Caller,
     records::fetch,
-    scan::{RecordSelection, ScanQuery, event, events, gap_event, place, record_event},
+    scan::{RecordRequest, RecordSelection, event, events, gap_event, place, record_event},
 };
-use crate::{
-    access::operation::CONSUME,
-    console::{Console, query, request_error::RequestError},
-};
+use crate::console::{Console, request_error::RequestError};
 
 /// Time between two reports.
 const REPORT: Duration = Duration::from_secs(1);
@@ -46,12 +38,9 @@ const GO_ON: u64 = 50;
 
 pub(super) async fn tail(
     State(console): State<Arc<Console>>,
-    caller: Caller,
-    Path(topic): Path<String>,
     headers: HeaderMap,
-    query::Parameters(query): query::Parameters<ScanQuery>,
+    RecordRequest { topic, query }: RecordRequest,
 ) -> Answer {
-    caller.check(CONSUME, &topic)?;
     let selection = RecordSelection::new(topic, &query, StartAt::End)?;
     let place = place(&console.tails)?;
     let mut consumer = selection.open(&console.client, true).await?;
@@ -95,16 +84,26 @@ async fn resume(
     (partition, offset): (u32, i64),
 ) -> Result<(), RequestError> {
     let Ok(last) = fetch(console, topic, (partition, offset)).await else { return Ok(()) };
-    let partitions = console.client.admin().topic(topic).await?.partitions;
-    for other in (0..partitions).filter(|other| *other != partition) {
-        if let Some(time) = last.timestamp
-            && consumer.position(other).is_some()
+    let at_its_time = last.timestamp.map(|time| StartAt::Time(time.saturating_add(1)));
+    seek_each(console, topic, consumer, |other| {
+        if other == partition { Some(StartAt::Offset(offset.saturating_add(1))) } else { at_its_time }
+    })
+    .await
+}
+
+/// Moves the consumer in each partition that it reads and for which there is a position.
+async fn seek_each(
+    console: &Console,
+    topic: &str,
+    consumer: &mut Consumer,
+    position: impl Fn(u32) -> Option<StartAt>,
+) -> Result<(), RequestError> {
+    for partition in 0..console.client.admin().topic(topic).await?.partitions {
+        if consumer.position(partition).is_some()
+            && let Some(start) = position(partition)
         {
-            consumer.seek(other, StartAt::Time(time.saturating_add(1))).await?;
+            consumer.seek(partition, start).await?;
         }
-    }
-    if consumer.position(partition).is_some() {
-        consumer.seek(partition, StartAt::Offset(offset.saturating_add(1))).await?;
     }
     Ok(())
 }
@@ -179,13 +178,8 @@ impl Tail {
         let elapsed = self.reported.elapsed().as_secs_f64();
         let behind = self.consumer.lag().await.unwrap_or(0);
         if behind > MOST_BEHIND {
-            let partitions =
-                self.console.client.admin().topic(self.selection.topic.as_str()).await?.partitions;
-            for partition in 0..partitions {
-                if self.consumer.position(partition).is_some() {
-                    self.consumer.seek(partition, StartAt::BeforeEnd(GO_ON)).await?;
-                }
-            }
+            let go_on = |_| Some(StartAt::BeforeEnd(GO_ON));
+            seek_each(&self.console, &self.selection.topic, &mut self.consumer, go_on).await?;
             self.skipped += behind;
         }
         let progress = event(
