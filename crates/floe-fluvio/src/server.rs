@@ -12,7 +12,6 @@ use floe_core::{
     Effect, Error, ErrorKind, Result,
     dial::{Dial, Endpoint},
     node_backoff::NodeState,
-    process,
 };
 use floe_wire::fluvio::{
     ApiVersionsRequest, Request,
@@ -276,7 +275,7 @@ impl Server {
             open.fetch_add(1, Ordering::Relaxed);
             *state = ConnectionState::Connected;
         });
-        tokio::spawn(process::inherit(async move {
+        tokio::spawn(async move {
             let cause = closed.await;
             let next = match cause.kind() {
                 ErrorKind::Closed => ConnectionState::Disconnected,
@@ -290,7 +289,7 @@ impl Server {
                 }
                 ends
             });
-        }));
+        });
     }
 }
 

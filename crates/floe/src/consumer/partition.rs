@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use floe_core::process;
 use tokio::task::JoinHandle;
 
 use super::ack_tracker::AckTracker;
@@ -27,7 +26,7 @@ pub(super) struct AbortOnDrop(JoinHandle<()>);
 
 impl AbortOnDrop {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(process::inherit(work)))
+        Self(tokio::spawn(work))
     }
 }
 
