@@ -467,6 +467,12 @@ impl Watermarks {
     pub fn new(start: i64, high: i64, size_bytes: Option<u64>) -> Self {
         Self { start, high, size_bytes }
     }
+
+    /// Returns the number of offsets between the watermarks; the number of records where offsets are dense.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        u64::try_from(self.high.saturating_sub(self.start)).unwrap_or(0)
+    }
 }
 
 /// A stored consumer offset.

@@ -9,14 +9,15 @@ use std::{
 use clap::Args;
 use floe::{
     Client, Error, ErrorKind,
-    consumer::{Gap, GapPolicy, StartAt},
+    consumer::{GapPolicy, StartAt},
     exchange::RecordFields,
     filter::Filter,
 };
 use serde_json::json;
 
-use super::{export_file::ExportWriter, with_reader};
+use super::{export_file::ExportWriter, selection::parse_filter, with_reader};
 use crate::{
+    commands::gaps::GapTally,
     exit::{Failure, Outcome},
     global::Global,
     interrupt::Interrupt,
@@ -31,8 +32,8 @@ pub(crate) struct ExportArgs {
     #[arg(value_name = "FILE")]
     file: PathBuf,
     /// Export only the records that this expression selects
-    #[arg(long = "where", value_name = "EXPR", value_parser = Filter::parse)]
-    filter: Option<Filter>,
+    #[arg(long = "where", value_name = "EXPR")]
+    expression: Option<String>,
     /// Replace FILE if it exists
     #[arg(long)]
     overwrite: bool,
@@ -42,8 +43,7 @@ pub(crate) struct ExportArgs {
 #[derive(Debug, Default)]
 struct Exported {
     records: u64,
-    gaps: u64,
-    missing: u64,
+    gaps: GapTally,
 }
 
 pub(crate) async fn run(global: &Global, args: ExportArgs) -> Outcome {
@@ -55,13 +55,16 @@ pub(crate) async fn run(global: &Global, args: ExportArgs) -> Outcome {
     if args.file.exists() && !args.overwrite {
         return Err(Failure::usage(format!("{name} exists")).with_hint("--overwrite replaces it"));
     }
+    let filter = args.expression.as_deref().map(parse_filter).transpose()?;
     let mut partial = args.file.clone().into_os_string();
     partial.push(".partial");
     let partial = PathBuf::from(partial);
     let interrupt = Interrupt::listen()?;
     let begun = Instant::now();
-    let outcome =
-        with_reader(global, async |client| write(global, &args, client, (&partial, &interrupt)).await).await;
+    let outcome = with_reader(global, async |client| {
+        write(global, (&args, filter.as_ref()), client, (&partial, &interrupt)).await
+    })
+    .await;
     let renamed = outcome.and_then(|exported| {
         fs::rename(&partial, &args.file)
             .map_err(|error| Failure::io(format!("cannot rename {}", partial.display()), &error))?;
@@ -72,17 +75,12 @@ pub(crate) async fn run(global: &Global, args: ExportArgs) -> Outcome {
         let _ = fs::remove_file(&partial);
     })?;
     summarise(global, &args, &exported, begun.elapsed());
-    if exported.gaps > 0 {
-        let (missing, gaps) =
-            (amount::count(exported.missing, "record"), amount::count(exported.gaps, "gap"));
-        return Err(Failure::loss(format!("{missing} of {} missing in {gaps}", args.topic)));
-    }
-    Ok(())
+    exported.gaps.verdict(&format!(" of {}", args.topic))
 }
 
 async fn write(
     global: &Global,
-    args: &ExportArgs,
+    (args, filter): (&ExportArgs, Option<&Filter>),
     client: &Client,
     (partial, interrupt): (&Path, &Interrupt),
 ) -> Outcome<Exported> {
@@ -95,7 +93,7 @@ async fn write(
     let consumer = client.consumer(args.topic.as_str()).from(StartAt::Beginning);
     let mut consumer = consumer.on_gap(GapPolicy::Fail).stop_at_end().start().await?;
     let cannot = |error| Failure::io(format!("cannot write {}", partial.display()), &error);
-    let mut out = ExportWriter::create(partial, &topic, args.filter.as_ref()).map_err(cannot)?;
+    let mut out = ExportWriter::create(partial, &topic, filter).map_err(cannot)?;
     let mut exported = Exported::default();
     loop {
         let fetched = tokio::select! {
@@ -106,16 +104,14 @@ async fn write(
             Ok(Some(batch)) => batch,
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::Gap => {
-                exported.gaps += 1;
-                exported.missing += Gap::of(&error).map_or(0, Gap::offsets);
-                Failure::from(error).report(global.output);
+                exported.gaps.tell(error, global.output);
                 continue;
             }
             Err(error) => return Err(error.into()),
         };
         for record in batch.borrowed() {
             let fields = RecordFields::of_batch(&batch, &record);
-            if args.filter.as_ref().is_none_or(|filter| filter.matches(&fields)) {
+            if filter.is_none_or(|filter| filter.matches(&fields)) {
                 out.write(&fields).map_err(cannot)?;
                 exported.records += 1;
             }
@@ -134,7 +130,7 @@ fn summarise(global: &Global, args: &ExportArgs, exported: &Exported, time: Dura
             "topic": args.topic,
             "file": name,
             "records": exported.records,
-            "missing": exported.missing,
+            "missing": exported.gaps.missing(),
             "file_bytes": bytes,
             "seconds": time.as_secs_f64(),
         });

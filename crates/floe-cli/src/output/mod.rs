@@ -1,6 +1,7 @@
 //! Printing of results.
 
 pub(crate) mod amount;
+pub(crate) mod progress;
 pub(crate) mod record;
 pub(crate) mod stdout;
 pub(crate) mod template;

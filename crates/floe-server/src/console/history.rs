@@ -191,7 +191,7 @@ impl TopicSamples {
 
     /// Returns the number of records, and of bytes where all partitions tell them.
     pub(super) fn totals(&self) -> (Option<u64>, Option<u64>) {
-        let records = |marks: &Option<Watermarks>| marks.as_ref().map(records);
+        let records = |marks: &Option<Watermarks>| marks.as_ref().map(Watermarks::records);
         let bytes = |marks: &Option<Watermarks>| marks.as_ref().and_then(|marks| marks.size_bytes);
         (self.marks.iter().map(records).sum(), self.marks.iter().map(bytes).sum())
     }
@@ -239,10 +239,6 @@ impl PartitionLag {
     pub(super) fn lag_json(&self, now: i64) -> Value {
         self.series.to_json(step_of(now))
     }
-}
-
-fn records(marks: &Watermarks) -> u64 {
-    u64::try_from(marks.high.saturating_sub(marks.start)).unwrap_or(0)
 }
 
 fn rates_json(now: i64, records: &Series, bytes: Option<&Series>) -> Value {

@@ -2,6 +2,7 @@
 
 use std::{process::Stdio, time::Duration};
 
+use floe::exchange::RecordFields;
 use tokio::{io::AsyncWriteExt as _, process::Command, time::timeout};
 
 use crate::exit::{Failure, Outcome};
@@ -23,13 +24,15 @@ impl ValueDecoder {
         Self { command: command.to_owned() }
     }
 
-    /// Translates the value of the record at `place`.
+    /// Translates the value of a record.
     ///
     /// # Errors
     /// Fails if the program cannot be started, fails, takes longer than 10 seconds, or writes nothing for a value that is not
     /// empty.
-    pub(super) async fn decode(&self, value: &[u8], place: &str) -> Outcome<Vec<u8>> {
+    pub(super) async fn decode(&self, record: &RecordFields<'_>) -> Outcome<Vec<u8>> {
+        let value = record.value;
         let failure = |problem: String| {
+            let place = format!("{}/{}/{}", record.topic, record.partition, record.offset);
             Failure::failed_program(format!("--decode {:?}: {problem} at {place}", self.command))
         };
         let mut program = Command::new("sh")
@@ -74,7 +77,7 @@ mod tests {
     use super::*;
 
     async fn decode(command: &str, value: &[u8]) -> Outcome<Vec<u8>> {
-        ValueDecoder::new(command).decode(value, "orders/0/7").await
+        ValueDecoder::new(command).decode(&RecordFields::new("orders", 0, 7, value)).await
     }
 
     #[tokio::test]

@@ -1,7 +1,6 @@
 //! `floe consume`: reads records and prints them.
 
 mod decode;
-mod selection;
 mod session;
 mod sources;
 mod stats;
@@ -17,7 +16,6 @@ use floe::{
 
 use self::{
     decode::ValueDecoder,
-    selection::SelectionArgs,
     session::{Session, SessionParts},
     sources::TopicSources,
     stats::ReadingStats,
@@ -25,6 +23,7 @@ use self::{
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
     name_pattern::NamePattern,
+    selection::SelectionArgs,
     wait_for_topic, with_reader,
 };
 use crate::{

@@ -2,12 +2,7 @@
 
 use std::io;
 
-use floe::{
-    Error, Message,
-    consumer::{Gap, RecordBatch, RecordView},
-    exchange::RecordFields,
-    filter::Filter,
-};
+use floe::{Error, Message, consumer::RecordBatch, exchange::RecordFields, filter::Filter};
 use futures_util::{StreamExt as _, stream};
 
 use super::{
@@ -16,6 +11,7 @@ use super::{
     stats::ReadingStats,
 };
 use crate::{
+    commands::gaps::GapTally,
     exit::{Failure, Outcome},
     format::OutputFormat,
     interrupt::Interrupt,
@@ -60,8 +56,7 @@ pub(super) struct Session<'a> {
     reader: StdoutReader,
     /// Printed messages that the buffer may still hold.
     unflushed: Vec<Message>,
-    gaps: u64,
-    missing: u64,
+    gaps: GapTally,
 }
 
 impl<'a> Session<'a> {
@@ -72,7 +67,7 @@ impl<'a> Session<'a> {
         parts: SessionParts,
     ) -> Self {
         let (reader, unflushed) = (StdoutReader::watch(), Vec::new());
-        Self { sources, parts, out, printer, interrupt, reader, unflushed, gaps: 0, missing: 0 }
+        Self { sources, parts, out, printer, interrupt, reader, unflushed, gaps: GapTally::default() }
     }
 
     /// Prints `first`, then the records of the topics.
@@ -99,14 +94,7 @@ impl<'a> Session<'a> {
         if end == ReadingEnd::Interrupted {
             return Err(Failure::interrupted());
         }
-        if self.gaps > 0 {
-            return Err(Failure::loss(format!(
-                "{} missing in {}",
-                amount::count(self.missing, "record"),
-                amount::count(self.gaps, "gap")
-            )));
-        }
-        Ok(())
+        self.gaps.verdict("")
     }
 
     async fn print_all(&mut self, first: Vec<Message>) -> Outcome<ReadingEnd> {
@@ -199,24 +187,18 @@ impl<'a> Session<'a> {
     }
 
     /// As [`Session::print_records`], with the values that a program makes of them.
-    async fn print_decoded(&mut self, batch: &RecordBatch, decoder: &ValueDecoder) -> Outcome {
-        let mut selected: Vec<RecordView> = Vec::new();
-        for record in batch.records() {
-            if self.parts.selects(&fields_of(batch, &record)) {
-                selected.push(record);
-            }
-        }
+    async fn print_decoded<'b>(&mut self, batch: &'b RecordBatch, decoder: &ValueDecoder) -> Outcome {
+        let records = batch.borrowed().map(|record| RecordFields::of_batch(batch, &record));
+        let selected: Vec<_> = records.filter(|fields| self.parts.selects(fields)).collect();
         let limit =
             self.parts.remaining.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        let decode = |record: RecordView| async move {
-            let place = format!("{}/{}/{}", batch.topic, batch.partition, record.offset);
-            let value = decoder.decode(&record.value, &place).await;
-            (record, value)
+        let decode = |fields: RecordFields<'b>| async move {
+            let value = decoder.decode(&fields).await;
+            (fields, value)
         };
         let mut decoded = stream::iter(selected).take(limit).map(decode).buffered(decode::AT_ONCE);
-        while let Some((record, value)) = decoded.next().await {
+        while let Some((mut fields, value)) = decoded.next().await {
             let value = value?;
-            let mut fields = fields_of(batch, &record);
             fields.value = &value;
             self.printer.write(&mut self.out, &fields).map_err(|error| Failure::output(&error))?;
             self.parts.remaining = self.parts.remaining.map(|left| left - 1);
@@ -227,13 +209,10 @@ impl<'a> Session<'a> {
     }
 
     async fn print_message(&mut self, message: Message) -> Outcome {
-        if self.parts.selects(&RecordFields::from(&message)) {
-            let mut fields = RecordFields::from(&message);
+        let mut fields = RecordFields::from(&message);
+        if self.parts.selects(&fields) {
             let shown = match &self.parts.decoder {
-                Some(decoder) => {
-                    let place = format!("{}/{}/{}", message.topic, message.partition, message.offset);
-                    Some(decoder.decode(&message.value, &place).await?)
-                }
+                Some(decoder) => Some(decoder.decode(&fields).await?),
                 None => None,
             };
             if let Some(shown) = &shown {
@@ -257,9 +236,7 @@ impl<'a> Session<'a> {
     /// Reports a gap; reading continues after it.
     fn report_gap(&mut self, error: Error) -> Outcome {
         self.flush()?;
-        self.gaps += 1;
-        self.missing += Gap::of(&error).map_or(0, Gap::offsets);
-        Failure::from(error).report(self.parts.output);
+        self.gaps.tell(error, self.parts.output);
         Ok(())
     }
 
@@ -281,12 +258,4 @@ impl SessionParts {
         }
         self.filter.as_ref().is_none_or(|filter| filter.matches(record))
     }
-}
-
-/// Returns the parts of a record that was taken out of a batch.
-fn fields_of<'a>(batch: &'a RecordBatch, record: &'a RecordView) -> RecordFields<'a> {
-    let mut fields = RecordFields::new(batch.topic.as_str(), batch.partition, record.offset, &record.value);
-    (fields.timestamp, fields.key) = (record.timestamp, record.key.as_deref());
-    fields.headers = record.headers.borrowed();
-    fields
 }

@@ -17,6 +17,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{plan::CopyPlan, position::LanePosition, round::CopyRound};
 use crate::{
+    commands::gaps::GapTally,
     exit::{Failure, Outcome},
     format::OutputFormat,
 };
@@ -49,8 +50,7 @@ pub(super) struct LaneReport {
     pub(super) partition: u32,
     pub(super) records: u64,
     pub(super) bytes: u64,
-    pub(super) gaps: u64,
-    pub(super) missing: u64,
+    pub(super) gaps: GapTally,
     /// Offset of the source before which every record was copied or left out.
     pub(super) reached: i64,
     pub(super) failure: Option<Failure>,
@@ -250,12 +250,10 @@ impl CopyLane {
             if gap.to <= self.told {
                 return;
             }
-            self.report.missing += gap.offsets();
             self.told = gap.to;
             self.report.reached = self.report.reached.max(gap.to);
         }
-        self.report.gaps += 1;
-        Failure::from(error).report(self.tools.output);
+        self.report.gaps.tell(error, self.tools.output);
     }
 }
 

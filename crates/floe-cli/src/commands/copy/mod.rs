@@ -33,7 +33,7 @@ use self::{
     plan::{CopyChoices, CopyPlan},
     summary::{CopyNames, CopyTotals, progress_bar, summarise},
 };
-use super::{name_pattern::NamePattern, with_client, with_reader};
+use super::{name_pattern::NamePattern, selection::parse_filter, with_client, with_reader};
 use crate::{
     exit::{Failure, Outcome},
     format::OutputFormat,
@@ -57,8 +57,8 @@ pub(crate) struct CopyArgs {
     #[arg(long, value_name = "PATTERN", value_parser = NamePattern::parse)]
     all: Option<NamePattern>,
     /// Copy only the records that this expression selects, such as 'key = "ada" and .total > 10'
-    #[arg(long = "where", value_name = "EXPR", value_parser = Filter::parse)]
-    filter: Option<Filter>,
+    #[arg(long = "where", value_name = "EXPR")]
+    expression: Option<String>,
     /// Keep the partition of each record [default: by key, and in turn without a key]
     #[arg(long)]
     keep_partitions: bool,
@@ -80,12 +80,14 @@ pub(crate) struct CopyArgs {
 struct CopySession<'a> {
     global: &'a Global,
     args: &'a CopyArgs,
+    filter: Option<Filter>,
     interrupt: Interrupt,
     /// Whether the target is on the network, where requests of a dead process may still arrive.
     is_network: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: CopyArgs) -> Outcome {
+    let filter = args.expression.as_deref().map(parse_filter).transpose()?;
     let (from_url, to_url, names) = match &args.all {
         Some(_) => (parse_url(&args.from)?, parse_url(&args.to)?, None),
         None => {
@@ -99,7 +101,7 @@ pub(crate) async fn run(global: &Global, args: CopyArgs) -> Outcome {
         return Err(Failure::usage("FROM and TO are the same: a topic cannot be copied onto itself"));
     }
     let is_network = to_url.parse::<floe::url::EngineUrl>()?.scheme.is_network();
-    let session = CopySession { global, args: &args, interrupt: Interrupt::listen()?, is_network };
+    let session = CopySession { global, args: &args, filter, interrupt: Interrupt::listen()?, is_network };
     let from = Global { url: from_url, ..global.clone() };
     let to = Global { url: to_url, ..global.clone() };
     with_reader(&from, async |source| {
@@ -139,7 +141,7 @@ impl CopySession<'_> {
         let mut plans = Vec::new();
         for (from, to) in names {
             let choices = CopyChoices {
-                filter: self.args.filter.clone(),
+                filter: self.filter.clone(),
                 keep_partitions: self.args.keep_partitions,
                 follow: self.args.follow,
                 append: self.args.append,

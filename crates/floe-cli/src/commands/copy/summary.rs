@@ -1,20 +1,17 @@
 //! Progress, totals and the verdict of a copy.
 
-use std::{
-    io::{self, IsTerminal as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use floe::url::shown;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 
 use super::{lane::LaneReport, plan::CopyPlan, position::LanePosition, verify::verify};
 use crate::{
+    commands::gaps::GapTally,
     exit::{Failure, Outcome},
     format::OutputFormat,
-    output::{amount, stdout::note},
+    output::{amount, progress, stdout::note},
 };
 
 /// The two ends of a copy as the command line names them.
@@ -29,8 +26,7 @@ pub(super) struct CopyNames<'a> {
 pub(super) struct CopyTotals {
     records: u64,
     bytes: u64,
-    gaps: u64,
-    missing: u64,
+    gaps: GapTally,
     topics: u64,
     verified: Option<u64>,
     pub(super) interrupted: bool,
@@ -45,8 +41,7 @@ impl CopyTotals {
         for lane in &mut lanes {
             self.records += lane.records;
             self.bytes += lane.bytes;
-            self.gaps += lane.gaps;
-            self.missing += lane.missing;
+            self.gaps.add(&lane.gaps);
             let place =
                 format!("{}/{} was copied up to offset {}", plan.source.name, lane.partition, lane.reached);
             let failure = lane.failure.take().map(|failure| failure.explained(place));
@@ -80,27 +75,14 @@ impl CopyTotals {
         if let Some(failure) = self.failure {
             return Err(failure.or_hint("run the command again: it goes on where it stopped"));
         }
-        if self.gaps > 0 {
-            return Err(Failure::loss(format!(
-                "{} of the source missing in {}",
-                amount::count(self.missing, "record"),
-                amount::count(self.gaps, "gap")
-            )));
-        }
+        self.gaps.verdict(" of the source")?;
         if self.interrupted { Err(Failure::interrupted()) } else { Ok(()) }
     }
 }
 
-/// Returns a visible progress bar if standard error is a terminal and the end is known.
+/// Returns the progress bar of a topic whose end is known.
 pub(super) fn progress_bar(total: Option<u64>) -> ProgressBar {
-    let Some(total) = total.filter(|_| io::stderr().is_terminal()) else { return ProgressBar::hidden() };
-    let bar = ProgressBar::new(total);
-    if let Ok(style) = ProgressStyle::with_template(
-        "[{bar:40}] {percent}% {human_pos}/{human_len} records {per_sec} {eta} left",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
+    progress::bar(total, "{human_pos}/{human_len} records {per_sec}")
 }
 
 /// Prints a summary of the acknowledged records to standard error.
@@ -116,7 +98,7 @@ pub(super) fn summarise(output: OutputFormat, names: &CopyNames<'_>, totals: &Co
             "seconds": time.as_secs_f64(),
             "records_per_second": amount::per_second(totals.records, time),
             "bytes_per_second": amount::per_second(totals.bytes, time),
-            "missing": totals.missing,
+            "missing": totals.gaps.missing(),
             "verified_records": totals.verified,
             "interrupted": totals.interrupted,
         });

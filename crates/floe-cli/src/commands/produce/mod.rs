@@ -11,7 +11,7 @@ mod input;
 
 use std::{
     fs::File,
-    io::{self, IsTerminal as _, Read},
+    io::{self, Read},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -23,7 +23,7 @@ use floe::{
     producer::{Producer, ProducerBuilder},
     units,
 };
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use serde_json::json;
 use tokio::sync::mpsc;
 
@@ -34,7 +34,7 @@ use crate::{
     exit::{Failure, Outcome},
     global::Global,
     interrupt::Interrupt,
-    output::{amount, stdout::note},
+    output::{amount, progress, stdout::note},
 };
 
 /// Longest line or `--raw` record in bytes. It bounds memory for an input without newlines; the limit of the producer
@@ -184,7 +184,7 @@ async fn produce(
             .into());
     }
     let (source, size) = open(args.file.as_deref())?;
-    let bar = progress_bar(size);
+    let bar = progress::bar(size, "{decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec}");
     let envelope = Envelope::new(args);
     let begun = Instant::now();
     let mut chunks = input::spawn(source, (args.raw, args.input), LONGEST_RECORD)
@@ -323,18 +323,6 @@ fn open(file: Option<&Path>) -> Outcome<(Box<dyn Read + Send>, Option<u64>)> {
         return Err(cannot(io::ErrorKind::IsADirectory.into()));
     }
     Ok((Box::new(file), metadata.is_file().then_some(metadata.len())))
-}
-
-/// Returns a visible progress bar if standard error is a terminal and the size of the input is known.
-fn progress_bar(size: Option<u64>) -> ProgressBar {
-    let Some(size) = size.filter(|_| io::stderr().is_terminal()) else { return ProgressBar::hidden() };
-    let bar = ProgressBar::new(size);
-    if let Ok(style) = ProgressStyle::with_template(
-        "[{bar:40}] {percent}% {decimal_bytes}/{decimal_total_bytes} {decimal_bytes_per_sec} {eta} left",
-    ) {
-        bar.set_style(style.progress_chars("=> "));
-    }
-    bar
 }
 
 /// Prints a summary of the acknowledged records to standard error.

@@ -52,7 +52,7 @@ pub(super) fn description_json(described: &TopicDescription) -> Value {
                 "partition": one.partition,
                 "start_offset": marks.start,
                 "high_watermark": marks.high,
-                "records": records(marks.start, marks.high),
+                "records": marks.records(),
                 "size_bytes": marks.size_bytes,
             }),
             Err(error) => json!({
@@ -94,7 +94,7 @@ pub(super) fn partitions_table(described: &TopicDescription) -> String {
                 one.partition.to_string(),
                 marks.start.to_string(),
                 marks.high.to_string(),
-                records(marks.start, marks.high).to_string(),
+                marks.records().to_string(),
                 marks.size_bytes.map_or_else(|| "-".to_owned(), amount::bytes),
             ],
             Err(error) => {
@@ -110,11 +110,6 @@ pub(super) fn partitions_table(described: &TopicDescription) -> String {
         })
         .collect();
     table(&["partition", "start", "high watermark", "records", "size"], &rows)
-}
-
-/// Returns the number of offsets between the watermarks; the number of records where offsets are dense.
-fn records(start: i64, high: i64) -> u64 {
-    u64::try_from(high.saturating_sub(start)).unwrap_or(0)
 }
 
 #[cfg(test)]

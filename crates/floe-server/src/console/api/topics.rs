@@ -7,7 +7,7 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use floe::{Durability, Topic, TopicSpec, admin::PartitionDescription, topic::TopicInfo};
+use floe::{Durability, Topic, TopicSpec, admin::PartitionDescription, engine::Watermarks, topic::TopicInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -117,8 +117,7 @@ async fn description(console: &Console, topic: &str) -> Result<Value, RequestErr
     });
     // The lookup is newer than the samples.
     let marks: Vec<_> = described.partitions.iter().map(|one| one.watermarks.as_ref().ok()).collect();
-    let records: Option<u64> =
-        marks.iter().map(|marks| marks.map(|marks| records_between(marks.start, marks.high))).sum();
+    let records: Option<u64> = marks.iter().map(|marks| marks.map(Watermarks::records)).sum();
     let bytes: Option<u64> = marks.iter().map(|marks| marks.and_then(|marks| marks.size_bytes)).sum();
     if console.client.info().capabilities.offsets {
         document["records"] = records.into();
@@ -129,17 +128,13 @@ async fn description(console: &Console, topic: &str) -> Result<Value, RequestErr
     Ok(document)
 }
 
-fn records_between(start: i64, high: i64) -> u64 {
-    u64::try_from(high.saturating_sub(start)).unwrap_or(0)
-}
-
 fn partition_json(one: &PartitionDescription) -> Value {
     match &one.watermarks {
         Ok(marks) => json!({
             "partition": one.partition,
             "start_offset": marks.start,
             "high_watermark": marks.high,
-            "records": records_between(marks.start, marks.high),
+            "records": marks.records(),
             "size_bytes": marks.size_bytes,
         }),
         Err(error) => json!({

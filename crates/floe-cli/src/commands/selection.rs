@@ -5,6 +5,17 @@ use floe::filter::Filter;
 
 use crate::exit::{Failure, Outcome};
 
+/// Parses the expression of --where.
+///
+/// # Errors
+/// Fails for an expression that does not parse, and points at the place.
+pub(crate) fn parse_filter(text: &str) -> Outcome<Filter> {
+    Filter::parse(text).map_err(|error| {
+        let place = format!("at byte {} of --where: {error}", error.position());
+        Failure::usage(place).with_hint(error.pointed().replace('\n', " | "))
+    })
+}
+
 /// Options that select records.
 #[derive(Debug, Args)]
 pub(crate) struct SelectionArgs {
@@ -21,21 +32,15 @@ impl SelectionArgs {
     /// Returns the filter of the options.
     ///
     /// # Errors
-    /// Fails for an expression that does not parse, and points at the place.
+    /// As [`parse_filter`].
     pub(crate) fn filter(&self) -> Outcome<Option<Filter>> {
-        let parse = |text: &str| {
-            Filter::parse(text).map_err(|error| {
-                let place = format!("at byte {} of --where: {error}", error.position());
-                Failure::usage(place).with_hint(error.pointed().replace('\n', " | "))
-            })
-        };
         // Each is parsed alone, so that the place of a mistake is that in the option.
-        let expression = self.expression.as_deref().map(parse).transpose()?;
+        let expression = self.expression.as_deref().map(parse_filter).transpose()?;
         let Some(text) = &self.grep else { return Ok(expression) };
         let text = format!("value ~ {}", serde_json::Value::from(text.as_str()));
         match expression {
-            None => Ok(Some(parse(&text)?)),
-            Some(filter) => Ok(Some(parse(&format!("({}) and {text}", filter.text()))?)),
+            None => Ok(Some(parse_filter(&text)?)),
+            Some(filter) => Ok(Some(parse_filter(&format!("({}) and {text}", filter.text()))?)),
         }
     }
 }
