@@ -6,7 +6,7 @@ use crate::{
     commands::{
         backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, import, offsets, produce, profile, serve, topic,
+        group, health, import, man_pages, offsets, produce, profile, serve, topic,
     },
     exit_code,
     global::GlobalArgs,
@@ -93,6 +93,9 @@ pub(crate) enum Command {
     Explain(explain::ExplainArgs),
     /// Print the completion script of a shell
     Completions(completions::CompletionsArgs),
+    /// Write the manual pages of all commands into a directory, for packages
+    #[command(name = "__man", hide = true)]
+    ManPages(man_pages::ManPagesArgs),
     /// Print the version
     Version,
 }

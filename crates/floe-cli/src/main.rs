@@ -28,7 +28,7 @@ use crate::{
     commands::{
         backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, import, offsets, produce, profile, quickstart, serve, topic,
+        group, health, import, man_pages, offsets, produce, profile, quickstart, serve, topic,
     },
     exit::{Failure, Outcome},
     global::Global,
@@ -80,6 +80,7 @@ async fn observe(cli: Cli, name: &str) -> Outcome {
         Command::Quickstart
         | Command::Explain(_)
         | Command::Completions(_)
+        | Command::ManPages(_)
         | Command::Profile(_)
         | Command::Version => cli.global.without_sources(),
         _ => cli.global.resolve()?,
@@ -136,6 +137,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::ManPages(args) => man_pages::run(&args, Cli::command()),
         Command::Version => stdout::print(Cli::command().render_version().as_bytes()),
     }
 }

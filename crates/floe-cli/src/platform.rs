@@ -75,6 +75,38 @@ pub(crate) fn report_file_size_limit() {
     }
 }
 
+/// Tells the service manager a state of this process, such as `READY=1`, where the manager asks for it: systemd names a
+/// datagram socket in the variable `NOTIFY_SOCKET`.
+///
+/// # Errors
+/// Fails if the socket does not take the state within a second. On Windows there is no such manager.
+pub(crate) fn notify_service_manager(state: &str) -> io::Result<()> {
+    #[cfg(unix)]
+    if let Some(name) = std::env::var_os("NOTIFY_SOCKET").filter(|name| !name.is_empty()) {
+        use std::os::unix::net::UnixDatagram;
+        let socket = UnixDatagram::unbound()?;
+        socket.set_write_timeout(Some(std::time::Duration::from_secs(1)))?;
+        socket.send_to_addr(state.as_bytes(), &socket_address(&name)?)?;
+    }
+    #[cfg(not(unix))]
+    let _ = state;
+    Ok(())
+}
+
+/// Returns the address of a socket that is a file, or on Linux a name after `@`, as managers in containers have.
+#[cfg(unix)]
+fn socket_address(name: &std::ffi::OsStr) -> io::Result<std::os::unix::net::SocketAddr> {
+    use std::os::unix::net::SocketAddr;
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::{linux::net::SocketAddrExt as _, unix::ffi::OsStrExt as _};
+        if let Some(name) = name.as_bytes().strip_prefix(b"@") {
+            return SocketAddr::from_abstract_name(name);
+        }
+    }
+    SocketAddr::from_pathname(name)
+}
+
 /// Listener for SIGINT (Ctrl-C) and SIGTERM, which service managers send.
 #[cfg(unix)]
 pub(crate) struct TerminationSignals {

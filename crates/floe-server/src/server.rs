@@ -53,7 +53,7 @@ const LAME_DUCK: Duration = Duration::from_millis(200);
 /// Serves `engine` on `listeners` until `shutdown` resolves, then shuts down gracefully: `/readyz` turns to 503, the
 /// listeners close, received requests are answered, and connections that are open at the deadline are closed.
 ///
-/// The caller closes the engine.
+/// `shutdown` is polled for the first time once all listeners accept connections. The caller closes the engine.
 ///
 /// # Errors
 /// Returns errors of the start: the engine's topics cannot be listed, [`ErrorKind::StorageError`] if the registry

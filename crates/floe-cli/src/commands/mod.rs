@@ -18,6 +18,7 @@ mod gaps;
 pub(crate) mod group;
 pub(crate) mod health;
 pub(crate) mod import;
+pub(crate) mod man_pages;
 mod name_pattern;
 pub(crate) mod offsets;
 pub(crate) mod produce;

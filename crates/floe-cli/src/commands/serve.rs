@@ -14,10 +14,12 @@ use super::{
     store_directory, with_client,
 };
 use crate::{
-    exit::{Failure, Outcome},
+    exit::{self, Failure, Outcome},
+    format::OutputFormat,
     global::Global,
     interrupt::Interrupt,
     output::{print_document, table},
+    platform::notify_service_manager,
     public_address::refuse_public,
     telemetry::Telemetry,
 };
@@ -112,9 +114,21 @@ pub(crate) async fn run(global: &Global, args: ServeArgs, telemetry: &Telemetry)
             .collect();
         print_document(global.output, &document, &table(&["serving", "address"], &rows))?;
         options.client = Some(client.clone());
-        Ok(serve(listeners, client.engine().clone(), options, interrupt.pressed()).await?)
+        let shutdown = async {
+            tell_service_manager(global.output, "READY=1");
+            interrupt.pressed().await;
+            tell_service_manager(global.output, "STOPPING=1");
+        };
+        Ok(serve(listeners, client.engine().clone(), options, shutdown).await?)
     })
     .await
+}
+
+/// Tells the service manager a state, or the log that it could not be told. The server works without.
+fn tell_service_manager(format: OutputFormat, state: &str) {
+    if let Err(error) = notify_service_manager(state) {
+        exit::notify(format, "warning", &format!("the service manager was not told {state}: {error}"));
+    }
 }
 
 /// Returns the limits that the options set.

@@ -60,6 +60,26 @@ fn completions_contain_every_command() {
 }
 
 #[test]
+fn every_help_page_has_a_manual_page() {
+    let dir = Dir::new();
+    std::fs::create_dir(dir.path().join("man")).unwrap();
+    dir.run(&["__man", "man"]).ok().prints("").stderr_is("");
+    for help in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/help")).unwrap() {
+        let name = help.unwrap().file_name().into_string().unwrap().replace(".txt", "");
+        let page = std::fs::read_to_string(dir.path().join(format!("man/{name}.1")));
+        // Hidden commands have a page of neither kind, but their help is checked.
+        if name.contains("__") {
+            assert!(page.is_err(), "{name}");
+            continue;
+        }
+        let page = page.unwrap();
+        assert!(page.contains(&format!(".TH {name} 1")) && page.contains(r"\-\-url"), "{name}: {page}");
+        assert!(!page.contains("__man"), "{name}: {page}");
+    }
+    dir.run(&["__man", "absent"]).code(1).mentions("absent");
+}
+
+#[test]
 fn every_error_code_is_explained() {
     let dir = Dir::new();
     let codes = dir.run(&["explain", "-o", "json"]).ok().json();

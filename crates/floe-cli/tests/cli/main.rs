@@ -21,6 +21,7 @@ mod produce;
 mod profiles;
 mod round_trip;
 mod serve;
+mod service;
 mod shared_groups;
 mod support;
 mod telemetry;

@@ -113,6 +113,7 @@ impl Dir {
             "FLOE_CONFIG",
             "FLOE_LOG",
             "FLV_PROFILE_PATH",
+            "NOTIFY_SOCKET",
             "SSL_CERT_FILE",
             "SSL_CERT_DIR",
         ] {
