@@ -11,12 +11,12 @@ pub use floe_wire::{
 };
 use futures_util::{future::BoxFuture, stream::BoxStream};
 
-pub use crate::append_epoch::AppendEpoch;
 use crate::{
     Result,
     smartmodule::SmartModules,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
+pub use crate::{append_epoch::AppendEpoch, placement::Placement};
 
 /// A shared engine.
 pub type SharedEngine = Arc<dyn Engine>;
@@ -39,6 +39,12 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// is known without IO and is a single server. Calls with one endpoint fail together.
     fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
         let _ = at;
+        None
+    }
+
+    /// Servers that hold a partition, where they are known without IO. Engines without servers keep this default.
+    fn placement(&self, of: &TopicPartition) -> Option<Placement> {
+        let _ = of;
         None
     }
 

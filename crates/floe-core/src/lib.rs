@@ -30,6 +30,7 @@ mod invariant;
 pub mod memory;
 pub mod node_backoff;
 pub mod operation;
+mod placement;
 mod platform;
 pub mod random;
 pub mod record;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_core::{
     dial::Endpoint,
+    engine::Placement,
     topic::{Topic, TopicInfo, TopicPartition},
 };
 use floe_wire::fluvio::{
@@ -118,6 +119,17 @@ impl Cluster {
     /// Returns how many data servers hold a partition.
     pub(super) fn replicas(&self, at: &TopicPartition) -> usize {
         self.partitions.get(&partition_name(at)).map_or(1, |partition| partition.spec.replicas.len().max(1))
+    }
+
+    /// Returns the data servers that hold a partition. One that the controller does not list appears by its number.
+    pub(super) fn placement(&self, at: &TopicPartition) -> Option<Placement> {
+        let spec = &self.partitions.get(&partition_name(at))?.spec;
+        let name = |id: i32| -> Arc<str> {
+            let spu = self.spus.iter().find(|spu| spu.spec.id == id);
+            spu.map_or_else(|| id.to_string().into(), |spu| spu.name.as_str().into())
+        };
+        let leader = (spec.leader >= 0).then(|| name(spec.leader));
+        Some(Placement::new(leader, spec.replicas.iter().map(|id| name(*id)).collect()))
     }
 
     /// Whether a topic has a deduplication filter, which drops records.
@@ -283,6 +295,9 @@ mod tests {
         assert!(cluster.partitions.apply(change(ChangeKind::Update, partition("a-1-1", 5))));
         assert_eq!(cluster.route(&topic.partition(1), false), Route::Leader(5, address("h", 9005)));
         assert!(cluster.is_ready(&topic, 2));
+        let placed = cluster.placement(&topic.partition(0)).unwrap();
+        assert_eq!((placed.leader, placed.replicas), (Some("spu-5".into()), vec![Arc::from("spu-5")]));
+        assert!(cluster.placement(&topic.partition(2)).is_none());
     }
 
     #[test]

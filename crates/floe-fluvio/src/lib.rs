@@ -50,7 +50,7 @@ use floe_core::{
     dial::{Dial, TcpDial},
     engine::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-        Isolation, NodeHealth, ReadRequest, Start, Watermarks,
+        Isolation, NodeHealth, Placement, ReadRequest, Start, Watermarks,
     },
     setting::Section,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
@@ -354,6 +354,10 @@ impl Engine for FluvioEngine {
 
     fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
         self.inner.router.endpoint(at)
+    }
+
+    fn placement(&self, of: &TopicPartition) -> Option<Placement> {
+        self.metadata().cluster().placement(of)
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {

@@ -37,13 +37,15 @@ export const isAbort = (error) => error?.name === 'AbortError';
 export const isOffline = (error) => error?.code === 'offline';
 
 // "." and ".." are folded away by every URL parser, so a request would reach another resource.
+/** A name as a part of an address. Browsers take `.` and `..` out of addresses, so a `~` in front marks such names. */
 export function segment(name) {
   const text = String(name);
-  if (text === '' || text === '.' || text === '..') {
-    throw new ApiError(400, { code: 'unaddressable', message: `the name "${text}" cannot be part of an address`, hint: 'Use the command line for it.' });
-  }
-  return encodeURIComponent(text);
+  if (text === '') throw new ApiError(400, { code: 'unaddressable', message: 'an empty name cannot be part of an address', hint: null });
+  return encodeURIComponent(text === '.' || text === '..' || text[0] === '~' ? `~${text}` : text);
 }
+
+/** The name that a part of an address stands for. */
+export const nameOf = (part) => (part[0] === '~' ? part.slice(1) : part);
 
 export const topicApi = (topic, rest = '') => `/topics/${segment(topic)}${rest}`;
 export const groupApi = (group, rest = '') => `/groups/${segment(group)}${rest}`;

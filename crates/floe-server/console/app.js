@@ -96,7 +96,7 @@ function notFound(root) {
 function noOffsets(root) {
   title('Not available');
   fill(root, h('h1', null, 'Not available with this engine'),
-    empty('This engine stores no offsets.', 'Reading from it takes records away from the consumers, so the console offers no messages, consumer groups or dead letters. Topics can be listed and records can be sent.',
+    empty('This engine stores no offsets.', 'Reading from it takes records away from the consumers, so the console offers no messages, consumer groups or dead letters. Topics can be opened, and records can be sent.',
       h('p', null, h('a', { href: '/topics' }, 'Go to the topics'))));
 }
 

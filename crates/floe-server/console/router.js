@@ -1,5 +1,5 @@
 // Addresses to screens, with the history of the browser.
-import { segment } from './api.js';
+import { segment, nameOf } from './api.js';
 
 const routes = [];
 let current = null;
@@ -24,7 +24,7 @@ function match(pathname) {
     const params = {};
     const fits = candidate.parts.every((part, i) => {
       if (part[0] !== ':') return part === parts[i];
-      params[part.slice(1)] = parts[i];
+      params[part.slice(1)] = nameOf(parts[i]);
       return true;
     });
     if (fits) return { ...candidate, params };

@@ -153,7 +153,7 @@ export function table(caption, cols, rows, { sort, onSort, body, cls = '' } = {}
   const head = cols.map((col) => {
     const active = sort && col.sort === sort.by;
     const label = col.sort && onSort
-      ? h('button', { type: 'button', class: 'sort', onclick: () => onSort(col.sort) }, col.label,
+      ? h('button', { type: 'button', class: 'sort', 'data-sort': col.sort, onclick: (event) => onSort(col.sort, event) }, col.label,
         h('span', { 'aria-hidden': 'true', class: 'arrow' }, active ? (sort.order === 'desc' ? '\u2193' : '\u2191') : ''))
       : col.label;
     return h('th', { scope: 'col', class: cellClass(col), 'aria-sort': active ? (sort.order === 'desc' ? 'descending' : 'ascending') : null }, label);
@@ -169,6 +169,38 @@ export function table(caption, cols, rows, { sort, onSort, body, cls = '' } = {}
     box.setAttribute('aria-label', caption);
   }
   return box;
+}
+
+/** Orders of sortable tables, kept while the page is open. */
+const orders = new Map();
+
+function compare(by, order) {
+  const turn = order === 'desc' ? -1 : 1;
+  // Missing values come last in both orders.
+  const missing = (value) => value === null || value === undefined;
+  return (one, other) => {
+    const [a, b] = [by(one), by(other)];
+    if (missing(a) || missing(b)) return missing(a) - missing(b);
+    return turn * (typeof a === 'string' ? a.localeCompare(b) : Number(a) - Number(b));
+  };
+}
+
+/** A table of a list that is here as a whole: columns with `by` sort it in the page. `row` makes the row of an item. */
+export function sortable(caption, cols, items, row, options = {}) {
+  const named = cols.map((col) => (col.by ? { ...col, sort: col.label } : col));
+  const order = orders.get(caption);
+  const by = named.find((col) => col.sort && col.sort === order?.by);
+  const sorted = by ? [...items].sort(compare(by.by, order.order)) : items;
+  const onSort = (label, event) => {
+    const before = orders.get(caption);
+    const col = named.find((one) => one.sort === label);
+    const first = col.num ? 'desc' : 'asc';
+    orders.set(caption, { by: label, order: before?.by === label ? (before.order === 'asc' ? 'desc' : 'asc') : first });
+    const fresh = sortable(caption, cols, items, row, options);
+    event.currentTarget.closest('.scroll').replaceWith(fresh);
+    [...fresh.querySelectorAll('.sort')].find((button) => button.dataset.sort === label)?.focus();
+  };
+  return table(caption, named, sorted.map(row), { ...options, sort: order, onSort });
 }
 
 const cellClass = (col) => [col.num ? 'num' : '', col.cls ?? ''].join(' ').trim() || null;

@@ -186,7 +186,7 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     metrics.observe(&options.limits, &memory);
     let http_hosts = AllowedHosts::new(http_bound, options.http_hosts.iter().cloned());
     let serves = listeners.fluvio.is_some() || listeners.walrus.is_some();
-    let console = console_routes((options, serves), &client, &http_hosts);
+    let console = console_routes((options, serves), &client, &http_hosts, &memory);
     Ok(Arc::new(Node {
         engine,
         client,
@@ -213,16 +213,23 @@ fn console_routes(
     (options, serves): (&ServeOptions, bool),
     client: &Client,
     hosts: &AllowedHosts,
+    memory: &ServerMemory,
 ) -> Option<axum::Router> {
     let mut console = options.console.clone()?;
     console.hosts = hosts.clone();
     console.encrypted = options.tls.is_some() && !options.plain_http;
     console.server = serves.then(|| options.metrics.clone());
-    Some(crate::console(client.clone(), console))
+    let memory = crate::console::ReadMemory::new(memory.responses.clone(), options.limits.memory_timeout);
+    Some(crate::console::within(client.clone(), console, Some(memory)))
 }
 
 #[cfg(not(feature = "console"))]
-fn console_routes(_: (&ServeOptions, bool), _: &Client, _: &AllowedHosts) -> Option<axum::Router> {
+fn console_routes(
+    _: (&ServeOptions, bool),
+    _: &Client,
+    _: &AllowedHosts,
+    _: &ServerMemory,
+) -> Option<axum::Router> {
     None
 }
 

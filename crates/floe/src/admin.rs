@@ -7,7 +7,7 @@ use futures_util::stream::{self, BoxStream, StreamExt};
 use crate::{
     Error, ErrorKind, Result,
     client_core::ClientCore,
-    engine::{CommittedOffset, Watermarks},
+    engine::{CommittedOffset, Placement, Watermarks},
     topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
 
@@ -38,6 +38,8 @@ pub struct PartitionDescription {
     pub partition: u32,
     /// First and next offset, and size; or why they are unavailable, such as damaged data or a missing leader.
     pub watermarks: Result<Watermarks>,
+    /// Servers that hold it, where the engine has servers and knows them.
+    pub placement: Option<Placement>,
 }
 
 impl Admin {
@@ -179,8 +181,11 @@ impl Admin {
         let name = &info.name;
         let partitions: Vec<_> = stream::iter(0..info.partitions)
             .map(|partition| async move {
-                let watermarks = self.client.engine().watermarks(name.partition(partition)).await;
-                PartitionDescription { partition, watermarks }
+                let at = name.partition(partition);
+                let watermarks = self.client.engine().watermarks(at.clone()).await;
+                // The lookup before it has asked the engine for the leader.
+                let placement = self.client.engine().placement(&at);
+                PartitionDescription { partition, watermarks, placement }
             })
             .buffered(DESCRIBED_AT_ONCE)
             .collect()

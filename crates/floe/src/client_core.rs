@@ -13,7 +13,7 @@ use crate::{
     Result, WallClock,
     config::Settings,
     engine::{EngineInfo, SharedEngine},
-    health::QueueHealth,
+    health::ComponentHealth,
     layer::{Breakers, LastSuccess},
     telemetry::Telemetry,
 };
@@ -31,24 +31,17 @@ struct CoreParts {
     settings: Settings,
     url: String,
     clock: WallClock,
-    /// Open producers, consumers and outboxes, which flush and commit on close.
-    open: Mutex<Vec<Weak<dyn CloseWithClient>>>,
+    /// Open producers, consumers, processors and outboxes, which flush and commit on close.
+    open: Mutex<Vec<Weak<dyn ClientComponent>>>,
 }
 
-/// A component that is closed before the engine.
-pub(crate) trait CloseWithClient: Send + Sync {
+/// A part of a client that its health lists, and that is closed before the engine.
+pub(crate) trait ClientComponent: Send + Sync {
     /// Flushes or commits until `deadline` at most. Closing twice is success.
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
 
-    /// Use of the buffer memory, where the component has one.
-    fn queue(&self) -> Option<QueueHealth> {
-        None
-    }
-
-    /// A problem of the component in words.
-    fn finding(&self) -> Option<String> {
-        None
-    }
+    /// What the component does, and how it fares.
+    fn health(&self) -> ComponentHealth;
 }
 
 impl ClientCore {
@@ -97,18 +90,17 @@ impl ClientCore {
     }
 
     /// Closes `item` together with the client.
-    pub(crate) fn register(&self, item: Weak<dyn CloseWithClient>) {
+    pub(crate) fn register(&self, item: Weak<dyn ClientComponent>) {
         let mut open = self.0.open.lock();
         // Components come and go; without the sweep the list would grow for the life of the client.
         open.retain(|old| old.strong_count() > 0);
         open.push(item);
     }
 
-    /// Buffer use of all open producers, and the problems of open components.
-    pub(crate) fn components(&self) -> (Vec<QueueHealth>, Vec<String>) {
+    /// Health of all open components.
+    pub(crate) fn components(&self) -> Vec<ComponentHealth> {
         let open: Vec<_> = self.0.open.lock().iter().filter_map(Weak::upgrade).collect();
-        let queues = open.iter().filter_map(|item| item.queue());
-        (queues.collect(), open.iter().filter_map(|item| item.finding()).collect())
+        open.iter().map(|item| item.health()).collect()
     }
 
     /// Closes all registered components, then the engine. Returns the first failure, after everything is closed.

@@ -1,6 +1,6 @@
 //! Health of a client: the engine and its servers, queues, breakers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use crate::engine::NodeHealth;
 use crate::{
@@ -33,27 +33,57 @@ impl Status {
     }
 }
 
-/// Use of a producer's buffer memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Use of the memory of a producer, of a consumer, or of the spool of an outbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueHealth {
-    /// Topic of the producer.
-    pub topic: Topic,
-    /// Bytes of buffered and unacknowledged records.
+    /// Bytes in use: records that are buffered and not acknowledged, or read ahead and not handed out.
     pub used: u64,
-    /// The setting `producer.buffer_memory`.
+    /// Bytes that may be in use.
     pub limit: u64,
 }
 
 impl QueueHealth {
-    pub(crate) fn new(topic: Topic, used: u64, limit: u64) -> Self {
-        Self { topic, used, limit }
+    pub(crate) fn new(used: u64, limit: u64) -> Self {
+        Self { used, limit }
     }
 
     /// Returns the share in use, from 0 to 1.
     #[must_use]
     pub fn share(&self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
+    }
+}
+
+/// An open producer, consumer, processor or outbox.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ComponentHealth {
+    /// `producer`, `consumer`, `processor` or `outbox`.
+    pub kind: &'static str,
+    /// Topic that it reads; for a producer or an outbox the topic that it sends to.
+    pub topic: Topic,
+    /// Topic that a processor sends its results to.
+    pub to: Option<Topic>,
+    /// Group of a consumer or a processor.
+    pub group: Option<Arc<str>>,
+    /// Use of its memory, or of the spool of an outbox.
+    pub queue: Option<QueueHealth>,
+    /// Names and values of its counters, such as `delivered` and `waiting` of an outbox.
+    pub counters: Vec<(&'static str, u64)>,
+    /// A problem in words.
+    pub finding: Option<String>,
+}
+
+impl ComponentHealth {
+    pub(crate) fn new(kind: &'static str, topic: &Topic) -> Self {
+        let (to, group, queue, counters, finding) = (None, None, None, Vec::new(), None);
+        Self { kind, topic: topic.clone(), to, group, queue, counters, finding }
+    }
+
+    pub(crate) fn queue(mut self, used: u64, limit: u64) -> Self {
+        self.queue = Some(QueueHealth::new(used, limit));
+        self
     }
 }
 
@@ -73,8 +103,8 @@ pub struct ClientHealth {
     pub leader: Option<String>,
     /// Time since the last successful call of this client; `None` before the first.
     pub last_success: Option<Duration>,
-    /// Buffer use of each producer.
-    pub queues: Vec<QueueHealth>,
+    /// Producers, consumers, processors and outboxes that are open.
+    pub components: Vec<ComponentHealth>,
     /// Circuit breakers that are not closed, or have counted failures.
     pub circuits: Vec<CircuitStatus>,
     /// Problems in words; empty when the status is [`Status::Pass`].
@@ -86,7 +116,7 @@ impl ClientHealth {
         engine: &'static str,
         health: Health,
         queue_warning: f64,
-        (queues, problems): (Vec<QueueHealth>, Vec<String>),
+        components: Vec<ComponentHealth>,
         circuits: Vec<CircuitStatus>,
     ) -> Self {
         let Health { ready, nodes, .. } = health;
@@ -99,9 +129,12 @@ impl ClientHealth {
         for node in nodes.iter().filter(|node| !node.ready) {
             findings.push(format!("{} is not ready: {}", node.name, node.state));
         }
-        for queue in queues.iter().filter(|queue| queue.share() >= queue_warning && queue.used > 0) {
-            let percent = (queue.share() * 100.0).round();
-            findings.push(format!("the producer of {} uses {percent} % of its memory", queue.topic));
+        // A consumer reads ahead until its queue is full: that is no problem.
+        for ComponentHealth { topic, queue, .. } in components.iter().filter(|one| one.kind == "producer") {
+            if let Some(queue) = queue.filter(|queue| queue.share() >= queue_warning && queue.used > 0) {
+                let percent = (queue.share() * 100.0).round();
+                findings.push(format!("the producer of {topic} uses {percent} % of its memory"));
+            }
         }
         for circuit in circuits.iter().filter(|circuit| circuit.state != BreakerState::Closed) {
             findings.push(format!(
@@ -110,20 +143,18 @@ impl ClientHealth {
                 circuit.state.as_str()
             ));
         }
-        findings.extend(problems);
+        findings.extend(components.iter().filter_map(|one| one.finding.clone()));
         let status = match (ready, findings.is_empty()) {
             (false, _) => Status::Fail,
             (true, true) => Status::Pass,
             (true, false) => Status::Warn,
         };
-        Self { status, engine, ready, nodes, leader, last_success: None, queues, circuits, findings }
+        Self { status, engine, ready, nodes, leader, last_success: None, components, circuits, findings }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tokio::time::Instant;
 
     use super::*;
@@ -141,8 +172,7 @@ mod tests {
     fn leader_is_the_ready_node_that_leads() {
         let leader = |ready| node("b", ready).leads(Some(true));
         let assess = |nodes| {
-            ClientHealth::assess("fake", Health::new(true, nodes), 0.8, (Vec::new(), Vec::new()), Vec::new())
-                .leader
+            ClientHealth::assess("fake", Health::new(true, nodes), 0.8, Vec::new(), Vec::new()).leader
         };
         assert_eq!(assess(vec![node("a", true), leader(true), node("c", true)]).as_deref(), Some("b"));
         assert_eq!(assess(vec![node("a", true), leader(false)]), None);
@@ -152,15 +182,14 @@ mod tests {
     #[test]
     fn findings_warn_and_an_engine_that_is_not_ready_fails() {
         let health = Health::new;
-        let assess =
-            |health, queues| ClientHealth::assess("fake", health, 0.8, (queues, Vec::new()), Vec::new());
+        let assess = |health, open| ClientHealth::assess("fake", health, 0.8, open, Vec::new());
         let good = assess(health(true, vec![node("a", true)]), Vec::new());
         assert_eq!((good.status, good.findings.len()), (Status::Pass, 0));
         let lame = assess(health(true, vec![node("a", true), node("b", false)]), Vec::new());
         assert_eq!((lame.status, lame.findings), (Status::Warn, vec!["b is not ready: follower".to_owned()]));
         let dead = assess(health(false, vec![node("a", false)]), Vec::new());
         assert_eq!((dead.status, dead.findings.len()), (Status::Fail, 2));
-        let queue = |used| vec![QueueHealth::new("orders".into(), used, 100)];
+        let queue = |used| vec![ComponentHealth::new("producer", &"orders".into()).queue(used, 100)];
         assert_eq!(assess(health(true, Vec::new()), queue(79)).status, Status::Pass);
         let full = assess(health(true, Vec::new()), queue(80));
         assert_eq!(full.findings, ["the producer of orders uses 80 % of its memory"]);
@@ -182,7 +211,8 @@ mod tests {
         let full = client.health().await.unwrap();
         assert_eq!(full.last_success, Some(Duration::from_secs(7)));
         assert_eq!(full.status, Status::Warn, "{full:?}");
-        assert!(full.queues[0].used >= 900 && full.queues[0].limit == 1000, "{full:?}");
+        let queue = full.components[0].queue.unwrap();
+        assert!(queue.used >= 900 && queue.limit == 1000, "{full:?}");
         fake.release(1);
         orders.flush().await.unwrap();
 

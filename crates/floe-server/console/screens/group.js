@@ -7,7 +7,7 @@ import { lineChart, sparkline } from '../charts.js';
 import { count, num, visible, plural, duration, NONE } from '../format.js';
 import { serverNow } from '../state.js';
 import { time } from '../times.js';
-import { title, table, empty, errorBox, tag, deleteDialog, note, readOnlyNote } from '../ui.js';
+import { title, table, sortable, empty, errorBox, tag, deleteDialog, note, readOnlyNote } from '../ui.js';
 import { resetDialog } from './reset.js';
 
 export default function mount({ root, params, signal }) {
@@ -63,13 +63,14 @@ function actions(view) {
 
 function partitions(data) {
   const shared = data?.shared;
-  const cols = [{ label: 'Topic' }, { label: 'Partition', num: true }, { label: 'Next offset', num: true, cls: 'c1' }, { label: 'High watermark', num: true, cls: 'c2' }, { label: 'Lag', num: true },
-    { label: 'Lag, 15 min', cls: 'c2' }, ...(shared ? [{ label: 'Member', cls: 'c3' }] : []), { label: 'Committed', cls: 'c3' }];
-  const rows = (data?.partition_details ?? []).map((p) => ({ key: `${p.topic}/${p.partition}`, cells: [
+  const cols = [{ label: 'Topic', by: (p) => p.topic }, { label: 'Partition', num: true, by: (p) => p.partition }, { label: 'Next offset', num: true, cls: 'c1' }, { label: 'High watermark', num: true, cls: 'c2' }, { label: 'Lag', num: true, by: (p) => p.lag },
+    { label: 'Lag, 15 min', cls: 'c2' }, ...(shared ? [{ label: 'Member', cls: 'c3', by: (p) => p.instance ?? p.member }] : []), { label: 'Committed', cls: 'c3', by: (p) => p.committed_at }];
+  const row = (p) => ({ key: `${p.topic}/${p.partition}`, cells: [
     h('a', { href: topicPath(p.topic) }, visible(p.topic)), p.partition, p.next_offset === null ? h('span', { class: 'muted' }, 'none') : p.next_offset, p.high_watermark, lag(p),
-    sparkline(p.lag_history ?? [], `lag of partition ${p.partition}`), ...(shared ? [owner(p)] : []), time(p.committed_at)] }));
-  if (data && rows.length === 0) return empty('The group has no partitions.', 'It has stored no offset yet.');
-  return table('Partitions of the group', cols, rows, { cls: 'names' });
+    sparkline(p.lag_history ?? [], `lag of partition ${p.partition}`), ...(shared ? [owner(p)] : []), time(p.committed_at)] });
+  const details = data?.partition_details ?? [];
+  if (data && details.length === 0) return empty('The group has no partitions.', 'It has stored no offset yet.');
+  return sortable(`Partitions of the group ${data?.name ?? ''}`, cols, details, row, { cls: 'names' });
 }
 
 // Retention can delete records before the group reads them.

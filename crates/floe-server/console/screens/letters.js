@@ -1,12 +1,12 @@
 // Dead letters: topics that hold them, and the letters of one, to be read and sent again.
-import { h, render } from '../dom.js';
+import { h, render, own } from '../dom.js';
 import { get, post, poll, topicApi, isAbort, isOffline } from '../api.js';
 import { lettersPath, topicPath, recordPath, navigate } from '../router.js';
 import { readOnly } from '../state.js';
 import { count, size, visible, plural, num } from '../format.js';
 import { time } from '../times.js';
 import { preview } from '../results.js';
-import { title, table, empty, errorBox, command, shell, field, formDialog, status, readOnlyNote } from '../ui.js';
+import { title, table, sortable, empty, errorBox, command, shell, field, formDialog, status, readOnlyNote } from '../ui.js';
 
 const PAGE = 100;
 
@@ -42,9 +42,9 @@ function topics(data) {
   if (data && data.topics.length === 0) {
     return empty('No topic holds dead letters.', 'A processor with a dead-letter topic writes to it the records that it fails to process. The same list on the command line:', command('floe dlq list orders-dead'));
   }
-  const cols = [{ label: 'Topic' }, { label: 'Letters', num: true }, { label: 'Size', num: true, cls: 'c2' }, { label: 'Created', cls: 'c2' }];
-  return table('Topics with dead letters', cols, (data?.topics ?? []).map((t) => ({ key: `t${t.name}`, cells: [
-    h('a', { href: lettersPath(t.name) }, visible(t.name)), count(t.records), size(t.bytes), time(t.created_at)] })), { cls: 'names' });
+  const cols = [{ label: 'Topic', by: (t) => t.name }, { label: 'Letters', num: true, by: (t) => t.records }, { label: 'Size', num: true, cls: 'c2', by: (t) => t.bytes }, { label: 'Created', cls: 'c2', by: (t) => t.created_at }];
+  return sortable('Topics with dead letters', cols, data?.topics ?? [], (t) => ({ key: `t${t.name}`, cells: [
+    h('a', { href: lettersPath(t.name) }, visible(t.name)), count(t.records), size(t.bytes), time(t.created_at)] }), { cls: 'names' });
 }
 
 class Letters {
@@ -54,6 +54,13 @@ class Letters {
 
   start() {
     title(`Dead letters of ${this.topic}`);
+    const where = h('input', { type: 'text', id: 'letters-filter', class: 'mono', spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off', 'data-search': true, testid: 'letters-filter', placeholder: 'header.floe-dead-code = "handler_failed"' });
+    this.where = '';
+    this.form = own(h('form', { class: 'toolbar', role: 'search', 'aria-label': 'Dead letters', onsubmit: (event) => {
+      event.preventDefault();
+      Object.assign(this, { where: where.value.trim(), letters: [], next: null, ended: false, loaded: false, chosen: new Set(), last: null });
+      this.load();
+    } }, h('div', { class: 'field grow' }, h('label', { for: where.id }, 'Filter'), where), h('button', { type: 'submit', testid: 'letters-search' }, 'Search')));
     this.draw();
     this.load();
     return {};
@@ -64,10 +71,10 @@ class Letters {
     try {
       const from = this.next === null ? 'beginning' : undefined;
       const resume = this.next === null ? undefined : Object.entries(this.next).map(([p, o]) => `${p}:${o}`).join(',');
-      const page = await get(topicApi(this.topic, '/dead-letters'), { from, resume, limit: PAGE }, this.signal);
+      const page = await get(topicApi(this.topic, '/dead-letters'), { from, resume, limit: PAGE, where: this.where }, this.signal);
       const known = new Set(this.letters.map(keyOf));
       this.letters.push(...page.letters.filter((letter) => !known.has(keyOf(letter))));
-      this.ended = page.letters.length < PAGE;
+      this.ended = page.ended;
       this.next = page.next;
       this.error = null;
     } catch (error) {
@@ -86,11 +93,13 @@ class Letters {
       readOnlyNote('This console is read-only: letters cannot be replayed.'),
       h('div', { class: 'slot-error' }, this.error ? errorBox(this.error, () => this.load()) : null),
       this.outcome(),
+      this.form,
       this.loaded && this.letters.length === 0 && !this.error ? this.nothing() : this.list(),
       this.loaded && !this.ended && !this.error ? h('div', { class: 'pager' }, h('button', { type: 'button', disabled: this.busy, onclick: () => this.load() }, 'Load more')) : null);
   }
 
   nothing() {
+    if (this.where) return empty('No letter passes the filter.', 'An empty filter shows all letters.');
     return empty('No letters here.', 'The topic is empty: everything was processed, or the retention deleted the letters.', command(`floe dlq list ${shell(this.topic)}`));
   }
 

@@ -7,13 +7,14 @@ import { topicPath, groupPath } from '../router.js';
 import { rate, byteRate, bytes, num, count, size, visible, plural } from '../format.js';
 import { time } from '../times.js';
 import { title, status, table, empty, errorBox, command, tag } from '../ui.js';
+import { unlisted } from '../unlisted.js';
 
 export default function mount({ root, signal }) {
   title('Overview');
   const records = lineChart({ title: 'Records per second', unit: ' records/s', format: num });
   const sizes = lineChart({ title: 'Bytes per second', unit: '/s', format: bytes, base: 1024 });
   const charts = own(h('div', { class: 'charts' }, records.el, sizes.el));
-  const view = { data: null, error: null };
+  const view = { data: null, error: null, unlisted: can('list_topics') ? null : unlisted() };
   const draw = () => render(root, content(view, charts));
   draw();
   poll(async () => {
@@ -36,7 +37,8 @@ export function showRates(rates, records, sizes, slots = 180) {
   sizes?.update({ ...at, values: rates.bytes ?? [], empty: rates.bytes ? undefined : 'this engine does not tell sizes' });
 }
 
-function content({ data, error }, charts) {
+function content(view, charts) {
+  const { data, error } = view;
   const head = [
     h('div', { class: 'page-head' }, h('h1', null, 'Overview'), health(data)),
     h('div', { class: 'slot-error' }, error ? errorBox(error) : null),
@@ -46,9 +48,7 @@ function content({ data, error }, charts) {
   return [
     head,
     attention(data),
-    totals(data?.totals),
-    charts,
-    h('div', { class: 'columns' }, topics(data), can('offsets') ? groups(data) : null),
+    ...(can('list_topics') ? [totals(data?.totals), charts, h('div', { class: 'columns' }, topics(data), can('offsets') ? groups(data) : null)] : [view.unlisted]),
   ];
 }
 

@@ -80,7 +80,8 @@ function actions(record) {
     readOnly() ? null : [
       h('button', { type: 'button', class: 'small', testid: 'send-again', onclick: () => copyDialog(record, record.topic) }, 'Send again'),
       h('button', { type: 'button', class: 'small', testid: 'copy-to', onclick: () => copyDialog(record, null) }, 'Copy to topic'),
-      h('button', { type: 'button', class: 'small', testid: 'edit-send', onclick: () => navigate(topicPath(record.topic, 'send'), { state: { record: { key: record.key, value: record.value, headers: record.headers } } }) }, 'Edit and send'),
+      // Of a cut record, the rest is on its way.
+      record.truncated ? null : h('button', { type: 'button', class: 'small', testid: 'edit-send', onclick: () => navigate(topicPath(record.topic, 'send'), { state: { record: { key: record.key, value: record.value, headers: record.headers } } }) }, 'Edit and send'),
     ]);
 }
 

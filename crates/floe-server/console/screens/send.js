@@ -61,7 +61,7 @@ function parts(record) {
     ...(partition.value === '' ? {} : { partition: Number(partition.value) }),
   });
   const content = [
-    h('div', { class: 'row' }, key.el, field('Partition', partition, 'Without a key: in turn')),
+    h('div', { class: 'row' }, can('keys') ? key.el : null, can('create_partitions') ? field('Partition', partition, 'Without a key: in turn') : null),
     can('headers') ? headers.el : null, value.el, json,
   ];
   return { content, read, partitions };

@@ -1,7 +1,7 @@
-// The server: nodes, connections, requests, limits.
+// The server: nodes, the parts of this program, connections, requests, limits.
 import { h, render } from '../dom.js';
 import { get, poll, isAbort, isOffline } from '../api.js';
-import { topicPath } from '../router.js';
+import { topicPath, groupPath } from '../router.js';
 import { state } from '../state.js';
 import { count, size, num, visible, plain, duration, bytes, NONE } from '../format.js';
 import { title, table, empty, errorBox, status, command } from '../ui.js';
@@ -27,7 +27,7 @@ function content({ data, error }) {
   return [
     h('div', { class: 'page-head' }, h('h1', null, 'Server')),
     h('div', { class: 'slot-error' }, error ? errorBox(error) : null),
-    data ? [facts(data), h('div', { class: 'masonry' }, data.serving ? serving(data.serving) : null, nodes(data), circuits(data), queues(data)), data.serving ? null : notServing()]
+    data ? [facts(data), h('div', { class: 'masonry' }, data.serving ? serving(data.serving) : null, nodes(data), circuits(data)), components(data.components), data.serving ? null : notServing()]
       : h('p', { class: 'muted' }, error ? '' : 'Loading'),
   ];
 }
@@ -42,8 +42,8 @@ const section = (label, ...content) => h('section', { class: 'panel', 'aria-labe
 
 function nodes(data) {
   if (data.nodes.length === 0) return section('Nodes', h('p', { class: 'muted' }, 'The engine runs in this process and has no nodes.'));
-  return section('Nodes', table('Nodes', [{ label: 'Node' }, { label: 'State' }, { label: 'Leads', num: true }], data.nodes.map((n) => ({ key: n.name, cells: [
-    visible(n.name), status(n.ready ? 'pass' : 'fail', visible(n.state)), n.leads === null ? NONE : num(n.leads)] }))));
+  return section('Nodes', table('Nodes', [{ label: 'Node' }, { label: 'State' }, { label: 'Leads' }], data.nodes.map((n) => ({ key: n.name, cells: [
+    visible(n.name), status(n.ready ? 'pass' : 'fail', visible(n.state)), n.leads === null ? NONE : n.leads ? 'yes' : 'no'] }))));
 }
 
 const CIRCUIT = { closed: ['pass', 'closed'], half_open: ['warn', 'half open'], open: ['fail', 'open'] };
@@ -54,17 +54,25 @@ function circuits(data) {
     visible(c.name), status(...(CIRCUIT[c.state] ?? ['warn', plain(c.state)]))] }))));
 }
 
-function queues(data) {
-  if (data.queues.length === 0) return section('Queues', h('p', { class: 'muted' }, 'No producer has records waiting.'));
-  return section('Queues', table('Queues', [{ label: 'Topic' }, { label: 'Use' }], data.queues.map((q) => ({ key: q.topic, cells: [
-    h('a', { href: topicPath(q.topic) }, visible(q.topic)), use(q.used, q.limit, bytes, plain(q.topic))] }))));
+const KINDS = { producer: 'Producer', consumer: 'Consumer', processor: 'Processor', outbox: 'Outbox' };
+
+/** Producers, consumers, processors and outboxes of this program, the ones with a problem first. */
+function components(list) {
+  if (list.length === 0) return section('This program', h('p', { class: 'muted' }, 'No producer, consumer, processor or outbox is open in this program.'));
+  const rows = [...list].sort((a, b) => Boolean(b.finding) - Boolean(a.finding));
+  return section('This program', table('Producers, consumers, processors and outboxes', [{ label: 'Part' }, { label: 'Topic' }, { label: 'Group', cls: 'c2' }, { label: 'Memory', cls: 'c1' }, { label: 'Counters', cls: 'c1' }, { label: 'State' }],
+    rows.map((c, at) => ({ key: `${at} ${c.kind} ${c.topic}`, cells: [
+      KINDS[c.kind] ?? visible(c.kind), [h('a', { href: topicPath(c.topic) }, visible(c.topic)), c.to === null ? null : [' to ', h('a', { href: topicPath(c.to) }, visible(c.to))]],
+      c.group === null ? NONE : h('a', { href: groupPath(c.group) }, visible(c.group)), c.limit === null ? NONE : use(c.used, c.limit, bytes, `${c.kind} of ${plain(c.topic)}`, c.kind !== 'consumer'),
+      c.counters.length === 0 ? NONE : c.counters.map((one, i) => [i ? ', ' : null, h('span', { class: 'nobr' }, `${num(one.value)} ${one.name}`)]),
+      c.finding ? status('warn', visible(c.finding)) : status('pass', 'open')] }))));
 }
 
 /** A bar with its figures; the bar alone would tell by length and colour only. */
-function use(used, max, format, label) {
+function use(used, max, format, label, warns = true) {
   const part = max > 0 ? used / max : 0;
-  return h('div', { class: 'use' }, h('meter', { min: 0, max: Math.max(max, 1), value: used, high: max * 0.8, low: max * 0.6, optimum: 0, 'aria-label': `use of ${label}` }),
-    h('span', { class: 'num' }, `${format(used)} of ${format(max)}`), part >= 0.9 ? status('warn', 'nearly full') : null);
+  return h('div', { class: 'use' }, h('meter', { min: 0, max: Math.max(max, 1), value: used, ...(warns ? { high: max * 0.8, low: max * 0.6, optimum: 0 } : {}), 'aria-label': `use of ${label}` }),
+    h('span', { class: 'num' }, `${format(used)} of ${format(max)}`), warns && part >= 0.9 ? status('warn', 'nearly full') : null);
 }
 
 function serving(s) {

@@ -5,9 +5,9 @@ import { navigate, topicPath, groupPath, recordPath } from '../router.js';
 import { can, readOnly } from '../state.js';
 import { lineChart } from '../charts.js';
 import { showRates } from './overview.js';
-import { count, size, rate, visible, num, bytes, NONE } from '../format.js';
+import { count, size, visible, num, bytes, NONE } from '../format.js';
 import { time } from '../times.js';
-import { table, empty, command, shell, status, field, formDialog, deleteDialog, readOnlyNote, note, tag } from '../ui.js';
+import { sortable, empty, command, shell, status, field, formDialog, deleteDialog, readOnlyNote, note, tag } from '../ui.js';
 
 export function partitions({ root, topic, reload }) {
   const records = lineChart({ title: 'Records per second', unit: ' records/s', format: num });
@@ -24,21 +24,23 @@ export function partitions({ root, topic, reload }) {
 
 function partitionTable(topic, details) {
   const leaders = details.some((p) => p.leader !== null && p.leader !== undefined);
-  const cols = [{ label: 'Partition' }, { label: 'Start offset', num: true, cls: 'c2' }, { label: 'High watermark', num: true },
-    { label: 'Records', num: true }, { label: 'Size', num: true, cls: 'c1' }, { label: 'Rate', num: true, cls: 'c2' },
-    ...(leaders ? [{ label: 'Leader', cls: 'c2' }, { label: 'Replicas', cls: 'c3' }] : [])];
-  return table('Partitions', cols, details.map((p) => ({ key: `p${p.partition}`, cells: p.error ? broken(p, cols.length) : [
+  const cols = [{ label: 'Partition', by: (p) => p.partition }, { label: 'Start offset', num: true, cls: 'c2', by: (p) => p.start_offset }, { label: 'High watermark', num: true, by: (p) => p.high_watermark },
+    { label: 'Records', num: true, by: (p) => p.records }, { label: 'Size', num: true, cls: 'c1', by: (p) => p.size_bytes },
+    ...(leaders ? [{ label: 'Leader', cls: 'c1', by: (p) => p.leader }, { label: 'Replicas', cls: 'c2', by: (p) => p.replicas?.length }] : [])];
+  return sortable(`Partitions of ${topic}`, cols, details, (p) => ({ key: `p${p.partition}`, cells: p.error ? broken(p, cols.length, leaders) : [
     can('offsets') && Number(p.records) > 0
       ? h('a', { href: `${topicPath(topic, 'messages')}?partitions=${p.partition}`, 'aria-label': `messages of partition ${p.partition}` }, p.partition) : p.partition,
-    link(topic, p, p.start_offset), p.high_watermark, count(p.records), size(p.size_bytes), rate(p.records_per_second),
-    ...(leaders ? [visible(p.leader ?? NONE), visible((p.replicas ?? []).join(', ') || NONE)] : [])] })));
+    link(topic, p, p.start_offset), p.high_watermark, count(p.records), size(p.size_bytes), ...(leaders ? servers(p) : [])] }));
 }
+
+const servers = (p) => [visible(p.leader ?? NONE), visible((p.replicas ?? []).join(', ') || NONE)];
 
 const link = (topic, p, offset) => (Number(p.records) > 0 && can('offsets')
   ? h('a', { href: recordPath({ topic, partition: p.partition, offset }), 'aria-label': `oldest record of partition ${p.partition}, offset ${offset}` }, offset) : offset);
 
-function broken(p, width) {
-  return [p.partition, '', status('fail', visible(p.error.message)), ...Array(width - 3).fill('')];
+function broken(p, width, leaders) {
+  const after = leaders ? servers(p) : [];
+  return [p.partition, '', status('fail', visible(p.error.message)), ...Array(width - 3 - after.length).fill(''), ...after];
 }
 
 function addDialog(topic, detail, reload) {
@@ -79,10 +81,11 @@ export function groups({ root, topic }) {
       render(root, empty('No consumer group has stored an offset for this topic.', 'A group appears after its first commit:', command(`floe consume ${shell(topic)} --group billing`)));
       return;
     }
-    const cols = [{ label: 'Group' }, { label: 'Lag', num: true }, { label: 'Members', num: true, cls: 'c1' }, { label: 'Kind', cls: 'c2' }, { label: 'Last commit', cls: 'c2' }];
-    render(root, table('Groups that read this topic', cols, detail.groups.map((g) => ({ key: `g${g.group}`, cells: [
+    const cols = [{ label: 'Group', by: (g) => g.group }, { label: 'Lag', num: true, by: (g) => g.lag }, { label: 'Members', num: true, cls: 'c1', by: (g) => g.members },
+      { label: 'Kind', cls: 'c2' }, { label: 'Last commit', cls: 'c2', by: (g) => g.committed_at }];
+    render(root, sortable('Groups that read this topic', cols, detail.groups, (g) => ({ key: `g${g.group}`, cells: [
       h('a', { href: groupPath(g.group) }, visible(g.group)), count(g.lag), g.members === null ? NONE : num(g.members),
-      g.shared ? tag('shared') : 'plain', time(g.committed_at)] }))));
+      g.shared ? tag('shared') : 'plain', time(g.committed_at)] })));
   } };
 }
 

@@ -2,16 +2,17 @@
 import { h, render, own, fill } from '../dom.js';
 import { get, poll, topicApi, isAbort, isOffline } from '../api.js';
 import { topicPath, lettersPath } from '../router.js';
-import { can } from '../state.js';
+import { can, readOnly } from '../state.js';
 import { count, size, rate, visible, num, plural } from '../format.js';
 import { title, errorBox, status, empty, command, shell } from '../ui.js';
 import messages from './messages.js';
 import { partitions, settings, groups } from './topic-tabs.js';
 import sendTab from './send.js';
+import { remember, forget } from '../unlisted.js';
 
 const TABS = [
   { id: 'messages', label: 'Messages', mount: messages, needs: 'offsets' },
-  { id: 'partitions', label: 'Partitions', mount: partitions },
+  { id: 'partitions', label: 'Partitions', mount: partitions, needs: 'offsets' },
   { id: 'settings', label: 'Settings', mount: settings },
   { id: 'groups', label: 'Groups', mount: groups, needs: 'offsets' },
   { id: 'send', label: 'Send', mount: sendTab },
@@ -26,9 +27,11 @@ export default function mount({ root, params, query, signal }) {
     try {
       view.detail = await get(topicApi(topic), null, signal);
       view.error = null;
+      if (!can('list_topics')) remember(topic);
     } catch (error) {
       if (isAbort(error)) return;
       view.error = isOffline(error) && view.detail ? null : error;
+      if (error.code === 'topic_not_found' && !can('list_topics')) forget(topic);
     }
     draw();
     view.pane?.refresh?.(view.detail);
@@ -41,7 +44,9 @@ export default function mount({ root, params, query, signal }) {
 
 function open(view, body, params, query, signal, draw) {
   const offered = TABS.filter((tab) => !tab.needs || can(tab.needs));
-  const tab = params.tab ? offered.find((t) => t.id === params.tab) : offered[0];
+  // Where records cannot be looked at, sending is what is left to do.
+  const first = can('offsets') || readOnly() ? offered[0] : offered.at(-1);
+  const tab = params.tab ? offered.find((t) => t.id === params.tab) : first;
   // The same tab again (a link to another search) starts it anew as well.
   view.left?.abort();
   view.left = new AbortController();

@@ -1,17 +1,22 @@
 // The list of topics: searched, sorted and paged by the server, so that 10,000 of them cost what 100 do.
-import { h, render, own } from '../dom.js';
+import { h, render, own, fill } from '../dom.js';
 import { get, post, poll, isAbort, isOffline } from '../api.js';
 import { setQuery, navigate, topicPath, lettersPath } from '../router.js';
 import { can, readOnly, state } from '../state.js';
 import { rate, count, size, visible, num, plural, duration } from '../format.js';
 import { time } from '../times.js';
 import { title, table, empty, errorBox, command, tag, pager, debounce, field, formDialog, announce, options } from '../ui.js';
+import { unlisted } from '../unlisted.js';
 
 const PAGE = 100;
 const DESC_FIRST = new Set(['records', 'bytes', 'rate', 'created', 'partitions']);
 
 export default function mount({ root, query, signal }) {
   title('Topics');
+  if (!can('list_topics')) {
+    fill(root, heading(), unlisted());
+    return {};
+  }
   const view = {
     search: query.get('search') ?? '', sort: query.get('sort') ?? 'name', order: query.get('order') ?? 'asc',
     skip: Math.max(0, parseInt(query.get('skip') ?? '0', 10) || 0), data: null, error: null,
@@ -47,6 +52,12 @@ export default function mount({ root, query, signal }) {
   poll(load, 5000, signal);
 }
 
+function heading() {
+  return h('div', { class: 'page-head' }, h('h1', null, 'Topics'), h('div', { class: 'actions' },
+    readOnly() ? h('span', { class: 'muted' }, 'Read-only: no topics can be created here')
+      : h('button', { type: 'button', class: 'primary', testid: 'create-topic', onclick: createDialog }, 'Create topic')));
+}
+
 function content(view, bar, change) {
   const onSort = (by) => {
     const order = view.sort === by ? (view.order === 'asc' ? 'desc' : 'asc') : DESC_FIRST.has(by) ? 'desc' : 'asc';
@@ -54,9 +65,7 @@ function content(view, bar, change) {
   };
   const { data } = view;
   return [
-    h('div', { class: 'page-head' }, h('h1', null, 'Topics'), h('div', { class: 'actions' },
-      readOnly() ? h('span', { class: 'muted' }, 'Read-only: no topics can be created here')
-        : h('button', { type: 'button', class: 'primary', testid: 'create-topic', onclick: createDialog }, 'Create topic'))),
+    heading(),
     bar,
     h('div', { class: 'slot-error' }, view.error ? errorBox(view.error) : null),
     h('p', { class: 'muted counts' }, data ? [plural(data.total, 'topic'), view.search ? ' found' : '',
@@ -116,8 +125,8 @@ function createDialog() {
   formDialog('Create topic', {
     fields: [
       field('Name', name, '1 to 63 characters of a-z, 0-9 and -'),
-      h('div', { class: 'row' }, field('Partitions', partitions), cluster ? field('Replication', replication) : null),
-      h('div', { class: 'row' }, field('Keep records for', age), field('Keep per partition', bytes)),
+      can('create_partitions') ? h('div', { class: 'row' }, field('Partitions', partitions), cluster ? field('Replication', replication) : null) : null,
+      can('offsets') ? h('div', { class: 'row' }, field('Keep records for', age), field('Keep per partition', bytes)) : null,
     ],
     label: 'Create topic',
     submit: () => post('/topics', {
@@ -126,6 +135,6 @@ function createDialog() {
       ...(age.value ? { retention_age_ms: Number(age.value) } : {}),
       ...(bytes.value ? { retention_bytes: Number(bytes.value) } : {}),
     }),
-    done: (topic) => navigate(topicPath(topic.name, 'partitions')),
+    done: (topic) => navigate(topicPath(topic.name, can('offsets') ? 'partitions' : 'send')),
   });
 }

@@ -58,7 +58,8 @@ assets! {
         "state.js"
         "theme.js"
         "times.js"
-        "ui.js";
+        "ui.js"
+        "unlisted.js";
 }
 
 /// The page itself.

@@ -121,7 +121,9 @@ fn check_change(console: &Console, request: &Request<Body>, host: Option<&[u8]>)
     let origins: Vec<_> = headers.get_all(header::ORIGIN).iter().map(HeaderValue::as_bytes).collect();
     let is_own = |origin: &[u8]| {
         let of_scheme = |scheme: &[u8]| origin.strip_prefix(scheme);
-        let authority = of_scheme(b"http://").or_else(|| of_scheme(b"https://"));
+        // A plain console may stand behind a proxy that encrypts.
+        let plain = || of_scheme(b"http://").filter(|_| !console.options.encrypted);
+        let authority = of_scheme(b"https://").or_else(plain);
         authority.is_some() && authority == host
     };
     if origins.len() > 1 || !origins.iter().all(|origin| is_own(origin)) {

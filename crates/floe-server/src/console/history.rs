@@ -196,6 +196,11 @@ impl TopicSamples {
         (self.marks.iter().map(records).sum(), self.marks.iter().map(bytes).sum())
     }
 
+    /// Whether records came within the samples.
+    pub(super) fn has_grown(&self) -> bool {
+        self.records.values.iter().any(|rate| *rate > 0.0)
+    }
+
     fn end_sum(&self) -> Option<i64> {
         self.marks.iter().map(|marks| marks.as_ref().map(|marks| marks.high)).sum()
     }
@@ -319,7 +324,7 @@ async fn look_up(client: &Client, topic: &Topic, partitions: u32) -> Vec<Option<
 }
 
 impl Samples {
-    fn note(&mut self, topic: &Topic, marks: Vec<Option<Watermarks>>, step: i64) {
+    pub(super) fn note(&mut self, topic: &Topic, marks: Vec<Option<Watermarks>>, step: i64) {
         self.has_sizes |= marks.iter().flatten().any(|marks| marks.size_bytes.is_some());
         self.topics.entry(topic.clone()).or_default().take(marks, (step, Instant::now()));
     }
@@ -334,7 +339,7 @@ impl Samples {
         self.bytes.extend(step, 2, bytes);
     }
 
-    fn note_groups(
+    pub(super) fn note_groups(
         &mut self,
         stored: Vec<(Arc<str>, TopicPartition, i64, Option<i64>)>,
         shares: Option<Vec<GroupDescription>>,
@@ -424,6 +429,7 @@ mod tests {
         topic.take(vec![Some(Watermarks::new(0, 100, Some(1_000)))], (1, start));
         assert_eq!(topic.rate(), (None, None));
         topic.take(vec![Some(Watermarks::new(50, 200, Some(1_500)))], (2, start + STEP));
+        assert!(topic.has_grown() && !TopicSamples::default().has_grown());
         assert_eq!(topic.rate(), (Some(20.0), Some(200.0)));
         assert_eq!(topic.totals(), (Some(150), Some(1_500)));
         topic.take(vec![None], (3, start + STEP * 2));

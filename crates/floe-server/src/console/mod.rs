@@ -11,9 +11,11 @@
 mod api;
 mod assets;
 mod door;
+mod event_queue;
 mod history;
 mod options;
 mod query;
+mod read_memory;
 mod record_json;
 mod request_error;
 mod turn;
@@ -28,6 +30,7 @@ use tokio::{
 };
 
 pub use self::options::{ConsoleOptions, ConsoleToken};
+pub(crate) use self::read_memory::ReadMemory;
 use self::{history::History, turn::Turn};
 
 /// Returns the console of a client, which an application mounts beside its own routes; pages and API take all paths that
@@ -49,6 +52,11 @@ use self::{history::History, turn::Turn};
 /// # }
 /// ```
 pub fn console(client: Client, options: ConsoleOptions) -> Router {
+    within(client, options, None)
+}
+
+/// Returns the console of a server, whose scans and tails take their memory from that of the server.
+pub(crate) fn within(client: Client, options: ConsoleOptions, memory: Option<ReadMemory>) -> Router {
     let console = Arc::new(Console {
         scans: Arc::new(Semaphore::new(options.scans)),
         tails: Arc::new(Semaphore::new(options.tails)),
@@ -57,6 +65,7 @@ pub fn console(client: Client, options: ConsoleOptions) -> Router {
         started: Instant::now(),
         client,
         options,
+        memory,
     });
     Router::new()
         .nest("/api/v1", api::router())
@@ -70,6 +79,8 @@ pub fn console(client: Client, options: ConsoleOptions) -> Router {
 struct Console {
     client: Client,
     options: ConsoleOptions,
+    /// Memory of scans and tails; none outside a server.
+    memory: Option<ReadMemory>,
     /// Places for scans and exports.
     scans: Arc<Semaphore>,
     /// Places for live tails.
@@ -81,6 +92,12 @@ struct Console {
 }
 
 impl Console {
+    /// Whether looking at records leaves them where they are.
+    fn can_look(&self) -> bool {
+        let capabilities = self.client.info().capabilities;
+        capabilities.offsets && !capabilities.consuming_reads
+    }
+
     /// Returns the rates and lags, which are sampled from the first request on.
     fn history(&self) -> &Arc<History> {
         self.history.get_or_init(|| History::start(self.client.clone()))

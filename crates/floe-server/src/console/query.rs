@@ -1,6 +1,6 @@
 //! Parameters of requests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -63,6 +63,35 @@ pub(super) fn offsets(text: &str) -> Result<BTreeMap<u32, i64>, RequestError> {
     parsed.ok_or_else(|| RequestError::invalid("offsets are PARTITION:OFFSET, separated by commas"))
 }
 
+/// A name in a path. Browsers take `.` and `..` out of addresses, so a `~` in front marks such names, and those that begin
+/// with one.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(from = "String")]
+pub(super) struct PathName(pub(super) String);
+
+impl From<String> for PathName {
+    fn from(part: String) -> Self {
+        Self(part.strip_prefix('~').map(str::to_owned).unwrap_or(part))
+    }
+}
+
+/// Returns a name as a part of a path, which [`PathName`] reads.
+pub(super) fn segment(name: &str) -> String {
+    let mut part = String::with_capacity(name.len());
+    if name == "." || name == ".." || name.starts_with('~') {
+        part.push('~');
+    }
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
+            part.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(part, "%{byte:02X}");
+        }
+    }
+    part
+}
+
 /// An offset in a body: a number, or a string where a program cannot hold 64 bits.
 #[derive(Debug, Clone, Copy, serde::Deserialize)]
 #[serde(try_from = "OffsetForm")]
@@ -102,6 +131,12 @@ mod tests {
         }
         for bad in ["", "1", "1:", "x:1", "1:2,"] {
             assert!(offsets(bad).is_err(), "{bad}");
+        }
+        for (name, part) in [("orders", "orders"), ("..", "~.."), ("~a", "~~a"), ("a/ä", "a%2F%C3%A4")] {
+            assert_eq!(segment(name), part);
+        }
+        for (part, name) in [("orders", "orders"), ("~..", ".."), ("~~a", "~a"), ("~", "")] {
+            assert_eq!(PathName::from(part.to_owned()).0, name);
         }
         assert!(position("stored").is_err() && position("-5").is_ok() && position("soon").is_err());
         assert!(filter(Some("  ")).unwrap().is_none() && filter(Some("key =")).is_err());

@@ -1,24 +1,34 @@
 //! Records in JSON, with long values cut.
 
-use floe::exchange::{RecordFields, write_bytes, write_json};
-use serde_json::Value;
+use floe::{
+    consumer::BorrowedHeaders,
+    exchange::{RecordFields, write_bytes, write_json},
+};
+use serde_json::{Value, json};
 
-/// Longest key, value or header in a list; the request for one record returns all of it.
+/// Longest key or value, and most bytes of headers, in a list; the request for one record returns all of it.
 pub(super) const CUT: usize = 16 * 1024;
 
-/// Returns the JSON form of a record. Fields longer than `limit` are cut, and the record says so.
+/// Returns the JSON form of a record. A key or a value longer than `limit` is cut, headers of more bytes are left out, and the
+/// record says so.
 pub(super) fn record_json(record: &RecordFields<'_>, limit: usize) -> String {
     let mut short = *record;
     short.value = cut(record.value, limit);
     short.key = record.key.map(|key| cut(key, limit));
+    let header_bytes: usize = record.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+    if header_bytes > limit {
+        short.headers = BorrowedHeaders::default();
+    }
     let mut out = Vec::with_capacity(short.value.len() + 256);
     // Writing to a vector cannot fail.
     let _ = write_json(&mut out, &short);
-    if short.value.len() < record.value.len() {
+    let key_bytes = record.key.map_or(0, <[u8]>::len);
+    if record.value.len() > limit || key_bytes > limit || header_bytes > limit {
+        let sizes = json!({
+            "value_bytes": record.value.len(), "key_bytes": key_bytes, "header_bytes": header_bytes,
+        });
         out.pop();
-        out.extend_from_slice(
-            format!(",\"truncated\":{{\"value_bytes\":{}}}}}", record.value.len()).as_bytes(),
-        );
+        out.extend_from_slice(format!(",\"truncated\":{sizes}}}").as_bytes());
     }
     String::from_utf8(out).unwrap_or_default()
 }

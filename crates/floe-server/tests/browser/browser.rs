@@ -82,9 +82,14 @@ impl Page {
     }
 
     pub(crate) async fn open_with(driver: &Driver, console: ConsoleOptions) -> Self {
+        Self::over(driver, "memory:", console).await
+    }
+
+    /// Opens the console of another engine.
+    pub(crate) async fn over(driver: &Driver, url: &str, console: ConsoleOptions) -> Self {
         let mut options = ServeOptions::default();
         options.console = Some(console);
-        let server = TestServer::with("memory:", options).await.unwrap();
+        let server = TestServer::with(url, options).await.unwrap();
         Self { server, browser: driver.window(1280, 900).await }
     }
 

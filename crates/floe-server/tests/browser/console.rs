@@ -4,6 +4,7 @@ use floe::{
     Bytes, Record, TopicSpec,
     consumer::{OnUndecodable, StartAt},
 };
+use floe_server::{ConsoleOptions, testkit::TestServer};
 use serde_json::json;
 
 use crate::browser::{Driver, Page};
@@ -222,5 +223,43 @@ pub(crate) async fn ten_thousand_topics_are_searched(driver: &Driver) {
     assert!(page.count("topic-row").await <= 500);
     page.enter("topic-search", "topic-09876").await;
     page.wait_for_text("topic-row", "topic-09876").await;
+    page.close().await;
+}
+
+pub(crate) async fn an_engine_that_lists_nothing_opens_topics_by_name(driver: &Driver) {
+    let cluster = TestServer::start().await.unwrap();
+    let url = format!("walrus://{}", cluster.walrus_address());
+    let page = Page::over(driver, &url, ConsoleOptions::default()).await;
+    page.goto("/topics").await;
+    page.enter("open-topic", "none").await;
+    page.click("open-submit").await;
+    page.wait_for_text("error", "topic_not_found").await;
+    page.goto("/topics").await;
+    page.click("create-topic").await;
+    page.enter("topic-name", "orders").await;
+    page.click("submit").await;
+    page.enter("send-value", "one coffee").await;
+    page.click("send-submit").await;
+    page.wait_for_text("send-result", "Stored").await;
+    for path in ["/topics", "/"] {
+        page.goto(path).await;
+        page.wait_for_text("known-topic", "orders").await;
+        assert_eq!(page.count("known-topic").await, 1, "a topic that is not there is forgotten");
+        assert_eq!(page.count("error").await, 0, "{path}");
+    }
+    for path in ["/groups", "/dead-letters", "/topics/orders/messages"] {
+        page.goto(path).await;
+        let text = "return document.querySelector('main').innerText";
+        let mut shown = String::new();
+        for _ in 0..100 {
+            shown = page.run(text).await.as_str().unwrap_or_default().to_owned();
+            if shown.contains("stores no offsets") {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        assert!(shown.contains("stores no offsets"), "{path}: {shown}");
+        assert_eq!(page.count("error").await, 0, "{path}");
+    }
     page.close().await;
 }

@@ -38,6 +38,7 @@ const TESTS: &[(&str, BrowserTest)] = tests![
     console::found_records_are_exported,
     console::the_keyboard_reaches_everything,
     console::ten_thousand_topics_are_searched,
+    console::an_engine_that_lists_nothing_opens_topics_by_name,
     refusals::markup_in_records_and_names_stays_text,
     refusals::a_read_only_console_offers_no_changes,
     refusals::a_token_is_asked_for_once,

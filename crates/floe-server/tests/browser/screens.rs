@@ -9,11 +9,12 @@ use crate::{
 };
 
 /// Path, name of the picture, and an element that is there once the screen has its data.
-const SCREENS: [(&str, &str, &str); 8] = [
+const SCREENS: [(&str, &str, &str); 9] = [
     ("/", "overview", "engine"),
     ("/topics", "topics", "topic-row"),
     ("/topics/orders/messages?from=-50", "messages", "result-row"),
     ("/topics/payments/0/3", "record", "detail-value"),
+    ("/topics/orders/partitions", "partitions", "add-partitions"),
     ("/topics/orders/send", "send", "send-value"),
     ("/groups/billing", "group", "reset-open"),
     ("/dead-letters/orders-dlq", "dead-letters", "letters"),

@@ -4,7 +4,7 @@ use floe::{
     Record,
     consumer::{AckMode, OnUndecodable, StartAt},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{World, code, numbered};
 
@@ -33,6 +33,60 @@ async fn the_openapi_document_lists_the_requests_that_the_server_answers() {
     }
     assert_eq!(code(&world.get("/nothing").await.1), "no_such_request");
     assert_eq!(world.delete("/info").await.0, 405);
+}
+
+/// Fails unless an object has exactly the documented fields, or fewer where some are optional.
+fn has_the_fields(object: &Value, schema: &Value, optional: &[&str]) {
+    let documented = schema["properties"].as_object().unwrap_or_else(|| panic!("no properties: {schema}"));
+    let found = object.as_object().unwrap_or_else(|| panic!("no object: {object}"));
+    for name in found.keys() {
+        assert!(documented.contains_key(name), "{name} is not documented: {object}");
+    }
+    for name in documented.keys() {
+        assert!(found.contains_key(name) || optional.contains(&name.as_str()), "no {name}: {object}");
+    }
+}
+
+#[tokio::test]
+async fn answers_have_the_fields_of_the_openapi_document() {
+    let world = World::new().await;
+    world.topic("orders", 1).await;
+    world.send("orders", numbered(0..3)).await;
+    let at = floe::Topic::from("orders").partition(0);
+    world.client().admin().set_committed_offset("billing", at, 1).await.unwrap();
+    let (_, document) = world.get("/openapi.json").await;
+    let answer = |path: &str, method: &str| {
+        document["paths"][path][method]["responses"]["2XX"]["content"]["application/json"]["schema"].clone()
+    };
+    for (path, at, optional) in [
+        ("/info", "/info", &[][..]),
+        ("/overview", "/overview", &[]),
+        ("/server", "/server", &[]),
+        ("/filter", "/filter?where=key", &["error"]),
+        ("/topics", "/topics", &[]),
+        ("/topics/{topic}", "/topics/orders", &[]),
+        ("/topics/{topic}/records/{partition}/{offset}", "/topics/orders/records/0/0", &[]),
+        ("/groups", "/groups", &[]),
+        ("/groups/{group}", "/groups/billing", &[]),
+        ("/dead-letters", "/dead-letters", &[]),
+        ("/topics/{topic}/dead-letters", "/topics/orders/dead-letters", &[]),
+    ] {
+        let (status, found) = world.get(at).await;
+        assert_eq!(status, 200, "{at}: {found}");
+        has_the_fields(&found, &answer(path, "get"), optional);
+    }
+    let schema = |name: &str| document["components"]["schemas"][name].clone();
+    let (_, topic) = world.get("/topics/orders").await;
+    has_the_fields(&topic["partition_details"][0], &schema("Partition"), &["error"]);
+    has_the_fields(&topic["rates"], &schema("Rates"), &[]);
+    let (_, topics) = world.get("/topics").await;
+    has_the_fields(&topics["topics"][0], &schema("TopicSummary"), &[]);
+    let (_, groups) = world.get("/groups").await;
+    has_the_fields(&groups["groups"][0], &schema("GroupSummary"), &[]);
+    let (_, server) = world.get("/server").await;
+    has_the_fields(&server["components"][0], &schema("Component"), &[]);
+    let (_, sent) = world.post("/topics/orders/records", &json!({ "value": "x" })).await;
+    has_the_fields(&sent, &answer("/topics/{topic}/records", "post"), &[]);
 }
 
 #[tokio::test]
@@ -216,4 +270,29 @@ async fn the_server_shows_its_connections_requests_and_limits() {
     let (_, overview) = world.get("/overview").await;
     assert_eq!(overview["health"]["status"], "pass");
     assert_eq!(overview["totals"]["topics"], 0);
+}
+
+#[tokio::test]
+async fn names_that_addresses_cannot_hold_are_marked() {
+    let world = World::new().await;
+    world.topic("orders", 1).await;
+    world.send("orders", numbered(0..3)).await;
+    let at = floe::Topic::from("orders").partition(0);
+    for group in ["..", ".", "~a"] {
+        world.client().admin().set_committed_offset(group, at.clone(), 1).await.unwrap();
+    }
+    for (part, group) in [("~..", ".."), ("~.", "."), ("~~a", "~a"), ("%7E..", "..")] {
+        let (status, described) = world.get(&format!("/groups/{part}")).await;
+        assert_eq!((status, described["name"].as_str()), (200, Some(group)), "{described}");
+    }
+    let reset = json!({ "topic": "orders", "to": "end", "apply": true });
+    assert_eq!(world.post("/groups/~../reset", &reset).await.0, 200);
+    let stored = world.client().admin().committed_offsets(Some("..")).await.unwrap();
+    assert_eq!(stored[0].next, 3);
+    assert_eq!(world.delete("/groups/~.").await.0, 204);
+    // No engine creates a topic of such a name.
+    for name in [".", ".."] {
+        let (status, refused) = world.post("/topics", &json!({ "name": name })).await;
+        assert_eq!((status, code(&refused)), (400, "invalid_command"), "{name}");
+    }
 }

@@ -1,13 +1,15 @@
 //! The console over HTTP: its API, its refusals, and its bounds.
 
 mod api;
+mod engines;
 mod messages;
 mod safety;
+mod tls;
 
 use std::time::Duration;
 
 use floe::{Client, IntoRecord, TopicSpec};
-use floe_server::{ConsoleOptions, ServeOptions, testkit::TestServer};
+use floe_server::{ConsoleOptions, ServeOptions, console, testkit::TestServer};
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -21,9 +23,12 @@ const STEP: Duration = Duration::from_secs(30);
 /// Events that a test passes over at most.
 const MOST_EVENTS: usize = 5_000;
 
-/// A server with a console, over topics in memory.
+/// A console over HTTP, and the client that it shows.
 struct World {
-    server: TestServer,
+    address: String,
+    client: Client,
+    /// The server that the console is part of, unless an application has mounted it.
+    _server: Option<TestServer>,
 }
 
 /// Status, head and body of an answer.
@@ -41,11 +46,24 @@ impl World {
     async fn with(console: ConsoleOptions) -> Self {
         let mut options = ServeOptions::default();
         options.console = Some(console);
-        Self { server: TestServer::with("memory:", options).await.unwrap() }
+        Self::of(TestServer::with("memory:", options).await.unwrap())
+    }
+
+    fn of(server: TestServer) -> Self {
+        Self { address: server.http_address(), client: server.client().clone(), _server: Some(server) }
+    }
+
+    /// The console as an application mounts it. The runtime of the test ends it.
+    async fn mounted(client: Client) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let router = console(client.clone(), ConsoleOptions::default());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, client, _server: None }
     }
 
     fn client(&self) -> &Client {
-        self.server.client()
+        &self.client
     }
 
     async fn topic(&self, name: &str, partitions: u32) {
@@ -58,7 +76,7 @@ impl World {
 
     /// Sends a raw request and reads until the connection closes.
     async fn raw(&self, request: &str) -> Reply {
-        let mut socket = TcpStream::connect(self.server.http_address()).await.unwrap();
+        let mut socket = TcpStream::connect(&self.address).await.unwrap();
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         timeout(STEP, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
@@ -94,7 +112,7 @@ impl World {
 
     /// Opens a stream of events.
     async fn events(&self, path: &str) -> Events {
-        let mut socket = TcpStream::connect(self.server.http_address()).await.unwrap();
+        let mut socket = TcpStream::connect(&self.address).await.unwrap();
         let request = format!("GET /api/v1{path} HTTP/1.0\r\nhost: localhost\r\n\r\n");
         socket.write_all(request.as_bytes()).await.unwrap();
         Events { socket, received: String::new() }

@@ -113,7 +113,7 @@ async fn a_tail_shows_what_arrives_and_goes_on_after_a_break() {
     drop(again.socket.shutdown().await);
     let request =
         "GET /api/v1/topics/orders/tail HTTP/1.0\r\nhost: localhost\r\nlast-event-id: orders/0/6\r\n\r\n";
-    let mut socket = tokio::net::TcpStream::connect(world.server.http_address()).await.unwrap();
+    let mut socket = tokio::net::TcpStream::connect(&world.address).await.unwrap();
     socket.write_all(request.as_bytes()).await.unwrap();
     let mut resumed = crate::Events { socket, received: String::new() };
     assert_eq!(resumed.next_of("record").await["offset"], 7);

@@ -28,7 +28,7 @@ async fn changes_come_from_the_page_itself_and_as_json() {
     let world = World::new().await;
     let body = r#"{"name":"orders"}"#;
     let json = "content-type: application/json\r\n";
-    let port = world.server.http_address();
+    let port = &world.address;
     for (headers, expected) in [
         ("", 415),
         ("content-type: text/plain\r\n", 415),
@@ -137,7 +137,7 @@ async fn the_rules_of_the_server_hold_in_its_console() {
     let mut options = ServeOptions::default();
     options.access = Some(AccessRules::parse(rules).unwrap());
     options.console = Some(ConsoleOptions::default());
-    let world = World { server: TestServer::with("memory:", options).await.unwrap() };
+    let world = World::of(TestServer::with("memory:", options).await.unwrap());
     world.topic("open-orders", 1).await;
     world.topic("closed", 1).await;
     let (_, list) = world.get("/topics").await;
@@ -170,4 +170,76 @@ async fn the_rules_of_the_server_hold_in_its_console() {
         assert_eq!(code(&world.post(path, &body).await.1), "forbidden", "{path}");
     }
     assert_eq!(code(&world.delete("/topics/open-orders").await.1), "forbidden");
+}
+
+#[tokio::test]
+async fn reading_counts_against_the_rate_of_the_client() {
+    for path in [
+        "/topics/orders/export",
+        "/topics/orders/scan?from=beginning",
+        "/topics/orders/tail",
+        "/topics/orders/dead-letters",
+        "/topics/orders/records/0/0",
+    ] {
+        let mut options = ServeOptions::default();
+        options.console = Some(ConsoleOptions::default());
+        options.limits.client_consume_bytes_per_second = Some(10_000);
+        let metrics = options.metrics.clone();
+        let world = World::of(TestServer::with("memory:", options).await.unwrap());
+        world.topic("orders", 1).await;
+        world.send("orders", [vec![b'x'; 1 << 20]]).await;
+        let delayed = || {
+            let families = metrics.families();
+            let family = families.iter().find(|family| family.name == "floe_server_delayed_total").unwrap();
+            let consume = family.points.iter().filter(|point| point.labels.contains(&("rate", "consume")));
+            consume.map(|point| point.value).sum::<u64>()
+        };
+        // A megabyte passes, and is paid for after a hundred seconds.
+        assert_eq!(world.get("/topics/orders/records/0/0").await.0, 200);
+        assert_eq!(delayed(), 0);
+        let _waits = world.events(path).await;
+        for attempt in 0.. {
+            if delayed() == 1 {
+                break;
+            }
+            assert!(attempt < 500, "{path} does not wait");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn scans_take_their_memory_from_the_budget_of_the_server() {
+    let mut options = ServeOptions::default();
+    options.console = Some(ConsoleOptions::default());
+    let metrics = options.metrics.clone();
+    let world = World::of(TestServer::with("memory:", options).await.unwrap());
+    world.topic("orders", 1).await;
+    let large = |number: u32| floe::Record::new(format!("{number} {}", "x".repeat(15_000)));
+    for start in 0..8 {
+        world.send("orders", (start * 250..(start + 1) * 250).map(large)).await;
+    }
+    let held = || {
+        let families = metrics.families();
+        let family = families.iter().find(|family| family.name == "floe_server_memory_bytes").unwrap();
+        family.points.iter().map(|point| point.value).sum::<u64>()
+    };
+    // A browser that does not read holds the scan, and its memory.
+    let stalled = world.events("/topics/orders/scan?from=beginning&limit=1000").await;
+    for attempt in 0.. {
+        if held() >= 6 << 20 {
+            break;
+        }
+        assert!(attempt < 500, "the scan holds {} bytes", held());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    drop(stalled);
+    for attempt in 0.. {
+        if held() == 0 {
+            break;
+        }
+        assert!(attempt < 500, "the scan of a browser that is gone holds {} bytes", held());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.get("/topics/orders/dead-letters").await.0, 200);
 }

@@ -535,8 +535,8 @@ impl ConsumerSpec {
             _ => None,
         };
         let by_policy = self.settings.commit != CommitPolicy::Manual;
-        let shared =
-            Arc::new(ConsumerShared { engine, topic: self.topic.clone(), queue, commits, member, by_policy });
+        let (topic, group) = (self.topic.clone(), self.group.clone());
+        let shared = Arc::new(ConsumerShared { engine, topic, group, queue, commits, member, by_policy });
         let weak = Arc::downgrade(&shared);
         self.client.register(weak);
         let positions = partitions.iter().map(|partition| (partition.at.clone(), partition.position));

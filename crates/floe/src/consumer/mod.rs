@@ -97,8 +97,9 @@ use self::{
 };
 use crate::{
     Error, ErrorKind, Result,
-    client_core::CloseWithClient,
+    client_core::ClientComponent,
     engine::SharedEngine,
+    health::ComponentHealth,
     payload::{DecodeFailure, PayloadCodec, RecordDecoder, Untyped},
     telemetry::{ConsumerTelemetry, Queue},
     topic::{Topic, TopicPartition},
@@ -175,6 +176,7 @@ struct ConsumerCore {
 struct ConsumerShared {
     engine: SharedEngine,
     topic: Topic,
+    group: Option<Arc<str>>,
     queue: Arc<PrefetchQueue>,
     commits: Option<Arc<OffsetCommitter>>,
     /// The member of a shared group, which commits by its heartbeats.
@@ -242,7 +244,7 @@ impl Queue for ConsumerShared {
     }
 }
 
-impl CloseWithClient for ConsumerShared {
+impl ClientComponent for ConsumerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let lost = self.take_lost();
@@ -254,12 +256,17 @@ impl CloseWithClient for ConsumerShared {
         })
     }
 
-    fn finding(&self) -> Option<String> {
-        let group = self.member.as_ref().filter(|member| member.is_fenced())?.group();
+    fn health(&self) -> ComponentHealth {
         let topic = &self.topic;
-        Some(format!(
-            "the member of the group {group} on {topic} is cut off: no heartbeat of it came back in time"
-        ))
+        let mut health = ComponentHealth::new("consumer", topic).queue(self.used(), self.limit());
+        health.group = self.group.clone();
+        let cut_off = self.member.as_ref().filter(|member| member.is_fenced());
+        health.finding = cut_off.map(MemberHandle::group).map(|group| {
+            format!(
+                "the member of the group {group} on {topic} is cut off: no heartbeat of it came back in time"
+            )
+        });
+        health
     }
 }
 

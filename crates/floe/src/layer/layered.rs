@@ -8,8 +8,8 @@ use super::{Layer, Operation, OperationKind};
 use crate::{
     Result,
     engine::{
-        AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, ReadRequest,
-        SharedEngine, Watermarks,
+        AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, Placement,
+        ReadRequest, SharedEngine, Watermarks,
     },
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
 };
@@ -59,6 +59,10 @@ impl<L: Layer> Engine for Layered<L> {
 
     fn endpoint(&self, at: Option<&TopicPartition>) -> Option<Arc<str>> {
         self.inner.endpoint(at)
+    }
+
+    fn placement(&self, of: &TopicPartition) -> Option<Placement> {
+        self.inner.placement(of)
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {

@@ -80,7 +80,8 @@ pub use status::{Accepted, OutboxReport, OutboxStats};
 use self::shared::OutboxShared;
 use crate::{
     Error, ErrorKind, Result,
-    client_core::CloseWithClient,
+    client_core::ClientComponent,
+    health::ComponentHealth,
     payload::{RecordEncoder, Untyped},
     producer::Delivery,
     topic::Topic,
@@ -245,10 +246,27 @@ impl<C> fmt::Debug for Outbox<C> {
     }
 }
 
-impl CloseWithClient for OutboxShared {
+impl ClientComponent for OutboxShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         // Records left in the spool are not lost, so they are no error.
         Box::pin(async move { self.close(deadline).await.map(drop) })
+    }
+
+    fn health(&self) -> ComponentHealth {
+        let stats = self.stats();
+        let mut health =
+            ComponentHealth::new("outbox", self.topic()).queue(stats.bytes, self.settings.max_bytes);
+        health.counters = vec![
+            ("accepted", stats.accepted),
+            ("delivered", stats.delivered),
+            ("waiting", stats.waiting),
+            ("dropped", stats.dropped),
+            ("rejected", stats.rejected),
+        ];
+        health.finding = stats.last_error.map(|error| {
+            format!("the outbox of {} cannot deliver, {} records wait: {error}", self.topic(), stats.waiting)
+        });
+        health
     }
 }
 

@@ -121,6 +121,27 @@ async fn undelivered_records_wait_for_the_next_process() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_health_of_the_client_tells_what_the_outbox_does() {
+    let client = Client::from_engine(Arc::new(FakeEngine::with_topic("other", 1)));
+    let disk: Arc<MemoryDisk> = Arc::default();
+    let outbox = client.producer("orders").outbox(PATH).disk(disk).start().await.unwrap();
+    outbox.send_all(numbered(0..5)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let health = client.health().await.unwrap();
+    let listed = health.components.iter().find(|one| one.kind == "outbox").unwrap();
+    assert_eq!(listed.topic.as_str(), "orders");
+    assert!(
+        listed.counters.contains(&("accepted", 5)) && listed.counters.contains(&("waiting", 5)),
+        "{listed:?}"
+    );
+    assert!(listed.queue.is_some_and(|spool| spool.used > 0 && spool.used < spool.limit));
+    let finding = listed.finding.as_ref().unwrap();
+    assert!(finding.starts_with("the outbox of orders cannot deliver, 5 records wait: "), "{finding}");
+    assert!(health.findings.contains(finding) && health.status == crate::health::Status::Warn);
+    client.close_within(Duration::from_secs(1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_retries_until_the_topic_exists() {
     let engine = FakeEngine::with_topic("other", 1);
     let outbox = open(&engine, &Arc::default()).await;

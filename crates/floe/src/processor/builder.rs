@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 use super::{
     failure::Failure,
     handler::{self, Handler},
+    listed::ListedProcessor,
     outputs::Outputs,
     report::{Counters, ProcessorReport},
     run::{self, Endpoints},
@@ -202,8 +203,8 @@ impl Processor {
     /// # Cancel safety
     /// If the future is dropped, running handlers are cancelled, and records without a stored offset are handled again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<ProcessorReport> {
-        let counters = Counters::default();
-        let (endpoints, settings, handler) = self.open().await?;
+        let counters = Arc::default();
+        let (endpoints, settings, handler) = self.open(&counters).await?;
         run::run(endpoints, &settings, (handler, &counters), shutdown).await
     }
 
@@ -214,7 +215,7 @@ impl Processor {
     pub async fn start(self) -> Result<RunningProcessor> {
         let (stop, stopped) = oneshot::channel();
         let counters: Arc<Counters> = Arc::default();
-        let (endpoints, settings, handler) = self.open().await?;
+        let (endpoints, settings, handler) = self.open(&counters).await?;
         let counted = Arc::clone(&counters);
         let task = tokio::spawn(async move {
             let shutdown = async {
@@ -226,7 +227,7 @@ impl Processor {
         Ok(RunningProcessor { counters, stop: Some(stop), task })
     }
 
-    async fn open(mut self) -> Result<(Endpoints, ProcessorSettings, Handler)> {
+    async fn open(mut self, counters: &Arc<Counters>) -> Result<(Endpoints, ProcessorSettings, Handler)> {
         let info = self.client.info();
         let settings = &mut self.settings;
         settings.check()?;
@@ -242,7 +243,8 @@ impl Processor {
             input.ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(settings.commit_interval));
         if settings.stored_offsets {
             let default = || Arc::from(format!("{}-to-{}", settings.from, settings.to));
-            input = input.group(settings.group.clone().unwrap_or_else(default));
+            let group = settings.group.get_or_insert_with(default);
+            input = input.group(Arc::clone(group));
         }
         if let Some(membership) = settings.shared.take() {
             input = input.shared_as(membership);
@@ -261,7 +263,8 @@ impl Processor {
         };
         let producer = output.start().await?;
         let consumer = input.start().await?;
-        Ok((Endpoints { consumer, producer, dead_letters }, self.settings, self.handler))
+        let listed = ListedProcessor::new(self.client.core(), settings, Arc::clone(counters));
+        Ok((Endpoints { consumer, producer, dead_letters, listed }, self.settings, self.handler))
     }
 }
 

@@ -66,6 +66,7 @@ mod builder;
 mod failure;
 mod handler;
 mod key_queues;
+mod listed;
 mod outputs;
 mod report;
 mod run;

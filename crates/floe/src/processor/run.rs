@@ -9,6 +9,7 @@ use super::{
     attempt::{AttemptOutcome, AttemptRunner},
     handler::Handler,
     key_queues::{KeyQueues, PendingRecord},
+    listed::ListedProcessor,
     report::{Counters, LeftOver, ProcessorReport, add},
     settings::ProcessorSettings,
 };
@@ -28,6 +29,8 @@ pub(super) struct Endpoints {
     pub(super) consumer: Consumer,
     pub(super) producer: Producer,
     pub(super) dead_letters: Option<DeadLetterWriter>,
+    /// Held while the processor runs.
+    pub(super) listed: Arc<ListedProcessor>,
 }
 
 /// A record with the number of acknowledged records that were made from it, and whether they are its dead letter.
@@ -57,7 +60,7 @@ pub(super) async fn run(
     (handler, counters): (Handler, &Counters),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<ProcessorReport> {
-    let Endpoints { consumer, producer, dead_letters } = endpoints;
+    let Endpoints { consumer, producer, dead_letters, listed: _listed } = endpoints;
     let runner = AttemptRunner {
         handler,
         producer,

@@ -76,7 +76,7 @@ pub use unreported_failures::Undelivered;
 use self::{config::Config, shared::ProducerShared};
 use crate::{
     Error, Record, Result,
-    client_core::{ClientCore, CloseWithClient},
+    client_core::{ClientComponent, ClientCore},
     payload::{PayloadCodec, RecordEncoder, Untyped},
     topic::Topic,
 };
@@ -137,7 +137,7 @@ impl<C> Producer<C> {
         let shared = ProducerShared::new(client, topic, partitions, config);
         let weak: Weak<ProducerShared> = Arc::downgrade(&shared);
         client.telemetry().watch_queue("producer", &shared.topic, weak.clone());
-        client.register(weak as Weak<dyn CloseWithClient>);
+        client.register(weak as Weak<dyn ClientComponent>);
         let refresh = shared.capabilities.partitions.then(|| {
             let shared = Arc::downgrade(&shared);
             tokio::spawn(shared::keep_partitions_fresh(shared)).abort_handle()

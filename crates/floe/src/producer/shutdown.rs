@@ -11,7 +11,7 @@ use super::{
     unreported_failures::Undelivered,
 };
 use crate::{
-    Error, ErrorKind, Result, client_core::CloseWithClient, health::QueueHealth, telemetry::Queue as _,
+    Error, ErrorKind, Result, client_core::ClientComponent, health::ComponentHealth, telemetry::Queue as _,
     topic::Topic,
 };
 
@@ -88,7 +88,7 @@ impl ProducerShared {
     }
 }
 
-impl CloseWithClient for ProducerShared {
+impl ClientComponent for ProducerShared {
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let report = self.close(deadline).await?;
@@ -96,8 +96,8 @@ impl CloseWithClient for ProducerShared {
         })
     }
 
-    fn queue(&self) -> Option<QueueHealth> {
-        Some(QueueHealth::new(self.topic.clone(), self.used(), self.limit()))
+    fn health(&self) -> ComponentHealth {
+        ComponentHealth::new("producer", &self.topic).queue(self.used(), self.limit())
     }
 }
 

@@ -22,6 +22,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 }
 
 impl Caller {
+    /// A client that may do everything.
+    #[cfg(test)]
+    pub(super) fn all() -> Self {
+        Self(None)
+    }
+
+    /// The client of a session.
+    #[cfg(test)]
+    pub(super) fn of(session: Arc<Session>) -> Self {
+        Self(Some(session))
+    }
+
     /// Fails unless the client may do something with a topic.
     pub(super) fn check(&self, operation: Operation, topic: &str) -> Result<(), RequestError> {
         let refused = self.0.as_ref().and_then(|session| session.check(operation, topic).err());
@@ -50,6 +62,25 @@ impl Caller {
             Some(session) => session.changed(operation, object),
             None => tracing::info!(operation = operation.name, object, "changed by the console"),
         }
+    }
+
+    /// Waits until the bytes that the client has read are paid for by its rate.
+    pub(super) async fn admit_reading(&self) {
+        if let Some(session) = &self.0 {
+            session.admit_reading().await;
+        }
+    }
+
+    /// Counts bytes that are read for the client.
+    pub(super) fn received(&self, bytes: usize) {
+        if let Some(session) = &self.0 {
+            session.received(bytes);
+        }
+    }
+
+    /// Returns the name of the client, for the list of those that hold memory.
+    pub(super) fn name(&self) -> String {
+        self.0.as_ref().map_or_else(|| "console".to_owned(), |session| session.client())
     }
 
     /// Waits until the rate of the client admits the bytes of a record.

@@ -15,16 +15,17 @@ use super::{
     Answer,
     caller::Caller,
     json as answer,
+    paced_reader::PacedReader,
     page::MAX_LIST,
     records::{fetch, metadata_json},
-    scan::{RecordRequest, RecordSelection, place},
+    scan::{RecordRequest, RecordSelection, SCAN_AHEAD, place},
     topics::{is_dead_letter_topic, topic_json, visible},
 };
 use crate::{
     access::operation::{CONSUME, PRODUCE},
     console::{
         Console, query,
-        query::OffsetParameter,
+        query::{OffsetParameter, PathName},
         record_json::{CUT, bytes_json},
         request_error::RequestError,
     },
@@ -45,14 +46,27 @@ pub(super) async fn topics(State(console): State<Arc<Console>>, caller: Caller) 
 
 pub(super) async fn list(
     State(console): State<Arc<Console>>,
-    RecordRequest { topic, query }: RecordRequest,
+    RecordRequest { topic, query, caller }: RecordRequest,
 ) -> Answer {
     let limit = query.limit.unwrap_or(100).min(MAX_LIST);
     let selection = RecordSelection::new(topic, &query, StartAt::Beginning)?;
     let _place = place(&console.scans)?;
-    let mut reader = selection.open(&console.client, false).await?;
+    let (reader, room) = selection.open(&console, caller, (false, SCAN_AHEAD)).await?;
+    tokio::select! {
+        biased;
+        listed = letters(&console, reader, &selection, limit) => listed,
+        error = room.cut_off() => Err(error),
+    }
+}
+
+async fn letters(
+    console: &Console,
+    mut reader: PacedReader,
+    selection: &RecordSelection,
+    limit: usize,
+) -> Answer {
     let deadline = Instant::now() + console.options.scan_time;
-    let (mut letters, mut next) = (Vec::new(), BTreeMap::new());
+    let (mut letters, mut next, mut ended) = (Vec::new(), BTreeMap::new(), false);
     while letters.len() < limit {
         // The next list goes on where the time has passed.
         let Ok(read) = timeout_at(deadline, reader.try_next()).await else { break };
@@ -63,12 +77,15 @@ pub(super) async fn list(
                     letters.push(letter_json(&message));
                 }
             }
-            Ok(None) => break,
+            Ok(None) => {
+                ended = true;
+                break;
+            }
             Err(error) if error.kind() == ErrorKind::Gap => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(answer(&json!({ "letters": letters, "next": next })))
+    Ok(answer(&json!({ "letters": letters, "next": next, "ended": ended })))
 }
 
 fn letter_json(message: &Message) -> Value {
@@ -115,7 +132,7 @@ struct LetterAddress {
 pub(super) async fn replay(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(topic): Path<String>,
+    Path(PathName(topic)): Path<PathName>,
     body: Bytes,
 ) -> Answer {
     let request: ReplayRequest = query::body(&body)?;
@@ -145,7 +162,7 @@ async fn replay_one(
     (topic, at): (&str, (u32, i64)),
     to: Option<&str>,
 ) -> Result<Value, RequestError> {
-    let message = fetch(console, topic, at).await?;
+    let message = fetch(console, caller, (topic, at)).await?;
     let Some((target, record)) = DeadLetter::replay(&message, to.map(Into::into)) else {
         return Err(RequestError::invalid("the record is no dead letter"));
     };

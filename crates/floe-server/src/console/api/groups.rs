@@ -18,6 +18,7 @@ use crate::{
         Console,
         history::{GroupSamples, PartitionLag, STEP, Samples},
         now, query,
+        query::PathName,
         request_error::RequestError,
     },
 };
@@ -82,6 +83,9 @@ pub(super) async fn list(
     caller: Caller,
     query::Parameters(page): query::Parameters<Page>,
 ) -> Answer {
+    if !console.client.info().capabilities.commit_offsets {
+        return Err(RequestError::unsupported("this engine stores no offsets of groups"));
+    }
     console.history().ready().await;
     let document = console.history().with(|samples| {
         let visible =
@@ -107,7 +111,7 @@ pub(super) async fn list(
 pub(super) async fn describe(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(name): Path<String>,
+    Path(PathName(name)): Path<PathName>,
 ) -> Answer {
     console.history().ready().await;
     let document = console.history().with(|samples| {
@@ -198,7 +202,7 @@ struct ResetRequest {
 pub(super) async fn reset(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(group): Path<String>,
+    Path(PathName(group)): Path<PathName>,
     body: Bytes,
 ) -> Answer {
     let request: ResetRequest = query::body(&body)?;
@@ -240,7 +244,7 @@ pub(super) async fn reset(
 pub(super) async fn remove(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(group): Path<String>,
+    Path(PathName(group)): Path<PathName>,
 ) -> Answer {
     let admin = console.client.admin();
     let stored = admin.committed_offsets(Some(&group)).await?;

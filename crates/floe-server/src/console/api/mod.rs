@@ -1,15 +1,18 @@
 //! The HTTP API: JSON under `/api/v1`.
 
+mod attention;
 mod caller;
 mod dead_letters;
 mod export;
 mod groups;
 mod openapi;
 mod overview;
+mod paced_reader;
 mod page;
 mod records;
 mod routes;
 mod scan;
+mod schemas;
 mod session;
 mod tail;
 mod topics;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::routing::MethodRouter;
 use serde_json::{Map, Value, json};
 
+use super::schemas::{Fields, SCHEMAS};
 use crate::console::Console;
 
 /// One request of the API.
@@ -14,9 +15,11 @@ pub(super) struct ApiRoute {
     pub(super) path: &'static str,
     pub(super) summary: &'static str,
     /// Query parameters: name and description.
-    pub(super) query: &'static [(&'static str, &'static str)],
+    pub(super) query: Fields,
     /// Fields of the JSON body: name and description.
-    pub(super) body: &'static [(&'static str, &'static str)],
+    pub(super) body: Fields,
+    /// Fields of the answer, where it is an object.
+    pub(super) answer: Fields,
     pub(super) handler: fn() -> MethodRouter<Arc<Console>>,
 }
 
@@ -32,8 +35,23 @@ pub(super) fn document(routes: &[ApiRoute]) -> Value {
         "info": { "title": "floe console", "version": env!("CARGO_PKG_VERSION") },
         "servers": [{ "url": "/api/v1" }],
         "paths": paths,
-        "components": { "schemas": { "Error": error_schema(), "Bytes": bytes_schema() } },
+        "components": { "schemas": schemas() },
     })
+}
+
+fn schemas() -> Value {
+    let mut schemas: Map<_, _> =
+        SCHEMAS.iter().map(|(name, fields)| ((*name).to_owned(), object(fields))).collect();
+    schemas.insert("Error".to_owned(), error_schema());
+    schemas.insert("Bytes".to_owned(), bytes_schema());
+    Value::Object(schemas)
+}
+
+fn object(fields: Fields) -> Value {
+    let property =
+        |(name, description): &(&str, &str)| ((*name).to_owned(), json!({ "description": description }));
+    let properties: Map<_, _> = fields.iter().map(property).collect();
+    json!({ "type": "object", "properties": properties })
 }
 
 fn operation(route: &ApiRoute) -> Value {
@@ -53,14 +71,12 @@ fn operation(route: &ApiRoute) -> Value {
         "parameters": parameters,
         "responses": { "2XX": { "description": "As described in docs/api.md." }, "default": error },
     });
+    let content = |fields| json!({ "application/json": { "schema": object(fields) } });
     if !route.body.is_empty() {
-        let fields: Map<_, _> = route
-            .body
-            .iter()
-            .map(|(name, description)| ((*name).to_owned(), json!({ "description": description })))
-            .collect();
-        let schema = json!({ "type": "object", "properties": fields });
-        operation["requestBody"] = json!({ "content": { "application/json": { "schema": schema } } });
+        operation["requestBody"] = json!({ "content": content(route.body) });
+    }
+    if !route.answer.is_empty() {
+        operation["responses"]["2XX"]["content"] = content(route.answer);
     }
     operation
 }

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use floe::{health::ClientHealth, topic::TopicInfo};
+use floe::{
+    Topic,
+    health::{ClientHealth, ComponentHealth},
+    topic::TopicInfo,
+};
 use serde_json::{Value, json};
 
-use super::{Answer, caller::Caller, groups, json as answer, page, topics};
+use super::{Answer, attention::attention, caller::Caller, groups, json as answer, page, topics};
 use crate::{
     access::operation::METRICS,
     console::{Console, history::Samples, now},
@@ -30,9 +34,9 @@ pub(super) async fn info(State(console): State<Arc<Console>>) -> Answer {
         "filter_example": ".order.total > 10 and key ~ \"ada\"",
         "now": now(),
         "capabilities": {
-            "offsets": can.offsets,
+            "offsets": console.can_look(),
             "commit_offsets": can.commit_offsets,
-            "shared_groups": can.offsets && can.commit_offsets,
+            "shared_groups": console.can_look() && can.commit_offsets,
             "consuming_reads": can.consuming_reads,
             "list_topics": can.list_topics,
             "delete_topics": can.delete_topic,
@@ -62,7 +66,7 @@ pub(super) async fn overview(State(console): State<Arc<Console>>, caller: Caller
     let document = console.history().with(|samples| {
         let groups: Vec<_> =
             samples.groups().iter().filter(|(_, group)| groups::is_visible(&caller, group)).collect();
-        let totals = totals(samples, &topics, groups.len());
+        let totals = totals(samples, &topics, groups.len(), console.client.info().capabilities.list_topics);
         let mut busiest: Vec<_> = topics.iter().collect();
         let rate = |info: &TopicInfo| samples.topic(&info.name).and_then(|of| of.rate().0).unwrap_or(0.0);
         busiest.sort_by(|one, other| rate(other).total_cmp(&rate(one)));
@@ -74,39 +78,23 @@ pub(super) async fn overview(State(console): State<Arc<Console>>, caller: Caller
             "rates": samples.rates(now()),
             "topics": busiest.iter().take(SHORT_LIST).map(|info| topics::topic_json(samples, info)).collect::<Vec<_>>(),
             "groups": lagging.iter().take(SHORT_LIST).map(|(name, group)| groups::group_json(&caller, name, group)).collect::<Vec<_>>(),
-            "attention": attention(&health, &topics),
+            "attention": attention((&health, &topics), (samples, &caller), now()),
         })
     });
     Ok(answer(&document))
 }
 
-fn totals(samples: &Samples, topics: &[TopicInfo], groups: usize) -> Value {
+fn totals(samples: &Samples, topics: &[TopicInfo], groups: usize, is_listed: bool) -> Value {
     let of = |info: &TopicInfo| samples.topic(&info.name).map(|of| of.totals()).unwrap_or_default();
     let records: u64 = topics.iter().filter_map(|info| of(info).0).sum();
     let bytes: u64 = topics.iter().filter_map(|info| of(info).1).sum();
     json!({
-        "topics": topics.len(),
-        "partitions": topics.iter().map(|info| u64::from(info.partitions)).sum::<u64>(),
+        "topics": is_listed.then_some(topics.len()),
+        "partitions": is_listed.then(|| topics.iter().map(|info| u64::from(info.partitions)).sum::<u64>()),
         "groups": groups,
-        "records": records,
+        "records": is_listed.then_some(records),
         "bytes": samples.has_sizes.then_some(bytes),
     })
-}
-
-/// Returns what a person should look at first.
-fn attention(health: &ClientHealth, topics: &[TopicInfo]) -> Vec<Value> {
-    let level = if health.ready { "warn" } else { "fail" };
-    let mut found: Vec<_> = health
-        .findings
-        .iter()
-        .map(|finding| json!({ "level": level, "text": finding, "link": "/server" }))
-        .collect();
-    for info in topics.iter().filter(|info| !info.damage.is_empty()).take(SHORT_LIST) {
-        let name = info.name.as_str();
-        let text = format!("{name}: {}", info.damage.join("; "));
-        found.push(json!({ "level": "fail", "text": text, "link": format!("/topics/{name}") }));
-    }
-    found
 }
 
 pub(super) async fn server(State(console): State<Arc<Console>>, caller: Caller) -> Answer {
@@ -122,20 +110,31 @@ pub(super) async fn server(State(console): State<Arc<Console>>, caller: Caller) 
         .iter()
         .map(|circuit| json!({ "name": circuit.circuit, "state": circuit.state.as_str() }))
         .collect();
-    let queues: Vec<_> = health
-        .queues
-        .iter()
-        .map(|queue| json!({ "topic": queue.topic.as_str(), "used": queue.used, "limit": queue.limit }))
-        .collect();
+    let components: Vec<_> = health.components.iter().take(page::MAX_LIST).map(component_json).collect();
     Ok(answer(&json!({
         "uptime_seconds": console.started.elapsed().as_secs(),
         "version": env!("CARGO_PKG_VERSION"),
         "process": { "memory_bytes": resident_bytes() },
         "nodes": nodes,
         "circuits": circuits,
-        "queues": queues,
+        "components": components,
         "serving": console.options.server.as_ref().map(serving),
     })))
+}
+
+/// A producer, consumer, processor or outbox of the client that the console shows.
+fn component_json(component: &ComponentHealth) -> Value {
+    let counters = component.counters.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+    json!({
+        "kind": component.kind,
+        "topic": component.topic.as_str(),
+        "to": component.to.as_ref().map(Topic::as_str),
+        "group": component.group,
+        "used": component.queue.map(|queue| queue.used),
+        "limit": component.queue.map(|queue| queue.limit),
+        "counters": counters.collect::<Vec<_>>(),
+        "finding": component.finding,
+    })
 }
 
 /// Resident memory of the process, where the system tells it in a file.

@@ -17,16 +17,16 @@ use floe::{
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, caller::Caller, with_status};
+use super::{Answer, caller::Caller, paced_reader::message_bytes, with_status};
 use crate::{
     access::operation::{CONSUME, PRODUCE},
-    console::{Console, query, record_json::record_json, request_error::RequestError},
+    console::{Console, query, query::PathName, record_json::record_json, request_error::RequestError},
 };
 
 pub(super) async fn send(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(topic): Path<String>,
+    Path(PathName(topic)): Path<PathName>,
     body: Bytes,
 ) -> Answer {
     let mut fields: Map<String, Value> = query::body(&body)?;
@@ -62,10 +62,10 @@ pub(super) fn metadata_json(topic: &str, sent: &RecordMetadata) -> Value {
 pub(super) async fn one(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path((topic, partition, offset)): Path<(String, u32, i64)>,
+    Path((PathName(topic), partition, offset)): Path<(PathName, u32, i64)>,
 ) -> Answer {
     caller.check(CONSUME, &topic)?;
-    let message = fetch(&console, &topic, (partition, offset)).await?;
+    let message = fetch(&console, &caller, (&topic, (partition, offset))).await?;
     let document = record_json(&RecordFields::from(&message), usize::MAX);
     Ok(json_text(document))
 }
@@ -77,12 +77,17 @@ fn json_text(document: String) -> Response {
 /// Returns the record at an offset.
 pub(super) async fn fetch(
     console: &Console,
-    topic: &str,
-    (partition, offset): (u32, i64),
+    caller: &Caller,
+    (topic, (partition, offset)): (&str, (u32, i64)),
 ) -> Result<Message, RequestError> {
+    if !console.can_look() {
+        return Err(RequestError::unsupported("reading would take the record away from its consumers"));
+    }
+    caller.admit_reading().await;
     let at = Topic::from(topic).partition(partition);
     let one = FetchLimit::default().records(1);
     let fetched = console.client.fetch(at, offset, one).await?;
+    caller.received(fetched.iter().map(message_bytes).sum());
     fetched.into_iter().find(|message| message.offset == offset).ok_or_else(|| {
         let message = format!("no record at {topic}/{partition}/{offset}");
         RequestError::new(StatusCode::NOT_FOUND, "offset_out_of_range", message)
@@ -98,13 +103,13 @@ struct Target {
 pub(super) async fn copy(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path((topic, partition, offset)): Path<(String, u32, i64)>,
+    Path((PathName(topic), partition, offset)): Path<(PathName, u32, i64)>,
     body: Bytes,
 ) -> Answer {
     let Target { to } = query::body(&body)?;
     caller.check(CONSUME, &topic)?;
     caller.check(PRODUCE, &to)?;
-    let message = fetch(&console, &topic, (partition, offset)).await?;
+    let message = fetch(&console, &caller, (&topic, (partition, offset))).await?;
     let mut record = Record::new(message.value.clone());
     record.key = message.key.clone();
     record.timestamp = message.timestamp;

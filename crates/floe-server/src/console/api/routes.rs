@@ -3,7 +3,10 @@
 use axum::routing::{delete, get, post};
 
 use super::{
-    dead_letters, export, groups, json as answer, openapi, openapi::ApiRoute, overview, records, scan,
+    dead_letters, export, groups, json as answer, openapi,
+    openapi::ApiRoute,
+    overview, records, scan,
+    schemas::{GROUP, TOPIC},
     session, tail, topics,
 };
 
@@ -21,6 +24,10 @@ const SELECTION: [(&str, &str); 3] = [
     ("where", "filter"),
 ];
 
+/// Where a sent record is.
+const SENT: &[(&str, &str)] =
+    &[("topic", "topic"), ("partition", "partition"), ("offset", "offset; null where the engine has none")];
+
 pub(super) const ROUTES: &[ApiRoute] = &[
     ApiRoute {
         method: "get",
@@ -28,6 +35,18 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "The engine, what it can do, and the limits of the console",
         query: &[],
         body: &[],
+        answer: &[
+            ("engine", "name of the engine"),
+            ("url", "its URL, without keys"),
+            ("version", "of floe"),
+            ("read_only", "whether changes are refused"),
+            ("login", "whether a token is needed"),
+            ("serving", "whether a server runs here"),
+            ("filter_example", "a filter"),
+            ("now", "time of the server"),
+            ("capabilities", "what the engine can do, by name"),
+            ("limits", "limits of the console, by name"),
+        ],
         handler: || get(overview::info),
     },
     ApiRoute {
@@ -36,6 +55,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Exchanges the token for a cookie",
         query: &[],
         body: &[("token", "token of the console")],
+        answer: &[],
         handler: || post(session::login),
     },
     ApiRoute {
@@ -44,6 +64,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Removes the cookie",
         query: &[],
         body: &[],
+        answer: &[],
         handler: || post(session::logout),
     },
     ApiRoute {
@@ -52,14 +73,31 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Health, totals, rates, the busiest topics and the groups that lag most",
         query: &[],
         body: &[],
+        answer: &[
+            ("health", "status and findings"),
+            ("totals", "topics, partitions, groups, records and bytes"),
+            ("rates", "Rates of the engine"),
+            ("topics", "the busiest, each a TopicSummary"),
+            ("groups", "the groups that lag most"),
+            ("attention", "what to look at first: level, text and link"),
+        ],
         handler: || get(overview::overview),
     },
     ApiRoute {
         method: "get",
         path: "/server",
-        summary: "Nodes, breakers, queues, and connections, requests and limits of the server",
+        summary: "Nodes, breakers, producers, consumers, processors and outboxes; connections, requests and limits of the server",
         query: &[],
         body: &[],
+        answer: &[
+            ("uptime_seconds", "time since the start"),
+            ("version", "of floe"),
+            ("process", "memory_bytes"),
+            ("nodes", "name, state, ready and leads of each"),
+            ("circuits", "name and state of circuit breakers in trouble"),
+            ("components", "list of Component"),
+            ("serving", "connections, requests, errors, limits and memory of the server; null without one"),
+        ],
         handler: || get(overview::server),
     },
     ApiRoute {
@@ -68,6 +106,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "This API as an OpenAPI document",
         query: &[],
         body: &[],
+        answer: &[],
         handler: || get(async || answer(&openapi::document(ROUTES))),
     },
     ApiRoute {
@@ -76,6 +115,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Whether a filter parses, or the place where it does not",
         query: &[("where", "filter")],
         body: &[],
+        answer: &[("ok", "whether it parses"), ("error", "message and position, if not")],
         handler: || get(scan::check_filter),
     },
     ApiRoute {
@@ -84,6 +124,11 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Topics",
         query: &PAGE,
         body: &[],
+        answer: &[
+            ("topics", "list of TopicSummary"),
+            ("total", "number of topics that match"),
+            ("stale_seconds", "age of the figures"),
+        ],
         handler: || get(topics::list),
     },
     ApiRoute {
@@ -98,6 +143,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("retention_age_ms", "age at which records may go"),
             ("retention_bytes", "size of a partition at which its oldest records may go"),
         ],
+        answer: TOPIC,
         handler: || post(topics::create),
     },
     ApiRoute {
@@ -106,6 +152,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "A topic: partitions, settings, groups and rates",
         query: &[],
         body: &[],
+        answer: TOPIC,
         handler: || get(topics::describe),
     },
     ApiRoute {
@@ -114,6 +161,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Deletes a topic with all its records",
         query: &[],
         body: &[],
+        answer: &[],
         handler: || delete(topics::remove),
     },
     ApiRoute {
@@ -122,6 +170,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Adds partitions",
         query: &[],
         body: &[("partitions", "new number of partitions")],
+        answer: TOPIC,
         handler: || post(topics::add_partitions),
     },
     ApiRoute {
@@ -135,6 +184,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("headers", "list of objects with name and value"),
             ("partition", "partition; default: by the key, or in turn"),
         ],
+        answer: SENT,
         handler: || post(records::send),
     },
     ApiRoute {
@@ -143,6 +193,15 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "One record, whole",
         query: &[],
         body: &[],
+        answer: &[
+            ("topic", "topic"),
+            ("partition", "partition"),
+            ("offset", "offset"),
+            ("timestamp", "time of the record, or null"),
+            ("key", "Bytes, or null"),
+            ("value", "Bytes"),
+            ("headers", "list of name and value"),
+        ],
         handler: || get(records::one),
     },
     ApiRoute {
@@ -151,6 +210,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Sends a copy of a record to a topic",
         query: &[],
         body: &[("to", "topic")],
+        answer: SENT,
         handler: || post(records::copy),
     },
     ApiRoute {
@@ -165,6 +225,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("resume", "PARTITION:OFFSET,… of an earlier scan, in place of from"),
         ],
         body: &[],
+        answer: &[],
         handler: || get(scan::scan),
     },
     ApiRoute {
@@ -173,6 +234,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Records as they arrive, as server-sent events",
         query: &SELECTION,
         body: &[],
+        answer: &[],
         handler: || get(tail::tail),
     },
     ApiRoute {
@@ -187,6 +249,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("format", "jsonl or csv"),
         ],
         body: &[],
+        answer: &[],
         handler: || get(export::export),
     },
     ApiRoute {
@@ -195,6 +258,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Consumer groups",
         query: &PAGE,
         body: &[],
+        answer: &[("groups", "list of GroupSummary"), ("total", "number of groups that match")],
         handler: || get(groups::list),
     },
     ApiRoute {
@@ -203,6 +267,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "A group: positions, lag and members",
         query: &[],
         body: &[],
+        answer: GROUP,
         handler: || get(groups::describe),
     },
     ApiRoute {
@@ -211,6 +276,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Deletes the stored offsets of a group",
         query: &[],
         body: &[],
+        answer: &[],
         handler: || delete(groups::remove),
     },
     ApiRoute {
@@ -225,6 +291,10 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("apply", "false tells the changes only"),
             ("force", "also partitions that a member reads"),
         ],
+        answer: &[
+            ("applied", "whether the changes were made"),
+            ("changes", "topic, partition, from, to and records of each"),
+        ],
         handler: || post(groups::reset),
     },
     ApiRoute {
@@ -233,6 +303,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
         summary: "Topics that hold dead letters, by their names",
         query: &[],
         body: &[],
+        answer: &[("topics", "list of TopicSummary")],
         handler: || get(dead_letters::topics),
     },
     ApiRoute {
@@ -247,6 +318,11 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("resume", "PARTITION:OFFSET,… of an earlier list, in place of from"),
         ],
         body: &[],
+        answer: &[
+            ("letters", "the letters"),
+            ("ended", "whether the end is reached"),
+            ("next", "offset at which each partition goes on"),
+        ],
         handler: || get(dead_letters::list),
     },
     ApiRoute {
@@ -258,6 +334,7 @@ pub(super) const ROUTES: &[ApiRoute] = &[
             ("letters", "list of objects with partition and offset"),
             ("to", "topic; default: that of the origin"),
         ],
+        answer: &[("results", "partition, offset, replayed, and to or error of each")],
         handler: || post(dead_letters::replay),
     },
 ];

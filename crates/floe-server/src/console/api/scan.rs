@@ -1,34 +1,34 @@
 //! Scan of a topic up to its end, as server-sent events.
 
-use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{
     extract::{FromRequestParts, Path, State},
     http::{StatusCode, request::Parts},
-    response::{
-        IntoResponse, Response,
-        sse::{Event, KeepAlive, Sse},
-    },
+    response::{IntoResponse, Response},
 };
 use floe::{
-    Client, Error, ErrorKind,
-    consumer::{Consumer, Gap, RecordBatch, StartAt},
+    Error, ErrorKind,
+    consumer::{Gap, RecordBatch, StartAt},
     exchange::RecordFields,
     filter::Filter,
 };
-use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{Instant, timeout_at},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout, timeout_at},
 };
 
-use super::{Answer, caller::Caller, json as answer};
+use super::{Answer, caller::Caller, json as answer, paced_reader::PacedReader};
 use crate::{
     access::operation::CONSUME,
     console::{
-        Console, query,
+        Console,
+        event_queue::{BrowserEvent, BrowserGone, EventQueue},
+        query,
+        query::PathName,
+        read_memory::ReadRoom,
         record_json::{CUT, record_json},
         request_error::RequestError,
     },
@@ -41,13 +41,16 @@ pub(super) const MAX_RECORDS: usize = 1_000;
 const DEFAULT_RECORDS: usize = 100;
 
 /// Bytes that a scan reads ahead.
-const PREFETCH: usize = 4 << 20;
+pub(super) const SCAN_AHEAD: usize = 4 << 20;
 
 /// Time between two reports of progress.
 const PROGRESS: Duration = Duration::from_millis(250);
 
-/// Events that wait for the browser.
-const EVENTS: usize = 64;
+/// Time after which a browser that reads nothing loses its scan.
+pub(super) const STALLED: Duration = Duration::from_secs(60);
+
+/// Memory that is taken at a time for records of which only the newest are shown.
+const NEWEST_BYTES: usize = 1 << 20;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -65,20 +68,21 @@ pub(super) struct ScanQuery {
 pub(super) struct RecordRequest {
     pub(super) topic: String,
     pub(super) query: ScanQuery,
+    pub(super) caller: Caller,
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for RecordRequest {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Response> {
-        let topic = Path::<String>::from_request_parts(parts, state).await;
-        let Path(topic) = topic.map_err(IntoResponse::into_response)?;
+        let topic = Path::<PathName>::from_request_parts(parts, state).await;
+        let Path(PathName(topic)) = topic.map_err(IntoResponse::into_response)?;
         let refused = |error: RequestError| error.into_response();
         let Ok(caller) = Caller::from_request_parts(parts, state).await;
         let query::Parameters(query) =
             query::Parameters::from_request_parts(parts, state).await.map_err(refused)?;
         caller.check(CONSUME, &topic).map_err(refused)?;
-        Ok(Self { topic, query })
+        Ok(Self { topic, query, caller })
     }
 }
 
@@ -118,14 +122,25 @@ impl RecordSelection {
         })
     }
 
-    /// Opens a consumer that ends at the present end of the topic, unless it follows.
-    pub(super) async fn open(&self, client: &Client, follows: bool) -> Result<Consumer, RequestError> {
-        let capabilities = client.info().capabilities;
-        if capabilities.consuming_reads || !capabilities.offsets {
-            let message = "reading would take the records away: the engine has no offsets";
-            return Err(RequestError::new(StatusCode::BAD_REQUEST, "unsupported", message));
+    /// Opens a reader that ends at the present end of the topic, unless it follows, and reads ahead by so many bytes; with
+    /// the memory for it.
+    pub(super) async fn open(
+        &self,
+        console: &Console,
+        caller: Caller,
+        (follows, ahead): (bool, usize),
+    ) -> Result<(PacedReader, ReadRoom), RequestError> {
+        let client = &console.client;
+        if !console.can_look() {
+            return Err(RequestError::unsupported(
+                "reading would take the records away from their consumers",
+            ));
         }
-        let mut builder = client.consumer(self.topic.as_str()).from(self.start).prefetch_bytes(PREFETCH);
+        let room = match &console.memory {
+            Some(memory) => memory.reserve(caller.name(), ahead).await?,
+            None => ReadRoom::default(),
+        };
+        let mut builder = client.consumer(self.topic.as_str()).from(self.start).prefetch_bytes(ahead);
         let resumed = self.resume.as_ref().map(|resume| resume.keys().copied().collect());
         if let Some(partitions) = self.partitions.clone().or(resumed) {
             builder = builder.partitions(partitions);
@@ -137,7 +152,7 @@ impl RecordSelection {
         for (partition, offset) in self.resume.iter().flatten() {
             consumer.seek(*partition, StartAt::Offset(*offset)).await?;
         }
-        Ok(consumer)
+        Ok((PacedReader::new(consumer, caller), room))
     }
 
     pub(super) fn matches(&self, record: &RecordFields<'_>) -> bool {
@@ -161,26 +176,18 @@ pub(super) fn place(places: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, Req
     })
 }
 
-/// Makes an answer of server-sent events.
-pub(super) fn events(receiver: mpsc::Receiver<Event>) -> Response {
-    let next = |mut receiver: mpsc::Receiver<Event>| async move {
-        receiver.recv().await.map(|event| (Ok::<_, Infallible>(event), receiver))
-    };
-    Sse::new(stream::unfold(receiver, next)).keep_alive(KeepAlive::default()).into_response()
-}
-
 /// Makes the event of a record.
-pub(super) fn record_event(record: &RecordFields<'_>) -> Event {
+pub(super) fn record_event(record: &RecordFields<'_>) -> BrowserEvent {
     let id = format!("{}/{}/{}", record.topic, record.partition, record.offset);
-    Event::default().event("record").id(id).data(record_json(record, CUT))
+    BrowserEvent::new("record", record_json(record, CUT)).id(id)
 }
 
-pub(super) fn event(name: &str, document: &Value) -> Event {
-    Event::default().event(name).data(document.to_string())
+pub(super) fn event(name: &str, document: &Value) -> BrowserEvent {
+    BrowserEvent::new(name, document.to_string())
 }
 
 /// Makes the event of a gap.
-pub(super) fn gap_event(error: &Error) -> Event {
+pub(super) fn gap_event(error: &Error) -> BrowserEvent {
     match Gap::of(error) {
         Some(gap) => event(
             "gap",
@@ -197,32 +204,33 @@ pub(super) fn gap_event(error: &Error) -> Event {
 
 pub(super) async fn scan(
     State(console): State<Arc<Console>>,
-    RecordRequest { topic, query }: RecordRequest,
+    RecordRequest { topic, query, caller }: RecordRequest,
 ) -> Answer {
     let selection = RecordSelection::new(topic, &query, StartAt::BeforeEnd(DEFAULT_RECORDS as u64))?;
     let place = place(&console.scans)?;
-    let consumer = selection.open(&console.client, false).await?;
-    let (sender, receiver) = mpsc::channel(EVENTS);
+    let (reader, room) = selection.open(&console, caller, (false, SCAN_AHEAD)).await?;
+    let (events, answer) = EventQueue::new();
     let started = Instant::now();
     let scan = Scan {
-        consumer,
+        reader,
+        room,
         limit: query.limit.unwrap_or(DEFAULT_RECORDS).clamp(1, MAX_RECORDS),
         deadline: started + console.options.scan_time,
         started,
         reported: started,
         selection,
-        events: sender,
+        events,
         looked_at: 0,
         bytes: 0,
         found: 0,
         next: BTreeMap::new(),
-        newest: Vec::new(),
+        newest: NewestRecords::default(),
     };
     tokio::spawn(async move {
         scan.run().await;
         drop(place);
     });
-    Ok(events(receiver))
+    Ok(answer)
 }
 
 /// Why a scan ends without an event of its end.
@@ -232,31 +240,46 @@ enum Stop {
     Failed(RequestError),
 }
 
+impl From<BrowserGone> for Stop {
+    fn from(_: BrowserGone) -> Self {
+        Self::Gone
+    }
+}
+
 struct Scan {
-    consumer: Consumer,
+    reader: PacedReader,
+    room: ReadRoom,
     selection: RecordSelection,
     limit: usize,
     started: Instant,
     deadline: Instant,
     reported: Instant,
-    events: mpsc::Sender<Event>,
+    events: EventQueue,
     looked_at: u64,
     bytes: u64,
     found: usize,
     /// Where each partition goes on.
     next: BTreeMap<u32, i64>,
     /// The newest records so far, by time: of several partitions they come in any order.
-    newest: Vec<NewestRecord>,
+    newest: NewestRecords,
 }
 
-/// Time, partition and offset of a record, and its event.
-type NewestRecord = ((i64, u32, i64), Event);
+/// Records of which only the newest are shown, by time, partition and offset.
+#[derive(Debug, Default)]
+struct NewestRecords {
+    kept: Vec<((i64, u32, i64), BrowserEvent)>,
+    bytes: usize,
+    /// Bytes for which there is memory.
+    reserved: usize,
+}
 
 impl Scan {
     async fn run(mut self) {
-        let looked = match self.look().await {
-            Ok(reason) => self.send_newest().await.map(|()| reason),
-            Err(stop) => Err(stop),
+        let cut_off = self.room.cut_off();
+        let looked = tokio::select! {
+            biased;
+            looked = self.look_and_show() => looked,
+            error = cut_off => Err(Stop::Failed(error)),
         };
         let last = match looked {
             Ok(reason) => {
@@ -269,14 +292,25 @@ impl Scan {
             Err(Stop::Failed(error)) => event("failed", &error.to_json()),
             Err(Stop::Gone) => return,
         };
-        // A browser that is gone needs no end.
-        let _ = self.events.send(last).await;
+        let Self { reader, room, events, .. } = self;
+        drop((reader, room));
+        // A browser that is gone, or stands still, needs no end.
+        let _ = timeout(STALLED, events.send(last)).await;
+    }
+
+    async fn look_and_show(&mut self) -> Result<&'static str, Stop> {
+        let (reason, wanted) = (self.look().await?, self.wanted());
+        for event in self.newest.take(wanted) {
+            self.found += 1;
+            self.send(event).await?;
+        }
+        Ok(reason)
     }
 
     async fn look(&mut self) -> Result<&'static str, Stop> {
         loop {
             let until = self.deadline.min(self.reported + PROGRESS);
-            match timeout_at(until, self.consumer.next_batch()).await {
+            match timeout_at(until, self.reader.next_batch()).await {
                 Err(_) => {}
                 Ok(Ok(None)) => return Ok("end"),
                 Ok(Ok(Some(batch))) => {
@@ -309,7 +343,7 @@ impl Scan {
                 continue;
             }
             if self.selection.newest().is_some() {
-                self.keep(&fields);
+                self.keep(&fields)?;
                 continue;
             }
             self.found += 1;
@@ -323,33 +357,29 @@ impl Scan {
         Ok(false)
     }
 
+    /// Number of the newest records that are shown.
+    fn wanted(&self) -> usize {
+        self.selection.newest().unwrap_or(self.limit).min(self.limit)
+    }
+
     /// Keeps a record among the newest.
-    fn keep(&mut self, record: &RecordFields<'_>) {
+    fn keep(&mut self, record: &RecordFields<'_>) -> Result<(), Stop> {
+        let wanted = self.wanted();
         let place = (record.timestamp.unwrap_or(i64::MAX), record.partition, record.offset);
-        self.newest.push((place, record_event(record)));
-        if self.newest.len() >= 2 * self.limit {
-            self.shorten();
-        }
-    }
-
-    fn shorten(&mut self) {
-        self.newest.sort_by_key(|(place, _)| *place);
-        let wanted = self.selection.newest().unwrap_or(self.limit).min(self.limit);
-        let excess = self.newest.len().saturating_sub(wanted);
-        self.newest.drain(..excess);
-    }
-
-    async fn send_newest(&mut self) -> Result<(), Stop> {
-        self.shorten();
-        for (_, event) in std::mem::take(&mut self.newest) {
-            self.found += 1;
-            self.send(event).await?;
+        self.newest.add(place, record_event(record), wanted);
+        if self.newest.bytes > self.newest.reserved {
+            self.newest.shorten(wanted);
+            let missing = self.newest.bytes.saturating_sub(self.newest.reserved);
+            let more = missing.next_multiple_of(NEWEST_BYTES);
+            self.room.grow(more).map_err(Stop::Failed)?;
+            self.newest.reserved += more;
         }
         Ok(())
     }
 
-    async fn send(&self, event: Event) -> Result<(), Stop> {
-        self.events.send(event).await.map_err(|_| Stop::Gone)
+    /// Sends an event to the browser, unless that has stopped reading.
+    async fn send(&self, event: BrowserEvent) -> Result<(), Stop> {
+        timeout(STALLED, self.events.send(event)).await.map_err(|_| Stop::Gone)?.map_err(Stop::from)
     }
 
     fn progress(&self) -> Value {
@@ -359,5 +389,30 @@ impl Scan {
             "bytes": self.bytes,
             "seconds": self.started.elapsed().as_secs_f64(),
         })
+    }
+}
+
+impl NewestRecords {
+    fn add(&mut self, place: (i64, u32, i64), event: BrowserEvent, wanted: usize) {
+        self.bytes += event.bytes();
+        self.kept.push((place, event));
+        if self.kept.len() >= 2 * wanted.max(1) {
+            self.shorten(wanted);
+        }
+    }
+
+    /// Drops all but the newest.
+    fn shorten(&mut self, wanted: usize) {
+        self.kept.sort_by_key(|(place, _)| *place);
+        let excess = self.kept.len().saturating_sub(wanted);
+        for (_, event) in self.kept.drain(..excess) {
+            self.bytes -= event.bytes();
+        }
+    }
+
+    /// Takes the newest, the oldest of them first.
+    fn take(&mut self, wanted: usize) -> impl Iterator<Item = BrowserEvent> + use<> {
+        self.shorten(wanted);
+        std::mem::take(&mut self.kept).into_iter().map(|(_, event)| event)
     }
 }

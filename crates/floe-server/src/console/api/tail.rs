@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{extract::State, http::HeaderMap, response::sse::Event};
+use axum::{extract::State, http::HeaderMap};
 use floe::{
     ErrorKind,
     consumer::{Consumer, RecordBatch, StartAt},
@@ -10,16 +10,18 @@ use floe::{
 };
 use serde_json::json;
 use tokio::{
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::OwnedSemaphorePermit,
     time::{Instant, timeout_at},
 };
 
 use super::{
     Answer,
+    caller::Caller,
+    paced_reader::PacedReader,
     records::fetch,
-    scan::{RecordRequest, RecordSelection, event, events, gap_event, place, record_event},
+    scan::{RecordRequest, RecordSelection, event, gap_event, place, record_event},
 };
-use crate::console::{Console, request_error::RequestError};
+use crate::console::{Console, event_queue::EventQueue, read_memory::ReadRoom, request_error::RequestError};
 
 /// Time between two reports.
 const REPORT: Duration = Duration::from_secs(1);
@@ -27,8 +29,8 @@ const REPORT: Duration = Duration::from_secs(1);
 /// Records that a tail sends in a second at most: more than a person can read, and fewer than stop a browser.
 const SHOWN_PER_SECOND: u64 = 400;
 
-/// Events that wait for the browser.
-const EVENTS: usize = 512;
+/// Bytes that a tail reads ahead.
+const AHEAD: usize = 512 << 10;
 
 /// Records behind the end at which a tail leaves some out.
 const MOST_BEHIND: u64 = 20_000;
@@ -39,22 +41,22 @@ const GO_ON: u64 = 50;
 pub(super) async fn tail(
     State(console): State<Arc<Console>>,
     headers: HeaderMap,
-    RecordRequest { topic, query }: RecordRequest,
+    RecordRequest { topic, query, caller }: RecordRequest,
 ) -> Answer {
     let selection = RecordSelection::new(topic, &query, StartAt::End)?;
     let place = place(&console.tails)?;
-    let mut consumer = selection.open(&console.client, true).await?;
+    let (mut reader, room) = selection.open(&console, caller.clone(), (true, AHEAD)).await?;
     let seen = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     if let Some((partition, offset)) = seen.and_then(|id| last_seen(id, &selection.topic)) {
-        resume(&console, &selection.topic, &mut consumer, (partition, offset)).await?;
+        resume((&console, &caller), &selection.topic, &mut reader.consumer, (partition, offset)).await?;
     }
-    let (sender, receiver) = mpsc::channel(EVENTS);
+    let (events, answer) = EventQueue::new();
     let started = Instant::now();
     let tail = Tail {
         console,
-        consumer,
+        reader,
         selection,
-        events: sender,
+        events,
         started,
         reported: started,
         looked_at: 0,
@@ -65,8 +67,8 @@ pub(super) async fn tail(
         skipped_in_all: 0,
         _place: place,
     };
-    tokio::spawn(tail.run());
-    Ok(events(receiver))
+    tokio::spawn(tail.run(room));
+    Ok(answer)
 }
 
 /// Reads the id of the last event that the browser got: topic, partition and offset.
@@ -78,12 +80,12 @@ fn last_seen(id: &str, topic: &str) -> Option<(u32, i64)> {
 
 /// Goes on after the last record that the browser got: in its partition behind it, in the others at its time.
 async fn resume(
-    console: &Console,
+    (console, caller): (&Console, &Caller),
     topic: &str,
     consumer: &mut Consumer,
     (partition, offset): (u32, i64),
 ) -> Result<(), RequestError> {
-    let Ok(last) = fetch(console, topic, (partition, offset)).await else { return Ok(()) };
+    let Ok(last) = fetch(console, caller, (topic, (partition, offset))).await else { return Ok(()) };
     let at_its_time = last.timestamp.map(|time| StartAt::Time(time.saturating_add(1)));
     seek_each(console, topic, consumer, |other| {
         if other == partition { Some(StartAt::Offset(offset.saturating_add(1))) } else { at_its_time }
@@ -110,9 +112,9 @@ async fn seek_each(
 
 struct Tail {
     console: Arc<Console>,
-    consumer: Consumer,
+    reader: PacedReader,
     selection: RecordSelection,
-    events: mpsc::Sender<Event>,
+    events: EventQueue,
     started: Instant,
     reported: Instant,
     looked_at: u64,
@@ -128,13 +130,26 @@ struct Tail {
 }
 
 impl Tail {
-    async fn run(mut self) {
+    async fn run(mut self, room: ReadRoom) {
+        let cut_off = room.cut_off();
+        let ended = tokio::select! {
+            biased;
+            ended = self.follow() => ended,
+            error = cut_off => Err(error),
+        };
+        if let Err(error) = ended {
+            // A browser that does not read learns nothing: its connection ends.
+            self.events.try_send(event("failed", &error.to_json()));
+        }
+    }
+
+    async fn follow(&mut self) -> Result<(), RequestError> {
         let console = Arc::clone(&self.console);
         loop {
             let due = self.reported + REPORT;
             let next = tokio::select! {
-                () = self.events.closed() => return,
-                next = timeout_at(due, self.consumer.next_batch()) => next,
+                () = self.events.closed() => return Ok(()),
+                next = timeout_at(due, self.reader.next_batch()) => next,
             };
             match next {
                 Err(_) => {}
@@ -142,17 +157,14 @@ impl Tail {
                     let mut turn = console.turn.lock().await;
                     turn.work(|| self.take(&batch)).await;
                 }
-                Ok(Ok(None)) => return,
+                Ok(Ok(None)) => return Ok(()),
                 Ok(Err(error)) if error.kind() == ErrorKind::Gap => {
-                    let _ = self.events.try_send(gap_event(&error));
+                    self.events.try_send(gap_event(&error));
                 }
-                Ok(Err(error)) => {
-                    let _ = self.events.send(event("failed", &RequestError::from(error).to_json())).await;
-                    return;
-                }
+                Ok(Err(error)) => return Err(error.into()),
             }
-            if Instant::now() >= due && self.report().await.is_err() {
-                return;
+            if Instant::now() >= due {
+                self.report().await?;
             }
         }
     }
@@ -165,7 +177,7 @@ impl Tail {
                 continue;
             }
             self.found += 1;
-            if self.shown < SHOWN_PER_SECOND && self.events.try_send(record_event(&fields)).is_ok() {
+            if self.shown < SHOWN_PER_SECOND && self.events.try_send(record_event(&fields)) {
                 self.shown += 1;
             } else {
                 self.skipped += 1;
@@ -176,10 +188,10 @@ impl Tail {
     /// Tells the browser the counts, and leaves records out if the tail is too far behind.
     async fn report(&mut self) -> Result<(), RequestError> {
         let elapsed = self.reported.elapsed().as_secs_f64();
-        let behind = self.consumer.lag().await.unwrap_or(0);
+        let behind = self.reader.consumer.lag().await.unwrap_or(0);
         if behind > MOST_BEHIND {
             let go_on = |_| Some(StartAt::BeforeEnd(GO_ON));
-            seek_each(&self.console, &self.selection.topic, &mut self.consumer, go_on).await?;
+            seek_each(&self.console, &self.selection.topic, &mut self.reader.consumer, go_on).await?;
             self.skipped += behind;
         }
         let progress = event(
@@ -192,12 +204,12 @@ impl Tail {
             }),
         );
         // A full queue drops the report: the next one has the same counts and more.
-        let _ = self.events.try_send(progress);
+        self.events.try_send(progress);
         if self.skipped > 0 {
             let total = self.skipped_in_all + self.skipped;
             let skipped = json!({ "count": self.skipped, "total": total });
             // A browser whose queue is full learns of them with the next report.
-            if self.events.try_send(event("skipped", &skipped)).is_ok() {
+            if self.events.try_send(event("skipped", &skipped)) {
                 (self.skipped, self.skipped_in_all) = (0, total);
             }
         }

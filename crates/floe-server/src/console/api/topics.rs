@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use super::{Answer, caller::Caller, groups, json as answer, no_content, page::Page, with_status};
 use crate::{
     access::operation::{CHANGE_TOPIC, CREATE_TOPIC, DELETE_TOPIC, DESCRIBE},
-    console::{Console, history::Samples, now, query, request_error::RequestError},
+    console::{Console, history::Samples, now, query, query::PathName, request_error::RequestError},
 };
 
 /// Names of topics for dead letters end so.
@@ -56,6 +56,10 @@ fn sort_value(samples: &Samples, info: &TopicInfo, field: &str) -> Option<f64> {
 
 /// Returns the topics that the client may see, ordered by name.
 pub(super) async fn visible(console: &Console, caller: &Caller) -> Result<Vec<TopicInfo>, RequestError> {
+    if !console.client.info().capabilities.list_topics {
+        let hint = "look at a topic by its name: GET /api/v1/topics/{topic}";
+        return Err(RequestError::unsupported("this engine does not list its topics").hint(hint));
+    }
     let topics = console.client.admin().topics().await?;
     Ok(topics.into_iter().filter(|info| caller.may(DESCRIBE, info.name.as_str())).collect())
 }
@@ -100,7 +104,7 @@ fn durability_text(durability: Durability) -> String {
 pub(super) async fn describe(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(topic): Path<String>,
+    Path(PathName(topic)): Path<PathName>,
 ) -> Answer {
     caller.check(DESCRIBE, &topic)?;
     Ok(answer(&description(&console, &topic).await?))
@@ -129,19 +133,24 @@ async fn description(console: &Console, topic: &str) -> Result<Value, RequestErr
 }
 
 fn partition_json(one: &PartitionDescription) -> Value {
+    let placement = one.placement.as_ref();
+    let mut document = json!({
+        "partition": one.partition,
+        "leader": placement.and_then(|placement| placement.leader.as_deref()),
+        "replicas": placement.map(|placement| placement.replicas.iter().map(|name| &**name).collect::<Vec<_>>()),
+    });
     match &one.watermarks {
-        Ok(marks) => json!({
-            "partition": one.partition,
-            "start_offset": marks.start,
-            "high_watermark": marks.high,
-            "records": marks.records(),
-            "size_bytes": marks.size_bytes,
-        }),
-        Err(error) => json!({
-            "partition": one.partition,
-            "error": { "code": error.kind().as_str(), "message": error.to_string() },
-        }),
+        Ok(marks) => {
+            document["start_offset"] = marks.start.into();
+            document["high_watermark"] = marks.high.into();
+            document["records"] = marks.records().into();
+            document["size_bytes"] = marks.size_bytes.into();
+        }
+        Err(error) => {
+            document["error"] = json!({ "code": error.kind().as_str(), "message": error.to_string() });
+        }
     }
+    document
 }
 
 fn settings(info: &TopicInfo) -> Value {
@@ -189,7 +198,7 @@ pub(super) async fn create(State(console): State<Arc<Console>>, caller: Caller, 
 pub(super) async fn remove(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(topic): Path<String>,
+    Path(PathName(topic)): Path<PathName>,
 ) -> Answer {
     caller.check(DELETE_TOPIC, &topic)?;
     console.client.admin().delete_topic(Topic::from(topic.as_str())).await?;
@@ -206,7 +215,7 @@ struct Partitions {
 pub(super) async fn add_partitions(
     State(console): State<Arc<Console>>,
     caller: Caller,
-    Path(topic): Path<String>,
+    Path(PathName(topic)): Path<PathName>,
     body: Bytes,
 ) -> Answer {
     let Partitions { partitions } = query::body(&body)?;
