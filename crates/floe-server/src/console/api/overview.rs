@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use floe::{
-    Topic,
-    health::{ClientHealth, ComponentHealth},
-    topic::TopicInfo,
-};
+use floe::{Topic, health::ComponentHealth, topic::TopicInfo};
 use serde_json::{Value, json};
 
 use super::{Answer, attention::attention, caller::Caller, groups, json as answer, page, topics};
@@ -129,7 +125,7 @@ fn component_json(component: &ComponentHealth) -> Value {
         "kind": component.kind,
         "topic": component.topic.as_str(),
         "to": component.to.as_ref().map(Topic::as_str),
-        "group": component.group,
+        "group": component.group.as_deref(),
         "used": component.queue.map(|queue| queue.used),
         "limit": component.queue.map(|queue| queue.limit),
         "counters": counters.collect::<Vec<_>>(),

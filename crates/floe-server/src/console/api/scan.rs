@@ -378,8 +378,10 @@ impl Scan {
     }
 
     /// Sends an event to the browser, unless that has stopped reading.
-    async fn send(&self, event: BrowserEvent) -> Result<(), Stop> {
-        timeout(STALLED, self.events.send(event)).await.map_err(|_| Stop::Gone)?.map_err(Stop::from)
+    fn send(&self, event: BrowserEvent) -> impl Future<Output = Result<(), Stop>> + Send {
+        // Only the queue: the reader of a scan is not shared between threads.
+        let sending = timeout(STALLED, self.events.send(event));
+        async move { sending.await.map_err(|_| Stop::Gone)?.map_err(Stop::from) }
     }
 
     fn progress(&self) -> Value {
