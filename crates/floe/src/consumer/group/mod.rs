@@ -31,7 +31,7 @@ mod tail_guard;
 
 use std::sync::Arc;
 
-use floe_core::clock::ContinuousClock;
+use floe_core::{clock::ContinuousClock, process};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use self::log::{GroupLog, Replayed};
@@ -97,8 +97,8 @@ pub(super) async fn start(
     let holdings = Holdings::new(opener, Arc::clone(&group), start);
     let member = Member::new((client, group), loaded, (membership, commit, partitions), holdings, links);
     let handle = MemberHandle { group: name, commands, events, fence };
-    tokio::spawn(member.run());
-    tokio::spawn(announcing);
+    tokio::spawn(process::inherit(member.run()));
+    tokio::spawn(process::inherit(announcing));
     joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
     Ok(handle)
 }

@@ -1,0 +1,66 @@
+//! Faults of one member of a shared group, while the others go on.
+
+use floe::simulation::Process;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{power::CoordinationWay, rng::Rng, trace::Trace};
+
+/// Stops the process of a member for a time, or its way to the coordination topic, until the faults have ended.
+#[derive(Debug)]
+pub(crate) struct Mishaps {
+    pub(crate) member: usize,
+    pub(crate) process: Process,
+    /// Tells when the process has gone on.
+    pub(crate) wakes: watch::Sender<Option<Instant>>,
+    pub(crate) way: CoordinationWay,
+    /// Whether the faults have ended.
+    pub(crate) quiet: watch::Receiver<bool>,
+    pub(crate) rng: Rng,
+    pub(crate) trace: Trace,
+}
+
+impl Mishaps {
+    pub(crate) async fn run(mut self) {
+        let calm = self.rng.pick(&[3_000, 20_000, 60_000]);
+        loop {
+            let until = Instant::now() + self.rng.millis(0..=calm);
+            if self.ends_before(until).await {
+                return;
+            }
+            // Shorter than a session, about as long, and longer than all of them.
+            let longest = self.rng.pick(&[500, 6_000, 30_000]);
+            let lasts = self.rng.millis(0..=longest);
+            let freezes = self.rng.percent(70);
+            let fault = if freezes { "is frozen" } else { "has no coordination" };
+            self.trace.note(format_args!("member {} {fault} for {lasts:?}", self.member));
+            if freezes {
+                self.process.freeze();
+            } else {
+                self.way.set_open(false);
+            }
+            let ends = self.ends_before(Instant::now() + lasts).await;
+            self.trace.note(format_args!("member {} goes on", self.member));
+            if freezes {
+                self.wakes.send_replace(Some(Instant::now()));
+                self.process.thaw();
+            } else {
+                self.way.set_open(true);
+            }
+            if ends {
+                return;
+            }
+        }
+    }
+
+    /// Waits until a time. Returns whether the faults end before.
+    async fn ends_before(&mut self, until: Instant) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.quiet.wait_for(|quiet| *quiet) => true,
+            () = sleep_until(until) => false,
+        }
+    }
+}
