@@ -16,6 +16,13 @@ pub enum Misdeed {
     IgnoreEvictions,
 }
 
+impl Misdeed {
+    /// Whether the bug shows only where a member is away for longer than its session.
+    pub(crate) fn needs_absence(self) -> bool {
+        matches!(self, Self::OutliveTheFence | Self::IgnoreEvictions)
+    }
+}
+
 /// Whether a batch of the coordination topic evicts a member.
 pub(crate) fn evicts(batch: &EncodedBatch) -> bool {
     let Ok(mut records) = batch.records() else { return false };

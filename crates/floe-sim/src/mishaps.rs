@@ -1,5 +1,7 @@
 //! Faults of one member of a shared group, while the others go on.
 
+use std::time::Duration;
+
 use floe::simulation::Process;
 use tokio::{
     sync::watch,
@@ -7,6 +9,9 @@ use tokio::{
 };
 
 use crate::{power::CoordinationWay, rng::Rng, trace::Trace};
+
+/// Longer than a session.
+const LONG: Duration = Duration::from_secs(25);
 
 /// Stops the process of a member for a time, or its way to the coordination topic, until the faults have ended.
 #[derive(Debug)]
@@ -18,6 +23,8 @@ pub(crate) struct Mishaps {
     pub(crate) way: CoordinationWay,
     /// Whether the faults have ended.
     pub(crate) quiet: watch::Receiver<bool>,
+    /// Whether all of them are longer than a session.
+    pub(crate) are_long: bool,
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
 }
@@ -25,6 +32,7 @@ pub(crate) struct Mishaps {
 impl Mishaps {
     pub(crate) async fn run(mut self) {
         let calm = self.rng.pick(&[3_000, 20_000, 60_000]);
+        let calm = if self.are_long { 40_000 } else { calm };
         loop {
             let until = Instant::now() + self.rng.millis(0..=calm);
             if self.ends_before(until).await {
@@ -33,7 +41,8 @@ impl Mishaps {
             // Shorter than a session, about as long, and longer than all of them.
             let longest = self.rng.pick(&[500, 6_000, 30_000]);
             let lasts = self.rng.millis(0..=longest);
-            let freezes = self.rng.percent(70);
+            let lasts = if self.are_long { LONG } else { lasts };
+            let freezes = self.rng.percent(if self.are_long { 40 } else { 70 });
             let fault = if freezes { "is frozen" } else { "has no coordination" };
             self.trace.note(format_args!("member {} {fault} for {lasts:?}", self.member));
             if freezes {

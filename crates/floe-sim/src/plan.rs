@@ -109,10 +109,10 @@ impl Plan {
         Self { partitions, producers, group, conditions, planned_faults, slowness }
     }
 
-    /// Lets the producers of half of the seeds send for half a minute and longer, so that records come while members are
+    /// Lets the producers of half of the seeds, or always, send for half a minute and longer, so that records come while members are
     /// evicted and join anew.
-    pub fn prolong(&mut self, rng: &mut Rng) {
-        if rng.percent(50) {
+    pub fn prolong(&mut self, rng: &mut Rng, always: bool) {
+        if rng.percent(50) && !always {
             return;
         }
         for producer in &mut self.producers {

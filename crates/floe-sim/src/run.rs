@@ -165,7 +165,7 @@ struct Run {
 
 impl Run {
     fn new(simulation: Simulation) -> Self {
-        let Simulation { kind, seed, lie, faults, keep, .. } = simulation;
+        let Simulation { kind, seed, lie, misdeed, faults, keep } = simulation;
         let trace = Trace::new(keep);
         let mut rng = Rng::new(seed);
         let most = match kind {
@@ -175,7 +175,7 @@ impl Run {
         };
         let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
         if kind == Kind::Groups {
-            plan.prolong(&mut rng.fork());
+            plan.prolong(&mut rng.fork(), misdeed.needs_absence());
         }
         if !faults {
             plan.remove_faults();
@@ -322,6 +322,7 @@ impl Run {
                 wakes,
                 way: CoordinationWay::default(),
                 quiet: quiet.clone(),
+                are_long: self.simulation.misdeed.needs_absence(),
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
