@@ -252,6 +252,22 @@ async fn a_strict_member_stops_at_its_fence_within_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_without_consumer_ends_although_the_coordination_topic_cannot_be_read() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut consumer = worker.join().await;
+    assert!(tasks() > before);
+    worker.connection.refuse();
+    world.client.admin().delete_topic("floe-groups").await.unwrap();
+    pass(Duration::from_secs(5), &mut [&mut consumer]).await;
+    drop(consumer);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_consumer_leaves_and_commits_nothing() {
     let world = World::new(1).await;
     world.send(1, 3).await;

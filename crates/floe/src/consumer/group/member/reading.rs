@@ -3,15 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use floe_group::{Applied, Beat, GroupRecord, Ignored};
+use tokio::sync::mpsc;
 
-use super::{End, Member, MemberPlace, RETRY_DELAY, WaitingCommit};
+use super::{Command, End, Member, MemberPlace, RETRY_DELAY, WaitingCommit};
 use crate::{
     Error, ErrorKind, Result,
-    consumer::group::{
-        holdings::Moved,
-        log::{LogEntry, Replayed},
-        log_reader::LogReader,
-        membership::GroupEvent,
+    consumer::{
+        group::{
+            holdings::Moved,
+            log::{LogEntry, Replayed},
+            log_reader::LogReader,
+            membership::GroupEvent,
+        },
+        prefetch_queue::PrefetchQueue,
     },
 };
 
@@ -234,14 +238,17 @@ impl Member {
         queue.fence(true);
         self.lose_all();
         loop {
-            match Self::load(&self.client, &self.group).await {
+            let loaded = tokio::select! {
+                loaded = Self::load(&self.client, &self.group) => loaded,
+                () = is_gone(&self.links.commands, &queue) => return Err(End::Left(Ok(()))),
+            };
+            match loaded {
                 Ok((log, Replayed { state, next, last, .. })) => {
                     let fetch = &self.holdings.opener().fetch;
                     self.reader = LogReader::open(log.clone(), (next, last), fetch);
                     (self.log, self.state) = (log, state);
                     break;
                 }
-                Err(error) if queue.is_closed() => return Err(End::Left(Err(error))),
                 Err(error) => {
                     tracing::warn!(group = %self.group, %error, "the coordination topic cannot be read; retry")
                 }
@@ -253,5 +260,12 @@ impl Member {
         self.place = MemberPlace { proven_at: now, ..MemberPlace::default() };
         self.roster.sync(&self.state, self.id, now);
         Ok(())
+    }
+}
+
+/// Waits until the consumer was closed or dropped.
+async fn is_gone(commands: &mpsc::Receiver<Command>, queue: &PrefetchQueue) {
+    while !queue.is_closed() && !commands.is_closed() {
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
