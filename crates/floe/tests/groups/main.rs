@@ -2,6 +2,7 @@
 
 mod administration;
 mod faults;
+mod handlers;
 mod sharing;
 
 use std::{
@@ -86,6 +87,8 @@ struct Connection {
     failures: Arc<AtomicUsize>,
     /// Whether all calls fail.
     refuses: watch::Sender<bool>,
+    /// Whether no topic may be created.
+    forbids: watch::Sender<bool>,
 }
 
 impl Default for Connection {
@@ -95,6 +98,7 @@ impl Default for Connection {
             delay: watch::Sender::new(Duration::ZERO),
             failures: Arc::default(),
             refuses: watch::Sender::new(false),
+            forbids: watch::Sender::new(false),
         }
     }
 }
@@ -111,6 +115,11 @@ impl Connection {
     /// Lets all calls fail.
     fn refuse(&self) {
         self.refuses.send_replace(true);
+    }
+
+    /// Takes the right to create topics.
+    fn forbid(&self) {
+        self.forbids.send_replace(true);
     }
 
     /// Lets the next append to the coordination topic fail.
@@ -144,6 +153,9 @@ impl Layer for Connection {
         }
         if *self.refuses.borrow() {
             return Err(Error::new(ErrorKind::NetworkError, "no connection"));
+        }
+        if operation.kind == OperationKind::CreateTopic && *self.forbids.borrow() {
+            return Err(Error::new(ErrorKind::AuthFailed, "the server does not allow this"));
         }
         if operation.kind != OperationKind::Health {
             self.passes().await;
