@@ -73,6 +73,9 @@ pub struct ContinuousClock {
     /// The clock of programs, which stands still in a sleep, and the one that does not.
     awake: std::time::Instant,
     continuous: Option<Duration>,
+    /// Rate of the clock in a simulated process, which the clocks of the system have no part in.
+    #[cfg(feature = "simulation")]
+    rate: Option<f64>,
 }
 
 impl ContinuousClock {
@@ -83,12 +86,18 @@ impl ContinuousClock {
             began: tokio::time::Instant::now(),
             awake: std::time::Instant::now(),
             continuous: platform::continuous_time(),
+            #[cfg(feature = "simulation")]
+            rate: crate::simulation::clock_rate(),
         }
     }
 
     /// Returns the time since the clock was created.
     #[must_use]
     pub fn now(&self) -> Duration {
+        #[cfg(feature = "simulation")]
+        if let Some(rate) = self.rate {
+            return self.began.elapsed().mul_f64(rate);
+        }
         self.began.elapsed().saturating_add(self.suspended())
     }
 

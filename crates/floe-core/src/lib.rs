@@ -19,6 +19,7 @@
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
+//! | [`process`] | the process that a task belongs to, of which the feature `simulation` has several |
 
 pub mod append_epoch;
 pub mod clock;
@@ -32,6 +33,7 @@ pub mod node_backoff;
 pub mod operation;
 mod placement;
 mod platform;
+pub mod process;
 pub mod random;
 pub mod record;
 pub mod retry;

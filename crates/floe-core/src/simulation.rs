@@ -1,10 +1,16 @@
-//! Seeded randomness: on a seeded thread, all random draws of floe follow from one number.
+//! Seeded randomness: on a seeded thread, all random draws of floe follow from one number. [Processes](Process) that can be
+//! stopped, with clocks that differ.
 //!
 //! Producer ids, the spread of retries and the first partition of records without keys are random. Together with
 //! tokio's paused clock, a runtime of one thread and [connections of the test's own](crate::dial::Dial), nothing is left
 //! to chance, so that a seed reproduces a failure. `docs/testing.md` shows how floe itself is tested so.
 
+mod process;
+
 use std::cell::Cell;
+
+pub(crate) use self::process::clock_rate;
+pub use self::process::{Process, ProcessTask};
 
 thread_local! {
     static STATE: Cell<Option<u64>> = const { Cell::new(None) };

@@ -52,6 +52,7 @@ use floe_core::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
         Isolation, NodeHealth, Placement, ReadRequest, Start, Watermarks,
     },
+    process,
     setting::Section,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
     units::count,
@@ -166,14 +167,14 @@ impl FluvioEngine {
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();
         let following = Arc::clone(&metadata).follow(Some(link));
-        tokio::spawn(async move {
+        tokio::spawn(process::inherit(async move {
             tokio::select! {
                 biased;
                 // A dropped engine counts as closed.
                 _ = ended.wait_for(|closed| *closed) => {}
                 () = following => {}
             }
-        });
+        }));
         if !metadata.wait_for(cluster::Cluster::is_complete).await {
             // Lookups ask for topics by name then.
             tracing::warn!("the controller has not sent the metadata of the cluster yet");

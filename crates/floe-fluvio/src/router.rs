@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
-use floe_core::{Error, ErrorKind, Result, engine::Acks, topic::TopicPartition};
+use floe_core::{Error, ErrorKind, Result, engine::Acks, process, topic::TopicPartition};
 use floe_wire::fluvio::Request;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -178,14 +178,14 @@ impl Routes for AppendRoutes {
             let routes = Arc::new(Self(Arc::clone(router)));
             let working = Arc::clone(&sender).run(routes, Arc::clone(&router.metadata));
             let mut closed = router.closed.clone();
-            tokio::spawn(async move {
+            tokio::spawn(process::inherit(async move {
                 tokio::select! {
                     biased;
                     // A dropped engine counts as closed.
                     _ = closed.wait_for(|closed| *closed) => {}
                     () = working => {}
                 }
-            });
+            }));
             sender
         });
         Some(Arc::<SpuSender>::clone(sender))

@@ -12,6 +12,7 @@ use floe_core::{
     Effect, Error, ErrorKind, Result,
     dial::{Dial, Endpoint},
     node_backoff::NodeState,
+    process,
 };
 use floe_wire::fluvio::{
     ApiVersionsRequest, Request,
@@ -275,7 +276,7 @@ impl Server {
             open.fetch_add(1, Ordering::Relaxed);
             *state = ConnectionState::Connected;
         });
-        tokio::spawn(async move {
+        tokio::spawn(process::inherit(async move {
             let cause = closed.await;
             let next = match cause.kind() {
                 ErrorKind::Closed => ConnectionState::Disconnected,
@@ -289,7 +290,7 @@ impl Server {
                 }
                 ends
             });
-        });
+        }));
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{plan::GroupPlan, produce::name, rng::Rng, store::Handled, trace::Trace};
+use crate::{handled::Handled, plan::GroupPlan, produce::name, rng::Rng, trace::Trace};
 
 /// Time limit of a consumer for reaching the goal once faults have ended.
 const CATCH_UP: Duration = Duration::from_secs(180);

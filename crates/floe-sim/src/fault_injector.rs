@@ -39,13 +39,16 @@ impl FaultInjector {
                 wait().await;
                 self.network.set_refusing(host, false);
             }
-            Fault::Crash | Fault::Restart => {
+            Fault::Crash | Fault::Restart | Fault::LoseTail => {
                 // The other line of faults may have taken the server down already.
                 if let Some(server) = self.server.as_ref().filter(|server| server.is_up()) {
-                    if planned.fault == Fault::Crash {
-                        server.crash().await;
-                    } else {
+                    if planned.fault == Fault::Restart {
                         server.stop().await?;
+                    } else {
+                        server.crash().await;
+                    }
+                    if planned.fault == Fault::LoseTail {
+                        server.lose_tail(rng).await.map_err(|error| error.to_string())?;
                     }
                     wait().await;
                     server.boot();

@@ -52,11 +52,10 @@ impl Kind {
 
     /// Returns the planned faults to choose from.
     pub(crate) fn planned_faults(self) -> &'static [Fault] {
-        use Fault::{Crash, CutAll, CutOne, MoveLeaders, Partition, Refuse, Restart};
+        use Fault::{Crash, CutAll, CutOne, LoseTail, MoveLeaders, Partition, Refuse, Restart};
         match self {
-            Self::Fluvio | Self::Walrus | Self::Groups => {
-                &[CutAll, CutOne, Partition, Refuse, Crash, Restart]
-            }
+            Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
+            Self::Groups => &[CutAll, CutOne, Partition, Refuse, Crash, Restart, LoseTail, LoseTail],
             Self::Leaders => &[CutAll, CutOne, Partition, Refuse, MoveLeaders, MoveLeaders, MoveLeaders],
         }
     }

@@ -27,10 +27,13 @@
 //! | [`sweep`](mod@sweep) | runs of many seeds |
 //! | [`network`], `link` | in-memory hosts and connections |
 //! | `server`, `leaders` | the simulated servers |
-//! | `fault_injector` | execution of planned faults |
+//! | `fault_injector`, `mishaps`, `power` | execution of planned faults; those of one member |
+//! | `misdeed` | injected bugs of a member |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
 //! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
+//! | [`handled`] | what groups have handled |
 //! | `rules` | invariants that must hold after a run |
+//! | `referee` | invariants of shared groups that must hold at any time, by the order of the coordination log |
 //! | [`trace`] | events of a run |
 //! | [`rng`] | the seeded random number generator |
 //!
@@ -38,13 +41,18 @@
 
 pub mod consume;
 mod fault_injector;
+pub mod handled;
 pub mod kind;
 mod leaders;
 mod link;
+mod misdeed;
+mod mishaps;
 pub mod network;
 mod panics;
 pub mod plan;
+mod power;
 pub mod produce;
+mod referee;
 pub mod rng;
 mod rules;
 pub mod run;
@@ -55,6 +63,7 @@ pub mod sweep;
 pub mod trace;
 
 pub use kind::Kind;
+pub use misdeed::Misdeed;
 pub use run::{Report, Simulation};
 pub use store::Lie;
 pub use sweep::{Sweep, sweep};

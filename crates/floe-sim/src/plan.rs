@@ -88,6 +88,8 @@ pub enum Fault {
     Crash,
     /// The server shuts down gracefully and restarts.
     Restart,
+    /// The server crashes, and the coordination topic of the groups has lost its end when it restarts.
+    LoseTail,
     /// Partitions change leaders, in clusters of several servers.
     MoveLeaders,
 }
@@ -105,6 +107,18 @@ impl Plan {
             .collect();
         let slowness = rng.pick(&[0, 0, 5, 50]);
         Self { partitions, producers, group, conditions, planned_faults, slowness }
+    }
+
+    /// Lets the producers of half of the seeds, or always, send for half a minute and longer, so that records come while members are
+    /// evicted and join anew.
+    pub fn prolong(&mut self, rng: &mut Rng, always: bool) {
+        if rng.percent(50) && !always {
+            return;
+        }
+        for producer in &mut self.producers {
+            producer.records = producer.records.max(30);
+            producer.pause = 2_000;
+        }
     }
 
     /// Removes all faults. Latencies stay, and timeouts become long enough for them.

@@ -6,6 +6,7 @@ use floe::{
     Client, RetryPolicy, Topic, TopicSpec,
     engine::{Engine as _, FluvioEngine, SharedEngine, WalrusEngine},
     layer::BreakerPolicy,
+    simulation::Process,
 };
 use tokio::{
     sync::watch,
@@ -16,17 +17,22 @@ use tokio::{
 use crate::{
     consume::{Goal, Grouped, Read, Reading},
     fault_injector::FaultInjector,
+    handled::Handled,
     kind::Kind,
     leaders::Leaders,
+    misdeed::Misdeed,
+    mishaps::Mishaps,
     network::Network,
     panics,
     plan::{Fault, Plan},
+    power::CoordinationWay,
     produce::{Producing, Sent},
+    referee::Referee,
     rng::Rng,
     rules::{self, Facts, Log},
     server::{CONTROLLER, Server, WALRUS},
     share::{SharedRecords, Sharing},
-    store::{Handled, Lie, Store},
+    store::{Lie, Store},
     trace::Trace,
 };
 
@@ -77,6 +83,8 @@ pub struct Simulation {
     pub seed: u64,
     /// Injected bug of the server.
     pub lie: Lie,
+    /// Injected bug of the members of a shared group.
+    pub misdeed: Misdeed,
     /// Whether faults happen.
     pub faults: bool,
     /// Whether to keep the event log.
@@ -94,7 +102,7 @@ impl Simulation {
     /// Creates a run with faults and without injected bugs.
     #[must_use]
     pub fn new(kind: Kind, seed: u64) -> Self {
-        Self { kind, seed, lie: Lie::None, faults: true, keep: false }
+        Self { kind, seed, lie: Lie::None, misdeed: Misdeed::None, faults: true, keep: false }
     }
 
     /// Executes the run.
@@ -151,12 +159,13 @@ struct Run {
     network: Network,
     store: Store,
     handled: Handled,
+    referee: Referee,
     leaders: Option<Leaders>,
 }
 
 impl Run {
     fn new(simulation: Simulation) -> Self {
-        let Simulation { kind, seed, lie, faults, keep } = simulation;
+        let Simulation { kind, seed, lie, misdeed, faults, keep } = simulation;
         let trace = Trace::new(keep);
         let mut rng = Rng::new(seed);
         let most = match kind {
@@ -165,15 +174,19 @@ impl Run {
             Kind::Groups => 6,
         };
         let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
+        if kind == Kind::Groups {
+            plan.prolong(&mut rng.fork(), misdeed.needs_absence());
+        }
         if !faults {
             plan.remove_faults();
         }
         trace.note(format_args!("{plan:?}"));
         let network = Network::new(rng.fork(), plan.conditions.clone(), trace.clone());
-        let handled = Handled::default();
-        let store = Store::new(lie, plan.slowness, rng.fork(), trace.clone(), handled.clone());
+        let (handled, referee) = (Handled::default(), Referee::default());
+        let judges = (handled.clone(), referee.clone());
+        let store = Store::new((lie, plan.slowness), rng.fork(), trace.clone(), judges);
         let leaders = (kind == Kind::Leaders).then(|| Leaders::new(plan.partitions, &trace));
-        Self { simulation, kind, plan, rng, trace, network, store, handled, leaders }
+        Self { simulation, kind, plan, rng, trace, network, store, handled, referee, leaders }
     }
 
     /// Executes the run and checks the rules. Returns violations, number of stored records and number of broken connections.
@@ -181,6 +194,7 @@ impl Run {
         let mut violations = Vec::new();
         let outcome = self.happen().await;
         violations.extend(self.handled.violations());
+        violations.extend(self.referee.violations());
         let stored = match outcome {
             Ok(facts) => {
                 violations.extend(rules::violations(&facts));
@@ -209,7 +223,8 @@ impl Run {
 
         let producers = self.start_producers(&sending);
         let (tell, goal) = watch::channel(None);
-        let (members, shared) = self.start_members(&goal).await?;
+        let (end_mishaps, quiet) = watch::channel(false);
+        let (members, shared) = self.start_members((&goal, &quiet)).await?;
         let (reader, grouped) = self.start_consumers(&reading, goal);
 
         while let Some(ended) = injecting.join_next().await {
@@ -218,7 +233,10 @@ impl Run {
         self.network.calm();
         let sent = self.outcomes(producers).await?;
         // Abandoned requests may still be in flight.
-        tokio::time::sleep(SETTLE).await;
+        tokio::time::sleep(SETTLE / 2).await;
+        // Members have the other half to join anew.
+        end_mishaps.send_replace(true);
+        tokio::time::sleep(SETTLE / 2).await;
         let log = self.log().await?;
         tell.send_replace(Some(ends(&log)));
         let read = joined(reader).await?;
@@ -287,26 +305,47 @@ impl Run {
     /// Starts the members of the shared group, each with a client of its own.
     async fn start_members(
         &mut self,
-        goal: &watch::Receiver<Goal>,
+        (goal, quiet): (&watch::Receiver<Goal>, &watch::Receiver<bool>),
     ) -> Result<(Members, SharedRecords), String> {
         let (mut members, shared) = (Members::new(), SharedRecords::default());
         if self.kind != Kind::Groups {
             return Ok((members, shared));
         }
         for number in 0..usize::try_from(self.rng.within(1..=5)).unwrap_or(1) {
-            let client = self.connect().await?;
+            // Wrong by up to 5 %, and by hours.
+            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
+            let client = process.run(self.connect()).await?;
+            let (wakes, woken) = watch::channel(None);
+            let mishaps = Mishaps {
+                member: number,
+                process: process.clone(),
+                wakes,
+                way: CoordinationWay::default(),
+                quiet: quiet.clone(),
+                are_long: self.simulation.misdeed.needs_absence(),
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
             let sharing = Sharing {
                 number,
+                woken,
+                way: mishaps.way.clone(),
+                misdeed: self.simulation.misdeed,
+                referee: self.referee.clone(),
                 topic: self.kind.topic(),
                 group: GROUP,
                 goal: goal.clone(),
                 shared: shared.clone(),
                 handled: self.handled.clone(),
                 faults: self.simulation.faults,
+                lives: 0,
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
-            members.push((tokio::spawn(sharing.run(client.clone())), client));
+            members.push((tokio::spawn(process.run(sharing.run(client.clone()))), client));
+            if self.simulation.faults {
+                tokio::spawn(mishaps.run());
+            }
         }
         Ok((members, shared))
     }

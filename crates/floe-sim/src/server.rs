@@ -9,6 +9,7 @@ use tokio::{sync::oneshot, task::JoinHandle};
 
 use crate::{
     network::{Listening, Network},
+    rng::Rng,
     store::Store,
     trace::Trace,
 };
@@ -86,6 +87,11 @@ impl Server {
             serving.abort();
             let _ = serving.await;
         }
+    }
+
+    /// Loses the last records of the coordination topic, as after a power loss.
+    pub(crate) async fn lose_tail(&self, rng: &mut Rng) -> floe::Result<()> {
+        self.store.lose_tail(rng).await
     }
 
     /// Shuts the server down gracefully.

@@ -1,22 +1,32 @@
 //! Members of a shared group that join, leave, crash and restart.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use floe::{
-    Client, Consumer, ErrorKind, Message,
+    Client, Consumer, ErrorKind, Message, WallClock,
     consumer::{AckMode, CommitPolicy, Fence, Membership},
-    engine::BatchReader,
-    layer::{Layer, Operation},
+    layer::Layer as _,
 };
-use floe_wire::batch::EncodedBatch;
-use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     time::{Instant, sleep, timeout},
 };
 
-use crate::{consume::Goal, produce::name, rng::Rng, store::Handled, trace::Trace};
+use crate::{
+    consume::Goal,
+    handled::Handled,
+    misdeed::Misdeed,
+    power::{CoordinationWay, Power},
+    produce::name,
+    referee::{LifeMark, Referee},
+    rng::Rng,
+    trace::Trace,
+};
 
 /// Time limit of the members for handling the last record once faults have ended: the longest session, a drain, heartbeats,
 /// and the back-off of members that were evicted again and again.
@@ -27,6 +37,9 @@ const CALL: Duration = Duration::from_secs(120);
 
 /// Longest wait for a record between two looks at the goal.
 const LOOK: Duration = Duration::from_secs(2);
+
+/// Time from the Unix epoch to the simulation, by clocks that are right.
+const YEARS: Duration = Duration::from_secs(50 * 365 * 86_400);
 
 /// Values by partition and offset, each with the number of times that it was handled.
 pub(crate) type Times = BTreeMap<(u32, i64), (String, u32)>;
@@ -49,8 +62,14 @@ impl SharedRecords {
     }
 
     fn reaches(&self, goal: &BTreeMap<u32, i64>) -> bool {
+        self.missing(goal).is_empty()
+    }
+
+    /// Returns the records below the goal that no member has handled.
+    fn missing(&self, goal: &BTreeMap<u32, i64>) -> Vec<(u32, i64)> {
         let deeds = self.0.lock();
-        goal.iter().all(|(partition, end)| (0..*end).all(|at| deeds.handled.contains_key(&(*partition, at))))
+        let wanted = goal.iter().flat_map(|(partition, end)| (0..*end).map(|at| (*partition, at)));
+        wanted.filter(|at| !deeds.handled.contains_key(at)).collect()
     }
 
     /// Returns what was handled, and whether a member crashed.
@@ -64,6 +83,11 @@ impl SharedRecords {
 #[derive(Debug)]
 pub(crate) struct Sharing {
     pub(crate) number: usize,
+    /// When its process last went on after it had been frozen.
+    pub(crate) woken: watch::Receiver<Option<Instant>>,
+    pub(crate) way: CoordinationWay,
+    pub(crate) misdeed: Misdeed,
+    pub(crate) referee: Referee,
     pub(crate) topic: &'static str,
     pub(crate) group: &'static str,
     pub(crate) goal: watch::Receiver<Goal>,
@@ -71,13 +95,24 @@ pub(crate) struct Sharing {
     pub(crate) handled: Handled,
     /// Whether members crash.
     pub(crate) faults: bool,
+    /// Number of lives so far, with those that could not join.
+    pub(crate) lives: u32,
     pub(crate) rng: Rng,
     pub(crate) trace: Trace,
 }
 
+/// One life of a member.
+#[derive(Debug)]
+struct MemberLife {
+    consumer: Consumer,
+    power: Power,
+    mark: LifeMark,
+    fence: Fence,
+}
+
 /// End of one life of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Life {
+enum LifeEnd {
     Leaves,
     Crashes,
     /// The group has handled everything.
@@ -92,7 +127,7 @@ impl Sharing {
         loop {
             let life = self.live(&client, lives_left > 0).await?;
             self.trace.note(format_args!("member {} ends: {life:?}", self.number));
-            if life == Life::Done {
+            if life == LifeEnd::Done {
                 return Ok(());
             }
             lives_left = lives_left.saturating_sub(1);
@@ -101,24 +136,29 @@ impl Sharing {
         }
     }
 
-    fn membership(&mut self) -> Membership {
+    /// Draws the settings of a life. Its drain names it.
+    fn membership(&mut self) -> (Membership, LifeMark, Fence) {
         let session = Duration::from_secs(self.rng.pick(&[3, 5, 10]));
-        let drain = Duration::from_secs(self.rng.pick(&[1, 10, 30]));
+        self.lives += 1;
+        let number = u32::try_from(self.number).unwrap_or_default();
+        let mark: LifeMark = self.rng.pick(&[1_000, 10_000, 30_000]) + number * 100 + self.lives % 100;
+        let outlives = self.misdeed == Misdeed::OutliveTheFence;
         let fence = self.rng.pick(&[Fence::Lenient, Fence::Strict]);
-        let mut membership = Membership::new().session(session).drain(drain).fence(fence);
+        let fence = if outlives { Fence::Strict } else { fence };
+        let mut membership = Membership::new()
+            .session(session)
+            .drain(Duration::from_millis(u64::from(mark)))
+            .fence(if outlives { Fence::Lenient } else { fence });
         if self.rng.percent(40) {
             membership = membership.instance(format!("member-{}", self.number));
         }
-        membership.weight(self.rng.pick(&[1, 1, 2, 5]))
+        (membership.weight(self.rng.pick(&[1, 1, 2, 5])), mark, fence)
     }
 
-    async fn live(&mut self, client: &Client, may_end: bool) -> Result<Life, String> {
-        // Each life has a connection of its own to the engine, which a crash ends.
-        let power = Power::default();
-        let own = Client::from_engine(power.clone().layer(Arc::clone(client.engine())));
-        let mut consumer = self.start(&own).await?;
+    async fn live(&mut self, client: &Client, may_end: bool) -> Result<LifeEnd, String> {
+        let mut life = self.start(client).await?;
         let records = if may_end { self.rng.within(0..=20) } else { u64::MAX };
-        let end = if self.faults && self.rng.percent(50) { Life::Crashes } else { Life::Leaves };
+        let end = if self.faults && self.rng.percent(50) { LifeEnd::Crashes } else { LifeEnd::Leaves };
         let pause = self.rng.pick(&[0, 20, 300, 2_000]);
         let mut left = records;
         let mut give_up_at = None;
@@ -130,33 +170,46 @@ impl Sharing {
                     break;
                 }
                 if Instant::now() > *at {
-                    let deeds = self.shared.deeds().0;
-                    let missing: Vec<_> = known
-                        .iter()
-                        .flat_map(|(partition, end)| (0..*end).map(|at| (*partition, at)))
-                        .filter(|at| !deeds.contains_key(at))
-                        .collect();
+                    let missing = self.shared.missing(known);
                     return Err(format!("the shared group hangs: no member handles {missing:?}"));
                 }
             }
             if left == 0 && known.is_none() {
-                return self.end(end, consumer, &power).await;
+                return self.end(end, life).await;
             }
-            match timeout(LOOK, consumer.try_next()).await {
+            match timeout(LOOK, life.consumer.try_next()).await {
                 Ok(Ok(Some(message))) => {
-                    sleep(self.rng.millis(0..=pause)).await;
-                    self.handle(&message)?;
+                    self.take(&life, &message, pause).await?;
                     left = left.saturating_sub(1);
                 }
                 Ok(Ok(None)) => return Err("a shared consumer ended, although the topic exists".to_owned()),
-                // Another life of the same name lives: the crash of this process was too short for its connection.
-                Ok(Err(error)) if error.kind() == ErrorKind::Fenced => return Ok(Life::Crashes),
+                // Another life of the same name lives, or round trips take longer than the session: what was handled last
+                // comes again.
+                Ok(Err(error)) if error.kind() == ErrorKind::Fenced => {
+                    self.shared.0.lock().crashed = true;
+                    return Ok(LifeEnd::Crashes);
+                }
                 Ok(Err(error)) if error.operation() == Some("commit") && error.is_retriable() => {}
                 Ok(Err(error)) => return Err(format!("a shared consumer failed: {error:?}")),
                 Err(_) => {}
             }
         }
-        self.end(Life::Done, consumer, &power).await
+        self.end(LifeEnd::Done, life).await
+    }
+
+    /// Handles a record that takes up to `pause` milliseconds.
+    async fn take(&mut self, life: &MemberLife, message: &Message, pause: u64) -> Result<(), String> {
+        if life.fence == Fence::Strict {
+            let has_just_woken = self.woken.borrow().is_some_and(|at| at.elapsed().is_zero());
+            self.referee.hand_out(life.mark, (self.topic, message.partition), has_just_woken);
+        }
+        if self.misdeed == Misdeed::CommitAhead {
+            message.ack();
+        }
+        // Without faults each record is handled once: its time stays within the drain.
+        let longest = if self.faults { pause } else { pause.min(u64::from(life.mark) / 2) };
+        sleep(self.rng.millis(0..=longest)).await;
+        self.handle(message)
     }
 
     fn handle(&self, message: &Message) -> Result<(), String> {
@@ -170,36 +223,43 @@ impl Sharing {
         Ok(())
     }
 
-    async fn end(&self, life: Life, consumer: Consumer, power: &Power) -> Result<Life, String> {
-        if life == Life::Crashes {
+    async fn end(&self, end: LifeEnd, life: MemberLife) -> Result<LifeEnd, String> {
+        let MemberLife { consumer, power, .. } = life;
+        if end == LifeEnd::Crashes {
             self.shared.0.lock().crashed = true;
             power.off();
             drop(consumer);
-            return Ok(life);
+            return Ok(end);
         }
         match timeout(CALL, consumer.close()).await {
-            Ok(Ok(())) => Ok(life),
+            Ok(Ok(())) => Ok(end),
             // Under faults a close may fail to commit; others handle the records again.
             Ok(Err(error)) if self.goal.borrow().is_none() => {
                 self.trace.note(format_args!("member {} cannot leave: {error}", self.number));
                 self.shared.0.lock().crashed = true;
-                Ok(life)
+                Ok(end)
             }
             Ok(Err(error)) => Err(format!("a shared consumer cannot be closed: {error:?}")),
             Err(_) => Err("closing a shared consumer hangs".to_owned()),
         }
     }
 
-    async fn start(&mut self, client: &Client) -> Result<Consumer, String> {
+    async fn start(&mut self, client: &Client) -> Result<MemberLife, String> {
+        // Each life has a connection of its own to the engine, which a crash ends.
+        let ignores = self.misdeed == Misdeed::IgnoreEvictions && self.number.is_multiple_of(2);
+        let power = Power::new(self.way.clone(), ignores);
+        let engine = power.clone().layer(Arc::clone(client.engine()));
+        let client = Client::builder("").clock(self.wall_clock()).from_engine(engine);
+        let client = client.map_err(|error| error.to_string())?;
         let begun = Instant::now();
         loop {
             let commit =
                 self.rng.pick(&[CommitPolicy::PerRecord, CommitPolicy::Interval(Duration::from_secs(5))]);
-            let membership = self.membership();
+            let (membership, mark, fence) = self.membership();
             let consumer = client.consumer(self.topic).group(self.group).shared_as(membership);
             let start = consumer.ack_mode(AckMode::Explicit).commit(commit).start();
             match timeout(CALL, start).await {
-                Ok(Ok(consumer)) => return Ok(consumer),
+                Ok(Ok(consumer)) => return Ok(MemberLife { consumer, power, mark, fence }),
                 // A session may be too short for the latency that the plan has drawn.
                 Ok(Err(error)) if begun.elapsed() < CATCH_UP => {
                     self.trace.note(format_args!("member {} cannot join: {error}", self.number));
@@ -210,71 +270,10 @@ impl Sharing {
             }
         }
     }
-}
 
-/// Power of a process: without it no call returns, and nothing is read.
-#[derive(Debug, Clone)]
-struct Power(watch::Sender<bool>);
-
-impl Default for Power {
-    fn default() -> Self {
-        Self(watch::Sender::new(true))
-    }
-}
-
-impl Power {
-    fn off(&self) {
-        self.0.send_replace(false);
-    }
-
-    /// Waits until the power is off.
-    async fn is_off(&self) {
-        // The sender lives in `self`.
-        let _ = self.0.subscribe().wait_for(|on| !on).await;
-        std::future::pending().await
-    }
-}
-
-impl Layer for Power {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> floe::Result<T>
-    where
-        T: Send,
-        F: Fn() -> BoxFuture<'a, floe::Result<T>> + Send + Sync,
-    {
-        tokio::select! {
-            biased;
-            () = self.is_off() => std::future::pending().await,
-            outcome = attempt() => outcome,
-        }
-    }
-
-    fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
-        Box::new(Powered { reader, power: self.clone() })
-    }
-}
-
-#[derive(Debug)]
-struct Powered {
-    reader: Box<dyn BatchReader>,
-    power: Power,
-}
-
-impl BatchReader for Powered {
-    fn next(&mut self) -> BoxFuture<'_, floe::Result<Option<EncodedBatch>>> {
-        Box::pin(async move {
-            tokio::select! {
-                biased;
-                () = self.power.is_off() => std::future::pending().await,
-                next = self.reader.next() => next,
-            }
-        })
-    }
-
-    fn ready(&mut self) -> BoxFuture<'_, bool> {
-        self.reader.ready()
-    }
-
-    fn looked_up_to(&self) -> Option<i64> {
-        self.reader.looked_up_to()
+    /// A clock that is wrong by hours.
+    fn wall_clock(&mut self) -> WallClock {
+        let (begun, wrong) = (Instant::now(), self.rng.millis(0..=48 * 3_600_000));
+        WallClock::new(move || SystemTime::UNIX_EPOCH + YEARS + wrong + begun.elapsed())
     }
 }

@@ -1,11 +1,8 @@
 //! Log behind the simulated servers. It survives their crashes; an injected bug proves that the rules detect it.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use floe::{
@@ -21,7 +18,10 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 
-use crate::{rng::Rng, trace::Trace};
+use crate::{handled::Handled, referee::Referee, rng::Rng, trace::Trace};
+
+/// Topic of the members of shared groups.
+pub(crate) const COORDINATION: &str = "floe-groups";
 
 /// Injected bug of a server, which the rules must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,48 +42,6 @@ pub enum Lie {
     NeverAnswer,
 }
 
-/// Offset after the last handled record, by group and partition.
-#[derive(Debug, Clone, Default)]
-pub struct Handled(Arc<Mutex<Audit>>);
-
-#[derive(Debug, Default)]
-struct Audit {
-    next: BTreeMap<(String, u32), i64>,
-    violations: Vec<String>,
-}
-
-impl Handled {
-    /// Notes that a record was handled.
-    pub fn record(&self, group: &str, partition: u32, offset: i64) {
-        let mut audit = self.0.lock();
-        let next = audit.next.entry((group.to_owned(), partition)).or_default();
-        *next = (*next).max(offset + 1);
-    }
-
-    /// Returns the offset after the last handled record.
-    #[must_use]
-    pub fn next(&self, group: &str, partition: u32) -> i64 {
-        self.0.lock().next.get(&(group.to_owned(), partition)).copied().unwrap_or(0)
-    }
-
-    /// Returns the commits that ran ahead of handled records.
-    #[must_use]
-    pub fn violations(&self) -> Vec<String> {
-        self.0.lock().violations.clone()
-    }
-
-    fn check(&self, group: &str, positions: &[(TopicPartition, i64)]) {
-        for (at, next) in positions {
-            let handled = self.next(group, at.partition);
-            if *next > handled {
-                let violation =
-                    format!("group {group} committed {next} for {at}, and has handled up to {handled}");
-                self.0.lock().violations.push(violation);
-            }
-        }
-    }
-}
-
 /// Engine of the simulated servers: the reference model, which uses no threads.
 #[derive(Debug, Clone)]
 pub struct Store {
@@ -91,6 +49,7 @@ pub struct Store {
     lie: Lie,
     trace: Trace,
     handled: Handled,
+    referee: Referee,
     appends: Arc<AtomicUsize>,
     swapped: Arc<Mutex<Option<AppendRequest>>>,
     rng: Arc<Mutex<Rng>>,
@@ -101,12 +60,18 @@ pub struct Store {
 impl Store {
     /// Creates an empty store.
     #[must_use]
-    pub fn new(lie: Lie, slowness: u64, rng: Rng, trace: Trace, handled: Handled) -> Self {
+    pub(crate) fn new(
+        (lie, slowness): (Lie, u64),
+        rng: Rng,
+        trace: Trace,
+        (handled, referee): (Handled, Referee),
+    ) -> Self {
         Self {
             model: Model::new(),
             lie,
             trace,
             handled,
+            referee,
             appends: Arc::default(),
             swapped: Arc::default(),
             rng: Arc::new(Mutex::new(rng)),
@@ -119,7 +84,11 @@ impl Store {
     /// # Errors
     /// The partition does not exist.
     pub async fn batches(&self, at: &TopicPartition) -> Result<Vec<EncodedBatch>> {
-        let mut reader = self.model.open(ReadRequest::new(at.clone(), Start::Earliest)).await?;
+        self.batches_from(at, Start::Earliest).await
+    }
+
+    async fn batches_from(&self, at: &TopicPartition, from: Start) -> Result<Vec<EncodedBatch>> {
+        let mut reader = self.model.open(ReadRequest::new(at.clone(), from)).await?;
         let mut batches = Vec::new();
         while let Some(batch) = reader.next().now_or_never() {
             match batch? {
@@ -136,6 +105,26 @@ impl Store {
     /// The errors of the model.
     pub async fn stored_offset(&self, group: &str, at: &TopicPartition) -> Result<Option<i64>> {
         self.model.committed(Arc::from(group), at.clone()).await
+    }
+
+    /// Loses the last records of the coordination topic. Their offsets are assigned again.
+    pub(crate) async fn lose_tail(&self, rng: &mut Rng) -> Result<()> {
+        let Ok(info) = self.model.topic(COORDINATION.into()).await else { return Ok(()) };
+        for partition in 0..info.partitions {
+            let at = Topic::from(COORDINATION).partition(partition);
+            let batches = self.batches(&at).await?;
+            if batches.is_empty() {
+                continue;
+            }
+            let most = rng.pick(&[2, 8, 30]);
+            let lost = rng.within(1..=most);
+            let kept = batches.len().saturating_sub(usize::try_from(lost).unwrap_or(1));
+            let end = batches[..kept].last().map_or(0, EncodedBatch::next_offset);
+            self.trace.note(format_args!("{at} ends at {end}, {} batches are lost", batches.len() - kept));
+            self.model.truncate(&at, end)?;
+            self.referee.lose_tail(&batches[..kept], &self.handled);
+        }
+        Ok(())
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
@@ -168,6 +157,10 @@ impl Store {
             _ => self.model.append(request).await,
         };
         self.trace.note(format_args!("append {number} to {at}: {outcome:?}"));
+        if at.topic.as_str() == COORDINATION && outcome.is_ok() {
+            let news = self.batches_from(&at, Start::Offset(self.referee.next())).await?;
+            self.referee.judge(&news, &self.handled);
+        }
         let pause = if self.slowness == 0 { None } else { Some(self.rng.lock().millis(0..=self.slowness)) };
         // After the batch is stored, so that the order of the calls is kept.
         if let Some(pause) = pause {

@@ -120,3 +120,25 @@ fn a_plain_consumer_hears_of_the_members() {
     dir.run(&["consume", "orders", "-g", "billing", "-e", "--url", &url]).ok().mentions("--shared");
     dir.run(&["consume", "orders", "--shared", "--url", &url]).code(2);
 }
+
+/// A name belongs to one member, and each topic has one.
+#[test]
+fn a_named_consumer_of_two_topics_is_two_members() {
+    let dir = Dir::new();
+    let (_server, addresses) = serve::start(&dir, &["--data", "data"]);
+    let url = format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
+    for topic in ["orders", "returns"] {
+        dir.run(&["topic", "create", topic, "--url", &url]).ok();
+        dir.feed(&["produce", topic, "--url", &url], topic.as_bytes()).ok();
+    }
+    let mut command = dir.command(&["consume", "orders", "returns", "--url", &url, "-g", "billing"]);
+    command.args(["--shared", "--instance", "worker-1", "--from", "beginning"]);
+    let output = File::create(dir.path().join("0.out")).unwrap();
+    let _member = Running::of(command.stdout(output).stderr(Stdio::null()).spawn().unwrap());
+    let sent: BTreeSet<_> = ["orders", "returns"].map(str::to_owned).into();
+    until("a record of each topic", || handled(&dir) == sent);
+    let group = dir.run(&["group", "describe", "billing", "--url", &url, "-o", "json"]).ok().json();
+    let members = group["members"].as_array().unwrap();
+    let names: BTreeSet<_> = members.iter().map(|member| member["instance"].as_str().unwrap()).collect();
+    assert_eq!(names, ["worker-1/orders", "worker-1/returns"].into());
+}

@@ -59,6 +59,15 @@ impl Model {
         Self { store: Arc::default(), closed: Arc::default(), capabilities }
     }
 
+    /// Loses the end of a partition, as a log does whose last writes had not reached the disk when the power failed: the
+    /// batches that reach beyond `end`. Their offsets are assigned again.
+    ///
+    /// # Errors
+    /// The partition does not exist.
+    pub fn truncate(&self, at: &TopicPartition, end: i64) -> Result<()> {
+        self.store.truncate(at, end)
+    }
+
     /// Fails once the engine is closed.
     fn check_open(&self) -> Result<()> {
         if self.closed.load(Ordering::SeqCst) {

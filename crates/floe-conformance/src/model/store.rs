@@ -118,6 +118,11 @@ impl Store {
         Ok(base)
     }
 
+    pub(super) fn truncate(&self, at: &TopicPartition, end: i64) -> Result<()> {
+        self.state.lock().log_mut(at)?.batches.retain(|batch| batch.next_offset() <= end);
+        Ok(())
+    }
+
     pub(super) fn find_start(&self, at: &TopicPartition, from: Start) -> Result<ReadPosition> {
         let state = self.state.lock();
         let identity = state.entry(&at.topic)?.identity;

@@ -10,6 +10,7 @@ use std::{
 use floe_core::{
     Effect, Error, Result,
     engine::{Acks, AppendAck, AppendRequest},
+    process,
     topic::TopicPartition,
 };
 use parking_lot::Mutex;
@@ -130,7 +131,7 @@ impl PartitionAppends {
     fn ask(self: &Arc<Self>, queue: &mut PartitionQueue, routes: &Arc<impl Routes>) {
         queue.asking = true;
         let (partition, routes) = (Arc::clone(self), Arc::clone(routes));
-        tokio::spawn(async move {
+        tokio::spawn(process::inherit(async move {
             let answer = routes.ask(partition.at.clone()).await;
             let mut queue = partition.queue.lock();
             queue.asking = false;
@@ -145,7 +146,7 @@ impl PartitionAppends {
                     }
                 }
             }
-        });
+        }));
     }
 
     /// Takes one batch off the count of those in flight.

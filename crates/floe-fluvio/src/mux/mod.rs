@@ -24,7 +24,7 @@ use std::{
     time::Duration,
 };
 
-use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream};
+use floe_core::{Effect, Error, ErrorKind, Result, dial::Stream, process};
 use floe_wire::{
     WireError,
     fluvio::{ApiVersionsRequest, EncodedFrame, Input, Request, frame},
@@ -147,7 +147,7 @@ impl Mux {
         let (cause, _) = watch::channel(None);
         let state = Arc::new(MuxState { cause, pending: Mutex::default(), earlier: Notify::new() });
         let heartbeat = Heartbeat { commands: commands.downgrade(), settings: settings.clone() };
-        tokio::spawn(task::run(stream, queue, Arc::clone(&state), heartbeat));
+        tokio::spawn(process::inherit(task::run(stream, queue, Arc::clone(&state), heartbeat)));
         // Heartbeats have negative ids, requests of callers positive ones.
         Self { commands, state, next_id: AtomicI32::new(1), settings }
     }

@@ -3,15 +3,16 @@
 #[cfg(tokio_unstable)]
 mod exact;
 
-use floe_sim::{Kind, Lie, Simulation};
+use floe_sim::{Kind, Lie, Misdeed, Simulation};
 
 /// Without faults, all records arrive in any order of tasks.
 #[test]
 fn everything_arrives_without_faults() {
     for kind in Kind::ALL {
         for seed in 0..8 {
-            let report = Simulation { faults: false, ..Simulation::new(kind, seed) }.run();
-            assert_eq!((report.violations.as_slice(), report.broken), (&[][..], 0), "{kind:?} {seed}");
+            let report = Simulation { faults: false, keep: true, ..Simulation::new(kind, seed) }.run();
+            let outcome = (report.violations.as_slice(), report.broken);
+            assert_eq!(outcome, (&[][..], 0), "{kind:?} {seed}\n{}", report.story);
             assert!(report.stored > 0, "{kind:?} {seed}");
         }
     }
@@ -53,6 +54,31 @@ fn loss_on_read_is_detected() {
 fn commit_ahead_is_detected() {
     is_detected(Kind::Fluvio, Lie::CommitAhead, "the group");
     is_detected(Kind::Groups, Lie::CommitAhead, "the group");
+}
+
+/// Checks that some seed detects the bug of a member, by the rule with this text.
+fn misdeed_is_detected(misdeed: Misdeed, by: &str) {
+    let caught = (0..60).find(|seed| {
+        let report = Simulation { misdeed, ..Simulation::new(Kind::Groups, *seed) }.run();
+        report.violations.iter().any(|violation| violation.contains(by))
+    });
+    println!("{misdeed:?}: seed {caught:?}");
+    assert!(caught.is_some(), "{misdeed:?} is not detected");
+}
+
+#[test]
+fn member_that_commits_ahead_is_detected() {
+    misdeed_is_detected(Misdeed::CommitAhead, "the group billing stores");
+}
+
+#[test]
+fn member_that_outlives_its_fence_is_detected() {
+    misdeed_is_detected(Misdeed::OutliveTheFence, "which the group has given to");
+}
+
+#[test]
+fn member_that_ignores_evictions_is_detected() {
+    misdeed_is_detected(Misdeed::IgnoreEvictions, "which the group has given to");
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::config::AckMode;
 
@@ -29,6 +30,9 @@ pub(super) struct AckTracker {
     finished: AtomicI64,
     /// Whether the consumer hands out no further record of the partition.
     left: AtomicBool,
+    /// Whether another member of the group may have the partition, and wakes those that wait for that.
+    lost: AtomicBool,
+    losing: Notify,
     /// With [`AckMode::Explicit`].
     window: Mutex<AckWindow>,
 }
@@ -41,6 +45,8 @@ impl AckTracker {
             start: AtomicI64::new(origin),
             finished: AtomicI64::new(NOTHING),
             left: AtomicBool::new(false),
+            lost: AtomicBool::new(false),
+            losing: Notify::new(),
             window: Mutex::new(AckWindow::new(origin, 0)),
         }
     }
@@ -79,6 +85,30 @@ impl AckTracker {
     /// Notes that no further record of the partition is handed out.
     pub(super) fn leave(&self) {
         self.left.store(true, Ordering::Release);
+    }
+
+    /// Notes that the records in hand are no longer those of this consumer: another member of the group may have them.
+    pub(super) fn lose(&self) {
+        self.leave();
+        self.lost.store(true, Ordering::Release);
+        self.losing.notify_waiters();
+    }
+
+    /// Whether [`AckTracker::lose`] was called.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Waits for [`AckTracker::lose`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub(super) async fn lost(&self) {
+        // Made before the look, so that it hears of a loss in between.
+        let losing = self.losing.notified();
+        if !self.is_lost() {
+            losing.await;
+        }
     }
 
     /// Whether all records that were handed out are finished, and no further ones come.

@@ -11,6 +11,9 @@ impl<C: RecordDecoder> Consumer<C> {
     /// handler that computes for long should spawn. Needs [`AckMode::Explicit`], so that stored offsets follow the oldest
     /// unfinished record.
     ///
+    /// In a [shared group](super::ConsumerBuilder::shared) a handler is dropped at its next `await` once another member may
+    /// have the partition of its record; that member handles the record again.
+    ///
     /// For order per key, retries and dead letters, use a [processor](crate::processor).
     ///
     /// ```
@@ -69,8 +72,10 @@ impl<C: RecordDecoder> Consumer<C> {
                         let receipt = message.receipt();
                         let handling = handle(message);
                         running.push(async move {
-                            handling.await?;
-                            receipt.ack();
+                            if let Some(outcome) = receipt.while_held(handling).await {
+                                outcome?;
+                                receipt.ack();
+                            }
                             Ok(())
                         });
                     }

@@ -126,7 +126,7 @@ impl<V, F> Message<Result<V, F>> {
     }
 }
 
-/// Acknowledges one record.
+/// Acknowledges one record, and tells when that has become void.
 pub(crate) struct Receipt {
     acknowledgement: Option<Acknowledgement>,
     offset: i64,
@@ -137,6 +137,21 @@ impl Receipt {
     pub(crate) fn ack(&self) {
         if let Some(acknowledgement) = &self.acknowledgement {
             acknowledgement.acknowledge_one(self.offset);
+        }
+    }
+
+    /// Whether another member of a shared group may have the record.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.acknowledgement.as_ref().is_some_and(|acknowledgement| acknowledgement.acks.is_lost())
+    }
+
+    /// Runs `work`, the handling of the record, and drops it once another member of a shared group may have the record: `None`.
+    pub(crate) async fn while_held<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        let Some(acknowledgement) = &self.acknowledgement else { return Some(work.await) };
+        tokio::select! {
+            biased;
+            outcome = work => Some(outcome),
+            () = acknowledgement.acks.lost() => None,
         }
     }
 }

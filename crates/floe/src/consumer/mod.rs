@@ -475,9 +475,12 @@ impl<C> Consumer<C> {
     }
 
     /// Returns the records that were handed out and not acknowledged, with [`AckMode::Explicit`]: for each partition that has
-    /// some, the offset of the first and their number.
+    /// some, the offset of the first and their number. Those that another member of the group may have are not among them.
     pub(crate) fn unacknowledged(&self) -> Vec<(TopicPartition, i64, u64)> {
         let of = |partition: &Partition| {
+            if partition.acks.is_lost() {
+                return None;
+            }
             let (first, records) = partition.acks.unacknowledged()?;
             Some((partition.at.clone(), first, records))
         };

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use floe_core::process;
 use tokio::task::JoinHandle;
 
 use super::ack_tracker::AckTracker;
@@ -26,7 +27,7 @@ pub(super) struct AbortOnDrop(JoinHandle<()>);
 
 impl AbortOnDrop {
     pub(super) fn spawn(work: impl Future<Output = ()> + Send + 'static) -> Self {
-        Self(tokio::spawn(work))
+        Self(tokio::spawn(process::inherit(work)))
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use floe_core::invariant;
+use floe_core::{invariant, process};
 
 use super::{
     ConsumerCore,
@@ -312,7 +312,7 @@ impl ConsumerCore {
     fn poll_due_commit(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let committing = self.committing.get_or_insert_with(|| {
             let shared = Arc::clone(&self.shared);
-            tokio::spawn(async move { shared.commit(CommitTrigger::Policy).await })
+            tokio::spawn(process::inherit(async move { shared.commit(CommitTrigger::Policy).await }))
         });
         let outcome = ready!(Pin::new(committing).poll(cx));
         self.committing = None;

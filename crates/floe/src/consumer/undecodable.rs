@@ -7,6 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
+use floe_core::process;
 use tokio::task::JoinHandle;
 
 use super::message::Message;
@@ -153,7 +154,8 @@ impl UndecodableHandler {
             return Poll::Ready(Ok(()));
         };
         let DeadRecord { bad, sending } = &mut **dead;
-        let task = sending.get_or_insert_with(|| tokio::spawn(send(writer.clone(), bad.clone())));
+        let task =
+            sending.get_or_insert_with(|| tokio::spawn(process::inherit(send(writer.clone(), bad.clone()))));
         let outcome = ready!(Pin::new(task).poll(cx));
         *sending = None;
         outcome.unwrap_or_else(|_| Err(Error::closed("runtime")))?;

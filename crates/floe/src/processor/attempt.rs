@@ -30,6 +30,8 @@ pub(super) enum AttemptOutcome {
     Sent { deliveries: Vec<Delivery>, dead: bool },
     /// The attempt failed; the next one is due after this time.
     RetryAfter(Duration),
+    /// Another member of the group may have the record, which the handler was dropped for.
+    Lost,
     /// The processor must stop.
     Fatal(Error),
 }
@@ -62,6 +64,11 @@ impl fmt::Display for AttemptError {
 
 impl AttemptRunner {
     pub(super) async fn run(&self, record: &mut PendingRecord) -> AttemptOutcome {
+        let receipt = record.message.receipt();
+        receipt.while_held(self.attempt(record)).await.unwrap_or(AttemptOutcome::Lost)
+    }
+
+    async fn attempt(&self, record: &mut PendingRecord) -> AttemptOutcome {
         let telemetry = self.producer.telemetry();
         let message = &record.message;
         let made = telemetry.process_with(message, self.handle(message), AttemptError::code).await;

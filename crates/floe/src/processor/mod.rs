@@ -53,6 +53,8 @@
 //! - A handler that panics or exceeds its timeout has failed, as one that returns an error. A panic ends the attempt and
 //!   nothing else. A handler that blocks its thread without awaiting cannot be cancelled: its attempt counts as failed and
 //!   its thread is lost.
+//! - In a [shared group](ProcessorBuilder::shared) the handler of a record is dropped at its next `await` once another member
+//!   may have the partition, and records that wait for their turn are given up; that member handles them.
 //! - The number of records held is bounded: reading waits for handlers, and handlers wait for the producer.
 //!
 //! # Shutdown

@@ -144,6 +144,10 @@ impl Coordinator<'_> {
     fn start_attempts(&mut self) {
         while self.attempts.len() < self.settings.concurrency && self.failure.is_none() {
             let Some(mut record) = self.queues.pop() else { return };
+            if record.message.receipt().is_lost() {
+                self.forget(&record);
+                continue;
+            }
             if record.attempts > 0 {
                 add(&self.counters.retries, 1);
             }
@@ -177,14 +181,23 @@ impl Coordinator<'_> {
                 }));
             }
             AttemptOutcome::RetryAfter(delay) => self.backing_off.push(Box::pin(async move {
-                tokio::time::sleep(delay).await;
+                record.message.receipt().while_held(tokio::time::sleep(delay)).await;
                 record
             })),
+            AttemptOutcome::Lost => self.forget(&record),
             AttemptOutcome::Fatal(error) => {
                 self.held -= 1;
                 self.fail(error);
             }
         }
+    }
+
+    /// Gives up a record that another member of the group may have.
+    fn forget(&mut self, record: &PendingRecord) {
+        let (partition, offset) = (record.message.partition, record.message.offset);
+        tracing::debug!(topic = %self.settings.from, partition, offset, "another member of the group handles the record");
+        self.held -= 1;
+        self.queues.release(record.queue);
     }
 
     fn delivered(&mut self, message: &Message, outcome: Result<(u64, bool)>) {

@@ -1,13 +1,27 @@
-//! Metrics of members of shared groups.
+//! Metrics and spans of members of shared groups.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use opentelemetry::KeyValue;
+use opentelemetry::{
+    Context, KeyValue,
+    trace::{Span as _, SpanKind},
+};
 
-use super::{Telemetry, instruments::destination, names::attribute};
+use super::{
+    Telemetry,
+    instruments::{destination, partition_id},
+    names::{self, SpanType, attribute},
+    produce::with,
+};
 use crate::Topic;
 
-/// Metrics of one member.
+/// Metrics and spans of one member.
+///
+/// The spans are made when they end, with a start in the past: a member has many things under way at a time, and its task has no
+/// span of a caller that could be their parent.
 #[derive(Debug)]
 pub(crate) struct GroupTelemetry {
     telemetry: Telemetry,
@@ -66,11 +80,40 @@ impl GroupTelemetry {
         }
     }
 
-    /// Measures a handover, from the end of handing out to the next owner.
-    pub(crate) fn hands_over(&self, took: Duration) {
+    /// Traces a join, from the record that asks for it to its return.
+    pub(crate) fn joins(&self, took: Duration) {
+        self.trace(names::JOIN, None, took);
+    }
+
+    /// Traces the look-up of the start of a partition that the member got.
+    pub(crate) fn assigns(&self, partition: u32, took: Duration) {
+        self.trace(names::ASSIGN, Some(partition), took);
+    }
+
+    /// Traces the silence of another member, which this one ends.
+    pub(crate) fn takes_over(&self, took: Duration) {
+        self.trace(names::TAKE_OVER, None, took);
+    }
+
+    /// Measures and traces a handover, from the end of handing out to the next owner.
+    pub(crate) fn hands_over(&self, (partition, took): (u32, Duration)) {
+        self.trace(names::DRAIN, Some(partition), took);
         if let Some(instruments) = &self.telemetry.inner.instruments {
             let attributes = self.with([destination(&self.topic)]);
             instruments.group_handover.record(took.as_secs_f64(), &attributes);
+        }
+    }
+
+    /// Makes a span that ends now.
+    fn trace(&self, span: SpanType, partition: Option<u32>, took: Duration) {
+        let builder = || {
+            let mut builder = self.telemetry.span(span, SpanKind::Client, &self.topic);
+            builder.start_time = SystemTime::now().checked_sub(took);
+            let group = self.attributes.iter().filter(|one| one.key.as_str() == attribute::GROUP).cloned();
+            with(builder, partition.map(partition_id).into_iter().chain(group))
+        };
+        if let Some(mut span) = self.telemetry.start_span(builder, &Context::new()) {
+            span.end();
         }
     }
 

@@ -17,7 +17,8 @@ pub mod attribute {
     pub const SYSTEM: &str = "messaging.system";
     /// Operation, such as `send`.
     pub const OPERATION_NAME: &str = "messaging.operation.name";
-    /// Type of the operation: `create`, `send`, `receive`, `process` or `settle`.
+    /// Type of the operation: `create`, `send`, `receive`, `process` or `settle`; `coordinate`, which the conventions lack, for
+    /// the work of a member of a shared group.
     pub const OPERATION_TYPE: &str = "messaging.operation.type";
     /// The topic.
     pub const DESTINATION: &str = "messaging.destination.name";
@@ -320,8 +321,46 @@ pub const COMMIT: SpanType = SpanType {
     description: "One commit of offsets.",
 };
 
+/// A join of a shared group.
+pub const JOIN: SpanType = SpanType {
+    operation: "join",
+    kind: "client",
+    operation_type: "coordinate",
+    attributes: &[attribute::GROUP],
+    description: "One join of a shared group, from the record that asks for it until the member has read it back.",
+};
+
+/// A partition that a member of a shared group gets.
+pub const ASSIGN: SpanType = SpanType {
+    operation: "assign",
+    kind: "client",
+    operation_type: "coordinate",
+    attributes: &[attribute::PARTITION, attribute::GROUP],
+    description: "A partition that a member of a shared group has got, from its lease until the consumer reads it.",
+};
+
+/// A partition that a member of a shared group gives to another one.
+pub const DRAIN: SpanType = SpanType {
+    operation: "drain",
+    kind: "client",
+    operation_type: "coordinate",
+    attributes: &[attribute::PARTITION, attribute::GROUP],
+    description: "A partition that moves to another member of a shared group, from the last record that is handed out \
+                  until the other member has it.",
+};
+
+/// The partitions of a silent member of a shared group go to others.
+pub const TAKE_OVER: SpanType = SpanType {
+    operation: "take_over",
+    kind: "client",
+    operation_type: "coordinate",
+    attributes: &[attribute::GROUP],
+    description: "The silence of a member of a shared group, from its last record until this member evicts it.",
+};
+
 /// All kinds of spans.
-pub const SPANS: &[SpanType] = &[SEND_ONE, SEND_BATCH, CREATE, RECEIVE, PROCESS, COMMIT];
+pub const SPANS: &[SpanType] =
+    &[SEND_ONE, SEND_BATCH, CREATE, RECEIVE, PROCESS, COMMIT, JOIN, ASSIGN, DRAIN, TAKE_OVER];
 
 #[cfg(test)]
 mod tests {
@@ -350,7 +389,7 @@ mod tests {
     fn every_span_is_well_formed() {
         for SpanType { operation, kind, operation_type, attributes, description } in SPANS {
             assert!(["producer", "consumer", "client"].contains(kind), "{operation}: {kind}");
-            let types = ["create", "send", "receive", "process", "settle"];
+            let types = ["create", "send", "receive", "process", "settle", "coordinate"];
             assert!(types.contains(operation_type), "{operation}: {operation_type}");
             assert_eq!(attributes.iter().collect::<HashSet<_>>().len(), attributes.len(), "{operation}");
             assert!(description.ends_with('.'), "{operation}: {description}");

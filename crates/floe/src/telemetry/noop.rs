@@ -110,7 +110,13 @@ impl GroupTelemetry {
 
     pub(crate) fn fences(&self, _: usize) {}
 
-    pub(crate) fn hands_over(&self, _: Duration) {}
+    pub(crate) fn joins(&self, _: Duration) {}
+
+    pub(crate) fn assigns(&self, _: u32, _: Duration) {}
+
+    pub(crate) fn takes_over(&self, _: Duration) {}
+
+    pub(crate) fn hands_over(&self, _: (u32, Duration)) {}
 }
 
 #[derive(Debug)]

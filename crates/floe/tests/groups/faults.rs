@@ -1,9 +1,9 @@
 //! Crashes, silence, names that two processes have, garbage.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, error::Error as _, time::Duration};
 
 use floe::{
-    ErrorKind, Record,
+    ErrorKind, Record, TopicSpec,
     consumer::{CommitPolicy, Fence, Membership},
 };
 use tokio::time::{Instant, timeout};
@@ -143,7 +143,9 @@ async fn a_restart_under_the_same_name_takes_over_at_once() {
     };
     assert_eq!(error.kind(), ErrorKind::Fenced);
     assert!(error.to_string().contains("worker-1"), "{error}");
-    assert_eq!(first.commit().await.unwrap_err().kind(), ErrorKind::NotAMember);
+    let error = first.commit().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotAMember);
+    assert!(error.source().is_some_and(|cause| cause.to_string().contains("worker-1")), "{error:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -252,6 +254,22 @@ async fn a_strict_member_stops_at_its_fence_within_a_batch() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_member_without_consumer_ends_although_the_coordination_topic_cannot_be_read() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let mut consumer = worker.join().await;
+    assert!(tasks() > before);
+    worker.connection.refuse();
+    world.client.admin().delete_topic("floe-groups").await.unwrap();
+    pass(Duration::from_secs(5), &mut [&mut consumer]).await;
+    drop(consumer);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(tasks(), before);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_consumer_leaves_and_commits_nothing() {
     let world = World::new(1).await;
     world.send(1, 3).await;
@@ -267,6 +285,38 @@ async fn a_dropped_consumer_leaves_and_commits_nothing() {
         assert!(dropped.elapsed() < Duration::from_secs(5));
     }
     assert_eq!(handled.len(), 3);
+}
+
+/// A member that joins anew while its log cannot be read answers its consumer.
+#[tokio::test(start_paused = true)]
+async fn a_consumer_is_closed_while_its_log_cannot_be_read() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    let mut consumer = worker.consumer().commit(CommitPolicy::Manual).start().await.unwrap();
+    world.send(1, 3).await;
+    super::take(&mut consumer, 1).await;
+    worker.connection.forbid();
+    world.client.admin().delete_topic("floe-groups").await.unwrap();
+    assert!(timeout(Duration::from_secs(20), super::take(&mut consumer, 3)).await.is_err());
+    let commit = timeout(Duration::from_secs(1), consumer.commit()).await.expect("the member answers");
+    assert_eq!(commit.unwrap_err().kind(), ErrorKind::Fenced);
+    timeout(Duration::from_secs(1), consumer.close()).await.expect("the member answers").unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_to_create_the_topic_the_error_says_how_to_do_it() {
+    let world = World::new(1).await;
+    let worker = world.worker();
+    worker.connection.forbid();
+    let error = worker.consumer().start().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AuthFailed);
+    let text = error.to_string();
+    assert!(text.contains("floe topic create floe-groups --partitions 8 --retention-age 7d"), "{text}");
+
+    let spec = TopicSpec::new("floe-groups").partitions(8).retention_age(Duration::from_secs(7 * 24 * 3600));
+    world.client.admin().create_topic(spec).await.unwrap();
+    world.send(1, 3).await;
+    super::take(&mut worker.join().await, 3).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -2,6 +2,7 @@
 
 mod administration;
 mod faults;
+mod handlers;
 mod sharing;
 
 use std::{
@@ -84,6 +85,10 @@ struct Connection {
     delay: watch::Sender<Duration>,
     /// Appends to the coordination topic that fail.
     failures: Arc<AtomicUsize>,
+    /// Whether all calls fail.
+    refuses: watch::Sender<bool>,
+    /// Whether no topic may be created.
+    forbids: watch::Sender<bool>,
 }
 
 impl Default for Connection {
@@ -92,6 +97,8 @@ impl Default for Connection {
             cut: watch::Sender::new(false),
             delay: watch::Sender::new(Duration::ZERO),
             failures: Arc::default(),
+            refuses: watch::Sender::new(false),
+            forbids: watch::Sender::new(false),
         }
     }
 }
@@ -103,6 +110,16 @@ impl Connection {
 
     fn delay(&self, delay: Duration) {
         self.delay.send_replace(delay);
+    }
+
+    /// Lets all calls fail.
+    fn refuse(&self) {
+        self.refuses.send_replace(true);
+    }
+
+    /// Takes the right to create topics.
+    fn forbid(&self) {
+        self.forbids.send_replace(true);
     }
 
     /// Lets the next append to the coordination topic fail.
@@ -133,6 +150,12 @@ impl Layer for Connection {
         if operation.kind == OperationKind::Append && coordinates && self.is_failing() {
             self.failures.store(0, Ordering::Relaxed);
             return Err(Error::new(ErrorKind::NetworkError, "the connection broke"));
+        }
+        if *self.refuses.borrow() {
+            return Err(Error::new(ErrorKind::NetworkError, "no connection"));
+        }
+        if operation.kind == OperationKind::CreateTopic && *self.forbids.borrow() {
+            return Err(Error::new(ErrorKind::AuthFailed, "the server does not allow this"));
         }
         if operation.kind != OperationKind::Health {
             self.passes().await;

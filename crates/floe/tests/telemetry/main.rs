@@ -3,6 +3,7 @@
 mod documentation;
 #[path = "../../examples/telemetry.rs"]
 mod example;
+mod groups;
 mod metrics;
 mod spans;
 #[path = "../walrus/mod.rs"]

@@ -196,7 +196,7 @@ async fn open(
     let builder = |topic: &Topic, start| {
         let builder = client.consumer(topic).from(start);
         let builder = modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule);
-        configured(builder, args)
+        configured(builder, args, (topics.len() > 1).then_some(topic))
     };
     if let Some(count) = args.tail {
         return sources::tail(client, topics, (args.partition, count, args.exit_at_end), builder).await;
@@ -208,8 +208,8 @@ async fn open(
     Ok((TopicSources::new(consumers), Vec::new()))
 }
 
-/// Adds the options of the command to a consumer.
-fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs) -> ConsumerBuilder {
+/// Adds the options of the command to a consumer: that of the topic `among`, if there are several.
+fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs, among: Option<&Topic>) -> ConsumerBuilder {
     if let Some(remote) = &args.mirror {
         builder = builder.mirror(remote.as_str());
     }
@@ -224,15 +224,17 @@ fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs) -> ConsumerBuild
             .commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
     if args.shared {
-        builder = builder.shared_as(membership(args));
+        builder = builder.shared_as(membership(args, among));
     }
     if args.exit_at_end { builder.stop_at_end() } else { builder }
 }
 
-fn membership(args: &ConsumeArgs) -> Membership {
+fn membership(args: &ConsumeArgs, among: Option<&Topic>) -> Membership {
     let mut membership = Membership::new();
     if let Some(instance) = &args.instance {
-        membership = membership.instance(instance.as_str());
+        // Each topic has a member of its own, and a name belongs to one member.
+        let name = among.map_or_else(|| instance.clone(), |topic| format!("{instance}/{topic}"));
+        membership = membership.instance(name);
     }
     match args.session {
         Some(session) => membership.session(session),

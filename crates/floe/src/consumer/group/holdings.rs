@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_group::{Commit, GroupPartition, Held};
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
 
 use crate::{
     Error, Result,
@@ -47,8 +48,8 @@ impl Stage {
     }
 }
 
-/// The start of a partition under a lease; `None` once the consumer is closed.
-type Opened = Option<(u32, i64, Result<StartPosition>)>;
+/// The start of a partition under a lease, and how long the look-up took; `None` once the consumer is closed.
+type Opened = Option<(u32, i64, Result<StartPosition>, Duration)>;
 
 /// Partitions that came and went by a new state.
 #[derive(Debug, Default)]
@@ -57,7 +58,7 @@ pub(super) struct Moved {
     pub(super) revoked: Vec<TopicPartition>,
     pub(super) lost: Vec<TopicPartition>,
     /// How long the revoked ones were drained.
-    pub(super) handovers: Vec<Duration>,
+    pub(super) handovers: Vec<(u32, Duration)>,
 }
 
 /// The partitions of one topic that a member reads.
@@ -88,9 +89,12 @@ impl Holdings {
         for number in gone {
             let Some(holding) = self.held.remove(&number) else { continue };
             let at = self.opener.topic.partition(number);
+            if let Some(acks) = holding.stage.acks() {
+                acks.lose();
+            }
             match holding.stage {
                 Stage::Draining { since, .. } => {
-                    moved.handovers.push(now.saturating_sub(since));
+                    moved.handovers.push((number, now.saturating_sub(since)));
                     moved.revoked.push(at);
                 }
                 Stage::Opening | Stage::Unreadable | Stage::Reading(_) => {
@@ -110,9 +114,11 @@ impl Holdings {
         moved
     }
 
-    /// Gives up everything at once.
+    /// Gives up everything at once, also what is being drained.
     pub(super) fn lose(&mut self) -> Moved {
-        self.sync(&BTreeMap::new(), Duration::ZERO)
+        let Moved { revoked, mut lost, .. } = self.sync(&BTreeMap::new(), Duration::ZERO);
+        lost.extend(revoked);
+        Moved { lost, ..Moved::default() }
     }
 
     /// Takes a partition from the consumer. Returns whether records of it may be in hand.
@@ -125,28 +131,47 @@ impl Holdings {
     fn open(&self, number: u32, lease: i64, next: Option<i64>) {
         let (opener, group, start) = (self.opener.clone(), Arc::clone(&self.group), self.start);
         self.opening.push(Box::pin(async move {
+            let begun = Instant::now();
             let found = opener.find_start(number, start, Some(&group), next).await?;
-            Some((number, lease, found))
+            Some((number, lease, found, begun.elapsed()))
         }));
     }
 
-    /// Waits until a partition was opened, and gives it to the consumer. Pending while none is being opened.
+    /// Waits until a partition was opened, and gives it to the consumer. Returns the partition and how long its start was looked
+    /// up. Pending while none is being opened.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
-    pub(super) async fn opened(&mut self) {
-        let Some(found) = self.opening.next().await else { return std::future::pending().await };
-        // None where the consumer was closed meanwhile.
-        let Some((number, lease, found)) = found else { return };
-        let Some(holding) = self.held.get_mut(&number) else { return };
+    pub(super) async fn opened(&mut self) -> (u32, Duration) {
+        loop {
+            match self.opening.next().await {
+                Some(Some(opened)) => {
+                    if let Some(opened) = self.give(opened) {
+                        return opened;
+                    }
+                }
+                // The consumer was closed meanwhile.
+                Some(None) => {}
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    /// Gives a partition to the consumer, unless its lease is gone by now.
+    fn give(
+        &mut self,
+        (number, lease, found, took): (u32, i64, Result<StartPosition>, Duration),
+    ) -> Option<(u32, Duration)> {
+        let holding = self.held.get_mut(&number)?;
         if holding.lease != lease || !matches!(holding.stage, Stage::Opening) {
-            return;
+            return None;
         }
         let (index, acks) = self.opener.join(self.indexes.get(&number).copied(), number, found);
         if let Some(index) = index {
             self.indexes.insert(number, index);
         }
         holding.stage = acks.map_or(Stage::Unreadable, Stage::Reading);
+        Some((number, took))
     }
 
     /// Lets the consumer finish partitions that others shall have.
@@ -171,8 +196,13 @@ impl Holdings {
     /// Takes up a partition again that was drained for another member which does not want it any more.
     pub(super) fn take_up(&mut self, number: u32) {
         let Some(holding) = self.held.get_mut(&number) else { return };
-        let next = holding.stage.acks().map(|acks| acks.finished_or_origin()).or(holding.committed);
+        let acks = holding.stage.acks().cloned();
+        let next = acks.as_ref().map(|acks| acks.finished_or_origin()).or(holding.committed);
         holding.stage = Stage::Opening;
+        if let Some(acks) = acks {
+            // Records whose time to drain has passed come again.
+            acks.lose();
+        }
         let lease = holding.lease;
         self.open(number, lease, next);
     }

@@ -280,8 +280,9 @@ async fn create_topic(client: &ClientCore, topic: &Topic) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::TopicAlreadyExists => Ok(()),
         Err(error) => {
             let message = format!(
-                "shared groups keep their members in the topic {topic:?}, which cannot be created: create it with \
-                 {PARTITIONS} partitions and a retention of 7 days, and let this program read and write it"
+                "shared groups keep their members in the topic {topic}, which cannot be created: run `floe topic create \
+                 {topic} --partitions {PARTITIONS} --retention-age 7d` with the right to create topics, and let this \
+                 program read and write it"
             );
             Err(Error::new(error.kind(), message).with_topic(topic).with_source(error))
         }

@@ -3,7 +3,11 @@
 mod reading;
 mod writing;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use floe_core::random;
 use floe_group::{GroupRecord, GroupState, MemberId};
@@ -54,6 +58,8 @@ pub(super) struct Links {
     pub(super) commands: mpsc::Receiver<Command>,
     pub(super) events: broadcast::Sender<GroupEvent>,
     pub(super) fence: Arc<FenceTime>,
+    /// Keeps the error with which the member ends by itself.
+    pub(super) failure: Arc<OnceLock<Error>>,
     /// Tells the outcome of the first join.
     pub(super) ready: Option<oneshot::Sender<Result<()>>>,
     /// Announces the numbers of partitions of the topic, or its end.
@@ -75,6 +81,9 @@ struct MemberPlace {
     /// When the newest heartbeat was sent that was read back, and when that was.
     proven: Duration,
     proven_at: Duration,
+    /// Whether the member gave its partitions up because none of its heartbeats came back for a session. It takes them up again
+    /// with the next one that comes back, if they are still its own.
+    gave_up: bool,
 }
 
 pub(super) struct Member {
@@ -191,6 +200,8 @@ impl Member {
                 self.tell(moved);
                 // Nothing is left that must not be handed out, but the error.
                 self.links.fence.extend(Duration::MAX);
+                // The task ends once.
+                let _ = self.links.failure.set(error.clone());
                 match self.links.ready.take() {
                     Some(ready) => _ = ready.send(Err(error)),
                     None => {
@@ -216,7 +227,7 @@ impl Member {
                 Ok(entry) => self.take(entry)?,
                 Err(error) => self.reload(error).await?,
             },
-            () = self.holdings.opened() => {}
+            opened = self.holdings.opened() => self.telemetry.assigns(opened.0, opened.1),
             Some(announced) = self.links.announced.recv() => match announced {
                 Ok(count) => self.count = self.count.max(count),
                 Err(error) => return Err(End::Failed(error)),
@@ -281,6 +292,13 @@ impl Member {
             fence.extend(now + self.session() * 3 / 10);
         }
         self.last_tick = now;
+        // Others may have taken over: running handlers need not wait until this member hears of it.
+        let is_silent = now >= self.place.proven.saturating_add(self.session());
+        if fence.is_past() && is_silent && self.place.joined.is_some() && !self.place.gave_up {
+            self.place.gave_up = true;
+            self.lose_all();
+        }
+        let fence = &self.links.fence;
         let queue = &self.holdings.opener().queue;
         if queue.is_fenced() != fence.is_past() {
             queue.fence(fence.is_past());

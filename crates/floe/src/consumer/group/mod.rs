@@ -29,9 +29,9 @@ mod membership;
 mod roster;
 mod tail_guard;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use floe_core::clock::ContinuousClock;
+use floe_core::{clock::ContinuousClock, process};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 pub(crate) use self::log::{GroupLog, Replayed};
@@ -57,6 +57,8 @@ pub(super) struct MemberHandle {
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<GroupEvent>,
     fence: Arc<FenceTime>,
+    /// The error with which the member ended by itself.
+    failure: Arc<OnceLock<Error>>,
 }
 
 /// Settings of a consumer that its member needs.
@@ -84,21 +86,23 @@ pub(super) async fn start(
     let (commands, received) = mpsc::channel(16);
     let (events, _) = broadcast::channel(EVENTS);
     let fence = Arc::new(FenceTime::new(ContinuousClock::new()));
+    let failure = Arc::default();
     let (ready, joined) = oneshot::channel();
     let (counts, announced) = mpsc::channel(1);
     let links = Links {
         commands: received,
         events: events.clone(),
         fence: Arc::clone(&fence),
+        failure: Arc::clone(&failure),
         ready: Some(ready),
         announced,
     };
     let announcing = opener.clone().announce(counts);
     let holdings = Holdings::new(opener, Arc::clone(&group), start);
     let member = Member::new((client, group), loaded, (membership, commit, partitions), holdings, links);
-    let handle = MemberHandle { group: name, commands, events, fence };
-    tokio::spawn(member.run());
-    tokio::spawn(announcing);
+    let handle = MemberHandle { group: name, commands, events, fence, failure };
+    tokio::spawn(process::inherit(member.run()));
+    tokio::spawn(process::inherit(announcing));
     joined.await.unwrap_or_else(|_| Err(Error::closed("member of the group")))?;
     Ok(handle)
 }
@@ -135,7 +139,11 @@ impl MemberHandle {
         let (reply, answer) = oneshot::channel();
         let gone = || {
             let message = "the consumer is no member of the group any more; start another one";
-            Error::new(ErrorKind::NotAMember, message)
+            let error = Error::new(ErrorKind::NotAMember, message);
+            match self.failure.get() {
+                Some(cause) => error.with_source(cause.clone()),
+                None => error,
+            }
         };
         self.commands.send(command(reply)).await.map_err(|_| gone())?;
         answer.await.unwrap_or_else(|_| Err(gone()))

@@ -70,15 +70,15 @@ impl Roster {
         new
     }
 
-    /// Returns a member to evict: suspected before this member sent a heartbeat that it has read back, which proves that its
-    /// reading is not behind.
+    /// Returns a member to evict, and when it was heard last: suspected before this member sent a heartbeat that it has read
+    /// back, which proves that its reading is not behind.
     pub(super) fn to_evict(
         &self,
         state: &GroupState,
         me: MemberId,
         proven: Duration,
         now: Duration,
-    ) -> Option<MemberId> {
+    ) -> Option<(MemberId, Duration)> {
         let rank = state.members().keys().position(|id| *id == me).unwrap_or(0);
         let stagger = STAGGER.saturating_mul(u32::try_from(rank).unwrap_or(u32::MAX));
         let is_due = |suspected: Duration, session: Duration| {
@@ -86,7 +86,7 @@ impl Roster {
         };
         self.heard
             .iter()
-            .find_map(|(id, heard)| is_due(heard.suspected?, session(state, *id)?).then_some(*id))
+            .find_map(|(id, heard)| is_due(heard.suspected?, session(state, *id)?).then_some((*id, heard.at)))
     }
 
     /// Returns a partition to take by force: its owner lives, and has not released it in time.

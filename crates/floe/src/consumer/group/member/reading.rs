@@ -1,15 +1,16 @@
 //! Following the records of the group.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use floe_group::{Applied, Beat, GroupRecord, Ignored};
 
 use super::{End, Member, MemberPlace, RETRY_DELAY, WaitingCommit};
 use crate::{
-    Error, ErrorKind, Result,
+    Error, ErrorKind,
+    client_core::ClientCore,
     consumer::group::{
         holdings::Moved,
-        log::{LogEntry, Replayed},
+        log::{GroupLog, LogEntry, Replayed},
         log_reader::LogReader,
         membership::GroupEvent,
     },
@@ -96,6 +97,7 @@ impl Member {
             ..MemberPlace::default()
         };
         self.telemetry.is_member(true);
+        self.telemetry.joins(round_trip);
         self.roster.forgive(now);
         if let Some(ready) = self.links.ready.take() {
             // The consumer may have stopped waiting.
@@ -120,6 +122,10 @@ impl Member {
             self.roster.forgive(now);
         }
         self.place.proven_at = now;
+        if self.place.gave_up && now < self.place.proven.saturating_add(self.session()) {
+            self.place.gave_up = false;
+            self.sync(now);
+        }
         let owned = self.owned();
         self.holdings.stored(&owned);
         self.telemetry.fences(applied.fenced_commits);
@@ -145,17 +151,25 @@ impl Member {
         if self.place.joined.is_some() && joined != self.place.joined {
             return self.removed(record, now);
         }
+        self.sync(now);
+        Ok(())
+    }
+
+    /// Takes up and gives up partitions as the group says.
+    fn sync(&mut self, now: Duration) {
+        if self.place.gave_up {
+            return;
+        }
         let topic = &self.holdings.opener().topic;
         let leaving = self.state.to_release(self.id).filter(|held| held.partition.topic == topic.as_str());
         self.leaving = leaving.map(|held| held.partition.partition).collect();
         let owned = self.owned();
         let moved = self.holdings.sync(&owned, now);
-        moved.handovers.iter().for_each(|took| self.telemetry.hands_over(*took));
+        moved.handovers.iter().for_each(|handover| self.telemetry.hands_over(*handover));
         if !moved.revoked.is_empty() {
             self.store(&moved.revoked, now);
         }
         self.tell(moved);
-        Ok(())
     }
 
     /// The group has removed this member.
@@ -185,7 +199,7 @@ impl Member {
     }
 
     /// Gives up all partitions, and what the application waits for.
-    fn lose_all(&mut self) {
+    pub(super) fn lose_all(&mut self) {
         self.links.fence.end();
         self.leaving.clear();
         let moved = self.holdings.lose();
@@ -230,28 +244,41 @@ impl Member {
     /// Begins anew after the log has lost its place: all leases are void.
     pub(super) async fn reload(&mut self, error: Error) -> Result<(), End> {
         tracing::warn!(group = %self.group, %error, "the coordination topic has no further record; the member joins anew");
-        let queue = Arc::clone(&self.holdings.opener().queue);
-        queue.fence(true);
+        self.holdings.opener().queue.fence(true);
         self.lose_all();
-        loop {
-            match Self::load(&self.client, &self.group).await {
-                Ok((log, Replayed { state, next, last, .. })) => {
-                    let fetch = &self.holdings.opener().fetch;
-                    self.reader = LogReader::open(log.clone(), (next, last), fetch);
-                    (self.log, self.state) = (log, state);
-                    break;
-                }
-                Err(error) if queue.is_closed() => return Err(End::Left(Err(error))),
-                Err(error) => {
-                    tracing::warn!(group = %self.group, %error, "the coordination topic cannot be read; retry")
-                }
-            }
-            tokio::time::sleep(RETRY_DELAY).await;
-        }
-        let now = self.now();
         (self.appending, self.unread) = (None, None);
-        self.place = MemberPlace { proven_at: now, ..MemberPlace::default() };
+        self.place = MemberPlace::default();
+        let mut loading = pin!(load_at_last(self.client.clone(), Arc::clone(&self.group)));
+        let (log, replayed) = loop {
+            // Without a place in the group, commits fail, and nothing is left to do for a close.
+            if self.closing.is_some() {
+                return Err(End::Left(Ok(())));
+            }
+            tokio::select! {
+                biased;
+                command = self.links.commands.recv() => self.command(command),
+                loaded = &mut loading => break loaded,
+            }
+        };
+        let Replayed { state, next, last, .. } = replayed;
+        self.reader = LogReader::open(log.clone(), (next, last), &self.holdings.opener().fetch);
+        (self.log, self.state) = (log, state);
+        let now = self.now();
+        self.place.proven_at = now;
         self.roster.sync(&self.state, self.id, now);
         Ok(())
+    }
+}
+
+/// Reads the log of a group as often as it takes.
+async fn load_at_last(client: ClientCore, group: Arc<str>) -> (GroupLog, Replayed) {
+    loop {
+        match Member::load(&client, &group).await {
+            Ok(loaded) => return loaded,
+            Err(error) => {
+                tracing::warn!(%group, %error, "the coordination topic cannot be read; retry");
+            }
+        }
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }

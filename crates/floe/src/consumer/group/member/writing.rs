@@ -56,11 +56,12 @@ impl Member {
         if asked || has_news || has_grown || now >= self.place.next_beat {
             return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
         }
-        if let Some(member) = self.roster.to_evict(&self.state, self.id, self.place.proven, now)
+        if let Some((member, heard_at)) = self.roster.to_evict(&self.state, self.id, self.place.proven, now)
             && let Some(silent) = self.state.members().get(&member)
         {
             tracing::info!(group = %self.group, %member, "a silent member is evicted");
             self.telemetry.evicts("silent");
+            self.telemetry.takes_over(now.saturating_sub(heard_at));
             let by = Some((self.id, joined));
             let record = Evict { by, member, joined: silent.joined, sequence: silent.sequence };
             self.roster.hear(member, now);
