@@ -6,7 +6,7 @@ use crate::{
     commands::{
         backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
-        group, health, import, man_pages, offsets, produce, profile, serve, topic,
+        group, health, import, man_pages, offsets, produce, profile, serve, top, topic,
     },
     exit_code,
     global::GlobalArgs,
@@ -78,6 +78,8 @@ pub(crate) enum Command {
     Profile(profile::ProfileCommand),
     /// Measure throughput and latency, and verify that each record arrives once and in order
     Bench(bench::BenchArgs),
+    /// Watch topics with their rates, and groups with their lag, until q or Ctrl-C
+    Top(top::TopArgs),
     /// Try floe in a temporary store: write a record, read it back, run a short benchmark
     Quickstart,
     /// Check whether the engine is ready

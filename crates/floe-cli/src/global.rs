@@ -82,6 +82,13 @@ pub(crate) struct Global {
 impl GlobalArgs {
     /// Merges files, variables and flags.
     pub(crate) fn resolve(&self) -> Outcome<Global> {
+        let global = self.resolve_silently()?;
+        self.announce(&global.config, &global.url);
+        Ok(global)
+    }
+
+    /// As [`GlobalArgs::resolve`], without naming a server of the project's file on standard error.
+    pub(crate) fn resolve_silently(&self) -> Outcome<Global> {
         let mut sources = Sources::discover();
         if let Some(profile) = &self.profile {
             sources = sources.profile(profile);
@@ -98,7 +105,6 @@ impl GlobalArgs {
             config.take_options(&mut parsed)?;
             url = parsed.with_options();
         }
-        self.announce(&config, &url);
         let wait = self.wait.unwrap_or_default();
         Ok(Global { url, output: self.output, listen_public: self.listen_public, wait, config })
     }

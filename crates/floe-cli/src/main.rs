@@ -21,14 +21,15 @@ mod telemetry;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 
 use crate::{
     args::{Cli, Command},
     commands::{
-        backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
+        backup, bench, check, complete, completions, config, console, consume, copy, dlq, doctor, explain,
+        export,
         fluvio::{partition, smartmodule, spu},
-        group, health, import, man_pages, offsets, produce, profile, quickstart, serve, topic,
+        group, health, import, man_pages, offsets, produce, profile, quickstart, serve, top, topic,
     },
     exit::{Failure, Outcome},
     global::Global,
@@ -44,6 +45,17 @@ use crate::{
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    if arguments.next().is_some_and(|name| name == complete::NAME) {
+        // Neither log nor telemetry: a shell waits for the answer, and shows whatever else is printed.
+        let words: Vec<_> = arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+        let mut root = Cli::command();
+        root.build();
+        if let Ok(cli) = Cli::try_parse_from(["floe", "version"]) {
+            let _ = in_runtime(complete::run(&root, cli.global, &words));
+        }
+        return ExitCode::SUCCESS;
+    }
     let matches = Cli::command().get_matches();
     let name = matches.subcommand_name().unwrap_or_default().to_owned();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -58,14 +70,19 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli, name: &str) -> Outcome {
+    in_runtime(async {
+        platform::report_file_size_limit();
+        observe(cli, name).await
+    })
+}
+
+/// Runs a command to its end, but not the threads that it leaves behind.
+fn in_runtime(command: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::io("cannot start the async runtime", &error))?;
-    let outcome = runtime.block_on(async {
-        platform::report_file_size_limit();
-        observe(cli, name).await
-    });
+    let outcome = runtime.block_on(command);
     // A thread may still block in a read of standard input, which cannot be cancelled.
     runtime.shutdown_background();
     outcome
@@ -130,6 +147,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Console(args) => console::run(global, args).await,
         Command::Profile(command) => profile::run(&cli.global, command),
         Command::Bench(args) => bench::run(global, args).await,
+        Command::Top(args) => top::run(global, args).await,
         Command::Quickstart => quickstart::run(global).await,
         Command::Health(args) => health::run(global, &args).await,
         Command::Doctor(args) => doctor::run(global, &args).await,

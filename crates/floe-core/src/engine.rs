@@ -14,7 +14,7 @@ use futures_util::{future::BoxFuture, stream::BoxStream};
 use crate::{
     Result,
     smartmodule::SmartModules,
-    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
 pub use crate::{append_epoch::AppendEpoch, placement::Placement};
 
@@ -135,6 +135,14 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
         let _ = (at, before);
         refuse("operation that removes the first records of a partition", self.info())
+    }
+
+    /// Changes settings of a topic. Idempotent; all changes are made or none.
+    ///
+    /// Engines whose topics keep the settings of their creation keep this default.
+    fn update_topic(&self, name: Topic, update: TopicUpdate) -> BoxFuture<'_, Result<()>> {
+        let _ = (name, update);
+        refuse("operation that changes the settings of a topic", self.info())
     }
 
     /// Deletes a topic with its records and the offsets stored for it. Engines without [`Capabilities::delete_topic`] keep

@@ -72,7 +72,7 @@ kinds! {
     CreateObject = "create_object",
     /// Deletes an object of a cluster's controller.
     DeleteObject = "delete_object",
-    /// Changes the settings of a topic.
+    /// [`Engine::update_topic`](crate::engine::Engine::update_topic), and changes that a cluster's controller makes.
     UpdateTopic = "update_topic",
     /// [`Engine::trim`](crate::engine::Engine::trim).
     Trim = "trim",

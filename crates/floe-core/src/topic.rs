@@ -220,6 +220,47 @@ impl TopicSpec {
     }
 }
 
+/// Changes to the settings of a topic; settings that it does not name stay.
+///
+/// ```
+/// use std::time::Duration;
+/// use floe_core::topic::TopicUpdate;
+///
+/// let update = TopicUpdate::new().retention_age(Some(Duration::from_secs(3600))).retention_bytes(None);
+/// assert_eq!(update.retention_bytes, Some(None));
+/// assert_ne!(update, TopicUpdate::new());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct TopicUpdate {
+    /// Retention by age; `Some(None)` removes the limit.
+    pub retention_age: Option<Option<Duration>>,
+    /// Retention by size, in bytes of a partition; `Some(None)` removes the limit.
+    pub retention_bytes: Option<Option<u64>>,
+}
+
+impl TopicUpdate {
+    /// Creates an update without changes.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Changes the age at which retention removes records; None is never.
+    #[must_use]
+    pub fn retention_age(mut self, age: Option<Duration>) -> Self {
+        self.retention_age = Some(age);
+        self
+    }
+
+    /// Changes the size of a partition, in bytes, at which retention removes its oldest records; None is never.
+    #[must_use]
+    pub fn retention_bytes(mut self, bytes: Option<u64>) -> Self {
+        self.retention_bytes = Some(bytes);
+        self
+    }
+}
+
 /// Largest number of partitions of a new topic. No protocol sets a limit; this one keeps a mistyped number from
 /// creating millions of folders.
 pub const MAX_PARTITIONS: u32 = 10_000;

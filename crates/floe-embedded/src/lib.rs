@@ -42,7 +42,7 @@ use floe_core::{
         ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
     setting::Section,
-    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
     url::{EngineUrl, Scheme},
 };
 use floe_log::{LogError, Partition, Store, StoreConfig};
@@ -433,6 +433,19 @@ impl Engine for EmbeddedEngine {
                 ErrorKind::InvalidConfig => Error::new(ErrorKind::InvalidCommand, error.message().to_owned()),
                 _ => error,
             })
+        })
+    }
+
+    fn update_topic(&self, name: Topic, update: TopicUpdate) -> BoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let store = Arc::clone(&self.store);
+            blocking(move || {
+                store.change_retention(name.as_str(), |age, bytes| {
+                    *age = update.retention_age.unwrap_or(*age);
+                    *bytes = update.retention_bytes.unwrap_or(*bytes);
+                })
+            })
+            .await
         })
     }
 

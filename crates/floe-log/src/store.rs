@@ -6,6 +6,7 @@ use std::{
     path::PathBuf,
     sync::{Arc, atomic::Ordering, mpsc},
     thread::JoinHandle,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -223,6 +224,28 @@ impl Store {
         }
         let logs = self.shared.catalog.add_partitions(name, topic.id, present, total)?;
         topic.add(logs);
+        self.topics.changed();
+        topic.update_infos(&self.shared);
+        Ok(())
+    }
+
+    /// Changes the retention of a topic: `change` gets the age and the bytes to keep, of which None is no limit. The next
+    /// run of retention applies it.
+    ///
+    /// # Errors
+    /// [`LogError::TopicNotFound`]; [`LogError::Catalog`]; [`LogError::Closed`].
+    pub fn change_retention(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut Option<Duration>, &mut Option<u64>),
+    ) -> Result<(), LogError> {
+        self.shared.check_writable()?;
+        let _one = self.changing.lock();
+        let topic = self.find(name)?;
+        let mut config = topic.config();
+        change(&mut config.retention_age, &mut config.retention_bytes);
+        self.shared.catalog.set_retention(name, &config)?;
+        topic.set_retention(config);
         self.topics.changed();
         topic.update_infos(&self.shared);
         Ok(())

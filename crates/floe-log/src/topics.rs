@@ -31,7 +31,7 @@ pub struct TopicDescription {
     pub id: u64,
     /// Number of partitions.
     pub partitions: u32,
-    /// Configuration at creation, except that `config.partitions` is the current number.
+    /// Current configuration.
     pub config: TopicConfig,
     /// Creation time, milliseconds since the Unix epoch.
     pub created_ms: i64,
@@ -42,7 +42,7 @@ pub(crate) struct Topic {
     pub(crate) name: Arc<str>,
     pub(crate) id: u64,
     pub(crate) created_ms: i64,
-    config: TopicConfig,
+    config: RwLock<TopicConfig>,
     slots: RwLock<Vec<Arc<PartitionSlot>>>,
     deleted: AtomicBool,
 }
@@ -61,7 +61,7 @@ impl Topic {
             name: stored.name.into(),
             id: stored.id,
             created_ms: stored.created_ms,
-            config: stored.config,
+            config: RwLock::new(stored.config),
             slots: RwLock::new(slots),
             deleted: AtomicBool::new(false),
         })
@@ -74,7 +74,7 @@ impl Topic {
 
     pub(crate) fn describe(&self) -> TopicDescription {
         let partitions = self.partition_count();
-        let mut config = self.config.clone();
+        let mut config = self.config();
         config.partitions = partitions;
         TopicDescription {
             name: self.name.to_string(),
@@ -86,7 +86,21 @@ impl Topic {
     }
 
     pub(crate) fn has_retention(&self) -> bool {
-        self.config.retention_age.is_some() || self.config.retention_bytes.is_some()
+        let config = self.config.read();
+        config.retention_age.is_some() || config.retention_bytes.is_some()
+    }
+
+    pub(crate) fn config(&self) -> TopicConfig {
+        self.config.read().clone()
+    }
+
+    /// Replaces the retention by that of `config`, for the partitions that are open and those that will be.
+    pub(crate) fn set_retention(&self, config: TopicConfig) {
+        // A partition that is opened meanwhile reads this, or has its slot locked until the loop below reaches it.
+        *self.config.write() = config.clone();
+        for partition in self.opened() {
+            partition.set_retention(&config);
+        }
     }
 
     pub(crate) fn partition_count(&self) -> u32 {
@@ -124,7 +138,7 @@ impl Topic {
         };
         let mut found = RecoveryReport::default();
         let result = recovery::open_log(shared, &identity, slot.log, &mut found)
-            .map(|log| Partition::new(shared, identity, &self.config, log));
+            .map(|log| Partition::new(shared, identity, &self.config.read(), log));
         if let Err(error @ LogError::Corrupt { .. }) = &result {
             found.corrupt.push(error.clone());
         }
@@ -144,7 +158,7 @@ impl Topic {
             partition,
             created_ms: self.created_ms,
             topic: self.name.to_string(),
-            config: TopicConfig { partitions: self.partition_count(), ..self.config.clone() },
+            config: TopicConfig { partitions: self.partition_count(), ..self.config() },
         }
     }
 

@@ -8,7 +8,7 @@ use crate::{
     Error, ErrorKind, Result,
     client_core::ClientCore,
     engine::{CommittedOffset, Placement, Watermarks},
-    topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{MAX_PARTITIONS, Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
 
 /// Administration of an engine; from [`Client::admin`](crate::Client::admin).
@@ -137,6 +137,31 @@ impl Admin {
     /// [`ErrorKind::PartitionNotFound`]; [`ErrorKind::Unsupported`] where retention alone removes records.
     pub async fn trim(&self, at: TopicPartition, before: i64) -> Result<()> {
         self.client.engine().trim(at, before).await
+    }
+
+    /// Changes settings of a topic; those that `update` does not name stay. All changes are made or none. Idempotent.
+    /// A shorter retention removes records within seconds.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use floe::topic::TopicUpdate;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// let client = floe::Client::connect("memory:").await?;
+    /// client.admin().create_topic(floe::TopicSpec::new("orders")).await?;
+    /// let week = Duration::from_secs(7 * 24 * 3600);
+    /// client.admin().update_topic("orders", TopicUpdate::new().retention_age(Some(week))).await?;
+    /// assert_eq!(client.admin().topic("orders").await?.retention_age, Some(week));
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::TopicNotFound`]; [`ErrorKind::Unsupported`] where topics keep the settings of their creation, as on
+    /// clusters.
+    pub async fn update_topic(&self, name: impl Into<Topic>, update: TopicUpdate) -> Result<()> {
+        self.client.engine().update_topic(name.into(), update).await
     }
 
     /// Deletes a topic with all its records and the offsets stored for it.

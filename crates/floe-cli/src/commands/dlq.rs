@@ -5,12 +5,14 @@ use floe::{
     Client, Error, ErrorKind, Message,
     consumer::{AckMode, CommitPolicy, Consumer, FetchLimit, StartAt},
     dead_letter::DeadLetter,
+    exchange::RecordFields,
+    filter::Filter,
     producer::Delivery,
     topic::Topic,
 };
 use serde_json::{Value, json};
 
-use super::with_reader;
+use super::{selection::parse_filter, with_reader};
 use crate::{
     escape,
     exit::{Failure, Outcome},
@@ -22,6 +24,9 @@ use crate::{
 
 /// Most records in flight during a replay.
 const IN_FLIGHT: usize = 1000;
+
+/// Group that stores the progress of a replay of all dead letters.
+const REPLAY_GROUP: &str = "floe-dlq-replay";
 
 /// A dead letter whose record is on its way.
 struct Sent {
@@ -40,6 +45,9 @@ pub(crate) enum DlqCommand {
         /// List at most N, oldest first
         #[arg(short = 'n', long, value_name = "N", default_value_t = 1000)]
         count: usize,
+        /// List only the dead letters that this expression selects, such as 'header.floe-dead-code = "storage_error"'
+        #[arg(long = "where", value_name = "EXPR")]
+        expression: Option<String>,
     },
     /// Replay dead letters: send each record once to the topic of its origin
     Replay {
@@ -48,12 +56,16 @@ pub(crate) enum DlqCommand {
         /// Send the records to this topic instead
         #[arg(long, value_name = "TOPIC")]
         to: Option<String>,
-        /// Consumer group that stores the progress of the replay
-        #[arg(long, value_name = "GROUP", default_value = "floe-dlq-replay")]
-        group: String,
+        /// Consumer group that stores the progress of the replay [default: floe-dlq-replay]
+        #[arg(long, value_name = "GROUP")]
+        group: Option<String>,
         /// Stop after N records
         #[arg(short = 'n', long, value_name = "N")]
         count: Option<u64>,
+        /// Replay only the dead letters that this expression selects. Needs --group with a name of its own: progress
+        /// passes over the others, which stay for a replay in another group
+        #[arg(long = "where", value_name = "EXPR", requires = "group", conflicts_with = "at")]
+        expression: Option<String>,
         /// Replay only these dead letters, as listed by `floe dlq list` and separated by commas; stores no progress
         #[arg(long, value_name = "PARTITION/OFFSET", value_delimiter = ',', value_parser = parse_address,
               conflicts_with_all = ["group", "count"])]
@@ -78,21 +90,32 @@ fn parse_address(text: &str) -> Result<LetterAddress, String> {
 
 pub(crate) async fn run(global: &Global, command: DlqCommand) -> Outcome {
     match command {
-        DlqCommand::List { topic, count } => list(global, &topic, count).await,
-        DlqCommand::Replay { topic, to, group, count, at } => {
+        DlqCommand::List { topic, count, expression } => {
+            let filter = expression.as_deref().map(parse_filter).transpose()?;
+            list(global, &topic, count, filter.as_ref()).await
+        }
+        DlqCommand::Replay { topic, to, group, count, expression, at } => {
+            let filter = expression.as_deref().map(parse_filter).transpose()?;
             let interrupt = Interrupt::listen()?;
+            let group = group.as_deref().unwrap_or(REPLAY_GROUP);
             let replay = Replay {
                 to: to.map(Topic::from),
                 remaining: count.unwrap_or(u64::MAX),
+                filter,
                 interrupt,
                 output: global.output,
             };
-            replay.run(global, &topic, &group, &at).await
+            replay.run(global, &topic, group, &at).await
         }
     }
 }
 
-async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
+/// Whether the filter, if there is one, selects a dead letter as its topic holds it.
+fn selects(filter: Option<&Filter>, message: &Message) -> bool {
+    filter.is_none_or(|filter| filter.matches(&RecordFields::from(message)))
+}
+
+async fn list(global: &Global, topic: &str, count: usize, filter: Option<&Filter>) -> Outcome {
     let mut rows = Vec::new();
     let mut documents = Vec::new();
     with_reader(global, async |client| {
@@ -101,8 +124,10 @@ async fn list(global: &Global, topic: &str, count: usize) -> Outcome {
         while rows.len() < count
             && let Some(message) = letters.try_next().await?
         {
-            rows.push(row(&message));
-            documents.push(document(&message));
+            if selects(filter, &message) {
+                rows.push(row(&message));
+                documents.push(document(&message));
+            }
         }
         Ok(())
     })
@@ -171,6 +196,7 @@ fn document(message: &Message) -> Value {
 struct Replay {
     to: Option<Topic>,
     remaining: u64,
+    filter: Option<Filter>,
     interrupt: Interrupt,
     output: OutputFormat,
 }
@@ -284,6 +310,10 @@ impl Replay {
                     return Err(error.into());
                 }
             };
+            if !selects(self.filter.as_ref(), &message) {
+                message.ack();
+                continue;
+            }
             match self.send(client, message).await {
                 Ok(sent) => {
                     self.remaining -= 1;

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod console;
@@ -27,6 +28,7 @@ pub(crate) mod quickstart;
 mod selection;
 pub(crate) mod serve;
 pub(crate) mod serve_access;
+pub(crate) mod top;
 pub(crate) mod topic;
 mod topic_settings;
 

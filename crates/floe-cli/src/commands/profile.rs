@@ -1,6 +1,6 @@
 //! `floe profile`: named engine URLs with settings, in the configuration files.
 
-use std::{fs, io, path::PathBuf};
+use std::{collections::BTreeSet, fs, io, path::PathBuf};
 
 use clap::{Subcommand, ValueEnum};
 use floe::{
@@ -108,6 +108,12 @@ fn files() -> Outcome<Vec<ConfigFile>> {
     let same =
         matches!((fs::canonicalize(project.path()), fs::canonicalize(user.path())), (Ok(a), Ok(b)) if a == b);
     Ok(if same { vec![user] } else { vec![project, user] })
+}
+
+/// Returns the names of all profiles.
+pub(super) fn names() -> Outcome<BTreeSet<String>> {
+    let files = files()?;
+    Ok(files.iter().flat_map(ConfigFile::profiles).map(|(name, _)| name.to_owned()).collect())
 }
 
 /// Returns the name of the current profile.

@@ -1,8 +1,6 @@
 //! `floe quickstart`: a tour in a temporary store.
 
-use std::time::Duration;
-
-use floe::{Client, Codec, Record, TopicSpec, consumer::StartAt};
+use floe::{Client, Record, TopicSpec, consumer::StartAt};
 use serde_json::json;
 
 use super::{
@@ -42,14 +40,7 @@ pub(crate) async fn run(global: &Global) -> Outcome {
         print(&format!("A store in a temporary directory: {url}\n\n"))?;
         show_a_record(client, &print).await?;
         print("A short benchmark:\n")?;
-        let load = Load {
-            records: RECORDS,
-            size: 100,
-            partitions: 1,
-            compression: Codec::None,
-            batch_size: 64 * 1024,
-            linger: Duration::ZERO,
-        };
+        let load = Load::of_records(RECORDS);
         bench::measure(client, &load, &interrupt).await
     })
     .await?;

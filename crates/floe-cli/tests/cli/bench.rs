@@ -43,8 +43,52 @@ fn bench_json_has_the_documented_fields() {
     assert_eq!(json["inputs"]["compression"], "lz4");
     let mut names: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     names.sort_unstable();
+    assert_eq!(json["end_to_end"], serde_json::Value::Null);
     assert_eq!(names, ["consume", "duplicated", "inputs", "lost", "out_of_order", "produce"]);
     dir.run(&["topic", "list"]).ok().prints("mine\n");
+}
+
+#[test]
+fn bench_keeps_a_rate_and_writes_its_latencies() {
+    let dir = Dir::new();
+    let args = "bench --rate 2000 --duration 500ms --topics 2 --partitions 2 --producers 2 --consumers 2 --seed 7 \
+                --durability always --plot latency.svg --histogram latency.hlog -o json";
+    let json = dir.run(&args.split_whitespace().collect::<Vec<_>>()).ok().stderr_is("").json();
+    let inputs = &json["inputs"];
+    for (name, expected) in
+        [("records", 1000), ("rate", 2000), ("topics", 2), ("producers", 2), ("consumers", 2), ("seed", 7)]
+    {
+        assert_eq!(inputs[name], expected, "{name}");
+    }
+    assert_eq!(inputs["durability"], "always");
+    for name in ["lost", "duplicated", "out_of_order"] {
+        assert_eq!(json[name], 0, "{name}");
+    }
+    // Each record is measured, not a sample.
+    for path in ["/produce/latency_us", "/end_to_end/latency_us"] {
+        let latency = json.pointer(path).unwrap();
+        assert_eq!(latency["samples"], 1000, "{path}");
+        assert!(latency["p50"].as_u64().unwrap() <= latency["max"].as_u64().unwrap(), "{path}");
+    }
+    let picture = std::fs::read_to_string(dir.path().join("latency.svg")).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.matches("<polyline").count() == 2);
+    let log = std::fs::read_to_string(dir.path().join("latency.hlog")).unwrap();
+    for tag in ["Tag=acknowledged,", "Tag=end-to-end,"] {
+        assert!(
+            log.lines().any(|line| line.starts_with(tag) && line.contains(",HISTFAAAA")),
+            "{tag} in {log}"
+        );
+    }
+    dir.run(&["topic", "list"]).ok().prints("");
+}
+
+#[test]
+fn bench_writes_for_a_time() {
+    let dir = Dir::new();
+    let args = ["bench", "--duration", "100ms", "--producers", "2", "--url", "memory:", "-o", "json"];
+    let json = dir.run(&args).ok().json();
+    assert_eq!((&json["inputs"]["duration_seconds"], &json["lost"]), (&0.1.into(), &0.into()));
+    assert!(json["inputs"]["records"].as_u64().unwrap() > 0);
 }
 
 #[test]
@@ -86,9 +130,18 @@ fn invalid_bench_options_are_rejected() {
         ["--size", "99999999999"],
         ["--partitions", "0"],
         ["--batch-size", "0"],
+        ["--consumers", "2"],
+        ["--rate", "0"],
+        ["--duration", "0s"],
+        ["--topics", "0"],
     ] {
         dir.run(&["bench", "--url", "memory:", args[0], args[1]]).code(2).prints("");
     }
+    dir.run(&["bench", "--records", "5", "--duration", "1s"]).code(2).prints("");
+    dir.run(&["bench", "--plot", "missing/latency.svg"])
+        .mentions("cannot write missing/latency.svg")
+        .prints("");
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0, "no store is made");
 }
 
 #[test]
@@ -141,13 +194,21 @@ fn suggested_commands_of_quickstart_work() {
     assert_eq!(dir.read("orders"), b"one coffee\n");
 }
 
+fn bench_rated(dir: &Dir, url: &str, rate: &[&str]) -> crate::support::Run {
+    dir.run(&[&["bench", "--records", "3000", "--size", "50", "-o", "json", "--url", url], rate].concat())
+}
+
 #[test]
 fn bench_runs_on_clusters() {
     let (dir, cluster) = (Dir::new(), Cluster::start());
-    let bench =
-        |url: &str| dir.run(&["bench", "--records", "3000", "--size", "50", "-o", "json", "--url", url]);
-    for url in [cluster.url(), cluster.walrus_url()] {
-        let run = bench(&url).ok();
+    let bench = |url: &str| bench_rated(&dir, url, &[]);
+    for (url, rate) in [
+        (cluster.url(), &[][..]),
+        (cluster.walrus_url(), &[]),
+        (cluster.url(), &["--rate", "20000"]),
+        (cluster.walrus_url(), &["--rate", "20000"]),
+    ] {
+        let run = bench_rated(&dir, &url, rate).ok();
         let json = run.json();
         assert_eq!(
             (&json["lost"], &json["duplicated"], &json["out_of_order"]),

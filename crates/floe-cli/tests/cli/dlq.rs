@@ -128,6 +128,36 @@ fn dead_letters_are_replayed_by_address() {
     dir.run(&["dlq", "replay", "counts-dead", "--at", "0/0", "--group", "g"]).code(2);
 }
 
+#[test]
+fn dead_letters_are_selected_by_a_filter() {
+    let dir = Dir::with_topics(&["orders", "dead"]);
+    for (number, value) in ["{\"id\":1}", "{\"id\":2}", "{\"id\":3}"].iter().enumerate() {
+        dead_letter(&dir, &format!("orders/0/{number}"), value);
+    }
+    let filter = ["--where", ".id != 2 and header.floe-dead-code = 'c'"];
+    let list = |count: &str| {
+        let rows =
+            dir.run(&[&["dlq", "list", "dead", "-o", "jsonl", "-n", count], &filter[..]].concat()).ok();
+        rows.json_lines().iter().map(|row| row["offset"].as_i64().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!((list("9"), list("1")), (vec![0, 2], vec![0]));
+
+    // Progress passes over the second dead letter, so a replay of a selection names its group.
+    let replay = |more: &[&str]| dir.run(&[&["dlq", "replay", "dead"], more].concat());
+    replay(&filter).code(2).mentions("--group");
+    let selected = [&filter[..], &["--group", "others"]].concat();
+    replay(&[&selected[..], &["-n", "1"]].concat()).ok().prints("replayed 1 record\n");
+    replay(&selected).ok().prints("replayed 1 record\n");
+    replay(&selected).ok().prints("replayed 0 records\n");
+    assert_eq!(dir.read("orders"), b"{\"id\":1}\n{\"id\":3}\n");
+    replay(&["--where", ".id = 2", "--group", "second"]).ok().prints("replayed 1 record\n");
+    assert_eq!(dir.read("orders"), b"{\"id\":1}\n{\"id\":3}\n{\"id\":2}\n");
+
+    replay(&["--where", ".id = ", "--group", "second"]).code(2).mentions("byte 6 of --where");
+    dir.run(&["dlq", "list", "dead", "--where", "nonsense = 1"]).code(2).mentions("byte 0 of --where");
+    replay(&["--where", ".id = 2", "--at", "0/0"]).code(2);
+}
+
 /// Lists and replays the dead letters of a cluster, and reads the replayed record.
 fn list_and_replay(dir: &Dir, url: &str) {
     let rows = dir.run(&["dlq", "list", "counts-dead", "-o", "jsonl", "--url", url]).ok().json_lines();

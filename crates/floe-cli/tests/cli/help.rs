@@ -2,7 +2,7 @@
 
 use crate::support::Dir;
 
-const COMMANDS: [&str; 15] = [
+const COMMANDS: [&str; 16] = [
     "topic",
     "produce",
     "consume",
@@ -13,6 +13,7 @@ const COMMANDS: [&str; 15] = [
     "profile",
     "serve",
     "bench",
+    "top",
     "quickstart",
     "health",
     "config",

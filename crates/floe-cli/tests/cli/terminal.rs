@@ -112,3 +112,16 @@ fn no_color_is_honoured() {
         }
     }
 }
+
+#[test]
+fn top_shows_a_screen_and_restores_the_terminal() {
+    let dir = Dir::with_topics(&["orders"]);
+    let (screen, code) = run_on_terminal(&dir, &["top", "--interval", "100ms"], "nlq");
+    assert_eq!(code, Some(0), "{screen:?}");
+    assert!(screen.contains("TOPIC") && screen.contains("orders") && screen.contains("q quit"), "{screen:?}");
+    // The other screen is opened and closed again, and the cursor is shown.
+    let (opened, closed) = (screen.find("\u{1b}[?1049h").unwrap(), screen.find("\u{1b}[?1049l").unwrap());
+    assert!(opened < closed && screen.contains("\u{1b}[?25h"), "{screen:?}");
+    let (screen, code) = run_on_terminal(&dir, &["top"], "\u{3}");
+    assert_eq!(code, Some(0), "Ctrl-C: {screen:?}");
+}

@@ -245,3 +245,37 @@ fn trimming_removes_the_first_records() {
     dir.run(&["topic", "create", "t", "--if-not-exists"]).ok().prints("topic t exists\n");
     dir.run(&["topic", "create", "t"]).code(1).mentions("topic_already_exists");
 }
+
+#[test]
+fn retention_of_a_topic_is_changed() {
+    let dir = Dir::with_topics(&["orders"]);
+    let set = |more: &[&str]| dir.run(&[&["topic", "set", "orders"], more].concat());
+    set(&["retention-age=2h", "retention-bytes=1MB", "--yes"])
+        .ok()
+        .prints("topic orders has retention 2h or 1.0 MB\n");
+    set(&["retention-bytes=none"]).ok().prints("topic orders has retention 2h\n");
+    let json = dir.run(&["topic", "describe", "orders", "-o", "json"]).ok().json();
+    assert_eq!(
+        (&json["retention_age_ms"], &json["retention_bytes"]),
+        (&7_200_000.into(), &serde_json::Value::Null)
+    );
+
+    set(&["retention-age=1h"]).code(2).mentions("--yes");
+    set(&["retention-age=1h", "retention-age=2h", "--yes"]).code(2).mentions("twice");
+    set(&["durability=os"]).code(2).mentions("stays");
+    set(&["retention-age=0s"]).code(2).mentions("remove all records");
+    set(&[]).code(2);
+    dir.run(&["topic", "set", "nothing", "retention-age=none"]).code(3);
+    let json = dir.run(&["topic", "describe", "orders", "-o", "json"]).ok().json();
+    assert_eq!(json["retention_age_ms"], 7_200_000, "refused changes change nothing");
+}
+
+#[test]
+fn clusters_keep_the_settings_of_topics() {
+    let (dir, cluster) = (Dir::new(), Cluster::start());
+    for url in [cluster.url(), cluster.walrus_url()] {
+        dir.run(&["topic", "set", "orders", "retention-age=none", "--url", &url])
+            .code(1)
+            .mentions("unsupported");
+    }
+}

@@ -26,6 +26,7 @@ macro_rules! with_every_case {
                 topics_are_listed_by_name: list_topics;
                 creating_a_topic_twice_is_refused:;
                 trimmed_records_are_gone_and_the_others_stay: offsets;
+                changed_settings_of_a_topic_are_kept:;
                 ensure_topic_is_idempotent:;
                 invalid_topics_are_refused:;
                 longest_name_is_accepted:;

@@ -1,6 +1,11 @@
 //! Topics: create, delete, list, describe, watch.
 
-use floe::{ErrorKind, Topic, TopicSpec, topic::TopicEvent};
+use std::time::Duration;
+
+use floe::{
+    ErrorKind, Topic, TopicSpec,
+    topic::{TopicEvent, TopicUpdate},
+};
 use futures_util::{StreamExt, stream::BoxStream};
 
 use crate::{
@@ -74,6 +79,37 @@ pub(crate) async fn trimmed_records_are_gone_and_the_others_stay(c: &Context) ->
     admin.trim(at, 10).await?;
     c.send(&topic, ["new".to_owned()]).await?;
     check_eq!(c.bounds(&topic).await?, [(10, 11)], "watermarks of an emptied partition with a new record");
+    Ok(())
+}
+
+pub(crate) async fn changed_settings_of_a_topic_are_kept(c: &Context) -> Outcome {
+    let topic = c.topic().await?;
+    c.send(&topic, ["kept".to_owned()]).await?;
+    let admin = c.client().admin();
+    let before = admin.topic(&topic).await?;
+    let settings = async || {
+        let info = admin.topic(&topic).await?;
+        Ok::<_, CaseFailure>((info.retention_age, info.retention_bytes))
+    };
+    let (week, gigabyte) = (Some(Duration::from_secs(7 * 24 * 3600)), Some(1_000_000_000));
+    let both = TopicUpdate::new().retention_age(week).retention_bytes(gigabyte);
+    match admin.update_topic(&topic, both).await {
+        // Topics keep the settings of their creation there.
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            let kept = (before.retention_age, before.retention_bytes);
+            check_eq!(settings().await?, kept, "settings after the refusal");
+            return Ok(());
+        }
+        updated => updated?,
+    }
+    check_eq!(settings().await?, (week, gigabyte), "settings after the update");
+    admin.update_topic(&topic, TopicUpdate::new().retention_bytes(None)).await?;
+    check_eq!(settings().await?, (week, None), "settings after an update of one of them");
+    admin.update_topic(&topic, TopicUpdate::new()).await?;
+    check_eq!(settings().await?, (week, None), "settings after an update without changes");
+    let unknown = admin.update_topic(c.topic_name(), both).await;
+    check_refused!(unknown, TopicNotFound, "an update of an unknown topic");
+    check_eq!(texts(&c.read(&topic, 1).await?), ["kept"], "records afterwards");
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::{
 };
 use rows::{
     DELETING, LOGS, METADATA, OFFSETS, RECOVERY, SYSTEM, TOPICS, add_logs, changes, count_change,
-    insert_topic, prepare, read_offsets, read_system, read_topics, take_ids,
+    insert_topic, prepare, read_offsets, read_system, read_topics, retention_row, take_ids,
 };
 use verify::{Verdict, guarded, verify, version_of};
 
@@ -417,6 +417,19 @@ impl Catalog {
                 topics.insert(name, row)?;
             }
             add_logs(transaction, id, from..total)
+        })
+    }
+
+    /// Stores the retention of a topic.
+    pub(crate) fn set_retention(&self, name: &str, config: &TopicConfig) -> Result<(), LogError> {
+        self.write(|transaction| {
+            let mut topics = transaction.open_table(TOPICS)?;
+            let row = topics.get(name)?.map(|row| row.value());
+            if let Some(mut row) = row {
+                (row.5, row.6) = retention_row(config);
+                topics.insert(name, row)?;
+            }
+            Ok(())
         })
     }
 

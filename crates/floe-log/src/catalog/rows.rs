@@ -75,6 +75,12 @@ pub(super) fn take_ids(transaction: &WriteTransaction, count: u64) -> Result<u64
     Ok(first)
 }
 
+/// Returns the retention of a configuration as it is in a row: age in milliseconds, bytes.
+pub(super) fn retention_row(config: &TopicConfig) -> (Option<u64>, Option<u64>) {
+    let age = config.retention_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    (age, config.retention_bytes)
+}
+
 pub(super) fn insert_topic(
     transaction: &WriteTransaction,
     name: &str,
@@ -83,9 +89,8 @@ pub(super) fn insert_topic(
     created_ms: i64,
 ) -> Result<(), redb::Error> {
     let (kind, interval) = durability_code(config.durability);
-    let age = config.retention_age.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    let limits = (age, config.retention_bytes, config.segment_bytes);
-    let row = (id, config.partitions, created_ms, kind, interval, limits.0, limits.1, limits.2);
+    let (age, bytes) = retention_row(config);
+    let row = (id, config.partitions, created_ms, kind, interval, age, bytes, config.segment_bytes);
     transaction.open_table(TOPICS)?.insert(name, row)?;
     let mut metadata = transaction.open_table(METADATA)?;
     for (key, value) in &config.metadata {

@@ -34,6 +34,7 @@ use crate::{
 use append::{PendingAppend, Writer};
 pub(crate) use producers::Producers;
 pub use reader::{Chunk, Reader, TryChunk};
+use retention::RetentionLimits;
 use sync::SyncState;
 
 /// Position of an appended batch.
@@ -69,8 +70,7 @@ pub struct Partition {
     info: Mutex<LogInfo>,
     durability: Durability,
     segment_bytes: u64,
-    pub(crate) retention_ms: Option<i64>,
-    pub(crate) retention_bytes: Option<u64>,
+    retention: Mutex<RetentionLimits>,
 
     queue: Mutex<VecDeque<PendingAppend>>,
     writer: Mutex<Writer>,
@@ -129,8 +129,7 @@ impl Partition {
             log_id: identity.log_id,
             durability: config.durability,
             segment_bytes: config.segment_bytes.unwrap_or(shared.config.segment_bytes),
-            retention_ms: config.retention_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX)),
-            retention_bytes: config.retention_bytes,
+            retention: Mutex::new(RetentionLimits::of(config)),
             queue: Mutex::default(),
             // A file may have the time of a clock that was ahead.
             writer: Mutex::new(Writer::new(log.producers, end, log.last_append_ms.min(shared.now_ms()))),
@@ -154,6 +153,11 @@ impl Partition {
             tracing::warn!(topic = %self.topic, partition = self.number, %error, "log.info was not written");
         }
         *present = info;
+    }
+
+    /// Replaces the limits of retention, which the next run of retention applies.
+    pub(crate) fn set_retention(&self, config: &TopicConfig) {
+        *self.retention.lock() = RetentionLimits::of(config);
     }
 
     /// Returns the name of the topic.

@@ -3,13 +3,27 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use super::Partition;
-use crate::{LogError, segment::Segment};
+use crate::{LogError, TopicConfig, segment::Segment};
 
 /// Segments that were taken out of the partition; their files still exist.
 #[derive(Debug)]
 pub(crate) struct ExpiredSegments {
     pub(crate) start: i64,
     pub(crate) segments: Vec<Arc<Segment>>,
+}
+
+/// Limits beyond which retention removes segments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetentionLimits {
+    age_ms: Option<i64>,
+    bytes: Option<u64>,
+}
+
+impl RetentionLimits {
+    pub(super) fn of(config: &TopicConfig) -> Self {
+        let age_ms = config.retention_age.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
+        Self { age_ms, bytes: config.retention_bytes }
+    }
 }
 
 impl Partition {
@@ -19,10 +33,11 @@ impl Partition {
         now_ms: i64,
     ) -> Result<Option<ExpiredSegments>, LogError> {
         self.check_alive()?;
+        let limits = *self.retention.lock();
         let segment_age = self.shared.config.segment_age.as_millis();
         let segment_age = i64::try_from(segment_age).unwrap_or(i64::MAX);
         // Retention never removes the segment that receives appends, so an old one is closed first.
-        match self.roll_if_older(segment_age.min(self.retention_ms.unwrap_or(i64::MAX)), now_ms) {
+        match self.roll_if_older(segment_age.min(limits.age_ms.unwrap_or(i64::MAX)), now_ms) {
             // The other segments can still be removed.
             Ok(()) | Err(LogError::DiskFull { .. }) => {}
             Err(error) => return Err(error),
@@ -34,8 +49,8 @@ impl Partition {
         let last_appends = last_appends(&segments, now_ms);
         for (segment, last_append) in segments.iter().zip(last_appends).take(segments.len().saturating_sub(1))
         {
-            let is_old = self.retention_ms.is_some_and(|keep| now_ms.saturating_sub(last_append) > keep);
-            let is_surplus = self.retention_bytes.is_some_and(|keep| total - segment.len() >= keep);
+            let is_old = limits.age_ms.is_some_and(|keep| now_ms.saturating_sub(last_append) > keep);
+            let is_surplus = limits.bytes.is_some_and(|keep| total - segment.len() >= keep);
             if !is_old && !is_surplus {
                 break;
             }
@@ -130,7 +145,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Store, StoreConfig, TopicConfig,
+        Store, StoreConfig,
         clock::{self, tests::SetClocks},
         disk::MemoryDisk,
     };
@@ -194,6 +209,36 @@ mod tests {
             retain(&store);
             assert_eq!(partition.bounds().start, 9, "everything is older than an hour");
         }
+    }
+
+    #[test]
+    fn retention_of_a_topic_changes_while_it_is_used_and_is_kept() {
+        let (disk, clocks) = (MemoryDisk::new(), Arc::new(SetClocks::at(clock::now_ms())));
+        let (store, partition) = open(&disk, &clocks);
+        (0..6).for_each(|_| append(&partition));
+        clocks.pass(2 * MINUTE);
+        retain(&store);
+        assert_eq!(partition.bounds().start, 0, "an hour has not passed");
+        let minute = Some(Duration::from_secs(60));
+        store.change_retention("t", |age, bytes| (*age, *bytes) = (minute, Some(1 << 30))).unwrap();
+        retain(&store);
+        assert_eq!(partition.bounds().start, 6, "a minute has passed");
+        store.change_retention("t", |age, bytes| (*age, *bytes) = (None, Some(700))).unwrap();
+        (0..6).for_each(|_| append(&partition));
+        retain(&store);
+        assert_eq!(partition.bounds().start, 10, "two segments are as large as the limit");
+        store.close().unwrap();
+        assert!(matches!(store.change_retention("t", |_, _| ()), Err(LogError::Closed)));
+
+        let (store, partition) = open(&disk, &clocks);
+        let config = store.topic("t").unwrap().config;
+        assert_eq!((config.retention_age, config.retention_bytes), (None, Some(700)));
+        clocks.pass(2 * HOUR);
+        (0..4).for_each(|_| append(&partition));
+        retain(&store);
+        assert_eq!(partition.bounds().start, 14);
+        let missing = store.change_retention("u", |_, _| ());
+        assert!(matches!(missing, Err(LogError::TopicNotFound { .. })), "{missing:?}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, Placement,
         ReadRequest, SharedEngine, Watermarks,
     },
-    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec},
+    topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
 
 /// An engine whose calls pass a layer.
@@ -121,6 +121,12 @@ impl<L: Layer> Engine for Layered<L> {
 
     fn trim(&self, at: TopicPartition, before: i64) -> BoxFuture<'_, Result<()>> {
         self.run(self.on_partition(OperationKind::Trim, &at), move || self.inner.trim(at.clone(), before))
+    }
+
+    fn update_topic(&self, name: Topic, update: TopicUpdate) -> BoxFuture<'_, Result<()>> {
+        self.run(self.on_topic(OperationKind::UpdateTopic, &name), move || {
+            self.inner.update_topic(name.clone(), update)
+        })
     }
 
     fn topics(&self) -> BoxFuture<'_, Result<Vec<TopicInfo>>> {

@@ -38,10 +38,10 @@ pub(super) struct Payload {
 }
 
 impl Payload {
-    /// Prepares values of `size` bytes: text that compresses like logs, or incompressible bytes.
-    pub(super) fn new(size: usize, compressible: bool) -> Self {
+    /// Prepares values of `size` bytes that follow from the seed: text that compresses like logs, or incompressible bytes.
+    pub(super) fn new(size: usize, compressible: bool, seed: u64) -> Self {
         let length = size + POSITIONS;
-        let mut random = Random(0x9e37_79b9_7f4a_7c15);
+        let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).max(1));
         let mut filler = Vec::with_capacity(length + 16);
         while filler.len() < length {
             let next = random.next();
@@ -106,9 +106,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn values_follow_from_the_seed() {
+        let value = |seed| {
+            let mut value = vec![0; 40];
+            Payload::new(40, false, seed).fill(3, &mut value);
+            value
+        };
+        assert_eq!(value(7), value(7));
+        assert!(value(0) != value(1) && value(1) != value(2));
+    }
+
+    #[test]
     fn value_reveals_its_number_and_any_change() {
         for (size, compressible) in [(8, false), (9, true), (100, false), (5000, true)] {
-            let payload = Payload::new(size, compressible);
+            let payload = Payload::new(size, compressible, 1);
             let mut value = payload.buffer();
             for number in [0, 1, 65_536, u64::MAX] {
                 payload.fill(number, &mut value);

@@ -1,8 +1,8 @@
 //! Verification that each record arrives once, in order and unchanged.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::AddAssign};
 
-use super::payload::Payload;
+use super::{load::Numbering, payload::Payload};
 
 /// Findings of the verification.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -17,26 +17,47 @@ pub(crate) struct Verdict {
     pub(crate) damaged: u64,
 }
 
-/// Verifies records as they are read.
+impl AddAssign for Verdict {
+    fn add_assign(&mut self, other: Self) {
+        self.lost += other.lost;
+        self.duplicated += other.duplicated;
+        self.out_of_order += other.out_of_order;
+        self.damaged += other.damaged;
+    }
+}
+
+/// Verifies the records of one topic as they are read.
 #[derive(Debug)]
-pub(super) struct Verifier<'a> {
-    payload: &'a Payload,
+pub(super) struct Verifier {
+    numbering: Numbering,
+    topic: u64,
+    /// Number of records of each writer.
+    sent: Vec<u64>,
+    /// Records that the topic should have.
     records: u64,
+    /// Writers of the topic.
+    writers: u64,
     /// One bit per record.
     seen: Vec<u64>,
     distinct: u64,
-    /// Highest record number of each partition.
-    highest: HashMap<u32, u64>,
+    /// Highest record number of each partition and writer.
+    highest: HashMap<(u32, u64), u64>,
     verdict: Verdict,
 }
 
-impl<'a> Verifier<'a> {
-    /// Expects the records 0 to `records - 1` of `payload`.
-    pub(super) fn new(records: u64, payload: &'a Payload) -> Self {
-        let words = usize::try_from(records.div_ceil(64)).unwrap_or(usize::MAX);
+impl Verifier {
+    /// Expects the records of the writers of this topic, of which each wrote as many as `sent` says.
+    pub(super) fn new(numbering: Numbering, topic: u64, sent: &[u64]) -> Self {
+        let of_topic = || (0..).zip(sent).filter(|(writer, _)| numbering.topic(*writer) == topic);
+        let most = of_topic().map(|(_, sent)| *sent).max().unwrap_or(0);
+        let writers = of_topic().count() as u64;
+        let words = usize::try_from((most * writers).div_ceil(64)).unwrap_or(usize::MAX);
         Self {
-            payload,
-            records,
+            numbering,
+            topic,
+            sent: sent.to_vec(),
+            records: of_topic().map(|(_, sent)| sent).sum(),
+            writers,
             seen: vec![0; words],
             distinct: 0,
             highest: HashMap::new(),
@@ -44,31 +65,39 @@ impl<'a> Verifier<'a> {
         }
     }
 
-    /// Verifies one record.
+    /// Returns the number of a value that the topic should have.
     #[inline]
-    pub(super) fn check(&mut self, partition: u32, value: &[u8]) {
-        let number = self.payload.number_of(value).filter(|number| *number < self.records);
-        let Some(number) = number else {
+    fn number_of(&self, payload: &Payload, value: &[u8]) -> Option<u64> {
+        let number = payload.number_of(value)?;
+        let (writer, nth) = self.numbering.origin(number);
+        let sent = *self.sent.get(usize::try_from(writer).ok()?)?;
+        (self.numbering.topic(writer) == self.topic && nth < sent).then_some(number)
+    }
+
+    /// Verifies one record, and returns its number if this is the first time that it was read.
+    #[inline]
+    pub(super) fn check(&mut self, payload: &Payload, partition: u32, value: &[u8]) -> Option<u64> {
+        let Some(number) = self.number_of(payload, value) else {
             self.verdict.damaged += 1;
-            return;
+            return None;
         };
-        let bit = 1 << (number % 64);
-        let Some(word) = usize::try_from(number / 64).ok().and_then(|at| self.seen.get_mut(at)) else {
-            return;
-        };
-        if *word & bit == 0 {
-            *word |= bit;
-            self.distinct += 1;
-        } else {
+        let (writer, nth) = self.numbering.origin(number);
+        let place = nth * self.writers + self.numbering.place(writer);
+        let bit = 1 << (place % 64);
+        let word = usize::try_from(place / 64).ok().and_then(|at| self.seen.get_mut(at))?;
+        if *word & bit != 0 {
             // A duplicate is also out of order; it counts as a duplicate only.
             self.verdict.duplicated += 1;
-            return;
+            return None;
         }
-        let highest = self.highest.entry(partition).or_insert(number);
+        *word |= bit;
+        self.distinct += 1;
+        let highest = self.highest.entry((partition, writer)).or_insert(number);
         if number < *highest {
             self.verdict.out_of_order += 1;
         }
         *highest = number.max(*highest);
+        Some(number)
     }
 
     /// Whether records are still missing.
@@ -83,17 +112,39 @@ impl<'a> Verifier<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::load::Load, *};
 
-    fn verdict(records: u64, read: &[(u32, u64)]) -> Verdict {
-        let payload = Payload::new(20, false);
-        let mut verifier = Verifier::new(records, &payload);
+    fn verifier(records: u64) -> (Verifier, Payload) {
+        (Verifier::new(Load::of_records(records).numbering(), 0, &[records]), Payload::new(20, false, 1))
+    }
+
+    fn feed((mut verifier, payload): (Verifier, Payload), read: &[(u32, u64)]) -> Verdict {
         let mut value = payload.buffer();
         for (partition, number) in read {
             payload.fill(*number, &mut value);
-            verifier.check(*partition, &value);
+            verifier.check(&payload, *partition, &value);
         }
         verifier.verdict()
+    }
+
+    fn verdict(records: u64, read: &[(u32, u64)]) -> Verdict {
+        feed(verifier(records), read)
+    }
+
+    #[test]
+    fn records_belong_to_their_topics_and_writers() {
+        let load = Load { topics: 2, producers: 2, ..Load::of_records(8) };
+        // Writers 0 and 2 write to topic 0; the second has written less.
+        let verdict = |read: &[(u32, u64)]| {
+            let verifier = Verifier::new(load.numbering(), 0, &[2, 2, 1, 2]);
+            feed((verifier, Payload::new(20, false, 1)), read)
+        };
+        assert_eq!(verdict(&[(0, 2), (0, 0), (0, 4)]), Verdict::default(), "writers may interleave");
+        assert_eq!(verdict(&[(0, 2), (0, 4), (0, 0)]), Verdict { out_of_order: 1, ..Verdict::default() });
+        for foreign in [1, 6] {
+            let found = verdict(&[(0, 0), (0, 2), (0, 4), (0, foreign)]);
+            assert_eq!(found, Verdict { damaged: 1, ..Verdict::default() });
+        }
     }
 
     #[test]
@@ -115,24 +166,22 @@ mod tests {
 
     #[test]
     fn verifier_waits_for_every_record() {
-        let payload = Payload::new(20, false);
-        let mut verifier = Verifier::new(2, &payload);
+        let (mut verifier, payload) = verifier(2);
         let mut value = payload.buffer();
         for (number, waits) in [(1, true), (1, true), (0, false)] {
             payload.fill(number, &mut value);
-            verifier.check(0, &value);
+            verifier.check(&payload, 0, &value);
             assert_eq!(verifier.is_waiting(), waits);
         }
     }
 
     #[test]
     fn damaged_record_counts_as_lost() {
-        let payload = Payload::new(20, false);
-        let mut verifier = Verifier::new(1, &payload);
+        let (mut verifier, payload) = verifier(1);
         let mut value = payload.buffer();
         payload.fill(0, &mut value);
         value[19] ^= 1;
-        verifier.check(0, &value);
+        verifier.check(&payload, 0, &value);
         assert_eq!(verifier.verdict(), Verdict { lost: 1, damaged: 1, ..Verdict::default() });
     }
 }

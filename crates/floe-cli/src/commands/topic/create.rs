@@ -9,6 +9,7 @@ use serde_json::json;
 use crate::{
     commands::{
         fluvio::topic::{self as fluvio_topic, FluvioTopicArgs},
+        topic_settings::{parse_age, parse_bytes, parse_durability},
         with_client,
     },
     exit::{Failure, Outcome},
@@ -70,72 +71,4 @@ pub(super) async fn run(global: &Global, args: CreateArgs) -> Outcome {
     };
     let text = format!("created topic {name} with {}\n", amount::count(partitions.into(), "partition"));
     print_document(global.output, &json!({ "created": name, "partitions": partitions }), &text)
-}
-
-/// Elsewhere 0 means without limit, here it would remove everything.
-const NO_LIMIT: &str = "0 would remove all records: leave the option out for no limit";
-
-fn parse_age(text: &str) -> Result<Duration, String> {
-    let age = units::parse_duration(text).map_err(|error| error.message().to_owned())?;
-    if age.is_zero() { Err(NO_LIMIT.to_owned()) } else { Ok(age) }
-}
-
-fn parse_bytes(text: &str) -> Result<u64, String> {
-    let bytes = units::parse_size(text).map_err(|error| error.message().to_owned())?;
-    if bytes == 0 { Err(NO_LIMIT.to_owned()) } else { Ok(bytes) }
-}
-
-fn parse_durability(text: &str) -> Result<Durability, String> {
-    match text.split_once(':') {
-        None if text == "os" => Ok(Durability::Os),
-        None if text == "always" => Ok(Durability::Always),
-        Some(("interval", every)) => match every.parse::<u64>() {
-            Ok(milliseconds) if milliseconds > 0 => {
-                Ok(Durability::Interval(Duration::from_millis(milliseconds)))
-            }
-            // The other options take durations with a unit, so this one accepts `interval:1s` as well.
-            Err(_) => match units::parse_duration(every) {
-                Ok(every) if !every.is_zero() => Ok(Durability::Interval(every)),
-                _ => Err(format!("invalid interval {every:?}: use milliseconds, such as interval:100")),
-            },
-            Ok(_) => Err("an interval of 0 is not allowed: use always".to_owned()),
-        },
-        _ => Err(format!("invalid durability {text:?}: use os, always or interval:MS")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_retention_of_nothing_is_refused() {
-        assert_eq!(parse_age("1w"), Ok(Duration::from_secs(7 * 24 * 3600)));
-        assert_eq!(parse_bytes("64k"), Ok(64 * 1024));
-        for zero in [parse_age("0s").map(drop), parse_age("0ms").map(drop), parse_bytes("0").map(drop)] {
-            assert!(zero.unwrap_err().contains("no limit"));
-        }
-    }
-
-    #[test]
-    fn durabilities_are_parsed() {
-        assert_eq!(parse_durability("os"), Ok(Durability::Os));
-        assert_eq!(parse_durability("always"), Ok(Durability::Always));
-        let tenth = Durability::Interval(Duration::from_millis(100));
-        assert_eq!(parse_durability("interval:100"), Ok(tenth));
-        assert_eq!(parse_durability("interval:100ms"), Ok(tenth));
-        for bad in [
-            "",
-            "Os",
-            "interval",
-            "interval:",
-            "interval:0",
-            "interval:0s",
-            "interval:x",
-            "interval:-1",
-            "os:1",
-        ] {
-            assert!(parse_durability(bad).is_err(), "{bad}");
-        }
-    }
 }

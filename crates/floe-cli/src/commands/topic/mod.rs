@@ -4,18 +4,21 @@ mod create;
 mod show;
 
 use clap::Subcommand;
-use floe::{consumer::StartAt, topic::TopicEvent};
+use floe::{
+    consumer::StartAt,
+    topic::{TopicEvent, TopicUpdate},
+};
 use futures_util::StreamExt as _;
 use serde_json::json;
 
 pub(crate) use self::create::CreateArgs;
 use self::show::{
-    UNLIMITED, description_json, description_text, durability_text, info_json, partitions_table,
-    retention_text,
+    UNLIMITED, description_json, description_text, info_json, partitions_table, retention_text,
 };
 use super::{
     confirm,
     fluvio::{self, topic as fluvio_topic},
+    topic_settings::{self, durability_text},
     with_reader,
 };
 use crate::{
@@ -61,6 +64,18 @@ pub(crate) enum TopicCommand {
         #[arg(long)]
         yes: bool,
     },
+    /// Change settings of a topic; those that are not named stay
+    Set {
+        /// Name of the topic
+        name: String,
+        /// Setting and its new value: retention-age=DURATION or retention-bytes=SIZE, as in `floe topic create`, or `none` for
+        /// no limit
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = topic_settings::parse_change)]
+        changes: Vec<TopicUpdate>,
+        /// Skip the confirmation, which a limit asks for: records beyond it are removed
+        #[arg(long)]
+        yes: bool,
+    },
     /// Print the topics and every change to them until Ctrl-C
     Watch,
     /// Add partitions to a topic; existing records keep their partitions
@@ -96,6 +111,7 @@ pub(crate) async fn run(global: &Global, command: TopicCommand) -> Outcome {
             confirm(yes, &format!("removing the first records of {name}"))?;
             trim(global, &name, before, partition).await
         }
+        TopicCommand::Set { name, changes, yes } => set(global, &name, &changes, yes).await,
         TopicCommand::Watch => watch(global).await,
         TopicCommand::AddPartitions { name, to } => add_partitions(global, &name, to).await,
         TopicCommand::AddMirror { name, remote, home_to_remote } => {
@@ -128,6 +144,29 @@ async fn trim(global: &Global, name: &str, before: StartAt, partition: Option<u3
         format!("{at} begins at {start}, {removed} removed\n")
     });
     print_document(global.output, &document, &lines.collect::<String>())
+}
+
+async fn set(global: &Global, name: &str, changes: &[TopicUpdate], yes: bool) -> Outcome {
+    let mut update = TopicUpdate::new();
+    for change in changes {
+        let repeated = (update.retention_age.is_some() && change.retention_age.is_some())
+            || (update.retention_bytes.is_some() && change.retention_bytes.is_some());
+        if repeated {
+            return Err(Failure::usage("a setting is named twice"));
+        }
+        update.retention_age = update.retention_age.or(change.retention_age);
+        update.retention_bytes = update.retention_bytes.or(change.retention_bytes);
+    }
+    if update.retention_age.flatten().is_some() || update.retention_bytes.flatten().is_some() {
+        confirm(yes, &format!("removing the records of {name} beyond the new limit"))?;
+    }
+    let info = with_reader(global, async |client| {
+        client.admin().update_topic(name, update).await?;
+        Ok(client.admin().topic(name).await?)
+    })
+    .await?;
+    let text = format!("topic {name} has retention {}\n", retention_text(&info, UNLIMITED));
+    print_document(global.output, &info_json(&info), &text)
 }
 
 async fn list(global: &Global) -> Outcome {

@@ -1,24 +1,16 @@
 //! Text and JSON forms of topics.
 
-use floe::{Durability, admin::TopicDescription, topic::TopicInfo};
+use floe::{admin::TopicDescription, topic::TopicInfo};
 use serde_json::{Value, json};
 
 use crate::{
+    commands::topic_settings::durability_text,
     escape,
     output::{amount, table},
 };
 
 /// Retention of an engine without a default of its own.
 pub(super) const UNLIMITED: &str = "unlimited";
-
-pub(super) fn durability_text(durability: Option<Durability>) -> String {
-    match durability {
-        None => "-".to_owned(),
-        Some(Durability::Os) => "os".to_owned(),
-        Some(Durability::Always) => "always".to_owned(),
-        Some(Durability::Interval(every)) => format!("interval:{}", every.as_millis()),
-    }
-}
 
 /// Returns the retention of a topic, or `unset` where the topic has none.
 pub(super) fn retention_text(info: &TopicInfo, unset: &str) -> String {
@@ -110,17 +102,4 @@ pub(super) fn partitions_table(described: &TopicDescription) -> String {
         })
         .collect();
     table(&["partition", "start", "high watermark", "records", "size"], &rows)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn durability_text_matches_the_option() {
-        assert_eq!(durability_text(Some(Durability::Interval(Duration::from_millis(100)))), "interval:100");
-        assert_eq!(durability_text(None), "-");
-    }
 }
