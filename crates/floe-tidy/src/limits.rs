@@ -109,6 +109,7 @@ pub const ARROWS: &[Arrows] = &[
         to: &["floe-core", "floe-embedded", "floe-wire"],
         tests: &["floe-testkit"],
     },
+    Arrows { from: "floe-check", to: &[], tests: &[] },
     Arrows { from: "floe-group", to: &[], tests: &[] },
     Arrows { from: "floe-embedded", to: &["floe-core", "floe-log", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
