@@ -29,6 +29,7 @@
 //! | `server`, `leaders` | the simulated servers |
 //! | `fault_injector` | execution of planned faults |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
+//! | `backing`, `disk` | what that is over: a model, or the log of `floe-log` on a disk that fails |
 //! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
 //! | `rules` | invariants that must hold after a run |
 //! | [`trace`] | events of a run |
@@ -36,7 +37,9 @@
 //!
 //! [rules]: run::Report::violations
 
+mod backing;
 pub mod consume;
+mod disk;
 mod fault_injector;
 pub mod kind;
 mod leaders;

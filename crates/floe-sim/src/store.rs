@@ -21,7 +21,7 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 
-use crate::{rng::Rng, trace::Trace};
+use crate::{backing::Backing, rng::Rng, trace::Trace};
 
 /// Injected bug of a server, which the rules must detect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,12 @@ pub enum Lie {
     CommitAhead,
     /// The seventh append and all later ones get no reply.
     NeverAnswer,
+    /// On a disk: syncs of segments are left out.
+    SkipSync,
+    /// On a disk: the log acknowledges and shows records before it syncs them.
+    AckBeforeSync,
+    /// Readers get every fifth batch with wrong bytes at its end.
+    ServeTorn,
 }
 
 /// Offset after the last handled record, by group and partition.
@@ -87,7 +93,7 @@ impl Handled {
 /// Engine of the simulated servers: the reference model, which uses no threads.
 #[derive(Debug, Clone)]
 pub struct Store {
-    model: Model,
+    model: Backing,
     lie: Lie,
     trace: Trace,
     handled: Handled,
@@ -102,8 +108,9 @@ impl Store {
     /// Creates an empty store.
     #[must_use]
     pub fn new(lie: Lie, slowness: u64, rng: Rng, trace: Trace, handled: Handled) -> Self {
+        let model = Backing::new(Arc::new(Model::new()));
         Self {
-            model: Model::new(),
+            model,
             lie,
             trace,
             handled,
@@ -112,6 +119,11 @@ impl Store {
             rng: Arc::new(Mutex::new(rng)),
             slowness,
         }
+    }
+
+    /// Uses this engine in place of the model.
+    pub(crate) fn over(self, backing: &Backing) -> Self {
+        Self { model: backing.clone(), ..self }
     }
 
     /// Returns all stored batches of a partition.
@@ -189,10 +201,12 @@ impl Engine for Store {
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
         Box::pin(async move {
             let reader = self.model.open(request).await?;
-            Ok(match self.lie {
+            let reader: Box<dyn BatchReader> = match self.lie {
                 Lie::LoseOnRead => Box::new(Forgetful { reader, count: 0 }),
+                Lie::ServeTorn => Box::new(Torn { reader, count: 0 }),
                 _ => reader,
-            })
+            };
+            Ok(reader)
         })
     }
 
@@ -278,6 +292,29 @@ impl BatchReader for Forgetful {
                     return Ok(batch);
                 }
             }
+        })
+    }
+}
+
+/// Reader with the bug [`Lie::ServeTorn`].
+#[derive(Debug)]
+struct Torn {
+    reader: Box<dyn BatchReader>,
+    count: usize,
+}
+
+impl BatchReader for Torn {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move {
+            let batch = self.reader.next().await?;
+            self.count += 1;
+            let Some(whole) = batch.as_ref().filter(|_| self.count.is_multiple_of(5)) else {
+                return Ok(batch);
+            };
+            let mut bytes = [&whole.prefix()[..], &whole.rest()[..]].concat();
+            let kept = bytes.len() * 3 / 4;
+            bytes[kept..].fill(0);
+            Ok(EncodedBatch::parse(bytes.into()).ok())
         })
     }
 }
