@@ -8,7 +8,7 @@ pub use floe_log::{
 };
 use floe_log::{LogError, Store, StoreConfig};
 
-use super::blocking;
+use super::on_a_thread;
 
 /// Log that was taken back from `lost+found`, or was not.
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ pub struct Adopted {
 /// Dropping the future leaves the check running on its thread.
 pub async fn check(directory: impl AsRef<Path>) -> Result<CheckReport> {
     let config = StoreConfig::at(directory);
-    blocking(move || floe_log::check(&config)).await
+    on_a_thread(move || floe_log::check(&config)).await
 }
 
 /// Repairs the store in a directory: does what [`check`] lists, and keeps in `lost+found` all bytes that it takes out of use.
@@ -45,7 +45,7 @@ pub async fn check(directory: impl AsRef<Path>) -> Result<CheckReport> {
 /// Dropping the future leaves the repair running on its thread.
 pub async fn repair(directory: impl AsRef<Path>) -> Result<Repaired> {
     let config = StoreConfig::at(directory);
-    blocking(move || floe_log::repair(&config)).await
+    on_a_thread(move || floe_log::repair(&config)).await
 }
 
 /// Takes the logs in `lost+found` back into the catalog: as the topic that they belonged to, or, if there is another topic of
@@ -58,7 +58,7 @@ pub async fn repair(directory: impl AsRef<Path>) -> Result<Repaired> {
 /// As [`repair`].
 pub async fn adopt(directory: impl AsRef<Path>) -> Result<Vec<Adopted>> {
     let config = StoreConfig::at(directory);
-    blocking(move || {
+    on_a_thread(move || {
         let store = Store::open(config)?;
         let adopted = adopt_all(&store);
         store.close()?;

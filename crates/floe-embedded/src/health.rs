@@ -90,7 +90,7 @@ pub(crate) async fn check(
     }
     let guard = Arc::clone(&examination.one).lock_owned().await;
     let (shared, examined, name) = (Arc::clone(store), Arc::clone(examination), location.to_owned());
-    let condition = blocking(move || {
+    let condition = blocking(store, move || {
         // The thread runs on when the caller gives up, and keeps others from starting.
         let _guard = guard;
         Ok(condition(&shared, &examined, &name))

@@ -11,7 +11,8 @@
 //! | `damage`, `health` | what a store has lost, in words; whether it works |
 //!
 //! Appends run on the caller's task: the log writes with one call and no thread hop. Operations that may wait for the
-//! device (opening, uncached reads, creating and deleting topics) run on blocking threads.
+//! device (opening, uncached reads, creating and deleting topics) run on blocking threads; over a store with an
+//! [executor](StoreConfig::executor) they run on the caller's, and no thread is involved.
 
 mod append_order;
 pub mod check;
@@ -131,7 +132,7 @@ impl EmbeddedEngine {
         let config = if clock.is_system() { config } else { config.wall_clock(move || clock.now()) };
         let read_only = options.mode == OpenMode::Read;
         let (store, access) =
-            blocking(move || open(config, read_only)).await.map_err(|error| error.with_engine(name))?;
+            on_a_thread(move || open(config, read_only)).await.map_err(|error| error.with_engine(name))?;
         if access == Access::Refused {
             tracing::warn!(store = %location, "the directory cannot be written: opened for reading only");
         }
@@ -150,7 +151,8 @@ impl EmbeddedEngine {
             return Ok(open);
         }
         let (store, wanted) = (Arc::clone(&self.store), at.clone());
-        let partition = blocking(move || store.partition(wanted.topic.as_str(), wanted.partition)).await;
+        let partition =
+            blocking(&self.store, move || store.partition(wanted.topic.as_str(), wanted.partition)).await;
         self.examination.tell(&self.location, &self.store.findings_of(at.topic.as_str(), Some(at.partition)));
         partition
     }
@@ -216,8 +218,9 @@ impl EmbeddedEngine {
             Start::Latest => partition.readable_end(),
             Start::Offset(offset) => offset,
         };
-        let reader = blocking(move || partition.reader(from)).await?;
-        Ok(Box::new(LogReader::new(reader, request.max_bytes)))
+        let reader = blocking(&self.store, move || partition.reader(from)).await?;
+        let here = self.store.has_executor();
+        Ok(Box::new(LogReader::new(reader, request.max_bytes).reads_here(here)))
     }
 
     fn describe(topic: &floe_log::TopicDescription) -> TopicInfo {
@@ -277,8 +280,16 @@ fn is_refusal(error: &LogError) -> bool {
     matches!(source.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)
 }
 
-/// Runs work that may wait for the device on a blocking thread.
+/// Runs work that may wait for the device: on a blocking thread, or on this one if the store has an executor.
 async fn blocking<T: Send + 'static>(
+    store: &Store,
+    work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
+) -> Result<T> {
+    if store.has_executor() { work().map_err(log_error) } else { on_a_thread(work).await }
+}
+
+/// Runs work that may wait for the device on a blocking thread.
+async fn on_a_thread<T: Send + 'static>(
     work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
@@ -324,7 +335,7 @@ impl Engine for EmbeddedEngine {
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
         Box::pin(async move {
             let partition = self.partition(&of).await?;
-            let found = blocking(move || {
+            let found = blocking(&self.store, move || {
                 let Some(offset) = partition.offset_for_time(timestamp)? else { return Ok(None) };
                 let chunk = partition.reader(offset)?.next_chunk(1)?;
                 Ok(Some((offset, chunk.batches.into_iter().next())))
@@ -378,7 +389,7 @@ impl Engine for EmbeddedEngine {
     fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
-            blocking(move || store.forget_offset(&group, at.topic.as_str(), at.partition)).await
+            blocking(&self.store, move || store.forget_offset(&group, at.topic.as_str(), at.partition)).await
         })
     }
 
@@ -388,7 +399,7 @@ impl Engine for EmbeddedEngine {
             if before <= partition.bounds().start {
                 return Ok(());
             }
-            blocking(move || partition.delete_before(before)).await
+            blocking(&self.store, move || partition.delete_before(before)).await
         })
     }
 
@@ -420,14 +431,14 @@ impl Engine for EmbeddedEngine {
             spec.refuse_cluster_settings(self.name)?;
             let config = self.options.topic_config(&spec);
             let store = Arc::clone(&self.store);
-            blocking(move || store.create_topic(spec.name.as_str(), config)).await
+            blocking(&self.store, move || store.create_topic(spec.name.as_str(), config)).await
         })
     }
 
     fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
-            let added = blocking(move || store.add_partitions(name.as_str(), total)).await;
+            let added = blocking(&self.store, move || store.add_partitions(name.as_str(), total)).await;
             // A number that is too small is an invalid configuration to the log, and an invalid call here.
             added.map_err(|error| match error.kind() {
                 ErrorKind::InvalidConfig => Error::new(ErrorKind::InvalidCommand, error.message().to_owned()),
@@ -439,7 +450,7 @@ impl Engine for EmbeddedEngine {
     fn update_topic(&self, name: Topic, update: TopicUpdate) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
-            blocking(move || {
+            blocking(&self.store, move || {
                 store.change_retention(name.as_str(), |age, bytes| {
                     *age = update.retention_age.unwrap_or(*age);
                     *bytes = update.retention_bytes.unwrap_or(*bytes);
@@ -452,7 +463,7 @@ impl Engine for EmbeddedEngine {
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
-            blocking(move || store.delete_topic(name.as_str())).await
+            blocking(&self.store, move || store.delete_topic(name.as_str())).await
         })
     }
 
@@ -470,7 +481,7 @@ impl Engine for EmbeddedEngine {
     fn close(&self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let store = Arc::clone(&self.store);
-            blocking(move || store.close()).await
+            blocking(&self.store, move || store.close()).await
         })
     }
 }

@@ -16,6 +16,8 @@ pub(crate) struct LogReader {
     ready: VecDeque<Result<EncodedBatch>>,
     location: ReaderLocation,
     max_bytes: usize,
+    /// Whether reads that wait for the device run on this thread.
+    reads_here: bool,
 }
 
 /// Location of the log reader, which moves to a blocking thread and back. Keeping the handle of the thread here makes
@@ -29,7 +31,13 @@ enum ReaderLocation {
 
 impl LogReader {
     pub(crate) fn new(reader: Reader, max_bytes: usize) -> Self {
-        Self { ready: VecDeque::new(), location: ReaderLocation::Here(Box::new(reader)), max_bytes }
+        let location = ReaderLocation::Here(Box::new(reader));
+        Self { ready: VecDeque::new(), location, max_bytes, reads_here: false }
+    }
+
+    /// Sets whether reads that wait for the device run on the thread of the caller.
+    pub(crate) fn reads_here(self, reads_here: bool) -> Self {
+        Self { reads_here, ..self }
     }
 
     async fn next_batch(&mut self) -> Result<Option<EncodedBatch>> {
@@ -57,6 +65,10 @@ impl LogReader {
                         }
                     }
                     Ok(TryChunk::Ready(chunk)) => self.put(chunk),
+                    Ok(TryChunk::WouldBlock) if self.reads_here => {
+                        let chunk = reader.next_chunk(self.max_bytes);
+                        self.keep(chunk)?;
+                    }
                     Ok(TryChunk::WouldBlock) => self.read_on_a_thread(),
                     Err(error) => return self.end(error),
                 },

@@ -1,10 +1,21 @@
-//! Threads of a store: several that sync, one for checkpoints and retention, one that writes committed offsets.
+//! Threads of a store: several that sync, one for checkpoints and retention, one that writes committed offsets. An executor
+//! does the same work without threads.
 
-use std::{sync::Arc, thread::JoinHandle, time::Instant};
+use std::{
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use crate::{
-    LogError, clock::deadline_after, invariant::invariant, offsets::Offsets, partition::Partition,
-    store_shared::StoreShared, topics::Topics,
+    LogError,
+    clock::deadline_after,
+    invariant::invariant,
+    offsets::Offsets,
+    partition::Partition,
+    store_shared::StoreShared,
+    topics::Topics,
+    work::{Executor, Work, WorkKind},
 };
 
 /// Number of sync threads. Devices process the syncs of several files concurrently.
@@ -16,6 +27,16 @@ pub(crate) fn start(
     offsets: &Arc<Offsets>,
 ) -> Result<Vec<JoinHandle<()>>, LogError> {
     let mut threads = Vec::new();
+    if let Some(executor) = &shared.config.executor {
+        let config = &shared.config;
+        for (kind, interval) in [
+            (WorkKind::Checkpoint, config.checkpoint_interval),
+            (WorkKind::Retention, config.retention_interval),
+        ] {
+            plan_maintenance(executor, (kind, interval), Arc::clone(shared), Arc::clone(topics));
+        }
+        return Ok(threads);
+    }
     for number in 0..SYNC_THREADS {
         let shared = Arc::clone(shared);
         threads.push(spawn(&format!("floe-sync-{number}"), move || sync_loop(&shared))?);
@@ -40,9 +61,40 @@ fn sync_loop(shared: &StoreShared) {
     }
 }
 
-/// Syncs partitions on several threads.
-pub(crate) fn sync_in_parallel(partitions: &[Arc<Partition>]) -> Result<(), LogError> {
+/// Gives the executor one piece of maintenance, which plans the next one until the store is closed.
+fn plan_maintenance(
+    executor: &Executor,
+    (kind, interval): (WorkKind, Duration),
+    shared: Arc<StoreShared>,
+    topics: Arc<Topics>,
+) {
+    executor.take(Work::new(kind, interval, move || {
+        if shared.is_closed() {
+            return;
+        }
+        maintain(kind, &shared, &topics);
+        if let Some(executor) = shared.config.executor.clone() {
+            plan_maintenance(&executor, (kind, interval), shared, topics);
+        }
+    }));
+}
+
+fn maintain(kind: WorkKind, shared: &Arc<StoreShared>, topics: &Topics) {
+    if kind == WorkKind::Checkpoint {
+        if let Err(error) = checkpoint(shared, topics) {
+            tracing::warn!(%error, "checkpoint failed; opening after a crash takes longer");
+        }
+    } else if let Err(error) = enforce_retention(shared, topics, shared.now_ms()) {
+        tracing::warn!(%error, "retention failed to remove some segments");
+    }
+}
+
+/// Syncs partitions, on several threads unless the store has an executor.
+pub(crate) fn sync_all(shared: &StoreShared, partitions: &[Arc<Partition>]) -> Result<(), LogError> {
     let dirty: Vec<_> = partitions.iter().filter(|partition| partition.is_dirty()).collect();
+    if shared.config.executor.is_some() {
+        return dirty.iter().try_for_each(|partition| partition.sync());
+    }
     let share = dirty.len().div_ceil(SYNC_THREADS).max(1);
     std::thread::scope(|scope| {
         let threads: Vec<_> = dirty
@@ -65,15 +117,11 @@ fn maintenance_loop(shared: &Arc<StoreShared>, topics: &Topics) {
     while shared.syncs.wait_until(next_checkpoint.min(next_retention)) {
         let now = Instant::now();
         if now >= next_checkpoint {
-            if let Err(error) = checkpoint(shared, topics) {
-                tracing::warn!(%error, "checkpoint failed; opening after a crash takes longer");
-            }
+            maintain(WorkKind::Checkpoint, shared, topics);
             next_checkpoint = deadline_after(checkpoints);
         }
         if now >= next_retention {
-            if let Err(error) = enforce_retention(shared, topics, shared.now_ms()) {
-                tracing::warn!(%error, "retention failed to remove some segments");
-            }
+            maintain(WorkKind::Retention, shared, topics);
             next_retention = deadline_after(retention);
         }
     }

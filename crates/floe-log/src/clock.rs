@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    sync::LazyLock,
+    sync::{Arc, LazyLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -48,6 +48,16 @@ impl TimeSource for SystemClocks {
     fn steady_ms(&self) -> i64 {
         static START: LazyLock<Instant> = LazyLock::new(Instant::now);
         i64::try_from(START.elapsed().as_millis()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Clock of a disk in memory: that of the system unless another one is given.
+#[derive(Debug, Clone)]
+pub(crate) struct DiskClock(pub(crate) Arc<dyn TimeSource>);
+
+impl Default for DiskClock {
+    fn default() -> Self {
+        Self(Arc::new(SystemClocks))
     }
 }
 

@@ -11,6 +11,7 @@ use crate::{
     LogError,
     clock::{GivenClock, SystemClocks, TimeSource},
     disk::{Disk, MemoryDisk, RealDisk},
+    work::{Executor, Work},
 };
 
 /// Maximum segment size: positions in a segment are stored in 32 bits, and a batch may start just below the end.
@@ -60,6 +61,8 @@ pub struct StoreConfig {
     pub(crate) time: Arc<dyn TimeSource>,
     /// Whether opening scans every segment from its start.
     pub(crate) scans_all: bool,
+    /// Takes the background work; without one the store has threads.
+    pub(crate) executor: Option<Executor>,
 }
 
 impl StoreConfig {
@@ -90,6 +93,7 @@ impl StoreConfig {
             mode: OpenMode::Normal,
             time: Arc::new(SystemClocks),
             scans_all: false,
+            executor: None,
         }
     }
 
@@ -175,6 +179,17 @@ impl StoreConfig {
     #[must_use]
     pub fn wall_clock(mut self, read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.time = Arc::new(GivenClock(read));
+        self
+    }
+
+    /// Sets a function that takes the background work of the store: syncs, commits, checkpoints and retention. The store
+    /// then starts no thread and reads no clock but [`StoreConfig::wall_clock`]; each call does its own file IO, and a call
+    /// that waits for work does it itself. Default: threads of the store.
+    ///
+    /// The function is called with locks of the store held: it queues the work and does not [run](Work::run) it.
+    #[must_use]
+    pub fn executor(mut self, take: impl Fn(Work) + Send + Sync + 'static) -> Self {
+        self.executor = Some(Executor::new(take));
         self
     }
 

@@ -83,6 +83,7 @@ mod sync_queue;
 mod tail_cache;
 mod topics;
 mod waiters;
+mod work;
 
 pub use check::{CheckReport, CheckedPartition, CheckedSegment, RepairAction, StoreProblem, check};
 pub use committed::Committed;
@@ -94,6 +95,7 @@ pub use recovery_report::{Cut, Gap, RecoveryReport, SetAsideLog};
 pub use repair::{Repaired, repair};
 pub use store::Store;
 pub use topics::{TopicDescription, TopicWatch};
+pub use work::{Work, WorkKind};
 
 /// Runs the examples of the README as tests.
 #[cfg(doctest)]

@@ -1,10 +1,11 @@
 //! Committed consumer offsets: read from memory, durable before a commit is acknowledged.
 //!
-//! One thread writes; commits that arrive during a transaction share the next one.
+//! One thread writes, or the executor; commits that arrive during a transaction share the next one.
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -12,11 +13,11 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::{
     LogError,
     catalog::{OffsetChange, StoredOffset},
-    clock,
     committed::Committed,
     invariant::invariant,
     store_shared::StoreShared,
     topics::Topics,
+    work::{Work, WorkKind},
 };
 
 /// Positions of one group by topic id and partition.
@@ -34,6 +35,8 @@ struct CommitRequest {
 struct CommitQueue {
     requests: Vec<CommitRequest>,
     stopped: bool,
+    /// Whether the executor has the work of writing the requests.
+    planned: bool,
 }
 
 pub(crate) struct Offsets {
@@ -75,7 +78,8 @@ impl Offsets {
     }
 
     pub(crate) fn submit(
-        &self,
+        self: &Arc<Self>,
+        shared: &Arc<StoreShared>,
         changes: Vec<(Arc<str>, OffsetChange)>,
         done: impl FnOnce(Result<(), LogError>) + Send + 'static,
     ) {
@@ -86,8 +90,16 @@ impl Offsets {
             return;
         }
         queue.requests.push(CommitRequest { changes, done: Box::new(done) });
-        drop(queue);
-        self.wake.notify_one();
+        let Some(executor) = &shared.config.executor else {
+            drop(queue);
+            self.wake.notify_one();
+            return;
+        };
+        if !std::mem::replace(&mut queue.planned, true) {
+            drop(queue);
+            let (offsets, shared) = (Arc::clone(self), Arc::clone(shared));
+            executor.take(Work::new(WorkKind::Commit, Duration::ZERO, move || offsets.write_queued(&shared)));
+        }
     }
 
     /// Runs the writer thread; returns once the store stops and all queued commits are written.
@@ -102,6 +114,18 @@ impl Offsets {
             }
             let requests = std::mem::take(&mut queue.requests);
             drop(queue);
+            self.write(shared, requests);
+        }
+    }
+
+    /// Writes the queued commits, in place of the thread.
+    pub(crate) fn write_queued(&self, shared: &StoreShared) {
+        let requests = {
+            let mut queue = self.queue.lock();
+            queue.planned = false;
+            std::mem::take(&mut queue.requests)
+        };
+        if !requests.is_empty() {
             self.write(shared, requests);
         }
     }
@@ -193,7 +217,7 @@ impl Offsets {
             let Some(partition) = topic.opened_at(committed.partition) else { continue };
             let end = partition.bounds().end;
             if committed.offset > end {
-                let value = Some((end, Some(committed.metadata.as_str())));
+                let value = Some((end, shared.now_ms(), Some(committed.metadata.as_str())));
                 changes.push((
                     Arc::clone(&topic.name),
                     change(&committed.group, topic.id, committed.partition, value),
@@ -215,18 +239,18 @@ impl Offsets {
     }
 }
 
-/// Returns the change that stores an offset with the current time, or removes it.
+/// Returns the change that stores an offset with its time, or removes it.
 pub(crate) fn change(
     group: &str,
     topic_id: u64,
     partition: u32,
-    value: Option<(i64, Option<&str>)>,
+    value: Option<(i64, i64, Option<&str>)>,
 ) -> OffsetChange {
     OffsetChange {
         group: group.to_owned(),
         topic_id,
         partition,
         value: value
-            .map(|(offset, metadata)| (offset, clock::now_ms(), metadata.unwrap_or_default().to_owned())),
+            .map(|(offset, now_ms, metadata)| (offset, now_ms, metadata.unwrap_or_default().to_owned())),
     }
 }

@@ -21,9 +21,9 @@ use crate::{
     topics::{Topic, Topics},
 };
 
-pub(crate) fn lock(disk: &dyn Disk, directory: &Path) -> Result<DiskLock, LogError> {
+pub(crate) fn lock(disk: &dyn Disk, directory: &Path, now_ms: i64) -> Result<DiskLock, LogError> {
     let path = directory.join("LOCK");
-    let contents = format!("pid {}\nsince {}\n", std::process::id(), clock::now_ms());
+    let contents = format!("pid {}\nsince {}\n", std::process::id(), now_ms);
     let locked = disk.try_lock(&path, &contents).map_err(|e| LogError::io(&path, "lock", e))?;
     locked.map_err(|owner| locked_by(&owner, directory))
 }
@@ -133,7 +133,7 @@ pub(crate) fn remove_log(shared: &StoreShared, log_id: u64) -> Result<(), LogErr
     shared.disk.remove_dir_all(&path).map_err(|e| LogError::io(&path, "remove", e))
 }
 
-/// Opens all partitions on several threads. Corrupt ones are reported by the store's findings.
+/// Opens all partitions, on several threads unless the store has an executor. Corrupt ones are reported by the store's findings.
 pub(crate) fn open_all(shared: &Arc<StoreShared>, topics: &Topics) -> Result<(), LogError> {
     let mut all: Vec<(Arc<Topic>, u32)> = Vec::new();
     for topic in topics.all() {
@@ -142,18 +142,23 @@ pub(crate) fn open_all(shared: &Arc<StoreShared>, topics: &Topics) -> Result<(),
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(8);
     let remaining = Mutex::new(all.into_iter());
     let failed = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                while failed.lock().is_none() {
-                    let Some((topic, number)) = remaining.lock().next() else { return };
-                    match topic.open(shared, number) {
-                        Ok(_) | Err(LogError::Corrupt { .. } | LogError::TopicNotFound { .. }) => {}
-                        Err(error) => *failed.lock() = Some(error),
-                    }
-                }
-            });
+    let open_remaining = || {
+        while failed.lock().is_none() {
+            let Some((topic, number)) = remaining.lock().next() else { return };
+            match topic.open(shared, number) {
+                Ok(_) | Err(LogError::Corrupt { .. } | LogError::TopicNotFound { .. }) => {}
+                Err(error) => *failed.lock() = Some(error),
+            }
         }
-    });
+    };
+    if shared.config.executor.is_some() {
+        open_remaining();
+    } else {
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(open_remaining);
+            }
+        });
+    }
     failed.into_inner().map_or(Ok(()), Err)
 }

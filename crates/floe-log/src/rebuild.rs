@@ -9,7 +9,6 @@ use std::{
 use crate::{
     LogError, SetAsideLog, Store, StoreConfig, TopicConfig,
     catalog::{self, Catalog},
-    clock,
     disk::Disk,
     log_info::{LogInfo, ReadInfo},
     lost_found::{self, LOST_FOUND},
@@ -45,7 +44,7 @@ impl Store {
     /// [`LogError::Locked`]; [`LogError::Io`]; [`LogError::DiskFull`]; [`LogError::Catalog`].
     pub fn rebuild(config: &StoreConfig) -> Result<Rebuilt, LogError> {
         config.check()?;
-        let _lock = opening::lock(&*config.disk, &config.directory())?;
+        let _lock = opening::lock(&*config.disk, &config.directory(), config.time.wall_ms())?;
         Self::rebuild_locked(config)
     }
 
@@ -133,7 +132,7 @@ impl Store {
             }
         }
         let slots = self.assign_partitions(logs)?;
-        let (id, created_ms, config) = info.map_or((0, clock::now_ms(), TopicConfig::new()), |info| {
+        let (id, created_ms, config) = info.map_or((0, self.shared.now_ms(), TopicConfig::new()), |info| {
             (info.topic_id, info.created_ms, info.config)
         });
         let last = slots.keys().next_back().map_or(0, |last| last + 1);

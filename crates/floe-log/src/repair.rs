@@ -48,7 +48,7 @@ pub fn repair(config: &StoreConfig) -> Result<Repaired, LogError> {
     if disk.list(&directory).map_err(|e| LogError::io(&directory, "list", e))?.is_empty() {
         return Err(LogError::io(&directory, "open", std::io::ErrorKind::NotFound.into()));
     }
-    let _lock = opening::lock(disk, &directory)?;
+    let _lock = opening::lock(disk, &directory, config.time.wall_ms())?;
     let before = check_locked(config)?;
     if before.is_whole() {
         return Ok(Repaired { after: before.clone(), before, kept: BTreeSet::new() });

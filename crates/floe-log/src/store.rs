@@ -60,7 +60,7 @@ impl Store {
             return Self::open_locked(config, Some(lock));
         }
         config.disk.create_dir_all(&directory).map_err(|e| LogError::io(&directory, "create", e))?;
-        let lock = opening::lock(&*config.disk, &directory)?;
+        let lock = opening::lock(&*config.disk, &directory, config.time.wall_ms())?;
         Self::open_locked(config, Some(lock))
     }
 
@@ -294,6 +294,13 @@ impl Store {
         self.topics.get(topic)?.opened_at(number).filter(|partition| partition.check_alive().is_ok())
     }
 
+    /// Returns whether the store has an [executor](StoreConfig::executor): a caller may then do blocking calls on its own
+    /// thread, and depend on no other one.
+    #[must_use]
+    pub fn has_executor(&self) -> bool {
+        self.shared.config.executor.is_some()
+    }
+
     /// Checks that the store is open and healthy, and that its directory is still there.
     ///
     /// # Errors
@@ -317,7 +324,8 @@ impl Store {
         metadata: Option<&str>,
     ) -> Result<(), LogError> {
         let topic = self.find_partition(topic, partition)?;
-        let change = offsets::change(group, topic.id, partition, Some((offset, metadata)));
+        let value = Some((offset, self.shared.now_ms(), metadata));
+        let change = offsets::change(group, topic.id, partition, value);
         self.change_offsets(vec![(Arc::clone(&topic.name), change)])
     }
 
@@ -337,12 +345,13 @@ impl Store {
             .into_iter()
             .map(|(topic, partition, offset)| {
                 let topic = self.find_partition(&topic, partition)?;
-                let change = offsets::change(group, topic.id, partition, Some((offset, None)));
+                let value = Some((offset, self.shared.now_ms(), None));
+                let change = offsets::change(group, topic.id, partition, value);
                 Ok((Arc::clone(&topic.name), change))
             })
             .collect();
         match self.shared.check_writable().and(changes) {
-            Ok(changes) => self.offsets.submit(changes, done),
+            Ok(changes) => self.offsets.submit(&self.shared, changes, done),
             Err(error) => done(Err(error)),
         }
     }
@@ -372,10 +381,13 @@ impl Store {
     fn change_offsets(&self, changes: Vec<(Arc<str>, OffsetChange)>) -> Result<(), LogError> {
         self.shared.check_writable()?;
         let (answer, answered) = mpsc::sync_channel(1);
-        self.offsets.submit(changes, move |result| {
+        self.offsets.submit(&self.shared, changes, move |result| {
             // The receiver outlives the call: this thread waits for it.
             drop(answer.send(result));
         });
+        if self.has_executor() {
+            self.offsets.write_queued(&self.shared);
+        }
         answered.recv().unwrap_or_else(|_| {
             invariant!(false, "every commit is completed");
             Err(LogError::Closed)
@@ -404,7 +416,7 @@ impl Store {
 
     fn sync_all(&self) -> Result<(), LogError> {
         let opened: Vec<_> = self.topics.all().iter().flat_map(|topic| topic.opened()).collect();
-        background::sync_in_parallel(&opened)?;
+        background::sync_all(&self.shared, &opened)?;
         // A failed sync leaves its segments neither dirty nor durable.
         self.shared.check_health()
     }
@@ -463,6 +475,9 @@ impl Store {
     fn stop_threads(&self) {
         self.offsets.stop();
         self.shared.syncs.stop();
+        if self.has_executor() {
+            self.offsets.write_queued(&self.shared);
+        }
         for thread in std::mem::take(&mut *self.threads.lock()) {
             if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
                 tracing::error!("a store thread panicked");

@@ -1,4 +1,4 @@
-//! Queue of requested syncs, and the timer of planned ones.
+//! Queue of requested syncs, and the timer of planned ones. With an executor both are its work, and the queue stays empty.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +9,10 @@ use std::{
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::clock::deadline_after;
+use crate::{
+    clock::deadline_after,
+    work::{Executor, Work, WorkKind},
+};
 
 /// Target of a background sync; implemented by the partition.
 pub(crate) trait SyncTarget: fmt::Debug + Send + Sync {
@@ -26,6 +29,7 @@ pub(crate) struct SyncQueue {
     queue: Mutex<QueuedSyncs>,
     to_sync: Condvar,
     timer: Condvar,
+    executor: Option<Executor>,
 }
 
 #[derive(Debug, Default)]
@@ -38,13 +42,28 @@ struct QueuedSyncs {
 }
 
 impl SyncQueue {
+    pub(crate) fn new(executor: Option<Executor>) -> Self {
+        Self { executor, ..Self::default() }
+    }
+
     pub(crate) fn sync_now(&self, target: Arc<dyn SyncTarget>) {
+        if let Some(executor) = &self.executor {
+            executor.take(Work::new(WorkKind::Sync, Duration::ZERO, move || target.run_sync()));
+            return;
+        }
         self.queue.lock().to_sync.push_back(target);
         self.to_sync.notify_one();
     }
 
     /// Plans a sync. A target may plan its next one only after [`SyncTarget::note_sync_is_due`].
     pub(crate) fn sync_later(&self, target: Arc<dyn SyncTarget>, delay: Duration) {
+        if let Some(executor) = &self.executor {
+            executor.take(Work::new(WorkKind::Sync, delay, move || {
+                target.note_sync_is_due();
+                target.run_sync();
+            }));
+            return;
+        }
         self.queue.lock().planned.push((deadline_after(delay), target));
         self.timer.notify_one();
     }

@@ -1,6 +1,6 @@
 //! Wakers of the readers that wait for more batches.
 
-use std::{collections::HashMap, task::Waker};
+use std::{collections::BTreeMap, task::Waker};
 
 use parking_lot::Mutex;
 
@@ -15,8 +15,8 @@ pub(crate) struct Waiters {
 
 #[derive(Debug, Default)]
 struct WaiterLists {
-    /// At most one waker per reader; removed with the reader.
-    readers: HashMap<u64, Waker>,
+    /// At most one waker per reader, woken in the order of the readers; removed with the reader.
+    readers: BTreeMap<u64, Waker>,
     loose: Vec<Waker>,
 }
 
@@ -54,10 +54,10 @@ impl Waiters {
         if lists.readers.is_empty() && lists.loose.is_empty() {
             return;
         }
-        let woken: Vec<_> = lists.readers.drain().map(|(_, waker)| waker).collect();
+        let woken = std::mem::take(&mut lists.readers);
         let loose = std::mem::take(&mut lists.loose);
         drop(lists);
-        woken.into_iter().chain(loose).for_each(Waker::wake);
+        woken.into_values().chain(loose).for_each(Waker::wake);
     }
 
     #[cfg(test)]

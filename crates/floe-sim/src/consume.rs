@@ -11,7 +11,13 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::{handled::Handled, plan::GroupPlan, produce::name, rng::Rng, trace::Trace};
+use crate::{
+    handled::Handled,
+    plan::GroupPlan,
+    produce::{may_pass, name},
+    rng::Rng,
+    trace::Trace,
+};
 
 /// Time limit of a consumer for reaching the goal once faults have ended.
 const CATCH_UP: Duration = Duration::from_secs(180);
@@ -36,6 +42,17 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
+    /// Reads up to the goal once it is known.
+    pub(crate) async fn when_known(mut self, client: Client) -> Result<Read, String> {
+        self.goal
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| "the run ended before its reader".to_owned())?;
+        // Seen as a change by the run below.
+        self.goal.mark_changed();
+        self.run(client).await
+    }
+
     /// Reads up to the goal.
     pub(crate) async fn run(self, client: Client) -> Result<Read, String> {
         let mut consumer =
@@ -94,7 +111,7 @@ async fn start(
     loop {
         match timeout(CALL, builder().start()).await {
             Ok(Ok(consumer)) => return Ok(consumer),
-            Ok(Err(error)) if error.is_retriable() && begun.elapsed() < CALL => {
+            Ok(Err(error)) if may_pass(&error) && begun.elapsed() < CALL => {
                 trace.note(format_args!("a consumer cannot start: {error}"));
                 tokio::time::sleep(Duration::from_millis(200)).await;
             }
@@ -182,7 +199,7 @@ impl Grouped {
                     return Err("the group's consumer ended, although the topic exists".to_owned());
                 }
                 // The commit failed, and is retried with the next record.
-                Ok(Err(error)) if error.operation() == Some("commit") && error.is_retriable() => {
+                Ok(Err(error)) if error.operation() == Some("commit") && may_pass(&error) => {
                     self.trace.note(format_args!("the group cannot commit: {error}"));
                     continue;
                 }

@@ -17,11 +17,13 @@ pub enum Kind {
     Leaders,
     /// Members of a shared group over the Fluvio engine against floe's server.
     Groups,
+    /// The Fluvio engine against floe's server over the log of `floe-log`, whose disk fails too.
+    Disk,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups];
+    pub const ALL: [Self; 5] = [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups, Self::Disk];
 
     /// Returns the name of the test of this kind.
     #[must_use]
@@ -31,6 +33,7 @@ impl Kind {
             Self::Walrus => "walrus",
             Self::Leaders => "leaders",
             Self::Groups => "groups",
+            Self::Disk => "disk",
         }
     }
 
@@ -44,7 +47,7 @@ impl Kind {
         const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
         const WALRUS_ONLY: &[&str] = &[WALRUS.0];
         match self {
-            Self::Fluvio | Self::Groups => FLUVIO,
+            Self::Fluvio | Self::Groups | Self::Disk => FLUVIO,
             Self::Walrus => WALRUS_ONLY,
             Self::Leaders => leaders::HOSTS,
         }
@@ -52,10 +55,17 @@ impl Kind {
 
     /// Returns the planned faults to choose from.
     pub(crate) fn planned_faults(self) -> &'static [Fault] {
-        use Fault::{Crash, CutAll, CutOne, LoseTail, MoveLeaders, Partition, Refuse, Restart};
+        use Fault::{
+            Crash, CutAll, CutOne, FailSyncs, FullDisk, LoseTail, MoveLeaders, Partition, PowerLoss, Refuse,
+            Restart,
+        };
         match self {
             Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
             Self::Groups => &[CutAll, CutOne, Partition, Refuse, Crash, Restart, LoseTail, LoseTail],
+            Self::Disk => &[
+                CutAll, CutOne, Partition, Refuse, Crash, Crash, Restart, PowerLoss, PowerLoss, PowerLoss,
+                FailSyncs, FullDisk,
+            ],
             Self::Leaders => &[CutAll, CutOne, Partition, Refuse, MoveLeaders, MoveLeaders, MoveLeaders],
         }
     }

@@ -30,6 +30,7 @@
 //! | `fault_injector`, `mishaps`, `power` | execution of planned faults; those of one member |
 //! | `misdeed` | injected bugs of a member |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
+//! | `backing`, `disk` | what that is over: a model, or the log of `floe-log` on a disk that fails |
 //! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
 //! | [`handled`] | what groups have handled |
 //! | `rules` | invariants that must hold after a run |
@@ -39,7 +40,9 @@
 //!
 //! [rules]: run::Report::violations
 
+mod backing;
 pub mod consume;
+mod disk;
 mod fault_injector;
 pub mod handled;
 pub mod kind;

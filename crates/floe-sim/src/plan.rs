@@ -92,6 +92,12 @@ pub enum Fault {
     LoseTail,
     /// Partitions change leaders, in clusters of several servers.
     MoveLeaders,
+    /// The server crashes with its machine, which loses pages of the disk that were not synced.
+    PowerLoss,
+    /// Syncs of the disk fail, until the machine crashes.
+    FailSyncs,
+    /// The disk has no room.
+    FullDisk,
 }
 
 impl Plan {

@@ -133,7 +133,7 @@ impl Producing {
                 .start();
             match timeout(START, starting).await {
                 Ok(Ok(producer)) => return Ok(producer),
-                Ok(Err(error)) if begun.elapsed() < START && error.is_retriable() => {
+                Ok(Err(error)) if begun.elapsed() < START && may_pass(&error) => {
                     self.trace.note(format_args!("producer {} cannot start: {error}", self.number));
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }
@@ -156,6 +156,11 @@ impl Producing {
         }
         Ok(())
     }
+}
+
+/// Returns whether an error may be gone at the next attempt: a failed disk is repaired in the course of a run.
+pub(crate) fn may_pass(error: &floe::Error) -> bool {
+    error.is_retriable() || error.kind() == ErrorKind::StorageError
 }
 
 /// Returns a value without its padding.

@@ -31,6 +31,8 @@ pub(crate) struct Facts {
     pub(crate) had_faults: bool,
     /// Committed offsets of the group.
     pub(crate) stored: BTreeMap<u32, Option<i64>>,
+    /// Records that a log which acknowledges before the sync has lost with the power.
+    pub(crate) lost: BTreeSet<String>,
     /// Maximum number of batches lost by consuming reads.
     pub(crate) losses: u64,
 }
@@ -60,7 +62,7 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     stored_as_told(facts, &mut wrong);
     stored_in_order(facts, &mut wrong);
     match facts.kind {
-        Kind::Fluvio | Kind::Leaders | Kind::Groups => {
+        Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk => {
             read_exactly(facts, "the reader", &facts.read, &mut wrong)
         }
         Kind::Walrus => read_at_most_once(facts, &mut wrong),
@@ -137,6 +139,7 @@ fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
             wrong.push(complain("is stored more than once"));
         }
         match reported {
+            Outcome::Acknowledged(_) if places.is_empty() && facts.lost.contains(&sent.value) => {}
             Outcome::Acknowledged(_) if places.is_empty() => {
                 wrong.push(complain("was acknowledged and is lost"))
             }
@@ -247,6 +250,7 @@ mod tests {
             shared: None,
             had_faults: false,
             stored: BTreeMap::new(),
+            lost: BTreeSet::new(),
             losses: 0,
         }
     }

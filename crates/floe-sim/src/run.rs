@@ -8,6 +8,7 @@ use floe::{
     layer::BreakerPolicy,
     simulation::Process,
 };
+use futures_util::FutureExt as _;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -16,6 +17,7 @@ use tokio::{
 
 use crate::{
     consume::{Goal, Grouped, Read, Reading},
+    disk::LogDisk,
     fault_injector::FaultInjector,
     handled::Handled,
     kind::Kind,
@@ -161,6 +163,8 @@ struct Run {
     handled: Handled,
     referee: Referee,
     leaders: Option<Leaders>,
+    /// Log on disk, or why there is none.
+    disk: Result<Option<LogDisk>, String>,
 }
 
 impl Run {
@@ -170,7 +174,7 @@ impl Run {
         let mut rng = Rng::new(seed);
         let most = match kind {
             Kind::Walrus => 1,
-            Kind::Fluvio | Kind::Leaders => 3,
+            Kind::Fluvio | Kind::Leaders | Kind::Disk => 3,
             Kind::Groups => 6,
         };
         let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
@@ -186,7 +190,14 @@ impl Run {
         let judges = (handled.clone(), referee.clone());
         let store = Store::new((lie, plan.slowness), rng.fork(), trace.clone(), judges);
         let leaders = (kind == Kind::Leaders).then(|| Leaders::new(plan.partitions, &trace));
-        Self { simulation, kind, plan, rng, trace, network, store, handled, referee, leaders }
+        let (mut store, mut disk) = (store, Ok(None));
+        if kind == Kind::Disk {
+            disk = LogDisk::new(kind.topic(), rng.fork(), lie, &trace).map(Some);
+            if let Ok(Some(disk)) = &disk {
+                store = store.over(disk.backing());
+            }
+        }
+        Self { simulation, kind, plan, rng, trace, network, store, handled, referee, leaders, disk }
     }
 
     /// Executes the run and checks the rules. Returns violations, number of stored records and number of broken connections.
@@ -195,6 +206,9 @@ impl Run {
         let outcome = self.happen().await;
         violations.extend(self.handled.violations());
         violations.extend(self.referee.violations());
+        if let Ok(Some(disk)) = &self.disk {
+            violations.extend(disk.violations());
+        }
         let stored = match outcome {
             Ok(facts) => {
                 violations.extend(rules::violations(&facts));
@@ -209,16 +223,18 @@ impl Run {
     }
 
     async fn happen(&mut self) -> Result<Facts, String> {
+        let disk = self.disk.clone()?;
         let spec = TopicSpec::new(self.kind.topic()).partitions(self.plan.partitions);
+        let spec = disk.iter().fold(spec, |spec, disk| disk.configure(spec));
         self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
         let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
         let server = match self.kind {
-            Kind::Fluvio | Kind::Walrus | Kind::Groups => {
+            Kind::Fluvio | Kind::Walrus | Kind::Groups | Kind::Disk => {
                 Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
             }
             Kind::Leaders => None,
         };
-        let mut injecting = self.inject_faults(server.clone());
+        let mut injecting = self.inject_faults(server.clone(), disk.clone());
         let (sending, reading) = (self.connect().await?, self.connect().await?);
 
         let producers = self.start_producers(&sending);
@@ -252,9 +268,10 @@ impl Run {
         // Before the clients close, which closes healthy connections.
         let losses = PREFETCH * (self.network.broken() + self.connections_given_up());
         self.shut_down([sending, reading], server, scripted).await?;
+        let lost = disk.map(|disk| disk.lost()).unwrap_or_default();
         let shared = (self.kind == Kind::Groups).then(|| shared.deeds());
         let had_faults = self.simulation.faults;
-        Ok(Facts { kind: self.kind, sent, log, read, grouped, shared, had_faults, stored, losses })
+        Ok(Facts { kind: self.kind, sent, log, read, grouped, shared, had_faults, stored, lost, losses })
     }
 
     fn start_producers(&mut self, client: &Client) -> Producers {
@@ -286,8 +303,14 @@ impl Run {
             trace: self.trace.clone(),
             silence: (self.kind == Kind::Walrus).then_some(SILENCE),
         };
-        let reader = tokio::spawn(reader.run(client.clone()));
-        let grouped = (self.kind == Kind::Fluvio).then(|| {
+        let is_lossy = matches!(&self.disk, Ok(Some(disk)) if disk.plan().is_lossy());
+        let reader = if is_lossy {
+            reader.when_known(client.clone()).boxed()
+        } else {
+            reader.run(client.clone()).boxed()
+        };
+        let reader = tokio::spawn(reader);
+        let grouped = (self.kind == Kind::Fluvio || self.kind == Kind::Disk && !is_lossy).then(|| {
             let grouped = Grouped {
                 topic: self.kind.topic(),
                 group: GROUP,
@@ -368,6 +391,9 @@ impl Run {
                 Err(_) => return Err("stopping the server hangs".to_owned()),
             }
         }
+        if let Ok(Some(disk)) = &self.disk {
+            disk.finish()?;
+        }
         if let Some(mut scripted) = scripted {
             scripted.shutdown().await;
         }
@@ -378,12 +404,17 @@ impl Run {
         .await
     }
 
-    fn inject_faults(&mut self, server: Option<Server>) -> JoinSet<Result<(), String>> {
+    fn inject_faults(
+        &mut self,
+        server: Option<Server>,
+        disk: Option<LogDisk>,
+    ) -> JoinSet<Result<(), String>> {
         let injector = FaultInjector {
             network: self.network.clone(),
             hosts: self.kind.hosts(),
             server,
             leaders: self.leaders.clone(),
+            disk,
             trace: self.trace.clone(),
         };
         let mut lines = JoinSet::new();
@@ -412,7 +443,7 @@ impl Run {
             let dial = Arc::new(self.network.clone());
             let connecting = async {
                 Ok::<SharedEngine, floe::Error>(match self.kind {
-                    Kind::Fluvio | Kind::Leaders | Kind::Groups => {
+                    Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk => {
                         let url = format!("fluvio://{}:{}", CONTROLLER.0, CONTROLLER.1);
                         Arc::new(FluvioEngine::connect_over(&url, dial).await?)
                     }

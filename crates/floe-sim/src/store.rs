@@ -18,7 +18,7 @@ use floe_wire::batch::EncodedBatch;
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 
-use crate::{handled::Handled, referee::Referee, rng::Rng, trace::Trace};
+use crate::{backing::Backing, handled::Handled, referee::Referee, rng::Rng, trace::Trace};
 
 /// Topic of the members of shared groups.
 pub(crate) const COORDINATION: &str = "floe-groups";
@@ -40,12 +40,20 @@ pub enum Lie {
     CommitAhead,
     /// The seventh append and all later ones get no reply.
     NeverAnswer,
+    /// On a disk: syncs of segments are left out.
+    SkipSync,
+    /// On a disk: the log acknowledges and shows records before it syncs them.
+    AckBeforeSync,
+    /// Readers get every fifth batch with wrong bytes at its end.
+    ServeTorn,
 }
 
 /// Engine of the simulated servers: the reference model, which uses no threads.
 #[derive(Debug, Clone)]
 pub struct Store {
-    model: Model,
+    model: Backing,
+    /// The model, which can lose records; not in use over a disk.
+    reference: Model,
     lie: Lie,
     trace: Trace,
     handled: Handled,
@@ -66,8 +74,10 @@ impl Store {
         trace: Trace,
         (handled, referee): (Handled, Referee),
     ) -> Self {
+        let reference = Model::new();
         Self {
-            model: Model::new(),
+            model: Backing::new(Arc::new(reference.clone())),
+            reference,
             lie,
             trace,
             handled,
@@ -77,6 +87,11 @@ impl Store {
             rng: Arc::new(Mutex::new(rng)),
             slowness,
         }
+    }
+
+    /// Uses this engine in place of the model.
+    pub(crate) fn over(self, backing: &Backing) -> Self {
+        Self { model: backing.clone(), ..self }
     }
 
     /// Returns all stored batches of a partition.
@@ -121,7 +136,7 @@ impl Store {
             let kept = batches.len().saturating_sub(usize::try_from(lost).unwrap_or(1));
             let end = batches[..kept].last().map_or(0, EncodedBatch::next_offset);
             self.trace.note(format_args!("{at} ends at {end}, {} batches are lost", batches.len() - kept));
-            self.model.truncate(&at, end)?;
+            self.reference.truncate(&at, end)?;
             self.referee.lose_tail(&batches[..kept], &self.handled);
         }
         Ok(())
@@ -182,10 +197,12 @@ impl Engine for Store {
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {
         Box::pin(async move {
             let reader = self.model.open(request).await?;
-            Ok(match self.lie {
+            let reader: Box<dyn BatchReader> = match self.lie {
                 Lie::LoseOnRead => Box::new(Forgetful { reader, count: 0 }),
+                Lie::ServeTorn => Box::new(Torn { reader, count: 0 }),
                 _ => reader,
-            })
+            };
+            Ok(reader)
         })
     }
 
@@ -271,6 +288,29 @@ impl BatchReader for Forgetful {
                     return Ok(batch);
                 }
             }
+        })
+    }
+}
+
+/// Reader with the bug [`Lie::ServeTorn`].
+#[derive(Debug)]
+struct Torn {
+    reader: Box<dyn BatchReader>,
+    count: usize,
+}
+
+impl BatchReader for Torn {
+    fn next(&mut self) -> BoxFuture<'_, Result<Option<EncodedBatch>>> {
+        Box::pin(async move {
+            let batch = self.reader.next().await?;
+            self.count += 1;
+            let Some(whole) = batch.as_ref().filter(|_| self.count.is_multiple_of(5)) else {
+                return Ok(batch);
+            };
+            let mut bytes = [&whole.prefix()[..], &whole.rest()[..]].concat();
+            let kept = bytes.len() * 3 / 4;
+            bytes[kept..].fill(0);
+            Ok(EncodedBatch::parse(bytes.into()).ok())
         })
     }
 }

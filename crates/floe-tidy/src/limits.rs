@@ -136,7 +136,15 @@ pub const ARROWS: &[Arrows] = &[
     Arrows { from: "floe-conformance", to: &["floe", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
         from: "floe-sim",
-        to: &["floe", "floe-conformance", "floe-group", "floe-server", "floe-testkit", "floe-wire"],
+        to: &[
+            "floe",
+            "floe-conformance",
+            "floe-group",
+            "floe-log",
+            "floe-server",
+            "floe-testkit",
+            "floe-wire",
+        ],
         tests: &[],
     },
     Arrows { from: "floe-oracle", to: &[], tests: &["floe", "floe-server", "floe-testkit", "floe-wire"] },

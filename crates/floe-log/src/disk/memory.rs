@@ -8,12 +8,13 @@ use std::{
         Arc,
         atomic::{AtomicI64, AtomicUsize, Ordering},
     },
+    time::SystemTime,
 };
 
 use parking_lot::{Mutex, RwLock};
 
 use super::{Disk, DiskFile, DiskLock, DiskSpace, Open};
-use crate::clock;
+use crate::clock::{DiskClock, GivenClock};
 
 /// Piece size of a file. Files consist of pieces, so that growth never copies existing bytes.
 const PIECE: usize = 256 << 10;
@@ -29,6 +30,8 @@ pub struct MemoryDisk {
     /// Whether synced contents are stored separately, for [`MemoryDisk::after_power_loss`].
     tracks_sync: bool,
     space: Option<Arc<Space>>,
+    /// Clock of the times of writes.
+    clock: DiskClock,
 }
 
 /// Pages of a disk that can be full. Files have holes: only written pages count.
@@ -51,6 +54,7 @@ struct Names {
 #[derive(Debug, Default)]
 struct MemoryFile {
     changes: Arc<RwLock<()>>,
+    clock: DiskClock,
     pieces: RwLock<Pieces>,
     synced: Option<Mutex<Vec<u8>>>,
     modified_ms: AtomicI64,
@@ -91,11 +95,18 @@ impl MemoryDisk {
         Self { space: Some(Arc::new(space)), ..Self::default() }
     }
 
+    /// Sets the clock of the times of writes, for files that are created later. Default: that of the system.
+    #[must_use]
+    pub fn wall_clock(mut self, read: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = DiskClock(Arc::new(GivenClock(read)));
+        self
+    }
+
     /// Returns the disk as a power loss now would leave it: synced names with their synced contents. `keeps` picks the
     /// 4 KiB pages written since then that reached the disk anyway, in any order.
     #[must_use]
     pub fn after_power_loss(&self, mut keeps: impl FnMut() -> bool) -> Self {
-        let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
+        let after = self.empty();
         let _instant = self.changes.write();
         for (path, file) in &self.names.lock().synced {
             let synced = file.synced.as_ref().map(|synced| synced.lock().clone()).unwrap_or_default();
@@ -107,7 +118,7 @@ impl MemoryDisk {
     /// Returns the disk as a process killed now would leave it: all written bytes are present and count as synced.
     #[must_use]
     pub fn after_kill(&self) -> Self {
-        let after = Self { tracks_sync: self.tracks_sync, ..Self::default() };
+        let after = self.empty();
         let _instant = self.changes.write();
         for (path, file) in &self.names.lock().files {
             after.put_file(path, &file.pieces.read().to_vec(), file);
@@ -145,6 +156,10 @@ impl MemoryDisk {
         self.names.lock().files.keys().cloned().collect()
     }
 
+    fn empty(&self) -> Self {
+        Self { tracks_sync: self.tracks_sync, clock: self.clock.clone(), ..Self::default() }
+    }
+
     fn lock_owner(&self, path: &Path) -> String {
         String::from_utf8_lossy(&self.contents(path).unwrap_or_default()).into_owned()
     }
@@ -152,6 +167,7 @@ impl MemoryDisk {
     fn empty_file(&self) -> MemoryFile {
         MemoryFile {
             changes: Arc::clone(&self.changes),
+            clock: self.clock.clone(),
             synced: self.tracks_sync.then(Mutex::default),
             allocated: Allocated { space: self.space.clone(), pages: Mutex::default() },
             ..MemoryFile::default()
@@ -328,7 +344,7 @@ impl DiskFile for MemoryFile {
             at += slice.len();
         }
         drop(pieces);
-        self.modified_ms.store(clock::now_ms(), Ordering::Relaxed);
+        self.modified_ms.store(self.clock.0.wall_ms(), Ordering::Relaxed);
         Ok(slices.iter().map(|slice| slice.len()).sum())
     }
 

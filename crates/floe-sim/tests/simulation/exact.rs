@@ -31,6 +31,11 @@ fn groups() {
 }
 
 #[test]
+fn disk() {
+    check_coverage(sweep(Kind::Disk, 300));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for kind in Kind::ALL {
         for seed in 0..20 {

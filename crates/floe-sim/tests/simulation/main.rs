@@ -90,3 +90,19 @@ fn unanswered_appends_end_in_time() {
         }
     }
 }
+
+#[test]
+fn skipped_sync_is_detected() {
+    is_detected(Kind::Disk, Lie::SkipSync, "acknowledged and is lost");
+    is_detected(Kind::Disk, Lie::SkipSync, "must reach");
+}
+
+#[test]
+fn acknowledgement_before_the_sync_is_detected() {
+    is_detected(Kind::Disk, Lie::AckBeforeSync, "acknowledged and is lost");
+}
+
+#[test]
+fn torn_batch_that_is_served_is_detected() {
+    is_detected(Kind::Disk, Lie::ServeTorn, "the reader failed");
+}
