@@ -245,7 +245,7 @@ impl Store {
         let mut config = topic.config();
         change(&mut config.retention_age, &mut config.retention_bytes);
         self.shared.catalog.set_retention(name, &config)?;
-        topic.set_retention(config);
+        topic.set_retention(&config);
         self.topics.changed();
         topic.update_infos(&self.shared);
         Ok(())

@@ -95,11 +95,11 @@ impl Topic {
     }
 
     /// Replaces the retention by that of `config`, for the partitions that are open and those that will be.
-    pub(crate) fn set_retention(&self, config: TopicConfig) {
+    pub(crate) fn set_retention(&self, config: &TopicConfig) {
         // A partition that is opened meanwhile reads this, or has its slot locked until the loop below reaches it.
-        *self.config.write() = config.clone();
+        self.config.write().clone_from(config);
         for partition in self.opened() {
-            partition.set_retention(&config);
+            partition.set_retention(config);
         }
     }
 

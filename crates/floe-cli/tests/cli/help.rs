@@ -77,7 +77,7 @@ fn every_help_page_has_a_manual_page() {
         assert!(page.contains(&format!(".TH {name} 1")) && page.contains(".SH SYNOPSIS"), "{name}: {page}");
         assert!(!page.contains("__man"), "{name}: {page}");
     }
-    dir.run(&["__man", "absent"]).code(1).mentions("absent");
+    dir.run(&["__man", "absent"]).code(3).mentions("absent");
 }
 
 #[test]

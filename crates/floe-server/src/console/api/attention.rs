@@ -20,10 +20,10 @@ pub(super) fn attention(
     now: i64,
 ) -> Vec<Value> {
     let level = if health.ready { "warn" } else { "fail" };
-    let findings = health.findings.iter().map(|finding| entry(level, finding.clone(), "/server".to_owned()));
+    let findings = health.findings.iter().map(|finding| entry(level, finding, "/server"));
     let damaged = topics.iter().filter(|info| !info.damage.is_empty()).take(ENTRIES).map(|info| {
         let name = info.name.as_str();
-        entry("fail", format!("{name}: {}", info.damage.join("; ")), format!("/topics/{}", segment(name)))
+        entry("fail", &format!("{name}: {}", info.damage.join("; ")), &format!("/topics/{}", segment(name)))
     });
     let mut all: Vec<_> = findings.chain(damaged).collect();
     all.sort_by_key(|entry| entry["level"] != "fail");
@@ -33,7 +33,7 @@ pub(super) fn attention(
     all.extend(grown.take(ENTRIES).map(|info| {
         let name = info.name.as_str();
         let text = format!("{name} got dead letters in the last 15 minutes");
-        entry("warn", text, format!("/dead-letters/{}", segment(name)))
+        entry("warn", &text, &format!("/dead-letters/{}", segment(name)))
     }));
     all
 }
@@ -58,12 +58,12 @@ fn stalled_groups(samples: &Samples, caller: &Caller, now: i64) -> Vec<Value> {
         let text = format!(
             "the group {name} is {lag} records behind and has stored no offset for {minutes} minutes"
         );
-        entry("warn", text, format!("/groups/{}", segment(name)))
+        entry("warn", &text, &format!("/groups/{}", segment(name)))
     };
     stalled.into_iter().map(text).collect()
 }
 
-fn entry(level: &str, text: String, link: String) -> Value {
+fn entry(level: &str, text: &str, link: &str) -> Value {
     json!({ "level": level, "text": text, "link": link })
 }
 
