@@ -11,7 +11,7 @@ use crate::{
     groups::Groups,
     names::{Names, Partitions},
     readers::{Ranges, Readers},
-    sequence::{self, Along, Facts, Interval, MAX_PROCESSES, Sequence},
+    sequence::{self, ACKNOWLEDGED, Along, Facts, Interval, MAX_PROCESSES, POLLED, Sequence},
     sorter::Sorter,
     verdict::{Anomaly, Finding, HistoryVerdict},
 };
@@ -228,7 +228,7 @@ impl Checker {
         call: Interval,
     ) -> Result<(), HistoryError> {
         let number = self.partitions.number(sending.topic, partition);
-        sequence::acknowledged(&mut self.facts, number, offset, sending.identity, call)?;
+        sequence::stored_at(&mut self.facts, (number, offset), sending.identity, (ACKNOWLEDGED, call))?;
         if let Some(expect) = sending.expect
             && expect != offset
         {
@@ -313,7 +313,7 @@ impl Checker {
         identity: u64,
     ) -> Result<(), HistoryError> {
         let call = Interval { process, began: self.line, ended: self.line };
-        sequence::polled(&mut self.facts, number, offset, identity, call)?;
+        sequence::stored_at(&mut self.facts, (number, offset), identity, (POLLED, call))?;
         if let Some(group) = group {
             self.groups.poll(group, offset);
         }

@@ -13,8 +13,8 @@ use crate::{
 
 /// Kinds of entries.
 const END: u64 = 0;
-const ACKNOWLEDGED: u64 = 1;
-const POLLED: u64 = 2;
+pub(crate) const ACKNOWLEDGED: u64 = 1;
+pub(crate) const POLLED: u64 = 2;
 
 /// Bits of an entry that hold a process.
 const PROCESS_BITS: u32 = 22;
@@ -41,27 +41,14 @@ impl Interval {
     }
 }
 
-/// Notes that a record was acknowledged at an offset.
-pub(crate) fn acknowledged(
+/// Notes that a record was [`ACKNOWLEDGED`] at an offset, or [`POLLED`] from it.
+pub(crate) fn stored_at(
     facts: &mut Facts,
-    partition: u32,
-    offset: u64,
+    (partition, offset): (u32, u64),
     identity: u64,
-    call: Interval,
+    (kind, call): (u64, Interval),
 ) -> io::Result<()> {
-    let (began, ended) = call.words(ACKNOWLEDGED);
-    facts.push([partition.into(), offset * 2 + 1, identity, began, ended])
-}
-
-/// Notes that a record was read.
-pub(crate) fn polled(
-    facts: &mut Facts,
-    partition: u32,
-    offset: u64,
-    identity: u64,
-    call: Interval,
-) -> io::Result<()> {
-    let (began, ended) = call.words(POLLED);
+    let (began, ended) = call.words(kind);
     facts.push([partition.into(), offset * 2 + 1, identity, began, ended])
 }
 

@@ -485,7 +485,13 @@ impl Watermarks {
     /// Returns the number of offsets between the watermarks; the number of records where offsets are dense.
     #[must_use]
     pub fn records(&self) -> u64 {
-        u64::try_from(self.high.saturating_sub(self.start)).unwrap_or(0)
+        self.lag(self.start).unwrap_or(0)
+    }
+
+    /// Returns the lag of a reader: the number of offsets from its next one to the high watermark. None if it is beyond that.
+    #[must_use]
+    pub fn lag(&self, next: i64) -> Option<u64> {
+        u64::try_from(self.high.saturating_sub(next)).ok()
     }
 }
 

@@ -89,11 +89,11 @@ pub(crate) async fn check(
         return Err(super::log_error(LogError::Closed));
     }
     let guard = Arc::clone(&examination.one).lock_owned().await;
-    let (shared, examined, name) = (Arc::clone(store), Arc::clone(examination), location.to_owned());
-    let condition = blocking(store, move || {
+    let (examined, name) = (Arc::clone(examination), location.to_owned());
+    let condition = blocking(store, move |store| {
         // The thread runs on when the caller gives up, and keeps others from starting.
         let _guard = guard;
-        Ok(condition(&shared, &examined, &name))
+        Ok(condition(store, &examined, &name))
     })
     .await?;
     let failed = condition.findings.iter().filter(|finding| finding.is_failure).count();

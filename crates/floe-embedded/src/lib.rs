@@ -150,9 +150,9 @@ impl EmbeddedEngine {
         if let Some(open) = self.store.opened(at.topic.as_str(), at.partition) {
             return Ok(open);
         }
-        let (store, wanted) = (Arc::clone(&self.store), at.clone());
-        let partition =
-            blocking(&self.store, move || store.partition(wanted.topic.as_str(), wanted.partition)).await;
+        let wanted = at.clone();
+        let opening = move |store: &Arc<Store>| store.partition(wanted.topic.as_str(), wanted.partition);
+        let partition = blocking(&self.store, opening).await;
         self.examination.tell(&self.location, &self.store.findings_of(at.topic.as_str(), Some(at.partition)));
         partition
     }
@@ -218,7 +218,7 @@ impl EmbeddedEngine {
             Start::Latest => partition.readable_end(),
             Start::Offset(offset) => offset,
         };
-        let reader = blocking(&self.store, move || partition.reader(from)).await?;
+        let reader = blocking(&self.store, move |_| partition.reader(from)).await?;
         let here = self.store.has_executor();
         Ok(Box::new(LogReader::new(reader, request.max_bytes).reads_here(here)))
     }
@@ -282,10 +282,14 @@ fn is_refusal(error: &LogError) -> bool {
 
 /// Runs work that may wait for the device: on a blocking thread, or on this one if the store has an executor.
 async fn blocking<T: Send + 'static>(
-    store: &Store,
-    work: impl FnOnce() -> std::result::Result<T, LogError> + Send + 'static,
+    store: &Arc<Store>,
+    work: impl FnOnce(&Arc<Store>) -> std::result::Result<T, LogError> + Send + 'static,
 ) -> Result<T> {
-    if store.has_executor() { work().map_err(log_error) } else { on_a_thread(work).await }
+    if store.has_executor() {
+        return work(store).map_err(log_error);
+    }
+    let store = Arc::clone(store);
+    on_a_thread(move || work(&store)).await
 }
 
 /// Runs work that may wait for the device on a blocking thread.
@@ -335,7 +339,7 @@ impl Engine for EmbeddedEngine {
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {
         Box::pin(async move {
             let partition = self.partition(&of).await?;
-            let found = blocking(&self.store, move || {
+            let found = blocking(&self.store, move |_| {
                 let Some(offset) = partition.offset_for_time(timestamp)? else { return Ok(None) };
                 let chunk = partition.reader(offset)?.next_chunk(1)?;
                 Ok(Some((offset, chunk.batches.into_iter().next())))
@@ -388,8 +392,8 @@ impl Engine for EmbeddedEngine {
 
     fn forget(&self, group: Arc<str>, at: TopicPartition) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            blocking(&self.store, move || store.forget_offset(&group, at.topic.as_str(), at.partition)).await
+            blocking(&self.store, move |store| store.forget_offset(&group, at.topic.as_str(), at.partition))
+                .await
         })
     }
 
@@ -399,7 +403,7 @@ impl Engine for EmbeddedEngine {
             if before <= partition.bounds().start {
                 return Ok(());
             }
-            blocking(&self.store, move || partition.delete_before(before)).await
+            blocking(&self.store, move |_| partition.delete_before(before)).await
         })
     }
 
@@ -430,15 +434,13 @@ impl Engine for EmbeddedEngine {
             spec.validate()?;
             spec.refuse_cluster_settings(self.name)?;
             let config = self.options.topic_config(&spec);
-            let store = Arc::clone(&self.store);
-            blocking(&self.store, move || store.create_topic(spec.name.as_str(), config)).await
+            blocking(&self.store, move |store| store.create_topic(spec.name.as_str(), config)).await
         })
     }
 
     fn add_partitions(&self, name: Topic, total: u32) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            let added = blocking(&self.store, move || store.add_partitions(name.as_str(), total)).await;
+            let added = blocking(&self.store, move |store| store.add_partitions(name.as_str(), total)).await;
             // A number that is too small is an invalid configuration to the log, and an invalid call here.
             added.map_err(|error| match error.kind() {
                 ErrorKind::InvalidConfig => Error::new(ErrorKind::InvalidCommand, error.message().to_owned()),
@@ -449,8 +451,7 @@ impl Engine for EmbeddedEngine {
 
     fn update_topic(&self, name: Topic, update: TopicUpdate) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            blocking(&self.store, move || {
+            blocking(&self.store, move |store| {
                 store.change_retention(name.as_str(), |age, bytes| {
                     *age = update.retention_age.unwrap_or(*age);
                     *bytes = update.retention_bytes.unwrap_or(*bytes);
@@ -461,10 +462,7 @@ impl Engine for EmbeddedEngine {
     }
 
     fn delete_topic(&self, name: Topic) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            blocking(&self.store, move || store.delete_topic(name.as_str())).await
-        })
+        Box::pin(async move { blocking(&self.store, move |store| store.delete_topic(name.as_str())).await })
     }
 
     fn watch(&self) -> BoxFuture<'_, Result<BoxStream<'static, Result<TopicEvent>>>> {
@@ -479,9 +477,6 @@ impl Engine for EmbeddedEngine {
     }
 
     fn close(&self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(async move {
-            let store = Arc::clone(&self.store);
-            blocking(&self.store, move || store.close()).await
-        })
+        Box::pin(async move { blocking(&self.store, move |store| store.close()).await })
     }
 }

@@ -1,4 +1,4 @@
-//! What a member of a shared group reaches: nothing after its crash, and the coordination topic only while it is not away.
+//! The reach of a member of a shared group: nothing after its crash, and the coordination topic only while that is not away.
 
 use floe::{
     engine::BatchReader,

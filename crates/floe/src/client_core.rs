@@ -40,7 +40,7 @@ pub(crate) trait ClientComponent: Send + Sync {
     /// Flushes or commits until `deadline` at most. Closing twice is success.
     fn close_by(&self, deadline: Instant) -> BoxFuture<'_, Result<()>>;
 
-    /// What the component does, and how it fares.
+    /// Returns the use of its memory, its counters and its problems.
     fn health(&self) -> ComponentHealth;
 }
 

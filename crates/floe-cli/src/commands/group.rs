@@ -88,7 +88,7 @@ async fn lags(client: &Client, partitions: &[PartitionAssignment]) -> Vec<Option
     let lookups = partitions.iter().map(|partition| async move {
         let next = partition.next?;
         let marks = client.admin().watermarks(partition.at.clone()).await.ok()?;
-        u64::try_from(marks.high.saturating_sub(next)).ok()
+        marks.lag(next)
     });
     stream::iter(lookups.collect::<Vec<_>>()).buffered(LOOKUPS).collect().await
 }

@@ -82,7 +82,7 @@ async fn list(global: &Global, group: Option<String>) -> Outcome {
     with_reader(global, async |client| {
         for stored in client.admin().committed_offsets(group.as_deref()).await? {
             let lag = match client.admin().watermarks(stored.at.clone()).await {
-                Ok(marks) => u64::try_from(marks.high.saturating_sub(stored.next)).ok(),
+                Ok(marks) => marks.lag(stored.next),
                 // A deleted topic may leave its stored offset behind for a while.
                 Err(_) => None,
             };

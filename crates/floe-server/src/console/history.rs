@@ -386,7 +386,7 @@ impl GroupSamples {
             });
             partition.lag = marks.and_then(|marks| {
                 let next = partition.next.unwrap_or(marks.start).max(marks.start);
-                u64::try_from(marks.high.saturating_sub(next)).ok()
+                marks.lag(next)
             });
             if let Some(lag) = partition.lag {
                 partition.series.extend(step, 2, lag as f64);

@@ -39,7 +39,7 @@ struct DeviceState {
 
 type OnStop = Box<dyn FnOnce() + Send>;
 
-/// What a change may do.
+/// Extent to which the device makes a change.
 enum Permit {
     All,
     /// A random part, after which the device has stopped.

@@ -41,7 +41,7 @@ const EPOCH: u64 = 1_700_000_000;
 /// Time to wait for a change of the disk in whose middle the crash is to come.
 const CHANGE: Duration = Duration::from_secs(2);
 
-/// What a crash takes.
+/// Things that a crash takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// The process.

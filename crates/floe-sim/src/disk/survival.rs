@@ -122,7 +122,7 @@ fn commits(before: &Before, after: &After<'_>) -> Vec<String> {
     wrong
 }
 
-/// What opening took away is in the report, and the report names no damage: a crash does none.
+/// The report has everything that opening took away, and names no damage: a crash does none.
 fn report(before: &Before, after: &After<'_>) -> Vec<String> {
     let RecoveryReport { cuts, damaged, gaps, corrupt, set_aside, catalog, .. } = after.report;
     let mut wrong = Vec::new();

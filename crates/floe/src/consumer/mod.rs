@@ -423,8 +423,7 @@ impl<C> Consumer<C> {
         }
         let positions: Vec<_> = self.core.partitions.iter().map(|p| (p.at.clone(), p.position)).collect();
         let lags = positions.into_iter().map(|(at, position)| async move {
-            let high = engine.watermarks(at).await?.high;
-            Ok::<_, Error>(u64::try_from(high.saturating_sub(position)).unwrap_or(0))
+            Ok::<_, Error>(engine.watermarks(at).await?.lag(position).unwrap_or(0))
         });
         stream::iter(lags)
             .buffer_unordered(LOOKUPS)

@@ -214,8 +214,7 @@ async fn stored(bench: &Bench) -> Outcome<u64> {
     for topic in 0..u64::from(bench.load.topics) {
         for partition in 0..bench.load.partitions {
             let at = Topic::from(bench.topic(topic)).partition(partition);
-            let marks = bench.client.admin().watermarks(at).await?;
-            stored += u64::try_from(marks.high.saturating_sub(marks.start)).unwrap_or(0);
+            stored += bench.client.admin().watermarks(at).await?.records();
         }
     }
     Ok(stored)

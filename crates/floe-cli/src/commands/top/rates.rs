@@ -25,7 +25,7 @@ impl TopicCounts {
 
     pub(super) fn add(&mut self, marks: &Watermarks) {
         self.known += 1;
-        self.records += u64::try_from(marks.high.saturating_sub(marks.start)).unwrap_or(0);
+        self.records += marks.records();
         self.end = self.end.saturating_add(marks.high);
         if let Some(bytes) = marks.size_bytes {
             self.bytes = Some(self.bytes.unwrap_or(0) + bytes);
@@ -71,7 +71,7 @@ impl Snapshot {
         counts.next = counts.next.saturating_add(next.unwrap_or(0));
         let behind = marks.map(|marks| {
             let next = next.unwrap_or(marks.start).max(marks.start);
-            u64::try_from(marks.high.saturating_sub(next)).unwrap_or(0)
+            marks.lag(next).unwrap_or(0)
         });
         counts.lag = counts.lag.zip(behind).map(|(lag, behind)| lag + behind);
     }
