@@ -1,6 +1,6 @@
 //! The rules of style, run over this repository.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::{path::PathBuf, process::Command, sync::LazyLock};
 
 use floe_tidy::{
     Finding, Repository, arrows, graph, length,
@@ -97,4 +97,14 @@ fn tests_that_pages_name_exist() {
 #[test]
 fn manifests_of_published_crates_are_complete() {
     check(&manifests::incomplete(&REPOSITORY, limits::MANIFEST_KEYS), open::MANIFESTS);
+}
+
+#[test]
+fn dependencies_ask_for_no_newer_compiler() {
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.current_dir(&*ROOT).args(["metadata", "--format-version", "1", "--locked"]);
+    let output = metadata.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let metadata = String::from_utf8(output.stdout).unwrap();
+    check(&manifests::too_new(&metadata, env!("CARGO_PKG_RUST_VERSION")).unwrap(), 0);
 }
