@@ -8,7 +8,12 @@ use std::{
     time::Duration,
 };
 
-use fantoccini::{Client, ClientBuilder, Locator, elements::Element, key::Key};
+use fantoccini::{
+    Client, ClientBuilder, Locator,
+    actions::{InputSource as _, KeyAction, KeyActions},
+    elements::Element,
+    key::Key,
+};
 use floe_server::{ConsoleOptions, ServeOptions, testkit::TestServer};
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
@@ -112,17 +117,18 @@ impl Page {
     }
 
     pub(crate) async fn enter(&self, id: &str, text: &str) {
-        let field = self.find(id).await;
-        field.clear().await.unwrap();
-        field.send_keys(text).await.unwrap();
+        self.wait_until(id, "it takes text", async |field| {
+            field.clear().await.is_ok() && field.send_keys(text).await.is_ok()
+        })
+        .await;
     }
 
     pub(crate) async fn choose(&self, id: &str, value: &str) {
-        self.find(id).await.select_by_value(value).await.unwrap();
+        self.wait_until(id, value, async |field| field.select_by_value(value).await.is_ok()).await;
     }
 
     pub(crate) async fn text(&self, id: &str) -> String {
-        self.find(id).await.text().await.unwrap()
+        self.wait_until(id, "it has text", async |element| element.text().await.is_ok()).await
     }
 
     /// Waits until the text of an element contains another.
@@ -133,14 +139,15 @@ impl Page {
         .await;
     }
 
-    async fn wait_until(&self, id: &str, wanted: &str, holds: impl AsyncFn(Element) -> bool) {
+    /// Waits until an element satisfies `holds`, and returns the text that it had before.
+    async fn wait_until(&self, id: &str, wanted: &str, holds: impl AsyncFn(Element) -> bool) -> String {
         let mut seen = String::new();
         // A page renders anew while it is looked at, so that an element may be gone.
         for _ in 0..200 {
             let element = self.find(id).await;
             seen = element.text().await.unwrap_or_default();
             if holds(element).await {
-                return;
+                return seen;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -164,12 +171,28 @@ impl Page {
         panic!("{} elements {id}, not {least}", self.count(id).await);
     }
 
-    pub(crate) async fn press(&self, key: &str) {
-        self.browser.active_element().await.unwrap().send_keys(key).await.unwrap();
+    /// Waits until no element with this `data-testid` is shown.
+    pub(crate) async fn wait_for_none(&self, id: &str) {
+        let shown = format!("return !!document.querySelector(\"[data-testid='{id}']\")?.checkVisibility()");
+        for _ in 0..200 {
+            if self.run(&shown).await == false {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{id} is shown still");
+    }
+
+    /// Presses a key, which goes to the element with the focus, also while the page renders that element anew.
+    pub(crate) async fn press(&self, key: char) {
+        let strokes = KeyActions::new("keyboard".to_owned())
+            .then(KeyAction::Down { value: key })
+            .then(KeyAction::Up { value: key });
+        self.browser.perform_actions(strokes).await.unwrap();
     }
 
     pub(crate) async fn escape(&self) {
-        self.press(&Key::Escape.to_string()).await;
+        self.press(Key::Escape.into()).await;
     }
 
     pub(crate) async fn run(&self, script: &str) -> Value {

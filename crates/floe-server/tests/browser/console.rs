@@ -182,26 +182,20 @@ pub(crate) async fn the_keyboard_reaches_everything(driver: &Driver) {
     page.send("orders", orders(0..20)).await;
     page.goto("/topics").await;
     page.find("topic-row").await;
-    page.press("/").await;
+    page.press('/').await;
     let focused = "return document.activeElement.dataset.testid || ''";
     assert_eq!(page.run(focused).await, "topic-search");
     page.escape().await;
     page.goto("/topics/orders/messages").await;
     page.wait_for_count("result-row", 20).await;
-    page.press("j").await;
-    page.press("j").await;
-    page.press(&fantoccini::key::Key::Enter.to_string()).await;
+    page.press('j').await;
+    page.press('j').await;
+    page.press(fantoccini::key::Key::Enter.into()).await;
     page.find("detail-value").await;
     page.escape().await;
-    for _ in 0..50 {
-        if page.count("detail").await == 0 || !page.find("detail").await.is_displayed().await.unwrap_or(false)
-        {
-            break;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
-    page.press("g").await;
-    page.press("g").await;
+    page.wait_for_none("detail").await;
+    page.press('g').await;
+    page.press('g').await;
     page.wait_for_text("nav-groups", "Groups").await;
     for attempt in 0.. {
         if page.browser.current_url().await.unwrap().path() == "/groups" {

@@ -355,11 +355,10 @@ impl BatchFacts {
         if offset_delta < 0 {
             return None;
         }
+        let timestamp = self.first_timestamp.saturating_add(timestamp_delta);
         Some(BorrowedRecord {
             offset: self.base_offset.checked_add(offset_delta)?,
-            timestamp: (self.first_timestamp > 0)
-                .then(|| self.first_timestamp.saturating_add(timestamp_delta))
-                .filter(|timestamp| *timestamp > 0),
+            timestamp: (self.first_timestamp > 0 && timestamp > 0).then_some(timestamp),
             key,
             value,
             headers,
