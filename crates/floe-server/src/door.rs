@@ -2,15 +2,15 @@
 //!
 //! `docs/decisions/0018-batches-are-checked-at-the-door.md` says which leniencies of a real data server remain.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use floe_wire::{WireError, batch::EncodedBatch, compress::Decompressor};
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
     limits::ServeLimits,
     memory::{Tenant, too_large},
+    workers::Workers,
 };
 
 /// Largest batch, and largest record section, that is checked on a thread of the runtime. It takes a millisecond at most.
@@ -26,8 +26,7 @@ const SMALL: usize = 64 * 1024;
 pub(crate) struct Door {
     limit: usize,
     decompressors: Mutex<Vec<Decompressor>>,
-    /// One permit per processor for work that takes long.
-    workers: Arc<Semaphore>,
+    workers: Workers,
 }
 
 impl fmt::Debug for Door {
@@ -37,12 +36,8 @@ impl fmt::Debug for Door {
 }
 
 impl Door {
-    pub(crate) fn new(limits: &ServeLimits) -> Self {
-        Self {
-            limit: limits.unpacked_bytes,
-            decompressors: Mutex::default(),
-            workers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
-        }
+    pub(crate) fn new(limits: &ServeLimits, workers: Workers) -> Self {
+        Self { limit: limits.unpacked_bytes, decompressors: Mutex::default(), workers }
     }
 
     /// Returns the batch, verified, if every reader can decode it: see [`EncodedBatch::validated`].
@@ -81,13 +76,13 @@ impl Door {
     async fn admit_large(&self, tenant: &Tenant, batch: EncodedBatch) -> Result<EncodedBatch, WireError> {
         let limit = self.limit;
         let is_compressed = batch.header().attributes.codec()? != floe::Codec::None;
-        // The permit comes first: memory that waits for a processor would be held by many.
-        let permit = self.worker().await;
+        // The turn comes first: memory that waits for a processor would be held by many.
+        let turn = self.workers.turn().await;
         let room = if is_compressed { tenant.reserve_work(limit).await.map(Some) } else { Ok(None) };
         let room = room.map_err(too_large("decompressed data"))?;
-        let checked = tokio::task::spawn_blocking(move || {
+        let checked = turn.run(move || {
             let outcome = batch.validated(&mut Decompressor::default(), limit);
-            drop((room, permit));
+            drop(room);
             outcome
         });
         checked.await.unwrap_or_else(|stopped| {
@@ -96,12 +91,6 @@ impl Door {
                 problem: format!("the check failed: {stopped}"),
             })
         })
-    }
-
-    /// Waits for the turn of work that takes long, and belongs on a blocking thread. `None` never occurs: the semaphore is
-    /// never closed.
-    pub(crate) async fn worker(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.workers).acquire_owned().await.ok()
     }
 
     fn keep(&self, decompressor: Decompressor) {
@@ -129,8 +118,10 @@ mod tests {
     #[tokio::test]
     async fn a_batch_that_is_small_beside_its_request_does_not_keep_it() {
         let limits = ServeLimits::default();
-        let (door, tenant) =
-            (Door::new(&limits), ServerMemory::new(&limits).tenant("client".to_owned(), &limits));
+        let (door, tenant) = (
+            Door::new(&limits, Workers::new()),
+            ServerMemory::new(&limits).tenant("client".to_owned(), &limits),
+        );
         for (size, received, is_copied) in
             [(10, 100, true), (SMALL - 200, SMALL, true), (SMALL, SMALL, false), (SMALL, 1 << 20, true)]
         {

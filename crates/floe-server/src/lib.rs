@@ -29,6 +29,7 @@
 //! | `catalog` | cache of the engine's topics, kept current by its watch |
 //! | `registry` | cluster objects that engines do not store, kept in a file |
 //! | `request_reader`, `response_writer` | the two halves of a connection, both bounded |
+//! | `workers` | threads for work that takes long, below the priority of the rest |
 //! | `door` | checks of received batches before they are stored |
 //! | `fluvio` | the controller (SC) and the data server (SPU) |
 //! | `smartmodule` | WebAssembly functions that transform records (feature `smartengine`) |
@@ -72,6 +73,7 @@ mod socket;
 pub mod testkit;
 mod tls;
 mod walrus;
+mod workers;
 
 pub use access::AccessRules;
 #[cfg(feature = "console")]

@@ -31,7 +31,7 @@ pub(crate) struct ServerMemory {
 
 impl ServerMemory {
     pub(crate) fn new(limits: &ServeLimits) -> Self {
-        let quarter = limits.memory / 4;
+        let quarter = limits.memory_beside_connections() / 4;
         Self {
             requests: MemoryPool::new(quarter),
             modules: MemoryPool::new(quarter * 2),

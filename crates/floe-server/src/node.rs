@@ -27,7 +27,7 @@ use tokio::{
 use crate::{
     access::Gate, catalog::Catalog, door::Door, hosts::AllowedHosts, limits::ServeLimits,
     memory::ServerMemory, metrics::Metrics, options::MoreMetrics, registry::Registry,
-    smartmodule::SmartModules,
+    smartmodule::SmartModules, workers::Workers,
 };
 
 /// Id of the only data server, which is the first id of a real cluster.
@@ -60,6 +60,8 @@ pub(crate) struct Node {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) limits: ServeLimits,
     pub(crate) memory: ServerMemory,
+    /// Threads for work that takes long.
+    pub(crate) workers: Workers,
     pub(crate) door: Door,
     /// Turns of reads whose batch may be larger than the memory that is reserved for it.
     pub(crate) first_reads: Semaphore,

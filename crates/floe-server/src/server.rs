@@ -41,6 +41,7 @@ use crate::{
     socket::Socket,
     tls::{ServerTls, principal_of},
     walrus,
+    workers::Workers,
 };
 
 /// Delay after a failed accept, for example when the process has no free descriptors.
@@ -180,8 +181,10 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
     forget_lost_topics(&registry, &catalog).await.map_err(refuse)?;
     let client = options.client.clone().unwrap_or_else(|| Client::from_engine(Arc::clone(&engine)));
     let http_bound = listeners.http.as_ref().and_then(|listener| listener.local_addr().ok());
+    let workers = Workers::new();
+    let modules = (&options.limits, workers.clone());
     let smartmodules =
-        SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, &options.limits);
+        SmartModules::new(Arc::clone(&engine), Arc::clone(&registry), options.smartmodules, modules);
     let metrics = options.metrics.counters();
     metrics.observe(&options.limits, &memory);
     let http_hosts = AllowedHosts::new(http_bound, options.http_hosts.iter().cloned());
@@ -195,7 +198,8 @@ async fn start(listeners: &Listeners, engine: SharedEngine, options: &ServeOptio
         gate: Arc::new(Gate::new(options.access.clone(), (&options.limits).into(), Arc::clone(&metrics))),
         http_hosts,
         metrics,
-        door: Door::new(&options.limits),
+        door: Door::new(&options.limits, workers.clone()),
+        workers,
         first_reads: Semaphore::new(FIRST_READS),
         memory,
         limits: options.limits.clone(),

@@ -47,12 +47,8 @@ pub(super) async fn decode<T: Send + 'static>(
     for limit in [most.min(body.remaining() / USUAL_ELEMENT), most] {
         let room = account.reserve(limit.saturating_mul(ELEMENT_BYTES)).await;
         let room = room.map_err(too_large("decoded request"))?;
-        let (worker, header, body) = (node.door.worker().await, header.clone(), body.clone());
-        let decoded = tokio::task::spawn_blocking(move || {
-            let outcome = decode(&header, body.limit_elements(limit));
-            drop(worker);
-            outcome
-        });
+        let (turn, header, body) = (node.workers.turn().await, header.clone(), body.clone());
+        let decoded = turn.run(move || decode(&header, body.limit_elements(limit)));
         let decoded = decoded.await.map_err(|stopped| WireError::Malformed {
             what: "request",
             problem: format!("decoding failed: {stopped}"),

@@ -18,7 +18,6 @@ use floe_wire::{
     fluvio::{ErrorCode, SmartModuleInvocation},
 };
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
 use wasmi::Module;
 
 use super::{
@@ -26,7 +25,7 @@ use super::{
     instance::{CallLimits, Instance, ModuleError, Section},
     sandbox::{self, Host},
 };
-use crate::{limits::ServeLimits, memory::Tenant};
+use crate::{limits::ServeLimits, memory::Tenant, workers::Workers};
 
 /// Compiled modules in the cache: producers send their modules with every request.
 const KEPT: usize = 16;
@@ -51,8 +50,7 @@ pub(super) struct ModulePool {
     call_limits: CallLimits,
     /// Compiled modules by the bytes that clients sent, most recently used first.
     compiled: Mutex<VecDeque<(Bytes, Arc<CompiledModule>)>>,
-    /// One permit per processor, so that modules do not starve the rest of the server.
-    workers: Arc<Semaphore>,
+    workers: Workers,
 }
 
 /// A compiled module, and its memory, which the connection that sent it first pays for.
@@ -78,7 +76,7 @@ impl fmt::Debug for ModulePool {
 }
 
 impl ModulePool {
-    pub(super) fn new(limits: &ServeLimits) -> Self {
+    pub(super) fn new(limits: &ServeLimits, workers: Workers) -> Self {
         Self {
             call_limits: CallLimits {
                 memory: limits.smartmodule_memory,
@@ -86,22 +84,16 @@ impl ModulePool {
                 fuel_per_byte: limits.smartmodule_fuel_per_byte,
             },
             compiled: Mutex::default(),
-            workers: Arc::new(Semaphore::new(std::thread::available_parallelism().map_or(1, usize::from))),
+            workers,
         }
     }
 
-    /// Runs CPU-bound work on a blocking thread.
+    /// Runs work when it is its turn. It goes on to its end, or to the next look at its flag, if the caller is cancelled.
     async fn run<T: Send + 'static>(
         self: Arc<Self>,
         work: impl FnOnce(&Self) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let permit = Arc::clone(&self.workers).acquire_owned().await.map_err(|closed| closed.to_string())?;
-        let worked = tokio::task::spawn_blocking(move || {
-            let outcome = work(&self);
-            // The thread releases the permit, because the caller may be cancelled before the work ends.
-            drop(permit);
-            outcome
-        });
+        let worked = self.workers.turn().await.run(move || work(&self));
         worked.await.map_err(|stopped| format!("the SmartModule engine failed: {stopped}"))
     }
 

@@ -8,14 +8,14 @@ use floe_wire::{
 };
 
 use super::Transformed;
-use crate::{limits::ServeLimits, memory::Tenant};
+use crate::{limits::ServeLimits, memory::Tenant, workers::Workers};
 
 #[derive(Debug)]
 pub(super) struct Runtime;
 
 impl Runtime {
     #[allow(clippy::needless_pass_by_value, reason = "the signature of the real runtime")]
-    pub(super) fn new(_: SharedEngine, _: &ServeLimits) -> Self {
+    pub(super) fn new(_: SharedEngine, _: &ServeLimits, _: Workers) -> Self {
         Self
     }
 

@@ -47,7 +47,7 @@ use self::disabled::Runtime;
 #[cfg(feature = "smartengine")]
 use self::runtime::Runtime;
 pub(crate) use self::source::ModuleReference;
-use crate::{limits::ServeLimits, memory::Tenant, registry::Registry};
+use crate::{limits::ServeLimits, memory::Tenant, registry::Registry, workers::Workers};
 
 /// Opens chains of modules for streams and produce requests.
 #[derive(Debug)]
@@ -62,9 +62,9 @@ impl SmartModules {
         engine: SharedEngine,
         registry: Arc<Registry>,
         is_enabled: bool,
-        limits: &ServeLimits,
+        (limits, workers): (&ServeLimits, Workers),
     ) -> Self {
-        Self { registry, is_enabled, runtime: Runtime::new(engine, limits) }
+        Self { registry, is_enabled, runtime: Runtime::new(engine, limits, workers) }
     }
 
     /// Opens the chain of a request.

@@ -10,7 +10,7 @@ use super::{
     chain::{Chain, ModulePool},
     lookback,
 };
-use crate::{limits::ServeLimits, memory::Tenant};
+use crate::{limits::ServeLimits, memory::Tenant, workers::Workers};
 
 /// The engine that look-back reads from, and the pool that runs modules.
 #[derive(Debug)]
@@ -20,8 +20,8 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    pub(super) fn new(engine: SharedEngine, limits: &ServeLimits) -> Self {
-        Self { engine, pool: Arc::new(ModulePool::new(limits)) }
+    pub(super) fn new(engine: SharedEngine, limits: &ServeLimits, workers: Workers) -> Self {
+        Self { engine, pool: Arc::new(ModulePool::new(limits, workers)) }
     }
 
     /// Starts the modules and shows them the records that they asked to look back on.

@@ -49,5 +49,5 @@ async fn limits_are_shown() {
     assert_eq!(attacked.metric("floe_server_limit", &[("name", "connections")]), 77);
     assert_eq!(attacked.metric("floe_server_limit", &[("name", "frame_timeout")]), 60_000);
     let total = attacked.metric("floe_server_memory_limit_bytes", &[]);
-    assert_eq!(total, crate::server::MEMORY as u64);
+    assert_eq!(total + 77 * (16 << 10), crate::server::MEMORY as u64, "a connection takes 16 KiB");
 }

@@ -18,6 +18,7 @@ impl Attacked {
     pub(crate) async fn start(change: impl FnOnce(&mut ServeLimits)) -> Self {
         let mut limits = ServeLimits::default();
         limits.memory = MEMORY;
+        limits.connections = 100;
         limits.frame_bytes = 1 << 20;
         limits.unread_bytes = 256 << 10;
         limits.response_bytes = 256 << 10;

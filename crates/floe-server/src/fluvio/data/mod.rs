@@ -106,7 +106,7 @@ struct Connection {
     session: Arc<Session>,
     tenant: Arc<Tenant>,
     responses: ResponseSender,
-    queue: mpsc::Sender<QueuedRequest>,
+    queue: mpsc::Sender<Box<QueuedRequest>>,
     in_flight: Arc<Semaphore>,
     /// Streams by id. An ended stream stays known, as on a real server.
     streams: HashMap<u32, OpenStream>,
@@ -202,7 +202,7 @@ impl Connection {
     ) -> Result<(), Disconnected> {
         let permit = self.reserve(size).await?;
         self.queue
-            .send(QueuedRequest { header, request: request.into(), held: (permit, room) })
+            .send(Box::new(QueuedRequest { header, request: request.into(), held: (permit, room) }))
             .await
             .map_err(|_| Disconnected)
     }

@@ -23,7 +23,7 @@ use crate::{
 /// Pipelined appends per connection, in addition to the limit in bytes.
 const APPENDS: usize = 32;
 
-/// A request in the worker's queue.
+/// A request in the worker's queue, in a box: the queue of an idle connection has room for 32 of them.
 #[derive(Debug)]
 pub(super) struct QueuedRequest {
     pub(super) header: RequestHeader,
@@ -69,7 +69,7 @@ struct Response {
 pub(super) async fn run(
     node: Arc<Node>,
     (session, tenant): (Arc<Session>, Arc<Tenant>),
-    mut queue: mpsc::Receiver<QueuedRequest>,
+    mut queue: mpsc::Receiver<Box<QueuedRequest>>,
     responses: ResponseSender,
 ) {
     // A closed connection leaves no client to inform.
@@ -79,7 +79,7 @@ pub(super) async fn run(
 async fn answer_all(
     node: Arc<Node>,
     (session, tenant): (&Session, &Tenant),
-    queue: &mut mpsc::Receiver<QueuedRequest>,
+    queue: &mut mpsc::Receiver<Box<QueuedRequest>>,
     responses: &ResponseSender,
 ) -> Result<(), Disconnected> {
     let mut appends: FuturesOrdered<Pin<Box<dyn Future<Output = Answer> + Send>>> = FuturesOrdered::new();
@@ -92,7 +92,8 @@ async fn answer_all(
             }
             queued = queue.recv(), if appends.len() < APPENDS => queued,
         };
-        let Some(QueuedRequest { header, request, held }) = queued else { break };
+        let Some(queued) = queued else { break };
+        let QueuedRequest { header, request, held } = *queued;
         let request = match request {
             Request::Serial(request) => request,
             Request::Produce(request) => {
