@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-/// Rest after work, as a multiple of it: the tails use at most a fifth of one processor.
-const REST: u32 = 4;
+/// Rest after work, as a multiple of it: the tails use at most a twentieth of one processor.
+const REST: u32 = 19;
 
 /// Rest that is worth a sleep.
 const LEAST_REST: Duration = Duration::from_millis(5);
