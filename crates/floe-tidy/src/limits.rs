@@ -130,7 +130,7 @@ pub const ARROWS: &[Arrows] = &[
     Arrows {
         from: "floe-server",
         to: &["floe", "floe-wire"],
-        tests: &["floe-conformance", "floe-log", "floe-testkit"],
+        tests: &["floe-check", "floe-conformance", "floe-log", "floe-testkit"],
     },
     Arrows { from: "floe-cli", to: &["floe", "floe-check", "floe-server"], tests: &["floe-testkit"] },
     Arrows { from: "floe-testkit", to: &["floe-core", "floe-wire"], tests: &[] },

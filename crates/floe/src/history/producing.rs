@@ -27,22 +27,31 @@ struct ProducerProcess {
     name: String,
     /// Numbers the sends.
     sends: AtomicU64,
+    lanes: Mutex<Lanes>,
 }
 
-impl ProducerProcess {
-    /// The sends of one task begin in the order of its calls; those of several tasks have no order.
-    fn of_task(&self) -> String {
-        match tokio::task::try_id() {
-            Some(task) => format!("{}/task-{task}", self.name),
-            None => self.name.clone(),
-        }
+/// Numbers of processes. A process takes its next record after the producer has taken the one before, so that their order
+/// is known; records that are given to the producer at the same time go to several processes.
+#[derive(Debug, Default)]
+struct Lanes {
+    free: Vec<u32>,
+    count: u32,
+}
+
+impl Lanes {
+    fn take(&mut self) -> u32 {
+        self.free.pop().unwrap_or_else(|| {
+            self.count += 1;
+            self.count - 1
+        })
     }
 }
 
 impl ProducerHistory {
     pub(super) fn new(recorder: Recorder, topic: Topic, offsets: bool) -> Self {
         let name = recorder.process("producer", recorder.number());
-        Self(Some(Arc::new(ProducerProcess { recorder, topic, offsets, name, sends: AtomicU64::new(0) })))
+        let (sends, lanes) = (AtomicU64::new(0), Mutex::default());
+        Self(Some(Arc::new(ProducerProcess { recorder, topic, offsets, name, sends, lanes })))
     }
 
     /// Whether records are to be told one by one.
@@ -53,19 +62,31 @@ impl ProducerHistory {
     /// Notes that a record is about to be sent. Dropping the call says that the record was not taken.
     pub(crate) fn begin<V: AsRef<[u8]>>(&self, record: &Record<V>) -> SendCall {
         SendCall(self.0.as_ref().map(|producer| {
-            let (process, number) = (producer.of_task(), producer.sends.fetch_add(1, Ordering::Relaxed));
+            let lane = producer.lanes.lock().take();
+            let number = producer.sends.fetch_add(1, Ordering::Relaxed);
+            let process = format!("{}.{lane}", producer.name);
             let event = sending(&process, number, record);
             let topic = Some(producer.topic.as_str().into());
             producer.recorder.write(&HistoryEvent { topic, ..event });
-            OpenSend { producer: Arc::clone(producer), process, number }
+            (lane, OpenSend { producer: Arc::clone(producer), process, number })
         }))
     }
 }
 
-/// A send without an outcome, if it is recorded.
+/// A record that the producer has not taken yet, if it is recorded: its lane, and its send.
 #[derive(Debug)]
-pub(crate) struct SendCall(Option<OpenSend>);
+pub(crate) struct SendCall(Option<(u32, OpenSend)>);
 
+impl SendCall {
+    /// Ends the call, so that its lane takes another record.
+    fn leave(&mut self) -> Option<OpenSend> {
+        let (lane, open) = self.0.take()?;
+        open.producer.lanes.lock().free.push(lane);
+        Some(open)
+    }
+}
+
+/// A send without an outcome.
 struct OpenSend {
     producer: Arc<ProducerProcess>,
     process: String,
@@ -101,7 +122,7 @@ impl fmt::Debug for OpenSend {
 
 impl Drop for SendCall {
     fn drop(&mut self) {
-        if let Some(open) = self.0.take() {
+        if let Some(open) = self.leave() {
             open.end(Phase::Fail, None);
         }
     }
@@ -119,7 +140,7 @@ impl SendCalls {
         (partition, index): (u32, u32),
         outcome: impl FnOnce() -> Option<&'a Result<Option<i64>>>,
     ) {
-        let Some(open) = call.0.take() else { return };
+        let Some(open) = call.leave() else { return };
         let mut waiting = self.0.lock();
         match outcome() {
             Some(outcome) => open.ends_as(partition, index, outcome),

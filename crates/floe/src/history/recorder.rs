@@ -28,8 +28,8 @@ use crate::{
 /// several processes may append to one file. Nothing is buffered. After a failed write the recorder writes no more, and
 /// [`Recorder::problem`] tells why: a history with a hole would show faults that there were not.
 ///
-/// Each producer is a process of the history for each task that sends with it, and each consumer is one. Their names begin
-/// with a number that is drawn for each recorder.
+/// Each consumer is a process of the history, and each producer one for each record that it is given at the same time.
+/// Their names begin with a number that is drawn for each recorder.
 ///
 /// ```
 /// # #[tokio::main(flavor = "current_thread")]
