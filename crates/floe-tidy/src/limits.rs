@@ -139,6 +139,7 @@ pub const ARROWS: &[Arrows] = &[
         from: "floe-sim",
         to: &[
             "floe",
+            "floe-check",
             "floe-conformance",
             "floe-group",
             "floe-log",
