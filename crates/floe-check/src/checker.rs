@@ -295,6 +295,12 @@ impl Checker {
                     self.groups.gap(group, from, to);
                 }
             }
+            Call::Skip => {
+                let (from, to) = (self.need("offset", offset)?, unsigned(self.need("end", event.end)?));
+                if from < to {
+                    self.groups.gap(self.need("group", group)?, from, to);
+                }
+            }
             Call::Handle => {
                 self.verdict.handled += 1;
                 self.groups.handle(self.need("group", group)?, self.need("offset", offset)?);

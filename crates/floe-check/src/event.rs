@@ -31,6 +31,8 @@ pub enum Call {
     Poll,
     /// The system told a reader that records are missing.
     Gap,
+    /// The application passes over records by its own choice.
+    Skip,
     /// The application has finished a record for a group.
     Handle,
     /// A group stores the offset of the next record to handle.
@@ -42,11 +44,12 @@ pub enum Call {
 const PHASES: [(Phase, &str); 4] =
     [(Phase::Invoke, "invoke"), (Phase::Ok, "ok"), (Phase::Fail, "fail"), (Phase::Unknown, "unknown")];
 
-const CALLS: [(Call, &str); 7] = [
+const CALLS: [(Call, &str); 8] = [
     (Call::Send, "send"),
     (Call::Assign, "assign"),
     (Call::Poll, "poll"),
     (Call::Gap, "gap"),
+    (Call::Skip, "skip"),
     (Call::Handle, "handle"),
     (Call::Commit, "commit"),
     (Call::Reset, "reset"),
@@ -87,7 +90,7 @@ pub struct HistoryEvent<'a> {
     pub partition: Option<u32>,
     /// Offset of the record, or of the next one.
     pub offset: Option<i64>,
-    /// End of the range of a gap, exclusive; end of the partition that refused a conditional append.
+    /// End of the range of a gap or of skipped records, exclusive; end of the partition that refused a conditional append.
     pub end: Option<i64>,
     /// The offset that a conditional append requires.
     pub expect: Option<i64>,

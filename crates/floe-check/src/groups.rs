@@ -99,7 +99,7 @@ impl Groups {
         self.gap(at, offset, offset + 1);
     }
 
-    /// Records that the system reported as missing need no handling.
+    /// Records that the system reported as missing, or that the application skipped, need no handling.
     pub(crate) fn gap(&mut self, at: (u32, u32), from: u64, to: u64) {
         if let Some(progress) = self.progress.get_mut(&at) {
             progress.add(from, to);

@@ -4,7 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     commands::{
-        backup, bench, check, completions, config, console, consume, copy, dlq, doctor, explain, export,
+        backup, bench, check, check_history, completions, config, console, consume, copy, dlq, doctor,
+        explain, export,
         fluvio::{partition, smartmodule, spu},
         group, health, import, man_pages, offsets, produce, profile, serve, top, topic,
     },
@@ -88,6 +89,8 @@ pub(crate) enum Command {
     Doctor(doctor::DoctorArgs),
     /// Examine a store that no process has open, and repair it
     Check(check::CheckArgs),
+    /// Judge the recorded history of a log: lost, duplicated, reordered and skipped records
+    CheckHistory(check_history::CheckHistoryArgs),
     /// Show the effective settings and their origins
     #[command(subcommand)]
     Config(config::ConfigCommand),

@@ -54,6 +54,14 @@ pub(crate) const VERIFICATION_FAILED: CommandCode = CommandCode {
     advice: "Keep the store and the server's log, and report it: no engine should change a record.",
 };
 
+pub(crate) const ANOMALIES: CommandCode = CommandCode {
+    code: "anomalies",
+    exit_code: exit_code::CORRUPTION,
+    meaning: "A recorded history shows that the log broke a promise.",
+    advice: "The findings name topic, partition, offset and line of the history. Keep the history, and the logs of clients \
+             and servers of that time.",
+};
+
 pub(crate) const INTERRUPTED: CommandCode = CommandCode {
     code: "interrupted",
     exit_code: exit_code::INTERRUPTED,
@@ -63,4 +71,4 @@ pub(crate) const INTERRUPTED: CommandCode = CommandCode {
 
 /// All codes of the command line.
 pub(crate) const ALL: &[CommandCode] =
-    &[USAGE, IO_ERROR, LOSS, NO_OFFSETS, NOT_READY, VERIFICATION_FAILED, INTERRUPTED];
+    &[USAGE, IO_ERROR, LOSS, NO_OFFSETS, NOT_READY, VERIFICATION_FAILED, ANOMALIES, INTERRUPTED];

@@ -74,6 +74,10 @@ impl Failure {
     }
 
     /// Reports a store that a check found damaged.
+    pub(crate) fn anomalies(message: impl Into<String>) -> Self {
+        Self::of(&command_code::ANOMALIES, message)
+    }
+
     pub(crate) fn damaged(message: impl Into<String>) -> Self {
         Self::new(exit_code::CORRUPTION, "corrupt_data", message)
     }

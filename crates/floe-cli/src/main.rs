@@ -26,8 +26,8 @@ use clap::{CommandFactory as _, FromArgMatches as _, Parser as _};
 use crate::{
     args::{Cli, Command},
     commands::{
-        backup, bench, check, complete, completions, config, console, consume, copy, dlq, doctor, explain,
-        export,
+        backup, bench, check, check_history, complete, completions, config, console, consume, copy, dlq,
+        doctor, explain, export,
         fluvio::{partition, smartmodule, spu},
         group, health, import, man_pages, offsets, produce, profile, quickstart, serve, top, topic,
     },
@@ -152,6 +152,7 @@ async fn dispatch(cli: Cli, global: &Global, telemetry: &Telemetry) -> Outcome {
         Command::Health(args) => health::run(global, &args).await,
         Command::Doctor(args) => doctor::run(global, &args).await,
         Command::Check(args) => check::run(global, args).await,
+        Command::CheckHistory(args) => check_history::run(global, &args),
         Command::Config(command) => config::run(global, &command),
         Command::Explain(args) => explain::run(global, &args),
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),

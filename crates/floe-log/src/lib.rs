@@ -62,6 +62,8 @@ pub mod disk;
 mod error;
 mod frame_reader;
 mod index;
+#[cfg(all(test, shuttle))]
+mod interleavings;
 mod invariant;
 mod known_gaps;
 mod log_info;
@@ -79,6 +81,7 @@ mod segment;
 mod segment_scan;
 mod store;
 mod store_shared;
+mod sync;
 mod sync_queue;
 mod tail_cache;
 mod topics;

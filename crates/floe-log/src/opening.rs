@@ -7,8 +7,6 @@ use std::{
     sync::Arc,
 };
 
-use parking_lot::Mutex;
-
 use crate::{
     LogError,
     catalog::{CATALOG_FILE, EARLIER},
@@ -18,6 +16,7 @@ use crate::{
     lost_found,
     recovery_report::SetAsideLog,
     store_shared::{CATALOG_SLOT, StoreShared},
+    sync::Mutex,
     topics::{Topic, Topics},
 };
 

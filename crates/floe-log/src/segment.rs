@@ -4,20 +4,20 @@ use std::{
     collections::VecDeque,
     io::{self, IoSlice},
     path::{Path, PathBuf},
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
-    },
+    sync::{Arc, OnceLock, Weak},
 };
 
 use bytes::{Buf, BufMut};
-use parking_lot::{Mutex, RwLock};
 
 use crate::{
     LogError,
     disk::{Disk, DiskFile, Open, is_out_of_files, write_all_at},
     index::{self, IndexBuilder, IndexEntry, IndexSummary},
     invariant::invariant,
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    },
 };
 
 /// Size of the header: the position of the first batch.

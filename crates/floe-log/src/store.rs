@@ -4,12 +4,10 @@ use std::{
     collections::HashMap,
     io,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering, mpsc},
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::Duration,
 };
-
-use parking_lot::Mutex;
 
 use crate::{
     Committed, LogError, Partition, RecoveryReport, StoreConfig, TopicConfig, TopicDescription, TopicWatch,
@@ -23,6 +21,7 @@ use crate::{
     opening,
     segment_scan::SegmentScan,
     store_shared::StoreShared,
+    sync::{Mutex, atomic::Ordering},
     topics::{Topic, Topics},
 };
 

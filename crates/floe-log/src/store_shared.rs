@@ -3,13 +3,8 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
 };
-
-use parking_lot::Mutex;
 
 use crate::{
     LogError, RecoveryReport, StoreConfig,
@@ -21,6 +16,10 @@ use crate::{
     recovery_report::Gap,
     segment::OpenFiles,
     segment_scan::ScanNotes,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     sync_queue::SyncQueue,
     tail_cache::TailBudget,
 };

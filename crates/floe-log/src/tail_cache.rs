@@ -1,17 +1,16 @@
 //! Cache of the newest batches of a partition.
 
-use std::{
-    collections::VecDeque,
+use std::{collections::VecDeque, sync::Arc};
+
+use floe_wire::batch::EncodedBatch;
+
+use crate::{
+    invariant::invariant,
     sync::{
-        Arc,
+        Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
-
-use floe_wire::batch::EncodedBatch;
-use parking_lot::Mutex;
-
-use crate::invariant::invariant;
 
 /// Limit for the bytes in all tail caches of a store together.
 #[derive(Debug)]

@@ -2,14 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::{
     LogError, Partition, RecoveryReport, TopicConfig,
@@ -18,6 +13,10 @@ use crate::{
     partition::PartitionIdentity,
     recovery,
     store_shared::StoreShared,
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     waiters::Waiters,
 };
 

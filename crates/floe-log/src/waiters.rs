@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, task::Waker};
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 /// Limit for wakers without a reader. Beyond it all are woken, and tasks that still wait register again.
 const MAX_LOOSE_WAKERS: usize = 1024;

@@ -25,6 +25,9 @@ const CATCH_UP: Duration = Duration::from_secs(180);
 /// Time limit of one call under faults, including its retries.
 const CALL: Duration = Duration::from_secs(120);
 
+/// Pause of a group after a failed commit.
+const RETRY: Duration = Duration::from_millis(20);
+
 /// Records read: offsets and values by partition.
 pub type Read = BTreeMap<u32, Vec<(i64, String)>>;
 
@@ -201,6 +204,7 @@ impl Grouped {
                 // The commit failed, and is retried with the next record.
                 Ok(Err(error)) if error.operation() == Some("commit") && may_pass(&error) => {
                     self.trace.note(format_args!("the group cannot commit: {error}"));
+                    tokio::time::sleep(RETRY).await;
                     continue;
                 }
                 Ok(Err(error)) => return Err(format!("the group's consumer failed: {error:?}")),

@@ -22,9 +22,9 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`kind`] | the kinds of simulation: engine, server and possible faults |
-//! | [`plan`] | workload and faults of a seed |
+//! | [`plan`], `fault`, `swarm` | workload and faults of a seed; kinds of faults, and those that a seed has |
 //! | [`run`] | one run |
-//! | [`sweep`](mod@sweep) | runs of many seeds |
+//! | [`sweep`](mod@sweep), `shrink`, `reduction` | runs of many seeds; a run that fails, reduced |
 //! | [`network`], `link` | in-memory hosts and connections |
 //! | `server`, `leaders` | the simulated servers |
 //! | `fault_injector`, `mishaps`, `power` | execution of planned faults; those of one member |
@@ -33,6 +33,7 @@
 //! | `backing`, `disk` | what that is over: a model, or the log of `floe-log` on a disk that fails |
 //! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
 //! | [`handled`] | what groups have handled |
+//! | `history` | what the clients recorded, judged by `floe-check` |
 //! | `rules` | invariants that must hold after a run |
 //! | `referee` | invariants of shared groups that must hold at any time, by the order of the coordination log |
 //! | [`trace`] | events of a run |
@@ -43,8 +44,10 @@
 mod backing;
 pub mod consume;
 mod disk;
+mod fault;
 mod fault_injector;
 pub mod handled;
+mod history;
 pub mod kind;
 mod leaders;
 mod link;
@@ -55,18 +58,23 @@ mod panics;
 pub mod plan;
 mod power;
 pub mod produce;
+mod reduction;
 mod referee;
 pub mod rng;
 mod rules;
 pub mod run;
 mod server;
 mod share;
+mod shrink;
 pub mod store;
+mod swarm;
 pub mod sweep;
 pub mod trace;
 
 pub use kind::Kind;
 pub use misdeed::Misdeed;
+pub use reduction::Reduction;
 pub use run::{Report, Simulation};
+pub use shrink::{Shrunk, shrink};
 pub use store::Lie;
 pub use sweep::{Sweep, sweep};

@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::{power::CoordinationWay, rng::Rng, trace::Trace};
+use crate::{power::CoordinationWay, rng::Rng, swarm::MishapKinds, trace::Trace};
 
 /// Longer than a session.
 const LONG: Duration = Duration::from_secs(25);
@@ -23,6 +23,7 @@ pub(crate) struct Mishaps {
     pub(crate) way: CoordinationWay,
     /// Whether the faults have ended.
     pub(crate) quiet: watch::Receiver<bool>,
+    pub(crate) kinds: MishapKinds,
     /// Whether all of them are longer than a session.
     pub(crate) are_long: bool,
     pub(crate) rng: Rng,
@@ -43,6 +44,8 @@ impl Mishaps {
             let lasts = self.rng.millis(0..=longest);
             let lasts = if self.are_long { LONG } else { lasts };
             let freezes = self.rng.percent(if self.are_long { 40 } else { 70 });
+            let MishapKinds { freezes: may_freeze, loses_coordination } = self.kinds;
+            let freezes = may_freeze && (freezes || !loses_coordination);
             let fault = if freezes { "is frozen" } else { "has no coordination" };
             self.trace.note(format_args!("member {} {fault} for {lasts:?}", self.member));
             if freezes {

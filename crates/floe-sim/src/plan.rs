@@ -7,7 +7,12 @@ use floe::{
     consumer::{AckMode, CommitPolicy},
 };
 
-use crate::{network::NetworkConditions, rng::Rng};
+pub use crate::fault::Fault;
+use crate::{
+    network::NetworkConditions,
+    rng::Rng,
+    swarm::{MishapKinds, Swarm},
+};
 
 /// Plan of one run.
 #[derive(Debug, Clone)]
@@ -24,6 +29,10 @@ pub struct Plan {
     pub planned_faults: Vec<Vec<PlannedFault>>,
     /// Maximum time until a server acknowledges a batch, in milliseconds.
     pub slowness: u64,
+    /// Members of the shared group, in the kind that has one.
+    pub members: u64,
+    /// Faults of single members.
+    pub(crate) mishaps: MishapKinds,
 }
 
 /// Plan of one producer.
@@ -73,46 +82,31 @@ pub struct PlannedFault {
     pub fault: Fault,
 }
 
-/// Kinds of planned faults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
-    /// All connections to one host are cut.
-    CutAll,
-    /// One connection is cut.
-    CutOne,
-    /// One host is unreachable.
-    Partition,
-    /// One host refuses connections.
-    Refuse,
-    /// The server crashes and restarts with its log.
-    Crash,
-    /// The server shuts down gracefully and restarts.
-    Restart,
-    /// The server crashes, and the coordination topic of the groups has lost its end when it restarts.
-    LoseTail,
-    /// Partitions change leaders, in clusters of several servers.
-    MoveLeaders,
-    /// The server crashes with its machine, which loses pages of the disk that were not synced.
-    PowerLoss,
-    /// Syncs of the disk fail, until the machine crashes.
-    FailSyncs,
-    /// The disk has no room.
-    FullDisk,
-}
-
 impl Plan {
     /// Draws a plan.
     #[must_use]
-    pub fn draw(rng: &mut Rng, faults: &[Fault], partitions: u32) -> Self {
+    pub(crate) fn draw(rng: &mut Rng, swarm: &Swarm, partitions: u32) -> Self {
         let partitions = u32::try_from(rng.within(1..=u64::from(partitions))).unwrap_or(1);
         let producers = (0..rng.within(1..=2)).map(|_| ProducerPlan::draw(rng)).collect();
-        let group = GroupPlan::draw(rng);
-        let conditions = NetworkConditions::draw(rng);
+        let mut group = GroupPlan::draw(rng);
+        let mut conditions = NetworkConditions::draw(rng);
+        for (has, percent) in [
+            (swarm.breaks, &mut conditions.breaks),
+            (swarm.stalls, &mut conditions.stalls),
+            (swarm.refusals, &mut conditions.refusals),
+            (swarm.crashes, &mut group.crashes),
+        ] {
+            if !has {
+                *percent = 0;
+            }
+        }
+        let most = if swarm.faults.is_empty() { 0 } else { swarm.most };
         let planned_faults = (0..2)
-            .map(|_| (0..rng.within(0..=3)).map(|_| PlannedFault::draw(rng, faults)).collect())
+            .map(|_| (0..rng.within(0..=most)).map(|_| PlannedFault::draw(rng, &swarm.faults)).collect())
             .collect();
         let slowness = rng.pick(&[0, 0, 5, 50]);
-        Self { partitions, producers, group, conditions, planned_faults, slowness }
+        let (members, mishaps) = (rng.within(1..=5), swarm.mishaps);
+        Self { partitions, producers, group, conditions, planned_faults, slowness, members, mishaps }
     }
 
     /// Lets the producers of half of the seeds, or always, send for half a minute and longer, so that records come while members are
@@ -132,6 +126,7 @@ impl Plan {
         self.planned_faults.clear();
         (self.conditions.breaks, self.conditions.refusals) = (0, 0);
         self.group.crashes = 0;
+        self.mishaps = MishapKinds::NONE;
         for producer in &mut self.producers {
             producer.timeout = Duration::from_secs(60);
         }

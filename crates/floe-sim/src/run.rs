@@ -20,6 +20,7 @@ use crate::{
     disk::LogDisk,
     fault_injector::FaultInjector,
     handled::Handled,
+    history::History,
     kind::Kind,
     leaders::Leaders,
     misdeed::Misdeed,
@@ -29,12 +30,14 @@ use crate::{
     plan::{Fault, Plan},
     power::CoordinationWay,
     produce::{Producing, Sent},
+    reduction::Reduction,
     referee::Referee,
     rng::Rng,
     rules::{self, Facts, Log},
     server::{CONTROLLER, Server, WALRUS},
     share::{SharedRecords, Sharing},
     store::{Lie, Store},
+    swarm::{MishapKinds, Swarm},
     trace::Trace,
 };
 
@@ -91,6 +94,8 @@ pub struct Simulation {
     pub faults: bool,
     /// Whether to keep the event log.
     pub keep: bool,
+    /// Parts of the plan that are left out.
+    pub reduction: Reduction,
 }
 
 impl fmt::Display for Simulation {
@@ -104,7 +109,37 @@ impl Simulation {
     /// Creates a run with faults and without injected bugs.
     #[must_use]
     pub fn new(kind: Kind, seed: u64) -> Self {
-        Self { kind, seed, lie: Lie::None, misdeed: Misdeed::None, faults: true, keep: false }
+        let (lie, misdeed, reduction) = (Lie::None, Misdeed::None, Reduction::NONE);
+        Self { kind, seed, lie, misdeed, faults: true, keep: false, reduction }
+    }
+
+    /// Returns the plan of the run.
+    #[must_use]
+    pub fn plan(&self) -> Plan {
+        self.draw(&mut Rng::new(self.seed))
+    }
+
+    /// Draws the plan.
+    fn draw(&self, rng: &mut Rng) -> Plan {
+        let Self { kind, misdeed, .. } = *self;
+        let most = match kind {
+            Kind::Walrus => 1,
+            Kind::Fluvio | Kind::Leaders | Kind::Disk => 3,
+            Kind::Groups => 6,
+        };
+        let swarm = Swarm::draw(&mut rng.fork(), kind.planned_faults());
+        let mut plan = Plan::draw(&mut rng.fork(), &swarm, most);
+        if kind == Kind::Groups {
+            plan.prolong(&mut rng.fork(), misdeed.needs_absence());
+        }
+        if misdeed.needs_absence() {
+            plan.mishaps = MishapKinds::ALL;
+        }
+        if !self.faults {
+            plan.remove_faults();
+        }
+        self.reduction.apply(&mut plan);
+        plan
     }
 
     /// Executes the run.
@@ -162,6 +197,7 @@ struct Run {
     store: Store,
     handled: Handled,
     referee: Referee,
+    history: History,
     leaders: Option<Leaders>,
     /// Log on disk, or why there is none.
     disk: Result<Option<LogDisk>, String>,
@@ -169,21 +205,10 @@ struct Run {
 
 impl Run {
     fn new(simulation: Simulation) -> Self {
-        let Simulation { kind, seed, lie, misdeed, faults, keep } = simulation;
+        let Simulation { kind, seed, lie, keep, .. } = simulation;
         let trace = Trace::new(keep);
         let mut rng = Rng::new(seed);
-        let most = match kind {
-            Kind::Walrus => 1,
-            Kind::Fluvio | Kind::Leaders | Kind::Disk => 3,
-            Kind::Groups => 6,
-        };
-        let mut plan = Plan::draw(&mut rng.fork(), kind.planned_faults(), most);
-        if kind == Kind::Groups {
-            plan.prolong(&mut rng.fork(), misdeed.needs_absence());
-        }
-        if !faults {
-            plan.remove_faults();
-        }
+        let plan = simulation.draw(&mut rng);
         trace.note(format_args!("{plan:?}"));
         let network = Network::new(rng.fork(), plan.conditions.clone(), trace.clone());
         let (handled, referee) = (Handled::default(), Referee::default());
@@ -197,7 +222,8 @@ impl Run {
                 store = store.over(disk.backing());
             }
         }
-        Self { simulation, kind, plan, rng, trace, network, store, handled, referee, leaders, disk }
+        let history = History::new();
+        Self { simulation, kind, plan, rng, trace, network, store, handled, referee, history, leaders, disk }
     }
 
     /// Executes the run and checks the rules. Returns violations, number of stored records and number of broken connections.
@@ -208,6 +234,10 @@ impl Run {
         violations.extend(self.referee.violations());
         if let Ok(Some(disk)) = &self.disk {
             violations.extend(disk.violations());
+        }
+        if !self.is_lossy() {
+            // Where reading removes records, prefetched ones go with a connection.
+            violations.extend(self.history.violations(outcome.is_ok() && self.kind != Kind::Walrus));
         }
         let stored = match outcome {
             Ok(facts) => {
@@ -220,6 +250,11 @@ impl Run {
             }
         };
         (violations, stored, self.network.broken())
+    }
+
+    /// Whether acknowledged records may be missing, as documented.
+    fn is_lossy(&self) -> bool {
+        matches!(&self.disk, Ok(Some(disk)) if disk.plan().is_lossy())
     }
 
     async fn happen(&mut self) -> Result<Facts, String> {
@@ -277,12 +312,17 @@ impl Run {
     fn start_producers(&mut self, client: &Client) -> Producers {
         let mut producers = JoinSet::new();
         for (number, plan) in self.plan.producers.clone().into_iter().enumerate() {
+            // Drawn for all of them: one that is left out shifts no draws of others.
+            let rng = self.rng.fork();
+            if plan.records == 0 {
+                continue;
+            }
             let producing = Producing {
                 number,
                 topic: self.kind.topic(),
                 partitions: self.plan.partitions,
                 plan,
-                rng: self.rng.fork(),
+                rng,
                 trace: self.trace.clone(),
             };
             let client = client.clone();
@@ -303,7 +343,7 @@ impl Run {
             trace: self.trace.clone(),
             silence: (self.kind == Kind::Walrus).then_some(SILENCE),
         };
-        let is_lossy = matches!(&self.disk, Ok(Some(disk)) if disk.plan().is_lossy());
+        let is_lossy = self.is_lossy();
         let reader = if is_lossy {
             reader.when_known(client.clone()).boxed()
         } else {
@@ -334,7 +374,7 @@ impl Run {
         if self.kind != Kind::Groups {
             return Ok((members, shared));
         }
-        for number in 0..usize::try_from(self.rng.within(1..=5)).unwrap_or(1) {
+        for number in 0..usize::try_from(self.plan.members).unwrap_or(1) {
             // Wrong by up to 5 %, and by hours.
             let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
             let client = process.run(self.connect()).await?;
@@ -345,6 +385,7 @@ impl Run {
                 wakes,
                 way: CoordinationWay::default(),
                 quiet: quiet.clone(),
+                kinds: self.plan.mishaps,
                 are_long: self.simulation.misdeed.needs_absence(),
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
@@ -360,13 +401,14 @@ impl Run {
                 goal: goal.clone(),
                 shared: shared.clone(),
                 handled: self.handled.clone(),
+                recorder: self.history.recorder(),
                 faults: self.simulation.faults,
                 lives: 0,
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
             members.push((tokio::spawn(process.run(sharing.run(client.clone()))), client));
-            if self.simulation.faults {
+            if mishaps.kinds != MishapKinds::NONE {
                 tokio::spawn(mishaps.run());
             }
         }
@@ -460,6 +502,7 @@ impl Run {
                         .retry(RetryPolicy::calls())
                         .breaker(BreakerPolicy::default())
                         .attempt_timeout(Duration::from_secs(25))
+                        .record(self.history.recorder())
                         .from_engine(engine);
                     return client.map_err(|error| error.to_string());
                 }

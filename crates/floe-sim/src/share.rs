@@ -9,6 +9,7 @@ use std::{
 use floe::{
     Client, Consumer, ErrorKind, Message, WallClock,
     consumer::{AckMode, CommitPolicy, Fence, Membership},
+    history::Recorder,
     layer::Layer as _,
 };
 use parking_lot::Mutex;
@@ -93,6 +94,7 @@ pub(crate) struct Sharing {
     pub(crate) goal: watch::Receiver<Goal>,
     pub(crate) shared: SharedRecords,
     pub(crate) handled: Handled,
+    pub(crate) recorder: Recorder,
     /// Whether members crash.
     pub(crate) faults: bool,
     /// Number of lives so far, with those that could not join.
@@ -249,7 +251,8 @@ impl Sharing {
         let ignores = self.misdeed == Misdeed::IgnoreEvictions && self.number.is_multiple_of(2);
         let power = Power::new(self.way.clone(), ignores);
         let engine = power.clone().layer(Arc::clone(client.engine()));
-        let client = Client::builder("").clock(self.wall_clock()).from_engine(engine);
+        let client = Client::builder("").clock(self.wall_clock()).record(self.recorder.clone());
+        let client = client.from_engine(engine);
         let client = client.map_err(|error| error.to_string())?;
         let begun = Instant::now();
         loop {

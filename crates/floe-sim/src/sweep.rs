@@ -2,7 +2,7 @@
 
 use std::{env, fmt::Write as _};
 
-use crate::{kind::Kind, run::Simulation};
+use crate::{kind::Kind, run::Simulation, shrink::shrink};
 
 /// Environment variable with the number of seeds.
 const SEEDS: &str = "FLOE_SIM_SEEDS";
@@ -48,8 +48,9 @@ pub fn sweep(kind: Kind, by_default: u64) -> Sweep {
             }
             let _ = write!(wrong, "\nseed {seed}: {}\n  {simulation}\n", report.violations.join("\n  "));
             if count == 1 {
-                let traced = Simulation { keep: true, ..simulation }.run();
-                let _ = write!(wrong, "{}", traced.story);
+                let shrunk = shrink(simulation);
+                let reduced = shrunk.story();
+                let _ = write!(wrong, "{shrunk}:\n  {}\n{}", reduced.violations.join("\n  "), reduced.story);
             }
         }
     }

@@ -116,6 +116,7 @@ pub const ARROWS: &[Arrows] = &[
         from: "floe",
         // The spool of the outbox is a log of its own.
         to: &[
+            "floe-check",
             "floe-core",
             "floe-embedded",
             "floe-fluvio",
@@ -129,15 +130,16 @@ pub const ARROWS: &[Arrows] = &[
     Arrows {
         from: "floe-server",
         to: &["floe", "floe-wire"],
-        tests: &["floe-conformance", "floe-log", "floe-testkit"],
+        tests: &["floe-check", "floe-conformance", "floe-log", "floe-testkit"],
     },
-    Arrows { from: "floe-cli", to: &["floe", "floe-server"], tests: &["floe-testkit"] },
+    Arrows { from: "floe-cli", to: &["floe", "floe-check", "floe-server"], tests: &["floe-testkit"] },
     Arrows { from: "floe-testkit", to: &["floe-core", "floe-wire"], tests: &[] },
     Arrows { from: "floe-conformance", to: &["floe", "floe-wire"], tests: &["floe-testkit"] },
     Arrows {
         from: "floe-sim",
         to: &[
             "floe",
+            "floe-check",
             "floe-conformance",
             "floe-group",
             "floe-log",

@@ -277,6 +277,7 @@ impl Admin {
             .with_topic(&at.topic)
             .with_partition(at.partition));
         }
+        self.client.history().reset(group, &at, next);
         self.client.engine().commit(Arc::from(group), vec![(at, next)]).await
     }
 

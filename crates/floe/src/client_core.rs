@@ -14,6 +14,7 @@ use crate::{
     config::Settings,
     engine::{EngineInfo, SharedEngine},
     health::ComponentHealth,
+    history::History,
     layer::{Breakers, LastSuccess},
     telemetry::Telemetry,
 };
@@ -26,6 +27,7 @@ pub(crate) struct ClientCore(Arc<CoreParts>);
 struct CoreParts {
     engine: SharedEngine,
     telemetry: Telemetry,
+    history: History,
     breakers: Option<Breakers>,
     last_success: LastSuccess,
     settings: Settings,
@@ -48,11 +50,22 @@ impl ClientCore {
     pub(crate) fn new(
         engine: SharedEngine,
         (telemetry, breakers, last_success): (Telemetry, Option<Breakers>, LastSuccess),
+        history: History,
         settings: Settings,
         (url, clock): (String, WallClock),
     ) -> Self {
         let open = Mutex::default();
-        Self(Arc::new(CoreParts { engine, telemetry, breakers, last_success, settings, url, clock, open }))
+        Self(Arc::new(CoreParts {
+            engine,
+            telemetry,
+            history,
+            breakers,
+            last_success,
+            settings,
+            url,
+            clock,
+            open,
+        }))
     }
 
     /// The engine, layers included.
@@ -67,6 +80,10 @@ impl ClientCore {
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
         &self.0.telemetry
+    }
+
+    pub(crate) fn history(&self) -> &History {
+        &self.0.history
     }
 
     pub(crate) fn breakers(&self) -> Option<&Breakers> {

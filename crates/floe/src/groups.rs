@@ -144,6 +144,10 @@ impl Groups {
         }
         let log = self.log(&name, true).await?;
         let partition = GroupPartition::new(at.topic.as_str(), at.partition);
+        if force {
+            // A member begins at the new position at once.
+            self.client.history().reset(&name, &at, next);
+        }
         let record = GroupRecord::Reset(Reset { partition: partition.clone(), next, force });
         let offset = log.append(&record).await?;
         let replayed = log.replay().await?;
@@ -153,6 +157,9 @@ impl Groups {
             return Err(Error::new(ErrorKind::Fenced, message)
                 .with_topic(&at.topic)
                 .with_partition(at.partition));
+        }
+        if !force {
+            self.client.history().reset(&name, &at, next);
         }
         self.client.engine().commit(name, vec![(at, next)]).await
     }

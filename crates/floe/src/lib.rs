@@ -45,6 +45,7 @@
 //! | [`exchange`], [`filter`] | records as JSON lines and CSV; expressions that select records |
 //! | [`blocking`] | the API without async |
 //! | [`config`] | settings from files, environment variables and the URL |
+//! | [`history`] | records what a client did and was told, for `floe check-history` |
 //! | [`health`] | health of a client, its servers, queues and breakers |
 //! | [`telemetry`] | metrics, spans, and the trace context that records carry |
 //! | [`error`], [`retry`] | [`Error`] and its kinds; [`RetryPolicy`] |
@@ -63,6 +64,7 @@
 //! | `gzip`, `snappy`, `lz4`, `zstd` | yes | one compression codec each; `zstd` needs a C compiler |
 //! | `telemetry` | yes | metrics and spans by OpenTelemetry |
 //! | `messagepack` | no | MessagePack payloads |
+//! | `history` | no | [`history::Recorder`](history) |
 //! | `simulation` | no | seeded randomness, for tests that reproduce a run |
 //!
 //! Without a feature the API stays the same where it can: a URL or a codec that is not compiled in is an error that
@@ -90,6 +92,7 @@ mod fake_engine;
 pub mod filter;
 pub mod groups;
 pub mod health;
+pub mod history;
 pub mod layer;
 pub mod outbox;
 pub mod payload;

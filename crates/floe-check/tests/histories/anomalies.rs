@@ -251,6 +251,9 @@ fn commits_follow_handled_records() {
     assert_eq!(found(&verdict), []);
     let reset = ["ok reset c offset=2 group=g", "invoke commit c offset=2 group=g"];
     assert_eq!(found(&after_sends(2, &[&polls[..], &reset].concat())), []);
+    // Nor do records that the application chose to pass over.
+    let skip = ["ok skip c offset=0 end=1 group=g", "ok assign c offset=2 group=g"];
+    assert_eq!(found(&after_sends(2, &[&polls[..], &skip].concat())), []);
     // A group of which no handled record is recorded is not judged.
     let silent = ["ok assign c offset=0 group=g", "invoke commit c offset=2 group=g"];
     assert_eq!(found(&after_sends(2, &silent)), []);

@@ -3,6 +3,7 @@
 pub(crate) mod backup;
 pub(crate) mod bench;
 pub(crate) mod check;
+pub(crate) mod check_history;
 pub(crate) mod complete;
 pub(crate) mod completions;
 pub(crate) mod config;

@@ -3,6 +3,7 @@
 mod access;
 mod backup;
 mod bench;
+mod check_history;
 mod cluster;
 mod completion;
 mod config;

@@ -7,7 +7,7 @@ use std::{
     net::TcpStream,
 };
 
-use floe::{Client, TopicSpec, consumer::StartAt, producer::Delivery};
+use floe::{Client, TopicSpec, consumer::StartAt, history::Recorder, producer::Delivery};
 use futures_util::FutureExt as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -88,8 +88,13 @@ fn acknowledged_records_survive_a_kill() {
 
 /// Sends records, kills the server while records are in flight, and returns partition, offset and value of the
 /// acknowledged ones.
-async fn load_and_kill(url: &str, mut child: Running, round: u32) -> Vec<((u32, i64), String)> {
-    let client = Client::connect(url).await.unwrap();
+async fn load_and_kill(
+    url: &str,
+    recorder: Recorder,
+    mut child: Running,
+    round: u32,
+) -> Vec<((u32, i64), String)> {
+    let client = Client::builder(url).record(recorder).connect().await.unwrap();
     if round == 0 {
         client.admin().create_topic(TopicSpec::new("t").partitions(2)).await.unwrap();
     }
@@ -125,14 +130,20 @@ fn acknowledged_records_of_fluvio_clients_survive_kills_under_load() {
     let dir = Dir::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let url = |addresses: &Value| format!("fluvio://{}", addresses["fluvio_sc"].as_str().unwrap());
+    let recorder = Recorder::append_to(dir.path().join("history.jsonl")).unwrap();
     let mut acknowledged = Vec::new();
     for round in 0..3 {
         let (child, addresses) = start(&dir, &["--data", "data"]);
-        acknowledged.extend(runtime.block_on(load_and_kill(&url(&addresses), child, round)));
+        acknowledged.extend(runtime.block_on(load_and_kill(
+            &url(&addresses),
+            recorder.clone(),
+            child,
+            round,
+        )));
     }
     let (child, addresses) = start(&dir, &["--data", "data"]);
     let stored = runtime.block_on(async {
-        let client = Client::connect(&url(&addresses)).await.unwrap();
+        let client = Client::builder(&url(&addresses)).record(recorder.clone()).connect().await.unwrap();
         let mut consumer = client.consumer("t").from(StartAt::Beginning).stop_at_end().start().await.unwrap();
         let mut stored = BTreeMap::new();
         while let Some(message) = consumer.try_next().await.unwrap() {
@@ -145,6 +156,10 @@ fn acknowledged_records_of_fluvio_clients_survive_kills_under_load() {
     for (at, value) in acknowledged {
         assert_eq!(stored.get(&at), Some(&value), "{at:?}");
     }
+    assert_eq!(recorder.problem(), None);
+    let verdict = dir.run(&["check-history", "history.jsonl", "--drained", "-o", "json"]).ok().json();
+    assert!(verdict["acknowledged"].as_u64().unwrap() >= 3000, "{verdict}");
+    assert_eq!(verdict["read"], stored.len(), "{verdict}");
     assert_eq!(end(child, Signal::TERM), Some(0));
 }
 

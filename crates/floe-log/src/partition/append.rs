@@ -11,7 +11,7 @@
 use std::{
     collections::VecDeque,
     io::{self, IoSlice},
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
 };
 
 use floe_wire::{
@@ -28,6 +28,7 @@ use crate::{
     invariant::invariant,
     log_info::LOG_INFO,
     segment::{SEGMENT_HEADER_LEN, Segment, SegmentHeader},
+    sync::atomic::Ordering,
 };
 
 /// Batches per write: each takes two slices, and Linux accepts 1024 per call.

@@ -9,14 +9,9 @@ mod sync;
 use std::{
     collections::VecDeque,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicI64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll},
 };
-
-use parking_lot::{Mutex, RwLock};
 
 use crate::{
     Durability, LogError, TopicConfig,
@@ -28,6 +23,10 @@ use crate::{
     resync::Resync,
     segment::Segment,
     store_shared::StoreShared,
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     tail_cache::TailCache,
     waiters::Waiters,
 };

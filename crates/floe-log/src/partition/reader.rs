@@ -3,7 +3,7 @@
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,6 +15,7 @@ use crate::{
     frame_reader::{FrameError, FrameReader, MAX_READ, MIN_READ, Step, StepLimits},
     invariant::invariant,
     segment::Segment,
+    sync::atomic::Ordering,
 };
 
 /// Consecutive whole batches.

@@ -1,9 +1,11 @@
 //! Removal of the oldest segments, and of the whole partition.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::Arc;
 
 use super::Partition;
 use crate::{LogError, TopicConfig, segment::Segment};
+
+use crate::sync::atomic::Ordering;
 
 /// Segments that were taken out of the partition; their files still exist.
 #[derive(Debug)]

@@ -1,16 +1,6 @@
 //! Syncs of appended bytes, and acknowledgements that wait for them.
 
-use std::{
-    collections::VecDeque,
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-
-use parking_lot::Mutex;
+use std::{collections::VecDeque, io, sync::Arc, time::Duration};
 
 use super::{Appended, Partition, append::Done};
 use crate::{
@@ -21,6 +11,10 @@ use crate::{
     invariant::invariant,
     log_info::LOG_INFO,
     segment::Segment,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     sync_queue::SyncTarget,
 };
 

@@ -3,21 +3,27 @@
 //!
 //! The killed process is this binary with a role in its environment. It stops itself at that moment, so the test does
 //! not depend on timing.
+//!
+//! All processes append to one history, which `floe-check` judges at the end.
 
 mod outbox;
 mod outbox_sends;
 mod processor;
 
 use std::{
+    fs::File,
     io::{BufRead as _, BufReader},
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
 };
 
 use floe::{
     Client, Message, TopicSpec,
     consumer::{Consumer, StartAt},
+    history::Recorder,
     producer::ProducerBuilder,
 };
+use floe_check::{CheckOptions, Checker, HistoryVerdict};
 use floe_server::testkit::TestServer;
 
 /// Role of a child process; the test itself has none.
@@ -113,13 +119,38 @@ fn with_moment(builder: ProducerBuilder) -> ProducerBuilder {
     })
 }
 
-async fn connect() -> Client {
-    Client::connect(&std::env::var(URL).unwrap()).await.unwrap()
+/// Appends to the history of a test.
+fn recorder(folder: &Path) -> Recorder {
+    Recorder::append_to(folder.join("history.jsonl")).unwrap()
+}
+
+/// The folder of a killed process.
+fn folder() -> PathBuf {
+    std::env::var(FOLDER).unwrap().into()
+}
+
+/// Connects a process of a test, and records what it does.
+async fn connect(url: &str, folder: &Path) -> Client {
+    Client::builder(url).record(recorder(folder)).connect().await.unwrap()
+}
+
+/// Connects to the cluster of a test, and records.
+async fn connected(server: &TestServer, folder: &Path) -> Client {
+    connect(&format!("fluvio://{}", server.fluvio_address()), folder).await
+}
+
+/// Judges the history of a test. All topics were read to their ends.
+fn judged(folder: &Path) -> HistoryVerdict {
+    let mut checker = Checker::new(CheckOptions { drained: true, ..CheckOptions::default() });
+    checker.read(BufReader::new(File::open(folder.join("history.jsonl")).unwrap())).unwrap();
+    let verdict = checker.finish().unwrap();
+    assert!(verdict.is_clean(), "{:?}", verdict.findings());
+    verdict
 }
 
 /// Returns all records of a topic.
-async fn read(server: &TestServer, topic: &str) -> Vec<Message> {
-    let reader = server.client().consumer(topic).from(StartAt::Beginning).stop_at_end();
+async fn read(client: &Client, topic: &str) -> Vec<Message> {
+    let reader = client.consumer(topic).from(StartAt::Beginning).stop_at_end();
     let mut reader: Consumer = reader.start().await.unwrap();
     let mut messages = Vec::new();
     while let Some(message) = reader.try_next().await.unwrap() {

@@ -8,7 +8,9 @@ use std::{
 
 use floe::{Record, outbox::OutboxBuilder};
 
-use super::{FOLDER, URL, cluster, finish, kill, read, start, text, with_moment};
+use super::{
+    URL, cluster, connected, finish, folder, judged, kill, read, recorder, start, text, with_moment,
+};
 
 const TOPIC: &str = "sends";
 const KEYS: usize = 7;
@@ -19,7 +21,8 @@ const RECORDS: usize = 2000;
 
 /// Sends records one by one, and writes down each that was accepted.
 pub(crate) async fn process() {
-    let folder = std::path::PathBuf::from(std::env::var(FOLDER).unwrap());
+    let folder = folder();
+    let recorder = recorder(&folder);
     let url = std::env::var(URL).unwrap();
     let outbox = OutboxBuilder::configured(&url, TOPIC, folder.join("sends"), with_moment);
     let outbox = outbox.start().await.unwrap();
@@ -27,7 +30,10 @@ pub(crate) async fn process() {
     let run = std::process::id();
     for number in 0..RECORDS {
         let value = format!("{run} {number} {}", "x".repeat(50));
-        outbox.send(Record::keyed(format!("key {}", number % KEYS), value)).await.unwrap();
+        let record = Record::keyed(format!("key {}", number % KEYS), value);
+        let send = recorder.begin_send(TOPIC, &record);
+        outbox.send(record).await.unwrap();
+        send.accepted();
         // In one write: a kill between two would leave half a line, to which the next process would append.
         accepted.write_all(format!("{run} {number}\n").as_bytes()).unwrap();
     }
@@ -43,9 +49,10 @@ pub(crate) async fn test() {
     }
     finish(start("outbox_sends", &server, folder.path(), None)).await;
 
+    let client = connected(&server, folder.path()).await;
     let mut latest = BTreeMap::new();
     let mut arrived = BTreeSet::new();
-    for message in read(&server, TOPIC).await {
+    for message in read(&client, TOPIC).await {
         let mut words = text(&message.value).split(' ');
         let run = words.next().unwrap().to_owned();
         let number: usize = words.next().unwrap().parse().unwrap();
@@ -61,5 +68,8 @@ pub(crate) async fn test() {
         let record = (run.to_owned(), number.parse().unwrap());
         assert!(arrived.contains(&record), "{record:?} was accepted and is lost");
     }
+    client.close().await.unwrap();
     server.stop().await.unwrap();
+    let verdict = judged(folder.path());
+    assert_eq!(verdict.polled, arrived.len() as u64, "{verdict:?}");
 }

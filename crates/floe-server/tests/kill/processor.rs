@@ -4,14 +4,16 @@ use std::collections::BTreeMap;
 
 use floe::{Message, Record, dead_letter::RecordOrigin, processor::ProcessorBuilder};
 
-use super::{MOMENT, cluster, connect, finish, kill, read, start, text, with_moment};
+use super::{
+    MOMENT, URL, cluster, connect, connected, finish, folder, judged, kill, read, start, text, with_moment,
+};
 
 const RECORDS: usize = 1000;
 const KEYS: usize = 7;
 
 /// Processes all records, unless it is killed.
 pub(crate) async fn process() {
-    let client = connect().await;
+    let client = connect(&std::env::var(URL).unwrap(), &folder()).await;
     let mut processor: ProcessorBuilder =
         client.processor("orders", "invoices").concurrency(4).stop_at_end().producer(with_moment);
     if std::env::var(MOMENT).is_ok() {
@@ -33,7 +35,8 @@ pub(crate) async fn process() {
 pub(crate) async fn test() {
     let server = cluster(&["orders", "invoices"]).await;
     let folder = tempfile::tempdir().unwrap();
-    let orders = server.client().producer("orders").start().await.unwrap();
+    let client = connected(&server, folder.path()).await;
+    let orders = client.producer("orders").start().await.unwrap();
     orders
         .send_all((0..RECORDS).map(|n| Record::keyed(format!("key {}", n % KEYS), format!("{n}"))))
         .await
@@ -45,7 +48,7 @@ pub(crate) async fn test() {
 
     // No record is skipped, and each output names its input.
     let mut made: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let invoices = read(&server, "invoices").await;
+    let invoices = read(&client, "invoices").await;
     for invoice in &invoices {
         let origin = RecordOrigin::of(invoice).expect("an origin");
         made.entry(origin.to_string()).or_default().push(text(&invoice.value).to_owned());
@@ -53,7 +56,7 @@ pub(crate) async fn test() {
     assert_eq!(made.len(), RECORDS);
     // The batch whose acknowledgement the first process did not receive is delivered again, with the same origin.
     assert!(invoices.len() > RECORDS, "no batch was delivered twice, so the test proves nothing");
-    for order in read(&server, "orders").await {
+    for order in read(&client, "orders").await {
         let origin = format!("orders/{}/{}", order.partition, order.offset);
         let expected = format!("invoice of {}", text(&order.value));
         assert!(made[&origin].iter().all(|value| *value == expected), "{origin}: {:?}", made[&origin]);
@@ -66,5 +69,8 @@ pub(crate) async fn test() {
         let key = invoice.key.as_deref().unwrap();
         assert!(latest.insert(key, number).is_none_or(|before| before < number), "{number} is out of order");
     }
+    client.close().await.unwrap();
     server.stop().await.unwrap();
+    let verdict = judged(folder.path());
+    assert!(verdict.handled >= RECORDS as u64 && verdict.unknown > 0, "{verdict:?}");
 }

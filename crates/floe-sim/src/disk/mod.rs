@@ -324,6 +324,7 @@ impl LogDisk {
                 removed_bytes: bytes.saturating_sub(segment_bytes(&memory)),
             };
             let wrong = survival::violations(&before, &after, self.plan.synced_within());
+            wrong.iter().for_each(|wrong| self.trace.note(format_args!("violation: {wrong}")));
             state.violations.extend(wrong);
             if self.plan.is_lossy() && before.loss == Loss::Power {
                 let remains: BTreeSet<_> = contents.values().flatten().map(|(_, value)| value).collect();

@@ -1,6 +1,8 @@
 //! Runs that must satisfy the rules, and injected bugs that the rules must detect.
 
 #[cfg(tokio_unstable)]
+mod events;
+#[cfg(tokio_unstable)]
 mod exact;
 
 use floe_sim::{Kind, Lie, Misdeed, Simulation};
@@ -54,6 +56,19 @@ fn loss_on_read_is_detected() {
 fn commit_ahead_is_detected() {
     is_detected(Kind::Fluvio, Lie::CommitAhead, "the group");
     is_detected(Kind::Groups, Lie::CommitAhead, "the group");
+}
+
+/// The checker of histories, which sees only what the clients recorded, names the bugs as well.
+#[test]
+fn bugs_are_named_by_the_history() {
+    for (kind, lie, anomaly) in [
+        (Kind::Fluvio, Lie::AckWithoutWrite, "lost-write"),
+        (Kind::Fluvio, Lie::WriteTwice, "duplicate"),
+        (Kind::Fluvio, Lie::Swap, "inconsistent-offsets"),
+        (Kind::Fluvio, Lie::CommitAhead, "commit-ahead"),
+    ] {
+        is_detected(kind, lie, &format!("history: {anomaly}: "));
+    }
 }
 
 /// Checks that some seed detects the bug of a member, by the rule with this text.

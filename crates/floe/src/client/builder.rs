@@ -11,6 +11,7 @@ use crate::{
     client_core::ClientCore,
     config::{Config, EngineOptions},
     engine::SharedEngine,
+    history::History,
     layer::{BreakerPolicy, LastSuccess, Layer, Limits, PutAround, Stack},
     producer::SharedProducers,
     telemetry::{Telemetry, TelemetryOptions},
@@ -48,6 +49,7 @@ pub struct ClientBuilder {
     attempt_timeout: Option<Option<Duration>>,
     limits: Option<Limits>,
     clock: WallClock,
+    history: History,
 }
 
 impl ClientBuilder {
@@ -63,6 +65,7 @@ impl ClientBuilder {
             attempt_timeout: None,
             limits: None,
             clock: WallClock::default(),
+            history: History::default(),
         }
     }
 
@@ -152,6 +155,13 @@ impl ClientBuilder {
         self
     }
 
+    /// Records the history of all producers and consumers of the client; see [`crate::history`]. Default: none.
+    #[cfg(feature = "history")]
+    pub fn record(mut self, recorder: crate::history::Recorder) -> Self {
+        self.history = History::new(recorder);
+        self
+    }
+
     /// Refuses a URL, options and policies with which no connection can ever succeed. Returns the URL.
     pub(crate) fn check(mut self) -> Result<EngineUrl> {
         let (url, _) = self.prepare()?;
@@ -235,7 +245,13 @@ impl ClientBuilder {
         let (engine, breakers) = stack.around(opened.engine);
         let observers = (telemetry, breakers, last_success);
         Client {
-            core: ClientCore::new(engine, observers, self.config.into_settings(), (self.url, self.clock)),
+            core: ClientCore::new(
+                engine,
+                observers,
+                self.history,
+                self.config.into_settings(),
+                (self.url, self.clock),
+            ),
             shared_producers: Arc::new(SharedProducers::default()),
             #[cfg(feature = "fluvio")]
             fluvio: fluvio.map(Arc::new),

@@ -8,7 +8,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::config::AckMode;
+use crate::{config::AckMode, history::PartitionHistory};
 
 /// Bound on the runs of unacknowledged records of one partition. Each takes a few dozen bytes; a program that leaves out every
 /// second record reaches the bound after 130,000 records.
@@ -35,6 +35,7 @@ pub(super) struct AckTracker {
     losing: Notify,
     /// With [`AckMode::Explicit`].
     window: Mutex<AckWindow>,
+    history: PartitionHistory,
 }
 
 impl AckTracker {
@@ -48,7 +49,24 @@ impl AckTracker {
             lost: AtomicBool::new(false),
             losing: Notify::new(),
             window: Mutex::new(AckWindow::new(origin, 0)),
+            history: PartitionHistory::default(),
         }
+    }
+
+    /// Tells a history of finished records.
+    pub(super) fn with_history(self, history: PartitionHistory) -> Self {
+        Self { history, ..self }
+    }
+
+    /// The history of the partition.
+    #[inline]
+    pub(super) fn history(&self) -> &PartitionHistory {
+        &self.history
+    }
+
+    /// Whether a later call of the application finishes its records.
+    pub(super) fn is_auto(&self) -> bool {
+        self.mode == AckMode::Auto
     }
 
     /// Restarts at another offset. Acknowledgements of records handed out before have no effect any more.
@@ -64,6 +82,7 @@ impl AckTracker {
     #[inline]
     pub(super) fn finish_below(&self, next: i64) {
         if self.mode == AckMode::Auto {
+            self.history.finished_below(next);
             self.finished.store(next, Ordering::Release);
         }
     }

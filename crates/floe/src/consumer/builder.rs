@@ -29,6 +29,7 @@ use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule,
     client_core::ClientCore,
     engine::{Capabilities, EngineInfo, Isolation},
+    history::ReaderHistory,
     payload::{PayloadCodec, RecordDecoder, Untyped, formats},
     smartmodule,
     telemetry::{ConsumerTelemetry, Lag, Queue},
@@ -425,6 +426,15 @@ impl ConsumerSpec {
         stream::iter(lookups).buffered(LOOKUPS).try_collect().await
     }
 
+    /// The history of the consumer. Modules make other records than those that were sent.
+    fn history(&self) -> ReaderHistory {
+        if self.settings.fetch.smartmodules.is_some() {
+            return ReaderHistory::default();
+        }
+        let offsets = self.client.info().capabilities.offsets;
+        self.client.history().reader(self.group.as_ref(), offsets)
+    }
+
     fn start_numbered(
         self,
         numbers: &[u32],
@@ -437,6 +447,7 @@ impl ConsumerSpec {
             topic: self.topic.clone(),
             fetch: self.settings.fetch.clone(),
             ack_mode: self.settings.ack_mode,
+            history: self.history(),
         };
         let mut partitions = Vec::with_capacity(numbers.len());
         let mut stored = Vec::with_capacity(numbers.len());
@@ -471,6 +482,7 @@ impl ConsumerSpec {
             topic: self.topic.clone(),
             fetch: self.settings.fetch.clone(),
             ack_mode: self.settings.ack_mode,
+            history: self.history(),
         };
         let settings = MemberSettings {
             group: self.group.clone().unwrap_or_else(|| Arc::from("")),
@@ -496,6 +508,7 @@ impl ConsumerSpec {
         } else {
             PrefetchQueue::new(numbers.len(), self.prefetch_bytes, self.prefetch_records)
         };
+        let history = self.history();
         let mut partitions = Vec::with_capacity(numbers.len());
         for (index, &number) in numbers.iter().enumerate() {
             let at = self.topic.partition(number);
@@ -504,7 +517,8 @@ impl ConsumerSpec {
                 Fetch::open_unnumbered(Arc::clone(engine), at.clone(), settings, (start, self.stop_at_end))
                     .await?;
             let outlet = Outlet { queue: Arc::clone(&queue), index, generation: 0 };
-            let acks = Arc::new(AckTracker::new(self.settings.ack_mode, 0));
+            let acks = AckTracker::new(self.settings.ack_mode, 0);
+            let acks = Arc::new(acks.with_history(history.partition(&at)));
             let task = Some(AbortOnDrop::spawn(fetch.run(outlet)));
             partitions.push(Partition { at, position: 0, end: None, acks, task });
         }
@@ -534,6 +548,10 @@ impl ConsumerSpec {
             }
             _ => None,
         };
+        let chosen = self.from.is_some_and(|start| !start.needs_group());
+        for partition in &partitions {
+            partition.acks.history().begins(partition.position, chosen);
+        }
         let by_policy = self.settings.commit != CommitPolicy::Manual;
         let (topic, group) = (self.topic.clone(), self.group.clone());
         let shared = Arc::new(ConsumerShared { engine, topic, group, queue, commits, member, by_policy });

@@ -74,6 +74,7 @@ impl OffsetCommitter {
                 CommitTrigger::Application => Some(*next) != *stored,
             });
             if let Some(next) = due {
+                acks.history().commits(next);
                 indexes.push((index, next));
                 positions.push((at.clone(), next));
             }

@@ -167,6 +167,7 @@ pub(super) struct Acknowledgement {
 
 impl Acknowledgement {
     fn acknowledge_one(&self, offset: i64) {
+        self.acks.history().finished(offset);
         match &self.group {
             None => self.acknowledge(offset, offset.saturating_add(1)),
             Some((group, index)) => {
@@ -282,6 +283,10 @@ impl RecordBatch {
     /// Marks all records as finished; see [`Message::ack`].
     pub fn ack(&self) {
         if let Some(acknowledgement) = &self.acknowledgement {
+            let history = acknowledgement.acks.history();
+            if history.is_on() {
+                self.borrowed().for_each(|record| history.finished(record.offset));
+            }
             acknowledgement.acknowledge(self.first_offset(), self.next_offset());
         }
     }

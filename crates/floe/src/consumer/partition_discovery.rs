@@ -21,6 +21,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result,
     engine::SharedEngine,
+    history::ReaderHistory,
     topic::{Topic, TopicEvent},
 };
 
@@ -35,6 +36,7 @@ pub(super) struct PartitionOpener {
     pub(super) topic: Topic,
     pub(super) fetch: FetchSettings,
     pub(super) ack_mode: AckMode,
+    pub(super) history: ReaderHistory,
 }
 
 impl PartitionOpener {
@@ -51,7 +53,8 @@ impl PartitionOpener {
         let check = OffsetCheck::new(next, end, holes);
         let fetch = Fetch::new(Arc::clone(&self.engine), at.clone(), self.fetch.clone(), check);
         let outlet = Outlet { queue: Arc::clone(&self.queue), index, generation };
-        let acks = Arc::new(AckTracker::new(self.ack_mode, next));
+        let acks = AckTracker::new(self.ack_mode, next).with_history(self.history.partition(&at));
+        let acks = Arc::new(acks);
         let task = Some(AbortOnDrop::spawn(fetch.run(outlet)));
         Partition { at, position: next, end, acks, task }
     }

@@ -104,6 +104,7 @@ impl ConsumerCore {
                 Err(error) => return Poll::Ready(Some(Err(error))),
             }
             if let Some((index, batch)) = self.current.take() {
+                self.note_polled(index, &batch);
                 let acknowledgement = self.hand_out(index, batch.first_offset(), batch.next_offset());
                 self.telemetry.hands_out(index, batch.len());
                 self.rate_limit.spend(batch.len());
@@ -117,11 +118,23 @@ impl ConsumerCore {
     fn take_from_batch<T>(&mut self, make: impl FnOnce(&[u8], &Bytes) -> T) -> Option<Message<T>> {
         let (index, batch) = self.current.as_mut()?;
         let index = *index;
-        let Some(record) = batch.pop_as(make) else {
+        let acks = self.partitions.get(index).map(|partition| &partition.acks);
+        let recorded = acks.filter(|acks| acks.history().is_on());
+        let mut value_of = None;
+        let popped = batch.pop_as(|value, section| {
+            if recorded.is_some() {
+                value_of = Some(section.slice_ref(value));
+            }
+            make(value, section)
+        });
+        let Some(record) = popped else {
             self.telemetry.stands_at(index, batch.next_offset());
             self.current = None;
             return None;
         };
+        if let Some((acks, value)) = recorded.zip(value_of) {
+            acks.history().polled(record.offset, record.key.as_deref(), &value, acks.is_auto());
+        }
         let topic = batch.topic.clone();
         let partition = batch.partition;
         let ((from, next), group) = (batch.handed_out_with(record.offset), batch.group_of_last());
@@ -130,6 +143,18 @@ impl ConsumerCore {
         self.telemetry.hands_out(index, 1);
         self.rate_limit.spend(1);
         Some(Message::new(topic, partition, record, acknowledgement))
+    }
+
+    /// Tells the history of a batch that goes to the application.
+    #[inline]
+    fn note_polled(&self, index: usize, batch: &RecordBatch) {
+        let Some(acks) = self.partitions.get(index).map(|partition| &partition.acks) else { return };
+        let history = acks.history();
+        if history.is_on() {
+            for record in batch.borrowed() {
+                history.polled(record.offset, record.key, record.value, acks.is_auto());
+            }
+        }
     }
 
     /// Notes that the records from `from` up to `next` go to the application.
@@ -264,6 +289,7 @@ impl ConsumerCore {
         if let Some(commits) = &self.shared.commits {
             commits.join(partition.at.clone(), Arc::clone(&partition.acks));
         }
+        partition.acks.history().begins(partition.position, false);
         self.telemetry.joins(index, partition.at.clone(), partition.position);
         self.indexes.insert(partition.at.partition, index);
         match self.partitions.get_mut(index) {
@@ -325,6 +351,7 @@ impl ConsumerCore {
     fn pass(&mut self, index: usize, gap: Gap) -> Result<()> {
         if let Some(partition) = self.partition(index) {
             partition.position = gap.to;
+            partition.acks.history().missing(gap.from, gap.to);
             self.telemetry.stands_at(index, gap.to);
         }
         let Gap { at, from, to, reason, .. } = &gap;

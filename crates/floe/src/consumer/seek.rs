@@ -65,6 +65,7 @@ impl<C> Consumer<C> {
         let settings = core.settings.fetch.clone();
         if let Some(partition) = core.partition(index) {
             partition.acks.restart(position.next);
+            partition.acks.history().begins(position.next, true);
             partition.position = position.next;
             let check = OffsetCheck::new(position.next, partition.end, settings.holes(info.capabilities));
             let fetch = Fetch::new(engine, at, settings, check);

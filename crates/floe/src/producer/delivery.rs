@@ -12,7 +12,11 @@ use std::{
 use parking_lot::Mutex;
 
 use super::unreported_failures::{FailedBatch, FailureProgress, UnreportedFailures};
-use crate::{Error, Result, topic::TopicPartition};
+use crate::{
+    Error, Result,
+    history::{SendCall, SendCalls},
+    topic::TopicPartition,
+};
 
 /// The position of an acknowledged record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +55,8 @@ pub(super) struct BatchState {
     waiting: Mutex<Vec<Waker>>,
     unreported: Arc<UnreportedFailures>,
     progress: FailureProgress,
+    /// Records whose outcome goes to a history.
+    calls: SendCalls,
 }
 
 impl BatchState {
@@ -61,6 +67,7 @@ impl BatchState {
             waiting: Mutex::default(),
             unreported,
             progress: FailureProgress::default(),
+            calls: SendCalls::default(),
         }
     }
 
@@ -71,8 +78,16 @@ impl BatchState {
     /// Sets the outcome and wakes the tasks that wait for it. The first outcome stays. Call
     /// [`BatchState::count_failure`] before.
     pub(super) fn complete(&self, outcome: Result<Option<i64>>) {
+        if !self.is_done() {
+            // Before the outcome is known: the application may go on at once.
+            self.calls.end(self.partition, &outcome);
+        }
         if self.outcome.set(outcome).is_err() {
             return;
+        }
+        if let Some(outcome) = self.outcome.get() {
+            // Sends that were added in between.
+            self.calls.end(self.partition, outcome);
         }
         let waiting = std::mem::take(&mut *self.waiting.lock());
         waiting.into_iter().for_each(Waker::wake);
@@ -149,6 +164,12 @@ pub struct Delivery {
 impl Delivery {
     pub(super) fn new(state: Arc<BatchState>, index: u32, timestamp: i64) -> Self {
         Self { state, index, timestamp, observed: false }
+    }
+
+    /// Gives the outcome of the record to a history.
+    pub(super) fn record(&self, call: SendCall) {
+        let Self { state, index, .. } = self;
+        state.calls.add(call, (state.partition, *index), || state.outcome.get());
     }
 
     /// Returns the partition that the record goes to.

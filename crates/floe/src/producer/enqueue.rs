@@ -64,6 +64,8 @@ pub(super) async fn step_back() {
 impl ProducerShared {
     /// Buffers a record; waits for room as far as the configuration allows.
     pub(super) async fn enqueue<V: AsRef<[u8]>>(self: &Arc<Self>, record: &Record<V>) -> Result<Delivery> {
+        // Dropped before the record is taken, it says that the record was not sent.
+        let call = self.history.begin(record);
         let body = record.value.as_ref().len();
         let origin = self.telemetry.originate(&self.topic, &record.headers, body, self.capabilities.headers);
         let own = record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
@@ -82,10 +84,12 @@ impl ProducerShared {
             }
             attempt => attempt,
         };
-        match attempt? {
-            Attempt::Buffered(delivery) => Ok(delivery),
-            other => self.enqueue_when_room(&parts, other, reserved).await,
-        }
+        let delivery = match attempt? {
+            Attempt::Buffered(delivery) => delivery,
+            other => self.enqueue_when_room(&parts, other, reserved).await?,
+        };
+        delivery.record(call);
+        Ok(delivery)
     }
 
     /// Refuses a record that can never be sent, before anything is buffered.
@@ -269,8 +273,9 @@ impl ProducerShared {
         records: &VecDeque<Record<V>>,
         deliveries: &mut Deliveries,
     ) -> (usize, bool) {
-        // Records that get a span each go one by one.
-        let Some(origin) = self.telemetry.originate_all(self.capabilities.headers) else {
+        // Records that get a span or a line of a history each go one by one.
+        let origin = self.telemetry.originate_all(self.capabilities.headers);
+        let Some(origin) = origin.filter(|_| !self.history.is_on()) else {
             return (0, false);
         };
         let headers: Vec<_> = added(&origin).collect();

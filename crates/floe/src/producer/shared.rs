@@ -20,6 +20,7 @@ use crate::{
     Error, ErrorKind,
     client_core::ClientCore,
     engine::{Capabilities, SharedEngine},
+    history::ProducerHistory,
     telemetry::{Queue, Telemetry},
     topic::{MAX_PARTITIONS, Topic},
 };
@@ -32,6 +33,7 @@ const REFRESH: Duration = Duration::from_secs(300);
 pub(super) struct ProducerShared {
     pub(super) engine: SharedEngine,
     pub(super) telemetry: Telemetry,
+    pub(super) history: ProducerHistory,
     pub(super) engine_name: &'static str,
     pub(super) capabilities: Capabilities,
     pub(super) topic: Topic,
@@ -112,9 +114,15 @@ impl ProducerShared {
         // Servers drop the headers of records that pass through modules.
         capabilities.headers &= config.smartmodules.is_none();
         let unreported = Arc::default();
+        let history = match config.smartmodules {
+            None => client.history().producer(&topic, capabilities.offsets),
+            // The server stores other records.
+            Some(_) => ProducerHistory::default(),
+        };
         Arc::new(Self {
             engine: Arc::clone(engine),
             telemetry: client.telemetry().clone(),
+            history,
             engine_name: info.name,
             capabilities,
             topic,

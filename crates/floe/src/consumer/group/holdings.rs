@@ -249,6 +249,15 @@ impl Holdings {
         Ok(commits)
     }
 
+    /// Tells the history of positions that are about to be stored.
+    pub(super) fn note_commits(&self, commits: &[Commit]) {
+        for Commit { held, next, .. } in commits {
+            if let Some(acks) = self.held.get(&held.partition.partition).and_then(|held| held.stage.acks()) {
+                acks.history().commits(*next);
+            }
+        }
+    }
+
     /// Notes the positions that the group has stored under the leases held.
     pub(super) fn stored(&mut self, owned: &BTreeMap<u32, (i64, Option<i64>)>) {
         for (number, (lease, next)) in owned {

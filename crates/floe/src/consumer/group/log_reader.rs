@@ -19,6 +19,7 @@ use crate::{
         settings::AckMode,
     },
     engine::Isolation,
+    history::ReaderHistory,
     layer::Layer as _,
 };
 
@@ -56,6 +57,7 @@ impl LogReader {
                 ..settings.clone()
             },
             ack_mode: AckMode::Auto,
+            history: ReaderHistory::default(),
         };
         let _partition = opener.open((0, 0), at.partition, next, None);
         Self { log, queue, _partition, entries: VecDeque::new() }

@@ -105,7 +105,10 @@ impl Member {
         let trigger = if by_application { CommitTrigger::Application } else { CommitTrigger::Policy };
         if is_due {
             match self.holdings.commits(trigger) {
-                Ok(commits) => beat.commits = commits,
+                Ok(commits) => {
+                    self.holdings.note_commits(&commits);
+                    beat.commits = commits;
+                }
                 Err(error) => {
                     self.answer(|commit| commit.sequence.is_none(), &Err(error));
                 }
