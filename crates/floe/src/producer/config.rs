@@ -35,10 +35,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// A random producer id, which is not the id of a task.
+    /// A random producer id, which no log fences.
     pub(crate) fn new_id() -> i64 {
         let id = i64::try_from(floe_core::random::bits() >> 1).unwrap_or(i64::MAX);
-        floe_core::producer_id::not_a_task(id)
+        floe_core::producer_id::unreserved(id)
     }
 }
 

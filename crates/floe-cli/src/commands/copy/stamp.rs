@@ -36,7 +36,7 @@ impl CopyIdentity {
     /// Returns the producer id of a partition of the source.
     pub(super) fn lane(self, partition: u32) -> i64 {
         let id = mixed(self.0 ^ mixed(u64::from(partition) + 1)) >> 1;
-        producer_id::not_a_task(i64::try_from(id).unwrap_or(i64::MAX))
+        producer_id::unreserved(i64::try_from(id).unwrap_or(i64::MAX))
     }
 
     /// Returns the group that stores the progress where the target cannot be searched.
