@@ -75,3 +75,55 @@ impl Partition {
         (last.end() == next).then(|| DurablePoint { segment: last.base, position: last.len(), next })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use floe_wire::batch::{BatchBuilder, FinishOptions, ProducerIdentity, producer_id};
+
+    use super::*;
+    use crate::{Store, StoreConfig, TopicConfig, background, disk::MemoryDisk};
+
+    fn open(disk: &MemoryDisk) -> (Arc<Store>, Arc<Partition>) {
+        // Work is never run: the test decides when the log is synced.
+        let store = Store::open(StoreConfig::at("/").disk(Arc::new(disk.clone())).executor(drop)).unwrap();
+        if store.topic("t").is_none() {
+            store.create_topic("t", TopicConfig::new()).unwrap();
+        }
+        let partition = store.partition("t", 0).unwrap();
+        (store, partition)
+    }
+
+    fn send(partition: &Arc<Partition>, first_sequence: i32) -> i64 {
+        let id = producer_id::task_id("p", "t", 0, 0);
+        let mut builder = BatchBuilder::new(64);
+        builder.append(0, None, b"value", &[]).unwrap();
+        let producer = ProducerIdentity { id, epoch: 1, first_sequence };
+        let batch = builder.finish(FinishOptions { producer, ..FinishOptions::default() }).unwrap();
+        let (answer, answered) = mpsc::channel();
+        partition.submit(batch, move |result| answer.send(result).unwrap());
+        answered.recv().unwrap().unwrap().base_offset
+    }
+
+    #[test]
+    fn record_that_a_power_loss_takes_does_not_count_as_stored() {
+        let disk = MemoryDisk::with_power_loss();
+        let (store, partition) = open(&disk);
+        assert_eq!(send(&partition, 0), 0);
+        partition.sync().unwrap();
+        assert_eq!(send(&partition, 1), 1, "behind the durable point");
+        background::checkpoint(&store.shared, &store.topics).unwrap();
+        assert_eq!(send(&partition, 2), 2);
+
+        let (store, partition) = open(&disk.after_power_loss(|| false));
+        assert!(store.recovery_report().gaps.is_empty(), "the point lies before what is lost");
+        let end = partition.bounds().end;
+        assert_eq!(send(&partition, 0), 0, "stored");
+        for (sequence, offset) in [(1, 1), (2, 2)].into_iter().filter(|(_, offset)| *offset >= end) {
+            assert_eq!(send(&partition, sequence), offset, "sent again");
+        }
+        assert_eq!(send(&partition, 3), 3);
+        assert_eq!(partition.bounds().end, 4);
+    }
+}
