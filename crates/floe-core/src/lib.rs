@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`engine`] | [`Engine`](engine::Engine), [`BatchReader`](engine::BatchReader), requests, capabilities |
+//! | [`append_condition`] | appends that depend on the end of the partition or on a fencing token |
 //! | [`append_epoch`] | the fence that keeps the order of pipelined appends when one of them fails |
 //! | [`operation`] | the kinds of engine calls, as layers see them |
 //! | [`error`] | [`Error`], its kinds, and whether a retry makes sense |
@@ -19,13 +20,15 @@
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
-//! | [`producer_id`] | producer ids of the tasks of exactly-once processors |
+//! | [`producer_id`] | producer ids that logs fence |
 //! | [`process`] | the process that a task belongs to, of which the feature `simulation` has several |
 
+pub mod append_condition;
 pub mod append_epoch;
 pub mod clock;
 pub mod dial;
 pub mod engine;
+mod engine_health;
 pub mod error;
 pub mod gap;
 mod invariant;

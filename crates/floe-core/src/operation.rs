@@ -30,7 +30,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// [`Engine::append`](crate::engine::Engine::append).
+    /// [`Engine::append`](crate::engine::Engine::append) and [`Engine::append_if`](crate::engine::Engine::append_if).
     Append = "append",
     /// [`Engine::open`](crate::engine::Engine::open).
     Open = "open",

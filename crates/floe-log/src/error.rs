@@ -75,11 +75,11 @@ pub enum LogError {
         /// Newest epoch that the partition has stored.
         newest: i16,
     },
-    /// The records of a task were stored long ago, and the partition does not remember at which offsets; nothing was
-    /// written.
+    /// Some records of the batch of a task are stored and others are not, or they were stored so long ago that the
+    /// partition does not remember at which offsets; nothing was written.
     #[error(
-        "the records of the task from sequence {first_sequence} on were stored long ago; its next one has sequence \
-         {next_sequence}"
+        "the task has stored its records before sequence {next_sequence} already, and the batch begins with sequence \
+         {first_sequence}"
     )]
     StoredBefore {
         /// Sequence of the first record of the batch.

@@ -25,11 +25,11 @@ fn open_with(disk: &MemoryDisk, topic: TopicConfig) -> (Arc<Store>, Arc<Partitio
     (store, partition)
 }
 
-/// Appends records of a producer; None if they are fenced.
+/// Appends records of a producer; None if they are refused.
 fn send(partition: &Arc<Partition>, (id, epoch, first): (i64, i16, i32), records: u32) -> Option<i64> {
     match append(partition, producer_batch(records, 1_000, &[first as u8; 40], (id, epoch, first))) {
         Ok(appended) => Some(appended.base_offset),
-        Err(LogError::Fenced { .. }) => None,
+        Err(LogError::Fenced { .. } | LogError::StoredBefore { .. }) => None,
         Err(error) => panic!("{error}"),
     }
 }
@@ -231,7 +231,10 @@ impl Model {
         if next > 0 && is_older(epoch, newest) {
             return None;
         }
-        if first + records as i32 <= next {
+        if first < next {
+            if first + records as i32 > next {
+                return None;
+            }
             let stored: BTreeMap<i32, i64> = self
                 .of(task)
                 .flat_map(|(_, _, first, records, base)| {

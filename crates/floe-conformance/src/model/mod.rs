@@ -3,6 +3,7 @@
 //! Every case of the suite passes on it, and the faulty engines that the suite must detect are wrappers around it. It has no
 //! limits and no retention, and is not optimised.
 
+mod producers;
 mod reader;
 mod store;
 
@@ -14,8 +15,8 @@ use std::sync::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-        NodeHealth, ReadRequest, Watermarks,
+        AppendAck, AppendCondition, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine,
+        EngineInfo, Health, NodeHealth, ReadRequest, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
@@ -81,7 +82,7 @@ impl Model {
         if ability { Ok(()) } else { Err(Error::unsupported(name, "model")) }
     }
 
-    fn store(&self, request: &AppendRequest) -> Result<AppendAck> {
+    fn store(&self, request: &AppendRequest, expected_end: Option<i64>) -> Result<AppendAck> {
         self.check_open()?;
         let batch = &request.batch;
         if batch.len() > self.capabilities.max_batch_bytes {
@@ -91,7 +92,8 @@ impl Model {
             ));
         }
         batch.verify_checksum()?;
-        let base = self.store.append(&request.target, batch.clone())?;
+        let fences = self.capabilities.conditional_appends;
+        let base = self.store.append(&request.target, batch.clone(), (fences, expected_end))?;
         Ok(AppendAck::new(self.capabilities.offsets.then_some(base)))
     }
 
@@ -110,7 +112,23 @@ impl Engine for Model {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(async move {
             request.epoch.check()?;
-            self.store(&request).inspect_err(|error| request.epoch.fail(error))
+            self.store(&request, None).inspect_err(|error| request.epoch.fail(error))
+        })
+    }
+
+    fn append_if(
+        &self,
+        request: AppendRequest,
+        condition: AppendCondition,
+    ) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move {
+            self.require(self.capabilities.conditional_appends, "conditional appends")?;
+            let expected_end = match condition {
+                AppendCondition::EndsAt(end) => Some(end),
+                // The batch has the producer of the token.
+                _ => None,
+            };
+            self.store(&request, expected_end)
         })
     }
 

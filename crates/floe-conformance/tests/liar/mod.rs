@@ -11,8 +11,8 @@ use std::sync::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
-        ReadRequest, Start, Watermarks,
+        AppendAck, AppendCondition, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine,
+        EngineInfo, Health, ReadRequest, Start, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
@@ -38,6 +38,7 @@ pub(crate) enum Lie {
     AckBeforeStore,
     StoreInAnyOrder,
     IgnoreEpochs,
+    IgnoreConditions,
     StoreAgainWhenDropped,
     EverythingInPartition0,
     Decompress,
@@ -287,6 +288,17 @@ impl Engine for Liar {
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(self.lying_append(request))
+    }
+
+    fn append_if(
+        &self,
+        request: AppendRequest,
+        condition: AppendCondition,
+    ) -> BoxFuture<'_, Result<AppendAck>> {
+        match self.lie {
+            Lie::IgnoreConditions => self.model.append(request),
+            _ => self.model.append_if(request, condition),
+        }
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

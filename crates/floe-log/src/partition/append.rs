@@ -136,6 +136,24 @@ impl Partition {
         self.enqueue(PendingAppend { batch, expected_end: Some(expected_end), done: Box::new(done) });
     }
 
+    /// Returns whether the batch at `offset` is this one, which names its producer: a retry after the store was reopened
+    /// finds its first attempt. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of [`Reader::next_chunk`](super::Reader::next_chunk).
+    pub fn holds_at(self: &Arc<Self>, batch: &EncodedBatch, offset: i64) -> Result<bool, LogError> {
+        let bounds = self.bounds();
+        if !batch.header().producer.is_some() || !(bounds.start..self.readable_end()).contains(&offset) {
+            return Ok(false);
+        }
+        let chunk = self.reader(offset)?.next_chunk(1)?;
+        Ok(chunk.batches.first().is_some_and(|found| {
+            let (found, wanted) = (found.header(), batch.header());
+            found.base_offset == offset
+                && (found.producer, found.checksum) == (wanted.producer, wanted.checksum)
+        }))
+    }
+
     fn enqueue(self: &Arc<Self>, append: PendingAppend) {
         if let Err(error) = self.check_batch(&append.batch) {
             (append.done)(Err(error));
