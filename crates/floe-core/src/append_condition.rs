@@ -6,7 +6,8 @@ use floe_wire::batch::producer_id;
 
 use crate::{Error, ErrorKind};
 
-/// Condition under which a batch is appended. The engine checks it and appends in one step: no other append comes between.
+/// Condition under which a producer appends a batch. The engine checks it and appends in one step: no other append comes
+/// between.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AppendCondition {

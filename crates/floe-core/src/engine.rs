@@ -17,7 +17,6 @@ use crate::{
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
 pub use crate::{
-    append_condition::AppendCondition,
     append_epoch::AppendEpoch,
     engine_health::{Health, NodeHealth},
     placement::Placement,
@@ -70,21 +69,16 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// with a larger one, such reports become more frequent.
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>>;
 
-    /// Appends one batch as [`Engine::append`] does, if the condition holds: the check and the append are one step.
+    /// Appends one batch as [`Engine::append`] does, if the partition ends at this offset: the check and the append are one
+    /// step. Otherwise [`crate::ErrorKind::ConditionFailed`] with the [actual end](crate::append_condition::NotAtEnd) as
+    /// source.
     ///
-    /// A batch names its producer, so that a retry is idempotent: one that is stored already succeeds, whatever the
-    /// condition says now. A batch under a [token](AppendCondition::Token) has the producer of the token, and the engine
-    /// fences such producers in every append ([`floe_wire::batch::producer_id`]). A condition that does not hold is
-    /// [`crate::ErrorKind::ConditionFailed`] with the [actual end](crate::append_condition::NotAtEnd) as source, or
-    /// [`crate::ErrorKind::Fenced`].
+    /// A batch names its producer, so that a retry is idempotent: one that is stored already succeeds, wherever the
+    /// partition ends now.
     ///
     /// Engines without [`Capabilities::conditional_appends`] keep this default.
-    fn append_if(
-        &self,
-        request: AppendRequest,
-        condition: AppendCondition,
-    ) -> BoxFuture<'_, Result<AppendAck>> {
-        let _ = (request, condition);
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        let _ = (request, end);
         refuse("conditional appends", self.info())
     }
 
@@ -272,7 +266,8 @@ pub struct Capabilities {
     pub smartmodules: bool,
     /// A topic can be mirrored between clusters, so that a consumer can read the partitions of one.
     pub mirrors: bool,
-    /// Appends can have a [condition](AppendCondition), and the engine fences the producers that have fenced ids.
+    /// [`Engine::append_at`] works, and every append of a producer with a [fenced id](crate::producer_id) is
+    /// [refused](crate::ErrorKind::Fenced) once a batch of a newer epoch of it is stored.
     pub conditional_appends: bool,
     /// A batch may have been stored without some of its records, by a module that dropped them: a hole within a whole
     /// batch is no loss, even with `dense_offsets`.

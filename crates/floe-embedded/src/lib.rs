@@ -40,8 +40,8 @@ use floe_core::{
     append_condition::NotAtEnd,
     clock::WallClock,
     engine::{
-        AppendAck, AppendCondition, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine,
-        EngineInfo, Health, ReadRequest, Start, Watermarks, refuse_smartmodules,
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        ReadRequest, Start, Watermarks, refuse_smartmodules,
     },
     setting::Section,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
@@ -215,11 +215,7 @@ impl EmbeddedEngine {
         }
     }
 
-    async fn append_if_batch(&self, request: AppendRequest, condition: AppendCondition) -> Result<AppendAck> {
-        let AppendCondition::EndsAt(expected) = condition else {
-            // The log fences the producer of the batch in any case.
-            return self.append_batch(request, None).await;
-        };
+    async fn append_batch_at(&self, request: AppendRequest, expected: i64) -> Result<AppendAck> {
         let (at, batch) = (request.target.clone(), request.batch.clone());
         let outcome = self.append_batch(request, Some(expected)).await;
         match &outcome {
@@ -347,12 +343,8 @@ impl Engine for EmbeddedEngine {
         Box::pin(self.append_batch(request, None))
     }
 
-    fn append_if(
-        &self,
-        request: AppendRequest,
-        condition: AppendCondition,
-    ) -> BoxFuture<'_, Result<AppendAck>> {
-        Box::pin(self.append_if_batch(request, condition))
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch_at(request, end))
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

@@ -60,7 +60,7 @@ use floe_core::{
 };
 /// The objects of a Fluvio controller, for [`FluvioAdmin`].
 pub use floe_wire::fluvio as objects;
-use floe_wire::fluvio::{FetchOffsetsRequest, SpuStatus};
+use floe_wire::fluvio::{ConditionalAppendRequest, FetchOffsetsRequest, Request as _, SpuStatus};
 use futures_util::{
     future::{BoxFuture, try_join_all},
     stream::BoxStream,
@@ -90,6 +90,8 @@ pub struct FluvioEngine {
 struct EngineShared {
     name: String,
     window: usize,
+    /// Whether the cluster announces conditional appends: `floe serve` does.
+    conditional_appends: bool,
     router: Arc<Router>,
     routes: Arc<AppendRoutes>,
     appends: AppendsByPartition,
@@ -163,6 +165,7 @@ impl FluvioEngine {
         let metadata = Arc::new(Metadata::new(controllers));
         let link = metadata.new_controller_link().await;
         let link = link.map_err(|error| error.with_engine("fluvio").with_operation("connect"))?;
+        let conditional_appends = link.versions.range(ConditionalAppendRequest::KEY).is_some();
         tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();
@@ -183,6 +186,7 @@ impl FluvioEngine {
         let inner = EngineShared {
             name: url.to_string(),
             window,
+            conditional_appends,
             routes: Arc::new(AppendRoutes(Arc::clone(&router))),
             router,
             appends: AppendsByPartition::default(),
@@ -347,6 +351,7 @@ impl Engine for FluvioEngine {
     fn info(&self) -> EngineInfo {
         let mut capabilities = Capabilities::FULL;
         capabilities.append_window = self.inner.window;
+        capabilities.conditional_appends = self.inner.conditional_appends;
         capabilities.sparse_batches = true;
         // A data server spends more on each batch than on the bytes in it.
         capabilities.batch_bytes = 256 * 1024;
@@ -363,6 +368,17 @@ impl Engine for FluvioEngine {
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(self.append_batch(request))
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move {
+            self.check_open()?;
+            if !self.inner.conditional_appends {
+                return Err(Error::unsupported("conditional appends", "fluvio"));
+            }
+            check(&request.batch)?;
+            append::append_at(&self.inner.router, request, end).await
+        })
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

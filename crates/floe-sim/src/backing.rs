@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendCondition, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health,
-        ReadRequest, SharedEngine, Watermarks,
+        AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, ReadRequest,
+        SharedEngine, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
@@ -86,7 +86,7 @@ impl Engine for Backing {
     }
 
     forward! {
-        fn append_if(request: AppendRequest, condition: AppendCondition) -> AppendAck;
+        fn append_at(request: AppendRequest, end: i64) -> AppendAck;
         fn open(request: ReadRequest) -> Box<dyn BatchReader>;
         fn watermarks(of: TopicPartition) -> Watermarks;
         fn offset_for_time(of: TopicPartition, timestamp: i64) -> Option<i64>;

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use floe::{
     Topic,
     engine::{
-        Acks, AppendCondition, AppendRequest,
+        Acks, AppendRequest,
         batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity, producer_id},
     },
-    producer::{FencingToken, NotAtEnd, Producer},
+    producer::{AppendCondition, FencingToken, NotAtEnd, Producer},
 };
 use tokio::task::JoinSet;
 
@@ -133,12 +133,12 @@ pub(crate) async fn conditional_append_is_retried_across_a_restart(c: &Context) 
     let batch = numbered_batch(7, 0, 0, 3)?;
     for _ in 0..3 {
         let request = AppendRequest::new(topic.partition(0), batch.clone(), Acks::Leader);
-        let ack = c.engine().append_if(request, AppendCondition::EndsAt(0)).await?;
+        let ack = c.engine().append_at(request, 0).await?;
         check_eq!(ack.base_offset, Some(0), "offset of the append and its retries");
         c.reconnect().await?;
     }
     let request = AppendRequest::new(topic.partition(0), numbered_batch(7, 0, 3, 1)?, Acks::Leader);
-    let other = c.engine().append_if(request, AppendCondition::EndsAt(0)).await;
+    let other = c.engine().append_at(request, 0).await;
     check_refused!(other, ConditionFailed, "another batch for the same offset");
     check_eq!(c.bounds(&topic).await?, [(0, 3)], "start and end");
     Ok(())

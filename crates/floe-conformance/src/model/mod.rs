@@ -15,8 +15,8 @@ use std::sync::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendCondition, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine,
-        EngineInfo, Health, NodeHealth, ReadRequest, Watermarks,
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        NodeHealth, ReadRequest, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
@@ -116,19 +116,10 @@ impl Engine for Model {
         })
     }
 
-    fn append_if(
-        &self,
-        request: AppendRequest,
-        condition: AppendCondition,
-    ) -> BoxFuture<'_, Result<AppendAck>> {
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(async move {
             self.require(self.capabilities.conditional_appends, "conditional appends")?;
-            let expected_end = match condition {
-                AppendCondition::EndsAt(end) => Some(end),
-                // The batch has the producer of the token.
-                _ => None,
-            };
-            self.store(&request, expected_end)
+            self.store(&request, Some(end))
         })
     }
 

@@ -11,8 +11,8 @@ use std::sync::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{
-        AppendAck, AppendCondition, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine,
-        EngineInfo, Health, ReadRequest, Start, Watermarks,
+        AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
+        ReadRequest, Start, Watermarks,
     },
     topic::{TopicEvent, TopicInfo},
 };
@@ -290,14 +290,10 @@ impl Engine for Liar {
         Box::pin(self.lying_append(request))
     }
 
-    fn append_if(
-        &self,
-        request: AppendRequest,
-        condition: AppendCondition,
-    ) -> BoxFuture<'_, Result<AppendAck>> {
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
         match self.lie {
             Lie::IgnoreConditions => self.model.append(request),
-            _ => self.model.append_if(request, condition),
+            _ => self.model.append_at(request, end),
         }
     }
 

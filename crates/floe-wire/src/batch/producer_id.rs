@@ -188,7 +188,7 @@ mod tests {
         for id in [prefix, prefix | 5, prefix | ((1 << HASH_BITS) - 1), token_id("a"), token_id("b")] {
             assert!(is_fenced(id) && !is_fenced(unreserved(id)) && unreserved(id) > 0);
         }
-        assert_eq!(token_id("account-7"), 0);
+        assert_eq!(token_id("account-7"), 5_065_973_738_057_553_794);
         assert!(!is_task(token_id("a")) && token_id("a") != token_id("b"));
     }
 

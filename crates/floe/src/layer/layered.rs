@@ -8,8 +8,8 @@ use super::{Layer, Operation, OperationKind};
 use crate::{
     Result,
     engine::{
-        AppendAck, AppendCondition, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health,
-        Placement, ReadRequest, SharedEngine, Watermarks,
+        AppendAck, AppendRequest, BatchReader, CommittedOffset, Engine, EngineInfo, Health, Placement,
+        ReadRequest, SharedEngine, Watermarks,
     },
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
@@ -74,12 +74,8 @@ impl<L: Layer> Engine for Layered<L> {
         self.run(self.on_append(&request), move || self.inner.append(request.clone()))
     }
 
-    fn append_if(
-        &self,
-        request: AppendRequest,
-        condition: AppendCondition,
-    ) -> BoxFuture<'_, Result<AppendAck>> {
-        self.run(self.on_append(&request), move || self.inner.append_if(request.clone(), condition.clone()))
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        self.run(self.on_append(&request), move || self.inner.append_at(request.clone(), end))
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

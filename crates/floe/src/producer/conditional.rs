@@ -8,10 +8,10 @@ use floe_wire::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{Producer, config::Identity, enqueue::REFRESH_PAUSE, shared::ProducerShared};
+use super::{AppendCondition, Producer, config::Identity, enqueue::REFRESH_PAUSE, shared::ProducerShared};
 use crate::{
     Effect, Error, ErrorKind, Record, Result,
-    engine::{Acks, AppendCondition, AppendRequest},
+    engine::{Acks, AppendRequest},
     payload::RecordEncoder,
     retry::Retries,
 };
@@ -101,7 +101,7 @@ impl<C> Producer<C> {
             batch.add(&self.codec.encode_record(record, self.topic())?)?;
         }
         let batch = batch.finish(&condition)?;
-        let outcome = shared.append_if(partition, &batch, condition).await;
+        let outcome = shared.append_if(partition, &batch, &condition).await;
         shared.counters.count(batch.header().offset_span(), batch.len(), outcome.is_ok());
         outcome.map_err(|error| {
             error.with_operation("produce").with_topic(&shared.topic).with_partition(partition)
@@ -183,7 +183,7 @@ impl ProducerShared {
         &self,
         partition: u32,
         batch: &EncodedBatch,
-        condition: AppendCondition,
+        condition: &AppendCondition,
     ) -> Result<i64> {
         let deadline = Instant::now() + self.config.timeout;
         let memory = u32::try_from(self.config.memory_of(batch.len())).unwrap_or(u32::MAX);
@@ -201,7 +201,11 @@ impl ProducerShared {
         let mut cause = None;
         loop {
             let request = AppendRequest::new(self.topic.partition(partition), batch.clone(), acks);
-            let appending = self.engine.append_if(request, condition.clone());
+            let appending = match condition {
+                AppendCondition::EndsAt(end) => self.engine.append_at(request, *end),
+                // The batch has the producer of the token, which the engine fences.
+                _ => self.engine.append(request),
+            };
             let error = match timeout_at(deadline, appending).await {
                 Ok(Ok(ack)) => {
                     floe_core::invariant!(ack.base_offset.is_some(), "a conditional append has an offset");
