@@ -7,6 +7,7 @@
 //! | `cluster`, `metadata` | topics, partitions and data servers as reported by the controller, kept current |
 //! | `router` | the data server that leads a partition, and the connections to it |
 //! | `append` | appends: the order of a partition, requests shared by many partitions |
+//! | `conditional_append` | appends to a partition that ends at an offset, which `floe serve` offers |
 //! | `reader`, `stream_pool` | reads of one partition; the connections that readers share |
 //! | `log_end` | the end of the leader's log, above the high watermark |
 //! | `offset_for_time` | lookup of the first record since a time |
@@ -21,6 +22,7 @@
 mod admin;
 mod append;
 mod cluster;
+mod conditional_append;
 mod errors;
 mod log_end;
 mod metadata;
@@ -377,7 +379,7 @@ impl Engine for FluvioEngine {
                 return Err(Error::unsupported("conditional appends", "fluvio"));
             }
             check(&request.batch)?;
-            append::append_at(&self.inner.router, request, end).await
+            conditional_append::append_at(&self.inner.router, request, end).await
         })
     }
 

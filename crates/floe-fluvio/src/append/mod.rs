@@ -10,10 +10,8 @@
 //! pipelines requests over one connection. After a batch failed, the sender drops later ones of the same
 //! [epoch](floe_core::append_epoch::AppendEpoch) from its queue; their producer resends them in order.
 
-mod conditional;
 mod partition_appends;
 mod spu_sender;
 
-pub(super) use conditional::append_at;
 pub(super) use partition_appends::{AppendsByPartition, BatchSender, Routes};
 pub(super) use spu_sender::SpuSender;

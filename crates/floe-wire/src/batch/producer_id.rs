@@ -10,9 +10,9 @@
 //!
 //! Ids are computed from names, so that every process that takes over writes under the same id.
 //!
-//! The epoch of a task's batches is the lease under which it runs. Leases are offsets and rise without end; the header
-//! of a batch has room for 15 bits of them. Two epochs are compared as serial numbers (RFC 1982): the larger one is
-//! the one that is less than half the circle ahead.
+//! The header of a batch has room for 15 bits of an epoch, and the number that it comes from rises without end. Two epochs
+//! are compared as serial numbers (RFC 1982): the larger one is the one that is less than half the circle ahead. So the
+//! number has to count owners: of two epochs that are more than 16,383 apart, either may count as the older one.
 //!
 //! ```
 //! use floe_wire::batch::producer_id::{epoch_of_lease, is_older, is_task, task_id};
@@ -121,7 +121,8 @@ impl NameHash {
     }
 }
 
-/// Folds a lease into the epoch of a batch, `0..=32767`.
+/// Folds a lease, or another number that rises with each owner, into the epoch of a batch, `0..=32767`. Leases that are
+/// handed out one after the other must be at most 16,383 apart, or [`is_older`] does not order them.
 #[must_use]
 pub fn epoch_of_lease(lease: i64) -> i16 {
     i16::try_from(lease & i64::from(EPOCHS - 1)).unwrap_or_default()

@@ -1,48 +1,23 @@
 //! Conditional appends: one batch, stored only if the partition ends where the caller expects it, or under a fencing token.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use floe_wire::{
-    batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity, producer_id},
+    batch::{BatchBuilder, EncodedBatch, FinishOptions},
     compress::Compression,
 };
 use tokio::time::{Instant, timeout_at};
 
-use super::{AppendCondition, Producer, config::Identity, enqueue::REFRESH_PAUSE, shared::ProducerShared};
+use super::{
+    AppendCondition, Producer, conditional_batches::ConditionalBatches, enqueue::REFRESH_PAUSE,
+    shared::ProducerShared,
+};
 use crate::{
     Effect, Error, ErrorKind, Record, Result,
     engine::{Acks, AppendRequest},
     payload::RecordEncoder,
     retry::Retries,
 };
-
-/// Names the batches of conditional appends, apart from those of the senders.
-#[derive(Debug)]
-pub(super) struct ConditionalBatches {
-    producer_id: i64,
-    /// Sequence of the next batch. The start is random: under one token several producers may number batches.
-    next: AtomicU32,
-}
-
-impl Default for ConditionalBatches {
-    fn default() -> Self {
-        Self { producer_id: Identity::new_id(), next: AtomicU32::new(floe_core::random::bits() as u32) }
-    }
-}
-
-impl ConditionalBatches {
-    fn identify(&self, condition: &AppendCondition, records: u32) -> ProducerIdentity {
-        let next = self.next.fetch_add(records, Ordering::Relaxed);
-        let first_sequence = producer_id::sequence_after(0, next);
-        match condition {
-            AppendCondition::Token(token) => {
-                let (id, epoch) = token.producer();
-                ProducerIdentity { id, epoch, first_sequence }
-            }
-            _ => ProducerIdentity { id: self.producer_id, epoch: 0, first_sequence },
-        }
-    }
-}
 
 impl<C> Producer<C> {
     /// Appends records to a partition as one batch, if the condition holds, and returns the offset of the first one. The

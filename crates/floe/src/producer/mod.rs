@@ -34,6 +34,7 @@ mod accumulator;
 mod batch;
 mod builder;
 mod conditional;
+mod conditional_batches;
 mod config;
 mod delivery;
 mod enqueue;

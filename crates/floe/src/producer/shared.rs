@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 
 use super::{
-    conditional::ConditionalBatches,
+    conditional_batches::ConditionalBatches,
     config::{Config, Identity},
     partitions::Partitions,
     unreported_failures::{Undelivered, UnreportedFailures},

@@ -9,13 +9,13 @@ use floe_core::{
 };
 use floe_wire::fluvio::{ConditionalAppendRequest, Isolation, RecordSet};
 
-use super::super::{errors, router::Router};
+use super::{errors, router::Router};
 
 /// Appends a batch to a partition that ends at `end`.
 ///
 /// # Errors
 /// [`ErrorKind::Unsupported`] before the request is sent, if the data server does not announce it.
-pub(crate) async fn append_at(router: &Arc<Router>, request: AppendRequest, end: i64) -> Result<AppendAck> {
+pub(super) async fn append_at(router: &Arc<Router>, request: AppendRequest, end: i64) -> Result<AppendAck> {
     refuse_smartmodules(request.smartmodules.as_ref(), "fluvio")?;
     let at = request.target;
     let link = router.leader(&at).await?.control.link().await?;
