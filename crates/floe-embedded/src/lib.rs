@@ -188,10 +188,11 @@ impl EmbeddedEngine {
         let (done, outcome) = oneshot::channel();
         // The caller may have dropped its future; the batch stays in the log nevertheless.
         let done = move |result| drop(done.send(result));
-        let at = &request.target;
-        let submit = |partition: &Arc<Partition>| match expected_end {
-            Some(end) => partition.submit_at(request.batch.clone(), end, done),
-            None => partition.submit(request.batch.clone(), done),
+        let AppendRequest { target, batch, .. } = request;
+        let at = &target;
+        let submit = move |partition: &Arc<Partition>| match expected_end {
+            Some(end) => partition.submit_at(batch, end, done),
+            None => partition.submit(batch, done),
         };
         let open = self.store.opened(at.topic.as_str(), at.partition);
         match open.filter(|_| self.append_order.is_free(at)) {
