@@ -124,12 +124,15 @@ impl Conditional<'_> {
             return Err(shared.produce_error(ErrorKind::InvalidCommand, message));
         }
         let compression: Compression = shared.config.compression;
-        let producer = shared.conditional().identify(condition, self.builder.count());
-        self.builder.finish(FinishOptions { compression, producer }).map_err(|error| {
+        let records = self.builder.count();
+        let producer = shared.conditional().identify(condition, records);
+        let batch = self.builder.finish(FinishOptions { compression, producer }).map_err(|error| {
             shared
                 .produce_error(ErrorKind::SerializationError, "the batch cannot be encoded".to_owned())
                 .with_source(error)
-        })
+        })?;
+        shared.telemetry.batch_made(&shared.topic, records, batch.len());
+        Ok(batch)
     }
 }
 
