@@ -68,6 +68,7 @@ const KINDS: &[(ErrorKind, u8)] = &[
     (ErrorKind::StorageError, FAILURE),
     (ErrorKind::StoreInUse, FAILURE),
     (ErrorKind::Fenced, FAILURE),
+    (ErrorKind::ConditionFailed, FAILURE),
     (ErrorKind::NotAMember, NOT_FOUND),
     (ErrorKind::Closed, FAILURE),
 ];

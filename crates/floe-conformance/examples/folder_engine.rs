@@ -225,6 +225,7 @@ impl Engine for FolderEngine {
         capabilities.partitions = false;
         capabilities.commit_offsets = false;
         capabilities.smartmodules = false;
+        capabilities.conditional_appends = false;
         EngineInfo::new(NAME, capabilities)
     }
 

@@ -42,6 +42,8 @@ needs! {
     headers: |offer| offer.capabilities.headers;
     /// Values are any bytes.
     binary: |offer| offer.capabilities.binary;
+    /// Appends can have conditions.
+    conditional_appends: |offer| offer.capabilities.conditional_appends;
     /// A batch may exceed 2 MiB.
     large_batches: |offer| offer.capabilities.max_batch_bytes > 2 * 1024 * 1024;
     /// Every reader sees every record.
@@ -55,7 +57,7 @@ needs! {
         let c = offer.capabilities;
         let topics = c.partitions && c.list_topics && c.delete_topic;
         let records = c.offsets && c.commit_offsets && c.keys && c.headers;
-        let servers = c.smartmodules && c.mirrors;
+        let servers = c.smartmodules && c.mirrors && c.conditional_appends;
         !(topics && records && servers)
     };
 }

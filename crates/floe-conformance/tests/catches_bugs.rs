@@ -45,6 +45,7 @@ lies! {
     early_acknowledgements: AckBeforeStore => acknowledged_records_are_readable_at_once;
     appends_in_any_order: StoreInAnyOrder => appends_are_applied_in_the_order_of_their_start;
     ended_epochs_ignored: IgnoreEpochs => appends_of_an_ended_epoch_are_refused;
+    conditions_ignored: IgnoreConditions => conditional_appends_need_the_expected_end;
     dropped_appends_repeated: StoreAgainWhenDropped => cancelled_append_leaves_one_copy_or_none;
     wrong_partition: EverythingInPartition0 => chosen_partition_is_obeyed;
     undone_compression: Decompress => compressed_batches_stay_compressed;

@@ -58,6 +58,13 @@ async fn without_keys_and_headers() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn without_conditional_appends() {
+    let report = check(without(|c| c.conditional_appends = false)).await;
+    assert!(report.skipped.contains(&("newer_token_fences_older_ones", "conditional_appends")));
+    assert!(report.passed.contains(&"missing_capabilities_are_refused_before_io"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn queue_with_one_cursor() {
     let capabilities = without(|c| {
         (c.partitions, c.offsets, c.dense_offsets, c.commit_offsets) = (false, false, false, false);
@@ -83,7 +90,7 @@ fn every_capability_matters() {
         CASES.len() - 3,
         "all cases but those for consuming reads and missing capabilities"
     );
-    let fewer: [(&str, TakeAway); 12] = [
+    let fewer: [(&str, TakeAway); 13] = [
         ("partitions", |c| c.partitions = false),
         ("offsets", |c| c.offsets = false),
         ("dense_offsets", |c| c.dense_offsets = false),
@@ -96,6 +103,7 @@ fn every_capability_matters() {
         ("consuming_reads", |c| c.consuming_reads = true),
         ("smartmodules", |c| c.smartmodules = false),
         ("mirrors", |c| c.mirrors = false),
+        ("conditional_appends", |c| c.conditional_appends = false),
     ];
     assert_eq!(fewer.map(|(name, _)| name), Capabilities::FULL.flags().map(|(name, _)| name));
     for (name, take_away) in fewer {

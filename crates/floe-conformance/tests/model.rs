@@ -21,6 +21,8 @@ async fn the_suite_does_not_shrink() {
         &[
             ("consuming_readers_share", "consuming_reads"),
             ("consuming_readers_end_where_no_record_is_left", "consuming_reads"),
+            ("conditional_append_is_retried_across_a_restart", "persistence"),
+            ("fences_outlive_the_connection", "persistence"),
             ("records_outlive_the_connection", "persistence"),
             ("offsets_continue_after_reconnecting", "persistence"),
             ("stored_offsets_outlive_the_connection", "persistence"),

@@ -16,7 +16,11 @@ use crate::{
     smartmodule::SmartModules,
     topic::{Topic, TopicEvent, TopicInfo, TopicPartition, TopicSpec, TopicUpdate},
 };
-pub use crate::{append_epoch::AppendEpoch, placement::Placement};
+pub use crate::{
+    append_epoch::AppendEpoch,
+    engine_health::{Health, NodeHealth},
+    placement::Placement,
+};
 
 /// A shared engine.
 pub type SharedEngine = Arc<dyn Engine>;
@@ -64,6 +68,19 @@ pub trait Engine: fmt::Debug + Send + Sync + 'static {
     /// in the log already, or the sender reports them as failed. An engine that ignores epochs is correct with a window of 1;
     /// with a larger one, such reports become more frequent.
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>>;
+
+    /// Appends one batch as [`Engine::append`] does, if the partition ends at this offset: the check and the append are one
+    /// step. Otherwise [`crate::ErrorKind::ConditionFailed`] with the [actual end](crate::append_condition::NotAtEnd) as
+    /// source.
+    ///
+    /// A batch names its producer, so that a retry is idempotent: one that is stored already succeeds, wherever the
+    /// partition ends now.
+    ///
+    /// Engines without [`Capabilities::conditional_appends`] keep this default.
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        let _ = (request, end);
+        refuse("conditional appends", self.info())
+    }
 
     /// Opens a read position.
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>>;
@@ -249,6 +266,9 @@ pub struct Capabilities {
     pub smartmodules: bool,
     /// A topic can be mirrored between clusters, so that a consumer can read the partitions of one.
     pub mirrors: bool,
+    /// [`Engine::append_at`] works, and every append of a producer with a [fenced id](crate::producer_id) is
+    /// [refused](crate::ErrorKind::Fenced) once a batch of a newer epoch of it is stored.
+    pub conditional_appends: bool,
     /// A batch may have been stored without some of its records, by a module that dropped them: a hole within a whole
     /// batch is no loss, even with `dense_offsets`.
     pub sparse_batches: bool,
@@ -276,6 +296,7 @@ impl Capabilities {
         consuming_reads: false,
         smartmodules: true,
         mirrors: true,
+        conditional_appends: true,
         sparse_batches: false,
         append_window: 1,
         max_batch_bytes: floe_wire::batch::MAX_BATCH_LEN,
@@ -298,7 +319,7 @@ impl Capabilities {
 
     /// Names and values of the boolean capabilities, for tables.
     #[must_use]
-    pub fn flags(&self) -> [(&'static str, bool); 12] {
+    pub fn flags(&self) -> [(&'static str, bool); 13] {
         [
             ("partitions", self.partitions),
             ("offsets", self.offsets),
@@ -312,6 +333,7 @@ impl Capabilities {
             ("consuming_reads", self.consuming_reads),
             ("smartmodules", self.smartmodules),
             ("mirrors", self.mirrors),
+            ("conditional_appends", self.conditional_appends),
         ]
     }
 }
@@ -520,54 +542,6 @@ impl CommittedOffset {
     #[must_use]
     pub fn modified_at(mut self, milliseconds: Option<i64>) -> Self {
         self.modified_at = milliseconds;
-        self
-    }
-}
-
-/// Health of an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Health {
-    /// Whether it can work.
-    pub ready: bool,
-    /// Its servers, nodes or stores.
-    pub nodes: Vec<NodeHealth>,
-}
-
-impl Health {
-    /// Creates the health of an engine.
-    #[must_use]
-    pub fn new(ready: bool, nodes: Vec<NodeHealth>) -> Self {
-        Self { ready, nodes }
-    }
-}
-
-/// Health of one server, node or store of an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NodeHealth {
-    /// Address or path.
-    pub name: String,
-    /// Whether it can work.
-    pub ready: bool,
-    /// Description of the condition.
-    pub state: String,
-    /// Whether it leads the others: of Walrus the node that orders all changes, of Fluvio the controller. `None` where
-    /// there is no leader, or the engine does not know it.
-    pub leads: Option<bool>,
-}
-
-impl NodeHealth {
-    /// Creates the health of a node of which no leadership is known.
-    #[must_use]
-    pub fn new(name: impl Into<String>, ready: bool, state: impl Into<String>) -> Self {
-        Self { name: name.into(), ready, state: state.into(), leads: None }
-    }
-
-    /// Sets whether the node leads the others.
-    #[must_use]
-    pub fn leads(mut self, leads: Option<bool>) -> Self {
-        self.leads = leads;
         self
     }
 }

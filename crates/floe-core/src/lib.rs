@@ -6,6 +6,7 @@
 //! | module | holds |
 //! | --- | --- |
 //! | [`engine`] | [`Engine`](engine::Engine), [`BatchReader`](engine::BatchReader), requests, capabilities |
+//! | [`append_condition`] | appends that depend on the end of the partition or on a fencing token |
 //! | [`append_epoch`] | the fence that keeps the order of pipelined appends when one of them fails |
 //! | [`operation`] | the kinds of engine calls, as layers see them |
 //! | [`error`] | [`Error`], its kinds, and whether a retry makes sense |
@@ -19,12 +20,15 @@
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
+//! | [`producer_id`] | producer ids that logs fence |
 //! | [`process`] | the process that a task belongs to, of which the feature `simulation` has several |
 
+pub mod append_condition;
 pub mod append_epoch;
 pub mod clock;
 pub mod dial;
 pub mod engine;
+mod engine_health;
 pub mod error;
 pub mod gap;
 mod invariant;
@@ -49,7 +53,7 @@ pub mod url;
 #[doc(hidden)]
 pub use invariant::violated as __violated;
 
-pub use floe_wire::compress::Codec;
+pub use floe_wire::{batch::producer_id, compress::Codec};
 
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use operation::{Operation, OperationKind, OperationTarget};

@@ -30,7 +30,7 @@ macro_rules! kinds {
 }
 
 kinds! {
-    /// [`Engine::append`](crate::engine::Engine::append).
+    /// [`Engine::append`](crate::engine::Engine::append) and [`Engine::append_at`](crate::engine::Engine::append_at).
     Append = "append",
     /// [`Engine::open`](crate::engine::Engine::open).
     Open = "open",

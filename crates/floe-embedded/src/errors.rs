@@ -2,7 +2,7 @@
 
 use std::io;
 
-use floe_core::{Effect, Error, ErrorKind};
+use floe_core::{Effect, Error, ErrorKind, append_condition::NotAtEnd};
 use floe_log::LogError;
 
 /// Converts an error of the log. A function and not `From`, because both types are foreign here.
@@ -16,6 +16,12 @@ pub fn log_error(error: LogError) -> Error {
         LogError::PartitionNotFound { .. } => Error::new(ErrorKind::PartitionNotFound, message),
         LogError::OutOfRange { .. } => Error::new(ErrorKind::OffsetOutOfRange, message),
         LogError::TooLarge { .. } => Error::new(ErrorKind::RecordTooLarge, message),
+        LogError::Fenced { .. } => Error::new(ErrorKind::Fenced, message),
+        LogError::NotAtEnd { expected, end } => NotAtEnd { expected, end }.into_error(),
+        LogError::StoredBefore { .. } => Error::new(ErrorKind::InvalidCommand, message),
+        LogError::TooManyFenced { .. } => {
+            Error::new(ErrorKind::StorageError, message).with_effect(Effect::None)
+        }
         LogError::BadBatch { .. } => Error::new(ErrorKind::CorruptData, message).with_effect(Effect::None),
         LogError::Corrupt { .. } => Error::new(ErrorKind::CorruptData, message),
         LogError::CatalogMissing { .. } | LogError::CatalogDamaged { .. } => {

@@ -37,6 +37,7 @@ use append_order::AppendOrder;
 pub use errors::log_error;
 use floe_core::{
     Error, ErrorKind, Result,
+    append_condition::NotAtEnd,
     clock::WallClock,
     engine::{
         AppendAck, AppendRequest, BatchReader, Capabilities, CommittedOffset, Engine, EngineInfo, Health,
@@ -181,22 +182,28 @@ impl EmbeddedEngine {
         error.with_retriable(Duration::from_millis(now.saturating_sub(since)) < FULL_DISK_PATIENCE)
     }
 
-    async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
+    /// Appends a batch; to a partition that ends at `expected_end`, if there is one.
+    async fn append_batch(&self, request: AppendRequest, expected_end: Option<i64>) -> Result<AppendAck> {
         refuse_smartmodules(request.smartmodules.as_ref(), self.name)?;
         let (done, outcome) = oneshot::channel();
         // The caller may have dropped its future; the batch stays in the log nevertheless.
         let done = move |result| drop(done.send(result));
-        let at = &request.target;
+        let AppendRequest { target, batch, .. } = request;
+        let at = &target;
+        let submit = move |partition: &Arc<Partition>| match expected_end {
+            Some(end) => partition.submit_at(batch, end, done),
+            None => partition.submit(batch, done),
+        };
         let open = self.store.opened(at.topic.as_str(), at.partition);
         match open.filter(|_| self.append_order.is_free(at)) {
-            Some(partition) => partition.submit(request.batch, done),
+            Some(partition) => submit(&partition),
             None => {
                 let position = self.append_order.join(at);
                 let _turn = match &position {
                     Some(position) => Some(position.turn().await),
                     None => None,
                 };
-                self.partition(at).await?.submit(request.batch, done);
+                submit(&self.partition(at).await?);
             }
         }
         match outcome.await {
@@ -206,6 +213,20 @@ impl EmbeddedEngine {
             }
             Ok(Err(error)) => Err(self.append_failed(error)),
             Err(_) => Err(log_error(LogError::Closed)),
+        }
+    }
+
+    async fn append_batch_at(&self, request: AppendRequest, expected: i64) -> Result<AppendAck> {
+        let (at, batch) = (request.target.clone(), request.batch.clone());
+        let outcome = self.append_batch(request, Some(expected)).await;
+        match &outcome {
+            // The log remembers the batches of ordinary producers until it is closed; the batch itself is there.
+            Err(error) if NotAtEnd::of(error).is_some_and(|found| found.end > expected) => {
+                let partition = self.partition(&at).await?;
+                let is_stored = blocking(&self.store, move |_| partition.holds_at(&batch, expected)).await?;
+                if is_stored { Ok(AppendAck::new(Some(expected))) } else { outcome }
+            }
+            _ => outcome,
         }
     }
 
@@ -320,7 +341,11 @@ impl Engine for EmbeddedEngine {
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
-        Box::pin(self.append_batch(request))
+        Box::pin(self.append_batch(request, None))
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(self.append_batch_at(request, end))
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

@@ -107,6 +107,13 @@ fn meaning(code: &ErrorCode) -> (ErrorKind, bool, Effect) {
         // Platform 0.18 reports an offset beyond the end with this text.
         return (ErrorKind::OffsetOutOfRange, false, Effect::None);
     }
+    // `floe serve` has no other code for appends that it refuses by their producer.
+    let refused = [ErrorKind::Fenced, ErrorKind::InvalidCommand];
+    if let ErrorCode::Other(text) = code
+        && let Some(kind) = refused.into_iter().find(|kind| text.ends_with(&format!(" ({kind})")))
+    {
+        return (kind, false, Effect::None);
+    }
     let row = ROWS.iter().find(|(number, ..)| *number == code.code());
     row.map_or((ErrorKind::ServerError, false, Effect::Unknown), |(_, kind, retriable, effect)| {
         (*kind, *retriable, *effect)
@@ -160,6 +167,10 @@ mod tests {
         let beyond = error(&ErrorCode::Other("start offset: 12 is greater than leo: 10".to_owned()));
         assert_eq!(beyond.kind(), ErrorKind::OffsetOutOfRange);
         assert!(beyond.message().contains("12 is greater"), "{beyond}");
+        for kind in [ErrorKind::Fenced, ErrorKind::InvalidCommand] {
+            let refused = error(&ErrorCode::Other(format!("epoch 3 is too old ({kind})")));
+            assert_eq!((refused.kind(), refused.effect()), (kind, Effect::None));
+        }
         let evicted = error(&ErrorCode::OffsetEvicted { offset: 3, next_available: 9 });
         assert!(evicted.message().contains('9') && evicted.message().contains("71"), "{evicted}");
         let why = explained(&ErrorCode::TopicError, Some("0 partitions"));

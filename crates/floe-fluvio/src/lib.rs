@@ -7,6 +7,7 @@
 //! | `cluster`, `metadata` | topics, partitions and data servers as reported by the controller, kept current |
 //! | `router` | the data server that leads a partition, and the connections to it |
 //! | `append` | appends: the order of a partition, requests shared by many partitions |
+//! | `conditional_append` | appends to a partition that ends at an offset, which `floe serve` offers |
 //! | `reader`, `stream_pool` | reads of one partition; the connections that readers share |
 //! | `log_end` | the end of the leader's log, above the high watermark |
 //! | `offset_for_time` | lookup of the first record since a time |
@@ -21,6 +22,7 @@
 mod admin;
 mod append;
 mod cluster;
+mod conditional_append;
 mod errors;
 mod log_end;
 mod metadata;
@@ -60,7 +62,7 @@ use floe_core::{
 };
 /// The objects of a Fluvio controller, for [`FluvioAdmin`].
 pub use floe_wire::fluvio as objects;
-use floe_wire::fluvio::{FetchOffsetsRequest, SpuStatus};
+use floe_wire::fluvio::{ConditionalAppendRequest, FetchOffsetsRequest, Request as _, SpuStatus};
 use futures_util::{
     future::{BoxFuture, try_join_all},
     stream::BoxStream,
@@ -90,6 +92,8 @@ pub struct FluvioEngine {
 struct EngineShared {
     name: String,
     window: usize,
+    /// Whether the cluster announces conditional appends: `floe serve` does.
+    conditional_appends: bool,
     router: Arc<Router>,
     routes: Arc<AppendRoutes>,
     appends: AppendsByPartition,
@@ -163,6 +167,7 @@ impl FluvioEngine {
         let metadata = Arc::new(Metadata::new(controllers));
         let link = metadata.new_controller_link().await;
         let link = link.map_err(|error| error.with_engine("fluvio").with_operation("connect"))?;
+        let conditional_appends = link.versions.range(ConditionalAppendRequest::KEY).is_some();
         tracing::debug!(endpoint = %link.endpoint, platform = link.versions.platform(), "connected to a cluster");
         let (closed, was_closed) = channel::channel(false);
         let mut ended = was_closed.clone();
@@ -183,6 +188,7 @@ impl FluvioEngine {
         let inner = EngineShared {
             name: url.to_string(),
             window,
+            conditional_appends,
             routes: Arc::new(AppendRoutes(Arc::clone(&router))),
             router,
             appends: AppendsByPartition::default(),
@@ -347,6 +353,7 @@ impl Engine for FluvioEngine {
     fn info(&self) -> EngineInfo {
         let mut capabilities = Capabilities::FULL;
         capabilities.append_window = self.inner.window;
+        capabilities.conditional_appends = self.inner.conditional_appends;
         capabilities.sparse_batches = true;
         // A data server spends more on each batch than on the bytes in it.
         capabilities.batch_bytes = 256 * 1024;
@@ -363,6 +370,17 @@ impl Engine for FluvioEngine {
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(self.append_batch(request))
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move {
+            self.check_open()?;
+            if !self.inner.conditional_appends {
+                return Err(Error::unsupported("conditional appends", "fluvio"));
+            }
+            check(&request.batch)?;
+            conditional_append::append_at(&self.inner.router, request, end).await
+        })
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

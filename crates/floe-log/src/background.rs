@@ -131,13 +131,10 @@ fn maintenance_loop(shared: &Arc<StoreShared>, topics: &Topics) {
 pub(crate) fn checkpoint(shared: &StoreShared, topics: &Topics) -> Result<(), LogError> {
     let _one = shared.checkpointing.lock();
     let partitions: Vec<Arc<Partition>> = topics.all().iter().flat_map(|topic| topic.opened()).collect();
-    let points: Vec<_> = partitions
-        .iter()
-        .filter_map(|partition| partition.take_unnoted_point().map(|point| (partition.log_id, point)))
-        .collect();
+    let points: Vec<_> = partitions.iter().filter_map(Partition::take_unnoted_point).collect();
     shared.catalog.set_durable(&points).inspect_err(|_| {
         // The next checkpoint retries, and a close must not claim more than the catalog holds.
-        partitions.iter().for_each(|partition| partition.keep_unnoted());
+        partitions.iter().for_each(|partition| partition.keep_unnoted(&points));
     })?;
     if points.is_empty() { Ok(()) } else { shared.note_catalog_age() }
 }

@@ -67,6 +67,42 @@ pub enum LogError {
         /// Problem with the batch.
         source: WireError,
     },
+    /// The partition has stored a batch of a newer epoch of this fenced producer; nothing was written.
+    #[error("epoch {epoch} of the producer is fenced: the partition has stored a batch of epoch {newest}")]
+    Fenced {
+        /// Epoch of the refused batch.
+        epoch: i16,
+        /// Newest epoch that the partition has stored.
+        newest: i16,
+    },
+    /// Some records of the batch of a task are stored and others are not, or they were stored so long ago that the
+    /// partition does not remember at which offsets; nothing was written.
+    #[error(
+        "the task has stored its records before sequence {next_sequence} already, and the batch begins with sequence \
+         {first_sequence}"
+    )]
+    StoredBefore {
+        /// Sequence of the first record of the batch.
+        first_sequence: i32,
+        /// Sequence after the last stored record of the task.
+        next_sequence: i32,
+    },
+    /// The partition holds batches of too many fenced producers to remember one more; nothing was written.
+    #[error(
+        "the partition has records of {limit} fenced producers, and refuses further ones until retention removes some"
+    )]
+    TooManyFenced {
+        /// Fenced producers that a partition remembers.
+        limit: usize,
+    },
+    /// The partition does not end at the offset that the append asked for; nothing was written.
+    #[error("the partition ends at offset {end}, not at {expected}")]
+    NotAtEnd {
+        /// End that the append asked for.
+        expected: i64,
+        /// Actual end: the offset that the next record receives.
+        end: i64,
+    },
     /// Stored bytes differ from the written ones. The file was neither truncated nor repaired.
     #[error("topic {topic:?} partition {partition} is corrupt in {} at byte {position}: {problem}", path.display())]
     Corrupt {

@@ -60,6 +60,7 @@ mod config;
 mod database_file;
 pub mod disk;
 mod error;
+mod fences;
 mod frame_reader;
 mod index;
 #[cfg(all(test, shuttle))]

@@ -9,12 +9,19 @@ use std::{
 };
 
 use floe_log::{Durability, LogError, Store, StoreConfig, TopicConfig};
+use floe_wire::batch::producer_id;
 use support::{append, append_one, batch, body, producer_batch};
 use tempfile::TempDir;
 
 /// Environment variable with the directory in which a child process of this test binary writes until it is killed.
 const WRITER: &str = "FLOE_LOG_TEST_WRITER";
 const PARTITIONS: u32 = 3;
+
+/// Returns the producer of a record: in partition 0 a task, whose batches are fenced.
+fn producer(partition: u32, offset: i64) -> (i64, i16, i32) {
+    let id = if partition == 0 { producer_id::task_id("p", "t", 0, 0) } else { 9 };
+    (id, 3, offset as i32)
+}
 
 fn config(directory: &Path) -> StoreConfig {
     StoreConfig::at(directory).segment_bytes(100_000)
@@ -38,7 +45,7 @@ fn write_until_killed(directory: &Path) {
         for number in 0..PARTITIONS {
             let partition = store.partition("t", number).unwrap();
             let next = partition.bounds().end;
-            let sent = producer_batch(1, 1_000, &contents(number, next), (9, 0, next as i32));
+            let sent = producer_batch(1, 1_000, &contents(number, next), producer(number, next));
             let appended = append(&partition, sent).unwrap();
             assert_eq!(appended.base_offset, next);
             store_commit(&store, number, next, rounds);
@@ -128,6 +135,13 @@ fn kill_in_a_loop(durability: &str) {
                 }
             }
             assert_eq!(expected, end);
+            if number == 0 {
+                let (id, epoch, last) = producer(0, end - 1);
+                let again = append(&partition, producer_batch(1, 1_000, b"made anew", (id, epoch, last)));
+                assert_eq!(again.unwrap().base_offset, end - 1, "a record of a task is stored once");
+                let older = append(&partition, producer_batch(1, 1_000, b"late", (id, epoch - 1, last + 1)));
+                assert!(matches!(older, Err(LogError::Fenced { epoch: 2, newest: 3 })), "{older:?}");
+            }
             let position = store.committed("g", "t", number).map_or(-1, |c| c.offset);
             assert!(position >= committed[at], "committed {}, found {position}", committed[at]);
         }

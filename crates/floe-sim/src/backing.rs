@@ -86,6 +86,7 @@ impl Engine for Backing {
     }
 
     forward! {
+        fn append_at(request: AppendRequest, end: i64) -> AppendAck;
         fn open(request: ReadRequest) -> Box<dyn BatchReader>;
         fn watermarks(of: TopicPartition) -> Watermarks;
         fn offset_for_time(of: TopicPartition, timestamp: i64) -> Option<i64>;

@@ -210,6 +210,7 @@ impl WalrusEngine {
         capabilities.consuming_reads = true;
         capabilities.smartmodules = false;
         capabilities.mirrors = false;
+        capabilities.conditional_appends = false;
         capabilities.sparse_batches = false;
         capabilities.append_window = if packed { QUEUE_DEPTH } else { 1 };
         capabilities.max_batch_bytes = if packed { max_packed_batch(MAX_TOPIC_LEN) } else { MAX_PLAIN_BATCH };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use floe::{
     Client, Codec, ErrorKind, Record, TopicPartition, TopicSpec,
     consumer::FetchLimit,
-    producer::{CloseReport, DeliveryMode, FixedPartition, Producer},
+    producer::{AppendCondition, CloseReport, DeliveryMode, FencingToken, FixedPartition, Producer},
 };
 
 async fn connect(path: &std::path::Path) -> Client {
@@ -119,5 +119,50 @@ async fn batches_in_flight_keep_their_order_while_the_partition_is_being_opened(
         assert_eq!(offsets, (0..8).collect::<Vec<_>>(), "partition {partition}");
         assert_eq!(values(&client, partition).await, expected, "partition {partition}");
     }
+    client.close().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditional_batch_is_refused_before_it_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let client = connect(folder.path()).await;
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    let producer = client.producer("orders").max_request_size(1_000).start().await.unwrap();
+    let send = async |partition, records: Vec<Record<String>>| {
+        let sent = producer.send_batch(partition, records, AppendCondition::EndsAt(0)).await;
+        sent.map_err(|error| error.kind())
+    };
+    let large = || Record::new("x".repeat(600));
+    assert_eq!(send(0, vec![]).await, Err(ErrorKind::InvalidCommand));
+    assert_eq!(send(0, vec![Record::new("x".to_owned()).partition(1)]).await, Err(ErrorKind::InvalidCommand));
+    assert_eq!(send(0, vec![large(), large()]).await, Err(ErrorKind::RecordTooLarge), "two batches");
+    assert_eq!(send(1, vec![large()]).await, Err(ErrorKind::PartitionNotFound));
+    client.admin().add_partitions("orders", 2).await.unwrap();
+    // The number of partitions is refreshed once a second at most.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(send(1, vec![large()]).await, Ok(0), "a partition that is new");
+    assert_eq!(send(0, vec![large()]).await, Ok(0));
+    assert_eq!((producer.stats().records, producer.stats().failed), (2, 0));
+    producer.close().await.unwrap().into_result(&"orders".into()).unwrap();
+    assert_eq!(send(0, vec![large()]).await, Err(ErrorKind::Closed));
+    client.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn token_holds_after_the_store_is_reopened() {
+    let folder = tempfile::tempdir().unwrap();
+    let under = |epoch| AppendCondition::Token(FencingToken::new("writer of orders", epoch));
+    let client = connect(folder.path()).await;
+    client.admin().create_topic(TopicSpec::new("orders")).await.unwrap();
+    let producer = client.producer("orders").json::<u32>().start().await.unwrap();
+    assert_eq!(producer.send_batch(0, [7, 8], under(4)).await.unwrap(), 0);
+    client.close().await.unwrap();
+
+    let client = connect(folder.path()).await;
+    let producer = client.producer("orders").json::<u32>().start().await.unwrap();
+    let old = producer.send_batch(0, [9], under(3)).await.unwrap_err();
+    assert_eq!((old.kind(), old.is_retriable()), (ErrorKind::Fenced, false));
+    assert_eq!(producer.send_batch(0, [9], under(4)).await.unwrap(), 2, "the same holder goes on");
+    assert_eq!(values(&client, 0).await, ["7", "8", "9"]);
     client.close().await.unwrap();
 }

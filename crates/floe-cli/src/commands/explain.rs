@@ -197,7 +197,11 @@ const ADVICE: &[(ErrorKind, &str)] = &[
     ),
     (
         ErrorKind::Fenced,
-        "Another member of the group may work on the same records: let it. `floe group describe GROUP` shows who has which partition. A longer session tolerates longer pauses.",
+        "Another member of the group may work on the same records: let it. `floe group describe GROUP` shows who has which partition. A longer session tolerates longer pauses. A producer that is fenced has a successor with a newer token: end it.",
+    ),
+    (
+        ErrorKind::ConditionFailed,
+        "Another writer has appended first. Read up to the end that the error tells, decide again, and append there.",
     ),
     (
         ErrorKind::NotAMember,

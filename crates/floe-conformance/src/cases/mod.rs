@@ -2,6 +2,7 @@
 
 pub(crate) mod applications;
 pub(crate) mod cancel;
+pub(crate) mod conditions;
 pub(crate) mod consume;
 pub(crate) mod faults;
 pub(crate) mod flow;
@@ -116,6 +117,15 @@ macro_rules! with_every_case {
                 appends_of_an_ended_epoch_are_refused:;
                 batches_are_read_one_by_one_and_whole: dense_offsets;
                 large_backlog_is_read_back_exactly:;
+            }
+            conditions {
+                conditional_appends_need_the_expected_end: conditional_appends offsets;
+                one_of_concurrent_conditional_appends_gets_each_offset: conditional_appends dense_offsets;
+                retried_conditional_append_is_stored_once: conditional_appends offsets;
+                conditional_append_is_retried_across_a_restart: conditional_appends offsets persistence;
+                newer_token_fences_older_ones: conditional_appends offsets;
+                records_of_a_task_are_stored_once: conditional_appends dense_offsets;
+                fences_outlive_the_connection: conditional_appends offsets persistence;
             }
             payloads {
                 empty_values_are_kept:;

@@ -4,6 +4,7 @@ use floe::{
     Client, Record, SmartModule, TopicSpec,
     consumer::{CommitPolicy, FetchLimit, StartAt},
     layer::Layer,
+    producer::{AppendCondition, FencingToken},
 };
 
 use crate::{
@@ -88,6 +89,13 @@ pub(crate) async fn missing_capabilities_are_refused_before_io(c: &Context) -> O
         check_unsupported!(calls, mirrored, "mirrored topics");
     }
     let producer = client.producer(&topic).start().await?;
+    if !able.conditional_appends {
+        let conditions = [AppendCondition::EndsAt(0), AppendCondition::Token(FencingToken::new("token", 1))];
+        for condition in conditions {
+            let sent = producer.send_batch(0, ["x"], condition).await;
+            check_unsupported!(calls, sent, "conditional appends");
+        }
+    }
     if !able.keys {
         check_unsupported!(calls, producer.send(Record::keyed("key", "x")).await, "key");
     }

@@ -3,6 +3,7 @@
 //! Every case of the suite passes on it, and the faulty engines that the suite must detect are wrappers around it. It has no
 //! limits and no retention, and is not optimised.
 
+mod producers;
 mod reader;
 mod store;
 
@@ -81,7 +82,7 @@ impl Model {
         if ability { Ok(()) } else { Err(Error::unsupported(name, "model")) }
     }
 
-    fn store(&self, request: &AppendRequest) -> Result<AppendAck> {
+    fn store(&self, request: &AppendRequest, expected_end: Option<i64>) -> Result<AppendAck> {
         self.check_open()?;
         let batch = &request.batch;
         if batch.len() > self.capabilities.max_batch_bytes {
@@ -91,7 +92,8 @@ impl Model {
             ));
         }
         batch.verify_checksum()?;
-        let base = self.store.append(&request.target, batch.clone())?;
+        let fences = self.capabilities.conditional_appends;
+        let base = self.store.append(&request.target, batch.clone(), (fences, expected_end))?;
         Ok(AppendAck::new(self.capabilities.offsets.then_some(base)))
     }
 
@@ -110,7 +112,14 @@ impl Engine for Model {
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(async move {
             request.epoch.check()?;
-            self.store(&request).inspect_err(|error| request.epoch.fail(error))
+            self.store(&request, None).inspect_err(|error| request.epoch.fail(error))
+        })
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        Box::pin(async move {
+            self.require(self.capabilities.conditional_appends, "conditional appends")?;
+            self.store(&request, Some(end))
         })
     }
 

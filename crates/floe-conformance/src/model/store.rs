@@ -11,13 +11,14 @@ use std::{
 use floe::{
     Error, ErrorKind, Result, Topic, TopicPartition, TopicSpec,
     engine::{CommittedOffset, Start, Watermarks},
+    producer::NotAtEnd,
     topic::{TopicEvent, TopicInfo},
 };
-use floe_wire::batch::EncodedBatch;
+use floe_wire::batch::{EncodedBatch, producer_id};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, broadcast, futures::Notified};
 
-use super::WATCH_BACKLOG;
+use super::{WATCH_BACKLOG, producers};
 
 #[derive(Debug)]
 pub(super) struct Store {
@@ -106,11 +107,26 @@ fn no_partition(at: &TopicPartition) -> Error {
 }
 
 impl Store {
-    pub(super) fn append(&self, at: &TopicPartition, batch: EncodedBatch) -> Result<i64> {
+    /// Appends a batch; to a log that ends at `expected_end`, if there is one. Only a store that `fences` looks at the
+    /// producers of batches, for conditional appends and fenced producers.
+    pub(super) fn append(
+        &self,
+        at: &TopicPartition,
+        batch: EncodedBatch,
+        (fences, expected_end): (bool, Option<i64>),
+    ) -> Result<i64> {
         let base = {
             let mut state = self.state.lock();
             let log = state.log_mut(at)?;
             let base = log.end();
+            let looks =
+                fences && (expected_end.is_some() || producer_id::is_fenced(batch.header().producer.id));
+            if looks && let Some(stored) = producers::find(&log.batches, batch.header())? {
+                return Ok(stored);
+            }
+            if let Some(expected) = expected_end.filter(|expected| *expected != base) {
+                return Err(NotAtEnd { expected, end: base }.into_error());
+            }
             log.batches.push(batch.with_base_offset(base));
             base
         };

@@ -38,6 +38,7 @@ pub(crate) enum Lie {
     AckBeforeStore,
     StoreInAnyOrder,
     IgnoreEpochs,
+    IgnoreConditions,
     StoreAgainWhenDropped,
     EverythingInPartition0,
     Decompress,
@@ -287,6 +288,13 @@ impl Engine for Liar {
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
         Box::pin(self.lying_append(request))
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        match self.lie {
+            Lie::IgnoreConditions => self.model.append(request),
+            _ => self.model.append_at(request, end),
+        }
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

@@ -107,8 +107,10 @@ kinds! {
     StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
     StoreInUse = "store_in_use", true, None;
-    /// Another member of the group has, or may have, what the call is about.
+    /// Another member of the group, or a newer epoch of the producer, has or may have what the call is about.
     Fenced = "fenced", false, None;
+    /// The partition does not end where the append asked for it.
+    ConditionFailed = "condition_failed", false, None;
     /// There is no such group, or it has no such member.
     NotAMember = "not_a_member", false, None;
     /// The client, producer, consumer or store was closed.

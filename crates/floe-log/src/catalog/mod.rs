@@ -3,6 +3,7 @@
 //! Every change is one durable transaction. The tables are listed in `docs/formats/log.md`.
 
 mod closed;
+mod durable;
 mod rows;
 mod verify;
 
@@ -29,6 +30,8 @@ use rows::{
 use verify::{Verdict, guarded, verify, version_of};
 
 pub(crate) use closed::{CatalogVersion, ClosedCatalog};
+pub(crate) use durable::DurableLog;
+use durable::remove_fences;
 
 /// Version of the data directory's format.
 ///
@@ -444,21 +447,8 @@ impl Catalog {
                 recovery.remove(log)?;
                 deleting.insert(log, ())?;
             }
+            remove_fences(transaction, logs)?;
             transaction.open_table(OFFSETS)?.retain(|(_, topic, _), _| topic != id)?;
-            Ok(())
-        })
-    }
-
-    /// Stores durable points of logs in one transaction.
-    pub(crate) fn set_durable(&self, points: &[(u64, DurablePoint)]) -> Result<(), LogError> {
-        if points.is_empty() {
-            return Ok(());
-        }
-        self.write(|transaction| {
-            let mut recovery = transaction.open_table(RECOVERY)?;
-            for (log, point) in points {
-                recovery.insert(log, (point.segment, point.position, point.next))?;
-            }
             Ok(())
         })
     }

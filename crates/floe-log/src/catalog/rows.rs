@@ -26,6 +26,13 @@ pub(super) const OFFSETS: TableDefinition<'_, (&str, u64, u32), (i64, i64, &str)
 /// Ids of logs of deleted topics whose files may still exist.
 pub(super) const DELETING: TableDefinition<'_, u64, ()> = TableDefinition::new("deleting");
 
+/// Log id and id of a fenced producer to its recent batches before the point in [`RECOVERY`]. Missing in catalogs that never
+/// had one.
+pub(super) const FENCES: TableDefinition<'_, (u64, i64), Vec<FencedRow>> = TableDefinition::new("fences");
+
+/// Epoch, first sequence, span, checksum, base offset, append time.
+pub(super) type FencedRow = (i16, i32, u32, u32, i64, i64);
+
 /// Numbers the change, so that the catalog can tell later whether it was stored.
 pub(super) fn count_change(transaction: &WriteTransaction) -> Result<u64, redb::Error> {
     let mut system = transaction.open_table(SYSTEM)?;

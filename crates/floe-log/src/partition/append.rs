@@ -16,7 +16,7 @@ use std::{
 
 use floe_wire::{
     WireError,
-    batch::{EncodedBatch, MAX_BATCH_LEN},
+    batch::{EncodedBatch, MAX_BATCH_LEN, producer_id},
 };
 
 use super::{Appended, Partition, Producers};
@@ -24,6 +24,7 @@ use crate::{
     Durability, LogError,
     clock::TOLERANCE_MS,
     disk::DiskFile,
+    fences::StoredAt,
     frame_reader::LEADER_EPOCH,
     invariant::invariant,
     log_info::LOG_INFO,
@@ -46,6 +47,8 @@ pub(super) type Done = Box<dyn FnOnce(Result<Appended, LogError>) + Send>;
 /// Queued append.
 pub(super) struct PendingAppend {
     batch: EncodedBatch,
+    /// End that the partition must have, unless the batch is stored already.
+    expected_end: Option<i64>,
     done: Done,
 }
 
@@ -58,8 +61,8 @@ impl std::fmt::Debug for PendingAppend {
 /// Append state, guarded by the writer lock.
 #[derive(Debug)]
 pub(super) struct Writer {
-    producers: Producers,
-    next: i64,
+    pub(super) producers: Producers,
+    pub(super) next: i64,
     last_append_ms: i64,
     /// Time of the last look whether the segment file still has a name.
     looked_ms: i64,
@@ -71,14 +74,25 @@ impl Writer {
     pub(super) fn new(producers: Producers, next: i64, last_append_ms: i64) -> Self {
         Self { producers, next, last_append_ms, looked_ms: 0, broken: None }
     }
+
+    /// Returns where the append is stored already; None if it may be stored now. `start` is the start of the log.
+    fn check(&mut self, append: &PendingAppend, start: i64) -> Result<Option<StoredAt>, LogError> {
+        let stored = self.producers.check(append.batch.header(), start)?;
+        match append.expected_end {
+            Some(expected) if stored.is_none() && expected != self.next => {
+                Err(LogError::NotAtEnd { expected, end: self.next })
+            }
+            _ => Ok(stored),
+        }
+    }
 }
 
 /// Batch with its assigned offset.
 struct AssignedBatch {
     batch: EncodedBatch,
     done: Done,
-    /// Position of the stored batch that this one duplicates.
-    duplicate_of: Option<Appended>,
+    /// Position of the stored records that this batch repeats.
+    duplicate_of: Option<StoredAt>,
 }
 
 impl Partition {
@@ -92,20 +106,61 @@ impl Partition {
     /// The append is idempotent for a batch that names a producer (id, epoch and first sequence): if it equals one of
     /// the producer's last batches, it is not stored again, and `done` receives the offset of the stored one.
     ///
+    /// A producer with a [fenced id](floe_wire::batch::producer_id) cannot append once a batch of a newer epoch of it is
+    /// stored, also after the store was reopened. The records of a task are stored once, by their sequences, also if they
+    /// come in other batches.
+    ///
     /// # Errors
     /// Passed to `done`: [`LogError::BadBatch`] (wrong checksum, no records), [`LogError::TooLarge`],
     /// [`LogError::DiskFull`], [`LogError::Io`], [`LogError::TopicNotFound`] (deleted), [`LogError::Poisoned`],
-    /// [`LogError::Closed`].
+    /// [`LogError::Closed`]. For fenced producers also [`LogError::Fenced`], [`LogError::StoredBefore`] and
+    /// [`LogError::TooManyFenced`].
     pub fn submit(
         self: &Arc<Self>,
         batch: EncodedBatch,
         done: impl FnOnce(Result<Appended, LogError>) + Send + 'static,
     ) {
-        if let Err(error) = self.check_batch(&batch) {
-            done(Err(error));
+        self.enqueue(PendingAppend { batch, expected_end: None, done: Box::new(done) });
+    }
+
+    /// Appends a batch as [`Partition::submit`] does, if the partition ends at `expected_end`: nothing is stored between
+    /// the check and the batch. A batch that is stored already, at whatever offset, succeeds.
+    ///
+    /// # Errors
+    /// Passed to `done`: [`LogError::NotAtEnd`] with the actual end, and those of [`Partition::submit`].
+    pub fn submit_at(
+        self: &Arc<Self>,
+        batch: EncodedBatch,
+        expected_end: i64,
+        done: impl FnOnce(Result<Appended, LogError>) + Send + 'static,
+    ) {
+        self.enqueue(PendingAppend { batch, expected_end: Some(expected_end), done: Box::new(done) });
+    }
+
+    /// Returns whether the batch at `offset` is this one, which names its producer: a retry after the store was reopened
+    /// finds its first attempt. Blocks on the disk.
+    ///
+    /// # Errors
+    /// Those of [`Reader::next_chunk`](super::Reader::next_chunk).
+    pub fn holds_at(self: &Arc<Self>, batch: &EncodedBatch, offset: i64) -> Result<bool, LogError> {
+        let bounds = self.bounds();
+        if !batch.header().producer.is_some() || !(bounds.start..self.readable_end()).contains(&offset) {
+            return Ok(false);
+        }
+        let chunk = self.reader(offset)?.next_chunk(1)?;
+        Ok(chunk.batches.first().is_some_and(|found| {
+            let (found, wanted) = (found.header(), batch.header());
+            found.base_offset == offset
+                && (found.producer, found.checksum) == (wanted.producer, wanted.checksum)
+        }))
+    }
+
+    fn enqueue(self: &Arc<Self>, append: PendingAppend) {
+        if let Err(error) = self.check_batch(&append.batch) {
+            (append.done)(Err(error));
             return;
         }
-        self.queue.lock().push_back(PendingAppend { batch, done: Box::new(done) });
+        self.queue.lock().push_back(append);
         self.drain_queue();
     }
 
@@ -115,13 +170,18 @@ impl Partition {
         if batch.len() > MAX_BATCH_LEN {
             return Err(LogError::TooLarge { size: batch.len(), limit: MAX_BATCH_LEN });
         }
-        if batch.header().last_offset_delta < 0 {
-            let problem = format!("last offset delta {}", batch.header().last_offset_delta);
-            return Err(LogError::BadBatch {
-                source: WireError::Malformed { what: "record batch", problem },
-            });
-        }
-        batch.verify_checksum().map_err(|source| LogError::BadBatch { source })
+        let (delta, producer) = (batch.header().last_offset_delta, batch.header().producer);
+        let problem = if delta < 0 {
+            format!("last offset delta {delta}")
+        } else if producer_id::is_fenced(producer.id) && (producer.epoch < 0 || producer.first_sequence < 0) {
+            format!(
+                "a fenced producer with epoch {} and sequence {}",
+                producer.epoch, producer.first_sequence
+            )
+        } else {
+            return batch.verify_checksum().map_err(|source| LogError::BadBatch { source });
+        };
+        Err(LogError::BadBatch { source: WireError::Malformed { what: "record batch", problem } })
     }
 
     /// Writes the queued batches, unless another thread holds the writer lock: that thread then writes them.
@@ -139,6 +199,15 @@ impl Partition {
             }
         }
         self.request_sync();
+    }
+
+    /// Waits for the writer lock and runs `then` before appends continue.
+    pub(super) fn with_writer<T>(self: &Arc<Self>, then: impl FnOnce(&mut Writer) -> T) -> T {
+        let result = then(&mut self.writer.lock());
+        if !self.queue.lock().is_empty() {
+            self.drain_queue();
+        }
+        result
     }
 
     /// Waits for the writer lock, writes the queued batches, and runs `then` before appends continue.
@@ -244,8 +313,15 @@ impl Partition {
             if position + len > self.segment_bytes && position > SEGMENT_HEADER_LEN {
                 break;
             }
-            let Some(PendingAppend { batch, done }) = waiting.pop_front() else { break };
-            let duplicate_of = writer.producers.find(batch.header());
+            let Some(next) = waiting.pop_front() else { break };
+            let duplicate_of = match writer.check(&next, self.start()) {
+                Ok(stored) => stored,
+                Err(error) => {
+                    (next.done)(Err(error));
+                    continue;
+                }
+            };
+            let PendingAppend { batch, done, .. } = next;
             let batch = batch.with_base_offset(writer.next).with_leader_epoch(LEADER_EPOCH);
             if duplicate_of.is_none() {
                 let appended = Appended { base_offset: writer.next, timestamp_ms: now_ms };
@@ -260,6 +336,7 @@ impl Partition {
             for append in &assigned {
                 writer.producers.forget_from(append.batch.header(), first_offset);
             }
+            writer.producers.fences.undo(first_offset);
             writer.next = first_offset;
             writer.broken = self.undo((&*file, &segment), first_position);
             for append in assigned {
@@ -267,6 +344,7 @@ impl Partition {
             }
             return Err(error);
         }
+        writer.producers.fences.settle();
         writer.last_append_ms = now_ms;
         self.publish(&segment, (first_position, position), (writer.next, now_ms), assigned);
         drop(file);
@@ -325,11 +403,11 @@ impl Partition {
             self.waiters.wake_all();
         }
         for append in assigned {
-            let appended = append
-                .duplicate_of
-                .unwrap_or(Appended { base_offset: append.batch.base_offset(), timestamp_ms: now_ms });
+            let (base_offset, end) = (append.batch.base_offset(), append.batch.next_offset());
+            let stored = StoredAt { base_offset, timestamp_ms: now_ms, end };
+            let StoredAt { base_offset, timestamp_ms, end } = append.duplicate_of.unwrap_or(stored);
+            let appended = Appended { base_offset, timestamp_ms };
             if waits {
-                let end = appended.base_offset + i64::from(append.batch.header().offset_span());
                 self.when_durable(end, appended, append.done);
             } else {
                 (append.done)(Ok(appended));

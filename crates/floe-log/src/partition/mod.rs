@@ -1,6 +1,7 @@
 //! Partition of a topic: bounds, waiting and lookup; appends, syncs, reads and retention in the submodules.
 
 mod append;
+mod durable_point;
 mod producers;
 mod reader;
 mod retention;

@@ -1,10 +1,15 @@
-//! Recent batches of every producer of a partition: makes retried appends idempotent.
+//! Recent batches of every producer of a partition: makes retried appends idempotent, and fences the producers that have
+//! fenced ids.
 
 use std::collections::{HashMap, VecDeque};
 
-use floe_wire::batch::BatchHeader;
+use floe_wire::batch::{BatchHeader, producer_id};
 
 use super::Appended;
+use crate::{
+    LogError,
+    fences::{FencedProducer, Fences, StoredAt},
+};
 
 /// Batches kept per producer: at least as many as a producer keeps in flight.
 const BATCHES: usize = 8;
@@ -15,6 +20,7 @@ const PRODUCERS: usize = 10_000;
 pub(crate) struct Producers {
     known: HashMap<i64, RecentBatches>,
     clock: u64,
+    pub(crate) fences: Fences,
 }
 
 #[derive(Debug)]
@@ -37,8 +43,34 @@ fn names_producer(header: &BatchHeader) -> bool {
 }
 
 impl Producers {
+    /// Creates the table from the fenced producers of the catalog.
+    pub(crate) fn new(fenced: Vec<(i64, FencedProducer)>) -> Self {
+        Self { fences: Fences::new(fenced), ..Self::default() }
+    }
+
+    /// Returns where the batch is stored already; None if it may be appended. `start` is the start of the log.
+    pub(crate) fn check(&mut self, header: &BatchHeader, start: i64) -> Result<Option<StoredAt>, LogError> {
+        if producer_id::is_fenced(header.producer.id) {
+            return self.fences.check(header, start);
+        }
+        Ok(self.find(header).map(|Appended { base_offset, timestamp_ms }| StoredAt {
+            base_offset,
+            timestamp_ms,
+            end: base_offset + i64::from(header.offset_span()),
+        }))
+    }
+
+    /// Records a batch that recovery found.
+    pub(crate) fn note_found(&mut self, header: &BatchHeader, appended: Appended) {
+        if producer_id::is_fenced(header.producer.id) {
+            self.fences.note_found(header, appended.base_offset, appended.timestamp_ms);
+        } else {
+            self.note(header, appended);
+        }
+    }
+
     /// Returns the position of the stored batch that this one duplicates.
-    pub(crate) fn find(&self, header: &BatchHeader) -> Option<Appended> {
+    fn find(&self, header: &BatchHeader) -> Option<Appended> {
         if !names_producer(header) {
             return None;
         }
@@ -53,6 +85,10 @@ impl Producers {
 
     /// Records a batch.
     pub(crate) fn note(&mut self, header: &BatchHeader, appended: Appended) {
+        if producer_id::is_fenced(header.producer.id) {
+            self.fences.note(header, appended.base_offset, appended.timestamp_ms);
+            return;
+        }
         if !names_producer(header) {
             return;
         }

@@ -35,9 +35,9 @@ pub(super) struct SyncState {
     /// Acknowledged end as stored, for [`Durability::Always`].
     acked: Mutex<AckedEnd>,
     /// Whether a full segment was synced since its durable point was last stored.
-    rolled: AtomicBool,
+    pub(super) rolled: AtomicBool,
     /// Whether the durable point has moved since it was last stored in the catalog.
-    unnoted: AtomicBool,
+    pub(super) unnoted: AtomicBool,
     /// Whether a later sync is planned.
     planned: AtomicBool,
 }
@@ -283,38 +283,6 @@ impl Partition {
         for append in waiting {
             (append.done)(Err(error.clone()));
         }
-    }
-
-    /// Stores the durable point at once if a full segment became durable: after a crash, recovery then tells damage to
-    /// that segment from a torn end.
-    pub(crate) fn note_full_segments(&self) -> Result<(), LogError> {
-        if !self.sync.rolled.swap(false, Ordering::AcqRel) {
-            return Ok(());
-        }
-        let _one = self.shared.checkpointing.lock();
-        let points: Vec<_> =
-            self.take_unnoted_point().map(|point| (self.log_id, point)).into_iter().collect();
-        self.shared.catalog.set_durable(&points).inspect_err(|_| self.keep_unnoted())
-    }
-
-    /// Marks the durable point as not stored, after the catalog failed.
-    pub(crate) fn keep_unnoted(&self) {
-        self.sync.unnoted.store(true, Ordering::Release);
-    }
-
-    /// Returns the durable point if the catalog does not hold it yet, and writes the index file.
-    pub(crate) fn take_unnoted_point(&self) -> Option<DurablePoint> {
-        if !self.sync.unnoted.swap(false, Ordering::AcqRel) || self.deleted.load(Ordering::Acquire) {
-            return None;
-        }
-        let point = self.sync.durable_point()?;
-        if let Some(segment) = self.segment_for(point.segment)
-            && let Err(error) = segment.write_index()
-        {
-            // The file is only a cache: without it recovery reads more of the segment.
-            tracing::warn!(%error, "the index file was not written");
-        }
-        Some(point)
     }
 }
 

@@ -57,7 +57,8 @@ pub(crate) fn open_log(
     } else {
         None
     };
-    let (known, producers, rejected) = (KnownGaps::default(), Producers::default(), Vec::new());
+    let producers = Producers::new(shared.catalog.fences(stored.id)?);
+    let (known, rejected) = (KnownGaps::default(), Vec::new());
     LogRecovery { shared, identity, directory, stored, acked, known, found, producers, rejected }.run()
 }
 

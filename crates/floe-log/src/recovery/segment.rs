@@ -224,7 +224,7 @@ impl LogRecovery<'_> {
             }
             let timestamp_ms = scope.file.modified_ms();
             let appended = Appended { base_offset: batch.base_offset(), timestamp_ms };
-            self.producers.note(batch.header(), appended);
+            self.producers.note_found(batch.header(), appended);
             return Ok(Scanned::Batch);
         };
         let (end, offset) = (frames.position(), frames.expected());

@@ -104,7 +104,9 @@ fn status_of(kind: ErrorKind) -> StatusCode {
         | ErrorKind::PartitionNotFound
         | ErrorKind::NotAMember
         | ErrorKind::OffsetOutOfRange => StatusCode::NOT_FOUND,
-        ErrorKind::TopicAlreadyExists | ErrorKind::Fenced => StatusCode::CONFLICT,
+        ErrorKind::TopicAlreadyExists | ErrorKind::Fenced | ErrorKind::ConditionFailed => {
+            StatusCode::CONFLICT
+        }
         ErrorKind::InvalidCommand
         | ErrorKind::InvalidConfig
         | ErrorKind::Unsupported

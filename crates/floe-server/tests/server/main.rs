@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod conditional;
 mod controller;
 mod data;
 mod hostile;

@@ -6,6 +6,7 @@ use super::{
         UpdateTopicRequest, WatchRequest,
     },
     api_versions::ApiVersionsRequest,
+    conditional_append::ConditionalAppendRequest,
     consumer_offsets::{
         DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, UpdateConsumerOffsetRequest,
     },
@@ -88,6 +89,7 @@ pub enum SpuRequest {
     DeleteConsumerOffset(DeleteConsumerOffsetRequest),
     FetchConsumerOffsets(FetchConsumerOffsetsRequest),
     StartMirror(StartMirrorRequest),
+    ConditionalAppend(ConditionalAppendRequest),
 }
 
 impl SpuRequest {
@@ -110,6 +112,7 @@ impl SpuRequest {
             DeleteConsumerOffsetRequest::KEY => decode_request(body, version).map(Self::DeleteConsumerOffset),
             FetchConsumerOffsetsRequest::KEY => decode_request(body, version).map(Self::FetchConsumerOffsets),
             StartMirrorRequest::KEY => decode_request(body, version).map(Self::StartMirror),
+            ConditionalAppendRequest::KEY => decode_request(body, version).map(Self::ConditionalAppend),
             other => Err(unknown_key(other)),
         }
     }

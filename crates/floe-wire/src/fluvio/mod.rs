@@ -45,6 +45,7 @@
 
 mod admin;
 mod api_versions;
+mod conditional_append;
 mod consumer_offsets;
 mod dispatch;
 mod error_code;
@@ -71,6 +72,7 @@ mod wire;
 
 pub use admin::*;
 pub use api_versions::*;
+pub use conditional_append::*;
 pub use consumer_offsets::*;
 pub use dispatch::{ScRequest, SpuRequest};
 pub use error_code::*;

@@ -4,12 +4,12 @@ use bytes::{Bytes, BytesMut};
 use floe_wire::{
     WireError,
     fluvio::{
-        AnyCreate, ApiVersionsRequest, CreateRequest, CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode,
-        FetchConsumerOffsetsReply, FetchConsumerOffsetsRequest, Isolation, ListRequest, Lookback,
-        MAX_STRING_LEN, MirroringRequest, PartitionProduceData, PartitionProduceReply, ProduceReply,
-        ProduceRequest, RecordSet, Request, ScRequest, SmartModuleInvocation, SmartModuleKind,
-        SmartModuleParameters, SmartModuleSource, Status, StreamFetchRequest, TopicProduceData,
-        TopicProduceReply, TopicSpec, TopicUpdate, UpdateTopicRequest,
+        AnyCreate, ApiVersionsRequest, ConditionalAppendReply, ConditionalAppendRequest, CreateRequest,
+        CustomSpuKey, CustomSpuSpec, DeleteRequest, ErrorCode, FetchConsumerOffsetsReply,
+        FetchConsumerOffsetsRequest, Isolation, ListRequest, Lookback, MAX_STRING_LEN, MirroringRequest,
+        PartitionProduceData, PartitionProduceReply, ProduceReply, ProduceRequest, RecordSet, Request,
+        ScRequest, SmartModuleInvocation, SmartModuleKind, SmartModuleParameters, SmartModuleSource, Status,
+        StreamFetchRequest, TopicProduceData, TopicProduceReply, TopicSpec, TopicUpdate, UpdateTopicRequest,
         frame::{self, RequestHeader},
     },
 };
@@ -264,4 +264,25 @@ fn unknown_states_are_kept() {
     let mut input = floe_wire::fluvio::Input::new(bytes("05"));
     let resolution = <PartitionResolution as floe_wire::fluvio::Wire>::decode(&mut input, 19);
     assert_eq!(resolution, Ok(PartitionResolution::Unknown(5)));
+}
+
+#[test]
+fn conditional_appends() {
+    request(
+        &ConditionalAppendRequest {
+            topic: "t".to_owned(),
+            partition: 3,
+            expected_end: 258,
+            isolation: Isolation::ReadCommitted,
+            timeout_ms: 5,
+            records: RecordSet::from_bytes(Bytes::from_static(b"records")),
+        },
+        0,
+        "0001 \"t\" 00000003 0000000000000102 01 00000005 00000007 \"records\"",
+    );
+    reply::<ConditionalAppendRequest>(
+        &ConditionalAppendReply { error_code: ErrorCode::None, base_offset: -1, actual_end: 7 },
+        0,
+        "0000 ffffffffffffffff 0000000000000007",
+    );
 }

@@ -4,12 +4,12 @@ use bytes::{Bytes, BytesMut};
 use floe_wire::{
     WireError,
     fluvio::{
-        AnyCreate, AnyDelete, AnyList, AnyWatch, ApiVersionsRequest, CreateRequest, CustomSpuSpec,
-        DeleteConsumerOffsetRequest, DeleteRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest,
-        FetchRequest, ListRequest, MirrorSpec, MirroringRequest, PartitionSpec, ProduceRequest, Request,
-        ScRequest, SmartModuleSpec, SpuGroupSpec, SpuRequest, SpuSpec, StartMirrorRequest,
-        StreamFetchRequest, TableFormatSpec, TopicSpec, UpdateConsumerOffsetRequest, UpdateOffsetsRequest,
-        UpdateTopicRequest, WatchRequest,
+        AnyCreate, AnyDelete, AnyList, AnyWatch, ApiVersionsRequest, ConditionalAppendRequest, CreateRequest,
+        CustomSpuSpec, DeleteConsumerOffsetRequest, DeleteRequest, FetchConsumerOffsetsRequest,
+        FetchOffsetsRequest, FetchRequest, ListRequest, MirrorSpec, MirroringRequest, PartitionSpec,
+        ProduceRequest, Request, ScRequest, SmartModuleSpec, SpuGroupSpec, SpuRequest, SpuSpec,
+        StartMirrorRequest, StreamFetchRequest, TableFormatSpec, TopicSpec, UpdateConsumerOffsetRequest,
+        UpdateOffsetsRequest, UpdateTopicRequest, WatchRequest,
         frame::{self, RequestHeader},
     },
 };
@@ -94,6 +94,7 @@ fn reencode_spu(header: &RequestHeader, request: SpuRequest) -> Result<(Bytes, R
         SpuRequest::DeleteConsumerOffset(request) => again(header, &request),
         SpuRequest::FetchConsumerOffsets(request) => again(header, &request),
         SpuRequest::StartMirror(request) => again(header, &request),
+        SpuRequest::ConditionalAppend(request) => again(header, &request),
     }
 }
 
@@ -127,6 +128,7 @@ pub(crate) const REPLIES: &[(&str, i16, ReencodeReply)] = &[
     ("DeleteConsumerOffset", 25, reencode_reply::<DeleteConsumerOffsetRequest>),
     ("FetchConsumerOffsets", 25, reencode_reply::<FetchConsumerOffsetsRequest>),
     ("StartMirror", 25, reencode_reply::<StartMirrorRequest>),
+    ("ConditionalAppend", 0, reencode_reply::<ConditionalAppendRequest>),
 ];
 
 /// Fuzz target: arbitrary bytes as the input of a server. Each decoded request must encode, and survive a second round

@@ -151,7 +151,10 @@ mod tests {
 
     #[test]
     fn every_async_method_has_a_blocking_one() {
-        let producer = (include_str!("../producer/mod.rs"), include_str!("producer.rs"));
+        let producer = (
+            concat!(include_str!("../producer/mod.rs"), include_str!("../producer/conditional.rs")),
+            include_str!("producer.rs"),
+        );
         let consumer = (
             concat!(include_str!("../consumer/mod.rs"), include_str!("../consumer/seek.rs")),
             include_str!("consumer.rs"),

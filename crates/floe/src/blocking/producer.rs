@@ -8,7 +8,8 @@ use crate::{
     engine::Acks,
     payload::{PayloadCodec, RecordEncoder, Untyped, formats},
     producer::{
-        self, BatchOutcome, CloseReport, DeliveryMode, Partitioner, ProducerStats, RecordMetadata, WhenFull,
+        self, AppendCondition, BatchOutcome, CloseReport, DeliveryMode, Partitioner, ProducerStats,
+        RecordMetadata, WhenFull,
     },
     topic::Topic,
 };
@@ -70,6 +71,8 @@ impl<C> Producer<C> {
         wait send_all<I>(&self, records: I) -> Vec<RecordMetadata>
             where I: IntoIterator, C: RecordEncoder<I::Item>;
         wrap enqueue_all<I>(&self, records: I) -> Deliveries where I: IntoIterator, C: RecordEncoder<I::Item>;
+        wait send_batch<I>(&self, partition: u32, records: I, condition: AppendCondition) -> i64
+            where I: IntoIterator, C: RecordEncoder<I::Item>;
         wait flush(&self) -> ();
         wait flush_within(&self, limit: Duration) -> ();
         wait close(&self) -> CloseReport;

@@ -56,6 +56,7 @@ mod seek;
 mod settings;
 mod start_position;
 mod start_text;
+mod task_filter;
 #[cfg(test)]
 mod tests;
 mod undecodable;

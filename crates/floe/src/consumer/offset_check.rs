@@ -5,6 +5,7 @@ use std::{
     ops::Range,
 };
 
+use floe_core::producer_id;
 use floe_wire::{
     WireError,
     batch::{EncodedBatch, ProducerIdentity},
@@ -14,6 +15,7 @@ use floe_wire::{
 use super::{
     checked_batch::{CheckedBatch, Found, OpenedBatch, ReceivedBatch, check_made},
     gap::{Gap, GapReason},
+    task_filter::TaskFilter,
 };
 use crate::{Error, engine::Capabilities};
 
@@ -63,6 +65,8 @@ pub(super) struct OffsetCheck {
     holes: Holes,
     /// Present on engines without offsets, where batches are numbered as they arrive.
     duplicates: Option<DuplicateFilter>,
+    /// Finds records of tasks that came before, on engines with offsets.
+    tasks: TaskFilter,
     /// Duplicate records that were dropped since the last [`OffsetCheck::take_duplicates`].
     dropped: u64,
     /// Start of the last damaged batch, until an intact one follows: the end in its header may be wrong.
@@ -73,8 +77,8 @@ pub(super) struct OffsetCheck {
 impl OffsetCheck {
     /// Checks a partition of an engine with offsets.
     pub(super) fn new(expected: i64, end: Option<i64>, holes: Holes) -> Self {
-        let decompressor = Decompressor::default();
-        Self { expected, end, holes, duplicates: None, dropped: 0, damaged_from: None, decompressor }
+        let (tasks, decompressor) = (TaskFilter::default(), Decompressor::default());
+        Self { expected, end, holes, duplicates: None, tasks, dropped: 0, damaged_from: None, decompressor }
     }
 
     /// Numbers the records of a partition of an engine without offsets.
@@ -157,6 +161,12 @@ impl OffsetCheck {
             }
         };
         self.damaged_from = None;
+        if producer_id::is_task(batch.header().producer.id) && self.duplicates.is_none() {
+            self.drop_known(&batch);
+            if self.expected >= next {
+                return found;
+            }
+        }
         if self.holes == Holes::None && opened.is_full() && self.wants_all(base..next) {
             self.expected = next;
             found.push(Found::Records(opened.whole()));
@@ -175,6 +185,13 @@ impl OffsetCheck {
     pub(super) fn accept_gap<B>(&mut self, error: &Error) -> Option<Vec<Found<B>>> {
         let gap = Gap::of(error).filter(|gap| gap.to > self.expected)?;
         Some(self.skip_to(gap.to, gap.reason).into_iter().collect())
+    }
+
+    /// Passes over the records of a task that came before.
+    fn drop_known(&mut self, batch: &EncodedBatch) {
+        let behind = batch.base_offset() + self.tasks.note(batch.header());
+        self.dropped += u64::try_from(behind - self.expected).unwrap_or(0);
+        self.expected = self.expected.max(behind);
     }
 
     fn wants_all(&self, offsets: Range<i64>) -> bool {

@@ -42,6 +42,11 @@ impl<L: Layer> Layered<L> {
         self.on_topic(kind, &at.topic).with_partition(at.partition)
     }
 
+    fn on_append(&self, request: &AppendRequest) -> Operation {
+        self.on_partition(OperationKind::Append, &request.target)
+            .with_payload(request.batch.len(), request.batch.header().offset_span())
+    }
+
     fn run<'a, T, F>(&'a self, operation: Operation, attempt: F) -> BoxFuture<'a, Result<T>>
     where
         T: Send + 'a,
@@ -66,10 +71,11 @@ impl<L: Layer> Engine for Layered<L> {
     }
 
     fn append(&self, request: AppendRequest) -> BoxFuture<'_, Result<AppendAck>> {
-        let operation = self
-            .on_partition(OperationKind::Append, &request.target)
-            .with_payload(request.batch.len(), request.batch.header().offset_span());
-        self.run(operation, move || self.inner.append(request.clone()))
+        self.run(self.on_append(&request), move || self.inner.append(request.clone()))
+    }
+
+    fn append_at(&self, request: AppendRequest, end: i64) -> BoxFuture<'_, Result<AppendAck>> {
+        self.run(self.on_append(&request), move || self.inner.append_at(request.clone(), end))
     }
 
     fn open(&self, request: ReadRequest) -> BoxFuture<'_, Result<Box<dyn BatchReader>>> {

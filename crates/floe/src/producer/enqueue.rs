@@ -23,7 +23,7 @@ use super::{
 use crate::{Error, ErrorKind, Record, Result, telemetry::Origin};
 
 /// Minimum interval between refreshes of the number of partitions that records for unknown partitions cause.
-const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+pub(super) const REFRESH_PAUSE: Duration = Duration::from_secs(1);
 
 /// Reserved bytes of the buffer memory. Dropping it releases them.
 type Reservation<'a> = SemaphorePermit<'a>;
@@ -94,7 +94,7 @@ impl ProducerShared {
 
     /// Refuses a record that can never be sent, before anything is buffered.
     #[inline]
-    fn check<'a, V: AsRef<[u8]>>(
+    pub(super) fn check<'a, V: AsRef<[u8]>>(
         &self,
         record: &'a Record<V>,
         headers: &'a [(&'a str, &'a [u8])],

@@ -33,6 +33,8 @@
 mod accumulator;
 mod batch;
 mod builder;
+mod conditional;
+mod conditional_batches;
 mod config;
 mod delivery;
 mod enqueue;
@@ -65,6 +67,7 @@ pub(crate) use config::DEFAULT_MAX_REQUEST;
 pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
+pub use floe_core::append_condition::{AppendCondition, FencingToken, NotAtEnd};
 pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
 pub(crate) use passthrough::PassthroughRecord;
 pub(crate) use refusal::refuses_record;

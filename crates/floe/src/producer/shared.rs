@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc, Weak,
+        Arc, OnceLock, Weak,
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     time::Duration,
@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::{runtime::Handle, sync::Semaphore, task::JoinHandle, time::Instant};
 
 use super::{
+    conditional_batches::ConditionalBatches,
     config::{Config, Identity},
     partitions::Partitions,
     unreported_failures::{Undelivered, UnreportedFailures},
@@ -40,6 +41,8 @@ pub(super) struct ProducerShared {
     pub(super) config: Config,
     /// Marks the batches of this producer; positive and random.
     pub(super) producer_id: i64,
+    /// Names the batches of conditional appends, from the first one on.
+    pub(super) conditional: OnceLock<ConditionalBatches>,
     pub(super) partitions: Partitions,
     /// Time of the last refresh of the number of partitions. Locked while partitions are added, and by a close.
     growth: Mutex<Option<Instant>>,
@@ -129,6 +132,7 @@ impl ProducerShared {
             budget: Semaphore::new(config.buffer_memory),
             producer_id: config.identity.as_ref().map_or_else(Identity::new_id, |known| known.producer_id),
             config,
+            conditional: OnceLock::new(),
             partitions: Partitions::new(partitions, &unreported),
             growth: Mutex::default(),
             // A random start: many short-lived producers must not all write to the first partition.

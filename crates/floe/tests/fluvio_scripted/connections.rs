@@ -5,6 +5,7 @@ use std::time::Duration;
 use floe::{
     ErrorKind, TopicSpec,
     engine::{Engine, FluvioEngine, Start, fluvio::ConnectionState},
+    producer::{AppendCondition, FencingToken},
 };
 use floe_testkit::fluvio::{Cluster, Fault, SC, SPUS};
 use tokio::time::Instant;
@@ -64,6 +65,22 @@ async fn every_controller_that_was_tried_is_named() {
     assert_eq!((error.kind(), error.is_retriable()), (ErrorKind::ConnectionRefused, true));
     let text = error.to_string();
     assert!(text.starts_with("connect on fluvio: one:9003: ") && text.contains("; two:9003: "), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn conditional_appends_are_refused_without_a_request() {
+    let cluster = Cluster::new(1);
+    let engine = connect(&cluster).await;
+    assert!(!engine.info().capabilities.conditional_appends);
+    let producer = super::client(&engine).producer(floe_testkit::fluvio::TOPIC).start().await.unwrap();
+    let dialled = cluster.state.lock().dialled.len();
+    for condition in [AppendCondition::EndsAt(0), AppendCondition::Token(FencingToken::new("writer", 1))] {
+        let error = producer.send_batch(0, ["x"], condition).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+    }
+    assert_eq!(engine.append_at(request(0, "x"), 0).await.unwrap_err().kind(), ErrorKind::Unsupported);
+    let state = cluster.state.lock();
+    assert_eq!((state.dialled.len(), state.produced.len()), (dialled, 0));
 }
 
 #[tokio::test(start_paused = true)]

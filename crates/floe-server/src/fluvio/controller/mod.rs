@@ -14,9 +14,9 @@ use std::{sync::Arc, time::Duration};
 
 use floe::memory::MemoryAccount;
 use floe_wire::fluvio::{
-    AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, CreateRequest, DeleteRequest, ErrorCode,
-    ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest, Status, TopicSpec,
-    UpdateTopicRequest, WatchRequest, frame::RequestHeader, versions::PlatformVersion,
+    AnyWatch, ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ConditionalAppendRequest, CreateRequest,
+    DeleteRequest, ErrorCode, ListRequest, MirroringReply, MirroringRequest, Request, SC_VERSIONS, ScRequest,
+    Status, TopicSpec, UpdateTopicRequest, WatchRequest, frame::RequestHeader, versions::PlatformVersion,
 };
 use tokio::{sync::watch::Receiver, task::JoinSet};
 
@@ -135,7 +135,8 @@ impl Connection {
         let answered = match request {
             ScRequest::ApiVersions(request) => {
                 count(ApiVersionsRequest::NAME);
-                versions(responses, &header, &request).await
+                let appends_on_condition = node.engine.info().capabilities.conditional_appends;
+                versions(responses, &header, &request, appends_on_condition).await
             }
             ScRequest::Create(request) => {
                 count(CreateRequest::<TopicSpec>::NAME);
@@ -208,6 +209,7 @@ async fn versions(
     responses: &ResponseSender,
     header: &RequestHeader,
     request: &ApiVersionsRequest,
+    appends_on_condition: bool,
 ) -> Result<(), Disconnected> {
     // A real controller closes the connection of a client that sends no version.
     if PlatformVersion::parse(&request.client_version).is_none() {
@@ -226,11 +228,15 @@ async fn versions(
         min_version: SC_VERSIONS.min,
         max_version: SC_VERSIONS.max,
     };
-    let reply = ApiVersionsReply {
-        error_code: ErrorCode::None,
-        api_keys: keys.map(range).into(),
-        platform_version: PLATFORM.to_owned(),
-    };
+    let mut api_keys = keys.map(range).to_vec();
+    // The data server serves it. Clients of floe learn here that it does, before they need a data server.
+    api_keys.extend(appends_on_condition.then(|| ApiVersionRange {
+        api_key: ConditionalAppendRequest::KEY.cast_signed(),
+        min_version: ConditionalAppendRequest::VERSIONS.min,
+        max_version: ConditionalAppendRequest::VERSIONS.max,
+    }));
+    let reply =
+        ApiVersionsReply { error_code: ErrorCode::None, api_keys, platform_version: PLATFORM.to_owned() };
     frames::reply::<ApiVersionsRequest>(responses, header, &reply).await
 }
 

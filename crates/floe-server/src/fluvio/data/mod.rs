@@ -9,6 +9,7 @@
 //! The reader passes acknowledgements to streams itself, so that they never queue behind a slow request. The worker
 //! answers all other requests in order; appends are pipelined, in order.
 
+mod conditional_append;
 mod fetch;
 mod offsets;
 mod produce;
@@ -20,10 +21,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use floe::{TopicPartition, memory::MemoryReservation};
 use floe_wire::fluvio::{
-    DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
-    OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _, SpuRequest, StreamFetchReply,
-    StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply, UpdateOffsetsRequest,
-    frame::RequestHeader,
+    ConditionalAppendRequest, DeleteConsumerOffsetRequest, ErrorCode, FetchConsumerOffsetsRequest,
+    FetchOffsetsRequest, FetchRequest, OffsetUpdateResult, PartitionRecords, ProduceRequest, Request as _,
+    SpuRequest, StreamFetchReply, StreamFetchRequest, UpdateConsumerOffsetRequest, UpdateOffsetsReply,
+    UpdateOffsetsRequest, frame::RequestHeader,
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
@@ -162,11 +163,15 @@ impl Connection {
         }
         let held = (size, room);
         self.node.metrics.request(Frontend::Data, name(&request));
-        self.session.admit(if matches!(request, SpuRequest::Produce(_)) { size } else { 0 }).await;
+        let appends = matches!(request, SpuRequest::Produce(_) | SpuRequest::ConditionalAppend(_));
+        self.session.admit(if appends { size } else { 0 }).await;
         let taken = match request {
             SpuRequest::UpdateOffsets(request) => self.acknowledge(&header, &request).await,
             SpuRequest::StreamFetch(request) => self.open_stream(header, *request).await,
-            SpuRequest::ApiVersions(request) => versions::answer(&self.responses, &header, &request).await,
+            SpuRequest::ApiVersions(request) => {
+                let appends_on_condition = self.node.engine.info().capabilities.conditional_appends;
+                versions::answer(&self.responses, &header, &request, appends_on_condition).await
+            }
             // The mirroring protocol that would follow is not public.
             SpuRequest::StartMirror(_) => Err(Disconnected),
             SpuRequest::UpdateConsumerOffset(request) => {
@@ -176,6 +181,9 @@ impl Connection {
             }
             SpuRequest::Produce(request) => {
                 self.enqueue(header, worker::Request::Produce(request), held).await
+            }
+            SpuRequest::ConditionalAppend(request) => {
+                self.enqueue(header, worker::SerialRequest::ConditionalAppend(request), held).await
             }
             SpuRequest::Fetch(request) => {
                 self.enqueue(header, worker::SerialRequest::Fetch(request), held).await
@@ -297,7 +305,8 @@ fn elements(request: &SpuRequest) -> usize {
         | SpuRequest::UpdateConsumerOffset(_)
         | SpuRequest::DeleteConsumerOffset(_)
         | SpuRequest::FetchConsumerOffsets(_)
-        | SpuRequest::StartMirror(_) => 0,
+        | SpuRequest::StartMirror(_)
+        | SpuRequest::ConditionalAppend(_) => 0,
     }
 }
 
@@ -313,5 +322,6 @@ fn name(request: &SpuRequest) -> &'static str {
         SpuRequest::DeleteConsumerOffset(_) => DeleteConsumerOffsetRequest::NAME,
         SpuRequest::FetchConsumerOffsets(_) => FetchConsumerOffsetsRequest::NAME,
         SpuRequest::StartMirror(_) => "StartMirror",
+        SpuRequest::ConditionalAppend(_) => ConditionalAppendRequest::NAME,
     }
 }

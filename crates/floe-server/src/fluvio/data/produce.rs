@@ -119,6 +119,20 @@ pub(super) async fn append(node: &Node, prepared: PreparedProduce) -> ProduceRep
     ProduceReply { topics: replies, throttle_ms: 0 }
 }
 
+impl PreparedProduce {
+    /// Returns the only batch of a request for one partition.
+    pub(super) fn into_batch(self) -> Result<(TopicPartition, EncodedBatch), ErrorCode> {
+        let only = self.topics.into_iter().flat_map(|(_, entries)| entries).next();
+        let Some(PartitionAppend { at, batches }) = only else {
+            return Err(ErrorCode::Other("a request for no partition".to_owned()));
+        };
+        match <[EncodedBatch; 1]>::try_from(batches?) {
+            Ok([batch]) => Ok((at, batch)),
+            Err(batches) => Err(ErrorCode::Other(format!("{} batches where one is expected", batches.len()))),
+        }
+    }
+}
+
 impl PartitionAppend {
     /// Number of its batches.
     fn len(&self) -> usize {

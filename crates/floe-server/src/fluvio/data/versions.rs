@@ -1,8 +1,9 @@
 //! Protocol versions that the data server announces.
 
 use floe_wire::fluvio::{
-    ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ErrorCode, FetchOffsetsRequest, FetchRequest,
-    ProduceRequest, Request, StreamFetchRequest, UpdateOffsetsRequest, frame::RequestHeader,
+    ApiVersionRange, ApiVersionsReply, ApiVersionsRequest, ConditionalAppendRequest, ErrorCode,
+    FetchOffsetsRequest, FetchRequest, ProduceRequest, Request, StreamFetchRequest, UpdateOffsetsRequest,
+    frame::RequestHeader,
 };
 
 use crate::{
@@ -20,22 +21,23 @@ pub(super) async fn answer(
     responses: &ResponseSender,
     header: &RequestHeader,
     request: &ApiVersionsRequest,
+    appends_on_condition: bool,
 ) -> Result<(), Disconnected> {
     let mut stream = range::<StreamFetchRequest>();
     if request.client_version.is_empty() {
         stream.max_version = UNVERSIONED_STREAM_MAX;
     }
-    let reply = ApiVersionsReply {
-        error_code: ErrorCode::None,
-        api_keys: vec![
-            range::<ProduceRequest>(),
-            range::<FetchRequest>(),
-            range::<FetchOffsetsRequest>(),
-            stream,
-            range::<UpdateOffsetsRequest>(),
-        ],
-        platform_version: PLATFORM.to_owned(),
-    };
+    let mut api_keys = vec![
+        range::<ProduceRequest>(),
+        range::<FetchRequest>(),
+        range::<FetchOffsetsRequest>(),
+        stream,
+        range::<UpdateOffsetsRequest>(),
+    ];
+    // Not of Fluvio: other clients pass over it.
+    api_keys.extend(appends_on_condition.then(range::<ConditionalAppendRequest>));
+    let reply =
+        ApiVersionsReply { error_code: ErrorCode::None, api_keys, platform_version: PLATFORM.to_owned() };
     frames::reply::<ApiVersionsRequest>(responses, header, &reply).await
 }
 

@@ -5,13 +5,13 @@ use std::{pin::Pin, sync::Arc};
 use bytes::Bytes;
 use floe::{TopicPartition, memory::MemoryReservation};
 use floe_wire::fluvio::{
-    DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest, FetchRequest,
-    ProduceRequest, UpdateConsumerOffsetRequest, frame::RequestHeader,
+    ConditionalAppendRequest, DeleteConsumerOffsetRequest, FetchConsumerOffsetsRequest, FetchOffsetsRequest,
+    FetchRequest, ProduceRequest, UpdateConsumerOffsetRequest, frame::RequestHeader,
 };
 use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{fetch, offsets, produce};
+use super::{conditional_append, fetch, offsets, produce};
 use crate::{
     access::Session,
     fluvio::frames::pieces,
@@ -43,6 +43,7 @@ pub(super) enum Request {
 /// Requests that are answered one at a time.
 #[derive(Debug)]
 pub(super) enum SerialRequest {
+    ConditionalAppend(ConditionalAppendRequest),
     Fetch(FetchRequest),
     FetchOffsets(FetchOffsetsRequest),
     /// Carries the partition and the consumer of the stream, if the stream exists.
@@ -122,7 +123,8 @@ async fn answer_all(
         while let Some(answer) = appends.next().await {
             send(responses, answer).await?;
         }
-        let answer = answer((&node, session), &header, request, responses).await;
+        let received = held.1.bytes();
+        let answer = answer((&node, session, tenant), (&header, received), request, responses).await;
         drop(held);
         send(responses, answer).await?;
     }
@@ -133,13 +135,17 @@ async fn answer_all(
 }
 
 async fn answer(
-    (node, session): (&Node, &Session),
-    header: &RequestHeader,
+    (node, session, tenant): (&Node, &Session, &Tenant),
+    (header, received): (&RequestHeader, usize),
     request: SerialRequest,
     responses: &ResponseSender,
 ) -> Answer {
     let whole = |pieces| Ok(Response { pieces, room: None });
     match request {
+        SerialRequest::ConditionalAppend(request) => {
+            let reply = conditional_append::answer((node, session, tenant), (request, received)).await;
+            whole(pieces::<ConditionalAppendRequest>(header, &reply)?)
+        }
         SerialRequest::Fetch(request) => {
             // A client waits for its rate before it holds memory.
             session.admit_reading().await;

@@ -11,10 +11,11 @@ mod prefetching;
 mod reconnect;
 mod seeking;
 mod starting;
+mod tasks;
 
 use std::{future::Future, sync::Arc, task::Waker, time::Duration};
 
-use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions};
+use floe_wire::batch::{BatchBuilder, EncodedBatch, FinishOptions, ProducerIdentity};
 
 use super::{checked_batch::Found, fetch::Fetch, offset_check::OffsetCheck, *};
 use crate::{
@@ -38,6 +39,16 @@ fn batch_at(time: i64, values: &[&str]) -> EncodedBatch {
         builder.append(time + index as i64, None, value.as_bytes(), &[]).unwrap();
     }
     builder.finish(FinishOptions::default()).unwrap()
+}
+
+/// A batch of a producer.
+fn from_producer(id: i64, epoch: i16, first_sequence: i32, values: &[&str]) -> EncodedBatch {
+    let mut builder = BatchBuilder::new(64);
+    for value in values {
+        builder.append(1, None, value.as_bytes(), &[]).unwrap();
+    }
+    let producer = ProducerIdentity { id, epoch, first_sequence };
+    builder.finish(FinishOptions { producer, ..FinishOptions::default() }).unwrap()
 }
 
 async fn append_batch(engine: &FakeEngine, partition: u32, batch: EncodedBatch) {

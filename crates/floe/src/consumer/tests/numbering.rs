@@ -1,7 +1,5 @@
 //! An engine without offsets.
 
-use floe_wire::batch::ProducerIdentity;
-
 use super::*;
 use crate::engine::Capabilities;
 
@@ -11,15 +9,6 @@ fn without_offsets() -> FakeEngine {
         it.dense_offsets = false;
         it.commit_offsets = false;
     }))
-}
-
-fn from_producer(id: i64, epoch: i16, first_sequence: i32, values: &[&str]) -> EncodedBatch {
-    let mut builder = BatchBuilder::new(64);
-    for value in values {
-        builder.append(1, None, value.as_bytes(), &[]).unwrap();
-    }
-    let producer = ProducerIdentity { id, epoch, first_sequence };
-    builder.finish(FinishOptions { producer, ..FinishOptions::default() }).unwrap()
 }
 
 #[tokio::test(start_paused = true)]
