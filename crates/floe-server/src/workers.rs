@@ -159,7 +159,7 @@ mod tests {
         let turn = workers.turn().await;
         let running = tokio::spawn(turn.run(move || {
             begins.send(()).unwrap();
-            drop(waits.recv());
+            let _ = waits.recv();
         }));
         begun.await.unwrap();
         running.abort();
