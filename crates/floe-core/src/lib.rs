@@ -19,6 +19,7 @@
 //! | [`dial`], [`node_backoff`] | opening connections; back-off of a node that failed |
 //! | [`smartmodule`] | SmartModules, for engines that run them |
 //! | [`random`] | random bits, seedable under the feature `simulation` |
+//! | [`producer_id`] | producer ids of the tasks of exactly-once processors |
 //! | [`process`] | the process that a task belongs to, of which the feature `simulation` has several |
 
 pub mod append_epoch;
@@ -49,7 +50,7 @@ pub mod url;
 #[doc(hidden)]
 pub use invariant::violated as __violated;
 
-pub use floe_wire::compress::Codec;
+pub use floe_wire::{batch::producer_id, compress::Codec};
 
 pub use error::{Effect, Error, ErrorKind, Result};
 pub use operation::{Operation, OperationKind, OperationTarget};

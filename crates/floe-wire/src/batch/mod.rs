@@ -13,6 +13,7 @@
 mod builder;
 mod encoded;
 mod header;
+pub mod producer_id;
 mod records;
 mod reissue;
 mod renumber;

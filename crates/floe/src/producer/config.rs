@@ -35,9 +35,10 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// A random producer id.
+    /// A random producer id, which is not the id of a task.
     pub(crate) fn new_id() -> i64 {
-        i64::try_from(floe_core::random::bits() >> 1).unwrap_or(i64::MAX)
+        let id = i64::try_from(floe_core::random::bits() >> 1).unwrap_or(i64::MAX);
+        floe_core::producer_id::not_a_task(id)
     }
 }
 

@@ -12,7 +12,7 @@
 //! Without a filter the sequences are the offsets of the source. Sequences of later batches are always larger, so for
 //! any reader the batches look like those of an ordinary producer.
 
-use floe::engine::batch::{BatchHeader, ProducerIdentity};
+use floe::engine::batch::{BatchHeader, ProducerIdentity, producer_id};
 
 /// Bits of a position that the sequence holds; the epoch holds those above.
 const SEQUENCE_BITS: u32 = 31;
@@ -36,7 +36,7 @@ impl CopyIdentity {
     /// Returns the producer id of a partition of the source.
     pub(super) fn lane(self, partition: u32) -> i64 {
         let id = mixed(self.0 ^ mixed(u64::from(partition) + 1)) >> 1;
-        i64::try_from(id).unwrap_or(i64::MAX)
+        producer_id::not_a_task(i64::try_from(id).unwrap_or(i64::MAX))
     }
 
     /// Returns the group that stores the progress where the target cannot be searched.
