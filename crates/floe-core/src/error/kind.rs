@@ -107,6 +107,8 @@ kinds! {
     StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
     StoreInUse = "store_in_use", true, None;
+    /// The handler of an exactly-once processor made another record from the same input than before.
+    Nondeterministic = "nondeterministic", false, None;
     /// Another member of the group has, or may have, what the call is about.
     Fenced = "fenced", false, None;
     /// There is no such group, or it has no such member.
