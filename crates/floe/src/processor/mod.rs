@@ -65,6 +65,7 @@
 
 mod attempt;
 mod builder;
+mod exact;
 mod failure;
 mod handler;
 mod key_queues;

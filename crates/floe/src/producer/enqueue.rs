@@ -88,6 +88,14 @@ impl ProducerShared {
         }
     }
 
+    /// Refuses a record that can never be sent.
+    pub(super) fn check_one(&self, record: &Record) -> Result<()> {
+        let headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        self.check(record, &headers)?;
+        record.partition.map_or(Ok(()), |partition| self.partition(partition).map(drop))
+    }
+
     /// Refuses a record that can never be sent, before anything is buffered.
     #[inline]
     fn check<'a, V: AsRef<[u8]>>(
