@@ -203,24 +203,33 @@ impl Task {
             sent: 0,
             done,
         };
+        // Compared as a whole before the first one is sent.
+        let mut missing = Vec::with_capacity(records.len());
         for record in records {
-            self.send_one(&mut numbered, record).await?;
+            missing.extend(self.number(&mut numbered, record)?);
         }
         if self.to_replay > 0 {
             self.check_left(offset)?;
+        }
+        if let Some(output) = self.outputs.get(output) {
+            for record in missing {
+                numbered.deliveries.push_one(&output.producer.enqueue(record).await?);
+                numbered.sent += 1;
+            }
         }
         self.progress.update(|standing| standing.in_flight += 1);
         self.in_flight.push_back(numbered);
         Ok(())
     }
 
-    async fn send_one(&mut self, numbered: &mut Numbered, mut record: Record) -> Result<()> {
+    /// Gives a record its partition and its number. Returns it if it has to be sent.
+    fn number(&mut self, numbered: &mut Numbered, mut record: Record) -> Result<Option<Record>> {
         let (context, partition_read) = (&self.context, self.lease.partition());
         let (Some(settings), Some(output)) =
             (context.outputs.get(numbered.output), self.outputs.get_mut(numbered.output))
         else {
             floe_core::invariant!(false, "a record goes to an output of the processor");
-            return Ok(());
+            return Ok(None);
         };
         let number = record.partition.unwrap_or_else(|| {
             let contents = (record.key.as_deref(), &record.value[..]);
@@ -234,7 +243,6 @@ impl Task {
             );
             return Err(Error::new(ErrorKind::PartitionNotFound, message).with_topic(&settings.topic));
         };
-        let mut end = None;
         if let Some(written) = partition.written.pop_front() {
             self.to_replay -= 1;
             let headers = record.headers.iter().map(|(name, value)| (name.as_str(), &value[..]));
@@ -245,15 +253,13 @@ impl Task {
                     format!("another record than the one at offset {} of {at}: {difference}", written.offset);
                 return Err(self.nondeterministic(numbered.offset, &text));
             }
-            end = Some(written.offset + 1);
-        } else {
-            partition.in_flight += 1;
-            record.partition = Some(number);
-            numbered.deliveries.push_one(&output.producer.enqueue(record).await?);
-            numbered.sent += 1;
+            numbered.count(number, Some(written.offset + 1));
+            return Ok(None);
         }
-        numbered.count(number, end);
-        Ok(())
+        partition.in_flight += 1;
+        record.partition = Some(number);
+        numbered.count(number, None);
+        Ok(Some(record))
     }
 
     /// Looks for records that were made from this input record before, and not any more.

@@ -1,6 +1,9 @@
 //! Exactly once, with processes that die at every call of their engine.
 
 mod crash_layer;
+mod limits;
+mod nondeterminism;
+mod take_overs;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -155,13 +158,13 @@ impl Running {
 /// Runs a process that dies at a call, and another one after it. Returns whether the first died.
 async fn crash_and_go_on(crash: Crash, second: Option<Crash>) -> bool {
     let world = World::new(4).await;
-    let mut died = false;
+    let mut died = true;
     for crash in [Some(crash), second].into_iter().flatten() {
         let (client, layer) = world.process(Some(crash));
         let running = start(exact(&client).map(make));
         tokio::select! {
-            () = layer.died() => died = true,
-            () = world.until_done() => {}
+            () = layer.died() => {}
+            () = world.until_done() => died = false,
         }
         running.task.abort();
         layer.kill();
@@ -202,5 +205,17 @@ async fn a_crash_at_any_call_leaves_the_output_exact() {
             call += 1;
         }
         assert!(call > 50, "only {call} calls");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_crash_at_any_call_leaves_the_output_exact() {
+    for (call, before) in [(20, false), (30, true), (40, false), (50, true), (60, false), (70, true)] {
+        let first = Crash { call, before };
+        let mut call = 0;
+        while crash_and_go_on(first, Some(Crash { call, before: call % 2 == 0 })).await && call < 150 {
+            call += 1;
+        }
+        assert!(call > 20, "{first:?}: only {call} calls of the second process");
     }
 }

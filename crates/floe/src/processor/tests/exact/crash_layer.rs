@@ -10,12 +10,14 @@ use std::{
 
 use floe_wire::batch::EncodedBatch;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{
-    Result,
+    Error, ErrorKind, Result,
     engine::BatchReader,
     layer::{Layer, Operation},
+    topic::Topic,
 };
 
 /// Place of a death.
@@ -32,6 +34,8 @@ struct Life {
     calls: AtomicUsize,
     dead: AtomicBool,
     died: Notify,
+    /// Topic whose partitions the process does not reach.
+    away: Mutex<Option<Topic>>,
 }
 
 /// Counts the calls of a process, and lets it die.
@@ -55,6 +59,18 @@ impl CrashLayer {
         self.life.died.notify_waiters();
     }
 
+    /// Lets calls and reads of a topic fail, or work again.
+    pub(super) fn cut_off(&self, topic: &str, away: bool) {
+        *self.life.away.lock() = away.then(|| Topic::from(topic));
+    }
+
+    fn reach(&self, topic: Option<&Topic>) -> Result<()> {
+        match &*self.life.away.lock() {
+            Some(away) if topic == Some(away) => Err(Error::new(ErrorKind::NetworkError, "away")),
+            _ => Ok(()),
+        }
+    }
+
     /// Waits for the death.
     pub(super) async fn died(&self) {
         let died = self.life.died.notified();
@@ -76,12 +92,13 @@ impl CrashLayer {
 }
 
 impl Layer for CrashLayer {
-    async fn around<'a, T, F>(&'a self, _: &Operation, attempt: F) -> Result<T>
+    async fn around<'a, T, F>(&'a self, operation: &Operation, attempt: F) -> Result<T>
     where
         T: Send,
         F: Fn() -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
         self.live().await;
+        self.reach(operation.topic.as_ref())?;
         let call = self.life.calls.fetch_add(1, Ordering::SeqCst);
         let dies = self.crash.filter(|crash| crash.call == call);
         if dies.is_some_and(|crash| crash.before) {
@@ -96,8 +113,8 @@ impl Layer for CrashLayer {
         outcome
     }
 
-    fn wrap_reader(&self, _: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
-        Box::new(MortalReader { reader, layer: self.clone() })
+    fn wrap_reader(&self, operation: &Operation, reader: Box<dyn BatchReader>) -> Box<dyn BatchReader> {
+        Box::new(MortalReader { reader, layer: self.clone(), topic: operation.topic.clone() })
     }
 }
 
@@ -105,6 +122,7 @@ impl Layer for CrashLayer {
 struct MortalReader {
     reader: Box<dyn BatchReader>,
     layer: CrashLayer,
+    topic: Option<Topic>,
 }
 
 impl BatchReader for MortalReader {
@@ -112,6 +130,7 @@ impl BatchReader for MortalReader {
         Box::pin(async move {
             let next = self.reader.next().await;
             self.layer.live().await;
+            self.layer.reach(self.topic.as_ref())?;
             next
         })
     }
