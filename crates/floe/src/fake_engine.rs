@@ -191,7 +191,9 @@ impl FakeEngine {
     /// Stores the delayed appends, in order. Returns their number.
     pub(crate) fn land(&self) -> usize {
         let late = std::mem::take(&mut self.state.lock().late);
-        late.into_iter().map(|request| self.store(request).unwrap()).count()
+        let count = late.len();
+        late.into_iter().for_each(|request| drop(self.store(request).unwrap()));
+        count
     }
 
     /// Holds the high watermark of a partition at an offset, or lets it follow the end of the log.

@@ -16,8 +16,8 @@ pub(crate) type AcceptsMetadata = Arc<dyn Fn(&str, &str) -> Result<()> + Send + 
 /// The processor behind a consumer that reads for tasks.
 #[derive(Clone)]
 pub(crate) struct TaskKeeper {
-    /// Gets the lease of each partition that is taken up.
-    pub(crate) leases: mpsc::UnboundedSender<TaskLease>,
+    /// Gets the lease of each partition that is taken up, as long as there is room; its records tell of it, too.
+    pub(crate) leases: mpsc::Sender<TaskLease>,
     pub(crate) accepts: AcceptsMetadata,
 }
 

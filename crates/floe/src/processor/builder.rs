@@ -282,7 +282,7 @@ impl Processor {
         };
         let producer = output.start().await?;
         let consumer = input.start().await?;
-        let exact = exact.and_then(|exact| exact.start(client, &consumer, session));
+        let exact = exact.and_then(|exact| exact.start(client, &consumer, (session, settings.max_held)));
         if !settings.stored_offsets {
             settings.group = None;
         }

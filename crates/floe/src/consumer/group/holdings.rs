@@ -161,6 +161,13 @@ impl Holdings {
         Moved { lost, ..Moved::default() }
     }
 
+    /// Gives up the tasks of a processor that is gone, whose appends must end before others hear that the member leaves.
+    pub(super) fn end_tasks(&mut self) {
+        if self.tasks.is_some() {
+            self.lose();
+        }
+    }
+
     /// Takes a partition from the consumer. Returns whether records of it may be in hand.
     fn leave(&self, number: u32) -> bool {
         self.indexes.get(&number).is_some_and(|index| self.opener.queue.leave(*index))
@@ -219,8 +226,8 @@ impl Holdings {
             self.indexes.insert(number, index);
         }
         if let (Some(tasks), Some(acks)) = (&self.tasks, &acks) {
-            // The processor may have ended.
-            let _ = tasks.leases.send(TaskLease::new(number, Arc::clone(acks)));
+            // The processor may have ended, or hear of it with the first record.
+            let _ = tasks.leases.try_send(TaskLease::new(number, Arc::clone(acks)));
         }
         holding.stage = acks.map_or(Stage::Unreadable, Stage::Reading);
         Some((number, took))

@@ -55,17 +55,19 @@ pub(super) type Slot = oneshot::Sender<Made>;
 
 struct RunningTask {
     lease: TaskLease,
-    inputs: mpsc::UnboundedSender<TaskInput>,
+    inputs: mpsc::Sender<TaskInput>,
 }
 
 /// The tasks of a processor: one for each input partition that it holds.
 pub(super) struct ExactTasks {
     context: Arc<TaskContext>,
-    leases: mpsc::UnboundedReceiver<TaskLease>,
+    leases: mpsc::Receiver<TaskLease>,
     running: HashMap<u32, RunningTask>,
     ends: JoinSet<Result<(), Error>>,
     /// Output of dead letters, if they are kept.
     dead_letters: Option<usize>,
+    /// Most records that the processor holds.
+    max_held: usize,
 }
 
 impl ExactTasks {
@@ -81,8 +83,8 @@ impl ExactTasks {
         self.begin(lease);
         let (slot, made) = oneshot::channel();
         let task = self.running.get(&message.partition)?;
-        // A task that has ended has lost its lease, and its records are given up.
-        let _ = task.inputs.send(TaskInput { offset: message.offset, made });
+        // A task that has ended has lost its lease, and its records are given up. There is room for all that are held.
+        let _ = task.inputs.try_send(TaskInput { offset: message.offset, made });
         Some(slot)
     }
 
@@ -110,7 +112,7 @@ impl ExactTasks {
         if lease.is_lost() || self.running.get(&partition).is_some_and(|running| running.lease == lease) {
             return;
         }
-        let (inputs, received) = mpsc::unbounded_channel();
+        let (inputs, received) = mpsc::channel(self.max_held);
         let work = task::run(Arc::clone(&self.context), lease.clone(), received);
         self.ends.spawn(process::inherit(work));
         self.running.insert(partition, RunningTask { lease, inputs });

@@ -22,12 +22,15 @@ use crate::{
 #[cfg(not(feature = "fluvio"))]
 const LATE: Duration = Duration::from_secs(10);
 
+/// Leases that wait for their tasks to begin.
+const LEASES: usize = 1024;
+
 /// The parts of an exactly-once processor before its consumer has started.
 pub(in crate::processor) struct ExactOpening {
     topics: Arc<ProcessorTopics>,
     outputs: Vec<OutputSettings>,
     dead_letters: Option<usize>,
-    leases: mpsc::UnboundedReceiver<TaskLease>,
+    leases: mpsc::Receiver<TaskLease>,
     keeper: TaskKeeper,
 }
 
@@ -93,7 +96,7 @@ impl ExactOpening {
         let names = outputs.iter().map(|output| output.topic.clone()).collect();
         let topics = ProcessorTopics { group: Arc::clone(group), from: from.clone(), outputs: names };
         let topics = Arc::new(topics);
-        let (started, leases) = mpsc::unbounded_channel();
+        let (started, leases) = mpsc::channel(LEASES);
         let known = Arc::clone(&topics);
         let keeper = TaskKeeper {
             leases: started,
@@ -112,14 +115,15 @@ impl ExactOpening {
         self,
         client: &ClientCore,
         consumer: &Consumer,
-        session: Duration,
+        (session, max_held): (Duration, usize),
     ) -> Option<ExactTasks> {
         let Self { topics, outputs, dead_letters, leases, .. } = self;
         let member = consumer.member()?.clone();
         let late = late(client, &outputs);
         let client = client.clone();
         let context = Arc::new(TaskContext { client, topics, member, session, outputs, late });
-        Some(ExactTasks { context, leases, running: HashMap::new(), ends: JoinSet::new(), dead_letters })
+        let (running, ends) = (HashMap::new(), JoinSet::new());
+        Some(ExactTasks { context, leases, running, ends, dead_letters, max_held })
     }
 }
 

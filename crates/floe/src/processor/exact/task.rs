@@ -96,7 +96,7 @@ struct Task {
 pub(super) async fn run(
     context: Arc<TaskContext>,
     lease: TaskLease,
-    inputs: mpsc::UnboundedReceiver<TaskInput>,
+    inputs: mpsc::Receiver<TaskInput>,
 ) -> Result<()> {
     let outcome = tokio::select! {
         biased;
@@ -110,7 +110,7 @@ pub(super) async fn run(
 async fn run_held(
     context: Arc<TaskContext>,
     lease: TaskLease,
-    mut inputs: mpsc::UnboundedReceiver<TaskInput>,
+    mut inputs: mpsc::Receiver<TaskInput>,
 ) -> Result<()> {
     let Some(facts) = lease.facts() else {
         floe_core::invariant!(false, "a consumer that reads for tasks says what is stored about them");
@@ -172,7 +172,7 @@ async fn start_producers(
 }
 
 impl Task {
-    async fn run(mut self, mut inputs: mpsc::UnboundedReceiver<TaskInput>) -> Result<()> {
+    async fn run(mut self, mut inputs: mpsc::Receiver<TaskInput>) -> Result<()> {
         loop {
             tokio::select! {
                 biased;
@@ -404,7 +404,7 @@ impl TaskPartition {
 }
 
 /// Collects the inputs of a task that has not begun, until they end.
-async fn collect(inputs: &mut mpsc::UnboundedReceiver<TaskInput>, waiting: &mut VecDeque<TaskInput>) {
+async fn collect(inputs: &mut mpsc::Receiver<TaskInput>, waiting: &mut VecDeque<TaskInput>) {
     while let Some(input) = inputs.recv().await {
         waiting.push_back(input);
     }

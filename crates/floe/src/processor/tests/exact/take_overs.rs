@@ -9,12 +9,15 @@ use super::{
     *,
 };
 
+/// Key and value of a record.
+type Contents = (Option<Vec<u8>>, Vec<u8>);
+
 /// Checks that records of a task which are stored twice are the same both times, and that the first ones are numbered without
 /// holes. Returns how many were stored twice.
 fn check_duplicates(engine: &FakeEngine, topic: &str, partitions: u32) -> usize {
     let mut twice = 0;
     for partition in 0..partitions {
-        let mut seen: HashMap<i64, BTreeMap<i32, (Option<Vec<u8>>, Vec<u8>)>> = HashMap::new();
+        let mut seen: HashMap<i64, BTreeMap<i32, Contents>> = HashMap::new();
         for batch in engine.batches(topic, partition) {
             let producer = batch.header().producer;
             assert!(is_task(producer.id), "{producer:?}");
