@@ -29,18 +29,18 @@ struct Transfer {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Entry {
+struct LedgerEntry {
     transfer: u32,
     account: u32,
     amount: i64,
 }
 
 /// Makes the same entries of a transfer each time: it uses nothing but the transfer.
-fn entries(transfer: &Transfer) -> Vec<Record<Entry>> {
+fn entries(transfer: &Transfer) -> Vec<Record<LedgerEntry>> {
     let Transfer { number, from, to, amount } = *transfer;
     [(from, -amount), (to, amount)]
         .map(|(account, amount)| {
-            Record::keyed(format!("account {account}"), Entry { transfer: number, account, amount })
+            Record::keyed(format!("account {account}"), LedgerEntry { transfer: number, account, amount })
         })
         .into()
 }
@@ -49,7 +49,7 @@ fn processor(client: &Client, transfers: &str, ledger: &str) -> Processor {
     client
         .processor(transfers, ledger)
         .exactly_once()
-        .json::<Transfer, Entry>()
+        .json::<Transfer, LedgerEntry>()
         .concurrency(8)
         .map(async |transfer| Ok::<_, Failure>(entries(&transfer.value)))
 }
@@ -67,7 +67,7 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let producer = client.producer(transfers.as_str()).json::<Transfer>().start().await?;
     let mut reader =
-        client.consumer(ledger.as_str()).json::<Entry>().from(StartAt::Beginning).start().await?;
+        client.consumer(ledger.as_str()).json::<LedgerEntry>().from(StartAt::Beginning).start().await?;
     let mut found = Vec::new();
     for round in 0..DROPS {
         let part = (TRANSFERS * round / DROPS)..(TRANSFERS * (round + 1) / DROPS);
@@ -105,7 +105,11 @@ pub async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Reads entries until there are so many.
-async fn take(reader: &mut Consumer<Json<Entry>>, found: &mut Vec<Entry>, enough: usize) -> floe::Result<()> {
+async fn take(
+    reader: &mut Consumer<Json<LedgerEntry>>,
+    found: &mut Vec<LedgerEntry>,
+    enough: usize,
+) -> floe::Result<()> {
     while found.len() < enough {
         match reader.try_next().await? {
             Some(message) => found.push(message.value),
