@@ -192,7 +192,7 @@ impl FakeEngine {
     pub(crate) fn land(&self) -> usize {
         let late = std::mem::take(&mut self.state.lock().late);
         let count = late.len();
-        late.into_iter().for_each(|request| drop(self.store(request).unwrap()));
+        late.into_iter().for_each(|request| _ = self.store(request).unwrap());
         count
     }
 

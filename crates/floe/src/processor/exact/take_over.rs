@@ -73,17 +73,45 @@ pub(super) async fn take_over(context: &TaskContext, lease: &TaskLease, facts: &
         Some(numbering) => (numbering.clone().take_over(), !numbering.is_clean),
         None => (Numbering::begin(patiently(|| Box::pin(ends(context))).await?), false),
     };
-    let producer_id =
-        task_id(&context.topics.group, context.topics.from.as_str(), before.incarnation, lease.partition());
-    let numbers = before.outputs.clone();
     let standing =
         Standing { next: facts.next.unwrap_or(facts.start), numbering: before, in_flight: 0, stopped: false };
     let progress = Arc::new(Progress(Mutex::new(standing)));
     lease.store(Arc::clone(&progress) as _);
+    let wait = if needs_wait { late_appends(context, facts) } else { Duration::ZERO };
+    begin(context, lease, progress, wait).await
+}
+
+/// Begins the same task once more, after an append of it has failed.
+///
+/// # Errors
+/// As [`take_over`].
+pub(super) async fn begin_again(
+    context: &TaskContext,
+    lease: &TaskLease,
+    progress: Arc<Progress>,
+) -> Result<Begun> {
+    progress.update(|standing| {
+        standing.numbering = standing.numbering.clone().take_over();
+        standing.in_flight = 0;
+    });
+    begin(context, lease, progress, context.late).await
+}
+
+/// Stores the epoch, waits for appends under earlier ones, and reads what is written.
+async fn begin(
+    context: &TaskContext,
+    lease: &TaskLease,
+    progress: Arc<Progress>,
+    wait: Duration,
+) -> Result<Begun> {
     store(context, lease).await;
-    if needs_wait {
-        sleep(late_appends(context, facts)).await;
-    }
+    sleep(wait).await;
+    let (incarnation, numbers) = progress.update(|standing| {
+        let numbering = &standing.numbering;
+        (numbering.incarnation, numbering.outputs.clone())
+    });
+    let (group, from) = (&context.topics.group, context.topics.from.as_str());
+    let producer_id = task_id(group, from, incarnation, lease.partition());
     let writer = Writer { producer_id, input: (context.topics.from.as_str(), lease.partition()) };
     let written = patiently(|| Box::pin(read_all(context, &numbers, writer))).await?;
     Ok(Begun { progress, producer_id, written })

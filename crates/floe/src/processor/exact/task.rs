@@ -12,7 +12,7 @@ use super::{
     context::TaskContext,
     fingerprint::Fingerprint,
     lease_gate::LeaseGate,
-    take_over::{Begun, Progress, Written, take_over},
+    take_over::{Begun, Progress, Written, begin_again, take_over},
     written_tail::WrittenRecord,
 };
 use crate::{
@@ -25,6 +25,17 @@ use crate::{
 /// How often a task notes that an output partition holds nothing more of it up to its end, so that a later owner reads less,
 /// and retention may remove what was there.
 const REFRESH: Duration = Duration::from_secs(300);
+
+/// Restarts of a task that does not get on, before it fails.
+const MAX_RESTARTS: u32 = 2;
+
+/// Failure of a task.
+enum TaskFailure {
+    /// An append failed: a look at the outputs tells whether it had an effect.
+    Append(Error),
+    /// The task cannot go on.
+    Final(Error),
+}
 
 /// An input record in its place, and the way in which the records made from it come.
 pub(super) struct TaskInput {
@@ -64,6 +75,8 @@ struct Numbered {
     counts: Vec<Counted>,
     deliveries: Deliveries,
     sent: u64,
+    /// Kept until they are acknowledged.
+    records: Vec<Record>,
     done: oneshot::Sender<Result<u64>>,
 }
 
@@ -88,6 +101,8 @@ struct Task {
     /// Whether an input record was given up, so that none behind it can be sent.
     abandoned: bool,
     in_flight: VecDeque<Numbered>,
+    /// Restarts since an input record was done last.
+    restarts: u32,
     refresh_at: Instant,
     refresh: Option<BoxFuture<'static, Ends>>,
 }
@@ -122,26 +137,27 @@ async fn run_held(
         begun = take_over(&context, &lease, facts) => begun?,
         () = collect(&mut inputs, &mut waiting) => return Ok(()),
     };
-    let Begun { progress, producer_id, written } = begun;
-    let partition = lease.partition();
-    let to_replay = written.iter().flatten().map(VecDeque::len).sum();
-    if to_replay > 0 {
-        tracing::info!(topic = %context.topics.from, partition, records = to_replay, "records of the owner before are there already");
-    }
-    let outputs = start_producers(&context, &lease, (&progress, producer_id), written).await?;
-    let task = Task {
+    let mut task = Task {
         context,
         lease,
-        progress,
-        outputs,
-        to_replay,
+        progress: Arc::clone(&begun.progress),
+        outputs: Vec::new(),
+        to_replay: 0,
         waiting,
         abandoned: false,
         in_flight: VecDeque::new(),
+        restarts: 0,
         refresh_at: Instant::now() + REFRESH,
         refresh: None,
     };
-    task.run(inputs).await
+    task.begin(begun).await?;
+    loop {
+        match task.work(&mut inputs).await {
+            Ok(()) => return task.stop().await,
+            Err(TaskFailure::Final(error)) => return Err(error),
+            Err(TaskFailure::Append(error)) => task.restart(error).await?,
+        }
+    }
 }
 
 /// Starts a producer for each output topic, which goes on behind the records that are there.
@@ -172,11 +188,47 @@ async fn start_producers(
 }
 
 impl Task {
-    async fn run(mut self, mut inputs: mpsc::Receiver<TaskInput>) -> Result<()> {
+    /// Starts to send behind the records that are there.
+    async fn begin(&mut self, begun: Begun) -> Result<()> {
+        let Begun { progress, producer_id, written } = begun;
+        self.to_replay = written.iter().flatten().map(VecDeque::len).sum();
+        if self.to_replay > 0 {
+            let (partition, records) = (self.lease.partition(), self.to_replay);
+            tracing::info!(topic = %self.context.topics.from, partition, records, "records of the task are there already");
+        }
+        self.outputs = start_producers(&self.context, &self.lease, (&progress, producer_id), written).await?;
+        Ok(())
+    }
+
+    /// Looks at the outputs once more after an append has failed, and sends what is not there.
+    async fn restart(&mut self, cause: Error) -> Result<()> {
+        self.restarts += 1;
+        if self.restarts > MAX_RESTARTS {
+            return Err(cause);
+        }
+        tracing::warn!(topic = %self.context.topics.from, partition = self.lease.partition(), %cause, "the task begins again");
+        close_producers(&self.outputs).await?;
+        let begun = begin_again(&self.context, &self.lease, Arc::clone(&self.progress)).await?;
+        self.begin(begun).await?;
+        for numbered in std::mem::take(&mut self.in_flight) {
+            let Numbered { offset, output, records, done, .. } = numbered;
+            match self.send(offset, Made { output, records, done }).await {
+                Ok(()) => {}
+                Err(TaskFailure::Append(error) | TaskFailure::Final(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what the inputs make until they end.
+    async fn work(&mut self, inputs: &mut mpsc::Receiver<TaskInput>) -> Result<(), TaskFailure> {
         loop {
             tokio::select! {
                 biased;
-                ends = arrived(&mut self.in_flight) => self.settle(&ends?),
+                ends = arrived(&mut self.in_flight) => {
+                    let ends = ends.map_err(TaskFailure::Append)?;
+                    self.settle(&ends);
+                }
                 made = next_made(&mut self.waiting) => match made {
                     Some((offset, made)) => self.send(offset, made).await?,
                     None => self.abandon(),
@@ -184,7 +236,7 @@ impl Task {
                 input = inputs.recv() => match input {
                     Some(input) if !self.abandoned => self.waiting.push_back(input),
                     Some(_) => {}
-                    None => return self.stop().await,
+                    None => return Ok(()),
                 },
                 ends = pending_or(self.refresh.as_mut()) => self.refreshed(ends),
                 () = sleep_until(self.refresh_at), if self.refresh.is_none() => self.begin_refresh(),
@@ -193,43 +245,50 @@ impl Task {
     }
 
     /// Sends the records made from one input record, except those that are there already.
-    async fn send(&mut self, offset: i64, made: Made) -> Result<()> {
+    async fn send(&mut self, offset: i64, made: Made) -> Result<(), TaskFailure> {
         let Made { output, records, done } = made;
-        let mut numbered = Numbered {
-            offset,
-            output,
-            counts: Vec::with_capacity(records.len().min(8)),
-            deliveries: Deliveries::default(),
-            sent: 0,
-            done,
-        };
+        let counts = Vec::with_capacity(records.len().min(8));
+        let deliveries = Deliveries::default();
+        let mut numbered = Numbered { offset, output, counts, deliveries, sent: 0, records, done };
         // Compared as a whole before the first one is sent.
-        let mut missing = Vec::with_capacity(records.len());
-        for record in records {
-            missing.extend(self.number(&mut numbered, record)?);
+        let mut missing = Vec::with_capacity(numbered.records.len());
+        for index in 0..numbered.records.len() {
+            if self.number(&mut numbered, index).map_err(TaskFailure::Final)? {
+                missing.push(index);
+            }
         }
         if self.to_replay > 0 {
-            self.check_left(offset)?;
+            self.check_left(offset).map_err(TaskFailure::Final)?;
         }
+        self.progress.update(|standing| standing.in_flight += 1);
+        let mut failed = None;
         if let Some(output) = self.outputs.get(output) {
-            for record in missing {
-                numbered.deliveries.push_one(&output.producer.enqueue(record).await?);
+            for record in missing.into_iter().filter_map(|index| numbered.records.get(index)) {
+                match output.producer.offer(record).await {
+                    Ok(delivery) => numbered.deliveries.push_one(&delivery),
+                    Err(error) => {
+                        failed = Some(TaskFailure::Append(error));
+                        break;
+                    }
+                }
                 numbered.sent += 1;
             }
         }
-        self.progress.update(|standing| standing.in_flight += 1);
+        // Kept in any case: a restart sends what is missing.
         self.in_flight.push_back(numbered);
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
-    /// Gives a record its partition and its number. Returns it if it has to be sent.
-    fn number(&mut self, numbered: &mut Numbered, mut record: Record) -> Result<Option<Record>> {
+    /// Gives a record its partition and its number. Returns whether it has to be sent.
+    fn number(&mut self, numbered: &mut Numbered, index: usize) -> Result<bool> {
         let (context, partition_read) = (&self.context, self.lease.partition());
-        let (Some(settings), Some(output)) =
-            (context.outputs.get(numbered.output), self.outputs.get_mut(numbered.output))
-        else {
+        let (Some(settings), Some(output), Some(record)) = (
+            context.outputs.get(numbered.output),
+            self.outputs.get_mut(numbered.output),
+            numbered.records.get_mut(index),
+        ) else {
             floe_core::invariant!(false, "a record goes to an output of the processor");
-            return Ok(None);
+            return Ok(false);
         };
         let number = record.partition.unwrap_or_else(|| {
             let contents = (record.key.as_deref(), &record.value[..]);
@@ -254,12 +313,12 @@ impl Task {
                 return Err(self.nondeterministic(numbered.offset, &text));
             }
             numbered.count(number, Some(written.offset + 1));
-            return Ok(None);
+            return Ok(false);
         }
         partition.in_flight += 1;
         record.partition = Some(number);
         numbered.count(number, None);
-        Ok(Some(record))
+        Ok(true)
     }
 
     /// Looks for records that were made from this input record before, and not any more.
@@ -293,6 +352,7 @@ impl Task {
     fn settle(&mut self, ends: &[(u32, Option<i64>)]) {
         let Some(numbered) = self.in_flight.pop_front() else { return };
         let Numbered { offset, output, counts, sent, done, .. } = numbered;
+        self.restarts = 0;
         self.progress.update(|standing| {
             standing.next = offset + 1;
             standing.in_flight -= 1;
@@ -327,9 +387,7 @@ impl Task {
 
     /// Ends without waiting for anything in flight.
     async fn stop(mut self) -> Result<()> {
-        for output in &self.outputs {
-            drop(output.producer.close_within(Duration::ZERO).await?);
-        }
+        close_producers(&self.outputs).await?;
         while let Some(ends) = arrived(&mut self.in_flight).now_or_never() {
             match ends {
                 Ok(ends) => self.settle(&ends),
@@ -408,6 +466,14 @@ async fn collect(inputs: &mut mpsc::Receiver<TaskInput>, waiting: &mut VecDeque<
     while let Some(input) = inputs.recv().await {
         waiting.push_back(input);
     }
+}
+
+/// Ends what the producers have in flight, without waiting for it.
+async fn close_producers(outputs: &[TaskOutput]) -> Result<()> {
+    for output in outputs {
+        drop(output.producer.close_within(Duration::ZERO).await?);
+    }
+    Ok(())
 }
 
 /// Waits until the outputs of the oldest input record in flight are acknowledged. Can be interrupted and resumed.

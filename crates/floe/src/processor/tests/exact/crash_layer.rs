@@ -16,7 +16,7 @@ use tokio::sync::Notify;
 use crate::{
     Error, ErrorKind, Result,
     engine::BatchReader,
-    layer::{Layer, Operation},
+    layer::{Layer, Operation, OperationKind},
     topic::Topic,
 };
 
@@ -36,6 +36,8 @@ struct Life {
     died: Notify,
     /// Topic whose partitions the process does not reach.
     away: Mutex<Option<Topic>>,
+    /// Error of appends to a topic, and whether it is that of the next one alone.
+    refused: Mutex<Option<(Topic, Error, bool)>>,
 }
 
 /// Counts the calls of a process, and lets it die.
@@ -62,6 +64,11 @@ impl CrashLayer {
     /// Lets calls and reads of a topic fail, or work again.
     pub(super) fn cut_off(&self, topic: &str, away: bool) {
         *self.life.away.lock() = away.then(|| Topic::from(topic));
+    }
+
+    /// Refuses the next append to a topic, or all.
+    pub(super) fn refuse_appends(&self, topic: &str, error: Error, once: bool) {
+        *self.life.refused.lock() = Some((Topic::from(topic), error, once));
     }
 
     fn reach(&self, topic: Option<&Topic>) -> Result<()> {
@@ -99,6 +106,17 @@ impl Layer for CrashLayer {
     {
         self.live().await;
         self.reach(operation.topic.as_ref())?;
+        if operation.kind == OperationKind::Append {
+            let mut refused = self.life.refused.lock();
+            if let Some((_, error, once)) =
+                refused.clone().filter(|(topic, ..)| operation.topic.as_ref() == Some(topic))
+            {
+                if once {
+                    *refused = None;
+                }
+                return Err(error);
+            }
+        }
         let call = self.life.calls.fetch_add(1, Ordering::SeqCst);
         let dies = self.crash.filter(|crash| crash.call == call);
         if dies.is_some_and(|crash| crash.before) {

@@ -168,3 +168,45 @@ async fn a_record_that_always_fails_stops_the_processor_and_nothing_behind_it_is
         assert!(bad.is_none_or(|bad| origin.offset < bad.offset), "{origin}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_append_that_fails_for_good_lets_the_task_begin_again() {
+    for kind in [ErrorKind::InvalidCommand, ErrorKind::Fenced, ErrorKind::ServerError] {
+        let world = World::new(40).await;
+        let (client, layer) = world.process(None);
+        let running = start(exact(&client).map(make));
+        for _ in 0..3 {
+            sleep(Duration::from_millis(150)).await;
+            layer.refuse_appends("invoices", Error::new(kind, "no"), true);
+        }
+        world.until_done().await;
+        assert!(running.stop().await.unwrap().left.is_empty());
+        world.check("after refusals").await;
+        assert_eq!(check_duplicates(&world.engine, "invoices", 2), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_is_away_for_longer_than_a_batch_may_take_is_waited_for() {
+    let world = World::new(40).await;
+    let (client, layer) = world.process(None);
+    let running = start(exact(&client).map(make));
+    sleep(Duration::from_millis(200)).await;
+    layer.cut_off("invoices", true);
+    sleep(Duration::from_secs(100)).await;
+    assert!(!running.task.is_finished() && !world.is_done().await);
+    layer.cut_off("invoices", false);
+    world.until_done().await;
+    assert!(running.stop().await.unwrap().left.is_empty());
+    world.check("after the outage").await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_output_that_refuses_everything_stops_the_processor() {
+    let world = World::new(10).await;
+    let (client, layer) = world.process(None);
+    layer.refuse_appends("invoices", Error::new(ErrorKind::StorageError, "full"), false);
+    let run = exact(&client).map(make).run(std::future::pending());
+    let error = tokio::time::timeout(PATIENCE, run).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::StorageError);
+}
