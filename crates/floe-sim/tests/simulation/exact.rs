@@ -36,6 +36,11 @@ fn disk() {
 }
 
 #[test]
+fn exactly_once() {
+    check_coverage(sweep(Kind::ExactlyOnce, 300));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     for kind in Kind::ALL {
         for seed in 0..20 {

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use floe_core::process;
 use floe_wire::{WireError, batch::BatchBuilder};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
 
@@ -224,7 +225,8 @@ impl ProducerShared {
 
     #[cold]
     fn start_sender(self: &Arc<Self>, partition: &Arc<Partition>) {
-        let task = self.runtime.spawn(sender::run(Arc::clone(self), Arc::clone(partition)));
+        let work = process::inherit(sender::run(Arc::clone(self), Arc::clone(partition)));
+        let task = self.runtime.spawn(work);
         self.senders.lock().push(task);
     }
 

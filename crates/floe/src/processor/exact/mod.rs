@@ -35,7 +35,7 @@ mod take_over;
 mod task;
 mod written_tail;
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use floe_core::process;
 use tokio::{
@@ -62,7 +62,7 @@ struct RunningTask {
 pub(super) struct ExactTasks {
     context: Arc<TaskContext>,
     leases: mpsc::Receiver<TaskLease>,
-    running: HashMap<u32, RunningTask>,
+    running: BTreeMap<u32, RunningTask>,
     ends: JoinSet<Result<(), Error>>,
     /// Output of dead letters, if they are kept.
     dead_letters: Option<usize>,

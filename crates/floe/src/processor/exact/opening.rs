@@ -1,6 +1,6 @@
 //! The start of a processor that handles records exactly once, and the limits that it checks before.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -122,7 +122,7 @@ impl ExactOpening {
         let late = late(client, &outputs);
         let client = client.clone();
         let context = Arc::new(TaskContext { client, topics, member, session, outputs, late });
-        let (running, ends) = (HashMap::new(), JoinSet::new());
+        let (running, ends) = (BTreeMap::new(), JoinSet::new());
         Some(ExactTasks { context, leases, running, ends, dead_letters, max_held })
     }
 }
