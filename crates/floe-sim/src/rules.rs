@@ -254,6 +254,7 @@ mod tests {
             read: BTreeMap::from([(0, numbered(read))]),
             grouped: None,
             shared: None,
+            outputs: None,
             had_faults: false,
             stored: BTreeMap::new(),
             lost: BTreeSet::new(),
