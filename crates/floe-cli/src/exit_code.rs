@@ -64,6 +64,7 @@ const KINDS: &[(ErrorKind, u8)] = &[
     (ErrorKind::SerializationError, FAILURE),
     (ErrorKind::DeserializationError, FAILURE),
     (ErrorKind::HandlerFailed, FAILURE),
+    (ErrorKind::Nondeterministic, FAILURE),
     (ErrorKind::CorruptData, CORRUPTION),
     (ErrorKind::StorageError, FAILURE),
     (ErrorKind::StoreInUse, FAILURE),

@@ -284,6 +284,8 @@ pub struct TopicInfo {
     /// For a topic that is mirrored between clusters: the other cluster of each partition, in their order. Empty for
     /// any other topic.
     pub mirrors: Vec<Arc<str>>,
+    /// Whether the server drops records that it takes for duplicates, where the engine knows.
+    pub deduplicates: bool,
     /// Damage to the stored records that the engine knows of, one finding each, in words. Engines that do not examine their
     /// storage have none.
     pub damage: Vec<Arc<str>>,
@@ -301,6 +303,7 @@ impl TopicInfo {
             retention_age: None,
             retention_bytes: None,
             mirrors: Vec::new(),
+            deduplicates: false,
             damage: Vec::new(),
         }
     }

@@ -223,6 +223,7 @@ pub(super) fn topic_info(name: &str, spec: &TopicSpec) -> TopicInfo {
         .map(|CleanupPolicy::Segment { time_in_seconds }| Duration::from_secs(u64::from(time_in_seconds)));
     info.retention_bytes = spec.storage.and_then(|storage| storage.max_partition_size);
     info.mirrors = mirrors(spec).map(Arc::from).collect();
+    info.deduplicates = spec.deduplication.is_some();
     info
 }
 

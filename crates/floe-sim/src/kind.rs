@@ -19,11 +19,14 @@ pub enum Kind {
     Groups,
     /// The Fluvio engine against floe's server over the log of `floe-log`, whose disk fails too.
     Disk,
+    /// Exactly-once processors over the Fluvio engine against floe's server.
+    ExactlyOnce,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 5] = [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups, Self::Disk];
+    pub const ALL: [Self; 6] =
+        [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups, Self::Disk, Self::ExactlyOnce];
 
     /// Returns the name of the test of this kind.
     #[must_use]
@@ -34,6 +37,7 @@ impl Kind {
             Self::Leaders => "leaders",
             Self::Groups => "groups",
             Self::Disk => "disk",
+            Self::ExactlyOnce => "exactly_once",
         }
     }
 
@@ -47,7 +51,7 @@ impl Kind {
         const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
         const WALRUS_ONLY: &[&str] = &[WALRUS.0];
         match self {
-            Self::Fluvio | Self::Groups | Self::Disk => FLUVIO,
+            Self::Fluvio | Self::Groups | Self::Disk | Self::ExactlyOnce => FLUVIO,
             Self::Walrus => WALRUS_ONLY,
             Self::Leaders => leaders::HOSTS,
         }
@@ -60,7 +64,9 @@ impl Kind {
             Restart,
         };
         match self {
-            Self::Fluvio | Self::Walrus => &[CutAll, CutOne, Partition, Refuse, Crash, Restart],
+            Self::Fluvio | Self::Walrus | Self::ExactlyOnce => {
+                &[CutAll, CutOne, Partition, Refuse, Crash, Restart]
+            }
             Self::Groups => &[CutAll, CutOne, Partition, Refuse, Crash, Restart, LoseTail, LoseTail],
             Self::Disk => &[
                 CutAll, CutOne, Partition, Refuse, Crash, Crash, Restart, PowerLoss, PowerLoss, PowerLoss,

@@ -31,7 +31,7 @@
 //! | `misdeed` | injected bugs of a member |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
 //! | `backing`, `disk` | what that is over: a model, or the log of `floe-log` on a disk that fails |
-//! | [`produce`], [`consume`], `share` | producers, consumers and members of shared groups |
+//! | [`produce`], [`consume`], `share`, `exactly_once` | producers, consumers, members of shared groups, exactly-once processors |
 //! | [`handled`] | what groups have handled |
 //! | `history` | what the clients recorded, judged by `floe-check` |
 //! | `rules` | invariants that must hold after a run |
@@ -44,6 +44,7 @@
 mod backing;
 pub mod consume;
 mod disk;
+mod exactly_once;
 mod fault;
 mod fault_injector;
 pub mod handled;

@@ -7,6 +7,7 @@ use floe_wire::batch::EncodedBatch;
 
 use crate::{
     consume::Read,
+    exactly_once::{self, Outputs},
     kind::Kind,
     produce::{Outcome, Sent, name},
     share::Times,
@@ -27,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) grouped: Option<Read>,
     /// Records handled by the members of a shared group, and whether a member crashed.
     pub(crate) shared: Option<(Times, bool)>,
+    /// Records that exactly-once processors have written, by output partition.
+    pub(crate) outputs: Option<Outputs>,
     /// Whether there were faults of the network and the server.
     pub(crate) had_faults: bool,
     /// Committed offsets of the group.
@@ -62,7 +65,7 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     stored_as_told(facts, &mut wrong);
     stored_in_order(facts, &mut wrong);
     match facts.kind {
-        Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk => {
+        Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
             read_exactly(facts, "the reader", &facts.read, &mut wrong)
         }
         Kind::Walrus => read_at_most_once(facts, &mut wrong),
@@ -78,6 +81,9 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
                 ));
             }
         }
+    }
+    if let Some(outputs) = &facts.outputs {
+        wrong.extend(exactly_once::violations(&facts.log, outputs));
     }
     if let Some((handled, crashed)) = &facts.shared {
         handled_by_all(facts, handled, facts.had_faults || *crashed, &mut wrong);
@@ -248,6 +254,7 @@ mod tests {
             read: BTreeMap::from([(0, numbered(read))]),
             grouped: None,
             shared: None,
+            outputs: None,
             had_faults: false,
             stored: BTreeMap::new(),
             lost: BTreeSet::new(),

@@ -18,6 +18,7 @@ use tokio::{
 use crate::{
     consume::{Goal, Grouped, Read, Reading},
     disk::LogDisk,
+    exactly_once::Workers,
     fault_injector::FaultInjector,
     handled::Handled,
     history::History,
@@ -124,12 +125,12 @@ impl Simulation {
         let Self { kind, misdeed, .. } = *self;
         let most = match kind {
             Kind::Walrus => 1,
-            Kind::Fluvio | Kind::Leaders | Kind::Disk => 3,
+            Kind::Fluvio | Kind::Leaders | Kind::Disk | Kind::ExactlyOnce => 3,
             Kind::Groups => 6,
         };
         let swarm = Swarm::draw(&mut rng.fork(), kind.planned_faults());
         let mut plan = Plan::draw(&mut rng.fork(), &swarm, most);
-        if kind == Kind::Groups {
+        if matches!(kind, Kind::Groups | Kind::ExactlyOnce) {
             plan.prolong(&mut rng.fork(), misdeed.needs_absence());
         }
         if misdeed.needs_absence() {
@@ -264,7 +265,7 @@ impl Run {
         self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
         let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
         let server = match self.kind {
-            Kind::Fluvio | Kind::Walrus | Kind::Groups | Kind::Disk => {
+            Kind::Fluvio | Kind::Walrus | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
                 Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
             }
             Kind::Leaders => None,
@@ -276,6 +277,7 @@ impl Run {
         let (tell, goal) = watch::channel(None);
         let (end_mishaps, quiet) = watch::channel(false);
         let (members, shared) = self.start_members((&goal, &quiet)).await?;
+        let workers = self.start_workers(&quiet).await?;
         let (reader, grouped) = self.start_consumers(&reading, goal);
 
         while let Some(ended) = injecting.join_next().await {
@@ -295,6 +297,11 @@ impl Run {
             Some(grouped) => Some(joined(grouped).await?),
             None => None,
         };
+        let (outputs, clients) = workers.finish(&self.store, &log).await?;
+        for client in clients {
+            self.close(client).await?;
+        }
+        let outputs = (self.kind == Kind::ExactlyOnce).then_some(outputs);
         for (member, client) in members {
             member.await.map_err(|error| format!("a member: {error}"))??;
             self.close(client).await?;
@@ -306,7 +313,8 @@ impl Run {
         let lost = disk.map(|disk| disk.lost()).unwrap_or_default();
         let shared = (self.kind == Kind::Groups).then(|| shared.deeds());
         let had_faults = self.simulation.faults;
-        Ok(Facts { kind: self.kind, sent, log, read, grouped, shared, had_faults, stored, lost, losses })
+        let kind = self.kind;
+        Ok(Facts { kind, sent, log, read, grouped, shared, outputs, had_faults, stored, lost, losses })
     }
 
     fn start_producers(&mut self, client: &Client) -> Producers {
@@ -415,6 +423,38 @@ impl Run {
         Ok((members, shared))
     }
 
+    /// Starts the exactly-once processors, each with a client of its own.
+    async fn start_workers(&mut self, quiet: &watch::Receiver<bool>) -> Result<Workers, String> {
+        let mut workers = Workers::new();
+        if self.kind != Kind::ExactlyOnce {
+            return Ok(workers);
+        }
+        workers.create_output(&self.store).await?;
+        for number in 0..usize::try_from(self.rng.within(1..=3)).unwrap_or(1) {
+            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
+            let client = process.run(self.connect()).await?;
+            let (wakes, _) = watch::channel(None);
+            let mishaps = Mishaps {
+                member: number,
+                process: process.clone(),
+                wakes,
+                way: CoordinationWay::default(),
+                quiet: quiet.clone(),
+                kinds: self.plan.mishaps,
+                are_long: false,
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            let parts = (mishaps.way.clone(), self.handled.clone(), self.rng.fork(), self.trace.clone());
+            let worker = workers.worker(number, (self.kind.topic(), GROUP), self.simulation.faults, parts);
+            workers.add(tokio::spawn(process.run(worker.run(client.clone()))), client);
+            if mishaps.kinds != MishapKinds::NONE {
+                tokio::spawn(mishaps.run());
+            }
+        }
+        Ok(workers)
+    }
+
     /// Closes the clients and stops the servers; no connection and no task may be left.
     async fn shut_down(
         &self,
@@ -485,7 +525,7 @@ impl Run {
             let dial = Arc::new(self.network.clone());
             let connecting = async {
                 Ok::<SharedEngine, floe::Error>(match self.kind {
-                    Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk => {
+                    Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
                         let url = format!("fluvio://{}:{}", CONTROLLER.0, CONTROLLER.1);
                         Arc::new(FluvioEngine::connect_over(&url, dial).await?)
                     }

@@ -1,13 +1,17 @@
 //! What the layers for applications cost: `cargo bench -p floe --bench applications`.
 //!
-//! Typed payloads against the same serializer by hand, and a processor that keeps the order of keys against one that
-//! keeps none, on the engine `memory:`. All variants run once in each round, the first of a round another one each time;
+//! Typed payloads against the same serializer by hand, a processor that keeps the order of keys against one that keeps
+//! none, and exactly once against at least once, on the engine `memory:`. All variants run once in each round, the first of a round another one each time;
 //! what is compared is compared within a round, and the medians over the rounds are printed, with their quartiles.
-//! `-- send`, `-- read` and `-- processor` run one part alone.
+//! `-- send`, `-- read`, `-- processor` and `-- exact` run one part alone.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use floe::{Client, Message, Record, TopicSpec, consumer::StartAt, processor::Order as Keeping};
+use floe::{
+    Client, Message, Record, TopicSpec,
+    consumer::StartAt,
+    processor::{Order as Keeping, ProcessorBuilder},
+};
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +49,9 @@ fn main() -> floe::Result<()> {
             }
             if is_wanted("processor") {
                 cost_of_order(&rounds([unordered, ordered]).await?);
+            }
+            if is_wanted("exact") {
+                cost_of_exactness(&rounds([at_least_once, exactly_once]).await?);
             }
             Ok(())
         })
@@ -93,6 +100,15 @@ fn cost_of_order(times: &[[f64; 2]]) {
     print(name, "order of keys", &column(times, 1), "ns a record");
     let rates = times.iter().map(|[none, keys]| none / keys * 100.0);
     print(name, "rate with order", &rates.collect::<Vec<_>>(), "% of that without");
+}
+
+/// Prints at what rate a processor writes each record once.
+fn cost_of_exactness(times: &[[f64; 2]]) {
+    let name = "processor, shared";
+    print(name, "at least once", &column(times, 0), "ns a record");
+    print(name, "exactly once", &column(times, 1), "ns a record");
+    let rates = times.iter().map(|[least, exact]| least / exact * 100.0);
+    print(name, "rate, exactly once", &rates.collect::<Vec<_>>(), "% of that at least once");
 }
 
 /// Whether the command line names this part, or none.
@@ -231,4 +247,36 @@ async fn process(client: Client, order: Keeping) -> floe::Result<f64> {
         .await?;
     assert_eq!((report.handled, report.dead_letters), (u64::from(RECORDS), 0));
     Ok(per_record(began))
+}
+
+fn at_least_once(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(process_shared(client, ProcessorBuilder::shared))
+}
+
+fn exactly_once(client: Client) -> BoxFuture<'static, floe::Result<f64>> {
+    Box::pin(process_shared(client, ProcessorBuilder::exactly_once))
+}
+
+/// As [`process`], in a shared group, whose processors have no end.
+async fn process_shared(
+    client: Client,
+    configure: fn(ProcessorBuilder) -> ProcessorBuilder,
+) -> floe::Result<f64> {
+    fill(&client).await?;
+    let began = Instant::now();
+    let running = configure(client.processor("orders", "invoices"))
+        .concurrency(8)
+        .map(async |message: Message| {
+            tokio::task::yield_now().await;
+            Ok(Record { key: message.key, ..Record::new(message.value) })
+        })
+        .start()
+        .await?;
+    while running.stats().handled < u64::from(RECORDS) && !running.is_finished() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let took = per_record(began);
+    let report = running.stop().await?;
+    assert_eq!((report.handled, report.dead_letters), (u64::from(RECORDS), 0));
+    Ok(took)
 }

@@ -22,10 +22,12 @@ use crate::{
 /// The engine of a client with its layers, the settings, the telemetry, and the list of components to close. Cheap to
 /// clone; all clones share the parts.
 #[derive(Clone)]
-pub(crate) struct ClientCore(Arc<CoreParts>);
+pub(crate) struct ClientCore {
+    engine: SharedEngine,
+    parts: Arc<CoreParts>,
+}
 
 struct CoreParts {
-    engine: SharedEngine,
     telemetry: Telemetry,
     history: History,
     breakers: Option<Breakers>,
@@ -55,60 +57,57 @@ impl ClientCore {
         (url, clock): (String, WallClock),
     ) -> Self {
         let open = Mutex::default();
-        Self(Arc::new(CoreParts {
-            engine,
-            telemetry,
-            history,
-            breakers,
-            last_success,
-            settings,
-            url,
-            clock,
-            open,
-        }))
+        let parts =
+            Arc::new(CoreParts { telemetry, history, breakers, last_success, settings, url, clock, open });
+        Self { engine, parts }
+    }
+
+    /// Returns the same client with another engine in place of its own, such as that with one more layer.
+    pub(crate) fn over(&self, engine: SharedEngine) -> Self {
+        Self { engine, parts: Arc::clone(&self.parts) }
     }
 
     /// The engine, layers included.
     pub(crate) fn engine(&self) -> &SharedEngine {
-        &self.0.engine
+        &self.engine
     }
 
     /// Name and capabilities of the engine.
     pub(crate) fn info(&self) -> EngineInfo {
-        self.0.engine.info()
+        self.engine.info()
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
-        &self.0.telemetry
+        &self.parts.telemetry
     }
 
     pub(crate) fn history(&self) -> &History {
-        &self.0.history
+        &self.parts.history
     }
 
     pub(crate) fn breakers(&self) -> Option<&Breakers> {
-        self.0.breakers.as_ref()
+        self.parts.breakers.as_ref()
     }
 
     pub(crate) fn last_success(&self) -> &LastSuccess {
-        &self.0.last_success
+        &self.parts.last_success
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
+        &self.parts.settings
     }
 
     pub(crate) fn url(&self) -> &str {
-        &self.0.url
+        &self.parts.url
     }
 
     pub(crate) fn clock(&self) -> &WallClock {
-        &self.0.clock
+        &self.parts.clock
     }
 
     /// Closes `item` together with the client.
     pub(crate) fn register(&self, item: Weak<dyn ClientComponent>) {
-        let mut open = self.0.open.lock();
+        let mut open = self.parts.open.lock();
         // Components come and go; without the sweep the list would grow for the life of the client.
         open.retain(|old| old.strong_count() > 0);
         open.push(item);
@@ -116,23 +115,23 @@ impl ClientCore {
 
     /// Health of all open components.
     pub(crate) fn components(&self) -> Vec<ComponentHealth> {
-        let open: Vec<_> = self.0.open.lock().iter().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self.parts.open.lock().iter().filter_map(Weak::upgrade).collect();
         open.iter().map(|item| item.health()).collect()
     }
 
     /// Closes all registered components, then the engine. Returns the first failure, after everything is closed.
     pub(crate) async fn close_by(&self, deadline: Instant) -> Result<()> {
-        let open = std::mem::take(&mut *self.0.open.lock());
+        let open = std::mem::take(&mut *self.parts.open.lock());
         let mut outcome = Ok(());
         for item in open.iter().filter_map(Weak::upgrade) {
             outcome = outcome.and(item.close_by(deadline).await);
         }
-        outcome.and(self.0.engine.close().await)
+        outcome.and(self.engine.close().await)
     }
 }
 
 impl fmt::Debug for ClientCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCore").field("url", &crate::url::shown(&self.0.url)).finish_non_exhaustive()
+        f.debug_struct("ClientCore").field("url", &crate::url::shown(&self.parts.url)).finish_non_exhaustive()
     }
 }

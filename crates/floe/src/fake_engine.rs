@@ -62,6 +62,11 @@ struct FakeState {
     opened_at: Vec<tokio::time::Instant>,
     appends: usize,
     commits: usize,
+    /// Appends to this topic land late.
+    delayed: Option<Topic>,
+    late: Vec<AppendRequest>,
+    /// High watermarks that stay behind the ends of their logs.
+    held_marks: BTreeMap<TopicPartition, i64>,
 }
 
 /// An engine with faults on demand; see the module.
@@ -176,6 +181,28 @@ impl FakeEngine {
     /// Releases `count` held appends.
     pub(crate) fn release(&self, count: usize) {
         self.released.add_permits(count);
+    }
+
+    /// Lets appends to a topic hang until [`FakeEngine::land`] stores them, whatever becomes of their callers.
+    pub(crate) fn delay_appends(&self, topic: Option<&str>) {
+        self.state.lock().delayed = topic.map(Topic::from);
+    }
+
+    /// Stores the delayed appends, in order. Returns their number.
+    pub(crate) fn land(&self) -> usize {
+        let late = std::mem::take(&mut self.state.lock().late);
+        let count = late.len();
+        late.into_iter().for_each(|request| _ = self.store(request).unwrap());
+        count
+    }
+
+    /// Holds the high watermark of a partition at an offset, or lets it follow the end of the log.
+    pub(crate) fn hold_mark(&self, at: &TopicPartition, high: Option<i64>) {
+        let mut state = self.state.lock();
+        match high {
+            Some(high) => _ = state.held_marks.insert(at.clone(), high),
+            None => _ = state.held_marks.remove(at),
+        }
     }
 
     /// Returns the number of append calls.
@@ -310,6 +337,15 @@ impl Engine for FakeEngine {
             };
             let epoch = request.epoch.clone();
             epoch.check()?;
+            let is_delayed = {
+                let mut state = self.state.lock();
+                let is_delayed = state.delayed.as_ref() == Some(&request.target.topic);
+                state.late.extend(is_delayed.then(|| request.clone()));
+                is_delayed
+            };
+            if is_delayed {
+                return std::future::pending().await;
+            }
             // A held append was sent: the failure of another does not stop it any more.
             let fault = match fault {
                 Fault::Hold => {
@@ -354,7 +390,14 @@ impl Engine for FakeEngine {
     }
 
     fn watermarks(&self, of: TopicPartition) -> BoxFuture<'_, Result<Watermarks>> {
-        Box::pin(async move { self.with_log(&of, |log| Watermarks::new(log.start, log.end, None)) })
+        Box::pin(async move {
+            let held = self.state.lock().held_marks.get(&of).copied();
+            self.with_log(&of, |log| Watermarks::new(log.start, held.unwrap_or(log.end), None))
+        })
+    }
+
+    fn log_end(&self, of: TopicPartition) -> BoxFuture<'_, Result<i64>> {
+        Box::pin(async move { self.with_log(&of, |log| log.end) })
     }
 
     fn offset_for_time(&self, of: TopicPartition, timestamp: i64) -> BoxFuture<'_, Result<Option<i64>>> {

@@ -5,6 +5,8 @@
 mod blocking;
 #[path = "../examples/consume.rs"]
 mod consume;
+#[path = "../examples/exactly_once.rs"]
+mod exactly_once;
 #[path = "../examples/group.rs"]
 mod group;
 #[path = "../examples/outbox.rs"]
@@ -44,6 +46,11 @@ fn outbox_runs() {
 #[test]
 fn blocking_runs() {
     blocking::main().unwrap();
+}
+
+#[test]
+fn exactly_once_runs() {
+    exactly_once::main().unwrap();
 }
 
 #[test]

@@ -109,7 +109,8 @@ async fn examine(global: &Global, args: &DoctorArgs, examination: &mut Examinati
     let mut opened = false;
     let outcome = with_client(global, async |client| {
         opened = true;
-        with_engine(args, examination, client).await
+        // The records that are written and read make a large future.
+        Box::pin(with_engine(args, examination, client)).await
     })
     .await;
     if !opened || outcome.is_err() {

@@ -184,6 +184,10 @@ const ADVICE: &[(ErrorKind, &str)] = &[
         "The message names the record and the cause. Fix the handler, then run `floe dlq replay` to resend the dead letters.",
     ),
     (
+        ErrorKind::Nondeterministic,
+        "The message names the input record and the one written before. Let the handler use nothing but its record: no clock, no random number, no order of a hash map, no answer of another system.",
+    ),
+    (
         ErrorKind::CorruptData,
         "`floe check DIR` lists what is damaged. Restore the store from a backup, or repair it with `floe check --repair`, and check the disk. The engine cut and repaired nothing, so that readable data stays readable.",
     ),

@@ -107,6 +107,8 @@ kinds! {
     StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
     StoreInUse = "store_in_use", true, None;
+    /// The handler of an exactly-once processor made another record from the same input than before.
+    Nondeterministic = "nondeterministic", false, None;
     /// Another member of the group, or a newer epoch of the producer, has or may have what the call is about.
     Fenced = "fenced", false, None;
     /// The partition does not end where the append asked for it.

@@ -6,6 +6,7 @@
 //!
 //! All processes append to one history, which `floe-check` judges at the end.
 
+mod exact;
 mod outbox;
 mod outbox_sends;
 mod processor;
@@ -41,6 +42,7 @@ fn main() {
         Ok("outbox") => runtime.block_on(outbox::process()),
         Ok("outbox_sends") => runtime.block_on(outbox_sends::process()),
         Ok("processor") => runtime.block_on(processor::process()),
+        Ok("exact") => runtime.block_on(exact::process()),
         Ok(other) => panic!("no role {other}"),
         // `--list` must print no test.
         Err(_) if std::env::args().any(|argument| argument == "--list") => {}
@@ -53,6 +55,8 @@ fn main() {
             );
             runtime.block_on(processor::test());
             println!("a processor killed between delivery and commit skips no record ... ok");
+            runtime.block_on(exact::test());
+            println!("exactly-once processors killed at any moment write each record once ... ok");
         }
     }
 }

@@ -38,6 +38,11 @@ fn disk() {
 }
 
 #[test]
+fn exactly_once() {
+    check_coverage(sweep(Kind::ExactlyOnce, 300));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let mut logged = 0;
     for kind in Kind::ALL {

@@ -2,12 +2,16 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicI64, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::task_facts::{SharedProgress, TaskFacts};
 use crate::{config::AckMode, history::PartitionHistory};
 
 /// Bound on the runs of unacknowledged records of one partition. Each takes a few dozen bytes; a program that leaves out every
@@ -36,6 +40,9 @@ pub(super) struct AckTracker {
     /// With [`AckMode::Explicit`].
     window: Mutex<AckWindow>,
     history: PartitionHistory,
+    /// Set where the partition is read for a task, which stores its own progress once it has begun.
+    task: Option<TaskFacts>,
+    progress: OnceLock<SharedProgress>,
 }
 
 impl AckTracker {
@@ -50,6 +57,8 @@ impl AckTracker {
             losing: Notify::new(),
             window: Mutex::new(AckWindow::new(origin, 0)),
             history: PartitionHistory::default(),
+            task: None,
+            progress: OnceLock::new(),
         }
     }
 
@@ -67,6 +76,25 @@ impl AckTracker {
     /// Whether a later call of the application finishes its records.
     pub(super) fn is_auto(&self) -> bool {
         self.mode == AckMode::Auto
+    }
+
+    /// Reads for a task.
+    pub(super) fn for_task(self, task: Option<TaskFacts>) -> Self {
+        Self { task, ..self }
+    }
+
+    pub(super) fn task(&self) -> Option<&TaskFacts> {
+        self.task.as_ref()
+    }
+
+    pub(super) fn set_progress(&self, progress: SharedProgress) {
+        // The first one stays.
+        let _ = self.progress.set(progress);
+    }
+
+    /// Returns the progress of the task to store; `None` before the task has begun.
+    pub(super) fn task_progress(&self) -> Option<(i64, String)> {
+        Some(self.progress.get()?.commit(self.is_settled()))
     }
 
     /// Restarts at another offset. Acknowledgements of records handed out before have no effect any more.

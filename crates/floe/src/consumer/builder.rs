@@ -23,6 +23,7 @@ use super::{
     rate_limit::RateLimit,
     settings::{AckMode, CommitPolicy, GapPolicy, Settings},
     start_position::{StartAt, StartPosition, resolve},
+    task_lease::TaskKeeper,
     undecodable::{OnUndecodable, UndecodableHandler},
 };
 use crate::{
@@ -69,6 +70,8 @@ struct ConsumerSpec {
     mirror: Option<Arc<str>>,
     group: Option<Arc<str>>,
     shared: Option<Membership>,
+    /// Set by a processor that handles its records exactly once.
+    tasks: Option<TaskKeeper>,
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
@@ -88,6 +91,7 @@ impl ConsumerBuilder {
             mirror: None,
             group: None,
             shared: None,
+            tasks: None,
             prefetch_bytes: bytes(settings.prefetch_bytes),
             prefetch_records: settings.prefetch_records.map_or(usize::MAX, count),
             stop_at_end: false,
@@ -124,6 +128,12 @@ impl<C> ConsumerBuilder<C> {
     /// no record; [`StartAt::End`] without a group.
     pub fn from(mut self, start: StartAt) -> Self {
         self.spec.from = Some(start);
+        self
+    }
+
+    /// Reads for the tasks of a processor.
+    pub(crate) fn tasks(mut self, keeper: TaskKeeper) -> Self {
+        self.spec.tasks = Some(keeper);
         self
     }
 
@@ -490,6 +500,7 @@ impl ConsumerSpec {
             commit: self.settings.commit,
             start,
             partitions: u32::try_from(count).unwrap_or(u32::MAX),
+            tasks: self.tasks.clone(),
         };
         let member = group::start(self.client.clone(), opener, settings).await?;
         Ok(self.assemble(queue, Vec::new(), Commits::Member(member), None))

@@ -8,6 +8,7 @@ use floe_wire::batch::{BorrowedRecord, Headers, RecordView};
 use super::{
     ack_tracker::{AckGroup, AckTracker},
     checked_batch::CheckedBatch,
+    task_lease::TaskLease,
 };
 use crate::{
     Record,
@@ -95,6 +96,12 @@ impl<V> Message<V> {
     /// Returns a handle that acknowledges the record without the message.
     pub(crate) fn receipt(&self) -> Receipt {
         Receipt { acknowledgement: self.acknowledgement.clone(), offset: self.offset }
+    }
+
+    /// Returns the lease under which the record was read, with [`AckMode::Explicit`](super::AckMode::Explicit).
+    pub(crate) fn task_lease(&self) -> Option<TaskLease> {
+        let acknowledgement = self.acknowledgement.as_ref()?;
+        Some(TaskLease::new(self.partition, Arc::clone(&acknowledgement.acks)))
     }
 
     /// Marks the record as finished, for [`AckMode::Explicit`](super::AckMode::Explicit). Acknowledging is idempotent and

@@ -56,7 +56,9 @@ mod seek;
 mod settings;
 mod start_position;
 mod start_text;
+mod task_facts;
 mod task_filter;
+mod task_lease;
 #[cfg(test)]
 mod tests;
 mod undecodable;
@@ -109,6 +111,8 @@ use crate::{
 pub(crate) use fetch_range::fetch_range;
 pub(crate) use raw_batch_reader::RawBatchReader;
 pub(crate) use start_position::resolve_offset;
+pub(crate) use task_facts::{TaskFacts, TaskProgress};
+pub(crate) use task_lease::{TaskKeeper, TaskLease};
 
 /// Partitions whose watermarks are requested concurrently for [`Consumer::lag`].
 const LOOKUPS: usize = 64;
@@ -436,6 +440,11 @@ impl<C> Consumer<C> {
     #[must_use]
     pub fn gaps(&self) -> Vec<Gap> {
         self.core.gaps.iter().cloned().collect()
+    }
+
+    /// Returns the membership in the shared group.
+    pub(crate) fn member(&self) -> Option<&MemberHandle> {
+        self.core.shared.member.as_ref()
     }
 
     /// Returns the changes of the partitions of a member of a shared group from now on; none without

@@ -17,6 +17,7 @@ use super::{
     reconnect::may_pass,
     settings::AckMode,
     start_position::{StartAt, StartPosition, resolve, resolve_stored},
+    task_facts::TaskFacts,
 };
 use crate::{
     Error, ErrorKind, Result,
@@ -48,12 +49,24 @@ impl PartitionOpener {
         next: i64,
         end: Option<i64>,
     ) -> Partition {
+        self.open_for((index, generation), number, (next, end), None)
+    }
+
+    /// As [`PartitionOpener::open`], for a task.
+    fn open_for(
+        &self,
+        (index, generation): (usize, u64),
+        number: u32,
+        (next, end): (i64, Option<i64>),
+        task: Option<TaskFacts>,
+    ) -> Partition {
         let at = self.topic.partition(number);
         let holes = self.fetch.holes(self.engine.info().capabilities);
         let check = OffsetCheck::new(next, end, holes);
         let fetch = Fetch::new(Arc::clone(&self.engine), at.clone(), self.fetch.clone(), check);
         let outlet = Outlet { queue: Arc::clone(&self.queue), index, generation };
-        let acks = AckTracker::new(self.ack_mode, next).with_history(self.history.partition(&at));
+        let acks =
+            AckTracker::new(self.ack_mode, next).with_history(self.history.partition(&at)).for_task(task);
         let acks = Arc::new(acks);
         let task = Some(AbortOnDrop::spawn(fetch.run(outlet)));
         Partition { at, position: next, end, acks, task }
@@ -78,7 +91,7 @@ impl PartitionOpener {
                     let (topic, from) = (&self.topic, position.next);
                     tracing::info!(%topic, partition = known, from, "new partition");
                 }
-                self.join(None, known, found);
+                self.join(None, known, found, None);
                 known += 1;
             }
         }
@@ -145,6 +158,7 @@ impl PartitionOpener {
         again: Option<usize>,
         number: u32,
         found: Result<StartPosition>,
+        task: Option<TaskFacts>,
     ) -> (Option<usize>, Option<Arc<AckTracker>>) {
         let at = self.topic.partition(number);
         let position = match found {
@@ -162,7 +176,7 @@ impl PartitionOpener {
         };
         let mut acks = None;
         let index = self.queue.join(again, self.gap_before(number, &position), |index, generation| {
-            let partition = self.open((index, generation), number, position.next, None);
+            let partition = self.open_for((index, generation), number, (position.next, None), task);
             acks = Some(Arc::clone(&partition.acks));
             partition
         });

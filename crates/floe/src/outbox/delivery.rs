@@ -161,7 +161,7 @@ fn identity_of(at: &Checkpoint, delivered: &[DeliveredRanges]) -> Identity {
         let next = advance(partition.sequence, delivered.prefix());
         (i32::try_from(next).unwrap_or(0), partition.settled)
     });
-    Identity { producer_id: at.producer_id, partitions: partitions.collect() }
+    Identity { producer_id: at.producer_id, epoch: 0, partitions: partitions.collect() }
 }
 
 impl<'a> Session<'a> {

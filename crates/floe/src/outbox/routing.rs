@@ -9,15 +9,11 @@ use floe_wire::batch::{BorrowedHeaders, BorrowedRecord};
 use crate::{
     Message, Record,
     consumer::RecordBatch,
-    producer::{PartitionChoice, Partitioner},
+    producer::{PartitionChoice, Partitioner, choose_for},
 };
 
 /// Header that holds the partition chosen by the program. The spool has one partition only.
 const PARTITION: &str = "floe-outbox-partition";
-
-/// Batches of the spool whose base offsets lie in one stretch of this length send their records without a key to one
-/// partition, so that small batches are not spread over all partitions.
-const STRETCH: i64 = 256;
 
 /// Computes the partitions of records.
 #[derive(Debug, Clone, Copy)]
@@ -65,20 +61,10 @@ impl Router<'_> {
     pub(super) fn route(self, hint: RouteHint, key: Option<&[u8]>, value: &[u8]) -> Option<u32> {
         let partition = match hint.fixed {
             Some(partition) => partition,
-            None => match self.partitioner.partition(key, value, self.partitions) {
-                PartitionChoice::Partition(partition) => partition,
-                PartitionChoice::Any => spread(hint.batch / STRETCH, self.partitions),
-            },
+            None => choose_for(self.partitioner, (key, value), self.partitions, hint.batch),
         };
         (partition < self.partitions).then_some(partition)
     }
-}
-
-/// Spreads numbers evenly, whatever their distances.
-fn spread(number: i64, count: u32) -> u32 {
-    // Fibonacci hashing: multiples of 2^64 divided by the golden ratio lie far from each other.
-    let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    ((mixed * u64::from(count)) >> 32) as u32
 }
 
 /// Moves the partition chosen by the program into a header.
@@ -100,7 +86,7 @@ pub(super) fn restore(message: &Message) -> Record {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::producer::KeyHash;
+    use crate::producer::{KeyHash, STRETCH};
 
     #[test]
     fn records_without_a_key_take_turns_in_stretches() {

@@ -2,7 +2,10 @@
 
 use std::{borrow::Cow, fmt, sync::Arc, time::Duration};
 
+use tokio::sync::oneshot;
+
 use super::{
+    exact::{Made, Slot},
     failure::Failure,
     handler::{self, Handler, HandlerError},
     key_queues::PendingRecord,
@@ -22,12 +25,22 @@ pub(super) struct AttemptRunner {
     pub(super) timeout: Duration,
     pub(super) retries: RetryPolicy,
     pub(super) marks_origin: bool,
+    /// With exactly once: the output of dead letters, if they are kept.
+    pub(super) dead_output: Option<usize>,
+}
+
+/// Records on their way to the output.
+pub(super) enum Sent {
+    /// They are in flight.
+    Deliveries(Vec<Delivery>),
+    /// The task of the partition has them, and tells how many it has sent; nothing, if it is lost.
+    ToTask(oneshot::Receiver<Result<u64>>),
 }
 
 /// Outcome of an attempt.
 pub(super) enum AttemptOutcome {
-    /// Records made from the record, or its dead letter, are in flight.
-    Sent { deliveries: Vec<Delivery>, dead: bool },
+    /// Records made from the record, or its dead letter, are on their way.
+    Sent { sent: Sent, dead: bool },
     /// The attempt failed; the next one is due after this time.
     RetryAfter(Duration),
     /// Another member of the group may have the record, which the handler was dropped for.
@@ -70,13 +83,15 @@ impl AttemptRunner {
 
     async fn attempt(&self, record: &mut PendingRecord) -> AttemptOutcome {
         let telemetry = self.producer.telemetry();
-        let message = &record.message;
-        let made = telemetry.process_with(message, self.handle(message), AttemptError::code).await;
+        let PendingRecord { message, slot, .. } = &mut *record;
+        let message = &*message;
+        let made = telemetry.process_with(message, self.handle(message, slot), AttemptError::code).await;
         let failure = match made {
-            Ok(deliveries) => return AttemptOutcome::Sent { deliveries, dead: false },
+            Ok(sent) => return AttemptOutcome::Sent { sent, dead: false },
             Err(AttemptError::Failed(failure)) => failure,
             Err(AttemptError::Fatal(error)) => return AttemptOutcome::Fatal(error),
         };
+        let message = &record.message;
         let (retriable, code) = (failure.is_retriable(), failure.code_name().to_owned());
         let text = failure.to_string();
         let error = failure.into_error(message);
@@ -92,16 +107,20 @@ impl AttemptRunner {
         tracing::warn!(%error, attempts = record.attempts, "the record becomes a dead letter");
         telemetry.buried(&message.topic, &code);
         let reason = Reason { code: &code, text: &text, attempts: record.attempts };
+        if let (Some(slot), Some(output)) = (record.slot.take(), self.dead_output) {
+            let letter = writer.letter(message, &reason);
+            return AttemptOutcome::Sent { sent: to_task(slot, output, vec![letter]), dead: true };
+        }
         match writer.enqueue(message, &reason).await {
-            Ok(delivery) => AttemptOutcome::Sent { deliveries: vec![delivery], dead: true },
+            Ok(delivery) => AttemptOutcome::Sent { sent: Sent::Deliveries(vec![delivery]), dead: true },
             Err(error) => AttemptOutcome::Fatal(error),
         }
     }
 
-    /// Runs the handler, and enqueues the records that it returns.
-    async fn handle(&self, message: &Message) -> Result<Vec<Delivery>, AttemptError> {
+    /// Runs the handler, and sends the records that it returns.
+    async fn handle(&self, message: &Message, slot: &mut Option<Slot>) -> Result<Sent, AttemptError> {
         match handler::call(Arc::clone(&self.handler), message.clone(), self.timeout).await {
-            Ok(records) => self.enqueue(message, records).await.map_err(|error| {
+            Ok(records) => self.send(message, records, slot).await.map_err(|error| {
                 if refuses_record(&error) {
                     let code = error.kind().as_str();
                     AttemptError::Failed(Failure::permanent(error).code(code))
@@ -114,18 +133,40 @@ impl AttemptRunner {
         }
     }
 
-    async fn enqueue(&self, message: &Message, records: Vec<Record>) -> Result<Vec<Delivery>> {
-        let mut deliveries = Vec::with_capacity(records.len());
-        let mut origin = RecordOrigin::of_message(message);
-        for mut record in records {
-            if self.marks_origin {
+    async fn send(
+        &self,
+        message: &Message,
+        mut records: Vec<Record>,
+        slot: &mut Option<Slot>,
+    ) -> Result<Sent> {
+        if self.marks_origin {
+            let mut origin = RecordOrigin::of_message(message);
+            for record in &mut records {
                 // A handler that copies headers copies the origin that an earlier processor set.
                 record.headers.retain(|(name, _)| name != PROCESSED);
-                record = record.header(PROCESSED, origin.to_string());
+                record.headers.push((PROCESSED.to_owned(), origin.to_string().into()));
                 origin.index += 1;
             }
+        }
+        if slot.is_some() {
+            // All of them or none: the record becomes a dead letter otherwise.
+            records.iter().try_for_each(|record| self.producer.check(record))?;
+        }
+        if let Some(slot) = slot.take() {
+            return Ok(to_task(slot, 0, records));
+        }
+        let mut deliveries = Vec::with_capacity(records.len());
+        for record in records {
             deliveries.push(self.producer.enqueue(record).await?);
         }
-        Ok(deliveries)
+        Ok(Sent::Deliveries(deliveries))
     }
+}
+
+/// Gives records to the task of their partition.
+fn to_task(slot: Slot, output: usize, records: Vec<Record>) -> Sent {
+    let (done, told) = oneshot::channel();
+    // The slot of a task that is lost leads nowhere.
+    let _ = slot.send(Made { output, records, done });
+    Sent::ToTask(told)
 }

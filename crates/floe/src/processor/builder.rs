@@ -5,6 +5,7 @@ use std::{fmt, future::Future, sync::Arc, time::Duration};
 use tokio::sync::oneshot;
 
 use super::{
+    exact::ExactOpening,
     failure::Failure,
     handler::{self, Handler},
     listed::ListedProcessor,
@@ -70,6 +71,19 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
     /// As [`ProcessorBuilder::shared`], with settings of this member.
     pub fn shared_as(mut self, membership: Membership) -> Self {
         self.settings.shared = Some(membership);
+        self
+    }
+
+    /// Writes each record made from the input once, whatever crashes; see [`crate::processor`] and
+    /// [the page](https://github.com/floe-rs/floe/blob/main/docs/exactly-once.md). The handler must be deterministic, and
+    /// effects outside of the topics still happen at least once. Default: at least once.
+    ///
+    /// The processor works in a [shared group](Self::shared), also alone, with [`Fence::Strict`], and has no end: it stops
+    /// when it is told to. Needs an engine with offsets, and outputs without SmartModules and deduplication.
+    ///
+    /// [`Fence::Strict`]: crate::consumer::Fence::Strict
+    pub fn exactly_once(mut self) -> Self {
+        self.settings.exactly_once = true;
         self
     }
 
@@ -195,10 +209,15 @@ impl Processor {
     /// # Errors
     /// [`ErrorKind::InvalidConfig`]; [`ErrorKind::Unsupported`] on an engine that stores no offsets, or has no headers
     /// for dead letters; errors of reading and writing the topics; with [`DeadLetters::Stop`] the failure of a record.
-    /// Records that could be finished are done.
+    /// Records that could be finished are done. With [`ProcessorBuilder::exactly_once`] also [`ErrorKind::Nondeterministic`]
+    /// for a handler that made another record before, and [`ErrorKind::Gap`] or [`ErrorKind::CorruptData`] where an output
+    /// does not hold any more what tells which records are there.
     ///
     /// [`ErrorKind::InvalidConfig`]: crate::ErrorKind::InvalidConfig
     /// [`ErrorKind::Unsupported`]: crate::ErrorKind::Unsupported
+    /// [`ErrorKind::Nondeterministic`]: crate::ErrorKind::Nondeterministic
+    /// [`ErrorKind::Gap`]: crate::ErrorKind::Gap
+    /// [`ErrorKind::CorruptData`]: crate::ErrorKind::CorruptData
     ///
     /// # Cancel safety
     /// If the future is dropped, running handlers are cancelled, and records without a stored offset are handled again.
@@ -229,43 +248,72 @@ impl Processor {
 
     async fn open(mut self, counters: &Arc<Counters>) -> Result<(Endpoints, ProcessorSettings, Handler)> {
         let info = self.client.info();
+        let client = self.client.core();
         let settings = &mut self.settings;
         settings.check()?;
         settings.marks_origin &= info.capabilities.headers;
-        let input = self.client.consumer(&settings.from);
-        let input = if settings.stored_offsets { input } else { input.from(StartAt::Beginning) };
-        let input = input.on_gap(GapPolicy::Report);
-        let input = match settings.consumer.take() {
-            Some(configure) => configure(input),
-            None => input,
-        };
-        let mut input =
-            input.ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(settings.commit_interval));
-        if settings.stored_offsets {
-            let default = || Arc::from(format!("{}-to-{}", settings.from, settings.to));
-            let group = settings.group.get_or_insert_with(default);
-            input = input.group(Arc::clone(group));
-        }
-        if let Some(membership) = settings.shared.take() {
-            input = input.shared_as(membership);
-        }
-        if settings.stop_at_end {
-            input = input.stop_at_end();
-        }
+        let default = || Arc::from(format!("{}-to-{}", settings.from, settings.to));
+        let group = Arc::clone(settings.group.get_or_insert_with(default));
         let output = self.client.producer(&settings.to);
         let output = match settings.producer.take() {
             Some(configure) => configure(output),
             None => output,
         };
+        if settings.exactly_once {
+            ExactOpening::check(client, &output).await?;
+        }
         let dead_letters = match &settings.dead_letters {
-            DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(self.client.core(), topic).await?),
+            DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(client, topic).await?),
             DeadLetters::Stop => None,
+        };
+        let membership = settings.membership();
+        let session = membership.as_ref().map_or(Duration::ZERO, Membership::chosen_session);
+        let mut input = configure_input(&self.client, settings, membership, &group);
+        let exact = if settings.exactly_once {
+            let dead = match &settings.dead_letters {
+                DeadLetters::Topic(topic) => Some(self.client.producer(topic)),
+                DeadLetters::Stop => None,
+            };
+            let exact = ExactOpening::new(client, (&group, &settings.from), output.clone(), dead).await?;
+            input = exact.consumer(input);
+            Some(exact)
+        } else {
+            None
         };
         let producer = output.start().await?;
         let consumer = input.start().await?;
-        let listed = ListedProcessor::new(self.client.core(), settings, Arc::clone(counters));
-        Ok((Endpoints { consumer, producer, dead_letters, listed }, self.settings, self.handler))
+        let exact = exact.and_then(|exact| exact.start(client, &consumer, (session, settings.max_held)));
+        if !settings.stored_offsets {
+            settings.group = None;
+        }
+        let listed = ListedProcessor::new(client, settings, Arc::clone(counters));
+        Ok((Endpoints { consumer, producer, dead_letters, listed, exact }, self.settings, self.handler))
     }
+}
+
+/// Configures the consumer of the input topic.
+fn configure_input(
+    client: &Client,
+    settings: &mut ProcessorSettings,
+    membership: Option<Membership>,
+    group: &Arc<str>,
+) -> ConsumerBuilder {
+    let input = client.consumer(&settings.from);
+    let input = if settings.stored_offsets { input } else { input.from(StartAt::Beginning) };
+    let input = input.on_gap(GapPolicy::Report);
+    let input = match settings.consumer.take() {
+        Some(configure) => configure(input),
+        None => input,
+    };
+    let mut input =
+        input.ack_mode(AckMode::Explicit).commit(CommitPolicy::Interval(settings.commit_interval));
+    if settings.stored_offsets {
+        input = input.group(Arc::clone(group));
+    }
+    if let Some(membership) = membership {
+        input = input.shared_as(membership);
+    }
+    if settings.stop_at_end { input.stop_at_end() } else { input }
 }
 
 impl fmt::Debug for Processor {

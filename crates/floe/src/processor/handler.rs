@@ -2,6 +2,7 @@
 
 use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
+use floe_core::process;
 use futures_util::future::BoxFuture;
 use tokio::task::{AbortHandle, JoinError};
 
@@ -56,7 +57,8 @@ pub(super) async fn call(
     timeout: Duration,
 ) -> Result<Vec<Record>, HandlerError> {
     // Decoding and the call itself are code of the program too, so they run on the task.
-    let mut task = tokio::spawn(telemetry::carrying(async move { handler(message).await }));
+    let work = telemetry::carrying(async move { handler(message).await });
+    let mut task = tokio::spawn(process::inherit(work));
     let _abort = AbortOnDrop(task.abort_handle());
     match tokio::time::timeout(timeout, &mut task).await {
         Ok(Ok(outcome)) => outcome.map_err(HandlerError::Failed),

@@ -5,7 +5,7 @@ use std::{
     hash::BuildHasher,
 };
 
-use super::settings::Order;
+use super::{exact::Slot, settings::Order};
 use crate::{Message, retry::Retries};
 
 /// A record that was read and is not done. Boxed, because it is large and moves between queues.
@@ -18,6 +18,8 @@ pub(super) struct PendingRecord {
     pub(super) queue: Option<u64>,
     /// Present after the first failure.
     pub(super) retries: Option<Retries>,
+    /// Place in the order of its partition, of a record that is handled exactly once.
+    pub(super) slot: Option<Slot>,
 }
 
 /// Records that wait for an attempt. A queue exists as long as one of its records is being handled.
@@ -36,9 +38,9 @@ impl KeyQueues {
     }
 
     /// Adds a record that was just read.
-    pub(super) fn push(&mut self, message: Message) {
+    pub(super) fn push(&mut self, message: Message, slot: Option<Slot>) {
         let queue = self.queue_of(&message);
-        let record = Box::new(PendingRecord { message, attempts: 0, queue, retries: None });
+        let record = Box::new(PendingRecord { message, attempts: 0, queue, retries: None, slot });
         let Some(queue) = queue else {
             self.ready.push_back(record);
             return;

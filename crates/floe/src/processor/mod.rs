@@ -48,6 +48,9 @@
 //! - At least once: the offset of a record is stored after the acknowledgement of every record made from it, or of its dead
 //!   letter. After a crash some records are handled again, and none is left out. Records made by a processor carry the
 //!   header `floe-origin` ([`RecordOrigin`](crate::dead_letter::RecordOrigin)), by which duplicates can be recognized.
+//!   With [`exactly_once`](ProcessorBuilder::exactly_once) each record made is written once, in the order of the input, and a
+//!   handler that makes another one from the same input than before stops the processor;
+//!   [the page](https://github.com/floe-rs/floe/blob/main/docs/exactly-once.md) has the conditions.
 //! - Records of one key (or one partition, see [`Order`]) are handled one after the other, and the records made from them
 //!   keep their order, also across retries. Other keys continue meanwhile.
 //! - A handler that panics or exceeds its timeout has failed, as one that returns an error. A panic ends the attempt and
@@ -65,6 +68,7 @@
 
 mod attempt;
 mod builder;
+mod exact;
 mod failure;
 mod handler;
 mod key_queues;

@@ -6,7 +6,8 @@ use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnord
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    attempt::{AttemptOutcome, AttemptRunner},
+    attempt::{AttemptOutcome, AttemptRunner, Sent},
+    exact::ExactTasks,
     handler::Handler,
     key_queues::{KeyQueues, PendingRecord},
     listed::ListedProcessor,
@@ -31,10 +32,13 @@ pub(super) struct Endpoints {
     pub(super) dead_letters: Option<DeadLetterWriter>,
     /// Held while the processor runs.
     pub(super) listed: Arc<ListedProcessor>,
+    /// Set with exactly once.
+    pub(super) exact: Option<ExactTasks>,
 }
 
-/// A record with the number of acknowledged records that were made from it, and whether they are its dead letter.
-type Delivered = (Box<PendingRecord>, Result<(u64, bool)>);
+/// A record with the number of acknowledged records that were made from it, and whether they are its dead letter; `None` if
+/// another member of the group may have it.
+type Delivered = (Box<PendingRecord>, Option<Result<(u64, bool)>>);
 
 struct Coordinator<'a> {
     consumer: Consumer,
@@ -47,6 +51,7 @@ struct Coordinator<'a> {
     attempts: FuturesUnordered<BoxFuture<'static, (Box<PendingRecord>, AttemptOutcome)>>,
     backing_off: FuturesUnordered<BoxFuture<'static, Box<PendingRecord>>>,
     deliveries: FuturesUnordered<BoxFuture<'static, Delivered>>,
+    exact: Option<ExactTasks>,
     reads: bool,
     /// End of a drain.
     deadline: Option<Instant>,
@@ -60,7 +65,7 @@ pub(super) async fn run(
     (handler, counters): (Handler, &Counters),
     shutdown: impl Future<Output = ()> + Send,
 ) -> Result<ProcessorReport> {
-    let Endpoints { consumer, producer, dead_letters, listed: _listed } = endpoints;
+    let Endpoints { consumer, producer, dead_letters, listed: _listed, exact } = endpoints;
     let runner = AttemptRunner {
         handler,
         producer,
@@ -68,6 +73,7 @@ pub(super) async fn run(
         timeout: settings.handler_timeout,
         retries: settings.retries.clone(),
         marks_origin: settings.marks_origin,
+        dead_output: exact.as_ref().and_then(ExactTasks::dead_letters),
     };
     let coordinator = Coordinator {
         consumer,
@@ -79,6 +85,7 @@ pub(super) async fn run(
         attempts: FuturesUnordered::new(),
         backing_off: FuturesUnordered::new(),
         deliveries: FuturesUnordered::new(),
+        exact,
         reads: true,
         deadline: None,
         failure: None,
@@ -103,12 +110,13 @@ impl Coordinator<'_> {
                     }
                 }
                 Some((record, outcome)) = self.deliveries.next() => {
-                    self.delivered(&record.message, outcome);
+                    self.delivered(&record, outcome);
                     for _ in 0..TURN {
                         let Some(Some((record, outcome))) = self.deliveries.next().now_or_never() else { break };
-                        self.delivered(&record.message, outcome);
+                        self.delivered(&record, outcome);
                     }
                 }
+                error = failed(&mut self.exact) => self.fail(error),
                 Some(record) = self.backing_off.next() => self.queues.push_retry(record),
                 next = self.consumer.next(), if self.may_read() => {
                     self.admit(next);
@@ -134,7 +142,8 @@ impl Coordinator<'_> {
             Some(Ok(message)) => {
                 add(&self.counters.read, 1);
                 self.held += 1;
-                self.queues.push(message);
+                let slot = self.exact.as_mut().and_then(|tasks| tasks.register(&message));
+                self.queues.push(message, slot);
             }
             Some(Err(error)) => self.fail(error),
             None => self.reads = false,
@@ -162,23 +171,16 @@ impl Coordinator<'_> {
 
     fn attempted(&mut self, record: Box<PendingRecord>, outcome: AttemptOutcome) {
         match outcome {
-            AttemptOutcome::Sent { deliveries, dead } => {
-                // The producer keeps the order from here on, so the next record of the queue may begin.
+            AttemptOutcome::Sent { sent, dead } => {
+                // The producer or the task keeps the order from here on, so the next record of the queue may begin.
                 self.queues.release(record.queue);
-                if deliveries.is_empty() {
-                    self.delivered(&record.message, Ok((0, dead)));
-                    return;
+                match sent {
+                    Sent::Deliveries(made) if made.is_empty() => self.delivered(&record, Some(Ok((0, dead)))),
+                    sent => self.deliveries.push(Box::pin(async move {
+                        let outcome = acknowledged(sent).await;
+                        (record, outcome.map(|count| count.map(|count| (count, dead))))
+                    })),
                 }
-                self.deliveries.push(Box::pin(async move {
-                    let mut count = 0;
-                    for delivery in deliveries {
-                        if let Err(error) = delivery.await {
-                            return (record, Err(error));
-                        }
-                        count += 1;
-                    }
-                    (record, Ok((count, dead)))
-                }));
             }
             AttemptOutcome::RetryAfter(delay) => self.backing_off.push(Box::pin(async move {
                 record.message.receipt().while_held(tokio::time::sleep(delay)).await;
@@ -200,19 +202,23 @@ impl Coordinator<'_> {
         self.queues.release(record.queue);
     }
 
-    fn delivered(&mut self, message: &Message, outcome: Result<(u64, bool)>) {
+    fn delivered(&mut self, record: &PendingRecord, outcome: Option<Result<(u64, bool)>>) {
         self.held -= 1;
         match outcome {
-            Ok((_, true)) => {
+            Some(Ok((_, true))) => {
                 add(&self.counters.dead_letters, 1);
-                message.ack();
+                record.message.ack();
             }
-            Ok((count, false)) => {
+            Some(Ok((count, false))) => {
                 add(&self.counters.produced, count);
                 add(&self.counters.handled, 1);
-                message.ack();
+                record.message.ack();
             }
-            Err(error) => self.fail(error),
+            Some(Err(error)) => self.fail(error),
+            None => {
+                let (partition, offset) = (record.message.partition, record.message.offset);
+                tracing::debug!(topic = %self.settings.from, partition, offset, "the record is given up");
+            }
         }
     }
 
@@ -255,6 +261,9 @@ impl Coordinator<'_> {
         // Acknowledged records are counted; no other record may be delivered after the report.
         let given_up = self.runner.producer.close_within(Duration::ZERO).await?;
         drop(given_up);
+        if let Some(tasks) = &mut self.exact {
+            tasks.end().await;
+        }
         if let Some(dead_letters) = &self.runner.dead_letters {
             dead_letters.give_up().await?;
         }
@@ -272,5 +281,30 @@ impl Coordinator<'_> {
         }
         stored?;
         Ok(self.counters.report(left))
+    }
+}
+
+/// Waits until the records are acknowledged, and returns their number; `None` if their task is lost.
+async fn acknowledged(sent: Sent) -> Option<Result<u64>> {
+    match sent {
+        Sent::Deliveries(deliveries) => {
+            let mut count = 0;
+            for delivery in deliveries {
+                if let Err(error) = delivery.await {
+                    return Some(Err(error));
+                }
+                count += 1;
+            }
+            Some(Ok(count))
+        }
+        Sent::ToTask(told) => told.await.ok(),
+    }
+}
+
+/// Waits for the failure of a task, if there are tasks.
+async fn failed(tasks: &mut Option<ExactTasks>) -> Error {
+    match tasks {
+        Some(tasks) => tasks.failed().await,
+        None => std::future::pending().await,
     }
 }

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
     Error, ErrorKind, Result, RetryPolicy,
-    consumer::{ConsumerBuilder, Membership},
+    consumer::{ConsumerBuilder, Fence, Membership},
     producer::ProducerBuilder,
     topic::Topic,
 };
@@ -42,6 +42,7 @@ pub(super) struct ProcessorSettings {
     pub(super) to: Topic,
     pub(super) group: Option<Arc<str>>,
     pub(super) shared: Option<Membership>,
+    pub(super) exactly_once: bool,
     pub(super) concurrency: usize,
     pub(super) order: Order,
     pub(super) handler_timeout: Duration,
@@ -65,6 +66,7 @@ impl ProcessorSettings {
             to,
             group: None,
             shared: None,
+            exactly_once: false,
             concurrency: 1,
             order: Order::default(),
             handler_timeout: Duration::from_secs(60),
@@ -98,12 +100,23 @@ impl ProcessorSettings {
             "commit_interval is 0: it must be at least 1 ns"
         } else if let Some(problem) = self.retries.problem() {
             problem
+        } else if self.exactly_once && !self.stored_offsets {
+            "exactly_once needs stored offsets, and without_stored_offsets was called"
+        } else if self.exactly_once && self.stop_at_end {
+            "exactly_once works in a shared group, which has no end: stop the processor in place of stop_at_end"
         } else if !self.stored_offsets && (self.group.is_some() || self.shared.is_some()) {
             "group needs stored offsets, and without_stored_offsets was called"
         } else {
             return Ok(());
         };
         Err(Error::new(ErrorKind::InvalidConfig, problem).with_topic(&self.from))
+    }
+
+    /// Takes the membership in a shared group, if the processor works in one.
+    pub(super) fn membership(&mut self) -> Option<Membership> {
+        let chosen = self.shared.take();
+        // Records that others may have must not be written any more.
+        if self.exactly_once { Some(chosen.unwrap_or_default().fence(Fence::Strict)) } else { chosen }
     }
 
     pub(super) fn describe(&self, f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! Tests of the processor over an engine in memory, with the clock paused.
 
+mod exact;
+
 use std::{
     collections::HashMap,
     sync::{

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     Error, ErrorKind, Result, RetryPolicy, SmartModule,
     client_core::ClientCore,
-    engine::{Acks, EngineInfo},
+    engine::{Acks, EngineInfo, SharedEngine},
     payload::{PayloadCodec, Untyped, formats},
     smartmodule,
     topic::Topic,
@@ -101,6 +101,16 @@ impl<C> ProducerBuilder<C> {
     pub(crate) fn identity(mut self, identity: Identity) -> Self {
         self.config.identity = Some(identity);
         self
+    }
+
+    /// Sends through another engine than that of the client, such as that with one more layer.
+    pub(crate) fn through(mut self, engine: SharedEngine) -> Self {
+        self.client = self.client.over(engine);
+        self
+    }
+
+    pub(crate) fn has_smartmodules(&self) -> bool {
+        !self.smartmodules.is_empty()
     }
 
     pub(crate) fn client(&self) -> &ClientCore {

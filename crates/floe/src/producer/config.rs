@@ -29,6 +29,8 @@ const BATCH_OVERHEAD: usize = HEADER_LEN + 4;
 pub(crate) struct Identity {
     /// Producer id in the header of every batch; positive.
     pub(crate) producer_id: i64,
+    /// Producer epoch in the header of every batch; not negative.
+    pub(crate) epoch: i16,
     /// For each partition the sequence of the next record, and, if known, an offset before which every record of this
     /// producer is acknowledged.
     pub(crate) partitions: Vec<(i32, Option<i64>)>,

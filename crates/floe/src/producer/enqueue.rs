@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use floe_core::process;
 use floe_wire::{WireError, batch::BatchBuilder};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
 
@@ -90,6 +91,14 @@ impl ProducerShared {
         };
         delivery.record(call);
         Ok(delivery)
+    }
+
+    /// Refuses a record that can never be sent.
+    pub(super) fn check_one(&self, record: &Record) -> Result<()> {
+        let headers: Vec<_> =
+            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
+        self.check(record, &headers)?;
+        record.partition.map_or(Ok(()), |partition| self.partition(partition).map(drop))
     }
 
     /// Refuses a record that can never be sent, before anything is buffered.
@@ -220,7 +229,8 @@ impl ProducerShared {
 
     #[cold]
     fn start_sender(self: &Arc<Self>, partition: &Arc<Partition>) {
-        let task = self.runtime.spawn(sender::run(Arc::clone(self), Arc::clone(partition)));
+        let work = process::inherit(sender::run(Arc::clone(self), Arc::clone(partition)));
+        let task = self.runtime.spawn(work);
         self.senders.lock().push(task);
     }
 

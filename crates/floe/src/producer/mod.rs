@@ -68,12 +68,15 @@ pub(crate) use config::Identity;
 pub use config::{DeliveryMode, WhenFull};
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
 pub use floe_core::append_condition::{AppendCondition, FencingToken, NotAtEnd};
+#[cfg(test)]
+pub(crate) use partitioner::STRETCH;
+pub(crate) use partitioner::choose_for;
 pub use partitioner::{FixedPartition, KeyHash, PartitionChoice, Partitioner};
 pub(crate) use passthrough::PassthroughRecord;
 pub(crate) use refusal::refuses_record;
 pub use shared::{CloseReport, ProducerStats};
 pub use shared_producers::SharedProducers;
-pub(crate) use tail_lookup::{Written, written};
+pub(crate) use tail_lookup::{Written, scan_tail, written};
 pub use unreported_failures::Undelivered;
 
 use self::{config::Config, shared::ProducerShared};
@@ -194,6 +197,11 @@ impl<C> Producer<C> {
     {
         let record = self.codec.encode_record(record, self.topic())?;
         self.offer(&record).await
+    }
+
+    /// Refuses a record that can never be sent, as [`enqueue`](Self::enqueue) would.
+    pub(crate) fn check(&self, record: &Record) -> Result<()> {
+        self.shared().check_one(record)
     }
 
     /// As [`enqueue`](Self::enqueue), for a caller that owns the encoded record: moving it from future to future would

@@ -82,6 +82,31 @@ impl Partitioner for FixedPartition {
     }
 }
 
+/// Records without a key whose numbers lie in one stretch of this length go to one partition, so that small batches are not
+/// spread over all partitions.
+pub(crate) const STRETCH: i64 = 256;
+
+/// Returns the partition of a record by its contents and its number alone, so that a later process computes the same one.
+/// The number, such as an offset, decides for records that may go to any partition.
+pub(crate) fn choose_for(
+    partitioner: &dyn Partitioner,
+    (key, value): (Option<&[u8]>, &[u8]),
+    partitions: u32,
+    number: i64,
+) -> u32 {
+    match partitioner.partition(key, value, partitions) {
+        PartitionChoice::Partition(partition) => partition,
+        PartitionChoice::Any => spread(number / STRETCH, partitions),
+    }
+}
+
+/// Spreads numbers evenly, whatever their distances.
+fn spread(number: i64, count: u32) -> u32 {
+    // Fibonacci hashing: multiples of 2^64 divided by the golden ratio lie far from each other.
+    let mixed = (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    ((mixed * u64::from(count)) >> 32) as u32
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

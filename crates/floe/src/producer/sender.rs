@@ -293,7 +293,8 @@ impl<'a> Sender<'a> {
     fn identify(&mut self, batch: &Batch) -> ProducerIdentity {
         let first_sequence = self.next_sequence;
         self.next_sequence = sequence_after(first_sequence, batch.records());
-        ProducerIdentity { id: self.shared.producer_id, epoch: 0, first_sequence }
+        let epoch = self.shared.config.identity.as_ref().map_or(0, |known| known.epoch);
+        ProducerIdentity { id: self.shared.producer_id, epoch, first_sequence }
     }
 
     /// Starts an append. The engine orders appends by their first poll, so the append is polled here.

@@ -77,7 +77,10 @@ pub(crate) async fn written(
 }
 
 /// Passes the batches from `from` up to the current end of the log to `visit`, until it breaks.
-async fn scan_tail(
+///
+/// # Errors
+/// As [`find`].
+pub(crate) async fn scan_tail(
     engine: &dyn Engine,
     source: &TopicPartition,
     from: Option<i64>,

@@ -39,6 +39,17 @@ const AT: &str = "floe-dead-at";
 /// Longest error text in a header, in bytes.
 const MAX_TEXT: usize = 1024;
 
+/// Whether a header differs when the same record becomes a dead letter a second time.
+pub(crate) fn is_volatile(header: &str) -> bool {
+    [ERROR, ATTEMPTS, AT].contains(&header)
+}
+
+/// Returns the coordinates in a header that names the record that another one was made from.
+pub(crate) fn origin_of(header: &str, value: &[u8]) -> Option<RecordOrigin> {
+    let names = header == PROCESSED || header == ORIGIN;
+    names.then(|| str::from_utf8(value).ok()?.parse().ok()).flatten()
+}
+
 /// Facts in the headers of a dead letter.
 ///
 /// ```
@@ -180,12 +191,15 @@ impl DeadLetterWriter {
         Ok(Self { producer, clock: client.clock().clone() })
     }
 
+    /// Returns the dead letter of a message.
+    pub(crate) fn letter(&self, message: &Message, reason: &Reason<'_>) -> Record {
+        // A replayed dead letter that fails again carries the last failure only.
+        reason.record(DeadLetter::restore(message), &RecordOrigin::of_message(message), &self.clock)
+    }
+
     /// Buffers the dead letter of a message.
     pub(crate) async fn enqueue(&self, message: &Message, reason: &Reason<'_>) -> Result<Delivery> {
-        // A replayed dead letter that fails again carries the last failure only.
-        let record =
-            reason.record(DeadLetter::restore(message), &RecordOrigin::of_message(message), &self.clock);
-        self.producer.enqueue(record).await
+        self.producer.enqueue(self.letter(message, reason)).await
     }
 
     /// Closes without waiting for dead letters in flight.

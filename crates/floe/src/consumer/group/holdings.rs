@@ -2,27 +2,42 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use floe_group::{Commit, GroupPartition, Held};
+use floe_group::{Commit, GroupPartition, Held, PartitionState};
 use futures_util::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
 use tokio::time::Instant;
 
 use crate::{
-    Error, Result,
+    Error, ErrorKind, Result,
     consumer::{
         ack_tracker::AckTracker,
         commit::CommitTrigger,
         partition_discovery::PartitionOpener,
         start_position::{StartAt, StartPosition},
+        task_facts::TaskFacts,
+        task_lease::{TaskKeeper, TaskLease},
     },
     topic::TopicPartition,
 };
 
+/// The lease on an own partition, and the position and the text that the group has stored for it.
+#[derive(Debug, Clone)]
+pub(super) struct Owned {
+    lease: i64,
+    next: Option<i64>,
+    metadata: String,
+}
+
+impl Owned {
+    pub(super) fn new(state: &PartitionState) -> Self {
+        Self { lease: state.lease, next: state.next, metadata: state.metadata.clone() }
+    }
+}
+
 /// A partition for which the member has a lease.
 #[derive(Debug)]
 struct Holding {
-    lease: i64,
-    /// The position that the group has stored.
-    committed: Option<i64>,
+    /// As the group has it.
+    group: Owned,
     stage: Stage,
 }
 
@@ -71,19 +86,44 @@ pub(super) struct Holdings {
     /// Index of each partition in the consumer, which it keeps.
     indexes: BTreeMap<u32, usize>,
     opening: FuturesUnordered<BoxFuture<'static, Opened>>,
+    /// Set where the partitions are read for the tasks of a processor, which store their own progress.
+    tasks: Option<TaskKeeper>,
+    /// Offset of the join of the member.
+    joined: Option<i64>,
 }
 
 impl Holdings {
-    pub(super) fn new(opener: PartitionOpener, group: Arc<str>, start: StartAt) -> Self {
+    pub(super) fn new(
+        opener: PartitionOpener,
+        group: Arc<str>,
+        start: StartAt,
+        tasks: Option<TaskKeeper>,
+    ) -> Self {
         let (held, indexes, opening) = (BTreeMap::new(), BTreeMap::new(), FuturesUnordered::new());
-        Self { opener, start, group, held, indexes, opening }
+        Self { opener, start, group, held, indexes, opening, tasks, joined: None }
+    }
+
+    /// Notes the offset of the join of the member.
+    pub(super) fn joins(&mut self, at: i64) {
+        self.joined = Some(at);
+    }
+
+    /// Refuses a group in which partitions have texts that this member would not go on with.
+    pub(super) fn check(&self, partitions: &BTreeMap<GroupPartition, PartitionState>) -> Result<()> {
+        partitions.iter().filter(|(_, state)| !state.metadata.is_empty()).try_for_each(|(at, state)| {
+            match &self.tasks {
+                Some(tasks) => (tasks.accepts)(&at.topic, &state.metadata),
+                None if at.topic == self.opener.topic.as_str() => Err(exact_group(&self.group)),
+                None => Ok(()),
+            }
+        })
     }
 
     /// Follows the leases of a state: partition to lease and stored position.
-    pub(super) fn sync(&mut self, owned: &BTreeMap<u32, (i64, Option<i64>)>, now: Duration) -> Moved {
+    pub(super) fn sync(&mut self, owned: &BTreeMap<u32, Owned>, now: Duration) -> Moved {
         let mut moved = Moved::default();
         let is_gone = |(number, holding): &(&u32, &Holding)| {
-            owned.get(*number).is_none_or(|(lease, _)| *lease != holding.lease)
+            owned.get(*number).is_none_or(|owned| owned.lease != holding.group.lease)
         };
         let gone: Vec<u32> = self.held.iter().filter(is_gone).map(|(number, _)| *number).collect();
         for number in gone {
@@ -103,12 +143,12 @@ impl Holdings {
                 }
             }
         }
-        for (number, (lease, next)) in owned {
+        for (number, owned) in owned {
             if self.held.contains_key(number) {
                 continue;
             }
-            self.held.insert(*number, Holding { lease: *lease, committed: *next, stage: Stage::Opening });
-            self.open(*number, *lease, *next);
+            self.held.insert(*number, Holding { group: owned.clone(), stage: Stage::Opening });
+            self.open(*number, owned.lease, owned.next);
             moved.assigned.push(self.opener.topic.partition(*number));
         }
         moved
@@ -119,6 +159,13 @@ impl Holdings {
         let Moved { revoked, mut lost, .. } = self.sync(&BTreeMap::new(), Duration::ZERO);
         lost.extend(revoked);
         Moved { lost, ..Moved::default() }
+    }
+
+    /// Gives up the tasks of a processor that is gone, whose appends must end before others hear that the member leaves.
+    pub(super) fn end_tasks(&mut self) {
+        if self.tasks.is_some() {
+            self.lose();
+        }
     }
 
     /// Takes a partition from the consumer. Returns whether records of it may be in hand.
@@ -163,12 +210,24 @@ impl Holdings {
         (number, lease, found, took): (u32, i64, Result<StartPosition>, Duration),
     ) -> Option<(u32, Duration)> {
         let holding = self.held.get_mut(&number)?;
-        if holding.lease != lease || !matches!(holding.stage, Stage::Opening) {
+        if holding.group.lease != lease || !matches!(holding.stage, Stage::Opening) {
             return None;
         }
-        let (index, acks) = self.opener.join(self.indexes.get(&number).copied(), number, found);
+        let Owned { next, metadata, .. } = &holding.group;
+        let task = self.tasks.as_ref().zip(found.as_ref().ok()).map(|(_, found)| TaskFacts {
+            start: found.next,
+            next: *next,
+            metadata: metadata.clone(),
+            in_engine: if next.is_none() { found.stored } else { None },
+            by_join: self.joined == Some(lease),
+        });
+        let (index, acks) = self.opener.join(self.indexes.get(&number).copied(), number, found, task);
         if let Some(index) = index {
             self.indexes.insert(number, index);
+        }
+        if let (Some(tasks), Some(acks)) = (&self.tasks, &acks) {
+            // The processor may have ended, or hear of it with the first record.
+            let _ = tasks.leases.try_send(TaskLease::new(number, Arc::clone(acks)));
         }
         holding.stage = acks.map_or(Stage::Unreadable, Stage::Reading);
         Some((number, took))
@@ -197,13 +256,21 @@ impl Holdings {
     pub(super) fn take_up(&mut self, number: u32) {
         let Some(holding) = self.held.get_mut(&number) else { return };
         let acks = holding.stage.acks().cloned();
-        let next = acks.as_ref().map(|acks| acks.finished_or_origin()).or(holding.committed);
+        let next = if self.tasks.is_some() {
+            // Its heartbeats may not have come back yet, and it stands at a place that nothing but its own text says.
+            if let Some((next, metadata)) = acks.as_ref().and_then(|acks| acks.task_progress()) {
+                holding.group = Owned { next: Some(next), metadata, ..holding.group };
+            }
+            holding.group.next
+        } else {
+            acks.as_ref().map(|acks| acks.finished_or_origin()).or(holding.group.next)
+        };
         holding.stage = Stage::Opening;
         if let Some(acks) = acks {
             // Records whose time to drain has passed come again.
             acks.lose();
         }
-        let lease = holding.lease;
+        let lease = holding.group.lease;
         self.open(number, lease, next);
     }
 
@@ -231,20 +298,26 @@ impl Holdings {
         let mut commits = Vec::new();
         for (number, holding) in &self.held {
             let Some(acks) = holding.stage.acks() else { continue };
-            let Some(next) = trigger.position(acks).filter(|next| Some(*next) != holding.committed) else {
-                continue;
+            let Owned { lease, next: stored, metadata: stored_text } = &holding.group;
+            let found = match &self.tasks {
+                Some(_) => acks.task_progress(),
+                None => trigger.position(acks).map(|next| (next, String::new())),
             };
-            if holding.committed.is_some_and(|committed| next < committed) {
+            let is_news = |(next, text): &(i64, String)| {
+                Some(*next) != *stored || (self.tasks.is_some() && text != stored_text)
+            };
+            let Some((next, metadata)) = found.filter(is_news) else { continue };
+            if stored.is_some_and(|stored| next < stored) {
                 if trigger == CommitTrigger::Policy {
                     continue;
                 }
                 let message = "a shared group does not move back: reset it while the partition has no member";
-                return Err(Error::new(crate::ErrorKind::InvalidCommand, message)
+                return Err(Error::new(ErrorKind::InvalidCommand, message)
                     .with_topic(&self.opener.topic)
                     .with_partition(*number));
             }
-            let held = self.held_as(*number, holding.lease);
-            commits.push(Commit { held, next, metadata: String::new() });
+            let held = self.held_as(*number, *lease);
+            commits.push(Commit { held, next, metadata });
         }
         Ok(commits)
     }
@@ -259,17 +332,19 @@ impl Holdings {
     }
 
     /// Notes the positions that the group has stored under the leases held.
-    pub(super) fn stored(&mut self, owned: &BTreeMap<u32, (i64, Option<i64>)>) {
-        for (number, (lease, next)) in owned {
-            if let Some(holding) = self.held.get_mut(number).filter(|holding| holding.lease == *lease) {
-                holding.committed = *next;
+    pub(super) fn stored(&mut self, owned: BTreeMap<u32, Owned>) {
+        for (number, owned) in owned {
+            if let Some(holding) =
+                self.held.get_mut(&number).filter(|holding| holding.group.lease == owned.lease)
+            {
+                holding.group = owned;
             }
         }
     }
 
     /// Names a partition with its lease.
     pub(super) fn named(&self, number: u32) -> Option<Held> {
-        self.held.get(&number).map(|holding| self.held_as(number, holding.lease))
+        self.held.get(&number).map(|holding| self.held_as(number, holding.group.lease))
     }
 
     fn held_as(&self, number: u32, lease: i64) -> Held {
@@ -284,4 +359,12 @@ impl Holdings {
     pub(super) fn opener(&self) -> &PartitionOpener {
         &self.opener
     }
+}
+
+fn exact_group(group: &str) -> Error {
+    let message = format!(
+        "the group {group:?} belongs to a processor that handles its records exactly once: take another name, or reset the \
+         group while it has no members"
+    );
+    Error::new(ErrorKind::InvalidConfig, message)
 }

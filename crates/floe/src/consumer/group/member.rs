@@ -370,7 +370,10 @@ impl Member {
             }
             Some(Command::Close(reply)) => self.closing = Some((Some(reply), limit)),
             // The consumer was dropped.
-            None => self.closing = Some((None, limit)),
+            None => {
+                self.holdings.end_tasks();
+                self.closing = Some((None, limit));
+            }
         }
     }
 

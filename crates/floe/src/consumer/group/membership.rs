@@ -122,6 +122,11 @@ impl Membership {
         self
     }
 
+    /// Returns the session that was chosen.
+    pub(crate) fn chosen_session(&self) -> Duration {
+        self.session
+    }
+
     /// Checks the settings.
     pub(in crate::consumer) fn check(&self) -> Result<()> {
         let refuse = |problem: String| Err(Error::new(ErrorKind::InvalidConfig, problem));

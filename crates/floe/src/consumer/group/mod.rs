@@ -29,7 +29,10 @@ mod membership;
 mod roster;
 mod tail_guard;
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use floe_core::{clock::ContinuousClock, process};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -43,7 +46,7 @@ use self::{
 };
 use super::{
     commit::CommitTrigger, partition_discovery::PartitionOpener, settings::CommitPolicy,
-    start_position::StartAt,
+    start_position::StartAt, task_lease::TaskKeeper,
 };
 use crate::{Error, ErrorKind, Result, client_core::ClientCore};
 
@@ -52,7 +55,7 @@ const EVENTS: usize = 256;
 
 /// The consumer's side of a member. The member leaves the group when the last clone is dropped.
 #[derive(Debug, Clone)]
-pub(super) struct MemberHandle {
+pub(crate) struct MemberHandle {
     group: Arc<str>,
     commands: mpsc::Sender<Command>,
     events: broadcast::Sender<GroupEvent>,
@@ -69,6 +72,8 @@ pub(super) struct MemberSettings {
     pub(super) start: StartAt,
     /// Partitions that the topic has.
     pub(super) partitions: u32,
+    /// Set where the partitions are read for the tasks of a processor.
+    pub(super) tasks: Option<TaskKeeper>,
 }
 
 /// Joins a group. The partitions come through the queue of `opener`.
@@ -80,7 +85,7 @@ pub(super) async fn start(
     opener: PartitionOpener,
     settings: MemberSettings,
 ) -> Result<MemberHandle> {
-    let MemberSettings { group, membership, commit, start, partitions } = settings;
+    let MemberSettings { group, membership, commit, start, partitions, tasks } = settings;
     let name = Arc::clone(&group);
     let loaded = Member::load(&client, &group).await?;
     let (commands, received) = mpsc::channel(16);
@@ -98,7 +103,8 @@ pub(super) async fn start(
         announced,
     };
     let announcing = opener.clone().announce(counts);
-    let holdings = Holdings::new(opener, Arc::clone(&group), start);
+    let holdings = Holdings::new(opener, Arc::clone(&group), start, tasks);
+    holdings.check(loaded.1.state.partitions())?;
     let member = Member::new((client, group), loaded, (membership, commit, partitions), holdings, links);
     let handle = MemberHandle { group: name, commands, events, fence, failure };
     tokio::spawn(process::inherit(member.run()));
@@ -115,6 +121,20 @@ impl MemberHandle {
     /// Whether the member has not proven in time that it lives.
     pub(super) fn is_fenced(&self) -> bool {
         self.fence.is_past()
+    }
+
+    /// Returns how long the member may still go on without another sign of life; `None` if it may not.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        let now = self.fence.clock().now();
+        Some(self.fence.end_after(now)?.saturating_sub(now))
+    }
+
+    /// Stores the progress of all tasks in the group, and waits until that is certain.
+    ///
+    /// # Cancel safety
+    /// The progress may or may not be stored if the future is dropped.
+    pub(crate) async fn store_tasks(&self) -> Result<()> {
+        self.commit(CommitTrigger::Policy).await
     }
 
     /// Returns the events from now on.

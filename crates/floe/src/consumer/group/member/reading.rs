@@ -47,6 +47,7 @@ impl Member {
             self.telemetry.rebalances();
             self.settled_at = self.settle(now);
             self.roster.sync(&self.state, self.id, now);
+            self.holdings.check(self.state.partitions()).map_err(End::Failed)?;
         }
         let moves = !matches!(record, GroupRecord::Beat(_) | GroupRecord::Snapshot(_));
         if moves || self.state.generation() != before {
@@ -96,6 +97,7 @@ impl Member {
             proven_at: now,
             ..MemberPlace::default()
         };
+        self.holdings.joins(offset);
         self.telemetry.is_member(true);
         self.telemetry.joins(round_trip);
         self.roster.forgive(now);
@@ -127,7 +129,7 @@ impl Member {
             self.sync(now);
         }
         let owned = self.owned();
-        self.holdings.stored(&owned);
+        self.holdings.stored(owned);
         self.telemetry.fences(applied.fenced_commits);
         let outcome = if applied.fenced_commits > 0 { Err(self.fenced()) } else { Ok(()) };
         // Positions of an earlier heartbeat, which failed or was lost with the end of the log, go with the next one.

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 
 use super::{End, Member};
 use crate::{
-    consumer::{commit::CommitTrigger, settings::CommitPolicy},
+    consumer::{commit::CommitTrigger, group::holdings::Owned, settings::CommitPolicy},
     topic::TopicPartition,
 };
 
@@ -195,13 +195,13 @@ impl Member {
         }
     }
 
-    /// The own partitions of the topic: lease and stored position.
-    pub(super) fn owned(&self) -> BTreeMap<u32, (i64, Option<i64>)> {
+    /// The own partitions of the topic.
+    pub(super) fn owned(&self) -> BTreeMap<u32, Owned> {
         let topic = self.holdings.opener().topic.as_str();
         self.state
             .owned_by(self.id)
             .filter(|(at, _)| at.topic == topic)
-            .map(|(at, partition)| (at.partition, (partition.lease, partition.next)))
+            .map(|(at, partition)| (at.partition, Owned::new(partition)))
             .collect()
     }
 }
