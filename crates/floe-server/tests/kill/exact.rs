@@ -109,7 +109,7 @@ async fn until_done(server: &TestServer) {
 async fn check(server: &TestServer, sent: u64) -> usize {
     let (mut count, mut sum) = (0, 0);
     let mut latest: BTreeMap<(u32, u32), (i64, u32)> = BTreeMap::new();
-    for invoice in read(server, "invoices").await {
+    for invoice in read(server.client(), "invoices").await {
         let origin = RecordOrigin::of(&invoice).expect("an origin");
         let place = (origin.offset, origin.index);
         let before = latest.insert((invoice.partition, origin.at.partition), place);
