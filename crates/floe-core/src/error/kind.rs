@@ -101,14 +101,14 @@ kinds! {
     DeserializationError = "deserialization_error", false, None;
     /// The handler of a processor failed on a record.
     HandlerFailed = "handler_failed", true, None;
+    /// The handler of an exactly-once processor made another record from the same input than before.
+    Nondeterministic = "nondeterministic", false, None;
     /// Stored or received data is damaged.
     CorruptData = "corrupt_data", false, Unknown;
     /// The disk failed, or is full.
     StorageError = "storage_error", false, Unknown;
     /// Another process holds the store.
     StoreInUse = "store_in_use", true, None;
-    /// The handler of an exactly-once processor made another record from the same input than before.
-    Nondeterministic = "nondeterministic", false, None;
     /// Another member of the group, or a newer epoch of the producer, has or may have what the call is about.
     Fenced = "fenced", false, None;
     /// The partition does not end where the append asked for it.
