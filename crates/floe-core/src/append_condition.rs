@@ -72,7 +72,7 @@ impl FencingToken {
 
 /// The end of a partition that an append did not find where it asked for it.
 ///
-/// It is the source of errors of kind [`ErrorKind::ConditionFailed`]:
+/// It is the source of the error [`ErrorKind::ConditionFailed`] of a conditional append:
 ///
 /// ```
 /// use floe_core::append_condition::NotAtEnd;

@@ -18,7 +18,7 @@ pub fn log_error(error: LogError) -> Error {
         LogError::TooLarge { .. } => Error::new(ErrorKind::RecordTooLarge, message),
         LogError::Fenced { .. } => Error::new(ErrorKind::Fenced, message),
         LogError::NotAtEnd { expected, end } => NotAtEnd { expected, end }.into_error(),
-        LogError::StoredBefore { .. } => Error::new(ErrorKind::InvalidCommand, message),
+        LogError::StoredBefore { .. } => Error::new(ErrorKind::ConditionFailed, message),
         LogError::TooManyFenced { .. } => {
             Error::new(ErrorKind::StorageError, message).with_effect(Effect::None)
         }

@@ -108,7 +108,7 @@ fn meaning(code: &ErrorCode) -> (ErrorKind, bool, Effect) {
         return (ErrorKind::OffsetOutOfRange, false, Effect::None);
     }
     // `floe serve` has no other code for appends that it refuses by their producer.
-    let refused = [ErrorKind::Fenced, ErrorKind::InvalidCommand];
+    let refused = [ErrorKind::Fenced, ErrorKind::ConditionFailed];
     if let ErrorCode::Other(text) = code
         && let Some(kind) = refused.into_iter().find(|kind| text.ends_with(&format!(" ({kind})")))
     {
@@ -167,7 +167,7 @@ mod tests {
         let beyond = error(&ErrorCode::Other("start offset: 12 is greater than leo: 10".to_owned()));
         assert_eq!(beyond.kind(), ErrorKind::OffsetOutOfRange);
         assert!(beyond.message().contains("12 is greater"), "{beyond}");
-        for kind in [ErrorKind::Fenced, ErrorKind::InvalidCommand] {
+        for kind in [ErrorKind::Fenced, ErrorKind::ConditionFailed] {
             let refused = error(&ErrorCode::Other(format!("epoch 3 is too old ({kind})")));
             assert_eq!((refused.kind(), refused.effect()), (kind, Effect::None));
         }

@@ -205,7 +205,7 @@ const ADVICE: &[(ErrorKind, &str)] = &[
     ),
     (
         ErrorKind::ConditionFailed,
-        "Another writer has appended first. Read up to the end that the error tells, decide again, and append there.",
+        "Another writer has appended first. Read up to the end that the error names, decide again, and append there.",
     ),
     (
         ErrorKind::NotAMember,

@@ -177,7 +177,7 @@ pub(crate) async fn records_of_a_task_are_stored_once(c: &Context) -> Outcome {
         "offset of records that a successor repeats"
     );
     let half = append(c, &topic, (task, 6, 5), 2).await?;
-    check_refused!(half, InvalidCommand, "records of which only one is new");
+    check_refused!(half, ConditionFailed, "records of which only one is new");
     check_eq!(append(c, &topic, (task, 6, 6), 1).await??, Some(6), "offset of the successor's first record");
     check_refused!(append(c, &topic, (task, 5, 7), 1).await?, Fenced, "the predecessor");
     let other = producer_id::task_id("processor", "input", 0, 1);

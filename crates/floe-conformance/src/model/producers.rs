@@ -27,7 +27,7 @@ pub(super) fn find(log: &[EncodedBatch], batch: &BatchHeader) -> Result<Option<i
     let last = producer_id::sequence_after(first_sequence, batch.offset_span() - 1);
     match (offset_of(first_sequence), offset_of(last)) {
         (Some(first), Some(_)) => Ok(Some(first)),
-        (Some(_), None) => Err(Error::new(ErrorKind::InvalidCommand, "some records of the task are stored")),
+        (Some(_), None) => Err(Error::new(ErrorKind::ConditionFailed, "some records of the task are stored")),
         (None, _) => Ok(None),
     }
 }

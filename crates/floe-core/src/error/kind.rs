@@ -111,7 +111,7 @@ kinds! {
     StoreInUse = "store_in_use", true, None;
     /// Another member of the group, or a newer epoch of the producer, has or may have what the call is about.
     Fenced = "fenced", false, None;
-    /// The partition does not end where the append asked for it.
+    /// The partition does not hold what the append expects: read on and decide again.
     ConditionFailed = "condition_failed", false, None;
     /// There is no such group, or it has no such member.
     NotAMember = "not_a_member", false, None;

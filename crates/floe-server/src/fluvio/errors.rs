@@ -26,7 +26,7 @@ pub(super) fn of_append(error: &Error, at: &TopicPartition, timeout_ms: i32) -> 
         ErrorKind::AuthFailed => ErrorCode::PermissionDenied,
         ErrorKind::Closed => ErrorCode::SpuOffline,
         // The protocol has no code for these. Clients of floe know the end of the text.
-        kind @ (ErrorKind::Fenced | ErrorKind::InvalidCommand) => {
+        kind @ (ErrorKind::Fenced | ErrorKind::ConditionFailed) => {
             ErrorCode::Other(format!("{} ({kind})", error.message()))
         }
         // This code stands for an unknown outcome: an engine behind a network may have stored the batch.
@@ -100,7 +100,7 @@ mod tests {
             (ErrorKind::RequestTimeout, timed_out(50)),
             (ErrorKind::NetworkError, timed_out(50)),
             (ErrorKind::Fenced, ErrorCode::Other("words (fenced)".to_owned())),
-            (ErrorKind::InvalidCommand, ErrorCode::Other("words (invalid_command)".to_owned())),
+            (ErrorKind::ConditionFailed, ErrorCode::Other("words (condition_failed)".to_owned())),
             (ErrorKind::RateLimited, ErrorCode::Other("words (rate_limited)".to_owned())),
         ] {
             assert_eq!(append(&plain(kind)), expected, "{kind}");
