@@ -181,6 +181,26 @@ fn a_processor_runs_plain_functions() {
 }
 
 #[test]
+fn an_exactly_once_processor_runs_plain_functions() {
+    let client = client();
+    client.create_topic(TopicSpec::new("lengths")).unwrap();
+    client.producer("orders").start().unwrap().send_all(["a", "bb", "cccc"]).unwrap();
+    for more in [3, 0] {
+        let running = client
+            .processor("orders", "lengths")
+            .exactly_once()
+            .payloads(Text, Text)
+            .map(|message| Ok(Record::new(message.value.len().to_string())))
+            .start()
+            .unwrap();
+        let lengths = client.consumer("lengths").from(StartAt::Beginning).start().unwrap();
+        let values: Vec<_> = lengths.take(3).map(|message| message.unwrap().value).collect();
+        assert_eq!(values, ["1", "2", "4"]);
+        assert_eq!(running.stop().unwrap().handled, more);
+    }
+}
+
+#[test]
 fn values_go_in_and_out() {
     let client = client();
     let orders = client.producer("orders").json::<(String, u32)>().start().unwrap();

@@ -151,6 +151,7 @@ impl AttemptRunner {
         if slot.is_some() {
             // All of them or none: the record becomes a dead letter otherwise.
             records.iter().try_for_each(|record| self.producer.check(record))?;
+            records.iter_mut().for_each(|record| self.producer.carry(record));
         }
         if let Some(slot) = slot.take() {
             return Ok(to_task(slot, 0, records));

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use floe_core::process;
 use floe_wire::{WireError, batch::BatchBuilder};
 use tokio::sync::{SemaphorePermit, TryAcquireError};
@@ -99,6 +100,18 @@ impl ProducerShared {
             record.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref())).collect();
         self.check(record, &headers)?;
         record.partition.map_or(Ok(()), |partition| self.partition(partition).map(drop))
+    }
+
+    /// Adds the trace context of the caller to a record that another task sends, if there is room.
+    pub(super) fn carry(&self, record: &mut Record) {
+        let (topic, body) = (&self.topic, record.value.len());
+        let origin = self.telemetry.originate(topic, &record.headers, body, self.capabilities.headers);
+        let own = record.headers.len();
+        let context = added(&origin).map(|(name, value)| (name.to_owned(), Bytes::copy_from_slice(value)));
+        record.headers.extend(context);
+        if record.headers.len() > own && self.check_one(record).is_err() {
+            record.headers.truncate(own);
+        }
     }
 
     /// Refuses a record that can never be sent, before anything is buffered.

@@ -204,6 +204,11 @@ impl<C> Producer<C> {
         self.shared().check_one(record)
     }
 
+    /// Adds the trace context of the caller to a record that another task sends later.
+    pub(crate) fn carry(&self, record: &mut Record) {
+        self.shared().carry(record);
+    }
+
     /// As [`enqueue`](Self::enqueue), for a caller that owns the encoded record: moving it from future to future would
     /// cost as much as the rest.
     pub(crate) fn offer<V: AsRef<[u8]>>(&self, record: &Record<V>) -> impl Future<Output = Result<Delivery>> {

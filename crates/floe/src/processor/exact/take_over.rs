@@ -201,11 +201,11 @@ async fn read_all(context: &TaskContext, outputs: &[OutputNumbers], writer: Writ
 }
 
 /// Retries failures that pass; the caller ends with the lease.
-async fn patiently<'a, T>(mut look_up: impl FnMut() -> BoxFuture<'a, Result<T>>) -> Result<T> {
+pub(super) async fn patiently<'a, T>(mut look_up: impl FnMut() -> BoxFuture<'a, Result<T>>) -> Result<T> {
     loop {
         match look_up().await {
             Err(error) if error.is_retriable() || error.kind().is_unanswered() => {
-                tracing::warn!(%error, "the begin of a task waits for its outputs");
+                tracing::warn!(%error, "a task waits for its outputs");
                 sleep(RETRY_DELAY).await;
             }
             other => return other,

@@ -12,7 +12,7 @@ use super::{
     context::TaskContext,
     fingerprint::Fingerprint,
     lease_gate::LeaseGate,
-    take_over::{Begun, Progress, Written, begin_again, take_over},
+    take_over::{Begun, Progress, Written, begin_again, patiently, take_over},
     written_tail::WrittenRecord,
 };
 use crate::{
@@ -182,7 +182,8 @@ async fn start_producers(
         let identity = Identity { producer_id, epoch: numbering.epoch, partitions: places.collect() };
         let builder = output.builder.clone().identity(identity).through(Arc::clone(&engine));
         let partitions = written.into_iter().map(|written| TaskPartition { written, in_flight: 0 }).collect();
-        outputs.push(TaskOutput { producer: builder.start().await?, partitions });
+        let producer = patiently(|| Box::pin(builder.clone().start())).await?;
+        outputs.push(TaskOutput { producer, partitions });
     }
     Ok(outputs)
 }

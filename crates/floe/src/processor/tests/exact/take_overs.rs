@@ -210,3 +210,61 @@ async fn an_output_that_refuses_everything_stops_the_processor() {
     let error = tokio::time::timeout(PATIENCE, run).await.unwrap().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::StorageError);
 }
+
+#[tokio::test(start_paused = true)]
+async fn dead_letters_may_go_to_the_output() {
+    let world = World::new(20).await;
+    for _ in 0..2 {
+        let (client, layer) = world.process(None);
+        let dead = DeadLetters::Topic(Topic::from("invoices"));
+        let running = start(exact(&client).dead_letters(dead).map(make));
+        sleep(Duration::from_millis(250)).await;
+        running.task.abort();
+        layer.kill();
+    }
+    let (client, _) = world.process(None);
+    let running = start(exact(&client).dead_letters(DeadLetters::Topic(Topic::from("invoices"))).map(make));
+    world.until_done().await;
+    assert!(running.stop().await.unwrap().left.is_empty());
+    assert_eq!(check_duplicates(&world.engine, "invoices", 2), 0);
+    let letters = read(&world.observer, "invoices").await.iter().filter_map(DeadLetter::of).count();
+    assert_eq!(letters, 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reset_begins_anew_while_the_processor_runs() {
+    let world = World::new(10).await;
+    let (client, _) = world.process(None);
+    let running = start(exact(&client).map(make));
+    world.until_done().await;
+    world.check("before the reset").await;
+    let before = read(&world.observer, "invoices").await.len();
+    for partition in 0..2 {
+        let at = Topic::from("orders").partition(partition);
+        world.observer.groups().reset(GROUP, at, 0, true).await.unwrap();
+    }
+    sleep(Duration::from_secs(1)).await;
+    world.until_done().await;
+    assert!(running.stop().await.unwrap().left.is_empty());
+    assert_eq!(read(&world.observer, "invoices").await.len(), 2 * before);
+    assert_eq!(check_duplicates(&world.engine, "invoices", 2), 0, "another numbering");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restart_under_the_same_name_takes_over_without_waiting_for_the_session() {
+    let world = World::new(40).await;
+    let membership = || Membership::new().session(Duration::from_secs(3_600)).instance("worker");
+    for _ in 0..5 {
+        let (client, layer) = world.process(None);
+        let running = start(exact(&client).shared_as(membership()).map(make));
+        sleep(Duration::from_millis(200)).await;
+        running.task.abort();
+        layer.kill();
+    }
+    let (client, _) = world.process(None);
+    let running = start(exact(&client).shared_as(membership()).map(make));
+    world.until_done().await;
+    drop(running);
+    world.check("after restarts").await;
+    assert_eq!(check_duplicates(&world.engine, "invoices", 2), 0);
+}
