@@ -18,7 +18,7 @@ use tokio::{
 
 use crate::platform;
 
-type Job = Box<dyn FnOnce() + Send>;
+type QueuedWork = Box<dyn FnOnce() + Send>;
 
 /// The threads. Clones share them; they end with the last clone.
 #[derive(Debug, Clone)]
@@ -38,8 +38,8 @@ struct Threads {
 #[derive(Debug)]
 struct Started {
     count: usize,
-    jobs: mpsc::Sender<Job>,
-    queue: Arc<Mutex<mpsc::Receiver<Job>>>,
+    jobs: mpsc::Sender<QueuedWork>,
+    queue: Arc<Mutex<mpsc::Receiver<QueuedWork>>>,
 }
 
 /// The right to run one piece of work.
@@ -108,7 +108,7 @@ impl Threads {
     }
 
     /// Returns the queue, with a thread for each job that may be in it; `None` if no thread can be started.
-    fn jobs(&self) -> Option<mpsc::Sender<Job>> {
+    fn jobs(&self) -> Option<mpsc::Sender<QueuedWork>> {
         let mut started = self.started.lock();
         if started.count < self.most {
             let queue = Arc::clone(&started.queue);
@@ -123,7 +123,7 @@ impl Threads {
 }
 
 /// Runs jobs until the last sender is gone.
-fn serve(queue: &Mutex<mpsc::Receiver<Job>>) {
+fn serve(queue: &Mutex<mpsc::Receiver<QueuedWork>>) {
     platform::lower_priority();
     loop {
         // The guard must not be held while the job runs.

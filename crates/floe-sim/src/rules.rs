@@ -11,10 +11,8 @@ use crate::{
     kind::Kind,
     produce::{Outcome, Sent, name},
     share::Times,
+    store::StoredLog,
 };
-
-/// Stored log by partition: batches of offsets and values.
-pub(crate) type Log = BTreeMap<u32, Vec<Vec<(i64, String)>>>;
 
 /// Observations of a run.
 #[derive(Debug)]
@@ -22,7 +20,7 @@ pub(crate) struct Facts {
     pub(crate) kind: Kind,
     /// Records by producer, in the order of sending.
     pub(crate) sent: Vec<Vec<Sent>>,
-    pub(crate) log: Log,
+    pub(crate) log: StoredLog,
     pub(crate) read: Read,
     /// Records handled by the group, if there is one.
     pub(crate) grouped: Option<Read>,

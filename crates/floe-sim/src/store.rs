@@ -1,8 +1,11 @@
 //! Log behind the simulated servers. It survives their crashes; an injected bug proves that the rules detect it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use floe::{
@@ -19,6 +22,9 @@ use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
 use parking_lot::Mutex;
 
 use crate::{backing::Backing, handled::Handled, referee::Referee, rng::Rng, trace::Trace};
+
+/// Stored log by partition: batches of offsets and values.
+pub(crate) type StoredLog = BTreeMap<u32, Vec<Vec<(i64, String)>>>;
 
 /// Topic of the members of shared groups.
 pub(crate) const COORDINATION: &str = "floe-groups";

@@ -25,13 +25,16 @@ pub(crate) async fn get(address: &str, path: &str, accept: &str) -> (u16, String
 
 #[tokio::test]
 async fn running_server_is_alive_and_ready() {
-    let server = TestServer::start().await.unwrap();
+    let mut options = ServeOptions::default();
+    options.limits.connections = 100;
+    // Each connection takes 16 KiB beside the three parts.
+    let limit = (options.limits.memory - 100 * (16 << 10)) / 4;
+    let server = TestServer::with("memory:", options).await.unwrap();
     let address = server.http_address();
     for path in ["/livez", "/readyz", "/healthz"] {
         assert_eq!(get(&address, path, "*/*").await, (200, "ok\n".to_owned()));
     }
     let (status, verbose) = get(&address, "/readyz?verbose", "*/*").await;
-    let limit = ServeLimits::default().memory / 4;
     let memory = format!(
         "requests 0 of {limit} bytes; modules 0 of {} bytes; responses 0 of {limit} bytes",
         limit * 2

@@ -566,8 +566,7 @@ impl ConsumerSpec {
         let by_policy = self.settings.commit != CommitPolicy::Manual;
         let (topic, group) = (self.topic.clone(), self.group.clone());
         let shared = Arc::new(ConsumerShared { engine, topic, group, queue, commits, member, by_policy });
-        let weak = Arc::downgrade(&shared);
-        self.client.register(weak);
+        self.client.register(Arc::downgrade(&shared) as _);
         let positions = partitions.iter().map(|partition| (partition.at.clone(), partition.position));
         let lag = Lag::new(&shared.engine, self.group.clone(), positions);
         let lag_task = AbortOnDrop::spawn(Arc::clone(&lag).run());

@@ -1,0 +1,143 @@
+//! Starts the clients of a run: producers, consumers, members of shared groups, exactly-once processors.
+
+use super::*;
+
+impl Run {
+    pub(super) fn start_producers(&mut self, client: &Client) -> Producers {
+        let mut producers = JoinSet::new();
+        for (number, plan) in self.plan.producers.clone().into_iter().enumerate() {
+            // Drawn for all of them: one that is left out shifts no draws of others.
+            let rng = self.rng.fork();
+            if plan.records == 0 {
+                continue;
+            }
+            let producing = Producing {
+                number,
+                topic: self.kind.topic(),
+                partitions: self.plan.partitions,
+                plan,
+                rng,
+                trace: self.trace.clone(),
+            };
+            let client = client.clone();
+            producers.spawn(async move { (number, producing.run(client).await) });
+        }
+        producers
+    }
+
+    /// Starts the reader, and the group where the kind has one.
+    pub(super) fn start_consumers(
+        &mut self,
+        client: &Client,
+        goal: watch::Receiver<Goal>,
+    ) -> (ReaderTask, Option<ReaderTask>) {
+        let reader = Reading {
+            topic: self.kind.topic(),
+            goal: goal.clone(),
+            trace: self.trace.clone(),
+            silence: (self.kind == Kind::Walrus).then_some(SILENCE),
+        };
+        let is_lossy = self.is_lossy();
+        let reader = if is_lossy {
+            reader.when_known(client.clone()).boxed()
+        } else {
+            reader.run(client.clone()).boxed()
+        };
+        let reader = tokio::spawn(reader);
+        let grouped = (self.kind == Kind::Fluvio || self.kind == Kind::Disk && !is_lossy).then(|| {
+            let grouped = Grouped {
+                topic: self.kind.topic(),
+                group: GROUP,
+                plan: self.plan.group.clone(),
+                goal,
+                handled: self.handled.clone(),
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            tokio::spawn(grouped.run(client.clone()))
+        });
+        (reader, grouped)
+    }
+
+    /// Starts the members of the shared group, each with a client of its own.
+    pub(super) async fn start_members(
+        &mut self,
+        (goal, quiet): (&watch::Receiver<Goal>, &watch::Receiver<bool>),
+    ) -> Result<(Members, SharedRecords), String> {
+        let (mut members, shared) = (Members::new(), SharedRecords::default());
+        if self.kind != Kind::Groups {
+            return Ok((members, shared));
+        }
+        for number in 0..usize::try_from(self.plan.members).unwrap_or(1) {
+            // Wrong by up to 5 %, and by hours.
+            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
+            let client = process.run(self.connect()).await?;
+            let (wakes, woken) = watch::channel(None);
+            let mishaps = Mishaps {
+                member: number,
+                process: process.clone(),
+                wakes,
+                way: CoordinationWay::default(),
+                quiet: quiet.clone(),
+                kinds: self.plan.mishaps,
+                are_long: self.simulation.misdeed.needs_absence(),
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            let sharing = Sharing {
+                number,
+                woken,
+                way: mishaps.way.clone(),
+                misdeed: self.simulation.misdeed,
+                referee: self.referee.clone(),
+                topic: self.kind.topic(),
+                group: GROUP,
+                goal: goal.clone(),
+                shared: shared.clone(),
+                handled: self.handled.clone(),
+                recorder: self.history.recorder(),
+                faults: self.simulation.faults,
+                lives: 0,
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            members.push((tokio::spawn(process.run(sharing.run(client.clone()))), client));
+            if mishaps.kinds != MishapKinds::NONE {
+                tokio::spawn(mishaps.run());
+            }
+        }
+        Ok((members, shared))
+    }
+
+    /// Starts the exactly-once processors, each with a client of its own.
+    pub(super) async fn start_workers(&mut self, quiet: &watch::Receiver<bool>) -> Result<Workers, String> {
+        let mut workers = Workers::new();
+        if self.kind != Kind::ExactlyOnce {
+            return Ok(workers);
+        }
+        workers.create_output(&self.store).await?;
+        for number in 0..usize::try_from(self.rng.within(1..=3)).unwrap_or(1) {
+            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
+            let client = process.run(self.connect()).await?;
+            let (wakes, _) = watch::channel(None);
+            let mishaps = Mishaps {
+                member: number,
+                process: process.clone(),
+                wakes,
+                way: CoordinationWay::default(),
+                quiet: quiet.clone(),
+                kinds: self.plan.mishaps,
+                are_long: false,
+                rng: self.rng.fork(),
+                trace: self.trace.clone(),
+            };
+            let parts = (mishaps.way.clone(), self.handled.clone(), self.rng.fork(), self.trace.clone());
+            let worker = workers.worker(number, (self.kind.topic(), GROUP), self.simulation.faults, parts);
+            workers.add(tokio::spawn(process.run(worker.run(client.clone()))), client);
+            if mishaps.kinds != MishapKinds::NONE {
+                tokio::spawn(mishaps.run());
+            }
+        }
+        Ok(workers)
+    }
+}
