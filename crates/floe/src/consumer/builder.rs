@@ -70,7 +70,7 @@ struct ConsumerSpec {
     group: Option<Arc<str>>,
     shared: Option<Membership>,
     /// Set by a processor that handles its records exactly once.
-    tasks: Option<TaskKeeper>,
+    tasks: Option<Box<TaskKeeper>>,
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
@@ -132,7 +132,7 @@ impl<C> ConsumerBuilder<C> {
 
     /// Reads for the tasks of a processor.
     pub(crate) fn tasks(mut self, keeper: TaskKeeper) -> Self {
-        self.spec.tasks = Some(keeper);
+        self.spec.tasks = Some(Box::new(keeper));
         self
     }
 
@@ -488,7 +488,7 @@ impl ConsumerSpec {
             commit: self.settings.commit,
             start,
             partitions: u32::try_from(count).unwrap_or(u32::MAX),
-            tasks: self.tasks.clone(),
+            tasks: self.tasks.as_deref().cloned(),
         };
         let member = group::start(self.client.clone(), opener, settings).await?;
         Ok(self.assemble(queue, Vec::new(), Commits::Member(member), None))
