@@ -25,7 +25,6 @@ use crate::{
     handled::Handled,
     power::{CoordinationWay, Power},
     rng::Rng,
-    rules::Log,
     store::Store,
     trace::Trace,
 };
@@ -41,6 +40,9 @@ const CATCH_UP: Duration = Duration::from_secs(900);
 
 /// Time limit of a stop.
 const STOP: Duration = Duration::from_secs(180);
+
+/// Stored records of the input by partition: batches of offsets and values.
+type Input = BTreeMap<u32, Vec<Vec<(i64, String)>>>;
 
 /// Stored batches by output partition.
 pub(crate) type Outputs = BTreeMap<u32, Vec<EncodedBatch>>;
@@ -113,7 +115,7 @@ impl Workers {
     }
 
     /// Waits until the output is complete, and ends the processors. Returns the output and the clients.
-    pub(crate) async fn finish(self, store: &Store, log: &Log) -> Result<(Outputs, Vec<Client>), String> {
+    pub(crate) async fn finish(self, store: &Store, log: &Input) -> Result<(Outputs, Vec<Client>), String> {
         if self.tasks.is_empty() {
             return Ok((Outputs::new(), Vec::new()));
         }
@@ -163,14 +165,14 @@ fn made_of(partition: u32, offset: i64) -> impl Iterator<Item = String> {
     (0..offset % 3).map(move |index| format!("{partition}/{offset}/{index}"))
 }
 
-fn expected(log: &Log) -> BTreeSet<String> {
+fn expected(log: &Input) -> BTreeSet<String> {
     let input = log
         .iter()
         .flat_map(|(partition, batches)| batches.iter().flatten().map(|(offset, _)| (*partition, *offset)));
     input.flat_map(|(partition, offset)| made_of(partition, offset)).collect()
 }
 
-fn missing(log: &Log, outputs: &Outputs) -> Vec<String> {
+fn missing(log: &Input, outputs: &Outputs) -> Vec<String> {
     let mut missing = expected(log);
     for record in outputs.values().flatten().filter_map(|batch| batch.records().ok()).flatten().flatten() {
         missing.remove(&*String::from_utf8_lossy(&record.value));
@@ -183,7 +185,7 @@ type Numbered = BTreeMap<i32, (String, i16)>;
 
 /// Compares the output with the input. A record that is stored once more by an owner that was replaced meanwhile counts once:
 /// readers drop it.
-pub(crate) fn violations(log: &Log, outputs: &Outputs) -> Vec<String> {
+pub(crate) fn violations(log: &Input, outputs: &Outputs) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     for (partition, batches) in outputs {
@@ -378,8 +380,8 @@ mod tests {
     use super::*;
 
     /// A log of one input partition with four records, which make none, one, two and none.
-    fn log() -> Log {
-        Log::from([(0, vec![(0..4).map(|offset| (offset, format!("input {offset}"))).collect()])])
+    fn log() -> Input {
+        Input::from([(0, vec![(0..4).map(|offset| (offset, format!("input {offset}"))).collect()])])
     }
 
     fn batch(epoch: i16, first_sequence: i32, values: &[&str]) -> EncodedBatch {
