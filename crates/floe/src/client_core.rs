@@ -22,7 +22,10 @@ use crate::{
 /// The engine of a client with its layers, the settings, the telemetry, and the list of components to close. Cheap to
 /// clone; all clones share the parts.
 #[derive(Clone)]
-pub(crate) struct ClientCore {
+pub(crate) struct ClientCore(Arc<EngineOfClient>);
+
+/// The engine that calls go to, and what all engines of a client share.
+struct EngineOfClient {
     engine: SharedEngine,
     parts: Arc<CoreParts>,
 }
@@ -59,55 +62,55 @@ impl ClientCore {
         let open = Mutex::default();
         let parts =
             Arc::new(CoreParts { telemetry, history, breakers, last_success, settings, url, clock, open });
-        Self { engine, parts }
+        Self(Arc::new(EngineOfClient { engine, parts }))
     }
 
     /// Returns the same client with another engine in place of its own, such as that with one more layer.
     pub(crate) fn over(&self, engine: SharedEngine) -> Self {
-        Self { engine, parts: Arc::clone(&self.parts) }
+        Self(Arc::new(EngineOfClient { engine, parts: Arc::clone(&self.0.parts) }))
     }
 
     /// The engine, layers included.
     pub(crate) fn engine(&self) -> &SharedEngine {
-        &self.engine
+        &self.0.engine
     }
 
     /// Name and capabilities of the engine.
     pub(crate) fn info(&self) -> EngineInfo {
-        self.engine.info()
+        self.0.engine.info()
     }
 
     pub(crate) fn telemetry(&self) -> &Telemetry {
-        &self.parts.telemetry
+        &self.0.parts.telemetry
     }
 
     pub(crate) fn history(&self) -> &History {
-        &self.parts.history
+        &self.0.parts.history
     }
 
     pub(crate) fn breakers(&self) -> Option<&Breakers> {
-        self.parts.breakers.as_ref()
+        self.0.parts.breakers.as_ref()
     }
 
     pub(crate) fn last_success(&self) -> &LastSuccess {
-        &self.parts.last_success
+        &self.0.parts.last_success
     }
 
     pub(crate) fn settings(&self) -> &Settings {
-        &self.parts.settings
+        &self.0.parts.settings
     }
 
     pub(crate) fn url(&self) -> &str {
-        &self.parts.url
+        &self.0.parts.url
     }
 
     pub(crate) fn clock(&self) -> &WallClock {
-        &self.parts.clock
+        &self.0.parts.clock
     }
 
     /// Closes `item` together with the client.
     pub(crate) fn register(&self, item: Weak<dyn ClientComponent>) {
-        let mut open = self.parts.open.lock();
+        let mut open = self.0.parts.open.lock();
         // Components come and go; without the sweep the list would grow for the life of the client.
         open.retain(|old| old.strong_count() > 0);
         open.push(item);
@@ -115,23 +118,25 @@ impl ClientCore {
 
     /// Health of all open components.
     pub(crate) fn components(&self) -> Vec<ComponentHealth> {
-        let open: Vec<_> = self.parts.open.lock().iter().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self.0.parts.open.lock().iter().filter_map(Weak::upgrade).collect();
         open.iter().map(|item| item.health()).collect()
     }
 
     /// Closes all registered components, then the engine. Returns the first failure, after everything is closed.
     pub(crate) async fn close_by(&self, deadline: Instant) -> Result<()> {
-        let open = std::mem::take(&mut *self.parts.open.lock());
+        let open = std::mem::take(&mut *self.0.parts.open.lock());
         let mut outcome = Ok(());
         for item in open.iter().filter_map(Weak::upgrade) {
             outcome = outcome.and(item.close_by(deadline).await);
         }
-        outcome.and(self.engine.close().await)
+        outcome.and(self.0.engine.close().await)
     }
 }
 
 impl fmt::Debug for ClientCore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCore").field("url", &crate::url::shown(&self.parts.url)).finish_non_exhaustive()
+        f.debug_struct("ClientCore")
+            .field("url", &crate::url::shown(&self.0.parts.url))
+            .finish_non_exhaustive()
     }
 }

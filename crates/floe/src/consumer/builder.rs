@@ -71,7 +71,7 @@ struct ConsumerSpec {
     group: Option<Arc<str>>,
     shared: Option<Membership>,
     /// Set by a processor that handles its records exactly once.
-    tasks: Option<TaskKeeper>,
+    tasks: Option<Box<TaskKeeper>>,
     prefetch_bytes: usize,
     prefetch_records: usize,
     stop_at_end: bool,
@@ -133,7 +133,7 @@ impl<C> ConsumerBuilder<C> {
 
     /// Reads for the tasks of a processor.
     pub(crate) fn tasks(mut self, keeper: TaskKeeper) -> Self {
-        self.spec.tasks = Some(keeper);
+        self.spec.tasks = Some(Box::new(keeper));
         self
     }
 
@@ -500,7 +500,7 @@ impl ConsumerSpec {
             commit: self.settings.commit,
             start,
             partitions: u32::try_from(count).unwrap_or(u32::MAX),
-            tasks: self.tasks.clone(),
+            tasks: self.tasks.as_deref().cloned(),
         };
         let member = group::start(self.client.clone(), opener, settings).await?;
         Ok(self.assemble(queue, Vec::new(), Commits::Member(member), None))

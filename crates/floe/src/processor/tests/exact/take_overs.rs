@@ -84,6 +84,7 @@ async fn an_append_that_lands_after_all_is_a_duplicate_that_its_number_shows() {
     world.check("before it lands").await;
     assert!(world.engine.land() > 0);
     assert!(check_duplicates(&world.engine, "invoices", 2) > 0, "the engine of this test does not fence");
+    world.check("after it lands").await;
 }
 
 #[tokio::test(start_paused = true)]
