@@ -59,7 +59,7 @@ impl FencingToken {
     /// Returns producer id and epoch of the batches that are written under this token.
     #[must_use]
     pub fn producer(&self) -> (i64, i16) {
-        (producer_id::token_id(&self.name), producer_id::epoch_of_lease(self.epoch))
+        (producer_id::token_id(&self.name), producer_id::folded_epoch(self.epoch))
     }
 
     /// Returns whether a log refuses this token once it has stored a batch under the other one.

@@ -262,10 +262,10 @@ mod tests {
         for (sequence, lease) in
             [0_i64, 1, 16_000, 32_000, 32_767, 32_768, 40_000, 56_000, 65_536].iter().enumerate()
         {
-            let epoch = producer_id::epoch_of_lease(*lease);
+            let epoch = producer_id::folded_epoch(*lease);
             assert_eq!(log.append(&header(task(0), epoch, sequence as i32, 1)), Ok(sequence as i64));
             if *lease > 0 {
-                let older = producer_id::epoch_of_lease(lease - 1);
+                let older = producer_id::folded_epoch(lease - 1);
                 assert_eq!(log.append(&header(task(0), older, sequence as i32 + 1, 1)), Err("fenced"));
             }
         }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use floe_log::{Durability, LogError, Partition, Store, StoreConfig, TopicConfig, disk::MemoryDisk};
-use floe_wire::batch::producer_id::{epoch_of_lease, is_older, task_id, token_id};
+use floe_wire::batch::producer_id::{folded_epoch, is_older, task_id, token_id};
 use proptest::prelude::*;
 use support::{append, append_one, batch, on, producer_batch};
 
@@ -49,7 +49,7 @@ fn fences_and_sequences_survive_a_close_a_kill_and_a_power_loss() {
         let (task, token) = (task_id("p", "t", 0, 0), token_id("writer"));
         assert_eq!(send(&partition, (token, 9, 0), 1), Some(0));
         for round in 0..4_i32 {
-            let epoch = epoch_of_lease(32_766 + i64::from(round));
+            let epoch = folded_epoch(32_766 + i64::from(round));
             let (first, offset) = (round * 10, 1 + i64::from(round) * 10);
             assert_eq!(
                 send(&partition, (task, epoch, first), 10),
@@ -61,7 +61,7 @@ fn fences_and_sequences_survive_a_close_a_kill_and_a_power_loss() {
             (store, partition) = open(&disk);
             assert_eq!(send(&partition, (task, epoch, first), 10), Some(offset), "stored before");
             assert_eq!(send(&partition, (task, epoch, first + 8), 2), Some(offset + 8), "cut differently");
-            assert_eq!(send(&partition, (task, epoch_of_lease(32_765), first + 10), 1), None);
+            assert_eq!(send(&partition, (task, folded_epoch(32_765), first + 10), 1), None);
             assert_eq!(send(&partition, (token, 8, 1), 1), None);
             assert_eq!(send(&partition, (token, 9, 0), 1), Some(0));
         }
@@ -206,7 +206,7 @@ fn action() -> impl Strategy<Value = Action> {
     ]
 }
 
-/// What the log holds of each task: epoch and next sequence, and the offset of each record.
+/// The tasks that the log holds: epoch and next sequence, and the offset of each record.
 #[derive(Default)]
 struct Model {
     /// Task, epoch, first sequence, records, base offset.

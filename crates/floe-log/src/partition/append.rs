@@ -141,7 +141,7 @@ impl Partition {
     /// finds its first attempt. Blocks on the disk.
     ///
     /// # Errors
-    /// Those of [`Reader::next_chunk`](super::Reader::next_chunk).
+    /// The errors of [`Reader::next_chunk`](super::Reader::next_chunk).
     pub fn holds_at(self: &Arc<Self>, batch: &EncodedBatch, offset: i64) -> Result<bool, LogError> {
         let bounds = self.bounds();
         if !batch.header().producer.is_some() || !(bounds.start..self.readable_end()).contains(&offset) {

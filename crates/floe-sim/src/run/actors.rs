@@ -69,21 +69,8 @@ impl Run {
             return Ok((members, shared));
         }
         for number in 0..usize::try_from(self.plan.members).unwrap_or(1) {
-            // Wrong by up to 5 %, and by hours.
-            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
-            let client = process.run(self.connect()).await?;
-            let (wakes, woken) = watch::channel(None);
-            let mishaps = Mishaps {
-                member: number,
-                process: process.clone(),
-                wakes,
-                way: CoordinationWay::default(),
-                quiet: quiet.clone(),
-                kinds: self.plan.mishaps,
-                are_long: self.simulation.misdeed.needs_absence(),
-                rng: self.rng.fork(),
-                trace: self.trace.clone(),
-            };
+            let are_long = self.simulation.misdeed.needs_absence();
+            let (mishaps, client, woken) = self.start_process(number, quiet, are_long).await?;
             let sharing = Sharing {
                 number,
                 woken,
@@ -101,7 +88,7 @@ impl Run {
                 rng: self.rng.fork(),
                 trace: self.trace.clone(),
             };
-            members.push((tokio::spawn(process.run(sharing.run(client.clone()))), client));
+            members.push((tokio::spawn(mishaps.process.run(sharing.run(client.clone()))), client));
             if mishaps.kinds != MishapKinds::NONE {
                 tokio::spawn(mishaps.run());
             }
@@ -117,27 +104,39 @@ impl Run {
         }
         workers.create_output(&self.store).await?;
         for number in 0..usize::try_from(self.rng.within(1..=3)).unwrap_or(1) {
-            let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
-            let client = process.run(self.connect()).await?;
-            let (wakes, _) = watch::channel(None);
-            let mishaps = Mishaps {
-                member: number,
-                process: process.clone(),
-                wakes,
-                way: CoordinationWay::default(),
-                quiet: quiet.clone(),
-                kinds: self.plan.mishaps,
-                are_long: false,
-                rng: self.rng.fork(),
-                trace: self.trace.clone(),
-            };
+            let (mishaps, client, _) = self.start_process(number, quiet, false).await?;
             let parts = (mishaps.way.clone(), self.handled.clone(), self.rng.fork(), self.trace.clone());
             let worker = workers.worker(number, (self.kind.topic(), GROUP), self.simulation.faults, parts);
-            workers.add(tokio::spawn(process.run(worker.run(client.clone()))), client);
+            workers.add(tokio::spawn(mishaps.process.run(worker.run(client.clone()))), client);
             if mishaps.kinds != MishapKinds::NONE {
                 tokio::spawn(mishaps.run());
             }
         }
         Ok(workers)
+    }
+
+    /// Starts a process with a client and a clock of its own. Returns what may happen to it, and the receiver of its wake-ups.
+    async fn start_process(
+        &mut self,
+        number: usize,
+        quiet: &watch::Receiver<bool>,
+        are_long: bool,
+    ) -> Result<(Mishaps, Client, watch::Receiver<Option<Instant>>), String> {
+        // Wrong by up to 5 %, and by hours.
+        let process = Process::new(0.95 + self.rng.within(0..=1_000) as f64 / 10_000.0);
+        let client = process.run(self.connect()).await?;
+        let (wakes, woken) = watch::channel(None);
+        let mishaps = Mishaps {
+            member: number,
+            process,
+            wakes,
+            way: CoordinationWay::default(),
+            quiet: quiet.clone(),
+            kinds: self.plan.mishaps,
+            are_long,
+            rng: self.rng.fork(),
+            trace: self.trace.clone(),
+        };
+        Ok((mishaps, client, woken))
     }
 }

@@ -15,12 +15,12 @@
 //! number has to count owners: of two epochs that are more than 16,383 apart, either may count as the older one.
 //!
 //! ```
-//! use floe_wire::batch::producer_id::{epoch_of_lease, is_older, is_task, task_id};
+//! use floe_wire::batch::producer_id::{folded_epoch, is_older, is_task, task_id};
 //!
 //! let id = task_id("billing", "orders", 1_700_000_000_000, 3);
 //! assert!(is_task(id) && id > 0);
-//! assert!(is_older(epoch_of_lease(41), epoch_of_lease(42)));
-//! assert!(is_older(epoch_of_lease(32_767), epoch_of_lease(32_768)), "folded, and still older");
+//! assert!(is_older(folded_epoch(41), folded_epoch(42)));
+//! assert!(is_older(folded_epoch(32_767), folded_epoch(32_768)), "folded, and still older");
 //! ```
 
 /// Upper 16 bits of the producer id of a task.
@@ -121,11 +121,11 @@ impl NameHash {
     }
 }
 
-/// Folds a lease, or another number that rises with each owner, into the epoch of a batch, `0..=32767`. Leases that are
-/// handed out one after the other must be at most 16,383 apart, or [`is_older`] does not order them.
+/// Folds a number that rises with each owner into the epoch of a batch, `0..=32767`. The numbers of two successive owners
+/// must be at most 16,383 apart, or [`is_older`] does not order them: leases, which are offsets, are not such numbers.
 #[must_use]
-pub fn epoch_of_lease(lease: i64) -> i16 {
-    i16::try_from(lease & i64::from(EPOCHS - 1)).unwrap_or_default()
+pub fn folded_epoch(number: i64) -> i16 {
+    i16::try_from(number & i64::from(EPOCHS - 1)).unwrap_or_default()
 }
 
 /// Returns whether an epoch of a task comes before another one, as serial numbers of 15 bits. Of two epochs that are
@@ -195,8 +195,8 @@ mod tests {
 
     #[test]
     fn epochs_are_serial_numbers() {
-        assert_eq!([0, 32_767, 32_768, 65_537].map(epoch_of_lease), [0, 32_767, 0, 1]);
-        assert_eq!(epoch_of_lease(-1), 32_767);
+        assert_eq!([0, 32_767, 32_768, 65_537].map(folded_epoch), [0, 32_767, 0, 1]);
+        assert_eq!(folded_epoch(-1), 32_767);
         for (older, newer) in [(0, 1), (0, 16_383), (32_767, 0), (32_767, 16_382), (20_000, 100)] {
             assert!(is_older(older, newer) && !is_older(newer, older), "{older} {newer}");
         }

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-/// What the group and the engine have stored about a task when its partition is taken up.
+/// State of a task in the group and in the engine when its partition is taken up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TaskFacts {
     /// Offset at which reading begins.

@@ -1,4 +1,4 @@
-//! What the tasks of a processor have in common.
+//! Context that the tasks of a processor share.
 
 use std::{sync::Arc, time::Duration};
 

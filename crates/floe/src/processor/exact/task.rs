@@ -84,7 +84,7 @@ struct Numbered {
 struct Counted {
     partition: u32,
     records: u32,
-    /// Those of them that were not there before.
+    /// The records among them that were not there before.
     sent: u32,
     /// Offset after the last one that was there before.
     written: Option<i64>,
