@@ -7,92 +7,24 @@
 //! Time is cut in rounds. Each has a topic, a group and a history of its own, which `floe check-history` judges at its end;
 //! then all three are deleted, so that disk and memory of the soak itself are bounded.
 //!
-//! | module | holds |
+//! | module of `linux` | holds |
 //! | --- | --- |
 //! | `settings` | arguments |
-//! | `scene` | the rounds of one server |
+//! | `scene` | the rounds of one server, and the faults in them |
 //! | `server` | the process of the server |
-//! | `faults` | faults and their order |
 //! | `produce`, `member` | clients |
 //! | `samples` | memory, descriptors and disk over time |
-#![cfg(target_os = "linux")]
 
-mod faults;
-mod member;
-mod produce;
-mod rng;
-mod samples;
-mod scene;
-mod server;
-mod settings;
+#[cfg(target_os = "linux")]
+mod linux;
 
-use std::{process::ExitCode, time::Instant};
-
-use serde_json::{Value, json};
-
-use crate::{
-    rng::Rng,
-    samples::Samples,
-    scene::{Scene, SceneReport},
-    settings::Settings,
-};
-
-fn main() -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    if std::env::var_os(member::ROLE).is_some() {
-        runtime.block_on(member::process());
-        return ExitCode::SUCCESS;
-    }
-    let Some(settings) = Settings::from_arguments(std::env::args().skip(1)) else { return ExitCode::SUCCESS };
-    match runtime.block_on(soak(&settings)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(problem) => {
-            print(&json!({ "soak": "failed", "problem": problem }));
-            ExitCode::FAILURE
-        }
-    }
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    linux::main()
 }
 
-/// Prints a line of the report.
-fn print(line: &Value) {
-    println!("{line}");
-}
-
-async fn soak(settings: &Settings) -> Result<(), String> {
-    print(&json!({
-        "soak": "begins", "seconds": settings.duration.as_secs(), "round_seconds": settings.round.as_secs(),
-        "records_per_second": settings.rate, "seed": settings.seed,
-    }));
-    let folder = tempfile::tempdir().unwrap();
-    let begun = Instant::now();
-    let mut rng = Rng::new(settings.seed);
-    let mut steady = Scene::start("steady", false, settings, folder.path(), rng.fork()).await?;
-    let mut killed = Scene::start("killed", true, settings, folder.path(), rng.fork()).await?;
-    let samples = Samples::begin(settings.duration, &[&steady.server, &killed.server]);
-    let until = begun + settings.duration;
-    let ended = tokio::try_join!(steady.run(until), killed.run(until));
-    let (steady, killed) = match ended {
-        Ok(reports) => reports,
-        Err(problem) => {
-            let kept = folder.keep();
-            return Err(format!("{problem}; the folder {} is left", kept.display()));
-        }
-    };
-    report(begun, &[steady, killed], &samples)
-}
-
-fn report(begun: Instant, scenes: &[SceneReport], samples: &Samples) -> Result<(), String> {
-    let growth = samples.growth();
-    for scene in scenes {
-        print(&scene.line());
-    }
-    for line in growth.lines() {
-        print(&line);
-    }
-    let problem = growth.problem();
-    if begun.elapsed() >= samples::WARM && problem.is_some() {
-        return problem.map_or(Ok(()), Err);
-    }
-    print(&json!({ "soak": "passed", "seconds": begun.elapsed().as_secs() }));
-    Ok(())
+/// Limits of other processes and their memory are those of Linux.
+#[cfg(not(target_os = "linux"))]
+fn main() {
+    println!("the soak runs on Linux only");
 }

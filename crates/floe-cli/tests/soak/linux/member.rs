@@ -43,7 +43,7 @@ impl Member {
             .env(HISTORY, history)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(crate::server::log_file(&log))
+            .stderr(super::server::log_file(&log))
             .kill_on_drop(true)
             .spawn()
             .unwrap();

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::time::interval;
 
-use crate::{print, server::Server};
+use super::{print, server::Server};
 
 /// A soak that is shorter is not judged by its growth: caches and allocators fill up first.
 pub(crate) const WARM: Duration = Duration::from_secs(20 * 60);

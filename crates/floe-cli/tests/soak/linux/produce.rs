@@ -8,7 +8,7 @@ use std::{
 use floe::{Client, Error, ErrorKind, Record, producer::Delivery};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 
-use crate::rng::Rng;
+use super::rng::Rng;
 
 const TICK: Duration = Duration::from_millis(50);
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
-use crate::scene::Scene;
+use super::Scene;
 
 /// A fault, and what ends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,5 +1,7 @@
 //! A server with its clients, and the rounds that they go through.
 
+mod faults;
+
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
@@ -18,10 +20,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::{
-    faults::FaultCounts, member::Member, print, produce::Producing, rng::Rng, server::Server,
-    settings::Settings,
-};
+use self::faults::FaultCounts;
+use super::{member::Member, print, produce::Producing, rng::Rng, server::Server, settings::Settings};
 
 const PARTITIONS: u32 = 4;
 const PRODUCERS: u64 = 2;
@@ -88,7 +88,8 @@ impl Scene {
         loop {
             let name = self.report.name;
             let round = self.report.rounds;
-            let verdict = self.round(round, until).await.map_err(|it| format!("{name}, round {round}: {it}"))?;
+            let verdict =
+                self.round(round, until).await.map_err(|it| format!("{name}, round {round}: {it}"))?;
             for (sum, field) in self.report.sums.iter_mut().zip(SUMS) {
                 *sum += verdict[field].as_u64().unwrap();
             }
