@@ -54,7 +54,7 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
 
 /// Members that ask for the same share all partitions equally.
 fn check_shares(after: &GroupState) {
-    let is_shared = |state: &PartitionState| state.target.is_some() == !after.members().is_empty();
+    let is_shared = |state: &PartitionState| state.target.is_some() != after.members().is_empty();
     assert!(after.partitions().values().all(is_shared), "{after:?}");
     let any_takes = after.members().values().any(floe_group::Member::takes_partitions);
     let takers = after.members().iter().filter(|(_, member)| !any_takes || member.takes_partitions());
