@@ -7,11 +7,19 @@ use axum::{
     extract::{Path, State},
     http::StatusCode,
 };
-use floe::{Topic, TopicPartition, groups::{GroupMember, PartitionAssignment}};
+use floe::{
+    Topic, TopicPartition,
+    groups::{GroupMember, PartitionAssignment},
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, caller::Caller, json as answer, no_content, page::{MAX_LIST, Page}};
+use super::{
+    Answer,
+    caller::Caller,
+    json as answer, no_content,
+    page::{MAX_LIST, Page},
+};
 use crate::{
     access::operation::{DELETE_OFFSET, DESCRIBE, STORE_OFFSET},
     console::{
