@@ -60,7 +60,7 @@ pub(super) struct Links {
     pub(super) fence: Arc<FenceTime>,
     /// Keeps the error with which the member ends by itself.
     pub(super) failure: Arc<OnceLock<Error>>,
-    /// Tells the outcome of the first join.
+    /// Tells whether the member can take part, after the first join.
     pub(super) ready: Option<oneshot::Sender<Result<()>>>,
     /// Announces the numbers of partitions of the topic, or its end.
     pub(super) announced: mpsc::Receiver<Result<u32>>,
@@ -97,6 +97,8 @@ pub(super) struct Member {
     id: MemberId,
     state: GroupState,
     place: MemberPlace,
+    /// Round trips before the consumer started that were too long for the session.
+    slow_trips: Vec<Duration>,
     roster: Roster,
     holdings: Holdings,
     /// Partitions that others shall have.
@@ -158,6 +160,7 @@ impl Member {
             id,
             state,
             place: MemberPlace::default(),
+            slow_trips: Vec::new(),
             roster: Roster::default(),
             holdings,
             leaving: Vec::new(),

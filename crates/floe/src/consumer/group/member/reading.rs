@@ -22,6 +22,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// The same wait while a group starts.
 const FIRST_SETTLE: Duration = Duration::from_secs(3);
 
+/// Round trips of which the fastest has to fit into the session three times.
+const TRIALS: usize = 3;
+
 impl Member {
     /// Applies a record of the log.
     pub(super) fn take(&mut self, entry: LogEntry) -> Result<(), End> {
@@ -82,13 +85,6 @@ impl Member {
         }
         let sent = self.place.joining.take().unwrap_or(now);
         let round_trip = now.saturating_sub(sent);
-        if self.links.ready.is_some() && round_trip * 3 > self.session() {
-            let message = format!(
-                "a session of {:?} is below three round trips to the coordination topic, each of which takes {round_trip:?}",
-                self.session()
-            );
-            return Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)));
-        }
         let third = self.session() / 3;
         self.place = MemberPlace {
             joined: Some(offset),
@@ -101,11 +97,30 @@ impl Member {
         self.telemetry.is_member(true);
         self.telemetry.joins(round_trip);
         self.roster.forgive(now);
-        if let Some(ready) = self.links.ready.take() {
+        self.judge(round_trip, now)
+    }
+
+    /// Lets the consumer start once a round trip leaves room for three of them in a session. A longer one may have waited for the
+    /// end of an outage, which calls outlast by retries, so the member tries some more before it gives up.
+    fn judge(&mut self, round_trip: Duration, now: Duration) -> Result<(), End> {
+        let Some(ready) = self.links.ready.take() else { return Ok(()) };
+        if round_trip.saturating_mul(3) <= self.session() {
             // The consumer may have stopped waiting.
             let _ = ready.send(Ok(()));
+            return Ok(());
         }
-        Ok(())
+        self.links.ready = Some(ready);
+        self.slow_trips.push(round_trip);
+        if self.slow_trips.len() < TRIALS {
+            self.place.next_beat = now;
+            return Ok(());
+        }
+        let message = format!(
+            "a session of {:?} is below three round trips to the coordination topic, each of which takes {:?}",
+            self.session(),
+            self.slow_trips.iter().min().copied().unwrap_or(round_trip)
+        );
+        Err(End::Failed(Error::new(ErrorKind::InvalidConfig, message)))
     }
 
     /// Takes a heartbeat that came back, of this member or another one.
@@ -113,11 +128,16 @@ impl Member {
         if beat.member != self.id || Some(beat.joined) != self.place.joined || applied.ignored.is_some() {
             return Ok(());
         }
+        let mut round_trip = None;
         while let Some((sequence, sent)) = self.place.sent.front().copied()
             && sequence <= beat.sequence
         {
             self.place.sent.pop_front();
             self.place.proven = self.place.proven.max(sent);
+            round_trip = Some(now.saturating_sub(sent));
+        }
+        if let Some(round_trip) = round_trip {
+            self.judge(round_trip, now)?;
         }
         // A member that was away itself knows nothing of the silence of others.
         if now.saturating_sub(self.place.proven_at) > self.session() / 2 {
