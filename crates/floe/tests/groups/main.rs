@@ -4,6 +4,7 @@ mod administration;
 mod faults;
 mod handlers;
 mod sharing;
+mod topics;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -44,7 +45,11 @@ impl World {
 
     /// Sends `count` records to each partition: the values are their numbers.
     async fn send(&self, partitions: u32, count: u32) {
-        let producer = self.client.producer(TOPIC).start().await.unwrap();
+        self.send_to(TOPIC, partitions, count).await;
+    }
+
+    async fn send_to(&self, topic: &str, partitions: u32, count: u32) {
+        let producer = self.client.producer(topic).start().await.unwrap();
         let records = (0..count).flat_map(|number| {
             (0..partitions).map(move |partition| Record::new(number.to_string()).partition(partition))
         });
