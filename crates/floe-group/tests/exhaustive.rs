@@ -5,8 +5,8 @@
 use std::collections::HashSet;
 
 use floe_group::{
-    Applied, Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Join, MemberId, Release, Reset,
-    Revoke,
+    Applied, Beat, Evict, GroupPartition, GroupRecord, GroupState, Held, Join, Member, MemberId, Release,
+    Reset, Revoke,
 };
 
 const MEMBERS: [MemberId; 3] = [MemberId(1), MemberId(2), MemberId(3)];
@@ -28,6 +28,9 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
         let beat = || Beat::new(id, member.joined, member.sequence + 1);
         records.push(GroupRecord::Beat(beat()));
         records.push(GroupRecord::Beat(Beat::new(id, member.joined - 1, member.sequence + 1)));
+        records.push(GroupRecord::Beat(
+            beat().topic("t", if member.topics.is_empty() { PARTITIONS } else { 0 }),
+        ));
         records.push(GroupRecord::Leave(beat()));
         for sequence in [member.sequence, member.sequence.wrapping_sub(1)] {
             records.push(GroupRecord::Evict(Evict { by: None, member: id, joined: member.joined, sequence }));
@@ -50,6 +53,11 @@ fn candidates(state: &GroupState) -> Vec<GroupRecord> {
     records
 }
 
+/// The members that read the topic.
+fn readers(state: &GroupState) -> impl Iterator<Item = (&MemberId, &Member)> {
+    state.members().iter().filter(|(_, member)| !member.topics.is_empty())
+}
+
 fn check(before: &GroupState, record: &GroupRecord, after: &GroupState, outcome: Applied, offset: i64) {
     let told = || format!("{record:?} at {offset}\nbefore {before:?}\nafter {after:?}");
     if outcome.ignored.is_some() {
@@ -58,9 +66,9 @@ fn check(before: &GroupState, record: &GroupRecord, after: &GroupState, outcome:
         assert!(same.partitions() == after.partitions() && same.members() == after.members(), "{}", told());
     }
     for (partition, state) in after.partitions() {
-        let is_member = |id: MemberId| after.members().contains_key(&id);
-        assert!(state.owner.is_none_or(is_member) && state.target.is_none_or(is_member), "{}", told());
-        assert_eq!(state.target.is_some(), !after.members().is_empty(), "{}", told());
+        let reads = |id: MemberId| readers(after).any(|(reader, _)| *reader == id);
+        assert!(state.owner.is_none_or(reads) && state.target.is_none_or(reads), "{}", told());
+        assert_eq!(state.target.is_some(), readers(after).next().is_some(), "{}", told());
         assert!(state.owner.is_some() || state.target.is_none(), "free with a target: {}", told());
         let Some(old) = before.partitions().get(partition) else { continue };
         assert!(state.lease >= old.lease, "leases rise: {}", told());
@@ -75,8 +83,8 @@ fn check(before: &GroupState, record: &GroupRecord, after: &GroupState, outcome:
         assert_eq!(outcome.ignored.is_none(), before.members().is_empty(), "{}", told());
         assert!(outcome.ignored.is_some() || after.partitions().is_empty(), "{}", told());
     }
-    let any_takes = after.members().values().any(floe_group::Member::takes_partitions);
-    let takers = after.members().iter().filter(|(_, member)| !any_takes || member.takes_partitions());
+    let any_takes = readers(after).any(|(_, member)| member.takes_partitions());
+    let takers = readers(after).filter(|(_, member)| !any_takes || member.takes_partitions());
     let shares: Vec<_> = takers
         .map(|(id, _)| after.partitions().values().filter(|state| state.target == Some(*id)).count())
         .collect();

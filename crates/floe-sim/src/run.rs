@@ -38,7 +38,7 @@ use crate::{
     rng::Rng,
     rules::{self, Facts},
     server::{CONTROLLER, Server, WALRUS},
-    share::{SharedRecords, Sharing},
+    share::{SECOND_TOPIC, SharedRecords, Sharing},
     store::{Lie, Store, StoredLog},
     swarm::{MishapKinds, Swarm},
     trace::Trace,

@@ -104,6 +104,7 @@ macro_rules! with_every_case {
             groups {
                 shared_members_divide_the_partitions: commit_offsets dense_offsets partitions;
                 shared_members_take_over_when_one_leaves: commit_offsets dense_offsets partitions;
+                shared_members_of_two_topics_keep_the_numbers_together: commit_offsets dense_offsets partitions;
                 shared_positions_outlast_the_members: commit_offsets dense_offsets partitions;
                 shared_groups_are_administered: commit_offsets dense_offsets partitions;
             }

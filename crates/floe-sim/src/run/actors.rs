@@ -68,6 +68,8 @@ impl Run {
         if self.kind != Kind::Groups {
             return Ok((members, shared));
         }
+        let second = TopicSpec::new(SECOND_TOPIC).partitions(self.plan.partitions);
+        self.store.create_topic(second).await.map_err(|error| error.to_string())?;
         for number in 0..usize::try_from(self.plan.members).unwrap_or(1) {
             let are_long = self.simulation.misdeed.needs_absence();
             let (mishaps, client, woken) = self.start_process(number, quiet, are_long).await?;

@@ -42,6 +42,7 @@ impl<C: RecordDecoder> ConsumerBuilder<C> {
         group(group: impl Into<Arc<str>>);
         shared();
         shared_as(membership: Membership);
+        shared_with(consumer: &Consumer<impl Sized> => &consumer.inner);
         commit(policy: CommitPolicy);
         ack_mode(mode: AckMode);
         prefetch_bytes(bytes: usize);

@@ -41,6 +41,7 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         group(group: impl Into<Arc<str>>);
         shared();
         shared_as(membership: consumer::Membership);
+        shared_with(consumer: &super::Consumer<impl Sized> => &consumer.inner);
         exactly_once();
         concurrency(handlers: usize);
         order(order: Order);

@@ -17,7 +17,9 @@ use super::{
 };
 use crate::{
     Client, Message, Result, RetryPolicy,
-    consumer::{AckMode, CommitPolicy, ConsumerBuilder, GapPolicy, Membership, StartAt},
+    consumer::{
+        AckMode, CommitPolicy, Consumer, ConsumerBuilder, GapPolicy, Membership, StartAt, group::Sharing,
+    },
     dead_letter::DeadLetterWriter,
     payload::{Json, PayloadCodec, Raw},
     producer::ProducerBuilder,
@@ -70,7 +72,18 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
 
     /// As [`ProcessorBuilder::shared`], with settings of this member.
     pub fn shared_as(mut self, membership: Membership) -> Self {
-        self.settings.shared = Some(membership);
+        self.settings.shared = Some(Sharing::Alone(membership));
+        self
+    }
+
+    /// Reads as the member of a consumer, so that the partitions of one number of both topics come to this process together: as
+    /// [`ConsumerBuilder::shared_with`]. A processor that handles its records exactly once is a member of its own.
+    pub fn shared_with(mut self, consumer: &Consumer<impl Sized>) -> Self {
+        let sharing = Sharing::of(consumer);
+        if self.settings.group.is_none() {
+            self.settings.group = sharing.group();
+        }
+        self.settings.shared = Some(sharing);
         self
     }
 
@@ -266,9 +279,8 @@ impl Processor {
             DeadLetters::Topic(topic) => Some(DeadLetterWriter::open(client, topic).await?),
             DeadLetters::Stop => None,
         };
-        let membership = settings.membership();
-        let session = membership.as_ref().map_or(Duration::ZERO, Membership::chosen_session);
-        let mut input = configure_input(&self.client, settings, membership, &group);
+        let (sharing, session) = settings.sharing();
+        let mut input = configure_input(&self.client, settings, sharing, &group);
         let exact = if settings.exactly_once {
             let dead = match &settings.dead_letters {
                 DeadLetters::Topic(topic) => Some(self.client.producer(topic)),
@@ -295,7 +307,7 @@ impl Processor {
 fn configure_input(
     client: &Client,
     settings: &mut ProcessorSettings,
-    membership: Option<Membership>,
+    sharing: Option<Sharing>,
     group: &Arc<str>,
 ) -> ConsumerBuilder {
     let input = client.consumer(&settings.from);
@@ -310,8 +322,8 @@ fn configure_input(
     if settings.stored_offsets {
         input = input.group(Arc::clone(group));
     }
-    if let Some(membership) = membership {
-        input = input.shared_as(membership);
+    if let Some(sharing) = sharing {
+        input.share(sharing);
     }
     if settings.stop_at_end { input.stop_at_end() } else { input }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::Args;
 use floe::{
     Client, ErrorKind, SmartModule, Topic,
-    consumer::{AckMode, CommitPolicy, ConsumerBuilder, Membership, StartAt},
+    consumer::{AckMode, CommitPolicy, Consumer, ConsumerBuilder, Membership, StartAt},
     units,
 };
 
@@ -195,21 +195,27 @@ async fn open(
     }
     let builder = |topic: &Topic, start| {
         let builder = client.consumer(topic).from(start);
-        let builder = modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule);
-        configured(builder, args, (topics.len() > 1).then_some(topic))
+        configured(modules.iter().cloned().fold(builder, ConsumerBuilder::smartmodule), args)
     };
     if let Some(count) = args.tail {
         return sources::tail(client, topics, (args.partition, count, args.exit_at_end), builder).await;
     }
-    let mut consumers = Vec::with_capacity(topics.len());
+    let mut consumers: Vec<Consumer> = Vec::with_capacity(topics.len());
     for topic in topics {
-        consumers.push(builder(topic, start).start().await?);
+        let builder = builder(topic, start);
+        let builder = match consumers.first() {
+            _ if !args.shared => builder,
+            None => builder.shared_as(membership(args)),
+            // All topics have one member.
+            Some(first) => builder.shared_with(first),
+        };
+        consumers.push(builder.start().await?);
     }
     Ok((TopicSources::new(consumers), Vec::new()))
 }
 
-/// Adds the options of the command to a consumer: that of the topic `among`, if there are several.
-fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs, among: Option<&Topic>) -> ConsumerBuilder {
+/// Adds the options of the command to a consumer.
+fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs) -> ConsumerBuilder {
     if let Some(remote) = &args.mirror {
         builder = builder.mirror(remote.as_str());
     }
@@ -223,18 +229,13 @@ fn configured(mut builder: ConsumerBuilder, args: &ConsumeArgs, among: Option<&T
             .ack_mode(AckMode::Explicit)
             .commit(CommitPolicy::Interval(COMMIT_EVERY));
     }
-    if args.shared {
-        builder = builder.shared_as(membership(args, among));
-    }
     if args.exit_at_end { builder.stop_at_end() } else { builder }
 }
 
-fn membership(args: &ConsumeArgs, among: Option<&Topic>) -> Membership {
+fn membership(args: &ConsumeArgs) -> Membership {
     let mut membership = Membership::new();
     if let Some(instance) = &args.instance {
-        // Each topic has a member of its own, and a name belongs to one member.
-        let name = among.map_or_else(|| instance.clone(), |topic| format!("{instance}/{topic}"));
-        membership = membership.instance(name);
+        membership = membership.instance(instance.as_str());
     }
     match args.session {
         Some(session) => membership.session(session),
