@@ -9,6 +9,7 @@ mod completion;
 mod config;
 mod consume;
 mod copy;
+mod copy_batches;
 mod damage;
 mod dlq;
 mod doctor;

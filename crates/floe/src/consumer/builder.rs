@@ -41,9 +41,6 @@ use crate::{
 /// Partitions whose start position is looked up concurrently.
 const LOOKUPS: usize = 64;
 
-/// Longest name of a shared group, in bytes.
-const MAX_GROUP_LEN: usize = 255;
-
 /// Place where the offsets of a consumer go, if it has a group.
 enum Commits {
     /// The engine, which has stored these offsets of the partitions.
@@ -106,6 +103,7 @@ impl ConsumerBuilder {
                     isolation: settings.isolation,
                     reconnect: all.waits(settings.max_attempts),
                     smartmodules: None,
+                    keeps_stored: false,
                     telemetry,
                 },
             },
@@ -229,6 +227,13 @@ impl<C> ConsumerBuilder<C> {
     /// Sets the approximate bytes of one fetch from the engine. A larger batch is fetched whole. Default 1 MiB.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
         self.spec.settings.fetch.fetch_bytes = bytes;
+        self
+    }
+
+    /// Keeps the bytes of stored batches, for [`RecordBatch::stored`](super::RecordBatch::stored). Compressed batches then take
+    /// memory in both forms. Default: not kept.
+    pub fn keep_stored(mut self) -> Self {
+        self.spec.settings.fetch.keeps_stored = true;
         self
     }
 
@@ -388,18 +393,13 @@ impl ConsumerSpec {
         if !capabilities.offsets || !capabilities.dense_offsets || !capabilities.commit_offsets {
             return Err(Error::unsupported("shared groups", engine).with_topic(&self.topic));
         }
-        match self.group.as_deref().map(str::len) {
-            None => return invalid("a shared consumer needs a group"),
-            Some(0..=MAX_GROUP_LEN) => {}
-            Some(_) => return invalid("the name of a shared group has at most 255 bytes"),
-        }
         if self.partitions.is_some() || self.mirror.is_some() {
             return invalid("the group assigns the partitions of a shared consumer: it cannot choose them");
         }
         if self.stop_at_end {
             return invalid("a shared consumer has no end: its partitions come and go");
         }
-        membership.check()
+        membership.check(self.group.as_deref())
     }
 
     async fn find_partitions(&self) -> Result<Vec<u32>> {

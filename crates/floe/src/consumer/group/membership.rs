@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{Error, ErrorKind, Result, topic::TopicPartition};
 
+/// Longest name of a shared group, in bytes.
+const MAX_GROUP_LEN: usize = 255;
+
 /// Shortest session and drain.
 const MIN_TIME: Duration = Duration::from_millis(100);
 
@@ -127,9 +130,16 @@ impl Membership {
         self.session
     }
 
-    /// Checks the settings.
-    pub(in crate::consumer) fn check(&self) -> Result<()> {
+    /// Checks the settings of a member of `group`.
+    pub(in crate::consumer) fn check(&self, group: Option<&str>) -> Result<()> {
         let refuse = |problem: String| Err(Error::new(ErrorKind::InvalidConfig, problem));
+        match group.map(str::len) {
+            None => return refuse("a shared consumer needs a group".to_owned()),
+            Some(0..=MAX_GROUP_LEN) => {}
+            Some(_) => {
+                return refuse(format!("the name of a shared group has at most {MAX_GROUP_LEN} bytes"));
+            }
+        }
         for (name, time) in [("session", self.session), ("drain", self.drain)] {
             if !(MIN_TIME..=MAX_TIME).contains(&time) {
                 return refuse(format!("a {name} of {time:?}: it is 100 ms to 24 h"));
