@@ -2,6 +2,7 @@
 
 mod access;
 mod backup;
+mod backup_live;
 mod bench;
 mod check_history;
 mod cluster;
