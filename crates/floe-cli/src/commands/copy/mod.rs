@@ -35,7 +35,11 @@ use self::{
     plan::{CopyChoices, CopyPlan},
     summary::{CopyNames, CopyTotals, progress_bar, summarise},
 };
-use super::{name_pattern::NamePattern, selection::parse_filter, with_client, with_reader};
+use super::{
+    name_pattern::NamePattern,
+    selection::{FILTER_HELP, parse_filter},
+    with_client, with_reader,
+};
 use crate::{
     exit::{Failure, Outcome},
     format::OutputFormat,
@@ -48,6 +52,7 @@ use crate::{
 const LANES_AT_ONCE: usize = 16;
 
 #[derive(Debug, Args)]
+#[command(after_long_help = FILTER_HELP)]
 pub(crate) struct CopyArgs {
     /// Topic to read: TOPIC at --url, or URL#TOPIC, such as embedded:./a#orders; with --all a URL
     #[arg(value_name = "FROM")]
@@ -61,7 +66,7 @@ pub(crate) struct CopyArgs {
     /// Copy only the records that this expression selects, such as 'key = "ada" and .total > 10'
     #[arg(long = "where", value_name = "EXPR")]
     expression: Option<String>,
-    /// Keep the partition of each record [default: by key, and in turn without a key]
+    /// Keep the partition of each record; batches are then copied as they are stored [default: by key, and in turn without a key]
     #[arg(long)]
     keep_partitions: bool,
     /// Keep copying new records until Ctrl-C
