@@ -105,6 +105,7 @@ impl ConsumerBuilder {
                     isolation: settings.isolation,
                     reconnect: all.waits(settings.max_attempts),
                     smartmodules: None,
+                    keeps_stored: false,
                     telemetry,
                 },
             },
@@ -263,6 +264,13 @@ impl<C> ConsumerBuilder<C> {
     /// Sets the approximate bytes of one fetch from the engine. A larger batch is fetched whole. Default 1 MiB.
     pub fn fetch_bytes(mut self, bytes: usize) -> Self {
         self.spec.settings.fetch.fetch_bytes = bytes;
+        self
+    }
+
+    /// Keeps the bytes of stored batches, for [`RecordBatch::stored`](super::RecordBatch::stored). Compressed batches then take
+    /// memory in both forms. Default: not kept.
+    pub fn keep_stored(mut self) -> Self {
+        self.spec.settings.fetch.keeps_stored = true;
         self
     }
 

@@ -23,7 +23,7 @@ use self::{
 use super::{
     fluvio::{self, smartmodule_options::SmartModuleArgs},
     name_pattern::NamePattern,
-    selection::SelectionArgs,
+    selection::{FILTER_HELP, SelectionArgs},
     wait_for_topic, with_reader,
 };
 use crate::{
@@ -45,6 +45,7 @@ const COMMIT_EVERY: Duration = Duration::from_secs(1);
 const ACTIVE_MILLIS: i64 = 5_000;
 
 #[derive(Debug, Args)]
+#[command(after_long_help = FILTER_HELP)]
 pub(crate) struct ConsumeArgs {
     /// Topics to read, also as patterns such as 'orders-*', which select the topics of this moment
     #[arg(required = true)]
@@ -87,7 +88,7 @@ pub(crate) struct ConsumeArgs {
     /// Show the output of a shell command that gets each value on its standard input, in place of the value
     #[arg(long, value_name = "COMMAND")]
     decode: Option<String>,
-    /// Stop at the high watermark of the time when the command starts
+    /// Stop after the records that the topics have when the command starts
     #[arg(short, long)]
     exit_at_end: bool,
     /// Format of a record, with the fields {topic} {partition} {offset} {time} {timestamp} {key} {value} {headers}
