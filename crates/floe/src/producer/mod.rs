@@ -65,6 +65,7 @@ use tokio::{task::AbortHandle, time::Instant};
 pub use builder::ProducerBuilder;
 pub(crate) use config::DEFAULT_MAX_REQUEST;
 pub(crate) use config::Identity;
+pub(crate) use delivery::End;
 pub use config::{DeliveryMode, WhenFull};
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
 pub use floe_core::append_condition::{AppendCondition, FencingToken, NotAtEnd};
