@@ -226,6 +226,20 @@ impl FakeEngine {
         count
     }
 
+    /// Stores the oldest delayed append, unless it is refused.
+    pub(crate) fn land_one(&self) {
+        let oldest = {
+            let late = &mut self.state.lock().late;
+            (!late.is_empty()).then(|| late.remove(0))
+        };
+        drop(oldest.map(|request| self.store(request)));
+    }
+
+    /// Returns whether there is a topic.
+    pub(crate) fn has_topic(&self, name: &str) -> bool {
+        self.state.lock().topics.contains_key(&Topic::from(name))
+    }
+
     /// Holds the high watermark of a partition at an offset, or lets it follow the end of the log.
     pub(crate) fn hold_mark(&self, at: &TopicPartition, high: Option<i64>) {
         let mut state = self.state.lock();
@@ -287,7 +301,7 @@ impl FakeEngine {
             let batch = request.batch.with_base_offset(base);
             log.end = batch.next_offset();
             log.batches.push(batch);
-            Ok(base)
+            Ok::<_, Error>(base)
         })??;
         self.changed.notify_waiters();
         Ok(AppendAck::new(Some(base)))
@@ -499,11 +513,12 @@ impl Engine for FakeEngine {
 
     fn create_topic(&self, spec: TopicSpec) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let logs = (0..spec.partitions).map(|_| Log::default()).collect();
-            match self.state.lock().topics.insert(spec.name, logs) {
-                None => Ok(()),
-                Some(_) => Err(Error::new(ErrorKind::TopicAlreadyExists, "it exists")),
+            let topics = &mut self.state.lock().topics;
+            if topics.contains_key(&spec.name) {
+                return Err(Error::new(ErrorKind::TopicAlreadyExists, "it exists"));
             }
+            topics.insert(spec.name, (0..spec.partitions).map(|_| Log::default()).collect());
+            Ok(())
         })
     }
 

@@ -65,8 +65,8 @@ use tokio::{task::AbortHandle, time::Instant};
 pub use builder::ProducerBuilder;
 pub(crate) use config::DEFAULT_MAX_REQUEST;
 pub(crate) use config::Identity;
-pub(crate) use delivery::End;
 pub use config::{DeliveryMode, WhenFull};
+pub(crate) use delivery::End;
 pub use delivery::{BatchOutcome, Deliveries, Delivery, RecordMetadata};
 pub use floe_core::append_condition::{AppendCondition, FencingToken, NotAtEnd};
 #[cfg(test)]

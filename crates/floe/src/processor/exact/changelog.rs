@@ -133,7 +133,8 @@ pub(super) async fn read(
         let found = patiently(|| Box::pin(read())).await?;
         let is_fenced = found.back().is_some_and(|last| last.contents.0 == identity.epoch);
         if !fences || is_fenced {
-            return assemble(context, found).map_err(|error| error.with_topic(&at.topic).with_partition(at.partition));
+            return assemble(context, found)
+                .map_err(|error| error.with_topic(&at.topic).with_partition(at.partition));
         }
         let next = (numbers.next + u32::try_from(found.len()).unwrap_or(0)) % MODULUS;
         let first_sequence = i32::try_from(next).unwrap_or(0);
@@ -169,7 +170,8 @@ fn fence_batch(context: &TaskContext, producer: ProducerIdentity) -> Result<Enco
 
 /// Puts entries together.
 fn assemble(context: &TaskContext, found: VecDeque<WrittenRecord<(i16, Bytes)>>) -> Result<ChangelogTail> {
-    let mut tail = ChangelogTail { end: found.back().map(|last| last.offset + 1), ..ChangelogTail::default() };
+    let mut tail =
+        ChangelogTail { end: found.back().map(|last| last.offset + 1), ..ChangelogTail::default() };
     let mut unfinished: Option<(i64, i64, Vec<Bytes>)> = None;
     let mut numbers = 0;
     for WrittenRecord { offset: place, contents: (_, value) } in found {

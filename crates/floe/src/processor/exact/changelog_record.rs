@@ -72,7 +72,9 @@ impl ChangelogRecord {
         let mut input = value;
         match take_byte(&mut input)? {
             VERSION => {}
-            other => return corrupt(format!("it has version {other}, and this version of floe reads {VERSION}")),
+            other => {
+                return corrupt(format!("it has version {other}, and this version of floe reads {VERSION}"));
+            }
         }
         let is_last = match take_byte(&mut input)? {
             FENCE => return Ok(Self::Fence),
@@ -134,7 +136,9 @@ impl ChangelogEntry {
 }
 
 fn take_record(input: &mut Bytes) -> Result<Record> {
-    let Ok(partition) = u32::try_from(take_int(input)?) else { return corrupt("a partition is out of range") };
+    let Ok(partition) = u32::try_from(take_int(input)?) else {
+        return corrupt("a partition is out of range");
+    };
     let timestamp = match take_int(input)? {
         0 => None,
         time if time > 0 => Some(time),
@@ -260,7 +264,9 @@ mod tests {
         // Numbers that would take all memory if they were believed.
         let huge = [&[0, 0][..], &[0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1]].concat();
         assert!(ChangelogEntry::decode(huge.into()).is_err());
-        for (bytes, says) in [(&b"\x02\x00"[..], "version 2"), (b"\x01\x09", "kind 9"), (b"\x01", "too early")] {
+        for (bytes, says) in
+            [(&b"\x02\x00"[..], "version 2"), (b"\x01\x09", "kind 9"), (b"\x01", "too early")]
+        {
             let error = ChangelogRecord::decode(Bytes::from_static(bytes)).unwrap_err();
             assert!(error.to_string().contains(says), "{error}");
         }

@@ -90,7 +90,8 @@ impl ExactOpening {
         if let Some(builder) = recorded {
             let topic = builder.topic();
             if topic == from || outputs.iter().any(|output| output.topic == *topic) {
-                let message = "the changelog needs a topic of its own: this one is read or written by the processor";
+                let message =
+                    "the changelog needs a topic of its own: this one is read or written by the processor";
                 return Err(Error::new(ErrorKind::InvalidConfig, message).with_topic(topic));
             }
             changelog::create(client, (from, topic)).await?;

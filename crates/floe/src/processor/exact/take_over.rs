@@ -129,7 +129,8 @@ async fn begin(
     sleep(wait).await;
     let numbering = progress.update(|standing| standing.numbering.clone());
     let task = lease.partition();
-    let producer_id = task_id(&context.topics.group, context.topics.from.as_str(), numbering.incarnation, task);
+    let producer_id =
+        task_id(&context.topics.group, context.topics.from.as_str(), numbering.incarnation, task);
     let mut recorded = ChangelogTail::default();
     // Before the outputs: what an earlier owner has sent comes from what it has recorded.
     if let (Some(settings), Some(numbers)) = (context.changelog(), numbering.outputs.last()) {
@@ -141,7 +142,8 @@ async fn begin(
             // Nothing waits for what is there, so that retention may remove it.
             let unused = std::mem::take(&mut recorded);
             progress.update(|standing| {
-                let numbers = standing.numbering.outputs.last_mut().and_then(|output| output.partitions.first_mut());
+                let numbers =
+                    standing.numbering.outputs.last_mut().and_then(|output| output.partitions.first_mut());
                 if let Some(numbers) = numbers {
                     numbers.advance(unused.records, unused.end);
                 }

@@ -228,8 +228,7 @@ impl Task {
         if let Some(recorder) = &mut self.recorder {
             recorder.begin(std::mem::take(&mut begun.recorded.entries));
         }
-        self.outputs =
-            start_producers(&self.context, (&self.engine, self.lease.partition()), begun).await?;
+        self.outputs = start_producers(&self.context, (&self.engine, self.lease.partition()), begun).await?;
         Ok(())
     }
 
@@ -245,7 +244,8 @@ impl Task {
         let progress = Arc::clone(&self.progress);
         let begun = begin_again(&self.context, &self.engine, &self.lease, progress).await?;
         self.begin(begun).await?;
-        let sent = std::mem::take(&mut self.in_flight).into_iter().map(|numbered| (numbered.offset, numbered.made));
+        let sent =
+            std::mem::take(&mut self.in_flight).into_iter().map(|numbered| (numbered.offset, numbered.made));
         let mut unsettled: Vec<_> = sent.collect();
         unsettled.extend(self.recorder.as_mut().map(Recorder::take_waiting).unwrap_or_default());
         for (offset, made) in unsettled {
@@ -381,7 +381,9 @@ impl Task {
     fn differs(&self, offset: i64, difference: &str) -> Error {
         let (kind, cause) = match self.context.changelog() {
             None => (ErrorKind::Nondeterministic, "the handler is not deterministic".to_owned()),
-            Some(log) => (ErrorKind::CorruptData, format!("the changelog {} is not that of the outputs", log.topic)),
+            Some(log) => {
+                (ErrorKind::CorruptData, format!("the changelog {} is not that of the outputs", log.topic))
+            }
         };
         let message = format!(
             "{cause}: from the record at offset {offset} the processor makes {difference}. Nothing was written a second time"
@@ -402,7 +404,8 @@ impl Task {
             standing.in_flight -= 1;
             let outputs = &mut standing.numbering.outputs;
             let mut advance = |output: usize, number: u32, records, end| {
-                let numbers = outputs.get_mut(output).and_then(|output| output.partitions.get_mut(number as usize));
+                let numbers =
+                    outputs.get_mut(output).and_then(|output| output.partitions.get_mut(number as usize));
                 if let Some(numbers) = numbers {
                     numbers.advance(records, end);
                 }
@@ -453,7 +456,12 @@ impl Task {
             idle.extend(quiet.map(|(number, _)| (index, number, settings.at(number, task))));
         }
         let committed = self.progress.update(|standing| {
-            standing.numbering.outputs.last().and_then(|output| output.partitions.first()).map(|numbers| numbers.hint)
+            standing
+                .numbering
+                .outputs
+                .last()
+                .and_then(|output| output.partitions.first())
+                .map(|numbers| numbers.hint)
         });
         let changelog = self.context.changelog().map(|changelog| changelog.at(0, task)).zip(committed);
         let member = self.context.member.clone();

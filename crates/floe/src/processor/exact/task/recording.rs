@@ -89,7 +89,8 @@ impl Task {
     /// Queues outputs that are in the changelog behind those on their way there.
     fn replay(&mut self, recorded: RecordedEntry, done: oneshot::Sender<Result<Settled>>) {
         let Some(recorder) = &mut self.recorder else { return };
-        let RecordedEntry { offset, entry: ChangelogEntry { output, dead, records }, numbers, end } = recorded;
+        let RecordedEntry { offset, entry: ChangelogEntry { output, dead, records }, numbers, end } =
+            recorded;
         let counted = Counted { output: recorder.output, partition: 0, records: numbers, written: Some(end) };
         let made = Made { output, dead, records, done };
         recorder.waiting.push_back(Recording { offset, made, counted, deliveries: Deliveries::default() });
@@ -97,7 +98,8 @@ impl Task {
     }
 
     async fn append(&mut self, offset: i64, mut made: Made) -> Result<(), TaskFailure> {
-        let (Some(recorder), Some(settings)) = (&mut self.recorder, self.context.outputs.get(made.output)) else {
+        let (Some(recorder), Some(settings)) = (&mut self.recorder, self.context.outputs.get(made.output))
+        else {
             floe_core::invariant!(false, "a record goes to an output of the processor");
             return Ok(());
         };
