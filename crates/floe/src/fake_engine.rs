@@ -226,15 +226,6 @@ impl FakeEngine {
         count
     }
 
-    /// Stores the oldest delayed append, unless it is refused.
-    pub(crate) fn land_one(&self) {
-        let oldest = {
-            let late = &mut self.state.lock().late;
-            (!late.is_empty()).then(|| late.remove(0))
-        };
-        drop(oldest.map(|request| self.store(request)));
-    }
-
     /// Returns whether there is a topic.
     pub(crate) fn has_topic(&self, name: &str) -> bool {
         self.state.lock().topics.contains_key(&Topic::from(name))
