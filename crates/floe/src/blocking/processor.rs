@@ -8,6 +8,7 @@ use crate::{
     payload::{Json, PayloadCodec, Raw},
     processor::{self, DeadLetters, Failure, Order, Outputs, ProcessorReport, ProcessorStats},
     producer,
+    topic::Topic,
 };
 
 wrapper! {
@@ -43,6 +44,8 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         shared_as(membership: consumer::Membership);
         shared_with(consumer: &super::Consumer<impl Sized> => &consumer.inner);
         exactly_once();
+        recorded();
+        recorded_in(changelog: impl Into<Topic>);
         concurrency(handlers: usize);
         order(order: Order);
         handler_timeout(limit: Duration);

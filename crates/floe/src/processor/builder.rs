@@ -100,6 +100,54 @@ impl<I: PayloadCodec, O: PayloadCodec> ProcessorBuilder<I, O> {
         self
     }
 
+    /// As [`exactly_once`](Self::exactly_once), for a handler that need not be deterministic: what it makes of a record goes to a
+    /// changelog first, and from there to the outputs. A process that takes over replays the changelog, and calls the handler
+    /// for the other records only. Costs a second append of everything. Default: outputs are not recorded.
+    ///
+    /// The changelog is the topic `GROUP-changelog`, which is created with as many partitions as the input, a retention of 7
+    /// days and as much replication as the cluster has. [`recorded_in`](Self::recorded_in) chooses another one.
+    ///
+    /// ```
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> floe::Result<()> {
+    /// # let client = floe::Client::connect("memory:").await?;
+    /// # for topic in ["orders", "priced"] {
+    /// #     client.admin().create_topic(floe::TopicSpec::new(topic)).await?;
+    /// # }
+    /// # client.producer("orders").start().await?.send("tea").await?;
+    /// # let price_of_today = async |_: &[u8]| "3".to_owned();
+    /// use floe::{Message, Record, processor::Failure};
+    ///
+    /// let running = client
+    ///     .processor("orders", "priced")
+    ///     .recorded()
+    ///     .map(move |order: Message| async move {
+    ///         // Another call may return another price: the first one counts, and it alone is written.
+    ///         let price = price_of_today(&order.value).await;
+    ///         Ok::<_, Failure>(Record::keyed(order.value, price.into()))
+    ///     })
+    ///     .start()
+    ///     .await?;
+    /// # while running.stats().handled == 0 {
+    /// #     tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    /// # }
+    /// let report = running.stop().await?;
+    /// assert_eq!(report.produced, 1);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn recorded(mut self) -> Self {
+        self.settings.exactly_once = true;
+        self.settings.recorded = true;
+        self
+    }
+
+    /// As [`recorded`](Self::recorded), with this topic as changelog, which no other processor may use.
+    pub fn recorded_in(mut self, changelog: impl Into<Topic>) -> Self {
+        self.settings.changelog = Some(changelog.into());
+        self.recorded()
+    }
+
     /// Sets how many handlers may run at once. Default: 1.
     pub fn concurrency(mut self, handlers: usize) -> Self {
         self.settings.concurrency = handlers;
@@ -286,7 +334,9 @@ impl Processor {
                 DeadLetters::Topic(topic) => Some(self.client.producer(topic)),
                 DeadLetters::Stop => None,
             };
-            let exact = ExactOpening::new(client, (&group, &settings.from), output.clone(), dead).await?;
+            let changelog = settings.chosen_changelog(&group).map(|topic| self.client.producer(topic));
+            let outputs = (output.clone(), dead, changelog);
+            let exact = ExactOpening::new(client, (&group, &settings.from), outputs).await?;
             input = exact.consumer(input);
             Some(exact)
         } else {

@@ -43,6 +43,10 @@ pub(super) struct ProcessorSettings {
     pub(super) group: Option<Arc<str>>,
     pub(super) shared: Option<Sharing>,
     pub(super) exactly_once: bool,
+    /// Whether outputs are recorded before they are sent.
+    pub(super) recorded: bool,
+    /// Topic that they are recorded in, if it is not that of the group.
+    pub(super) changelog: Option<Topic>,
     pub(super) concurrency: usize,
     pub(super) order: Order,
     pub(super) handler_timeout: Duration,
@@ -67,6 +71,8 @@ impl ProcessorSettings {
             group: None,
             shared: None,
             exactly_once: false,
+            recorded: false,
+            changelog: None,
             concurrency: 1,
             order: Order::default(),
             handler_timeout: Duration::from_secs(60),
@@ -112,6 +118,12 @@ impl ProcessorSettings {
             return Ok(());
         };
         Err(Error::new(ErrorKind::InvalidConfig, problem).with_topic(&self.from))
+    }
+
+    /// Returns the topic that outputs are recorded in, if they are.
+    pub(super) fn chosen_changelog(&self, group: &str) -> Option<Topic> {
+        let default = || Topic::from(format!("{group}-changelog"));
+        self.recorded.then(|| self.changelog.clone().unwrap_or_else(default))
     }
 
     /// Takes the way in which the processor takes part in a shared group, if it does, and its session.

@@ -40,7 +40,7 @@ use std::{
 use floe_core::{clock::ContinuousClock, process};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-pub(crate) use self::log::{GroupLog, Replayed};
+pub(crate) use self::log::{GroupLog, Replayed, replication_factor};
 pub use self::membership::{Fence, GroupEvent, Membership};
 use self::{
     fence::FenceTime,
