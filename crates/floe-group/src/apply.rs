@@ -183,7 +183,7 @@ impl GroupState {
     }
 
     fn commit(&mut self, member: MemberId, commit: &Commit) -> bool {
-        let counts = self.accepts(member, commit);
+        let counts = self.accepts(member, &commit.held, commit.next);
         if let Some(state) = self.partitions.get_mut(&commit.held.partition).filter(|_| counts) {
             state.next = Some(commit.next);
             state.metadata.clone_from(&commit.metadata);

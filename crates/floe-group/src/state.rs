@@ -4,10 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    identity::{GroupPartition, Held, MemberId, is_name},
-    record::Commit,
-};
+use crate::identity::{GroupPartition, Held, MemberId, is_name};
 
 /// Most members of a group. Further ones have no effect until another one leaves.
 pub const MAX_MEMBERS: usize = 1000;
@@ -138,13 +135,12 @@ impl GroupState {
             .map(|(partition, state)| Held { partition: partition.clone(), lease: state.lease })
     }
 
-    /// Returns whether a commit of a member counts here: it owns the partition under that lease, and the position does not fall.
+    /// Returns whether a member may store a position here: it owns the partition under that lease, and the position does not fall.
     #[must_use]
-    pub fn accepts(&self, member: MemberId, commit: &Commit) -> bool {
-        let Commit { held, next, .. } = commit;
+    pub fn accepts(&self, member: MemberId, held: &Held, next: i64) -> bool {
         let state = self.partitions.get(&held.partition);
         let state = state.filter(|state| state.owner == Some(member) && state.lease == held.lease);
-        state.is_some_and(|state| state.next.is_none_or(|stored| stored <= *next))
+        state.is_some_and(|state| state.next.is_none_or(|stored| stored <= next))
     }
 
     /// Returns the record that lets newcomers start here.

@@ -1,6 +1,7 @@
 //! Shared groups on the engine `memory:`, on a paused clock.
 
 mod administration;
+mod exactly_once;
 mod faults;
 mod handlers;
 mod sharing;
@@ -93,6 +94,8 @@ struct Connection {
     failures: Arc<AtomicUsize>,
     /// How long the next appends to the coordination topic wait: as long as an outage that the engine outlasts by retries.
     outages: Arc<Mutex<VecDeque<Duration>>>,
+    /// Whether appends to the coordination topic wait.
+    stalls: watch::Sender<bool>,
     /// Whether all calls fail.
     refuses: watch::Sender<bool>,
     /// Whether no topic may be created.
@@ -106,6 +109,7 @@ impl Default for Connection {
             delay: watch::Sender::new(Duration::ZERO),
             failures: Arc::default(),
             outages: Arc::default(),
+            stalls: watch::Sender::new(false),
             refuses: watch::Sender::new(false),
             forbids: watch::Sender::new(false),
         }
@@ -141,6 +145,11 @@ impl Connection {
         self.outages.lock().extend(outages);
     }
 
+    /// Lets appends to the coordination topic wait while `stalled`.
+    fn stall(&self, stalled: bool) {
+        self.stalls.send_replace(stalled);
+    }
+
     fn is_failing(&self) -> bool {
         self.failures.load(Ordering::Relaxed) > 0
     }
@@ -168,6 +177,7 @@ impl Layer for Connection {
         if operation.kind == OperationKind::Append && coordinates {
             let outage = self.outages.lock().pop_front();
             tokio::time::sleep(outage.unwrap_or_default()).await;
+            self.stalls.subscribe().wait_for(|stalled| !stalled).await.unwrap();
         }
         if *self.refuses.borrow() {
             return Err(Error::new(ErrorKind::NetworkError, "no connection"));

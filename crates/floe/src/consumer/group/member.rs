@@ -28,8 +28,12 @@ use crate::{
 /// Delay before a failed append is followed by another one.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// How often a member looks whether the application has finished the records of a partition to release.
-const DRAIN_TICK: Duration = Duration::from_millis(20);
+/// How often a member looks whether the application has finished the records of a partition to release, and how far tasks are
+/// ahead of their stored progress.
+const WORK_TICK: Duration = Duration::from_millis(20);
+
+/// How often a member looks whether its tasks have begun to work.
+const IDLE_TICK: Duration = Duration::from_millis(100);
 
 /// Parts that a member and its consumers share.
 #[derive(Debug)]
@@ -89,6 +93,8 @@ pub(super) struct Member {
     /// Whether the last append failed, and when the next one may begin.
     failing: bool,
     retry_at: Duration,
+    /// Records by which a task of a processor is ahead of what the group has stored, if there are tasks.
+    ahead: Option<i64>,
     /// The time until which consumers wait for their close.
     closing_until: Duration,
     /// Before this time nothing is released.
@@ -147,6 +153,7 @@ impl Member {
             unread: None,
             failing: false,
             retry_at: Duration::ZERO,
+            ahead: None,
             closing_until: Duration::ZERO,
             settled_at: Duration::ZERO,
             group_began,
@@ -196,6 +203,7 @@ impl Member {
         let now = self.now();
         self.admit_parked(now);
         self.keep_fence(now);
+        self.ahead = self.subscriptions.iter_mut().filter_map(|of| of.holdings.hold_back()).max();
         self.act(now)?;
         let tick = self.next_tick(now);
         tokio::select! {
@@ -230,8 +238,11 @@ impl Member {
     fn next_tick(&self, now: Duration) -> Duration {
         let longest = self.session() / 10;
         let mut at = now + longest;
-        if self.subscriptions.iter().any(|subscription| subscription.holdings.is_draining()) {
-            at = at.min(now + DRAIN_TICK);
+        let drains = self.subscriptions.iter().any(|subscription| subscription.holdings.is_draining());
+        if drains || self.ahead.is_some_and(|ahead| ahead > 0) {
+            at = at.min(now + WORK_TICK);
+        } else if self.ahead.is_some() {
+            at = at.min(now + IDLE_TICK);
         }
         if self.place.joined.is_some() && self.appending.is_none() {
             at = at.min(self.place.next_beat);

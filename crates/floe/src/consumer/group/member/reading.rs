@@ -73,7 +73,7 @@ impl Member {
             _ => return BTreeSet::new(),
         };
         let own = beat.commits.iter().filter(|_| beat.member == self.id);
-        let fenced = own.filter(|commit| !self.state.accepts(self.id, commit));
+        let fenced = own.filter(|commit| !self.state.accepts(self.id, &commit.held, commit.next));
         fenced.map(|commit| commit.held.partition.topic.clone()).collect()
     }
 

@@ -10,7 +10,7 @@ use super::{End, Member, RETRY_DELAY};
 use crate::{
     Error, ErrorKind,
     consumer::group::{
-        holdings::Owned,
+        holdings::{MAX_AHEAD, Owned},
         subscription::{Closing, Subscription},
     },
     topic::{Topic, TopicPartition},
@@ -53,7 +53,9 @@ impl Member {
         for subscription in &mut self.subscriptions {
             has_news |= subscription.is_due(now);
         }
-        if asked || has_news || self.has_announcement(now) || now >= self.place.next_beat {
+        // Half way to the bound, so that the commit comes back before.
+        let is_far = self.ahead.is_some_and(|ahead| ahead >= MAX_AHEAD / 2);
+        if asked || has_news || is_far || self.has_announcement(now) || now >= self.place.next_beat {
             return Ok(Some(GroupRecord::Beat(self.beat(joined, now))));
         }
         if let Some((member, heard_at)) = self.roster.to_evict(&self.state, self.id, self.place.proven, now)
