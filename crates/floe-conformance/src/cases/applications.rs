@@ -252,7 +252,7 @@ pub(crate) async fn recorded_outputs_are_those_of_one_call(c: &Context) -> Outco
     first.abort();
     let second = start().start().await?;
     eventually("all records are made", || async { Ok(stored().await? >= 2 * COUNT as u64) }).await?;
-    second.stop().await?;
+    check_eq!(second.stop().await?.left.len(), 0, "records left");
     let made = texts(&c.read_to_end(&to).await?);
     check_eq!(made.len(), 2 * COUNT, "records made: {made:?}");
     for (order, pair) in numbered("order", 0..COUNT).iter().zip(made.chunks(2)) {
