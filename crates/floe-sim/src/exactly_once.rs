@@ -3,7 +3,10 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     future::pending,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -53,7 +56,11 @@ pub(crate) struct Workers {
     tasks: Vec<(JoinHandle<Result<(), String>>, Client)>,
     done: watch::Sender<bool>,
     diary: Diary,
+    calls: Option<Calls>,
 }
+
+/// Calls of handlers that make something else each time; their processors record what they make.
+type Calls = Arc<AtomicU64>;
 
 /// Process that runs a processor again and again.
 #[derive(Debug)]
@@ -69,6 +76,7 @@ pub(crate) struct Worker {
     rng: Rng,
     trace: Trace,
     diary: Diary,
+    calls: Option<Calls>,
     /// Begin of the run.
     begun: Instant,
 }
@@ -85,8 +93,10 @@ enum LifeEnd {
 }
 
 impl Workers {
-    pub(crate) fn new() -> Self {
-        Self { tasks: Vec::new(), done: watch::Sender::new(false), diary: Diary::default() }
+    /// `recorded`: whether the handlers are not deterministic, and their outputs are recorded.
+    pub(crate) fn new(recorded: bool) -> Self {
+        let calls = recorded.then(Calls::default);
+        Self { tasks: Vec::new(), done: watch::Sender::new(false), diary: Diary::default(), calls }
     }
 
     pub(crate) async fn create_output(&self, store: &Store) -> Result<(), String> {
@@ -103,8 +113,8 @@ impl Workers {
         (way, handled, rng, trace): (CoordinationWay, Handled, Rng, Trace),
     ) -> Worker {
         let (done, diary) = (self.done.subscribe(), Arc::clone(&self.diary));
-        let begun = Instant::now();
-        Worker { number, topic, group, way, done, handled, faults, lives: 0, rng, trace, diary, begun }
+        let (begun, calls) = (Instant::now(), self.calls.clone());
+        Worker { number, topic, group, way, done, handled, faults, lives: 0, rng, trace, diary, calls, begun }
     }
 
     pub(crate) fn add(&mut self, task: JoinHandle<Result<(), String>>, client: Client) {
@@ -166,6 +176,11 @@ fn made_of(partition: u32, offset: i64) -> impl Iterator<Item = String> {
     (0..offset % 3).map(move |index| format!("{partition}/{offset}/{index}"))
 }
 
+/// Splits a value into that of a deterministic handler, and the call that has made it.
+fn without_call(value: &str) -> (&str, Option<&str>) {
+    value.split_once('#').map_or((value, None), |(value, call)| (value, Some(call)))
+}
+
 fn expected(log: &StoredLog) -> BTreeSet<String> {
     let input = log
         .iter()
@@ -176,7 +191,7 @@ fn expected(log: &StoredLog) -> BTreeSet<String> {
 fn missing(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
     let mut missing = expected(log);
     for record in outputs.values().flatten().filter_map(|batch| batch.records().ok()).flatten().flatten() {
-        missing.remove(&*String::from_utf8_lossy(&record.value));
+        missing.remove(without_call(&String::from_utf8_lossy(&record.value)).0);
     }
     missing.into_iter().collect()
 }
@@ -189,6 +204,7 @@ type Numbered = BTreeMap<i32, (String, i16)>;
 pub(crate) fn violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (partition, batches) in outputs {
         let mut tasks: BTreeMap<i64, Numbered> = BTreeMap::new();
         for batch in batches {
@@ -201,8 +217,12 @@ pub(crate) fn violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
                     wrong.push(format!("{OUTPUT}/{partition}: {producer} has no number {number}"));
                     break;
                 }
-                *found.entry(value.clone()).or_default() += 1;
-                let place = place_of(&value);
+                let (value, call) = without_call(&value);
+                *found.entry(value.to_owned()).or_default() += 1;
+                if let (Some((input, _)), Some(call)) = (value.rsplit_once('/'), call) {
+                    calls.entry(input.to_owned()).or_default().insert(call.to_owned());
+                }
+                let place = place_of(value);
                 if place.is_none() || place <= last {
                     wrong.push(format!("{OUTPUT}/{partition}: {value} is out of order"));
                 }
@@ -219,6 +239,10 @@ pub(crate) fn violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
             wrong.push(format!("{value} is in the output, and nothing makes it"));
         }
     }
+    let mixed = calls.iter().filter(|(_, calls)| calls.len() > 1);
+    wrong.extend(
+        mixed.map(|(input, calls)| format!("the outputs of {input} are those of the calls {calls:?}")),
+    );
     let lost = expected.iter().filter(|value| !found.contains_key(*value));
     wrong.extend(lost.map(|value| format!("{value} is not in the output")));
     wrong
@@ -346,10 +370,10 @@ impl Worker {
         let (handled, group, number) = (self.handled.clone(), self.group, self.number);
         let trace = self.trace.clone();
         let pause = self.rng.pick(&[0, 20, 300]);
-        client
-            .processor(self.topic, OUTPUT)
-            .exactly_once()
-            .group(self.group)
+        let calls = self.calls.clone();
+        let builder = client.processor(self.topic, OUTPUT).group(self.group);
+        let builder = if calls.is_some() { builder.recorded() } else { builder.exactly_once() };
+        builder
             .shared_as(membership)
             .dead_letters(DeadLetters::Stop)
             .concurrency(self.rng.pick(&[1, 4, 16]))
@@ -357,6 +381,7 @@ impl Worker {
             .drain_timeout(Duration::from_secs(20))
             .map(move |message: Message| {
                 let (handled, trace) = (handled.clone(), trace.clone());
+                let call = calls.as_ref().map(|calls| format!("#{}", calls.fetch_add(1, Ordering::Relaxed)));
                 async move {
                     let (partition, offset) = (message.partition, message.offset);
                     // The time of a record depends on it alone, and is not that of its neighbours.
@@ -365,9 +390,11 @@ impl Worker {
                     trace.note(format_args!("processor {number} handles {partition}/{offset}"));
                     handled.record(group, partition, offset);
                     let key = |index| (index == 0).then(|| format!("key {}", offset % 5).into());
-                    let made = (0..)
-                        .zip(made_of(partition, offset))
-                        .map(|(index, value)| Record { key: key(index), ..Record::new(value.into()) });
+                    let call = call.unwrap_or_default();
+                    let made = (0..).zip(made_of(partition, offset)).map(|(index, value)| Record {
+                        key: key(index),
+                        ..Record::new(format!("{value}{call}").into())
+                    });
                     Ok::<Vec<Record>, Failure>(made.collect())
                 }
             })
@@ -411,6 +438,7 @@ mod tests {
             (vec![batch(0, 0, &all[..1]), batch(0, 2, &all[1..])], "has no number 1"),
             (vec![batch(0, 0, &["0/2/0", "0/1/0", "0/2/1"])], "out of order"),
             (vec![batch(1, 0, &all), batch(0, 0, &["0/2/0"])], "the number 0 is that of 0/1/0"),
+            (vec![batch(0, 0, &["0/1/0#1", "0/2/0#2", "0/2/1#3"])], "of 0/2 are those of the calls"),
         ] {
             let found = wrong(batches);
             assert!(found.contains(says), "{says}: {found}");

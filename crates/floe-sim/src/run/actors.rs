@@ -100,7 +100,7 @@ impl Run {
 
     /// Starts the exactly-once processors, each with a client of its own.
     pub(super) async fn start_workers(&mut self, quiet: &watch::Receiver<bool>) -> Result<Workers, String> {
-        let mut workers = Workers::new();
+        let mut workers = Workers::new(self.simulation.seed % 3 == 2);
         if self.kind != Kind::ExactlyOnce {
             return Ok(workers);
         }

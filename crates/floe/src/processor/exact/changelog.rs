@@ -90,30 +90,22 @@ pub(super) async fn create(client: &ClientCore, (from, changelog): (&Topic, &Top
 pub(super) async fn ensure_partition(context: &TaskContext, partition: u32) -> Result<()> {
     let Some(changelog) = context.changelog() else { return Ok(()) };
     let (engine, topic) = (context.client.engine(), &changelog.topic);
-    loop {
-        if engine.topic(topic.clone()).await?.partitions > partition {
-            return Ok(());
-        }
-        let total = engine.topic(context.topics.from.clone()).await?.partitions.max(partition + 1);
-        match engine.add_partitions(topic.clone(), total).await {
-            Ok(()) => return Ok(()),
-            // Another task has added more meanwhile.
-            Err(error) if error.kind() == ErrorKind::InvalidCommand => {
-                if engine.topic(topic.clone()).await?.partitions > partition {
-                    return Ok(());
-                }
-                return Err(error);
-            }
-            Err(error) if error.is_retriable() => return Err(error),
-            Err(error) => {
-                let message = format!(
-                    "the changelog has no partition {partition}, and it cannot be added: a changelog needs as many partitions as \
-                     the input"
-                );
-                return Err(Error::new(error.kind(), message).with_topic(topic).with_source(error));
-            }
-        }
+    if engine.topic(topic.clone()).await?.partitions > partition {
+        return Ok(());
     }
+    let total = engine.topic(context.topics.from.clone()).await?.partitions.max(partition + 1);
+    let Err(error) = engine.add_partitions(topic.clone(), total).await else { return Ok(()) };
+    if error.is_retriable() {
+        return Err(error);
+    }
+    // Another task may have added more meanwhile.
+    if engine.topic(topic.clone()).await?.partitions > partition {
+        return Ok(());
+    }
+    let message = format!(
+        "the changelog has no partition {partition}, and it cannot be added: a changelog needs as many partitions as the input"
+    );
+    Err(Error::new(error.kind(), message).with_topic(topic).with_source(error))
 }
 
 /// Reads what earlier owners have recorded since the last commit. Where logs fence, their appends are refused from then on, so

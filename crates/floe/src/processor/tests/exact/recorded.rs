@@ -31,7 +31,7 @@ impl Dice {
             Box::pin(async move {
                 sleep(Duration::from_millis((message.offset as u64 * 7919 + call) % 50)).await;
                 let text = text(&message);
-                if text.starts_with("bad") && call % 2 == 0 {
+                if text.starts_with("bad") && call.is_multiple_of(2) {
                     return Err(Failure::permanent(format!("call {call}")));
                 }
                 // Those of "c" alone may have none.
@@ -269,7 +269,7 @@ async fn land_late(topic: &str, call: usize) -> bool {
     world.engine.delay_appends(None);
     let (client, layer) = world.process(None);
     let engine = world.engine.clone();
-    layer.before_call(call, move || drop(engine.land()));
+    layer.before_call(call, move || _ = engine.land());
     let running = start(seldom(&client).map(dice.handler()));
     // Shorter than a wait for the request would be.
     sleep(Duration::from_secs(8)).await;

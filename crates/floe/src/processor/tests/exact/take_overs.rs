@@ -101,7 +101,7 @@ async fn lands_at(call: usize) -> bool {
     dies_with_late_appends(&world).await;
     let (client, layer) = world.process(None);
     let engine = world.engine.clone();
-    layer.before_call(call, move || drop(engine.land()));
+    layer.before_call(call, move || _ = engine.land());
     let begun = tokio::time::Instant::now();
     let running = start(exact(&client).map(make));
     world.until_done().await;
