@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use floe_wire::batch::{BorrowedRecord, EncodedBatch, Headers, RecordView};
+use floe_wire::batch::{BorrowedRecord, Headers, RecordView};
 
 use super::{
     ack_tracker::{AckGroup, AckTracker},
@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     Record,
+    engine::EncodedBatch,
     telemetry::TraceContext,
     topic::{Topic, TopicPartition},
 };
