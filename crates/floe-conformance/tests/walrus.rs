@@ -118,5 +118,6 @@ const SKIPPED: &[(&str, &str)] = &[
     ("topics_outlive_the_connection", "delete_topic"),
     ("closing_the_client_delivers_and_commits", "commit_offsets"),
     ("processor_resumes_where_it_stopped", "commit_offsets"),
+    ("recorded_outputs_are_those_of_one_call", "commit_offsets"),
     ("outbox_restarts_lose_and_duplicate_nothing", "offsets"),
 ];

@@ -13,7 +13,7 @@ use super::{
     changelog_record::{ChangelogEntry, ChangelogRecord, fence},
     context::{OutputSettings, TaskContext},
     numbering::{MODULUS, PartitionNumbers},
-    take_over::patiently,
+    patience::patiently,
     written_tail::{WrittenRecord, read_written},
 };
 use crate::{

@@ -34,6 +34,7 @@ mod fingerprint;
 mod lease_gate;
 mod numbering;
 mod opening;
+mod patience;
 mod take_over;
 mod task;
 mod written_tail;

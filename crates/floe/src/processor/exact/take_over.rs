@@ -17,6 +17,7 @@ use super::{
     context::TaskContext,
     fingerprint::Fingerprint,
     numbering::{Numbering, OutputNumbers, PartitionNumbers},
+    patience::{RETRY_DELAY, patiently},
     written_tail::{WrittenRecord, read_written},
 };
 use crate::{
@@ -24,9 +25,6 @@ use crate::{
     consumer::{TaskFacts, TaskLease, TaskProgress},
     engine::SharedEngine,
 };
-
-/// Delay before a look-up is retried.
-const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// Output partitions that are read concurrently.
 const LOOKUPS: usize = 16;
@@ -251,17 +249,4 @@ async fn read_all(
         written.push(stream::iter(lookups).buffered(LOOKUPS).try_collect().await?);
     }
     Ok(written)
-}
-
-/// Retries failures that pass; the caller ends with the lease.
-pub(super) async fn patiently<'a, T>(mut look_up: impl FnMut() -> BoxFuture<'a, Result<T>>) -> Result<T> {
-    loop {
-        match look_up().await {
-            Err(error) if error.is_retriable() || error.kind().is_unanswered() => {
-                tracing::warn!(%error, "a task waits for its outputs");
-                sleep(RETRY_DELAY).await;
-            }
-            other => return other,
-        }
-    }
 }

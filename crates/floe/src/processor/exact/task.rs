@@ -17,7 +17,8 @@ use super::{
     context::{OutputSettings, TaskContext},
     fingerprint::Fingerprint,
     lease_gate::LeaseGate,
-    take_over::{Begun, Progress, begin_again, patiently, take_over},
+    patience::patiently,
+    take_over::{Begun, Progress, begin_again, take_over},
     written_tail::WrittenRecord,
 };
 use crate::{
