@@ -193,6 +193,12 @@ impl StoreConfig {
         self
     }
 
+    /// Returns whether the store will have an [executor](Self::executor).
+    #[must_use]
+    pub fn has_executor(&self) -> bool {
+        self.executor.is_some()
+    }
+
     /// Returns the directory of this store: the root, or the namespace's directory in it.
     #[must_use]
     pub fn directory(&self) -> PathBuf {

@@ -28,13 +28,13 @@ pub(crate) struct Backing {
 struct Present {
     /// `None` while the machine is down.
     engine: Option<SharedEngine>,
-    acknowledged: Acknowledged,
+    acknowledged: BTreeMap<TopicPartition, Vec<(i64, Instant)>>,
 }
 
 impl Backing {
     pub(crate) fn new(engine: SharedEngine) -> Self {
         let info = engine.info();
-        let present = Present { engine: Some(engine), acknowledged: Acknowledged::new() };
+        let present = Present { engine: Some(engine), acknowledged: BTreeMap::new() };
         Self { info, present: Arc::new(Mutex::new(present)) }
     }
 
@@ -45,9 +45,11 @@ impl Backing {
         drop(replaced);
     }
 
-    /// Returns the batches that were acknowledged since the last call.
-    pub(crate) fn take_acknowledged(&self) -> Acknowledged {
-        std::mem::take(&mut self.present.lock().acknowledged)
+    /// Returns the batches of a topic that were acknowledged since the last call.
+    pub(crate) fn take_acknowledged(&self, topic: &str) -> Acknowledged {
+        let all = std::mem::take(&mut self.present.lock().acknowledged);
+        let of_topic = all.into_iter().filter(|(at, _)| at.topic.as_str() == topic);
+        of_topic.map(|(at, batches)| (at.partition, batches)).collect()
     }
 
     fn engine(&self) -> Result<SharedEngine> {
@@ -56,13 +58,13 @@ impl Backing {
     }
 
     async fn append_batch(&self, request: AppendRequest) -> Result<AppendAck> {
-        let (engine, partition) = (self.engine()?, request.target.partition);
+        let (engine, at) = (self.engine()?, request.target.clone());
         let ack = engine.append(request).await?;
         let mut present = self.present.lock();
         if let Some(offset) = ack.base_offset
             && present.engine.as_ref().is_some_and(|present| Arc::ptr_eq(present, &engine))
         {
-            present.acknowledged.entry(partition).or_default().push((offset, Instant::now()));
+            present.acknowledged.entry(at).or_default().push((offset, Instant::now()));
         }
         Ok(ack)
     }

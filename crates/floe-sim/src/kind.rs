@@ -21,12 +21,22 @@ pub enum Kind {
     Disk,
     /// Exactly-once processors over the Fluvio engine against floe's server.
     ExactlyOnce,
+    /// An outbox and a processor that works at least once, over the Fluvio engine against floe's server over a log on a disk
+    /// that fails too.
+    Applications,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 6] =
-        [Self::Fluvio, Self::Walrus, Self::Leaders, Self::Groups, Self::Disk, Self::ExactlyOnce];
+    pub const ALL: [Self; 7] = [
+        Self::Fluvio,
+        Self::Walrus,
+        Self::Leaders,
+        Self::Groups,
+        Self::Disk,
+        Self::ExactlyOnce,
+        Self::Applications,
+    ];
 
     /// Returns the name of the test of this kind.
     #[must_use]
@@ -38,7 +48,13 @@ impl Kind {
             Self::Groups => "groups",
             Self::Disk => "disk",
             Self::ExactlyOnce => "exactly_once",
+            Self::Applications => "applications",
         }
+    }
+
+    /// Returns whether the log is on a disk.
+    pub(crate) fn has_disk(self) -> bool {
+        matches!(self, Self::Disk | Self::Applications)
     }
 
     /// Returns the name of the topic.
@@ -51,7 +67,7 @@ impl Kind {
         const FLUVIO: &[&str] = &[CONTROLLER.0, DATA.0];
         const WALRUS_ONLY: &[&str] = &[WALRUS.0];
         match self {
-            Self::Fluvio | Self::Groups | Self::Disk | Self::ExactlyOnce => FLUVIO,
+            Self::Fluvio | Self::Groups | Self::Disk | Self::ExactlyOnce | Self::Applications => FLUVIO,
             Self::Walrus => WALRUS_ONLY,
             Self::Leaders => leaders::HOSTS,
         }
@@ -68,7 +84,7 @@ impl Kind {
                 &[CutAll, CutOne, Partition, Refuse, Crash, Restart]
             }
             Self::Groups => &[CutAll, CutOne, Partition, Refuse, Crash, Restart, LoseTail, LoseTail],
-            Self::Disk => &[
+            Self::Disk | Self::Applications => &[
                 CutAll, CutOne, Partition, Refuse, Crash, Crash, Restart, PowerLoss, PowerLoss, PowerLoss,
                 FailSyncs, FullDisk,
             ],

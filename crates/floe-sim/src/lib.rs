@@ -31,7 +31,8 @@
 //! | `misdeed` | injected bugs of a member |
 //! | [`store`] | the log behind the servers, correct or with an injected bug |
 //! | `backing`, `disk` | what that is over: a model, or the log of `floe-log` on a disk that fails |
-//! | [`produce`], [`consume`], `share`, `exactly_once` | producers, consumers, members of shared groups, exactly-once processors |
+//! | [`produce`], [`consume`], `share` | producers, consumers, members of shared groups |
+//! | `processors`, `outbox` | applications: processors of both guarantees, an outbox with its spool |
 //! | [`handled`] | what groups have handled |
 //! | `history` | what the clients recorded, judged by `floe-check` |
 //! | `rules` | invariants that must hold after a run |
@@ -44,7 +45,6 @@
 mod backing;
 pub mod consume;
 mod disk;
-mod exactly_once;
 mod fault;
 mod fault_injector;
 pub mod handled;
@@ -55,9 +55,11 @@ mod link;
 mod misdeed;
 mod mishaps;
 pub mod network;
+mod outbox;
 mod panics;
 pub mod plan;
 mod power;
+mod processors;
 pub mod produce;
 mod reduction;
 mod referee;

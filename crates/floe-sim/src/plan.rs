@@ -5,6 +5,8 @@ use std::time::Duration;
 use floe::{
     Codec,
     consumer::{AckMode, CommitPolicy},
+    engine::Acks,
+    producer::DeliveryMode,
 };
 
 pub use crate::fault::Fault;
@@ -54,6 +56,10 @@ pub struct ProducerPlan {
     pub timeout: Duration,
     /// Compression.
     pub codec: Codec,
+    /// Whether a batch that failed is sent again.
+    pub delivery: DeliveryMode,
+    /// What an acknowledgement means.
+    pub acks: Acks,
     /// Percentage of records whose outcome is awaited before the next send.
     pub waited_for: u64,
 }
@@ -145,6 +151,8 @@ impl ProducerPlan {
             max_in_flight: rng.pick(&[1, 3, 5, 8]),
             timeout: Duration::from_secs(rng.pick(&[2, 8, 30, 60])),
             codec: rng.pick(&[Codec::None, Codec::None, Codec::Lz4]),
+            delivery: if rng.percent(20) { DeliveryMode::AtMostOnce } else { DeliveryMode::AtLeastOnce },
+            acks: rng.pick(&[Acks::Leader, Acks::Leader, Acks::Committed]),
             waited_for: rng.pick(&[0, 10, 100]),
         }
     }

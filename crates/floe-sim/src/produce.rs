@@ -130,6 +130,8 @@ impl Producing {
                 .max_in_flight(plan.max_in_flight)
                 .timeout(plan.timeout)
                 .compression(plan.codec)
+                .delivery(plan.delivery)
+                .acks(plan.acks)
                 .start();
             match timeout(START, starting).await {
                 Ok(Ok(producer)) => return Ok(producer),

@@ -7,8 +7,8 @@ use floe_wire::batch::EncodedBatch;
 
 use crate::{
     consume::Read,
-    exactly_once::{self, Outputs},
     kind::Kind,
+    processors::{self, Outputs},
     produce::{Outcome, Sent, name},
     share::Times,
     store::StoredLog,
@@ -26,7 +26,9 @@ pub(crate) struct Facts {
     pub(crate) grouped: Option<Read>,
     /// Records handled by the members of a shared group, and whether a member crashed.
     pub(crate) shared: Option<(Times, bool)>,
-    /// Records that exactly-once processors have written, by output partition.
+    /// Records that an outbox accepted or may have accepted, and what it delivered.
+    pub(crate) posted: Option<(Vec<Sent>, StoredLog)>,
+    /// Records that processors have written, by output partition.
     pub(crate) outputs: Option<Outputs>,
     /// Whether there were faults of the network and the server.
     pub(crate) had_faults: bool,
@@ -60,10 +62,18 @@ pub(crate) fn records(batches: &[EncodedBatch]) -> Result<Vec<Vec<(i64, String)>
 /// Returns all violations.
 pub(crate) fn violations(facts: &Facts) -> Vec<String> {
     let mut wrong = Vec::new();
-    stored_as_told(facts, &mut wrong);
-    stored_in_order(facts, &mut wrong);
+    // Without offsets the producer cannot look for a batch, so it may be stored twice; readers drop the duplicate.
+    let may_repeat = facts.kind == Kind::Walrus;
+    stored_as_told((&facts.log, &facts.lost), facts.sent.iter().flatten(), may_repeat, &mut wrong);
+    stored_in_order(&facts.log, &mut wrong);
+    if let Some((posted, log)) = &facts.posted {
+        let mut of_outbox = Vec::new();
+        stored_as_told((log, &BTreeSet::new()), posted.iter(), false, &mut of_outbox);
+        stored_in_order(log, &mut of_outbox);
+        wrong.extend(of_outbox.iter().map(|wrong| format!("the outbox: {wrong}")));
+    }
     match facts.kind {
-        Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
+        Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk | Kind::ExactlyOnce | Kind::Applications => {
             read_exactly(facts, "the reader", &facts.read, &mut wrong)
         }
         Kind::Walrus => read_at_most_once(facts, &mut wrong),
@@ -81,7 +91,10 @@ pub(crate) fn violations(facts: &Facts) -> Vec<String> {
         }
     }
     if let Some(outputs) = &facts.outputs {
-        wrong.extend(exactly_once::violations(&facts.log, outputs));
+        wrong.extend(match facts.kind {
+            Kind::Applications => processors::at_least_once_violations(&facts.log, outputs, facts.had_faults),
+            _ => processors::exactly_once_violations(&facts.log, outputs),
+        });
     }
     if let Some((handled, crashed)) = &facts.shared {
         handled_by_all(facts, handled, facts.had_faults || *crashed, &mut wrong);
@@ -123,27 +136,30 @@ fn handled_by_all(facts: &Facts, handled: &Times, may_repeat: bool, wrong: &mut 
 }
 
 /// Acknowledged records are stored once, at their offset; refused ones are not stored; no record was not sent.
-fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
+fn stored_as_told<'a>(
+    (log, lost): (&StoredLog, &BTreeSet<String>),
+    all: impl Iterator<Item = &'a Sent>,
+    may_repeat: bool,
+    wrong: &mut Vec<String>,
+) {
     let mut places: BTreeMap<&str, Vec<(u32, i64)>> = BTreeMap::new();
-    for (partition, batches) in &facts.log {
+    for (partition, batches) in log {
         for (offset, value) in batches.iter().flatten() {
             places.entry(value).or_default().push((*partition, *offset));
         }
     }
-    // Without offsets the producer cannot look for a batch, so it may be stored twice; readers drop the duplicate.
-    let duplicates_allowed = facts.kind == Kind::Walrus;
-    for sent in facts.sent.iter().flatten() {
+    for sent in all {
         let places = places.remove(sent.value.as_str()).unwrap_or_default();
         let reported = &sent.outcome;
         let complain = |what: &str| format!("{} {what}: {reported:?}, at {places:?}", name(&sent.value));
         if places.iter().any(|(partition, _)| *partition != sent.partition) {
             wrong.push(complain("is in the wrong partition"));
         }
-        if places.len() > 1 && !duplicates_allowed {
+        if places.len() > 1 && !may_repeat {
             wrong.push(complain("is stored more than once"));
         }
         match reported {
-            Outcome::Acknowledged(_) if places.is_empty() && facts.lost.contains(&sent.value) => {}
+            Outcome::Acknowledged(_) if places.is_empty() && lost.contains(&sent.value) => {}
             Outcome::Acknowledged(_) if places.is_empty() => {
                 wrong.push(complain("was acknowledged and is lost"))
             }
@@ -162,8 +178,8 @@ fn stored_as_told(facts: &Facts, wrong: &mut Vec<String>) {
 }
 
 /// Within a partition, the records of a producer are in the order in which it sent them.
-fn stored_in_order(facts: &Facts, wrong: &mut Vec<String>) {
-    for (partition, batches) in &facts.log {
+fn stored_in_order(log: &StoredLog, wrong: &mut Vec<String>) {
+    for (partition, batches) in log {
         let mut last: BTreeMap<&str, u32> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for (offset, value) in batches.iter().flatten() {
@@ -252,6 +268,7 @@ mod tests {
             read: BTreeMap::from([(0, numbered(read))]),
             grouped: None,
             shared: None,
+            posted: None,
             outputs: None,
             had_faults: false,
             stored: BTreeMap::new(),
@@ -308,6 +325,27 @@ mod tests {
             assert!(wrong.iter().any(|wrong| wrong.contains(expected)), "{expected}: {wrong:?}");
         }
         assert!(violations(&facts(&two, &["0.0", "0.1"], &["0.0", "0.1"])).is_empty());
+    }
+
+    #[test]
+    fn records_of_an_outbox_are_delivered_once_and_in_order() {
+        let posted = |outcome: Outcome, log: &[&str]| {
+            let log = (0..).zip(log.iter().map(|value| format!("{value}."))).collect();
+            let posted = ["0.0", "0.1"].map(|value| sent(value, outcome.clone()));
+            let posted = Some((posted.to_vec(), BTreeMap::from([(0, vec![log])])));
+            violations(&Facts { kind: Kind::Applications, posted, ..facts(&[], &[], &[]) })
+        };
+        let accepted = || Outcome::Acknowledged(None);
+        assert_eq!(posted(accepted(), &["0.0", "0.1"]), Vec::<String>::new());
+        assert_eq!(posted(Outcome::Unknown(ErrorKind::Closed), &["0.0"]), Vec::<String>::new());
+        for (found, rule) in [
+            (posted(accepted(), &["0.0"]), "the outbox: 0.1 was acknowledged and is lost"),
+            (posted(accepted(), &["0.0", "0.1", "0.1"]), "the outbox: 0.1 is stored more than once"),
+            (posted(accepted(), &["0.1", "0.0"]), "the outbox: 0.0 at 0/1 is behind"),
+            (posted(accepted(), &["0.0", "0.1", "0.2"]), "the outbox: 0.2 was never sent"),
+        ] {
+            assert!(found.iter().any(|found| found.starts_with(rule)), "{rule}: {found:?}");
+        }
     }
 
     #[test]

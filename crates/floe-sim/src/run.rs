@@ -8,9 +8,7 @@ use floe::{
     Client, RetryPolicy, Topic, TopicSpec,
     engine::{Engine as _, FluvioEngine, SharedEngine, WalrusEngine},
     layer::BreakerPolicy,
-    simulation::Process,
 };
-use futures_util::FutureExt as _;
 use tokio::{
     sync::watch,
     task::{JoinHandle, JoinSet},
@@ -18,27 +16,24 @@ use tokio::{
 };
 
 use crate::{
-    consume::{Goal, Grouped, Read, Reading},
+    consume::Read,
     disk::LogDisk,
-    exactly_once::Workers,
     fault_injector::FaultInjector,
     handled::Handled,
     history::History,
     kind::Kind,
     leaders::Leaders,
     misdeed::Misdeed,
-    mishaps::Mishaps,
     network::Network,
-    panics,
+    outbox, panics,
     plan::{Fault, Plan},
-    power::CoordinationWay,
-    produce::{Producing, Sent},
+    processors::Workers,
+    produce::Sent,
     reduction::Reduction,
     referee::Referee,
     rng::Rng,
     rules::{self, Facts},
     server::{CONTROLLER, Server, WALRUS},
-    share::{SECOND_TOPIC, SharedRecords, Sharing},
     store::{Lie, Store, StoredLog},
     swarm::{MishapKinds, Swarm},
     trace::Trace,
@@ -127,12 +122,12 @@ impl Simulation {
         let Self { kind, misdeed, .. } = *self;
         let most = match kind {
             Kind::Walrus => 1,
-            Kind::Fluvio | Kind::Leaders | Kind::Disk | Kind::ExactlyOnce => 3,
+            Kind::Fluvio | Kind::Leaders | Kind::Disk | Kind::ExactlyOnce | Kind::Applications => 3,
             Kind::Groups => 6,
         };
         let swarm = Swarm::draw(&mut rng.fork(), kind.planned_faults());
         let mut plan = Plan::draw(&mut rng.fork(), &swarm, most);
-        if matches!(kind, Kind::Groups | Kind::ExactlyOnce) {
+        if matches!(kind, Kind::Groups | Kind::ExactlyOnce | Kind::Applications) {
             plan.prolong(&mut rng.fork(), misdeed.needs_absence());
         }
         if misdeed.needs_absence() {
@@ -186,6 +181,9 @@ type Producers = JoinSet<(usize, Result<Vec<Sent>, String>)>;
 /// Tasks of the members of the shared group, and their clients.
 type Members = Vec<(JoinHandle<Result<(), String>>, Client)>;
 
+/// Task of the outbox, and its client.
+type PostingTask = (JoinHandle<Result<Vec<Sent>, String>>, Client);
+
 /// Task of a consumer.
 type ReaderTask = JoinHandle<Result<Read, String>>;
 
@@ -219,8 +217,9 @@ impl Run {
         let store = Store::new((lie, plan.slowness), rng.fork(), trace.clone(), judges);
         let leaders = (kind == Kind::Leaders).then(|| Leaders::new(plan.partitions, &trace));
         let (mut store, mut disk) = (store, Ok(None));
-        if kind == Kind::Disk {
-            disk = LogDisk::new(kind.topic(), rng.fork(), lie, &trace).map(Some);
+        if kind.has_disk() {
+            disk =
+                LogDisk::new((kind.topic(), kind == Kind::Applications), rng.fork(), lie, &trace).map(Some);
             if let Ok(Some(disk)) = &disk {
                 store = store.over(disk.backing());
             }
@@ -262,12 +261,18 @@ impl Run {
 
     async fn happen(&mut self) -> Result<Facts, String> {
         let disk = self.disk.clone()?;
-        let spec = TopicSpec::new(self.kind.topic()).partitions(self.plan.partitions);
-        let spec = disk.iter().fold(spec, |spec, disk| disk.configure(spec));
-        self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
+        for spec in self.topics() {
+            let spec = disk.iter().fold(spec, |spec, disk| disk.configure(spec));
+            self.store.create_topic(spec).await.map_err(|error| error.to_string())?;
+        }
         let scripted = self.leaders.as_ref().map(|leaders| leaders.serve(&self.network));
         let server = match self.kind {
-            Kind::Fluvio | Kind::Walrus | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
+            Kind::Fluvio
+            | Kind::Walrus
+            | Kind::Groups
+            | Kind::Disk
+            | Kind::ExactlyOnce
+            | Kind::Applications => {
                 Some(Server::start(&self.network, &self.store, self.kind.hosts(), &self.trace))
             }
             Kind::Leaders => None,
@@ -280,6 +285,7 @@ impl Run {
         let (end_mishaps, quiet) = watch::channel(false);
         let (members, shared) = self.start_members((&goal, &quiet)).await?;
         let workers = self.start_workers(&quiet).await?;
+        let posting = self.start_outbox(&quiet).await?;
         let (reader, grouped) = self.start_consumers(&reading, goal);
 
         while let Some(ended) = injecting.join_next().await {
@@ -303,7 +309,12 @@ impl Run {
         for client in clients {
             self.close(client).await?;
         }
-        let outputs = (self.kind == Kind::ExactlyOnce).then_some(outputs);
+        let has_outputs = matches!(self.kind, Kind::ExactlyOnce | Kind::Applications);
+        let outputs = has_outputs.then_some(outputs);
+        let posted = match posting {
+            Some(posting) => Some(self.posted(posting).await?),
+            None => None,
+        };
         for (member, client) in members {
             member.await.map_err(|error| format!("a member: {error}"))??;
             self.close(client).await?;
@@ -316,7 +327,20 @@ impl Run {
         let shared = (self.kind == Kind::Groups).then(|| shared.deeds());
         let had_faults = self.simulation.faults;
         let kind = self.kind;
-        Ok(Facts { kind, sent, log, read, grouped, shared, outputs, had_faults, stored, lost, losses })
+        Ok(Facts {
+            kind,
+            sent,
+            log,
+            read,
+            grouped,
+            shared,
+            posted,
+            outputs,
+            had_faults,
+            stored,
+            lost,
+            losses,
+        })
     }
 
     /// Closes the clients and stops the servers; no connection and no task may be left.
@@ -389,7 +413,12 @@ impl Run {
             let dial = Arc::new(self.network.clone());
             let connecting = async {
                 Ok::<SharedEngine, floe::Error>(match self.kind {
-                    Kind::Fluvio | Kind::Leaders | Kind::Groups | Kind::Disk | Kind::ExactlyOnce => {
+                    Kind::Fluvio
+                    | Kind::Leaders
+                    | Kind::Groups
+                    | Kind::Disk
+                    | Kind::ExactlyOnce
+                    | Kind::Applications => {
                         let url = format!("fluvio://{}:{}", CONTROLLER.0, CONTROLLER.1);
                         Arc::new(FluvioEngine::connect_over(&url, dial).await?)
                     }
@@ -429,19 +458,45 @@ impl Run {
         Ok(sent.into_values().collect())
     }
 
+    /// Returns the topics of the run.
+    fn topics(&self) -> Vec<TopicSpec> {
+        let mut topics = vec![TopicSpec::new(self.kind.topic()).partitions(self.plan.partitions)];
+        if matches!(self.kind, Kind::ExactlyOnce | Kind::Applications) {
+            topics.push(Workers::output());
+        }
+        if self.kind == Kind::Applications {
+            topics.push(outbox::parcels());
+        }
+        topics
+    }
+
     async fn log(&self) -> Result<StoredLog, String> {
+        match &self.leaders {
+            Some(leaders) => {
+                let records = |number| Ok((number, rules::records(&leaders.batches(number))?));
+                (0..self.plan.partitions).map(records).collect()
+            }
+            None => self.log_of(self.kind.topic(), self.plan.partitions).await,
+        }
+    }
+
+    async fn log_of(&self, topic: &'static str, partitions: u32) -> Result<StoredLog, String> {
         let mut log = StoredLog::new();
-        for partition in 0..self.plan.partitions {
-            let batches = match &self.leaders {
-                Some(leaders) => leaders.batches(partition),
-                None => {
-                    let at = Topic::from(self.kind.topic()).partition(partition);
-                    self.store.batches(&at).await.map_err(|error| error.to_string())?
-                }
-            };
-            log.insert(partition, rules::records(&batches)?);
+        for number in 0..partitions {
+            let at = Topic::from(topic).partition(number);
+            let batches = self.store.batches(&at).await.map_err(|error| error.to_string())?;
+            log.insert(number, rules::records(&batches)?);
         }
         Ok(log)
+    }
+
+    /// Waits until the outbox has delivered everything. Returns what it said, and what is stored.
+    async fn posted(&self, (posting, client): PostingTask) -> Result<(Vec<Sent>, StoredLog), String> {
+        let ended = timeout(outbox::CATCH_UP, posting).await;
+        let ended = ended.map_err(|_| "the outbox hangs".to_owned())?;
+        let posted = ended.map_err(|error| format!("the outbox: {error}"))??;
+        self.close(client).await?;
+        Ok((posted, self.log_of(outbox::PARCELS, outbox::PARTITIONS).await?))
     }
 
     async fn stored(&self) -> Result<BTreeMap<u32, Option<i64>>, String> {

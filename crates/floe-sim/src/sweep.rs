@@ -20,7 +20,7 @@ pub struct Sweep {
     pub broken: u64,
 }
 
-/// Runs `FLOE_SIM_SEEDS` seeds, by default `by_default`, or only `FLOE_SIM_SEED`. Of [`Kind::Disk`] it runs a twentieth.
+/// Runs `FLOE_SIM_SEEDS` seeds, by default `by_default`, or only `FLOE_SIM_SEED`. Of kinds with a disk it runs a twentieth.
 ///
 /// # Panics
 /// Panics if a run violates a rule; the message shows the violations and the command that reproduces them.
@@ -29,7 +29,7 @@ pub fn sweep(kind: Kind, by_default: u64) -> Sweep {
     let (first, count) = match number(SEED) {
         Some(seed) => (seed, 1),
         // Runs with a disk take twenty times as long in a build of tests.
-        None if kind == Kind::Disk => (0, number(SEEDS).unwrap_or(by_default).div_ceil(20)),
+        None if kind.has_disk() => (0, number(SEEDS).unwrap_or(by_default).div_ceil(20)),
         None => (0, number(SEEDS).unwrap_or(by_default)),
     };
     let mut all = Sweep::default();

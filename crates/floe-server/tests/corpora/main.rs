@@ -1,8 +1,9 @@
-//! Replays the fuzz corpora of both front-ends in `fuzz/`: the server never panics, closes every connection, and
-//! serves the next client.
+//! Replays the fuzz corpora of both front-ends and of the console in `fuzz/`: the server never panics, closes every connection,
+//! and serves the next client.
 
 #[expect(dead_code, reason = "shared with the fuzz targets")]
 mod connections;
+mod requests;
 
 use std::{
     fs,
@@ -23,7 +24,7 @@ static NOW: Mutex<String> = Mutex::new(String::new());
 
 // This is the only test of its binary, because it counts all panics of the process.
 #[test]
-fn fuzz_corpora_of_the_front_ends_pass() {
+fn fuzz_corpora_of_the_server_pass() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         PANICS.fetch_add(1, Ordering::SeqCst);
@@ -32,9 +33,12 @@ fn fuzz_corpora_of_the_front_ends_pass() {
     }));
 
     let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus");
-    for (name, target) in
-        [("server_fluvio", Victim::fluvio as fn(&Victim, &[u8])), ("server_walrus", Victim::walrus)]
-    {
+    let targets: [(&str, fn(&Victim, &[u8])); 3] = [
+        ("server_fluvio", Victim::fluvio),
+        ("server_walrus", Victim::walrus),
+        ("console_requests", |_, data| requests::fuzz(data)),
+    ];
+    for (name, target) in targets {
         let entries = fs::read_dir(corpora.join(name)).expect("a committed corpus");
         let mut paths: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
         // One server receives all inputs, in a fixed order.

@@ -5,6 +5,7 @@
 
 mod device;
 mod survival;
+mod work;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -18,19 +19,19 @@ use floe::{
     engine::{EmbeddedEngine, SharedEngine},
 };
 use floe_log::{
-    Store, StoreConfig, Work,
+    Store, StoreConfig,
     disk::{Disk, MemoryDisk},
 };
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    task::JoinSet,
     time::{Instant, timeout},
 };
 
 use crate::{backing::Backing, rng::Rng, store::Lie, trace::Trace};
-use device::Device;
+pub(crate) use device::Device;
 use survival::{After, Before, Contents};
+pub(crate) use work::LogWork;
 
 /// Directory of the store.
 const DIRECTORY: &str = "/store";
@@ -132,18 +133,28 @@ struct LogDiskState {
 struct Incarnation {
     device: Device,
     store: Arc<Store>,
-    work: Arc<Mutex<JoinSet<()>>>,
+    work: LogWork,
     /// Time since which syncs fail.
     failing_since: Option<Instant>,
 }
 
 impl LogDisk {
     /// Creates an empty disk, and opens a log on it.
-    pub(crate) fn new(topic: &'static str, mut rng: Rng, lie: Lie, trace: &Trace) -> Result<Self, String> {
+    ///
+    /// `keeps` says that the log acknowledges what is synced, and nothing before.
+    pub(crate) fn new(
+        (topic, keeps): (&'static str, bool),
+        mut rng: Rng,
+        lie: Lie,
+        trace: &Trace,
+    ) -> Result<Self, String> {
         let mut plan = DiskPlan::draw(&mut rng);
         if lie != Lie::None {
             // The injected bugs are those of a log that promises to lose nothing.
             (plan.durability, plan.loses_power) = (Durability::Always, true);
+        }
+        if keeps {
+            plan.durability = Durability::Always;
         }
         trace.note(format_args!("{plan:?}"));
         let began = Instant::now();
@@ -270,7 +281,7 @@ impl LogDisk {
         let Some(running) = running else { return };
         running.device.stop();
         self.backing.replace(None);
-        let acknowledged = self.backing.take_acknowledged();
+        let acknowledged = self.backing.take_acknowledged(self.topic);
         let mut state = self.state.lock();
         let contents = self.contents_of(&state.memory);
         match contents {
@@ -296,7 +307,7 @@ impl LogDisk {
             state.memory = state.memory.after_power_loss(|| rng.percent(survival));
         }
         drop(state);
-        running.work.lock().abort_all();
+        running.work.abort();
     }
 
     /// Returns the records of a disk as a process that reads it would find them.
@@ -348,21 +359,8 @@ impl Incarnation {
     ) -> Result<Self, String> {
         let device = Device::new(memory.clone(), rng.fork(), lie == Lie::SkipSync);
         let disk: Arc<dyn Disk> = Arc::new(device.clone());
-        let work: Arc<Mutex<JoinSet<()>>> = Arc::default();
-        let (tasks, slowness, trace) = (Arc::downgrade(&work), plan.slowness, trace.clone());
-        let latencies = Mutex::new(rng.fork());
-        let run = move |work: Work| {
-            let Some(tasks) = tasks.upgrade() else { return };
-            let latency = latencies.lock().millis(0..=slowness);
-            let trace = trace.clone();
-            let mut tasks = tasks.lock();
-            while tasks.try_join_next().is_some() {}
-            tasks.spawn(async move {
-                tokio::time::sleep(work.delay() + latency).await;
-                trace.note(format_args!("the log works: {:?}", work.kind()));
-                work.run();
-            });
-        };
+        let work = LogWork::default();
+        let run = work.executor(plan.slowness, rng.fork(), trace);
         let config = StoreConfig::at(DIRECTORY)
             .disk(disk)
             .wall_clock(move || wall_clock(began))

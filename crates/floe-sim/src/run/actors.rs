@@ -1,6 +1,21 @@
-//! Starts the clients of a run: producers, consumers, members of shared groups, exactly-once processors.
+//! Starts the clients of a run: producers, consumers, members of shared groups, processors, an outbox.
 
-use super::*;
+use floe::{Client, TopicSpec, engine::Engine as _, simulation::Process};
+use futures_util::FutureExt as _;
+use tokio::{sync::watch, task::JoinSet, time::Instant};
+
+use super::{GROUP, Members, PostingTask, Producers, ReaderTask, Run, SILENCE};
+use crate::{
+    consume::{Goal, Grouped, Reading},
+    kind::Kind,
+    mishaps::Mishaps,
+    outbox::Posting,
+    power::CoordinationWay,
+    processors::{Guarantee, Workers},
+    produce::Producing,
+    share::{SECOND_TOPIC, SharedRecords, Sharing},
+    swarm::MishapKinds,
+};
 
 impl Run {
     pub(super) fn start_producers(&mut self, client: &Client) -> Producers {
@@ -98,14 +113,16 @@ impl Run {
         Ok((members, shared))
     }
 
-    /// Starts the exactly-once processors, each with a client of its own.
+    /// Starts the processors, each with a client of its own.
     pub(super) async fn start_workers(&mut self, quiet: &watch::Receiver<bool>) -> Result<Workers, String> {
-        let mut workers = Workers::new(self.simulation.seed % 3 == 2);
-        if self.kind != Kind::ExactlyOnce {
-            return Ok(workers);
-        }
-        workers.create_output(&self.store).await?;
-        for number in 0..usize::try_from(self.rng.within(1..=3)).unwrap_or(1) {
+        let (guarantee, most) = match self.kind {
+            Kind::ExactlyOnce if self.simulation.seed % 3 == 2 => (Guarantee::Recorded, 3),
+            Kind::ExactlyOnce => (Guarantee::ExactlyOnce, 3),
+            Kind::Applications => (Guarantee::AtLeastOnce, 1),
+            _ => return Ok(Workers::new(Guarantee::AtLeastOnce)),
+        };
+        let mut workers = Workers::new(guarantee);
+        for number in 0..usize::try_from(self.rng.within(1..=most)).unwrap_or(1) {
             let (mishaps, client, _) = self.start_process(number, quiet, false).await?;
             let parts = (mishaps.way.clone(), self.handled.clone(), self.rng.fork(), self.trace.clone());
             let worker = workers.worker(number, (self.kind.topic(), GROUP), self.simulation.faults, parts);
@@ -115,6 +132,23 @@ impl Run {
             }
         }
         Ok(workers)
+    }
+
+    /// Starts the outbox with a client of its own, where the kind has one.
+    pub(super) async fn start_outbox(
+        &mut self,
+        quiet: &watch::Receiver<bool>,
+    ) -> Result<Option<PostingTask>, String> {
+        if self.kind != Kind::Applications {
+            return Ok(None);
+        }
+        let (mishaps, client, _) = self.start_process(0, quiet, false).await?;
+        let posting = Posting::new(self.rng.fork(), self.simulation.faults, &self.trace);
+        let task = tokio::spawn(mishaps.process.run(posting.run(client.clone())));
+        if mishaps.kinds != MishapKinds::NONE {
+            tokio::spawn(mishaps.run());
+        }
+        Ok(Some((task, client)))
     }
 
     /// Starts a process with a client and a clock of its own. Returns what may happen to it, and the receiver of its wake-ups.

@@ -43,6 +43,11 @@ fn exactly_once() {
 }
 
 #[test]
+fn applications() {
+    check_coverage(sweep(Kind::Applications, 300));
+}
+
+#[test]
 fn the_same_seed_is_the_same_run() {
     let mut logged = 0;
     for kind in Kind::ALL {

@@ -53,6 +53,14 @@ fn loss_on_read_is_detected() {
 }
 
 #[test]
+fn faults_of_applications_are_detected() {
+    is_detected(Kind::Applications, Lie::AckWithoutWrite, "is not in the output");
+    is_detected(Kind::Applications, Lie::AckWithoutWrite, "the outbox: ");
+    is_detected(Kind::Applications, Lie::WriteTwice, "the outbox: ");
+    is_detected(Kind::Applications, Lie::CommitAhead, "the group billing stores");
+}
+
+#[test]
 fn commit_ahead_is_detected() {
     is_detected(Kind::Fluvio, Lie::CommitAhead, "the group");
     is_detected(Kind::Groups, Lie::CommitAhead, "the group");

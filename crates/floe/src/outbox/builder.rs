@@ -54,8 +54,8 @@ pub struct OutboxBuilder<C = Untyped> {
     batch_size: usize,
     when_full: WhenOutboxFull,
     durability: Durability,
-    #[cfg(all(test, feature = "embedded"))]
-    disk: Option<Arc<dyn floe_log::disk::Disk>>,
+    #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+    store: Option<floe_log::StoreConfig>,
 }
 
 impl<C> ProducerBuilder<C> {
@@ -153,8 +153,8 @@ impl OutboxBuilder {
             batch_size: BATCH_SIZE,
             when_full: WhenOutboxFull::default(),
             durability: Durability::Os,
-            #[cfg(all(test, feature = "embedded"))]
-            disk: None,
+            #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+            store: None,
         }
     }
 }
@@ -175,8 +175,8 @@ impl<C> OutboxBuilder<C> {
             batch_size: self.batch_size,
             when_full: self.when_full,
             durability: self.durability,
-            #[cfg(all(test, feature = "embedded"))]
-            disk: self.disk,
+            #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+            store: self.store,
         }
     }
 
@@ -214,10 +214,12 @@ impl<C> OutboxBuilder<C> {
         self
     }
 
-    /// Keeps the spool on another disk than the file system.
-    #[cfg(all(test, feature = "embedded"))]
-    pub(crate) fn disk(mut self, disk: Arc<dyn floe_log::disk::Disk>) -> Self {
-        self.disk = Some(disk);
+    /// Keeps the spool in a store that the caller configures in place of the path: on another disk than the file system, or
+    /// without threads. Calls that wait for the disk then run on the thread of the caller.
+    #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+    #[doc(hidden)]
+    pub fn store(mut self, store: floe_log::StoreConfig) -> Self {
+        self.store = Some(store);
         self
     }
 
@@ -239,8 +241,8 @@ impl<C> OutboxBuilder<C> {
         let disk_full = Arc::new(Notify::new());
         let options = SpoolOptions {
             path: self.path,
-            #[cfg(all(test, feature = "embedded"))]
-            disk: self.disk,
+            #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+            store: self.store,
             durability: self.durability,
             segment_bytes: (self.max_bytes / 8).min(64 << 20),
             max_record: self.max_record,

@@ -43,8 +43,8 @@ pub(super) struct OutboxSettings {
 pub(super) struct SpoolOptions {
     pub(super) path: PathBuf,
     /// Disk in place of files.
-    #[cfg(all(test, feature = "embedded"))]
-    pub(super) disk: Option<Arc<dyn floe_log::disk::Disk>>,
+    #[cfg(all(any(test, feature = "simulation"), feature = "embedded"))]
+    pub(super) store: Option<floe_log::StoreConfig>,
     pub(super) durability: Durability,
     pub(super) segment_bytes: u64,
     pub(super) max_record: usize,

@@ -40,14 +40,12 @@ impl Spool {
     pub(super) async fn open(options: SpoolOptions) -> Result<Self> {
         let location = options.path.display().to_string();
         let config = StoreConfig::at(&options.path);
-        #[cfg(test)]
-        let config = match options.disk {
-            Some(disk) => config.disk(disk),
-            None => config,
-        };
+        #[cfg(any(test, feature = "simulation"))]
+        let config = options.store.unwrap_or(config);
         let config = config.segment_bytes(options.segment_bytes).tail_bytes(TAIL_BYTES);
         let topic = TopicConfig::new().durability(floe_embedded::durability_to_log(options.durability));
-        let opened = blocking(move || {
+        let has_executor = config.has_executor();
+        let opened = blocking(has_executor, move || {
             let store = Store::open(config)?;
             for name in [RECORDS, REJECTED] {
                 if store.topic(name).is_none() {
@@ -85,7 +83,10 @@ impl Spool {
                 .with_source(error)
         })?;
         let (store, position) = (Arc::clone(&self.store), checkpoint.position);
-        blocking(move || store.commit_offset(GROUP, RECORDS, 0, position, Some(&text))).await
+        blocking(self.store.has_executor(), move || {
+            store.commit_offset(GROUP, RECORDS, 0, position, Some(&text))
+        })
+        .await
     }
 
     /// Appends a record whose partition was [moved into a header](routing::store_fixed_partition).
@@ -141,7 +142,7 @@ impl Spool {
     /// Deletes all records before an offset, in whole segments.
     pub(super) async fn trim(&self, to: i64) -> Result<()> {
         let partition = Arc::clone(&self.partition);
-        blocking(move || {
+        blocking(self.store.has_executor(), move || {
             let bounds = partition.bounds();
             if to <= bounds.start { Ok(()) } else { partition.delete_before(to.min(bounds.end)) }
         })
@@ -166,10 +167,14 @@ impl Spool {
     }
 }
 
-/// Runs disk work on the threads for blocking calls.
+/// Runs disk work on the threads for blocking calls, or on this one over a store with an executor.
 async fn blocking<T: Send + 'static>(
+    here: bool,
     work: impl FnOnce() -> Result<T, floe_log::LogError> + Send + 'static,
 ) -> Result<T> {
+    if here {
+        return work().map_err(log_error);
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(log_error),
         Err(stopped) => Err(Error::new(ErrorKind::Closed, "the runtime stopped during a call to the spool")

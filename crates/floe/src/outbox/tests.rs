@@ -5,7 +5,10 @@ mod outages;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use floe_log::disk::{Fault as DiskFault, FaultyDisk, MemoryDisk};
+use floe_log::{
+    StoreConfig,
+    disk::{Disk, Fault as DiskFault, FaultyDisk, MemoryDisk},
+};
 
 use super::{Outbox, OutboxBuilder, WhenOutboxFull};
 use crate::{
@@ -19,9 +22,14 @@ const PATH: &str = "/outbox";
 /// Limit of every wait; the clock is paused.
 const HOUR: Duration = Duration::from_secs(3600);
 
+/// Configures a spool on a disk of the test.
+fn on(disk: Arc<dyn Disk>) -> StoreConfig {
+    StoreConfig::at(PATH).disk(disk)
+}
+
 fn builder(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> OutboxBuilder {
     let client = Client::from_engine(Arc::new(engine.clone()));
-    client.producer("orders").outbox(PATH).disk(Arc::clone(disk) as _)
+    client.producer("orders").outbox(PATH).store(on(Arc::clone(disk) as _))
 }
 
 async fn open(engine: &FakeEngine, disk: &Arc<MemoryDisk>) -> Outbox {
@@ -124,7 +132,7 @@ async fn undelivered_records_wait_for_the_next_process() {
 async fn the_health_of_the_client_tells_what_the_outbox_does() {
     let client = Client::from_engine(Arc::new(FakeEngine::with_topic("other", 1)));
     let disk: Arc<MemoryDisk> = Arc::default();
-    let outbox = client.producer("orders").outbox(PATH).disk(disk).start().await.unwrap();
+    let outbox = client.producer("orders").outbox(PATH).store(on(disk)).start().await.unwrap();
     outbox.send_all(numbered(0..5)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(60)).await;
     let health = client.health().await.unwrap();
@@ -246,7 +254,7 @@ async fn large_batches_are_sent_as_they_are() {
     let engine = FakeEngine::with_topic("orders", 1);
     let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").compression(Codec::Lz4).outbox(PATH);
-    let outbox = outbox.disk(Arc::<MemoryDisk>::default()).start().await.unwrap();
+    let outbox = outbox.store(on(Arc::<MemoryDisk>::default())).start().await.unwrap();
     for burst in 0..3 {
         // One batch of the spool, since no await lets the producer close it in between.
         for number in 0..40 {
@@ -379,7 +387,7 @@ async fn on_full_disk(when_full: WhenOutboxFull) -> (FakeEngine, Arc<FaultyDisk>
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
     let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").outbox(PATH).when_full(when_full);
-    let outbox = outbox.disk(Arc::clone(&disk) as _).start().await.unwrap();
+    let outbox = outbox.store(on(Arc::clone(&disk) as _)).start().await.unwrap();
     outbox.send("before").await.unwrap();
     (engine, disk, outbox)
 }
@@ -484,7 +492,7 @@ async fn the_outbox_of_another_topic_is_refused() {
     let disk = Arc::default();
     open(&engine, &disk).await.close().await.unwrap();
     let client = Client::from_engine(Arc::new(engine.clone()));
-    let other = client.producer("invoices").outbox(PATH).disk(Arc::clone(&disk) as _).start().await;
+    let other = client.producer("invoices").outbox(PATH).store(on(Arc::clone(&disk) as _)).start().await;
     assert_eq!(other.unwrap_err().kind(), ErrorKind::InvalidConfig);
 }
 
@@ -492,7 +500,7 @@ async fn the_outbox_of_another_topic_is_refused() {
 async fn closing_the_client_closes_the_outbox() {
     let engine = FakeEngine::with_topic("orders", 1);
     let client = Client::from_engine(Arc::new(engine.clone()));
-    let outbox = client.producer("orders").outbox(PATH).disk(Arc::<MemoryDisk>::default());
+    let outbox = client.producer("orders").outbox(PATH).store(on(Arc::<MemoryDisk>::default()));
     let outbox = outbox.start().await.unwrap();
     outbox.send_all(numbered(0..5)).await.unwrap();
     client.close().await.unwrap();

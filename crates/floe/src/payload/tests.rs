@@ -197,7 +197,8 @@ async fn tasks_can_send_and_read_values() {
 async fn an_outbox_takes_values() {
     let (_engine, client) = client();
     let outbox = client.producer("orders").payload(Even).outbox("/outbox");
-    let outbox = outbox.disk(Arc::new(floe_log::disk::MemoryDisk::new())).start().await.unwrap();
+    let spool = floe_log::StoreConfig::at("/outbox").disk(Arc::new(floe_log::disk::MemoryDisk::new()));
+    let outbox = outbox.store(spool).start().await.unwrap();
     outbox.send(2).await.unwrap();
     let error = outbox.send_all([4, 5, 6]).await.unwrap_err();
     assert_eq!((error.kind(), error.topic().unwrap().as_str()), (ErrorKind::SerializationError, "orders"));

@@ -64,7 +64,7 @@ async fn a_full_disk_keeps_the_order() {
     let disk = Arc::new(FaultyDisk::new(Arc::new(MemoryDisk::new())));
     let client = Client::from_engine(Arc::new(engine.clone()));
     let outbox = client.producer("orders").batch_size(5000).outbox(PATH);
-    let outbox = outbox.disk(Arc::clone(&disk) as _).start().await.unwrap();
+    let outbox = outbox.store(on(Arc::clone(&disk) as _)).start().await.unwrap();
     outbox.send(padded(0)).await.unwrap();
     for burst in 0..10 {
         disk.plan(DiskFault::Full(0), ".seg", 0, 1);

@@ -1,4 +1,5 @@
-//! Exactly-once processors that crash, leave and restart, and the rule that their output is a function of the input.
+//! Processors that crash, leave and restart, and the rules for their output: exactly once it is a function of the input, at
+//! least once it holds what each record of the input makes.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,7 +15,7 @@ use floe::{
     Client, ErrorKind, Message, Record, Result as FloeResult, Topic, TopicSpec,
     consumer::Membership,
     layer::Layer as _,
-    processor::{DeadLetters, Failure, Processor, ProcessorReport},
+    processor::{DeadLetters, Failure, Processor, ProcessorBuilder, ProcessorReport},
 };
 use floe_wire::batch::EncodedBatch;
 use parking_lot::Mutex;
@@ -50,13 +51,25 @@ pub(crate) type Outputs = BTreeMap<u32, Vec<EncodedBatch>>;
 /// The state of each processor in words, for the report of a run that hangs.
 type Diary = Arc<Mutex<BTreeMap<usize, String>>>;
 
+/// What processors promise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guarantee {
+    /// Members of a shared group.
+    ExactlyOnce,
+    /// The same with handlers that are not deterministic, and outputs that are recorded.
+    Recorded,
+    /// One processor in a group of its own.
+    AtLeastOnce,
+}
+
 /// The processors of a run.
 #[derive(Debug)]
 pub(crate) struct Workers {
+    guarantee: Guarantee,
     tasks: Vec<(JoinHandle<Result<(), String>>, Client)>,
     done: watch::Sender<bool>,
     diary: Diary,
-    calls: Option<Calls>,
+    calls: Calls,
 }
 
 /// Calls of handlers that make something else each time; their processors record what they make.
@@ -65,6 +78,7 @@ type Calls = Arc<AtomicU64>;
 /// Process that runs a processor again and again.
 #[derive(Debug)]
 pub(crate) struct Worker {
+    guarantee: Guarantee,
     number: usize,
     topic: &'static str,
     group: &'static str,
@@ -76,7 +90,7 @@ pub(crate) struct Worker {
     rng: Rng,
     trace: Trace,
     diary: Diary,
-    calls: Option<Calls>,
+    calls: Calls,
     /// Begin of the run.
     begun: Instant,
 }
@@ -93,16 +107,14 @@ enum LifeEnd {
 }
 
 impl Workers {
-    /// `recorded`: whether the handlers are not deterministic, and their outputs are recorded.
-    pub(crate) fn new(recorded: bool) -> Self {
-        let calls = recorded.then(Calls::default);
-        Self { tasks: Vec::new(), done: watch::Sender::new(false), diary: Diary::default(), calls }
+    pub(crate) fn new(guarantee: Guarantee) -> Self {
+        let (done, diary) = (watch::Sender::new(false), Diary::default());
+        Self { guarantee, tasks: Vec::new(), done, diary, calls: Calls::default() }
     }
 
-    pub(crate) async fn create_output(&self, store: &Store) -> Result<(), String> {
-        use floe::engine::Engine as _;
-        let spec = TopicSpec::new(OUTPUT).partitions(PARTITIONS);
-        store.create_topic(spec).await.map_err(|error| error.to_string())
+    /// Returns the topic that the processors write to.
+    pub(crate) fn output() -> TopicSpec {
+        TopicSpec::new(OUTPUT).partitions(PARTITIONS)
     }
 
     pub(crate) fn worker(
@@ -113,8 +125,24 @@ impl Workers {
         (way, handled, rng, trace): (CoordinationWay, Handled, Rng, Trace),
     ) -> Worker {
         let (done, diary) = (self.done.subscribe(), Arc::clone(&self.diary));
-        let (begun, calls) = (Instant::now(), self.calls.clone());
-        Worker { number, topic, group, way, done, handled, faults, lives: 0, rng, trace, diary, calls, begun }
+        let (begun, calls) = (Instant::now(), Arc::clone(&self.calls));
+        let guarantee = self.guarantee;
+        Worker {
+            guarantee,
+            number,
+            topic,
+            group,
+            way,
+            done,
+            handled,
+            faults,
+            lives: 0,
+            rng,
+            trace,
+            diary,
+            calls,
+            begun,
+        }
     }
 
     pub(crate) fn add(&mut self, task: JoinHandle<Result<(), String>>, client: Client) {
@@ -199,9 +227,30 @@ fn missing(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
 /// The records of one task in a partition: value and epoch by number.
 type Numbered = BTreeMap<i32, (String, i16)>;
 
+/// Returns what the output of processors that work at least once lacks, has beyond the input, or has twice although nothing
+/// had failed.
+pub(crate) fn at_least_once_violations(log: &StoredLog, outputs: &Outputs, had_faults: bool) -> Vec<String> {
+    let expected = expected(log);
+    let mut found: BTreeMap<String, usize> = BTreeMap::new();
+    for record in outputs.values().flatten().filter_map(|batch| batch.records().ok()).flatten().flatten() {
+        *found.entry(String::from_utf8_lossy(&record.value).into_owned()).or_default() += 1;
+    }
+    let lost = expected.iter().filter(|value| !found.contains_key(*value));
+    let mut wrong: Vec<_> = lost.map(|value| format!("{value} is not in the output")).collect();
+    for (value, times) in &found {
+        if !expected.contains(value) {
+            wrong.push(format!("{value} is in the output, and nothing makes it"));
+        }
+        if *times > 1 && !had_faults {
+            wrong.push(format!("{value} is in the output {times} times, and nothing had failed"));
+        }
+    }
+    wrong
+}
+
 /// Compares the output with the input. A record that is stored once more by an owner that was replaced meanwhile counts once:
 /// readers drop it.
-pub(crate) fn violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
+pub(crate) fn exactly_once_violations(log: &StoredLog, outputs: &Outputs) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut found: BTreeMap<String, usize> = BTreeMap::new();
     let mut calls: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
@@ -361,43 +410,50 @@ impl Worker {
         }
     }
 
-    fn processor(&mut self, client: &Client) -> Processor {
+    /// Draws the settings of a life.
+    fn configured(&mut self, client: &Client) -> ProcessorBuilder {
+        let processor =
+            client.processor(self.topic, OUTPUT).group(self.group).dead_letters(DeadLetters::Stop);
+        let processor = processor
+            .concurrency(self.rng.pick(&[1, 4, 16]))
+            .commit_interval(Duration::from_millis(self.rng.pick(&[100, 1_000, 20_000])))
+            .drain_timeout(Duration::from_secs(20));
+        if self.guarantee == Guarantee::AtLeastOnce {
+            return processor;
+        }
         let mut membership = Membership::new().session(Duration::from_secs(self.rng.pick(&[3, 5, 10])));
         membership = membership.drain(Duration::from_secs(self.rng.pick(&[1, 10])));
         if self.rng.percent(40) {
             membership = membership.instance(format!("worker-{}", self.number));
         }
+        let processor = processor.shared_as(membership);
+        if self.guarantee == Guarantee::Recorded { processor.recorded() } else { processor.exactly_once() }
+    }
+
+    fn processor(&mut self, client: &Client) -> Processor {
         let (handled, group, number) = (self.handled.clone(), self.group, self.number);
         let trace = self.trace.clone();
         let pause = self.rng.pick(&[0, 20, 300]);
-        let calls = self.calls.clone();
-        let builder = client.processor(self.topic, OUTPUT).group(self.group);
-        let builder = if calls.is_some() { builder.recorded() } else { builder.exactly_once() };
-        builder
-            .shared_as(membership)
-            .dead_letters(DeadLetters::Stop)
-            .concurrency(self.rng.pick(&[1, 4, 16]))
-            .commit_interval(Duration::from_millis(self.rng.pick(&[100, 1_000, 20_000])))
-            .drain_timeout(Duration::from_secs(20))
-            .map(move |message: Message| {
-                let (handled, trace) = (handled.clone(), trace.clone());
-                let call = calls.as_ref().map(|calls| format!("#{}", calls.fetch_add(1, Ordering::Relaxed)));
-                async move {
-                    let (partition, offset) = (message.partition, message.offset);
-                    // The time of a record depends on it alone, and is not that of its neighbours.
-                    sleep(Duration::from_millis((offset * 7919 + i64::from(partition)) as u64 % (pause + 1)))
-                        .await;
-                    trace.note(format_args!("processor {number} handles {partition}/{offset}"));
-                    handled.record(group, partition, offset);
-                    let key = |index| (index == 0).then(|| format!("key {}", offset % 5).into());
-                    let call = call.unwrap_or_default();
-                    let made = (0..).zip(made_of(partition, offset)).map(|(index, value)| Record {
-                        key: key(index),
-                        ..Record::new(format!("{value}{call}").into())
-                    });
-                    Ok::<Vec<Record>, Failure>(made.collect())
-                }
-            })
+        let calls = (self.guarantee == Guarantee::Recorded).then(|| Arc::clone(&self.calls));
+        self.configured(client).map(move |message: Message| {
+            let (handled, trace) = (handled.clone(), trace.clone());
+            let call = calls.as_ref().map(|calls| format!("#{}", calls.fetch_add(1, Ordering::Relaxed)));
+            async move {
+                let (partition, offset) = (message.partition, message.offset);
+                // The time of a record depends on it alone, and is not that of its neighbours.
+                sleep(Duration::from_millis((offset * 7919 + i64::from(partition)) as u64 % (pause + 1)))
+                    .await;
+                trace.note(format_args!("processor {number} handles {partition}/{offset}"));
+                handled.record(group, partition, offset);
+                let key = |index| (index == 0).then(|| format!("key {}", offset % 5).into());
+                let call = call.unwrap_or_default();
+                let made = (0..).zip(made_of(partition, offset)).map(|(index, value)| Record {
+                    key: key(index),
+                    ..Record::new(format!("{value}{call}").into())
+                });
+                Ok::<Vec<Record>, Failure>(made.collect())
+            }
+        })
     }
 }
 
@@ -422,7 +478,7 @@ mod tests {
     }
 
     fn wrong(batches: Vec<EncodedBatch>) -> String {
-        violations(&log(), &Outputs::from([(0, batches)])).join("; ")
+        exactly_once_violations(&log(), &Outputs::from([(0, batches)])).join("; ")
     }
 
     #[test]
@@ -441,6 +497,24 @@ mod tests {
             (vec![batch(0, 0, &["0/1/0#1", "0/2/0#2", "0/2/1#3"])], "of 0/2 are those of the calls"),
         ] {
             let found = wrong(batches);
+            assert!(found.contains(says), "{says}: {found}");
+        }
+    }
+
+    #[test]
+    fn an_output_at_least_once_is_whole_and_has_nothing_else() {
+        let wrong = |values: &[&str], had_faults| {
+            let outputs = Outputs::from([(0, vec![batch(0, 0, values)])]);
+            at_least_once_violations(&log(), &outputs, had_faults).join("; ")
+        };
+        assert_eq!(wrong(&["0/1/0", "0/2/0", "0/2/1"], false), "");
+        assert_eq!(wrong(&["0/1/0", "0/2/0", "0/2/1", "0/2/0"], true), "");
+        for (values, says) in [
+            (&["0/1/0", "0/2/0"][..], "0/2/1 is not in the output"),
+            (&["0/1/0", "0/2/0", "0/2/1", "0/3/0"], "nothing makes it"),
+            (&["0/1/0", "0/2/0", "0/2/1", "0/1/0"], "2 times, and nothing had failed"),
+        ] {
+            let found = wrong(values, false);
             assert!(found.contains(says), "{says}: {found}");
         }
     }
