@@ -183,7 +183,7 @@ macro_rules! with_every_case {
                 processor_keeps_the_order_of_keys: keys;
                 processor_failures_become_dead_letters: headers;
                 processor_resumes_where_it_stopped: commit_offsets offsets;
-                recorded_outputs_are_those_of_one_call: commit_offsets dense_offsets headers;
+                recorded_outputs_are_those_of_one_call: commit_offsets dense_offsets headers partitions;
                 outbox_delivers_in_order:;
                 outbox_restarts_lose_and_duplicate_nothing: offsets shared_reads;
             }

@@ -48,6 +48,7 @@ impl<C: RecordDecoder> ConsumerBuilder<C> {
         prefetch_bytes(bytes: usize);
         prefetch_records(records: usize);
         fetch_bytes(bytes: usize);
+        keep_stored();
         isolation(isolation: Isolation);
         stop_at_end();
         rate_limit(records_per_second: NonZeroU32);
